@@ -1,0 +1,199 @@
+"""Callbacks: what is called at the stages of fit, with Keras's names. `logs` holds the loss and the metrics so far."""
+
+import csv
+import math
+import sys
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, TextIO
+
+Logs = dict[str, float]
+
+
+class Callback:
+    """The base of a callback of your own: override the stages you need. `self.model` is the model that is trained.
+
+    An epoch counts from 0, a batch too. What `on_epoch_end` puts into `logs` later callbacks and the history see.
+    """
+
+    model: Any = None
+    params: Mapping[str, Any] = {}
+
+    def set_model(self, model: Any) -> None:
+        self.model = model
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """`params`: epochs, steps (batches in an epoch), verbose."""
+        self.params = params
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Before the first epoch."""
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        """After the last epoch, also when training was stopped."""
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        """Before an epoch."""
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        """After an epoch and its validation."""
+
+    def on_train_batch_begin(self, batch: int, logs: Logs | None = None) -> None:
+        """Before a training step."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        """After a training step; `logs` are the means over the epoch so far."""
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        """Before an evaluation."""
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        """After an evaluation."""
+
+
+class CallbackList:
+    """Calls a stage of those callbacks that override it, so that the others cost nothing."""
+
+    def __init__(self, callbacks: Iterable[Callback], model: Any, params: Mapping[str, Any]) -> None:
+        self._callbacks = list(callbacks)
+        self._listeners: dict[str, list[Callable]] = {}
+        for c in self._callbacks:
+            if not isinstance(c, Callback):
+                raise TypeError(f"A callback must be an instance of callbacks.Callback. Received: {c!r}.")
+            c.set_model(model)
+            c.set_params(params)
+
+    def listeners(self, stage: str) -> list[Callable]:
+        """The methods of that name that are not the base's own."""
+        if stage not in self._listeners:
+            methods = [getattr(c, stage) for c in self._callbacks]
+            base = getattr(Callback, stage)
+            self._listeners[stage] = [m for m in methods if getattr(m, "__func__", None) is not base]
+        return self._listeners[stage]
+
+    def call(self, stage: str, *args: Any) -> None:
+        for method in self.listeners(stage):
+            method(*args)
+
+
+class History(Callback):
+    """What fit returns: `history` holds a list over the epochs for the loss and every metric, `epoch` their numbers."""
+
+    def __init__(self) -> None:
+        self.history: dict[str, list[float]] = {}
+        self.epoch: list[int] = []
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self.epoch.append(epoch)
+        for name, value in (logs or {}).items():
+            self.history.setdefault(name, []).append(value)
+
+
+class EarlyStopping(Callback):
+    """Stops training when `monitor` has not improved by more than `min_delta` for `patience` epochs.
+
+    mode: "min", "max", or "auto" (max for names that end in "acc" or "accuracy"). `baseline` is a value that has to be
+    beaten. `restore_best_weights` puts back the weights of the best epoch. Epochs before `start_from_epoch` do not
+    count. Warns when there is no such value, e.g. val_loss without validation data.
+    """
+
+    def __init__(
+        self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0, verbose: int = 0, mode: str = "auto",
+        baseline: float | None = None, restore_best_weights: bool = False, start_from_epoch: int = 0,
+    ) -> None:
+        if mode not in ("auto", "min", "max"):
+            raise ValueError(f"mode must be 'auto', 'min' or 'max'. Received: {mode!r}.")
+        self.monitor, self.patience, self.verbose, self.baseline = monitor, patience, verbose, baseline
+        self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
+        self.min_delta = abs(min_delta)
+        self._sign = 1 if mode == "max" or (mode == "auto" and monitor.endswith(("acc", "accuracy"))) else -1
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.wait = self.stopped_epoch = self.best_epoch = 0
+        self.best = -self._sign * math.inf
+        self.best_weights: list | None = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.monitor not in (logs or {}):
+            warnings.warn(f"EarlyStopping watches {self.monitor!r}, which is not there, so it never stops. "
+                          f"There is: {', '.join(logs or {})}.", stacklevel=2)
+            return
+        if epoch < self.start_from_epoch:
+            return
+        value = logs[self.monitor]  # type: ignore[index]
+        better = self._better(value, self.best)
+        if self.restore_best_weights and (better or self.best_weights is None):
+            self.best_weights = self.model.get_weights()
+        self.wait += 1
+        if better:
+            self.best, self.best_epoch = value, epoch
+            if self.baseline is None or self._better(value, self.baseline):
+                self.wait = 0
+        elif self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch, self.model.stop_training = epoch, True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.stopped_epoch and self.verbose:
+            _say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            self.model.set_weights(self.best_weights)
+
+    def _better(self, value: float, than: float) -> bool:
+        return self._sign * (value - than) > self.min_delta
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate before each epoch to `schedule(epoch, learning_rate)`, and logs it as "learning_rate"."""
+
+    def __init__(self, schedule: Callable[[int, float], float], verbose: int = 0) -> None:
+        self.schedule, self.verbose = schedule, verbose
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        rate = self.schedule(epoch, self.model.optimizer.learning_rate)
+        self.model.optimizer.learning_rate = rate
+        if self.verbose:
+            _say(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = self.model.optimizer.learning_rate
+
+
+class CSVLogger(Callback):
+    """Writes a row an epoch to a CSV file: the epoch and all values. Each row is on the disk when its epoch ends."""
+
+    def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
+        self.filename, self.separator, self.append = Path(filename), separator, append
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._header = not (self.append and self.filename.exists() and self.filename.stat().st_size)
+        if not self.append:
+            self.filename.write_text("")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        values = {"epoch": epoch, **dict(sorted((logs or {}).items()))}
+        with open(self.filename, "a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, values, delimiter=self.separator)
+            if self._header:
+                writer.writeheader()
+                self._header = False
+            writer.writerow(values)
+
+
+class LambdaCallback(Callback):
+    """A callback of functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`, for any stage."""
+
+    def __init__(self, **stages: Callable) -> None:
+        for stage, function in stages.items():
+            if not stage.startswith("on_") or not hasattr(Callback, stage):
+                known = [name for name in vars(Callback) if name.startswith("on_")]
+                raise ValueError(f"A callback has no stage {stage!r}. Known: {', '.join(known)}.")
+            if function is not None:
+                setattr(self, stage, function)
+
+
+def _say(text: str) -> None:
+    stream: TextIO | None = sys.stdout
+    if stream is not None:
+        stream.write(text + "\n")

@@ -1,0 +1,137 @@
+"""Where an array lives: which kernel twin serves it, how its buffers are reused, and what to say when it cannot be had."""
+
+import importlib
+import re
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import lru_cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
+
+
+class DeviceError(RuntimeError):
+    """A device that was asked for cannot be used; the message says what is missing and the remedy."""
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    """An uninitialised C-contiguous array whose first element lies on a cache line."""
+    dtype = np.dtype(dtype)
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+class Pool:
+    """Buffers that a model's steps use again, so that no step pays for fresh pages.
+
+    A buffer is handed out again only when nobody else holds it: not the step, not a view of it, not the user. Python
+    counts those references, so an array that was given away is never overwritten.
+    """
+
+    # What getrefcount shows for a buffer that only the pool holds: the list, the loop variable, the call's argument.
+    _FREE = 3
+
+    def __init__(self) -> None:
+        self._buffers: dict[tuple, list[np.ndarray]] = {}
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        buffers = self._buffers.setdefault((shape, dtype), [])
+        for buffer in buffers:
+            if sys.getrefcount(buffer) == self._FREE:
+                return buffer
+        buffers.append(aligned_empty(shape, dtype))
+        return buffers[-1]
+
+
+_pool: ContextVar[Pool | None] = ContextVar("pool", default=None)
+
+
+@contextmanager
+def reusing(pool: Pool) -> Iterator[None]:
+    """Within this block new arrays come from `pool`. Only steps that a model owns run inside one."""
+    token = _pool.set(pool)
+    try:
+        yield
+    finally:
+        _pool.reset(token)
+
+
+class Room:
+    """The kernels of one file (`conv`, `pool`, ...) for one device, with that device's memory: `k` in every op.
+
+    The kernel twin is imported when one of its functions is first used, so nothing pays for what it does not run.
+    """
+
+    def __init__(self, device: "Device", name: str) -> None:
+        self._device, self._name = device, name
+        self.empty = device.empty
+
+    def __getattr__(self, function: str) -> Any:
+        found = getattr(self._device.kernels(self._name), function)
+        setattr(self, function, found)
+        return found
+
+    def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
+
+
+class Device:
+    """The CPU: NumPy arrays, kernels for its threads."""
+
+    def __init__(self, name: str, package: str) -> None:
+        self.name, self._package = name, package
+        self._rooms: dict[str, Room] = {}
+
+    def __repr__(self) -> str:
+        return self.name
+
+    def kernels(self, room: str) -> ModuleType:
+        """The kernel twin `room` of this device, imported at its first use."""
+        return importlib.import_module(f"{self._package}.{room}")
+
+    def room(self, name: str) -> Room:
+        if name not in self._rooms:
+            self._rooms[name] = Room(self, name)
+        return self._rooms[name]
+
+    def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
+        """Compiles or loads all kernels of these rooms for `dtype`; calls `report(done, total)` where one is compiled."""
+        self.kernels("jit").prepare([self.kernels(room) for room in sorted(set(rooms))], dtype, report)
+
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+        """An uninitialised array: from the current step's pool where there is one, else a fresh one."""
+        pool = _pool.get()
+        return pool.empty(shape, dtype) if pool is not None else aligned_empty(shape, dtype)
+
+    def asarray(self, array: Any, dtype: Any = None) -> np.ndarray:
+        """`array` on this device in the form kernels take: C-contiguous, aligned to its items, writeable."""
+        return np.require(array, dtype, ["C", "A", "W"])
+
+    def numpy(self, array: Any) -> np.ndarray:
+        """The same values as a NumPy array in the host's memory."""
+        return array
+
+
+@lru_cache(maxsize=None)
+def get(name: str = "auto") -> Device:
+    """The device of that name: "cpu", "cuda", "cuda:1", or "auto" for the best one there is.
+
+    Raises DeviceError where it cannot be used, ValueError where the name means nothing.
+    """
+    if name in ("auto", "cpu"):
+        return Device("cpu", "autoconv.kernels.cpu")
+    if re.fullmatch(r"cuda(:\d+)?", name):
+        raise DeviceError(
+            f"Device {name!r} cannot be used: this version of autoconv ships kernels for the CPU only. "
+            "Use device='cpu' (on the command line: --device cpu)."
+        )
+    raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")

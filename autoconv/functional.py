@@ -1,0 +1,298 @@
+"""The ops under their public names, on tensors. Arguments are checked here, before any kernel runs.
+
+Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: integers and lists as float32.
+"""
+
+from typing import Any
+
+import numpy as np
+
+from . import device as devices
+from . import random, shapes
+from .ops import activations, arith, conv, loss, norm, pool
+from .ops import dense as dense_ops
+from .ops import dropout as dropout_ops
+from .shapes import Padding, Pair
+from .tensor import Tensor, apply
+
+__all__ = [
+    "avg_pool2d", "batch_norm", "binary_crossentropy", "categorical_crossentropy", "conv2d", "conv2d_transpose",
+    "dense", "depthwise_conv2d", "dropout", "flatten", "global_avg_pool2d", "global_max_pool2d", "log_softmax",
+    "max_pool2d", "mean_absolute_error", "mean_squared_error", "relu", "sigmoid", "softmax",
+    "sparse_categorical_crossentropy", "tanh", "zero_padding2d",
+]
+
+
+def conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: Padding = "valid", dilation_rate: Pair = 1,
+           groups: int = 1) -> Tensor:
+    """Cross-correlation, z[i, j, f] = b[f] + sum over u, v, c of x[i*s + u, j*s + v, c] w[u, v, c, f].
+
+    x (N, H, W, C), w (KH, KW, C/groups, F), b (F,) -> (N, OH, OW, F). `padding` is "valid", "same", p, (ph, pw) or
+    ((top, bottom), (left, right)). With groups, the output channels of a group see the input channels of that group.
+    """
+    x, w, b = _same_dtype("conv2d", x, w, b)
+    _, h, width, channels = shapes.check_image(x.shape)
+    kh, kw, depth, filters = _kernel_shape(w, "(KH, KW, C // groups, F)")
+    if not hasattr(groups, "__index__") or groups < 1 or channels % groups or filters % groups:
+        raise ValueError("groups must be a positive integer that divides the input channels and the filters. "
+                         f"Received: groups={groups!r}, {channels} channels, {filters} filters.")
+    if depth * groups != channels:
+        raise ValueError(f"The kernel must have as many input channels as x has in each group: {channels // groups}. "
+                         f"Received: x of shape {x.shape}, w of shape {w.shape}, groups={groups}.")
+    _check_bias(b, filters)
+    window = shapes.window((h, width), (kh, kw), strides, padding, dilation_rate)
+    return apply(conv.conv2d, x, w, b, window=window, groups=groups)
+
+
+def conv2d_transpose(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: str = "valid",
+                     dilation_rate: Pair = 1) -> Tensor:
+    """The transpose (the input gradient) of a convolution: each pixel adds its multiple of the kernel to the result.
+
+    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F); `padding` "valid" or "same" (then OH = H * stride).
+    """
+    x, w, b = _same_dtype("conv2d_transpose", x, w, b)
+    _, h, width, _ = shapes.check_image(x.shape)
+    kh, kw, filters, depth = _kernel_shape(w, "(KH, KW, F, C)")
+    _check_depth(x, w, depth)
+    _check_bias(b, filters)
+    window, size = shapes.transpose_window((h, width), (kh, kw), strides, padding, dilation_rate)
+    return apply(conv.conv2d_transpose, x, w, b, window=window, size=size)
+
+
+def depthwise_conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: Padding = "valid",
+                     dilation_rate: Pair = 1) -> Tensor:
+    """A convolution of each channel by itself, with M kernels: x (N, H, W, C), w (KH, KW, C, M) -> (N, OH, OW, C*M)."""
+    x, w, b = _same_dtype("depthwise_conv2d", x, w, b)
+    _, h, width, channels = shapes.check_image(x.shape)
+    kh, kw, depth, multiplier = _kernel_shape(w, "(KH, KW, C, depth_multiplier)")
+    _check_depth(x, w, depth)
+    _check_bias(b, channels * multiplier)
+    window = shapes.window((h, width), (kh, kw), strides, padding, dilation_rate)
+    return apply(conv.depthwise_conv2d, x, w, b, window=window)
+
+
+def max_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding: Padding = "valid") -> Tensor:
+    """The maximum of each window, x (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
+
+    Padding never wins. The gradient goes to one winner, the first in scan order; a NaN in the window is passed on.
+    """
+    x = _tensor(x)
+    return apply(pool.max_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
+
+
+def avg_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding: Padding = "valid") -> Tensor:
+    """The mean of each window over its real pixels, padding left out: x (N, H, W, C) -> (N, OH, OW, C)."""
+    x = _tensor(x)
+    return apply(pool.avg_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
+
+
+def global_avg_pool2d(x: Any, keepdims: bool = False) -> Tensor:
+    """The mean over all pixels: (N, H, W, C) -> (N, C), or (N, 1, 1, C)."""
+    return _image(x).mean((1, 2), keepdims)
+
+
+def global_max_pool2d(x: Any, keepdims: bool = False) -> Tensor:
+    """The maximum over all pixels: (N, H, W, C) -> (N, C), or (N, 1, 1, C)."""
+    return _image(x).max((1, 2), keepdims)
+
+
+def zero_padding2d(x: Any, padding: Padding) -> Tensor:
+    """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
+    vertical, horizontal = shapes.explicit_padding(padding)
+    return apply(arith.pad, _image(x), widths=((0, 0), vertical, horizontal, (0, 0)))
+
+
+def dense(x: Any, w: Any, b: Any = None) -> Tensor:
+    """y = x w + b: x (N, C), w (C, F), b (F,) -> (N, F)."""
+    x, w, b = _same_dtype("dense", x, w, b)
+    if x.ndim != 2 or w.ndim != 2 or x.shape[1] != w.shape[0]:
+        raise ValueError(f"dense needs x (N, C) and w (C, F). Received shapes: {x.shape} and {w.shape}.")
+    _check_bias(b, w.shape[1])
+    return apply(dense_ops.dense, x, w, b)
+
+
+def flatten(x: Any) -> Tensor:
+    """(N, ...) -> (N, all the rest)."""
+    x = _tensor(x)
+    return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
+
+
+def relu(x: Any) -> Tensor:
+    """max(x, 0)."""
+    return apply(activations.relu, _tensor(x))
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    return apply(activations.sigmoid, _tensor(x))
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return apply(activations.tanh, _tensor(x))
+
+
+def softmax(x: Any, axis: int = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along `axis`, stable for any x."""
+    return apply(activations.softmax, _tensor(x), axis=axis)
+
+
+def log_softmax(x: Any, axis: int = -1) -> Tensor:
+    """log(softmax(x)) along `axis`, stable for any x."""
+    return apply(activations.log_softmax, _tensor(x), axis=axis)
+
+
+def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None) -> Tensor:
+    """In training sets a share `rate` of the items to 0 and scales the others by 1 / (1 - rate); else x itself.
+
+    Each call draws anew, from the generator that `utils.set_random_seed` seeds; with a `seed` always the same.
+    """
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
+        raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
+    x = _tensor(x)
+    if not training or rate == 0:
+        return x
+    key = random.stream() if seed is None else (random.check_seed(seed), 0)
+    return apply(dropout_ops.dropout, x, rate=float(rate), key=key)
+
+
+def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, training: bool, momentum: float = 0.99,
+               epsilon: float = 1e-3) -> Tensor:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (..., C).
+
+    In training mean and (biased) variance are the batch's, and the moving ones change in place to
+    `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None.
+    """
+    x, gamma, beta = _same_dtype("batch_norm", x, gamma, beta)
+    moving = [m.data if isinstance(m, Tensor) else m for m in (moving_mean, moving_var)]
+    if x.ndim < 2 or any(v is not None and v.shape != x.shape[-1:] for v in (gamma, beta, *moving)):
+        raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
+                         f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
+    statistics = [x.device.empty(m.shape, x.dtype) for m in moving] if training else moving
+    y = apply(norm.batch_norm, x, gamma, beta, mean=statistics[0], variance=statistics[1], training=bool(training),
+              epsilon=epsilon)
+    if training:
+        k = x.device.room("norm")
+        for average, batch in zip(moving, statistics):
+            k.moving_average(average, batch, momentum)
+    return y
+
+
+def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
+    """-sum(y_true log y_pred) over the last axis, one loss a sample: (N, C) one-hot targets and predictions -> (N,).
+
+    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax.
+    """
+    y_pred = _predictions(y_pred)
+    remedy = " For integer labels use sparse_categorical_crossentropy."
+    targets = _targets(y_true, y_pred, "categorical_crossentropy", remedy)
+    return apply(loss.categorical_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
+
+
+def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
+    """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C) -> (N,)."""
+    y_pred = _predictions(y_pred)
+    labels = _labels(y_true, y_pred)
+    return apply(loss.sparse_categorical_crossentropy, y_pred, y_true=labels, from_logits=from_logits)
+
+
+def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
+    """-mean(t log p + (1 - t) log(1 - p)) over the last axis: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7]."""
+    y_pred = _predictions(y_pred)
+    targets = _targets(y_true, y_pred, "binary_crossentropy")
+    return apply(loss.binary_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
+
+
+def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
+    """mean((y_pred - y_true)^2) over the last axis: (N, C) -> (N,)."""
+    y_pred = _predictions(y_pred)
+    return apply(loss.mean_squared_error, y_pred, y_true=_targets(y_true, y_pred, "mean_squared_error"))
+
+
+def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
+    """mean(|y_pred - y_true|) over the last axis: (N, C) -> (N,)."""
+    y_pred = _predictions(y_pred)
+    return apply(loss.mean_absolute_error, y_pred, y_true=_targets(y_true, y_pred, "mean_absolute_error"))
+
+
+def _tensor(value: Any) -> Tensor:
+    """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists as float32."""
+    if isinstance(value, Tensor):
+        return value
+    floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
+    device = devices.get("cpu")
+    return Tensor(device.asarray(value, None if floating else np.float32), device=device)
+
+
+def _image(value: Any) -> Tensor:
+    x = _tensor(value)
+    shapes.check_image(x.shape)
+    return x
+
+
+def _same_dtype(name: str, *values: Any) -> list[Any]:
+    """The values as tensors (None stays), or a TypeError: a kernel computes in one dtype."""
+    tensors = [None if v is None else _tensor(v) for v in values]
+    dtypes = [str(t.dtype) for t in tensors if t is not None]
+    if len(set(dtypes)) > 1:
+        raise TypeError(f"{name} computes in one dtype. Received: {', '.join(dtypes)}. "
+                        "Convert with ac.tensor(t, dtype=...).")
+    return tensors
+
+
+def _kernel_shape(w: Tensor, wanted: str) -> tuple[int, ...]:
+    if w.ndim != 4:
+        raise ValueError(f"The kernel must have shape {wanted}. Received shape: {w.shape}.")
+    return w.shape
+
+
+def _check_depth(x: Tensor, w: Tensor, depth: int) -> None:
+    if depth != x.shape[3]:
+        raise ValueError(f"The kernel must have as many input channels as x: {x.shape[3]}. "
+                         f"Received: x of shape {x.shape}, w of shape {w.shape}.")
+
+
+def _check_bias(b: Tensor | None, size: int) -> None:
+    if b is not None and b.shape != (size,):
+        raise ValueError(f"The bias must have one number an output channel, shape {(size,)}. Received: {b.shape}.")
+
+
+def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None, padding: Padding) -> shapes.Window:
+    _, h, w, _ = shapes.check_image(x.shape)
+    return shapes.window((h, w), pool_size, pool_size if strides is None else strides, padding, kernel_name="pool_size")
+
+
+def _predictions(value: Any) -> Tensor:
+    y_pred = _tensor(value)
+    if y_pred.ndim == 0:
+        raise ValueError(f"y_pred must have at least one axis. Received shape: {y_pred.shape}.")
+    return y_pred
+
+
+def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:
+    """The targets as an array of the predictions' shape and dtype; (N,) goes with predictions (N, 1)."""
+    targets = np.asarray(y_true, y_pred.dtype)
+    if y_pred.shape[-1] == 1 and targets.shape == y_pred.shape[:-1]:
+        targets = targets[..., None]
+    if targets.shape != y_pred.shape:
+        raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: {targets.shape} and "
+                         f"{y_pred.shape}.{remedy}")
+    return y_pred.device.asarray(targets)
+
+
+def _labels(y_true: Any, y_pred: Tensor) -> Any:
+    """Integer labels in 0..C-1 of the shape of y_pred without its last axis; an outsider must never index memory."""
+    labels = np.asarray(y_true)
+    if labels.shape == (*y_pred.shape[:-1], 1):
+        labels = labels[..., 0]
+    if labels.shape != y_pred.shape[:-1]:
+        raise ValueError("sparse_categorical_crossentropy needs one label a prediction. Received shapes: "
+                         f"{np.shape(y_true)} and {y_pred.shape}. For one-hot targets use categorical_crossentropy.")
+    whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
+    if whole is None or (whole != labels).any():
+        raise ValueError(f"Labels must be integers. Received dtype {labels.dtype}: {labels.reshape(-1)[:5]}.")
+    classes = y_pred.shape[-1]
+    if whole.size and (whole.min() < 0 or whole.max() >= classes):
+        raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} classes. "
+                         f"Received labels from {whole.min()} to {whole.max()}.")
+    return y_pred.device.asarray(whole)

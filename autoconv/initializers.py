@@ -1,0 +1,210 @@
+"""How weights start. Each initializer is a function of (shape, dtype), made with Keras's names and formulas.
+
+An int `seed` gives the same values at every call; without one each call draws new numbers from `autoconv.random`.
+"""
+
+from collections.abc import Callable
+from itertools import count
+from math import prod, sqrt
+from typing import Any
+
+import numpy as np
+
+from . import names, random
+
+# A normal distribution cut off at two standard deviations has this share of the whole one's deviation.
+TRUNCATED_DEVIATION = 0.87962566103423978
+OWN_STREAMS = 2**63  # a seeded initializer's streams start here, so they are not those that autoconv.random hands out
+
+
+class Initializer:
+    """Fills a new weight: `initializer(shape, dtype)` returns an array."""
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype).")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Initializer":
+        return cls(**config)
+
+
+class Zeros(Initializer):
+    """All 0."""
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+        return np.zeros(shape, dtype)
+
+
+class Ones(Initializer):
+    """All 1."""
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+        return np.ones(shape, dtype)
+
+
+class Constant(Initializer):
+    """All `value`."""
+
+    def __init__(self, value: float = 0.0) -> None:
+        self.value = value
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+        return np.full(shape, self.value, dtype)
+
+
+class RandomNormal(Initializer):
+    """Normal with this mean and standard deviation."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+        self.mean, self.stddev, self.seed = mean, stddev, seed
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+        return random.normal(shape, self.mean, self.stddev, dtype, key=next(_keys(self.seed)))
+
+
+class RandomUniform(Initializer):
+    """Uniform in [minval, maxval)."""
+
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
+        self.minval, self.maxval, self.seed = minval, maxval, seed
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+        return random.uniform(shape, self.minval, self.maxval, dtype, key=next(_keys(self.seed)))
+
+
+class TruncatedNormal(Initializer):
+    """Normal, where values further than two standard deviations from the mean are drawn again."""
+
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+        self.mean, self.stddev, self.seed = mean, stddev, seed
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+        keys = _keys(self.seed)
+        z = random.normal(shape, 0.0, 1.0, dtype, key=next(keys))
+        far = np.abs(z) > 2
+        while far.any():
+            z[far] = random.normal((int(far.sum()),), 0.0, 1.0, dtype, key=next(keys))
+            far = np.abs(z) > 2
+        return self.mean + self.stddev * z
+
+
+class VarianceScaling(Initializer):
+    """Random with variance `scale / fan`, so that signals keep their size from layer to layer.
+
+    mode: "fan_in", "fan_out" or "fan_avg"; distribution: "truncated_normal", "untruncated_normal" or "uniform".
+    """
+
+    def __init__(
+        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: int | None = None
+    ) -> None:
+        if not scale > 0:
+            raise ValueError(f"scale must be positive. Received: {scale!r}.")
+        names.lookup("mode", mode, dict.fromkeys(("fan_in", "fan_out", "fan_avg")))
+        distributions = ("truncated_normal", "untruncated_normal", "uniform")
+        names.lookup("distribution", distribution, dict.fromkeys(distributions))
+        self.scale, self.mode, self.distribution, self.seed = scale, mode, distribution, seed
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
+        fan_in, fan_out = fans(shape)
+        fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
+        variance = self.scale / max(1.0, fan)
+        if self.distribution == "uniform":
+            limit = sqrt(3 * variance)
+            return RandomUniform(-limit, limit, self.seed)(shape, dtype)
+        if self.distribution == "untruncated_normal":
+            return RandomNormal(0.0, sqrt(variance), self.seed)(shape, dtype)
+        return TruncatedNormal(0.0, sqrt(variance) / TRUNCATED_DEVIATION, self.seed)(shape, dtype)
+
+
+class _Named(VarianceScaling):
+    """A variance scaling whose scale, mode and distribution have a name."""
+
+    _choice: tuple[float, str, str]
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(*self._choice, seed=seed)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"seed": self.seed}
+
+
+class GlorotUniform(_Named):
+    """Uniform within sqrt(6 / (fan_in + fan_out)). Glorot and Bengio, AISTATS 2010. Keras's default."""
+
+    _choice = (1.0, "fan_avg", "uniform")
+
+
+class GlorotNormal(_Named):
+    """Truncated normal of variance 2 / (fan_in + fan_out). Glorot and Bengio, AISTATS 2010."""
+
+    _choice = (1.0, "fan_avg", "truncated_normal")
+
+
+class HeUniform(_Named):
+    """Uniform within sqrt(6 / fan_in), made for relu. He et al., ICCV 2015."""
+
+    _choice = (2.0, "fan_in", "uniform")
+
+
+class HeNormal(_Named):
+    """Truncated normal of variance 2 / fan_in, made for relu. He et al., ICCV 2015."""
+
+    _choice = (2.0, "fan_in", "truncated_normal")
+
+
+class LecunUniform(_Named):
+    """Uniform within sqrt(3 / fan_in). LeCun et al., "Efficient BackProp", 1998."""
+
+    _choice = (1.0, "fan_in", "uniform")
+
+
+class LecunNormal(_Named):
+    """Truncated normal of variance 1 / fan_in. LeCun et al., "Efficient BackProp", 1998."""
+
+    _choice = (1.0, "fan_in", "truncated_normal")
+
+
+def fans(shape: tuple[int, ...]) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and the other way round."""
+    if len(shape) < 2:
+        size = prod(shape)
+        return size, size
+    window = prod(shape[:-2])
+    return window * shape[-2], window * shape[-1]
+
+
+BY_NAME: dict[str, type[Initializer]] = {
+    "zeros": Zeros, "ones": Ones, "constant": Constant,
+    "random_normal": RandomNormal, "random_uniform": RandomUniform, "truncated_normal": TruncatedNormal,
+    "normal": RandomNormal, "uniform": RandomUniform, "variance_scaling": VarianceScaling,
+    "glorot_uniform": GlorotUniform, "glorot_normal": GlorotNormal, "he_uniform": HeUniform, "he_normal": HeNormal,
+    "lecun_uniform": LecunUniform, "lecun_normal": LecunNormal,
+}
+CLASSES: dict[str, type[Initializer]] = {c.__name__: c for c in BY_NAME.values()}
+
+
+def get(identifier: Any) -> Callable[..., Any]:
+    """The initializer of a name ("he_normal" or "HeNormal"); None is Keras's default, a function is itself.
+
+    Raises ValueError for an unknown name.
+    """
+    if identifier is None:
+        return GlorotUniform()
+    if isinstance(identifier, type) and issubclass(identifier, Initializer):
+        return identifier()
+    if callable(identifier):
+        return identifier
+    if isinstance(identifier, dict):  # as get_config of a layer writes it
+        return names.lookup("initializer", identifier["class_name"], CLASSES).from_config(identifier["config"])
+    if isinstance(identifier, str) and identifier in CLASSES:
+        return CLASSES[identifier]()
+    return names.lookup("initializer", identifier, BY_NAME)()
+
+
+def _keys(seed: int | None) -> Any:
+    """The keys of the draws of one call: those of the seed, else new ones."""
+    return ((seed, OWN_STREAMS + i) if seed is not None else random.stream() for i in count())

@@ -1,0 +1,1 @@
+"""The kernels for CPU threads, compiled by Numba."""

@@ -1,0 +1,95 @@
+"""The dense layer on the CPU: forward, input gradient, weight gradient.
+
+Three matrix products on the register tile (products.py). Each task owns a block of the result, so nothing is summed
+across threads and results are the same bits for any number of them.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+from numba import prange
+
+from . import simd
+from .jit import kernel
+from .products import MOST_ROWS, gathered_outer, gathered_product, sum_rows
+
+M, N = simd.TILE
+ROWS = 2 * MOST_ROWS  # rows of the result in one task ...
+LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds all rows
+DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
+
+
+@lru_cache(maxsize=64)
+def _steps(count: int, step: int) -> np.ndarray:
+    return np.arange(count + MOST_ROWS - 1, dtype=np.int64).clip(max=count - 1) * step
+
+
+@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64)", parallel=True)
+def _multiply(x, w, b, y, starts, zero, rows):
+    """y (N,F) = x (N,C) @ w (C,F) + b, in tasks of `rows` rows and as many columns as the wide tile has."""
+    n, c = x.shape
+    filters = w.shape[1]
+    columns = simd.width(simd.zeros(x, M, N))
+    blocks = (n + rows - 1) // rows
+    for task in prange(blocks * ((filters + columns - 1) // columns)):
+        first, f = (task % blocks) * rows, (task // blocks) * columns
+        count, end = min(rows, n - first), min(f + columns, filters)
+        for k in range(0, c, DEPTH):
+            gathered_product(x.reshape(x.size), first * c + k, starts, count, zero, min(DEPTH, c - k),
+                             w.reshape(w.size), k * filters, b, y.reshape(y.size), first * filters, filters, f, end, k == 0)
+
+
+@kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1])", parallel=True)
+def _multiply_transposed(w, dy_t, dx, zeros, scratch, starts, zero):
+    """dx (N,C) = dy (N,F) @ w (C,F).T, computed as the rows of w @ dy.T and turned block by block."""
+    c, filters = w.shape
+    n = dy_t.shape[1]
+    for block in prange((c + ROWS - 1) // ROWS):
+        first = block * ROWS
+        count = min(ROWS, c - first)
+        gathered_product(w.reshape(w.size), first * filters, starts, count, zero, filters, dy_t.reshape(dy_t.size), 0,
+                         zeros, scratch.reshape(scratch.size), first * n, n, 0, n, True)
+        for s in range(n):
+            for q in range(first, first + count):
+                dx[s, q] = scratch[q, s]
+
+
+@kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], int64[::1], int64[::1])", parallel=True)
+def _weight_gradient(x, dy, dw, db, starts, taps):
+    """dw (C,F) = x (N,C).T @ dy (N,F), in tasks of ROWS rows; db (F,) = the sum of dy's rows."""
+    n, c = x.shape
+    filters = dy.shape[1]
+    for block in prange((c + ROWS - 1) // ROWS):
+        first = block * ROWS
+        gathered_outer(x.reshape(x.size), first, starts, n, taps, min(ROWS, c - first), dy.reshape(dy.size), 0,
+                       dw.reshape(dw.size), first * filters, filters, 0, filters, True)
+    sum_rows(dy.reshape(dy.size), 0, n, db, 0, filters, True)
+
+
+_ZERO = np.zeros(1, np.int64)
+
+
+@lru_cache(maxsize=64)
+def _zeros(dtype, count: int) -> np.ndarray:
+    return np.zeros(count, dtype)
+
+
+def dense(x, w, b, y) -> None:
+    """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None."""
+    n, c = x.shape
+    rows = n if w.size >= LARGE else ROWS
+    b = _zeros(x.dtype, w.shape[1]) if b is None else b
+    _multiply(x, w, b, y, _steps(min(rows, n), c), _ZERO, rows)
+
+
+def dense_input_grad(dy, w, dx) -> None:
+    """dx (N,C) = dy (N,F) @ w (C,F).T."""
+    n, filters = dy.shape
+    scratch = np.empty((w.shape[0], n), dy.dtype)
+    _multiply_transposed(w, np.ascontiguousarray(dy.T), dx, _zeros(dy.dtype, n), scratch, _steps(ROWS, filters), _ZERO)
+
+
+def dense_weight_grad(x, dy, dw, db) -> None:
+    """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy over the batch."""
+    n, c = x.shape
+    _weight_gradient(x, dy, dw, db, _steps(n, c), _steps(ROWS, 1))

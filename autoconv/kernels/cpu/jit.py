@@ -1,0 +1,166 @@
+"""How a kernel is compiled: for float32 and float64, when first needed, cached on disk under the package's own hash."""
+
+import hashlib
+import os
+import sys
+import tempfile
+import warnings
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+
+# Sums may be reordered (that is what lets a loop become vector code), but NaN and infinity keep their meaning.
+FASTMATH = {"reassoc", "nsz", "contract"}
+
+inline = numba.njit(fastmath=FASTMATH, error_model="numpy")  # a helper that is compiled into the kernels that call it
+
+_TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
+
+
+class Kernel:
+    """A compiled function that the ops call. Compiled for the dtype of its first argument when that dtype first comes.
+
+    `signature` is Numba's, with T for the floating type: "(T[:,::1], T[::1], int64)". Arrays are C-contiguous.
+    """
+
+    def __init__(self, function: Callable, signature: str, parallel: bool) -> None:
+        self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
+        self.__doc__, self.signature = function.__doc__, signature
+        with _cache_folder_for_numba():
+            self._dispatcher = numba.njit(
+                fastmath=FASTMATH, error_model="numpy", parallel=parallel, nogil=True, cache=cache_folder() is not None
+            )(function)
+        self._ready: set[np.dtype] = set()
+
+    def __call__(self, *args: Any) -> Any:
+        if args[0].dtype not in self._ready:
+            self.compile(args[0].dtype)
+        return self._dispatcher(*args)
+
+    def compile(self, dtype: Any) -> None:
+        """Compiles for one floating type, or loads that from the disk cache."""
+        dtype = np.dtype(dtype)
+        if dtype in self._ready:
+            return
+        if "T" in self.signature and dtype not in _TYPES:
+            raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: convert with .astype.")
+        with warnings.catch_warnings():  # a kernel for one thread is no mistake here
+            warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
+            self._dispatcher.compile(self.signature.replace("T", _TYPES.get(dtype, "")))
+        self._ready.add(dtype)
+        _note_compiled(f"{self.name} {dtype}")
+
+    def compiled_before(self, dtype: Any) -> bool:
+        """Whether this process or the disk cache has it."""
+        dtype = np.dtype(dtype)
+        return dtype in self._ready or f"{self.name} {dtype} {_target_key()}" in _compiled_before()
+
+
+def kernel(signature: str, parallel: bool = False) -> Callable[[Callable], Kernel]:
+    """Makes a function a `Kernel`; `parallel` runs its `prange` loops on all threads."""
+    return lambda function: Kernel(function, signature, parallel)
+
+
+def kernels_of(rooms: Iterable[ModuleType]) -> list[Kernel]:
+    """All kernels of these files, each once."""
+    found = {id(value): value for room in rooms for value in vars(room).values() if isinstance(value, Kernel)}
+    return list(found.values())
+
+
+def prepare(rooms: Iterable[ModuleType], dtype: Any, report: Callable[[int, int], None]) -> None:
+    """Loads every kernel of these files for `dtype`. Calls `report(done, total)` around each that must be compiled."""
+    kernels = kernels_of(rooms)
+    missing = [k for k in kernels if not k.compiled_before(dtype)]
+    for done, k in enumerate(missing):
+        report(done, len(missing))
+        k.compile(dtype)
+    if missing:
+        report(len(missing), len(missing))
+    for k in kernels:
+        k.compile(dtype)
+
+
+@lru_cache(maxsize=None)
+def target() -> tuple[str, frozenset[str]]:
+    """The processor Numba compiles for: its name and its features, such as "avx2". Not always the host's: both can be
+    set by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES.
+    """
+    _, name, text = numba.core.registry.cpu_target.target_context.codegen().magic_tuple()
+    return name, frozenset(f[1:] for f in text.split(",") if f.startswith("+"))
+
+
+def _target_key() -> str:
+    name, features = target()
+    return f"{name}-{hashlib.sha256(','.join(sorted(features)).encode()).hexdigest()[:8]}"
+
+
+@lru_cache(maxsize=None)
+def source_hash() -> str:
+    """A hash over all sources of the kernels: a cache of other sources is never read."""
+    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def user_cache() -> Path:
+    """AUTOCONV_CACHE_DIR, else the user's cache folder for autoconv."""
+    if os.environ.get("AUTOCONV_CACHE_DIR"):
+        return Path(os.environ["AUTOCONV_CACHE_DIR"])
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "autoconv"
+
+
+@lru_cache(maxsize=None)
+def cache_folder() -> Path | None:
+    """The folder for compiled kernels, made when missing; None (with a warning) where none can be written."""
+    folder = user_cache() / f"kernels-{source_hash()}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return folder
+    except OSError as error:
+        warnings.warn(
+            f"The cache folder {folder} cannot be written ({error.strerror}), so kernels are compiled anew in every run. "
+            "Set AUTOCONV_CACHE_DIR to a folder that can be written.", stacklevel=2,
+        )
+        return None
+
+
+class _cache_folder_for_numba:
+    """Numba reads its cache folder when a function is decorated; within this block it reads ours, for ours only."""
+
+    def __enter__(self) -> None:
+        self._before = numba.config.CACHE_DIR
+        if cache_folder() is not None:
+            numba.config.CACHE_DIR = str(cache_folder())
+
+    def __exit__(self, *_: object) -> None:
+        numba.config.CACHE_DIR = self._before
+
+
+@lru_cache(maxsize=None)
+def _compiled_before() -> set[str]:
+    """What earlier runs compiled into the cache folder."""
+    folder = cache_folder()
+    if folder is None or not (folder / "compiled.txt").exists():
+        return set()
+    return set((folder / "compiled.txt").read_text().splitlines())
+
+
+def _note_compiled(what: str) -> None:
+    line, folder = f"{what} {_target_key()}", cache_folder()
+    if folder is not None and line not in _compiled_before():
+        _compiled_before().add(line)
+        with open(folder / "compiled.txt", "a") as file:
+            file.write(line + "\n")

@@ -1,0 +1,110 @@
+"""Losses of a batch, one number a sample, and their gradients. By NumPy: arrays are small, exp and log are the work.
+
+All share one signature: forward(t, x, loss) and gradient(t, x, dy, dx), with the targets t and the predictions x of
+shape (..., C), and loss and dy of shape (...).
+"""
+
+import numpy as np
+
+from .pointwise import log_softmax, sigmoid, softmax
+
+EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
+
+
+def one_hot(labels, out):
+    """out (..., C) = 1 at each label (...), else 0."""
+    out[...] = 0
+    np.put_along_axis(out, labels[..., None], 1, axis=-1)
+
+
+def categorical(t, x, loss):
+    """-sum(t log p), where p is x made to sum to 1, then clipped."""
+    p = np.clip(_shares(x)[0], EPSILON, 1 - EPSILON)
+    np.sum(t * np.log(p), axis=-1, out=loss)
+    np.negative(loss, out=loss)
+
+
+def categorical_grad(t, x, dy, dx):
+    """With p = x / S: dp = -t / p where p was not clipped, dx = (dp - sum(dp p)) / S."""
+    p, total = _shares(x)
+    dp = _unclipped(p, -t / np.clip(p, EPSILON, 1 - EPSILON))
+    np.subtract(dp, np.sum(dp * p, axis=-1, keepdims=True), out=dx)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        dx *= dy[..., None] / total
+
+
+def categorical_logits(t, x, loss):
+    """-sum(t log_softmax(x))."""
+    y = np.empty_like(x)
+    log_softmax(x, -1, y)
+    np.sum(t * y, axis=-1, out=loss)
+    np.negative(loss, out=loss)
+
+
+def categorical_logits_grad(t, x, dy, dx):
+    """dx = softmax(x) sum(t) - t."""
+    softmax(x, -1, dx)
+    dx *= t.sum(-1, keepdims=True)
+    dx -= t
+    dx *= dy[..., None]
+
+
+def binary(t, x, loss):
+    """-mean(t log p + (1 - t) log(1 - p)) with p = x clipped."""
+    p = np.clip(x, EPSILON, 1 - EPSILON)
+    np.mean(-t * np.log(p) - (1 - t) * np.log(1 - p), axis=-1, out=loss)
+
+
+def binary_grad(t, x, dy, dx):
+    """dx = (p - t) / (p (1 - p)) / C where x was not clipped."""
+    p = np.clip(x, EPSILON, 1 - EPSILON)
+    dx[...] = _unclipped(x, (p - t) / (p * (1 - p)))
+    dx *= dy[..., None] / x.dtype.type(x.shape[-1])
+
+
+def binary_logits(t, x, loss):
+    """The same of p = sigmoid(x), stable: mean(max(x, 0) - x t + log(1 + exp(-|x|)))."""
+    with np.errstate(invalid="ignore"):
+        np.mean(np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))), axis=-1, out=loss)
+
+
+def binary_logits_grad(t, x, dy, dx):
+    """dx = (sigmoid(x) - t) / C."""
+    sigmoid(x, dx)
+    dx -= t
+    dx *= dy[..., None] / x.dtype.type(x.shape[-1])
+
+
+def squared(t, x, loss):
+    """mean((x - t)^2)."""
+    np.mean((x - t) ** 2, axis=-1, out=loss)
+
+
+def squared_grad(t, x, dy, dx):
+    """dx = 2 (x - t) / C."""
+    np.subtract(x, t, out=dx)
+    dx *= dy[..., None] * x.dtype.type(2 / x.shape[-1])
+
+
+def absolute(t, x, loss):
+    """mean(|x - t|)."""
+    np.mean(np.abs(x - t), axis=-1, out=loss)
+
+
+def absolute_grad(t, x, dy, dx):
+    """dx = sign(x - t) / C."""
+    np.sign(x - t, out=dx)
+    dx *= dy[..., None] / x.dtype.type(x.shape[-1])
+
+
+def _shares(x):
+    """x / sum(x) along the last axis, and that sum."""
+    total = x.sum(-1, keepdims=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return x / total, total
+
+
+def _unclipped(p, gradient):
+    """The gradient with 0 where p lies outside of [EPSILON, 1 - EPSILON]; at a NaN it stays."""
+    gradient[(p < EPSILON) | (p > 1 - EPSILON)] = 0
+    return gradient

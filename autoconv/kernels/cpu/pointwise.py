@@ -1,0 +1,77 @@
+"""Functions of one item, and the softmax. The relu is compiled, to run on all threads; the others are by NumPy, since
+exp is the work there, and its vectorised exp is five times as fast as a compiled loop's."""
+
+import numpy as np
+from numba import prange
+
+from .jit import kernel
+
+
+@kernel("(T[::1], T[::1])", parallel=True)
+def relu(x, y):
+    """y = max(x, 0); NaN stays NaN."""
+    for i in prange(x.size):
+        y[i] = 0 if x[i] < 0 else x[i]
+
+
+@kernel("(T[::1], T[::1], T[::1])", parallel=True)
+def relu_grad(y, dy, dx):
+    """dx = dy where y > 0."""
+    for i in prange(y.size):
+        dx[i] = 0 if y[i] <= 0 else dy[i]
+
+
+def sigmoid(x, y):
+    """y = 1 / (1 + exp(-x)); exp may overflow to infinity, whose inverse is the right 0."""
+    with np.errstate(over="ignore"):
+        np.negative(x, out=y)
+        np.exp(y, out=y)
+        np.add(y, 1, out=y)
+        np.reciprocal(y, out=y)
+
+
+def sigmoid_grad(y, dy, dx):
+    """dx = dy y (1 - y)."""
+    np.subtract(1, y, out=dx)
+    np.multiply(dx, y, out=dx)
+    np.multiply(dx, dy, out=dx)
+
+
+def tanh(x, y):
+    np.tanh(x, out=y)
+
+
+def tanh_grad(y, dy, dx):
+    """dx = dy (1 - y^2)."""
+    np.multiply(y, y, out=dx)
+    np.subtract(1, dx, out=dx)
+    np.multiply(dx, dy, out=dx)
+
+
+def softmax(x, axis, y):
+    """y = exp(x - max) / sum(exp(x - max)) along the axis: no exp can overflow."""
+    with np.errstate(invalid="ignore"):  # inf - inf is the NaN it should be
+        np.subtract(x, x.max(axis, keepdims=True), out=y)
+    np.exp(y, out=y)
+    np.divide(y, y.sum(axis, keepdims=True), out=y)
+
+
+def softmax_grad(y, dy, axis, dx):
+    """dx = y (dy - sum(y dy))."""
+    np.multiply(y, dy, out=dx)
+    np.subtract(dy, dx.sum(axis, keepdims=True), out=dx)
+    np.multiply(dx, y, out=dx)
+
+
+def log_softmax(x, axis, y):
+    """y = x - max - log(sum(exp(x - max))) along the axis."""
+    with np.errstate(invalid="ignore"):
+        np.subtract(x, x.max(axis, keepdims=True), out=y)
+    np.subtract(y, np.log(np.exp(y).sum(axis, keepdims=True)), out=y)
+
+
+def log_softmax_grad(y, dy, axis, dx):
+    """dx = dy - exp(y) sum(dy)."""
+    np.exp(y, out=dx)
+    np.multiply(dx, dy.sum(axis, keepdims=True), out=dx)
+    np.subtract(dy, dx, out=dx)

@@ -1,0 +1,49 @@
+"""Philox4x32-10, the counter-based generator: a function of (seed, stream, block), so any thread can draw any block.
+
+Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. The key is the seed's two words,
+the counter the block's two words and then the stream's; a block is four random words. Arithmetic is in uint64
+throughout, since Numba makes uint64 with int64 a float.
+"""
+
+import numpy as np
+from numba import prange
+
+from .jit import inline, kernel
+
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
+W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
+LOW, HALF, FOUR = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(4)
+
+
+@inline
+def philox(block, stream, seed):
+    """The four 32-bit words of a block, as uint64."""
+    c0, c1, c2, c3 = block & LOW, block >> HALF, stream & LOW, stream >> HALF
+    k0, k1 = seed & LOW, seed >> HALF
+    for _ in range(10):
+        p0, p1 = M0 * c0, M1 * c2
+        c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ k0, p1 & LOW, (p0 >> HALF) ^ c3 ^ k1, p0 & LOW
+        k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    return c0, c1, c2, c3
+
+
+@kernel("(uint32[:,::1], uint64, uint64, uint64)", parallel=True)
+def bits(out, seed, stream, first):
+    """out (blocks, 4) = the words of the blocks from `first` on."""
+    for b in prange(out.shape[0]):
+        out[b, 0], out[b, 1], out[b, 2], out[b, 3] = philox(first + np.uint64(b), stream, seed)
+
+
+@kernel("(T[::1], float64, uint64, uint64, uint64, T[::1])", parallel=True)
+def dropout(x, scale, threshold, seed, stream, y):
+    """y = x * scale where the item's random word is at least `threshold`, else x * 0. Item i has word i of the stream."""
+    keep, drop, blocks = x.dtype.type(scale), x.dtype.type(0), x.size // 4
+    for b in prange(blocks):
+        r0, r1, r2, r3 = philox(np.uint64(b), stream, seed)
+        y[4 * b] = x[4 * b] * (keep if r0 >= threshold else drop)
+        y[4 * b + 1] = x[4 * b + 1] * (keep if r1 >= threshold else drop)
+        y[4 * b + 2] = x[4 * b + 2] * (keep if r2 >= threshold else drop)
+        y[4 * b + 3] = x[4 * b + 3] * (keep if r3 >= threshold else drop)
+    words = philox(np.uint64(blocks), stream, seed)
+    for i in range(4 * blocks, x.size):
+        y[i] = x[i] * (keep if words[i - 4 * blocks] >= threshold else drop)

@@ -1,0 +1,270 @@
+"""The register tile: a block of vectors that lives in the processor's registers, as a type of Numba's.
+
+    acc = zeros(x, M, N)                            M rows of N vectors, all zero
+    at = rows(offsets, i, acc)                      the M numbers offsets[i : i + M]: where each row of the tile reads
+    acc = fma(acc, x, at, k, w, j)                  acc[m, :] += x[at[m] + k] * w[j : j + N*lanes]
+
+One `fma` is M*N vector multiply-adds for M + N loads, so the arithmetic units never wait for memory. The loops around
+it are ordinary Python. `x` and `w` are flat arrays, every index counts items, and nothing is checked: the callers in
+this folder keep all reads inside the arrays, and the tests run them between guard pages.
+
+`columns` (fma_part, store, ...) is how many columns of the tile exist; the rest is neither read nor written. M and N
+must be literals (module constants); elsewhere `acc` carries them. Sources: Goto and van de Geijn, "Anatomy of high-performance matrix
+multiplication" (2008); Georganas et al., arXiv 1808.05567.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.core.errors import RequireLiteralValue
+from numba.extending import intrinsic, models, register_model
+
+from .jit import target
+
+# Vector width in bytes, and two tiles (M, N), by what the target has: 32, 16 or 16 vector registers. The narrow tile is
+# for what is left of the columns when no whole wide one fits: half as wide, more rows, the same number of registers.
+if "avx512f" in target()[1]:
+    VECTOR_BYTES, TILE, NARROW = 64, (6, 4), (12, 2)
+elif "avx2" in target()[1] and "fma" in target()[1]:
+    VECTOR_BYTES, TILE, NARROW = 32, (6, 2), (12, 1)
+else:
+    VECTOR_BYTES, TILE, NARROW = 16, (6, 2), (12, 1)
+
+INDEX = ir.IntType(64)
+
+
+class TileType(types.Type):
+    """`rows` x `vectors` vectors of `lanes` numbers of type `item`."""
+
+    def __init__(self, item: types.Float, rows: int, vectors: int) -> None:
+        self.item, self.rows, self.vectors = item, rows, vectors
+        self.lanes = VECTOR_BYTES * 8 // item.bitwidth
+        super().__init__(f"Tile({item}, {rows}, {vectors})")
+
+
+class RowsType(types.Type):
+    """`count` offsets, one for each row of a tile."""
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        super().__init__(f"Rows({count})")
+
+
+@register_model(TileType)
+class TileModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        item = ir.FloatType() if fe_type.item.bitwidth == 32 else ir.DoubleType()
+        super().__init__(manager, fe_type, ir.ArrayType(ir.VectorType(item, fe_type.lanes), fe_type.rows * fe_type.vectors))
+
+
+@register_model(RowsType)
+class RowsModel(models.PrimitiveModel):
+    def __init__(self, manager, fe_type):
+        super().__init__(manager, fe_type, ir.ArrayType(INDEX, fe_type.count))
+
+
+class _Flat:
+    """A flat array while IR is built: `at(i)` is the address of its item i, without Numba's wrap of negative indices."""
+
+    def __init__(self, context, builder, array_type, array) -> None:
+        self.builder, self.bytes = builder, array_type.dtype.bitwidth // 8
+        self.item = context.get_value_type(array_type.dtype)
+        self.data = context.make_array(array_type)(context, builder, array).data
+
+    def at(self, index):
+        return self.builder.gep(self.data, [index])
+
+    def vector_at(self, index, lanes):
+        return self.builder.bitcast(self.at(index), ir.VectorType(self.item, lanes).as_pointer())
+
+
+def _literals(*values):
+    if not all(isinstance(v, types.IntegerLiteral) for v in values):
+        raise RequireLiteralValue("a tile's shape must be literal integers")
+    return [v.literal_value for v in values]
+
+
+def _splat(builder, value, lanes):
+    vector = ir.VectorType(value.type, lanes)
+    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined),
+                                  ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes))
+
+
+def _mask(builder, tile, vector, columns):
+    """Which lanes of the tile's `vector`-th vector lie left of `columns`."""
+    lane = ir.Constant(ir.VectorType(INDEX, tile.lanes), [vector * tile.lanes + i for i in range(tile.lanes)])
+    return builder.icmp_signed("<", lane, _splat(builder, columns, tile.lanes))
+
+
+def _call(builder, name, result, arguments):
+    """A call of an LLVM intrinsic (llvmlite's own helper does not know vector types)."""
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(result, [a.type for a in arguments]), name)
+    return builder.call(function, arguments)
+
+
+def _suffix(tile):
+    return f"v{tile.lanes}f{tile.item.bitwidth}"
+
+
+def _load(builder, flat, tile, index, columns=None, vector=0):
+    """One vector from memory; with `columns`, only its existing lanes (the others are zero)."""
+    pointer = flat.vector_at(builder.add(index, INDEX(vector * tile.lanes)), tile.lanes)
+    if columns is None:
+        return builder.load(pointer, align=flat.bytes)
+    kind = pointer.type.pointee
+    return _call(builder, f"llvm.masked.load.{_suffix(tile)}.p0{_suffix(tile)}", kind,
+                 [pointer, ir.IntType(32)(flat.bytes), _mask(builder, tile, vector, columns), ir.Constant(kind, None)])
+
+
+def _store(builder, flat, tile, value, index, columns, vector):
+    pointer = flat.vector_at(builder.add(index, INDEX(vector * tile.lanes)), tile.lanes)
+    _call(builder, f"llvm.masked.store.{_suffix(tile)}.p0{_suffix(tile)}", ir.VoidType(),
+          [value, pointer, ir.IntType(32)(flat.bytes), _mask(builder, tile, vector, columns)])
+
+
+@intrinsic(prefer_literal=True)
+def zeros(typingctx, like, m, n):
+    """An m x n tile of zeros of the item type of the array `like`."""
+    tile = TileType(like.dtype, *_literals(m, n))
+
+    def codegen(context, builder, signature, args):
+        return ir.Constant(context.get_value_type(tile), None)
+
+    return tile(like, m, n), codegen
+
+
+@intrinsic
+def rows(typingctx, offsets, i, acc):
+    """offsets[i : i + M] of a flat int64 array for the M rows of the tile `acc`, kept in registers."""
+    kind = RowsType(acc.rows)
+
+    def codegen(context, builder, signature, args):
+        flat, result = _Flat(context, builder, signature.args[0], args[0]), ir.Constant(context.get_value_type(kind), ir.Undefined)
+        for j in range(kind.count):
+            result = builder.insert_value(result, builder.load(flat.at(builder.add(args[1], INDEX(j)))), j)
+        return result
+
+    return kind(offsets, types.int64, acc), codegen
+
+
+def _no_load_crosses(builder):
+    """An empty instruction that no load moves across. Without it LLVM unrolls a loop around `fma` and hoists the second
+    round's loads above the first's arithmetic: more values than registers, half the speed.
+    """
+    builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
+
+
+def _fma(context, builder, tile, args, arg_types, columns=None):
+    acc, x, at, k, w, j = args[:6]
+    _no_load_crosses(builder)
+    x, w = _Flat(context, builder, arg_types[1], x), _Flat(context, builder, arg_types[4], w)
+    right = [_load(builder, w, tile, j, columns, v) for v in range(tile.vectors)]
+    for r in range(tile.rows):
+        left = _splat(builder, builder.load(x.at(builder.add(builder.extract_value(at, r), k))), tile.lanes)
+        for v in range(tile.vectors):
+            i = r * tile.vectors + v
+            total = _call(builder, f"llvm.fmuladd.{_suffix(tile)}", right[v].type, [left, right[v], builder.extract_value(acc, i)])
+            acc = builder.insert_value(acc, total, i)
+    return acc
+
+
+@intrinsic
+def fma(typingctx, acc, x, at, k, w, j):
+    """acc[m, :] += x[at[m] + k] * w[j : j + all columns]."""
+
+    def codegen(context, builder, signature, args):
+        return _fma(context, builder, acc, args, signature.args)
+
+    return acc(acc, x, at, types.int64, w, types.int64), codegen
+
+
+@intrinsic
+def fma_part(typingctx, acc, x, at, k, w, j, columns):
+    """`fma` for a tile of which only the first `columns` columns exist."""
+
+    def codegen(context, builder, signature, args):
+        return _fma(context, builder, acc, args, signature.args, args[6])
+
+    return acc(acc, x, at, types.int64, w, types.int64, types.int64), codegen
+
+
+@intrinsic
+def add_row(typingctx, acc, b, j, columns):
+    """acc[m, :] += b[j : j + columns] for every row m."""
+
+    def codegen(context, builder, signature, args):
+        flat, total = _Flat(context, builder, b, args[1]), args[0]
+        for v in range(acc.vectors):
+            bias = _load(builder, flat, acc, args[2], args[3], v)
+            for i in range(v, acc.rows * acc.vectors, acc.vectors):
+                total = builder.insert_value(total, builder.fadd(builder.extract_value(total, i), bias), i)
+        return total
+
+    return acc(acc, b, types.int64, types.int64), codegen
+
+
+@intrinsic
+def load(typingctx, acc, y, j, stride, height, columns):
+    """The tile y[j + m*stride : ... + columns] for m < height; zero elsewhere. `acc` gives the shape."""
+
+    def codegen(context, builder, signature, args):
+        flat, total = _Flat(context, builder, y, args[1]), ir.Constant(args[0].type, None)
+        for m in range(acc.rows):
+            inside = builder.icmp_signed("<", INDEX(m), args[4])
+            columns = builder.select(inside, args[5], INDEX(0))
+            start = builder.add(args[2], builder.mul(INDEX(m), args[3]))
+            for v in range(acc.vectors):
+                total = builder.insert_value(total, _load(builder, flat, acc, start, columns, v), m * acc.vectors + v)
+        return total
+
+    return acc(acc, y, types.int64, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def store(typingctx, acc, y, j, stride, height, columns):
+    """y[j + m*stride : ... + columns] = acc[m, :columns] for m < height."""
+
+    def codegen(context, builder, signature, args):
+        flat = _Flat(context, builder, y, args[1])
+        for m in range(acc.rows):
+            with builder.if_then(builder.icmp_signed("<", INDEX(m), args[4])):
+                start = builder.add(args[2], builder.mul(INDEX(m), args[3]))
+                for v in range(acc.vectors):
+                    value = builder.extract_value(args[0], m * acc.vectors + v)
+                    _store(builder, flat, acc, value, start, args[5], v)
+        return context.get_dummy_value()
+
+    return types.void(acc, y, types.int64, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def copy(typingctx, y, j, x, k, count):
+    """y[j : j + count] = x[k : k + count] of flat arrays that do not overlap."""
+
+    def codegen(context, builder, signature, args):
+        to, source = _Flat(context, builder, y, args[0]), _Flat(context, builder, x, args[2])
+        cgutils.raw_memcpy(builder, to.at(args[1]), source.at(args[3]), args[4], to.bytes)
+        return context.get_dummy_value()
+
+    return types.void(y, types.int64, x, types.int64, types.int64), codegen
+
+
+@intrinsic
+def height(typingctx, acc):
+    """How many rows the tile has."""
+
+    def codegen(context, builder, signature, args):
+        return INDEX(acc.rows)
+
+    return types.int64(acc), codegen
+
+
+@intrinsic
+def width(typingctx, acc):
+    """How many columns the tile has: vectors times lanes."""
+
+    def codegen(context, builder, signature, args):
+        return INDEX(acc.vectors * acc.lanes)
+
+    return types.int64(acc), codegen

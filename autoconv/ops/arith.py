@@ -1,0 +1,306 @@
+"""What a tensor's operators and methods do: arithmetic with broadcasting, reductions, and moving items about.
+
+Every result is C-contiguous, which is what the compiled kernels read.
+"""
+
+from collections.abc import Sequence
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from .registry import gradient_buffer, op
+
+
+@op(kernels="arith")
+def add(k, a, b):
+    """y = a + b."""
+    y = _result(k, a, b, "+")
+    k.add(a, b, y)
+
+    def backward(dy, needs):
+        return _sum_to(k, dy, a, needs[0]), _sum_to(k, dy, b, needs[1])
+
+    return y, backward
+
+
+@op(kernels="arith")
+def subtract(k, a, b):
+    """y = a - b."""
+    y = _result(k, a, b, "-")
+    k.subtract(a, b, y)
+
+    def backward(dy, needs):
+        db = _sum_to(k, dy, b, needs[1])
+        return _sum_to(k, dy, a, needs[0]), None if db is None else _map(k, k.negative, db)
+
+    return y, backward
+
+
+@op(kernels="arith")
+def multiply(k, a, b):
+    """y = a * b."""
+    y = _result(k, a, b, "*")
+    k.multiply(a, b, y)
+
+    def backward(dy, needs):
+        da = _sum_to(k, _map(k, k.multiply, dy, b), a, needs[0]) if needs[0] is not False else None
+        db = _sum_to(k, _map(k, k.multiply, dy, a), b, needs[1]) if needs[1] is not False else None
+        return da, db
+
+    return y, backward
+
+
+@op(kernels="arith")
+def divide(k, a, b):
+    """y = a / b; da = dy / b, db = -dy y / b. Integers give float32."""
+    y = _result(k, a, b, "/", inexact=True)
+    k.divide(a, b, y)
+
+    def backward(dy, needs):
+        da = _map(k, k.divide, dy, b)
+        db = _map(k, k.negative, _map(k, k.multiply, da, y)) if needs[1] is not False else None
+        return _sum_to(k, da, a, needs[0]), _sum_to(k, db, b, needs[1])
+
+    return y, backward
+
+
+@op(kernels="arith")
+def power(k, x, exponent):
+    """y = x ** exponent, for a number as exponent."""
+    if not isinstance(exponent, Real):
+        raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
+    y = k.empty(x.shape, x.dtype if isinstance(exponent, int) else _float(x.dtype))
+    k.power(x, exponent, y)
+
+    def backward(dy, needs):
+        dx = k.zeros(x.shape, x.dtype)
+        if exponent != 0:  # there 0 * x**-1 would not be 0 at x = 0
+            k.power(x, exponent - 1, dx)
+            k.multiply(dx, x.dtype.type(exponent), dx)
+            k.multiply(dx, dy, dx)
+        return (dx,)
+
+    return y, backward
+
+
+@op(kernels="arith")
+def negative(k, x):
+    """y = -x."""
+    return _map(k, k.negative, x), lambda dy, needs: (_map(k, k.negative, dy),)
+
+
+@op(kernels="arith")
+def exp(k, x):
+    """y = e ** x."""
+    y = k.empty(x.shape, _float(x.dtype))
+    k.exp(x, y)
+    return y, lambda dy, needs: (_map(k, k.multiply, dy, y),)
+
+
+@op(kernels="arith")
+def log(k, x):
+    """y = ln x."""
+    y = k.empty(x.shape, _float(x.dtype))
+    k.log(x, y)
+    return y, lambda dy, needs: (_map(k, k.divide, dy, x),)
+
+
+@op(kernels="arith")
+def matmul(k, a, b):
+    """y = a @ b as NumPy defines it, for vectors, matrices (n, m) @ (m, p) and batches of matrices."""
+    if a.ndim == 0 or b.ndim == 0 or a.shape[-1] != b.shape[-2 if b.ndim > 1 else 0]:
+        raise ValueError(f"@ needs (..., n, m) and (..., m, p). Received shapes: {a.shape} and {b.shape}.")
+    rows = a if a.ndim > 1 else a.reshape(1, -1)  # (..., n, m)
+    columns = b if b.ndim > 1 else b.reshape(-1, 1)  # (..., m, p)
+    batch = _broadcast(rows.shape[:-2], columns.shape[:-2], "@")
+    full = (*batch, rows.shape[-2], columns.shape[-1])
+    y = k.empty(full, _result_dtype(a, b))
+    k.matmul(rows, columns, y)
+
+    def backward(dy, needs):
+        dy = dy.reshape(full)
+        da = db = None
+        if needs[0] is not False:  # dy @ b.T
+            da = k.empty((*batch, *rows.shape[-2:]), dy.dtype)
+            k.matmul(dy, columns.swapaxes(-1, -2), da)
+            da = _sum_to(k, da, rows, True).reshape(a.shape)
+        if needs[1] is not False:  # a.T @ dy
+            db = k.empty((*batch, *columns.shape[-2:]), dy.dtype)
+            k.matmul(rows.swapaxes(-1, -2), dy, db)
+            db = _sum_to(k, db, columns, True).reshape(b.shape)
+        return da, db
+
+    return y.reshape((*batch, *full[-2:][: a.ndim > 1], *full[-1:][: b.ndim > 1])), backward
+
+
+@op(kernels="arith")
+def getitem(k, x, index):
+    """y = x[index], a copy: integers, slices, None, ..., integer arrays and boolean masks, as NumPy has them."""
+    picked = x[index]
+    y = k.empty(picked.shape, x.dtype)
+    k.copy(picked, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        (k.index_put if _is_basic(index) else k.index_add)(dy, index, dx)
+        return (dx,)
+
+    return y, backward
+
+
+@op(kernels="arith")
+def reshape(k, x, shape):
+    """The same items in another shape; one size may be -1."""
+    try:
+        y = x.reshape(shape)
+    except ValueError:
+        raise ValueError(f"A tensor of {x.size} items cannot take shape {shape}. Received shape: {x.shape}.") from None
+    return y, lambda dy, needs: (dy.reshape(x.shape),)
+
+
+@op(kernels="arith")
+def transpose(k, x, axes=None):
+    """The axes in another order (reversed by default), as a copy."""
+    order = tuple(reversed(range(x.ndim))) if axes is None else normalize_axes(axes, x.ndim)
+    if len(order) != x.ndim:
+        raise ValueError(f"transpose needs each of the {x.ndim} axes once. Received: {axes}.")
+    back = tuple(order.index(i) for i in range(x.ndim))
+
+    return _map(k, k.copy, x.transpose(order)), lambda dy, needs: (_map(k, k.copy, dy.transpose(back)),)
+
+
+@op(kernels="arith")
+def pad(k, x, widths):
+    """Zeros around x: `widths` holds (before, after) of each axis."""
+    y = k.zeros(tuple(n + before + after for n, (before, after) in zip(x.shape, widths)), x.dtype)
+    inner = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, widths))
+    k.copy(x, y[inner])
+    return y, lambda dy, needs: (_map(k, k.copy, dy[inner]),)
+
+
+@op(kernels="arith")
+def sum(k, x, axis=None, keepdims=False):
+    """The sum over `axis`: an integer, several, or None for all. Integers are summed as int64."""
+    kept, shape, axes = _reduced(x.shape, axis, keepdims)
+    y = k.empty(kept, x.dtype if x.dtype.kind == "f" else np.int64)
+    k.sum(x, axes, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.copy(dy.reshape(kept), dx)
+        return (dx,)
+
+    return y.reshape(shape), backward
+
+
+@op(kernels="arith")
+def mean(k, x, axis=None, keepdims=False):
+    """The mean over `axis`: an integer, several, or None for all. Integers give float32."""
+    kept, shape, axes = _reduced(x.shape, axis, keepdims)
+    y = k.empty(kept, _float(x.dtype))
+    count = y.dtype.type(x.size // y.size if y.size else 1)
+    k.sum(x, axes, y)
+    k.divide(y, count, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.divide(dy.reshape(kept), count, dx)
+        return (dx,)
+
+    return y.reshape(shape), backward
+
+
+@op(kernels="arith")
+def max(k, x, axis=None, keepdims=False):
+    """The maximum over `axis`. The gradient goes to one winner, the first in scan order; a NaN is passed on."""
+    kept, shape, axes = _reduced(x.shape, axis, keepdims)
+    others = tuple(i for i in range(x.ndim) if i not in axes)
+    order = others + axes
+    moved = _map(k, k.copy, x.transpose(order))  # (kept sizes, reduced sizes)
+    y = k.empty(kept, x.dtype)
+    if y.size and not x.size:
+        raise ValueError(f"The maximum of no items is not defined. Received shape {x.shape}, axis {axis}.")
+    rows = (y.size, x.size // y.size if y.size else 0)
+    index = k.empty((y.size,), np.intp)
+    k.row_max(moved.reshape(rows), index, y.reshape(-1))
+    back = tuple(order.index(i) for i in range(x.ndim))
+
+    def backward(dy, needs):
+        dx = k.empty(moved.shape, x.dtype)
+        k.row_scatter(dy.reshape(-1), index, dx.reshape(rows))
+        return (_map(k, k.copy, dx.transpose(back)),)
+
+    return y.reshape(shape), backward
+
+
+def normalize_axes(axis: Any, ndim: int) -> tuple[int, ...]:
+    """`axis` (None for all, an integer or several, negative ones from the end) as integers in 0..ndim-1, each once."""
+    if axis is None:
+        return tuple(range(ndim))
+    axes = tuple(axis) if isinstance(axis, Sequence) else (axis,)
+    if not all(hasattr(i, "__index__") and -ndim <= i < ndim for i in axes):
+        raise ValueError(f"An axis of a tensor with {ndim} axes lies in {-ndim}..{ndim - 1}. Received: {axis!r}.")
+    axes = tuple(int(i) % ndim for i in axes)
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"Each axis can be named once. Received: {axis!r}.")
+    return axes
+
+
+def _reduced(shape: tuple, axis: Any, keepdims: bool) -> tuple[tuple, tuple, tuple]:
+    """The shape with its reduced axes of size 1, the result's shape, and the axes in order."""
+    axes = tuple(sorted(normalize_axes(axis, len(shape))))
+    kept = tuple(1 if i in axes else n for i, n in enumerate(shape))
+    return kept, kept if keepdims else tuple(n for i, n in enumerate(shape) if i not in axes), axes
+
+
+def _float(dtype: np.dtype) -> np.dtype:
+    """Where a result cannot be an integer: the dtype itself if floating, else float32."""
+    return dtype if dtype.kind == "f" else np.dtype(np.float32)
+
+
+def _result_dtype(a: Any, b: Any) -> np.dtype:
+    """Integers take the dtype of the floating side; else NumPy's rule."""
+    if (a.dtype.kind == "f") != (b.dtype.kind == "f"):
+        return a.dtype if a.dtype.kind == "f" else b.dtype
+    return np.result_type(a.dtype, b.dtype)
+
+
+def _broadcast(a: tuple, b: tuple, sign: str) -> tuple:
+    try:
+        return np.broadcast_shapes(a, b)
+    except ValueError:
+        raise ValueError(f"{sign} needs shapes that broadcast: sizes equal or 1. Received: {a} and {b}.") from None
+
+
+def _result(k: Any, a: Any, b: Any, sign: str, inexact: bool = False) -> Any:
+    """An array for the result of `a sign b`."""
+    dtype = _result_dtype(a, b)
+    return k.empty(_broadcast(a.shape, b.shape, sign), _float(dtype) if inexact else dtype)
+
+
+def _map(k: Any, kernel: Any, a: Any, *b: Any) -> Any:
+    """A new array with the kernel of `a` and perhaps of a `b` that broadcasts into a's shape."""
+    out = k.empty(a.shape, a.dtype)
+    kernel(a, *b, out)
+    return out
+
+
+def _sum_to(k: Any, gradient: Any, like: Any, need: Any) -> Any:
+    """The gradient of what was broadcast from `like`: summed over the axes that were repeated, in NumPy's order."""
+    if need is False:
+        return None
+    if gradient.shape == like.shape and gradient.dtype == like.dtype:
+        return gradient
+    new = gradient.ndim - like.ndim
+    axes = tuple(i for i, n in enumerate(gradient.shape) if i < new or (like.shape[i - new] == 1 and n != 1))
+    out = k.empty(tuple(1 if i in axes else n for i, n in enumerate(gradient.shape)), like.dtype)
+    k.sum(gradient, axes, out)
+    return out.reshape(like.shape)
+
+
+def _is_basic(index: Any) -> bool:
+    """Whether an index is made of integers, slices, None and ... alone, so that it names no item twice."""
+    parts = index if isinstance(index, tuple) else (index,)
+    return all(p is None or p is Ellipsis or (isinstance(p, (int, np.integer, slice)) and not isinstance(p, bool))
+               for p in parts)

@@ -1,0 +1,54 @@
+"""The losses: one number a sample, as Keras's functions return. The targets `y_true` are an array without gradient."""
+
+from .registry import gradient_buffer, op
+
+
+@op(kernels="loss")
+def categorical_crossentropy(k, y_pred, y_true, from_logits=False):
+    """-sum(t log p) over the last axis. Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7], as Keras
+    does; from logits p is their softmax, stable for any values.
+    """
+    if from_logits:
+        return _per_sample(k, y_pred, y_true, k.categorical_logits, k.categorical_logits_grad)
+    return _per_sample(k, y_pred, y_true, k.categorical, k.categorical_grad)
+
+
+@op(kernels="loss")
+def sparse_categorical_crossentropy(k, y_pred, y_true, from_logits=False):
+    """`categorical_crossentropy` with integer labels (...) in 0..C-1 for predictions (..., C)."""
+    t = k.empty(y_pred.shape, y_pred.dtype)
+    k.one_hot(y_true, t)
+    return categorical_crossentropy.fn(k, y_pred, t, from_logits)
+
+
+@op(kernels="loss")
+def binary_crossentropy(k, y_pred, y_true, from_logits=False):
+    """-mean(t log p + (1 - t) log(1 - p)) over the last axis; probabilities are clipped to [1e-7, 1 - 1e-7]."""
+    if from_logits:
+        return _per_sample(k, y_pred, y_true, k.binary_logits, k.binary_logits_grad)
+    return _per_sample(k, y_pred, y_true, k.binary, k.binary_grad)
+
+
+@op(kernels="loss")
+def mean_squared_error(k, y_pred, y_true):
+    """mean((y - t)^2) over the last axis."""
+    return _per_sample(k, y_pred, y_true, k.squared, k.squared_grad)
+
+
+@op(kernels="loss")
+def mean_absolute_error(k, y_pred, y_true):
+    """mean(|y - t|) over the last axis."""
+    return _per_sample(k, y_pred, y_true, k.absolute, k.absolute_grad)
+
+
+def _per_sample(k, x, t, forward, gradient):
+    """A loss (...) of predictions and targets (..., C)."""
+    loss = k.empty(x.shape[:-1], x.dtype)
+    forward(t, x, loss)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        gradient(t, x, dy, dx)
+        return (dx,)
+
+    return loss, backward

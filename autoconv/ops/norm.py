@@ -1,0 +1,49 @@
+"""Batch normalisation."""
+
+import numpy as np
+
+from .registry import gradient_buffer, op
+
+PARTS = 32  # sums over the batch are made of this many parts, whatever the number of threads
+
+
+@op(kernels="norm")
+def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon):
+    """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis); gamma and beta may be None.
+
+    In training `mean` and `variance` (C,) are written: the batch's own, biased, and the gradient flows through them.
+    Else they are read, as constants. Ioffe and Szegedy: "Batch normalization", ICML 2015.
+    """
+    channels = x.shape[-1]
+    rows = x.reshape(-1, channels)  # (M, C)
+    parts = k.empty((PARTS, channels), np.float64)
+    if training:
+        k.moments(rows, parts, mean, variance)
+    center, inverse, scale, shift = (k.empty((channels,), x.dtype) for _ in range(4))
+    k.copy(mean, center)  # the moving average may have moved on before the way back
+    k.inverse_deviation(variance, epsilon, inverse)
+    k.multiply(inverse, 1 if gamma is None else gamma, scale)
+    k.copy(0 if beta is None else beta, shift)
+    y = k.empty(x.shape, x.dtype)
+    k.normalize(rows, center, scale, shift, y.reshape(-1, channels))
+
+    def backward(dy, needs):
+        dy = dy.reshape(-1, channels)  # (M, C)
+        dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
+        if training or needs[1] is not False or needs[2] is not False:
+            k.parameter_grads(rows, dy, center, inverse, parts, dgamma, dbeta)
+        dx = None
+        if needs[0] is not False:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            if training:
+                k.input_grad(rows, dy, center, inverse, scale, dgamma, dbeta, dx.reshape(-1, channels))
+            else:
+                k.multiply(dy, scale, dx.reshape(-1, channels))
+        return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None
+
+    return y, backward
+
+
+def _room_for(k, need, like):
+    """Where a parameter's gradient goes; one that is not asked for is needed for dx still."""
+    return gradient_buffer(k, True if need is False else need, like.shape, like.dtype)

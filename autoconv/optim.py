@@ -1,0 +1,253 @@
+"""Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from . import names, schedules
+from .flat import FlatParameters
+from .tensor import Parameter
+
+__all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
+
+LearningRate = float | Callable[[int], float]
+
+
+class Optimizer:
+    """What all optimizers share: the learning rate, clipping, weight decay, the flat arrays and the state.
+
+    `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay` takes
+    `learning_rate * weight_decay` of every weight before each step. Gradients are clipped by at most one of `clipnorm`
+    (the L2 norm of each), `global_clipnorm` (that of all of them together) and `clipvalue` (each element).
+    """
+
+    rooms = ("update",)
+    _slots: tuple[str, ...] = ()
+
+    def __init__(
+        self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None,
+        clipvalue: float | None = None, global_clipnorm: float | None = None, name: str | None = None,
+    ) -> None:
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = {key: value for key, value in clips.items() if value is not None}
+        if len(given) > 1:
+            raise ValueError(f"Only one of clipnorm, clipvalue and global_clipnorm can be set. Received: {given}.")
+        for key, value in {**given, "weight_decay": weight_decay or 0.0}.items():
+            _at_least_zero(key, value)
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.weight_decay, self.name = weight_decay, name or type(self).__name__.lower()
+        self._learning_rate = _checked_rate(learning_rate)
+        self.iterations = 0
+        self.flat: FlatParameters | None = None
+        self._state: dict[str, Any] = {}
+
+    @property
+    def built(self) -> bool:
+        return self.flat is not None
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        rate = self._learning_rate
+        return float(rate(self.iterations)) if callable(rate) else rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: LearningRate) -> None:
+        if callable(self._learning_rate) and not callable(value):
+            raise TypeError("This optimizer was made with a schedule as its learning_rate, so the schedule sets it. "
+                            f"Received: {value!r}. Make the optimizer with a number to set it yourself.")
+        self._learning_rate = _checked_rate(value)
+
+    def build(self, parameters: Sequence[Parameter]) -> None:
+        """Lays the parameters into flat arrays and makes the slots, once; later calls only check for the same ones.
+
+        Raises ValueError when it was built for other parameters: its slots belong to those.
+        """
+        parameters = list({id(p): p for p in parameters}.values())
+        if self.flat is None:
+            self.flat = FlatParameters(parameters)
+            self._state = {slot: self.flat.zeros() for slot in self._slots}
+        elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
+            raise ValueError(f"This {type(self).__name__} was built for {len(self.flat.parameters)} other parameters. "
+                             f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
+                             "optimizer (in a model: call compile() again).")
+        else:
+            self.flat.adopt()
+
+    def apply(self, gradients: Sequence[Any], parameters: Sequence[Parameter] | None = None) -> None:
+        """One step. `gradients` are arrays in the order of the parameters; None counts as zeros."""
+        if parameters is not None:
+            self.build(parameters)
+        if self.flat is None:
+            raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
+                             "build(parameters) before.")
+        self.flat.collect(gradients)
+        self._clip(self.flat)
+        rate = self.learning_rate
+        self._update(self.flat.device.room("update"), self.flat, rate, 1.0 - rate * (self.weight_decay or 0.0))
+        self.iterations += 1
+
+    def apply_gradients(self, gradients_and_parameters: Iterable[tuple[Any, Parameter]]) -> None:
+        """`apply` under Keras's other name, from pairs."""
+        gradients, parameters = zip(*gradients_and_parameters)
+        self.apply(gradients, parameters)
+
+    def _update(self, k: Any, flat: FlatParameters, rate: float, keep: float) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must override _update.")
+
+    def _slot(self, slot: str) -> Any:
+        """A slot's flat array; one of length zero where this optimizer has no such slot."""
+        return self._state[slot] if slot in self._state else self.flat.data[:0]  # type: ignore[union-attr]
+
+    def _clip(self, flat: FlatParameters) -> None:
+        if self.clipvalue is not None:
+            flat.gradient[...] = flat.gradient.clip(-self.clipvalue, self.clipvalue)
+        elif self.clipnorm is not None:
+            for gradient in flat.gradients:
+                _shrink(gradient, self.clipnorm)
+        elif self.global_clipnorm is not None:
+            _shrink(flat.gradient, self.global_clipnorm)
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i."""
+        state = {"iterations": np.asarray(self.iterations)}
+        if not callable(self._learning_rate):
+            state["learning_rate"] = np.asarray(self._learning_rate)
+        if self.flat is not None:
+            for slot, flat in self._state.items():
+                for i, part in enumerate(self.flat.split(flat)):
+                    state[f"{slot}/{i}"] = np.array(self.flat.device.numpy(part))
+        return state
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
+        parts = {}
+        if self.flat is not None:
+            for slot, flat in self._state.items():
+                parts.update({f"{slot}/{i}": part for i, part in enumerate(self.flat.split(flat))})
+        own = {key: part.shape for key, part in parts.items()}
+        given = {key: np.shape(v) for key, v in state.items() if key not in ("iterations", "learning_rate")}
+        if own != given:
+            raise ValueError("This state belongs to another optimizer or to other parameters. "
+                             f"{type(self).__name__} has {own or 'no slots (build it first)'}. Received: {given}.")
+        for key, part in parts.items():
+            part[...] = self.flat.device.asarray(state[key], part.dtype)  # type: ignore[union-attr]
+        self.iterations = int(state["iterations"])
+        if "learning_rate" in state and not callable(self._learning_rate):
+            self._learning_rate = float(state["learning_rate"])
+
+
+class SGD(Optimizer):
+    """Gradient descent `w -= learning_rate * g`, or with momentum `m = momentum*m - learning_rate*g; w += m`.
+
+    `nesterov` looks ahead: `w += momentum*m - learning_rate*g` (Sutskever et al., 2013).
+    """
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
+    ) -> None:
+        super().__init__(learning_rate, **common)
+        self.momentum, self.nesterov = _fraction("momentum", momentum, upto_one=True), nesterov
+        self._slots = ("momentum",) if momentum else ()
+
+    def _update(self, k: Any, flat: FlatParameters, rate: float, keep: float) -> None:
+        k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, self.nesterov, keep)
+
+
+class RMSprop(Optimizer):
+    """`v = rho*v + (1-rho)*g^2; w -= learning_rate * g / sqrt(v + epsilon)` (Hinton, lecture 6e, 2012).
+
+    `centered` subtracts the square of the gradient's mean from v; `momentum` keeps that part of the last step.
+    """
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
+        centered: bool = False, **common: Any,
+    ) -> None:
+        super().__init__(learning_rate, **common)
+        self.rho, self.momentum = _fraction("rho", rho), _fraction("momentum", momentum, upto_one=True)
+        self.epsilon, self.centered = _at_least_zero("epsilon", epsilon), centered
+        self._slots = ("velocity", *(("momentum",) if momentum else ()), *(("average_gradient",) if centered else ()))
+
+    def _update(self, k: Any, flat: FlatParameters, rate: float, keep: float) -> None:
+        slots = self._slot("velocity"), self._slot("momentum"), self._slot("average_gradient")
+        k.rmsprop(flat.data, flat.gradient, *slots, rate, self.rho, self.momentum, self.epsilon, keep)
+
+
+class Adam(Optimizer):
+    """`m += (1-b1)(g - m); v += (1-b2)(g^2 - v); w -= alpha * m / (sqrt(v) + epsilon)` (Kingma and Ba, 2014).
+
+    At step t `alpha = learning_rate * sqrt(1 - b2^t) / (1 - b1^t)`, so epsilon counts before the bias correction, as
+    in Keras. `amsgrad` is not there: True raises ValueError.
+    """
+
+    _slots = ("momentum", "velocity")
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
+        amsgrad: bool = False, **common: Any,
+    ) -> None:
+        super().__init__(learning_rate, **common)
+        if amsgrad:
+            raise ValueError(f"{type(self).__name__} has no amsgrad here. Received: amsgrad={amsgrad}. Leave it out.")
+        self.beta_1, self.beta_2 = _fraction("beta_1", beta_1), _fraction("beta_2", beta_2)
+        self.epsilon = _at_least_zero("epsilon", epsilon)
+
+    def _update(self, k: Any, flat: FlatParameters, rate: float, keep: float) -> None:
+        t = self.iterations + 1
+        alpha = rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        slots = self._slot("momentum"), self._slot("velocity")
+        k.adam(flat.data, flat.gradient, *slots, alpha, self.beta_1, self.beta_2, self.epsilon, keep)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, 0.004 by default (Loshchilov and Hutter, 2017)."""
+
+    def __init__(self, learning_rate: LearningRate = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
+                 beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, **common: Any) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **common)
+
+
+_KNOWN: dict[str, type[Optimizer]] = {"sgd": SGD, "rmsprop": RMSprop, "adam": Adam, "adamw": AdamW}
+
+
+def get(identifier: str | Optimizer) -> Optimizer:
+    """An optimizer by its name ("sgd", "rmsprop", "adam", "adamw", in any case), or the one that was passed."""
+    if isinstance(identifier, Optimizer):
+        return identifier
+    name = identifier.lower() if isinstance(identifier, str) else identifier
+    return names.lookup("optimizer", name, _KNOWN)()
+
+
+def _shrink(gradient: Any, limit: float) -> None:
+    """Scales an array down to the L2 norm `limit` where it is longer. NumPy's sum: the same bits for any threads."""
+    norm = math.sqrt(float((gradient * gradient).sum()))
+    if norm > limit:
+        gradient *= limit / norm
+
+
+def _checked_rate(rate: Any) -> LearningRate:
+    if callable(rate):
+        return rate
+    if isinstance(rate, bool) or not _is_number(rate) or float(rate) < 0:
+        raise ValueError("learning_rate must be a number of at least 0, or a callable of the number of steps done, "
+                         f"such as optim.schedules.CosineDecay. Received: {rate!r}.")
+    return float(rate)
+
+
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and hasattr(value, "__float__")
+
+
+def _fraction(what: str, value: float, upto_one: bool = False) -> float:
+    if not _is_number(value) or not 0 <= value <= 1 or (value == 1 and not upto_one):
+        raise ValueError(f"{what} must lie in [0, 1{']' if upto_one else ')'}. Received: {value!r}.")
+    return float(value)
+
+
+def _at_least_zero(what: str, value: float) -> float:
+    if not _is_number(value) or value < 0:
+        raise ValueError(f"{what} must be a number of at least 0. Received: {value!r}.")
+    return float(value)

@@ -1,0 +1,80 @@
+"""Random numbers from one counter-based generator, Philox4x32-10, so that every device draws the same ones.
+
+A key is (seed, stream): each draw takes the next stream of the seed, and within it number i depends on i alone. Streams
+that are taken count from 1; stream 0 belongs to seeds that a user gives to one draw.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+
+from . import device as devices
+
+Key = tuple[int, int]
+
+
+class _Generator:
+    """The process's seed and how many of its streams were taken."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed, self.streams = seed, 0
+
+
+_generator = _Generator(int.from_bytes(os.urandom(8), "little"))
+
+
+def set_seed(seed: int) -> None:
+    """Starts the streams of `seed`, an integer in 0..2**64-1: what is drawn from here on is the same in every run."""
+    _generator.seed, _generator.streams = check_seed(seed), 0
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as an int, or a ValueError."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+        raise ValueError(f"A seed must be an integer between 0 and 2**64 - 1. Received: {seed!r}.")
+    return int(seed)
+
+
+def stream() -> Key:
+    """The next key: (seed, number of the stream)."""
+    _generator.streams += 1
+    return _generator.seed, _generator.streams
+
+
+def state() -> dict[str, int]:
+    """What `set_state` takes to draw the same numbers from here on."""
+    return {"seed": _generator.seed, "streams": _generator.streams}
+
+
+def set_state(state: dict[str, int]) -> None:
+    """Continues where `state()` was taken."""
+    _generator.seed, _generator.streams = check_seed(state["seed"]), int(state["streams"])
+
+
+def bits(n: int, key: Key | None = None) -> np.ndarray:
+    """n random uint32 of the stream `key`, of the next one by default."""
+    seed, number = key or stream()
+    blocks = np.empty((-(-n // 4), 4), np.uint32)
+    devices.get("cpu").room("random").bits(blocks, np.uint64(seed), np.uint64(number), np.uint64(0))
+    return blocks.reshape(-1)[:n]
+
+
+def uniform(shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = "float32",
+            key: Key | None = None) -> np.ndarray:
+    """Numbers spread evenly over [low, high), on a grid of 2**24 steps: the same in float32 and float64."""
+    steps = bits(int(np.prod(shape)), key) >> 8
+    return (low + (high - low) * 2.0**-24 * steps).astype(dtype).reshape(shape)
+
+
+def normal(shape: tuple[int, ...], mean: float = 0.0, stddev: float = 1.0, dtype: Any = "float32",
+           key: Key | None = None) -> np.ndarray:
+    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi v)."""
+    words = bits(2 * int(np.prod(shape)), key).reshape(2, -1)
+    u, v = (words[0] + 1.0) * 2.0**-32, words[1] * 2.0**-32  # u in (0, 1]
+    return (mean + stddev * np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)).astype(dtype).reshape(shape)
+
+
+def permutation(n: int, key: Key | None = None) -> np.ndarray:
+    """0..n-1 in random order: the order that sorts n random numbers of 64 bits."""
+    return np.argsort(bits(2 * n, key).view(np.uint64), kind="stable")

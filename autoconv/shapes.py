@@ -1,0 +1,133 @@
+"""Windows over images: output sizes, `same` arithmetic and the checks of the arguments. Pure Python."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
+Pair = int | Sequence[int]
+
+
+class Window(NamedTuple):
+    """A window that slides over an (H, W) image: kernel size, strides, dilation and the padding of the four sides.
+
+    The window reads rows `oh*sh + kh*dh - top`, so its height in pixels is `span_h = (kh - 1)*dh + 1`.
+    """
+
+    kh: int
+    kw: int
+    sh: int = 1
+    sw: int = 1
+    dh: int = 1
+    dw: int = 1
+    top: int = 0
+    bottom: int = 0
+    left: int = 0
+    right: int = 0
+
+    @property
+    def span_h(self) -> int:
+        return (self.kh - 1) * self.dh + 1
+
+    @property
+    def span_w(self) -> int:
+        return (self.kw - 1) * self.dw + 1
+
+    def output_size(self, h: int, w: int) -> tuple[int, int]:
+        """(OH, OW) of the window over an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis."""
+        return (
+            (h + self.top + self.bottom - self.span_h) // self.sh + 1,
+            (w + self.left + self.right - self.span_w) // self.sw + 1,
+        )
+
+
+def pair(value: Pair, what: str, least: int = 1) -> tuple[int, int]:
+    """An int or a sequence of two ints as (vertical, horizontal), each at least `least`."""
+    items = (value, value) if _is_int(value) else value
+    if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
+        raise ValueError(f"{what} must be an integer or a pair of integers. Received: {value!r}.")
+    if min(items) < least:
+        raise ValueError(f"{what} must be at least {least}. Received: {value!r}.")
+    return int(items[0]), int(items[1])
+
+
+def _is_int(value: object) -> bool:
+    return not isinstance(value, bool) and hasattr(value, "__index__")
+
+
+def same_padding(n: int, span: int, stride: int) -> tuple[int, int]:
+    """(before, after) on one axis so that `ceil(n / stride)` windows fit; the odd pixel goes after, as Keras does."""
+    total = max((-(-n // stride) - 1) * stride + span - n, 0)
+    return total // 2, total - total // 2
+
+
+def window(
+    size: tuple[int, int], kernel: Pair, strides: Pair = 1, padding: Padding = "valid", dilation_rate: Pair = 1,
+    kernel_name: str = "kernel_size",
+) -> Window:
+    """The checked `Window` of a kernel over an image of `size` (H, W).
+
+    `padding` is "valid", "same", p, (ph, pw) or ((top, bottom), (left, right)).
+    Raises ValueError where an argument is off or the kernel does not fit into the padded image.
+    """
+    (h, w), (kh, kw) = size, pair(kernel, kernel_name)
+    (sh, sw), (dh, dw) = pair(strides, "strides"), pair(dilation_rate, "dilation_rate")
+    free = Window(kh, kw, sh, sw, dh, dw)
+    if isinstance(padding, str) and padding == "same":
+        vertical, horizontal = same_padding(h, free.span_h, sh), same_padding(w, free.span_w, sw)
+    else:
+        vertical, horizontal = explicit_padding(padding)
+    result = free._replace(top=vertical[0], bottom=vertical[1], left=horizontal[0], right=horizontal[1])
+    padded = (h + sum(vertical), w + sum(horizontal))
+    if padded[0] < result.span_h or padded[1] < result.span_w:
+        raise ValueError(
+            f"The kernel must fit into the padded image: {kernel_name} {(kh, kw)} with dilation_rate {(dh, dw)} spans "
+            f"{result.span_h}x{result.span_w} pixels. Received an image of {h}x{w}, padded to {padded[0]}x{padded[1]}. "
+            "Use padding='same' or a smaller kernel."
+        )
+    return result
+
+
+def explicit_padding(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((top, bottom), (left, right)) of "valid", p, (ph, pw) or the four numbers themselves."""
+    if isinstance(padding, str):
+        if padding != "valid":
+            raise ValueError(
+                "padding must be 'valid', 'same', an integer, (ph, pw) or ((top, bottom), (left, right)). "
+                f"Received: {padding!r}."
+            )
+        return (0, 0), (0, 0)
+    if not _is_int(padding) and isinstance(padding, Sequence) and any(not _is_int(p) for p in padding):
+        if len(padding) != 2:
+            raise ValueError(f"padding must be ((top, bottom), (left, right)). Received: {padding!r}.")
+        return pair(padding[0], "padding (top, bottom)", 0), pair(padding[1], "padding (left, right)", 0)  # type: ignore[arg-type]
+    ph, pw = pair(padding, "padding", 0)  # type: ignore[arg-type]
+    return (ph, ph), (pw, pw)
+
+
+def transpose_window(
+    size: tuple[int, int], kernel: Pair, strides: Pair = 1, padding: str = "valid", dilation_rate: Pair = 1
+) -> tuple[Window, tuple[int, int]]:
+    """The window of the convolution whose transpose maps (H, W) to the returned (OH, OW), as Keras sizes it.
+
+    "valid" gives `(n - 1)*s + span` plus what a stride longer than the span leaves free, "same" gives `n*s`.
+    """
+    if padding not in ("valid", "same"):
+        raise ValueError(f"padding of a transposed convolution must be 'valid' or 'same'. Received: {padding!r}.")
+    (sh, sw), (kh, kw) = pair(strides, "strides"), pair(kernel, "kernel_size")
+    dh, dw = pair(dilation_rate, "dilation_rate")
+    free = Window(kh, kw, sh, sw, dh, dw)
+    if padding == "same":
+        out = size[0] * sh, size[1] * sw
+    else:
+        out = size[0] * sh + max(free.span_h - sh, 0), size[1] * sw + max(free.span_w - sw, 0)
+    return window(out, (kh, kw), (sh, sw), padding, (dh, dw)), out
+
+
+def check_image(shape: tuple[int, ...], what: str = "x") -> tuple[int, int, int, int]:
+    """The four sizes of a batch of images (N, H, W, C), or a ValueError that says which shape is wanted."""
+    if len(shape) != 4:
+        raise ValueError(
+            f"{what} must be a batch of images with shape (N, H, W, C). Received shape {tuple(shape)} with "
+            f"{len(shape)} dimension{'s' if len(shape) != 1 else ''}. Reshape it, e.g. to (-1, 28, 28, 1) for MNIST."
+        )
+    return shape[0], shape[1], shape[2], shape[3]

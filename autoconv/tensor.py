@@ -1,0 +1,301 @@
+"""`Tensor`, the tape and the backward walk."""
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from itertools import count
+from typing import Any
+
+import numpy as np
+
+from . import device as devices
+from .ops import arith
+from .ops.registry import Op
+
+_recording: ContextVar[bool] = ContextVar("recording", default=True)
+_order = count()
+
+
+@contextmanager
+def no_grad() -> Iterator[None]:
+    """Within this block nothing is recorded, so results do not require gradients and keep no intermediate arrays."""
+    token = _recording.set(False)
+    try:
+        yield
+    finally:
+        _recording.reset(token)
+
+
+class Node:
+    """One entry of the tape: the tensors an op read, and the function that turns its output's gradient into theirs."""
+
+    __slots__ = ("backward", "inputs", "order")
+
+    def __init__(self, inputs: tuple["Tensor | None", ...], backward: Callable) -> None:
+        self.inputs, self.backward, self.order = inputs, backward, next(_order)
+
+
+class Tensor:
+    """An array on a device that remembers how it was computed.
+
+    data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether one is wanted.
+    """
+
+    __slots__ = ("__weakref__", "_grad_buffer", "_node", "data", "device", "grad", "requires_grad")
+    __array_priority__ = 1000  # numpy_array * tensor asks the tensor
+
+    def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
+        self.data, self.requires_grad, self.device = data, requires_grad, device or devices.get("cpu")
+        self.grad: Any = None
+        self._node: Node | None = None
+        self._grad_buffer: Any = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.data.shape
+
+    @property
+    def dtype(self) -> np.dtype:
+        return self.data.dtype
+
+    @property
+    def ndim(self) -> int:
+        return self.data.ndim
+
+    @property
+    def size(self) -> int:
+        return self.data.size
+
+    @property
+    def T(self) -> "Tensor":  # noqa: N802 (NumPy's name)
+        return self.transpose()
+
+    def __len__(self) -> int:
+        return len(self.data)
+
+    def __repr__(self) -> str:
+        grad = ", requires_grad=True" if self.requires_grad else ""
+        return f"Tensor({np.array2string(self.numpy(), separator=', ')}, dtype={self.dtype}{grad})"
+
+    def numpy(self) -> np.ndarray:
+        """The values as a NumPy array; also of a tensor that requires gradients."""
+        return self.device.numpy(self.data)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def item(self) -> float:
+        """The one number this tensor holds."""
+        return self.numpy().item()
+
+    def detach(self) -> "Tensor":
+        """The same array, cut off from the tape."""
+        return Tensor(self.data, device=self.device)
+
+    def to(self, device: str) -> "Tensor":
+        """This tensor on `device`: itself where it is there already."""
+        target = devices.get(device)
+        if target is self.device:
+            return self
+        return Tensor(target.asarray(self.numpy()), self.requires_grad, target)
+
+    def backward(self, gradient: Any = None) -> None:
+        """Adds d(self)/d(leaf) to `.grad` of every leaf that requires it, and frees the tape.
+
+        `gradient` (the shape of self) is needed unless self holds one number. Raises RuntimeError when self does not
+        require gradients or was walked before.
+        """
+        if not self.requires_grad:
+            raise RuntimeError("backward() needs a tensor that requires gradients. This one was computed from none "
+                               "that does (requires_grad=True), or under no_grad().")
+        if gradient is None:
+            if self.size != 1:
+                raise RuntimeError(f"backward() without a gradient needs a single number. Received shape {self.shape}: "
+                                   "sum it, or pass a gradient of that shape.")
+            gradient = np.ones(self.shape, self.dtype)
+        gradient = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient, self.dtype)
+        if gradient.shape != self.shape:
+            raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: {gradient.shape}.")
+        walk_back(self, self.device.asarray(gradient))
+
+    # Arithmetic. Numbers and lists take the tensor's dtype, as long as it can hold them.
+    def __add__(self, other: Any) -> "Tensor":
+        return apply(arith.add, self, self._other(other))
+
+    def __sub__(self, other: Any) -> "Tensor":
+        return apply(arith.subtract, self, self._other(other))
+
+    def __rsub__(self, other: Any) -> "Tensor":
+        return apply(arith.subtract, self._other(other), self)
+
+    def __mul__(self, other: Any) -> "Tensor":
+        return apply(arith.multiply, self, self._other(other))
+
+    def __truediv__(self, other: Any) -> "Tensor":
+        return apply(arith.divide, self, self._other(other))
+
+    def __rtruediv__(self, other: Any) -> "Tensor":
+        return apply(arith.divide, self._other(other), self)
+
+    def __pow__(self, exponent: float) -> "Tensor":
+        return apply(arith.power, self, exponent=exponent)
+
+    def __neg__(self) -> "Tensor":
+        return apply(arith.negative, self)
+
+    def __matmul__(self, other: Any) -> "Tensor":
+        return apply(arith.matmul, self, self._other(other))
+
+    def __rmatmul__(self, other: Any) -> "Tensor":
+        return apply(arith.matmul, self._other(other), self)
+
+    def __getitem__(self, index: Any) -> "Tensor":
+        parts = index if isinstance(index, tuple) else (index,)
+        parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
+        return apply(arith.getitem, self, index=parts)
+
+    __radd__, __rmul__ = __add__, __mul__
+
+    def reshape(self, *shape: Any) -> "Tensor":
+        return apply(arith.reshape, self, shape=_unpack(shape))
+
+    def transpose(self, *axes: Any) -> "Tensor":
+        return apply(arith.transpose, self, axes=_unpack(axes) or None)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        return apply(arith.sum, self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        return apply(arith.mean, self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
+        return apply(arith.max, self, axis=axis, keepdims=keepdims)
+
+    def exp(self) -> "Tensor":
+        return apply(arith.exp, self)
+
+    def log(self) -> "Tensor":
+        return apply(arith.log, self)
+
+    def _other(self, value: Any) -> "Tensor":
+        if isinstance(value, Tensor):
+            return value
+        dtype = None
+        if not isinstance(value, np.ndarray) and (self.dtype.kind == "f" or np.asarray(value).dtype.kind == "f"):
+            dtype = self.dtype if self.dtype.kind == "f" else np.float32
+        return Tensor(self.device.asarray(value, dtype), device=self.device)
+
+
+class Parameter(Tensor):
+    """A tensor that training changes in place. What `numpy()` hands out is a copy, so it stays as it was."""
+
+    __slots__ = ("name", "trainable")
+
+    def __init__(self, data: Any, name: str = "", trainable: bool = True, device: devices.Device | None = None) -> None:
+        super().__init__(data, requires_grad=trainable, device=device)
+        self.name, self.trainable = name, trainable
+
+    def numpy(self) -> np.ndarray:
+        return super().numpy().copy()
+
+    def assign(self, value: Any) -> None:
+        """Writes `value` into this parameter's array. Raises ValueError when the shapes differ."""
+        value = np.asarray(value)
+        if value.shape != self.shape:
+            raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
+        self.data[...] = value
+
+
+def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:
+    """A tensor of a copy of `array`. Float arrays keep their dtype, Python floats become float32.
+
+    Raises TypeError when gradients are asked for integers: they have none.
+    """
+    if dtype is None:
+        known = isinstance(array, (np.ndarray, np.generic, Tensor))
+        dtype = array.dtype if known else np.float32 if np.asarray(array).dtype.kind == "f" else None
+    values = np.array(array, dtype=dtype, order="C")
+    if requires_grad and values.dtype.kind != "f":
+        raise TypeError(f"Only floating-point tensors have gradients. Received dtype {values.dtype}: "
+                        "pass dtype='float32'.")
+    target = devices.get(device)
+    return Tensor(target.asarray(values), requires_grad, target)
+
+
+def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
+    """Runs `op` on tensors and writes it on the tape when one of them requires gradients."""
+    device = next(t.device for t in inputs if t is not None)
+    for t in inputs:
+        if t is not None and t.device is not device:
+            raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
+                                      f"{t.device}: move one with .to({device.name!r}).")
+    y, backward = op(device, *(None if t is None else t.data for t in inputs), **parameters)
+    out = Tensor(y, device=device)
+    if _recording.get() and any(t is not None and t.requires_grad for t in inputs):
+        out.requires_grad = True
+        out._node = Node(inputs, backward)
+    return out
+
+
+def walk_back(root: Tensor, gradient: Any) -> None:
+    """The backward walk: from the newest node to the oldest, each turning its output's gradient into its inputs'.
+
+    A node is newer than all it was computed from, so when it is taken every gradient that flows into it has arrived.
+    Leaves add to `.grad`, each in memory of its own: in its buffer where it has one (a parameter in training).
+    """
+    pending: dict[int, Any] = {id(root): gradient}
+    heap: list[tuple[int, int, Tensor]] = [(-(root._node.order if root._node else -1), id(root), root)]
+    while heap:
+        _, key, t = heapq.heappop(heap)
+        gradient = pending.pop(key)
+        node = t._node
+        if node is None:
+            _arrive(t, gradient)
+            continue
+        if node.backward is None:
+            raise RuntimeError("This graph was freed by an earlier backward(). Compute the result again before a "
+                               "second one.")
+        for i, g in zip(node.inputs, node.backward(gradient, _needs(node.inputs, pending))):
+            if i is None or not i.requires_grad:
+                continue
+            if id(i) in pending:
+                pending[id(i)] = _sum(i, pending[id(i)], g)
+            else:
+                pending[id(i)] = g
+                heapq.heappush(heap, (-(i._node.order if i._node else -1), id(i), i))
+        node.backward, node.inputs = None, ()  # type: ignore[assignment]
+
+
+def _needs(inputs: tuple[Tensor | None, ...], pending: dict[int, Any]) -> tuple:
+    """What an op is asked for: False, True, or the array into which a parameter's first gradient goes."""
+    needs, offered = [], set(pending)
+    for t in inputs:
+        needs.append(t is not None and t.requires_grad)
+        if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered:
+            needs[-1] = t._grad_buffer
+            offered.add(id(t))
+    return tuple(needs)
+
+
+def _sum(t: Tensor, a: Any, b: Any) -> Any:
+    """a + b, both gradients of t: in t's buffer where `a` lies there already."""
+    total = a if a is t._grad_buffer else t.device.empty(t.shape, t.dtype)
+    t.device.room("arith").add(a, b, total)
+    return total
+
+
+def _arrive(t: Tensor, gradient: Any) -> None:
+    """Adds a gradient to a leaf's. What arrives may be shared with others, so it is copied, unless it is the buffer."""
+    if t.grad is not None:
+        t.grad = _sum(t, t.grad, gradient)
+    elif gradient is t._grad_buffer:
+        t.grad = gradient
+    else:
+        t.grad = t._grad_buffer if t._grad_buffer is not None else t.device.empty(t.shape, t.dtype)
+        t.device.room("arith").copy(gradient, t.grad)
+
+
+def _unpack(arguments: tuple) -> tuple:
+    """`f(2, 3)` and `f((2, 3))` mean the same."""
+    return tuple(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], Sequence) else arguments

@@ -1,0 +1,38 @@
+"""One-hot targets and the seed of all random numbers."""
+
+import random as python_random
+from typing import Any
+
+import numpy as np
+
+from . import random
+
+
+def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
+    """One-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the largest label plus one.
+
+    Raises ValueError for labels that are no integers, negative, or not below `num_classes`.
+    """
+    given = np.asarray(x)
+    labels = given.astype(np.int64) if given.dtype.kind in "biuf" else None
+    if labels is None or not labels.size or (labels != given).any():
+        raise ValueError(f"to_categorical needs integer labels. Received: {x!r}.")
+    if labels.ndim > 1 and labels.shape[-1] == 1:
+        labels = labels[..., 0]
+    classes = int(labels.max()) + 1 if num_classes is None else num_classes
+    if labels.min() < 0 or labels.max() >= classes:
+        raise ValueError(f"Labels must lie in 0..{classes - 1} for {classes} classes. "
+                         f"Received labels from {labels.min()} to {labels.max()}.")
+    return np.eye(classes)[labels]
+
+
+def set_random_seed(seed: int) -> None:
+    """Seeds autoconv's generator, NumPy's and Python's, so that a run can be repeated bit for bit.
+
+    Raises ValueError unless `seed` is an integer in 0..2**32-1 (NumPy's limit).
+    """
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**32:
+        raise ValueError(f"seed must be an integer in 0..2**32-1. Received: {seed!r}.")
+    python_random.seed(int(seed))
+    np.random.seed(int(seed))
+    random.set_seed(int(seed))
