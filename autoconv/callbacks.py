@@ -102,12 +102,9 @@ class EarlyStopping(Callback):
         self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0, verbose: int = 0, mode: str = "auto",
         baseline: float | None = None, restore_best_weights: bool = False, start_from_epoch: int = 0,
     ) -> None:
-        if mode not in ("auto", "min", "max"):
-            raise ValueError(f"mode must be 'auto', 'min' or 'max'. Received: {mode!r}.")
         self.monitor, self.patience, self.verbose, self.baseline = monitor, patience, verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
-        self.min_delta = abs(min_delta)
-        self._sign = 1 if mode == "max" or (mode == "auto" and monitor.endswith(("acc", "accuracy"))) else -1
+        self.min_delta, self._sign = abs(min_delta), _sign(mode, monitor)
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.wait = self.stopped_epoch = self.best_epoch = 0
@@ -115,13 +112,9 @@ class EarlyStopping(Callback):
         self.best_weights: list | None = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if self.monitor not in (logs or {}):
-            warnings.warn(f"EarlyStopping watches {self.monitor!r}, which is not there, so it never stops. "
-                          f"There is: {', '.join(logs or {})}.", stacklevel=2)
+        value = _monitored(self, self.monitor, logs)
+        if value is None or epoch < self.start_from_epoch:
             return
-        if epoch < self.start_from_epoch:
-            return
-        value = logs[self.monitor]  # type: ignore[index]
         better = self._better(value, self.best)
         if self.restore_best_weights and (better or self.best_weights is None):
             self.best_weights = self.model.get_weights()
@@ -141,6 +134,33 @@ class EarlyStopping(Callback):
 
     def _better(self, value: float, than: float) -> bool:
         return self._sign * (value - than) > self.min_delta
+
+
+class ModelCheckpoint(Callback):
+    """Saves the model at the end of each epoch, with `save_best_only` when `monitor` is better than ever before.
+
+    Names of values in `filepath` are filled in: "{epoch:02d}-{val_loss:.3f}.safetensors"; there epochs count from 1.
+    save_weights_only: `model.save_weights` instead of `model.save`. mode: as for `EarlyStopping`.
+    """
+
+    def __init__(
+        self, filepath: str | Path, monitor: str = "val_loss", verbose: int = 0, save_best_only: bool = False,
+        save_weights_only: bool = False, mode: str = "auto",
+    ) -> None:
+        self.filepath, self.monitor, self.verbose, self._sign = filepath, monitor, verbose, _sign(mode, monitor)
+        self.save_best_only, self.save_weights_only = save_best_only, save_weights_only
+        self.best = -self._sign * math.inf
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.save_best_only:
+            value = _monitored(self, self.monitor, logs)
+            if value is None or not self._sign * (value - self.best) > 0:
+                return
+            self.best = value
+        path = str(self.filepath).format(epoch=epoch + 1, **(logs or {}))
+        (self.model.save_weights if self.save_weights_only else self.model.save)(path)
+        if self.verbose:
+            _say(f"Epoch {epoch + 1}: saved {path}")
 
 
 class LearningRateScheduler(Callback):
@@ -191,6 +211,22 @@ class LambdaCallback(Callback):
                 raise ValueError(f"A callback has no stage {stage!r}. Known: {', '.join(known)}.")
             if function is not None:
                 setattr(self, stage, function)
+
+
+def _sign(mode: str, monitor: str) -> int:
+    """1 where larger values of `monitor` are better, -1 where smaller ones are."""
+    if mode not in ("auto", "min", "max"):
+        raise ValueError(f"mode must be 'auto', 'min' or 'max'. Received: {mode!r}.")
+    return 1 if mode == "max" or (mode == "auto" and monitor.endswith(("acc", "accuracy"))) else -1
+
+
+def _monitored(callback: Callback, name: str, logs: Logs | None) -> float | None:
+    """The value that a callback watches, or None and a warning where there is none."""
+    if name not in (logs or {}):
+        warnings.warn(f"{type(callback).__name__} watches {name!r}, which is not there, so it does nothing. "
+                      f"There is: {', '.join(logs or {})}.", stacklevel=3)
+        return None
+    return logs[name]  # type: ignore[index]
 
 
 def _say(text: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+ROOMS = ("arith", "conv", "dense", "depthwise", "loss", "norm", "pointwise", "pool", "random", "update")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -107,6 +108,17 @@ class Device:
         """Compiles or loads all kernels of these rooms for `dtype`; calls `report(done, total)` where one is compiled."""
         self.kernels("jit").prepare([self.kernels(room) for room in sorted(set(rooms))], dtype, report)
 
+    def describe(self) -> dict[str, Any]:
+        """What this device is and how it computes: processor, vector width, threads, kernel cache."""
+        return self.kernels("machine").describe()
+
+    def set_num_threads(self, count: int) -> None:
+        """How many threads the kernels use from now on. Raises ValueError where there are not so many."""
+        self.kernels("machine").set_num_threads(count)
+
+    def get_num_threads(self) -> int:
+        return self.kernels("machine").get_num_threads()
+
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An uninitialised array: from the current step's pool where there is one, else a fresh one."""
         pool = _pool.get()
@@ -135,3 +147,16 @@ def get(name: str = "auto") -> Device:
             "Use device='cpu' (on the command line: --device cpu)."
         )
     raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
+
+
+def set_num_threads(count: int) -> None:
+    """How many threads the CPU's kernels use from now on; more than there are processors only before the first kernel ran.
+
+    Results are the same bits for any number. Raises ValueError for less than 1 or more than can be had.
+    """
+    get("cpu").set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    """How many threads the CPU's kernels use."""
+    return get("cpu").get_num_threads()

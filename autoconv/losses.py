@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import functional as F  # noqa: N812
+from . import functional as F
 from . import names
 from .functional import (
     binary_crossentropy,
@@ -77,7 +77,7 @@ class _SameShape(Loss):
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted = tuple(output_shape[1:])
-        if y_true.shape[1:] != wanted and not (wanted[-1:] == (1,) and y_true.shape[1:] == wanted[:-1]):
+        if not _fits(y_true.shape[1:], wanted) and not (wanted[-1:] == (1,) and _fits(y_true.shape[1:], wanted[:-1])):
             raise ValueError(f"{type(self).__name__} needs targets of the model's output shape {('N', *wanted)}. "
                              f"Received y of shape {y_true.shape}.{self._remedy}".replace("'N'", "N"))
 
@@ -115,7 +115,7 @@ class SparseCategoricalCrossentropy(Loss):
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted, classes = tuple(output_shape[1:-1]), output_shape[-1]
-        if y_true.shape[1:] not in (wanted, (*wanted, 1)):
+        if not _fits(y_true.shape[1:], wanted) and not _fits(y_true.shape[1:], (*wanted, 1)):
             raise ValueError("SparseCategoricalCrossentropy needs one integer label an output. Received y of shape "
                              f"{y_true.shape}. For one-hot targets use CategoricalCrossentropy.")
         if classes is not None and (y_true.min() < 0 or y_true.max() >= classes):
@@ -184,6 +184,11 @@ def get(identifier: str | Loss | Callable) -> Loss:
         return _OF_FUNCTION[identifier]() if identifier in _OF_FUNCTION else LossFunction(identifier)
     known = {**_KNOWN, **{c.__name__: c for c in _CLASSES}}
     return names.lookup("loss", identifier, known if identifier in known else _KNOWN)()
+
+
+def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
+    """Whether a shape is the one wanted, in which None goes with any size."""
+    return len(shape) == len(wanted) and all(w is None or s == w for s, w in zip(shape, wanted))
 
 
 def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:

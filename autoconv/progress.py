@@ -123,5 +123,8 @@ def _duration(seconds: float) -> str:
 
 def _listed(values: Mapping[str, float]) -> str:
     """` - accuracy: 0.9500 - loss: 0.1600`, in the order of the names, as Keras shows it."""
-    items = sorted(values.items())
-    return "".join(f" - {name}: {value:.4f}" if abs(value) > 1e-3 else f" - {name}: {value:.4e}" for name, value in items)
+    return "".join(f" - {name}: {_digits(value)}" for name, value in sorted(values.items()))
+
+
+def _digits(value: float) -> str:
+    return f"{value:.4f}" if abs(value) > 1e-3 else f"{value:.4e}"

@@ -55,9 +55,9 @@ def set_state(state: dict[str, int]) -> None:
 def bits(n: int, key: Key | None = None) -> np.ndarray:
     """n random uint32 of the stream `key`, of the next one by default."""
     seed, number = key or stream()
-    blocks = np.empty((-(-n // 4), 4), np.uint32)
-    devices.get("cpu").room("random").bits(blocks, np.uint64(seed), np.uint64(number), np.uint64(0))
-    return blocks.reshape(-1)[:n]
+    memory = np.empty(-(-n // 4) * 4, np.float32)  # whole blocks of four words
+    devices.get("cpu").room("random").bits(memory, np.uint64(seed), np.uint64(number), np.uint64(0))
+    return memory.view(np.uint32)[:n]
 
 
 def uniform(shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = "float32",

@@ -32,7 +32,10 @@ class Trainer:
 
     # What the layer brings.
     __call__: Callable[..., Tensor]
-    build_for: Callable[[tuple[int | None, ...]], tuple[int | None, ...]]
+    build: Callable[[tuple[int | None, ...]], None]
+    check_input: Callable[[tuple[int | None, ...]], None]
+    built: bool
+    output_shape: tuple[int | None, ...]
     trainable_weights: list[Parameter]
     rooms: tuple[str, ...]
     device: devices.Device
@@ -290,7 +293,11 @@ class Trainer:
         return Batches(data, batch_size, self.dtype, self.device)
 
     def _build_for(self, data: Data) -> tuple[int | None, ...]:
-        return self.build_for((None, *data.x.shape[1:]))
+        """The shape of the outputs for this data, from a model that is built and was asked whether the data fit."""
+        if not self.built:
+            self.build((None, *data.x.shape[1:]))
+        self.check_input(data.x.shape)
+        return self.output_shape
 
     def _build_optimizer(self) -> None:
         parameters = self.trainable_weights

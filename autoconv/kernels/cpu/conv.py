@@ -24,7 +24,7 @@ from numba import prange
 from ...shapes import Window
 from . import simd
 from .jit import inline, kernel
-from .products import MOST_ROWS, gathered_outer, gathered_product, sum_rows
+from .products import bias, gathered_outer, gathered_product, sum_rows
 
 PARTS = 8  # partial sums of a weight gradient, added in order: as many threads as can share the work
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
@@ -35,7 +35,6 @@ class Plan(NamedTuple):
 
     samples: int  # in a chunk
     pixels: np.ndarray  # offset of each output pixel's window in a chunk
-    last_pixels: np.ndarray  # the same for the last chunk, which may hold fewer samples
     taps: np.ndarray  # offset of each item of a window from its first
     runs: np.ndarray  # the taps as stretches of consecutive items: where each starts ...
     run_length: int  # ... and how long all are
@@ -59,9 +58,8 @@ def _plan(n: int, h: int, w: int, channels: int, group_channels: int, window: Wi
     run_length = window.kw * channels if window.dw == 1 and group_channels == channels else group_channels
     return Plan(
         samples=samples,
-        pixels=_longer(_grid((samples, oh, ow), steps)),
-        last_pixels=_longer(_grid(((n - 1) % samples + 1, oh, ow), steps)),
-        taps=_longer(items),
+        pixels=_grid((samples, oh, ow), steps),
+        taps=items,
         runs=items[::run_length].copy(),
         run_length=run_length,
         direct=not spread and (high, wide) == (h, w),
@@ -75,25 +73,11 @@ def _grid(counts: tuple[int, ...], steps: tuple[int, ...]) -> np.ndarray:
     return sum(np.ix_(*(np.arange(c, dtype=np.int64) * s for c, s in zip(counts, steps)))).ravel()
 
 
-def _longer(offsets: np.ndarray) -> np.ndarray:
-    """The last offset repeated, so that the last tile, wide or narrow, has one for each of its rows."""
-    return np.concatenate([offsets, np.repeat(offsets[-1:], MOST_ROWS - 1)])
-
-
 def _full_padding(window: Window, dy_shape: tuple[int, ...], dx_shape: tuple[int, ...]) -> tuple[int, int, int, int]:
     """The padding (top, bottom, left, right) with which dy, spread by the strides, is convolved to dx."""
     top, left = window.span_h - 1 - window.top, window.span_w - 1 - window.left
     spread_h, spread_w = (dy_shape[1] - 1) * window.sh + 1, (dy_shape[2] - 1) * window.sw + 1
     return (top, dx_shape[1] + window.span_h - 1 - spread_h - top, left, dx_shape[2] + window.span_w - 1 - spread_w - left)
-
-
-@lru_cache(maxsize=64)
-def _no_bias(dtype, filters: int) -> np.ndarray:
-    return np.zeros(filters, dtype)
-
-
-def _bias(b, dtype, filters: int) -> np.ndarray:
-    return _no_bias(dtype, filters) if b is None else b
 
 
 @inline
@@ -125,9 +109,9 @@ def _source(x, first, count, direct, high, wide, top, left, sh, sw):
     return scratch.reshape(scratch.size), 0
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64[::1], int64, int64[::1], int64, int64,"
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " boolean, int64, int64, int64, int64, int64, int64)", parallel=True)
-def _convolve(x, w, b, y, pixels, last_pixels, samples, runs, run_length, groups,
+def _convolve(x, w, b, y, pixels, samples, runs, run_length, groups,
               direct, high, wide, top, left, sh, sw):
     """Forward over all chunks of `samples` samples. Not `direct`: through a scratch of (high, wide) pixels."""
     n, _, _, c = x.shape
@@ -136,9 +120,8 @@ def _convolve(x, w, b, y, pixels, last_pixels, samples, runs, run_length, groups
         first = chunk * samples
         count = min(samples, n - first)
         source, start = _source(x, first, count, direct, high, wide, top, left, sh, sw)
-        at = pixels if count == samples else last_pixels
         for g in range(groups):
-            gathered_product(source, start + g * (c // groups), at, count * per_sample, runs, run_length, w, 0, b,
+            gathered_product(source, start + g * (c // groups), pixels, count * per_sample, runs, run_length, w, 0, b,
                              y.reshape(y.size), first * per_sample * filters, filters,
                              g * (filters // groups), (g + 1) * (filters // groups), True)
 
@@ -194,7 +177,7 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None."""
     n, h, wide, c = x.shape
     plan = _plan(n, h, wide, c, w.shape[2], window)
-    _convolve(x, w.reshape(-1), _bias(b, x.dtype, y.shape[3]), y, plan.pixels, plan.last_pixels, plan.samples,
+    _convolve(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, plan.pixels, plan.samples,
               plan.runs, plan.run_length, groups, plan.direct, plan.high, plan.wide, window.top, window.left, 1, 1)
 
 
@@ -206,7 +189,7 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     _flip_transpose(w, flipped, groups)
     back = Window(kh, kw, 1, 1, window.dh, window.dw, *_full_padding(window, dy.shape, dx.shape))
     plan = _plan(n, h, wide, filters, filters // groups, back, spread=window.sh * window.sw > 1, size=(h, wide))
-    _convolve(dy, flipped.reshape(-1), _bias(b, dy.dtype, c), dx, plan.pixels, plan.last_pixels, plan.samples,
+    _convolve(dy, flipped.reshape(-1), bias(b, dy.dtype, c), dx, plan.pixels, plan.samples,
               plan.runs, plan.run_length, groups, plan.direct, plan.high, plan.wide, back.top, back.left,
               window.sh, window.sw)
 

@@ -11,17 +11,18 @@ from numba import prange
 
 from . import simd
 from .jit import kernel
-from .products import MOST_ROWS, gathered_outer, gathered_product, sum_rows
+from .products import bias, gathered_outer, gathered_product, sum_rows, zeros
 
 M, N = simd.TILE
-ROWS = 2 * MOST_ROWS  # rows of the result in one task ...
+ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
 LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds all rows
 DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
 
 
 @lru_cache(maxsize=64)
 def _steps(count: int, step: int) -> np.ndarray:
-    return np.arange(count + MOST_ROWS - 1, dtype=np.int64).clip(max=count - 1) * step
+    """The offsets of `count` rows that lie `step` items apart."""
+    return np.arange(count, dtype=np.int64) * step
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64)", parallel=True)
@@ -40,7 +41,7 @@ def _multiply(x, w, b, y, starts, zero, rows):
 
 
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1])", parallel=True)
-def _multiply_transposed(w, dy_t, dx, zeros, scratch, starts, zero):
+def _multiply_transposed(w, dy_t, dx, no_bias, scratch, starts, zero):
     """dx (N,C) = dy (N,F) @ w (C,F).T, computed as the rows of w @ dy.T and turned block by block."""
     c, filters = w.shape
     n = dy_t.shape[1]
@@ -48,7 +49,7 @@ def _multiply_transposed(w, dy_t, dx, zeros, scratch, starts, zero):
         first = block * ROWS
         count = min(ROWS, c - first)
         gathered_product(w.reshape(w.size), first * filters, starts, count, zero, filters, dy_t.reshape(dy_t.size), 0,
-                         zeros, scratch.reshape(scratch.size), first * n, n, 0, n, True)
+                         no_bias, scratch.reshape(scratch.size), first * n, n, 0, n, True)
         for s in range(n):
             for q in range(first, first + count):
                 dx[s, q] = scratch[q, s]
@@ -69,24 +70,18 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
 _ZERO = np.zeros(1, np.int64)
 
 
-@lru_cache(maxsize=64)
-def _zeros(dtype, count: int) -> np.ndarray:
-    return np.zeros(count, dtype)
-
-
 def dense(x, w, b, y) -> None:
     """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None."""
     n, c = x.shape
     rows = n if w.size >= LARGE else ROWS
-    b = _zeros(x.dtype, w.shape[1]) if b is None else b
-    _multiply(x, w, b, y, _steps(min(rows, n), c), _ZERO, rows)
+    _multiply(x, w, bias(b, x.dtype, w.shape[1]), y, _steps(min(rows, n), c), _ZERO, rows)
 
 
 def dense_input_grad(dy, w, dx) -> None:
     """dx (N,C) = dy (N,F) @ w (C,F).T."""
     n, filters = dy.shape
     scratch = np.empty((w.shape[0], n), dy.dtype)
-    _multiply_transposed(w, np.ascontiguousarray(dy.T), dx, _zeros(dy.dtype, n), scratch, _steps(ROWS, filters), _ZERO)
+    _multiply_transposed(w, np.ascontiguousarray(dy.T), dx, zeros(dy.dtype, n), scratch, _steps(ROWS, filters), _ZERO)
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:

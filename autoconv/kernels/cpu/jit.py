@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import re
 import sys
 import tempfile
 import warnings
@@ -47,11 +48,11 @@ class Kernel:
         dtype = np.dtype(dtype)
         if dtype in self._ready:
             return
-        if "T" in self.signature and dtype not in _TYPES:
+        if dtype not in _TYPES:
             raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: convert with .astype.")
         with warnings.catch_warnings():  # a kernel for one thread is no mistake here
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
-            self._dispatcher.compile(self.signature.replace("T", _TYPES.get(dtype, "")))
+            self._dispatcher.compile(re.sub(r"\bT\b", _TYPES[dtype], self.signature))
         self._ready.add(dtype)
         _note_compiled(f"{self.name} {dtype}")
 

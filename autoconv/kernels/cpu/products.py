@@ -4,12 +4,25 @@ The left matrix of each is gathered: item q of row p is x[pixels[p] + taps[q]] o
 positions count items. Columns go in whole wide tiles as long as they fit, what is left in narrow ones.
 """
 
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
 from . import simd
 from .jit import inline
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
-MOST_ROWS = max(M, NARROW_M)  # tables of offsets are longer than their use by MOST_ROWS - 1, so a last tile reads them too
+@lru_cache(maxsize=64)
+def zeros(dtype: Any, count: int) -> np.ndarray:
+    """A bias of zeros; shared, so never written."""
+    return np.zeros(count, dtype)
+
+
+def bias(b: np.ndarray | None, dtype: Any, count: int) -> np.ndarray:
+    """b, or zeros where a layer has none."""
+    return zeros(dtype, count) if b is None else b
 
 
 @inline
@@ -28,7 +41,7 @@ def gathered_product(x, start, pixels, count, runs, run_length, w, w_start, b, y
                     acc = simd.add_row(wide, b, f, simd.width(wide))
                 else:
                     acc = simd.load(wide, y, tile, filters, count - p, simd.width(wide))
-                at = simd.rows(pixels, p, wide)
+                at = simd.rows(pixels, p, count, wide)
                 j = w_start + f
                 for t in range(runs.size):
                     k = start + runs[t]
@@ -46,7 +59,7 @@ def gathered_product(x, start, pixels, count, runs, run_length, w, w_start, b, y
                     acc = simd.add_row(narrow, b, f, part)
                 else:
                     acc = simd.load(narrow, y, tile, filters, count - p, part)
-                at = simd.rows(pixels, p, narrow)
+                at = simd.rows(pixels, p, count, narrow)
                 j = w_start + f
                 for t in range(runs.size):
                     k = start + runs[t]
@@ -70,7 +83,7 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
             for q in range(0, items, M):
                 tile = dw_start + q * filters + f
                 acc = wide if fresh else simd.load(wide, dw, tile, filters, items - q, simd.width(wide))
-                at = simd.rows(taps, q, wide)
+                at = simd.rows(taps, q, items, wide)
                 j = dy_start + f
                 for p in range(count):
                     acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
@@ -82,7 +95,7 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
             for q in range(0, items, NARROW_M):
                 tile = dw_start + q * filters + f
                 acc = narrow if fresh else simd.load(narrow, dw, tile, filters, items - q, part)
-                at = simd.rows(taps, q, narrow)
+                at = simd.rows(taps, q, items, narrow)
                 j = dy_start + f
                 for p in range(count):
                     acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)

@@ -27,11 +27,12 @@ def philox(block, stream, seed):
     return c0, c1, c2, c3
 
 
-@kernel("(uint32[:,::1], uint64, uint64, uint64)", parallel=True)
-def bits(out, seed, stream, first):
-    """out (blocks, 4) = the words of the blocks from `first` on."""
-    for b in prange(out.shape[0]):
-        out[b, 0], out[b, 1], out[b, 2], out[b, 3] = philox(first + np.uint64(b), stream, seed)
+@kernel("(T[::1], uint64, uint64, uint64)", parallel=True)
+def bits(memory, seed, stream, first):
+    """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
+    words = memory.view(np.uint32)
+    for b in prange(words.size // 4):
+        words[4 * b : 4 * b + 4] = philox(first + np.uint64(b), stream, seed)
 
 
 @kernel("(T[::1], float64, uint64, uint64, uint64, T[::1])", parallel=True)

@@ -1,7 +1,7 @@
 """The register tile: a block of vectors that lives in the processor's registers, as a type of Numba's.
 
     acc = zeros(x, M, N)                            M rows of N vectors, all zero
-    at = rows(offsets, i, acc)                      the M numbers offsets[i : i + M]: where each row of the tile reads
+    at = rows(offsets, i, count, acc)               the M numbers offsets[i : i + M]: where each row of the tile reads
     acc = fma(acc, x, at, k, w, j)                  acc[m, :] += x[at[m] + k] * w[j : j + N*lanes]
 
 One `fma` is M*N vector multiply-adds for M + N loads, so the arithmetic units never wait for memory. The loops around
@@ -135,17 +135,20 @@ def zeros(typingctx, like, m, n):
 
 
 @intrinsic
-def rows(typingctx, offsets, i, acc):
-    """offsets[i : i + M] of a flat int64 array for the M rows of the tile `acc`, kept in registers."""
+def rows(typingctx, offsets, i, count, acc):
+    """offsets[i], offsets[i + 1], ... for the M rows of the tile `acc`; the last of the `count` offsets for rows beyond."""
     kind = RowsType(acc.rows)
 
     def codegen(context, builder, signature, args):
         flat, result = _Flat(context, builder, signature.args[0], args[0]), ir.Constant(context.get_value_type(kind), ir.Undefined)
-        for j in range(kind.count):
-            result = builder.insert_value(result, builder.load(flat.at(builder.add(args[1], INDEX(j)))), j)
+        last = builder.sub(args[2], INDEX(1))
+        for m in range(kind.count):
+            index = builder.add(args[1], INDEX(m))
+            index = builder.select(builder.icmp_signed("<", index, last), index, last)
+            result = builder.insert_value(result, builder.load(flat.at(index)), m)
         return result
 
-    return kind(offsets, types.int64, acc), codegen
+    return kind(offsets, types.int64, types.int64, acc), codegen
 
 
 def _no_load_crosses(builder):
@@ -248,16 +251,6 @@ def copy(typingctx, y, j, x, k, count):
         return context.get_dummy_value()
 
     return types.void(y, types.int64, x, types.int64, types.int64), codegen
-
-
-@intrinsic
-def height(typingctx, acc):
-    """How many rows the tile has."""
-
-    def codegen(context, builder, signature, args):
-        return INDEX(acc.rows)
-
-    return types.int64(acc), codegen
 
 
 @intrinsic

@@ -1,0 +1,37 @@
+"""autoconv: convolutional networks you can read. A small autograd engine with Keras's words and compiled kernels.
+
+    import autoconv as ac
+    from autoconv import layers, models, functional as F
+"""
+
+import sys
+
+__version__ = "0.1.0"
+
+from . import (
+    callbacks,
+    datasets,
+    functional,
+    initializers,
+    layers,
+    losses,
+    metrics,
+    models,
+    nets,
+    optim,
+    random,
+    utils,
+)
+
+# These functions take the place of the modules they come from, so within the package import from `.tensor`.
+from .gradcheck import gradcheck
+from .tensor import Parameter, Tensor, no_grad, tensor
+
+optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module
+sys.modules[f"{__name__}.optimizers"] = optim
+sys.modules[f"{__name__}.optimizers.schedules"] = optim.schedules
+
+__all__ = [
+    "Parameter", "Tensor", "__version__", "callbacks", "datasets", "functional", "gradcheck", "initializers", "layers",
+    "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers", "random", "tensor", "utils",
+]

@@ -1,0 +1,20 @@
+"""Datasets as in Keras: `datasets.mnist.load_data()`, and `load(name)` for a name that comes from a command line."""
+
+from . import cifar10, digits, fashion_mnist, mnist
+from .errors import DatasetCorrupt, DatasetNotFound
+from .finding import load, where
+from .registry import NAMES, data_folder, info
+
+__all__ = [
+    "NAMES",
+    "DatasetCorrupt",
+    "DatasetNotFound",
+    "cifar10",
+    "data_folder",
+    "digits",
+    "fashion_mnist",
+    "info",
+    "load",
+    "mnist",
+    "where",
+]

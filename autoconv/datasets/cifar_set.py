@@ -1,0 +1,119 @@
+"""CIFAR-10's batches: the python or the binary version, in a folder or still in the tar.gz.
+
+Both hold five batches and a test batch of 10,000 images each (https://www.cs.toronto.edu/~kriz/cifar.html). A binary
+record is the label and 3072 bytes: the red, the green and the blue plane of 32 x 32 pixels, row by row.
+"""
+
+import tarfile
+from pathlib import Path
+
+import numpy as np
+
+from .errors import DatasetCorrupt, DatasetNotFound
+from .idx import BAD_GZIP
+from .registry import Entry
+from .safe_pickle import UnsafePickle, load_batch
+
+Part = tuple[np.ndarray, np.ndarray]
+
+RECORDS = 10_000
+PIXELS = 3 * 32 * 32
+TRAIN = tuple(f"data_batch_{i}" for i in range(1, 6))
+PYTHON = (*TRAIN, "test_batch")
+BINARY = tuple(f"{name}.bin" for name in PYTHON)
+FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
+ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
+LARGEST = 2 * RECORDS * (PIXELS + 1)  # bytes: no batch file of either version comes near it
+
+
+def locate(path: Path) -> list[Path]:
+    """The files of the set at `path`: its six batch files, or the one archive.
+
+    `path` is a folder with the batch files, with their usual subfolder or with the archive, or the archive itself.
+    Raises DatasetNotFound, which says what a folder must hold.
+    """
+    if path.is_file() and path.name.endswith((".tar.gz", ".tgz", ".tar")):
+        return [path]
+    if not path.is_dir():
+        kind = "is neither a folder nor a tar.gz" if path.exists() else "does not exist"
+        raise DatasetNotFound(f"{path} {kind}")
+    for names in (BINARY, PYTHON):
+        for folder in FOLDERS:
+            files = [path / folder / name for name in names]
+            if all(file.is_file() for file in files):
+                return files
+    for archive in ARCHIVES:
+        if (path / archive).is_file():
+            return [path / archive]
+    raise DatasetNotFound(f"{path} lacks data_batch_1 ... 5 and test_batch (python version, or binary: .bin), "
+                          f"and {' and '.join(ARCHIVES)}")
+
+
+def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
+    """`(x_train, y_train), (x_test, y_test)`: uint8 (N, 32, 32, 3) and uint8 (N, 1), as in Keras.
+
+    Raises DatasetNotFound when a file is missing, DatasetCorrupt when one breaks a rule; `as_is` changes nothing here,
+    for the format fixes shape and classes.
+    """
+    files = locate(path)
+    if len(files) == 1:
+        raw = _unpack(files[0])
+        files = [files[0] / name for name in raw]
+    else:
+        raw = {file.name: file.read_bytes() for file in files}
+    parts = [_batch(content, file, len(entry.classes)) for content, file in zip(raw.values(), files, strict=True)]
+    x_train = np.concatenate([images for images, _ in parts[:-1]])
+    y_train = np.concatenate([labels for _, labels in parts[:-1]])
+    return (x_train, y_train), parts[-1]
+
+
+def _unpack(archive: Path) -> dict[str, bytes]:
+    """The six batch files of the tar.gz, read into memory: nothing is written to the disk, whatever its paths say."""
+    rule = "CIFAR-10's archive is a tar.gz with data_batch_1 ... 5 and test_batch (python version, or binary: .bin)"
+    found: dict[str, bytes] = {}
+    try:
+        with tarfile.open(archive) as tar:
+            for member in tar:
+                name = member.name.rsplit("/", 1)[-1]
+                if member.isfile() and name in PYTHON + BINARY and member.size <= LARGEST:
+                    found[name] = tar.extractfile(member).read()  # type: ignore[union-attr] - it is a file
+    except (tarfile.TarError, OSError, *BAD_GZIP) as error:
+        raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
+    for names in (BINARY, PYTHON):
+        if all(name in found for name in names):
+            return {name: found[name] for name in names}
+    raise DatasetCorrupt(archive, rule, f"only {', '.join(sorted(found)) or 'other files'}")
+
+
+def _batch(raw: bytes, file: Path, classes: int) -> Part:
+    """The images (RECORDS, 32, 32, 3) and labels (RECORDS, 1) of one batch file; `file` is named in errors."""
+    labels, planes = _binary(raw, file) if file.suffix == ".bin" else _python(raw, file)
+    if labels.max() >= classes:
+        raise DatasetCorrupt(_on_disk(file), f"{file.name}: with {classes} classes a label is at most {classes - 1}",
+                             f"{labels.max()}")
+    images = planes.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return np.ascontiguousarray(images), labels.astype(np.uint8).reshape(-1, 1)
+
+
+def _binary(raw: bytes, file: Path) -> Part:
+    if len(raw) != RECORDS * (1 + PIXELS):
+        rule = f"{file.name} of the binary version has {RECORDS} records of {1 + PIXELS} bytes"
+        raise DatasetCorrupt(_on_disk(file), rule, f"{len(raw)} bytes")
+    records = np.frombuffer(raw, np.uint8).reshape(RECORDS, 1 + PIXELS)
+    return records[:, 0], records[:, 1:]
+
+
+def _python(raw: bytes, file: Path) -> Part:
+    rule = f"{file.name} of the python version is a pickled dict of {RECORDS} labels and images, and of nothing else"
+    try:
+        planes, labels = load_batch(raw)
+    except (UnsafePickle, ValueError) as error:
+        raise DatasetCorrupt(_on_disk(file), rule, str(error)) from error
+    if planes.shape != (RECORDS, PIXELS) or len(labels) != RECORDS or min(labels) < 0:
+        raise DatasetCorrupt(_on_disk(file), rule, f"images {planes.shape} and {len(labels)} labels")
+    return np.array(labels), planes
+
+
+def _on_disk(file: Path) -> Path:
+    """The file itself, or the archive that holds it."""
+    return file if file.is_file() else file.parent

@@ -1,0 +1,167 @@
+"""Downloads a set's files to a folder: mirrors in order, digests checked first, no half files, no endless waits.
+
+Pooch carries the bytes (it and tqdm are imported only here, when something is downloaded). It does so in a thread of
+its own, since a look-up of a host's name and a server that drips a byte a second obey no time-out: the caller watches
+the bytes arrive and leaves when they stop.
+"""
+
+import contextlib
+import gzip
+import hashlib
+import sys
+import threading
+import time
+import uuid
+from pathlib import Path
+from typing import BinaryIO
+
+from .idx import BAD_GZIP, GZIP_MAGIC, looks_like_html
+from .registry import Digest, Entry, mirrors
+
+PATIENCE = 20.0  # seconds in all for mirrors that send nothing
+STALL = 6.0  # seconds for one mirror
+CHUNK = 1 << 14  # bytes; fewer than these within STALL seconds count as nothing
+STALE = 3600.0  # seconds after which a killed download's leavings are swept away
+
+
+class MirrorFailed(OSError):  # noqa: N818 - the name says what happened
+    """A mirror did not give a file, or gave another than the published one."""
+
+
+def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
+    """Downloads the set's files that `folder` lacks; [] when all are there, else one line a mirror with its failure.
+
+    A file is put there only once its digest agrees with the published one. `patience` bounds the seconds spent on
+    mirrors that send nothing, all together; a download which makes progress takes the time it takes.
+    """
+    failures: list[str] = []
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _sweep(folder)
+    except OSError as error:
+        return [f"{folder} cannot be written: {error}"]
+    left = patience
+    for mirror in mirrors(entry):
+        if left <= 0:
+            failures.append(f"{mirror}: not tried, the {patience:g} s to wait for an answer being used up")
+            continue
+        wait, begun = min(STALL, left), time.monotonic()
+        try:
+            for name, digest in entry.files.items():
+                if not (folder / name).is_file():
+                    _get(mirror + name, folder / name, digest, wait)
+            return []
+        except MirrorFailed as error:
+            failures.append(f"{mirror}: {error}")
+            left -= min(time.monotonic() - begun, wait)
+        except OSError as error:
+            return [*failures, f"{folder} cannot be written: {error}"]
+    return failures
+
+
+def _get(url: str, target: Path, digest: Digest, wait: float) -> None:
+    """Downloads `url` beside `target`, checks it and moves it there at one stroke. Raises MirrorFailed."""
+    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
+    try:
+        _transfer(url, part, wait)
+        verify(part, target.name, digest)
+        part.replace(target)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+class _Sink:
+    """The file to which Pooch writes; it notes when bytes last came and takes no more once it is closed."""
+
+    def __init__(self, path: Path) -> None:
+        self.file: BinaryIO = path.open("xb")
+        self.last = time.monotonic()
+
+    def write(self, chunk: bytes) -> None:
+        self.file.write(chunk)  # a ValueError when closed: it ends an abandoned download
+        self.last = time.monotonic()
+
+    def flush(self) -> None:
+        """Pooch asks for it after each chunk; the file is flushed when closed."""
+
+
+def _transfer(url: str, part: Path, wait: float) -> None:
+    """The bytes at `url` into the new file `part`. Raises MirrorFailed, also when none come for `wait` seconds."""
+    from pooch import HTTPDownloader
+
+    responses: list = []
+    download = HTTPDownloader(
+        progressbar=sys.stderr.isatty(),
+        chunk_size=CHUNK,
+        timeout=wait,
+        headers={"Accept-Encoding": "identity"},
+        hooks={"response": lambda response, **_: responses.append(response)},
+    )
+    sink = _Sink(part)
+    errors: list[Exception] = []
+
+    def work() -> None:
+        try:
+            download(url, sink, None)
+        except Exception as error:  # handed on to the watching thread
+            errors.append(error)
+        finally:
+            for response in responses:  # Pooch leaves them open when they fail
+                response.close()
+
+    thread = threading.Thread(target=work, daemon=True)
+    try:
+        thread.start()
+        while thread.is_alive():
+            thread.join(0.1)
+            if thread.is_alive() and time.monotonic() - sink.last > wait:
+                raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: nothing came for {wait:g} s")
+    finally:
+        sink.file.close()
+    if errors:
+        raise MirrorFailed(f"{url.rsplit('/', 1)[-1]}: {_short(errors[0])}")
+
+
+def _short(error: Exception) -> str:
+    """The reason inside an error of Requests, without the names of the classes that wrap it; or the disk's."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    inner = error.args[0] if error.args else error
+    return str(getattr(inner, "reason", inner)).rsplit("(Caused by ", 1)[-1][:200]
+
+
+def verify(part: Path, name: str, digest: Digest) -> None:
+    """Raises MirrorFailed unless the MD5 of the file at `part`, or of what it unpacks to, is the published one."""
+    with part.open("rb") as file:
+        start = file.read(512)
+    if looks_like_html(start):
+        raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the network may ask for a log-in")
+    unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
+    try:
+        with gzip.open(part, "rb") if unpack else part.open("rb") as file:
+            md5 = hashlib.md5(usedforsecurity=False)
+            while block := file.read(1 << 20):
+                md5.update(block)
+    except BAD_GZIP as error:
+        raise MirrorFailed(f"{name}: a truncated or damaged .gz file ({error})") from error
+    if md5.hexdigest() != digest.md5:
+        raise MirrorFailed(f"{name}: the MD5 over the {digest.over} must be {digest.md5}, it is {md5.hexdigest()}")
+
+
+def discard_unsound(entry: Entry, folder: Path) -> None:
+    """Removes those of the set's files in `folder` that are not the published ones."""
+    for name, digest in entry.files.items():
+        try:
+            verify(folder / name, name, digest)
+        except FileNotFoundError:
+            continue
+        except MirrorFailed:
+            (folder / name).unlink()
+
+
+def _sweep(folder: Path) -> None:
+    """Removes what downloads that were killed have left here; those under way are younger than STALE."""
+    for part in folder.glob(".*.part"):
+        with contextlib.suppress(FileNotFoundError):  # another process was quicker
+            if time.time() - part.stat().st_mtime > STALE:
+                part.unlink()

@@ -1,0 +1,97 @@
+"""Where a set comes from: `path` and nothing else, or else AUTOCONV_DATA, the user's cache, and then a download."""
+
+import os
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+
+from . import cifar_set, idx_set
+from .download import PATIENCE, discard_unsound, fetch
+from .errors import DatasetCorrupt, DatasetNotFound
+from .places import cache_place, data_place
+from .registry import Entry, data_folder, info
+
+Part = tuple[np.ndarray, np.ndarray]
+FORMATS: dict[str, ModuleType] = {"idx": idx_set, "cifar": cifar_set}
+
+
+def load(name: str, path: str | os.PathLike | None = None, patience: float = PATIENCE) -> tuple[Part, Part]:
+    """The set `name` as `(x_train, y_train), (x_test, y_test)`, uint8: see the set's own `load_data` for the shapes.
+
+    With `path` nothing else is looked at. Without it: the package (for a built-in set), AUTOCONV_DATA, the cache, and
+    then the mirrors, on whose silence at most `patience` seconds are spent in all. Raises ValueError for an unknown
+    name, DatasetNotFound when no place has the whole set, DatasetCorrupt for a file that breaks its format's rules.
+    """
+    entry = info(name)
+    form = FORMATS[entry.format]
+    if path is not None:
+        return _load_exactly(entry, Path(path).expanduser())
+    if entry.built_in:
+        return form.load(data_folder() / name, entry, False)
+    looked: list[str] = []
+    place = data_place(name)
+    if place is None:
+        looked.append("AUTOCONV_DATA: not set")
+    elif _found(form, place, looked, "AUTOCONV_DATA"):
+        return form.load(place, entry, False)
+    cache = cache_place(name)
+    if _found(form, cache, looked, "cache"):
+        try:
+            return form.load(cache, entry, False)
+        except DatasetCorrupt as error:
+            error.file.unlink(missing_ok=True)
+            discard_unsound(entry, cache)
+            looked.append(f"cache: a bad file was there and has been removed: {error}")
+    failures = fetch(entry, cache, patience)
+    if failures:
+        raise DatasetNotFound(_nowhere(entry, [*looked, *(f"download: {line}" for line in failures)]))
+    return form.load(cache, entry, False)
+
+
+def where(name: str, path: str | os.PathLike | None = None) -> Path | None:
+    """The folder or file on this computer from which `load(name, path)` would read, None when it would download.
+
+    Nothing is downloaded or read: the files are there, whether they are sound isn't looked at. With `path` None means
+    that `load` would fail. Raises ValueError for an unknown name.
+    """
+    entry = info(name)
+    if path is not None:
+        places = [Path(path).expanduser()]
+    elif entry.built_in:
+        places = [data_folder() / name]
+    else:
+        places = [place for place in (data_place(name), cache_place(name)) if place]
+    return next((place for place in places if _found(FORMATS[entry.format], place, [], "")), None)
+
+
+def _found(form: ModuleType, place: Path, looked: list[str], what: str) -> bool:
+    """Whether the whole set lies at `place`; if not, `looked` gains a line that says what is missing."""
+    try:
+        form.locate(place)
+    except DatasetNotFound as error:
+        looked.append(f"{what}: {error}")
+        return False
+    return True
+
+
+def _load_exactly(entry: Entry, path: Path) -> tuple[Part, Part]:
+    """The set at `path`, a folder or a file, taken as it is."""
+    try:
+        return FORMATS[entry.format].load(path, entry, True)
+    except DatasetNotFound as error:
+        raise DatasetNotFound(f"{error}. A path that is given is the only place looked at: give the folder with "
+                              f"{entry.title}'s files, or no path at all.") from None
+
+
+def _nowhere(entry: Entry, looked: list[str]) -> str:
+    return "\n".join(
+        [
+            f"{entry.title} is in none of the places where it may be:",
+            *(f"  - {line}" for line in looked),
+            "What to do instead:",
+            "  - `autoconv train digits` trains on the built-in digits, without a network;",
+            f"  - `--data-dir FOLDER` (in Python: path=) takes the files from a folder: {', '.join(entry.files)};",
+            f"  - AUTOCONV_DATA=FOLDER does so for every set: the files go to FOLDER/{entry.name}.",
+        ]
+    )

@@ -1,0 +1,67 @@
+"""Reads one IDX file, plain or gzipped: the format of MNIST (http://yann.lecun.com/exdb/mnist/).
+
+An IDX file of bytes is 00 00 08 n, n sizes of four bytes (big-endian), and then as many bytes as the sizes' product.
+"""
+
+import gzip
+import math
+import zlib
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+
+from .errors import DatasetCorrupt
+
+GZIP_MAGIC = b"\x1f\x8b"
+BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
+CHUNK = 1 << 20
+
+
+def read_idx(path: Path, ndim: int) -> np.ndarray:
+    """The uint8 array of `ndim` axes in the IDX file at `path`, gzipped or not: its first bytes tell, not its name.
+
+    Raises DatasetCorrupt when the file is truncated, over-long, damaged, of another kind (an HTML page, say) or of
+    another number of axes; FileNotFoundError when it isn't there.
+    """
+    with path.open("rb") as file:
+        start = file.read(CHUNK)
+    if start[:2] != GZIP_MAGIC:
+        with path.open("rb") as file:
+            return _read(file, path, ndim, start)
+    try:
+        with gzip.open(path, "rb") as file:
+            return _read(file, path, ndim, b"")
+    except BAD_GZIP as error:
+        raise DatasetCorrupt(path, "a .gz file unpacks to its end", f"a truncated or damaged one: {error}") from error
+
+
+def looks_like_html(start: bytes) -> bool:
+    """Whether a file that begins with `start` is a web page."""
+    return start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+
+
+def _read(file: BinaryIO, path: Path, ndim: int, start: bytes) -> np.ndarray:
+    """The array in an open IDX stream; `start`, where known, is how the raw file begins."""
+    header = file.read(4 + 4 * ndim)
+    wanted = bytes([0, 0, 8, ndim])
+    if header[:4] != wanted:
+        found = "a web page (HTML)" if looks_like_html(start) else f"{header[:4].hex(' ') or 'an empty file'}"
+        raise DatasetCorrupt(path, f"an IDX file of {ndim} axes begins with the bytes {wanted.hex(' ')}", found)
+    if len(header) < 4 + 4 * ndim:
+        raise DatasetCorrupt(path, f"an IDX file of {ndim} axes has a header of {4 + 4 * ndim} bytes", f"{len(header)}")
+    shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
+    count = math.prod(shape)
+    body = _take(file, count + 1)
+    if len(body) != count:
+        found = "more" if len(body) > count else f"only {len(body)} (a truncated file)"
+        raise DatasetCorrupt(path, f"its header {shape} promises {count} bytes of data", found)
+    return np.frombuffer(body, np.uint8).reshape(shape)
+
+
+def _take(file: BinaryIO, count: int) -> bytearray:
+    """At most `count` bytes, a piece at a time, so that a header which lies about its sizes costs no memory."""
+    body = bytearray()
+    while len(body) < count and (piece := file.read(min(CHUNK, count - len(body)))):
+        body += piece
+    return body

@@ -1,0 +1,95 @@
+"""A set in MNIST's format: four IDX files in a folder, or the one .npz file in which Keras ships MNIST."""
+
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+
+from .errors import DatasetCorrupt, DatasetNotFound
+from .idx import read_idx
+from .registry import Entry
+
+Part = tuple[np.ndarray, np.ndarray]
+
+STEMS = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+
+
+def locate(path: Path) -> list[Path]:
+    """The files of the set at `path`: the four IDX files in STEMS' order, or one `.npz`.
+
+    `path` is a folder, or the .npz file itself. Of a file that is there plain and as .gz, the plain one is taken; the
+    folder's `mnist.npz` only where an IDX file is missing. Raises DatasetNotFound, which names what is missing.
+    """
+    if path.is_file() and path.suffix == ".npz":
+        return [path]
+    if not path.is_dir():
+        kind = "is neither a folder nor an .npz file" if path.exists() else "does not exist"
+        raise DatasetNotFound(f"{path} {kind}")
+    found = [next((p for p in (path / stem, path / f"{stem}.gz") if p.is_file()), None) for stem in STEMS]
+    files = [file for file in found if file]
+    if len(files) == len(STEMS):
+        return files
+    if (path / "mnist.npz").is_file():
+        return [path / "mnist.npz"]
+    missing = ", ".join(stem for stem, file in zip(STEMS, found, strict=True) if not file)
+    raise DatasetNotFound(f"{path} lacks {missing} (plain or .gz)")
+
+
+def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
+    """`(x_train, y_train), (x_test, y_test)`: uint8 (N, height, width) and uint8 (N,).
+
+    `as_is` takes any set in the format; otherwise images and labels must be of the entry's shape and classes. Raises
+    DatasetNotFound when a file is missing, DatasetCorrupt when one breaks a rule.
+    """
+    files = locate(path)
+    if len(files) == 1:
+        arrays = _read_npz(files[0])
+        files = files * 4
+    else:
+        arrays = [read_idx(file, 3 if "images" in file.name else 1) for file in files]
+    _check_pair(arrays[0], arrays[1], files[1])
+    _check_pair(arrays[2], arrays[3], files[3])
+    _check_shapes(arrays, files, None if as_is else entry.shape)
+    _check_labels(arrays, files, len(entry.classes), as_is)
+    x_train, y_train, x_test, y_test = arrays
+    return (x_train, y_train), (x_test, y_test)
+
+
+def _read_npz(path: Path) -> list[np.ndarray]:
+    """The four arrays of Keras's mnist.npz: x_train, y_train, x_test, y_test."""
+    rule = f"an .npz set holds the uint8 arrays {', '.join(ARRAYS)}, images of 3 axes, labels of 1"
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as stored:
+            arrays = [stored[name] for name in ARRAYS]
+    except (OSError, ValueError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, zlib.error) as error:
+        raise DatasetCorrupt(path, rule, f"something else ({error})") from error
+    for name, array in zip(ARRAYS, arrays, strict=True):
+        if array.dtype != np.uint8 or array.ndim != (3 if name[0] == "x" else 1):
+            raise DatasetCorrupt(path, rule, f"{name} of {array.dtype} and shape {array.shape}")
+    return arrays
+
+
+def _check_pair(images: np.ndarray, labels: np.ndarray, file: Path) -> None:
+    if len(images) != len(labels) or not len(images):
+        raise DatasetCorrupt(file, "there must be a label for each image, and one at least",
+                             f"{len(images)} images and {len(labels)} labels")
+
+
+def _check_shapes(arrays: list[np.ndarray], files: list[Path], shape: tuple[int, ...] | None) -> None:
+    """Training and test images must be of one size, and that of `shape` unless it is None."""
+    for images, file in ((arrays[0], files[0]), (arrays[2], files[2])):
+        wanted = shape or arrays[0].shape[1:]
+        if images.shape[1:] != wanted or 0 in wanted:
+            raise DatasetCorrupt(file, f"its images must be of {' x '.join(map(str, wanted))} pixels, one at least",
+                                 f"{' x '.join(map(str, images.shape[1:]))}")
+
+
+def _check_labels(arrays: list[np.ndarray], files: list[Path], classes: int, as_is: bool) -> None:
+    """Labels must lie below the number of classes; a set taken as it is has as many as its training labels say."""
+    if as_is:
+        classes = max(classes, int(arrays[1].max()) + 1)
+    for labels, file in ((arrays[1], files[1]), (arrays[3], files[3])):
+        if labels.max() >= classes:
+            raise DatasetCorrupt(file, f"with {classes} classes a label is at most {classes - 1}", f"{labels.max()}")

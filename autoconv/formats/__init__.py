@@ -1,0 +1,63 @@
+"""Models and weights in files. The suffix of a file's name says which format it has."""
+
+import os
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from . import safetensors
+
+if TYPE_CHECKING:
+    from ..models import Sequential
+
+_FORMATS = {".safetensors": safetensors}
+
+FilePath = str | os.PathLike[str]
+
+
+def save_model(model: "Sequential", filepath: FilePath, overwrite: bool = True) -> None:
+    """Writes architecture and weights. The file is complete or not there at all."""
+    path = _free(filepath, overwrite)
+    _format_of(path).save_model(model, path)
+
+
+def load_model(filepath: FilePath, custom_objects: dict[str, type] | None = None) -> "Sequential":
+    """The model of a file of `save_model`. Raises ValueError for a file that is damaged or not autoconv's."""
+    path = _existing(filepath)
+    return _format_of(path).load_model(path, custom_objects)
+
+
+def save_weights(model: "Sequential", filepath: FilePath, overwrite: bool = True) -> None:
+    """Writes the weights alone."""
+    path = _free(filepath, overwrite)
+    _format_of(path).save_weights(model, path)
+
+
+def load_weights(model: "Sequential", filepath: FilePath) -> None:
+    """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ."""
+    path = _existing(filepath)
+    _format_of(path).load_weights(model, path)
+
+
+def _format_of(path: Path) -> ModuleType:
+    if path.suffix not in _FORMATS:
+        raise ValueError(f"The name of a model file must end in {' or '.join(_FORMATS)}. Received: {str(path)!r}.")
+    return _FORMATS[path.suffix]
+
+
+def _free(filepath: FilePath, overwrite: bool) -> Path:
+    path = Path(filepath)
+    _format_of(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
+    if not overwrite and path.exists():
+        raise FileExistsError(f"The file {str(path)!r} exists. Pass overwrite=True to replace it.")
+    return path
+
+
+def _existing(filepath: FilePath) -> Path:
+    path = Path(filepath)
+    _format_of(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no model file {str(path)!r}.")
+    return path

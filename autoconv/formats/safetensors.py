@@ -1,0 +1,94 @@
+"""safetensors files: weights as named tensors, the architecture as JSON in the header.
+
+Such a file holds data alone, no code. Other programs see the weights under names such as `conv2d/kernel`.
+"""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_bytes
+
+from .. import __version__
+from ..layers.config import deserialize, serialize
+from ..models import Sequential
+
+
+def save_model(model: Sequential, path: Path) -> None:
+    """Writes the architecture and all weights of a built model."""
+    architecture = {"input_shape": model.input_shape, **serialize(model)}
+    _write(path, model, {"model": json.dumps(architecture)})
+
+
+def save_weights(model: Sequential, path: Path) -> None:
+    """Writes the weights of a built model."""
+    _write(path, model, {})
+
+
+def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Sequential:
+    """Makes the model that the header describes and reads its weights."""
+    metadata, tensors = _read(path)
+    if "autoconv" not in metadata:
+        raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it says nothing of a model.")
+    if "model" not in metadata:
+        raise ValueError(f"{str(path)!r} holds weights only. Make the model, then call model.load_weights.")
+    try:
+        architecture = json.loads(metadata["model"])
+        input_shape = tuple(architecture.pop("input_shape"))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"The architecture in {str(path)!r} cannot be read: {error!r}.") from error
+    model = deserialize(architecture, custom_objects)
+    if not model.built:
+        model.build(input_shape)
+    _assign(model, tensors, path)
+    return model
+
+
+def load_weights(model: Sequential, path: Path) -> None:
+    """Reads the weights into a built model."""
+    model.count_params()  # raises where it is not built
+    _assign(model, _read(path)[1], path)
+
+
+def _write(path: Path, model: Sequential, metadata: dict[str, str]) -> None:
+    """Writes under another name and renames, so that `path` is never half a file."""
+    model.count_params()  # raises where it is not built
+    tensors = {name: weight.numpy() for name, weight in model.named_weights().items()}
+    data = to_bytes(tensors, {"autoconv": __version__, **metadata})
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(unfinished, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(unfinished, path)
+    except BaseException:
+        unfinished.unlink(missing_ok=True)
+        raise
+
+
+def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+    """The header's metadata and the tensors."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, TypeError) as error:
+        raise ValueError(f"{str(path)!r} cannot be read as safetensors; it may be cut off: {error}.") from error
+
+
+def _assign(model: Sequential, tensors: dict[str, np.ndarray], path: Path) -> None:
+    """Writes the tensors into the weights of the same names, after all of them were checked."""
+    weights = model.named_weights()
+    wanted: dict[str, Any] = {name: w.shape for name, w in weights.items()}
+    found: dict[str, Any] = {name: t.shape for name, t in tensors.items()}
+    if wanted != found:
+        lines = [
+            f"  {name}: the model has {wanted.get(name, 'none')}, the file {found.get(name, 'none')}"
+            for name in {**wanted, **found} if wanted.get(name) != found.get(name)
+        ]
+        raise ValueError(f"The weights in {str(path)!r} are not those of {model.name!r}:\n" + "\n".join(lines[:8]))
+    for name, weight in weights.items():
+        weight.assign(tensors[name])

@@ -1,0 +1,71 @@
+"""The processor the kernels run on: its threads, what Numba compiles for, and the cache of compiled kernels."""
+
+import os
+import sys
+from typing import Any
+
+
+def set_num_threads(count: int) -> None:
+    """Numba's thread count. Its threads start with the first kernel, so before that their number can still be raised."""
+    if count < 1:
+        raise ValueError(f"The number of threads must be at least 1. Received: {count}.")
+    if "numba" not in sys.modules:
+        os.environ["NUMBA_NUM_THREADS"] = str(max(count, os.cpu_count() or 1))
+    import numba
+
+    if count > numba.config.NUMBA_NUM_THREADS:
+        raise ValueError(
+            f"This process has {numba.config.NUMBA_NUM_THREADS} threads for kernels. Received: {count}. Set the "
+            f"environment variable NUMBA_NUM_THREADS={count} before Python starts."
+        )
+    numba.set_num_threads(count)
+
+
+def get_num_threads() -> int:
+    import numba
+
+    return numba.get_num_threads()
+
+
+def describe() -> dict[str, Any]:
+    """Versions, processor, vector width, threads, threading layer and the state of the kernel cache."""
+    import llvmlite
+    import numba
+
+    from . import jit, simd
+
+    name, features = jit.target()
+    return {
+        "numba": numba.__version__,
+        "llvmlite": llvmlite.__version__,
+        "cpu_name": name,
+        "cpu_features": sorted(f for f in features if f.startswith(("avx", "fma", "sse4", "neon"))),
+        "vector_bits": simd.VECTOR_BYTES * 8,
+        "threads": numba.get_num_threads(),
+        "max_threads": numba.config.NUMBA_NUM_THREADS,
+        "threading_layer": _threading_layer(),
+        "cache_folder": str(jit.cache_folder() or jit.user_cache()),
+        "cache_state": _cache_state(jit.cache_folder()),
+    }
+
+
+def _threading_layer() -> str:
+    """The layer Numba picks; it is known once a parallel kernel ran, so one runs."""
+    import numba
+    import numpy as np
+
+    from . import pool
+
+    image = np.zeros((1, 1, 1, 1), np.float32)
+    pool._average(image, image.copy(), (1, 1, 1, 1, 1, 1, 0, 0, 0, 0))
+    return numba.threading_layer()
+
+
+def _cache_state(folder: Any) -> str:
+    if folder is None:
+        return "not writable"
+    kernels = folder / "compiled.txt"
+    if not kernels.exists():
+        return "empty"
+    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
+    return f"{len(kernels.read_text().splitlines())} kernels, {size / 1e6:.1f} MB"

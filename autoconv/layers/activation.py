@@ -1,0 +1,62 @@
+"""Activation functions as layers of their own."""
+
+from typing import Any
+
+from .. import functional as F
+from ..tensor import Tensor
+from . import activations
+from .base import Layer, Shape
+
+
+class Activation(Layer):
+    """An activation function: "relu", "sigmoid", "tanh", "softmax", "log_softmax", "linear", or a function of yours."""
+
+    def __init__(self, activation: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.activation = activations.get(activation)
+        self.rooms = activations.rooms(self.activation)
+
+    def call(self, x: Tensor) -> Tensor:
+        return self.activation(x)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class ReLU(Layer):
+    """max(x, 0)."""
+
+    rooms = ("pointwise",)
+
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self._keras_default("max_value", max_value, None)
+        self._keras_default("negative_slope", negative_slope, 0.0)
+        self._keras_default("threshold", threshold, 0.0)
+        self.activation = F.relu
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.relu(x)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class Softmax(Layer):
+    """exp(x) / sum(exp(x)) along `axis`."""
+
+    rooms = ("pointwise",)
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+            raise ValueError(f"axis must be an integer. Received: {axis!r}.")
+        self.axis = axis
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.softmax(x, self.axis)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape

@@ -1,0 +1,353 @@
+"""`Layer`: a function with weights, and all that every layer can do, ours and yours."""
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from functools import cache, wraps
+from inspect import Parameter as Argument
+from inspect import signature
+from typing import Any, ClassVar
+
+import numpy as np
+
+from .. import device as devices
+from .. import initializers, names
+from ..tensor import Parameter, Tensor, no_grad
+from .config import CLASSES, deserialize, serialize
+
+Shape = tuple[int | None, ...]  # batch first; None is a size that is known only when data comes
+
+DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+
+_training: ContextVar[bool] = ContextVar("training", default=False)
+_names_given: Counter[str] = Counter()
+
+
+def snake_case(name: str) -> str:
+    """`MaxPooling2D` as `max_pooling2d`."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def numbered(name: str, given: Counter[str]) -> str:
+    """`name`, `name_1`, `name_2`, ... in the order in which they are asked for."""
+    number = given[name]
+    given[name] += 1
+    return f"{name}_{number}" if number else name
+
+
+class Layer:
+    """A function with weights. Your own: make the weights in `build`, compute in `call`.
+
+        class Scale(layers.Layer):
+            def build(self, input_shape):
+                self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+            def call(self, x, training=False):
+                return x * self.scale
+
+    Layers held in attributes (also in lists and dicts) are part of the layer. `trainable=False` freezes it. `dtype` is
+    "float32" or "float64". `input_shape` (without the batch) on a model's first layer says what the model takes.
+    """
+
+    rooms: tuple[str, ...] = ()  # the kernel rooms its ops live in, so that they can be compiled ahead
+    rank: int | None = None  # how many dimensions it takes, where only one number will do
+    unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
+        layer = super().__new__(cls)
+        layer._arguments = (args, kwargs)  # for get_config
+        return layer
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _marks_as_built(cls.build)  # type: ignore[method-assign]
+        if cls.__module__.startswith("autoconv."):
+            CLASSES[cls.__name__] = cls
+
+    def __init__(
+        self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
+        input_shape: Shape | None = None, input_dim: int | None = None, **others: Any,
+    ) -> None:
+        self._refuse(others)
+        if name is not None and (not isinstance(name, str) or "/" in name):
+            raise ValueError(f"name must be a string without '/'. Received: {name!r}.")
+        self.name = name or numbered(snake_case(type(self).__name__), _names_given)
+        self._dtype = dtype_name(dtype)
+        self._trainable = bool(trainable)
+        self._weights: list[Parameter] = []
+        self.device = devices.get("cpu")
+        self.built = False
+        self.channels: int | None = None  # the size of the last axis it was built for, where it must stay the same
+        given = (input_dim,) if input_dim is not None else input_shape
+        self.given_input_shape: Shape | None = None if given is None else (None, *given)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}, built={self.built}>"
+
+    def __getattr__(self, name: str) -> Any:
+        hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.{hint}")
+
+    def _refuse(self, others: dict[str, Any]) -> None:
+        """Raises for every argument that is not known, or known and not left at Keras's default."""
+        keras_only = {"activity_regularizer": None, "autocast": True, **self.unsupported}
+        for name, value in others.items():
+            if name not in keras_only:
+                known = [*signature(type(self).__init__).parameters, *signature(Layer.__init__).parameters]
+                raise TypeError(f"{type(self).__name__} has no argument {name!r}.{names.suggestion(name, known)}")
+            self._keras_default(name, value, keras_only[name])
+
+    def _keras_default(self, name: str, value: Any, default: Any) -> None:
+        """Refuses any value but `default` for an argument of Keras's that is not implemented."""
+        if value is not default and value != default:
+            raise ValueError(
+                f"{type(self).__name__} does not support {name}: only {default!r} is accepted. Received: {value!r}."
+            )
+
+    # What a layer of your own overrides.
+
+    def build(self, input_shape: Shape) -> None:
+        """Makes the weights for inputs of `input_shape` (batch first). Called once, before the first `call`."""
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        """What the layer computes. `training` may be left out of the signature."""
+        raise NotImplementedError(f"{type(self).__name__} must define call(self, x) or call(self, x, training=False).")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        """The shape of the result. This default runs the layer once, on zeros; override it to save that run."""
+        if None in input_shape[1:]:
+            raise ValueError(
+                f"The output shape of {self.name!r} can be found by running it only for an input of known sizes. "
+                f"Received: {input_shape}. Override compute_output_shape(self, input_shape)."
+            )
+        with no_grad():
+            zeros = np.zeros((1, *input_shape[1:]), self.dtype)
+            return (input_shape[0], *self(zeros, training=False).shape[1:])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as plain data, so that `from_config` makes an equal layer with new weights."""
+        arguments = signature(type(self).__init__).parameters
+        open_ended = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
+        common = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        config = {name: value for name, value in common.items() if open_ended or name in arguments}
+        args, kwargs = self._arguments
+        for argument, value in signature(type(self).__init__).bind(self, *args, **kwargs).arguments.items():
+            if arguments[argument].kind is Argument.VAR_POSITIONAL:
+                raise NotImplementedError(f"{type(self).__name__} takes *{argument}: give it a get_config of its own.")
+            new = value if arguments[argument].kind is Argument.VAR_KEYWORD else {argument: value}
+            config.update({name: item for name, item in new.items() if name not in common})
+        config.pop("self")
+        return serialize(config)
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Layer":
+        """The layer that `get_config` describes."""
+        return cls(**deserialize(config))
+
+    # Calling.
+
+    def __call__(self, x: Any, training: bool | None = None) -> Tensor:
+        """Builds the layer at its first input, then calls it. Within a layer `training` is passed on by itself."""
+        if not isinstance(x, Tensor):
+            x = Tensor(self.device.asarray(x, self.dtype), device=self.device)
+        if not self.built:
+            Layer.check_input(self, x.shape)
+            self.build((None, *x.shape[1:]))
+        self.check_input(x.shape)
+        if x.dtype != self.dtype:
+            x = self._converted(x)
+        training = _training.get() if training is None else bool(training)
+        token = _training.set(training)
+        try:
+            return self.call(x, training=training) if _takes_training(type(self)) else self.call(x)
+        finally:
+            _training.reset(token)
+
+    def _converted(self, x: Tensor) -> Tensor:
+        """`x` in the layer's dtype; a layer without weights of its own takes floats as they are."""
+        if x.dtype.kind == "f" and not self._own_weights():
+            return x
+        if x.requires_grad:
+            raise TypeError(
+                f"Layer {self.name!r} computes in {self.dtype}. Received a tensor of {x.dtype} that requires "
+                f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}."
+            )
+        return Tensor(x.device.asarray(x.data, self.dtype), device=x.device)
+
+    def check_input(self, shape: Shape) -> None:
+        """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
+        if self.rank is not None and len(shape) != self.rank:
+            wanted = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[self.rank]
+            remedy = {4: "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST.", 2: "Flatten it first."}[self.rank]
+            raise ValueError(f"Layer {self.name!r} wants {wanted}. Received shape {tuple(shape)}. {remedy}")
+        if self.channels is not None and shape[-1] != self.channels:
+            raise ValueError(
+                f"Layer {self.name!r} was built for inputs whose last axis is {self.channels}. "
+                f"Received shape {tuple(shape)}."
+            )
+
+    def build_for(self, input_shape: Shape) -> Shape:
+        """Builds the layer, and the layers in it, for inputs of this shape. Returns the shape of the result."""
+        if not self.built:
+            self.build(input_shape)
+        self.check_input(input_shape)
+        if any(not layer.built for layer in self._walk()):
+            Layer.compute_output_shape(self, input_shape)  # running it builds what it holds
+        return self.compute_output_shape(input_shape)
+
+    # Weights.
+
+    def add_weight(
+        self, shape: tuple[int, ...] = (), initializer: Any = "glorot_uniform", dtype: Any = None,
+        trainable: bool = True, *, name: str = "variable",
+    ) -> Parameter:
+        """A new parameter of this layer, filled by `initializer`: a name, an object, a function of shape and dtype."""
+        dtype = DTYPES[self.dtype if dtype is None else dtype_name(dtype)]
+        values = initializers.get(initializer)(tuple(shape), dtype)
+        weight = Parameter(self.device.asarray(values, dtype), name, trainable, self.device)
+        weight.requires_grad = trainable and self.trainable
+        self._weights.append(weight)
+        return weight
+
+    @property
+    def dtype(self) -> str:
+        return self._dtype
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes this layer. Setting it sets it for the layers within."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        for layer in self._walk():
+            layer._trainable = bool(value)
+            for weight in layer._own_weights():
+                weight.requires_grad = weight.trainable and layer._trainable
+
+    def named_weights(self) -> dict[str, Parameter]:
+        """All weights under paths such as `conv2d_1/kernel`, numbered within each layer: the same in every process."""
+        found: dict[str, Parameter] = {}
+        self._collect_weights("", found, set())
+        return found
+
+    def _collect_weights(self, prefix: str, found: dict[str, Parameter], seen: set[int]) -> None:
+        given: Counter[str] = Counter()
+        for weight in self._own_weights():
+            if id(weight) not in seen:
+                seen.add(id(weight))
+                found[prefix + numbered(weight.name or "variable", given)] = weight
+        for layer in self._sublayers():
+            if id(layer) not in seen:
+                seen.add(id(layer))
+                layer._collect_weights(prefix + numbered(snake_case(type(layer).__name__), given) + "/", found, seen)
+
+    @property
+    def weights(self) -> list[Parameter]:
+        """All weights: a layer's trainable ones first, then its others, then those of the layers within."""
+        return list(self.named_weights().values())
+
+    @property
+    def trainable_weights(self) -> list[Parameter]:
+        return [w for w in self.weights if w.requires_grad] if self.trainable else []
+
+    @property
+    def non_trainable_weights(self) -> list[Parameter]:
+        return [w for w in self.weights if not w.requires_grad] if self.trainable else self.weights
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights, in the order of `weights`."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, weights: list[Any]) -> None:
+        """Writes a list such as `get_weights` returns. Raises ValueError, changing nothing, where it does not fit."""
+        mine, values = self.weights, [np.asarray(w) for w in weights]
+        if [w.shape for w in mine] != [v.shape for v in values]:
+            raise ValueError(
+                f"{self.name!r} has {len(mine)} weights of shapes {[w.shape for w in mine]}. Received {len(values)} of "
+                f"shapes {[v.shape for v in values]}." + ("" if self.built else " It is not built yet.")
+            )
+        for weight, value in zip(mine, values):
+            weight.assign(value)
+
+    def count_params(self) -> int:
+        """How many numbers the weights hold."""
+        if not self.built:
+            raise ValueError(f"{self.name!r} is not built, so its weights are not known. Call build(input_shape).")
+        return sum(w.size for w in self.weights)
+
+    def to(self, device: str) -> "Layer":
+        """Moves all weights to `device`, in place. Returns the layer itself."""
+        target = devices.get(device)
+        for layer in self._walk():
+            layer.device = target
+            for weight in layer._own_weights():
+                if weight.device is not target:
+                    weight.data, weight.device = target.asarray(weight.numpy()), target
+                    weight.grad = weight._grad_buffer = None
+        return self
+
+    # What is in it.
+
+    def _own_weights(self) -> list[Parameter]:
+        held = _held(vars(self), Parameter)
+        return [w for w in held if w.trainable] + [w for w in held if not w.trainable]
+
+    def _sublayers(self) -> list["Layer"]:
+        return _held(vars(self), Layer)
+
+    def _walk(self, seen: set[int] | None = None) -> Iterator["Layer"]:
+        """This layer and all within, each once."""
+        seen = set() if seen is None else seen
+        seen.add(id(self))
+        yield self
+        for layer in self._sublayers():
+            if id(layer) not in seen:
+                yield from layer._walk(seen)
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name of a floating type that kernels compute in; None is "float32"."""
+    name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
+    names.lookup("dtype", name or "float32", DTYPES)
+    return name or "float32"
+
+
+def _held(attributes: dict[str, Any], kind: type) -> list[Any]:
+    """Everything of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
+    found: dict[int, Any] = {}
+    waiting = [value for name, value in reversed(attributes.items()) if name != "_arguments"]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, kind):
+            found.setdefault(id(value), value)
+        elif isinstance(value, (list, tuple)):
+            waiting.extend(reversed(value))
+        elif isinstance(value, dict):
+            waiting.extend(reversed(value.values()))
+    return list(found.values())
+
+
+def _marks_as_built(build: Callable) -> Callable:
+    """`build`, which afterwards says so; building again makes new weights."""
+
+    @wraps(build)
+    def wrapper(self: Layer, input_shape: Shape | None = None) -> None:
+        if self.built:
+            self._weights.clear()
+            self.built, self.channels = False, None
+        build(self, input_shape if input_shape is None else tuple(input_shape))
+        self.built = True
+
+    return wrapper
+
+
+Layer.build = _marks_as_built(Layer.build)  # type: ignore[method-assign]
+
+
+@cache
+def _takes_training(layer: type[Layer]) -> bool:
+    arguments = signature(layer.call).parameters
+    return "training" in arguments or any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())

@@ -1,0 +1,48 @@
+"""The checks of constructor arguments that several layers share."""
+
+from typing import Any
+
+from .. import names, shapes
+from .base import Layer, Shape
+
+_ANY_SIZE = 2**20  # stands for an axis whose size is not known yet: every kernel fits into it
+
+
+def positive(value: Any, what: str) -> int:
+    """`value` as an int of at least 1."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(f"{what} must be a positive integer. Received: {value!r}.")
+    return int(value)
+
+
+def padding(value: Any, numbers: bool = True) -> Any:
+    """A padding name in lower case, or padding in numbers where the layer takes them."""
+    if isinstance(value, str) or not numbers:
+        name = value.lower() if isinstance(value, str) else value
+        return names.lookup("padding", name, {"valid": "valid", "same": "same"})
+    shapes.explicit_padding(value)
+    return value
+
+
+def channels_last(layer: Layer, data_format: str | None) -> None:
+    """Raises for `data_format="channels_first"`."""
+    if data_format not in (None, "channels_last"):
+        raise ValueError(
+            f"{type(layer).__name__} works on images of shape (N, H, W, C): data_format must be 'channels_last'. "
+            f"Received: {data_format!r}. Move the channels of your arrays with np.moveaxis(x, 1, -1)."
+        )
+
+
+def known_channels(layer: Layer, input_shape: Shape) -> int:
+    """The size of the last axis, which a layer with weights must know."""
+    layer.check_input(input_shape)
+    if len(input_shape) < 2 or input_shape[-1] is None:
+        raise ValueError(f"Layer {layer.name!r} must know the size of its input's last axis. Received: {input_shape}.")
+    return input_shape[-1]
+
+
+def window_output(input_shape: Shape, kernel: Any, strides: Any, pad: Any, dilation: Any, kernel_name: str) -> Shape:
+    """(N, OH, OW) of a window over images of `input_shape`; an axis of unknown size stays unknown."""
+    h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])
+    out = shapes.window((h, w), kernel, strides, pad, dilation, kernel_name).output_size(h, w)
+    return (input_shape[0], *(None if n is None else o for n, o in zip(input_shape[1:3], out)))

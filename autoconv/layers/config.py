@@ -1,0 +1,51 @@
+"""Layers and initializers as plain data (what JSON holds), and back."""
+
+from typing import Any
+
+import numpy as np
+
+from .. import functional, initializers, names
+
+CLASSES: dict[str, type] = dict(initializers.CLASSES)  # autoconv's layers add themselves
+
+
+def serialize(value: Any) -> Any:
+    """`value` as plain data; an object with `get_config` becomes `{"class_name": ..., "config": ...}`.
+
+    Raises ValueError for what has no plain form, such as a lambda.
+    """
+    if hasattr(value, "get_config"):
+        return {"class_name": type(value).__name__, "config": serialize(value.get_config())}
+    if isinstance(value, dict):
+        return {key: serialize(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [serialize(item) for item in value]
+    if isinstance(value, (np.ndarray, np.generic)):
+        return value.tolist()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    name = getattr(value, "__name__", None)
+    if callable(value) and getattr(functional, str(name), None) is value:
+        return name
+    raise ValueError(
+        f"This cannot be written as plain data: {value!r}. Pass a function by name (such as 'relu'), or give its layer "
+        "a get_config() that returns numbers, strings, lists and layers."
+    )
+
+
+def deserialize(value: Any, custom_objects: dict[str, type] | None = None) -> Any:
+    """The object that `serialize` wrote. `custom_objects` maps the names of your own classes to them."""
+    if isinstance(value, list):
+        return [deserialize(item, custom_objects) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if set(value) != {"class_name", "config"}:
+        return {key: deserialize(item, custom_objects) for key, item in value.items()}
+    known = {**CLASSES, **(custom_objects or {})}
+    name = value["class_name"]
+    if name not in known:
+        raise ValueError(
+            f"Unknown class {name!r}.{names.suggestion(name, known)} If it is a class of your own, pass "
+            f"custom_objects={{{name!r}: {name}}}."
+        )
+    return known[name].from_config(deserialize(value["config"], custom_objects))

@@ -1,0 +1,152 @@
+"""Convolutions over images."""
+
+from typing import Any
+
+from .. import functional as F
+from .. import initializers, shapes
+from ..tensor import Parameter, Tensor
+from . import activations, checks
+from .base import Layer, Shape
+
+
+class _Convolution(Layer):
+    """What the convolutions share: the arguments, the bias and the activation."""
+
+    rooms: tuple[str, ...] = ("conv",)
+    rank = 4
+
+    def _set_up(
+        self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
+        activation: Any, use_bias: bool, kernel_initializer: Any, bias_initializer: Any,
+    ) -> None:
+        checks.channels_last(self, data_format)
+        self.kernel_size, self.strides = shapes.pair(kernel_size, "kernel_size"), shapes.pair(strides, "strides")
+        self.dilation_rate = shapes.pair(dilation_rate, "dilation_rate")
+        self.padding, self.use_bias = padding, bool(use_bias)
+        self.activation = activations.get(activation)
+        self.rooms = (*type(self).rooms, *activations.rooms(self.activation))
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def _add_weights(self, kernel_shape: tuple[int, ...], filters: int, channels: int) -> None:
+        self.kernel = self.add_weight(kernel_shape, self.kernel_initializer, name="kernel")
+        self.bias: Parameter | None = None
+        if self.use_bias:
+            self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
+        self.channels = channels
+
+    def _window_output(self, input_shape: Shape, filters: int) -> Shape:
+        return (*checks.window_output(
+            input_shape, self.kernel_size, self.strides, self.padding, self.dilation_rate, "kernel_size"
+        ), filters)
+
+
+class Conv2D(_Convolution):
+    """A convolution: (N, H, W, C) -> (N, OH, OW, filters), `activation(conv(x, kernel) + bias)`.
+
+    kernel (KH, KW, C / groups, filters), bias (filters,). `padding` is "valid", "same" or numbers, as `F.conv2d` takes
+    them. Raises ValueError for arguments that cannot be, and on call for an input of another rank or other channels.
+    """
+
+    unsupported = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
+
+    def __init__(
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid",
+        data_format: str | None = None, dilation_rate: Any = (1, 1), groups: int = 1, activation: Any = None,
+        use_bias: bool = True, kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.filters, self.groups = checks.positive(filters, "filters"), checks.positive(groups, "groups")
+        if self.filters % self.groups:
+            raise ValueError(f"filters must be divisible by groups. Received: filters={filters}, groups={groups}.")
+        self._set_up(kernel_size, strides, checks.padding(padding), data_format, dilation_rate, activation, use_bias,
+                     kernel_initializer, bias_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        channels = checks.known_channels(self, input_shape)
+        if channels % self.groups:
+            raise ValueError(f"The input's channels must be divisible by groups. Received: {channels} channels, "
+                             f"groups={self.groups}.")
+        self.compute_output_shape(input_shape)  # the kernel must fit
+        self._add_weights((*self.kernel_size, channels // self.groups, self.filters), self.filters, channels)
+
+    def call(self, x: Tensor) -> Tensor:
+        return self.activation(
+            F.conv2d(x, self.kernel, self.bias, self.strides, self.padding, self.dilation_rate, self.groups)
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return self._window_output(input_shape, self.filters)
+
+
+class DepthwiseConv2D(_Convolution):
+    """A convolution of every channel by itself: (N, H, W, C) -> (N, OH, OW, C * depth_multiplier).
+
+    kernel (KH, KW, C, depth_multiplier), bias (C * depth_multiplier,).
+    """
+
+    rooms = ("depthwise",)
+    unsupported = dict.fromkeys(
+        ("depthwise_regularizer", "bias_regularizer", "depthwise_constraint", "bias_constraint")
+    )
+
+    def __init__(
+        self, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid", depth_multiplier: int = 1,
+        data_format: str | None = None, dilation_rate: Any = (1, 1), activation: Any = None, use_bias: bool = True,
+        depthwise_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.depth_multiplier = checks.positive(depth_multiplier, "depth_multiplier")
+        self._set_up(kernel_size, strides, checks.padding(padding), data_format, dilation_rate, activation, use_bias,
+                     depthwise_initializer, bias_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        channels = checks.known_channels(self, input_shape)
+        self.compute_output_shape(input_shape)  # the kernel must fit
+        m = self.depth_multiplier
+        self._add_weights((*self.kernel_size, channels, m), channels * m, channels)
+
+    def call(self, x: Tensor) -> Tensor:
+        return self.activation(
+            F.depthwise_conv2d(x, self.kernel, self.bias, self.strides, self.padding, self.dilation_rate)
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return self._window_output(input_shape, input_shape[3] * self.depth_multiplier)
+
+
+class Conv2DTranspose(_Convolution):
+    """The transpose of a convolution, which makes images larger: (N, H, W, C) -> (N, OH, OW, filters).
+
+    kernel (KH, KW, filters, C), bias (filters,). With padding="same" OH is H * strides, with "valid" it is
+    (H - 1) * strides + the kernel's span (at least H * strides).
+    """
+
+    unsupported = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
+
+    def __init__(
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid", output_padding: Any = None,
+        data_format: str | None = None, dilation_rate: Any = (1, 1), activation: Any = None, use_bias: bool = True,
+        kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._keras_default("output_padding", output_padding, None)
+        self.filters = checks.positive(filters, "filters")
+        self._set_up(kernel_size, strides, checks.padding(padding, numbers=False), data_format, dilation_rate,
+                     activation, use_bias, kernel_initializer, bias_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        channels = checks.known_channels(self, input_shape)
+        self._add_weights((*self.kernel_size, self.filters, channels), self.filters, channels)
+
+    def call(self, x: Tensor) -> Tensor:
+        return self.activation(
+            F.conv2d_transpose(x, self.kernel, self.bias, self.strides, self.padding, self.dilation_rate)
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        h, w = input_shape[1:3]
+        _, out = shapes.transpose_window((h or 1, w or 1), self.kernel_size, self.strides, self.padding,
+                                         self.dilation_rate)
+        return (input_shape[0], *(None if n is None else o for n, o in zip((h, w), out)), self.filters)

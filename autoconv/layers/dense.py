@@ -1,0 +1,51 @@
+"""The fully connected layer."""
+
+from math import prod
+from typing import Any
+
+from .. import functional as F
+from .. import initializers
+from ..tensor import Parameter, Tensor
+from . import activations, checks
+from .base import Layer, Shape
+
+
+class Dense(Layer):
+    """`activation(x kernel + bias)`: (N, C) -> (N, units), kernel (C, units), bias (units,).
+
+    An input with more axes is taken along its last one, as in Keras: (N, H, W, C) -> (N, H, W, units).
+    """
+
+    unsupported = dict.fromkeys((
+        "kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint", "lora_rank", "lora_alpha",
+        "quantization_config",
+    ))
+
+    def __init__(
+        self, units: int, activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",
+        bias_initializer: Any = "zeros", **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.units, self.use_bias = checks.positive(units, "units"), bool(use_bias)
+        self.activation = activations.get(activation)
+        self.rooms = ("dense", *activations.rooms(self.activation))
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        channels = checks.known_channels(self, input_shape)
+        self.kernel = self.add_weight((channels, self.units), self.kernel_initializer, name="kernel")
+        self.bias: Parameter | None = None
+        if self.use_bias:
+            self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
+        self.channels = channels
+
+    def call(self, x: Tensor) -> Tensor:
+        if x.ndim == 2:
+            return self.activation(F.dense(x, self.kernel, self.bias))
+        *rest, channels = x.shape
+        y = F.dense(x.reshape(prod(rest), channels), self.kernel, self.bias)  # (N*..., C) -> (N*..., units)
+        return self.activation(y.reshape(*rest, self.units))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (*input_shape[:-1], self.units)

@@ -1,0 +1,62 @@
+"""Batch normalisation."""
+
+from typing import Any, ClassVar
+
+from .. import functional as F
+from .. import initializers
+from ..tensor import Tensor
+from . import checks
+from .base import Layer, Shape
+
+
+class BatchNormalization(Layer):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta per channel (the last axis).
+
+    In training with the batch's mean and variance, and the moving averages follow them: `moving * momentum + batch *
+    (1 - momentum)`. Else, and in a frozen layer (trainable=False), with the moving averages.
+    Ioffe and Szegedy: "Batch normalization", ICML 2015.
+    """
+
+    rooms = ("norm",)
+    unsupported: ClassVar[dict[str, Any]] = {
+        "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None, "gamma_constraint": None,
+        "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "synchronized": False,
+    }
+
+    def __init__(
+        self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
+        beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", moving_mean_initializer: Any = "zeros",
+        moving_variance_initializer: Any = "ones", **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not 0 <= momentum <= 1:
+            raise ValueError(f"momentum must be between 0 and 1. Received: {momentum!r}.")
+        if not epsilon > 0:
+            raise ValueError(f"epsilon must be positive. Received: {epsilon!r}.")
+        self.axis, self.momentum, self.epsilon = axis, float(momentum), float(epsilon)
+        self.center, self.scale = bool(center), bool(scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.moving_mean_initializer = initializers.get(moving_mean_initializer)
+        self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        if self.axis not in (-1, len(input_shape) - 1):
+            raise ValueError(f"BatchNormalization works along the last axis: axis must be -1. Received: {self.axis!r}.")
+        size = (checks.known_channels(self, input_shape),)
+        self.gamma = self.add_weight(size, self.gamma_initializer, name="gamma") if self.scale else None
+        self.beta = self.add_weight(size, self.beta_initializer, name="beta") if self.center else None
+        self.moving_mean = self.add_weight(size, self.moving_mean_initializer, trainable=False, name="moving_mean")
+        self.moving_variance = self.add_weight(
+            size, self.moving_variance_initializer, trainable=False, name="moving_variance"
+        )
+        self.channels = size[0]
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        return F.batch_norm(
+            x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training and self.trainable,
+            self.momentum, self.epsilon,
+        )
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape

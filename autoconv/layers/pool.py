@@ -1,0 +1,82 @@
+"""Pooling: the maximum or the mean of windows, or of whole images."""
+
+from typing import Any
+
+from .. import functional as F
+from .. import shapes
+from ..tensor import Tensor
+from . import checks
+from .base import Layer, Shape
+
+
+class _Pooling(Layer):
+    """What the two window poolings share."""
+
+    rooms, rank = ("pool",), 4
+
+    def _set_up(self, pool_size: Any, strides: Any, padding: Any, data_format: str | None) -> None:
+        checks.channels_last(self, data_format)
+        self.pool_size = shapes.pair(pool_size, "pool_size")
+        self.strides = self.pool_size if strides is None else shapes.pair(strides, "strides")
+        self.padding = checks.padding(padding)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        window = checks.window_output(input_shape, self.pool_size, self.strides, self.padding, 1, "pool_size")
+        return (*window, input_shape[3])
+
+
+class MaxPooling2D(_Pooling):
+    """The maximum of each window: (N, H, W, C) -> (N, OH, OW, C). `strides` default to `pool_size`."""
+
+    def __init__(
+        self, pool_size: Any = (2, 2), strides: Any = None, padding: Any = "valid", data_format: str | None = None,
+        name: str | None = None, **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self._set_up(pool_size, strides, padding, data_format)
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.max_pool2d(x, self.pool_size, self.strides, self.padding)
+
+
+class AveragePooling2D(_Pooling):
+    """The mean of each window's real pixels: (N, H, W, C) -> (N, OH, OW, C). `strides` default to `pool_size`."""
+
+    def __init__(
+        self, pool_size: Any, strides: Any = None, padding: Any = "valid", data_format: str | None = None,
+        name: str | None = None, **kwargs: Any,
+    ) -> None:
+        super().__init__(name=name, **kwargs)
+        self._set_up(pool_size, strides, padding, data_format)
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.avg_pool2d(x, self.pool_size, self.strides, self.padding)
+
+
+class _GlobalPooling(Layer):
+    """What the two poolings of whole images share."""
+
+    rooms, rank = ("arith",), 4
+
+    def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        checks.channels_last(self, data_format)
+        self.keepdims = bool(keepdims)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        n, c = input_shape[0], input_shape[3]
+        return (n, 1, 1, c) if self.keepdims else (n, c)
+
+
+class GlobalAveragePooling2D(_GlobalPooling):
+    """The mean over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.global_avg_pool2d(x, self.keepdims)
+
+
+class GlobalMaxPooling2D(_GlobalPooling):
+    """The maximum over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.global_max_pool2d(x, self.keepdims)

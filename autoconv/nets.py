@@ -1,0 +1,79 @@
+"""The nets that the command line offers by name."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from . import names
+from .layers import Conv2D, Dense, Dropout, Flatten, Input, Layer, MaxPooling2D, Rescaling
+from .models import Sequential
+
+
+class Net(NamedTuple):
+    """How a net is made and fed.
+
+    `layers(classes)` makes what follows the Input; `from_logits`: it ends before the softmax; `divide_by`: what pixels
+    0..255 must be divided by before they go in; `input_shape`: the images it is made for.
+    """
+
+    layers: Callable[[int], list[Layer]]
+    from_logits: bool
+    divide_by: float
+    input_shape: tuple[int, int, int]
+
+
+def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequential:
+    """The net of that name for images of `input_shape` (H, W, C) and so many classes, with new weights."""
+    net = names.lookup("net", name, NETS)
+    return Sequential([Input(input_shape), *net.layers(classes)], name=name.replace("-", "_"))
+
+
+def _lecture(classes: int) -> list[Layer]:
+    return [
+        Conv2D(32, 3, activation="relu"),
+        MaxPooling2D(),
+        Conv2D(64, 3, activation="relu"),
+        MaxPooling2D(),
+        Conv2D(64, 3, activation="relu"),
+        Flatten(),
+        Dense(64, activation="relu"),
+        Dense(classes, activation="softmax"),
+    ]
+
+
+def _lecture_large(classes: int) -> list[Layer]:
+    return [
+        Conv2D(32, 3, activation="relu"),
+        MaxPooling2D(),
+        Conv2D(32, 3, activation="relu"),
+        MaxPooling2D(),
+        Conv2D(64, 3, activation="relu"),
+        Conv2D(64, 3, activation="relu"),
+        MaxPooling2D(),
+        Dropout(0.25),
+        Flatten(),
+        Dense(512, activation="relu"),
+        Dropout(0.5),
+        Dense(classes, activation="softmax"),
+    ]
+
+
+def _photos(classes: int) -> list[Layer]:
+    return [
+        Rescaling(1 / 255),
+        Conv2D(16, 3, padding="same", activation="relu"),
+        MaxPooling2D(),
+        Conv2D(32, 3, padding="same", activation="relu"),
+        MaxPooling2D(),
+        Conv2D(64, 3, padding="same", activation="relu"),
+        MaxPooling2D(),
+        Flatten(),
+        Dense(128, activation="relu"),
+        Dense(classes),
+    ]
+
+
+NETS = {
+    "lecture": Net(_lecture, from_logits=False, divide_by=255.0, input_shape=(28, 28, 1)),
+    "lecture-large": Net(_lecture_large, from_logits=False, divide_by=255.0, input_shape=(150, 150, 1)),
+    "photos": Net(_photos, from_logits=True, divide_by=1.0, input_shape=(180, 180, 3)),
+}

@@ -1,0 +1,86 @@
+"""Convolutions. Images are (N, H, W, C), kernels (KH, KW, C, F)."""
+
+from typing import Any
+
+from ..shapes import Window
+from .registry import gradient_buffer, op
+
+
+@op(kernels="conv")
+def conv2d(k, x, w, b, window: Window, groups: int = 1):
+    """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,j,c,f].
+
+    x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). Group g of the filters sees group g of the channels.
+    """
+    y = k.empty((x.shape[0], *window.output_size(x.shape[1], x.shape[2]), w.shape[3]), x.dtype)
+    k.conv2d(x, w, b, y, window, groups)
+
+    def backward(dy, needs):
+        dx = None
+        if needs[0]:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            k.conv2d_input_grad(dy, w, dx, window, groups)
+        dw, db = weight_gradients(k, needs, w.shape, w.shape[3], x.dtype)
+        if dw is not None:
+            k.conv2d_weight_grad(x, dy, dw, db, window, groups)
+        return dx, dw, db
+
+    return y, backward
+
+
+@op(kernels="conv")
+def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
+    """The transposed convolution: the input gradient of `conv2d` with this window, as a forward function.
+
+    x (N,H,W,C), w (KH,KW,F,C) as Keras stores it, b (F,) or None; y (N,OH,OW,F) with (OH,OW) = `size`.
+    Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), section 4.
+    """
+    y = k.empty((x.shape[0], *size, w.shape[2]), x.dtype)
+    k.conv2d_input_grad(x, w, y, window, 1, b)
+
+    def backward(dy, needs):
+        dx = None
+        if needs[0]:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            k.conv2d(dy, w, None, dx, window, 1)
+        dw, _ = weight_gradients(k, needs[:2], w.shape, w.shape[3], x.dtype)
+        if dw is not None:
+            k.conv2d_weight_grad(dy, x, dw, k.empty((w.shape[3],), x.dtype), window, 1)
+        db = dy.sum(axis=(0, 1, 2)) if needs[2] else None
+        return dx, dw, db
+
+    return y, backward
+
+
+@op(kernels="depthwise")
+def depthwise_conv2d(k, x, w, b, window: Window):
+    """Each channel c convolved with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] * w[:, :, c, m].
+
+    x (N,H,W,C), w (KH,KW,C,M), b (C*M,) or None; y (N,OH,OW,C*M).
+    """
+    filters = w.shape[2] * w.shape[3]
+    y = k.empty((x.shape[0], *window.output_size(x.shape[1], x.shape[2]), filters), x.dtype)
+    k.depthwise_conv2d(x, w, b, y, window)
+
+    def backward(dy, needs):
+        dx = None
+        if needs[0]:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            k.depthwise_conv2d_input_grad(dy, w, dx, window)
+        dw, db = weight_gradients(k, needs, w.shape, filters, x.dtype)
+        if dw is not None:
+            k.depthwise_conv2d_weight_grad(x, dy, dw, db, window)
+        return dx, dw, db
+
+    return y, backward
+
+
+def weight_gradients(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any) -> tuple[Any, Any]:
+    """Arrays for dw and db of a layer whose kernel computes both, or (None, None) where neither is needed."""
+    needs_w, needs_b = needs[1], needs[2] if len(needs) > 2 else False
+    if needs_w is False and needs_b is False:
+        return None, None
+    return (
+        gradient_buffer(k, True if needs_w is False else needs_w, shape, dtype),
+        gradient_buffer(k, True if needs_b is False else needs_b, (filters,), dtype),
+    )

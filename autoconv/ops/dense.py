@@ -1,0 +1,23 @@
+"""The dense layer."""
+
+from .conv import weight_gradients
+from .registry import gradient_buffer, op
+
+
+@op(kernels="dense")
+def dense(k, x, w, b):
+    """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F)."""
+    y = k.empty((x.shape[0], w.shape[1]), x.dtype)
+    k.dense(x, w, b, y)
+
+    def backward(dy, needs):
+        dx = None
+        if needs[0]:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            k.dense_input_grad(dy, w, dx)
+        dw, db = weight_gradients(k, needs, w.shape, w.shape[1], x.dtype)
+        if dw is not None:
+            k.dense_weight_grad(x, dy, dw, db)
+        return dx, dw, db
+
+    return y, backward

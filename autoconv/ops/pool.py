@@ -1,0 +1,42 @@
+"""Pooling. A window over the whole image is global pooling."""
+
+import numpy as np
+
+from ..shapes import Window
+from .registry import gradient_buffer, op
+
+
+@op(kernels="pool")
+def max_pool2d(k, x, window: Window):
+    """The largest pixel of each window, channel by channel: x (N,H,W,C) to y (N,OH,OW,C).
+
+    Padding counts as -inf. The gradient goes to one winner, the first in scan order. A NaN in a window wins.
+    """
+    shape = (x.shape[0], *window.output_size(x.shape[1], x.shape[2]), x.shape[3])
+    y, winner = k.empty(shape, x.dtype), k.empty(shape, np.dtype(np.int32))
+    k.max_pool2d(x, y, winner, window)
+
+    def backward(dy, needs):
+        if not needs[0]:
+            return (None,)
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.max_pool2d_grad(dy, winner, dx, window)
+        return (dx,)
+
+    return y, backward
+
+
+@op(kernels="pool")
+def avg_pool2d(k, x, window: Window):
+    """The mean of each window's real pixels (padding does not count): x (N,H,W,C) to y (N,OH,OW,C)."""
+    y = k.empty((x.shape[0], *window.output_size(x.shape[1], x.shape[2]), x.shape[3]), x.dtype)
+    k.avg_pool2d(x, y, window)
+
+    def backward(dy, needs):
+        if not needs[0]:
+            return (None,)
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.avg_pool2d_grad(dy, dx, window)
+        return (dx,)
+
+    return y, backward

@@ -1,0 +1,263 @@
+"""The case table: one row a case, at least one an op. `test_ops.py` checks every row in the same ways.
+
+A row names the op, how the public face calls it, its plain-loop reference, the shapes of its inputs and its parameters.
+"""
+
+import operator
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import reference
+
+from autoconv import functional as F
+
+
+@dataclass(frozen=True)
+class Case:
+    op: str
+    call: Callable  # on tensors
+    reference: Callable  # on arrays
+    shapes: tuple  # of the inputs; None for an input that is left out
+    parameters: dict[str, Any] = field(default_factory=dict)
+    low: float = -2.0  # the inputs are drawn from low..high
+    high: float = 2.0
+    note: str = ""
+
+    @property
+    def id(self) -> str:
+        shapes = "_".join("none" if s is None else "x".join(map(str, s)) or "scalar" for s in self.shapes)
+        return " ".join(filter(None, (self.op, shapes, self.note)))
+
+    def inputs(self, dtype: str = "float64") -> list[np.ndarray | None]:
+        """The same numbers in every run."""
+        rng = np.random.default_rng(crc32(self.id.encode()))
+        return [None if s is None else rng.uniform(self.low, self.high, s).astype(dtype) for s in self.shapes]
+
+
+def conv(x, w, bias=True, **parameters):
+    """x (N, H, W, C), w (KH, KW, C / groups, F)."""
+    shapes = (x, w, (w[3],) if bias else None)
+    return Case("conv2d", F.conv2d, reference.conv2d, shapes, parameters, note=said(parameters))
+
+
+def transposed(x, w, bias=True, **parameters):
+    """x (N, H, W, C), w (KH, KW, F, C)."""
+    shapes = (x, w, (w[2],) if bias else None)
+    return Case("conv2d_transpose", F.conv2d_transpose, reference.conv2d_transpose, shapes, parameters,
+                note=said(parameters))
+
+
+def depthwise(x, w, bias=True, **parameters):
+    """x (N, H, W, C), w (KH, KW, C, M)."""
+    shapes = (x, w, (w[2] * w[3],) if bias else None)
+    return Case("depthwise_conv2d", F.depthwise_conv2d, reference.depthwise_conv2d, shapes, parameters,
+                note=said(parameters))
+
+
+def pools(x, **parameters):
+    note = said(parameters)
+    return (Case("max_pool2d", F.max_pool2d, reference.max_pool2d, (x,), parameters, note=note),
+            Case("avg_pool2d", F.avg_pool2d, reference.avg_pool2d, (x,), parameters, note=note))
+
+
+def said(parameters):
+    return " ".join(f"{name}={value}".replace(" ", "") for name, value in parameters.items())
+
+
+CONVOLUTIONS = [
+    conv((2, 7, 7, 1), (3, 3, 1, 32)),
+    conv((2, 8, 7, 3), (3, 3, 3, 5)),
+    conv((3, 6, 6, 17), (3, 3, 17, 32)),
+    conv((1, 5, 9, 32), (3, 3, 32, 17)),
+    conv((2, 13, 13, 32), (3, 3, 32, 64), bias=False),
+    conv((2, 5, 5, 5), (1, 1, 5, 3)),
+    conv((1, 9, 7, 3), (5, 5, 3, 5), padding="same"),
+    conv((2, 9, 9, 1), (7, 7, 1, 3)),
+    conv((2, 6, 8, 3), (2, 3, 3, 17), padding="same"),
+    conv((2, 6, 8, 5), (2, 3, 5, 1), bias=False),
+    conv((1, 1, 1, 1), (1, 1, 1, 1)),
+    conv((1, 3, 3, 5), (3, 3, 5, 17)),
+    conv((2, 9, 11, 3), (3, 3, 3, 5), strides=2),
+    conv((2, 10, 9, 5), (3, 3, 5, 3), strides=(2, 3), padding="same"),
+    conv((2, 9, 9, 3), (2, 2, 3, 5), strides=3),  # pixels between the windows belong to none
+    conv((1, 11, 8, 17), (1, 1, 17, 5), strides=(3, 2)),
+    conv((2, 9, 8, 3), (3, 3, 3, 5), dilation_rate=2),
+    conv((1, 8, 10, 5), (2, 3, 5, 3), dilation_rate=(3, 2), padding="same"),
+    conv((1, 11, 11, 3), (3, 3, 3, 5), dilation_rate=2, strides=2, padding=3),
+    conv((2, 6, 7, 3), (3, 3, 3, 5), padding=(2, 0)),
+    conv((2, 5, 6, 3), (3, 3, 3, 17), padding=((1, 0), (0, 2))),
+    conv((1, 6, 5, 5), (3, 5, 5, 3), padding=((0, 3), (4, 1)), strides=(3, 1)),
+    conv((1, 2, 2, 3), (5, 5, 3, 5), padding=4),  # windows that see nothing but padding
+    conv((2, 6, 6, 6), (3, 3, 2, 9), groups=3),
+    conv((2, 7, 5, 34), (3, 3, 17, 34), groups=2, padding="same"),
+    conv((1, 6, 6, 5), (3, 3, 1, 10), groups=5, strides=2, bias=False),
+]
+
+TRANSPOSED = [
+    transposed((2, 4, 5, 3), (3, 3, 5, 3)),
+    transposed((1, 5, 4, 17), (2, 3, 32, 17), bias=False),
+    transposed((2, 4, 4, 5), (3, 3, 3, 5), strides=2),
+    transposed((2, 4, 5, 3), (3, 3, 17, 3), strides=2, padding="same"),
+    transposed((1, 3, 4, 1), (2, 2, 5, 1), strides=3),  # stride > kernel leaves pixels free
+    transposed((1, 3, 4, 3), (1, 1, 5, 3), strides=2, padding="same"),
+    transposed((1, 4, 3, 3), (5, 5, 3, 3), strides=(2, 3), padding="same"),
+    transposed((1, 4, 3, 5), (3, 3, 3, 5), dilation_rate=2),
+    transposed((1, 4, 4, 3), (3, 2, 1, 3), dilation_rate=(2, 1), padding="same"),
+]
+
+DEPTHWISE = [
+    depthwise((2, 7, 6, 5), (3, 3, 5, 1)),
+    depthwise((1, 6, 7, 3), (3, 3, 3, 2), padding="same"),
+    depthwise((2, 9, 8, 17), (2, 3, 17, 1), strides=2, bias=False),
+    depthwise((1, 9, 9, 1), (5, 5, 1, 3), strides=(1, 2), padding="same"),
+    depthwise((1, 8, 9, 32), (3, 3, 32, 1), dilation_rate=2),
+    depthwise((2, 5, 5, 3), (3, 3, 3, 2), padding=((2, 0), (0, 1)), strides=4),
+    depthwise((1, 7, 7, 5), (1, 1, 5, 1), strides=3),
+]
+
+POOLS = [
+    *pools((2, 6, 8, 3)),
+    *pools((2, 7, 5, 17)),
+    *pools((1, 26, 26, 32)),
+    *pools((2, 7, 5, 5), padding="same"),
+    *pools((1, 8, 9, 3), pool_size=3),
+    *pools((2, 8, 9, 1), pool_size=3, strides=1, padding="same"),
+    *pools((1, 9, 8, 5), pool_size=(2, 3), strides=(3, 1)),
+    *pools((2, 9, 10, 3), pool_size=2, strides=3),  # stride > window
+    *pools((1, 7, 7, 3), pool_size=3, strides=2, padding=1),
+    *pools((1, 6, 7, 5), pool_size=(3, 2), strides=2, padding=((1, 0), (0, 1))),
+    *pools((3, 5, 5, 32), pool_size=1, strides=2),
+    *pools((1, 5, 4, 3), pool_size=(5, 4)),
+]
+
+DENSE = [
+    Case("dense", F.dense, reference.dense, ((2, 3), (3, 5), (5,))),
+    Case("dense", F.dense, reference.dense, ((1, 17), (17, 32), None)),
+    Case("dense", F.dense, reference.dense, ((9, 32), (32, 10), (10,))),
+    Case("dense", F.dense, reference.dense, ((5, 65), (65, 1), (1,))),
+    Case("dense", F.dense, reference.dense, ((64, 5), (5, 17), (17,))),
+]
+
+
+def two_sided(name, f, low=-2.0):
+    """One op of two inputs, over the ways in which shapes broadcast."""
+    pairs = [((2, 3), (2, 3)), ((4, 1, 3), (2, 1)), ((), (2, 3)), ((1, 5), (5,)), ((3, 1), (1, 4)), ((2, 3, 1), (1, 1))]
+    return [Case(name, f, reference.itemwise(f), pair, low=low) for pair in pairs]
+
+
+def reductions(name, call, combine):
+    table = [((3, 4), {}), ((3, 4), {"axis": 0}), ((2, 3, 5), {"axis": (0, 2)}), ((2, 5, 4, 3), {"axis": (1, 2)}),
+             ((2, 3, 5), {"axis": -1, "keepdims": True}), ((), {}), ((2, 3), {"axis": (), "keepdims": True})]
+    return [Case(name, call, reference.reduction(combine), (shape,), parameters, note=said(parameters))
+            for shape, parameters in table]
+
+
+def indexed(shape, index, note):
+    return Case("getitem", lambda x: x[index], lambda x: x[index], (shape,), note=note)
+
+
+ARITHMETIC = [
+    *two_sided("add", operator.add),
+    *two_sided("subtract", operator.sub),
+    *two_sided("multiply", operator.mul),
+    *two_sided("divide", operator.truediv, low=0.5),
+    *(Case("power", lambda x, e=e: x**e, reference.itemwise(lambda v, e=e: v**e), ((2, 3),), {}, low, note=f"{e}")
+      for e, low in ((2, -2.0), (3, -2.0), (0.5, 0.1), (-1, 0.5), (0, -2.0), (1, -2.0))),
+    Case("negative", operator.neg, reference.itemwise(operator.neg), ((2, 3),)),
+    Case("exp", lambda x: x.exp(), reference.itemwise(np.exp), ((2, 3),)),
+    Case("log", lambda x: x.log(), reference.itemwise(np.log), ((2, 3),), low=0.1),
+    *(Case("matmul", operator.matmul, reference.matmul, pair)
+      for pair in (((2, 3), (3, 5)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (3,)), ((4, 2, 3), (3, 5)),
+                   ((3,), (4, 3, 2)), ((2, 1, 4, 3), (5, 3, 1)), ((4, 2, 3), (3,)))),
+    indexed((4, 5), 2, "row"),
+    indexed((4, 5), (slice(None, None, -2), 1), "slice_back"),
+    indexed((4, 5), (..., None, slice(1, 4)), "new_axis"),
+    indexed((4, 5), [0, 2, 2, 3], "row_twice"),
+    indexed((4, 5), (np.array([[0, 3], [3, 0]]), np.array([1, 1])), "pairs"),
+    indexed((2, 3), np.array([[True, False, True], [False, False, True]]), "mask"),
+    indexed((2, 3), (1, 2), "one_item"),
+    Case("reshape", lambda x: x.reshape(3, -1), lambda x: x.reshape(3, 4), ((2, 6),)),
+    Case("reshape", F.flatten, lambda x: x.reshape(2, 30), ((2, 3, 5, 2),), note="flatten"),
+    Case("transpose", lambda x: x.transpose(), reference.transpose, ((2, 3, 4),)),
+    Case("transpose", lambda x, axes: x.transpose(*axes), reference.transpose, ((2, 3, 4),), {"axes": (1, 2, 0)},
+         note="120"),
+    *reductions("sum", lambda x, **p: x.sum(**p), sum),
+    *reductions("mean", lambda x, **p: x.mean(**p), lambda items: sum(items) / len(items)),
+    *reductions("max", lambda x, **p: x.max(**p), max),
+    Case("mean", F.global_avg_pool2d, lambda x: np.mean(x, (1, 2)), ((2, 5, 3, 17),), note="global"),
+    Case("max", F.global_max_pool2d, lambda x, keepdims: np.max(x, (1, 2), keepdims=keepdims), ((2, 5, 3, 17),),
+         {"keepdims": True}, note="global"),
+    Case("pad", F.zero_padding2d, reference.zero_padding2d, ((2, 3, 4, 3),), {"padding": ((1, 0), (2, 3))}),
+    Case("pad", F.zero_padding2d, reference.zero_padding2d, ((1, 3, 2, 1),), {"padding": 1}, note="1"),
+]
+
+ACTIVATIONS = [
+    Case("relu", F.relu, reference.itemwise(lambda v: max(v, 0)), ((3, 7),)),
+    Case("relu", F.relu, reference.itemwise(lambda v: max(v, 0)), ((2, 5, 5, 17),)),
+    Case("sigmoid", F.sigmoid, reference.itemwise(lambda v: 1 / (1 + np.exp(-v))), ((3, 7),), low=-30, high=30),
+    Case("tanh", F.tanh, reference.itemwise(np.tanh), ((3, 7),)),
+    Case("softmax", F.softmax, reference.rows(reference.softmax_row), ((4, 10),)),
+    Case("softmax", F.softmax, reference.rows(reference.softmax_row), ((2, 3, 4),), {"axis": 1}, note="axis=1"),
+    Case("log_softmax", F.log_softmax, reference.rows(lambda row: np.log(reference.softmax_row(row))), ((4, 10),)),
+    Case("log_softmax", F.log_softmax, reference.rows(lambda row: np.log(reference.softmax_row(row))), ((2, 3, 4),),
+         {"axis": -2}, note="axis=-2"),
+    *(Case("dropout", F.dropout, reference.dropout, (shape,), {"rate": rate, "seed": seed}, note=f"{rate}")
+      for shape, rate, seed in (((3, 7), 0.5, 7), ((2, 2, 5), 0.2, 2**40 + 3), ((2, 4), 0.9, 0))),
+]
+
+
+def normalised(shape, training, gamma=True, beta=True):
+    """The moving statistics are parameters; in training a case must not see what another left in them."""
+    rng = np.random.default_rng(5)
+    moving = rng.normal(size=shape[-1]), rng.uniform(0.5, 2, shape[-1])
+
+    def call(x, gamma, beta):
+        return F.batch_norm(x, gamma, beta, *(m.astype(x.dtype) for m in moving), training)
+
+    def loops(x, gamma, beta):
+        return reference.batch_norm(x, gamma, beta, *moving, training)
+
+    shapes = (shape, shape[-1:] if gamma else None, shape[-1:] if beta else None)
+    return Case("batch_norm", call, loops, shapes, note="training" if training else "inference")
+
+
+def scored(op, targets, shape, low=-2.0, high=2.0, **parameters):
+    """A loss: the predictions are the input, the targets stay as they are."""
+    call, loops = getattr(F, op), getattr(reference, op)
+    return Case(op, lambda y, **p: call(targets, y, **p), lambda y, **p: loops(targets, y, **p), (shape,), parameters,
+                low, high, said(parameters))
+
+
+def one_hot(labels, classes):
+    return np.eye(classes)[labels]
+
+
+LABELS, SOFT = np.array([3, 0, 9, 3]), np.random.default_rng(0).uniform(0, 1, (4, 10))
+
+NORMALISED = [
+    normalised((6, 5), True),
+    normalised((2, 5, 3, 17), True),
+    normalised((3, 4, 4, 1), True, gamma=False),
+    normalised((3, 4, 5, 3), True, beta=False),
+    normalised((7, 3), True, gamma=False, beta=False),
+    normalised((6, 5), False),
+    normalised((2, 5, 3, 17), False),
+    normalised((2, 3, 3, 3), False, gamma=False, beta=False),
+]
+
+LOSSES = [
+    scored("categorical_crossentropy", one_hot(LABELS, 10), (4, 10), 0.1, 1.0),
+    scored("categorical_crossentropy", SOFT, (4, 10), -5.0, 5.0, from_logits=True),
+    scored("categorical_crossentropy", one_hot(np.array([[0, 2], [1, 1]]), 3), (2, 2, 3), 0.1, 1.0),
+    scored("sparse_categorical_crossentropy", LABELS, (4, 10), 0.1, 1.0),
+    scored("sparse_categorical_crossentropy", LABELS, (4, 10), -5.0, 5.0, from_logits=True),
+    scored("binary_crossentropy", SOFT, (4, 10), 0.1, 0.9),
+    scored("binary_crossentropy", SOFT.round(), (4, 10), -5.0, 5.0, from_logits=True),
+    scored("mean_squared_error", SOFT, (4, 10)),
+    scored("mean_absolute_error", SOFT, (4, 10)),
+]
+
+CASES = [*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *POOLS, *DENSE, *ARITHMETIC, *ACTIVATIONS, *NORMALISED, *LOSSES]

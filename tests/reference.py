@@ -1,0 +1,280 @@
+"""The definition of every op, as plain loops over NumPy arrays. Nothing here is taken from the library.
+
+Each function takes what the function of the same name in `autoconv.functional` takes, or the operator's arguments.
+"""
+
+from itertools import product
+
+import numpy as np
+
+# Windows
+
+
+def two(value):
+    return (value, value) if isinstance(value, int) else tuple(value)
+
+
+def paddings(size, span, strides, padding):
+    """((top, bottom), (left, right)) of any way to say it."""
+    if padding == "valid":
+        return (0, 0), (0, 0)
+    if padding == "same":
+        sides = []
+        for n, k, s in zip(size, span, strides):
+            windows = -(-n // s)
+            needed = max((windows - 1) * s + k - n, 0)
+            sides.append((needed // 2, needed - needed // 2))
+        return tuple(sides)
+    vertical, horizontal = two(padding)
+    return two(vertical), two(horizontal)
+
+
+def windows_along(n, before, after, span, stride):
+    """The first pixel of every window on one axis, by trying each position. Negative where it starts in the padding."""
+    starts = []
+    position = -before
+    while position + span <= n + after:
+        starts.append(position)
+        position += stride
+    return starts
+
+
+def windows(x, kernel, strides, padding, dilation_rate=1):
+    """Yields (i, j, taps): taps are (u, v, row, column) for every pixel of window (i, j) that lies inside the image."""
+    (kh, kw), (sh, sw), (dh, dw) = two(kernel), two(strides), two(dilation_rate)
+    size, span = x.shape[1:3], ((kh - 1) * dh + 1, (kw - 1) * dw + 1)
+    (top, bottom), (left, right) = paddings(size, span, (sh, sw), padding)
+    rows = windows_along(size[0], top, bottom, span[0], sh)
+    columns = windows_along(size[1], left, right, span[1], sw)
+    for (i, row), (j, column) in product(enumerate(rows), enumerate(columns)):
+        taps = []
+        for u, v in product(range(kh), range(kw)):
+            r, c = row + u * dh, column + v * dw
+            if 0 <= r < size[0] and 0 <= c < size[1]:
+                taps.append((u, v, r, c))
+        yield i, j, taps
+
+
+def gathered(results, shape, dtype):
+    """An array (N, OH, OW, ...) of a dictionary {(i, j): (N, ...)}."""
+    oh, ow = (max(index[axis] for index in results) + 1 for axis in (0, 1))
+    y = np.zeros((shape[0], oh, ow, *shape[1:]), dtype)
+    for (i, j), value in results.items():
+        y[:, i, j] = value
+    return y
+
+
+# Convolutions and pooling
+
+
+def conv2d(x, w, b=None, strides=1, padding="valid", dilation_rate=1, groups=1):
+    n, filters, depth = x.shape[0], w.shape[3], w.shape[2]
+    per_group = filters // groups
+    results = {}
+    for i, j, taps in windows(x, w.shape[:2], strides, padding, dilation_rate):
+        z = np.zeros((n, filters), x.dtype)
+        for u, v, r, c in taps:
+            for g in range(groups):
+                seen, made = slice(g * depth, (g + 1) * depth), slice(g * per_group, (g + 1) * per_group)
+                z[:, made] += x[:, r, c, seen] @ w[u, v, :, made]
+        results[i, j] = z if b is None else z + b
+    return gathered(results, (n, filters), x.dtype)
+
+
+def conv2d_transpose(x, w, b=None, strides=1, padding="valid", dilation_rate=1):
+    """Every pixel of x adds its multiple of the kernel; "same" then crops what a "same" convolution would pad."""
+    (n, h, width, _), (kh, kw, filters, _) = x.shape, w.shape
+    (sh, sw), (dh, dw) = two(strides), two(dilation_rate)
+    span = (kh - 1) * dh + 1, (kw - 1) * dw + 1
+    high, wide = max((h - 1) * sh + span[0], h * sh), max((width - 1) * sw + span[1], width * sw)
+    full = np.zeros((n, high, wide, filters), x.dtype)
+    for i, j, u, v in product(range(h), range(width), range(kh), range(kw)):
+        full[:, i * sh + u * dh, j * sw + v * dw] += x[:, i, j] @ w[u, v].T
+    if padding == "same":
+        (top, _), (left, _) = paddings((h * sh, width * sw), span, (sh, sw), "same")
+        full = full[:, top : top + h * sh, left : left + width * sw]
+    return full if b is None else full + b
+
+
+def depthwise_conv2d(x, w, b=None, strides=1, padding="valid", dilation_rate=1):
+    n, channels, multiplier = x.shape[0], x.shape[3], w.shape[3]
+    results = {}
+    for i, j, taps in windows(x, w.shape[:2], strides, padding, dilation_rate):
+        z = np.zeros((n, channels * multiplier), x.dtype)
+        for u, v, r, c in taps:
+            for channel, m in product(range(channels), range(multiplier)):
+                z[:, channel * multiplier + m] += x[:, r, c, channel] * w[u, v, channel, m]
+        results[i, j] = z if b is None else z + b
+    return gathered(results, (n, channels * multiplier), x.dtype)
+
+
+def max_pool2d(x, pool_size=2, strides=None, padding="valid"):
+    results = {}
+    for i, j, taps in windows(x, pool_size, pool_size if strides is None else strides, padding):
+        results[i, j] = np.max([x[:, r, c] for _, _, r, c in taps], axis=0)
+    return gathered(results, (x.shape[0], x.shape[3]), x.dtype)
+
+
+def avg_pool2d(x, pool_size=2, strides=None, padding="valid"):
+    results = {}
+    for i, j, taps in windows(x, pool_size, pool_size if strides is None else strides, padding):
+        results[i, j] = sum(x[:, r, c] for _, _, r, c in taps) / len(taps)
+    return gathered(results, (x.shape[0], x.shape[3]), x.dtype)
+
+
+def zero_padding2d(x, padding):
+    (top, bottom), (left, right) = two(two(padding)[0]), two(two(padding)[1])
+    n, h, w, channels = x.shape
+    y = np.zeros((n, top + h + bottom, left + w + right, channels), x.dtype)
+    for i, j in product(range(h), range(w)):
+        y[:, top + i, left + j] = x[:, i, j]
+    return y
+
+
+def dense(x, w, b=None):
+    y = np.zeros((x.shape[0], w.shape[1]), x.dtype)
+    for n, f in product(range(x.shape[0]), range(w.shape[1])):
+        y[n, f] = sum(x[n, c] * w[c, f] for c in range(x.shape[1])) + (0 if b is None else b[f])
+    return y
+
+
+# Arithmetic
+
+
+def itemwise(f):
+    """The function of one item, or of two that broadcast, over all items."""
+
+    def looped(*arrays):
+        spread = np.broadcast_arrays(*arrays)
+        y = np.empty(spread[0].shape, arrays[0].dtype)
+        for index in np.ndindex(*y.shape):
+            y[index] = f(*(a[index] for a in spread))
+        return y
+
+    return looped
+
+
+def matmul(a, b):
+    rows, columns = np.atleast_2d(a), b if b.ndim > 1 else b[:, None]
+    batch = np.broadcast_shapes(rows.shape[:-2], columns.shape[:-2])
+    rows, columns = (np.broadcast_to(m, batch + m.shape[-2:]) for m in (rows, columns))
+    y = np.zeros((*batch, rows.shape[-2], columns.shape[-1]), a.dtype)
+    for index in np.ndindex(*y.shape):
+        *where, i, j = index
+        y[index] = sum(p * q for p, q in zip(rows[(*where, i)], columns[(*where, slice(None), j)]))
+    y = y if b.ndim > 1 else y[..., 0]
+    return y if a.ndim > 1 else (y[..., 0, :] if b.ndim > 1 else y[..., 0])
+
+
+def reduction(combine):
+    """The items that fall together along `axis`, in scan order, made one by `combine`."""
+
+    def reduced(x, axis=None, keepdims=False):
+        axes = range(x.ndim) if axis is None else [a % x.ndim for a in (axis if isinstance(axis, tuple) else (axis,))]
+        shape = tuple(1 if a in axes else n for a, n in enumerate(x.shape))
+        y = np.empty(shape, x.dtype)
+        for index in np.ndindex(*shape):
+            ranges = [range(n) if a in axes else [i] for a, (i, n) in enumerate(zip(index, x.shape))]
+            y[index] = combine([x[place] for place in product(*ranges)])
+        return y if keepdims else y.reshape([n for a, n in enumerate(x.shape) if a not in axes])
+
+    return reduced
+
+
+def transpose(x, axes=None):
+    axes = tuple(range(x.ndim))[::-1] if axes is None else axes
+    y = np.empty([x.shape[a] for a in axes], x.dtype)
+    for index in np.ndindex(*x.shape):
+        y[tuple(index[a] for a in axes)] = x[index]
+    return y
+
+
+def rows(f):
+    """The function of one row, over all rows along `axis`."""
+
+    def by_rows(x, axis=-1):
+        y = np.empty_like(x)
+        along = np.moveaxis(x, axis, -1), np.moveaxis(y, axis, -1)
+        for index in np.ndindex(*along[0].shape[:-1]):
+            along[1][index] = f(along[0][index])
+        return y
+
+    return by_rows
+
+
+def softmax_row(row):
+    powers = [np.exp(v - max(row)) for v in row]
+    return [p / sum(powers) for p in powers]
+
+
+# Normalisation, dropout, losses
+
+
+def batch_norm(x, gamma, beta, moving_mean, moving_var, training, epsilon=1e-3):
+    y = np.empty_like(x)
+    for c in range(x.shape[-1]):
+        column = x[..., c]
+        mean, variance = moving_mean[c], moving_var[c]
+        if training:
+            mean = sum(column.flat) / column.size
+            variance = sum((v - mean) ** 2 for v in column.flat) / column.size
+        g, b = 1 if gamma is None else gamma[c], 0 if beta is None else beta[c]
+        for index in np.ndindex(*column.shape):
+            y[(*index, c)] = g * (x[(*index, c)] - mean) / np.sqrt(variance + epsilon) + b
+    return y
+
+
+def philox(counter, key):
+    """Philox4x32-10 in Python's integers: four words of a counter of four words and a key of two."""
+    (c0, c1, c2, c3), (k0, k1) = counter, key
+    for _ in range(10):
+        p0, p1 = 0xD2511F53 * c0, 0xCD9E8D57 * c2
+        c0, c1, c2, c3 = (p1 >> 32) ^ c1 ^ k0, p1 % 2**32, (p0 >> 32) ^ c3 ^ k1, p0 % 2**32
+        k0, k1 = (k0 + 0x9E3779B9) % 2**32, (k1 + 0xBB67AE85) % 2**32
+    return c0, c1, c2, c3
+
+
+def dropout(x, rate, seed):
+    """Item i stays where word i of the seed's stream 0 reaches the rate."""
+    y = np.empty_like(x)
+    for i, v in enumerate(x.flat):
+        word = philox((i // 4, 0, 0, 0), (seed % 2**32, seed >> 32))[i % 4]
+        y.flat[i] = v / (1 - rate) if word >= rate * 2**32 else 0
+    return y
+
+
+def clipped(p):
+    return min(max(p, 1e-7), 1 - 1e-7)
+
+
+def per_sample(loss):
+    """The loss of one row of targets and predictions, over all rows."""
+
+    def losses(y_true, y_pred, **parameters):
+        y = np.empty(y_pred.shape[:-1], y_pred.dtype)
+        for index in np.ndindex(*y.shape):
+            y[index] = loss(y_true[index], y_pred[index], **parameters)
+        return y
+
+    return losses
+
+
+def categorical(targets, row, from_logits=False):
+    shares = softmax_row(row) if from_logits else [clipped(v / sum(row)) for v in row]
+    return -sum(t * np.log(p) for t, p in zip(targets, shares))
+
+
+def sparse(label, row, from_logits=False):
+    return categorical([float(c == label) for c in range(len(row))], row, from_logits)
+
+
+def binary(targets, row, from_logits=False):
+    shares = [1 / (1 + np.exp(-v)) if from_logits else clipped(v) for v in row]
+    return -sum(t * np.log(p) + (1 - t) * np.log(1 - p) for t, p in zip(targets, shares)) / len(row)
+
+
+categorical_crossentropy = per_sample(categorical)
+sparse_categorical_crossentropy = per_sample(sparse)
+binary_crossentropy = per_sample(binary)
+mean_squared_error = per_sample(lambda t, y: sum((a - b) ** 2 for a, b in zip(t, y)) / len(y))
+mean_absolute_error = per_sample(lambda t, y: sum(abs(a - b) for a, b in zip(t, y)) / len(y))

@@ -1,0 +1,56 @@
+"""What `import autoconv` brings, and what it leaves for later."""
+
+import importlib
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import autoconv as ac
+
+HEAVY = ["numba", "llvmlite", "pooch", "tqdm", "PIL", "click", "safetensors"]
+
+
+def test_import_leaves_out_what_is_not_needed_yet():
+    code = "import sys, autoconv; print(*sorted(m.partition('.')[0] for m in sys.modules))"
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    loaded = set(run.stdout.split())
+    assert "numpy" in loaded
+    assert loaded.isdisjoint(HEAVY)
+
+
+def test_a_model_can_be_described_without_the_heavy_modules():
+    code = (
+        "import sys; from autoconv import layers as L, models\n"
+        "m = models.Sequential([L.Conv2D(4, 3, activation='relu', kernel_initializer='zeros')])\n"
+        "m.build((None, 8, 8, 1))\n"
+        "print(*sorted(m.partition('.')[0] for m in sys.modules))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()).isdisjoint(HEAVY)
+
+
+def test_optimizers_is_the_module_optim_under_keras_name():
+    from autoconv import optimizers
+
+    assert optimizers is ac.optim
+    assert importlib.import_module("autoconv.optimizers") is ac.optim
+    assert importlib.import_module("autoconv.optimizers.schedules") is ac.optim.schedules
+
+
+@pytest.mark.parametrize("name", sorted(ac.__all__))
+def test_every_public_name_is_there(name):
+    assert getattr(ac, name) is not None
+
+
+def test_tensor_is_the_function_and_not_its_module():
+    assert ac.tensor([1.0, 2.0]).shape == (2,)
+    assert isinstance(ac.tensor(1.0), ac.Tensor)
+
+
+def test_the_version_is_the_project_s():
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    declared = tomllib.loads(project.read_text())["project"]
+    assert declared.get("version", ac.__version__) == ac.__version__

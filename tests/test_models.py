@@ -1,0 +1,291 @@
+"""Sequential: building, the summary, checks of what goes in, and the nets of the command line."""
+
+import io
+import sys
+
+import numpy as np
+import pytest
+
+from autoconv import layers, models, nets, summary
+from autoconv.layers import base
+
+LECTURE_SUMMARY = """\
+Model: "sequential"
+┏━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━┓
+┃ Layer (type)                    ┃ Output Shape           ┃       Param # ┃
+┡━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━┩
+│ conv2d (Conv2D)                 │ (None, 26, 26, 32)     │           320 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ max_pooling2d (MaxPooling2D)    │ (None, 13, 13, 32)     │             0 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ conv2d_1 (Conv2D)               │ (None, 11, 11, 64)     │        18,496 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ max_pooling2d_1 (MaxPooling2D)  │ (None, 5, 5, 64)       │             0 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ conv2d_2 (Conv2D)               │ (None, 3, 3, 64)       │        36,928 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ flatten (Flatten)               │ (None, 576)            │             0 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ dense (Dense)                   │ (None, 64)             │        36,928 │
+├─────────────────────────────────┼────────────────────────┼───────────────┤
+│ dense_1 (Dense)                 │ (None, 10)             │           650 │
+└─────────────────────────────────┴────────────────────────┴───────────────┘
+ Total params: 93,322 (364.54 KB)
+ Trainable params: 93,322 (364.54 KB)
+ Non-trainable params: 0 (0.00 B)
+"""
+
+NARROW_SUMMARY = """\
+Model: "sequential"
+┏━━━━━━━━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━━━━━━━━━┳━━━━━━━━━━━┓
+┃ Layer (type)             ┃ Output Shape      ┃   Param # ┃
+┡━━━━━━━━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━━━━━━━━━╇━━━━━━━━━━━┩
+│ a_very_long_name_for_a_… │ (None, 26, 26,    │       400 │
+│ (Conv2D)                 │ 40)               │           │
+├──────────────────────────┼───────────────────┼───────────┤
+│ batch_normalization      │ (None, 26, 26,    │       160 │
+│ (BatchNormalization)     │ 40)               │           │
+└──────────────────────────┴───────────────────┴───────────┘
+ Total params: 560 (2.19 KB)
+ Trainable params: 480 (1.88 KB)
+ Non-trainable params: 80 (320.00 B)"""
+
+
+@pytest.fixture(autouse=True)
+def _names_start_anew(monkeypatch):
+    monkeypatch.setattr(base, "_names_given", base.Counter())
+
+
+def small(*first):
+    return models.Sequential([*first, layers.Conv2D(2, 3, activation="relu"), layers.Flatten(), layers.Dense(3)])
+
+
+def test_the_summary_is_that_of_keras(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    model = models.Sequential([layers.Input((28, 28, 1)), *nets.NETS["lecture"].layers(10)])
+    model.summary()
+    assert capsys.readouterr().out == LECTURE_SUMMARY
+
+
+def test_long_cells_of_a_narrow_summary_are_wrapped_and_cut():
+    texts = []
+    model = models.Sequential([
+        layers.Input((28, 28, 1)), layers.Conv2D(40, 3, name="a_very_long_name_for_a_layer_like_this"),
+        layers.BatchNormalization(),
+    ])
+    model.summary(line_length=60, print_fn=texts.append)
+    assert texts == [NARROW_SUMMARY]
+
+
+def test_the_summary_of_a_model_that_is_not_built_says_so():
+    texts = []
+    small().summary(print_fn=texts.append, line_length=76)
+    assert "│ conv2d (Conv2D)                 │ ?                      │   0 (unbuilt) │" in texts[0]
+    assert " Total params: 0 (0.00 B)" in texts[0]
+
+
+def test_the_summary_is_plain_where_the_terminal_has_no_boxes(monkeypatch):
+    out = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", out)
+    small(layers.Input((8, 8, 1))).summary()
+    out.flush()
+    lines = out.buffer.getvalue().decode().splitlines()
+    assert lines[2].startswith("| Layer (type)")
+    assert set(lines[1]) == set(lines[3]) == {"+", "="}
+    assert set(lines[5]) == {"+", "-"}
+
+
+@pytest.mark.parametrize(("size", "text"), [(0, "0.00 B"), (1023, "1023.00 B"), (1024, "1.00 KB"), (2**30, "1.00 GB")])
+def test_readable_sizes(size, text):
+    assert summary.readable_size(size) == text
+
+
+def test_a_summary_cannot_be_arbitrarily_narrow():
+    with pytest.raises(ValueError, match="line_length must be at least 40"):
+        small(layers.Input((8, 8, 1))).summary(line_length=20)
+    with pytest.raises(ValueError, match="does not support expand_nested"):
+        small(layers.Input((8, 8, 1))).summary(expand_nested=True)
+
+
+# Building.
+
+
+@pytest.mark.parametrize("make", [
+    lambda: small(layers.Input((8, 8, 1))),
+    lambda: small(layers.Input(shape=[8, 8, 1])),
+    lambda: small(layers.InputLayer(batch_shape=(None, 8, 8, 1))),
+    lambda: small(layers.Rescaling(1.0, input_shape=(8, 8, 1))),
+])
+def test_a_model_whose_input_is_known_is_built_at_once(make):
+    model = make()
+    assert model.built
+    assert (model.input_shape, model.output_shape) == ((None, 8, 8, 1), (None, 3))
+    assert model.count_params() == 20 + 72 * 3 + 3
+
+
+def test_input_dim_of_older_listings():
+    model = models.Sequential([layers.Dense(3, input_dim=5)])
+    assert (model.input_shape, model.output_shape) == ((None, 5), (None, 3))
+
+
+def test_a_model_whose_input_is_not_known_is_built_by_the_first_data_or_by_build():
+    x = np.zeros((4, 8, 8, 1), np.float32)
+    model = small()
+    assert not model.built
+    with pytest.raises(ValueError, match="not known yet: start it with layers"):
+        _ = model.output_shape
+    with pytest.raises(ValueError, match="not built"):
+        model.count_params()
+    assert model(x).shape == (4, 3)
+    assert model.output_shape == (None, 3)
+    other = small()
+    other.build((None, 8, 8, 1))
+    assert other.count_params() == model.count_params()
+
+
+def test_input_is_not_one_of_the_layers():
+    assert [type(layer).__name__ for layer in small(layers.Input((8, 8, 1))).layers] == ["Conv2D", "Flatten", "Dense"]
+
+
+def test_layers_are_checked_as_they_are_added():
+    model = models.Sequential([layers.Input((4, 4, 1)), layers.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match="must fit into the padded image"):
+        model.add(layers.Conv2D(2, 3))
+    with pytest.raises(ValueError, match="wants images"):
+        models.Sequential([layers.Input((784,)), layers.Conv2D(2, 3)])
+    with pytest.raises(ValueError, match="different names"):
+        model.add(layers.Flatten(name=model.layers[0].name))
+    with pytest.raises(ValueError, match="An Input must come first"):
+        model.add(layers.Input((4, 4, 1)))
+    with pytest.raises(TypeError, match=r"Received: .*Make one: Flatten\(...\)"):
+        model.add(layers.Flatten)
+    with pytest.raises(TypeError, match="made of layers"):
+        model.add("dense")
+    assert model.output_shape == (None, 2, 2, 2)
+
+
+def test_pop_takes_the_last_layer():
+    model = small(layers.Input((8, 8, 1)))
+    assert isinstance(model.pop(), layers.Dense)
+    assert model.output_shape == (None, 72)
+    model.add(layers.Dense(5))
+    assert model.output_shape == (None, 5)
+    with pytest.raises(ValueError, match="no layers to take away"):
+        models.Sequential().pop()
+
+
+def test_the_model_computes_its_layers_one_after_the_other():
+    model, x = small(layers.Input((8, 8, 1))), np.random.default_rng(0).random((4, 8, 8, 1), np.float32)
+    y = x
+    for layer in model.layers:
+        y = layer(y)
+    assert (model(x).numpy() == y.numpy()).all()
+
+
+def test_a_sequential_is_a_layer():
+    inner = models.Sequential([layers.Conv2D(2, 3), layers.BatchNormalization()])
+    model = models.Sequential([layers.Input((8, 8, 1)), inner, layers.Flatten(), layers.Dense(3)])
+    assert model.output_shape == (None, 3)
+    assert inner.output_shape == (None, 6, 6, 2)
+    assert "sequential/conv2d/kernel" in model.named_weights()
+    assert model.rooms == ("conv", "dense", "norm")
+    again = models.Sequential.from_config(model.get_config())
+    assert again.count_params() == model.count_params()
+
+
+def test_training_reaches_all_layers():
+    model, x = models.Sequential([layers.Dropout(0.5), layers.Flatten()]), np.ones((2, 8, 8, 1), np.float32)
+    assert (model(x).numpy() == 1).all()
+    assert (model(x, training=True).numpy() == 0).any()
+
+
+def test_images_of_any_size_where_the_input_leaves_it_open():
+    model = models.Sequential([
+        layers.Input((None, None, 3)), layers.Conv2D(4, 3), layers.MaxPooling2D(), layers.GlobalAveragePooling2D(),
+        layers.Dense(2),
+    ])
+    assert model.layer_shapes[1] == (None, None, None, 4)
+    assert model(np.zeros((1, 9, 8, 3))).shape == (1, 2)
+    assert model(np.zeros((1, 20, 30, 3))).shape == (1, 2)
+
+
+def test_get_and_set_weights():
+    first, second = small(layers.Input((8, 8, 1))), small(layers.Input((8, 8, 1)))
+    second.set_weights(first.get_weights())
+    x = np.random.default_rng(0).random((4, 8, 8, 1), np.float32)
+    assert (first(x).numpy() == second(x).numpy()).all()
+    given = first.get_weights()[0]
+    given += 1  # a copy: the model does not change
+    assert (first.get_weights()[0] != given).all()
+
+
+def test_a_config_restores_layers_shapes_and_frozen_layers():
+    model = small(layers.Input((8, 8, 1)))
+    model.layers[0].trainable = False
+    again = models.Sequential.from_config(model.get_config())
+    assert again.built
+    assert again.get_config() == model.get_config()
+    assert len(again.trainable_weights) == 2
+
+
+def test_a_model_class_of_one_s_own():
+    class LeNet(models.Sequential):
+        def __init__(self, classes, **kwargs):
+            super().__init__([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(classes)], **kwargs)
+
+    model = LeNet(3, name="le_net")
+    again = LeNet.from_config(model.get_config())
+    assert (again.name, again.output_shape, len(again.layers)) == ("le_net", (None, 3), 2)
+
+
+def test_to_moves_a_model_or_says_why_not():
+    model = small(layers.Input((8, 8, 1)))
+    assert model.to("cpu") is model
+    with pytest.raises(ValueError, match="A device is named"):
+        model.to("tpu")
+
+
+# What goes in.
+
+
+@pytest.mark.parametrize(("shape", "remedy"), [
+    ((60000, 784), "Reshape it: x.reshape(-1, 28, 28, 1)."),
+    ((60000, 28, 28), "Reshape it: x.reshape(-1, 28, 28, 1)."),
+    ((2, 32, 32, 3), ""),
+    ((28, 28, 1), ""),
+])
+def test_the_lecture_net_says_which_shape_it_wants(shape, remedy):
+    model = nets.build("lecture", (28, 28, 1), 10)
+    with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared below)
+        model(np.zeros(shape, np.uint8))
+    assert str(caught.value) == (
+        f"Model 'lecture' wants inputs of shape (None, 28, 28, 1). Received shape {shape}." + (remedy and " " + remedy)
+    )
+
+
+# The nets of the command line.
+
+
+@pytest.mark.parametrize(("name", "params", "last"), [
+    ("lecture", 93_322, "softmax"), ("lecture-large", 8_459_242, "softmax"), ("photos", 3_989_285, "linear"),
+])
+def test_the_nets_have_the_sizes_they_are_known_by(name, params, last):
+    classes = 5 if name == "photos" else 10
+    model = nets.build(name, nets.NETS[name].input_shape, classes)
+    assert model.count_params() == params
+    assert model.layers[-1].activation.__name__ == last
+    assert nets.NETS[name].from_logits == (last == "linear")
+    assert model.output_shape == (None, classes)
+
+
+def test_scaling_is_done_once():
+    for net in nets.NETS.values():
+        scaled_inside = isinstance(net.layers(10)[0], layers.Rescaling)
+        assert net.divide_by == (1 if scaled_inside else 255)
+
+
+def test_nets_that_cannot_be():
+    with pytest.raises(ValueError, match=r"Unknown net: 'lectur'\. Did you mean 'lecture'\?"):
+        nets.build("lectur", (28, 28, 1), 10)
+    with pytest.raises(ValueError, match="must fit into the padded image"):
+        nets.build("lecture", (8, 8, 1), 10)

@@ -1,0 +1,269 @@
+"""Every op, over the case table: values, gradients, and what an op may not do."""
+
+import importlib
+import pkgutil
+
+import numba
+import numpy as np
+import pytest
+from cases import CASES
+
+import autoconv.ops
+from autoconv import functional as F
+from autoconv.gradcheck import GradientMismatch, gradcheck
+from autoconv.ops.registry import OPS
+from autoconv.tensor import Tensor, tensor
+
+each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+def tensors(arrays, requires_grad=True):
+    return [None if a is None else tensor(a, requires_grad) for a in arrays]
+
+
+def run(case, inputs):
+    return case.call(*inputs, **case.parameters)
+
+
+def gradients(case, inputs):
+    """The value and the gradients of `case` for a gradient of the result that is the same in every run."""
+    y = run(case, inputs)
+    y.backward(np.random.default_rng(1).normal(size=y.shape))
+    return y.numpy(), [None if t is None else t.grad for t in inputs]
+
+
+def close(actual, expected, dtype="float64"):
+    """Equal up to rounding, relative to the largest item."""
+    rounding = {"float64": 1e-11, "float32": 1e-5}[dtype]
+    np.testing.assert_allclose(actual, expected, rtol=rounding, atol=rounding * max(1.0, np.abs(expected).max()))
+
+
+def spy(monkeypatch, case):
+    """Notes each run of the case's op: the gradients that were asked for, and those that came."""
+    calls, fn = [], OPS[case.op].fn
+
+    def noted(*args, **parameters):
+        y, backward = fn(*args, **parameters)
+
+        def noted_backward(dy, needs):
+            calls.append((needs, backward(dy, needs)))
+            return calls[-1][1]
+
+        return y, noted_backward
+
+    monkeypatch.setattr(OPS[case.op], "fn", noted)
+    return calls
+
+
+def test_every_op_has_a_row():
+    for module in pkgutil.iter_modules(autoconv.ops.__path__):
+        importlib.import_module(f"autoconv.ops.{module.name}")
+    assert {case.op for case in CASES} == set(OPS)
+
+
+def test_no_row_is_twice():
+    assert len({case.id for case in CASES}) == len(CASES)
+
+
+@each_case
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_value(case, dtype):
+    y = run(case, tensors(case.inputs(dtype)))
+    expected = case.reference(*case.inputs(), **case.parameters)
+    assert (y.shape, y.dtype) == (np.shape(expected), np.dtype(dtype))
+    assert y.data.flags.c_contiguous
+    close(y.numpy(), expected, dtype)
+
+
+@each_case
+def test_gradient_is_the_derivative(case):
+    gradcheck(lambda *inputs: run(case, inputs), *tensors(case.inputs()))
+
+
+@each_case
+def test_gradient_in_float32(case):
+    _, precise = gradients(case, tensors(case.inputs()))
+    _, single = gradients(case, tensors(case.inputs("float32")))
+    for p, s in zip(precise, single):
+        if p is not None:
+            assert s.dtype == np.float32
+            close(s, p, "float32")
+
+
+@each_case
+def test_only_needed_gradients(case, monkeypatch):
+    arrays = case.inputs()
+    _, everything = gradients(case, tensors(arrays))
+    for i, array in enumerate(arrays):
+        if array is None:
+            continue
+        inputs = tensors(arrays, requires_grad=False)
+        inputs[i] = tensor(array, requires_grad=True)
+        with monkeypatch.context() as patch:
+            calls = spy(patch, case)
+            _, alone = gradients(case, inputs)
+        [(needs, given)] = calls
+        assert [need is not False for need in needs] == [j == i for j in range(len(arrays))]
+        assert [g is not None for g in given] == [j == i for j in range(len(arrays))]
+        close(alone[i], everything[i])
+
+
+@each_case
+def test_gradient_into_a_buffer(case):
+    _, expected = gradients(case, tensors(case.inputs()))
+    inputs = tensors(case.inputs())
+    buffers = [None if t is None else np.full(t.shape, 7.0) for t in inputs]
+    for t, buffer in zip(inputs, buffers):
+        if t is not None:
+            t._grad_buffer = buffer
+    _, given = gradients(case, inputs)
+    for g, buffer, e in zip(given, buffers, expected):
+        if e is not None:
+            assert g is buffer
+            close(g, e)
+
+
+@each_case
+def test_inputs_that_are_not_contiguous(case):
+    """A view with its axes reversed, and one that takes every second item, count as their values."""
+    arrays = case.inputs()
+    value, expected = gradients(case, tensors(arrays))
+    turned = [None if a is None else tensor(a.T, True) for a in arrays]
+    y = run(case, [None if t is None else t.transpose() for t in turned])
+    y.backward(np.random.default_rng(1).normal(size=y.shape))
+    np.testing.assert_array_equal(y.numpy(), value)
+    for t, e in zip(turned, expected):
+        if e is not None:
+            close(t.grad, e.T)
+    sparse = [None if a is None else np.repeat(np.asfortranarray(a), 2).reshape(*a.shape, 2)[..., 0] for a in arrays]
+    np.testing.assert_array_equal(run(case, tensors(sparse)).numpy(), value)
+
+
+@each_case
+def test_inputs_stay_as_they_are(case):
+    arrays = case.inputs()
+    inputs = tensors(arrays)
+    gradients(case, inputs)
+    for t, a in zip(inputs, arrays):
+        if t is not None:
+            np.testing.assert_array_equal(t.numpy(), a)
+
+
+@pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
+@each_case
+def test_same_bits_for_any_number_of_threads(case):
+    def bits():
+        value, given = gradients(case, tensors(case.inputs("float32")))
+        return [value, *(g for g in given if g is not None)]
+
+    many = bits()
+    numba.set_num_threads(1)
+    try:
+        one = bits()
+    finally:
+        numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+    for a, b in zip(many, one):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_functions_take_arrays_and_lists():
+    image = np.arange(24.0).reshape(1, 2, 3, 4).transpose(0, 2, 1, 3)[..., ::2]
+    w = np.ones((1, 1, 2, 1))
+    np.testing.assert_array_equal(F.conv2d(image, w).numpy(), image.sum(3, keepdims=True))
+    assert F.relu([-1, 2]).dtype == np.float32
+    assert F.relu(image).dtype == np.float64
+
+
+@pytest.mark.parametrize("f", [F.relu, F.sigmoid, F.tanh, F.softmax, F.log_softmax, F.max_pool2d, F.avg_pool2d,
+                               F.global_avg_pool2d, F.global_max_pool2d, lambda x: F.dropout(x, 0.5, seed=1),
+                               lambda x: F.conv2d(x, np.ones((2, 2, 1, 17))), lambda x: x.max(), lambda x: x.sum()])
+def test_nan_survives(f):
+    x = np.zeros((1, 2, 2, 1))
+    x[0, 1, 1] = np.nan
+    assert np.isnan(f(tensor(x)).numpy()).any()
+
+
+def test_infinity_survives():
+    x = tensor([[np.inf, 1.0, -np.inf]], requires_grad=True)
+    np.testing.assert_array_equal(F.relu(x).numpy(), [[np.inf, 1, 0]])
+    np.testing.assert_array_equal(F.sigmoid(x).numpy()[0, [0, 2]], [1, 0])
+    np.testing.assert_array_equal(F.max_pool2d(x.numpy().reshape(1, 1, 3, 1), (1, 3)).numpy().item(), np.inf)
+    assert F.max_pool2d(np.full((1, 2, 2, 1), -np.inf)).item() == -np.inf
+
+
+def test_softmax_of_huge_numbers():
+    x = tensor([[1e4, 1e4, -1e4]], requires_grad=True)
+    np.testing.assert_allclose(F.softmax(x).numpy(), [[0.5, 0.5, 0]])
+    np.testing.assert_allclose(F.log_softmax(x).numpy(), [[np.log(0.5), np.log(0.5), np.log(0.5) - 2e4]], rtol=1e-6)
+    loss = F.sparse_categorical_crossentropy([2], x, from_logits=True)
+    np.testing.assert_allclose(loss.numpy(), [2e4], rtol=1e-4)
+    loss.backward(np.ones(1))
+    np.testing.assert_allclose(x.grad, [[0.5, 0.5, -1]])
+    np.testing.assert_allclose(F.sigmoid([-1000.0, -80.0, 1000.0]).numpy(), [0, np.exp(-80.0), 1], rtol=1e-5)
+
+
+def test_the_first_maximum_gets_the_gradient():
+    x = tensor(np.ones((1, 4, 4, 1)), requires_grad=True)
+    F.max_pool2d(x, 3, strides=1).sum().backward()
+    assert x.grad[0, :, :, 0].tolist() == [[1, 1, 0, 0], [1, 1, 0, 0], [0, 0, 0, 0], [0, 0, 0, 0]]
+    y = tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], requires_grad=True)
+    y.max(axis=1).sum().backward()
+    assert y.grad.tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_probabilities_are_clipped_and_made_to_sum_to_one():
+    y_true, y_pred = np.array([[0.0, 1.0], [1.0, 0.0]]), np.array([[1.0, 0.0], [3.0, 1.0]])
+    expected = [-np.log(1e-7), -np.log(0.75)]
+    np.testing.assert_allclose(F.categorical_crossentropy(y_true, y_pred).numpy(), expected)
+    np.testing.assert_allclose(F.sparse_categorical_crossentropy([1, 0], y_pred).numpy(), expected)
+    np.testing.assert_allclose(F.binary_crossentropy([1.0], np.array([[0.0]])).numpy(), [-np.log(1e-7)])
+
+
+def test_moving_statistics():
+    x = np.random.default_rng(0).normal(3, 2, (4, 5, 5, 2)).astype("float32")
+    mean, variance = np.zeros(2, "float32"), np.ones(2, "float32")
+    F.batch_norm(x, None, None, mean, variance, training=False)
+    assert (mean.tolist(), variance.tolist()) == ([0, 0], [1, 1])
+    F.batch_norm(x, None, None, mean, variance, training=True, momentum=0.9)
+    np.testing.assert_allclose(mean, 0.1 * x.mean((0, 1, 2)), rtol=1e-5)
+    np.testing.assert_allclose(variance, 0.9 + 0.1 * x.var((0, 1, 2)), rtol=1e-5)
+
+
+def test_batch_norm_of_numbers_far_from_zero():
+    x = (1e4 + np.random.default_rng(0).normal(size=(1000, 1))).astype("float32")
+    y = F.batch_norm(x, None, None, np.zeros(1, "float32"), np.ones(1, "float32"), training=True, epsilon=1e-6)
+    np.testing.assert_allclose(y.numpy(), (x - x.mean(dtype="float64")) / x.std(dtype="float64"), atol=2e-3)
+
+
+def test_dropout():
+    x = tensor(np.ones(10_000), requires_grad=True)
+    y = F.dropout(x, 0.3, seed=5)
+    kept = y.numpy() != 0
+    assert abs(kept.mean() - 0.7) < 0.02
+    np.testing.assert_allclose(y.numpy()[kept], 1 / 0.7)
+    y.sum().backward()
+    np.testing.assert_array_equal(x.grad, y.numpy())  # the same mask on the way back
+    assert F.dropout(x, 0.3, training=False) is x
+    assert (F.dropout(x, 0.5).numpy() != F.dropout(x, 0.5).numpy()).any()
+    assert not F.dropout(x, 1).numpy().any()
+
+
+def test_gradcheck_finds_a_wrong_gradient(monkeypatch):
+    x = tensor(np.random.default_rng(0).normal(size=(3, 2)), requires_grad=True)
+    gradcheck(F.tanh, x)
+    fn = OPS["tanh"].fn
+
+    def halved(k, x):
+        y, backward = fn(k, x)
+        return y, lambda dy, needs: (0.5 * backward(dy, needs)[0],)
+
+    monkeypatch.setattr(OPS["tanh"], "fn", halved)
+    with pytest.raises(GradientMismatch, match=r"backward\(\) gives .* finite differences"):
+        gradcheck(F.tanh, x)
+
+
+def test_gradcheck_wants_float64():
+    with pytest.raises(ValueError, match="float64"):
+        gradcheck(F.tanh, tensor([1.0], requires_grad=True))
+    with pytest.raises(ValueError, match="require gradients"):
+        gradcheck(F.tanh, Tensor(np.ones(1)))

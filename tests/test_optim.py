@@ -1,0 +1,322 @@
+"""Optimizers against Keras's formulas, written out in NumPy, and the flat arrays they work on."""
+
+import math
+
+import numba
+import numpy as np
+import pytest
+
+import autoconv as ac
+from autoconv import optim
+from autoconv.kernels.cpu import update
+from autoconv.optim import schedules
+
+SHAPES = [(3, 3, 1, 5), (5,), (7, 11), ()]
+STEPS = 5
+
+
+def sgd(lr=0.01, momentum=0.0, nesterov=False):
+    state = {}
+
+    def step(w, g, i, t):
+        if not momentum:
+            return w - lr * g
+        m = state[i] = momentum * state.get(i, 0.0) - lr * g
+        return w + momentum * m - lr * g if nesterov else w + m
+
+    return step
+
+
+def rmsprop(lr=0.001, rho=0.9, momentum=0.0, eps=1e-7, centered=False):
+    v, a, m = {}, {}, {}
+
+    def step(w, g, i, t):
+        v[i] = rho * v.get(i, 0.0) + (1 - rho) * g**2
+        a[i] = rho * a.get(i, 0.0) + (1 - rho) * g
+        m[i] = momentum * m.get(i, 0.0) + lr * g / np.sqrt(v[i] - (a[i] ** 2 if centered else 0) + eps)
+        return w - m[i]
+
+    return step
+
+
+def adam(lr=0.001, b1=0.9, b2=0.999, eps=1e-7):
+    m, v = {}, {}
+
+    def step(w, g, i, t):
+        m[i] = m.get(i, 0.0) + (g - m.get(i, 0.0)) * (1 - b1)
+        v[i] = v.get(i, 0.0) + (g**2 - v.get(i, 0.0)) * (1 - b2)
+        alpha = lr * math.sqrt(1 - b2**t) / (1 - b1**t)
+        return w - m[i] * alpha / (np.sqrt(v[i]) + eps)
+
+    return step
+
+
+FORMULAS = {
+    "sgd": (lambda: optim.SGD(), sgd()),
+    "sgd momentum": (lambda: optim.SGD(0.1, momentum=0.9), sgd(0.1, 0.9)),
+    "sgd nesterov": (lambda: optim.SGD(0.1, momentum=0.9, nesterov=True), sgd(0.1, 0.9, True)),
+    "rmsprop": (lambda: optim.RMSprop(), rmsprop()),
+    "rmsprop all": (lambda: optim.RMSprop(0.01, 0.8, 0.5, 1e-3, True), rmsprop(0.01, 0.8, 0.5, 1e-3, True)),
+    "rmsprop momentum": (lambda: optim.RMSprop(momentum=0.5), rmsprop(momentum=0.5)),
+    "rmsprop centered": (lambda: optim.RMSprop(centered=True), rmsprop(centered=True)),
+    "adam": (lambda: optim.Adam(), adam()),
+    "adam others": (lambda: optim.Adam(0.01, 0.8, 0.9, 1e-2), adam(0.01, 0.8, 0.9, 1e-2)),
+}
+
+
+def parameters(dtype="float64", shapes=SHAPES):
+    rng = np.random.default_rng(0)
+    return [ac.Parameter(np.asarray(rng.normal(size=s), dtype), f"w{i}") for i, s in enumerate(shapes)]
+
+
+def gradients(t, dtype="float64", shapes=SHAPES):
+    rng = np.random.default_rng(t)
+    return [np.asarray(rng.normal(size=s), dtype) for s in shapes]
+
+
+def run(optimizer, steps=STEPS, dtype="float64", first=1):
+    ps = parameters(dtype)
+    for t in range(first, first + steps):
+        optimizer.apply(gradients(t, dtype), ps)
+    return [p.numpy() for p in ps]
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+def test_flat_update_is_the_formula_on_each_parameter(name, decay):
+    make, step = FORMULAS[name]
+    optimizer = make()
+    optimizer.weight_decay = decay
+    expected = [p.numpy() for p in parameters()]
+    for t in range(1, STEPS + 1):
+        for i, g in enumerate(gradients(t)):
+            expected[i] = step(expected[i] * (1 - optimizer.learning_rate * decay), g, (decay, i), t)
+    for actual, wanted in zip(run(optimizer), expected):
+        np.testing.assert_allclose(actual, wanted, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+def test_float32_is_the_same_up_to_rounding(name):
+    exact, single = run(FORMULAS[name][0]()), run(FORMULAS[name][0](), dtype="float32")
+    for a, b in zip(exact, single):
+        assert b.dtype == np.float32
+        np.testing.assert_allclose(b, a, rtol=2e-5, atol=2e-6)
+
+
+@pytest.mark.parametrize("size", [1000, update.FEW + 1001])
+@pytest.mark.parametrize("make", [lambda: optim.SGD(0.1, 0.9), lambda: optim.RMSprop(), lambda: optim.Adam()])
+def test_same_bits_for_any_number_of_threads(make, size):
+    results = []
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        numba.set_num_threads(threads)
+        optimizer, ps = make(), parameters("float32", [(size,)])
+        for t in range(3):
+            optimizer.apply(gradients(t, "float32", [(size,)]), ps)
+        results.append(ps[0].numpy())
+    np.testing.assert_array_equal(results[0], results[-1])
+
+
+@pytest.mark.parametrize("make", [lambda: optim.SGD(0.1), lambda: optim.RMSprop(0.1), lambda: optim.Adam(0.1)])
+def test_many_parameters_and_few_take_the_same_step(make):
+    size = update.FEW + 17
+    (w,), (g,) = parameters("float32", [(size,)]), gradients(1, "float32", [(size,)])
+    small = ac.Parameter(w.numpy()[:100].copy())
+    make().apply([g], [w])
+    make().apply([g[:100].copy()], [small])
+    np.testing.assert_array_equal(w.numpy()[:100], small.numpy())
+
+
+def test_what_a_gradient_holds_reaches_only_its_own_weights():
+    ps = parameters()
+    before = [p.numpy() for p in ps]
+    gs = gradients(1)
+    gs[1][:] = np.nan
+    optim.Adam().apply(gs, ps)
+    assert np.isnan(ps[1].numpy()).all()
+    for i in (0, 2, 3):
+        assert np.isfinite(ps[i].numpy()).all()
+        assert (ps[i].numpy() != before[i]).all()
+
+
+def test_adamw_decays_the_weights_and_not_the_gradient():
+    ps = parameters()
+    before = [p.numpy() for p in ps]
+    optim.AdamW(0.1).apply([np.zeros(s) for s in SHAPES], ps)
+    for p, w in zip(ps, before):
+        np.testing.assert_allclose(p.numpy(), w * (1 - 0.1 * 0.004), rtol=1e-12)
+
+
+def clipped_by(limit):
+    def clip(g):
+        return g * min(1.0, limit / np.linalg.norm(g))
+    return clip
+
+
+@pytest.mark.parametrize(("argument", "limit"), [("clipvalue", 0.3), ("clipnorm", 0.9), ("global_clipnorm", 0.9),
+                                                 ("clipnorm", 1e6), ("global_clipnorm", 1e6)])
+def test_clipping(argument, limit):
+    gs, ps = gradients(1), parameters()
+    before = [p.numpy() for p in ps]
+    together = np.linalg.norm(np.concatenate([g.ravel() for g in gs]))
+    wanted = {
+        "clipvalue": lambda g: np.clip(g, -limit, limit),
+        "clipnorm": clipped_by(limit),
+        "global_clipnorm": lambda g: g * min(1.0, limit / together),
+    }[argument]
+    kept = [g.copy() for g in gs]
+    optim.SGD(1.0, **{argument: limit}).apply(gs, ps)
+    for p, w, g, same in zip(ps, before, gs, kept):
+        np.testing.assert_allclose(p.numpy(), w - wanted(g), rtol=1e-10, atol=1e-12)
+        np.testing.assert_array_equal(g, same)  # the user's gradient is not changed
+
+
+def test_only_one_way_to_clip():
+    with pytest.raises(ValueError, match="Only one of clipnorm"):
+        optim.SGD(clipnorm=1.0, clipvalue=1.0)
+
+
+def test_parameters_become_views_that_start_on_a_cache_line():
+    ps = parameters("float32")
+    values = [p.numpy() for p in ps]
+    optimizer = optim.SGD()
+    optimizer.build(ps)
+    for p, value in zip(ps, values):
+        np.testing.assert_array_equal(p.data, value)
+        assert p.shape == value.shape
+        assert np.shares_memory(p.data, optimizer.flat.data)
+        assert p.data.ctypes.data % 64 == 0
+
+
+def test_two_optimizers_can_train_the_same_weights_in_turn():
+    ps = parameters()
+    expected = [p.numpy() for p in ps]
+    first, second = optim.SGD(0.1), optim.SGD(0.2)
+    for optimizer, rate in [(first, 0.1), (second, 0.2), (first, 0.1)]:
+        gs = gradients(1)
+        optimizer.apply(gs, ps)
+        expected = [w - rate * g for w, g in zip(expected, gs)]
+    for p, w in zip(ps, expected):
+        np.testing.assert_allclose(p.numpy(), w)
+
+
+def test_a_training_loop_of_your_own():
+    w = ac.Parameter(np.array([1.0, -2.0]))
+    optimizer = optim.SGD(0.1)
+    kept = []
+    for _ in range(3):
+        (w * w).sum().backward()
+        kept.append(w.grad)
+        optimizer.apply([w.grad], [w])
+        w.grad = None
+    np.testing.assert_allclose(w.numpy(), np.array([1.0, -2.0]) * 0.8**3)
+    np.testing.assert_allclose(kept, [np.array([2.0, -4.0]) * 0.8**i for i in range(3)])  # never overwritten
+
+
+def test_a_parameter_without_gradient_stays():
+    ps = parameters()
+    before = [p.numpy() for p in ps]
+    gs = gradients(1)
+    gs[2] = None
+    optim.RMSprop().apply_gradients(zip(gs, ps))
+    np.testing.assert_array_equal(ps[2].numpy(), before[2])
+    assert (ps[0].numpy() != before[0]).all()
+
+
+def test_gradients_and_parameters_that_do_not_fit():
+    optimizer = optim.SGD()
+    with pytest.raises(ValueError, match="needs the parameters"):
+        optimizer.apply(gradients(1))
+    ps = parameters()
+    optimizer.build(ps)
+    with pytest.raises(ValueError, match=r"shape \(5,\).*Received: \(1,\)"):
+        optimizer.apply([g if g.shape != (5,) else g[:1] for g in gradients(1)])
+    with pytest.raises(ValueError, match=r"built for 4 other parameters.*compile"):
+        optimizer.apply(gradients(1)[:2], ps[:2])
+    with pytest.raises(ValueError, match="one dtype"):
+        optim.SGD().build([ps[0], parameters("float32")[1]])
+
+
+@pytest.mark.parametrize("make", [lambda: optim.SGD(0.1, 0.9), lambda: optim.RMSprop(momentum=0.5, centered=True),
+                                  lambda: optim.Adam(), lambda: optim.AdamW(schedules.ExponentialDecay(0.1, 2, 0.5))])
+def test_state_continues_where_it_was_taken(make):
+    whole = run(make(), 5)
+    first, ps = make(), parameters()
+    for t in (1, 2, 3):
+        first.apply(gradients(t), ps)
+    state = first.get_state()
+    second, continued = make(), [ac.Parameter(p.numpy()) for p in ps]
+    second.build(continued)
+    second.set_state(state)
+    first.apply(gradients(9), ps)  # the state that was taken is a copy
+    for t in (4, 5):
+        second.apply(gradients(t), continued)
+    for p, w in zip(continued, whole):
+        np.testing.assert_array_equal(p.numpy(), w)
+
+
+def test_state_of_another_optimizer():
+    adam_, sgd_ = optim.Adam(), optim.SGD()
+    for optimizer in (adam_, sgd_):
+        optimizer.build(parameters())
+    with pytest.raises(ValueError, match="another optimizer"):
+        sgd_.set_state(adam_.get_state())
+
+
+def test_names():
+    for name, kind in [("sgd", optim.SGD), ("RMSprop", optim.RMSprop), ("adam", optim.Adam), ("AdamW", optim.AdamW)]:
+        assert type(optim.get(name)) is kind
+    with pytest.raises(ValueError, match="Did you mean 'adam'"):
+        optim.get("adan")
+
+
+def test_defaults_are_keras_s():
+    defaults = [(o.learning_rate, o.weight_decay) for o in (optim.SGD(), optim.RMSprop(), optim.Adam(), optim.AdamW())]
+    assert defaults == [(0.01, None), (0.001, None), (0.001, None), (0.001, 0.004)]
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: optim.Adam(amsgrad=True), "no amsgrad"),
+    (lambda: optim.Adam(-1), "learning_rate"),
+    (lambda: optim.Adam("fast"), "learning_rate"),
+    (lambda: optim.Adam(beta_1=1.0), r"beta_1 must lie in \[0, 1\)"),
+    (lambda: optim.SGD(momentum=1.5), "momentum"),
+    (lambda: optim.RMSprop(epsilon=-1), "epsilon"),
+    (lambda: optim.SGD(clipnorm=-1), "clipnorm"),
+    (lambda: schedules.ExponentialDecay(0.1, 0, 0.9), "decay_steps"),
+    (lambda: schedules.PiecewiseConstantDecay([1, 2], [1.0]), "one value more"),
+])
+def test_arguments_out_of_range(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+def test_schedules():
+    exponential = schedules.ExponentialDecay(0.1, 10, 0.5)
+    assert exponential(5) == pytest.approx(0.1 * 0.5**0.5)
+    assert schedules.ExponentialDecay(0.1, 10, 0.5, staircase=True)(19) == pytest.approx(0.05)
+    cosine = schedules.CosineDecay(0.1, 100, alpha=0.1)
+    assert [cosine(s) for s in (0, 50, 100, 999)] == pytest.approx([0.1, 0.1 * (0.9 * 0.5 + 0.1), 0.01, 0.01])
+    warm = schedules.CosineDecay(0.0, 100, warmup_target=0.2, warmup_steps=10)
+    assert [warm(s) for s in (0, 5, 10, 60, 110)] == pytest.approx([0.0, 0.1, 0.2, 0.1, 0.0])
+    steps = schedules.PiecewiseConstantDecay([2, 4], [3.0, 2.0, 1.0])
+    assert [steps(s) for s in range(6)] == [3.0, 3.0, 3.0, 2.0, 2.0, 1.0]
+
+
+def test_a_schedule_sees_the_number_of_steps_done():
+    seen = []
+    optimizer = optim.SGD(lambda step: seen.append(step) or 0.5**step)
+    w = ac.Parameter(np.zeros(1))
+    for _ in range(3):
+        optimizer.apply([np.ones(1)], [w])
+    assert seen == [0, 1, 2]
+    np.testing.assert_allclose(w.numpy(), -(1 + 0.5 + 0.25))
+    with pytest.raises(TypeError, match="schedule"):
+        optimizer.learning_rate = 0.1
+
+
+def test_learning_rate_can_be_set():
+    optimizer = optim.SGD(0.1)
+    optimizer.learning_rate = 1
+    w = ac.Parameter(np.zeros(1))
+    optimizer.apply([np.ones(1)], [w])
+    np.testing.assert_allclose(w.numpy(), -1.0)

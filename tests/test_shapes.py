@@ -1,0 +1,152 @@
+"""The window arithmetic against a naive count, and what is said to arguments that are off."""
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoconv import functional as F
+from autoconv import shapes
+from autoconv.names import lookup
+from autoconv.tensor import tensor
+
+sizes, small = st.integers(1, 40), st.integers(1, 6)
+sides = st.tuples(st.integers(0, 5), st.integers(0, 5))
+
+
+def tried_positions(n, before, after, span, stride):
+    return len(reference.windows_along(n, before, after, span, stride))
+
+
+@given(st.tuples(sizes, sizes), st.tuples(small, small), st.tuples(small, small), st.tuples(small, small), sides, sides)
+def test_output_size_counts_the_windows(size, kernel, strides, rate, vertical, horizontal):
+    span = [(k - 1) * d + 1 for k, d in zip(kernel, rate)]
+    expected = tuple(tried_positions(n, *pads, k, s)
+                     for n, pads, k, s in zip(size, (vertical, horizontal), span, strides))
+    if 0 in expected:
+        with pytest.raises(ValueError, match="must fit into the padded image"):
+            shapes.window(size, kernel, strides, (vertical, horizontal), rate)
+    else:
+        assert shapes.window(size, kernel, strides, (vertical, horizontal), rate).output_size(*size) == expected
+
+
+@given(sizes, small, small, small)
+def test_same_gives_one_window_a_stride(n, k, stride, rate):
+    window = shapes.window((n, n), k, stride, "same", rate)
+    assert window.output_size(n, n) == (-(-n // stride),) * 2
+    assert window.bottom - window.top in (0, 1)  # the odd pixel goes after
+    padding = window.top + window.bottom
+    assert padding == 0 or tried_positions(n, 0, padding - 1, window.span_h, stride) < -(-n // stride)  # no pixel more
+
+
+@given(sizes, small, small, small, st.sampled_from(["valid", "same"]))
+def test_a_transposed_convolution_undoes_the_sizes(n, k, stride, rate, padding):
+    window, out = shapes.transpose_window((n, n), k, stride, padding, rate)
+    assert window.output_size(*out) == (n, n)
+    span = (k - 1) * rate + 1
+    assert out[0] == (n * stride if padding == "same" else max((n - 1) * stride + span, n * stride))
+
+
+def test_keras_sizes():
+    assert shapes.window((28, 28), 3).output_size(28, 28) == (26, 26)
+    assert shapes.window((5, 5), 2, 2, "same") == shapes.Window(2, 2, 2, 2, 1, 1, 0, 1, 0, 1)
+    assert shapes.transpose_window((4, 4), 3, 2)[1] == (9, 9)
+    assert shapes.transpose_window((4, 4), 3, 2, "same")[1] == (8, 8)
+
+
+@pytest.mark.parametrize(("padding", "expected"), [
+    ("valid", ((0, 0), (0, 0))), (2, ((2, 2), (2, 2))), ((1, 3), ((1, 1), (3, 3))), (((1, 2), (3, 4)), ((1, 2), (3, 4))),
+    (np.int64(1), ((1, 1), (1, 1))), ([1, 0], ((1, 1), (0, 0)))])
+def test_ways_to_say_a_padding(padding, expected):
+    assert shapes.explicit_padding(padding) == expected
+
+
+def image(*shape):
+    return tensor(np.ones(shape or (2, 5, 6, 3)), requires_grad=True)
+
+
+def ones(*shape):
+    return np.ones(shape)
+
+
+CONV, KERNEL = F.conv2d, (3, 3, 3, 4)
+ERRORS = [  # what is called, and what the error says: the rule, what was received, the remedy
+    (lambda: CONV(ones(5, 6, 3), ones(*KERNEL)), r"batch of images with shape \(N, H, W, C\). "
+                                                 r"Received shape \(5, 6, 3\) with 3 dimensions. Reshape it"),
+    (lambda: CONV(ones(60000), ones(*KERNEL)), r"Received shape \(60000,\) with 1 dimension\."),
+    (lambda: CONV(image(), ones(3, 3, 4)), r"shape \(KH, KW, C // groups, F\). Received shape: \(3, 3, 4\)"),
+    (lambda: CONV(image(), ones(3, 3, 2, 4)), r"as many input channels as x has in each group: 3. Received: x of shape "
+                                              r"\(2, 5, 6, 3\), w of shape \(3, 3, 2, 4\), groups=1"),
+    (lambda: CONV(image(), ones(*KERNEL), ones(3)), r"bias must have .* shape \(4,\). Received: \(3,\)"),
+    (lambda: CONV(image(), ones(3, 3, 1, 4), groups=2), r"groups must be a positive integer that divides .* "
+                                                        r"Received: groups=2, 3 channels, 4 filters"),
+    (lambda: CONV(image(), ones(3, 3, 1, 4), groups=3), "groups=3, 3 channels, 4 filters"),
+    (lambda: CONV(image(), ones(*KERNEL), groups=0), "groups=0"),
+    (lambda: CONV(image(), ones(7, 7, 3, 4)), r"must fit into the padded image: kernel_size \(7, 7\) with "
+                                              r"dilation_rate \(1, 1\) spans 7x7 .* image of 5x6, padded to 5x6. Use padding='same'"),
+    (lambda: CONV(image(), ones(*KERNEL), dilation_rate=3), "spans 7x7"),
+    (lambda: CONV(image(), ones(*KERNEL), strides=0), "strides must be at least 1. Received: 0"),
+    (lambda: CONV(image(), ones(*KERNEL), strides=(1, 2, 3)), r"pair of integers. Received: \(1, 2, 3\)"),
+    (lambda: CONV(image(), ones(*KERNEL), strides=1.5), "strides must be an integer or a pair .* Received: 1.5"),
+    (lambda: CONV(image(), ones(*KERNEL), strides=True), "Received: True"),
+    (lambda: CONV(image(), ones(*KERNEL), strides="2"), "Received: '2'"),
+    (lambda: CONV(image(), ones(*KERNEL), dilation_rate=0), "dilation_rate must be at least 1"),
+    (lambda: CONV(image(), ones(*KERNEL), padding="full"), "padding must be 'valid', 'same', .* Received: 'full'"),
+    (lambda: CONV(image(), ones(*KERNEL), padding=-1), "padding must be at least 0. Received: -1"),
+    (lambda: CONV(image(), ones(*KERNEL), padding=((1, 2), (3, -4))), r"padding \(left, right\) must be at least 0"),
+    (lambda: CONV(image(), ones(*KERNEL), padding=((1, 2),)), r"padding must be \(\(top, bottom\), \(left, right\)\)"),
+    (lambda: CONV(image(), ones(*KERNEL), padding=2.0), "padding must be an integer or a pair"),
+    (lambda: F.conv2d_transpose(image(), ones(3, 3, 3, 4)), "as many input channels as x: 3. Received"),
+    (lambda: F.conv2d_transpose(image(), ones(3, 3, 4, 3), padding=1), "must be 'valid' or 'same'. Received: 1"),
+    (lambda: F.depthwise_conv2d(image(), ones(3, 3, 4, 1)), "as many input channels as x: 3"),
+    (lambda: F.depthwise_conv2d(image(), ones(3, 3, 3, 2), ones(3)), r"shape \(6,\)"),
+    (lambda: F.max_pool2d(image(), 0), "pool_size must be at least 1. Received: 0"),
+    (lambda: F.max_pool2d(image(), 6), r"pool_size \(6, 6\)"),
+    (lambda: F.avg_pool2d(ones(5, 6)), "batch of images"),
+    (lambda: F.avg_pool2d(image(), 2, strides=-1), "strides must be at least 1. Received: -1"),
+    (lambda: F.global_avg_pool2d(ones(2, 3)), "batch of images"),
+    (lambda: F.zero_padding2d(image(), "same"), "Received: 'same'"),
+    (lambda: F.dense(ones(2, 3), ones(4, 5)), r"x \(N, C\) and w \(C, F\). Received shapes: \(2, 3\) and \(4, 5\)"),
+    (lambda: F.dense(ones(2, 3, 4), ones(4, 5)), r"\(2, 3, 4\)"),
+    (lambda: F.dense(ones(2, 3), ones(3, 5), ones(1, 5)), r"shape \(5,\). Received: \(1, 5\)"),
+    (lambda: F.dropout(image(), 1.5), "rate must be a number between 0 and 1. Received: 1.5"),
+    (lambda: F.dropout(image(), -0.1, training=False), "Received: -0.1"),
+    (lambda: F.dropout(image(), "half"), "Received: 'half'"),
+    (lambda: F.dropout(image(), 0.5, seed=-1), "seed must be an integer"),
+    (lambda: F.softmax(image(), axis=4), "An axis of a tensor with 4 axes lies in -4..3. Received: 4"),
+    (lambda: F.batch_norm(image(), ones(3), ones(2), ones(3), ones(3), True), r"Received shapes: .*\(2,\)"),
+    (lambda: F.categorical_crossentropy([0, 1], ones(2, 3)), r"\(2,\) and \(2, 3\). For integer labels"),
+    (lambda: F.categorical_crossentropy(1.0, 0.5), "at least one axis"),
+    (lambda: F.sparse_categorical_crossentropy(ones(2, 3), ones(2, 3)), "For one-hot targets use categorical"),
+    (lambda: F.sparse_categorical_crossentropy([0, 3], ones(2, 3)), r"lie in 0..2 .* Received labels from 0 to 3"),
+    (lambda: F.sparse_categorical_crossentropy([-1, 0], ones(2, 3)), "Received labels from -1 to 0"),
+    (lambda: F.sparse_categorical_crossentropy([0.5, 1], ones(2, 3)), "Labels must be integers. Received dtype float64"),
+    (lambda: F.sparse_categorical_crossentropy([np.nan, 1], ones(2, 3)), "Labels must be integers"),
+    (lambda: F.sparse_categorical_crossentropy(["a", "b"], ones(2, 3)), "Labels must be integers"),
+    (lambda: F.binary_crossentropy(ones(2, 2), ones(2, 3)), r"binary_crossentropy needs .* \(2, 2\) and \(2, 3\)"),
+    (lambda: F.mean_squared_error(ones(3), ones(2, 3)), "mean_squared_error needs y_true of the shape of y_pred"),
+    (lambda: F.mean_absolute_error(ones(3), ones(2, 3)), "mean_absolute_error needs"),
+    (lambda: lookup("activation", "rleu", {"relu": 1, "tanh": 2}), "Unknown activation: 'rleu'. Did you mean 'relu'"),
+]
+
+
+@pytest.mark.parametrize(("call", "text"), ERRORS, ids=range(len(ERRORS)))
+def test_errors(call, text):
+    with pytest.raises(ValueError, match=text):
+        call()
+
+
+def test_kernels_compute_in_one_floating_dtype():
+    with pytest.raises(TypeError, match=r"conv2d computes in one dtype. Received: float64, float32. Convert with"):
+        F.conv2d(ones(1, 3, 3, 1), np.ones((3, 3, 1, 1), "float32"))
+    with pytest.raises(TypeError, match="float32 or float64"):
+        F.relu(tensor([1, 2]))
+
+
+def test_labels_with_an_axis_of_one():
+    y_pred = np.array([[0.25, 0.75], [0.5, 0.5]])
+    expected = -np.log([0.75, 0.5])
+    for labels in ([1, 0], [[1], [0]], np.array([1, 0], "uint8"), np.array([1.0, 0.0])):
+        np.testing.assert_allclose(F.sparse_categorical_crossentropy(labels, y_pred).numpy(), expected)
+    assert F.binary_crossentropy([1, 0], np.array([[0.9], [0.2]])).shape == (2,)
