@@ -6,7 +6,6 @@ import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from functools import lru_cache
 from types import ModuleType
 from typing import Any
 
@@ -36,8 +35,9 @@ class Pool:
     counts those references, so an array that was given away is never overwritten.
     """
 
-    # What getrefcount shows for a buffer that only the pool holds: the list, the loop variable, the call's argument.
-    _FREE = 3
+    # What getrefcount shows for a buffer that only the pool holds (the list, the loop variable, the call's argument), and
+    # for the memory below it (the buffer, the call's argument): NumPy lets views of a view hold that memory directly.
+    _FREE, _FREE_MEMORY = 3, 2
 
     def __init__(self) -> None:
         self._buffers: dict[tuple, list[np.ndarray]] = {}
@@ -45,7 +45,7 @@ class Pool:
     def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         buffers = self._buffers.setdefault((shape, dtype), [])
         for buffer in buffers:
-            if sys.getrefcount(buffer) == self._FREE:
+            if sys.getrefcount(buffer) == self._FREE and sys.getrefcount(buffer.base) == self._FREE_MEMORY:
                 return buffer
         buffers.append(aligned_empty(shape, dtype))
         return buffers[-1]
@@ -95,6 +95,9 @@ class Device:
     def __repr__(self) -> str:
         return self.name
 
+    def __reduce__(self) -> tuple:
+        return get, (self.name,)  # a copy of a device is that device
+
     def kernels(self, room: str) -> ModuleType:
         """The kernel twin `room` of this device, imported at its first use."""
         return importlib.import_module(f"{self._package}.{room}")
@@ -133,20 +136,22 @@ class Device:
         return array
 
 
-@lru_cache(maxsize=None)
 def get(name: str = "auto") -> Device:
     """The device of that name: "cpu", "cuda", "cuda:1", or "auto" for the best one there is.
 
     Raises DeviceError where it cannot be used, ValueError where the name means nothing.
     """
     if name in ("auto", "cpu"):
-        return Device("cpu", "autoconv.kernels.cpu")
-    if re.fullmatch(r"cuda(:\d+)?", name):
+        return _CPU
+    if re.fullmatch(r"cuda(:\d+)?", str(name)):
         raise DeviceError(
             f"Device {name!r} cannot be used: this version of autoconv ships kernels for the CPU only. "
             "Use device='cpu' (on the command line: --device cpu)."
         )
     raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
+
+
+_CPU = Device("cpu", "autoconv.kernels.cpu")
 
 
 def set_num_threads(count: int) -> None:

@@ -77,7 +77,8 @@ def stray():
     @numba.njit
     def read(table, x):
         tile = simd.zeros(x, 1, 1)
-        simd.store(simd.fma(tile, x, simd.rows(table, 1, 2, tile), 0, x, 0), x, 0, 0, 1, 1)
+        stray = simd.rows(table, 1, 2, tile)
+        simd.store(simd.fma(tile, x, stray, 0, x, 0), x, stray, 0, 1)
 
     read(guarded(1, np.int64), guarded(1024, np.float32))
 

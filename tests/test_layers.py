@@ -84,6 +84,27 @@ def test_a_layer_names_all_rooms_its_kernels_live_in(make, monkeypatch):
 # What each layer computes.
 
 
+@pytest.mark.parametrize(("layer", "function"), [
+    (layers.DepthwiseConv2D(3, 2, "same", 2, activation="relu", bias_initializer="ones"),
+     lambda w, x: F.relu(F.depthwise_conv2d(x, w.kernel, w.bias, 2, "same"))),
+    (layers.DepthwiseConv2D(3, dilation_rate=2, use_bias=False), lambda w, x: F.depthwise_conv2d(
+        x, w.kernel, None, 1, "valid", 2)),
+    (layers.Conv2DTranspose(3, (3, 2), 2, "same", activation="tanh", bias_initializer="ones"),
+     lambda w, x: F.tanh(F.conv2d_transpose(x, w.kernel, w.bias, 2, "same"))),
+    (layers.Conv2DTranspose(3, 3, dilation_rate=2), lambda w, x: F.conv2d_transpose(
+        x, w.kernel, w.bias, 1, "valid", 2)),
+    (layers.MaxPooling2D(3, 2, "same"), lambda w, x: F.max_pool2d(x, 3, 2, "same")),
+    (layers.AveragePooling2D(3, 2, "same"), lambda w, x: F.avg_pool2d(x, 3, 2, "same")),
+    (layers.GlobalMaxPooling2D(), lambda w, x: x.max((1, 2))),
+    (layers.GlobalAveragePooling2D(keepdims=True), lambda w, x: x.mean((1, 2), keepdims=True)),
+    (layers.Softmax(axis=1), lambda w, x: F.softmax(x, 1)),
+    (layers.BatchNormalization(epsilon=0.5), lambda w, x: x * 1.5**-0.5),
+], ids=lambda v: v.name if isinstance(v, layers.Layer) else "")
+def test_a_layer_is_its_function_with_all_its_arguments(layer, function):
+    x = ac.tensor(images(2, 9, 8, 4))
+    assert layer(x).numpy() == pytest.approx(function(layer, x).numpy(), abs=1e-6)
+
+
 def test_conv2d_is_the_function_with_the_layer_s_weights_and_activation():
     layer = layers.Conv2D(6, 3, strides=2, padding="same", groups=2, activation="relu", bias_initializer="ones")
     x = images(2, 8, 8, 4)
@@ -323,6 +344,25 @@ def test_a_layer_shared_by_two_others_counts_once():
 
     assert Twice()(np.ones((2, 3))).shape == (2, 3)
     assert len(Twice().weights) == 2
+
+
+def test_a_weight_shared_by_two_layers_counts_once():
+    first, second = layers.Dense(3), layers.Dense(3)
+    first.build((None, 3))
+    second.build((None, 3))
+    second.kernel = second._weights[0] = first.kernel
+    model = models.Sequential([layers.Input((3,)), first, second])
+    assert list(model.named_weights()) == ["dense/kernel", "dense/bias", "dense_1/bias"]
+    assert model.count_params() == 9 + 3 + 3
+
+
+def test_a_block_that_announces_its_shape_is_built_with_the_model():
+    class Known(Residual):
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+    model = models.Sequential([layers.Input((6, 6, 4)), Known(4)])
+    assert len(model.weights) == 8
 
 
 def test_forgetting_super_init_is_explained():

@@ -228,6 +228,12 @@ def test_a_config_restores_layers_shapes_and_frozen_layers():
     assert len(again.trainable_weights) == 2
 
 
+def test_a_frozen_model_freezes_what_is_added():
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2)], trainable=False)
+    assert model.layers[0].trainable is False
+    assert not model(np.ones((1, 3))).requires_grad
+
+
 def test_a_model_class_of_one_s_own():
     class LeNet(models.Sequential):
         def __init__(self, classes, **kwargs):
@@ -276,6 +282,11 @@ def test_the_nets_have_the_sizes_they_are_known_by(name, params, last):
     assert model.layers[-1].activation.__name__ == last
     assert nets.NETS[name].from_logits == (last == "linear")
     assert model.output_shape == (None, classes)
+
+
+def test_the_large_net_drops_out_before_and_after_its_first_dense_layer():
+    kinds = [type(layer).__name__ for layer in nets.NETS["lecture-large"].layers(10)]
+    assert kinds[-5:] == ["Dropout", "Flatten", "Dense", "Dropout", "Dense"]
 
 
 def test_scaling_is_done_once():

@@ -5,6 +5,7 @@ import os
 import re
 import sys
 import threading
+import time
 import warnings
 
 import numba
@@ -323,22 +324,36 @@ def test_same_bits_for_any_number_of_threads():
         np.testing.assert_array_equal(a, b)
 
 
-def test_predictions_from_several_threads():
-    x, _ = problem(64)
-    model = net(layers.Dense(32, "relu"))
-    expected = [model.predict_on_batch(x[i : i + 1]).copy() for i in range(64)]
+def test_models_asked_from_several_threads_take_turns():
+    class Crowd(layers.Layer):
+        """Counts the threads that are in it at one time."""
+
+        inside = most = 0
+
+        def call(self, x, training=False):
+            Crowd.inside += 1
+            Crowd.most = max(Crowd.most, Crowd.inside)
+            time.sleep(0.002)
+            Crowd.inside -= 1
+            return x
+
+    x, _ = problem(8)
+    model, other = net(Crowd()), net(Crowd())
+    expected = [model.predict_on_batch(row[None]) for row in x]
     wrong = []
 
     def ask():
-        for i in range(64):
-            if not np.array_equal(model.predict_on_batch(x[i : i + 1]), expected[i]):
-                wrong.append(i)
+        for row, wanted in zip(x, expected):
+            other.predict(row[None], verbose=0)
+            if not np.array_equal(model.predict_on_batch(row[None]), wanted):
+                wrong.append(row)
 
     workers = [threading.Thread(target=ask) for _ in range(4)]
     for w in workers:
         w.start()
     for w in workers:
         w.join()
+    assert Crowd.most == 1
     assert not wrong
 
 

@@ -81,10 +81,10 @@ def dense_input_grad(dy, w, dx) -> None:
     """dx (N,C) = dy (N,F) @ w (C,F).T."""
     n, filters = dy.shape
     scratch = np.empty((w.shape[0], n), dy.dtype)
-    _multiply_transposed(w, np.ascontiguousarray(dy.T), dx, zeros(dy.dtype, n), scratch, _steps(ROWS, filters), _ZERO)
+    _multiply_transposed(w, np.ascontiguousarray(dy.T), dx, zeros(dy.dtype, n), scratch, _steps(min(ROWS, w.shape[0]), filters), _ZERO)
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:
     """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy over the batch."""
     n, c = x.shape
-    _weight_gradient(x, dy, dw, db, _steps(n, c), _steps(ROWS, 1))
+    _weight_gradient(x, dy, dw, db, _steps(n, c), _steps(min(ROWS, c), 1))

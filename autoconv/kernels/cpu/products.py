@@ -1,7 +1,11 @@
-"""The two matrix products behind every layer, as loops around the register tile (simd.py).
+"""The three matrix products behind every layer, as loops around the register tile (simd.py).
 
-The left matrix of each is gathered: item q of row p is x[pixels[p] + taps[q]] of a flat array. All arrays are flat, all
-positions count items. Columns go in whole wide tiles as long as they fit, what is left in narrow ones.
+One matrix of each is never built but gathered: item (p, q) is x[pixels[p] + taps[q]] of a flat array. All arrays are
+flat, all positions count items. Columns go in whole wide tiles as long as they fit, what is left in narrow ones.
+
+    gathered_product    y[p, f]   = b[f] + sum over q of  x[pixels[p] + taps[q]] * w[q, f]
+    gathered_outer      dw[q, f]  =        sum over p of  x[pixels[p] + taps[q]] * dy[p, f]
+    scattered_product   dx[pixels[p] + taps[t] + c]  +=  sum over f of  dy[p, f] * wt[t, f, c]
 """
 
 from functools import lru_cache
@@ -14,6 +18,8 @@ from .jit import inline
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
+
+
 @lru_cache(maxsize=64)
 def zeros(dtype: Any, count: int) -> np.ndarray:
     """A bias of zeros; shared, so never written."""
@@ -26,49 +32,57 @@ def bias(b: np.ndarray | None, dtype: Any, count: int) -> np.ndarray:
 
 
 @inline
+def run_taps(acc, x, at, start, runs, run_length, w, j, filters):
+    """The inner loop of a gathered product: acc[m, :] += x[at[m] + start + tap] * w[tap, :] over all taps.
+
+    The taps are `runs`, each followed by the `run_length - 1` items behind it; w has rows of `filters` items from j on.
+    """
+    for t in range(runs.size):
+        k = start + runs[t]
+        for _ in range(run_length):
+            acc = simd.fma(acc, x, at, k, w, j)
+            k += 1
+            j += filters
+    return acc
+
+
+@inline
+def run_taps_part(acc, x, at, start, runs, run_length, w, j, filters, columns):
+    """`run_taps` for a tile of which only the first `columns` columns exist."""
+    for t in range(runs.size):
+        k = start + runs[t]
+        for _ in range(run_length):
+            acc = simd.fma_part(acc, x, at, k, w, j, columns)
+            k += 1
+            j += filters
+    return acc
+
+
+@inline
 def gathered_product(x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f, end, fresh):
     """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below `count`.
 
-    The taps are `runs`, each followed by the `run_length - 1` items behind it. `fresh` starts from b[f:end], else y is
-    added to. w and y have rows of `filters` items.
+    `fresh` starts from b[f:end], else y is added to. w and y have rows of `filters` items.
     """
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
+    columns = simd.width(wide)
+    while end - f >= columns:
+        for p in range(0, count, M):
+            to = simd.steps(filters, p, count, wide)
+            acc = simd.add_row(wide, b, f, columns) if fresh else simd.load(wide, y, to, y_start + f, columns)
+            at = simd.rows(pixels, p, count, wide)
+            acc = run_taps(acc, x, at, start, runs, run_length, w, w_start + f, filters)
+            simd.store(acc, y, to, y_start + f, columns)
+        f += columns
     while f < end:
-        if end - f >= simd.width(wide):
-            for p in range(0, count, M):
-                tile = y_start + p * filters + f
-                if fresh:
-                    acc = simd.add_row(wide, b, f, simd.width(wide))
-                else:
-                    acc = simd.load(wide, y, tile, filters, count - p, simd.width(wide))
-                at = simd.rows(pixels, p, count, wide)
-                j = w_start + f
-                for t in range(runs.size):
-                    k = start + runs[t]
-                    for _ in range(run_length):
-                        acc = simd.fma(acc, x, at, k, w, j)
-                        k += 1
-                        j += filters
-                simd.store(acc, y, tile, filters, count - p, simd.width(wide))
-            f += simd.width(wide)
-        else:
-            part = min(simd.width(narrow), end - f)
-            for p in range(0, count, NARROW_M):
-                tile = y_start + p * filters + f
-                if fresh:
-                    acc = simd.add_row(narrow, b, f, part)
-                else:
-                    acc = simd.load(narrow, y, tile, filters, count - p, part)
-                at = simd.rows(pixels, p, count, narrow)
-                j = w_start + f
-                for t in range(runs.size):
-                    k = start + runs[t]
-                    for _ in range(run_length):
-                        acc = simd.fma_part(acc, x, at, k, w, j, part)
-                        k += 1
-                        j += filters
-                simd.store(acc, y, tile, filters, count - p, part)
-            f += part
+        part = min(simd.width(narrow), end - f)
+        for p in range(0, count, NARROW_M):
+            to = simd.steps(filters, p, count, narrow)
+            acc = simd.add_row(narrow, b, f, part) if fresh else simd.load(narrow, y, to, y_start + f, part)
+            at = simd.rows(pixels, p, count, narrow)
+            acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
+            simd.store(acc, y, to, y_start + f, part)
+        f += part
 
 
 @inline
@@ -78,30 +92,63 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
     `fresh` starts from zero, else dw is added to. dy and dw have rows of `filters` items.
     """
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
+    columns = simd.width(wide)
+    while end - f >= columns:
+        for q in range(0, items, M):
+            to = simd.steps(filters, q, items, wide)
+            acc = wide if fresh else simd.load(wide, dw, to, dw_start + f, columns)
+            at = simd.rows(taps, q, items, wide)
+            j = dy_start + f
+            for p in range(count):
+                acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
+                j += filters
+            simd.store(acc, dw, to, dw_start + f, columns)
+        f += columns
     while f < end:
-        if end - f >= simd.width(wide):
-            for q in range(0, items, M):
-                tile = dw_start + q * filters + f
-                acc = wide if fresh else simd.load(wide, dw, tile, filters, items - q, simd.width(wide))
-                at = simd.rows(taps, q, items, wide)
-                j = dy_start + f
-                for p in range(count):
-                    acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
-                    j += filters
-                simd.store(acc, dw, tile, filters, items - q, simd.width(wide))
-            f += simd.width(wide)
-        else:
-            part = min(simd.width(narrow), end - f)
-            for q in range(0, items, NARROW_M):
-                tile = dw_start + q * filters + f
-                acc = narrow if fresh else simd.load(narrow, dw, tile, filters, items - q, part)
-                at = simd.rows(taps, q, items, narrow)
-                j = dy_start + f
-                for p in range(count):
-                    acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
-                    j += filters
-                simd.store(acc, dw, tile, filters, items - q, part)
-            f += part
+        part = min(simd.width(narrow), end - f)
+        for q in range(0, items, NARROW_M):
+            to = simd.steps(filters, q, items, narrow)
+            acc = narrow if fresh else simd.load(narrow, dw, to, dw_start + f, part)
+            at = simd.rows(taps, q, items, narrow)
+            j = dy_start + f
+            for p in range(count):
+                acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
+                j += filters
+            simd.store(acc, dw, to, dw_start + f, part)
+        f += part
+
+
+@inline
+def scattered_product(dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c, end):
+    """dx[pixels[p] + taps[t] + c:end] += sum over f of dy[p, f] * wt[t, f, c:end], for p below `count` and every tap t.
+
+    f runs over the `each_f` filters from `first_f` on. dy has rows of `filters` items, wt of `row` items.
+    """
+    wide, narrow = simd.zeros(dy, M, N), simd.zeros(dy, NARROW_M, NARROW_N)
+    columns = simd.width(wide)
+    while end - c >= columns:
+        for t in range(taps.size):
+            for p in range(0, count, M):
+                at, to = simd.steps(filters, p, count, wide), simd.rows(pixels, p, count, wide)
+                acc = simd.load(wide, dx, to, dx_start + taps[t] + c, columns)
+                j = t * each_f * row + c
+                for f in range(dy_start + first_f, dy_start + first_f + each_f):
+                    acc = simd.fma(acc, dy, at, f, wt, j)
+                    j += row
+                simd.store(acc, dx, to, dx_start + taps[t] + c, columns)
+        c += columns
+    while c < end:
+        part = min(simd.width(narrow), end - c)
+        for t in range(taps.size):
+            for p in range(0, count, NARROW_M):
+                at, to = simd.steps(filters, p, count, narrow), simd.rows(pixels, p, count, narrow)
+                acc = simd.load(narrow, dx, to, dx_start + taps[t] + c, part)
+                j = t * each_f * row + c
+                for f in range(dy_start + first_f, dy_start + first_f + each_f):
+                    acc = simd.fma_part(acc, dy, at, f, wt, j, part)
+                    j += row
+                simd.store(acc, dx, to, dx_start + taps[t] + c, part)
+        c += part
 
 
 @inline
@@ -113,4 +160,4 @@ def sum_rows(dy, start, count, total, total_start, filters, fresh):
         acc = row if fresh else simd.add_row(row, total, total_start + f, part)
         for p in range(count):
             acc = simd.add_row(acc, dy, start + p * filters + f, part)
-        simd.store(acc, total, total_start + f, filters, 1, part)
+        simd.store(acc, total, simd.steps(0, 0, 1, row), total_start + f, part)

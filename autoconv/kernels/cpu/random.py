@@ -32,12 +32,13 @@ def bits(memory, seed, stream, first):
     """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
     words = memory.view(np.uint32)
     for b in prange(words.size // 4):
-        words[4 * b : 4 * b + 4] = philox(first + np.uint64(b), stream, seed)
+        i = 4 * b
+        words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
 
 
 @kernel("(T[::1], float64, uint64, uint64, uint64, T[::1])", parallel=True)
 def dropout(x, scale, threshold, seed, stream, y):
-    """y = x * scale where the item's random word is at least `threshold`, else x * 0. Item i has word i of the stream."""
+    """y = x * scale where item i's random word, the stream's word i, is at least `threshold`, else x * 0."""
     keep, drop, blocks = x.dtype.type(scale), x.dtype.type(0), x.size // 4
     for b in prange(blocks):
         r0, r1, r2, r3 = philox(np.uint64(b), stream, seed)

@@ -1,15 +1,17 @@
 """The register tile: a block of vectors that lives in the processor's registers, as a type of Numba's.
 
-    acc = zeros(x, M, N)                            M rows of N vectors, all zero
-    at = rows(offsets, i, count, acc)               the M numbers offsets[i : i + M]: where each row of the tile reads
-    acc = fma(acc, x, at, k, w, j)                  acc[m, :] += x[at[m] + k] * w[j : j + N*lanes]
+    acc = zeros(x, M, N)                    M rows of N vectors, all zero
+    at = rows(offsets, i, count, acc)       where each row of the tile reads: the M numbers offsets[i : i + M]
+    acc = fma(acc, x, at, k, w, j)          acc[m, :] += x[at[m] + k] * w[j : j + N*lanes]
+    store(acc, y, to, j, columns)           y[to[m] + j : ... + columns] = acc[m, :columns]
 
 One `fma` is M*N vector multiply-adds for M + N loads, so the arithmetic units never wait for memory. The loops around
 it are ordinary Python. `x` and `w` are flat arrays, every index counts items, and nothing is checked: the callers in
 this folder keep all reads inside the arrays, and the tests run them between guard pages.
 
-`columns` (fma_part, store, ...) is how many columns of the tile exist; the rest is neither read nor written. M and N
-must be literals (module constants); elsewhere `acc` carries them. Sources: Goto and van de Geijn, "Anatomy of high-performance matrix
+Where fewer rows exist than the tile has, `rows` and `steps` repeat the last one: it is computed twice and stored twice,
+with the same bits. `columns` is how many columns exist; the rest is neither read nor written. M and N must be literals
+(module constants); elsewhere `acc` carries them. Sources: Goto and van de Geijn, "Anatomy of high-performance matrix
 multiplication" (2008); Georganas et al., arXiv 1808.05567.
 """
 
@@ -23,11 +25,11 @@ from .jit import target
 # Vector width in bytes, and two tiles (M, N), by what the target has: 32, 16 or 16 vector registers. The narrow tile is
 # for what is left of the columns when no whole wide one fits: half as wide, more rows, the same number of registers.
 if "avx512f" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW = 64, (6, 4), (12, 2)
+    VECTOR_BYTES, TILE, NARROW = 64, (6, 4), (8, 2)
 elif "avx2" in target()[1] and "fma" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW = 32, (6, 2), (12, 1)
+    VECTOR_BYTES, TILE, NARROW = 32, (6, 2), (8, 1)
 else:
-    VECTOR_BYTES, TILE, NARROW = 16, (6, 2), (12, 1)
+    VECTOR_BYTES, TILE, NARROW = 16, (6, 2), (8, 1)
 
 INDEX = ir.IntType(64)
 
@@ -134,21 +136,37 @@ def zeros(typingctx, like, m, n):
     return tile(like, m, n), codegen
 
 
+def _rows_below(builder, kind, i, count, offset):
+    """offset(i), offset(i + 1), ... as the value of a RowsType; the last of `count` again for rows beyond."""
+    result, last = ir.Constant(ir.ArrayType(INDEX, kind.count), ir.Undefined), builder.sub(count, INDEX(1))
+    for m in range(kind.count):
+        row = builder.add(i, INDEX(m))
+        row = builder.select(builder.icmp_signed("<", row, last), row, last)
+        result = builder.insert_value(result, offset(row), m)
+    return result
+
+
 @intrinsic
 def rows(typingctx, offsets, i, count, acc):
-    """offsets[i], offsets[i + 1], ... for the M rows of the tile `acc`; the last of the `count` offsets for rows beyond."""
+    """offsets[i], offsets[i + 1], ... for the M rows of the tile `acc`, from a flat int64 array of `count`."""
     kind = RowsType(acc.rows)
 
     def codegen(context, builder, signature, args):
-        flat, result = _Flat(context, builder, signature.args[0], args[0]), ir.Constant(context.get_value_type(kind), ir.Undefined)
-        last = builder.sub(args[2], INDEX(1))
-        for m in range(kind.count):
-            index = builder.add(args[1], INDEX(m))
-            index = builder.select(builder.icmp_signed("<", index, last), index, last)
-            result = builder.insert_value(result, builder.load(flat.at(index)), m)
-        return result
+        flat = _Flat(context, builder, signature.args[0], args[0])
+        return _rows_below(builder, kind, args[1], args[2], lambda row: builder.load(flat.at(row)))
 
     return kind(offsets, types.int64, types.int64, acc), codegen
+
+
+@intrinsic
+def steps(typingctx, step, i, count, acc):
+    """i*step, (i + 1)*step, ... for the M rows of the tile `acc`: the rows of an ordinary matrix of `count` rows."""
+    kind = RowsType(acc.rows)
+
+    def codegen(context, builder, signature, args):
+        return _rows_below(builder, kind, args[1], args[2], lambda row: builder.mul(row, args[0]))
+
+    return kind(types.int64, types.int64, types.int64, acc), codegen
 
 
 def _no_load_crosses(builder):
@@ -208,37 +226,34 @@ def add_row(typingctx, acc, b, j, columns):
 
 
 @intrinsic
-def load(typingctx, acc, y, j, stride, height, columns):
-    """The tile y[j + m*stride : ... + columns] for m < height; zero elsewhere. `acc` gives the shape."""
+def load(typingctx, acc, y, at, j, columns):
+    """The tile y[at[m] + j : ... + columns], zero beyond; `acc` gives the shape."""
 
     def codegen(context, builder, signature, args):
         flat, total = _Flat(context, builder, y, args[1]), ir.Constant(args[0].type, None)
         for m in range(acc.rows):
-            inside = builder.icmp_signed("<", INDEX(m), args[4])
-            columns = builder.select(inside, args[5], INDEX(0))
-            start = builder.add(args[2], builder.mul(INDEX(m), args[3]))
+            start = builder.add(builder.extract_value(args[2], m), args[3])
             for v in range(acc.vectors):
-                total = builder.insert_value(total, _load(builder, flat, acc, start, columns, v), m * acc.vectors + v)
+                total = builder.insert_value(total, _load(builder, flat, acc, start, args[4], v), m * acc.vectors + v)
         return total
 
-    return acc(acc, y, types.int64, types.int64, types.int64, types.int64), codegen
+    return acc(acc, y, at, types.int64, types.int64), codegen
 
 
 @intrinsic
-def store(typingctx, acc, y, j, stride, height, columns):
-    """y[j + m*stride : ... + columns] = acc[m, :columns] for m < height."""
+def store(typingctx, acc, y, at, j, columns):
+    """y[at[m] + j : ... + columns] = acc[m, :columns]."""
 
     def codegen(context, builder, signature, args):
         flat = _Flat(context, builder, y, args[1])
         for m in range(acc.rows):
-            with builder.if_then(builder.icmp_signed("<", INDEX(m), args[4])):
-                start = builder.add(args[2], builder.mul(INDEX(m), args[3]))
-                for v in range(acc.vectors):
-                    value = builder.extract_value(args[0], m * acc.vectors + v)
-                    _store(builder, flat, acc, value, start, args[5], v)
+            start = builder.add(builder.extract_value(args[2], m), args[3])
+            for v in range(acc.vectors):
+                value = builder.extract_value(args[0], m * acc.vectors + v)
+                _store(builder, flat, acc, value, start, args[4], v)
         return context.get_dummy_value()
 
-    return types.void(acc, y, types.int64, types.int64, types.int64, types.int64), codegen
+    return types.void(acc, y, at, types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -1,0 +1,58 @@
+"""The command line: parses, calls, prints. One command a file; what they share lies beside them."""
+
+import sys
+import warnings
+from typing import Any
+
+import click
+
+from .. import __version__, names
+from ..datasets import DatasetCorrupt, DatasetNotFound
+from ..device import DeviceError
+from .evaluate import evaluate
+from .info import info
+from .predict import predict
+from .train import train
+from .warmup import warmup
+
+INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended: 128 + SIGINT
+
+
+class Commands(click.Group):
+    """The group of all commands: what cannot be done is one message and exit code 1, Ctrl-C one line and 130."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with warnings.catch_warnings():
+            warnings.showwarning = _note
+            try:
+                return super().invoke(ctx)
+            except KeyboardInterrupt:
+                click.echo("\n" * sys.stdout.isatty() + "Interrupted.", err=True)
+                ctx.exit(INTERRUPTED)
+            except (DatasetNotFound, DatasetCorrupt, DeviceError, MemoryError) as error:
+                raise click.ClickException(str(error) or "There is not enough memory.") from error
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Finds the command; an unknown one is answered with the nearest there is."""
+        if args and args[0] not in self.commands and not args[0].startswith("-"):
+            ctx.fail(f"No such command: {args[0]!r}.{names.suggestion(args[0], list(self.commands))} "
+                     f"There are: {', '.join(self.commands)}.")
+        return super().resolve_command(ctx, args)
+
+
+def _note(message: Any, category: type, *_: Any) -> None:
+    """A warning as a line for people: where in the sources it was raised is not their concern."""
+    click.echo(f"note: {message}", err=True)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})
+@click.version_option(__version__, "-V", "--version", prog_name="autoconv")
+def main() -> None:
+    """Convolutional networks you can read: train one, test it, let it look at pictures.
+
+    `autoconv train` alone trains the textbook net on handwritten digits.
+    """
+
+
+for _command in (train, evaluate, predict, info, warmup):
+    main.add_command(_command)

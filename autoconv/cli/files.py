@@ -1,0 +1,46 @@
+"""Results as JSON files that are whole or not there."""
+
+import json
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+STDOUT = Path("-")
+
+
+def check_writable(path: Path | None) -> None:
+    """Raises a ClickException where a file cannot be written at `path`. Asked before the work, not after it."""
+    if path is None or path == STDOUT:
+        return
+    if path.is_dir():
+        raise click.ClickException(f"{path} is a folder. Name a file in it.")
+    try:
+        _unfinished(path).touch()
+        _unfinished(path).unlink()
+    except OSError as error:
+        raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from error
+
+
+def write_json(path: Path, results: dict[str, Any]) -> None:
+    """Writes the results to `path` at one stroke, or to the standard output for "-". NaN becomes null."""
+    text = json.dumps({key: _plain(value) for key, value in results.items()}, indent=2, allow_nan=False)
+    if path == STDOUT:
+        click.echo(text)
+        return
+    try:
+        _unfinished(path).write_text(text + "\n", encoding="utf-8")
+        os.replace(_unfinished(path), path)
+    finally:
+        _unfinished(path).unlink(missing_ok=True)
+
+
+def _unfinished(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN and no infinity."""
+    return None if isinstance(value, float) and not math.isfinite(value) else value

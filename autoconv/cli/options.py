@@ -1,0 +1,75 @@
+"""The options that several commands share, and names that are answered with the nearest known one."""
+
+from collections.abc import Callable
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import device as devices
+from .. import names
+
+FILE = click.Path(path_type=Path)
+
+
+class Name(click.Choice):
+    """One of a few names of one kind. A wrong one is a usage error that suggests the nearest."""
+
+    def __init__(self, kind: str, known: Any) -> None:
+        super().__init__(list(known))
+        self.kind = kind
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        try:
+            return names.lookup(self.kind, value, {name: name for name in self.choices})
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
+
+
+def device_options(command: Callable) -> Callable:
+    """--device and --threads; `use_device` takes them."""
+    return _decorate(
+        command,
+        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
+                     help="Where to compute; auto is the best there is."),
+        click.option("--threads", type=click.IntRange(min=1), metavar="N", show_default="all processors",
+                     help="How many threads compute. The results are the same for any number."),
+    )
+
+
+def data_options(command: Callable) -> Callable:
+    """--data-dir and --limit; `data.load` takes them."""
+    return _decorate(
+        command,
+        click.option("--data-dir", type=FILE, metavar="FOLDER",
+                     help="Take the data from this folder and look nowhere else. Any set in MNIST's format will do."),
+        click.option("--limit", type=click.IntRange(min=1), metavar="N",
+                     help="Use only the first N training and the first N test images."),
+    )
+
+
+def json_option(command: Callable) -> Callable:
+    return click.option("--json", "json_file", type=click.Path(path_type=Path, allow_dash=True), metavar="FILE",
+                        help="Write the results to FILE as JSON; - writes them, and nothing else, to the standard "
+                             "output.")(command)
+
+
+def quiet_option(command: Callable) -> Callable:
+    return click.option("--quiet", "-q", is_flag=True, help="Print only the results.")(command)
+
+
+def use_device(name: str, threads: int | None) -> devices.Device:
+    """The device of that name, with so many threads. Called before any kernel is: their threads start only once."""
+    device = devices.get(name)
+    if threads is not None:
+        try:
+            devices.set_num_threads(threads)
+        except ValueError as error:
+            raise click.BadParameter(str(error), param_hint="--threads") from error
+    return device
+
+
+def _decorate(command: Callable, *options: Callable) -> Callable:
+    """The options in the order in which --help shows them."""
+    return reduce(lambda decorated, option: option(decorated), reversed(options), command)

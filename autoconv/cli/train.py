@@ -1,0 +1,115 @@
+"""`autoconv train`: a net trained on a set, tested, and kept."""
+
+import platform
+import secrets
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import __version__, datasets, losses, models, nets, optim, utils
+from .. import device as devices
+from . import data, files, options, runs
+from .clock import Stopwatch, since_start
+from .compiling import compile_kernels
+
+OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "adamw": optim.AdamW}
+
+
+@click.command()
+@click.argument("dataset", required=False, type=options.Name("dataset", datasets.NAMES))
+@click.option("--model", type=options.Name("net", nets.NETS), default="lecture", help="Which of the built-in nets.")
+@click.option("--epochs", type=click.IntRange(min=1), default=5, help="How often to go through the training images.")
+@click.option("--batch-size", type=click.IntRange(min=1), default=64, help="How many images a step takes.")
+@click.option("--optimizer", type=options.Name("optimizer", OPTIMIZERS), default="rmsprop")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True, max=1e6), show_default="the optimizer's own",
+              help="The learning rate.")
+@options.device_options
+@click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a new one, which is printed",
+              help="Makes the run repeatable bit for bit.")
+@options.data_options
+@click.option("--out", type=options.FILE, metavar="RUN",
+              help="Write model.safetensors, run.json and history.csv to this folder; a run that is there is replaced.")
+@options.json_option
+@options.quiet_option
+def train(dataset: str | None, device: str, threads: int | None, out: Path | None, json_file: Path | None, quiet: bool,
+          data_dir: Path | None, limit: int | None, **how: Any) -> None:
+    """Train a net on DATASET, test it and print its accuracy and throughput.
+
+    Without DATASET that is MNIST where it is on this computer or can be reached within a few seconds, else the built-in
+    digits. A set that is named is never replaced by another.
+
+    lecture-large takes images of 150 x 150 pixels, so smaller ones are enlarged.
+    """
+    target = options.use_device(device, threads)
+    files.check_writable(json_file)
+    silent = json_file == files.STDOUT
+    with runs.reserve(out) as folder:
+        chosen, why = (dataset, "") if dataset else data.choose(data_dir)
+        images = data.load(chosen, data_dir, limit)
+        _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
+        net, history, results = fit(images, target, verbose=0 if quiet or silent else 1, **how)
+        results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()))
+        if folder is not None:
+            runs.write(folder, net, history, results)
+    if json_file is not None:
+        files.write_json(json_file, results)
+    _say(silent, _summed_up(results))
+    for what, path in (("run", out), ("results", json_file)):
+        _say(silent or path is None, f"wrote the {what} to {path}")
+
+
+def fit(
+    images: data.Images, device: devices.Device, verbose: int, model: str, epochs: int, batch_size: int,
+    optimizer: str, lr: float | None, seed: int | None,
+) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
+    """Trains and tests. Returns the net, its history and the results as `--json` has them."""
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    utils.set_random_seed(seed)
+    net = models.Sequential(nets.NETS[model].layers(len(images.classes)), name=model.replace("-", "_"))
+    compile_s = compile_kernels(device, {"arith", "random", "update", *losses.Loss.rooms, *net.rooms}, verbose)
+
+    x_train, x_test = (data.as_taken(x, model) for x in (images.x_train, images.x_test))
+    try:
+        net.to(device.name).build((None, *x_train.shape[1:]))
+    except ValueError as error:
+        raise click.ClickException(f"The net {model!r} cannot take these images. {error}") from error
+    given = {} if lr is None else {"learning_rate": lr}
+    trained = runs.for_pixels(net, model, OPTIMIZERS[optimizer](**given))
+    _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device} with "
+                      f"{devices.get_num_threads()} threads; seed {seed}")
+    watch = Stopwatch()
+    y_train, y_test = (utils.to_categorical(y, len(images.classes)) for y in (images.y_train, images.y_test))
+    history = trained.fit(x_train, y_train, batch_size, epochs, verbose, callbacks=watch)
+    tested = trained.evaluate(x_test, y_test, batch_size, verbose=0, return_dict=True)
+    return net, history.history, {
+        "dataset": images.name, "train_images": len(x_train), "test_images": len(x_test), "epochs": epochs,
+        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": trained.optimizer.learning_rate,
+        "model": model, "params": net.count_params(), "classes": list(images.classes), "device": device.name,
+        "threads": devices.get_num_threads(), "seed": seed,
+        "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
+        "train_images_per_s": len(x_train) / watch.median_epoch(),
+        "ms_per_step": 1e3 * watch.median_epoch() / -(-len(x_train) // batch_size),
+        "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": compile_s,
+        "total_s": since_start(), "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    return {"autoconv": __version__, "python": platform.python_version(),
+            **{package: version(package) for package in ("numpy", "numba", "llvmlite")}}
+
+
+def _summed_up(results: dict[str, Any]) -> str:
+    return (
+        f"test accuracy {results['test_accuracy']:.4f}, test loss {results['test_loss']:.4f}\n"
+        f"{results['train_images_per_s']:,.0f} images/s, {results['ms_per_step']:.2f} ms/step, "
+        f"{results['total_s']:.1f} s in all"
+    )
+
+
+def _say(silent: bool, text: str) -> None:
+    if not silent:
+        click.echo(text)

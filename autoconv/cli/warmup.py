@@ -1,0 +1,28 @@
+"""`autoconv warmup`: all kernels compiled now rather than when they are first needed."""
+
+import time
+
+import click
+
+from .. import device as devices
+from . import options
+
+
+@click.command()
+@options.device_options
+def warmup(device: str, threads: int | None) -> None:
+    """Compile all kernels now, for float32 and float64. Once a machine: they are kept in the cache folder."""
+    target = options.use_device(device, threads)
+    begun = time.perf_counter()
+    for dtype in ("float32", "float64"):
+        with click.progressbar(length=1, label=f"compiling kernels for {dtype}", show_pos=True) as bar:
+
+            def report(done: int, total: int, bar=bar) -> None:
+                bar.length = total
+                bar.update(done - bar.pos)
+
+            target.prepare(devices.ROOMS, dtype, report)
+            if bar.pos == 0:
+                bar.update(bar.length)  # there was nothing to compile
+    facts = target.describe()
+    click.echo(f"{facts['cache_folder']}: {facts['cache_state']}, {time.perf_counter() - begun:.1f} s")
