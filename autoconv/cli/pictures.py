@@ -29,8 +29,8 @@ def read(path: Path, shape: tuple[int, int, int]) -> list[Picture]:
 def _from_array(path: Path, array: np.ndarray, shape: tuple[int, int, int]) -> list[Picture]:
     wanted = {shape, shape[:2]} if shape[2] == 1 else {shape}
     if array.dtype.kind not in "uif" or not wanted & {array.shape, array.shape[1:]}:
-        raise ValueError(f"the net takes numbers of shape {shape}, or several of them. Received: {array.dtype} of shape "
-                         f"{array.shape}.")
+        raise ValueError(f"the net takes numbers of shape {shape}, or several of them. "
+                         f"Received: {array.dtype} of shape {array.shape}.")
     if array.shape in wanted:
         return [Picture(str(path), array.reshape(shape))]
     return [Picture(f"{path}[{i}]", one.reshape(shape)) for i, one in enumerate(array)]

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import click
 
-from .. import losses, models, nets
+from .. import losses, models, names, nets
 from ..device import Device
 from ..layers import Input, Rescaling
 from ..models import Sequential
@@ -19,6 +19,7 @@ from .files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
 FILES = (MODEL, HISTORY, RESULTS)
+NEEDED = ("model", "dataset", "data_dir", "limit", "classes", "batch_size")  # in run.json, to use the net again
 
 
 class Run(NamedTuple):
@@ -63,10 +64,13 @@ def read(folder: Path) -> Run:
                                    f"`autoconv train --out {folder}` writes one.")
     try:
         results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
-        nets.NETS[results["model"]], results["dataset"], results["classes"], results["batch_size"]  # noqa: B018
+        missing = [name for name in NEEDED if name not in results]
+        if missing:
+            raise ValueError(f"{RESULTS} lacks {', '.join(missing)}")
+        names.lookup("net", results["model"], nets.NETS)
         return Run(models.load_model(folder / MODEL), results)
-    except (KeyError, TypeError, ValueError) as error:
-        raise click.ClickException(f"The run in {folder} cannot be read: {error}.") from error
+    except (OSError, TypeError, ValueError) as error:
+        raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
 
 
 def for_pixels(net: Sequential, name: str, optimizer: Any = "rmsprop") -> Sequential:

@@ -77,8 +77,8 @@ def fit(
         raise click.ClickException(f"The net {model!r} cannot take these images. {error}") from error
     given = {} if lr is None else {"learning_rate": lr}
     trained = runs.for_pixels(net, model, OPTIMIZERS[optimizer](**given))
-    _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device} with "
-                      f"{devices.get_num_threads()} threads; seed {seed}")
+    _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, "
+                      f"threads: {devices.get_num_threads()}, seed: {seed}")
     watch = Stopwatch()
     y_train, y_test = (utils.to_categorical(y, len(images.classes)) for y in (images.y_train, images.y_test))
     history = trained.fit(x_train, y_train, batch_size, epochs, verbose, callbacks=watch)

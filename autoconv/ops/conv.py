@@ -17,13 +17,13 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1):
 
     def backward(dy, needs):
         dx = None
-        if needs[0]:
+        if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             k.conv2d_input_grad(dy, w, dx, window, groups)
         dw, db = weight_gradients(k, needs, w.shape, w.shape[3], x.dtype)
         if dw is not None:
             k.conv2d_weight_grad(x, dy, dw, db, window, groups)
-        return dx, dw, db
+        return dx, dw if needs[1] is not False else None, db if needs[2] is not False else None
 
     return y, backward
 
@@ -40,13 +40,13 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
 
     def backward(dy, needs):
         dx = None
-        if needs[0]:
+        if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             k.conv2d(dy, w, None, dx, window, 1)
         dw, _ = weight_gradients(k, needs[:2], w.shape, w.shape[3], x.dtype)
         if dw is not None:
             k.conv2d_weight_grad(dy, x, dw, k.empty((w.shape[3],), x.dtype), window, 1)
-        db = dy.sum(axis=(0, 1, 2)) if needs[2] else None
+        db = dy.sum(axis=(0, 1, 2)) if needs[2] is not False else None
         return dx, dw, db
 
     return y, backward
@@ -64,13 +64,13 @@ def depthwise_conv2d(k, x, w, b, window: Window):
 
     def backward(dy, needs):
         dx = None
-        if needs[0]:
+        if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             k.depthwise_conv2d_input_grad(dy, w, dx, window)
         dw, db = weight_gradients(k, needs, w.shape, filters, x.dtype)
         if dw is not None:
             k.depthwise_conv2d_weight_grad(x, dy, dw, db, window)
-        return dx, dw, db
+        return dx, dw if needs[1] is not False else None, db if needs[2] is not False else None
 
     return y, backward
 

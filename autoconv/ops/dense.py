@@ -12,12 +12,12 @@ def dense(k, x, w, b):
 
     def backward(dy, needs):
         dx = None
-        if needs[0]:
+        if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             k.dense_input_grad(dy, w, dx)
         dw, db = weight_gradients(k, needs, w.shape, w.shape[1], x.dtype)
         if dw is not None:
             k.dense_weight_grad(x, dy, dw, db)
-        return dx, dw, db
+        return dx, dw if needs[1] is not False else None, db if needs[2] is not False else None
 
     return y, backward

@@ -17,7 +17,7 @@ def max_pool2d(k, x, window: Window):
     k.max_pool2d(x, y, winner, window)
 
     def backward(dy, needs):
-        if not needs[0]:
+        if needs[0] is False:
             return (None,)
         dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
         k.max_pool2d_grad(dy, winner, dx, window)
@@ -33,7 +33,7 @@ def avg_pool2d(k, x, window: Window):
     k.avg_pool2d(x, y, window)
 
     def backward(dy, needs):
-        if not needs[0]:
+        if needs[0] is False:
             return (None,)
         dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
         k.avg_pool2d_grad(dy, dx, window)
