@@ -22,7 +22,6 @@ from . import (
     random,
     utils,
 )
-
 from .device import get_num_threads, set_num_threads
 
 # These functions take the place of the modules they come from, so within the package import from `.tensor`.
@@ -35,7 +34,6 @@ sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim
 
 __all__ = [
     "Parameter", "Tensor", "__version__", "callbacks", "datasets", "functional", "get_num_threads", "gradcheck",
-    "initializers", "layers",
-    "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers", "random",
+    "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers", "random",
     "set_num_threads", "tensor", "utils",
 ]

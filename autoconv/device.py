@@ -1,4 +1,4 @@
-"""Where an array lives: which kernel twin serves it, how its buffers are reused, and what to say when it cannot be had."""
+"""Where an array lives: which kernel twin serves it, how its buffers are reused, what to say when it cannot be had."""
 
 import importlib
 import re
@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-ROOMS = ("arith", "conv", "dense", "depthwise", "loss", "norm", "pointwise", "pool", "random", "update")
+ROOMS = ("arith", "conv", "dense", "depthwise", "fused", "loss", "norm", "pointwise", "pool", "random", "update")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
@@ -35,8 +35,8 @@ class Pool:
     counts those references, so an array that was given away is never overwritten.
     """
 
-    # What getrefcount shows for a buffer that only the pool holds (the list, the loop variable, the call's argument), and
-    # for the memory below it (the buffer, the call's argument): NumPy lets views of a view hold that memory directly.
+    # What getrefcount shows for a buffer that only the pool holds (the list, the loop variable, the call's argument),
+    # and for the memory below it (the buffer, the call's argument): views of a view hold that memory directly in NumPy.
     _FREE, _FREE_MEMORY = 3, 2
 
     def __init__(self) -> None:
@@ -108,7 +108,7 @@ class Device:
         return self._rooms[name]
 
     def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
-        """Compiles or loads all kernels of these rooms for `dtype`; calls `report(done, total)` where one is compiled."""
+        """Compiles or loads all kernels of these rooms for `dtype`; calls `report(done, total)` where one compiles."""
         self.kernels("jit").prepare([self.kernels(room) for room in sorted(set(rooms))], dtype, report)
 
     def describe(self) -> dict[str, Any]:
@@ -155,7 +155,7 @@ _CPU = Device("cpu", "autoconv.kernels.cpu")
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads the CPU's kernels use from now on; more than there are processors only before the first kernel ran.
+    """How many threads the CPU's kernels use from now on; more than there are processors only before the first kernel.
 
     Results are the same bits for any number. Raises ValueError for less than 1 or more than can be had.
     """

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -157,7 +158,7 @@ _KNOWN: dict[str, Callable[[], Metric]] = {
     "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy,
     **dict.fromkeys(("mse", "mean_squared_error"), MeanSquaredError),
     **dict.fromkeys(("mae", "mean_absolute_error"), MeanAbsoluteError),
-    **{name: lambda name=name: MeanMetricWrapper(getattr(functional, name), name) for name in
+    **{name: partial(MeanMetricWrapper, getattr(functional, name), name) for name in
        ("categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy")},
 }
 

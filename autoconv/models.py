@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from . import summary
+from . import fusion, summary
 from .layers import InputLayer, Layer
 from .layers.base import Shape
 from .layers.config import deserialize, serialize
@@ -28,6 +28,7 @@ class Sequential(Trainer, Layer):
     def __init__(self, layers: list[Layer] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
+        self._steps: list[fusion.Step] | None = None  # how the layers run; made again when they change
         self.layer_shapes: list[Shape] = []  # of the input, then of each layer's output; empty where not known yet
         for layer in layers or []:
             self.add(layer)
@@ -43,8 +44,9 @@ class Sequential(Trainer, Layer):
 
     @property
     def rooms(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The kernel rooms of all layers."""
-        return tuple(sorted({room for layer in self._walk() if layer is not self for room in layer.rooms}))
+        """The kernel rooms that the layers need, fused as they run."""
+        within = {room for layer in self._layers for held in layer._walk() if held is not layer for room in held.rooms}
+        return tuple(sorted(within | fusion.rooms(self._plan())))
 
     @property
     def input_shape(self) -> Shape:
@@ -64,7 +66,7 @@ class Sequential(Trainer, Layer):
         if isinstance(layer, InputLayer):
             if self._layers or self.layer_shapes:
                 raise ValueError(f"An Input must come first, and only once. Received a later one: {layer!r}.")
-            self.layer_shapes = [layer.given_input_shape]
+            self.layer_shapes = [layer.given_input_shape]  # type: ignore[list-item]
             return
         if any(layer.name == other.name for other in self._layers):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
@@ -78,6 +80,7 @@ class Sequential(Trainer, Layer):
         if shapes:
             shapes = [*shapes, layer.build_for(shapes[-1])]
         self._layers.append(layer)
+        self._steps = None
         self.layer_shapes, self.built = shapes, bool(shapes)
 
     def pop(self) -> Layer:
@@ -86,6 +89,7 @@ class Sequential(Trainer, Layer):
             raise ValueError(f"{self.name!r} has no layers to take away.")
         if self.layer_shapes:
             self.layer_shapes.pop()
+        self._steps = None
         return self._layers.pop()
 
     def build(self, input_shape: Shape | None = None) -> None:
@@ -96,9 +100,14 @@ class Sequential(Trainer, Layer):
         self.layer_shapes = shapes
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
-        for layer in self._layers:
-            x = layer(x, training)
+        for step in self._plan():
+            x = step(x, training)
         return x
+
+    def _plan(self) -> list[fusion.Step]:
+        if self._steps is None:
+            self._steps = fusion.plan(self._layers)
+        return self._steps
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         for layer in self._layers:
@@ -114,7 +123,7 @@ class Sequential(Trainer, Layer):
         if same:
             return
         remedy = ""
-        if None not in (*shape[1:], *wanted[1:]) and prod(shape[1:]) == prod(wanted[1:]):  # type: ignore[type-var]
+        if None not in (*shape[1:], *wanted[1:]) and prod(shape[1:]) == prod(wanted[1:]):  # type: ignore[type-var,arg-type]
             remedy = f" Reshape it: x.reshape({', '.join(map(str, (-1, *wanted[1:])))})."
         raise ValueError(f"Model {self.name!r} wants inputs of shape {wanted}. Received shape {tuple(shape)}.{remedy}")
 

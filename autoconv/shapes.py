@@ -1,7 +1,7 @@
 """Windows over images: output sizes, `same` arithmetic and the checks of the arguments. Pure Python."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 Pair = int | Sequence[int]
@@ -42,7 +42,7 @@ class Window(NamedTuple):
 
 def pair(value: Pair, what: str, least: int = 1) -> tuple[int, int]:
     """An int or a sequence of two ints as (vertical, horizontal), each at least `least`."""
-    items = (value, value) if _is_int(value) else value
+    items: Any = (value, value) if _is_int(value) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
         raise ValueError(f"{what} must be an integer or a pair of integers. Received: {value!r}.")
     if min(items) < least:

@@ -51,7 +51,7 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], length: int
     widths = (first - 1, second - first - 2, length - second - 1)
     if min(widths) < 6:
         raise ValueError(f"line_length must be at least 40 to print a summary. Received: {length}.")
-    ends = [left + mid.join(fill * w for w in widths) + right for left, fill, mid, right in _EDGES]
+    ends = [edge[0] + edge[2].join(edge[1] * w for w in widths) + edge[3] for edge in _EDGES]
     lines = [ends[0], *_row(header, widths, "┃"), ends[1]]
     for row in rows:
         lines += [*_row(row, widths, "│"), ends[2]]

@@ -244,7 +244,7 @@ class Trainer:
             values = loss.call(y, y_pred)
             self._account(loss, values, loss.shares(values, weights), y, y_pred)
 
-    def _account(self, loss: Any, values: Tensor, shares: np.ndarray, y: np.ndarray, y_pred: Tensor) -> float:
+    def _account(self, loss: Any, values: Tensor, shares: np.ndarray, y: Any, y_pred: Tensor) -> float:
         """Adds a batch to the running means. Returns its loss."""
         value = float((values.numpy() * shares).sum(dtype=np.float64))
         self._mean_loss.total += value * len(y)

@@ -13,6 +13,11 @@ import numpy as np
 import reference
 
 from autoconv import functional as F
+from autoconv import shapes
+from autoconv.ops import conv as conv_ops
+from autoconv.ops import dense as dense_ops
+from autoconv.ops import fused
+from autoconv.tensor import apply
 
 
 @dataclass(frozen=True)
@@ -55,6 +60,18 @@ def depthwise(x, w, bias=True, **parameters):
     shapes = (x, w, (w[2] * w[3],) if bias else None)
     return Case("depthwise_conv2d", F.depthwise_conv2d, reference.depthwise_conv2d, shapes, parameters,
                 note=said(parameters))
+
+
+def fused_pool(x, w, bias=True, **window):
+    """Convolution, ReLU and 2x2 pooling as one op, against the three one after the other."""
+
+    def call(x, w, b):
+        return apply(fused.conv2d_relu_pool, x, w, b, window=shapes.window(x.shape[1:3], w.shape[:2], **window))
+
+    def loops(x, w, b):
+        return reference.max_pool2d(np.maximum(reference.conv2d(x, w, b, **window), 0))
+
+    return Case("conv2d_relu_pool", call, loops, (x, w, (w[3],) if bias else None), note=said(window))
 
 
 def pools(x, **parameters):
@@ -116,6 +133,20 @@ DEPTHWISE = [
     depthwise((1, 8, 9, 32), (3, 3, 32, 1), dilation_rate=2),
     depthwise((2, 5, 5, 3), (3, 3, 3, 2), padding=((2, 0), (0, 1)), strides=4),
     depthwise((1, 7, 7, 5), (1, 1, 5, 1), strides=3),
+]
+
+FUSED = [
+    fused_pool((2, 8, 8, 1), (3, 3, 1, 32)),
+    fused_pool((3, 7, 9, 5), (3, 3, 5, 17)),  # an odd row and column that no window reads
+    fused_pool((1, 6, 6, 32), (3, 3, 32, 64), bias=False),
+    fused_pool((2, 5, 6, 3), (2, 3, 3, 70), padding="same"),
+    fused_pool((11, 4, 4, 17), (3, 3, 17, 5)),  # one pooled pixel a sample
+    fused_pool((2, 11, 9, 3), (3, 3, 3, 5), strides=2, padding=((0, 1), (2, 0))),
+    fused_pool((1, 9, 9, 16), (3, 3, 16, 16), dilation_rate=2),
+    Case("conv2d", lambda x, w, b: apply(conv_ops.conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
+         lambda x, w, b: np.maximum(reference.conv2d(x, w, b), 0), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
+    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True),
+         lambda x, w, b: np.maximum(reference.dense(x, w, b), 0), ((5, 65), (65, 17), (17,)), note="relu"),
 ]
 
 POOLS = [
@@ -260,4 +291,4 @@ LOSSES = [
     scored("mean_absolute_error", SOFT, (4, 10)),
 ]
 
-CASES = [*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *POOLS, *DENSE, *ARITHMETIC, *ACTIVATIONS, *NORMALISED, *LOSSES]
+CASES = [*FUSED, *CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *POOLS, *DENSE, *ARITHMETIC, *ACTIVATIONS, *NORMALISED, *LOSSES]

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from .. import __version__, names
-from ..datasets import DatasetCorrupt, DatasetNotFound
+from ..datasets import DatasetCorrupt
 from ..device import DeviceError
 from .evaluate import evaluate
 from .info import info
@@ -23,14 +23,18 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
-            warnings.showwarning = _note
+            warnings.showwarning = _note  # type: ignore[assignment]
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:
                 click.echo("\n" * sys.stdout.isatty() + "Interrupted.", err=True)
                 ctx.exit(INTERRUPTED)
-            except (DatasetNotFound, DatasetCorrupt, DeviceError, MemoryError) as error:
-                raise click.ClickException(str(error) or "There is not enough memory.") from error
+            except BrokenPipeError:
+                raise
+            except (OSError, DatasetCorrupt, DeviceError) as error:  # DatasetNotFound is an OSError
+                raise click.ClickException(str(error)) from error
+            except MemoryError as error:
+                raise click.ClickException(f"There is not enough memory: {error}") from error
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Finds the command; an unknown one is answered with the nearest there is."""

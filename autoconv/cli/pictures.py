@@ -46,7 +46,7 @@ def _from_picture(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
     ground = image_module.new("RGBA", image.size, "white")
     image = image_module.alpha_composite(ground, image).convert("L" if shape[2] == 1 else "RGB")
     border = _border(np.asarray(image))
-    image = ops.pad(image, (shape[1], shape[0]), color=tuple(int(v) for v in border))
+    image = ops.pad(image, (shape[1], shape[0]), image_module.Resampling.BOX, color=tuple(int(v) for v in border))
     pixels = np.asarray(image).reshape(shape)
     return 255 - pixels if shape[2] == 1 and border[0] >= BRIGHT else pixels
 

@@ -1,6 +1,7 @@
 """`autoconv predict`: what a net sees in pictures."""
 
 from pathlib import Path
+from typing import cast
 
 import click
 import numpy as np
@@ -27,7 +28,7 @@ def predict(run: Path, image: tuple[Path, ...], device: str, threads: int | None
     """
     target = options.use_device(device, threads)
     model, trained = runs.restored(run, target)
-    shape = model.input_shape[1:]
+    shape = cast(tuple[int, int, int], model.input_shape[1:])
     pictures = [picture for path in image for picture in read(path, shape)]
     compile_kernels(target, {"arith", *model.rooms}, 1)
     outputs = model.predict(np.stack([p.pixels for p in pictures]), verbose=0)

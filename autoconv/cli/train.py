@@ -1,5 +1,6 @@
 """`autoconv train`: a net trained on a set, tested, and kept."""
 
+import math
 import platform
 import secrets
 from importlib.metadata import version
@@ -17,13 +18,20 @@ from .compiling import compile_kernels
 OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "adamw": optim.AdamW}
 
 
+def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
+    """A range lets NaN through, and infinity."""
+    if value is not None and not math.isfinite(value):
+        raise click.BadParameter(f"{value} is not a finite number.")
+    return value
+
+
 @click.command()
-@click.argument("dataset", required=False, type=options.Name("dataset", datasets.NAMES))
+@click.argument("dataset", required=False, metavar="[DATASET]", type=options.Name("dataset", datasets.NAMES))
 @click.option("--model", type=options.Name("net", nets.NETS), default="lecture", help="Which of the built-in nets.")
 @click.option("--epochs", type=click.IntRange(min=1), default=5, help="How often to go through the training images.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, help="How many images a step takes.")
 @click.option("--optimizer", type=options.Name("optimizer", OPTIMIZERS), default="rmsprop")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True, max=1e6), show_default="the optimizer's own",
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite, show_default="the optimizer's own",
               help="The learning rate.")
 @options.device_options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a new one, which is printed",
@@ -35,7 +43,7 @@ OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "a
 @options.quiet_option
 def train(dataset: str | None, device: str, threads: int | None, out: Path | None, json_file: Path | None, quiet: bool,
           data_dir: Path | None, limit: int | None, **how: Any) -> None:
-    """Train a net on DATASET, test it and print its accuracy and throughput.
+    """Train a net on DATASET (digits, mnist, fashion_mnist, cifar10), test it, print its accuracy and throughput.
 
     Without DATASET that is MNIST where it is on this computer or can be reached within a few seconds, else the built-in
     digits. A set that is named is never replaced by another.
@@ -75,8 +83,8 @@ def fit(
         net.to(device.name).build((None, *x_train.shape[1:]))
     except ValueError as error:
         raise click.ClickException(f"The net {model!r} cannot take these images. {error}") from error
-    given = {} if lr is None else {"learning_rate": lr}
-    trained = runs.for_pixels(net, model, OPTIMIZERS[optimizer](**given))
+    optimizing = OPTIMIZERS[optimizer](**({} if lr is None else {"learning_rate": lr}))
+    trained = runs.for_pixels(net, model, optimizing)
     _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, "
                       f"threads: {devices.get_num_threads()}, seed: {seed}")
     watch = Stopwatch()
@@ -85,7 +93,7 @@ def fit(
     tested = trained.evaluate(x_test, y_test, batch_size, verbose=0, return_dict=True)
     return net, history.history, {
         "dataset": images.name, "train_images": len(x_train), "test_images": len(x_test), "epochs": epochs,
-        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": trained.optimizer.learning_rate,
+        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": optimizing.learning_rate,
         "model": model, "params": net.count_params(), "classes": list(images.classes), "device": device.name,
         "threads": devices.get_num_threads(), "seed": seed,
         "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],

@@ -15,14 +15,14 @@ def warmup(device: str, threads: int | None) -> None:
     target = options.use_device(device, threads)
     begun = time.perf_counter()
     for dtype in ("float32", "float64"):
-        with click.progressbar(length=1, label=f"compiling kernels for {dtype}", show_pos=True) as bar:
+        with click.progressbar(length=len(devices.ROOMS), label=f"compiling kernels for {dtype}", show_pos=True) as bar:
 
             def report(done: int, total: int, bar=bar) -> None:
                 bar.length = total
                 bar.update(done - bar.pos)
 
             target.prepare(devices.ROOMS, dtype, report)
-            if bar.pos == 0:
-                bar.update(bar.length)  # there was nothing to compile
+            if bar.pos == 0:  # there was nothing to compile
+                report(len(devices.ROOMS), len(devices.ROOMS))
     facts = target.describe()
     click.echo(f"{facts['cache_folder']}: {facts['cache_state']}, {time.perf_counter() - begun:.1f} s")

@@ -76,7 +76,7 @@ def _unpack(archive: Path) -> dict[str, bytes]:
             for member in tar:
                 name = member.name.rsplit("/", 1)[-1]
                 if member.isfile() and name in PYTHON + BINARY and member.size <= LARGEST:
-                    found[name] = tar.extractfile(member).read()  # type: ignore[union-attr] - it is a file
+                    found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
     except (tarfile.TarError, OSError, *BAD_GZIP) as error:
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
     for names in (BINARY, PYTHON):

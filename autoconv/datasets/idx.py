@@ -7,7 +7,7 @@ import gzip
 import math
 import zlib
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 
@@ -41,7 +41,7 @@ def looks_like_html(start: bytes) -> bool:
     return start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
-def _read(file: BinaryIO, path: Path, ndim: int, start: bytes) -> np.ndarray:
+def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes) -> np.ndarray:
     """The array in an open IDX stream; `start`, where known, is how the raw file begins."""
     header = file.read(4 + 4 * ndim)
     wanted = bytes([0, 0, 8, ndim])
@@ -59,7 +59,7 @@ def _read(file: BinaryIO, path: Path, ndim: int, start: bytes) -> np.ndarray:
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def _take(file: BinaryIO, count: int) -> bytearray:
+def _take(file: IO[bytes] | gzip.GzipFile, count: int) -> bytearray:
     """At most `count` bytes, a piece at a time, so that a header which lies about its sizes costs no memory."""
     body = bytearray()
     while len(body) < count and (piece := file.read(min(CHUNK, count - len(body)))):

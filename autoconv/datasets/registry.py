@@ -5,6 +5,7 @@ import os
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from ..names import lookup
 from .errors import DatasetNotFound
@@ -70,7 +71,7 @@ def entries() -> dict[str, Entry]:
 
 def _entry(name: str, fields: dict) -> Entry:
     files = {file: Digest(**digest) for file, digest in fields.pop("files").items()}
-    lists = {key: tuple(fields.pop(key)) for key in ("shape", "classes", "mirrors")}
+    lists: dict[str, Any] = {key: tuple(fields.pop(key)) for key in ("shape", "classes", "mirrors")}
     return Entry(name=name, files=files, **lists, **fields)
 
 

@@ -53,6 +53,7 @@ class Layer:
     rooms: tuple[str, ...] = ()  # the kernel rooms its ops live in, so that they can be compiled ahead
     rank: int | None = None  # how many dimensions it takes, where only one number will do
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
+    _arguments: tuple[tuple, dict[str, Any]]  # what the constructor got
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
         layer = super().__new__(cls)
@@ -123,7 +124,7 @@ class Layer:
                 f"Received: {input_shape}. Override compute_output_shape(self, input_shape)."
             )
         with no_grad():
-            zeros = np.zeros((1, *input_shape[1:]), self.dtype)
+            zeros = np.zeros((1, *input_shape[1:]), self.dtype)  # type: ignore[type-var]
             return (input_shape[0], *self(zeros, training=False).shape[1:])
 
     def get_config(self) -> dict[str, Any]:
@@ -161,7 +162,7 @@ class Layer:
         training = _training.get() if training is None else bool(training)
         token = _training.set(training)
         try:
-            return self.call(x, training=training) if _takes_training(type(self)) else self.call(x)
+            return self.call(x, training=training) if _takes_training(type(self)) else self.call(x)  # type: ignore[arg-type]
         finally:
             _training.reset(token)
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional, initializers, names
 
-CLASSES: dict[str, type] = dict(initializers.CLASSES)  # autoconv's layers add themselves
+CLASSES: dict[str, Any] = dict(initializers.CLASSES)  # autoconv's layers add themselves
 
 
 def serialize(value: Any) -> Any:
@@ -41,7 +41,7 @@ def deserialize(value: Any, custom_objects: dict[str, type] | None = None) -> An
         return value
     if set(value) != {"class_name", "config"}:
         return {key: deserialize(item, custom_objects) for key, item in value.items()}
-    known = {**CLASSES, **(custom_objects or {})}
+    known: dict[str, Any] = {**CLASSES, **(custom_objects or {})}
     name = value["class_name"]
     if name not in known:
         raise ValueError(

@@ -113,7 +113,7 @@ class DepthwiseConv2D(_Convolution):
         )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return self._window_output(input_shape, input_shape[3] * self.depth_multiplier)
+        return self._window_output(input_shape, checks.known_channels(self, input_shape) * self.depth_multiplier)
 
 
 class Conv2DTranspose(_Convolution):

@@ -7,16 +7,19 @@ from .registry import gradient_buffer, op
 
 
 @op(kernels="conv")
-def conv2d(k, x, w, b, window: Window, groups: int = 1):
+def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
     """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,j,c,f].
 
-    x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). Group g of the filters sees group g of the channels.
+    x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). Group g of the filters sees group g of the
+    channels.
     """
     y = k.empty((x.shape[0], *window.output_size(x.shape[1], x.shape[2]), w.shape[3]), x.dtype)
-    k.conv2d(x, w, b, y, window, groups)
+    k.conv2d(x, w, b, y, window, groups, relu)
 
     def backward(dy, needs):
         dx = None
+        if relu:
+            dy = relu_gradient(k, y, dy)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             k.conv2d_input_grad(dy, w, dx, window, groups)
@@ -75,12 +78,24 @@ def depthwise_conv2d(k, x, w, b, window: Window):
     return y, backward
 
 
+def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
+    """The gradient before the ReLU that made y: dy where y > 0."""
+    masked = k.empty(y.shape, y.dtype)
+    k.relu_grad(y.reshape(-1), dy.reshape(-1), masked.reshape(-1))
+    return masked
+
+
 def weight_gradients(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any) -> tuple[Any, Any]:
     """Arrays for dw and db of a layer whose kernel computes both, or (None, None) where neither is needed."""
-    needs_w, needs_b = needs[1], needs[2] if len(needs) > 2 else False
-    if needs_w is False and needs_b is False:
+    if needs[1] is False and (len(needs) < 3 or needs[2] is False):
         return None, None
+    return weight_buffers(k, needs, shape, filters, dtype)
+
+
+def weight_buffers(k: Any, needs: tuple, shape: tuple[int, ...], filters: int, dtype: Any) -> tuple[Any, Any]:
+    """Arrays for dw and db of a kernel that writes both, whether or not they are needed."""
+    needs_b = needs[2] if len(needs) > 2 else False
     return (
-        gradient_buffer(k, True if needs_w is False else needs_w, shape, dtype),
+        gradient_buffer(k, True if needs[1] is False else needs[1], shape, dtype),
         gradient_buffer(k, True if needs_b is False else needs_b, (filters,), dtype),
     )

@@ -1,17 +1,19 @@
 """The dense layer."""
 
-from .conv import weight_gradients
+from .conv import relu_gradient, weight_gradients
 from .registry import gradient_buffer, op
 
 
 @op(kernels="dense")
-def dense(k, x, w, b):
-    """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F)."""
+def dense(k, x, w, b, relu: bool = False):
+    """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F). With `relu` the result is max(y, 0)."""
     y = k.empty((x.shape[0], w.shape[1]), x.dtype)
-    k.dense(x, w, b, y)
+    k.dense(x, w, b, y, relu)
 
     def backward(dy, needs):
         dx = None
+        if relu:
+            dy = relu_gradient(k, y, dy)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             k.dense_input_grad(dy, w, dx)

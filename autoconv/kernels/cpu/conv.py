@@ -21,6 +21,7 @@ from numba import prange
 from ...shapes import Window
 from . import simd
 from .jit import inline, kernel
+from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
 from .products import bias, gathered_outer, gathered_product, scattered_product, sum_rows
 
 PARTS = 8  # partial sums of a weight gradient, added in order: as many threads as can share the work
@@ -84,8 +85,8 @@ def read_chunk(x, first, count, border):
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
-        " UniTuple(int64, 4))", parallel=True)
-def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border):
+        " UniTuple(int64, 4), boolean)", parallel=True)
+def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu):
     n, _, _, c = x.shape
     per_sample, filters = y.shape[1] * y.shape[2], b.size
     each = filters // groups
@@ -95,7 +96,8 @@ def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border):
         source, start = read_chunk(x, first, count, border)
         for g in range(groups):
             gathered_product(source, start + g * (c // groups), pixels, count * per_sample, runs, run_length, w, 0, b,
-                             y.reshape(y.size), first * per_sample * filters, filters, g * each, (g + 1) * each, True)
+                             y.reshape(y.size), first * per_sample * filters, filters, g * each, (g + 1) * each,
+                             True, relu)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64,"
@@ -178,10 +180,11 @@ def add_parts(partial, q, dw, filters):
             row[f] += partial[part, q, f]
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None."""
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
+    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`."""
     p = plan(*x.shape, w.shape[2], window)
-    _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border)
+    _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, p.pixels, p.samples, p.runs, p.run_length, groups,
+             p.border, relu)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:

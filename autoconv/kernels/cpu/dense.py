@@ -11,6 +11,7 @@ from numba import prange
 
 from . import simd
 from .jit import kernel
+from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of dense with relu)
 from .products import bias, gathered_outer, gathered_product, sum_rows, zeros
 
 M, N = simd.TILE
@@ -25,8 +26,8 @@ def _steps(count: int, step: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * step
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64)", parallel=True)
-def _multiply(x, w, b, y, starts, zero, rows):
+@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
+def _multiply(x, w, b, y, starts, zero, rows, relu):
     """y (N,F) = x (N,C) @ w (C,F) + b, in tasks of `rows` rows and as many columns as the wide tile has."""
     n, c = x.shape
     filters = w.shape[1]
@@ -37,7 +38,8 @@ def _multiply(x, w, b, y, starts, zero, rows):
         count, end = min(rows, n - first), min(f + columns, filters)
         for k in range(0, c, DEPTH):
             gathered_product(x.reshape(x.size), first * c + k, starts, count, zero, min(DEPTH, c - k),
-                             w.reshape(w.size), k * filters, b, y.reshape(y.size), first * filters, filters, f, end, k == 0)
+                             w.reshape(w.size), k * filters, b, y.reshape(y.size), first * filters, filters, f, end,
+                             k == 0, relu and k + DEPTH >= c)
 
 
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1])", parallel=True)
@@ -49,7 +51,7 @@ def _multiply_transposed(w, dy_t, dx, no_bias, scratch, starts, zero):
         first = block * ROWS
         count = min(ROWS, c - first)
         gathered_product(w.reshape(w.size), first * filters, starts, count, zero, filters, dy_t.reshape(dy_t.size), 0,
-                         no_bias, scratch.reshape(scratch.size), first * n, n, 0, n, True)
+                         no_bias, scratch.reshape(scratch.size), first * n, n, 0, n, True, False)
         for s in range(n):
             for q in range(first, first + count):
                 dx[s, q] = scratch[q, s]
@@ -70,11 +72,11 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
 _ZERO = np.zeros(1, np.int64)
 
 
-def dense(x, w, b, y) -> None:
-    """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None."""
+def dense(x, w, b, y, relu: bool = False) -> None:
+    """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
     n, c = x.shape
     rows = n if w.size >= LARGE else ROWS
-    _multiply(x, w, bias(b, x.dtype, w.shape[1]), y, _steps(min(rows, n), c), _ZERO, rows)
+    _multiply(x, w, bias(b, x.dtype, w.shape[1]), y, _steps(min(rows, n), c), _ZERO, rows, relu)
 
 
 def dense_input_grad(dy, w, dx) -> None:

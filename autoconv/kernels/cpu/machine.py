@@ -6,7 +6,7 @@ from typing import Any
 
 
 def set_num_threads(count: int) -> None:
-    """Numba's thread count. Its threads start with the first kernel, so before that their number can still be raised."""
+    """Numba's thread count. Its threads start with the first kernel, so until then their number can still be raised."""
     if count < 1:
         raise ValueError(f"The number of threads must be at least 1. Received: {count}.")
     if "numba" not in sys.modules:

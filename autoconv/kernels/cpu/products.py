@@ -18,6 +18,7 @@ from .jit import inline
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
+POOL_M = 4  # rows of the wide tile where each four are pooled
 
 
 @lru_cache(maxsize=64)
@@ -59,10 +60,10 @@ def run_taps_part(acc, x, at, start, runs, run_length, w, j, filters, columns):
 
 
 @inline
-def gathered_product(x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f, end, fresh):
+def gathered_product(x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f, end, fresh, relu):
     """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below `count`.
 
-    `fresh` starts from b[f:end], else y is added to. w and y have rows of `filters` items.
+    `fresh` starts from b[f:end], else y is added to; `relu` cuts the sum off below 0. w and y have rows of `filters` items.
     """
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
@@ -72,7 +73,7 @@ def gathered_product(x, start, pixels, count, runs, run_length, w, w_start, b, y
             acc = simd.add_row(wide, b, f, columns) if fresh else simd.load(wide, y, to, y_start + f, columns)
             at = simd.rows(pixels, p, count, wide)
             acc = run_taps(acc, x, at, start, runs, run_length, w, w_start + f, filters)
-            simd.store(acc, y, to, y_start + f, columns)
+            simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, columns)
         f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
@@ -81,7 +82,38 @@ def gathered_product(x, start, pixels, count, runs, run_length, w, w_start, b, y
             acc = simd.add_row(narrow, b, f, part) if fresh else simd.load(narrow, y, to, y_start + f, part)
             at = simd.rows(pixels, p, count, narrow)
             acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
-            simd.store(acc, y, to, y_start + f, part)
+            simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, part)
+        f += part
+
+
+@inline
+def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters, keep_winner):
+    """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`.
+
+    `windows` holds the four pixels of each window in a row. `winner` gets which of the four was the largest.
+    """
+    wide, narrow = simd.zeros(x, POOL_M, N), simd.zeros(x, NARROW_M, NARROW_N)
+    columns, f = simd.width(wide), 0
+    while filters - f >= columns:
+        for q in range(0, count, POOL_M // 4):
+            at = simd.windows(windows, q, count, wide)
+            acc = run_taps(simd.add_row(wide, b, f, columns), x, at, start, runs, run_length, w, f, filters)
+            best = simd.window_max(acc)
+            to = simd.steps(filters, q, count, best)
+            simd.store(simd.relu(best), y, to, y_start + f, columns)
+            if keep_winner:
+                simd.store_winners(acc, best, winner, to, y_start + f, columns)
+        f += columns
+    while f < filters:
+        part = min(simd.width(narrow), filters - f)
+        for q in range(0, count, NARROW_M // 4):
+            at = simd.windows(windows, q, count, narrow)
+            acc = run_taps_part(simd.add_row(narrow, b, f, part), x, at, start, runs, run_length, w, f, filters, part)
+            best = simd.window_max(acc)
+            to = simd.steps(filters, q, count, best)
+            simd.store(simd.relu(best), y, to, y_start + f, part)
+            if keep_winner:
+                simd.store_winners(acc, best, winner, to, y_start + f, part)
         f += part
 
 

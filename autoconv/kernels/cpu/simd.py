@@ -257,6 +257,81 @@ def store(typingctx, acc, y, at, j, columns):
 
 
 @intrinsic
+def relu(typingctx, acc):
+    """max(acc, 0); NaN stays NaN."""
+
+    def codegen(context, builder, signature, args):
+        total = args[0]
+        for i in range(acc.rows * acc.vectors):
+            value = builder.extract_value(args[0], i)
+            zero = ir.Constant(value.type, None)
+            value = builder.select(builder.fcmp_ordered("<", value, zero), zero, value)
+            total = builder.insert_value(total, value, i)
+        return total
+
+    return acc(acc), codegen
+
+
+@intrinsic
+def windows(typingctx, offsets, i, count, acc):
+    """The offsets of 2x2 windows: rows 4k to 4k + 3 of the tile get those of window i + k, of `count` (the last repeats)."""
+    kind = RowsType(acc.rows)
+
+    def codegen(context, builder, signature, args):
+        flat, result = _Flat(context, builder, signature.args[0], args[0]), ir.Constant(ir.ArrayType(INDEX, acc.rows), ir.Undefined)
+        firsts = _rows_below(builder, RowsType(acc.rows // 4), args[1], args[2], lambda row: builder.mul(row, INDEX(4)))
+        for m in range(acc.rows):
+            index = builder.add(builder.extract_value(firsts, m // 4), INDEX(m % 4))
+            result = builder.insert_value(result, builder.load(flat.at(index)), m)
+        return result
+
+    return kind(offsets, types.int64, types.int64, acc), codegen
+
+
+@intrinsic
+def window_max(typingctx, acc):
+    """The tile of the maxima of each four rows; a NaN is larger than all."""
+    pooled = TileType(acc.item, acc.rows // 4, acc.vectors)
+
+    def codegen(context, builder, signature, args):
+        total = ir.Constant(context.get_value_type(pooled), ir.Undefined)
+        for q in range(pooled.rows):
+            for v in range(acc.vectors):
+                best = builder.extract_value(args[0], 4 * q * acc.vectors + v)
+                for r in range(1, 4):
+                    value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
+                    stays = builder.or_(builder.fcmp_ordered(">=", best, value), builder.fcmp_unordered("uno", best, best))
+                    best = builder.select(stays, best, value)
+                total = builder.insert_value(total, best, q * acc.vectors + v)
+        return total
+
+    return pooled(acc), codegen
+
+
+@intrinsic
+def store_winners(typingctx, acc, best, out, at, j, columns):
+    """Which of its four rows (0 to 3) each item of `best` = window_max(acc) came from, the first of equals, as bytes."""
+
+    def codegen(context, builder, signature, args):
+        flat, byte = _Flat(context, builder, out, args[2]), ir.VectorType(ir.IntType(8), acc.lanes)
+        for q in range(best.rows):
+            start = builder.add(builder.extract_value(args[3], q), args[4])
+            for v in range(acc.vectors):
+                top = builder.extract_value(args[1], q * acc.vectors + v)
+                which = ir.Constant(byte, [3] * acc.lanes)
+                for r in (2, 1, 0):
+                    value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
+                    equal = builder.or_(builder.fcmp_ordered("==", value, top), builder.fcmp_unordered("uno", value, value))
+                    which = builder.select(equal, ir.Constant(byte, [r] * acc.lanes), which)
+                pointer = flat.vector_at(builder.add(start, INDEX(v * acc.lanes)), acc.lanes)
+                _call(builder, f"llvm.masked.store.v{acc.lanes}i8.p0v{acc.lanes}i8", ir.VoidType(),
+                      [which, pointer, ir.IntType(32)(1), _mask(builder, acc, v, args[5])])
+        return context.get_dummy_value()
+
+    return types.void(acc, best, out, at, types.int64, types.int64), codegen
+
+
+@intrinsic
 def copy(typingctx, y, j, x, k, count):
     """y[j : j + count] = x[k : k + count] of flat arrays that do not overlap."""
 

@@ -1,0 +1,157 @@
+"""Every kernel that a net's training step runs, as something that can be timed: with its operations and bytes."""
+
+from collections.abc import Callable, Iterator
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import functional, optim, shapes
+from ..device import Device, Pool, reusing
+from ..flat import FlatParameters
+from ..layers import Conv2D, Dense, Layer, MaxPooling2D
+from ..models import Sequential
+from ..ops import activations, conv, dense, fused, pool
+from ..tensor import Parameter
+
+ITEM = 4  # bytes of a float32
+
+
+class Case(NamedTuple):
+    """One kernel on one layer's arrays.
+
+    flops: the multiplications and additions that the definition asks for. bytes: its arrays, each read or written once.
+    """
+
+    kind: str
+    layer: str
+    flops: float
+    bytes: int
+    call: Callable[[], Any]
+
+    @property
+    def name(self) -> str:
+        return f"{self.kind} {self.layer}"
+
+
+def cases(net: Sequential, batch_size: int, device: Device) -> Iterator[Case]:
+    """The kernels of a training step of `net`, layer by layer; no two for the same work."""
+    seen = set()
+    for case in _all_cases(net, batch_size, device):
+        if case.name not in seen:
+            seen.add(case.name)
+            yield case
+
+
+def _all_cases(net: Sequential, batch_size: int, device: Device) -> Iterator[Case]:
+    chain = list(zip(net.layers, net.layer_shapes, net.layer_shapes[1:]))
+    for i, (layer, before, after) in enumerate(chain):
+        first = not any(earlier.weights for earlier in net.layers[:i])  # nobody asks for the gradient of the images
+        x, y = (batch_size, *before[1:]), (batch_size, *after[1:])
+        if isinstance(layer, Conv2D):
+            yield from _conv(device, layer, x, y, first)
+            if i + 1 < len(chain) and isinstance(net.layers[i + 1], MaxPooling2D):
+                yield from _fused(device, layer, x, (batch_size, *chain[i + 1][2][1:]), first)
+        elif isinstance(layer, MaxPooling2D):
+            yield from _pool(device, layer, x, y)
+        elif isinstance(layer, Dense):
+            yield from _dense(device, layer, x, y)
+        if getattr(layer, "activation", None) is functional.relu:
+            yield from _relu(device, y)
+    yield _update(device, net)
+
+
+def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
+    w = layer.kernel.shape
+    window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
+    flops, size, label = 2 * prod(y) * prod(w[:3]), _bytes(x, w, y), f"{_images(x)} -> {_images(y)}"
+    arrays = [_random(x), _random(w), _random(w[3:])]
+    forward, backward = _calls(device, conv.conv2d, arrays, y, window=window)
+    yield Case("conv forward", label, flops, size, forward)
+    if not first:
+        yield Case("conv input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case("conv weight gradient", label, flops, size, lambda: backward((False, True, True)))
+
+
+def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
+    """Convolution, ReLU and pooling as one kernel: only the pixels that the pooling reads are asked for."""
+    w = layer.kernel.shape
+    window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
+    flops, size, label = 4 * 2 * prod(y) * prod(w[:3]), _bytes(x, w, y), f"{_images(x)} -> {_images(y)}"
+    forward, backward = _calls(device, fused.conv2d_relu_pool, [_random(x), _random(w), _random(w[3:])], y,
+                               window=window)
+    gradients = 1 if first else 2
+    yield Case("conv+pool forward", label, flops, size, forward)
+    yield Case("conv+pool gradients", label, flops * gradients, size + (gradients - 1) * _bytes(x) + _bytes(w),
+               lambda: backward((not first, True, True)))
+
+
+def _pool(device: Device, layer: MaxPooling2D, x: tuple, y: tuple) -> Iterator[Case]:
+    window = shapes.window(x[1:3], layer.pool_size, layer.strides, layer.padding)
+    forward, backward = _calls(device, pool.max_pool2d, [_random(x)], y, window=window)
+    label = f"{_images(x)} -> {_images(y)}"
+    yield Case("pool forward", label, 0, _bytes(x, y), forward)
+    yield Case("pool gradient", label, 0, _bytes(x, y), lambda: backward((True,)))
+
+
+def _dense(device: Device, layer: Dense, x: tuple, y: tuple) -> Iterator[Case]:
+    w = layer.kernel.shape
+    forward, backward = _calls(device, dense.dense, [_random(x), _random(w), _random(w[1:])], y)
+    flops, size, label = 2 * prod(y) * w[0], _bytes(x, w, y), f"{x[0]}x{x[1]} -> {y[1]}"
+    yield Case("dense forward", label, flops, size, forward)
+    yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case("dense weight gradient", label, flops, size, lambda: backward((False, True, True)))
+
+
+def _relu(device: Device, y: tuple) -> Iterator[Case]:
+    forward, backward = _calls(device, activations.relu, [_random(y)], y)
+    label = "x".join(map(str, y))
+    yield Case("relu forward", label, 0, 2 * _bytes(y), forward)
+    yield Case("relu gradient", label, 0, 3 * _bytes(y), lambda: backward((True,)))
+
+
+def _update(device: Device, net: Sequential) -> Case:
+    """One RMSprop step over all parameters: reads weight, gradient and slot, writes weight and slot."""
+    optimizer = optim.RMSprop()
+    optimizer.build([Parameter(_random(p.shape)) for p in net.trainable_weights])
+    flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
+    flat.gradient[...] = 1e-3
+    gradients = list(flat.gradients)
+    return Case("update", f"{flat.size:,} parameters", 0, 5 * flat.size * ITEM, lambda: optimizer.apply(gradients))
+
+
+def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
+    """The op's forward call, and its backward call for what is asked; buffers are reused as in a training step."""
+    buffers = Pool()
+    with reusing(buffers):
+        _, back = op(device, *arrays, **static)
+    dy = _random(y)
+
+    def forward() -> None:
+        with reusing(buffers):
+            op(device, *arrays, **static)
+
+    def backward(needs: tuple[bool, ...]) -> None:
+        with reusing(buffers):
+            back(dy, needs)
+
+    return forward, backward
+
+
+def _random(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape, np.float32)
+
+
+def _bytes(*arrays: tuple[int, ...]) -> int:
+    return ITEM * sum(prod(shape) for shape in arrays)
+
+
+def _images(shape: tuple[int, ...]) -> str:
+    return "x".join(map(str, shape))
+
+
+def layer_flops(layer: Layer, output_shape: tuple) -> float:
+    """The multiplications and additions of one sample's forward pass through a layer; 0 where they do not matter."""
+    if isinstance(layer, Conv2D):
+        return 2 * prod(output_shape[1:]) * prod(layer.kernel.shape[:3])
+    return 2 * prod(layer.kernel.shape) if isinstance(layer, Dense) else 0

@@ -1,0 +1,57 @@
+"""What this machine can do at most: multiply-adds from registers, and copying memory. The ceilings of all other kernels.
+
+They are measured with the same compiler, vectors and threads as the kernels, so a kernel's share of its ceiling says how
+good the kernel is, and not how good the machine is.
+"""
+
+import numba
+from llvmlite import ir
+from numba import prange
+from numba.core import types
+from numba.extending import intrinsic
+
+from . import simd
+from .jit import kernel
+
+M, N = simd.TILE
+
+
+@intrinsic
+def multiply_add_all(typingctx, acc, x):
+    """acc = acc * x[0] + x[1] for every vector of the tile: M*N independent multiply-adds, no memory."""
+
+    def codegen(context, builder, signature, args):
+        total, flat = args[0], simd._Flat(context, builder, signature.args[1], args[1])
+        scale, shift = (simd._splat(builder, builder.load(flat.at(simd.INDEX(i))), acc.lanes) for i in (0, 1))
+        for i in range(acc.rows * acc.vectors):
+            arguments = [builder.extract_value(total, i), scale, shift]
+            vector = simd._call(builder, f"llvm.fmuladd.{simd._suffix(acc)}", arguments[0].type, arguments)
+            total = builder.insert_value(total, vector, i)
+        return total
+
+    return acc(acc, x), codegen
+
+
+@kernel("(T[::1], T[:,::1], T[:,::1], int64)", parallel=True)
+def multiply_add(x, start, y, rounds):
+    """For each row of `start` and `y`, on all threads: `rounds` times one multiply-add for each item of a full tile."""
+    for task in prange(start.shape[0]):
+        acc = simd.zeros(x, M, N)
+        columns = simd.width(acc)
+        at = simd.steps(columns, 0, M, acc)
+        acc = simd.load(acc, start[task], at, 0, columns)
+        for _ in range(rounds):
+            acc = multiply_add_all(acc, x)
+        simd.store(acc, y[task], at, 0, columns)
+
+
+@kernel("(T[::1], T[::1])", parallel=True)
+def copy(x, y):
+    """y = x."""
+    for i in prange(x.size):
+        y[i] = x[i]
+
+
+def items(dtype) -> int:
+    """How many numbers of this type a full tile holds."""
+    return M * N * simd.VECTOR_BYTES // dtype.itemsize

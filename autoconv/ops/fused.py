@@ -1,0 +1,27 @@
+"""Several layers' work as one op: what fusion.py puts in the place of neighbouring layers."""
+
+import numpy as np
+
+from ..shapes import Window
+from .conv import weight_buffers
+from .registry import gradient_buffer, op
+
+
+@op(kernels="fused")
+def conv2d_relu_pool(k, x, w, b, window: Window):
+    """2x2 max pooling of relu(conv2d(x, w, b)), without the full-size image in between.
+
+    x (N,H,W,C), w (KH,KW,C,F), b (F,) or None; y (N,OH//2,OW//2,F). Kept for the gradient: y and one byte a winner.
+    """
+    oh, ow = window.output_size(x.shape[1], x.shape[2])
+    y = k.empty((x.shape[0], oh // 2, ow // 2, w.shape[3]), x.dtype)
+    winner = k.empty(y.shape, np.dtype(np.uint8))
+    k.conv2d_relu_pool(x, w, b, y, winner, window)
+
+    def backward(dy, needs):
+        dx = None if needs[0] is False else gradient_buffer(k, needs[0], x.shape, x.dtype)
+        dw, db = weight_buffers(k, needs, w.shape, w.shape[3], x.dtype)
+        k.conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window)
+        return dx, dw if needs[1] is not False else None, db if needs[2] is not False else None
+
+    return y, backward

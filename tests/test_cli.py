@@ -1,0 +1,319 @@
+"""The command line: what it prints and writes, and how it says what cannot be done."""
+
+import gzip
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+import autoconv
+from autoconv import datasets, device
+from autoconv.cli import data, main
+
+DIGITS = datasets.data_folder() / "digits"
+QUICK = ("--limit", "256", "--epochs", "2", "--seed", "7")
+KEYS = {
+    "dataset", "train_images", "epochs", "batch_size", "model", "params", "device", "threads", "seed", "test_accuracy",
+    "test_loss", "train_images_per_s", "epoch_seconds", "time_to_first_step_s", "compile_s", "versions",
+}
+
+
+def autoconv_(*args, code=0):
+    """Runs a command in this process; its output, after a look at its exit code."""
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    assert "Traceback" not in result.output
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder with `run`, `results.json` and what was printed. Kernels are compiled from here on."""
+    folder = tmp_path_factory.mktemp("trained")
+    printed = autoconv_("train", "digits", *QUICK, "--out", folder / "run", "--json", folder / "results.json")
+    (folder / "printed").write_text(printed, encoding="utf-8")
+    return folder
+
+
+@pytest.fixture
+def offline(trained, monkeypatch, tmp_path):
+    """No data but the built-in ones, and mirrors where nobody listens."""
+    monkeypatch.delenv("AUTOCONV_DATA", raising=False)
+    monkeypatch.setenv("AUTOCONV_CACHE_DIR", str(tmp_path / "cache"))
+    monkeypatch.setenv("AUTOCONV_MIRRORS", "http://127.0.0.1:9/nobody")
+
+
+@pytest.fixture(scope="module")
+def digits():
+    """Three test images (28, 28) of bytes."""
+    return datasets.load("digits")[1][0][:3]
+
+
+def read(path):
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+class TestTrain:
+    def test_json_says_what_was_trained_how_well_and_how_fast(self, trained):
+        results = read(trained / "results.json")
+        assert results.keys() >= KEYS
+        wanted = {"dataset": "digits", "train_images": 256, "epochs": 2, "batch_size": 64, "model": "lecture",
+                  "params": 93322, "device": "cpu", "threads": device.get_num_threads(), "seed": 7}
+        assert {key: results[key] for key in wanted} == wanted
+        assert len(results["epoch_seconds"]) == 2
+        assert results["train_images_per_s"] == pytest.approx(256 / np.mean(results["epoch_seconds"]))  # median of two
+        assert 0 <= results["test_accuracy"] <= 1
+        assert 0 <= results["compile_s"] < results["time_to_first_step_s"]
+        assert results["versions"]["autoconv"] == autoconv.__version__
+
+    def test_prints_the_data_the_epochs_and_the_results(self, trained):
+        printed, results = (trained / "printed").read_text(encoding="utf-8"), read(trained / "results.json")
+        for text in ("256 training and 256 test images of 28 x 28 x 1", str(DIGITS), "93,322 parameters", "Epoch 2/2",
+                     f"test accuracy {results['test_accuracy']:.4f}", "images/s", "ms/step", "s in all",
+                     str(trained / "run"), str(trained / "results.json")):
+            assert text in printed
+
+    def test_out_holds_the_model_the_results_and_the_history(self, trained):
+        assert sorted(p.name for p in (trained / "run").iterdir()) == ["history.csv", "model.safetensors", "run.json"]
+        assert read(trained / "run" / "run.json") == read(trained / "results.json")
+        rows = (trained / "run" / "history.csv").read_text().splitlines()
+        assert rows[0] == "epoch,accuracy,loss"
+        assert [row.split(",")[0] for row in rows[1:]] == ["0", "1"]
+        net = autoconv.models.load_model(trained / "run" / "model.safetensors")
+        assert (net.input_shape, net.count_params()) == ((None, 28, 28, 1), 93322)
+
+    def test_a_seed_repeats_the_run_bit_for_bit_on_any_number_of_threads(self, trained, tmp_path):
+        threads = device.get_num_threads()
+        try:
+            autoconv_("train", "digits", *QUICK, "--threads", 1, "--json", tmp_path / "again.json")
+        finally:
+            device.set_num_threads(threads)
+        again, before = read(tmp_path / "again.json"), read(trained / "results.json")
+        assert again["threads"] == 1
+        assert again["test_loss"] == before["test_loss"]
+
+    def test_options_reach_the_training(self, tmp_path):
+        autoconv_("train", "digits", "--limit", 100, "--epochs", 1, "--batch-size", 50, "--optimizer", "sgd", "--lr",
+                  "0.5", "--model", "photos", "--json", tmp_path / "results.json")
+        results = read(tmp_path / "results.json")
+        assert [results[k] for k in ("epochs", "batch_size", "optimizer", "learning_rate", "model")] == [
+            1, 50, "sgd", 0.5, "photos"]
+        assert results["ms_per_step"] == pytest.approx(results["epoch_seconds"][0] * 1e3 / 2)
+
+    def test_dash_prints_json_and_nothing_else(self):
+        assert json.loads(autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--json", "-")).keys() >= KEYS
+
+    def test_quiet_prints_only_the_results(self):
+        lines = autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--quiet").splitlines()
+        assert [line.split()[0] for line in lines[:1]] == ["test"]
+        assert len(lines) == 2
+
+    @pytest.mark.filterwarnings("default")
+    def test_a_loss_that_is_no_number_is_noted_and_null_in_json(self, tmp_path):
+        printed = autoconv_("train", "digits", "--limit", 640, "--epochs", 2, "--lr", "1e6",
+                            "--model", "photos", "--quiet", "--json", tmp_path / "results.json")
+        assert "note: The loss became" in printed
+        assert read(tmp_path / "results.json")["test_loss"] is None
+
+    def test_an_earlier_run_is_replaced_and_other_folders_are_left_alone(self, trained, tmp_path):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--out", tmp_path / "run")
+        assert read(tmp_path / "run" / "run.json")["epochs"] == 1
+        assert len(list((tmp_path / "run").iterdir())) == 3
+        (tmp_path / "other").mkdir()
+        (tmp_path / "other" / "letter.txt").write_text("dear")
+        assert "other things" in autoconv_("train", "digits", "--out", tmp_path / "other", code=1)
+        assert [p.name for p in (tmp_path / "other").iterdir()] == ["letter.txt"]
+
+    @pytest.mark.parametrize("option", ["--out", "--json"])
+    def test_what_cannot_be_written_is_found_before_the_training(self, option, tmp_path):
+        (tmp_path / "file").write_text("")
+        printed = autoconv_("train", "digits", option, tmp_path / "file" / "deeper", code=1)
+        assert "cannot be written" in printed
+        assert "data" not in printed
+
+    def test_small_images_are_enlarged_for_the_large_net(self):
+        image = np.arange(1, 5, dtype=np.uint8).reshape(1, 2, 2, 1)
+        large = data.enlarge(image, (7, 7))[0, :, :, 0]
+        assert large[:3, :3].tolist() == [[1, 1, 1]] * 3
+        assert large[3:6, 3:6].tolist() == [[4, 4, 4]] * 3
+        assert large[6].tolist() == [0] * 7
+
+
+class TestWhichData:
+    def test_a_named_set_is_never_replaced(self, offline):
+        printed = autoconv_("train", "mnist", code=1)
+        for text in ("AUTOCONV_DATA", "127.0.0.1:9", "autoconv train digits", "--data-dir"):
+            assert text in printed
+        assert "Epoch" not in printed
+
+    def test_without_a_name_the_digits_stand_in_for_mnist_and_it_says_why(self, offline):
+        printed = autoconv_("train", "--limit", 64, "--epochs", 1)
+        assert "Digits, 64 training" in printed
+        assert "MNIST is not on this computer and could not be downloaded" in printed
+
+    def test_without_a_name_mnist_where_it_is_present(self, offline, monkeypatch, tmp_path):
+        shutil.copytree(DIGITS, tmp_path / "sets" / "mnist")
+        monkeypatch.setenv("AUTOCONV_DATA", str(tmp_path / "sets"))
+        printed = autoconv_("train", "--limit", 64, "--epochs", 1)
+        assert "MNIST, 64 training" in printed
+        assert "MNIST is on this computer" in printed
+
+    def test_a_folder_is_exclusive(self, offline, tmp_path):
+        assert "MNIST, 64 training" in autoconv_("train", "--data-dir", DIGITS, "--limit", 64, "--epochs", 1)
+        assert str(tmp_path) in autoconv_("train", "--data-dir", tmp_path, code=1)
+
+    def test_a_damaged_file_is_named(self, tmp_path):
+        shutil.copytree(DIGITS, tmp_path / "set")
+        file = tmp_path / "set" / "train-labels-idx1-ubyte.gz"
+        file.write_bytes(gzip.compress(b"<html>log in</html>"))
+        assert str(file) in autoconv_("train", "mnist", "--data-dir", tmp_path / "set", code=1)
+
+
+class TestEvaluate:
+    def test_gives_the_numbers_of_the_end_of_training(self, trained, tmp_path):
+        printed = autoconv_("evaluate", trained / "run", "--json", tmp_path / "tested.json")
+        tested, before = read(tmp_path / "tested.json"), read(trained / "results.json")
+        assert (tested["test_accuracy"], tested["test_loss"]) == (before["test_accuracy"], before["test_loss"])
+        assert f"test accuracy {before['test_accuracy']:.4f}" in printed
+
+    def test_on_another_set(self, trained):
+        printed = autoconv_("evaluate", trained / "run", "mnist", "--data-dir", DIGITS, "--limit", 100, "--quiet")
+        assert printed.startswith("test accuracy")
+
+    def test_a_set_of_other_images_is_refused(self, trained, monkeypatch, tmp_path):
+        rng = np.random.default_rng(1)
+        arrays = {"x_train": rng.integers(0, 255, (9, 20, 20)), "y_train": np.arange(9) % 3,
+                  "x_test": rng.integers(0, 255, (9, 20, 20)), "y_test": np.arange(9) % 3}
+        np.savez(tmp_path / "mnist.npz", **{name: a.astype(np.uint8) for name, a in arrays.items()})
+        printed = autoconv_("evaluate", trained / "run", "mnist", "--data-dir", tmp_path, code=1)
+        assert "(None, 28, 28, 1)" in printed
+        assert "20, 20, 1" in printed
+
+    def test_what_is_no_run_or_a_damaged_one_is_said(self, trained, tmp_path):
+        assert "is no run" in autoconv_("evaluate", tmp_path, code=1)
+        shutil.copytree(trained / "run", tmp_path / "run")
+        model = tmp_path / "run" / "model.safetensors"
+        model.write_bytes(model.read_bytes()[:1000])
+        assert "cannot be read" in autoconv_("evaluate", tmp_path / "run", code=1)
+        (tmp_path / "run" / "run.json").write_text('{"model": "lecture"}')
+        assert "lacks dataset" in autoconv_("evaluate", tmp_path / "run", code=1)
+
+
+class TestPredict:
+    def test_arrays_one_or_several(self, trained, digits, tmp_path):
+        np.save(tmp_path / "three.npy", digits)
+        np.save(tmp_path / "one.npy", digits[1])
+        lines = autoconv_("predict", trained / "run", tmp_path / "three.npy", tmp_path / "one.npy").splitlines()
+        net = autoconv.models.load_model(trained / "run" / "model.safetensors")
+        outputs = net.predict(digits[..., None].astype("float32") / 255, verbose=0)[[0, 1, 2, 1]]
+        assert [line.split()[1] for line in lines] == [str(row.argmax()) for row in outputs]
+        np.testing.assert_allclose([float(line.split()[2]) for line in lines], outputs.max(1), atol=1e-4)
+        assert lines[2].startswith(f"{tmp_path / 'three.npy'}[2]")
+
+    def test_a_picture_is_resized_and_inverted_where_its_border_is_bright(self, trained, digits, tmp_path):
+        image = pytest.importorskip("PIL.Image")
+        image.fromarray(digits[0]).save(tmp_path / "dark.png")
+        image.fromarray(255 - digits[0]).save(tmp_path / "bright.png")
+        image.fromarray(255 - digits[0].repeat(9, 0).repeat(9, 1)).convert("RGB").save(tmp_path / "large.png")
+        transparent = np.zeros((28, 28, 4), np.uint8)
+        transparent[..., 3] = digits[0]  # black ink on nothing
+        image.fromarray(transparent).save(tmp_path / "ink.png")
+        names = ("dark", "bright", "ink", "large")
+        lines = autoconv_("predict", trained / "run", *(tmp_path / f"{n}.png" for n in names)).splitlines()
+        answers = [line.split()[1:] for line in lines]
+        assert answers == [answers[0]] * 4
+
+    def test_what_cannot_be_seen_is_said(self, trained, digits, tmp_path):
+        np.save(tmp_path / "wide.npy", np.zeros((28, 30)))
+        assert "(28, 28, 1)" in autoconv_("predict", trained / "run", tmp_path / "wide.npy", code=1)
+        (tmp_path / "text.png").write_text("no picture")
+        pytest.importorskip("PIL")
+        assert "text.png" in autoconv_("predict", trained / "run", tmp_path / "text.png", code=1)
+        assert "none.png" in autoconv_("predict", trained / "run", tmp_path / "none.png", code=1)
+
+    def test_without_pillow_the_extra_is_named(self, trained, monkeypatch, tmp_path):
+        monkeypatch.setitem(sys.modules, "PIL", None)
+        assert "autoconv[images]" in autoconv_("predict", trained / "run", tmp_path / "x.png", code=1)
+
+
+class TestInfoAndWarmup:
+    def test_info_shows_what_a_report_of_a_fault_needs(self, trained):
+        printed, facts = autoconv_("info"), json.loads(autoconv_("info", "--json"))
+        for name in ("python", "numpy", "numba", "llvmlite", "cpu_name", "cpu_features", "threads", "threading_layer",
+                     "cache_folder", "cache_state", "device_cpu", "device_cuda"):
+            assert facts[name]
+            assert re.search(rf"^{name.replace('_', ' ')} ", printed, re.MULTILINE)
+
+    def test_warmup_compiles_all_kernels_for_both_types(self, monkeypatch):
+        compiled = []
+
+        def prepare(self, rooms, dtype, report):
+            compiled.append((set(rooms), dtype))
+            report(0, 3)
+            report(3, 3)
+
+        monkeypatch.setattr(device.Device, "prepare", prepare)
+        assert "kernels" in autoconv_("warmup")
+        assert compiled == [(set(device.ROOMS), "float32"), (set(device.ROOMS), "float64")]
+
+
+class TestErrors:
+    @pytest.mark.parametrize(("args", "said"), [
+        (("train", "digits", "--threads", "0"), "--threads"),
+        (("train", "digits", "--epochs", "-1"), "--epochs"),
+        (("train", "digits", "--epochs", "0"), "--epochs"),
+        (("train", "digits", "--batch-size", "0"), "--batch-size"),
+        (("train", "digits", "--limit", "0"), "--limit"),
+        (("train", "digits", "--seed", "-1"), "--seed"),
+        (("train", "digits", "--lr", "0"), "--lr"),
+        (("train", "digits", "--lr", "nan"), "--lr"),
+        (("train", "digits", "--threads", "100000"), "100000"),
+        (("train", "mnits"), "Did you mean 'mnist'?"),
+        (("train", "digits", "--model", "lectur"), "Did you mean 'lecture'?"),
+        (("train", "digits", "--optimizer", "rmsporp"), "Did you mean 'rmsprop'?"),
+        (("trian",), "Did you mean 'train'?"),
+        (("predict", "run"), "IMAGE"),
+    ])
+    def test_wrong_usage_exits_2_and_says_what(self, args, said, trained):
+        assert said in autoconv_(*args, code=2)
+
+    def test_cuda_without_cuda_says_what_to_do(self, monkeypatch):
+        def missing(name="auto"):
+            raise device.DeviceError("there is no CUDA here: use --device cpu")
+
+        monkeypatch.setattr(device, "get", missing)
+        assert "use --device cpu" in autoconv_("train", "digits", "--device", "cuda", code=1)
+
+
+class TestProcess:
+    def test_the_command_line_imports_nothing_heavy(self):
+        code = ("import sys, autoconv.cli; "
+                "print([m for m in ('numba', 'PIL', 'pooch', 'tqdm', 'safetensors') if m in sys.modules])")
+        assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+    def test_python_m_autoconv(self):
+        done = subprocess.run([sys.executable, "-m", "autoconv", "--version"], capture_output=True, text=True)
+        assert done.stdout.split()[-1] == autoconv.__version__
+
+    @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+    def test_ctrl_c_exits_130_and_leaves_nothing(self, trained, tmp_path):
+        command = [sys.executable, "-u", "-m", "autoconv", "train", "digits", "--limit", "128", "--epochs", "100000",
+                   "--out", str(tmp_path / "run"), "--json", str(tmp_path / "results.json")]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            for line in process.stdout:
+                if line.startswith("Epoch 3"):
+                    assert [p.name for p in Path(tmp_path).iterdir()] != []  # the place for --out is held
+                    process.send_signal(signal.SIGINT)
+                    break
+            process.stdout.read()
+            assert process.stderr.read() == "Interrupted.\n"
+        assert process.returncode == 130
+        assert list(tmp_path.iterdir()) == []

@@ -1,0 +1,87 @@
+"""Fused layers compute what the layers compute."""
+
+import numpy as np
+import pytest
+
+from autoconv import fusion, layers, models, utils
+from autoconv.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
+
+
+def lecture_net():
+    return models.Sequential([
+        Input((28, 28, 1)), Conv2D(8, 3, activation="relu"), MaxPooling2D(), Conv2D(16, 3, activation="relu"),
+        MaxPooling2D(), Conv2D(16, 3, activation="relu"), Flatten(), Dense(16, activation="relu"), Dense(10, "softmax"),
+    ])
+
+
+def kinds(*stack):
+    return [type(step).__name__ for step in fusion.plan(stack)]
+
+
+def test_the_lecture_net_runs_as_six_steps():
+    assert kinds(*lecture_net().layers) == ["ConvReluPool", "ConvReluPool", "ConvRelu", "Flatten", "DenseRelu", "Dense"]
+
+
+@pytest.mark.parametrize("stack", [
+    (Conv2D(4, 3), MaxPooling2D()),
+    (Conv2D(4, 3, activation="tanh"), MaxPooling2D()),
+    (Dense(4, "softmax"),),
+    (Dropout(0.5),),
+])
+def test_what_fits_no_pattern_stays_as_it_is(stack):
+    assert fusion.plan(stack) == list(stack)
+
+
+@pytest.mark.parametrize("pool", [
+    MaxPooling2D(3), MaxPooling2D(2, strides=1), MaxPooling2D(padding="same"), layers.AveragePooling2D(2),
+])
+def test_other_poolings_are_not_fused(pool):
+    assert kinds(Conv2D(4, 3, activation="relu"), pool) == ["ConvRelu", type(pool).__name__]
+
+
+def test_groups_are_not_fused_with_the_pooling():
+    assert kinds(Conv2D(4, 3, activation="relu", groups=2), MaxPooling2D()) == ["ConvRelu", "MaxPooling2D"]
+
+
+def test_a_class_of_the_users_is_left_alone():
+    class Mine(Conv2D):
+        def call(self, x):
+            return super().call(x) * 2
+
+    assert kinds(Mine(4, 3, activation="relu"), MaxPooling2D()) == ["Mine", "MaxPooling2D"]
+
+
+def test_training_is_the_same_with_and_without_fusion(monkeypatch):
+    rng = np.random.default_rng(0)
+    x, y = rng.uniform(size=(96, 28, 28, 1)).astype("float32"), rng.integers(0, 10, 96)
+    weights = []
+    for switch in ("1", "0"):
+        monkeypatch.setenv("AUTOCONV_FUSION", switch)
+        utils.set_random_seed(3)
+        model = lecture_net()
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        model.fit(x, y, batch_size=40, epochs=2, verbose=0)
+        assert [type(step) for step in model._plan()] == [type(layer) for layer in model.layers] or switch == "1"
+        weights.append(np.concatenate([w.ravel() for w in model.get_weights()]))
+    np.testing.assert_allclose(weights[0], weights[1], atol=1e-5)
+
+
+def test_an_image_too_small_for_the_pooling_is_refused_as_without_fusion():
+    model = models.Sequential([Conv2D(4, 3, activation="relu"), MaxPooling2D()])
+    with pytest.raises(ValueError, match="pool_size"):
+        model.build((None, 3, 3, 1))
+
+
+def test_a_wrong_input_is_refused_by_the_layers_name():
+    model = lecture_net()
+    with pytest.raises(ValueError, match=r"wants inputs of shape \(None, 28, 28, 1\)"):
+        model(np.zeros((2, 784), "float32"))
+
+
+def test_an_added_layer_is_part_of_the_plan():
+    model = models.Sequential([Input((6, 6, 1)), Conv2D(4, 3, activation="relu")])
+    before = model(np.ones((1, 6, 6, 1), "float32")).shape
+    model.add(MaxPooling2D())
+    assert (before, model(np.ones((1, 6, 6, 1), "float32")).shape) == ((1, 4, 4, 4), (1, 2, 2, 4))
+    model.pop()
+    assert model(np.ones((1, 6, 6, 1), "float32")).shape == (1, 4, 4, 4)

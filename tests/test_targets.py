@@ -1,0 +1,68 @@
+"""The kernels' other paths: for AVX2 and for plain x86-64, run on this processor by telling Numba to compile for those.
+
+ARM has no test of its own here: there the suite runs as it is, on the 128-bit path.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+pytestmark = [
+    pytest.mark.skipif(platform.machine() not in ("x86_64", "AMD64"), reason="these are targets of x86-64"),
+    pytest.mark.timeout(900),  # all kernels are compiled anew for each target, once a machine
+]
+
+TESTS = Path(__file__).parent
+HASWELL = ("64bit avx avx2 bmi bmi2 cmov cx16 cx8 f16c fma fsgsbase fxsr invpcid lzcnt mmx movbe pclmul popcnt rdrnd "
+           "sahf sse sse2 sse3 sse4.1 sse4.2 ssse3 xsave xsaveopt")
+TARGETS = {  # Numba's name of it, its features, and the width of its vectors in bytes
+    "avx2": ("haswell", ",".join(f"+{name}" for name in HASWELL.split()), 32),
+    "plain": ("x86-64", "", 16),
+}
+
+IN_IT = """
+import sys
+import pytest
+from autoconv.kernels.cpu import simd
+assert simd.VECTOR_BYTES == int(sys.argv[1]), f"the kernels use vectors of {simd.VECTOR_BYTES} bytes"
+sys.exit(pytest.main(sys.argv[2:]))
+"""
+
+
+def run(target, *command):
+    name, features, width = TARGETS[target]
+    environment = {**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
+    command = [part.format(width=width) for part in command]
+    return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, cwd=TESTS.parent)
+
+
+@pytest.fixture(params=TARGETS)
+def target(request):
+    if request.param == "avx2" and run("plain", "-c", DETECT).returncode:
+        pytest.skip("this processor has no AVX2")
+    return request.param
+
+
+DETECT = """
+import sys
+from llvmlite import binding
+sys.exit(not all(binding.get_host_cpu_features()[name] for name in ("avx2", "fma", "bmi2", "f16c")))
+"""
+
+
+def test_values_and_gradients(target):
+    done = run(target, "-c", IN_IT, "{width}", str(TESTS / "test_ops.py"), "-q", "-x", "-p", "no:cacheprovider",
+               "-k", "test_value or test_gradient_is_the_derivative or test_gradient_in_float32")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert " passed" in done.stdout
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="guard pages are set up with Linux's mmap")
+def test_no_stray_access(target):
+    """Masked loads become branches where the processor has none: those too must stay inside the arrays."""
+    done = run(target, str(TESTS / "guard_pages.py"), "end")
+    assert done.returncode == 0, done.stderr or f"killed by signal {-done.returncode}"
