@@ -2,4 +2,5 @@
 
 from .cli import main
 
-main(prog_name="autoconv")
+if __name__ == "__main__":  # a process that is spawned from this one imports this file as well
+    main(prog_name="autoconv")

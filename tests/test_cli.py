@@ -16,6 +16,7 @@ from click.testing import CliRunner
 import autoconv
 from autoconv import datasets, device
 from autoconv.cli import data, main
+from autoconv.cli.clock import Stopwatch, since_start
 
 DIGITS = datasets.data_folder() / "digits"
 QUICK = ("--limit", "256", "--epochs", "2", "--seed", "7")
@@ -140,11 +141,16 @@ class TestTrain:
         assert "data" not in printed
 
     def test_small_images_are_enlarged_for_the_large_net(self):
-        image = np.arange(1, 5, dtype=np.uint8).reshape(1, 2, 2, 1)
-        large = data.enlarge(image, (7, 7))[0, :, :, 0]
-        assert large[:3, :3].tolist() == [[1, 1, 1]] * 3
-        assert large[3:6, 3:6].tolist() == [[4, 4, 4]] * 3
-        assert large[6].tolist() == [0] * 7
+        image = np.array([[[1, 2], [3, 4]]], np.uint8)[..., None]
+        assert data.enlarge(image, (6, 5))[0, :, :, 0].tolist() == [
+            [0, 0, 0, 0, 0],
+            [1, 1, 2, 2, 0],
+            [1, 1, 2, 2, 0],
+            [3, 3, 4, 4, 0],
+            [3, 3, 4, 4, 0],
+            [0, 0, 0, 0, 0],
+        ]
+        assert data.as_taken(np.zeros((2, 28, 28, 1), np.uint8), "lecture-large").shape == (2, 150, 150, 1)
 
 
 class TestWhichData:
@@ -184,6 +190,11 @@ class TestEvaluate:
         assert (tested["test_accuracy"], tested["test_loss"]) == (before["test_accuracy"], before["test_loss"])
         assert f"test accuracy {before['test_accuracy']:.4f}" in printed
 
+    def test_the_folder_of_the_training_is_remembered(self, offline, tmp_path):
+        autoconv_("train", "mnist", "--data-dir", DIGITS, "--limit", 64, "--epochs", 1, "--out", tmp_path / "run")
+        assert f"MNIST, 64 training and 64 test images of 28 x 28 x 1, from {DIGITS}" in autoconv_(
+            "evaluate", tmp_path / "run")
+
     def test_on_another_set(self, trained):
         printed = autoconv_("evaluate", trained / "run", "mnist", "--data-dir", DIGITS, "--limit", 100, "--quiet")
         assert printed.startswith("test accuracy")
@@ -217,6 +228,15 @@ class TestPredict:
         assert [line.split()[1] for line in lines] == [str(row.argmax()) for row in outputs]
         np.testing.assert_allclose([float(line.split()[2]) for line in lines], outputs.max(1), atol=1e-4)
         assert lines[2].startswith(f"{tmp_path / 'three.npy'}[2]")
+
+    def test_logits_become_probabilities(self, digits, tmp_path):
+        autoconv_("train", "digits", *QUICK, "--model", "photos", "--out", tmp_path / "run")
+        np.save(tmp_path / "one.npy", digits[0])
+        logits = autoconv.models.load_model(tmp_path / "run" / "model.safetensors").predict(
+            digits[:1, ..., None], verbose=0)[0].astype(float)
+        _, digit, probability = autoconv_("predict", tmp_path / "run", tmp_path / "one.npy").split()
+        assert digit == str(logits.argmax())
+        assert float(probability) == pytest.approx(np.exp(logits.max()) / np.exp(logits).sum(), abs=1e-4)
 
     def test_a_picture_is_resized_and_inverted_where_its_border_is_bright(self, trained, digits, tmp_path):
         image = pytest.importorskip("PIL.Image")
@@ -291,6 +311,21 @@ class TestErrors:
 
         monkeypatch.setattr(device, "get", missing)
         assert "use --device cpu" in autoconv_("train", "digits", "--device", "cuda", code=1)
+
+
+class TestStopwatch:
+    def test_the_first_step_is_over_when_the_second_begins_or_the_epoch_ends(self):
+        for after_first_step in (lambda w: w.on_train_batch_begin(1), lambda w: w.on_epoch_end(0)):
+            watch = Stopwatch()
+            watch.on_epoch_begin(0)
+            watch.on_train_batch_begin(0)
+            assert watch.first_step is None
+            before = since_start()
+            after_first_step(watch)
+            assert before <= watch.first_step <= since_start()
+
+    def test_the_process_began_before_this_module_was_imported(self):
+        assert since_start() > 0.1
 
 
 class TestProcess:

@@ -25,18 +25,18 @@ TARGETS = {  # Numba's name of it, its features, and the width of its vectors in
 }
 
 IN_IT = """
+import os
 import sys
 import pytest
 from autoconv.kernels.cpu import simd
-assert simd.VECTOR_BYTES == int(sys.argv[1]), f"the kernels use vectors of {simd.VECTOR_BYTES} bytes"
-sys.exit(pytest.main(sys.argv[2:]))
+assert simd.VECTOR_BYTES == int(os.environ["WIDTH"]), f"the kernels use vectors of {simd.VECTOR_BYTES} bytes"
+sys.exit(pytest.main(sys.argv[1:]))
 """
 
 
 def run(target, *command):
     name, features, width = TARGETS[target]
-    environment = {**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features}
-    command = [part.format(width=width) for part in command]
+    environment = {**os.environ, "NUMBA_CPU_NAME": name, "NUMBA_CPU_FEATURES": features, "WIDTH": str(width)}
     return subprocess.run([sys.executable, *command], env=environment, capture_output=True, text=True, cwd=TESTS.parent)
 
 
@@ -55,7 +55,7 @@ sys.exit(not all(binding.get_host_cpu_features()[name] for name in ("avx2", "fma
 
 
 def test_values_and_gradients(target):
-    done = run(target, "-c", IN_IT, "{width}", str(TESTS / "test_ops.py"), "-q", "-x", "-p", "no:cacheprovider",
+    done = run(target, "-c", IN_IT, str(TESTS / "test_ops.py"), "-q", "-x", "-p", "no:cacheprovider",
                "-k", "test_value or test_gradient_is_the_derivative or test_gradient_in_float32")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout

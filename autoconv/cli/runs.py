@@ -74,10 +74,13 @@ def read(folder: Path) -> Run:
 
 
 def for_pixels(net: Sequential, name: str, optimizer: Any = "rmsprop") -> Sequential:
-    """The net behind what turns pixels 0..255 into what it takes, compiled: so images stay bytes until their step."""
+    """The net's own layers behind what turns pixels 0..255 into what they take: so images stay bytes until their step.
+
+    It is compiled, and it shares the net's weights: what trains it trains the net.
+    """
     kind = nets.NETS[name]
     scaling = [] if kind.divide_by == 1 else [Rescaling(1 / kind.divide_by)]
-    model = Sequential([Input(net.input_shape[1:]), *scaling, net])
+    model = Sequential([Input(net.input_shape[1:]), *scaling, *net.layers])
     model.compile(optimizer, losses.CategoricalCrossentropy(from_logits=kind.from_logits), ["accuracy"])
     return model
 
@@ -91,7 +94,7 @@ def restored(folder: Path, device: Device) -> tuple[Sequential, dict[str, Any]]:
 
 def _make_unfinished(out: Path) -> Path:
     try:
-        if out.is_dir() and False and not (out / RESULTS).is_file():
+        if out.is_dir() and any(out.iterdir()) and not (out / RESULTS).is_file():
             raise click.ClickException(f"--out {out} is a folder that holds other things than a run. Name a new one.")
         out.parent.mkdir(parents=True, exist_ok=True)
         unfinished = (out if out.is_dir() else out.parent) / f".{out.name}.{os.getpid()}.tmp"

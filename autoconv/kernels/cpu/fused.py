@@ -1,8 +1,9 @@
 """Convolution + bias + ReLU + 2x2 max pooling as one kernel, forward and backward.
 
 Forward computes only the pixels that the pooling reads, four rows of a tile for each of its windows, takes their
-maximum in registers and keeps the pooled value and one byte that says which of the four it was. Backward spreads each
-pooled gradient to its winner, in a scratch of one chunk, and runs both gradients of the convolution on that.
+maximum in registers and keeps the pooled value and one byte that says which of the four it was. Backward goes from
+each pooled gradient to its winner (sparse.py), or, where the kernel's windows are too narrow for that, spreads the
+gradients to the winners in a scratch and runs the ordinary products.
 """
 
 from functools import lru_cache
@@ -15,6 +16,7 @@ from . import simd
 from .conv import PARTS, add_parts, has_border, plan, read_chunk, transpose_tap
 from .jit import inline, kernel
 from .products import bias, gathered_outer, pooled_product, scattered_product, sum_rows
+from .sparse import sparse_outer, sparse_scatter, winners_lists
 
 
 @lru_cache(maxsize=256)
@@ -41,23 +43,53 @@ def _forward(x, w, b, y, winner, windows, samples, runs, run_length, border):
 
 
 @inline
-def _unpool(dy, y, winner, start, count, filters, spread, masked):
-    """Each pooled gradient at its winner's row of `spread`, zero at the three others; none where the ReLU was at 0."""
+def _mask(dy, y, start, count, filters, masked):
+    """The pooled gradients, none where the ReLU was at 0."""
+    value, gradient = y[start : start + count * filters], dy[start : start + count * filters]
+    for i in range(count * filters):
+        masked[i] = 0 if value[i] <= 0 else gradient[i]
+
+
+@inline
+def _unpool(masked, winner, start, count, filters, spread):
+    """Each pooled gradient at its winner's row of `spread`, zero at the three others."""
     for q in range(count):
-        row = start + q * filters
-        gradient, value, which = dy[row : row + filters], y[row : row + filters], winner[row : row + filters]
-        for f in range(filters):
-            masked[q * filters + f] = 0 if value[f] <= 0 else gradient[f]
+        gradient = masked[q * filters : (q + 1) * filters]
+        which = winner[start + q * filters : start + (q + 1) * filters]
         for r in range(4):
             out = spread[(4 * q + r) * filters : (4 * q + r + 1) * filters]
             for f in range(filters):
-                out[f] = masked[q * filters + f] if which[f] == r else 0
+                out[f] = gradient[f] if which[f] == r else 0
+
+
+@inline
+def _begin_input_gradient(dx, first, count, border):
+    """Where dx of a chunk is summed up, all zero: in place, or in a scratch with the border."""
+    _, _, _, c = dx.shape
+    size = border[0] * border[1] * c
+    if has_border(dx, border):
+        return np.zeros(count * size, dx.dtype), 0
+    flat = dx.reshape(dx.size)
+    flat[first * size : (first + count) * size] = 0
+    return flat, first * size
+
+
+@inline
+def _end_input_gradient(dx, first, count, border, target):
+    """Takes dx out of the scratch with the border."""
+    _, h, w, c = dx.shape
+    _, wide, top, left = border
+    if has_border(dx, border):
+        for s in range(count):
+            for i in range(h):
+                simd.copy(dx.reshape(dx.size), ((first + s) * h + i) * w * c,
+                          target, ((s * border[0] + top + i) * wide + left) * c, w * c)
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,:,::1], T[:,::1], T[::1], T[::1],"
         " int64[::1], int64, int64[::1], int64[::1], UniTuple(int64, 4))", parallel=True)
-def _backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, windows, samples, taps, points, border):
-    """dw, db, and dx unless it has no samples; PARTS shares of the batch, whose weight gradients are added in order."""
+def _dense_backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, windows, samples, taps, points, border):
+    """dw, db, and dx unless it has no samples, by the products of an ordinary convolution on the unpooled gradient."""
     n, _, _, c = x.shape
     per_sample, filters, items = y.shape[1] * y.shape[2], y.shape[3], taps.size
     chunks = (n + samples - 1) // samples
@@ -70,19 +102,22 @@ def _backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, windows, samp
         if begin == end:
             partial[part] = 0
             partial_b[part] = 0
-        spread = np.empty(4 * samples * per_sample * filters, dy.dtype)
         masked = np.empty(samples * per_sample * filters, dy.dtype)
+        spread = np.empty(4 * masked.size, dy.dtype)
         for chunk in range(begin, end):
             first = chunk * samples
-            count = min(samples, n - first)
-            pooled, fresh = count * per_sample, chunk == begin
-            _unpool(dy, y.reshape(y.size), winner, first * per_sample * filters, pooled, filters, spread, masked)
+            count, fresh = min(samples, n - first), chunk == begin
+            pooled, start_y = count * per_sample, first * per_sample * filters
+            _mask(dy, y.reshape(y.size), start_y, pooled, filters, masked)
+            _unpool(masked, winner, start_y, pooled, filters, spread)
             source, start = read_chunk(x, first, count, border)
             gathered_outer(source, start, windows, 4 * pooled, taps, items, spread, 0, partial.reshape(partial.size),
                            part * items * filters, filters, 0, filters, fresh)
             sum_rows(masked, 0, pooled, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
             if dx.shape[0] > 0:
-                _input_gradient(spread, windows, 4 * pooled, points, wt, dx, first, count, filters, border)
+                target, start = _begin_input_gradient(dx, first, count, border)
+                scattered_product(spread, 0, windows, 4 * pooled, points, wt, target, start, filters, 0, filters, c, 0, c)
+                _end_input_gradient(dx, first, count, border, target)
     for q in prange(items):
         add_parts(partial, q, dw, filters)
     db[:] = partial_b[0]
@@ -90,21 +125,47 @@ def _backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, windows, samp
         db += partial_b[part]
 
 
-@inline
-def _input_gradient(dy, pixels, total, points, wt, dx, first, count, filters, border):
-    """dx of one chunk: zero, and to that every pixel adds its share."""
-    _, h, w, c = dx.shape
-    high, wide, top, left = border
-    direct = not has_border(dx, border)
-    target = dx.reshape(dx.size) if direct else np.empty(count * high * wide * c, dx.dtype)
-    start = first * high * wide * c if direct else 0
-    target[start : start + count * high * wide * c] = 0
-    scattered_product(dy, 0, pixels, total, points, wt, target, start, filters, 0, filters, c, 0, c)
-    if not direct:
-        for s in range(count):
-            for i in range(h):
-                simd.copy(dx.reshape(dx.size), ((first + s) * h + i) * w * c,
-                          target, ((s * high + top + i) * wide + left) * c, w * c)
+@kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,:,::1], T[:,::1], T[:,::1], T[::1],"
+        " int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))", parallel=True)
+def _sparse_backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, windows, samples, runs, length, border):
+    """dw, db, and dx unless it has no samples, from the winners alone. partial (PARTS, F, items), dw (items, F)."""
+    n = x.shape[0]
+    per_sample, filters, items = y.shape[1] * y.shape[2], y.shape[3], runs.size * length
+    chunks = (n + samples - 1) // samples
+    wt = np.empty(w.size, w.dtype)
+    if dx.shape[0] > 0:
+        for m in prange(runs.size):
+            transpose_tap(w, m, wt, 1, length, filters)
+    for part in prange(PARTS):
+        begin, end = chunks * part // PARTS, chunks * (part + 1) // PARTS
+        if begin == end:
+            partial[part] = 0
+            partial_b[part] = 0
+        masked = np.empty(samples * per_sample * filters, dy.dtype)
+        places, values = np.empty((4, masked.size + 1), np.int64), np.empty((4, masked.size + 1), dy.dtype)
+        lists = np.empty((4, samples * per_sample + 1), np.int64)
+        for chunk in range(begin, end):
+            first = chunk * samples
+            count, fresh = min(samples, n - first), chunk == begin
+            pooled, start_y = count * per_sample, first * per_sample * filters
+            _mask(dy, y.reshape(y.size), start_y, pooled, filters, masked)
+            source, start = read_chunk(x, first, count, border)
+            sparse_outer(source, start, windows, pooled, runs, length, masked, winner, start_y, filters,
+                         partial.reshape(partial.size), part * items * filters, fresh)
+            sum_rows(masked, 0, pooled, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
+            if dx.shape[0] > 0:
+                winners_lists(masked, winner, start_y, pooled, filters, length, places, values, lists)
+                target, start = _begin_input_gradient(dx, first, count, border)
+                sparse_scatter(places, values, lists, windows, pooled, runs, length, wt, filters, target, start)
+                _end_input_gradient(dx, first, count, border, target)
+    for f in prange(filters):
+        for part in range(1, PARTS):
+            partial[0, f] += partial[part, f]
+        for q in range(items):
+            dw[q, f] = partial[0, f, q]
+    db[:] = partial_b[0]
+    for part in range(1, PARTS):
+        db += partial_b[part]
 
 
 _NO_WINNERS = np.empty(0, np.uint8)
@@ -121,8 +182,14 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
     p = plan(*x.shape, x.shape[3], window)
-    filters = y.shape[3]
+    filters, items = y.shape[3], p.taps.size
     dx = np.empty((0, *x.shape[1:]), x.dtype) if dx is None else dx
-    partial, partial_b = np.empty((PARTS, p.taps.size, filters), x.dtype), np.empty((PARTS, filters), x.dtype)
-    _backward(x, w.reshape(-1), y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, dw.reshape(-1), db,
-              _windows(*x.shape, window), p.samples, p.taps, p.points, p.border)
+    given = x, w.reshape(-1), y, winner.reshape(-1), dy.reshape(-1), dx
+    partial_b, windows = np.empty((PARTS, filters), x.dtype), _windows(*x.shape, window)
+    if p.run_length * x.itemsize >= simd.VECTOR_BYTES:
+        partial = np.empty((PARTS, filters, items), x.dtype)
+        _sparse_backward(*given, partial, partial_b, dw.reshape(items, filters), db, windows, p.samples, p.runs,
+                         p.run_length, p.border)
+    else:  # a window's runs do not fill a vector: the multiplications that are saved would be spent on its empty lanes
+        partial = np.empty((PARTS, items, filters), x.dtype)
+        _dense_backward(*given, partial, partial_b, dw.reshape(-1), db, windows, p.samples, p.taps, p.points, p.border)

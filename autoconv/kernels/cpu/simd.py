@@ -23,13 +23,14 @@ from numba.extending import intrinsic, models, register_model
 from .jit import target
 
 # Vector width in bytes, and two tiles (M, N), by what the target has: 32, 16 or 16 vector registers. The narrow tile is
-# for what is left of the columns when no whole wide one fits: half as wide, more rows, the same number of registers.
+# for what is left of the columns when no whole wide one fits: half as wide, with more rows.
+# RUN_VECTORS is for tiles whose rows are stretches of memory (`axpy`), up to three of them.
 if "avx512f" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW = 64, (6, 4), (8, 2)
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 64, (6, 4), (8, 2), 6
 elif "avx2" in target()[1] and "fma" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW = 32, (6, 2), (8, 1)
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 32, (6, 2), (8, 1), 4
 else:
-    VECTOR_BYTES, TILE, NARROW = 16, (6, 2), (8, 1)
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 16, (6, 2), (8, 1), 4
 
 INDEX = ir.IntType(64)
 
@@ -208,6 +209,41 @@ def fma_part(typingctx, acc, x, at, k, w, j, columns):
         return _fma(context, builder, acc, args, signature.args, args[6])
 
     return acc(acc, x, at, types.int64, w, types.int64, types.int64), codegen
+
+
+def _axpy(context, builder, tile, args, arg_types, columns=None):
+    acc, values, e, x, at, k = args[:6]
+    _no_load_crosses(builder)
+    values, x = _Flat(context, builder, arg_types[1], values), _Flat(context, builder, arg_types[3], x)
+    scale = _splat(builder, builder.load(values.at(e)), tile.lanes)
+    for m in range(tile.rows):
+        start = builder.add(builder.extract_value(at, m), k)
+        for v in range(tile.vectors):
+            i = m * tile.vectors + v
+            row = _load(builder, x, tile, start, columns, v)
+            total = _call(builder, f"llvm.fmuladd.{_suffix(tile)}", row.type, [scale, row, builder.extract_value(acc, i)])
+            acc = builder.insert_value(acc, total, i)
+    return acc
+
+
+@intrinsic
+def axpy(typingctx, acc, values, e, x, at, k):
+    """acc[m, :] += values[e] * x[at[m] + k : + all columns]: one number times a whole tile."""
+
+    def codegen(context, builder, signature, args):
+        return _axpy(context, builder, acc, args, signature.args)
+
+    return acc(acc, values, types.int64, x, at, types.int64), codegen
+
+
+@intrinsic
+def axpy_part(typingctx, acc, values, e, x, at, k, columns):
+    """`axpy` for a tile of which only the first `columns` columns exist."""
+
+    def codegen(context, builder, signature, args):
+        return _axpy(context, builder, acc, args, signature.args, args[6])
+
+    return acc(acc, values, types.int64, x, at, types.int64, types.int64), codegen
 
 
 @intrinsic

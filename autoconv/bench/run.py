@@ -1,0 +1,54 @@
+"""A whole run of `autoconv bench`: nets and kernels, as one result."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from .. import __version__
+from ..device import Device
+from . import ceilings, machine, throughput
+from .cases import cases
+from .suite import SUITE
+
+SCHEMA = 1  # of the results: raised when what is in them changes its meaning
+ROOMS = ("arith", "ceilings", "conv", "dense", "fused", "loss", "pointwise", "pool", "random", "update")
+
+Report = Callable[[str], None]
+
+
+def run(
+    device: Device, names: Sequence[str], batch_size: int | None, rounds: int, seconds: float, kernels: bool,
+    report: Report,
+) -> dict[str, Any]:
+    """Times the nets `names` of the suite and, if `kernels`, each of their kernels. `report` gets lines of progress."""
+    results, shares = [], []
+    for name in names:
+        batch = batch_size or SUITE[name].batch_size
+        measured = throughput.measure(SUITE[name], batch, device, rounds, seconds,
+                                      lambda text, name=name: report(f"{name}: {text}"))
+        results += [{"workload": name, "batch_size": batch, "mode": mode, "peers": {"autoconv": found}}
+                    for mode, found in measured.items()]
+        if kernels:
+            shares += kernel_shares(name, device, rounds, lambda text, name=name: report(f"{name}: {text}"))
+    return {
+        "schema": SCHEMA, "machine": machine.describe(), "threads": device.get_num_threads(), "device": device.name,
+        "settings": {"rounds": rounds, "seconds_per_round": seconds},
+        "peers": {"autoconv": {"status": "present", "versions": {"autoconv": __version__, **_compiler(device)}}},
+        "results": results, "kernels": shares,
+    }
+
+
+def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[dict[str, Any]]:
+    """Every kernel of a net of the suite against this machine's ceilings."""
+    ceiling, found = ceilings.Ceilings(device), []
+    timed = SUITE[name]
+    for case in cases(timed.build(), timed.batch_size, device):
+        report(case.name)
+        measured = ceilings.share(ceiling, case.call, case.flops, case.bytes, rounds)
+        found.append({"workload": name, "kind": case.kind, "layer": case.layer,
+                      **ceilings.summed_up(measured, case.flops, case.bytes)})
+    return found
+
+
+def _compiler(device: Device) -> dict[str, str]:
+    facts = device.describe()
+    return {key: facts[key] for key in ("numba", "llvmlite", "threading_layer") if key in facts}

@@ -1,0 +1,66 @@
+"""`autoconv bench`: how fast the built-in nets and their kernels are on this machine."""
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..bench.suite import SUITE
+from . import files, options
+from .compiling import compile_kernels
+
+
+@click.command()
+@click.option("--net", "nets", type=options.Name("net", SUITE), multiple=True, show_default="all",
+              help="Time only this net; can be given several times.")
+@click.option("--batch-size", type=click.IntRange(min=1), metavar="N", show_default="the net's own",
+              help="How many images a step takes.")
+@options.device_options
+@click.option("--rounds", type=click.IntRange(min=1), show_default="6, quick 3", help="How often all is measured.")
+@click.option("--quick", is_flag=True, help="The lecture net alone, in short rounds: under a minute.")
+@click.option("--kernels/--no-kernels", default=True, help="Time each kernel against this machine's ceilings.")
+@click.option("--html", type=options.FILE, metavar="FILE", help="Write the results to FILE as a page with charts.")
+@options.json_option
+@options.quiet_option
+def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: int | None, rounds: int | None,
+          quick: bool, kernels: bool, html: Path | None, json_file: Path | None, quiet: bool) -> None:
+    """Time the built-in nets, in training and inference, and each of their kernels.
+
+    A kernel's share is what it reached of the ceiling that was measured beside it: multiply-adds from registers, or a
+    copy of as many bytes, whichever holds it back. The nets are fed random images, so no data set is needed.
+    """
+    from ..bench import page, tables
+    from ..bench.run import ROOMS, run
+
+    target = options.use_device(device, threads)
+    for path in (html, json_file):
+        files.check_writable(path)
+    silent = json_file == files.STDOUT
+    names = nets or (("lecture",) if quick else tuple(SUITE))
+    compile_kernels(target, ROOMS, 0 if quiet or silent else 1)
+    line = _Line(quiet or silent)
+    results = run(target, names, batch_size, rounds or (3 if quick else 6), 0.3 if quick else 1.0, kernels, line)
+    line.clear()
+    if json_file is not None:
+        files.write_json(json_file, results)
+    if html is not None:
+        html.write_text(page.page([results]), encoding="utf-8")
+    if not silent:
+        click.echo(tables.report(results))
+    for what, path in (("results", json_file), ("page", html)):
+        if path is not None and not silent:
+            click.echo(f"wrote the {what} to {path}")
+
+
+class _Line:
+    """Progress: one line that is written over, and only where somebody can see it."""
+
+    def __init__(self, silent: bool) -> None:
+        self.silent = silent or not sys.stderr.isatty()
+
+    def __call__(self, text: str) -> None:
+        if not self.silent:
+            click.echo(f"\r\033[K{text[:100]}", nl=False, err=True)
+
+    def clear(self) -> None:
+        self("")

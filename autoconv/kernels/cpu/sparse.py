@@ -1,0 +1,83 @@
+"""The gradients of a convolution behind a 2x2 max pool, without the zeros.
+
+Each pooled pixel q of filter f sends its gradient g to one of four pixels, so at most a quarter of the convolution's
+output gradient is not zero. What one such item does is a number times a stretch of memory (simd.axpy):
+
+    dwt[f, :]             +=  g * (the window of x at the winner)        a window is `runs`, each of `length` items
+    dx's window at the winner  +=  g * w[:, f]
+"""
+
+import numpy as np
+
+from . import simd
+from .jit import inline
+
+S = simd.RUN_VECTORS
+ROWS = 3  # runs of a window in one tile: all of them for a 3x3 kernel
+
+
+@inline
+def sparse_outer(x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start, fresh):
+    """dwt[f, :] (+)= sum over q below `count` of gradient[q, f] * the window of x at windows[4q + winner[q, f]]."""
+    tile = simd.zeros(x, ROWS, S)
+    items, columns = runs.size * length, simd.width(tile)
+    for f in range(filters):
+        for m in range(0, runs.size, ROWS):
+            at, to = simd.rows(runs, m, runs.size, tile), simd.steps(length, m, runs.size, tile)
+            for c in range(0, length, columns):
+                part, j = min(columns, length - c), dwt_start + f * items + c
+                acc = tile if fresh else simd.load(tile, dwt, to, j, part)
+                e = f
+                if part == columns:
+                    for q in range(count):
+                        k = start + windows[4 * q + winner[winner_start + e]]
+                        acc = simd.axpy(acc, gradient, e, x, at, k + c)
+                        e += filters
+                else:
+                    for q in range(count):
+                        k = start + windows[4 * q + winner[winner_start + e]]
+                        acc = simd.axpy_part(acc, gradient, e, x, at, k + c, part)
+                        e += filters
+                simd.store(acc, dwt, to, j, part)
+
+
+@inline
+def winners_lists(gradient, winner, winner_start, count, filters, length, places, values, begin):
+    """For each pixel 4q + r the filters whose winner it is: places[r, begin[r, q] : begin[r, q + 1]] = f * length.
+
+    `values` gets their gradients; those that are 0 are left out.
+    """
+    size = np.zeros(4, np.int64)
+    for q in range(count):
+        for r in range(4):
+            begin[r, q] = size[r]
+        for f in range(filters):
+            value, r = gradient[q * filters + f], winner[winner_start + q * filters + f]
+            places[r, size[r]] = f * length
+            values[r, size[r]] = value
+            size[r] += value != 0
+    for r in range(4):
+        begin[r, count] = size[r]
+
+
+@inline
+def sparse_scatter(places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start):
+    """dx[windows[4q + r] + runs[m] + c] += sum over the list of pixel 4q + r of value * wt[m, f, c]."""
+    tile = simd.zeros(dx, 1, S)
+    columns, nothing = simd.width(tile), simd.steps(0, 0, 1, tile)
+    for m in range(runs.size):
+        for c in range(0, length, columns):
+            part, block = min(columns, length - c), m * filters * length + c
+            for q in range(count):
+                for r in range(4):
+                    first, last = begin[r, q], begin[r, q + 1]
+                    if first < last:
+                        j = dx_start + windows[4 * q + r] + runs[m] + c
+                        acc = simd.load(tile, dx, nothing, j, part)
+                        if part == columns:
+                            for e in range(first, last):
+                                acc = simd.axpy(acc, values[r], e, wt, nothing, block + places[r, e])
+                        else:
+                            for e in range(first, last):
+                                acc = simd.axpy_part(acc, values[r], e, wt, nothing, block + places[r, e], part)
+                        simd.store(acc, dx, nothing, j, part)

@@ -1,0 +1,2 @@
+"""The benchmark harness: autoconv beside other frameworks, its kernels beside this machine's ceilings. docs/benchmarks.md
+explains the method."""

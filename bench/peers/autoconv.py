@@ -1,0 +1,70 @@
+"""autoconv as its documentation says to use it: `fit` on arrays in memory, `predict_on_batch` for an answer."""
+
+from importlib.metadata import version
+
+import numpy as np
+
+from autoconv import __version__, layers, losses, models, optim, utils
+
+from ..workloads import Conv, Dense, Dropout, Flatten, Pool, Scale, Workload
+from .base import Peer, chunks
+
+
+def network(workload: Workload) -> models.Sequential:
+    net = models.Sequential([layers.Input(workload.input_shape)])
+    for layer in workload.layers:
+        match layer:
+            case Conv(filters, kernel, padding):
+                net.add(layers.Conv2D(filters, kernel, padding=padding, activation="relu"))
+            case Pool():
+                net.add(layers.MaxPooling2D())
+            case Flatten():
+                net.add(layers.Flatten())
+            case Dense(units, relu):
+                net.add(layers.Dense(units, activation="relu" if relu else "softmax"))
+            case Dropout(rate):
+                net.add(layers.Dropout(rate))
+            case Scale(factor):
+                net.add(layers.Rescaling(factor))
+    return net
+
+
+class Autoconv(Peer):
+    def __init__(self, workload: Workload, threads: int, mode: str) -> None:
+        super().__init__(workload, threads, mode)
+        self.net = network(workload)
+        self.optimizer = optim.RMSprop()
+        self.net.compile(self.optimizer, losses.CategoricalCrossentropy())
+
+    def versions(self) -> dict[str, str]:
+        return {"autoconv": __version__, "numba": version("numba"), "numpy": np.__version__}
+
+    def load(self, weights: list[np.ndarray]) -> None:
+        self.net.set_weights(weights)
+
+    def weights(self) -> list[np.ndarray]:
+        return self.net.get_weights()
+
+    def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
+        return self.net.evaluate(images, self._targets(labels), len(images), verbose=0)
+
+    def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
+        self.images, self.targets, self.batch_size = images, self._targets(labels), batch_size
+        self.batches = [images[rows] for rows in chunks(len(images), batch_size)]
+
+    def train(self, steps: int) -> None:
+        count = steps * self.batch_size
+        self.net.fit(self.images[:count], self.targets[:count], self.batch_size, verbose=0)
+
+    def infer(self, steps: int) -> None:
+        for batch in self.batches[:steps]:
+            self.net.predict_on_batch(batch)
+
+    def set_learning_rate(self, value: float) -> None:
+        self.optimizer.learning_rate = value
+
+    def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+        return self.net.predict(images, batch_size, verbose=0).argmax(axis=1)
+
+    def _targets(self, labels: np.ndarray) -> np.ndarray:
+        return utils.to_categorical(labels, self.workload.classes).astype(np.float32)

@@ -1,0 +1,157 @@
+"""What every peer is timed on: nets, data, weights and the training recipe, in words that belong to no framework.
+
+Nothing here imports more than NumPy, so a peer's process pays for that peer alone.
+"""
+
+from collections.abc import Iterator
+from math import prod
+from typing import NamedTuple
+
+import numpy as np
+
+SEED = 1
+
+
+class Conv(NamedTuple):
+    """A convolution with a square kernel, a bias and a ReLU."""
+
+    filters: int
+    kernel: int = 3
+    padding: str = "valid"
+
+
+class Pool(NamedTuple):
+    """2x2 max pooling."""
+
+
+class Flatten(NamedTuple):
+    """Images (N, H, W, C) as rows (N, H*W*C)."""
+
+
+class Dense(NamedTuple):
+    """A dense layer with a bias; `relu` is False for the last one, whose outputs are the logits."""
+
+    units: int
+    relu: bool = True
+
+
+class Dropout(NamedTuple):
+    """Dropout, in training only."""
+
+    rate: float
+
+
+class Scale(NamedTuple):
+    """A multiplication by a constant: pixels 0..255 to 0..1."""
+
+    factor: float
+
+
+Spec = Conv | Pool | Flatten | Dense | Dropout | Scale
+
+LECTURE = (Conv(32), Pool(), Conv(64), Pool(), Conv(64), Flatten(), Dense(64))
+LECTURE_LARGE = (
+    Conv(32), Pool(), Conv(32), Pool(), Conv(64), Conv(64), Pool(), Dropout(0.25), Flatten(), Dense(512), Dropout(0.5),
+)
+PHOTOS = (
+    Scale(1 / 255), Conv(16, 3, "same"), Pool(), Conv(32, 3, "same"), Pool(), Conv(64, 3, "same"), Pool(), Flatten(),
+    Dense(128),
+)
+
+
+class Workload(NamedTuple):
+    """A net with the images it takes. `net` is all but the last layer, which is Dense(classes) and a softmax."""
+
+    name: str
+    input_shape: tuple[int, int, int]
+    classes: int
+    body: tuple[Spec, ...]
+    batch_sizes: tuple[int, ...]  # the first one is the usual one
+    brightest: float = 1.0  # pixels lie between 0 and this
+
+    @property
+    def layers(self) -> tuple[Spec, ...]:
+        return (*self.body, Dense(self.classes, relu=False))
+
+
+WORKLOADS = {
+    w.name: w
+    for w in (
+        Workload("lecture", (28, 28, 1), 10, LECTURE, (64, 1, 256, 1024)),
+        Workload("lecture-large", (150, 150, 1), 10, LECTURE_LARGE, (32,)),
+        Workload("photos", (180, 180, 3), 5, PHOTOS, (32,), brightest=255.0),
+        Workload("cifar", (32, 32, 3), 10, LECTURE, (64,)),
+    )
+}
+MODES = ("train", "infer", "start", "accuracy")
+WORK = {"train": 1e11, "infer": 4e10}  # operations in one round: about half a second at 200 GFLOP/s
+
+
+class Recipe(NamedTuple):
+    """How every peer learns MNIST to the target accuracy: the lecture net, RMSprop, a new order of the images in each
+    epoch, no augmentation. After each epoch the test images are classified, which counts as well.
+    """
+
+    batch_size: int = 64
+    learning_rates: tuple[float, ...] = (1e-3, 1e-3, 5e-4, 5e-4, 2.5e-4, 2.5e-4, 1e-4, 1e-4)  # one an epoch
+    target: float = 0.990
+
+
+RECIPE = Recipe()
+RHO, EPSILON = 0.9, 1e-7  # of RMSprop, in every peer
+
+
+def shapes(workload: Workload) -> Iterator[tuple[Spec, tuple[int, ...], tuple[int, ...]]]:
+    """Each layer with the shape of one sample before and after it."""
+    shape: tuple[int, ...] = workload.input_shape
+    for layer in workload.layers:
+        before = shape
+        if isinstance(layer, Conv):
+            lost = layer.kernel - 1 if layer.padding == "valid" else 0
+            shape = (before[0] - lost, before[1] - lost, layer.filters)
+        elif isinstance(layer, Pool):
+            shape = (before[0] // 2, before[1] // 2, before[2])
+        elif isinstance(layer, Flatten):
+            shape = (prod(before),)
+        elif isinstance(layer, Dense):
+            shape = (layer.units,)
+        yield layer, before, shape
+
+
+def weights(workload: Workload) -> list[np.ndarray]:
+    """The weights every peer starts from, in Keras's order and layout: kernel (KH, KW, C, F) or (C, F), bias (F,)."""
+    random, result = np.random.default_rng(SEED), []
+    for layer, before, after in shapes(workload):
+        if isinstance(layer, Conv | Dense):
+            window = (layer.kernel, layer.kernel) if isinstance(layer, Conv) else ()
+            fan_in, fan_out = prod(window) * before[-1], prod(window) * after[-1]
+            limit = (6 / (fan_in + fan_out)) ** 0.5
+            result.append(random.uniform(-limit, limit, (*window, before[-1], after[-1])).astype(np.float32))
+            result.append(random.uniform(-0.05, 0.05, after[-1]).astype(np.float32))  # not zero, so that it is checked
+    return result
+
+
+def data(workload: Workload, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """Images (N, H, W, C) float32 and labels (N,) int64, random but always the same."""
+    random = np.random.default_rng(SEED + 1)
+    images = random.random((count, *workload.input_shape), np.float32)
+    images *= workload.brightest
+    return images, random.integers(0, workload.classes, count)
+
+
+def flops(workload: Workload, mode: str) -> float:
+    """Multiplications and additions of one image: forward, or a training step with both gradients of every layer but
+    the first, of which nobody wants the gradient of the images.
+    """
+    each = []
+    for layer, before, after in shapes(workload):
+        if isinstance(layer, Conv):
+            each.append(2 * prod(after) * layer.kernel**2 * before[-1])
+        elif isinstance(layer, Dense):
+            each.append(2 * before[-1] * after[-1])
+    return float(sum(each) if mode == "infer" else 3 * sum(each) - each[0])
+
+
+def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:
+    """How many batches one round takes: as many as make the same work for every net and batch size, 2 to 1000."""
+    return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), 2, 1000))
