@@ -108,8 +108,16 @@ class Device:
         return self._rooms[name]
 
     def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
-        """Compiles or loads all kernels of these rooms for `dtype`; calls `report(done, total)` where one compiles."""
-        self.kernels("jit").prepare([self.kernels(room) for room in sorted(set(rooms))], dtype, report)
+        """Compiles or loads the kernels of these rooms ("conv") or single ones of them ("update.adam") for `dtype`.
+
+        Calls `report(done, total)` where something has to be compiled.
+        """
+        jit, kernels = self.kernels("jit"), {}
+        for wanted in sorted(set(rooms)):
+            room, _, only = wanted.partition(".")
+            found = jit.kernels_of(self.kernels(room))
+            kernels.update({k.name: k for name, k in found.items() if only in ("", name)})
+        jit.prepare(list(kernels.values()), dtype, report)
 
     def describe(self) -> dict[str, Any]:
         """What this device is and how it computes: processor, vector width, threads, kernel cache."""

@@ -23,7 +23,7 @@ class Optimizer:
     (the L2 norm of each), `global_clipnorm` (that of all of them together) and `clipvalue` (each element).
     """
 
-    rooms = ("update",)
+    rooms: tuple[str, ...] = ("update",)  # the kernels it needs
     _slots: tuple[str, ...] = ()
 
     def __init__(
@@ -145,6 +145,8 @@ class SGD(Optimizer):
     `nesterov` looks ahead: `w += momentum*m - learning_rate*g` (Sutskever et al., 2013).
     """
 
+    rooms = ("update.sgd",)
+
     def __init__(
         self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
     ) -> None:
@@ -161,6 +163,8 @@ class RMSprop(Optimizer):
 
     `centered` subtracts the square of the gradient's mean from v; `momentum` keeps that part of the last step.
     """
+
+    rooms = ("update.rmsprop",)
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
@@ -183,6 +187,7 @@ class Adam(Optimizer):
     in Keras. `amsgrad` is not there: True raises ValueError.
     """
 
+    rooms = ("update.adam",)
     _slots = ("momentum", "velocity")
 
     def __init__(

@@ -84,7 +84,7 @@ WORKLOADS = {
     )
 }
 MODES = ("train", "infer", "start", "accuracy")
-WORK = {"train": 1e11, "infer": 4e10}  # operations in one round: about half a second at 200 GFLOP/s
+WORK = {"train": 2e11, "infer": 1e11}  # operations in one round: about a second at 200 GFLOP/s
 
 
 class Recipe(NamedTuple):
@@ -118,9 +118,9 @@ def shapes(workload: Workload) -> Iterator[tuple[Spec, tuple[int, ...], tuple[in
         yield layer, before, shape
 
 
-def weights(workload: Workload) -> list[np.ndarray]:
+def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
     """The weights every peer starts from, in Keras's order and layout: kernel (KH, KW, C, F) or (C, F), bias (F,)."""
-    random, result = np.random.default_rng(SEED), []
+    random, result = np.random.default_rng(seed), []
     for layer, before, after in shapes(workload):
         if isinstance(layer, Conv | Dense):
             window = (layer.kernel, layer.kernel) if isinstance(layer, Conv) else ()
@@ -132,11 +132,10 @@ def weights(workload: Workload) -> list[np.ndarray]:
 
 
 def data(workload: Workload, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """Images (N, H, W, C) float32 and labels (N,) int64, random but always the same."""
-    random = np.random.default_rng(SEED + 1)
-    images = random.random((count, *workload.input_shape), np.float32)
-    images *= workload.brightest
-    return images, random.integers(0, workload.classes, count)
+    """Images (N, H, W, C) float32 and labels (N,) int64, random but always the same, whatever the count."""
+    images = np.random.default_rng(SEED + 1).random((count, *workload.input_shape), np.float32)
+    images *= np.float32(workload.brightest)
+    return images, np.random.default_rng(SEED + 2).integers(0, workload.classes, count)
 
 
 def flops(workload: Workload, mode: str) -> float:
@@ -153,5 +152,5 @@ def flops(workload: Workload, mode: str) -> float:
 
 
 def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:
-    """How many batches one round takes: as many as make the same work for every net and batch size, 2 to 1000."""
-    return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), 2, 1000))
+    """How many batches one round takes: as many as make the same work for every net and batch size, 2 to 2000."""
+    return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), 2, 2000))

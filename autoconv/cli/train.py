@@ -76,7 +76,8 @@ def fit(
     seed = secrets.randbelow(2**32) if seed is None else seed
     utils.set_random_seed(seed)
     net = models.Sequential(nets.NETS[model].layers(len(images.classes)), name=model.replace("-", "_"))
-    compile_s = compile_kernels(device, {"arith", "random", "update", *losses.Loss.rooms, *net.rooms}, verbose)
+    wanted = {"arith", "random.bits", *optim.get(optimizer).rooms, *losses.Loss.rooms, *net.rooms}
+    compile_s = compile_kernels(device, wanted, verbose)
 
     x_train, x_test = (data.as_taken(x, model) for x in (images.x_train, images.x_test))
     try:

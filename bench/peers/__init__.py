@@ -1,8 +1,10 @@
 """The peers: one framework in one configuration each, behind one interface (base.py)."""
 
+from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
+from ..workloads import Workload
 from .base import INFERENCE, TRAINING, Peer
 
 
@@ -13,22 +15,22 @@ class Entry(NamedTuple):
     """
 
     label: str
-    factory: str  # "module:function" in this package
+    factory: str  # "module:function", called with (workload, threads, mode, seed)
     modules: tuple[str, ...]
     distributions: tuple[str, ...]
     modes: tuple[str, ...] = TRAINING
 
 
 PEERS = {
-    "autoconv": Entry("autoconv", "autoconv:Autoconv", ("autoconv",), ("autoconv",)),
-    "torch": Entry("PyTorch", "pytorch:eager", ("torch",), ("torch",)),
-    "torch-channels-last": Entry("PyTorch, channels_last", "pytorch:channels_last", ("torch",), ("torch",)),
-    "torch-compile": Entry("PyTorch, torch.compile", "pytorch:compiled", ("torch",), ("torch",)),
-    "keras": Entry("Keras on TensorFlow", "keras_tf:plain", ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
-    "keras-50": Entry("Keras on TensorFlow, steps_per_execution=50", "keras_tf:fifty_steps", ("keras", "tensorflow"),
+    "autoconv": Entry("autoconv", "bench.peers.autoconv:Autoconv", ("autoconv",), ("autoconv",)),
+    "torch": Entry("PyTorch", "bench.peers.pytorch:eager", ("torch",), ("torch",)),
+    "torch-channels-last": Entry("PyTorch, channels_last", "bench.peers.pytorch:channels_last", ("torch",), ("torch",)),
+    "torch-compile": Entry("PyTorch, torch.compile", "bench.peers.pytorch:compiled", ("torch",), ("torch",)),
+    "keras": Entry("Keras on TensorFlow", "bench.peers.keras_tf:plain", ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
+    "keras-50": Entry("Keras on TensorFlow, steps_per_execution=50", "bench.peers.keras_tf:fifty_steps", ("keras", "tensorflow"),
                       ("keras", "tensorflow-cpu")),
-    "jax": Entry("JAX, jit", "jax_jit:Jax", ("jax", "jaxlib"), ("jax",)),
-    "onnxruntime": Entry("ONNX Runtime", "onnx_rt:OnnxRuntime", ("onnxruntime", "onnx", "torch"), ("onnxruntime",),
+    "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",)),
+    "onnxruntime": Entry("ONNX Runtime", "bench.peers.onnx_rt:OnnxRuntime", ("onnxruntime", "onnx", "torch"), ("onnxruntime",),
                          INFERENCE),
 }
 
@@ -38,9 +40,12 @@ def missing(name: str) -> tuple[str, ...]:
     return tuple(module for module in PEERS[name].modules if find_spec(module) is None)
 
 
-def create(name: str, workload, threads: int, mode: str) -> Peer:
-    """The peer itself: imports its framework."""
-    from importlib import import_module
+def label(name: str) -> str:
+    """What people call this peer."""
+    return PEERS[name].label if name in PEERS else name
 
-    module, _, function = PEERS[name].factory.partition(":")
-    return getattr(import_module(f"{__name__}.{module}"), function)(workload, threads, mode)
+
+def create(factory: str, workload: Workload, threads: int, mode: str, seed: int) -> Peer:
+    """The peer itself: imports its framework."""
+    module, _, function = factory.partition(":")
+    return getattr(import_module(module), function)(workload, threads, mode, seed)

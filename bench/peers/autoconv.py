@@ -30,8 +30,9 @@ def network(workload: Workload) -> models.Sequential:
 
 
 class Autoconv(Peer):
-    def __init__(self, workload: Workload, threads: int, mode: str) -> None:
-        super().__init__(workload, threads, mode)
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
+        super().__init__(workload, threads, mode, seed)
+        utils.set_random_seed(seed)
         self.net = network(workload)
         self.optimizer = optim.RMSprop()
         self.net.compile(self.optimizer, losses.CategoricalCrossentropy())

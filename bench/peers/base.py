@@ -16,8 +16,8 @@ class Peer:
     in a new random order; `infer(steps)` classifies the same batches, and every answer is there when it returns.
     """
 
-    def __init__(self, workload: Workload, threads: int, mode: str) -> None:
-        self.workload, self.threads, self.mode = workload, threads, mode
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
+        self.workload, self.threads, self.mode, self.seed = workload, threads, mode, seed
 
     def versions(self) -> dict[str, str]:
         """Of the framework and what it computes with."""

@@ -11,7 +11,7 @@ from .pytorch import Torch
 
 
 def export(workload: str, weights: str, target: str) -> None:
-    peer = Torch(WORKLOADS[workload], 1, "infer")
+    peer = Torch(WORKLOADS[workload], 1, "infer", 0)
     with np.load(weights) as arrays:
         peer.load(list(arrays.values()))
     net = torch.nn.Sequential(peer.net, torch.nn.Softmax(dim=1)).eval()

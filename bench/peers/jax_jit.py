@@ -46,10 +46,10 @@ def mean_loss(workload: Workload, weights: list, x: jax.Array, labels: jax.Array
 
 
 class Jax(Peer):
-    def __init__(self, workload: Workload, threads: int, mode: str) -> None:
-        super().__init__(workload, threads, mode)
-        self.learning_rate, self.key = jnp.float32(1e-3), jax.random.key(0)
-        self.random = np.random.default_rng(0)
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
+        super().__init__(workload, threads, mode, seed)
+        self.learning_rate, self.key = jnp.float32(1e-3), jax.random.key(seed)
+        self.random = np.random.default_rng(seed)
         self._loss = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None))
         self._answer = jax.jit(lambda weights, x: jax.nn.softmax(forward(workload, weights, x, None)))
 

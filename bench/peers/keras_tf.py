@@ -33,10 +33,11 @@ def network(workload: Workload) -> keras.Sequential:
 
 
 class KerasTensorFlow(Peer):
-    def __init__(self, workload: Workload, threads: int, mode: str, steps_per_execution: int = 1) -> None:
-        super().__init__(workload, threads, mode)
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int, steps_per_execution: int = 1) -> None:
+        super().__init__(workload, threads, mode, seed)
         tf.config.threading.set_intra_op_parallelism_threads(threads)
         tf.config.threading.set_inter_op_parallelism_threads(threads)
+        keras.utils.set_random_seed(seed)
         self.many = steps_per_execution > 1
         self.net = network(workload)
         self.optimizer = keras.optimizers.RMSprop(1e-3, rho=RHO, epsilon=EPSILON)
@@ -81,9 +82,9 @@ class KerasTensorFlow(Peer):
         return keras.utils.to_categorical(labels, self.workload.classes).astype(np.float32)
 
 
-def plain(workload: Workload, threads: int, mode: str) -> KerasTensorFlow:
-    return KerasTensorFlow(workload, threads, mode)
+def plain(workload: Workload, threads: int, mode: str, seed: int) -> KerasTensorFlow:
+    return KerasTensorFlow(workload, threads, mode, seed)
 
 
-def fifty_steps(workload: Workload, threads: int, mode: str) -> KerasTensorFlow:
-    return KerasTensorFlow(workload, threads, mode, steps_per_execution=50)
+def fifty_steps(workload: Workload, threads: int, mode: str, seed: int) -> KerasTensorFlow:
+    return KerasTensorFlow(workload, threads, mode, seed, steps_per_execution=50)

@@ -15,8 +15,8 @@ from .base import Peer, chunks
 class OnnxRuntime(Peer):
     """PyTorch exports the net in a process of its own, so that its memory and threads are not counted here."""
 
-    def __init__(self, workload: Workload, threads: int, mode: str) -> None:
-        super().__init__(workload, threads, mode)
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
+        super().__init__(workload, threads, mode, seed)
         self.options = onnxruntime.SessionOptions()
         self.options.intra_op_num_threads = threads
         self.options.inter_op_num_threads = 1

@@ -42,9 +42,10 @@ def network(workload: Workload) -> nn.Sequential:
 
 class Torch(Peer):
     def __init__(
-        self, workload: Workload, threads: int, mode: str, channels_last: bool = False, compiled: bool = False
+        self, workload: Workload, threads: int, mode: str, seed: int, channels_last: bool = False, compiled: bool = False
     ) -> None:
-        super().__init__(workload, threads, mode)
+        super().__init__(workload, threads, mode, seed)
+        torch.manual_seed(seed)
         torch.set_num_threads(threads)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.net = network(workload).to(memory_format=self.format)
@@ -131,13 +132,13 @@ def exchanged(workload: Workload, weights: list[np.ndarray], to_torch: bool) -> 
             image = None
 
 
-def eager(workload: Workload, threads: int, mode: str) -> Torch:
-    return Torch(workload, threads, mode)
+def eager(workload: Workload, threads: int, mode: str, seed: int) -> Torch:
+    return Torch(workload, threads, mode, seed)
 
 
-def channels_last(workload: Workload, threads: int, mode: str) -> Torch:
-    return Torch(workload, threads, mode, channels_last=True)
+def channels_last(workload: Workload, threads: int, mode: str, seed: int) -> Torch:
+    return Torch(workload, threads, mode, seed, channels_last=True)
 
 
-def compiled(workload: Workload, threads: int, mode: str) -> Torch:
-    return Torch(workload, threads, mode, channels_last=True, compiled=True)
+def compiled(workload: Workload, threads: int, mode: str, seed: int) -> Torch:
+    return Torch(workload, threads, mode, seed, channels_last=True, compiled=True)

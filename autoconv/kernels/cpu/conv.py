@@ -100,17 +100,14 @@ def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu
                              True, relu)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64,"
-        " UniTuple(int64, 4))", parallel=True)
-def _input_gradient(dy, w, b, dx, pixels, samples, points, groups, border):
-    """dx = b, and to that every output pixel adds its share."""
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))",
+        parallel=True)
+def _input_gradient(dy, wt, b, dx, pixels, samples, points, groups, border):
+    """dx = b, and to that every output pixel adds its share. wt (points, F/groups, C)."""
     n, h, wide_x, c = dx.shape
     per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
     high, wide, top, left = border
     each_c, each_f = c // groups, filters // groups
-    wt = np.empty(points.size * each_f * c, w.dtype)
-    for t in prange(points.size):
-        transpose_tap(w.reshape(w.size), t, wt, groups, each_c, filters)
     for chunk in prange((n + samples - 1) // samples):
         first = chunk * samples
         count = min(samples, n - first)
@@ -129,20 +126,32 @@ def _input_gradient(dy, w, b, dx, pixels, samples, points, groups, border):
                               target, ((s * high + top + i) * wide + left) * c, wide_x * c)
 
 
-@inline
-def transpose_tap(w, t, wt, groups, each_c, filters):
-    """wt[t, f, c] = w[t, c, f] for one tap (kh, kw); with groups, within each: f counts in its group, c overall."""
-    each_f, c_all = filters // groups, groups * each_c
-    for g in range(groups):
-        for f in range(each_f):
-            for c in range(each_c):
-                wt[(t * each_f + f) * c_all + g * each_c + c] = w[(t * each_c + c) * filters + g * each_f + f]
+@kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
+def transpose(a, out):
+    """out[b, j, i] = a[b, i, j]."""
+    _, rows, columns = a.shape
+    for task in prange(a.shape[0] * columns):
+        b, j = task // columns, task % columns
+        for i in range(rows):
+            out[b, j, i] = a[b, i, j]
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,:,::1], T[:,::1], T[::1], T[::1], int64[::1], int64, int64[::1], int64,"
-        " UniTuple(int64, 4))", parallel=True)
-def _weight_gradient(x, dy, partial, partial_b, dw, db, pixels, samples, taps, groups, border):
-    """dw (items, F) and db (F,): PARTS partial sums, each over its share of the chunks, then their sum in order."""
+@kernel("(T[:,::1], T[::1])", parallel=True)
+def add_parts(partial, total):
+    """total = partial[0] + partial[1] + ..., in this order, in blocks that threads share."""
+    block = 1024
+    for task in prange((total.size + block - 1) // block):
+        begin, end = task * block, min((task + 1) * block, total.size)
+        total[begin:end] = partial[0, begin:end]
+        for part in range(1, partial.shape[0]):
+            for i in range(begin, end):
+                total[i] += partial[part, i]
+
+
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))",
+        parallel=True)
+def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border):
+    """dw (PARTS, items*F) and db (PARTS, F): partial sums, each over its share of the chunks."""
     n, _, _, c = x.shape
     per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
     each, items = filters // groups, taps.size
@@ -163,21 +172,6 @@ def _weight_gradient(x, dy, partial, partial_b, dw, db, pixels, samples, taps, g
                                partial.reshape(partial.size), part * items * filters, filters,
                                g * each, (g + 1) * each, chunk == begin)
             sum_rows(flat_dy, dy_start, total, partial_b.reshape(partial_b.size), part * filters, filters, chunk == begin)
-    for q in prange(items):
-        add_parts(partial, q, dw, filters)
-    db[:] = partial_b[0]
-    for part in range(1, PARTS):
-        db += partial_b[part]
-
-
-@inline
-def add_parts(partial, q, dw, filters):
-    """Row q of the weight gradient: the sum of the partial ones, in their order."""
-    row = dw[q * filters : (q + 1) * filters]
-    row[:] = partial[0, q]
-    for part in range(1, PARTS):
-        for f in range(filters):
-            row[f] += partial[part, q, f]
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
@@ -190,12 +184,24 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> N
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
     p = plan(*dx.shape, w.shape[2], window)
-    _input_gradient(dy, w, bias(b, dy.dtype, dx.shape[3]), dx, p.pixels, p.samples, p.points, groups, p.border)
+    wt = transposed(w.reshape(p.points.size, w.shape[2], w.shape[3]), groups)
+    _input_gradient(dy, wt, bias(b, dy.dtype, dx.shape[3]), dx, p.pixels, p.samples, p.points, groups, p.border)
+
+
+def transposed(w, groups: int = 1) -> np.ndarray:
+    """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side."""
+    if groups > 1:
+        taps, each_c, filters = w.shape
+        return w.reshape(taps, each_c, groups, filters // groups).transpose(0, 3, 2, 1).ravel()
+    out = np.empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
+    transpose(w, out)
+    return out.reshape(-1)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     p = plan(*x.shape, dw.shape[2], window)
-    filters = dy.shape[3]
-    partial, partial_b = np.empty((PARTS, p.taps.size, filters), x.dtype), np.empty((PARTS, filters), x.dtype)
-    _weight_gradient(x, dy, partial, partial_b, dw.reshape(-1), db, p.pixels, p.samples, p.taps, groups, p.border)
+    partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, db.size), x.dtype)
+    _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border)
+    add_parts(partial, dw.reshape(-1))
+    np.add.reduce(partial_b, axis=0, out=db)

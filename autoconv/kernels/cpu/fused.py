@@ -13,9 +13,9 @@ from numba import prange
 
 from ...shapes import Window
 from . import simd
-from .conv import PARTS, add_parts, has_border, plan, read_chunk, transpose_tap
+from .conv import PARTS, add_parts, has_border, plan, read_chunk, transpose, transposed
 from .jit import inline, kernel
-from .products import bias, gathered_outer, pooled_product, scattered_product, sum_rows
+from .products import bias, gathered_outer, pooled_product, sum_rows
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 
 
@@ -86,17 +86,13 @@ def _end_input_gradient(dx, first, count, border, target):
                           target, ((s * border[0] + top + i) * wide + left) * c, w * c)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,:,::1], T[:,::1], T[::1], T[::1],"
-        " int64[::1], int64, int64[::1], int64[::1], UniTuple(int64, 4))", parallel=True)
-def _dense_backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, windows, samples, taps, points, border):
-    """dw, db, and dx unless it has no samples, by the products of an ordinary convolution on the unpooled gradient."""
-    n, _, _, c = x.shape
-    per_sample, filters, items = y.shape[1] * y.shape[2], y.shape[3], taps.size
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1],"
+        " UniTuple(int64, 4))", parallel=True)
+def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, samples, taps, border):
+    """dw (PARTS, items*F) and db (PARTS, F) by the product of an ordinary convolution on the unpooled gradient."""
+    n = x.shape[0]
+    per_sample, filters = y.shape[1] * y.shape[2], y.shape[3]
     chunks = (n + samples - 1) // samples
-    wt = np.empty(w.size, w.dtype)
-    if dx.shape[0] > 0:
-        for t in prange(points.size):
-            transpose_tap(w, t, wt, 1, c, filters)
     for part in prange(PARTS):
         begin, end = chunks * part // PARTS, chunks * (part + 1) // PARTS
         if begin == end:
@@ -111,31 +107,18 @@ def _dense_backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, windows
             _mask(dy, y.reshape(y.size), start_y, pooled, filters, masked)
             _unpool(masked, winner, start_y, pooled, filters, spread)
             source, start = read_chunk(x, first, count, border)
-            gathered_outer(source, start, windows, 4 * pooled, taps, items, spread, 0, partial.reshape(partial.size),
-                           part * items * filters, filters, 0, filters, fresh)
+            gathered_outer(source, start, windows, 4 * pooled, taps, taps.size, spread, 0,
+                           partial.reshape(partial.size), part * taps.size * filters, filters, 0, filters, fresh)
             sum_rows(masked, 0, pooled, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
-            if dx.shape[0] > 0:
-                target, start = _begin_input_gradient(dx, first, count, border)
-                scattered_product(spread, 0, windows, 4 * pooled, points, wt, target, start, filters, 0, filters, c, 0, c)
-                _end_input_gradient(dx, first, count, border, target)
-    for q in prange(items):
-        add_parts(partial, q, dw, filters)
-    db[:] = partial_b[0]
-    for part in range(1, PARTS):
-        db += partial_b[part]
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,:,::1], T[:,::1], T[:,::1], T[::1],"
+@kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,::1], T[:,::1],"
         " int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))", parallel=True)
-def _sparse_backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, windows, samples, runs, length, border):
-    """dw, db, and dx unless it has no samples, from the winners alone. partial (PARTS, F, items), dw (items, F)."""
+def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, samples, runs, length, border):
+    """dw (PARTS, F*items), db (PARTS, F), and dx unless it has no samples, from the winners alone."""
     n = x.shape[0]
     per_sample, filters, items = y.shape[1] * y.shape[2], y.shape[3], runs.size * length
     chunks = (n + samples - 1) // samples
-    wt = np.empty(w.size, w.dtype)
-    if dx.shape[0] > 0:
-        for m in prange(runs.size):
-            transpose_tap(w, m, wt, 1, length, filters)
     for part in prange(PARTS):
         begin, end = chunks * part // PARTS, chunks * (part + 1) // PARTS
         if begin == end:
@@ -158,14 +141,6 @@ def _sparse_backward(x, w, y, winner, dy, dx, partial, partial_b, dw, db, window
                 target, start = _begin_input_gradient(dx, first, count, border)
                 sparse_scatter(places, values, lists, windows, pooled, runs, length, wt, filters, target, start)
                 _end_input_gradient(dx, first, count, border, target)
-    for f in prange(filters):
-        for part in range(1, PARTS):
-            partial[0, f] += partial[part, f]
-        for q in range(items):
-            dw[q, f] = partial[0, f, q]
-    db[:] = partial_b[0]
-    for part in range(1, PARTS):
-        db += partial_b[part]
 
 
 _NO_WINNERS = np.empty(0, np.uint8)
@@ -182,14 +157,18 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
     p = plan(*x.shape, x.shape[3], window)
-    filters, items = y.shape[3], p.taps.size
-    dx = np.empty((0, *x.shape[1:]), x.dtype) if dx is None else dx
-    given = x, w.reshape(-1), y, winner.reshape(-1), dy.reshape(-1), dx
-    partial_b, windows = np.empty((PARTS, filters), x.dtype), _windows(*x.shape, window)
-    if p.run_length * x.itemsize >= simd.VECTOR_BYTES:
-        partial = np.empty((PARTS, filters, items), x.dtype)
-        _sparse_backward(*given, partial, partial_b, dw.reshape(items, filters), db, windows, p.samples, p.runs,
-                         p.run_length, p.border)
-    else:  # a window's runs do not fill a vector: the multiplications that are saved would be spent on its empty lanes
-        partial = np.empty((PARTS, items, filters), x.dtype)
-        _dense_backward(*given, partial, partial_b, dw.reshape(-1), db, windows, p.samples, p.taps, p.points, p.border)
+    items, filters, windows = p.taps.size, y.shape[3], _windows(*x.shape, window)
+    partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, filters), x.dtype)
+    if dx is None and p.run_length * x.itemsize < simd.VECTOR_BYTES:
+        # A window's runs do not fill a vector: what the winners alone save would be spent on its empty lanes.
+        _dense_weight_gradient(x, y, winner.reshape(-1), dy.reshape(-1), partial, partial_b, windows, p.samples, p.taps,
+                               p.border)
+        add_parts(partial, dw.reshape(-1))
+    else:
+        wt = transposed(w.reshape(p.runs.size, p.run_length, filters))
+        dx = np.empty((0, *x.shape[1:]), x.dtype) if dx is None else dx
+        _sparse_gradients(x, wt, y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, windows, p.samples, p.runs,
+                          p.run_length, p.border)
+        add_parts(partial, partial[0])
+        transpose(partial[0].reshape(1, filters, items), dw.reshape(1, items, filters))
+    np.add.reduce(partial_b, axis=0, out=db)

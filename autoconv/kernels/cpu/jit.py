@@ -3,10 +3,12 @@
 import hashlib
 import os
 import re
+import subprocess
 import sys
 import tempfile
+import threading
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 from types import ModuleType
@@ -67,21 +69,60 @@ def kernel(signature: str, parallel: bool = False) -> Callable[[Callable], Kerne
     return lambda function: Kernel(function, signature, parallel)
 
 
-def kernels_of(rooms: Iterable[ModuleType]) -> list[Kernel]:
-    """All kernels of these files, each once."""
-    found = {id(value): value for room in rooms for value in vars(room).values() if isinstance(value, Kernel)}
-    return list(found.values())
+def kernels_of(room: ModuleType) -> dict[str, Kernel]:
+    """The kernels of a file by their names, those that it takes from other files included."""
+    return {name: value for name, value in vars(room).items() if isinstance(value, Kernel)}
 
 
-def prepare(rooms: Iterable[ModuleType], dtype: Any, report: Callable[[int, int], None]) -> None:
-    """Loads every kernel of these files for `dtype`. Calls `report(done, total)` around each that must be compiled."""
-    kernels = kernels_of(rooms)
+def compile_in_processes(names: list[str], dtype: np.dtype, report: Callable[[int, int], None]) -> None:
+    """Fills the disk cache with kernels, a process a core: Numba compiles one at a time, and the memory it took goes
+    with them. What a process could not compile is left to this one, which then says why.
+    """
+    waiting, lock, done = list(reversed(names)), threading.Lock(), 0
+
+    def work() -> None:
+        nonlocal done
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([_package_root(), *filter(None, [os.environ.get("PYTHONPATH")])])}
+        with subprocess.Popen(
+            [sys.executable, "-P", "-m", f"{__package__}.compiling", str(dtype)], env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
+        ) as process:
+            while True:
+                with lock:
+                    name = waiting.pop() if waiting else None
+                if name is None or process.poll() is not None:
+                    break
+                print(name, file=process.stdin)
+                if not process.stdout.readline():
+                    break
+                with lock:
+                    done += 1
+                    report(done, len(names))
+            process.stdin.close()
+
+    workers = [threading.Thread(target=work) for _ in range(min(os.cpu_count() or 1, len(names)))]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    _compiled_before.cache_clear()
+
+
+def _package_root() -> str:
+    return str(Path(__file__).parents[3])
+
+
+def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
+    """Makes kernels ready for `dtype`. Calls `report(done, total)` when one must be compiled, and after each that was."""
     missing = [k for k in kernels if not k.compiled_before(dtype)]
-    for done, k in enumerate(missing):
-        report(done, len(missing))
-        k.compile(dtype)
     if missing:
-        report(len(missing), len(missing))
+        report(0, len(missing))
+    if len(missing) > 1 and cache_folder() is not None:
+        compile_in_processes([k.name for k in missing], np.dtype(dtype), report)
+    for done, k in enumerate(missing, 1):
+        k.compile(dtype)
+        if cache_folder() is None or len(missing) == 1:
+            report(done, len(missing))
     for k in kernels:
         k.compile(dtype)
 

@@ -1,0 +1,65 @@
+"""Time to accuracy: from the start of a process until it classifies enough of MNIST's test images rightly."""
+
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoconv import datasets
+from autoconv.bench import stats
+
+from . import peers, workloads
+from .process import PeerFailed, Process
+
+EPOCH = 1800.0  # seconds after which a peer counts as failed
+
+
+def measure(names: list[str], rounds: int, threads: int, report: Callable[[str], None]) -> dict[str, Any]:
+    """Every peer trains `rounds` times by the recipe, in turns; run i of each starts from the same weights."""
+    found: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
+    with tempfile.TemporaryDirectory() as folder:
+        arrays = _mnist(Path(folder))
+        for i in range(rounds):
+            for name in names:
+                if found[name]["status"] == "timed":
+                    label = f"accuracy, run {i + 1}/{rounds}, {name}"
+                    try:
+                        found[name]["runs"].append(_run(name, arrays, threads, i, lambda s, at=label: report(f"{at}{s}")))
+                    except PeerFailed as error:
+                        found[name] = {"status": "failed", "reason": str(error)}
+    for f in found.values():
+        reached = [run["seconds"] for run in f.get("runs", []) if run["seconds"] is not None]
+        if reached:
+            f["seconds_to_target"] = stats.spread(reached)
+            f["reached"] = f"{len(reached)} of {len(f['runs'])} runs"
+    recipe = workloads.RECIPE
+    return {"workload": "lecture", "batch_size": recipe.batch_size, "mode": "accuracy", "recipe": recipe._asdict(),
+            "peers": found}
+
+
+def _run(
+    name: str, arrays: dict[str, str], threads: int, seed: int, report: Callable[[str], None]
+) -> dict[str, Any]:
+    """One run: after each epoch the seconds since its process was started, and the accuracy."""
+    job = {"factory": peers.PEERS[name].factory, "workload": "lecture", "mode": "accuracy", "threads": threads,
+           "seed": seed, "arrays": arrays}
+    epochs: list[dict[str, Any]] = []
+    with Process(job) as process:
+        report("")
+        while (answer := process.answer(EPOCH, sleep=False))["event"] == "epoch":
+            epochs.append({"seconds": answer["at"], "accuracy": answer["accuracy"]})
+            peak = answer["peak"]
+            report(f": {answer['accuracy']:.4f} after {answer['at']:.1f} s")
+    reached = epochs[-1]["accuracy"] >= workloads.RECIPE.target
+    return {"seconds": epochs[-1]["seconds"] if reached else None, "epochs": epochs, "peak_memory": peak}
+
+
+def _mnist(folder: Path) -> dict[str, str]:
+    """MNIST as plain arrays, so that no peer needs autoconv to read it."""
+    (train, train_labels), (test, test_labels) = datasets.mnist.load_data()
+    arrays = {"train": train, "train_labels": train_labels, "test": test, "test_labels": test_labels}
+    for name, array in arrays.items():
+        np.save(folder / name, array)
+    return {name: str(folder / f"{name}.npy") for name in arrays}

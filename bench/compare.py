@@ -1,0 +1,137 @@
+"""`python -m bench.compare`: autoconv and other frameworks side by side on this machine. docs/benchmarks.md has the
+method; `--quick` takes less than two minutes."""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from autoconv import names
+from autoconv.bench import machine
+from autoconv.bench.run import SCHEMA
+
+from . import accuracy, install_size, peers, rounds, show, startup, workloads
+
+DEFAULT_ROUNDS = {"train": 8, "infer": 8, "start": 3, "accuracy": 3}
+
+
+def arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m bench.compare", description=__doc__)
+    parser.add_argument("--workload", default="lecture", help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
+    parser.add_argument("--mode", default="train,infer", help=f"comma-separated: {', '.join(workloads.MODES)}")
+    parser.add_argument("--peers", default="all", help=f"comma-separated, or all: {', '.join(peers.PEERS)}; "
+                        "ratios are taken to the first one")
+    parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
+                        "by default the workload's usual one")
+    parser.add_argument("--threads", type=_positive, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--rounds", type=_positive, help="default: 8; 3 of start and accuracy")
+    parser.add_argument("--quick", action="store_true", help="six short rounds of the usual peers, for a first look")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
+    options = parser.parse_args(given)
+    try:
+        options.workload = _known("workload", options.workload, workloads.WORKLOADS)
+        options.mode = _known("mode", options.mode, workloads.MODES)
+        options.peers = _known("peer", options.peers, peers.PEERS)
+        options.batch_sizes = {w: _batch_sizes(options.batch_size, w) for w in options.workload}
+    except ValueError as error:
+        parser.error(str(error))
+    if options.json is not None and not options.json.absolute().parent.is_dir():
+        parser.error(f"--json: there is no folder {options.json.absolute().parent}")
+    return options
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """The exit code: 0, or 1 where a peer failed or computed something else than the others."""
+    options, say = arguments(given), show.Progress()
+    if options.quick:
+        options.peers = [name for name in options.peers if name != "torch-compile"]  # compiling takes it too long
+    present = {name: peers.missing(name) for name in options.peers}
+    results = []
+    for result in measurements(options, [name for name, lacks in present.items() if not lacks], say):
+        _add_absent(result, present)
+        results.append(result)
+        say.clear()
+        print(show.entry(result) + "\n", flush=True)
+    for remark in show.remarks(results):
+        print(remark)
+    if options.json is not None:
+        options.json.write_text(json.dumps(_document(options, results, present), indent=1) + "\n", encoding="utf-8")
+        print(f"wrote all rounds to {options.json}")
+    wrong = [f for result in results for f in result["peers"].values() if f["status"] in ("failed", "wrong")]
+    return 1 if wrong else 0
+
+
+def measurements(options: argparse.Namespace, names: list[str], say: show.Progress) -> Iterable[dict[str, Any]]:
+    """All that was asked for, one after the other."""
+    quick = options.quick
+    for mode in options.mode:
+        able = [name for name in names if mode in peers.PEERS[name].modes]
+        count = options.rounds or (6 if quick and mode in ("train", "infer") else DEFAULT_ROUNDS[mode])
+        if mode == "accuracy":
+            yield accuracy.measure(able, count, options.threads, say)
+            continue
+        for workload in options.workload:
+            for batch_size in options.batch_sizes[workload]:
+                if mode == "start":
+                    yield startup.measure(able, workload, batch_size, count, options.threads, say)
+                else:
+                    effort = 0.25 if quick else 1.0
+                    yield rounds.compare(able, workload, batch_size, mode, count, options.threads, effort, say)
+
+
+def _document(
+    options: argparse.Namespace, results: list[dict[str, Any]], present: dict[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """The results as JSON: machine, versions, threads, every round."""
+    return {
+        "schema": SCHEMA, "machine": machine.describe(), "threads": options.threads, "device": "cpu",
+        "settings": {"rounds": options.rounds, "quick": options.quick, "command": " ".join(sys.argv[1:])},
+        "peers": {
+            name: {
+                "label": peers.label(name), "status": "absent" if lacks else "present", "versions": _versions(name, results),
+                "install_bytes": None if lacks else install_size.bytes_of(peers.PEERS[name].distributions),
+            }
+            for name, lacks in present.items()
+        },
+        "results": results, "kernels": [],
+    }
+
+
+def _versions(name: str, results: list[dict[str, Any]]) -> dict[str, str]:
+    found = [result["peers"][name] for result in results if name in result["peers"]]
+    return next((f["versions"] for f in found if "versions" in f), {})
+
+
+def _add_absent(result: dict[str, Any], present: dict[str, tuple[str, ...]]) -> None:
+    for name, lacks in present.items():
+        if lacks and result["mode"] in peers.PEERS[name].modes:
+            reason = f"not installed: {', '.join(lacks)}. pip install -e '.[peers]'"
+            result["peers"][name] = {"status": "absent", "reason": reason}
+
+
+def _known(kind: str, given: str, known: Iterable[str]) -> list[str]:
+    known = list(known)
+    if given == "all":
+        return known
+    return [names.lookup(kind, word.strip(), {k: k for k in known}) for word in given.split(",")]
+
+
+def _batch_sizes(given: str, workload: str) -> list[int]:
+    sizes = workloads.WORKLOADS[workload].batch_sizes
+    if given in ("", "all"):
+        return list(sizes if given else sizes[:1])
+    if not all(word.strip().isdigit() and int(word) for word in given.split(",")):
+        raise ValueError(f"--batch-size takes positive whole numbers. Received: {given!r}.")
+    return [int(word) for word in given.split(",")]
+
+
+def _positive(text: str) -> int:
+    if not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a positive whole number. Received: {text!r}")
+    return int(text)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,167 @@
+"""`python -m bench.compare_refs BASE HEAD`: two versions of autoconv on this machine, in turns.
+
+BASE and HEAD are git's names for commits; `.` is the working tree as it is. Both are timed by this checkout's harness, in
+processes of their own, A B A B. Each measurement has a ratio, HEAD's time by BASE's. The exit code is 1 where a whole
+interval lies above 1 + tolerance, or where HEAD computes something else.
+"""
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from autoconv.bench import machine, stats
+from autoconv.bench.tables import table
+
+from . import peers, show, workloads
+from .environment import ROOT
+from .equal_work import Expected
+from .process import Process
+from .rounds import ROUND, STARTING
+
+TOLERANCE = 0.10  # a step may take so much longer; a kernel twice as much, since shorter times are noisier
+KERNELS = "bench.kernels_worker"
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    options, say = _arguments(given), show.Progress()
+    found: dict[str, dict[str, Any]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        trees = {side: unpack(ref, Path(folder) / side) for side, ref in (("base", options.base), ("head", options.head))}
+        for workload in options.workload.split(","):
+            for mode in options.mode.split(","):
+                found[f"{workload} {mode}"] = compare(trees, workload, mode, options, say)
+            if options.kernels:
+                found |= compare_kernels(trees, workload, options, say)
+    say.clear()
+    slower = verdict(found, options.tolerance)
+    print(_table(found, options))
+    if options.json is not None:
+        document = {"machine": machine.describe(), "base": options.base, "head": options.head,
+                    "tolerance": options.tolerance, "slower": slower, "ratios": found}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    for name in slower:
+        ratio = found[name]
+        print(f"SLOWER: {name} takes {ratio['low']:.2f} to {ratio['high']:.2f} times as long as before")
+    print(f"{len(slower)} of {len(found)} measurements are slower than the tolerance allows")
+    return 1 if slower else 0
+
+
+def verdict(found: dict[str, dict[str, Any]], tolerance: float) -> list[str]:
+    """The measurements whose whole interval lies beyond the tolerance. A kernel's is twice as wide."""
+    return [name for name, r in found.items() if r["low"] > 1 + tolerance * (2 if r["kernel"] else 1)]
+
+
+def unpack(ref: str, target: Path) -> Path:
+    """The package `autoconv` as it is at a commit, or in the working tree, in a folder of its own."""
+    target.mkdir()
+    if ref == ".":
+        listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "autoconv"], cwd=ROOT, check=True,
+                                capture_output=True, text=True).stdout.splitlines()
+        for name in filter(lambda n: (ROOT / n).is_file(), listed):
+            (target / name).parent.mkdir(parents=True, exist_ok=True)
+            (target / name).write_bytes((ROOT / name).read_bytes())
+        return target
+    archive = subprocess.run(["git", "archive", ref, "autoconv"], cwd=ROOT, capture_output=True)
+    if archive.returncode:
+        raise SystemExit(f"git does not know {ref!r}: {archive.stderr.decode().strip()}. Fetch it, or name another.")
+    with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
+        files.extractall(target, filter="data")
+    return target
+
+
+def compare(
+    trees: dict[str, Path], workload: str, mode: str, options: argparse.Namespace, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """The ratio of a step of the net."""
+    net = workloads.WORKLOADS[workload]
+    batch_size = net.batch_sizes[0]
+    job = {"factory": peers.PEERS["autoconv"].factory, "workload": workload, "batch_size": batch_size, "mode": mode,
+           "steps": workloads.steps(net, batch_size, mode, options.effort), "threads": options.threads,
+           "seed": workloads.SEED}
+    expected = Expected(net, batch_size)
+
+    def check(side: str, tree: Path, ready: dict[str, Any]) -> None:
+        expected.check(side, ready)
+        _check_code(tree, ready["code"])
+
+    taken = in_turns(trees, job, options.rounds, f"{workload} {mode}", check, say)
+    return {**stats.ratio(taken["head"], taken["base"]), "kernel": False, "seconds": taken}
+
+
+def in_turns(
+    trees: dict[str, Path], job: dict[str, Any], rounds: int, label: str, check: Callable, say: Callable[[str], None],
+    module: str = "bench.worker",
+) -> dict[str, list[Any]]:
+    """What each side's rounds took; the side that begins changes from round to round."""
+    taken: dict[str, list[Any]] = {side: [] for side in trees}
+    with ExitStack() as stack:
+        running = {}
+        for side, tree in trees.items():
+            say(f"{label}: {side} starts")
+            running[side] = stack.enter_context(Process(job, {"PYTHONPATH": f"{tree}:{ROOT}"}, module))
+            check(side, tree, running[side].answer(STARTING))
+            running[side].ask("warm-up", STARTING)
+        for i in range(rounds):
+            say(f"{label}: round {i + 1}/{rounds}")
+            for side in sorted(running, reverse=bool(i % 2)):
+                taken[side].append(running[side].ask("round", ROUND)["seconds"])
+    return taken
+
+
+def compare_kernels(
+    trees: dict[str, Path], workload: str, options: argparse.Namespace, say: Callable[[str], None]
+) -> dict[str, dict[str, Any]]:
+    """The ratio of every kernel that both versions have."""
+    old = [side for side, tree in trees.items() if not (tree / "autoconv" / "bench" / "cases.py").is_file()]
+    if old:
+        print(f"kernels of {workload}: not compared, {' and '.join(old)} cannot time them", file=sys.stderr)
+        return {}
+    job = {"workload": workload, "threads": options.threads}
+    taken = in_turns(trees, job, options.rounds, f"{workload} kernels", lambda _, tree, r: _check_code(tree, r["code"]),
+                     say, KERNELS)
+    common = [name for name in taken["base"][0] if name in taken["head"][0]]
+    result = {}
+    for name in common:
+        sides = {side: [seconds[name] for seconds in rounds] for side, rounds in taken.items()}
+        result[f"{workload} {name}"] = {**stats.ratio(sides["head"], sides["base"]), "kernel": True, "seconds": sides}
+    return result
+
+
+def _check_code(tree: Path, code: str) -> None:
+    if Path(code).resolve() != (tree / "autoconv").resolve():
+        raise SystemExit(f"The version of autoconv that was loaded lies in {code}, the one to be timed in {tree}. Uninstall "
+                         "the other one, or run this in an environment without it.")
+
+
+def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
+    rows = [[name, f"{r['median']:.3f}", f"{r['low']:.3f} .. {r['high']:.3f}"] for name, r in found.items()]
+    sure = next(iter(found.values()))["confidence"]
+    return table([f"time of {options.head} by that of {options.base}", "ratio", f"{sure:.0%} interval"], rows)
+
+
+def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("python -m bench.compare_refs", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("base")
+    parser.add_argument("head")
+    parser.add_argument("--workload", default="lecture", help="comma-separated: " + ", ".join(workloads.WORKLOADS))
+    parser.add_argument("--mode", default="train,infer", help="comma-separated: train, infer")
+    parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--effort", type=float, default=0.5, help="length of a round; default: %(default)s")
+    parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="default: %(default)s")
+    parser.add_argument("--no-kernels", dest="kernels", action="store_false", help="compare whole steps alone")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
+    return parser.parse_args(given)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,33 @@
+"""The environment of a peer's process: the same for all, and nothing in it that cripples one."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# A processor that OpenBLAS is told to take this one for, and threads that are told how to wait: set for one library,
+# they slow others down several times.
+CRIPPLING = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE", "OMP_WAIT_POLICY")
+COUNTS = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS")
+
+# Arrays of a net's size are by default handed back to the system and fetched anew in every step by the C library: that
+# halves PyTorch's training. Told to keep them, all peers run at their best.
+KEEP_MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 30)}
+
+
+def clean(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment for a peer that shall use so many threads."""
+    result = {key: value for key, value in os.environ.items() if key not in CRIPPLING}
+    result.update(KEEP_MEMORY)
+    result.update(dict.fromkeys(COUNTS, str(threads)))
+    result["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    result["PYTHONUNBUFFERED"] = "1"
+    result.update(more or {})
+    return result
+
+
+def confine(threads: int) -> None:
+    """Confines this process to so many processors, where the system can: some frameworks know no other way."""
+    if hasattr(os, "sched_setaffinity"):
+        allowed = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, allowed[-threads:])

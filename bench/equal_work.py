@@ -1,0 +1,36 @@
+"""Nobody is timed on a wrong net: what a peer must show before its first round."""
+
+from typing import Any
+
+from . import reference, workloads
+
+TOLERANCE = 1e-4  # of the loss
+
+
+class WrongNet(RuntimeError):
+    """A peer's net is not the one that the others have."""
+
+
+class Expected:
+    """What the net of a workload must show on the first batch, from its definition in NumPy and float64."""
+
+    def __init__(self, workload: workloads.Workload, batch_size: int) -> None:
+        given = workloads.weights(workload)
+        self.parameters = sum(w.size for w in given)
+        self.loss = reference.loss(workload, given, *workloads.data(workload, batch_size))
+
+    def check(self, name: str, ready: dict[str, Any]) -> None:
+        """Raises WrongNet unless the number of parameters is the same, and the loss within the tolerance."""
+        if ready["parameters"] != self.parameters:
+            raise WrongNet(f"{name} has {ready['parameters']:,} parameters; the net has {self.parameters:,}.")
+        if not abs(ready["loss"] - self.loss) <= TOLERANCE:
+            raise WrongNet(f"{name} computes a loss of {ready['loss']:.6f} on the first batch; {self.loss:.6f} is right. "
+                           f"They may differ by {TOLERANCE}.")
+
+
+def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
+    """Raises WrongNet where training left a weight as it was, or inference changed one."""
+    if mode == "train" and warm["unchanged"]:
+        raise WrongNet(f"{name} trained, but {warm['unchanged']} of its {warm['arrays']} weights are what they were.")
+    if mode == "infer" and warm["unchanged"] < warm["arrays"]:
+        raise WrongNet(f"{name} was asked for answers alone, but {warm['arrays'] - warm['unchanged']} weights changed.")

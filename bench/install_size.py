@@ -1,0 +1,44 @@
+"""What a peer takes on the disk: its distribution and all that it needs."""
+
+import re
+from collections.abc import Iterable
+from importlib.metadata import Distribution, PackageNotFoundError, distribution
+from importlib.util import find_spec
+from pathlib import Path
+
+
+def bytes_of(names: Iterable[str]) -> int:
+    """The size of these distributions and of everything they need that is installed here, each counted once."""
+    return sum(_size(found) for found in closure(names).values())
+
+
+def closure(names: Iterable[str]) -> dict[str, Distribution]:
+    """The distributions of these names and of all they need; those that only an extra asks for are left out."""
+    found: dict[str, Distribution] = {}
+    waiting = list(names)
+    while waiting:
+        name = _normal(waiting.pop())
+        if name in found:
+            continue
+        try:
+            found[name] = distribution(name)
+        except PackageNotFoundError:  # for another system or Python
+            continue
+        needs = [need for need in found[name].requires or () if not re.search(r"\bextra\s*==", need)]
+        waiting += [match[0] for need in needs if (match := re.match(r"[\w.-]+", need))]
+    return found
+
+
+def _size(found: Distribution) -> int:
+    files = [Path(str(found.locate_file(f))) for f in found.files or ()]
+    name = _normal(found.metadata["Name"]).replace("-", "_")
+    inside = any(f.parent.name == name or name in f.parts for f in found.files or () if f.suffix == ".py")
+    spec = None if inside else find_spec(name)
+    if spec is not None and spec.submodule_search_locations and not inside:  # installed as a link to its sources
+        folder = Path(next(iter(spec.submodule_search_locations)))
+        files += [f for f in folder.rglob("*") if "__pycache__" not in f.parts]
+    return sum(f.stat().st_size for f in set(files) if f.is_file())
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

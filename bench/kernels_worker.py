@@ -1,0 +1,33 @@
+"""All kernels of a net in a process of its own, for compare_refs: like worker.py, a round is the seconds of each."""
+
+import json
+import sys
+
+from autoconv import device
+from autoconv.bench import timing
+from autoconv.bench.cases import cases
+from autoconv.bench.suite import SUITE
+
+from . import environment
+from .worker import Talk, code_folder
+
+SECONDS = 0.002  # one try; a round takes the best of three
+
+
+def main() -> None:
+    job, talk = json.loads(sys.argv[1]), Talk()
+    environment.confine(job["threads"])
+    timed = SUITE[job["workload"]]
+    found = {case.name: case.call for case in cases(timed.build(), timed.batch_size, device.get("cpu"))}
+    counts: dict[str, int] = {}
+    talk.say("ready", code=code_folder())
+    for line in sys.stdin:
+        if line.strip() == "warm-up":
+            counts = {name: timing.repetitions(call, SECONDS) for name, call in found.items()}
+            talk.say("warm")
+        elif line.strip() == "round":
+            talk.say("round", seconds={name: timing.best(call, counts[name]) for name, call in found.items()})
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""The runner's end of a peer's process."""
+
+import json
+import queue
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from . import environment
+
+
+class PeerFailed(RuntimeError):
+    """A peer's process ended, or gave no answer in time; the message holds the last lines it printed."""
+
+
+class Process:
+    """A peer in a process of its own, which sleeps whenever it is not asked: it then takes nothing from the others."""
+
+    def __init__(
+        self, job: dict[str, Any], more: Mapping[str, str] | None = None, module: str = "bench.worker"
+    ) -> None:
+        self._printed = tempfile.TemporaryFile("w+", errors="replace")
+        self._answers: queue.Queue[str] = queue.Queue()
+        self.begun = time.perf_counter()
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", module, json.dumps(job)], env=environment.clean(job["threads"], more),
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._printed, text=True,
+        )
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def __enter__(self) -> "Process":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.resume()
+        self._process.kill()
+        self._process.wait()
+        self._process.stdin.close()  # type: ignore[union-attr]
+        self._process.stdout.close()  # type: ignore[union-attr]
+        self._printed.close()
+
+    def ask(self, what: str, timeout: float) -> dict[str, Any]:
+        """Wakes the process, has it do `what`, puts it to sleep again. Returns its answer."""
+        self.resume()
+        try:
+            self._process.stdin.write(what + "\n")  # type: ignore[union-attr]
+            self._process.stdin.flush()  # type: ignore[union-attr]
+        except OSError as error:
+            raise PeerFailed(self._last_words()) from error
+        return self.answer(timeout)
+
+    def answer(self, timeout: float, sleep: bool = True) -> dict[str, Any]:
+        """The next thing it says, with "at": seconds since the process was started."""
+        try:
+            line = self._answers.get(timeout=timeout)
+        except queue.Empty:
+            raise PeerFailed(f"no answer within {timeout:.0f} s") from None
+        if not line:
+            self._process.wait()
+            raise PeerFailed(self._last_words())
+        at = time.perf_counter() - self.begun
+        if sleep:
+            self.pause()
+        return {**json.loads(line), "at": at}
+
+    def pause(self) -> None:
+        if hasattr(signal, "SIGSTOP"):
+            self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        if hasattr(signal, "SIGCONT"):
+            self._signal(signal.SIGCONT)
+
+    def _signal(self, which: int) -> None:
+        if self._process.poll() is None:
+            self._process.send_signal(which)
+
+    def _read(self) -> None:
+        for line in self._process.stdout:  # type: ignore[union-attr]
+            self._answers.put(line)
+        self._answers.put("")
+
+    def _last_words(self) -> str:
+        self._printed.seek(0)
+        lines = [line.strip() for line in self._printed if line.strip()]
+        return f"its process ended: {' | '.join(lines[-3:]) or 'it printed nothing'}"

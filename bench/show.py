@@ -1,0 +1,80 @@
+"""The comparison as tables for a terminal, and its progress."""
+
+import sys
+from typing import Any
+
+from autoconv.bench.tables import table
+
+from . import peers
+
+
+class Progress:
+    """One line that is written over where there is a terminal, else a line each time something new begins."""
+
+    def __init__(self) -> None:
+        self._live = sys.stderr.isatty()
+
+    def __call__(self, text: str) -> None:
+        if self._live:
+            print(f"\r\033[K{text[:110]}", end="", file=sys.stderr, flush=True)
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._live:
+            self("")
+
+
+def entry(result: dict[str, Any]) -> str:
+    """One measurement as a table with its heading."""
+    shown = {"start": _start, "accuracy": _accuracy}.get(result["mode"], _throughput)
+    head = f"{result['workload']}, batch size {result['batch_size']}, {result['mode']}"
+    return f"{head}\n{shown(result['peers'])}"
+
+
+def _throughput(found: dict[str, dict[str, Any]]) -> str:
+    rows, sure = [], ""
+    for name, f in found.items():
+        if f["status"] != "timed":
+            rows.append([peers.label(name), *_not_timed(f, 4)])
+            continue
+        speed, ratio = f["images_per_s"], f["ratio"]
+        sure = sure or f"{ratio['confidence']:.0%} interval"
+        rows.append([peers.label(name), f"{speed['median']:,.0f}", f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
+                     f"{ratio['median']:.2f}", f"{ratio['low']:.2f} .. {ratio['high']:.2f}"])
+    first = next((peers.label(n) for n, f in found.items() if f["status"] == "timed"), "the first")
+    return table(["", "images/s", "half the rounds", f"x time of {first}", sure], rows)
+
+
+def _start(found: dict[str, dict[str, Any]]) -> str:
+    rows = [[peers.label(n), f"{f['cold_s']:.1f}", f"{f['warm']['median']:.1f}",
+             f"{f['warm']['low']:.1f} .. {f['warm']['high']:.1f}"] if f["status"] == "timed"
+            else [peers.label(n), *_not_timed(f, 3)] for n, f in found.items()]
+    return table(["seconds to the first step", "cold", "warm", "half the rounds"], rows)
+
+
+def _accuracy(found: dict[str, dict[str, Any]]) -> str:
+    rows = []
+    for name, f in found.items():
+        reached = f.get("seconds_to_target")
+        if f["status"] != "timed" or reached is None:
+            missed = f if f["status"] != "timed" else {"status": "not reached"}
+            rows.append([peers.label(name), *_not_timed(missed, 3)])
+            continue
+        rows.append([peers.label(name), f"{reached['median']:.1f}", f"{reached['low']:.1f} .. {reached['high']:.1f}",
+                     f["reached"]])
+    return table(["seconds to the target", "median", "half the runs", "reached"], rows)
+
+
+def _not_timed(f: dict[str, Any], columns: int) -> list[str]:
+    return [f["status"], *[""] * (columns - 1)]
+
+
+def remarks(results: list[dict[str, Any]]) -> list[str]:
+    """Why peers are missing from the tables: each reason once."""
+    said = []
+    for result in results:
+        for name, f in result["peers"].items():
+            if "reason" in f:
+                said.append(f"{peers.label(name)}: {f['status']}, {f['reason']}")
+    return list(dict.fromkeys(said))

@@ -1,0 +1,45 @@
+"""Every kernel of every net against this machine's own ceilings:
+
+    pytest bench/test_kernels.py --benchmark-enable [--benchmark-json=kernels.json] [-k lecture-large]
+
+pytest-benchmark times the kernel; the share of the ceiling, which the JSON has in `extra_info`, comes from rounds in which
+the kernel and both ceilings run in turns, so that a busy machine disturbs the share little.
+"""
+
+import pytest
+
+from autoconv import device
+from autoconv.bench import ceilings
+from autoconv.bench.cases import cases
+from autoconv.bench.suite import SUITE
+
+from .conftest import FOUND
+
+ROUNDS = 5
+CPU = device.get("cpu")
+
+
+def _names():
+    """Each net with how many kernels it has: they are made one at a time, since the arrays of all are some gigabytes."""
+    for name, timed in SUITE.items():
+        for index, case in enumerate(cases(timed.build(), 1, CPU)):
+            yield pytest.param(name, index, id=f"{name}: {case.kind} {index}", marks=pytest.mark.benchmark(group=name))
+
+
+@pytest.fixture(scope="module")
+def ceiling():
+    return ceilings.Ceilings(CPU)
+
+
+@pytest.mark.parametrize(("name", "index"), _names())
+def test_kernel(benchmark, ceiling, name, index):
+    timed = SUITE[name]
+    case = next(c for i, c in enumerate(cases(timed.build(), timed.batch_size, CPU)) if i == index)
+    benchmark(case.call)
+    if benchmark.disabled:
+        return
+    share = ceilings.share(ceiling, case.call, case.flops, case.bytes, ROUNDS)
+    found = {"workload": name, "kind": case.kind, "layer": case.layer,
+             **ceilings.summed_up(share, case.flops, case.bytes)}
+    benchmark.extra_info.update(found)
+    FOUND.append(found)

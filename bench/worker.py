@@ -1,0 +1,118 @@
+"""One peer in a process of its own: `python -m bench.worker JOB`, with the job as JSON.
+
+It says `ready` with what it computes, and then answers each line it gets: `warm-up`, `round`, `memory`. Answers are lines
+of JSON on the standard output; whatever else the framework prints goes to the standard error.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import environment, peers, workloads
+
+WAKE = 0.1  # the share of a round that runs untimed before it, so that threads and caches are awake
+
+
+class Talk:
+    """The line to the runner."""
+
+    def __init__(self) -> None:
+        self._out = os.fdopen(os.dup(1), "w")
+        os.dup2(2, 1)
+
+    def say(self, event: str, **facts: Any) -> None:
+        print(json.dumps({"event": event, **facts}), file=self._out, flush=True)
+
+
+def main() -> None:
+    job, talk = json.loads(sys.argv[1]), Talk()
+    environment.confine(job["threads"])
+    workload = workloads.WORKLOADS[job["workload"]]
+    peer = peers.create(job["factory"], workload, job["threads"], job["mode"], job["seed"])
+    {"start": start, "accuracy": accuracy}.get(job["mode"], throughput)(peer, job, talk)
+
+
+def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
+    """Rounds of training or inference, whenever the runner asks for one."""
+    steps, batch_size = job["steps"], job["batch_size"]
+    given = workloads.weights(peer.workload)
+    images, labels = workloads.data(peer.workload, steps * batch_size)
+    peer.load(given)
+    own = peer.weights()
+    talk.say("ready", versions=peer.versions(), parameters=int(sum(w.size for w in own)),
+             loss=peer.loss(images[:batch_size], labels[:batch_size]), code=code_folder())
+    peer.hold(images, labels, batch_size)
+    run = peer.train if job["mode"] == "train" else peer.infer
+    for line in sys.stdin:
+        match line.strip():
+            case "warm-up":
+                run(steps)
+                unchanged = sum(np.array_equal(a, b) for a, b in zip(given, peer.weights()))
+                talk.say("warm", unchanged=unchanged, arrays=len(given))
+                peer.load(given)
+            case "round":
+                run(max(1, round(steps * WAKE)))
+                begun = time.perf_counter()
+                run(steps)
+                talk.say("round", seconds=(time.perf_counter() - begun) / steps)
+                if job["mode"] == "train":
+                    peer.load(given)  # so that every round does the same work
+            case "memory":
+                talk.say("memory", peak=peak_memory())
+
+
+def start(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
+    """One training step on one batch; the runner's clock has been running since it started the process."""
+    images, labels = workloads.data(peer.workload, job["batch_size"])
+    peer.load(workloads.weights(peer.workload))
+    peer.hold(images, labels, job["batch_size"])
+    peer.train(1)
+    talk.say("stepped", peak=peak_memory())
+
+
+def accuracy(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
+    """Trains by the recipe, and says after each epoch how many of the test images it gets right."""
+    recipe = workloads.RECIPE
+    arrays = {name: np.load(path, mmap_mode=None) for name, path in job["arrays"].items()}
+    images = {name: arrays[name].astype(np.float32)[..., None] / np.float32(255) for name in ("train", "test")}
+    peer.load(workloads.weights(peer.workload, job["seed"]))
+    count = len(images["train"]) // recipe.batch_size * recipe.batch_size
+    peer.hold(images["train"][:count], arrays["train_labels"][:count].astype(np.int64), recipe.batch_size)
+    for epoch, rate in enumerate(recipe.learning_rates):
+        peer.set_learning_rate(rate)
+        peer.train(count // recipe.batch_size)
+        found = peer.predict(images["test"], 1000)
+        reached = float((found == arrays["test_labels"]).mean())
+        talk.say("epoch", epoch=epoch + 1, accuracy=reached, peak=peak_memory())
+        if reached >= recipe.target:
+            break
+    talk.say("done")
+
+
+def peak_memory() -> int | None:
+    """The most bytes of memory this process ever held at once; None where the system does not say."""
+    try:
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    except (OSError, StopIteration):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return None
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def code_folder() -> str | None:
+    """The folder autoconv came from, if it is what runs here."""
+    package = sys.modules.get("autoconv")
+    return None if package is None else str(Path(package.__file__).parent)
+
+
+if __name__ == "__main__":
+    main()
