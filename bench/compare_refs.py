@@ -20,7 +20,7 @@ from typing import Any
 from autoconv.bench import machine, stats
 from autoconv.bench.tables import table
 
-from . import peers, show, workloads
+from . import environment, peers, show, workloads
 from .environment import ROOT
 from .equal_work import Expected
 from .process import Process
@@ -106,7 +106,7 @@ def in_turns(
         running = {}
         for side, tree in trees.items():
             say(f"{label}: {side} starts")
-            running[side] = stack.enter_context(Process(job, {"PYTHONPATH": f"{tree}:{ROOT}"}, module))
+            running[side] = stack.enter_context(Process(job, environment.first(tree), module))
             check(side, tree, running[side].answer(STARTING))
             running[side].ask("warm-up", STARTING)
         for i in range(rounds):

@@ -20,10 +20,14 @@ def clean(threads: int, more: Mapping[str, str] | None = None) -> dict[str, str]
     result = {key: value for key, value in os.environ.items() if key not in CRIPPLING}
     result.update(KEEP_MEMORY)
     result.update(dict.fromkeys(COUNTS, str(threads)))
-    result["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    result["PYTHONUNBUFFERED"] = "1"
+    result.update(first(ROOT) | {"PYTHONUNBUFFERED": "1", "PYTHONSAFEPATH": "1"})
     result.update(more or {})
     return result
+
+
+def first(folder: Path) -> dict[str, str]:
+    """The setting with which `folder` is where Python looks first, and this harness is found as well."""
+    return {"PYTHONPATH": os.pathsep.join(filter(None, [str(folder), str(ROOT), os.environ.get("PYTHONPATH")]))}
 
 
 def confine(threads: int) -> None:

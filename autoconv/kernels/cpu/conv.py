@@ -138,14 +138,14 @@ def transpose(a, out):
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
 def add_parts(partial, total):
-    """total = partial[0] + partial[1] + ..., in this order, in blocks that threads share."""
-    block = 1024
+    """total = partial[0] + ... + partial[PARTS - 1], in this order, in blocks that threads share."""
+    block = 4096
     for task in prange((total.size + block - 1) // block):
-        begin, end = task * block, min((task + 1) * block, total.size)
-        total[begin:end] = partial[0, begin:end]
-        for part in range(1, partial.shape[0]):
-            for i in range(begin, end):
-                total[i] += partial[part, i]
+        for i in range(task * block, min((task + 1) * block, total.size)):
+            item = partial[0, i]
+            for part in range(1, PARTS):
+                item += partial[part, i]
+            total[i] = item
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))",

@@ -18,7 +18,7 @@ from .jit import inline
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
-POOL_M = 4  # rows of the wide tile where each four are pooled
+POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
 
 
 @lru_cache(maxsize=64)
@@ -92,7 +92,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, 
 
     `windows` holds the four pixels of each window in a row. `winner` gets which of the four was the largest.
     """
-    wide, narrow = simd.zeros(x, POOL_M, N), simd.zeros(x, NARROW_M, NARROW_N)
+    wide, narrow = simd.zeros(x, POOL_M, N), simd.zeros(x, POOL_NARROW_M, NARROW_N)
     columns, f = simd.width(wide), 0
     while filters - f >= columns:
         for q in range(0, count, POOL_M // 4):
@@ -106,7 +106,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, 
         f += columns
     while f < filters:
         part = min(simd.width(narrow), filters - f)
-        for q in range(0, count, NARROW_M // 4):
+        for q in range(0, count, POOL_NARROW_M // 4):
             at = simd.windows(windows, q, count, narrow)
             acc = run_taps_part(simd.add_row(narrow, b, f, part), x, at, start, runs, run_length, w, f, filters, part)
             best = simd.window_max(acc)

@@ -26,11 +26,11 @@ from .jit import target
 # for what is left of the columns when no whole wide one fits: half as wide, with more rows.
 # RUN_VECTORS is for tiles whose rows are stretches of memory (`axpy`), up to three of them.
 if "avx512f" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 64, (6, 4), (8, 2), 6
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 64, (6, 4), (9, 2), 6
 elif "avx2" in target()[1] and "fma" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 32, (6, 2), (8, 1), 4
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 32, (6, 2), (9, 1), 4
 else:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 16, (6, 2), (8, 1), 4
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 16, (6, 2), (9, 1), 4
 
 INDEX = ir.IntType(64)
 

@@ -1,0 +1,114 @@
+"""Charts as SVG: bars, and a roofline. Colours come from the page's style sheet, so they follow light and dark."""
+
+import math
+from collections.abc import Sequence
+from html import escape
+from typing import NamedTuple
+
+WIDTH = 400  # of a chart's own units: about a phone's, so that text keeps its size there
+ROW, TOP = 38, 4
+
+
+class Bar(NamedTuple):
+    """One bar. `low` and `high` are drawn as a whisker; `first` is the one that others are compared with."""
+
+    label: str
+    value: float
+    text: str
+    low: float | None = None
+    high: float | None = None
+    first: bool = False
+    faint: bool = False
+
+
+def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
+    """Horizontal bars, label and value above each. `most` is the value of a full bar: by default the largest."""
+    most = most or max([*(r.high or 0 for r in rows), *(r.value for r in rows)], default=1) or 1
+    height = TOP + ROW * len(rows)
+    parts = [_open(title, height)]
+    for i, row in enumerate(rows):
+        y = TOP + ROW * i
+        kind = "first" if row.first else "faint" if row.faint else "other"
+        length = WIDTH * min(row.value / most, 1)
+        parts.append(f'<g><title>{escape(f"{row.label}: {row.text}")}</title>')
+        parts.append(f'<text x="0" y="{y + 13}" class="label {kind}">{escape(row.label)}</text>')
+        parts.append(f'<text x="{WIDTH}" y="{y + 13}" class="value" text-anchor="end">{escape(row.text)}</text>')
+        parts.append(f'<rect x="0" y="{y + 19}" width="{WIDTH}" height="10" rx="2" class="track"/>')
+        parts.append(f'<rect x="0" y="{y + 19}" width="{max(length, 1.5):.1f}" height="10" rx="2" class="bar {kind}"/>')
+        if row.low is not None and row.high is not None:
+            a, b = (WIDTH * min(v / most, 1) for v in (row.low, row.high))
+            parts.append(f'<path d="M{a:.1f} {y + 24}H{b:.1f}M{a:.1f} {y + 21}v6M{b:.1f} {y + 21}v6" class="whisker"/>')
+        parts.append("</g>")
+    return "".join([*parts, "</svg>"])
+
+
+class Point(NamedTuple):
+    """A kernel in the roofline: operations a byte, GFLOP/s, and which kind it is."""
+
+    label: str
+    intensity: float
+    gflops: float
+    kind: str
+
+
+SHAPES = ("circle", "square", "diamond", "triangle", "cross", "ring", "down", "bar")
+
+
+def roofline(title: str, points: Sequence[Point], peak: float, bandwidth: float) -> str:
+    """Kernels below the roof of this machine: arithmetic at `peak` GFLOP/s, memory at `bandwidth` GB/s; both axes are
+    logarithmic.
+    """
+    left, right, top, bottom = 40, WIDTH - 8, 12, 250
+    xs = [p.intensity for p in points] + [peak / bandwidth]
+    ys = [p.gflops for p in points] + [peak]
+    x0, x1 = math.log10(min(xs)) - 0.15, math.log10(max(xs)) + 0.15
+    y0, y1 = math.log10(min(ys)) - 0.15, math.log10(max(ys)) + 0.1
+
+    def at(intensity: float, gflops: float) -> tuple[float, float]:
+        return (left + (right - left) * (math.log10(intensity) - x0) / (x1 - x0),
+                bottom - (bottom - top) * (math.log10(gflops) - y0) / (y1 - y0))
+
+    kinds = list(dict.fromkeys(p.kind for p in points))
+    parts = [_open(title, bottom + 44 + 17 * -(-len(kinds) // 2))]
+    for power in range(math.ceil(y0), math.floor(y1) + 1):
+        y = at(10**x0, 10**power)[1]
+        parts.append(f'<path d="M{left} {y:.1f}H{right}" class="grid"/>'
+                     f'<text x="{left - 5}" y="{y + 4:.1f}" class="tick" text-anchor="end">{10**power:g}</text>')
+    for power in range(math.ceil(x0), math.floor(x1) + 1):
+        x = at(10**power, 10**y0)[0]
+        parts.append(f'<path d="M{x:.1f} {top}V{bottom}" class="grid"/>'
+                     f'<text x="{x:.1f}" y="{bottom + 15}" class="tick" text-anchor="middle">{10**power:g}</text>')
+    start = max(10**x0, 10**y0 / bandwidth)
+    roof = [at(start, start * bandwidth), at(peak / bandwidth, peak), at(10**x1, peak)]
+    parts.append(f'<path d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in roof)}" class="roof"/>')
+    parts.append(f'<text x="{right}" y="{roof[2][1] - 5:.1f}" class="tick" text-anchor="end">{peak:,.0f} GFLOP/s</text>')
+    for p in points:
+        x, y = at(p.intensity, p.gflops)
+        parts.append(f'<g><title>{escape(p.label)}</title>{_mark(kinds.index(p.kind), x, y)}</g>')
+    parts.append(f'<text x="{(left + right) / 2}" y="{bottom + 31}" class="tick" text-anchor="middle">'
+                 "operations a byte (GFLOP/s upward)</text>")
+    for i, kind in enumerate(kinds):
+        x, y = left + 175 * (i % 2), bottom + 50 + 17 * (i // 2)
+        parts.append(f'{_mark(i, x, y - 4)}<text x="{x + 11}" y="{y}" class="tick">{escape(kind)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _open(title: str, height: float) -> str:
+    return f'<svg viewBox="0 0 {WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
+
+
+def _mark(kind: int, x: float, y: float) -> str:
+    """A mark whose shape and colour tell the kind."""
+    r, shape = 4.5, SHAPES[kind % len(SHAPES)]
+    paths = {
+        "square": f"M{x - r:.1f} {y - r:.1f}h{2 * r}v{2 * r}h{-2 * r}z",
+        "diamond": f"M{x:.1f} {y - r - 1:.1f}l{r + 1} {r + 1}l{-r - 1} {r + 1}l{-r - 1} {-r - 1}z",
+        "triangle": f"M{x:.1f} {y - r:.1f}l{r} {2 * r - 1}h{-2 * r}z",
+        "down": f"M{x:.1f} {y + r:.1f}l{r} {1 - 2 * r}h{-2 * r}z",
+        "cross": f"M{x - r:.1f} {y - r:.1f}l{2 * r} {2 * r}M{x - r:.1f} {y + r:.1f}l{2 * r} {-2 * r}",
+        "bar": f"M{x - r:.1f} {y:.1f}h{2 * r}",
+    }
+    hollow = " hollow" if shape in ("cross", "ring", "bar") else ""
+    if shape in paths:
+        return f'<path d="{paths[shape]}" class="mark k{kind % 8}{hollow}"/>'
+    return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r}" class="mark k{kind % 8}{hollow}"/>'

@@ -1,0 +1,64 @@
+"""Results as tables in a Markdown file, between two marks."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def insert(path: Path, documents: Sequence[dict[str, Any]]) -> None:
+    """Replaces what lies between the marks. Raises ValueError where the file lacks them."""
+    text = path.read_text(encoding="utf-8")
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"{path} lacks the line {BEGIN} or {END}: the tables are put between them.")
+    path.write_text(f"{before}{BEGIN}\n\n{tables(documents)}\n\n{END}{after}", encoding="utf-8")
+
+
+def tables(documents: Sequence[dict[str, Any]]) -> str:
+    """All results, one table each, below what they were measured on."""
+    parts = []
+    for d in documents:
+        machine, versions = d["machine"], {}
+        for peer in d["peers"].values():
+            versions |= peer.get("versions", {})
+        parts.append(f"{machine['cpu']}, {d['threads']} threads, {machine['system']}, Python {machine['python']}, "
+                     f"{machine['date'][:10]}; " + ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) + ".")
+        labels = {name: peer.get("label", name) for name, peer in d["peers"].items()}
+        parts += [_entry(entry, labels) for entry in d["results"]]
+        if d["kernels"]:
+            parts.append(_table(["kernel", "achieved", "share of its ceiling"], [
+                [f"{k['workload']}: {k['kind']}, {k['layer']}",
+                 f"{k['gflops']:,.0f} GFLOP/s" if k["bound"] == "arithmetic" else f"{k['gbytes_per_s']:,.0f} GB/s",
+                 f"{k['fraction']['median']:.0%}"] for k in d["kernels"]]))
+    return "\n\n".join(parts)
+
+
+def _entry(entry: dict[str, Any], labels: dict[str, str]) -> str:
+    columns, cells = {
+        "start": (["cold, s", "warm, s"], lambda f: [f"{f['cold_s']:.1f}", f"{f['warm']['median']:.1f}"]),
+        "accuracy": (["seconds", "reached"], _reached),
+    }.get(entry["mode"], (["images/s", "times the time of the first", "interval", "peak memory, MB"], _speed))
+    rows = [[labels.get(n, n), *(cells(f) if f.get("status", "timed") == "timed" else [f["status"], *[""] * (len(columns) - 1)])]
+            for n, f in entry["peers"].items()]
+    head = f"**{entry['workload']}, batch size {entry['batch_size']}, {entry['mode']}**"
+    return f"{head}\n\n" + _table(["", *columns], rows)
+
+
+def _speed(f: dict[str, Any]) -> list[str]:
+    ratio, peak = f.get("ratio"), f.get("peak_memory")
+    return [f"{f['images_per_s']['median']:,.0f}", *([f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"]
+                                                     if ratio else ["", ""]), f"{peak / 1e6:,.0f}" if peak else ""]
+
+
+def _reached(f: dict[str, Any]) -> list[str]:
+    if "seconds_to_target" not in f:
+        return ["not reached", ""]
+    return [f"{f['seconds_to_target']['median']:.1f}", f["reached"]]
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [f"| {' | '.join(head)} |", f"|---|{'---:|' * (len(head) - 1)}"]
+    return "\n".join(lines + [f"| {' | '.join(row)} |" for row in rows])

@@ -1,0 +1,61 @@
+"""`python -m bench.report RESULTS.json ... --html PAGE.html`: what bench.compare, `autoconv bench` and test_kernels.py wrote,
+as one page. `--docs FILE.md` puts the same tables between the two marks in that file."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autoconv.bench.page import page
+from autoconv.bench.run import SCHEMA
+
+from . import markdown
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m bench.report", description=__doc__)
+    parser.add_argument("results", nargs="+", type=Path)
+    parser.add_argument("--html", type=Path, metavar="FILE")
+    parser.add_argument("--docs", type=Path, metavar="FILE")
+    options = parser.parse_args(given)
+    if options.html is None and options.docs is None:
+        parser.error("say what to write: --html FILE, --docs FILE or both")
+    try:
+        documents = [load(path) for path in options.results]
+        if options.html is not None:
+            options.html.write_text(page(documents), encoding="utf-8")
+        if options.docs is not None:
+            markdown.insert(options.docs, documents)
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+    return 0
+
+
+def load(path: Path) -> dict[str, Any]:
+    """One file of results. Raises ValueError where it is none."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{path} is no JSON: {error}.") from error
+    if isinstance(found, dict) and "benchmarks" in found and "machine_info" in found:
+        return _from_pytest_benchmark(found)
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise ValueError(f"{path} holds no results of bench.compare, `autoconv bench` or test_kernels.py, or those of another "
+                         f"version (schema {SCHEMA} is read).")
+    return found
+
+
+def _from_pytest_benchmark(found: dict[str, Any]) -> dict[str, Any]:
+    """The kernels that test_kernels.py measured, with the machine as it is now known."""
+    from autoconv import get_num_threads
+    from autoconv.bench import machine
+
+    shares = [b["extra_info"] for b in found["benchmarks"] if "fraction" in b["extra_info"]]
+    return {"schema": SCHEMA, "machine": {**machine.describe(), "date": found["datetime"]}, "device": "cpu",
+            "threads": get_num_threads(), "peers": {}, "results": [], "kernels": shares}
+
+
+if __name__ == "__main__":
+    sys.exit(main())
