@@ -57,7 +57,7 @@ def _window(size: tuple[int, int], kernel: Any, strides: Any, padding: Any, dila
 
 
 class _Fused:
-    """Layers that run as one op. Until they are built, and for an input that does not fit, the layers speak themselves."""
+    """Layers that run as one op. Until they are built, and for inputs of another dtype, they run one by one."""
 
     rooms: tuple[str, ...] = ()
 

@@ -101,7 +101,7 @@ class Trainer:
         )
         batches = self._batches(data, batch_size, loss)
         tests = None if validation is None else self._batches(validation, validation_batch_size or batch_size, loss)
-        self._prepare_kernels((*self.optimizer.rooms, "random.bits", *loss.rooms), verbose)
+        self._prepare_kernels((*self.optimizer.rooms, "random.bits", *loss.rooms), verbose)  # type: ignore[union-attr]
         self._build_optimizer()
 
         self.history, self.stop_training, self._nan_seen = History(), False, False

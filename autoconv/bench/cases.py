@@ -97,7 +97,7 @@ def _pool(device: Device, layer: MaxPooling2D, x: tuple, y: tuple) -> Iterator[C
 def _dense(device: Device, layer: Dense, x: tuple, y: tuple) -> Iterator[Case]:
     w = layer.kernel.shape
     forward, backward = _calls(device, dense.dense, [_random(x), _random(w), _random(w[1:])], y)
-    flops, size, label = 2 * prod(y) * w[0], _bytes(x, w, y), f"{x[0]}x{x[1]} -> {y[1]}"
+    flops, size, label = 2 * prod(y) * w[0], _bytes(x, w, y), f"{x[1]} -> {y[1]}"
     yield Case("dense forward", label, flops, size, forward)
     yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
     yield Case("dense weight gradient", label, flops, size, lambda: backward((False, True, True)))
@@ -105,7 +105,7 @@ def _dense(device: Device, layer: Dense, x: tuple, y: tuple) -> Iterator[Case]:
 
 def _relu(device: Device, y: tuple) -> Iterator[Case]:
     forward, backward = _calls(device, activations.relu, [_random(y)], y)
-    label = "x".join(map(str, y))
+    label = _images(y)
     yield Case("relu forward", label, 0, 2 * _bytes(y), forward)
     yield Case("relu gradient", label, 0, 3 * _bytes(y), lambda: backward((True,)))
 
@@ -147,7 +147,8 @@ def _bytes(*arrays: tuple[int, ...]) -> int:
 
 
 def _images(shape: tuple[int, ...]) -> str:
-    return "x".join(map(str, shape))
+    """One image of a batch: 28x28x1."""
+    return "x".join(map(str, shape[1:]))
 
 
 def layer_flops(layer: Layer, output_shape: tuple) -> float:

@@ -5,20 +5,21 @@ from collections.abc import Sequence
 from html import escape
 from typing import NamedTuple
 
-WIDTH = 400  # of a chart's own units: about a phone's, so that text keeps its size there
+WIDTH = 345  # of a chart's own units: about a phone's, so that text keeps its size there
 ROW, TOP = 38, 4
 
 
 class Bar(NamedTuple):
-    """One bar. `low` and `high` are drawn as a whisker; `first` is the one that others are compared with."""
+    """One bar. `low` and `high` are drawn as a whisker. kind: "first" is the one that others are compared with, "faint"
+    a companion of the bar above, "plain" one of many alike.
+    """
 
     label: str
     value: float
     text: str
     low: float | None = None
     high: float | None = None
-    first: bool = False
-    faint: bool = False
+    kind: str = "other"
 
 
 def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
@@ -28,7 +29,7 @@ def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
     parts = [_open(title, height)]
     for i, row in enumerate(rows):
         y = TOP + ROW * i
-        kind = "first" if row.first else "faint" if row.faint else "other"
+        kind = row.kind
         length = WIDTH * min(row.value / most, 1)
         parts.append(f'<g><title>{escape(f"{row.label}: {row.text}")}</title>')
         parts.append(f'<text x="0" y="{y + 13}" class="label {kind}">{escape(row.label)}</text>')
@@ -88,7 +89,7 @@ def roofline(title: str, points: Sequence[Point], peak: float, bandwidth: float)
     parts.append(f'<text x="{(left + right) / 2}" y="{bottom + 31}" class="tick" text-anchor="middle">'
                  "operations a byte (GFLOP/s upward)</text>")
     for i, kind in enumerate(kinds):
-        x, y = left + 175 * (i % 2), bottom + 50 + 17 * (i // 2)
+        x, y = left + 150 * (i % 2), bottom + 50 + 17 * (i // 2)
         parts.append(f'{_mark(i, x, y - 4)}<text x="{x + 11}" y="{y}" class="tick">{escape(kind)}</text>')
     return "".join([*parts, "</svg>"])
 

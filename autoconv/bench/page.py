@@ -10,6 +10,7 @@ from .charts import Bar, Point, bars, roofline
 
 Results = dict[str, Any]
 
+VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "neon", "asimd")  # the telling ones
 HEADINGS = {"train": "Training", "infer": "Inference", "start": "Start", "accuracy": "Time to accuracy"}
 
 
@@ -44,12 +45,12 @@ def _head(documents: Sequence[Results]) -> str:
     facts = []
     for d in documents:
         machine = d["machine"]
-        flags = [f for f in machine["cpu_flags"] if f.startswith(("avx", "fma", "neon", "asimd", "sve", "amx"))]
+        flags = [f for f in machine["cpu_flags"] if f in VECTORS or f.startswith(("sve", "amx"))]
         rows = {
             "Processor": machine["cpu"], "Vector instructions": " ".join(flags) or "unknown",
             "Threads": f"{d['threads']} of {machine['processors']} processors",
             "Memory": f"{machine['memory_gb']} GB" if machine["memory_gb"] else "unknown",
-            "System": f"{machine['system']}, Python {machine['python']}", "Measured": machine["date"],
+            "System": f"{machine['system']}, Python {machine['python']}", "Measured": machine["date"][:16].replace("T", " ") + " UTC",
             "Versions": ", ".join(dict.fromkeys(f"{n} {v}" for p in d["peers"].values()
                                                 for n, v in p.get("versions", {}).items())),
         }
@@ -72,7 +73,7 @@ def _throughput(entries: Sequence[Results], labels: dict[str, str]) -> list[str]
                 continue
             title = f"{entry['workload']}, batch size {entry['batch_size']}"
             fastest_first = sorted(timed, key=lambda n: -timed[n]["images_per_s"]["median"])
-            rows = [Bar(labels.get(n, n), s["median"], f"{s['median']:,.0f} images/s", s["low"], s["high"], n == "autoconv")
+            rows = [Bar(labels.get(n, n), s["median"], f"{s['median']:,.0f} images/s", s["low"], s["high"], _kind(n))
                     for n in fastest_first for s in [timed[n]["images_per_s"]]]
             head = ["", "images/s", "half the rounds"]
             numbers = [[labels.get(n, n), f"{s['median']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}"]
@@ -93,7 +94,7 @@ def _accuracy(entries: Sequence[Results], labels: dict[str, str]) -> list[str]:
     for entry in entries:
         reached = {n: f for n, f in entry["peers"].items() if "seconds_to_target" in f}
         order = sorted(reached, key=lambda n: reached[n]["seconds_to_target"]["median"])
-        rows = [Bar(labels.get(n, n), s["median"], f"{s['median']:.1f} s", s["low"], s["high"], n == "autoconv")
+        rows = [Bar(labels.get(n, n), s["median"], f"{s['median']:.1f} s", s["low"], s["high"], _kind(n))
                 for n in order for s in [reached[n]["seconds_to_target"]]]
         numbers = [[labels.get(n, n), f"{reached[n]['seconds_to_target']['median']:.1f}", reached[n]["reached"]] for n in order]
         title = f"MNIST to {entry['recipe']['target']:.1%} of the test images"
@@ -110,8 +111,8 @@ def _start(entries: Sequence[Results], labels: dict[str, str]) -> list[str]:
         rows = []
         for n in order:
             warm, name = timed[n]["warm"], labels.get(n, n)
-            rows.append(Bar(f"{name}, warm", warm["median"], f"{warm['median']:.1f} s", warm["low"], warm["high"], n == "autoconv"))
-            rows.append(Bar(f"{name}, cold", timed[n]["cold_s"], f"{timed[n]['cold_s']:.1f} s", faint=True))
+            rows.append(Bar(f"{name}, warm", warm["median"], f"{warm['median']:.1f} s", warm["low"], warm["high"], _kind(n)))
+            rows.append(Bar(f"{name}, cold", timed[n]["cold_s"], f"{timed[n]['cold_s']:.1f} s", kind="faint"))
         numbers = [[labels.get(n, n), f"{timed[n]['cold_s']:.1f}", f"{timed[n]['warm']['median']:.1f}"] for n in order]
         title = f"{entry['workload']}, batch size {entry['batch_size']}"
         cards.append(_card(title, bars(f"Start: {title}", rows), ["", "cold, s", "warm, s"], numbers))
@@ -141,7 +142,7 @@ def _size(documents: Sequence[Results], labels: dict[str, str]) -> list[str]:
 
 def _megabytes(title: str, heading: str, found: dict[str, int], labels: dict[str, str]) -> str:
     order = sorted(found, key=lambda n: found[n])
-    rows = [Bar(labels.get(n, n), found[n], f"{found[n] / 1e6:,.0f} MB", first=n == "autoconv") for n in order]
+    rows = [Bar(labels.get(n, n), found[n], f"{found[n] / 1e6:,.0f} MB", kind=_kind(n)) for n in order]
     return _card(heading, bars(title, rows), ["", "MB"], [[labels.get(n, n), f"{found[n] / 1e6:,.0f}"] for n in order])
 
 
@@ -153,7 +154,7 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
                         k["flops"] / k["bytes"], k["gflops"], k["kind"]) for k in found if k["flops"]]
         peak = max(k["ceiling_gflops"] for k in found)
         bandwidth = max(found, key=lambda k: k["bytes"])["ceiling_gbytes_per_s"]
-        rows = [Bar(f"{k['kind']}, {k['layer']}", s["median"], f"{s['median']:.0%}", s["low"], s["high"], True)
+        rows = [Bar(f"{k['kind']}, {k['layer']}", s["median"], f"{s['median']:.0%}", s["low"], s["high"], "plain")
                 for k in found for s in [k["fraction"]]]
         numbers = [[f"{k['kind']}, {k['layer']}", *tables.achieved(k), f"{k['fraction']['median']:.0%}"] for k in found]
         if points:
@@ -172,9 +173,15 @@ def _absent(documents: Sequence[Results], entries: Sequence[Results], labels: di
     return [f"<section><h2>Not timed</h2><ul>{items}</ul></section>"] if said else []
 
 
+def _kind(name: str) -> str:
+    return "first" if name == "autoconv" else "other"
+
+
 def _section(title: str, cards: Sequence[str], note: str) -> list[str]:
     if not cards:
         return []
+    if len(cards) == 1:  # there is room for the numbers
+        cards = [cards[0].replace("<details>", "<details open>")]
     return [f'<section><h2>{escape(title)}</h2><p>{escape(note)}</p><div class="cards">{"".join(cards)}</div></section>']
 
 

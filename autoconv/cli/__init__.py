@@ -9,6 +9,7 @@ import click
 from .. import __version__, names
 from ..datasets import DatasetCorrupt
 from ..device import DeviceError
+from .bench import bench
 from .evaluate import evaluate
 from .info import info
 from .predict import predict
@@ -58,5 +59,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, info, warmup):
+for _command in (train, evaluate, predict, info, bench, warmup):
     main.add_command(_command)

@@ -171,7 +171,8 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                 gathered_outer(source, start + g * (c // groups), pixels, total, taps, items, flat_dy, dy_start,
                                partial.reshape(partial.size), part * items * filters, filters,
                                g * each, (g + 1) * each, chunk == begin)
-            sum_rows(flat_dy, dy_start, total, partial_b.reshape(partial_b.size), part * filters, filters, chunk == begin)
+            sum_rows(flat_dy, dy_start, total, partial_b.reshape(partial_b.size), part * filters, filters,
+                     chunk == begin)
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:

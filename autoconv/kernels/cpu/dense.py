@@ -83,7 +83,8 @@ def dense_input_grad(dy, w, dx) -> None:
     """dx (N,C) = dy (N,F) @ w (C,F).T."""
     n, filters = dy.shape
     scratch = np.empty((w.shape[0], n), dy.dtype)
-    _multiply_transposed(w, np.ascontiguousarray(dy.T), dx, zeros(dy.dtype, n), scratch, _steps(min(ROWS, w.shape[0]), filters), _ZERO)
+    starts = _steps(min(ROWS, w.shape[0]), filters)
+    _multiply_transposed(w, np.ascontiguousarray(dy.T), dx, zeros(dy.dtype, n), scratch, starts, _ZERO)
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:

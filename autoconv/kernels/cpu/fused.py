@@ -167,8 +167,8 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
     else:
         wt = transposed(w.reshape(p.runs.size, p.run_length, filters))
         dx = np.empty((0, *x.shape[1:]), x.dtype) if dx is None else dx
-        _sparse_gradients(x, wt, y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, windows, p.samples, p.runs,
-                          p.run_length, p.border)
+        _sparse_gradients(x, wt, y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, windows, p.samples,
+                          p.runs, p.run_length, p.border)
         add_parts(partial, partial[0])
         transpose(partial[0].reshape(1, filters, items), dw.reshape(1, items, filters))
     np.add.reduce(partial_b, axis=0, out=db)

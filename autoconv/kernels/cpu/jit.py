@@ -9,7 +9,7 @@ import tempfile
 import threading
 import warnings
 from collections.abc import Callable
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,8 +17,9 @@ from typing import Any
 import numba
 import numpy as np
 
-# Sums may be reordered (that is what lets a loop become vector code), but NaN and infinity keep their meaning.
-FASTMATH = {"reassoc", "nsz", "contract"}
+# Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
+# gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
+FASTMATH = {"nsz"}
 
 inline = numba.njit(fastmath=FASTMATH, error_model="numpy")  # a helper that is compiled into the kernels that call it
 
@@ -34,7 +35,7 @@ class Kernel:
     def __init__(self, function: Callable, signature: str, parallel: bool) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.__doc__, self.signature = function.__doc__, signature
-        with _cache_folder_for_numba():
+        with _OurCacheFolder():
             self._dispatcher = numba.njit(
                 fastmath=FASTMATH, error_model="numpy", parallel=parallel, nogil=True, cache=cache_folder() is not None
             )(function)
@@ -51,7 +52,7 @@ class Kernel:
         if dtype in self._ready:
             return
         if dtype not in _TYPES:
-            raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: convert with .astype.")
+            raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: use .astype.")
         with warnings.catch_warnings():  # a kernel for one thread is no mistake here
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.compile(re.sub(r"\bT\b", _TYPES[dtype], self.signature))
@@ -82,7 +83,8 @@ def compile_in_processes(names: list[str], dtype: np.dtype, report: Callable[[in
 
     def work() -> None:
         nonlocal done
-        environment = {**os.environ, "PYTHONPATH": os.pathsep.join([_package_root(), *filter(None, [os.environ.get("PYTHONPATH")])])}
+        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONPATH": path}
         with subprocess.Popen(
             [sys.executable, "-P", "-m", f"{__package__}.compiling", str(dtype)], env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
@@ -108,12 +110,8 @@ def compile_in_processes(names: list[str], dtype: np.dtype, report: Callable[[in
     _compiled_before.cache_clear()
 
 
-def _package_root() -> str:
-    return str(Path(__file__).parents[3])
-
-
 def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
-    """Makes kernels ready for `dtype`. Calls `report(done, total)` when one must be compiled, and after each that was."""
+    """Makes kernels ready for `dtype`. Calls `report(done, total)` where some must be compiled, and after each one."""
     missing = [k for k in kernels if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
@@ -127,7 +125,7 @@ def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None
         k.compile(dtype)
 
 
-@lru_cache(maxsize=None)
+@cache
 def target() -> tuple[str, frozenset[str]]:
     """The processor Numba compiles for: its name and its features, such as "avx2". Not always the host's: both can be
     set by NUMBA_CPU_NAME and NUMBA_CPU_FEATURES.
@@ -141,7 +139,7 @@ def _target_key() -> str:
     return f"{name}-{hashlib.sha256(','.join(sorted(features)).encode()).hexdigest()[:8]}"
 
 
-@lru_cache(maxsize=None)
+@cache
 def source_hash() -> str:
     """A hash over all sources of the kernels: a cache of other sources is never read."""
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
@@ -163,7 +161,7 @@ def user_cache() -> Path:
     return base / "autoconv"
 
 
-@lru_cache(maxsize=None)
+@cache
 def cache_folder() -> Path | None:
     """The folder for compiled kernels, made when missing; None (with a warning) where none can be written."""
     folder = user_cache() / f"kernels-{source_hash()}"
@@ -173,13 +171,13 @@ def cache_folder() -> Path | None:
             return folder
     except OSError as error:
         warnings.warn(
-            f"The cache folder {folder} cannot be written ({error.strerror}), so kernels are compiled anew in every run. "
+            f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles its kernels anew. "
             "Set AUTOCONV_CACHE_DIR to a folder that can be written.", stacklevel=2,
         )
         return None
 
 
-class _cache_folder_for_numba:
+class _OurCacheFolder:
     """Numba reads its cache folder when a function is decorated; within this block it reads ours, for ours only."""
 
     def __enter__(self) -> None:
@@ -191,7 +189,7 @@ class _cache_folder_for_numba:
         numba.config.CACHE_DIR = self._before
 
 
-@lru_cache(maxsize=None)
+@cache
 def _compiled_before() -> set[str]:
     """What earlier runs compiled into the cache folder."""
     folder = cache_folder()

@@ -35,6 +35,7 @@ def describe() -> dict[str, Any]:
     from . import jit, simd
 
     name, features = jit.target()
+    cache_state = _cache_state(jit.cache_folder())  # before a kernel runs to show the threading layer
     return {
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
@@ -45,7 +46,7 @@ def describe() -> dict[str, Any]:
         "max_threads": numba.config.NUMBA_NUM_THREADS,
         "threading_layer": _threading_layer(),
         "cache_folder": str(jit.cache_folder() or jit.user_cache()),
-        "cache_state": _cache_state(jit.cache_folder()),
+        "cache_state": cache_state,
     }
 
 
@@ -68,4 +69,5 @@ def _cache_state(folder: Any) -> str:
     if not kernels.exists():
         return "empty"
     size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    return f"{len(kernels.read_text().splitlines())} kernels, {size / 1e6:.1f} MB"
+    count = len(kernels.read_text().splitlines())
+    return f"{count} kernel{'s' if count != 1 else ''}, {size / 1e6:.1f} MB"

@@ -9,7 +9,7 @@ from .jit import inline, kernel
 
 @inline
 def _inside(o, stride, before, size, dilation, n):
-    """The window positions low <= k < high of output o that fall inside the n pixels of an axis, and its first pixel."""
+    """The first pixel of output o's window on an axis of n pixels, and which positions low <= k < high fall inside."""
     start = o * stride - before
     low = 0 if start >= 0 else (-start + dilation - 1) // dilation
     high = min(size, (n - 1 - start) // dilation + 1)
@@ -18,7 +18,7 @@ def _inside(o, stride, before, size, dilation, n):
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], int32[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
 def _max(x, y, winner, window):
-    """The largest pixel of each window, and its position i*kw + j: the first in scan order; a NaN is larger than all."""
+    """The largest pixel of each window and its position i*kw + j, the first in scan order; a NaN is larger than all."""
     n, h, w, c = x.shape
     _, oh, ow, _ = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -62,7 +62,7 @@ def _max_grad(dy, winner, dx, window):
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
 def _average(x, y, window):
     """The mean over the real pixels of each window."""
-    n, h, w, c = x.shape
+    n, h, w, _ = x.shape
     _, oh, ow, _ = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     for s in prange(n):
@@ -81,7 +81,7 @@ def _average(x, y, window):
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
 def _average_grad(dy, dx, window):
     """dx: every window's gradient, shared out evenly among its real pixels."""
-    n, h, w, c = dx.shape
+    n, h, w, _ = dx.shape
     _, oh, ow, _ = dy.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     for s in prange(n):

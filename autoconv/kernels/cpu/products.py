@@ -60,10 +60,13 @@ def run_taps_part(acc, x, at, start, runs, run_length, w, j, filters, columns):
 
 
 @inline
-def gathered_product(x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f, end, fresh, relu):
+def gathered_product(
+    x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f, end, fresh, relu
+):
     """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below `count`.
 
-    `fresh` starts from b[f:end], else y is added to; `relu` cuts the sum off below 0. w and y have rows of `filters` items.
+    `fresh` starts from b[f:end], else y is added to; `relu` cuts the sum off below 0. w and y have rows of `filters`
+    items.
     """
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)

@@ -56,7 +56,8 @@ class RowsType(types.Type):
 class TileModel(models.PrimitiveModel):
     def __init__(self, manager, fe_type):
         item = ir.FloatType() if fe_type.item.bitwidth == 32 else ir.DoubleType()
-        super().__init__(manager, fe_type, ir.ArrayType(ir.VectorType(item, fe_type.lanes), fe_type.rows * fe_type.vectors))
+        vector = ir.VectorType(item, fe_type.lanes)
+        super().__init__(manager, fe_type, ir.ArrayType(vector, fe_type.rows * fe_type.vectors))
 
 
 @register_model(RowsType)
@@ -66,7 +67,7 @@ class RowsModel(models.PrimitiveModel):
 
 
 class _Flat:
-    """A flat array while IR is built: `at(i)` is the address of its item i, without Numba's wrap of negative indices."""
+    """A flat array while IR is built: `at(i)` is the address of item i, without Numba's wrap of negative indices."""
 
     def __init__(self, context, builder, array_type, array) -> None:
         self.builder, self.bytes = builder, array_type.dtype.bitwidth // 8
@@ -104,6 +105,11 @@ def _call(builder, name, result, arguments):
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(result, [a.type for a in arguments]), name)
     return builder.call(function, arguments)
+
+
+def _multiply_add(builder, tile, a, b, c):
+    """a * b + c in one instruction, where the target has it."""
+    return _call(builder, f"llvm.fmuladd.{_suffix(tile)}", c.type, [a, b, c])
 
 
 def _suffix(tile):
@@ -186,7 +192,7 @@ def _fma(context, builder, tile, args, arg_types, columns=None):
         left = _splat(builder, builder.load(x.at(builder.add(builder.extract_value(at, r), k))), tile.lanes)
         for v in range(tile.vectors):
             i = r * tile.vectors + v
-            total = _call(builder, f"llvm.fmuladd.{_suffix(tile)}", right[v].type, [left, right[v], builder.extract_value(acc, i)])
+            total = _multiply_add(builder, tile, left, right[v], builder.extract_value(acc, i))
             acc = builder.insert_value(acc, total, i)
     return acc
 
@@ -221,7 +227,7 @@ def _axpy(context, builder, tile, args, arg_types, columns=None):
         for v in range(tile.vectors):
             i = m * tile.vectors + v
             row = _load(builder, x, tile, start, columns, v)
-            total = _call(builder, f"llvm.fmuladd.{_suffix(tile)}", row.type, [scale, row, builder.extract_value(acc, i)])
+            total = _multiply_add(builder, tile, scale, row, builder.extract_value(acc, i))
             acc = builder.insert_value(acc, total, i)
     return acc
 
@@ -310,11 +316,12 @@ def relu(typingctx, acc):
 
 @intrinsic
 def windows(typingctx, offsets, i, count, acc):
-    """The offsets of 2x2 windows: rows 4k to 4k + 3 of the tile get those of window i + k, of `count` (the last repeats)."""
+    """The offsets of 2x2 windows: rows 4k to 4k + 3 of the tile get window i + k; the last of `count` repeats."""
     kind = RowsType(acc.rows)
 
     def codegen(context, builder, signature, args):
-        flat, result = _Flat(context, builder, signature.args[0], args[0]), ir.Constant(ir.ArrayType(INDEX, acc.rows), ir.Undefined)
+        flat = _Flat(context, builder, signature.args[0], args[0])
+        result = ir.Constant(ir.ArrayType(INDEX, acc.rows), ir.Undefined)
         firsts = _rows_below(builder, RowsType(acc.rows // 4), args[1], args[2], lambda row: builder.mul(row, INDEX(4)))
         for m in range(acc.rows):
             index = builder.add(builder.extract_value(firsts, m // 4), INDEX(m % 4))
@@ -322,6 +329,10 @@ def windows(typingctx, offsets, i, count, acc):
         return result
 
     return kind(offsets, types.int64, types.int64, acc), codegen
+
+
+def _is_nan(builder, value):
+    return builder.fcmp_unordered("uno", value, value)
 
 
 @intrinsic
@@ -336,7 +347,7 @@ def window_max(typingctx, acc):
                 best = builder.extract_value(args[0], 4 * q * acc.vectors + v)
                 for r in range(1, 4):
                     value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
-                    stays = builder.or_(builder.fcmp_ordered(">=", best, value), builder.fcmp_unordered("uno", best, best))
+                    stays = builder.or_(builder.fcmp_ordered(">=", best, value), _is_nan(builder, best))
                     best = builder.select(stays, best, value)
                 total = builder.insert_value(total, best, q * acc.vectors + v)
         return total
@@ -346,7 +357,7 @@ def window_max(typingctx, acc):
 
 @intrinsic
 def store_winners(typingctx, acc, best, out, at, j, columns):
-    """Which of its four rows (0 to 3) each item of `best` = window_max(acc) came from, the first of equals, as bytes."""
+    """Which of its four rows each item of `best` = window_max(acc) came from, 0 to 3, the first of equals, as bytes."""
 
     def codegen(context, builder, signature, args):
         flat, byte = _Flat(context, builder, out, args[2]), ir.VectorType(ir.IntType(8), acc.lanes)
@@ -357,7 +368,7 @@ def store_winners(typingctx, acc, best, out, at, j, columns):
                 which = ir.Constant(byte, [3] * acc.lanes)
                 for r in (2, 1, 0):
                     value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
-                    equal = builder.or_(builder.fcmp_ordered("==", value, top), builder.fcmp_unordered("uno", value, value))
+                    equal = builder.or_(builder.fcmp_ordered("==", value, top), _is_nan(builder, value))
                     which = builder.select(equal, ir.Constant(byte, [r] * acc.lanes), which)
                 pointer = flat.vector_at(builder.add(start, INDEX(v * acc.lanes)), acc.lanes)
                 _call(builder, f"llvm.masked.store.v{acc.lanes}i8.p0v{acc.lanes}i8", ir.VoidType(),

@@ -17,7 +17,9 @@ ROWS = 3  # runs of a window in one tile: all of them for a 3x3 kernel
 
 
 @inline
-def sparse_outer(x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start, fresh):
+def sparse_outer(
+    x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start, fresh
+):
     """dwt[f, :] (+)= sum over q below `count` of gradient[q, f] * the window of x at windows[4q + winner[q, f]]."""
     tile = simd.zeros(x, ROWS, S)
     items, columns = runs.size * length, simd.width(tile)

@@ -1,0 +1,402 @@
+"""The harness: equal work is checked, ratios are right, and the page shows what was measured. Nothing is timed for real."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from autoconv import device, nets
+from autoconv.bench import ceilings, stats
+from autoconv.bench.cases import cases
+from autoconv.bench.page import page
+from autoconv.bench.suite import SUITE
+from autoconv.bench.throughput import NetUnderTest
+from autoconv.cli import main
+from bench import (
+    compare,
+    compare_refs,
+    environment,
+    equal_work,
+    install_size,
+    markdown,
+    peers,
+    reference,
+    report,
+    rounds,
+    workloads,
+)
+
+CPU = device.get("cpu")
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+CHROMIUM_FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+                  "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+
+
+@pytest.fixture
+def fakes(monkeypatch):
+    """The fake peers, by name."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    monkeypatch.setattr(peers, "PEERS", {
+        name: peers.Entry(name, f"fake_peers:{name}", (), ("click",))
+        for name in ("Honest", "OtherLoss", "FewerParameters", "Lazy", "Broken", "Slower", "Steady")
+    })
+
+
+def run(names, mode, count=2, workload="lecture"):
+    return rounds.compare(names, workload, 2, mode, count, 1, 0.0, lambda text: None)
+
+
+# Equal work.
+
+
+@pytest.mark.parametrize("name", workloads.WORKLOADS)
+def test_every_workload_runs_once_in_training_and_inference(name):
+    for mode in ("train", "infer"):
+        found = run(["autoconv"], mode, 1, name)["peers"]["autoconv"]
+        assert found["status"] == "timed", found
+        assert found["images_per_s"]["median"] > 0
+        assert found["peak_memory"] is None or found["peak_memory"] > 20e6
+
+
+@pytest.mark.parametrize(("name", "why"), [
+    ("OtherLoss", "computes a loss of"), ("FewerParameters", "parameters; the net has"), ("Lazy", "1 of its 10 weights")])
+def test_an_altered_net_is_not_timed(fakes, name, why):
+    found = run(["Honest", name], "train")["peers"]
+    assert found["Honest"]["status"] == "timed"
+    assert found[name]["status"] == "wrong"
+    assert why in found[name]["reason"]
+    assert "images_per_s" not in found[name]
+
+
+def test_a_peer_that_dies_is_reported_and_the_others_are_timed(fakes):
+    found = run(["Broken", "Honest"], "train")["peers"]
+    assert found["Broken"]["status"] == "failed"
+    assert "the kernel is gone" in found["Broken"]["reason"]
+    assert found["Honest"]["ratio"]["median"] == 1
+
+
+def test_a_peer_that_trains_when_asked_for_answers_is_wrong():
+    with pytest.raises(equal_work.WrongNet, match="weights changed"):
+        equal_work.check_trained("x", {"unchanged": 9, "arrays": 10}, "infer")
+
+
+def test_a_loss_that_is_no_number_is_wrong():
+    expected = equal_work.Expected(workloads.WORKLOADS["lecture"], 2)
+    ready = {"parameters": expected.parameters, "loss": expected.loss}
+    expected.check("x", ready)
+    for loss in (float("nan"), expected.loss + 2e-4):
+        with pytest.raises(equal_work.WrongNet):
+            expected.check("x", {**ready, "loss": loss})
+
+
+def test_slower_is_slower(fakes):
+    found = run(["Steady", "Slower"], "infer", 6)["peers"]
+    assert found["Slower"]["ratio"]["low"] > 1.2
+    assert len(found["Slower"]["seconds"]) == 6
+
+
+# What is timed.
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(n, n) for n in SUITE])
+def test_the_workloads_are_the_nets_of_the_command_line(ours, theirs):
+    workload, timed = workloads.WORKLOADS[ours], SUITE[theirs]
+    net = timed.build()
+    assert timed.input_shape == workload.input_shape
+    assert timed.batch_size == workload.batch_sizes[0]
+    assert [w.shape for w in net.get_weights()] == [w.shape for w in workloads.weights(workload)]
+    tested = NetUnderTest(timed, 1, CPU, batches=1)
+    for mode in ("train", "infer"):
+        assert tested.flops(mode) == workloads.flops(workload, mode)
+    images, labels = workloads.data(workload, 2)
+    net.set_weights(workloads.weights(workload))
+    out = net.predict(images, verbose=0).astype(float)
+    shares = np.exp(out) / np.exp(out).sum(1, keepdims=True) if nets.NETS[timed.net].from_logits else out
+    expected = reference.loss(workload, workloads.weights(workload), images, labels)
+    assert -np.log(shares[[0, 1], labels]).mean() == pytest.approx(expected, abs=1e-5)
+
+
+def test_data_are_the_same_whatever_the_count():
+    few, many = (workloads.data(workloads.WORKLOADS["lecture"], n) for n in (3, 7))
+    assert np.array_equal(few[0], many[0][:3])
+    assert np.array_equal(few[1], many[1][:3])
+
+
+def test_every_kind_of_kernel_is_timed_and_no_work_twice():
+    found = list(cases(SUITE["lecture"].build(), 2, CPU))
+    names = [case.name for case in found]
+    assert len(set(names)) == len(names)
+    kinds = {case.kind for case in found}
+    assert {"conv forward", "conv input gradient", "conv weight gradient", "pool forward", "pool gradient", "dense forward",
+            "dense input gradient", "dense weight gradient", "relu forward", "relu gradient", "update"} <= kinds
+    for case in found:
+        case.call()
+        assert case.bytes > 0
+
+
+def test_a_share_compares_with_the_lower_of_both_ceilings():
+    ceiling = ceilings.Ceilings(CPU)
+    found = ceilings.share(ceiling, lambda: sum(range(20_000)), 1e3, 10**6, 2)
+    summary = ceilings.summed_up(found, 1e3, 10**6)
+    assert summary["bound"] == "bandwidth"
+    fractions = [max(1e3 / f, 1e6 / b) / s for s, f, b in zip(found.seconds, found.peak_flops, found.peak_bandwidth)]
+    assert found.fractions == pytest.approx(fractions)
+    assert summary["ceiling_gflops"] > 1
+    assert summary["ceiling_gbytes_per_s"] > 0.1
+
+
+def test_the_ceiling_loops_compute_what_they_say():
+    k = CPU.kernels("ceilings")
+    x, start = np.array([0.5, 0.25], np.float32), np.ones((2, k.items(np.dtype(np.float32))), np.float32)
+    y = np.empty_like(start)
+    k.multiply_add(x, start, y, 2)
+    assert (y == (1 * 0.5 + 0.25) * 0.5 + 0.25).all()
+    k.copy(start[0], y[1])
+    assert (y[1] == 1).all()
+
+
+# Statistics.
+
+
+def test_ratios_are_taken_round_by_round():
+    base = [1.0, 10.0, 100.0, 1.0, 10.0, 100.0]  # a machine that is busy now and then
+    found = stats.ratio([2 * b for b in base], base)
+    assert found["median"] == found["low"] == found["high"] == 2
+
+
+def test_the_interval_holds_the_median_as_often_as_it_says():
+    random = np.random.default_rng(0)
+    for count in (3, 6, 10, 15):
+        samples = random.standard_cauchy((2000, count))
+        intervals = [stats.interval(s) for s in samples]
+        held = np.mean([i["low"] <= 0 <= i["high"] for i in intervals])
+        assert held == pytest.approx(intervals[0]["confidence"], abs=0.02)
+        assert intervals[0]["confidence"] >= (0.95 if count >= 6 else 0.75)
+
+
+def test_an_outlier_does_not_move_the_interval():
+    calm = stats.interval([1.0, 1.01, 0.99, 1.02, 0.98, 1.0, 1.0, 1.01, 0.99, 1.0])
+    assert calm["high"] < 1.03
+    assert stats.interval([1.0, 1.01, 0.99, 1.02, 0.98, 1.0, 1.0, 1.01, 0.99, 50.0])["high"] < 1.03
+
+
+def test_rounds_without_partners_are_an_error():
+    with pytest.raises(ValueError, match="as many rounds"):
+        stats.ratio([1.0, 2.0], [1.0])
+
+
+# The environment.
+
+
+def test_nothing_that_cripples_a_peer_reaches_it(monkeypatch):
+    for name in environment.CRIPPLING:
+        monkeypatch.setenv(name, "x")
+    monkeypatch.setenv("HOME", "/home/me")
+    found = environment.clean(3)
+    assert not set(environment.CRIPPLING) & set(found)
+    assert found["OMP_NUM_THREADS"] == found["NUMBA_NUM_THREADS"] == "3"
+    assert found["HOME"] == "/home/me"
+
+
+def test_the_install_size_counts_what_a_package_needs():
+    assert {"numpy", "numba", "llvmlite", "click"} <= set(install_size.closure(["autoconv"]))
+    assert "pytest" not in install_size.closure(["autoconv"])  # an extra's
+    assert install_size.bytes_of(["autoconv"]) > install_size.bytes_of(["numba"]) > 10e6
+
+
+# The commands.
+
+
+def test_compare_writes_every_round_and_reports_who_is_absent(fakes, tmp_path, capsys, monkeypatch):
+    peers.PEERS["Absent"] = peers.Entry("Absent", "no:One", ("no_such_framework",), ())
+    monkeypatch.setattr(workloads, "WORK", {"train": 1.0, "infer": 1.0})
+    file = tmp_path / "results.json"
+    code = compare.main(["--peers", "Honest,Absent", "--mode", "train,start", "--rounds", "2", "--threads", "1",
+                         "--batch-size", "2", "--json", str(file)])
+    out = capsys.readouterr().out
+    assert code == 0
+    assert "not installed: no_such_framework" in out
+    found = json.loads(file.read_text())
+    assert found["threads"] == 1
+    assert found["machine"]["cpu"]
+    assert found["peers"]["Absent"]["status"] == "absent"
+    train, start = found["results"]
+    assert len(train["peers"]["Honest"]["seconds"]) == 2
+    assert start["peers"]["Honest"]["cold_s"] > 0
+    assert len(start["peers"]["Honest"]["warm_s"]) == 2
+    assert "Honest" in page([found])
+
+
+def test_compare_fails_where_a_net_is_wrong(fakes, capsys):
+    assert compare.main(["--peers", "Honest,OtherLoss", "--mode", "infer", "--rounds", "1", "--threads", "1",
+                         "--batch-size", "2", "--quick"]) == 1
+    assert "OtherLoss: wrong" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("wrong", [["--workload", "lectrue"], ["--peers", "pytorch"], ["--batch-size", "0"],
+                                   ["--rounds", "0"], ["--json", "/no/such/folder/x.json"]])
+def test_compare_says_what_is_wrong_with_an_argument(wrong, capsys):
+    with pytest.raises(SystemExit) as error:
+        compare.main(wrong)
+    assert error.value.code == 2
+    assert capsys.readouterr().err
+
+
+def test_two_versions_are_told_apart(fakes, capsys, monkeypatch, tmp_path):
+    """The same harness times both sides; here the sides are two fakes, of which one is three times as slow."""
+    monkeypatch.setattr(compare_refs, "unpack", lambda ref, target: target)
+    monkeypatch.setattr(compare_refs, "_check_code", lambda tree, code: None)
+    monkeypatch.setattr(workloads, "WORK", {"train": 1.0, "infer": 1.0})
+    asked = []
+
+    def in_turns(trees, job, *rest, **more):
+        taken = {}
+        for side, name in zip(trees, asked[-1]):
+            taken |= original({side: trees[side]}, {**job, "factory": f"fake_peers:{name}"}, *rest, **more)
+        return taken
+
+    original = compare_refs.in_turns
+    monkeypatch.setattr(compare_refs, "in_turns", in_turns)
+    peers.PEERS["autoconv"] = peers.PEERS["Steady"]
+    arguments = ["old", "new", "--mode", "infer", "--rounds", "6", "--threads", "1", "--no-kernels", "--tolerance", "0.5"]
+    asked.append(("Steady", "Slower"))
+    assert compare_refs.main(arguments) == 1
+    assert "SLOWER: lecture infer" in capsys.readouterr().out
+    asked.append(("Slower", "Steady"))
+    assert compare_refs.main(arguments) == 0
+
+
+def test_the_verdict_needs_the_whole_interval_beyond_the_tolerance():
+    def ratio(low, kernel=False):
+        return {"median": 2.0, "low": low, "high": 3.0, "kernel": kernel}
+
+    found = {"step": ratio(1.11), "unsure": ratio(1.09), "kernel": ratio(1.19, True), "slow kernel": ratio(1.21, True)}
+    assert compare_refs.verdict(found, 0.10) == ["step", "slow kernel"]
+
+
+def test_an_unknown_commit_is_named(tmp_path):
+    with pytest.raises(SystemExit, match="no-such-ref"):
+        compare_refs.unpack("no-such-ref", tmp_path / "tree")
+
+
+def test_autoconv_bench_times_a_net_and_its_kernels(tmp_path):
+    file, html = tmp_path / "bench.json", tmp_path / "bench.html"
+    done = CliRunner().invoke(main, ["bench", "--quick", "--rounds", "1", "--batch-size", "2", "--json", str(file),
+                                     "--html", str(html)])
+    assert done.exit_code == 0, done.output
+    assert "images/s" in done.output
+    assert "conv weight gradient" in done.output
+    found = json.loads(file.read_text())
+    assert {entry["mode"] for entry in found["results"]} == {"train", "infer"}
+    assert all(0 < k["fraction"]["median"] for k in found["kernels"])
+    assert html.read_text().count("<svg") >= 3
+
+
+def test_autoconv_bench_prints_json_alone():
+    done = CliRunner().invoke(main, ["bench", "--quick", "--rounds", "1", "--batch-size", "1", "--no-kernels", "--json", "-"])
+    assert done.exit_code == 0, done.output
+    assert json.loads(done.stdout)["kernels"] == []
+
+
+# The page.
+
+
+def results():
+    """Results as bench.compare and `autoconv bench` write them, with made-up numbers."""
+    spread = {"median": 1234.0, "low": 1200.0, "high": 1300.0}
+    one = {"status": "timed", "images_per_s": spread, "seconds": [0.1], "peak_memory": 200_000_000,
+           "ratio": {"median": 1.0, "low": 1.0, "high": 1.0, "confidence": 0.97}}
+    other = {**one, "images_per_s": {"median": 456.0, "low": 400.0, "high": 500.0},
+             "ratio": {"median": 2.71, "low": 2.5, "high": 3.0, "confidence": 0.97}}
+    both = {"autoconv": one, "torch": other, "jax": {"status": "absent", "reason": "not installed: jax <x>"}}
+    start = {"status": "timed", "cold_s": 9.5, "warm": {"median": 1.5, "low": 1.4, "high": 1.6}}
+    reached = {"status": "timed", "seconds_to_target": {"median": 12.5, "low": 12, "high": 13}, "reached": "3 of 3 runs"}
+    kernel = {"workload": "lecture", "kind": "conv forward", "layer": "28x28x1 -> 26x26x32", "flops": 25e6, "bytes": 6e6,
+              "gflops": 40.0, "gbytes_per_s": 10.0, "ceiling_gflops": 250.0, "ceiling_gbytes_per_s": 25.0,
+              "bound": "bandwidth", "fraction": {"median": 0.4, "low": 0.38, "high": 0.42}, "seconds": [0.001]}
+    entry = {"workload": "lecture", "batch_size": 64}
+    machine = {"cpu": "A processor", "cpu_flags": ["avx2", "fma"], "processors": 2, "memory_gb": 8.0, "system": "Linux 6",
+               "python": "3.12.1", "date": "2026-01-02T03:04:05+00:00"}
+    named = {"autoconv": "autoconv", "torch": "PyTorch", "jax": "JAX, jit"}
+    return {
+        "schema": 1, "machine": machine, "threads": 2, "device": "cpu", "kernels": [kernel],
+        "peers": {n: {"label": label, "status": "present", "versions": {n: "1.2"}, "install_bytes": 10**8 * (i + 1)}
+                  for i, (n, label) in enumerate(named.items())},
+        "results": [
+            {**entry, "mode": "train", "peers": both}, {**entry, "mode": "infer", "peers": both},
+            {**entry, "mode": "start", "peers": {"autoconv": start}},
+            {**entry, "mode": "accuracy", "recipe": {"target": 0.99}, "peers": {"autoconv": reached}},
+        ],
+    }
+
+
+def test_the_page_shows_all_and_needs_no_network():
+    text = page([results()])
+    for heading in ("Training", "Inference", "Time to accuracy", "From start to the first training step",
+                    "Peak memory in training", "Install size", "Kernels against this machine's own ceilings", "Not timed"):
+        assert f"<h2>{heading}</h2>".replace("'", "&#x27;") in text
+    for number in ("1,234 images/s", "456", "2.71", "12.5 s", "9.5 s", "200 MB", "40%", "A processor", "torch 1.2"):
+        assert number in text
+    assert "jax &lt;x&gt;" in text
+    assert "http" not in text
+    assert "<script" not in text
+
+
+def test_the_page_of_nothing_is_an_error():
+    with pytest.raises(ValueError, match="nothing to show"):
+        page([{**results(), "results": [], "kernels": []}])
+
+
+def test_the_report_reads_files_and_writes_page_and_docs(tmp_path):
+    file, docs, html = tmp_path / "r.json", tmp_path / "docs.md", tmp_path / "page.html"
+    file.write_text(json.dumps(results()))
+    docs.write_text(f"before\n{markdown.BEGIN}\nyesterday\n{markdown.END}\nafter\n")
+    assert report.main([str(file), "--html", str(html), "--docs", str(docs)]) == 0
+    text = docs.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("after\n")
+    assert "yesterday" not in text
+    assert "| PyTorch | 456 | 2.71 |" in text
+    assert "<svg" in html.read_text()
+
+
+def test_the_report_refuses_what_is_no_result(tmp_path, capsys):
+    file = tmp_path / "r.json"
+    for text in ("{}", "no json", '{"schema": 99}'):
+        file.write_text(text)
+        with pytest.raises(SystemExit) as error:
+            report.main([str(file), "--html", str(tmp_path / "page.html")])
+        assert error.value.code == 1
+        assert "r.json" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="needs a Chromium")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_browser_shows_the_charts(tmp_path, scheme):
+    sync_api = pytest.importorskip("playwright.sync_api")
+    file = tmp_path / "page.html"
+    file.write_text(page([results()]), encoding="utf-8")
+    said = []
+    with sync_api.sync_playwright() as play:
+        browser = play.chromium.launch(executable_path=CHROMIUM, args=CHROMIUM_FLAGS)
+        tab = browser.new_context(viewport={"width": 390, "height": 844}, color_scheme=scheme).new_page()
+        tab.on("console", lambda message: said.append(message.text))
+        tab.on("pageerror", lambda error: said.append(str(error)))
+        tab.on("request", lambda request: request.url.startswith(("file:", "data:")) or said.append(request.url))
+        tab.goto(file.as_uri())
+        charts = tab.locator("svg")
+        assert charts.count() == 8
+        for i in range(charts.count()):
+            box = charts.nth(i).bounding_box()
+            assert box["width"] > 250
+            assert box["height"] > 30
+        assert tab.evaluate("document.documentElement.scrollWidth") <= 390
+        ground = tab.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert (sum(map(int, ground[4:-1].split(","))) < 200) == (scheme == "dark")
+        browser.close()
+    assert said == []
+
+
