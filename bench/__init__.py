@@ -1,2 +1,4 @@
-"""The benchmark harness: autoconv beside other frameworks, its kernels beside this machine's ceilings. docs/benchmarks.md
-explains the method."""
+"""The benchmark harness: autoconv beside other frameworks, its kernels beside this machine's ceilings.
+
+docs/benchmarks.md explains the method.
+"""

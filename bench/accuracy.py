@@ -11,7 +11,7 @@ from autoconv import datasets
 from autoconv.bench import stats
 
 from . import peers, workloads
-from .process import PeerFailed, Process
+from .process import PeerError, Process
 
 EPOCH = 1800.0  # seconds after which a peer counts as failed
 
@@ -26,8 +26,8 @@ def measure(names: list[str], rounds: int, threads: int, report: Callable[[str],
                 if found[name]["status"] == "timed":
                     label = f"accuracy, run {i + 1}/{rounds}, {name}"
                     try:
-                        found[name]["runs"].append(_run(name, arrays, threads, i, lambda s, at=label: report(f"{at}{s}")))
-                    except PeerFailed as error:
+                        found[name]["runs"].append(_run(name, arrays, threads, i, label, report))
+                    except PeerError as error:
                         found[name] = {"status": "failed", "reason": str(error)}
     for f in found.values():
         reached = [run["seconds"] for run in f.get("runs", []) if run["seconds"] is not None]
@@ -40,18 +40,18 @@ def measure(names: list[str], rounds: int, threads: int, report: Callable[[str],
 
 
 def _run(
-    name: str, arrays: dict[str, str], threads: int, seed: int, report: Callable[[str], None]
+    name: str, arrays: dict[str, str], threads: int, seed: int, label: str, report: Callable[[str], None]
 ) -> dict[str, Any]:
     """One run: after each epoch the seconds since its process was started, and the accuracy."""
     job = {"factory": peers.PEERS[name].factory, "workload": "lecture", "mode": "accuracy", "threads": threads,
            "seed": seed, "arrays": arrays}
     epochs: list[dict[str, Any]] = []
     with Process(job) as process:
-        report("")
+        report(label)
         while (answer := process.answer(EPOCH, sleep=False))["event"] == "epoch":
             epochs.append({"seconds": answer["at"], "accuracy": answer["accuracy"]})
             peak = answer["peak"]
-            report(f": {answer['accuracy']:.4f} after {answer['at']:.1f} s")
+            report(f"{label}: {answer['accuracy']:.4f} after {answer['at']:.1f} s")
     reached = epochs[-1]["accuracy"] >= workloads.RECIPE.target
     return {"seconds": epochs[-1]["seconds"] if reached else None, "epochs": epochs, "peak_memory": peak}
 

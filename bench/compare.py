@@ -19,7 +19,8 @@ DEFAULT_ROUNDS = {"train": 8, "infer": 8, "start": 3, "accuracy": 3}
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.compare", description=__doc__)
-    parser.add_argument("--workload", default="lecture", help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
+    parser.add_argument("--workload", default="lecture",
+                        help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
     parser.add_argument("--mode", default="train,infer", help=f"comma-separated: {', '.join(workloads.MODES)}")
     parser.add_argument("--peers", default="all", help=f"comma-separated, or all: {', '.join(peers.PEERS)}; "
                         "ratios are taken to the first one")
@@ -90,7 +91,8 @@ def _document(
         "settings": {"rounds": options.rounds, "quick": options.quick, "command": " ".join(sys.argv[1:])},
         "peers": {
             name: {
-                "label": peers.label(name), "status": "absent" if lacks else "present", "versions": _versions(name, results),
+                "label": peers.label(name), "status": "absent" if lacks else "present",
+                "versions": _versions(name, results),
                 "install_bytes": None if lacks else install_size.bytes_of(peers.PEERS[name].distributions),
             }
             for name, lacks in present.items()

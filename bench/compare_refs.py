@@ -1,8 +1,8 @@
 """`python -m bench.compare_refs BASE HEAD`: two versions of autoconv on this machine, in turns.
 
-BASE and HEAD are git's names for commits; `.` is the working tree as it is. Both are timed by this checkout's harness, in
-processes of their own, A B A B. Each measurement has a ratio, HEAD's time by BASE's. The exit code is 1 where a whole
-interval lies above 1 + tolerance, or where HEAD computes something else.
+BASE and HEAD are git's names for commits; `.` is the working tree as it is. Both are timed by this checkout's harness,
+in processes of their own, A B B A. Each measurement has a ratio, HEAD's time by BASE's. The exit code is 1 where a
+whole interval lies above 1 + tolerance, or where a version computes something else.
 """
 
 import argparse
@@ -34,7 +34,8 @@ def main(given: Sequence[str] | None = None) -> int:
     options, say = _arguments(given), show.Progress()
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
-        trees = {side: unpack(ref, Path(folder) / side) for side, ref in (("base", options.base), ("head", options.head))}
+        refs = {"base": options.base, "head": options.head}
+        trees = {side: unpack(ref, Path(folder) / side) for side, ref in refs.items()}
         for workload in options.workload.split(","):
             for mode in options.mode.split(","):
                 found[f"{workload} {mode}"] = compare(trees, workload, mode, options, say)
@@ -137,8 +138,8 @@ def compare_kernels(
 
 def _check_code(tree: Path, code: str) -> None:
     if Path(code).resolve() != (tree / "autoconv").resolve():
-        raise SystemExit(f"The version of autoconv that was loaded lies in {code}, the one to be timed in {tree}. Uninstall "
-                         "the other one, or run this in an environment without it.")
+        raise SystemExit(f"The version of autoconv that was loaded lies in {code}, the one to be timed in {tree}. "
+                         "Uninstall the other one, or run this in an environment without it.")
 
 
 def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:

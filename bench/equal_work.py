@@ -7,7 +7,7 @@ from . import reference, workloads
 TOLERANCE = 1e-4  # of the loss
 
 
-class WrongNet(RuntimeError):
+class WrongNetError(RuntimeError):
     """A peer's net is not the one that the others have."""
 
 
@@ -20,17 +20,18 @@ class Expected:
         self.loss = reference.loss(workload, given, *workloads.data(workload, batch_size))
 
     def check(self, name: str, ready: dict[str, Any]) -> None:
-        """Raises WrongNet unless the number of parameters is the same, and the loss within the tolerance."""
+        """Raises WrongNetError unless the number of parameters is the same, and the loss within the tolerance."""
         if ready["parameters"] != self.parameters:
-            raise WrongNet(f"{name} has {ready['parameters']:,} parameters; the net has {self.parameters:,}.")
+            raise WrongNetError(f"{name} has {ready['parameters']:,} parameters; the net has {self.parameters:,}.")
         if not abs(ready["loss"] - self.loss) <= TOLERANCE:
-            raise WrongNet(f"{name} computes a loss of {ready['loss']:.6f} on the first batch; {self.loss:.6f} is right. "
-                           f"They may differ by {TOLERANCE}.")
+            raise WrongNetError(f"{name} computes a loss of {ready['loss']:.6f} on the first batch; {self.loss:.6f} is "
+                                f"right. They may differ by {TOLERANCE}.")
 
 
 def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
-    """Raises WrongNet where training left a weight as it was, or inference changed one."""
+    """Raises WrongNetError where training left a weight as it was, or inference changed one."""
     if mode == "train" and warm["unchanged"]:
-        raise WrongNet(f"{name} trained, but {warm['unchanged']} of its {warm['arrays']} weights are what they were.")
+        raise WrongNetError(f"{name} trained, but {warm['unchanged']} of its {warm['arrays']} weights are as before.")
     if mode == "infer" and warm["unchanged"] < warm["arrays"]:
-        raise WrongNet(f"{name} was asked for answers alone, but {warm['arrays'] - warm['unchanged']} weights changed.")
+        changed = warm["arrays"] - warm["unchanged"]
+        raise WrongNetError(f"{name} was asked for answers alone, but {changed} weights changed.")

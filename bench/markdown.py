@@ -41,16 +41,18 @@ def _entry(entry: dict[str, Any], labels: dict[str, str]) -> str:
         "start": (["cold, s", "warm, s"], lambda f: [f"{f['cold_s']:.1f}", f"{f['warm']['median']:.1f}"]),
         "accuracy": (["seconds", "reached"], _reached),
     }.get(entry["mode"], (["images/s", "times the time of the first", "interval", "peak memory, MB"], _speed))
-    rows = [[labels.get(n, n), *(cells(f) if f.get("status", "timed") == "timed" else [f["status"], *[""] * (len(columns) - 1)])]
-            for n, f in entry["peers"].items()]
+    rows = []
+    for name, f in entry["peers"].items():
+        timed = f.get("status", "timed") == "timed"
+        rows.append([labels.get(name, name), *(cells(f) if timed else [f["status"], *[""] * (len(columns) - 1)])])
     head = f"**{entry['workload']}, batch size {entry['batch_size']}, {entry['mode']}**"
     return f"{head}\n\n" + _table(["", *columns], rows)
 
 
 def _speed(f: dict[str, Any]) -> list[str]:
     ratio, peak = f.get("ratio"), f.get("peak_memory")
-    return [f"{f['images_per_s']['median']:,.0f}", *([f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"]
-                                                     if ratio else ["", ""]), f"{peak / 1e6:,.0f}" if peak else ""]
+    compared = [f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"] if ratio else ["", ""]
+    return [f"{f['images_per_s']['median']:,.0f}", *compared, f"{peak / 1e6:,.0f}" if peak else ""]
 
 
 def _reached(f: dict[str, Any]) -> list[str]:

@@ -14,7 +14,7 @@ from typing import Any
 from . import environment
 
 
-class PeerFailed(RuntimeError):
+class PeerError(RuntimeError):
     """A peer's process ended, or gave no answer in time; the message holds the last lines it printed."""
 
 
@@ -24,7 +24,7 @@ class Process:
     def __init__(
         self, job: dict[str, Any], more: Mapping[str, str] | None = None, module: str = "bench.worker"
     ) -> None:
-        self._printed = tempfile.TemporaryFile("w+", errors="replace")
+        self._printed = tempfile.TemporaryFile("w+", errors="replace")  # noqa: SIM115 (closed in __exit__)
         self._answers: queue.Queue[str] = queue.Queue()
         self.begun = time.perf_counter()
         self._process = subprocess.Popen(
@@ -51,7 +51,7 @@ class Process:
             self._process.stdin.write(what + "\n")  # type: ignore[union-attr]
             self._process.stdin.flush()  # type: ignore[union-attr]
         except OSError as error:
-            raise PeerFailed(self._last_words()) from error
+            raise PeerError(self._last_words()) from error
         return self.answer(timeout)
 
     def answer(self, timeout: float, sleep: bool = True) -> dict[str, Any]:
@@ -59,10 +59,10 @@ class Process:
         try:
             line = self._answers.get(timeout=timeout)
         except queue.Empty:
-            raise PeerFailed(f"no answer within {timeout:.0f} s") from None
+            raise PeerError(f"no answer within {timeout:.0f} s") from None
         if not line:
             self._process.wait()
-            raise PeerFailed(self._last_words())
+            raise PeerError(self._last_words())
         at = time.perf_counter() - self.begun
         if sleep:
             self.pause()

@@ -1,5 +1,5 @@
-"""`python -m bench.report RESULTS.json ... --html PAGE.html`: what bench.compare, `autoconv bench` and test_kernels.py wrote,
-as one page. `--docs FILE.md` puts the same tables between the two marks in that file."""
+"""`python -m bench.report RESULTS.json ... --html PAGE.html`: what bench.compare, `autoconv bench` and test_kernels.py
+wrote, as one page. `--docs FILE.md` puts the same tables between the two marks in that file."""
 
 import argparse
 import json
@@ -42,8 +42,8 @@ def load(path: Path) -> dict[str, Any]:
     if isinstance(found, dict) and "benchmarks" in found and "machine_info" in found:
         return _from_pytest_benchmark(found)
     if not isinstance(found, dict) or found.get("schema") != SCHEMA:
-        raise ValueError(f"{path} holds no results of bench.compare, `autoconv bench` or test_kernels.py, or those of another "
-                         f"version (schema {SCHEMA} is read).")
+        raise ValueError(f"{path} holds no results of bench.compare, `autoconv bench` or test_kernels.py, or those of "
+                         f"another version (schema {SCHEMA} is read).")
     return found
 
 

@@ -7,8 +7,8 @@ from typing import Any
 from autoconv.bench import stats
 
 from . import peers, workloads
-from .equal_work import Expected, WrongNet, check_trained
-from .process import PeerFailed, Process
+from .equal_work import Expected, WrongNetError, check_trained
+from .process import PeerError, Process
 
 STARTING, ROUND = 600.0, 300.0  # seconds after which a peer counts as failed
 
@@ -36,15 +36,15 @@ def compare(
                 process = stack.enter_context(Process(job))
                 found[name] = _prepare(name, process, expected, mode, label, report)
                 running[name] = process
-            except (PeerFailed, WrongNet) as error:
-                status = "wrong" if isinstance(error, WrongNet) else "failed"
+            except (PeerError, WrongNetError) as error:
+                status = "wrong" if isinstance(error, WrongNetError) else "failed"
                 found[name] = {"status": status, "reason": str(error)}
         for i in range(rounds):
             for name, process in list(running.items()):
                 report(f"{label}: round {i + 1}/{rounds}, {name}")
                 try:
                     found[name]["seconds"].append(process.ask("round", ROUND)["seconds"])
-                except PeerFailed as error:
+                except PeerError as error:
                     found[name] = {"status": "failed", "reason": str(error)}
                     del running[name]
         for name, process in running.items():
@@ -64,7 +64,7 @@ def _prepare(
     expected.check(name, ready)
     report(f"{label}: {name} warms up")
     check_trained(name, process.ask("warm-up", STARTING), mode)
-    return {"status": "timed", "versions": ready["versions"], "code": ready["code"], "loss": ready["loss"], "seconds": []}
+    return {"status": "timed", "versions": ready["versions"], "loss": ready["loss"], "seconds": []}
 
 
 def _summed_up(found: dict[str, dict[str, Any]], batch_size: int, flops: float) -> dict[str, dict[str, Any]]:

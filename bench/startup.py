@@ -7,7 +7,7 @@ from typing import Any
 from autoconv.bench import stats
 
 from . import peers, workloads
-from .process import PeerFailed, Process
+from .process import PeerError, Process
 from .rounds import STARTING
 
 # Where autoconv, PyTorch's compiler and everything that keeps to the XDG rules put what they compile.
@@ -23,8 +23,8 @@ def measure(
         caches = {name: dict.fromkeys(CACHES, f"{folder}/{name}") for name in names}
 
         def run(name: str) -> dict[str, Any]:
-            job = {"factory": peers.PEERS[name].factory, "workload": workload, "batch_size": batch_size, "mode": "start",
-                   "threads": threads, "seed": workloads.SEED}
+            job = {"factory": peers.PEERS[name].factory, "workload": workload, "batch_size": batch_size,
+                   "mode": "start", "threads": threads, "seed": workloads.SEED}
             with Process(job, caches[name]) as process:
                 return process.answer(STARTING, sleep=False)
 
@@ -33,7 +33,7 @@ def measure(
                 report(f"start {workload}: {'cold' if i == 0 else f'warm {i}/{rounds}'}, {name}")
                 try:
                     answer = run(name)
-                except PeerFailed as error:
+                except PeerError as error:
                     found[name] = {"status": "failed", "reason": str(error)}
                     continue
                 if i == 0:

@@ -2,8 +2,8 @@
 
     pytest bench/test_kernels.py --benchmark-enable [--benchmark-json=kernels.json] [-k lecture-large]
 
-pytest-benchmark times the kernel; the share of the ceiling, which the JSON has in `extra_info`, comes from rounds in which
-the kernel and both ceilings run in turns, so that a busy machine disturbs the share little.
+pytest-benchmark times the kernel; the share of the ceiling, which the JSON has in `extra_info`, comes from rounds in
+which the kernel and both ceilings run in turns, so that a busy machine disturbs the share little.
 """
 
 import pytest
@@ -20,7 +20,7 @@ CPU = device.get("cpu")
 
 
 def _names():
-    """Each net with how many kernels it has: they are made one at a time, since the arrays of all are some gigabytes."""
+    """Each net with the numbers of its kernels, which are made one at a time: the arrays of all are some gigabytes."""
     for name, timed in SUITE.items():
         for index, case in enumerate(cases(timed.build(), 1, CPU)):
             yield pytest.param(name, index, id=f"{name}: {case.kind} {index}", marks=pytest.mark.benchmark(group=name))
@@ -31,7 +31,7 @@ def ceiling():
     return ceilings.Ceilings(CPU)
 
 
-@pytest.mark.parametrize(("name", "index"), _names())
+@pytest.mark.parametrize(("name", "index"), list(_names()))
 def test_kernel(benchmark, ceiling, name, index):
     timed = SUITE[name]
     case = next(c for i, c in enumerate(cases(timed.build(), timed.batch_size, CPU)) if i == index)

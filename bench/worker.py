@@ -1,7 +1,7 @@
 """One peer in a process of its own: `python -m bench.worker JOB`, with the job as JSON.
 
-It says `ready` with what it computes, and then answers each line it gets: `warm-up`, `round`, `memory`. Answers are lines
-of JSON on the standard output; whatever else the framework prints goes to the standard error.
+It says `ready` with what it computes, and then answers each line it gets: `warm-up`, `round`, `memory`. Answers are
+lines of JSON on the standard output; whatever else the framework prints goes to the standard error.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""The harness: equal work is checked, ratios are right, and the page shows what was measured. Nothing is timed for real."""
+"""The harness: equal work is checked, ratios are right, the page shows what was measured. Nothing is timed for real."""
 
 import json
 import shutil
@@ -62,7 +62,9 @@ def test_every_workload_runs_once_in_training_and_inference(name):
 
 
 @pytest.mark.parametrize(("name", "why"), [
-    ("OtherLoss", "computes a loss of"), ("FewerParameters", "parameters; the net has"), ("Lazy", "1 of its 10 weights")])
+    ("OtherLoss", "computes a loss of"), ("FewerParameters", "parameters; the net has"),
+    ("Lazy", "1 of its 10 weights"),
+])
 def test_an_altered_net_is_not_timed(fakes, name, why):
     found = run(["Honest", name], "train")["peers"]
     assert found["Honest"]["status"] == "timed"
@@ -79,7 +81,7 @@ def test_a_peer_that_dies_is_reported_and_the_others_are_timed(fakes):
 
 
 def test_a_peer_that_trains_when_asked_for_answers_is_wrong():
-    with pytest.raises(equal_work.WrongNet, match="weights changed"):
+    with pytest.raises(equal_work.WrongNetError, match="weights changed"):
         equal_work.check_trained("x", {"unchanged": 9, "arrays": 10}, "infer")
 
 
@@ -88,7 +90,7 @@ def test_a_loss_that_is_no_number_is_wrong():
     ready = {"parameters": expected.parameters, "loss": expected.loss}
     expected.check("x", ready)
     for loss in (float("nan"), expected.loss + 2e-4):
-        with pytest.raises(equal_work.WrongNet):
+        with pytest.raises(equal_work.WrongNetError):
             expected.check("x", {**ready, "loss": loss})
 
 
@@ -130,8 +132,8 @@ def test_every_kind_of_kernel_is_timed_and_no_work_twice():
     names = [case.name for case in found]
     assert len(set(names)) == len(names)
     kinds = {case.kind for case in found}
-    assert {"conv forward", "conv input gradient", "conv weight gradient", "pool forward", "pool gradient", "dense forward",
-            "dense input gradient", "dense weight gradient", "relu forward", "relu gradient", "update"} <= kinds
+    assert {"conv forward", "conv input gradient", "conv weight gradient", "pool forward", "pool gradient",
+            "dense forward", "dense input gradient", "dense weight gradient", "relu forward", "relu gradient", "update"} <= kinds
     for case in found:
         case.call()
         assert case.bytes > 0
@@ -261,7 +263,8 @@ def test_two_versions_are_told_apart(fakes, capsys, monkeypatch, tmp_path):
     original = compare_refs.in_turns
     monkeypatch.setattr(compare_refs, "in_turns", in_turns)
     peers.PEERS["autoconv"] = peers.PEERS["Steady"]
-    arguments = ["old", "new", "--mode", "infer", "--rounds", "6", "--threads", "1", "--no-kernels", "--tolerance", "0.5"]
+    arguments = ["old", "new", "--mode", "infer", "--rounds", "6", "--threads", "1", "--no-kernels",
+                 "--tolerance", "0.5"]
     asked.append(("Steady", "Slower"))
     assert compare_refs.main(arguments) == 1
     assert "SLOWER: lecture infer" in capsys.readouterr().out
@@ -296,7 +299,8 @@ def test_autoconv_bench_times_a_net_and_its_kernels(tmp_path):
 
 
 def test_autoconv_bench_prints_json_alone():
-    done = CliRunner().invoke(main, ["bench", "--quick", "--rounds", "1", "--batch-size", "1", "--no-kernels", "--json", "-"])
+    done = CliRunner().invoke(main, ["bench", "--quick", "--rounds", "1", "--batch-size", "1", "--no-kernels",
+                                     "--json", "-"])
     assert done.exit_code == 0, done.output
     assert json.loads(done.stdout)["kernels"] == []
 
@@ -313,13 +317,14 @@ def results():
              "ratio": {"median": 2.71, "low": 2.5, "high": 3.0, "confidence": 0.97}}
     both = {"autoconv": one, "torch": other, "jax": {"status": "absent", "reason": "not installed: jax <x>"}}
     start = {"status": "timed", "cold_s": 9.5, "warm": {"median": 1.5, "low": 1.4, "high": 1.6}}
-    reached = {"status": "timed", "seconds_to_target": {"median": 12.5, "low": 12, "high": 13}, "reached": "3 of 3 runs"}
-    kernel = {"workload": "lecture", "kind": "conv forward", "layer": "28x28x1 -> 26x26x32", "flops": 25e6, "bytes": 6e6,
-              "gflops": 40.0, "gbytes_per_s": 10.0, "ceiling_gflops": 250.0, "ceiling_gbytes_per_s": 25.0,
+    reached = {"status": "timed", "seconds_to_target": {"median": 12.5, "low": 12, "high": 13}, "reached": "3 of 3 runs",
+               "runs": []}
+    kernel = {"workload": "lecture", "kind": "conv forward", "layer": "28x28x1 -> 26x26x32", "flops": 25e6,
+              "bytes": 6e6, "gflops": 40.0, "gbytes_per_s": 10.0, "ceiling_gflops": 250.0, "ceiling_gbytes_per_s": 25.0,
               "bound": "bandwidth", "fraction": {"median": 0.4, "low": 0.38, "high": 0.42}, "seconds": [0.001]}
     entry = {"workload": "lecture", "batch_size": 64}
-    machine = {"cpu": "A processor", "cpu_flags": ["avx2", "fma"], "processors": 2, "memory_gb": 8.0, "system": "Linux 6",
-               "python": "3.12.1", "date": "2026-01-02T03:04:05+00:00"}
+    machine = {"cpu": "A processor", "cpu_flags": ["avx2", "fma"], "processors": 2, "memory_gb": 8.0,
+               "system": "Linux 6", "python": "3.12.1", "date": "2026-01-02T03:04:05+00:00"}
     named = {"autoconv": "autoconv", "torch": "PyTorch", "jax": "JAX, jit"}
     return {
         "schema": 1, "machine": machine, "threads": 2, "device": "cpu", "kernels": [kernel],
@@ -336,7 +341,8 @@ def results():
 def test_the_page_shows_all_and_needs_no_network():
     text = page([results()])
     for heading in ("Training", "Inference", "Time to accuracy", "From start to the first training step",
-                    "Peak memory in training", "Install size", "Kernels against this machine's own ceilings", "Not timed"):
+                    "Peak memory in training", "Install size", "Kernels against this machine's own ceilings",
+                    "Not timed"):
         assert f"<h2>{heading}</h2>".replace("'", "&#x27;") in text
     for number in ("1,234 images/s", "456", "2.71", "12.5 s", "9.5 s", "200 MB", "40%", "A processor", "torch 1.2"):
         assert number in text

@@ -82,7 +82,8 @@ def roofline(title: str, points: Sequence[Point], peak: float, bandwidth: float)
     start = max(10**x0, 10**y0 / bandwidth)
     roof = [at(start, start * bandwidth), at(peak / bandwidth, peak), at(10**x1, peak)]
     parts.append(f'<path d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in roof)}" class="roof"/>')
-    parts.append(f'<text x="{right}" y="{roof[2][1] - 5:.1f}" class="tick" text-anchor="end">{peak:,.0f} GFLOP/s</text>')
+    parts.append(f'<text x="{right}" y="{roof[2][1] - 5:.1f}" class="tick" text-anchor="end">{peak:,.0f} GFLOP/s'
+                 "</text>")
     for p in points:
         x, y = at(p.intensity, p.gflops)
         parts.append(f'<g><title>{escape(p.label)}</title>{_mark(kinds.index(p.kind), x, y)}</g>')

@@ -10,8 +10,8 @@ from .charts import Bar, Point, bars, roofline
 
 Results = dict[str, Any]
 
-VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "neon", "asimd")  # the telling ones
-HEADINGS = {"train": "Training", "infer": "Inference", "start": "Start", "accuracy": "Time to accuracy"}
+# The telling ones among a processor's flags.
+VECTORS = ("sse4_2", "avx", "avx2", "fma", "avx512f", "avx512_bf16", "avx512_vnni", "neon", "asimd", "sve", "amx_tile")
 
 
 def page(documents: Sequence[Results]) -> str:
@@ -21,17 +21,12 @@ def page(documents: Sequence[Results]) -> str:
     """
     if not any(d.get("results") or d.get("kernels") for d in documents):
         raise ValueError("There is nothing to show: the results hold no measurement.")
-    labels: dict[str, str] = {}
-    for d in documents:
-        labels |= {name: peer.get("label", name) for name, peer in d["peers"].items()}
-    entries = [entry for d in documents for entry in d["results"]]
-    shares = [k for d in documents for k in d["kernels"]]
-    body = [_head(documents)]
-    body += _throughput([e for e in entries if e["mode"] in ("train", "infer")], labels)
-    body += _accuracy([e for e in entries if e["mode"] == "accuracy"], labels)
-    body += _start([e for e in entries if e["mode"] == "start"], labels)
-    body += _memory(entries, labels) + _size(documents, labels) + _kernels(shares)
-    body += _absent(documents, entries, labels)
+    entries = _labelled(documents)
+    body = [
+        _head(documents), *_throughput(entries, "train", "Training"), *_throughput(entries, "infer", "Inference"),
+        *_accuracy(entries), *_start(entries), *_memory(entries), *_size(documents),
+        *_kernels([k for d in documents for k in d["kernels"]]), *_not_timed(entries),
+    ]
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -41,154 +36,184 @@ def page(documents: Sequence[Results]) -> str:
     )
 
 
-def _head(documents: Sequence[Results]) -> str:
-    facts = []
+def _labelled(documents: Sequence[Results]) -> list[Results]:
+    """All measurements, their peers by label."""
+    labels: dict[str, str] = {}
     for d in documents:
-        machine = d["machine"]
-        flags = [f for f in machine["cpu_flags"] if f in VECTORS or f.startswith(("sve", "amx"))]
-        rows = {
-            "Processor": machine["cpu"], "Vector instructions": " ".join(flags) or "unknown",
-            "Threads": f"{d['threads']} of {machine['processors']} processors",
-            "Memory": f"{machine['memory_gb']} GB" if machine["memory_gb"] else "unknown",
-            "System": f"{machine['system']}, Python {machine['python']}", "Measured": machine["date"][:16].replace("T", " ") + " UTC",
-            "Versions": ", ".join(dict.fromkeys(f"{n} {v}" for p in d["peers"].values()
-                                                for n, v in p.get("versions", {}).items())),
-        }
-        if facts and rows.items() - facts[-1].items() <= {("Measured", rows["Measured"])}:
-            continue
-        facts.append(rows)
-    lists = "".join("<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(str(v))}</dd>" for k, v in rows.items() if v) + "</dl>"
-                    for rows in facts)
-    return (f"<header><h1>autoconv benchmarks</h1>{lists}<p>Bars are medians over rounds; whiskers hold half of the rounds. "
-            "A ratio is the median of the ratios within each round, with its interval.</p></header>")
+        labels |= {name: peer.get("label", name) for name, peer in d["peers"].items()}
+    return [{**entry, "peers": {labels.get(n, n): f for n, f in entry["peers"].items()}}
+            for d in documents for entry in d["results"]]
 
 
-def _throughput(entries: Sequence[Results], labels: dict[str, str]) -> list[str]:
-    parts = []
-    for mode in ("train", "infer"):
-        cards = []
-        for entry in [e for e in entries if e["mode"] == mode]:
-            timed = {n: f for n, f in entry["peers"].items() if "images_per_s" in f}
-            if not timed:
-                continue
-            title = f"{entry['workload']}, batch size {entry['batch_size']}"
-            fastest_first = sorted(timed, key=lambda n: -timed[n]["images_per_s"]["median"])
-            rows = [Bar(labels.get(n, n), s["median"], f"{s['median']:,.0f} images/s", s["low"], s["high"], _kind(n))
-                    for n in fastest_first for s in [timed[n]["images_per_s"]]]
-            head = ["", "images/s", "half the rounds"]
-            numbers = [[labels.get(n, n), f"{s['median']:,.0f}", f"{s['low']:,.0f} to {s['high']:,.0f}"]
-                       for n in fastest_first for s in [timed[n]["images_per_s"]]]
-            if len(timed) > 1:
-                sure = next(iter(timed.values()))["ratio"]["confidence"]
-                head += [f"times the time of {labels.get(n, n)}" for n in list(timed)[:1]] + [f"{sure:.0%} interval"]
-                for row, n in zip(numbers, fastest_first):
-                    r = timed[n]["ratio"]
-                    row += [f"{r['median']:.2f}", f"{r['low']:.2f} to {r['high']:.2f}"]
-            cards.append(_card(title, bars(f"{HEADINGS[mode]}: {title}", rows), head, numbers))
-        parts += _section(HEADINGS[mode], cards, "Images a second, more is better.")
-    return parts
+def _head(documents: Sequence[Results]) -> str:
+    lists: list[str] = []
+    for d in documents:
+        facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in _facts(d).items() if v)
+        if facts not in lists:
+            lists.append(facts)
+    return (
+        f"<header><h1>autoconv benchmarks</h1>{''.join(f'<dl>{facts}</dl>' for facts in lists)}"
+        "<p>Bars are medians over rounds; whiskers hold half of the rounds. A ratio is the median of the ratios within "
+        "each round, with its interval.</p></header>"
+    )
 
 
-def _accuracy(entries: Sequence[Results], labels: dict[str, str]) -> list[str]:
+def _facts(d: Results) -> dict[str, str]:
+    machine = d["machine"]
+    versions = [f"{name} {v}" for peer in d["peers"].values() for name, v in peer.get("versions", {}).items()]
+    return {
+        "Processor": machine["cpu"],
+        "Vector instructions": " ".join(flag for flag in VECTORS if flag in machine["cpu_flags"]),
+        "Threads": f"{d['threads']} of {machine['processors']} processors",
+        "Memory": f"{machine['memory_gb']} GB" if machine["memory_gb"] else "",
+        "System": f"{machine['system']}, Python {machine['python']}",
+        "Measured": machine["date"][:16].replace("T", " ") + " UTC",
+        "Versions": ", ".join(dict.fromkeys(versions)),
+    }
+
+
+# The sections. Each is a list with one element, or with none where there is nothing to show.
+
+
+def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str]:
     cards = []
     for entry in entries:
+        timed = {n: f for n, f in entry["peers"].items() if "images_per_s" in f}
+        if entry["mode"] != mode or not timed:
+            continue
+        order = sorted(timed, key=lambda n: -timed[n]["images_per_s"]["median"])
+        rows = [_spread_bar(n, timed[n]["images_per_s"], "{:,.0f} images/s") for n in order]
+        head, numbers = ["", "images/s", "half the rounds"], [[n, *_speed(timed[n])] for n in order]
+        if len(timed) > 1:
+            head += [f"times the time of {next(iter(timed))}", f"{timed[order[0]]['ratio']['confidence']:.0%} interval"]
+            for row, n in zip(numbers, order):
+                row += _ratio(timed[n]["ratio"])
+        title = _title(entry)
+        cards.append(_card(title, bars(f"{heading}: {title}", rows), head, numbers))
+    return _section(heading, "Images a second, more is better.", cards)
+
+
+def _accuracy(entries: Sequence[Results]) -> list[str]:
+    cards = []
+    for entry in [e for e in entries if e["mode"] == "accuracy"]:
         reached = {n: f for n, f in entry["peers"].items() if "seconds_to_target" in f}
         order = sorted(reached, key=lambda n: reached[n]["seconds_to_target"]["median"])
-        rows = [Bar(labels.get(n, n), s["median"], f"{s['median']:.1f} s", s["low"], s["high"], _kind(n))
-                for n in order for s in [reached[n]["seconds_to_target"]]]
-        numbers = [[labels.get(n, n), f"{reached[n]['seconds_to_target']['median']:.1f}", reached[n]["reached"]] for n in order]
+        rows = [_spread_bar(n, reached[n]["seconds_to_target"], "{:.1f} s") for n in order]
+        numbers = [[n, f"{reached[n]['seconds_to_target']['median']:.1f}", reached[n]["reached"]] for n in order]
         title = f"MNIST to {entry['recipe']['target']:.1%} of the test images"
         cards.append(_card(title, bars(title, rows), ["", "seconds", "reached in"], numbers))
-    return _section("Time to accuracy", cards, "Seconds from the start of the process, less is better. The recipe is the "
-                    "same for all.")
+    return _section(
+        "Time to accuracy",
+        "Seconds from the start of the process, less is better. The recipe is the same for all.", cards)
 
 
-def _start(entries: Sequence[Results], labels: dict[str, str]) -> list[str]:
+def _start(entries: Sequence[Results]) -> list[str]:
     cards = []
-    for entry in entries:
+    for entry in [e for e in entries if e["mode"] == "start"]:
         timed = {n: f for n, f in entry["peers"].items() if f["status"] == "timed"}
         order = sorted(timed, key=lambda n: timed[n]["warm"]["median"])
         rows = []
         for n in order:
-            warm, name = timed[n]["warm"], labels.get(n, n)
-            rows.append(Bar(f"{name}, warm", warm["median"], f"{warm['median']:.1f} s", warm["low"], warm["high"], _kind(n)))
-            rows.append(Bar(f"{name}, cold", timed[n]["cold_s"], f"{timed[n]['cold_s']:.1f} s", kind="faint"))
-        numbers = [[labels.get(n, n), f"{timed[n]['cold_s']:.1f}", f"{timed[n]['warm']['median']:.1f}"] for n in order]
-        title = f"{entry['workload']}, batch size {entry['batch_size']}"
+            rows.append(_spread_bar(n, timed[n]["warm"], "{:.1f} s")._replace(label=f"{n}, warm"))
+            rows.append(Bar(f"{n}, cold", timed[n]["cold_s"], f"{timed[n]['cold_s']:.1f} s", kind="faint"))
+        numbers = [[n, f"{timed[n]['cold_s']:.1f}", f"{timed[n]['warm']['median']:.1f}"] for n in order]
+        title = _title(entry)
         cards.append(_card(title, bars(f"Start: {title}", rows), ["", "cold, s", "warm, s"], numbers))
-    return _section("From start to the first training step", cards, "Seconds, less is better. Cold: with empty caches of "
-                    "compiled code.")
+    return _section(
+        "From start to the first training step",
+        "Seconds, less is better. Cold: with empty caches of compiled code.", cards)
 
 
-def _memory(entries: Sequence[Results], labels: dict[str, str]) -> list[str]:
+def _memory(entries: Sequence[Results]) -> list[str]:
     cards = []
-    for entry in entries:
+    for entry in [e for e in entries if e["mode"] == "train"]:
         held = {n: f["peak_memory"] for n, f in entry["peers"].items() if f.get("peak_memory")}
-        if entry["mode"] == "train" and held:
-            title = f"{entry['workload']}, batch size {entry['batch_size']}"
-            cards.append(_megabytes(f"Peak memory in training: {title}", title, held, labels))
-    return _section("Peak memory in training", cards, "Of the whole process, the data included; less is better.")
+        if held:
+            cards.append(_megabytes("Peak memory in training", _title(entry), held))
+    return _section("Peak memory in training", "Of the whole process, the data included; less is better.", cards)
 
 
-def _size(documents: Sequence[Results], labels: dict[str, str]) -> list[str]:
-    size = {n: p["install_bytes"] for d in documents for n, p in d["peers"].items() if p.get("install_bytes")}
-    alike: dict[int, list[str]] = {}
-    for name, value in size.items():
-        alike.setdefault(value, []).append(name)
-    single = {names[0]: value for value, names in alike.items()}  # configurations of one framework are one installation
-    cards = [_megabytes("Install size", "On the disk", single, labels)] if single else []
-    return _section("Install size", cards, "The package and all that it needs; less is better.")
-
-
-def _megabytes(title: str, heading: str, found: dict[str, int], labels: dict[str, str]) -> str:
-    order = sorted(found, key=lambda n: found[n])
-    rows = [Bar(labels.get(n, n), found[n], f"{found[n] / 1e6:,.0f} MB", kind=_kind(n)) for n in order]
-    return _card(heading, bars(title, rows), ["", "MB"], [[labels.get(n, n), f"{found[n] / 1e6:,.0f}"] for n in order])
+def _size(documents: Sequence[Results]) -> list[str]:
+    alike: dict[int, str] = {}  # configurations of one framework are one installation
+    for d in documents:
+        for name, peer in d["peers"].items():
+            if peer.get("install_bytes"):
+                alike.setdefault(peer["install_bytes"], peer.get("label", name))
+    cards = [_megabytes("Install size", "On the disk", {n: size for size, n in alike.items()})] if alike else []
+    return _section("Install size", "The package and all that it needs; less is better.", cards)
 
 
 def _kernels(shares: Sequence[Results]) -> list[str]:
     cards = []
     for name in dict.fromkeys(k["workload"] for k in shares):
         found = [k for k in shares if k["workload"] == name]
-        points = [Point(f"{k['kind']}, {k['layer']}: {k['gflops']:,.0f} GFLOP/s, {k['fraction']['median']:.0%} of its ceiling",
-                        k["flops"] / k["bytes"], k["gflops"], k["kind"]) for k in found if k["flops"]]
-        peak = max(k["ceiling_gflops"] for k in found)
-        bandwidth = max(found, key=lambda k: k["bytes"])["ceiling_gbytes_per_s"]
-        rows = [Bar(f"{k['kind']}, {k['layer']}", s["median"], f"{s['median']:.0%}", s["low"], s["high"], "plain")
-                for k in found for s in [k["fraction"]]]
-        numbers = [[f"{k['kind']}, {k['layer']}", *tables.achieved(k), f"{k['fraction']['median']:.0%}"] for k in found]
+        called = [f"{k['kind']}, {k['layer']}" for k in found]
+        points = [Point(f"{label}: {k['gflops']:,.0f} GFLOP/s, {k['fraction']['median']:.0%} of its ceiling",
+                        k["flops"] / k["bytes"], k["gflops"], k["kind"]) for k, label in zip(found, called) if k["flops"]]
         if points:
-            cards.append(f'<article><h3>{escape(name)}: roofline</h3>{roofline(f"Roofline of {name}", points, peak, bandwidth)}'
-                         "</article>")
+            chart = roofline(f"Roofline of {name}", points, max(k["ceiling_gflops"] for k in found),
+                             max(found, key=lambda k: k["bytes"])["ceiling_gbytes_per_s"])
+            cards.append(f"<article><h3>{escape(name)}: roofline</h3>{chart}</article>")
+        rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k, label in zip(found, called)]
+        numbers = [[label, *tables.achieved(k), f"{k['fraction']['median']:.0%}"] for k, label in zip(found, called)]
         cards.append(_card(f"{name}: share of the ceiling", bars(f"Kernels of {name}", rows, most=1.0),
                            ["kernel", "achieved", "ceiling", "share"], numbers))
-    return _section("Kernels against this machine's own ceilings", cards, "The ceiling is multiply-adds from registers or a "
-                    "copy of as many bytes, whichever is lower for that kernel, measured in the same rounds. The slope of a "
-                    "roofline is the copy of the largest kernel's bytes; smaller ones stay in a cache and may lie above it.")
+    return _section(
+        "Kernels against this machine's own ceilings",
+        "The ceiling is multiply-adds from registers or a copy of as many bytes, whichever is lower for that kernel, "
+        "measured in the same rounds. The slope of a roofline is the copy of the largest kernel's bytes; smaller ones "
+        "stay in a cache and may lie above it.", cards)
 
 
-def _absent(documents: Sequence[Results], entries: Sequence[Results], labels: dict[str, str]) -> list[str]:
-    said = [f"{labels.get(n, n)}: {f['status']}, {f['reason']}" for e in entries for n, f in e["peers"].items() if "reason" in f]
-    items = "".join(f"<li>{escape(line)}</li>" for line in dict.fromkeys(said))
+def _not_timed(entries: Sequence[Results]) -> list[str]:
+    said = dict.fromkeys(f"{n}: {f['status']}, {f['reason']}" for e in entries for n, f in e["peers"].items()
+                         if "reason" in f)
+    items = "".join(f"<li>{escape(line)}</li>" for line in said)
     return [f"<section><h2>Not timed</h2><ul>{items}</ul></section>"] if said else []
 
 
-def _kind(name: str) -> str:
-    return "first" if name == "autoconv" else "other"
+# What they are made of.
 
 
-def _section(title: str, cards: Sequence[str], note: str) -> list[str]:
+def _title(entry: Results) -> str:
+    return f"{entry['workload']}, batch size {entry['batch_size']}"
+
+
+def _speed(f: Results) -> list[str]:
+    speed = f["images_per_s"]
+    return [f"{speed['median']:,.0f}", f"{speed['low']:,.0f} to {speed['high']:,.0f}"]
+
+
+def _ratio(ratio: Results) -> list[str]:
+    return [f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"]
+
+
+def _spread_bar(label: str, spread: dict[str, float], form: str) -> Bar:
+    kind = "first" if label == "autoconv" else "other"
+    return Bar(label, spread["median"], form.format(spread["median"]), spread["low"], spread["high"], kind)
+
+
+def _megabytes(chart: str, heading: str, found: dict[str, int]) -> str:
+    order = sorted(found, key=lambda n: found[n])
+    rows = [Bar(n, found[n], f"{found[n] / 1e6:,.0f} MB", kind="first" if n == "autoconv" else "other") for n in order]
+    return _card(heading, bars(f"{chart}: {heading}", rows), ["", "MB"], [[n, f"{found[n] / 1e6:,.0f}"] for n in order])
+
+
+def _section(title: str, note: str, cards: Sequence[str]) -> list[str]:
     if not cards:
         return []
     if len(cards) == 1:  # there is room for the numbers
         cards = [cards[0].replace("<details>", "<details open>")]
-    return [f'<section><h2>{escape(title)}</h2><p>{escape(note)}</p><div class="cards">{"".join(cards)}</div></section>']
+    head = f"<h2>{escape(title)}</h2><p>{escape(note)}</p>"
+    return [f'<section>{head}<div class="cards">{"".join(cards)}</div></section>']
 
 
 def _card(title: str, chart: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A chart and, to be unfolded, its numbers."""
+
     def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(c)}</{tag}>" for c in cells) + "</tr>"
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
 
     table = f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(r, 'td') for r in rows)}</tbody></table>"
-    return (f'<article><h3>{escape(title)}</h3>{chart}<details><summary>Numbers</summary><div class="scroll">{table}</div>'
-            "</details></article>")
+    numbers = f'<details><summary>Numbers</summary><div class="scroll">{table}</div></details>'
+    return f"<article><h3>{escape(title)}</h3>{chart}{numbers}</article>"

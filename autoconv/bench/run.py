@@ -22,13 +22,12 @@ def run(
     """Times the nets `names` of the suite and, if `kernels`, each of their kernels. `report` gets lines of progress."""
     results, shares = [], []
     for name in names:
-        batch = batch_size or SUITE[name].batch_size
-        measured = throughput.measure(SUITE[name], batch, device, rounds, seconds,
-                                      lambda text, name=name: report(f"{name}: {text}"))
+        batch, tell = batch_size or SUITE[name].batch_size, _prefixed(name, report)
+        measured = throughput.measure(SUITE[name], batch, device, rounds, seconds, tell)
         results += [{"workload": name, "batch_size": batch, "mode": mode, "peers": {"autoconv": found}}
                     for mode, found in measured.items()]
         if kernels:
-            shares += kernel_shares(name, device, rounds, lambda text, name=name: report(f"{name}: {text}"))
+            shares += kernel_shares(name, device, rounds, tell)
     return {
         "schema": SCHEMA, "machine": machine.describe(), "threads": device.get_num_threads(), "device": device.name,
         "settings": {"rounds": rounds, "seconds_per_round": seconds},
@@ -47,6 +46,10 @@ def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> lis
         found.append({"workload": name, "kind": case.kind, "layer": case.layer,
                       **ceilings.summed_up(measured, case.flops, case.bytes)})
     return found
+
+
+def _prefixed(name: str, report: Report) -> Report:
+    return lambda text: report(f"{name}: {text}")
 
 
 def _compiler(device: Device) -> dict[str, str]:

@@ -38,7 +38,7 @@ def _coverage(n: int, k: int) -> float:
 def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> dict[str, Any]:
     """The ratio of two measurements: its median and interval over the rounds, each divided by its own round's partner.
 
-    What slows a whole round down, such as a busy machine, then cancels. Raises ValueError for unequal numbers of rounds.
+    What slows a whole round down, such as a busy machine, then cancels. Raises ValueError for unequal numbers.
     """
     if len(numerators) != len(denominators):
         raise ValueError("A ratio needs as many rounds of the one as of the other. "

@@ -29,7 +29,8 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
     A kernel's share is what it reached of the ceiling that was measured beside it: multiply-adds from registers, or a
     copy of as many bytes, whichever holds it back. The nets are fed random images, so no data set is needed.
     """
-    from ..bench import page, tables
+    from ..bench import tables
+    from ..bench.page import page
     from ..bench.run import ROOMS, run
 
     target = options.use_device(device, threads)
@@ -44,7 +45,7 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
     if json_file is not None:
         files.write_json(json_file, results)
     if html is not None:
-        html.write_text(page.page([results]), encoding="utf-8")
+        html.write_text(page([results]), encoding="utf-8")
     if not silent:
         click.echo(tables.report(results))
     for what, path in (("results", json_file), ("page", html)):

@@ -26,12 +26,13 @@ PEERS = {
     "torch": Entry("PyTorch", "bench.peers.pytorch:eager", ("torch",), ("torch",)),
     "torch-channels-last": Entry("PyTorch, channels_last", "bench.peers.pytorch:channels_last", ("torch",), ("torch",)),
     "torch-compile": Entry("PyTorch, torch.compile", "bench.peers.pytorch:compiled", ("torch",), ("torch",)),
-    "keras": Entry("Keras on TensorFlow", "bench.peers.keras_tf:plain", ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
-    "keras-50": Entry("Keras on TensorFlow, 50 steps a call", "bench.peers.keras_tf:fifty_steps", ("keras", "tensorflow"),
-                      ("keras", "tensorflow-cpu")),
+    "keras": Entry("Keras on TensorFlow", "bench.peers.keras_tf:plain",
+                   ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
+    "keras-50": Entry("Keras on TensorFlow, 50 steps a call", "bench.peers.keras_tf:fifty_steps",
+                      ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
     "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",)),
-    "onnxruntime": Entry("ONNX Runtime", "bench.peers.onnx_rt:OnnxRuntime", ("onnxruntime", "onnx", "torch"), ("onnxruntime",),
-                         INFERENCE),
+    "onnxruntime": Entry("ONNX Runtime", "bench.peers.onnx_rt:OnnxRuntime",
+                         ("onnxruntime", "onnx", "torch"), ("onnxruntime",), INFERENCE),
 }
 
 

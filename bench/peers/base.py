@@ -12,8 +12,9 @@ class Peer:
     """One framework in one configuration, with one net.
 
     The harness calls `load` (the weights all start from), `hold` (the data, preloaded in the form this framework likes
-    best), then `train` or `infer` many times, and looks at the clock. `train(steps)` goes once through that many batches
-    in a new random order; `infer(steps)` classifies the same batches, and every answer is there when it returns.
+    best), then `train` or `infer` many times, and looks at the clock. `train(steps)` goes once through that many
+    batches in a new random order; `infer(steps)` classifies the same batches, and all answers are there when it
+    returns.
     """
 
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:

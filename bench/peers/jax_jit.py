@@ -17,7 +17,8 @@ def forward(workload: Workload, weights: list, x: jax.Array, key: jax.Array | No
     for layer in workload.layers:
         match layer:
             case Conv(_, _, padding):
-                x = lax.conv_general_dilated(x, next(left), (1, 1), padding.upper(), dimension_numbers=("NHWC", "HWIO", "NHWC"))
+                x = lax.conv_general_dilated(x, next(left), (1, 1), padding.upper(),
+                                             dimension_numbers=("NHWC", "HWIO", "NHWC"))
                 x = jax.nn.relu(x + next(left))
             case Pool():
                 x = _pool(x)
@@ -95,6 +96,5 @@ class Jax(Peer):
         self.learning_rate = jnp.float32(value)
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        return np.concatenate([
-            np.asarray(self._answer(self.parameters, images[rows])).argmax(1) for rows in chunks(len(images), batch_size)
-        ])
+        answers = [self._answer(self.parameters, images[rows]) for rows in chunks(len(images), batch_size)]
+        return np.concatenate([np.asarray(answer).argmax(1) for answer in answers])

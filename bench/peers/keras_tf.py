@@ -65,7 +65,7 @@ class KerasTensorFlow(Peer):
         self.net.fit(self.images[:count], self.targets[:count], batch_size=self.batch_size, verbose=0)
 
     def infer(self, steps: int) -> None:
-        """`predict` over all batches, or one call of the net as a `tf.function` for each: the quickest for one batch."""
+        """`predict` over all batches, or for each a call of the net as a `tf.function`: the quickest for one batch."""
         if self.many:
             self.net.predict(self.images[: steps * self.batch_size], batch_size=self.batch_size, verbose=0)
             return

@@ -23,7 +23,7 @@ class Multiply(nn.Module):
 def network(workload: Workload) -> nn.Sequential:
     """The net up to its logits; PyTorch's loss takes those."""
     modules: list[nn.Module] = []
-    for layer, before, after in shapes(workload):
+    for layer, before, _ in shapes(workload):
         match layer:
             case Conv(filters, kernel, padding):
                 modules += [nn.Conv2d(before[-1], filters, kernel, padding=padding), nn.ReLU()]
@@ -42,7 +42,8 @@ def network(workload: Workload) -> nn.Sequential:
 
 class Torch(Peer):
     def __init__(
-        self, workload: Workload, threads: int, mode: str, seed: int, channels_last: bool = False, compiled: bool = False
+        self, workload: Workload, threads: int, mode: str, seed: int, channels_last: bool = False,
+        compiled: bool = False,
     ) -> None:
         super().__init__(workload, threads, mode, seed)
         torch.manual_seed(seed)

@@ -1,13 +1,10 @@
-"""What this machine can do at most: multiply-adds from registers, and copying memory. The ceilings of all other kernels.
+"""What this machine can do at most: multiply-adds from registers, and copying memory. The ceilings of other kernels.
 
-They are measured with the same compiler, vectors and threads as the kernels, so a kernel's share of its ceiling says how
-good the kernel is, and not how good the machine is.
+They are measured with the same compiler, vectors and threads as the kernels, so a kernel's share of its ceiling says
+how good the kernel is, and not how good the machine is.
 """
 
-import numba
-from llvmlite import ir
 from numba import prange
-from numba.core import types
 from numba.extending import intrinsic
 
 from . import simd

@@ -1,5 +1,6 @@
 """How a kernel is compiled: for float32 and float64, when first needed, cached on disk under the package's own hash."""
 
+import contextlib
 import hashlib
 import os
 import re
@@ -79,34 +80,43 @@ def compile_in_processes(names: list[str], dtype: np.dtype, report: Callable[[in
     """Fills the disk cache with kernels, a process a core: Numba compiles one at a time, and the memory it took goes
     with them. What a process could not compile is left to this one, which then says why.
     """
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
+    command = [sys.executable, "-P", "-m", f"{__package__}.compiling", str(dtype)]
     waiting, lock, done = list(reversed(names)), threading.Lock(), 0
 
-    def work() -> None:
+    def feed(process: subprocess.Popen) -> None:
+        """Hands one kernel after the other to a process."""
         nonlocal done
-        path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
-        environment = {**os.environ, "PYTHONPATH": path}
-        with subprocess.Popen(
-            [sys.executable, "-P", "-m", f"{__package__}.compiling", str(dtype)], env=environment,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, bufsize=1,
-        ) as process:
+        with contextlib.suppress(OSError):  # the process ended
             while True:
                 with lock:
-                    name = waiting.pop() if waiting else None
-                if name is None or process.poll() is not None:
-                    break
-                print(name, file=process.stdin)
-                if not process.stdout.readline():
-                    break
+                    if not waiting:
+                        return
+                    name = waiting.pop()
+                print(name, file=process.stdin, flush=True)
+                if not process.stdout.readline():  # type: ignore[union-attr]
+                    return
                 with lock:
                     done += 1
                     report(done, len(names))
-            process.stdin.close()
 
-    workers = [threading.Thread(target=work) for _ in range(min(os.cpu_count() or 1, len(names)))]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
+    processes: list[subprocess.Popen] = []
+    try:
+        with contextlib.suppress(OSError):  # no process can be started here
+            for _ in range(min(os.cpu_count() or 1, len(names))):
+                processes.append(subprocess.Popen(
+                    command, env={**os.environ, "PYTHONPATH": path}, text=True,
+                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+                ))
+        threads = [threading.Thread(target=feed, args=(process,), daemon=True) for process in processes]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
     _compiled_before.cache_clear()
 
 
