@@ -28,6 +28,7 @@ from .rounds import ROUND, STARTING
 
 TOLERANCE = 0.10  # a step may take so much longer; a kernel twice as much, since shorter times are noisier
 KERNELS = "bench.kernels_worker"
+ROUNDS_OF_A_PROCESS = 3
 
 
 def main(given: Sequence[str] | None = None) -> int:
@@ -101,19 +102,24 @@ def in_turns(
     trees: dict[str, Path], job: dict[str, Any], rounds: int, label: str, check: Callable, say: Callable[[str], None],
     module: str = "bench.worker",
 ) -> dict[str, list[Any]]:
-    """What each side's rounds took; the side that begins changes from round to round."""
+    """What each side's rounds took; the side that begins changes from round to round.
+
+    The processes are started anew every few rounds: where a process's code and arrays happen to lie makes the same
+    kernel a tenth faster or slower.
+    """
     taken: dict[str, list[Any]] = {side: [] for side in trees}
-    with ExitStack() as stack:
-        running = {}
-        for side, tree in trees.items():
-            say(f"{label}: {side} starts")
-            running[side] = stack.enter_context(Process(job, environment.first(tree), module))
-            check(side, tree, running[side].answer(STARTING))
-            running[side].ask("warm-up", STARTING)
-        for i in range(rounds):
-            say(f"{label}: round {i + 1}/{rounds}")
-            for side in sorted(running, reverse=bool(i % 2)):
-                taken[side].append(running[side].ask("round", ROUND)["seconds"])
+    for first in range(0, rounds, ROUNDS_OF_A_PROCESS):
+        with ExitStack() as stack:
+            running = {}
+            for side, tree in trees.items():
+                say(f"{label}: {side} starts")
+                running[side] = stack.enter_context(Process(job, environment.first(tree), module))
+                check(side, tree, running[side].answer(STARTING))
+                running[side].ask("warm-up", STARTING)
+            for i in range(first, min(first + ROUNDS_OF_A_PROCESS, rounds)):
+                say(f"{label}: round {i + 1}/{rounds}")
+                for side in sorted(running, reverse=bool(i % 2)):
+                    taken[side].append(running[side].ask("round", ROUND)["seconds"])
     return taken
 
 

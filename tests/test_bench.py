@@ -110,7 +110,7 @@ def test_the_workloads_are_the_nets_of_the_command_line(ours, theirs):
     assert timed.input_shape == workload.input_shape
     assert timed.batch_size == workload.batch_sizes[0]
     assert [w.shape for w in net.get_weights()] == [w.shape for w in workloads.weights(workload)]
-    tested = NetUnderTest(timed, 1, CPU, batches=1)
+    tested = NetUnderTest(timed, 1, CPU)
     for mode in ("train", "infer"):
         assert tested.flops(mode) == workloads.flops(workload, mode)
     images, labels = workloads.data(workload, 2)
@@ -133,7 +133,8 @@ def test_every_kind_of_kernel_is_timed_and_no_work_twice():
     assert len(set(names)) == len(names)
     kinds = {case.kind for case in found}
     assert {"conv forward", "conv input gradient", "conv weight gradient", "pool forward", "pool gradient",
-            "dense forward", "dense input gradient", "dense weight gradient", "relu forward", "relu gradient", "update"} <= kinds
+            "dense forward", "dense input gradient", "dense weight gradient", "relu forward", "relu gradient",
+            "update"} <= kinds
     for case in found:
         case.call()
         assert case.bytes > 0
@@ -294,7 +295,7 @@ def test_autoconv_bench_times_a_net_and_its_kernels(tmp_path):
     assert "conv weight gradient" in done.output
     found = json.loads(file.read_text())
     assert {entry["mode"] for entry in found["results"]} == {"train", "infer"}
-    assert all(0 < k["fraction"]["median"] for k in found["kernels"])
+    assert all(k["fraction"]["median"] > 0 for k in found["kernels"])
     assert html.read_text().count("<svg") >= 3
 
 
@@ -317,8 +318,8 @@ def results():
              "ratio": {"median": 2.71, "low": 2.5, "high": 3.0, "confidence": 0.97}}
     both = {"autoconv": one, "torch": other, "jax": {"status": "absent", "reason": "not installed: jax <x>"}}
     start = {"status": "timed", "cold_s": 9.5, "warm": {"median": 1.5, "low": 1.4, "high": 1.6}}
-    reached = {"status": "timed", "seconds_to_target": {"median": 12.5, "low": 12, "high": 13}, "reached": "3 of 3 runs",
-               "runs": []}
+    reached = {"status": "timed", "seconds_to_target": {"median": 12.5, "low": 12, "high": 13},
+               "reached": "3 of 3 runs", "runs": []}
     kernel = {"workload": "lecture", "kind": "conv forward", "layer": "28x28x1 -> 26x26x32", "flops": 25e6,
               "bytes": 6e6, "gflops": 40.0, "gbytes_per_s": 10.0, "ceiling_gflops": 250.0, "ceiling_gbytes_per_s": 25.0,
               "bound": "bandwidth", "fraction": {"median": 0.4, "low": 0.38, "high": 0.42}, "seconds": [0.001]}

@@ -108,6 +108,15 @@ class TestTrain:
             1, 50, "sgd", 0.5, "photos"]
         assert results["ms_per_step"] == pytest.approx(results["epoch_seconds"][0] * 1e3 / 2)
 
+    def test_the_learning_rate_falls_unless_it_is_told_to_stay(self, tmp_path):
+        losses = {}
+        for schedule in ("cosine", "constant"):
+            autoconv_("train", "digits", *QUICK, "--schedule", schedule, "--json", tmp_path / "results.json")
+            results = read(tmp_path / "results.json")
+            assert (results["schedule"], results["learning_rate"]) == (schedule, pytest.approx(1e-3))
+            losses[schedule] = results["test_loss"]
+        assert losses["cosine"] != losses["constant"]
+
     def test_dash_prints_json_and_nothing_else(self):
         assert json.loads(autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--json", "-")).keys() >= KEYS
 

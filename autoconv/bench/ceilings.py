@@ -21,7 +21,7 @@ class Ceilings:
         self._start = np.full((self._tasks, self._k.items(self._x.dtype)), 0.5, np.float32)
         self._y = np.empty_like(self._start)
         self._rounds = 1000
-        self._rounds = max(1000, round(1000 * ROUND / timing.timed(self._multiply_add, 3)))
+        self._rounds *= timing.repetitions(self._multiply_add, ROUND)  # in one call, so that calling costs nothing
         self._copies: dict[int, tuple[Callable[[], None], int]] = {}
 
     def flops(self) -> float:

@@ -149,7 +149,8 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
         found = [k for k in shares if k["workload"] == name]
         called = [f"{k['kind']}, {k['layer']}" for k in found]
         points = [Point(f"{label}: {k['gflops']:,.0f} GFLOP/s, {k['fraction']['median']:.0%} of its ceiling",
-                        k["flops"] / k["bytes"], k["gflops"], k["kind"]) for k, label in zip(found, called) if k["flops"]]
+                        k["flops"] / k["bytes"], k["gflops"], k["kind"])
+                  for k, label in zip(found, called) if k["flops"]]
         if points:
             chart = roofline(f"Roofline of {name}", points, max(k["ceiling_gflops"] for k in found),
                              max(found, key=lambda k: k["bytes"])["ceiling_gbytes_per_s"])

@@ -1,6 +1,7 @@
 """Images a second of a net in training and in inference."""
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -11,21 +12,21 @@ from . import stats, timing
 from .cases import layer_flops
 from .suite import Timed
 
-MODES = ("train", "infer")
+DATA = 32e6  # bytes of images in memory, 4 to 100 batches: enough that what a call of `fit` costs by itself is little
 
 
 class NetUnderTest:
     """A net on a device with data in memory, ready to run steps."""
 
-    def __init__(self, what: Timed, batch_size: int, device: Device, batches: int = 8) -> None:
-        self.batch_size, self.batches = batch_size, batches
+    def __init__(self, what: Timed, batch_size: int, device: Device) -> None:
+        self.batch_size = batch_size
+        batches = int(np.clip(DATA / (4 * batch_size * prod(what.input_shape)), 4, 100))
         self.net = what.build().to(device.name)
         self.net.compile(optim.RMSprop(), losses.CategoricalCrossentropy(from_logits=what.from_logits))
         random = np.random.default_rng(0)
         count = batches * batch_size
         self.x = random.random((count, *what.input_shape), np.float32)
         self.y = utils.to_categorical(random.integers(0, what.classes, count), what.classes).astype(np.float32)
-        self.x[0, 0, 0, 0] = 1
 
     def calls(self) -> dict[str, Callable[[], Any]]:
         """What one round of each mode repeats: an epoch over the batches, an answer for one batch."""

@@ -15,6 +15,7 @@ from . import data, files, options, runs
 from .clock import Stopwatch, since_start
 from .compiling import compile_kernels
 
+SCHEDULES = ("cosine", "constant")
 OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "adamw": optim.AdamW}
 
 
@@ -33,6 +34,8 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
 @click.option("--optimizer", type=options.Name("optimizer", OPTIMIZERS), default="rmsprop")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite, show_default="the optimizer's own",
               help="The learning rate.")
+@click.option("--schedule", type=options.Name("schedule", SCHEDULES), default="cosine",
+              help="How the learning rate goes on: cosine lowers it to 0 by the last step, constant is the lectures'.")
 @options.device_options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a new one, which is printed",
               help="Makes the run repeatable bit for bit.")
@@ -70,7 +73,7 @@ def train(dataset: str | None, device: str, threads: int | None, out: Path | Non
 
 def fit(
     images: data.Images, device: devices.Device, verbose: int, model: str, epochs: int, batch_size: int,
-    optimizer: str, lr: float | None, seed: int | None,
+    optimizer: str, lr: float | None, schedule: str, seed: int | None,
 ) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
     """Trains and tests. Returns the net, its history and the results as `--json` has them."""
     seed = secrets.randbelow(2**32) if seed is None else seed
@@ -85,6 +88,10 @@ def fit(
     except ValueError as error:
         raise click.ClickException(f"The net {model!r} cannot take these images. {error}") from error
     optimizing = OPTIMIZERS[optimizer](**({} if lr is None else {"learning_rate": lr}))
+    first_rate = optimizing.learning_rate
+    if schedule == "cosine":
+        steps = epochs * -(-len(x_train) // batch_size)
+        optimizing = OPTIMIZERS[optimizer](learning_rate=optim.schedules.CosineDecay(first_rate, steps))
     trained = runs.for_pixels(net, model, optimizing)
     _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, "
                       f"threads: {devices.get_num_threads()}, seed: {seed}")
@@ -94,9 +101,9 @@ def fit(
     tested = trained.evaluate(x_test, y_test, batch_size, verbose=0, return_dict=True)
     return net, history.history, {
         "dataset": images.name, "train_images": len(x_train), "test_images": len(x_test), "epochs": epochs,
-        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": optimizing.learning_rate,
-        "model": model, "params": net.count_params(), "classes": list(images.classes), "device": device.name,
-        "threads": devices.get_num_threads(), "seed": seed,
+        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": first_rate,
+        "schedule": schedule, "model": model, "params": net.count_params(), "classes": list(images.classes),
+        "device": device.name, "threads": devices.get_num_threads(), "seed": seed,
         "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
         "train_images_per_s": len(x_train) / watch.median_epoch(),
         "ms_per_step": 1e3 * watch.median_epoch() / -(-len(x_train) // batch_size),
