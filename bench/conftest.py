@@ -1,6 +1,7 @@
-"""The kernels' shares of their ceilings, below pytest-benchmark's own table."""
+"""The kernels' shares of their ceilings, beside pytest-benchmark's own table, and the machine in its JSON."""
 
-from autoconv.bench import tables
+from autoconv import device
+from autoconv.bench import machine, tables
 
 FOUND: list[dict] = []
 
@@ -9,3 +10,7 @@ def pytest_terminal_summary(terminalreporter):
     if FOUND:
         terminalreporter.section("share of this machine's own ceiling")
         terminalreporter.write_line(tables.kernels(FOUND))
+
+
+def pytest_benchmark_update_machine_info(config, machine_info):
+    machine_info["autoconv"] = {"machine": machine.describe(), "threads": device.get("cpu").get_num_threads()}

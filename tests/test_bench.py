@@ -352,6 +352,24 @@ def test_the_page_shows_all_and_needs_no_network():
     assert "<script" not in text
 
 
+def test_results_of_one_machine_share_its_description():
+    again, elsewhere = results(), results()
+    again["threads"], elsewhere["machine"]["cpu"] = 1, "Another processor"
+    text = page([results(), again, elsewhere])
+    assert text.count("<dt>Processor</dt>") == 2
+    assert "2 of 2 processors, 1 of 2 processors" in text
+
+
+def test_the_report_reads_what_pytest_benchmark_wrote(tmp_path):
+    file, found = tmp_path / "kernels.json", results()
+    file.write_text(json.dumps({
+        "machine_info": {"autoconv": {"machine": found["machine"], "threads": 2}},
+        "benchmarks": [{"extra_info": found["kernels"][0]}, {"extra_info": {}}],
+    }))
+    assert report.load(file)["kernels"] == found["kernels"]
+    assert "28x28x1" in page([report.load(file)])
+
+
 def test_the_page_of_nothing_is_an_error():
     with pytest.raises(ValueError, match="nothing to show"):
         page([{**results(), "results": [], "kernels": []}])

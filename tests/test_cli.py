@@ -278,7 +278,7 @@ class TestInfoAndWarmup:
         printed, facts = autoconv_("info"), json.loads(autoconv_("info", "--json"))
         for name in ("python", "numpy", "numba", "llvmlite", "cpu_name", "cpu_features", "threads", "threading_layer",
                      "cache_folder", "cache_state", "device_cpu", "device_cuda"):
-            assert facts[name]
+            assert facts[name] or name == "cpu_features"  # a plain x86-64 has none
             assert re.search(rf"^{name.replace('_', ' ')} ", printed, re.MULTILINE)
 
     def test_warmup_compiles_all_kernels_for_both_types(self, monkeypatch):

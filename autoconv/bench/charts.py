@@ -63,7 +63,7 @@ def roofline(title: str, points: Sequence[Point], peak: float, bandwidth: float)
     xs = [p.intensity for p in points] + [peak / bandwidth]
     ys = [p.gflops for p in points] + [peak]
     x0, x1 = math.log10(min(xs)) - 0.15, math.log10(max(xs)) + 0.15
-    y0, y1 = math.log10(min(ys)) - 0.15, math.log10(max(ys)) + 0.1
+    y0, y1 = math.log10(min(ys)) - 0.15, math.log10(max(ys)) + 0.2
 
     def at(intensity: float, gflops: float) -> tuple[float, float]:
         return (left + (right - left) * (math.log10(intensity) - x0) / (x1 - x0),
@@ -82,8 +82,7 @@ def roofline(title: str, points: Sequence[Point], peak: float, bandwidth: float)
     start = max(10**x0, 10**y0 / bandwidth)
     roof = [at(start, start * bandwidth), at(peak / bandwidth, peak), at(10**x1, peak)]
     parts.append(f'<path d="M{" L".join(f"{x:.1f} {y:.1f}" for x, y in roof)}" class="roof"/>')
-    parts.append(f'<text x="{right}" y="{roof[2][1] - 5:.1f}" class="tick" text-anchor="end">{peak:,.0f} GFLOP/s'
-                 "</text>")
+    parts.append(f'<text x="{roof[1][0] + 4:.1f}" y="{roof[1][1] - 6:.1f}" class="tick">{peak:,.0f} GFLOP/s</text>')
     for p in points:
         x, y = at(p.intensity, p.gflops)
         parts.append(f'<g><title>{escape(p.label)}</title>{_mark(kinds.index(p.kind), x, y)}</g>')

@@ -46,29 +46,32 @@ def _labelled(documents: Sequence[Results]) -> list[Results]:
 
 
 def _head(documents: Sequence[Results]) -> str:
-    lists: list[str] = []
+    machines: dict[str, dict[str, list[str]]] = {}
     for d in documents:
-        facts = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in _facts(d).items() if v)
-        if facts not in lists:
-            lists.append(facts)
+        facts = machines.setdefault(f"{d['machine']['cpu']} {d['machine']['cpu_flags']}", {})
+        for key, values in _facts(d).items():
+            facts.setdefault(key, []).extend(v for v in values if v not in facts[key])
+    lists = ["".join(f"<dt>{escape(key)}</dt><dd>{escape(', '.join(values))}</dd>" for key, values in facts.items()
+                     if any(values)) for facts in machines.values()]
     return (
-        f"<header><h1>autoconv benchmarks</h1>{''.join(f'<dl>{facts}</dl>' for facts in lists)}"
+        f"<header><h1>autoconv benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}"
         "<p>Bars are medians over rounds; whiskers hold half of the rounds. A ratio is the median of the ratios within "
         "each round, with its interval.</p></header>"
     )
 
 
-def _facts(d: Results) -> dict[str, str]:
+def _facts(d: Results) -> dict[str, list[str]]:
+    """What is said of one machine; results from the same one are listed together."""
     machine = d["machine"]
     versions = [f"{name} {v}" for peer in d["peers"].values() for name, v in peer.get("versions", {}).items()]
     return {
-        "Processor": machine["cpu"],
-        "Vector instructions": " ".join(flag for flag in VECTORS if flag in machine["cpu_flags"]),
-        "Threads": f"{d['threads']} of {machine['processors']} processors",
-        "Memory": f"{machine['memory_gb']} GB" if machine["memory_gb"] else "",
-        "System": f"{machine['system']}, Python {machine['python']}",
-        "Measured": machine["date"][:16].replace("T", " ") + " UTC",
-        "Versions": ", ".join(dict.fromkeys(versions)),
+        "Processor": [machine["cpu"]],
+        "Vector instructions": [" ".join(flag for flag in VECTORS if flag in machine["cpu_flags"])],
+        "Threads": [f"{d['threads']} of {machine['processors']} processors"],
+        "Memory": [f"{machine['memory_gb']} GB" if machine["memory_gb"] else ""],
+        "System": [f"{machine['system']}, Python {machine['python']}"],
+        "Measured": [machine["date"][:10]],
+        "Versions": list(dict.fromkeys(versions)),
     }
 
 
