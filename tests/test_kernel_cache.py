@@ -47,5 +47,6 @@ def test_a_folder_that_cannot_be_written_is_noted_and_does_no_harm(tmp_path):
 
 def test_other_sources_have_another_folder(tmp_path):
     prepare(tmp_path)
-    prepare(tmp_path, "from autoconv.kernels.cpu import jit; jit.source_hash = lambda: 'x'; jit.cache_folder.cache_clear()")
+    changed = "from autoconv.kernels.cpu import jit; jit.source_hash = lambda: 'x'"
+    prepare(tmp_path, f"{changed}; jit.cache_folder.cache_clear()")
     assert len(list(tmp_path.glob("kernels-*"))) == 2
