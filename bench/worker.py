@@ -4,6 +4,7 @@ It says `ready` with what it computes, and then answers each line it gets: `warm
 lines of JSON on the standard output; whatever else the framework prints goes to the standard error.
 """
 
+import contextlib
 import json
 import os
 import sys
@@ -96,11 +97,9 @@ def accuracy(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
 
 def peak_memory() -> int | None:
     """The most bytes of memory this process ever held at once; None where the system does not say."""
-    try:
+    with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
-    except (OSError, StopIteration):
-        pass
     try:
         import resource
     except ImportError:

@@ -22,9 +22,8 @@ from ...shapes import Window
 from . import simd
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
-from .products import bias, gathered_outer, gathered_product, scattered_product, sum_rows
+from .products import PARTS, bias, gathered_outer, gathered_product, scattered_product, sum_rows
 
-PARTS = 8  # partial sums of a weight gradient, added in order: as many threads as can share the work
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
 
 
@@ -84,6 +83,29 @@ def read_chunk(x, first, count, border):
     return scratch, 0
 
 
+@inline
+def open_chunk(dx, first, count, border):
+    """The flat array in which dx of a chunk is summed up, and where it starts there: dx itself, or a scratch with its
+    border. What is in it means nothing yet.
+    """
+    size = border[0] * border[1] * dx.shape[3]
+    if has_border(dx, border):
+        return np.empty(count * size, dx.dtype), 0
+    return dx.reshape(dx.size), first * size
+
+
+@inline
+def close_chunk(dx, first, count, border, target):
+    """Takes dx of a chunk out of the scratch, if that is where it was summed up."""
+    _, h, w, c = dx.shape
+    high, wide, top, left = border
+    if has_border(dx, border):
+        for s in range(count):
+            for i in range(h):
+                simd.copy(dx.reshape(dx.size), ((first + s) * h + i) * w * c,
+                          target, ((s * high + top + i) * wide + left) * c, w * c)
+
+
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " UniTuple(int64, 4), boolean)", parallel=True)
 def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu):
@@ -104,26 +126,19 @@ def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu
         parallel=True)
 def _input_gradient(dy, wt, b, dx, pixels, samples, points, groups, border):
     """dx = b, and to that every output pixel adds its share. wt (points, F/groups, C)."""
-    n, h, wide_x, c = dx.shape
+    n, _, _, c = dx.shape
     per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
-    high, wide, top, left = border
     each_c, each_f = c // groups, filters // groups
     for chunk in prange((n + samples - 1) // samples):
         first = chunk * samples
         count = min(samples, n - first)
-        direct = not has_border(dx, border)
-        target = dx.reshape(dx.size) if direct else np.empty(count * high * wide * c, dx.dtype)
-        start = first * high * wide * c if direct else 0
-        for p in range(count * high * wide):
+        target, start = open_chunk(dx, first, count, border)
+        for p in range(count * border[0] * border[1]):
             simd.copy(target, start + p * c, b, 0, c)
         for g in range(groups):
             scattered_product(dy.reshape(dy.size), first * per_sample * filters, pixels, count * per_sample, points, wt,
                               target, start, filters, g * each_f, each_f, c, g * each_c, (g + 1) * each_c)
-        if not direct:
-            for s in range(count):
-                for i in range(h):
-                    simd.copy(dx.reshape(dx.size), ((first + s) * h + i) * wide_x * c,
-                              target, ((s * high + top + i) * wide + left) * c, wide_x * c)
+        close_chunk(dx, first, count, border, target)
 
 
 @kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)

@@ -8,9 +8,8 @@ from numba import prange
 
 from ...shapes import Window
 from .jit import inline, kernel
-from .pool import _inside
-
-PARTS = 8  # partial sums of the weight gradient, added in order
+from .pool import inside
+from .products import PARTS, bias
 
 
 @inline
@@ -33,9 +32,9 @@ def _forward(x, w, b, y, window):
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     for s in prange(n):
         for p in range(oh):
-            r, i_low, i_high = _inside(p, sh, top, kh, dh, h)
+            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = _inside(q, sw, left, kw, dw, wide)
+                t, j_low, j_high = inside(q, sw, left, kw, dw, wide)
                 out = y[s, p, q]
                 out[:] = b
                 for i in range(i_low, i_high):
@@ -52,9 +51,9 @@ def _input_gradient(dy, w, dx, window):
     for s in prange(n):
         dx[s] = 0
         for p in range(oh):
-            r, i_low, i_high = _inside(p, sh, top, kh, dh, h)
+            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = _inside(q, sw, left, kw, dw, wide)
+                t, j_low, j_high = inside(q, sw, left, kw, dw, wide)
                 gradient = dy[s, p, q]
                 for i in range(i_low, i_high):
                     for j in range(j_low, j_high):
@@ -75,9 +74,9 @@ def _weight_gradient(x, dy, partial, partial_b, window):
         partial_b[part] = 0
         for s in range(n * part // PARTS, n * (part + 1) // PARTS):
             for p in range(oh):
-                r, i_low, i_high = _inside(p, sh, top, kh, dh, h)
+                r, i_low, i_high = inside(p, sh, top, kh, dh, h)
                 for q in range(ow):
-                    t, j_low, j_high = _inside(q, sw, left, kw, dw, wide)
+                    t, j_low, j_high = inside(q, sw, left, kw, dw, wide)
                     gradient = dy[s, p, q]
                     partial_b[part] += gradient
                     for i in range(i_low, i_high):
@@ -90,8 +89,7 @@ def _weight_gradient(x, dy, partial, partial_b, window):
 
 def depthwise_conv2d(x, w, b, y, window: Window) -> None:
     """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None."""
-    b = np.zeros(y.shape[3], y.dtype) if b is None else b
-    _forward(x, w, b, y, tuple(window))
+    _forward(x, w, bias(b, y.dtype, y.shape[3]), y, tuple(window))
 
 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:

@@ -13,9 +13,9 @@ from numba import prange
 
 from ...shapes import Window
 from . import simd
-from .conv import PARTS, add_parts, has_border, plan, read_chunk, transpose, transposed
+from .conv import add_parts, close_chunk, open_chunk, plan, read_chunk, transpose, transposed
 from .jit import inline, kernel
-from .products import bias, gathered_outer, pooled_product, sum_rows
+from .products import PARTS, bias, gathered_outer, pooled_product, sum_rows
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 
 
@@ -39,7 +39,7 @@ def _forward(x, w, b, y, winner, windows, samples, runs, run_length, border):
         count = min(samples, n - first)
         source, start = read_chunk(x, first, count, border)
         pooled_product(source, start, windows, count * per_sample, runs, run_length, w, b, y.reshape(y.size), winner,
-                       first * per_sample * filters, filters, winner.size > 0)
+                       first * per_sample * filters, filters)
 
 
 @inline
@@ -60,30 +60,6 @@ def _unpool(masked, winner, start, count, filters, spread):
             out = spread[(4 * q + r) * filters : (4 * q + r + 1) * filters]
             for f in range(filters):
                 out[f] = gradient[f] if which[f] == r else 0
-
-
-@inline
-def _begin_input_gradient(dx, first, count, border):
-    """Where dx of a chunk is summed up, all zero: in place, or in a scratch with the border."""
-    _, _, _, c = dx.shape
-    size = border[0] * border[1] * c
-    if has_border(dx, border):
-        return np.zeros(count * size, dx.dtype), 0
-    flat = dx.reshape(dx.size)
-    flat[first * size : (first + count) * size] = 0
-    return flat, first * size
-
-
-@inline
-def _end_input_gradient(dx, first, count, border, target):
-    """Takes dx out of the scratch with the border."""
-    _, h, w, c = dx.shape
-    _, wide, top, left = border
-    if has_border(dx, border):
-        for s in range(count):
-            for i in range(h):
-                simd.copy(dx.reshape(dx.size), ((first + s) * h + i) * w * c,
-                          target, ((s * border[0] + top + i) * wide + left) * c, w * c)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1],"
@@ -138,20 +114,18 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
             sum_rows(masked, 0, pooled, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
             if dx.shape[0] > 0:
                 winners_lists(masked, winner, start_y, pooled, filters, length, places, values, lists)
-                target, start = _begin_input_gradient(dx, first, count, border)
+                target, start = open_chunk(dx, first, count, border)
+                target[start : start + count * border[0] * border[1] * dx.shape[3]] = 0
                 sparse_scatter(places, values, lists, windows, pooled, runs, length, wt, filters, target, start)
-                _end_input_gradient(dx, first, count, border, target)
-
-
-_NO_WINNERS = np.empty(0, np.uint8)
+                close_chunk(dx, first, count, border, target)
 
 
 def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
-    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) or None."""
+    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won."""
     p = plan(*x.shape, x.shape[3], window)
-    winner = _NO_WINNERS if winner is None else winner.reshape(-1)
-    _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, winner, _windows(*x.shape, window), p.samples,
-             p.runs, p.run_length, p.border)
+    b = bias(b, x.dtype, y.shape[3])
+    _forward(x, w.reshape(-1), b, y, winner.reshape(-1), _windows(*x.shape, window), p.samples, p.runs, p.run_length,
+             p.border)
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:

@@ -8,7 +8,7 @@ from .jit import inline, kernel
 
 
 @inline
-def _inside(o, stride, before, size, dilation, n):
+def inside(o, stride, before, size, dilation, n):
     """The first pixel of output o's window on an axis of n pixels, and which positions low <= k < high fall inside."""
     start = o * stride - before
     low = 0 if start >= 0 else (-start + dilation - 1) // dilation
@@ -24,9 +24,9 @@ def _max(x, y, winner, window):
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     for s in prange(n):
         for p in range(oh):
-            r, i_low, i_high = _inside(p, sh, top, kh, dh, h)
+            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = _inside(q, sw, left, kw, dw, w)
+                t, j_low, j_high = inside(q, sw, left, kw, dw, w)
                 best, at = y[s, p, q], winner[s, p, q]
                 best[:] = x[s, r + i_low * dh, t + j_low * dw]
                 at[:] = i_low * kw + j_low
@@ -48,9 +48,9 @@ def _max_grad(dy, winner, dx, window):
     for s in prange(n):
         dx[s] = 0
         for p in range(oh):
-            r, i_low, i_high = _inside(p, sh, top, kh, dh, h)
+            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = _inside(q, sw, left, kw, dw, w)
+                t, j_low, j_high = inside(q, sw, left, kw, dw, w)
                 gradient, at = dy[s, p, q], winner[s, p, q]
                 for i in range(i_low, i_high):
                     for j in range(j_low, j_high):
@@ -67,9 +67,9 @@ def _average(x, y, window):
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     for s in prange(n):
         for p in range(oh):
-            r, i_low, i_high = _inside(p, sh, top, kh, dh, h)
+            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = _inside(q, sw, left, kw, dw, w)
+                t, j_low, j_high = inside(q, sw, left, kw, dw, w)
                 total = y[s, p, q]
                 total[:] = 0
                 for i in range(i_low, i_high):
@@ -87,9 +87,9 @@ def _average_grad(dy, dx, window):
     for s in prange(n):
         dx[s] = 0
         for p in range(oh):
-            r, i_low, i_high = _inside(p, sh, top, kh, dh, h)
+            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = _inside(q, sw, left, kw, dw, w)
+                t, j_low, j_high = inside(q, sw, left, kw, dw, w)
                 share = dy[s, p, q] / ((i_high - i_low) * (j_high - j_low))
                 for i in range(i_low, i_high):
                     for j in range(j_low, j_high):

@@ -18,6 +18,7 @@ from .jit import inline
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
+PARTS = 8  # partial sums of a weight gradient, added in order: as many threads as can share the work
 POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
 
 
@@ -90,7 +91,7 @@ def gathered_product(
 
 
 @inline
-def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters, keep_winner):
+def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters):
     """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`.
 
     `windows` holds the four pixels of each window in a row. `winner` gets which of the four was the largest.
@@ -104,8 +105,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, 
             best = simd.window_max(acc)
             to = simd.steps(filters, q, count, best)
             simd.store(simd.relu(best), y, to, y_start + f, columns)
-            if keep_winner:
-                simd.store_winners(acc, best, winner, to, y_start + f, columns)
+            simd.store_winners(acc, best, winner, to, y_start + f, columns)
         f += columns
     while f < filters:
         part = min(simd.width(narrow), filters - f)
@@ -115,8 +115,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, 
             best = simd.window_max(acc)
             to = simd.steps(filters, q, count, best)
             simd.store(simd.relu(best), y, to, y_start + f, part)
-            if keep_winner:
-                simd.store_winners(acc, best, winner, to, y_start + f, part)
+            simd.store_winners(acc, best, winner, to, y_start + f, part)
         f += part
 
 

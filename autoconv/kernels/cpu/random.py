@@ -12,7 +12,7 @@ from .jit import inline, kernel
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
-LOW, HALF, FOUR = np.uint64(0xFFFFFFFF), np.uint64(32), np.uint64(4)
+LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
 
 
 @inline
