@@ -14,7 +14,8 @@ from autoconv.bench.run import SCHEMA
 
 from . import accuracy, install_size, peers, rounds, show, startup, workloads
 
-DEFAULT_ROUNDS = {"train": 8, "infer": 8, "start": 3, "accuracy": 3}
+DEFAULT_ROUNDS = {"train": 12, "infer": 12, "start": 3, "accuracy": 3}
+ROUNDS_OF_A_PROCESS = 2
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -27,7 +28,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
                         "by default the workload's usual one")
     parser.add_argument("--threads", type=_positive, default=machine.processors(), help="default: %(default)s")
-    parser.add_argument("--rounds", type=_positive, help="default: 8; 3 of start and accuracy")
+    parser.add_argument("--rounds", type=_positive, help="default: 12, two in a process; 3 of start and accuracy")
     parser.add_argument("--quick", action="store_true", help="six short rounds of the usual peers, for a first look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)
@@ -78,8 +79,8 @@ def measurements(options: argparse.Namespace, names: list[str], say: show.Progre
                 if mode == "start":
                     yield startup.measure(able, workload, batch_size, count, options.threads, say)
                 else:
-                    effort = 0.25 if quick else 1.0
-                    yield rounds.compare(able, workload, batch_size, mode, count, options.threads, effort, say)
+                    sitting, effort = (count, 0.25) if quick else (ROUNDS_OF_A_PROCESS, 0.5)
+                    yield rounds.compare(able, workload, batch_size, mode, count, sitting, options.threads, effort, say)
 
 
 def _document(

@@ -13,7 +13,6 @@ import sys
 import tarfile
 import tempfile
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from . import environment, peers, show, workloads
 from .environment import ROOT
 from .equal_work import Expected
 from .process import Process
-from .rounds import ROUND, STARTING
+from .turns import STARTING, in_turns
 
 TOLERANCE = 0.10  # a step may take so much longer; a kernel twice as much, since shorter times are noisier
 KERNELS = "bench.kernels_worker"
@@ -90,37 +89,30 @@ def compare(
            "seed": workloads.SEED}
     expected = Expected(net, batch_size)
 
-    def check(side: str, tree: Path, ready: dict[str, Any]) -> None:
+    def check(side: str, ready: dict[str, Any]) -> None:
         expected.check(side, ready)
-        _check_code(tree, ready["code"])
+        _check_code(trees[side], ready["code"])
 
-    taken = in_turns(trees, job, options.rounds, f"{workload} {mode}", check, say)
+    taken = _rounds(trees, job, options.rounds, f"{workload} {mode}", check, say)
     return {**stats.ratio(taken["head"], taken["base"]), "kernel": False, "seconds": taken}
 
 
-def in_turns(
+def _rounds(
     trees: dict[str, Path], job: dict[str, Any], rounds: int, label: str, check: Callable, say: Callable[[str], None],
     module: str = "bench.worker",
 ) -> dict[str, list[Any]]:
-    """What each side's rounds took; the side that begins changes from round to round.
+    """What each side's rounds took. A side that fails fails the whole comparison."""
+    def start(side: str) -> Process:
+        return Process(job, environment.first(trees[side]), module)
 
-    The processes are started anew every few rounds: where a process's code and arrays happen to lie makes the same
-    kernel a tenth faster or slower.
-    """
-    taken: dict[str, list[Any]] = {side: [] for side in trees}
-    for first in range(0, rounds, ROUNDS_OF_A_PROCESS):
-        with ExitStack() as stack:
-            running = {}
-            for side, tree in trees.items():
-                say(f"{label}: {side} starts")
-                running[side] = stack.enter_context(Process(job, environment.first(tree), module))
-                check(side, tree, running[side].answer(STARTING))
-                running[side].ask("warm-up", STARTING)
-            for i in range(first, min(first + ROUNDS_OF_A_PROCESS, rounds)):
-                say(f"{label}: round {i + 1}/{rounds}")
-                for side in sorted(running, reverse=bool(i % 2)):
-                    taken[side].append(running[side].ask("round", ROUND)["seconds"])
-    return taken
+    def ready(side: str, process: Process) -> None:
+        check(side, process.answer(STARTING))
+        process.ask("warm-up", STARTING)
+
+    taken, failed = in_turns(trees, start, ready, rounds, ROUNDS_OF_A_PROCESS, label, say)
+    for side, error in failed.items():
+        raise SystemExit(f"{side}: {error}")
+    return {side: [answer["seconds"] for answer in answers] for side, answers in taken.items()}
 
 
 def compare_kernels(
@@ -132,8 +124,8 @@ def compare_kernels(
         print(f"kernels of {workload}: not compared, {' and '.join(old)} cannot time them", file=sys.stderr)
         return {}
     job = {"workload": workload, "threads": options.threads}
-    taken = in_turns(trees, job, options.rounds, f"{workload} kernels", lambda _, tree, r: _check_code(tree, r["code"]),
-                     say, KERNELS)
+    taken = _rounds(trees, job, options.rounds, f"{workload} kernels",
+                    lambda side, ready: _check_code(trees[side], ready["code"]), say, KERNELS)
     common = [name for name in taken["base"][0] if name in taken["head"][0]]
     result = {}
     for name in common:

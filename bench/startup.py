@@ -8,7 +8,7 @@ from autoconv.bench import stats
 
 from . import peers, workloads
 from .process import PeerError, Process
-from .rounds import STARTING
+from .turns import STARTING
 
 # Where autoconv, PyTorch's compiler and everything that keeps to the XDG rules put what they compile.
 CACHES = ("XDG_CACHE_HOME", "AUTOCONV_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")

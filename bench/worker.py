@@ -1,7 +1,7 @@
 """One peer in a process of its own: `python -m bench.worker JOB`, with the job as JSON.
 
-It says `ready` with what it computes, and then answers each line it gets: `warm-up`, `round`, `memory`. Answers are
-lines of JSON on the standard output; whatever else the framework prints goes to the standard error.
+It says `ready` with what it computes, and then answers each line it gets: `warm-up` or `round`. Answers are lines of
+JSON on the standard output; whatever else the framework prints goes to the standard error.
 """
 
 import contextlib
@@ -60,11 +60,9 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
                 run(max(1, round(steps * WAKE)))
                 begun = time.perf_counter()
                 run(steps)
-                talk.say("round", seconds=(time.perf_counter() - begun) / steps)
+                talk.say("round", seconds=(time.perf_counter() - begun) / steps, peak=peak_memory())
                 if job["mode"] == "train":
                     peer.load(given)  # so that every round does the same work
-            case "memory":
-                talk.say("memory", peak=peak_memory())
 
 
 def start(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:

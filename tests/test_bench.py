@@ -46,7 +46,7 @@ def fakes(monkeypatch):
 
 
 def run(names, mode, count=2, workload="lecture"):
-    return rounds.compare(names, workload, 2, mode, count, 1, 0.0, lambda text: None)
+    return rounds.compare(names, workload, 2, mode, count, 2, 1, 0.0, lambda text: None)
 
 
 # Equal work.
@@ -255,14 +255,14 @@ def test_two_versions_are_told_apart(fakes, capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(workloads, "WORK", {"train": 1.0, "infer": 1.0})
     asked = []
 
-    def in_turns(trees, job, *rest, **more):
+    def each_its_own(trees, job, *rest, **more):
         taken = {}
         for side, name in zip(trees, asked[-1]):
             taken |= original({side: trees[side]}, {**job, "factory": f"fake_peers:{name}"}, *rest, **more)
         return taken
 
-    original = compare_refs.in_turns
-    monkeypatch.setattr(compare_refs, "in_turns", in_turns)
+    original = compare_refs._rounds
+    monkeypatch.setattr(compare_refs, "_rounds", each_its_own)
     peers.PEERS["autoconv"] = peers.PEERS["Steady"]
     arguments = ["old", "new", "--mode", "infer", "--rounds", "6", "--threads", "1", "--no-kernels",
                  "--tolerance", "0.5"]

@@ -35,12 +35,15 @@ def _coverage(n: int, k: int) -> float:
     return 1 - 2 * sum(comb(n, i) for i in range(k)) / 2**n
 
 
-def ratio(numerators: Sequence[float], denominators: Sequence[float]) -> dict[str, Any]:
+def ratio(numerators: Sequence[float], denominators: Sequence[float], together: int = 1) -> dict[str, Any]:
     """The ratio of two measurements: its median and interval over the rounds, each divided by its own round's partner.
 
-    What slows a whole round down, such as a busy machine, then cancels. Raises ValueError for unequal numbers.
+    What slows a whole round down, such as a busy machine, then cancels. `together` rounds in a row ran in the same
+    processes: they are no independent samples, so the median is taken over the medians of such groups. Raises
+    ValueError for unequal numbers.
     """
     if len(numerators) != len(denominators):
         raise ValueError("A ratio needs as many rounds of the one as of the other. "
                          f"Received: {len(numerators)} and {len(denominators)}.")
-    return interval([a / b for a, b in zip(numerators, denominators)])
+    ratios = [a / b for a, b in zip(numerators, denominators)]
+    return interval([float(np.median(ratios[i : i + together])) for i in range(0, len(ratios), together)])

@@ -1,0 +1,51 @@
+"""Processes that run their rounds in turns, A B C A B C, and are started anew every few rounds."""
+
+from collections.abc import Callable, Iterable
+from contextlib import ExitStack
+from typing import Any
+
+from .process import PeerError, Process
+
+STARTING, ROUND = 600.0, 300.0  # seconds after which a process counts as failed
+
+Report = Callable[[str], None]
+
+
+def in_turns(
+    names: Iterable[str], start: Callable[[str], Process], ready: Callable[[str, Process], None], rounds: int,
+    rounds_of_a_process: int, label: str, report: Report,
+) -> tuple[dict[str, list[dict[str, Any]]], dict[str, RuntimeError]]:
+    """What each answered in each round, and why some failed: those have no rounds.
+
+    `start` makes a process, `ready` checks it and lets it warm up. How fast a process is depends on where its code and
+    arrays happen to lie and on how its threads found together: some frameworks differ by a factor of two from start to
+    start. Hence several processes of each, and in every round another one goes first.
+    """
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
+    failed: dict[str, RuntimeError] = {}
+    for first in range(0, rounds, rounds_of_a_process):
+        with ExitStack() as stack:
+            running = {}
+            for name in taken:
+                report(f"{label}: {name} starts")
+                try:
+                    process = stack.enter_context(start(name))
+                    ready(name, process)
+                    running[name] = process
+                except RuntimeError as error:
+                    failed[name] = error
+            for i in range(first, min(first + rounds_of_a_process, rounds)):
+                for name in _turned(list(running), i):
+                    report(f"{label}: round {i + 1}/{rounds}, {name}")
+                    try:
+                        taken[name].append(running[name].ask("round", ROUND))
+                    except PeerError as error:
+                        failed[name] = error
+                        del running[name]
+        taken = {name: answers for name, answers in taken.items() if name not in failed}
+    return taken, failed
+
+
+def _turned(names: list[str], by: int) -> list[str]:
+    by %= max(1, len(names))
+    return names[by:] + names[:by]
