@@ -4,7 +4,7 @@ import importlib
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -118,6 +118,10 @@ class Device:
             found = jit.kernels_of(self.kernels(room))
             kernels.update({k.name: k for name, k in found.items() if only in ("", name)})
         jit.prepare(list(kernels.values()), dtype, report)
+
+    def recording(self) -> AbstractContextManager[list[tuple[Callable, tuple]]]:
+        """Within this block every kernel that runs is noted as (function, arguments), to be run again."""
+        return self.kernels("jit").recording()
 
     def describe(self) -> dict[str, Any]:
         """What this device is and how it computes: processor, vector width, threads, kernel cache."""

@@ -57,7 +57,9 @@ def _window(size: tuple[int, int], kernel: Any, strides: Any, padding: Any, dila
 
 
 class _Fused:
-    """Layers that run as one op. Until they are built, and for inputs of another dtype, they run one by one."""
+    """Layers that run as one op. Until they are built, for inputs of another dtype, and when the first was given
+    another activation function, they run one by one.
+    """
 
     rooms: tuple[str, ...] = ()
 
@@ -67,7 +69,8 @@ class _Fused:
     def __call__(self, x: Tensor, training: bool) -> Tensor:
         first = self.layers[0]
         first.check_input(x.shape)
-        if all(layer.built for layer in self.layers) and x.dtype == first.kernel.dtype:
+        fusable = x.dtype == first.kernel.dtype and first.activation is functional.relu
+        if fusable and all(layer.built for layer in self.layers):
             return self.fused(x)
         for layer in self.layers:
             x = layer(x, training)

@@ -14,6 +14,7 @@ from .ops import arith
 from .ops.registry import Op
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
+_watched: ContextVar[list[Op] | None] = ContextVar("watched", default=None)
 _order = count()
 
 
@@ -25,6 +26,17 @@ def no_grad() -> Iterator[None]:
         yield
     finally:
         _recording.reset(token)
+
+
+@contextmanager
+def watching() -> Iterator[list[Op]]:
+    """Within this block every op that runs is noted."""
+    ops: list[Op] = []
+    token = _watched.set(ops)
+    try:
+        yield ops
+    finally:
+        _watched.reset(token)
 
 
 class Node:
@@ -230,11 +242,15 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
         if t is not None and t.device is not device:
             raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
                                       f"{t.device}: move one with .to({device.name!r}).")
-    y, backward = op(device, *(None if t is None else t.data for t in inputs), **parameters)
-    out = Tensor(y, device=device)
-    if _recording.get() and any(t is not None and t.requires_grad for t in inputs):
-        out.requires_grad = True
-        out._node = Node(inputs, backward)
+    watched = _watched.get()
+    if watched is not None:
+        watched.append(op)
+    arrays = [None if t is None else t.data for t in inputs]
+    if not _recording.get() or not any(t is not None and t.requires_grad for t in inputs):
+        return Tensor(op.answer(device, *arrays, **parameters), device=device)
+    y, backward = op(device, *arrays, **parameters)
+    out = Tensor(y, True, device)
+    out._node = Node(inputs, backward)
     return out
 
 

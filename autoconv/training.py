@@ -12,9 +12,10 @@ from . import device as devices
 from . import losses as losses_module
 from . import metrics as metrics_module
 from . import optim
-from .batches import Batches, Data, check_data, class_weights, split_validation, to_device
+from .batches import Batches, Data, check_data, class_weights, split_validation
 from .callbacks import Callback, CallbackList, History
 from .progress import Progress, check_verbose
+from .replay import Replays
 from .tensor import Parameter, Tensor, no_grad
 
 Logs = dict[str, float]
@@ -48,6 +49,7 @@ class Trainer:
     _metrics_wanted: tuple = ()
     _metrics: tuple[metrics_module.Metric, ...] | None = None  # made at the first batch: "accuracy" depends on shapes
     _pool: devices.Pool | None = None
+    _replays: Replays | None = None
     _mean_loss: metrics_module.Mean
     _nan_seen = False
 
@@ -148,21 +150,24 @@ class Trainer:
         self._prepare_kernels((), verbose)
         line, outputs = Progress(len(batches), verbose), None
         for i in range(len(batches)):
-            with _turn, devices.reusing(self._step_pool()), no_grad():
-                y = self(Tensor(batches[i][0], device=self.device), training=False).numpy()
-                if outputs is None:
-                    outputs = np.empty((len(data), *y.shape[1:]), y.dtype)
-                outputs[i * batches.batch_size :][: len(y)] = y
+            y = self._answer(batches[i][0])
+            if outputs is None:
+                outputs = np.empty((len(data), *y.shape[1:]), y.dtype)
+            outputs[i * batches.batch_size :][: len(y)] = y
             line.update(i + 1, dict)
         line.finish({})
         return outputs  # type: ignore[return-value]
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
-        x = np.asarray(x)
-        with _turn, devices.reusing(self._step_pool()), no_grad():
-            return self(Tensor(to_device(x, np.dtype(self.dtype), self.device), device=self.device),
-                        training=False).numpy()
+        return self._answer(np.asarray(x))
+
+    def _answer(self, x: np.ndarray) -> np.ndarray:
+        """The outputs for one batch, in an array of their own."""
+        with _turn:
+            if self._replays is None:
+                self._replays = Replays()
+            return self._replays(self, x)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,

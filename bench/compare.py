@@ -14,8 +14,8 @@ from autoconv.bench.run import SCHEMA
 
 from . import accuracy, install_size, peers, rounds, show, startup, workloads
 
-DEFAULT_ROUNDS = {"train": 12, "infer": 12, "start": 3, "accuracy": 3}
-ROUNDS_OF_A_PROCESS = 2
+DEFAULT_ROUNDS = {"train": 18, "infer": 18, "start": 3, "accuracy": 3}
+ROUNDS_OF_A_PROCESS = 3
 
 
 def arguments(given: Sequence[str] | None) -> argparse.Namespace:
@@ -28,7 +28,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
                         "by default the workload's usual one")
     parser.add_argument("--threads", type=_positive, default=machine.processors(), help="default: %(default)s")
-    parser.add_argument("--rounds", type=_positive, help="default: 12, two in a process; 3 of start and accuracy")
+    parser.add_argument("--rounds", type=_positive, help="default: 18, three in a process; 3 of start and accuracy")
     parser.add_argument("--quick", action="store_true", help="six short rounds of the usual peers, for a first look")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)

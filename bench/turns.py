@@ -19,7 +19,8 @@ def in_turns(
 
     `start` makes a process, `ready` checks it and lets it warm up. How fast a process is depends on where its code and
     arrays happen to lie and on how its threads found together: some frameworks differ by a factor of two from start to
-    start. Hence several processes of each, and in every round another one goes first.
+    start. Hence several processes of each, and in every round another one goes first. The first round after the starts
+    does not count: for some seconds the machine is still busy with them.
     """
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     failed: dict[str, RuntimeError] = {}
@@ -34,11 +35,13 @@ def in_turns(
                     running[name] = process
                 except RuntimeError as error:
                     failed[name] = error
-            for i in range(first, min(first + rounds_of_a_process, rounds)):
+            for i in range(first - 1, min(first + rounds_of_a_process, rounds)):
                 for name in _turned(list(running), i):
                     report(f"{label}: round {i + 1}/{rounds}, {name}")
                     try:
-                        taken[name].append(running[name].ask("round", ROUND))
+                        answer = running[name].ask("round", ROUND)
+                        if i >= first:
+                            taken[name].append(answer)
                     except PeerError as error:
                         failed[name] = error
                         del running[name]

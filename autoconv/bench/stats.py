@@ -39,11 +39,11 @@ def ratio(numerators: Sequence[float], denominators: Sequence[float], together: 
     """The ratio of two measurements: its median and interval over the rounds, each divided by its own round's partner.
 
     What slows a whole round down, such as a busy machine, then cancels. `together` rounds in a row ran in the same
-    processes: they are no independent samples, so the median is taken over the medians of such groups. Raises
-    ValueError for unequal numbers.
+    processes: they are no independent samples, so the median is taken over the means of such groups. (Means, since a
+    process may change between two speeds from round to round.) Raises ValueError for unequal numbers.
     """
     if len(numerators) != len(denominators):
         raise ValueError("A ratio needs as many rounds of the one as of the other. "
                          f"Received: {len(numerators)} and {len(denominators)}.")
     ratios = [a / b for a, b in zip(numerators, denominators)]
-    return interval([float(np.median(ratios[i : i + together])) for i in range(0, len(ratios), together)])
+    return interval([float(np.mean(ratios[i : i + together])) for i in range(0, len(ratios), together)])

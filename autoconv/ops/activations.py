@@ -4,7 +4,7 @@ from .arith import normalize_axes
 from .registry import gradient_buffer, op
 
 
-@op(kernels="pointwise")
+@op(kernels="pointwise", repeatable=True)
 def relu(k, x):
     """y = max(x, 0); the gradient passes where y > 0."""
     y = k.empty(x.shape, x.dtype)
@@ -30,7 +30,7 @@ def tanh(k, x):
     return _of_the_result(k, x, k.tanh, k.tanh_grad)
 
 
-@op(kernels="pointwise")
+@op(kernels="pointwise", repeatable=True)
 def softmax(k, x, axis=-1):
     """y = exp(x) / sum(exp(x)) along `axis`, stable for any x; dx = y (dy - sum(y dy))."""
     (axis,) = normalize_axes(axis, x.ndim)

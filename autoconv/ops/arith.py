@@ -149,7 +149,7 @@ def getitem(k, x, index):
     return y, backward
 
 
-@op(kernels="arith")
+@op(kernels="arith", repeatable=True)
 def reshape(k, x, shape):
     """The same items in another shape; one size may be -1."""
     try:

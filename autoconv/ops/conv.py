@@ -6,7 +6,7 @@ from ..shapes import Window
 from .registry import gradient_buffer, op
 
 
-@op(kernels="conv")
+@op(kernels="conv", repeatable=True)
 def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
     """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,j,c,f].
 
@@ -55,7 +55,7 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
     return y, backward
 
 
-@op(kernels="depthwise")
+@op(kernels="depthwise", repeatable=True)
 def depthwise_conv2d(k, x, w, b, window: Window):
     """Each channel c convolved with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] * w[:, :, c, m].
 

@@ -13,23 +13,38 @@ class Op:
 
     `k` holds the kernels of the op's room for the arrays' device. `backward(dy, needs)` returns one gradient an array
     (None where `needs` is False). Where `needs[i]` is an array, the gradient may be written straight into it.
+
+    `repeatable`: the forward pass is kernels and views alone, so that to run those kernels again is to run it again.
     """
 
-    def __init__(self, fn: Callable, kernels: str) -> None:
+    def __init__(self, fn: Callable, kernels: str, repeatable: bool) -> None:
         self.fn, self.kernels, self.name, self.__doc__ = fn, kernels, fn.__name__, fn.__doc__
+        self.repeatable = repeatable
+        self._answer: Callable | None = None
 
     def __call__(self, device: Device, *arrays: Any, **parameters: Any) -> tuple[Any, Callable]:
         return self.fn(device.room(self.kernels), *arrays, **parameters)
+
+    def answer(self, device: Device, *arrays: Any, **parameters: Any) -> Any:
+        """y alone, where nobody will ask for gradients."""
+        if self._answer is None:
+            return self(device, *arrays, **parameters)[0]
+        return self._answer(device.room(self.kernels), *arrays, **parameters)
+
+    def without_gradients(self, fn: Callable) -> Callable:
+        """Registers a function that computes y alone, and may leave out what only the gradients need."""
+        self._answer = fn
+        return fn
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
 
 
-def op(kernels: str) -> Callable[[Callable], Op]:
+def op(kernels: str, repeatable: bool = False) -> Callable[[Callable], Op]:
     """Registers a function as the op of its name, with the room its kernels live in."""
 
     def register(fn: Callable) -> Op:
-        OPS[fn.__name__] = Op(fn, kernels)
+        OPS[fn.__name__] = Op(fn, kernels, repeatable)
         return OPS[fn.__name__]
 
     return register

@@ -16,7 +16,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads, prange
 
 from ...shapes import Window
 from . import simd
@@ -106,20 +106,36 @@ def close_chunk(dx, first, count, border, target):
                           target, ((s * high + top + i) * wide + left) * c, w * c)
 
 
+def pieces_of_a_chunk(n: int, samples: int) -> int:
+    """In how many pieces each chunk is cut where n samples make fewer chunks than there are threads. Only what is
+    computed row by row may be cut: then the number of threads changes no sum.
+    """
+    return -(-get_num_threads() // max(1, -(-n // samples)))
+
+
+@inline
+def piece(rows, i, pieces):
+    """The rows of the i-th piece: whole tiles, but for the last one's."""
+    tiles = (rows + simd.TILE[0] - 1) // simd.TILE[0]
+    return min(rows, tiles * i // pieces * simd.TILE[0]), min(rows, tiles * (i + 1) // pieces * simd.TILE[0])
+
+
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
-        " UniTuple(int64, 4), boolean)", parallel=True)
-def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu):
+        " UniTuple(int64, 4), boolean, int64)", parallel=True)
+def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu, pieces):
     n, _, _, c = x.shape
     per_sample, filters = y.shape[1] * y.shape[2], b.size
     each = filters // groups
-    for chunk in prange((n + samples - 1) // samples):
-        first = chunk * samples
+    chunks = (n + samples - 1) // samples
+    for task in prange(chunks * pieces):
+        first = task // pieces * samples
         count = min(samples, n - first)
+        begin, end = piece(count * per_sample, task % pieces, pieces)
         source, start = read_chunk(x, first, count, border)
         for g in range(groups):
-            gathered_product(source, start + g * (c // groups), pixels, count * per_sample, runs, run_length, w, 0, b,
-                             y.reshape(y.size), first * per_sample * filters, filters, g * each, (g + 1) * each,
-                             True, relu)
+            gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length, w, 0,
+                             b, y.reshape(y.size), (first * per_sample + begin) * filters, filters,
+                             g * each, (g + 1) * each, True, relu)
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))",
@@ -194,7 +210,7 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> N
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`."""
     p = plan(*x.shape, w.shape[2], window)
     _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, p.pixels, p.samples, p.runs, p.run_length, groups,
-             p.border, relu)
+             p.border, relu, pieces_of_a_chunk(x.shape[0], p.samples))
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:

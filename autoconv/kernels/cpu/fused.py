@@ -13,7 +13,17 @@ from numba import prange
 
 from ...shapes import Window
 from . import simd
-from .conv import add_parts, close_chunk, open_chunk, plan, read_chunk, transpose, transposed
+from .conv import (
+    add_parts,
+    close_chunk,
+    open_chunk,
+    piece,
+    pieces_of_a_chunk,
+    plan,
+    read_chunk,
+    transpose,
+    transposed,
+)
 from .jit import inline, kernel
 from .products import PARTS, bias, gathered_outer, pooled_product, sum_rows
 from .sparse import sparse_outer, sparse_scatter, winners_lists
@@ -30,16 +40,18 @@ def _windows(n: int, h: int, w: int, channels: int, window: Window) -> np.ndarra
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64[::1], int64, int64[::1], int64,"
-        " UniTuple(int64, 4))", parallel=True)
-def _forward(x, w, b, y, winner, windows, samples, runs, run_length, border):
+        " UniTuple(int64, 4), int64)", parallel=True)
+def _forward(x, w, b, y, winner, windows, samples, runs, run_length, border, pieces):
     n = x.shape[0]
     per_sample, filters = y.shape[1] * y.shape[2], b.size
-    for chunk in prange((n + samples - 1) // samples):
-        first = chunk * samples
+    chunks = (n + samples - 1) // samples
+    for task in prange(chunks * pieces):
+        first = task // pieces * samples
         count = min(samples, n - first)
+        begin, end = piece(count * per_sample, task % pieces, pieces)
         source, start = read_chunk(x, first, count, border)
-        pooled_product(source, start, windows, count * per_sample, runs, run_length, w, b, y.reshape(y.size), winner,
-                       first * per_sample * filters, filters)
+        pooled_product(source, start, windows[4 * begin : 4 * end], end - begin, runs, run_length, w, b,
+                       y.reshape(y.size), winner, (first * per_sample + begin) * filters, filters)
 
 
 @inline
@@ -121,11 +133,13 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
 
 
 def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
-    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won."""
+    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
+    unless it is empty.
+    """
     p = plan(*x.shape, x.shape[3], window)
     b = bias(b, x.dtype, y.shape[3])
     _forward(x, w.reshape(-1), b, y, winner.reshape(-1), _windows(*x.shape, window), p.samples, p.runs, p.run_length,
-             p.border)
+             p.border, pieces_of_a_chunk(x.shape[0], p.samples))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:

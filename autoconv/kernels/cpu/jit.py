@@ -9,7 +9,8 @@ import sys
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +24,9 @@ import numpy as np
 FASTMATH = {"nsz"}
 
 inline = numba.njit(fastmath=FASTMATH, error_model="numpy")  # a helper that is compiled into the kernels that call it
+
+Calls = list[tuple[Callable, tuple]]
+_recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
 
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
@@ -45,6 +49,10 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         if args[0].dtype not in self._ready:
             self.compile(args[0].dtype)
+        calls = _recorded.get()
+        if calls is not None:
+            compiled = self._dispatcher.overloads.get(tuple(numba.typeof(arg) for arg in args))
+            calls.append((compiled.entry_point if compiled else self._dispatcher, args))
         return self._dispatcher(*args)
 
     def compile(self, dtype: Any) -> None:
@@ -64,6 +72,19 @@ class Kernel:
         """Whether this process or the disk cache has it."""
         dtype = np.dtype(dtype)
         return dtype in self._ready or f"{self.name} {dtype} {_target_key()}" in _compiled_before()
+
+
+@contextlib.contextmanager
+def recording() -> Iterator[Calls]:
+    """Within this block every kernel that runs is noted as (function, arguments). To call them again in that order does
+    the same again, on whatever their arrays hold by then, and saves Numba's look at the arguments' types.
+    """
+    calls: Calls = []
+    token = _recorded.set(calls)
+    try:
+        yield calls
+    finally:
+        _recorded.reset(token)
 
 
 def kernel(signature: str, parallel: bool = False) -> Callable[[Callable], Kernel]:

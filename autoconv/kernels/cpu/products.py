@@ -94,7 +94,8 @@ def gathered_product(
 def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters):
     """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`.
 
-    `windows` holds the four pixels of each window in a row. `winner` gets which of the four was the largest.
+    `windows` holds the four pixels of each window in a row. `winner` gets which of the four was the largest, unless
+    it is empty.
     """
     wide, narrow = simd.zeros(x, POOL_M, N), simd.zeros(x, POOL_NARROW_M, NARROW_N)
     columns, f = simd.width(wide), 0
@@ -105,7 +106,8 @@ def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, 
             best = simd.window_max(acc)
             to = simd.steps(filters, q, count, best)
             simd.store(simd.relu(best), y, to, y_start + f, columns)
-            simd.store_winners(acc, best, winner, to, y_start + f, columns)
+            if winner.size > 0:
+                simd.store_winners(acc, best, winner, to, y_start + f, columns)
         f += columns
     while f < filters:
         part = min(simd.width(narrow), filters - f)
@@ -115,7 +117,8 @@ def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, 
             best = simd.window_max(acc)
             to = simd.steps(filters, q, count, best)
             simd.store(simd.relu(best), y, to, y_start + f, part)
-            simd.store_winners(acc, best, winner, to, y_start + f, part)
+            if winner.size > 0:
+                simd.store_winners(acc, best, winner, to, y_start + f, part)
         f += part
 
 
