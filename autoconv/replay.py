@@ -1,77 +1,124 @@
-"""A forward pass as the list of kernel calls it comes down to.
+"""A pass through a model as the list of kernel calls it comes down to.
 
 Shapes, layers, dispatch and buffers are the same whenever inputs of one shape pass through a model that nobody changed.
 So they are settled once; what is left for the next inputs are the calls of the kernels, on arrays that stay.
 """
 
+from collections.abc import Sequence
+from operator import is_
 from typing import Any
 
 import numpy as np
 
 from . import device as devices
+from .flat import FlatParameters
 from .layers import Layer
 from .tensor import Tensor, no_grad, watching
 
-SHAPES = 2  # of inputs are kept: whole batches and what is left at the end
+KEPT = 4  # passes: whole batches and what is left at the end, in training and in validation
 
 
 class Replays:
-    """A model's forward passes by the shape of their input, without gradients. A copy starts empty."""
+    """A model's passes by the shape of their input. A copy starts empty."""
 
     def __init__(self) -> None:
-        self._kept: dict[tuple[int, ...], _Replay] = {}
+        self._kept: dict[tuple, Pass] = {}
 
     def __reduce__(self) -> tuple:
         return Replays, ()
 
-    def __call__(self, model: Any, x: np.ndarray) -> np.ndarray:
-        """The outputs of `model` for x, in an array of their own."""
-        kept = self._kept.get(x.shape)
+    def of(self, model: Any, shape: tuple[int, ...], training: bool) -> "Pass":
+        """The pass for inputs of this shape: the one that is kept, if the model is still what it was."""
+        key = (training, *shape)
+        kept = self._kept.get(key)
         if kept is None or not kept.fits():
-            self._kept.pop(x.shape, None)
-            while len(self._kept) >= SHAPES:
+            self._kept.pop(key, None)
+            while len(self._kept) >= KEPT:
                 self._kept.pop(next(iter(self._kept)))
-            kept = self._kept[x.shape] = _Replay(model, x.shape)
-            return kept.first(model, x)
-        return kept.again(x) if kept.whole else kept.first(model, x)
+            kept = self._kept[key] = Pass(model, shape, training)
+        return kept
 
 
-class _Replay:
-    """The passes of inputs of one shape. `whole` is False where kernels are not all there is to it: with a layer or an
-    activation function of yours, which may do anything, with ops that do more than to call kernels, and where dtypes
-    change on the way.
+class Pass:
+    """Forward, and in training backward, for inputs of one shape.
+
+    The first pass goes through the layers and notes the kernels that run. Later ones run those alone, unless there is
+    more to it: a layer or an activation function of yours, which may do anything; an op that does more than to call
+    kernels, such as dropout; a change of dtype on the way.
     """
 
-    def __init__(self, model: Any, shape: tuple[int, ...]) -> None:
-        self._layers, self.whole = list(model._walk()), False
+    def __init__(self, model: Any, shape: tuple[int, ...], training: bool) -> None:
+        self._model, self._training, self._layers = model, training, list(model._walk())
         self._pool, self._input = devices.Pool(), model.device.empty(shape, np.dtype(model.dtype))
-        self._parts: list[Any] = []
+        self._whole: bool | None = None  # not known yet
+        self._remember()
+        self._forward_calls: list[tuple] = []
+        self._backward_calls: list[tuple] | None = None
+        self._output: Tensor
+        self._gradient: Any
 
     def fits(self) -> bool:
-        """Whether the layers still have the weights' arrays, the activation functions and the plans that they had."""
-        parts = self._found()
-        return len(parts) == len(self._parts) and all(a is b for a, b in zip(parts, self._parts))
+        """Whether the layers still have the weights, the activation functions and the plans that they had."""
+        return all(of.get(name) is value for of, name, value in self._attributes) and all(
+            w.data is data and w.requires_grad is trained for w, data, trained in self._weights
+        ) and all(len(held) == len(had) and all(map(is_, held, had)) for held, had in self._lists)
 
-    def first(self, model: Any, x: np.ndarray) -> np.ndarray:
-        """A pass through the layers, which notes what runs."""
-        self._input[...] = x
-        with devices.reusing(self._pool), no_grad(), watching() as ops, model.device.recording() as calls:
-            self._output = model(Tensor(self._input, device=model.device), training=False).data
-        self._calls, self._parts = calls, self._found()
-        plain = all(_is_ours(layer) and layer.dtype == model.dtype for layer in self._layers)
-        self.whole = plain and all(op.repeatable for op in ops) and bool(calls)
-        return self._output.copy()
+    def _remember(self) -> None:
+        self._attributes = [(vars(layer), name, vars(layer)[name]) for layer in self._layers
+                            for name in ("activation", "_steps") if name in vars(layer)]
+        self._lists = [(layer._weights, tuple(layer._weights)) for layer in self._layers if layer._weights]
+        self._weights = [(w, w.data, w.requires_grad) for _, held in self._lists for w in held]
 
-    def again(self, x: np.ndarray) -> np.ndarray:
-        self._input[...] = x
-        for kernel, arguments in self._calls:
-            kernel(*arguments)
-        return self._output.copy()
+    def forward(self, x: Any) -> Any:
+        """The outputs for x, of any dtype; like all that a pass hands out, they are never written to again."""
+        if self._whole:
+            self._input[...] = x
+            for kernel, arguments in self._forward_calls:
+                kernel(*arguments)
+        elif self._whole is None:
+            self._input[...] = x
+            with devices.reusing(self._pool), watching() as ops, self._model.device.recording() as self._forward_calls:
+                self._output = self._through_the_layers(self._input)
+            self._whole = self._is_whole(ops)
+            self._remember()
+        else:
+            with devices.reusing(self._pool):
+                self._output = self._through_the_layers(self._model.device.asarray(x, self._input.dtype))
+        return self._output.data.copy() if self._whole else self._output.data
 
-    def _found(self) -> list[Any]:
-        parts = [vars(layer).get(name) for layer in self._layers for name in ("activation", "_steps")]
-        parts += [weight.data for layer in self._layers for weight in layer._weights]
-        return parts
+    def backward(self, dy: Any, flat: FlatParameters) -> Sequence[Any]:
+        """The gradients of flat's parameters, in their order, from dy, that of the last forward pass's outputs."""
+        if self._whole and self._backward_calls is not None:
+            self._gradient[...] = dy
+            for kernel, arguments in self._backward_calls:
+                kernel(*arguments)
+            return flat.gradients
+        flat.lend()
+        try:
+            with devices.reusing(self._pool):
+                if not self._whole:
+                    self._output.backward(dy)
+                    return [p.grad for p in flat.parameters]
+                self._gradient = self._model.device.empty(dy.shape, dy.dtype)
+                self._gradient[...] = dy
+                with self._model.device.recording() as self._backward_calls:
+                    self._output.backward(self._gradient)
+            gradients = [p.grad for p in flat.parameters]
+            self._whole = all(a is b for a, b in zip(gradients, flat.gradients))
+            return gradients
+        finally:
+            flat.take_back()
+
+    def _through_the_layers(self, array: Any) -> Tensor:
+        x = Tensor(array, device=self._model.device)
+        if self._training:
+            return self._model(x, training=True)
+        with no_grad():
+            return self._model(x, training=False)
+
+    def _is_whole(self, ops: Sequence[Any]) -> bool:
+        plain = all(_is_ours(layer) and layer.dtype == self._model.dtype for layer in self._layers)
+        return plain and all(op.repeatable for op in ops)
 
 
 def _is_ours(layer: Layer) -> bool:

@@ -15,7 +15,7 @@ from . import optim
 from .batches import Batches, Data, check_data, class_weights, split_validation
 from .callbacks import Callback, CallbackList, History
 from .progress import Progress, check_verbose
-from .replay import Replays
+from .replay import Pass, Replays
 from .tensor import Parameter, Tensor, no_grad
 
 Logs = dict[str, float]
@@ -125,7 +125,7 @@ class Trainer:
             if self.stop_training:
                 break
         hooks.call("on_train_end", logs)
-        self._pool = None  # a step's buffers: much memory, and the next training may need other sizes
+        self._pool = self._replays = None  # their buffers: much memory, and the next training may need other sizes
         return self.history
 
     def evaluate(
@@ -165,9 +165,7 @@ class Trainer:
     def _answer(self, x: np.ndarray) -> np.ndarray:
         """The outputs for one batch, in an array of their own."""
         with _turn:
-            if self._replays is None:
-                self._replays = Replays()
-            return self._replays(self, x)
+            return self.device.numpy(self._pass(x.shape).forward(x))
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
@@ -229,25 +227,27 @@ class Trainer:
         with _turn, devices.reusing(self._step_pool()):
             x, y, weights = batches[i]
             if flat is not None:
-                flat.lend()
-            try:
-                y_pred = self(Tensor(x, device=self.device), training=True)
-                values = loss.call(y, y_pred)
-                shares = loss.shares(values, weights)
-                if flat is not None:
-                    values.backward(shares)
-                    optimizer.apply([p.grad for p in flat.parameters])
-            finally:
-                if flat is not None:
-                    flat.take_back()
+                flat.adopt()
+            step = self._pass(x.shape, training=True)
+            y_pred = Tensor(step.forward(x), flat is not None, self.device)
+            values = loss.call(y, y_pred)
+            shares = loss.shares(values, weights)
+            if flat is not None:
+                values.backward(shares)
+                optimizer.apply(step.backward(y_pred.grad, flat))
             return self._account(loss, values, shares, y, y_pred)
 
     def _test_step(self, batches: Batches, i: int, loss: Any) -> None:
         with _turn, devices.reusing(self._step_pool()), no_grad():
             x, y, weights = batches[i]
-            y_pred = self(Tensor(x, device=self.device), training=False)
+            y_pred = Tensor(self._pass(x.shape).forward(x), device=self.device)
             values = loss.call(y, y_pred)
             self._account(loss, values, loss.shares(values, weights), y, y_pred)
+
+    def _pass(self, shape: tuple[int, ...], training: bool = False) -> Pass:
+        if self._replays is None:
+            self._replays = Replays()
+        return self._replays.of(self, shape, training)
 
     def _account(self, loss: Any, values: Tensor, shares: np.ndarray, y: Any, y_pred: Tensor) -> float:
         """Adds a batch to the running means. Returns its loss."""

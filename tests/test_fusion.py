@@ -85,3 +85,14 @@ def test_an_added_layer_is_part_of_the_plan():
     assert (before, model(np.ones((1, 6, 6, 1), "float32")).shape) == ((1, 4, 4, 4), (1, 2, 2, 4))
     model.pop()
     assert model(np.ones((1, 6, 6, 1), "float32")).shape == (1, 4, 4, 4)
+
+
+@pytest.mark.parametrize("at", [(0, 0), (0, 1), (1, 0), (1, 1)])
+def test_a_nan_in_any_pixel_of_a_pooled_window_is_passed_on(at):
+    """Every pixel that sees it, and no other."""
+    x = np.random.default_rng(0).random((1, 10, 10, 1), np.float32)
+    x[0, 4 + at[0], 4 + at[1]] = np.nan
+    model = models.Sequential([Input((10, 10, 1)), Conv2D(5, 1, activation="relu"), MaxPooling2D()])
+    found = np.isnan(model.predict(x, verbose=0))
+    assert found[0, 2, 2].all()
+    assert found.sum() == 5

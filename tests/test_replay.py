@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from cases import CASES
 
-from autoconv import device, layers, losses, models, optim, replay
+from autoconv import callbacks, device, layers, losses, models, optim, replay, utils
 from autoconv import functional as F
 from autoconv.ops.registry import OPS
 from autoconv.tensor import Tensor, no_grad, watching
@@ -40,21 +40,37 @@ def layer_by_layer(model, x):
 def replayed(model, x):
     """The answer for x, after one for other images of that shape; whether it came from the kernels alone."""
     model.predict_on_batch(x[::-1] * 2)
-    return model.predict_on_batch(x), model._replays._kept[x.shape].whole
+    return model.predict_on_batch(x), model._replays.of(model, x.shape, False)._whole
 
 
 @pytest.mark.parametrize("case", [c for c in CASES if OPS[c.op].repeatable], ids=lambda c: c.id)
 def test_the_kernels_of_a_repeatable_op_are_all_there_is_to_it(case):
     arrays = [None if a is None else CPU.asarray(a) for a in case.inputs("float32")]
-    tensors = [None if a is None else Tensor(a) for a in arrays]
-    with no_grad(), watching() as ops, CPU.recording() as calls:
+
+    def run(gradient=None):
+        """The result, and the gradients of all inputs."""
+        tensors = [None if a is None else Tensor(a, requires_grad=True) for a in arrays]
         y = case.call(*tensors, **case.parameters)
+        gradient = CPU.asarray(RNG.random(y.shape, np.float32)) if gradient is None else gradient
+        y.backward(gradient)
+        return gradient, [y.data, *(t.grad for t in tensors if t is not None)]
+
+    with watching() as ops, CPU.recording() as calls:
+        gradient, found = run()
     assert all(op.repeatable for op in ops)
-    for a in arrays:
+    for a in (*arrays, gradient):
         if a is not None:
             a[...] = RNG.permutation(a.ravel()).reshape(a.shape)
     for kernel, arguments in calls:
         kernel(*arguments)
+    for a, b in zip(found, run(gradient)[1]):
+        assert np.array_equal(a, b)
+
+
+@pytest.mark.parametrize("case", [c for c in CASES if OPS[c.op].repeatable], ids=lambda c: c.id)
+def test_an_answer_without_gradients_is_the_same(case):
+    tensors = [None if a is None else Tensor(CPU.asarray(a), requires_grad=True) for a in case.inputs("float32")]
+    y = case.call(*tensors, **case.parameters)
     with no_grad():
         assert np.array_equal(y.numpy(), case.call(*tensors, **case.parameters).numpy())
 
@@ -104,7 +120,7 @@ def test_what_is_more_than_kernels_is_not_replayed():
             return x * float(x.numpy().mean())
 
     for odd in (Noisy(), layers.Activation(lambda t: F.relu(t) if t.numpy().sum() > 0 else t),
-                layers.Activation("sigmoid"), layers.BatchNormalization(), layers.Rescaling(2.0)):
+                layers.BatchNormalization(), layers.Rescaling(2.0)):
         model, x = models.Sequential([layers.Input((12, 12, 2)), layers.ReLU(), odd]), images()
         found, whole = replayed(model, x)
         assert not whole
@@ -122,9 +138,9 @@ def test_layers_of_other_dtypes_are_not_replayed():
 
 def test_few_shapes_are_kept():
     model = net()
-    for n in range(1, 6):
+    for n in range(1, 7):
         model.predict_on_batch(images(n))
-    assert len(model._replays._kept) == replay.SHAPES
+    assert len(model._replays._kept) == replay.KEPT
 
 
 def test_a_copied_model_answers_by_itself():
@@ -141,3 +157,54 @@ def test_wrong_inputs_are_refused_as_ever():
     model.predict_on_batch(images())
     with pytest.raises(ValueError, match="shape"):
         model.predict_on_batch(images()[..., :1])
+
+
+def trained(model, x, y, **how):
+    """The weights after some epochs, with batches that do not come out even."""
+    model.compile(optim.Adam(0.01), losses.CategoricalCrossentropy(), ["accuracy"])
+    history = model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0, **how).history
+    return [*model.get_weights(), np.array(list(history.values()))]
+
+
+def plain_net(**first):
+    utils.set_random_seed(5)
+    return models.Sequential([
+        layers.Input((12, 12, 2)), layers.Conv2D(8, 3, activation="relu", **first), layers.MaxPooling2D(),
+        layers.Conv2D(6, 3, activation="sigmoid"), layers.MaxPooling2D(), layers.Flatten(), layers.Dense(5, "softmax"),
+    ])
+
+
+@pytest.mark.parametrize("how", [
+    {}, {"sample_weight": RNG.random(20, np.float32)}, {"validation_split": 0.3},
+    {"callbacks": callbacks.LambdaCallback(
+        on_epoch_end=lambda epoch, logs: None, on_train_batch_end=lambda batch, logs: None)},
+])
+def test_training_has_the_same_bits_with_and_without_replay(how, monkeypatch):
+    x, y = images(20), np.eye(5, dtype=np.float32)[RNG.integers(0, 5, 20)]
+    with monkeypatch.context() as patched:
+        patched.setattr(replay.Pass, "_is_whole", lambda self, ops: False)
+        expected = trained(plain_net(), x, y, **how)
+    runs, backward = [], replay.Pass.backward
+    monkeypatch.setattr(replay.Pass, "backward",
+                        lambda self, *given: runs.append(self._whole) or backward(self, *given))
+    for a, b in zip(trained(plain_net(), x, y, **how), expected):
+        assert np.array_equal(a, b)
+    assert all(runs)
+
+
+def test_what_changes_between_steps_counts():
+    """Frozen layers, new losses and optimizers, weights that a callback sets."""
+    x, y = images(8), np.eye(5, dtype=np.float32)[RNG.integers(0, 5, 8)]
+    model = plain_net()
+    model.compile(optim.SGD(0.1), losses.CategoricalCrossentropy())
+    model.train_on_batch(x, y)
+    model.train_on_batch(x, y)
+    model.layers[0].trainable = False
+    model.compile(optim.SGD(0.1), losses.MeanSquaredError())
+    frozen, last = model.layers[0].get_weights(), model.layers[-1].get_weights()
+    for _ in range(2):
+        model.train_on_batch(x, y)
+    assert all(np.array_equal(a, b) for a, b in zip(frozen, model.layers[0].get_weights()))
+    assert not np.array_equal(last[0], model.layers[-1].get_weights()[0])
+    model.set_weights([0 * w for w in model.get_weights()])
+    assert model.train_on_batch(x, y) == pytest.approx(np.mean((0.2 - y) ** 2))

@@ -18,13 +18,13 @@ def relu(k, x):
     return y, backward
 
 
-@op(kernels="pointwise")
+@op(kernels="pointwise", repeatable=True)
 def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
     return _of_the_result(k, x, k.sigmoid, k.sigmoid_grad)
 
 
-@op(kernels="pointwise")
+@op(kernels="pointwise", repeatable=True)
 def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
     return _of_the_result(k, x, k.tanh, k.tanh_grad)
@@ -37,7 +37,7 @@ def softmax(k, x, axis=-1):
     return _of_the_result(k, x, k.softmax, k.softmax_grad, axis)
 
 
-@op(kernels="pointwise")
+@op(kernels="pointwise", repeatable=True)
 def log_softmax(k, x, axis=-1):
     """y = x - log(sum(exp(x))) along `axis`, stable for any x; dx = dy - exp(y) sum(dy)."""
     (axis,) = normalize_axes(axis, x.ndim)

@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from .jit import noted
+
 Array = np.ndarray
 
 
+@noted
 def add(a: Array, b: Array, out: Array) -> None:
     np.add(a, b, out=out)
 
@@ -43,6 +46,7 @@ def log(a: Array, out: Array) -> None:
     np.log(a, out=out)
 
 
+@noted
 def copy(a: Array, out: Array) -> None:
     """out = a, where `a` may be strided, of another dtype, or smaller and broadcast."""
     out[...] = a

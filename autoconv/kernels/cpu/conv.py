@@ -20,9 +20,9 @@ from numba import get_num_threads, prange
 
 from ...shapes import Window
 from . import simd
-from .jit import inline, kernel
+from .jit import inline, kernel, noted
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
-from .products import PARTS, bias, gathered_outer, gathered_product, scattered_product, sum_rows
+from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, scattered_product
 
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
 
@@ -170,13 +170,10 @@ def transpose(a, out):
 @kernel("(T[:,::1], T[::1])", parallel=True)
 def add_parts(partial, total):
     """total = partial[0] + ... + partial[PARTS - 1], in this order, in blocks that threads share."""
-    block = 4096
-    for task in prange((total.size + block - 1) // block):
-        for i in range(task * block, min((task + 1) * block, total.size)):
-            item = partial[0, i]
-            for part in range(1, PARTS):
-                item += partial[part, i]
-            total[i] = item
+    size, block = total.size, 1024
+    for task in prange((size + block - 1) // block):
+        start = task * block
+        add_rows(partial.reshape(partial.size), start, PARTS, size, total, start, min(block, size - start), True)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))",
@@ -202,7 +199,7 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                 gathered_outer(source, start + g * (c // groups), pixels, total, taps, items, flat_dy, dy_start,
                                partial.reshape(partial.size), part * items * filters, filters,
                                g * each, (g + 1) * each, chunk == begin)
-            sum_rows(flat_dy, dy_start, total, partial_b.reshape(partial_b.size), part * filters, filters,
+            add_rows(flat_dy, dy_start, total, filters, partial_b.reshape(partial_b.size), part * filters, filters,
                      chunk == begin)
 
 
@@ -224,10 +221,17 @@ def transposed(w, groups: int = 1) -> np.ndarray:
     """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side."""
     if groups > 1:
         taps, each_c, filters = w.shape
-        return w.reshape(taps, each_c, groups, filters // groups).transpose(0, 3, 2, 1).ravel()
-    out = np.empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
-    transpose(w, out)
+        out = np.empty((taps, filters // groups, groups, each_c), w.dtype)
+        _transpose_groups(w.reshape(taps, each_c, groups, filters // groups), out)
+    else:
+        out = np.empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
+        transpose(w, out)
     return out.reshape(-1)
+
+
+@noted
+def _transpose_groups(w, out):
+    out[...] = w.transpose(0, 3, 2, 1)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
@@ -236,4 +240,4 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, db.size), x.dtype)
     _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border)
     add_parts(partial, dw.reshape(-1))
-    np.add.reduce(partial_b, axis=0, out=db)
+    add_parts(partial_b, db)

@@ -10,9 +10,10 @@ import numpy as np
 from numba import prange
 
 from . import simd
-from .jit import kernel
+from .conv import transpose
+from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of dense with relu)
-from .products import bias, gathered_outer, gathered_product, sum_rows, zeros
+from .products import add_rows, bias, gathered_outer, gathered_product, zeros
 
 M, N = simd.TILE
 ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
@@ -26,6 +27,17 @@ def _steps(count: int, step: int) -> np.ndarray:
     return np.arange(count, dtype=np.int64) * step
 
 
+@inline
+def _multiply_one(x, w, b, y, filters, f, end, relu):
+    """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x, in a tile that has no others."""
+    row = simd.zeros(x, 1, N)
+    part, here = end - f, simd.steps(0, 0, 1, row)
+    acc = simd.add_row(row, b, f, part)
+    for k in range(x.size):
+        acc = simd.fma_part(acc, x, here, k, w, k * filters + f, part)
+    simd.store(simd.relu(acc) if relu else acc, y, here, f, part)
+
+
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
 def _multiply(x, w, b, y, starts, zero, rows, relu):
     """y (N,F) = x (N,C) @ w (C,F) + b, in tasks of `rows` rows and as many columns as the wide tile has."""
@@ -36,6 +48,9 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
     for task in prange(blocks * ((filters + columns - 1) // columns)):
         first, f = (task % blocks) * rows, (task // blocks) * columns
         count, end = min(rows, n - first), min(f + columns, filters)
+        if n == 1:
+            _multiply_one(x.reshape(x.size), w.reshape(w.size), b, y.reshape(y.size), filters, f, end, relu)
+            continue
         for k in range(0, c, DEPTH):
             gathered_product(x.reshape(x.size), first * c + k, starts, count, zero, min(DEPTH, c - k),
                              w.reshape(w.size), k * filters, b, y.reshape(y.size), first * filters, filters, f, end,
@@ -66,7 +81,7 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
         first = block * ROWS
         gathered_outer(x.reshape(x.size), first, starts, n, taps, min(ROWS, c - first), dy.reshape(dy.size), 0,
                        dw.reshape(dw.size), first * filters, filters, 0, filters, True)
-    sum_rows(dy.reshape(dy.size), 0, n, db, 0, filters, True)
+    add_rows(dy.reshape(dy.size), 0, n, filters, db, 0, filters, True)
 
 
 _ZERO = np.zeros(1, np.int64)
@@ -82,9 +97,10 @@ def dense(x, w, b, y, relu: bool = False) -> None:
 def dense_input_grad(dy, w, dx) -> None:
     """dx (N,C) = dy (N,F) @ w (C,F).T."""
     n, filters = dy.shape
-    scratch = np.empty((w.shape[0], n), dy.dtype)
+    dy_t, scratch = np.empty((filters, n), dy.dtype), np.empty((w.shape[0], n), dy.dtype)
+    transpose(dy[None], dy_t[None])
     starts = _steps(min(ROWS, w.shape[0]), filters)
-    _multiply_transposed(w, np.ascontiguousarray(dy.T), dx, zeros(dy.dtype, n), scratch, starts, _ZERO)
+    _multiply_transposed(w, dy_t, dx, zeros(dy.dtype, n), scratch, starts, _ZERO)
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from numba import prange
 
 from ...shapes import Window
+from .conv import add_parts
 from .jit import inline, kernel
 from .pool import inside
 from .products import PARTS, bias
@@ -101,5 +102,5 @@ def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
     partial, partial_b = np.empty((PARTS, *dw.shape), x.dtype), np.empty((PARTS, *db.shape), x.dtype)
     _weight_gradient(x, dy, partial, partial_b, tuple(window))
-    np.add.reduce(partial, axis=0, out=dw)
-    np.add.reduce(partial_b, axis=0, out=db)
+    add_parts(partial.reshape(PARTS, -1), dw.reshape(-1))
+    add_parts(partial_b, db)

@@ -25,7 +25,7 @@ from .conv import (
     transposed,
 )
 from .jit import inline, kernel
-from .products import PARTS, bias, gathered_outer, pooled_product, sum_rows
+from .products import PARTS, add_rows, bias, gathered_outer, pooled_product
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 
 
@@ -97,7 +97,7 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
             source, start = read_chunk(x, first, count, border)
             gathered_outer(source, start, windows, 4 * pooled, taps, taps.size, spread, 0,
                            partial.reshape(partial.size), part * taps.size * filters, filters, 0, filters, fresh)
-            sum_rows(masked, 0, pooled, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
+            add_rows(masked, 0, pooled, filters, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,::1], T[:,::1],"
@@ -123,7 +123,7 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
             source, start = read_chunk(x, first, count, border)
             sparse_outer(source, start, windows, pooled, runs, length, masked, winner, start_y, filters,
                          partial.reshape(partial.size), part * items * filters, fresh)
-            sum_rows(masked, 0, pooled, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
+            add_rows(masked, 0, pooled, filters, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
             if dx.shape[0] > 0:
                 winners_lists(masked, winner, start_y, pooled, filters, length, places, values, lists)
                 target, start = open_chunk(dx, first, count, border)
@@ -159,4 +159,4 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
                           p.runs, p.run_length, p.border)
         add_parts(partial, partial[0])
         transpose(partial[0].reshape(1, filters, items), dw.reshape(1, items, filters))
-    np.add.reduce(partial_b, axis=0, out=db)
+    add_parts(partial_b, db)

@@ -1,6 +1,7 @@
 """How a kernel is compiled: for float32 and float64, when first needed, cached on disk under the package's own hash."""
 
 import contextlib
+import functools
 import hashlib
 import os
 import re
@@ -85,6 +86,25 @@ def recording() -> Iterator[Calls]:
         yield calls
     finally:
         _recorded.reset(token)
+
+
+def noted(function: Callable) -> Callable:
+    """Makes a function by NumPy take part in recordings as a kernel does. It must write to its arguments alone."""
+
+    @functools.wraps(function)
+    def wrapper(*args: Any) -> None:
+        calls = _recorded.get()
+        if calls is None:
+            function(*args)
+            return
+        calls.append((function, args))
+        token = _recorded.set(None)
+        try:
+            function(*args)
+        finally:
+            _recorded.reset(token)
+
+    return wrapper
 
 
 def kernel(signature: str, parallel: bool = False) -> Callable[[Callable], Kernel]:

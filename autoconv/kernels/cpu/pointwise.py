@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .jit import kernel
+from .jit import kernel, noted
 
 
 @kernel("(T[::1], T[::1])", parallel=True)
@@ -24,6 +24,7 @@ def relu_grad(y, dy, dx):
         dx[i] = 0 if y[i] <= 0 else dy[i]
 
 
+@noted
 def sigmoid(x, y):
     """y = 1 / (1 + exp(-x)); exp may overflow to infinity, whose inverse is the right 0."""
     with np.errstate(over="ignore"):
@@ -33,6 +34,7 @@ def sigmoid(x, y):
         np.reciprocal(y, out=y)
 
 
+@noted
 def sigmoid_grad(y, dy, dx):
     """dx = dy y (1 - y)."""
     np.subtract(1, y, out=dx)
@@ -40,10 +42,12 @@ def sigmoid_grad(y, dy, dx):
     np.multiply(dx, dy, out=dx)
 
 
+@noted
 def tanh(x, y):
     np.tanh(x, out=y)
 
 
+@noted
 def tanh_grad(y, dy, dx):
     """dx = dy (1 - y^2)."""
     np.multiply(y, y, out=dx)
@@ -70,18 +74,35 @@ def _softmax(x, y):
 
 def softmax(x, axis, y):
     """y = exp(x) / sum(exp(x)) along the axis."""
-    axis %= x.ndim
-    shape = (math.prod(x.shape[:axis]), x.shape[axis], math.prod(x.shape[axis + 1 :]))
+    shape = _around(x.shape, axis)
     _softmax(x.reshape(shape), y.reshape(shape))
+
+
+@kernel("(T[:,:,::1], T[:,:,::1], T[:,:,::1])", parallel=True)
+def _softmax_grad(y, dy, dx):
+    rows, n, inner = y.shape
+    for i in prange(rows):
+        for k in range(inner):
+            total = y.dtype.type(0)
+            for j in range(n):
+                total += y[i, j, k] * dy[i, j, k]
+            for j in range(n):
+                dx[i, j, k] = y[i, j, k] * (dy[i, j, k] - total)
 
 
 def softmax_grad(y, dy, axis, dx):
     """dx = y (dy - sum(y dy))."""
-    np.multiply(y, dy, out=dx)
-    np.subtract(dy, dx.sum(axis, keepdims=True), out=dx)
-    np.multiply(dx, y, out=dx)
+    shape = _around(y.shape, axis)
+    _softmax_grad(y.reshape(shape), dy.reshape(shape), dx.reshape(shape))
 
 
+def _around(shape, axis):
+    """The axes before one, that axis, and those behind it, as three."""
+    axis %= len(shape)
+    return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
+
+
+@noted
 def log_softmax(x, axis, y):
     """y = x - max - log(sum(exp(x - max))) along the axis."""
     with np.errstate(invalid="ignore"):
@@ -89,6 +110,7 @@ def log_softmax(x, axis, y):
     np.subtract(y, np.log(np.exp(y).sum(axis, keepdims=True)), out=y)
 
 
+@noted
 def log_softmax_grad(y, dy, axis, dx):
     """dx = dy - exp(y) sum(dy)."""
     np.exp(y, out=dx)

@@ -189,12 +189,12 @@ def scattered_product(dy, dy_start, pixels, count, taps, wt, dx, dx_start, filte
 
 
 @inline
-def sum_rows(dy, start, count, total, total_start, filters, fresh):
-    """total[f] (+)= sum over `count` rows of dy."""
-    row = simd.zeros(dy, 1, N)
-    for f in range(0, filters, simd.width(row)):
-        part = min(simd.width(row), filters - f)
+def add_rows(x, start, count, step, total, total_start, columns, fresh):
+    """total[f] (+)= sum over `count` rows of x, which lie `step` apart, for f below `columns`."""
+    row = simd.zeros(x, 1, N)
+    for f in range(0, columns, simd.width(row)):
+        part = min(simd.width(row), columns - f)
         acc = row if fresh else simd.add_row(row, total, total_start + f, part)
         for p in range(count):
-            acc = simd.add_row(acc, dy, start + p * filters + f, part)
+            acc = simd.add_row(acc, x, start + p * step + f, part)
         simd.store(acc, total, simd.steps(0, 0, 1, row), total_start + f, part)

@@ -331,25 +331,25 @@ def windows(typingctx, offsets, i, count, acc):
     return kind(offsets, types.int64, types.int64, acc), codegen
 
 
-def _is_nan(builder, value):
-    return builder.fcmp_unordered("uno", value, value)
+def _larger(builder, a, b):
+    """The larger of two vectors in one instruction; which one, where either is NaN, is not said."""
+    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
 
 
 @intrinsic
 def window_max(typingctx, acc):
-    """The tile of the maxima of each four rows; a NaN is larger than all."""
+    """The tile of the maxima of each four rows; NaN where one of them is."""
     pooled = TileType(acc.item, acc.rows // 4, acc.vectors)
 
     def codegen(context, builder, signature, args):
         total = ir.Constant(context.get_value_type(pooled), ir.Undefined)
         for q in range(pooled.rows):
             for v in range(acc.vectors):
-                best = builder.extract_value(args[0], 4 * q * acc.vectors + v)
-                for r in range(1, 4):
-                    value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
-                    stays = builder.or_(builder.fcmp_ordered(">=", best, value), _is_nan(builder, best))
-                    best = builder.select(stays, best, value)
-                total = builder.insert_value(total, best, q * acc.vectors + v)
+                a, b, c, d = (builder.extract_value(args[0], (4 * q + r) * acc.vectors + v) for r in range(4))
+                best = _larger(builder, _larger(builder, a, b), _larger(builder, c, d))
+                lost = builder.or_(builder.fcmp_unordered("uno", a, b), builder.fcmp_unordered("uno", c, d))
+                nan = ir.Constant(best.type, [float("nan")] * acc.lanes)
+                total = builder.insert_value(total, builder.select(lost, nan, best), q * acc.vectors + v)
         return total
 
     return pooled(acc), codegen
@@ -357,7 +357,9 @@ def window_max(typingctx, acc):
 
 @intrinsic
 def store_winners(typingctx, acc, best, out, at, j, columns):
-    """Which of its four rows each item of `best` = window_max(acc) came from, 0 to 3, the first of equals, as bytes."""
+    """Which of its four rows each item of `best` = window_max(acc) came from, as bytes 0 to 3: the first of equals, and
+    0 where one of the four is NaN.
+    """
 
     def codegen(context, builder, signature, args):
         flat, byte = _Flat(context, builder, out, args[2]), ir.VectorType(ir.IntType(8), acc.lanes)
@@ -368,7 +370,7 @@ def store_winners(typingctx, acc, best, out, at, j, columns):
                 which = ir.Constant(byte, [3] * acc.lanes)
                 for r in (2, 1, 0):
                     value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
-                    equal = builder.or_(builder.fcmp_ordered("==", value, top), _is_nan(builder, value))
+                    equal = builder.fcmp_unordered("==", value, top)
                     which = builder.select(equal, ir.Constant(byte, [r] * acc.lanes), which)
                 pointer = flat.vector_at(builder.add(start, INDEX(v * acc.lanes)), acc.lanes)
                 _call(builder, f"llvm.masked.store.v{acc.lanes}i8.p0v{acc.lanes}i8", ir.VoidType(),
