@@ -50,6 +50,20 @@ class CosineDecay(LearningRateSchedule):
         return peak * ((1 - self.alpha) * cosine + self.alpha)
 
 
+class OneCycle(LearningRateSchedule):
+    """One climb and one descent, in lines: from `peak / 10` to `peak` over the first quarter of `steps`, then to 0.
+
+    High rates train fast, and the descent settles what they left rough (Smith and Topin, "Super-convergence", 2017).
+    """
+
+    def __init__(self, peak: float, steps: int) -> None:
+        self.peak, self.steps = peak, _positive(steps)
+
+    def __call__(self, step: int) -> float:
+        share = min(step / self.steps, 1.0)
+        return self.peak * min(0.1 + 0.9 * share / 0.25, (1 - share) / 0.75)
+
+
 class PiecewiseConstantDecay(LearningRateSchedule):
     """`values[0]` up to and including step `boundaries[0]`, then `values[1]` up to `boundaries[1]`, and so on."""
 

@@ -297,6 +297,8 @@ def test_schedules():
     assert schedules.ExponentialDecay(0.1, 10, 0.5, staircase=True)(19) == pytest.approx(0.05)
     cosine = schedules.CosineDecay(0.1, 100, alpha=0.1)
     assert [cosine(s) for s in (0, 50, 100, 999)] == pytest.approx([0.1, 0.1 * (0.9 * 0.5 + 0.1), 0.01, 0.01])
+    one = schedules.OneCycle(1.0, 100)
+    assert [one(s) for s in (0, 25, 40, 100, 999)] == pytest.approx([0.1, 1.0, 0.8, 0.0, 0.0])
     warm = schedules.CosineDecay(0.0, 100, warmup_target=0.2, warmup_steps=10)
     assert [warm(s) for s in (0, 5, 10, 60, 110)] == pytest.approx([0.0, 0.1, 0.2, 0.1, 0.0])
     steps = schedules.PiecewiseConstantDecay([2, 4], [3.0, 2.0, 1.0])

@@ -15,7 +15,12 @@ from . import data, files, options, runs
 from .clock import Stopwatch, since_start
 from .compiling import compile_kernels
 
-SCHEDULES = ("cosine", "constant")
+RECIPES = {  # the defaults of the options below
+    "careful": {"epochs": 5, "schedule": "cosine"},
+    "fast": {"epochs": 1, "schedule": "one-cycle", "lr": 5e-3},
+    "lecture": {"epochs": 5, "schedule": "constant"},
+}
+SCHEDULES = ("cosine", "one-cycle", "constant")
 OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "adamw": optim.AdamW}
 
 
@@ -26,16 +31,27 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     return value
 
 
+def _recipe(ctx: click.Context, param: click.Parameter, value: str) -> str:
+    """Makes the recipe's settings the defaults of the options that are read after it."""
+    ctx.default_map = {**(ctx.default_map or {}), **RECIPES[value]}
+    return value
+
+
 @click.command()
 @click.argument("dataset", required=False, metavar="[DATASET]", type=options.Name("dataset", datasets.NAMES))
 @click.option("--model", type=options.Name("net", nets.NETS), default="lecture", help="Which of the built-in nets.")
-@click.option("--epochs", type=click.IntRange(min=1), default=5, help="How often to go through the training images.")
+@click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_recipe,
+              help="What the options below are by default: fast trains one epoch along one cycle of the learning rate, "
+              "lecture is careful with the lectures' constant rate.")
+@click.option("--epochs", type=click.IntRange(min=1), show_default="5; 1 if fast",
+              help="How often to go through the training images.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, help="How many images a step takes.")
 @click.option("--optimizer", type=options.Name("optimizer", OPTIMIZERS), default="rmsprop")
-@click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite, show_default="the optimizer's own",
-              help="The learning rate.")
-@click.option("--schedule", type=options.Name("schedule", SCHEDULES), default="cosine",
-              help="How the learning rate goes on: cosine lowers it to 0 by the last step, constant is the lectures'.")
+@click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
+              show_default="the optimizer's own; 0.005 if fast", help="The learning rate, at its highest.")
+@click.option("--schedule", type=options.Name("schedule", SCHEDULES), show_default="cosine; one-cycle if fast",
+              help="How the learning rate goes on: cosine lowers it to 0 by the last step, one-cycle raises it before, "
+              "constant is the lectures'.")
 @options.device_options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a new one, which is printed",
               help="Makes the run repeatable bit for bit.")
@@ -73,7 +89,7 @@ def train(dataset: str | None, device: str, threads: int | None, out: Path | Non
 
 def fit(
     images: data.Images, device: devices.Device, verbose: int, model: str, epochs: int, batch_size: int,
-    optimizer: str, lr: float | None, schedule: str, seed: int | None,
+    optimizer: str, lr: float | None, recipe: str, schedule: str, seed: int | None,
 ) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
     """Trains and tests. Returns the net, its history and the results as `--json` has them."""
     seed = secrets.randbelow(2**32) if seed is None else seed
@@ -88,10 +104,11 @@ def fit(
     except ValueError as error:
         raise click.ClickException(f"The net {model!r} cannot take these images. {error}") from error
     optimizing = OPTIMIZERS[optimizer](**({} if lr is None else {"learning_rate": lr}))
-    first_rate = optimizing.learning_rate
-    if schedule == "cosine":
+    highest_rate = optimizing.learning_rate
+    if schedule != "constant":
+        kind = {"cosine": optim.schedules.CosineDecay, "one-cycle": optim.schedules.OneCycle}[schedule]
         steps = epochs * -(-len(x_train) // batch_size)
-        optimizing = OPTIMIZERS[optimizer](learning_rate=optim.schedules.CosineDecay(first_rate, steps))
+        optimizing = OPTIMIZERS[optimizer](learning_rate=kind(highest_rate, steps))
     trained = runs.for_pixels(net, model, optimizing)
     _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, "
                       f"threads: {devices.get_num_threads()}, seed: {seed}")
@@ -101,8 +118,9 @@ def fit(
     tested = trained.evaluate(x_test, y_test, batch_size, verbose=0, return_dict=True)
     return net, history.history, {
         "dataset": images.name, "train_images": len(x_train), "test_images": len(x_test), "epochs": epochs,
-        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": first_rate,
-        "schedule": schedule, "model": model, "params": net.count_params(), "classes": list(images.classes),
+        "batch_size": batch_size, "optimizer": optimizer, "learning_rate": highest_rate,
+        "recipe": recipe, "schedule": schedule, "model": model, "params": net.count_params(),
+        "classes": list(images.classes),
         "device": device.name, "threads": devices.get_num_threads(), "seed": seed,
         "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
         "train_images_per_s": len(x_train) / watch.median_epoch(),

@@ -61,8 +61,8 @@ class Autoconv(Peer):
         for batch in self.batches[:steps]:
             self.net.predict_on_batch(batch)
 
-    def set_learning_rate(self, value: float) -> None:
-        self.optimizer.learning_rate = value
+    def schedule(self, rates: np.ndarray) -> None:
+        self.optimizer.learning_rate = rates.tolist().__getitem__
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         return self.net.predict(images, batch_size, verbose=0).argmax(axis=1)

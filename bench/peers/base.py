@@ -46,8 +46,8 @@ class Peer:
     def infer(self, steps: int) -> None:
         raise NotImplementedError
 
-    def set_learning_rate(self, value: float) -> None:
-        """For the steps from now on."""
+    def schedule(self, rates: np.ndarray) -> None:
+        """The learning rates (steps,) of the steps to come. Called at most once, before the first step."""
         raise NotImplementedError
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:

@@ -1,6 +1,8 @@
 """JAX: a whole training step, gathering of its batch included, as one jitted function that reuses its buffers."""
 
+from collections.abc import Iterator
 from functools import partial
+from itertools import repeat
 
 import jax
 import jax.numpy as jnp
@@ -49,7 +51,8 @@ def mean_loss(workload: Workload, weights: list, x: jax.Array, labels: jax.Array
 class Jax(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
-        self.learning_rate, self.key = jnp.float32(1e-3), jax.random.key(seed)
+        self.rates: Iterator[np.float32] = repeat(np.float32(1e-3))
+        self.key = jax.random.key(seed)
         self.random = np.random.default_rng(seed)
         self._loss = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None))
         self._answer = jax.jit(lambda weights, x: jax.nn.softmax(forward(workload, weights, x, None)))
@@ -83,17 +86,17 @@ class Jax(Peer):
 
     def train(self, steps: int) -> None:
         order = self.random.permutation(steps * self.batch_size).astype(np.int32).reshape(steps, self.batch_size)
-        for rows in order:
+        for rows, rate in zip(order, self.rates):
             self.parameters, self.squares, self.key = self._step(
-                self.parameters, self.squares, self.images, self.labels, rows, self.learning_rate, self.key)
+                self.parameters, self.squares, self.images, self.labels, rows, rate, self.key)
         jax.block_until_ready(self.parameters)
 
     def infer(self, steps: int) -> None:
         for batch in self.batches[:steps]:
             self._answer(self.parameters, batch).block_until_ready()
 
-    def set_learning_rate(self, value: float) -> None:
-        self.learning_rate = jnp.float32(value)
+    def schedule(self, rates: np.ndarray) -> None:
+        self.rates = iter(rates.astype(np.float32))
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         answers = [self._answer(self.parameters, images[rows]) for rows in chunks(len(images), batch_size)]

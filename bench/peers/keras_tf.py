@@ -32,6 +32,16 @@ def network(workload: Workload) -> keras.Sequential:
     return net
 
 
+class RateOfEachStep(keras.optimizers.schedules.LearningRateSchedule):
+    """The learning rates of a list."""
+
+    def __init__(self, rates: np.ndarray) -> None:
+        self.rates = tf.constant(rates, tf.float32)
+
+    def __call__(self, step: tf.Tensor) -> tf.Tensor:
+        return tf.gather(self.rates, tf.cast(step, tf.int32))
+
+
 class KerasTensorFlow(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int, steps_per_execution: int = 1) -> None:
         super().__init__(workload, threads, mode, seed)
@@ -72,8 +82,8 @@ class KerasTensorFlow(Peer):
         for batch in self.batches[:steps]:
             self.forward(batch).numpy()
 
-    def set_learning_rate(self, value: float) -> None:
-        self.optimizer.learning_rate.assign(value)
+    def schedule(self, rates: np.ndarray) -> None:
+        self.optimizer.learning_rate = RateOfEachStep(rates)
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         return self.net.predict(images, batch_size=batch_size, verbose=0).argmax(axis=1)

@@ -1,6 +1,7 @@
 """PyTorch: a loop written by hand over tensors that are loaded already, in three configurations."""
 
 from collections.abc import Iterator
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -55,6 +56,7 @@ class Torch(Peer):
             freeze = {"freezing": True} if mode == "infer" else {}  # weights become constants; needs no gradients
             self.run = torch.compile(self.net, dynamic=False, options=freeze)
         self.optimizer = torch.optim.RMSprop(self.net.parameters(), lr=1e-3, alpha=RHO, eps=EPSILON)
+        self.rates: Iterator[float] = repeat(1e-3)
 
     def versions(self) -> dict[str, str]:
         return {"torch": torch.__version__}
@@ -79,7 +81,8 @@ class Torch(Peer):
     def train(self, steps: int) -> None:
         self.net.train()
         order = torch.randperm(steps * self.batch_size)
-        for rows in order.split(self.batch_size):
+        for rows, rate in zip(order.split(self.batch_size), self.rates):
+            self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.zero_grad()
             F.cross_entropy(self.run(self._in_format(self.images[rows])), self.labels[rows]).backward()
             self.optimizer.step()
@@ -90,9 +93,8 @@ class Torch(Peer):
             for batch in self.batches[:steps]:
                 F.softmax(self.run(batch), dim=1)
 
-    def set_learning_rate(self, value: float) -> None:
-        for group in self.optimizer.param_groups:
-            group["lr"] = value
+    def schedule(self, rates: np.ndarray) -> None:
+        self.rates = iter(rates.tolist())
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
         self.net.eval()
