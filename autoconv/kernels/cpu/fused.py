@@ -28,6 +28,8 @@ from .jit import inline, kernel
 from .products import PARTS, add_rows, bias, gathered_outer, pooled_product
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 
+SPREAD = 4096  # items of the unpooled gradient that are made at a time, so that they stay in the first-level cache
+
 
 @lru_cache(maxsize=256)
 def _windows(n: int, h: int, w: int, channels: int, window: Window) -> np.ndarray:
@@ -63,15 +65,17 @@ def _mask(dy, y, start, count, filters, masked):
 
 
 @inline
-def _unpool(masked, winner, start, count, filters, spread):
+def _unpool(masked, masked_start, winner, start, count, filters, spread):
     """Each pooled gradient at its winner's row of `spread`, zero at the three others."""
+    vector = simd.zeros(masked, 1, 1)
+    whole = filters - filters % simd.width(vector)
     for q in range(count):
-        gradient = masked[q * filters : (q + 1) * filters]
-        which = winner[start + q * filters : start + (q + 1) * filters]
-        for r in range(4):
-            out = spread[(4 * q + r) * filters : (4 * q + r + 1) * filters]
-            for f in range(filters):
-                out[f] = gradient[f] if which[f] == r else 0
+        e, k, j = masked_start + q * filters, start + q * filters, 4 * q * filters
+        for f in range(0, whole, simd.width(vector)):
+            simd.unpool(vector, masked, e + f, winner, k + f, spread, j + f, filters)
+        for f in range(whole, filters):
+            for r in range(4):
+                spread[j + r * filters + f] = masked[e + f] if winner[k + f] == r else 0
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1],"
@@ -87,16 +91,20 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
             partial[part] = 0
             partial_b[part] = 0
         masked = np.empty(samples * per_sample * filters, dy.dtype)
-        spread = np.empty(4 * masked.size, dy.dtype)
+        block = max(1, SPREAD // (4 * filters))
+        spread = np.empty(4 * block * filters, dy.dtype)
         for chunk in range(begin, end):
             first = chunk * samples
             count, fresh = min(samples, n - first), chunk == begin
             pooled, start_y = count * per_sample, first * per_sample * filters
             _mask(dy, y.reshape(y.size), start_y, pooled, filters, masked)
-            _unpool(masked, winner, start_y, pooled, filters, spread)
             source, start = read_chunk(x, first, count, border)
-            gathered_outer(source, start, windows, 4 * pooled, taps, taps.size, spread, 0,
-                           partial.reshape(partial.size), part * taps.size * filters, filters, 0, filters, fresh)
+            for q in range(0, pooled, block):
+                here = min(block, pooled - q)
+                _unpool(masked, q * filters, winner, start_y + q * filters, here, filters, spread)
+                gathered_outer(source, start, windows[4 * q :], 4 * here, taps, taps.size, spread, 0,
+                               partial.reshape(partial.size), part * taps.size * filters, filters, 0, filters,
+                               fresh and q == 0)
             add_rows(masked, 0, pooled, filters, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
 
 

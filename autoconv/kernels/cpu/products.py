@@ -98,28 +98,39 @@ def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, 
     it is empty.
     """
     wide, narrow = simd.zeros(x, POOL_M, N), simd.zeros(x, POOL_NARROW_M, NARROW_N)
-    columns, f = simd.width(wide), 0
-    while filters - f >= columns:
+    single, f = simd.zeros(x, POOL_NARROW_M, 1), 0
+    while filters - f >= simd.width(wide):
         for q in range(0, count, POOL_M // 4):
             at = simd.windows(windows, q, count, wide)
-            acc = run_taps(simd.add_row(wide, b, f, columns), x, at, start, runs, run_length, w, f, filters)
-            best = simd.window_max(acc)
-            to = simd.steps(filters, q, count, best)
-            simd.store(simd.relu(best), y, to, y_start + f, columns)
-            if winner.size > 0:
-                simd.store_winners(acc, best, winner, to, y_start + f, columns)
-        f += columns
+            acc = simd.add_row(wide, b, f, simd.width(wide))
+            acc = run_taps(acc, x, at, start, runs, run_length, w, f, filters)
+            _store_pooled(acc, y, winner, q, count, y_start + f, filters, simd.width(wide))
+        f += simd.width(wide)
     while f < filters:
         part = min(simd.width(narrow), filters - f)
-        for q in range(0, count, POOL_NARROW_M // 4):
-            at = simd.windows(windows, q, count, narrow)
-            acc = run_taps_part(simd.add_row(narrow, b, f, part), x, at, start, runs, run_length, w, f, filters, part)
-            best = simd.window_max(acc)
-            to = simd.steps(filters, q, count, best)
-            simd.store(simd.relu(best), y, to, y_start + f, part)
-            if winner.size > 0:
-                simd.store_winners(acc, best, winner, to, y_start + f, part)
+        if part > simd.width(single):
+            _pool_part(narrow, x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters, f, part)
+        else:
+            _pool_part(single, x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters, f, part)
         f += part
+
+
+@inline
+def _pool_part(tile, x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters, f, part):
+    """The `part` columns from f on, as many as the tile has or less."""
+    for q in range(0, count, POOL_NARROW_M // 4):
+        at = simd.windows(windows, q, count, tile)
+        acc = run_taps_part(simd.add_row(tile, b, f, part), x, at, start, runs, run_length, w, f, filters, part)
+        _store_pooled(acc, y, winner, q, count, y_start + f, filters, part)
+
+
+@inline
+def _store_pooled(acc, y, winner, q, count, j, filters, columns):
+    best = simd.window_max(acc)
+    to = simd.steps(filters, q, count, best)
+    simd.store(simd.relu(best), y, to, j, columns)
+    if winner.size > 0:
+        simd.store_winners(acc, best, winner, to, j, columns)
 
 
 @inline
@@ -128,31 +139,41 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
 
     `fresh` starts from zero, else dw is added to. dy and dw have rows of `filters` items.
     """
-    wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
-    columns = simd.width(wide)
-    while end - f >= columns:
+    wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
+    while end - f >= simd.width(wide):
         for q in range(0, items, M):
             to = simd.steps(filters, q, items, wide)
-            acc = wide if fresh else simd.load(wide, dw, to, dw_start + f, columns)
+            acc = wide if fresh else simd.load(wide, dw, to, dw_start + f, simd.width(wide))
             at = simd.rows(taps, q, items, wide)
             j = dy_start + f
             for p in range(count):
                 acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
                 j += filters
-            simd.store(acc, dw, to, dw_start + f, columns)
-        f += columns
+            simd.store(acc, dw, to, dw_start + f, simd.width(wide))
+        f += simd.width(wide)
     while f < end:
         part = min(simd.width(narrow), end - f)
-        for q in range(0, items, NARROW_M):
-            to = simd.steps(filters, q, items, narrow)
-            acc = narrow if fresh else simd.load(narrow, dw, to, dw_start + f, part)
-            at = simd.rows(taps, q, items, narrow)
-            j = dy_start + f
-            for p in range(count):
-                acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
-                j += filters
-            simd.store(acc, dw, to, dw_start + f, part)
+        if part > simd.width(single):
+            _outer_part(narrow, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part,
+                        fresh)
+        else:
+            _outer_part(single, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part,
+                        fresh)
         f += part
+
+
+@inline
+def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part, fresh):
+    """The `part` columns from f on, as many as the tile has or less."""
+    for q in range(0, items, NARROW_M):
+        to = simd.steps(filters, q, items, tile)
+        acc = tile if fresh else simd.load(tile, dw, to, dw_start + f, part)
+        at = simd.rows(taps, q, items, tile)
+        j = dy_start + f
+        for p in range(count):
+            acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
+            j += filters
+        simd.store(acc, dw, to, dw_start + f, part)
 
 
 @inline

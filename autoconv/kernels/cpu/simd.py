@@ -381,6 +381,27 @@ def store_winners(typingctx, acc, best, out, at, j, columns):
 
 
 @intrinsic
+def unpool(typingctx, acc, gradient, e, winner, k, out, j, step):
+    """out[j + r*step : ... + lanes] = gradient[e : e + lanes] where winner[k : k + lanes] is r, else 0, for r = 0 to 3.
+    One vector of the kind that `acc` is made of.
+    """
+
+    def codegen(context, builder, signature, args):
+        values, which = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 3))
+        to, byte = _Flat(context, builder, out, args[5]), ir.VectorType(ir.IntType(8), acc.lanes)
+        value = _load(builder, values, acc, args[2])
+        won = builder.load(which.vector_at(args[4], acc.lanes), align=1)
+        zero = ir.Constant(value.type, None)
+        for r in range(4):
+            here = builder.select(builder.icmp_signed("==", won, ir.Constant(byte, [r] * acc.lanes)), value, zero)
+            start = builder.add(args[6], builder.mul(args[7], INDEX(r)))
+            builder.store(here, to.vector_at(start, acc.lanes), align=to.bytes)
+        return context.get_dummy_value()
+
+    return types.void(acc, gradient, types.int64, winner, types.int64, out, types.int64, types.int64), codegen
+
+
+@intrinsic
 def copy(typingctx, y, j, x, k, count):
     """y[j : j + count] = x[k : k + count] of flat arrays that do not overlap."""
 
