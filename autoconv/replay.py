@@ -118,7 +118,7 @@ class Pass:
 
     def _is_whole(self, ops: Sequence[Any]) -> bool:
         plain = all(_is_ours(layer) and layer.dtype == self._model.dtype for layer in self._layers)
-        return plain and all(op.repeatable for op in ops)
+        return plain and all(op.repeatable for op in ops) and bool(self._forward_calls)
 
 
 def _is_ours(layer: Layer) -> bool:
