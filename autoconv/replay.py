@@ -44,7 +44,8 @@ class _Replay:
 
     def __init__(self, model: Any, shape: tuple[int, ...]) -> None:
         self._layers, self.whole = list(model._walk()), False
-        self._pool, self._input = devices.Pool(), model.device.empty(shape, np.dtype(model.dtype))
+        self._device, self._pool = model.device, devices.Pool()
+        self._input = self._device.empty(shape, np.dtype(model.dtype))
         self._parts: list[Any] = []
 
     def fits(self) -> bool:
@@ -55,18 +56,18 @@ class _Replay:
     def first(self, model: Any, x: np.ndarray) -> np.ndarray:
         """A pass through the layers, which notes what runs."""
         self._input[...] = x
-        with devices.reusing(self._pool), no_grad(), watching() as ops, model.device.recording() as calls:
-            self._output = model(Tensor(self._input, device=model.device), training=False).data
+        with devices.reusing(self._pool), no_grad(), watching() as ops, self._device.recording() as calls:
+            self._output = model(Tensor(self._input, device=self._device), training=False).data
         self._calls, self._parts = calls, self._found()
         plain = all(_is_ours(layer) and layer.dtype == model.dtype for layer in self._layers)
         self.whole = plain and all(op.repeatable for op in ops) and bool(calls)
-        return self._output.copy()
+        return self._device.numpy(self._output).copy()
 
     def again(self, x: np.ndarray) -> np.ndarray:
         self._input[...] = x
         for kernel, arguments in self._calls:
             kernel(*arguments)
-        return self._output.copy()
+        return self._device.numpy(self._output).copy()
 
     def _found(self) -> list[Any]:
         parts = [vars(layer).get(name) for layer in self._layers for name in ("activation", "_steps")]
