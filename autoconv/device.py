@@ -145,6 +145,10 @@ class Device:
         """An uninitialised array in memory that no other array has."""
         return aligned_empty(shape, dtype)
 
+    def array(self, array: Any, dtype: Any = None) -> Any:
+        """A copy of `array` on this device, in the form kernels take."""
+        return self.asarray(np.array(array, dtype=dtype, order="C"))
+
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         """`array` on this device in the form kernels take: C-contiguous, aligned to its items, writeable."""
         return np.require(array, dtype, ["C", "A", "W"])
@@ -157,8 +161,8 @@ class Device:
 def get(name: str = "auto") -> Device:
     """The device of that name: "cpu", "cuda", "cuda:1", or "auto" for the best one there is.
 
-    The best is the first GPU where one can be used. Raises DeviceError where the device cannot be used, ValueError where
-    the name means nothing.
+    The best is the first GPU where one can be used. Raises DeviceError where the device cannot be used, ValueError
+    where the name means nothing.
     """
     if name == "cpu":
         return _CPU

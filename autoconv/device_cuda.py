@@ -41,6 +41,12 @@ class CudaDevice(Device):
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self._arrays.empty(self._gpu, shape, dtype)
 
+    def array(self, array: Any, dtype: Any = None) -> Any:
+        if not hasattr(array, "__cuda_array_interface__"):
+            return self.asarray(array, dtype)  # from the host, so a copy
+        here = self.asarray(array)
+        return here.astype(here.dtype if dtype is None else dtype)
+
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         """`array` on this device, C-contiguous: itself where it is so already; another package's GPU array, as shown
         by `__cuda_array_interface__`, without a copy; else a copy.
@@ -80,15 +86,19 @@ def usable() -> bool:
     return True
 
 
+def check(index: int) -> None:
+    """Raises DeviceError where GPU number `index` cannot be used."""
+    driver.check(index)
+
+
+def count() -> int:
+    """How many GPUs the driver finds."""
+    return 1 if driver.simulated() else driver.count()
+
+
 def describe(index: int) -> dict[str, Any]:
     """A GPU that can be used, in words."""
-    facts = {"package": f"numba-cuda {driver.package()}"}
     if driver.simulated():
-        return {"name": "Numba's simulator of a GPU", **facts}
+        return {"name": "Numba's simulator of a GPU", "numba-cuda": driver.package()}
     return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
-            "driver": "CUDA {}.{}".format(*driver.version()), **facts}
-
-
-def names() -> list[str]:
-    """The names of all GPUs that the driver finds."""
-    return ["cuda:0"] if driver.simulated() else [f"cuda:{i}" for i in range(driver.count())]
+            "driver": "for CUDA {}.{}".format(*driver.version()), "numba-cuda": driver.package()}

@@ -139,7 +139,7 @@ class Array(OnGpu):
         return out
 
     def positions(self, index: Any) -> np.ndarray:
-        """Which items an index names, as their numbers in scan order: by NumPy, so that it means what it means there."""
+        """Which items an index names, as their numbers in scan order: by NumPy, so it means what it means there."""
         parts = tuple(np.asarray(p) if isinstance(p, Array) else p for p in index)
         return np.ascontiguousarray(np.arange(self.size, dtype=np.int64).reshape(self.shape)[parts])
 

@@ -84,13 +84,13 @@ def _problem(index: int) -> str | None:
     if simulated():
         return None if index == 0 else f"the simulator has one GPU, number 0. Received: number {index}."
     if library() is None:
-        return "no NVIDIA driver was found. Install the driver of your GPU from nvidia.com/drivers, or from your system."
-    if library() == _NO_DEVICE or count() == 0:
-        return ("the NVIDIA driver finds no GPU. Check that nvidia-smi lists one, and that CUDA_VISIBLE_DEVICES does not "
-                "hide it.")
+        return "no NVIDIA driver was found. Install the one of your GPU, from nvidia.com/drivers or your system."
+    if library() == _NO_DEVICE or (not isinstance(library(), int) and count() == 0):
+        return ("the NVIDIA driver finds no GPU. Check that nvidia-smi lists one, and that CUDA_VISIBLE_DEVICES does "
+                "not hide it.")
     if isinstance(library(), int):
-        return (f"the NVIDIA driver does not start (error {library()}). Check that nvidia-smi runs; after an update of "
-                "the driver restart the machine.")
+        return (f"the NVIDIA driver does not start (error {library()}). Check that nvidia-smi runs; after an update "
+                "of the driver restart the machine.")
     if version()[0] < toolkit():
         return (f"the NVIDIA driver is too old: it runs CUDA {_dotted(version())}, and CUDA {toolkit()}.0 is needed. "
                 f"Update the driver, or install what fits it with pip install 'numba-cuda[cu{version()[0]}]'.")

@@ -4,8 +4,8 @@ All share one signature: forward(t, x, loss) and gradient(t, x, dy, dx), with th
 shape (..., C), and loss and dy of shape (...).
 """
 
-from .runtime import cuda, exp, inline, kernel, log, log1p
 from .pointwise import logistic
+from .runtime import cuda, exp, inline, kernel, log, log1p
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 

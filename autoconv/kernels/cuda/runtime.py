@@ -7,6 +7,7 @@ launched before reads it before what is launched after writes it. Where Numba's 
 
 import math
 import re
+import sys
 import threading
 from collections.abc import Callable
 from functools import cache
@@ -28,13 +29,14 @@ SIMULATED = driver.simulated()
 # as it runs each thread as one of Python's, and odd, so that tiny arrays already have ragged ends.
 THREADS, BLOCKS = (3, 2) if SIMULATED else (256, 1 << 16)
 
+if SIMULATED:
+    sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
+
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
 
 # Python's functions raise where the GPU's give infinity or NaN, so the simulator takes NumPy's.
-if SIMULATED:
-    exp, log, log1p, sqrt, tanh = np.exp, np.log, np.log1p, np.sqrt, np.tanh
-else:
-    exp, log, log1p, sqrt, tanh = math.exp, math.log, math.log1p, math.sqrt, math.tanh
+_functions: Any = np if SIMULATED else math
+exp, log, log1p, sqrt, tanh = (getattr(_functions, name) for name in ("exp", "log", "log1p", "sqrt", "tanh"))
 
 inline = cuda.jit(device=True)  # a helper that is compiled into the kernels that call it
 
@@ -150,8 +152,14 @@ class OnGpu:
     """What a kernel takes as an array: `native` is Numba's view of it, `gpu` where it is."""
 
     __slots__ = ()
-    native: Any
-    gpu: Gpu
+
+    @property
+    def native(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def gpu(self) -> Gpu:
+        raise NotImplementedError
 
 
 class Kernel:

@@ -1,4 +1,4 @@
-"""Where the windows of a `Window` read: for kernels that go over an image. A kernel takes the window as ten integers."""
+"""Where a window reads, for kernels that go over an image. They take the window as its ten integers."""
 
 from .runtime import inline
 
