@@ -1,11 +1,19 @@
 """What a kernel becomes on an architecture that need not be here: PTX, a cubin, and how many registers that takes."""
 
+import importlib
+import pkgutil
 import re
 from contextlib import contextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, NamedTuple
 
-from .runtime import Kernel, cuda
+from .runtime import Kernel, cuda, kernels_of
+
+FOLDER = str(Path(__file__).parent)
+
+# The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper. float64 is for checks alone.
+CAPABILITIES = {"float32": ((7, 5), (8, 0), (9, 0)), "float64": ((8, 0),)}
 
 
 class Assembled(NamedTuple):
@@ -17,6 +25,12 @@ class Assembled(NamedTuple):
     registers: int
     stack: int
     spills: int
+
+
+def kernels() -> dict[str, Kernel]:
+    """All kernels by name, of all files beside this one."""
+    files = [importlib.import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([FOLDER])]
+    return {name: kernel for file in files for name, kernel in kernels_of(file).items()}
 
 
 def assemble(kernel: Kernel, dtype: Any, capability: tuple[int, int]) -> Assembled:

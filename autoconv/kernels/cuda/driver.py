@@ -73,8 +73,9 @@ def check(index: int) -> None:
     """Raises DeviceError where GPU number `index` cannot be used."""
     problem = _problem(index)
     if problem is not None:
-        raise DeviceError(f"Device 'cuda{f':{index}' if index else ''}' cannot be used: {problem} To compute on the CPU "
-                          "use device='cpu' (on the command line: --device cpu).")
+        name = f"cuda:{index}" if index else "cuda"
+        raise DeviceError(f"Device {name!r} cannot be used: {problem} To compute on the CPU use device='cpu' (on the "
+                          "command line: --device cpu).")
 
 
 def _problem(index: int) -> str | None:
@@ -84,7 +85,7 @@ def _problem(index: int) -> str | None:
     if simulated():
         return None if index == 0 else f"the simulator has one GPU, number 0. Received: number {index}."
     if library() is None:
-        return "no NVIDIA driver was found. Install the one of your GPU, from nvidia.com/drivers or your system."
+        return "no NVIDIA driver was found. Install it: from nvidia.com/drivers, or with your system's packages."
     if library() == _NO_DEVICE or (not isinstance(library(), int) and count() == 0):
         return ("the NVIDIA driver finds no GPU. Check that nvidia-smi lists one, and that CUDA_VISIBLE_DEVICES does "
                 "not hide it.")
