@@ -148,6 +148,32 @@ def test_random_words_are_the_cpu_s():
     np.testing.assert_array_equal(memory.numpy().view(np.uint32), words.view(np.uint32))
 
 
+def test_integers_and_many_axes():
+    """Kernels are compiled ahead for floating types and four axes; what else comes is compiled then."""
+    rng = np.random.default_rng(0)
+    host = rng.integers(1, 9, (2, 3, 1, 2, 4))
+    there = tensor(host, device="cuda")
+    for f in (lambda x: x + x, lambda x: x * 3, lambda x: x / 2, lambda x: x**2, lambda x: x.sum(), lambda x: -x,
+              lambda x: x.mean((1, 4)), lambda x: x.max(3), lambda x: x.transpose(4, 2, 0, 1, 3), lambda x: x.exp(),
+              lambda x: x[1, :, 0], lambda x: x[:, [0, 2, 0]], lambda x: x.reshape(6, 8) @ np.ones((8, 2))):
+        result, expected = f(there).numpy(), f(tensor(host)).numpy()
+        assert result.dtype == expected.dtype
+        np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+def test_a_sum_of_many_items():
+    """More than one part, and no loss of digits on the way."""
+    x = np.full(5000, 0.1, np.float32)
+    assert tensor(x, device="cuda").sum().item() == np.float32(x.sum(dtype=np.float64))
+
+
+def test_moving_statistics_may_be_the_host_s():
+    x = tensor(np.random.default_rng(0).normal(3, 2, (4, 5, 2)), device="cuda")
+    host, mean, variance = x.numpy(), np.array([1.0, 2.0]), np.array([0.5, 2.0])
+    y = F.batch_norm(x, None, None, mean, variance, training=False).numpy()
+    np.testing.assert_allclose(y, F.batch_norm(host, None, None, mean, variance, training=False).numpy())
+
+
 # Arrays.
 
 INDICES = [2, -1, (1, 2), slice(None, None, -2), (..., 1), (slice(1, 3), None, slice(4, 0, -3)), (None, ..., slice(2)),

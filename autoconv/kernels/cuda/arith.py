@@ -141,10 +141,7 @@ def log(a, out):
 
 def copy(a, out):
     """out = a, where `a` may be strided, of another dtype, or smaller and broadcast."""
-    if isinstance(a, Array):
-        arrays.copy(a, out)
-    else:
-        arrays.fill(out, a)
+    out[...] = a
 
 
 @kernel("(int64, T[::1], T[::1], T[::1], int64, int64, int64, UniTuple(int64, 4), UniTuple(int64, 5),"

@@ -48,8 +48,10 @@ class Array(OnGpu):
             if not self.contiguous:
                 raise ValueError(f"A kernel takes contiguous arrays. Received strides {self.strides} for shape "
                                  f"{self.shape}: copy it first.")
-            shape = self.shape if self.size else (1,) * self.ndim
-            flat = self.base.data[self.start : self.start + max(self.size, 1)] if self.size else self.base.data[:1]
+            items, shape = (self.size, self.shape) if self.size else (1, (1,) * self.ndim)
+            start, flat = self.start if self.size else 0, self.base.data
+            if items != flat.shape[0]:
+                flat = flat[start : start + items]
             self._native = flat if self.ndim == 1 else flat.reshape(shape)
         return self._native
 

@@ -135,10 +135,10 @@ def pointer(native: Any) -> int:
 
 
 def adopt(interface: dict[str, Any], owner: Any) -> Any:
-    """A flat array over the C-contiguous memory that an object shows by `__cuda_array_interface__`, without a copy."""
+    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy."""
     if SIMULATED:
-        return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Shown(interface, owner)).reshape(-1))
-    return cuda.from_cuda_array_interface(interface, owner=owner).reshape(-1)
+        return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Shown(interface, owner)))
+    return cuda.from_cuda_array_interface(interface, owner=owner)
 
 
 class _Shown:
@@ -220,4 +220,4 @@ def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None
 
 
 def _out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error).upper()
+    return isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error)
