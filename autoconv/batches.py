@@ -107,7 +107,7 @@ class Batches:
     def _gather(self, array: np.ndarray, rows: Any) -> np.ndarray:
         if isinstance(rows, slice) or not array.flags.c_contiguous:
             return array[rows]
-        out = self.device.empty((len(rows), *array.shape[1:]), array.dtype)
+        out = devices.get("cpu").empty((len(rows), *array.shape[1:]), array.dtype)
         return np.take(array, rows, axis=0, out=out, mode="clip")  # the mode "raise" would buffer the result once more
 
 

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from .errors import DeviceError
+
 ROOMS = ("arith", "conv", "dense", "depthwise", "fused", "loss", "norm", "pointwise", "pool", "random", "update")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
-class DeviceError(RuntimeError):
-    """A device that was asked for cannot be used; the message says what is missing and the remedy."""
+__all__ = ["ALIGNMENT", "ROOMS", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
+           "set_num_threads"]
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
@@ -40,14 +42,14 @@ class Pool:
     _FREE, _FREE_MEMORY = 3, 2
 
     def __init__(self) -> None:
-        self._buffers: dict[tuple, list[np.ndarray]] = {}
+        self._buffers: dict[tuple, list[Any]] = {}
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-        buffers = self._buffers.setdefault((shape, dtype), [])
+    def empty(self, device: "Device", shape: tuple[int, ...], dtype: Any) -> Any:
+        buffers = self._buffers.setdefault((device, shape, dtype), [])
         for buffer in buffers:
             if sys.getrefcount(buffer) == self._FREE and sys.getrefcount(buffer.base) == self._FREE_MEMORY:
                 return buffer
-        buffers.append(aligned_empty(shape, dtype))
+        buffers.append(device.fresh(shape, dtype))
         return buffers[-1]
 
 
@@ -86,7 +88,7 @@ class Room:
 
 
 class Device:
-    """The CPU: NumPy arrays, kernels for its threads."""
+    """The CPU: NumPy arrays, kernels for its threads. device_cuda.py has its twin."""
 
     def __init__(self, name: str, package: str) -> None:
         self.name, self._package = name, package
@@ -134,12 +136,20 @@ class Device:
     def get_num_threads(self) -> int:
         return self.kernels("machine").get_num_threads()
 
-    def empty(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
+    def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An uninitialised array: from the current step's pool where there is one, else a fresh one."""
         pool = _pool.get()
-        return pool.empty(shape, dtype) if pool is not None else aligned_empty(shape, dtype)
+        return pool.empty(self, shape, dtype) if pool is not None else self.fresh(shape, dtype)
 
-    def asarray(self, array: Any, dtype: Any = None) -> np.ndarray:
+    def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        """An uninitialised array in memory that no other array has."""
+        return aligned_empty(shape, dtype)
+
+    def array(self, array: Any, dtype: Any = None) -> Any:
+        """A copy of `array` on this device, in the form kernels take."""
+        return self.asarray(np.array(array, dtype=dtype, order="C"))
+
+    def asarray(self, array: Any, dtype: Any = None) -> Any:
         """`array` on this device in the form kernels take: C-contiguous, aligned to its items, writeable."""
         return np.require(array, dtype, ["C", "A", "W"])
 
@@ -151,19 +161,24 @@ class Device:
 def get(name: str = "auto") -> Device:
     """The device of that name: "cpu", "cuda", "cuda:1", or "auto" for the best one there is.
 
-    Raises DeviceError where it cannot be used, ValueError where the name means nothing.
+    The best is the first GPU where one can be used. Raises DeviceError where the device cannot be used, ValueError
+    where the name means nothing.
     """
-    if name in ("auto", "cpu"):
+    if name == "cpu":
         return _CPU
+    if name == "auto":
+        return get("cuda") if _twin().usable() else _CPU
     if re.fullmatch(r"cuda(:\d+)?", str(name)):
-        raise DeviceError(
-            f"Device {name!r} cannot be used: this version of autoconv ships kernels for the CPU only. "
-            "Use device='cpu' (on the command line: --device cpu)."
-        )
+        return _twin().get(int(name.partition(":")[2] or 0))
     raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
 
 
 _CPU = Device("cpu", "autoconv.kernels.cpu")
+
+
+def _twin() -> ModuleType:
+    """What knows of GPUs: imported only where one is asked for."""
+    return importlib.import_module(".device_cuda", __package__)
 
 
 def set_num_threads(count: int) -> None:

@@ -31,7 +31,8 @@ def gradcheck(f: Callable[..., Tensor], *tensors: Tensor, eps: float = 1e-6, tol
     result = f(*leaves)
     weights = _direction(result.shape, 0)
     result.backward(weights)
-    gradients = [t.grad for t in leaves if t is not None and t.requires_grad]
+    gradients = [t.grad if t.grad is None else t.device.numpy(t.grad)
+                 for t in leaves if t is not None and t.requires_grad]
     analytic = sum(_dot(v, 0 if g is None else g) for v, g in zip(directions, gradients))
     numeric = (_along(f, tensors, directions, eps, weights) - _along(f, tensors, directions, -eps, weights)) / (2 * eps)
     if not abs(analytic - numeric) <= tolerance * max(1.0, abs(analytic), abs(numeric)):
@@ -43,8 +44,8 @@ def _along(f: Callable[..., Tensor], tensors: tuple, directions: list[np.ndarray
     """u . f(x + step v)."""
     moving = iter(directions)
     with no_grad():
-        moved = [t if t is None or not t.requires_grad else Tensor(t.data + step * next(moving), device=t.device)
-                 for t in tensors]
+        moved = [t if t is None or not t.requires_grad else
+                 Tensor(t.device.asarray(t.numpy() + step * next(moving)), device=t.device) for t in tensors]
         return _dot(weights, f(*moved).numpy())
 
 

@@ -84,9 +84,9 @@ class Optimizer:
             raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
                              "build(parameters) before.")
         self.flat.collect(gradients)
-        self._clip(self.flat)
-        rate = self.learning_rate
-        self._update(self.flat.device.room("update"), self.flat, rate, 1.0 - rate * (self.weight_decay or 0.0))
+        k, rate = self.flat.device.room("update"), self.learning_rate
+        self._clip(k, self.flat)
+        self._update(k, self.flat, rate, 1.0 - rate * (self.weight_decay or 0.0))
         self.iterations += 1
 
     def apply_gradients(self, gradients_and_parameters: Iterable[tuple[Any, Parameter]]) -> None:
@@ -101,14 +101,14 @@ class Optimizer:
         """A slot's flat array; one of length zero where this optimizer has no such slot."""
         return self._state[slot] if slot in self._state else self.flat.data[:0]  # type: ignore[union-attr]
 
-    def _clip(self, flat: FlatParameters) -> None:
+    def _clip(self, k: Any, flat: FlatParameters) -> None:
         if self.clipvalue is not None:
-            flat.gradient[...] = flat.gradient.clip(-self.clipvalue, self.clipvalue)
+            k.clip(flat.gradient, self.clipvalue)
         elif self.clipnorm is not None:
             for gradient in flat.gradients:
-                _shrink(gradient, self.clipnorm)
+                k.shrink(gradient, self.clipnorm)
         elif self.global_clipnorm is not None:
-            _shrink(flat.gradient, self.global_clipnorm)
+            k.shrink(flat.gradient, self.global_clipnorm)
 
     def get_state(self) -> dict[str, np.ndarray]:
         """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i."""
@@ -224,13 +224,6 @@ def get(identifier: str | Optimizer) -> Optimizer:
         return identifier
     name = identifier.lower() if isinstance(identifier, str) else identifier
     return names.lookup("optimizer", name, _KNOWN)()
-
-
-def _shrink(gradient: Any, limit: float) -> None:
-    """Scales an array down to the L2 norm `limit` where it is longer. NumPy's sum: the same bits for any threads."""
-    norm = math.sqrt(float((gradient * gradient).sum()))
-    if norm > limit:
-        gradient *= limit / norm
 
 
 def _checked_rate(rate: Any) -> LearningRate:

@@ -97,6 +97,11 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """How other packages read a GPU's tensor where it is, without a copy. On the CPU it has no such attribute."""
+        return self.data.__cuda_array_interface__
+
     def item(self) -> float:
         """The one number this tensor holds."""
         return self.numpy().item()
@@ -126,7 +131,7 @@ class Tensor:
                 raise RuntimeError(f"backward() without a gradient needs a single number. Received shape {self.shape}: "
                                    "sum it, or pass a gradient of that shape.")
             gradient = np.ones(self.shape, self.dtype)
-        gradient = gradient.data if isinstance(gradient, Tensor) else np.asarray(gradient, self.dtype)
+        gradient = gradient.data if isinstance(gradient, Tensor) else self.device.asarray(gradient, self.dtype)
         if gradient.shape != self.shape:
             raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: {gradient.shape}.")
         walk_back(self, self.device.asarray(gradient))
@@ -224,15 +229,15 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
 
     Raises TypeError when gradients are asked for integers: they have none.
     """
-    if dtype is None:
-        known = isinstance(array, (np.ndarray, np.generic, Tensor))
-        dtype = array.dtype if known else np.float32 if np.asarray(array).dtype.kind == "f" else None
-    values = np.array(array, dtype=dtype, order="C")
+    target, array = devices.get(device), array.data if isinstance(array, Tensor) else array
+    known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
+    if dtype is None and not known and np.asarray(array).dtype.kind == "f":
+        dtype = np.float32
+    values = target.array(array, dtype)
     if requires_grad and values.dtype.kind != "f":
         raise TypeError(f"Only floating-point tensors have gradients. Received dtype {values.dtype}: "
                         "pass dtype='float32'.")
-    target = devices.get(device)
-    return Tensor(target.asarray(values), requires_grad, target)
+    return Tensor(values, requires_grad, target)
 
 
 def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:

@@ -17,7 +17,7 @@ from autoconv import shapes
 from autoconv.ops import conv as conv_ops
 from autoconv.ops import dense as dense_ops
 from autoconv.ops import fused
-from autoconv.tensor import apply
+from autoconv.tensor import apply, tensor
 
 
 @dataclass(frozen=True)
@@ -246,7 +246,8 @@ def normalised(shape, training, gamma=True, beta=True):
     moving = rng.normal(size=shape[-1]), rng.uniform(0.5, 2, shape[-1])
 
     def call(x, gamma, beta):
-        return F.batch_norm(x, gamma, beta, *(m.astype(x.dtype) for m in moving), training)
+        there = (tensor(m, dtype=x.dtype, device=x.device.name) for m in moving)
+        return F.batch_norm(x, gamma, beta, *there, training)
 
     def loops(x, gamma, beta):
         return reference.batch_norm(x, gamma, beta, *moving, training)

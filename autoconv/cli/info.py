@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from .. import device as devices
+from .. import device_cuda
 from .train import versions
 
 
@@ -28,13 +29,16 @@ def collect() -> dict[str, Any]:
     return {
         **versions(), "system": platform.platform(), "cpu": platform.processor() or platform.machine(),
         **{name: value for name, value in cpu.items() if name not in ("numba", "llvmlite")},
-        **{f"device_{name}": _available(name) for name in ("cpu", "cuda")},
+        "device_cpu": "available",
+        **{f"device_cuda{f':{i}' if i else ''}": _gpu(i) for i in range(max(1, device_cuda.count()))},
     }
 
 
-def _available(name: str) -> str:
+def _gpu(index: int) -> str:
+    """What a GPU is, or the sentence that says why it cannot be used. It is not opened: that takes a second."""
     try:
-        devices.get(name)
+        device_cuda.check(index)
     except devices.DeviceError as error:
         return f"no: {error}"
-    return "available"
+    facts = device_cuda.describe(index)
+    return ", ".join([facts.pop("name"), *(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())])

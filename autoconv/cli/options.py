@@ -31,8 +31,8 @@ def device_options(command: Callable) -> Callable:
     """--device and --threads; `use_device` takes them."""
     return _decorate(
         command,
-        click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto",
-                     help="Where to compute; auto is the best there is."),
+        click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto",
+                     help="Where to compute; auto is the first GPU that can be used, else the processor."),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", show_default="all processors",
                      help="How many threads compute. The results are the same for any number."),
     )
@@ -63,7 +63,10 @@ def quiet_option(command: Callable) -> Callable:
 
 def use_device(name: str, threads: int | None) -> devices.Device:
     """The device of that name, with so many threads. Called before any kernel is: their threads start only once."""
-    device = devices.get(name)
+    try:
+        device = devices.get(name)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--device") from error
     if threads is not None:
         try:
             devices.set_num_threads(threads)

@@ -49,7 +49,10 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
         dw, _ = weight_gradients(k, needs[:2], w.shape, w.shape[3], x.dtype)
         if dw is not None:
             k.conv2d_weight_grad(dy, x, dw, k.empty((w.shape[3],), x.dtype), window, 1)
-        db = dy.sum(axis=(0, 1, 2)) if needs[2] is not False else None
+        db = None
+        if needs[2] is not False:
+            db = gradient_buffer(k, needs[2], (w.shape[2],), x.dtype)
+            k.channel_sums(dy, db)
         return dx, dw, db
 
     return y, backward

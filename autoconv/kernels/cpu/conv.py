@@ -217,6 +217,11 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     _input_gradient(dy, wt, bias(b, dy.dtype, dx.shape[3]), dx, p.pixels, p.samples, p.points, groups, p.border)
 
 
+def channel_sums(dy, db) -> None:
+    """db (F,) = the sum of dy (..., F) over all but its last axis."""
+    np.sum(dy, axis=tuple(range(dy.ndim - 1)), out=db)
+
+
 def transposed(w, groups: int = 1) -> np.ndarray:
     """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side."""
     if groups > 1:

@@ -1,8 +1,11 @@
-"""One step of an optimizer over the flat array of all parameters: a single pass, each element on its own.
+"""One step of an optimizer over the flat array of all parameters: a single pass, each element on its own. And the
+clipping of gradients.
 
 The numbers arrive as float64 and are rounded to the parameters' type once. `keep` is what weight decay leaves of a
 weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
 """
+
+import math
 
 import numpy as np
 from numba import prange
@@ -83,3 +86,15 @@ def _adam(i, w, g, m, v, alpha, new_m, new_v, eps, keep):
     m[i] += (g[i] - m[i]) * new_m
     v[i] += (g[i] * g[i] - v[i]) * new_v
     w[i] = w[i] * keep - alpha * m[i] / (np.sqrt(v[i]) + eps)
+
+
+def clip(gradient, limit):
+    """Cuts each element off at -limit and limit."""
+    np.clip(gradient, -limit, limit, out=gradient)
+
+
+def shrink(gradient, limit):
+    """Scales an array down to the L2 norm `limit` where it is longer. NumPy's sum: the same bits for any threads."""
+    norm = math.sqrt(float((gradient * gradient).sum()))
+    if norm > limit:
+        gradient *= limit / norm

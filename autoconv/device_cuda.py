@@ -1,0 +1,104 @@
+"""NVIDIA GPUs as devices. Imported when one is asked for; what imports Numba, only when one is opened."""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from .device import Device, DeviceError
+from .kernels.cuda import driver
+
+_opened: dict[int, "CudaDevice"] = {}
+
+
+class CudaDevice(Device):
+    """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
+
+    def __init__(self, index: int) -> None:
+        super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.kernels.cuda")
+        self.index = index
+        driver.check(index)
+        self._arrays: ModuleType = self.kernels("array")
+        self._gpu = self.kernels("runtime").gpu(index)
+
+    def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
+        runtime, kernels = self.kernels("runtime"), {}
+        for room in sorted({wanted.partition(".")[0] for wanted in rooms}):
+            kernels.update(runtime.kernels_of(self.kernels(room)))
+        self._gpu.enter()
+        runtime.prepare(list(kernels.values()), dtype, report)
+
+    def recording(self) -> AbstractContextManager[list[tuple[Callable, tuple]]]:
+        return contextlib.nullcontext([])  # kernels are not noted one by one here
+
+    def describe(self) -> dict[str, Any]:
+        """What this device is: the GPU, its compute capability, the driver and the package."""
+        return describe(self.index)
+
+    def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
+        return self._arrays.empty(self._gpu, shape, dtype)
+
+    def array(self, array: Any, dtype: Any = None) -> Any:
+        if not hasattr(array, "__cuda_array_interface__"):
+            return self.asarray(array, dtype)  # from the host, so a copy
+        here = self.asarray(array)
+        return here.astype(here.dtype if dtype is None else dtype)
+
+    def asarray(self, array: Any, dtype: Any = None) -> Any:
+        """`array` on this device, C-contiguous: itself where it is so already; another package's GPU array, as shown
+        by `__cuda_array_interface__`, without a copy; else a copy.
+        """
+        own = self._arrays.Array
+        if hasattr(array, "__cuda_array_interface__") and not isinstance(array, own):
+            array = self._arrays.adopt(self._gpu, array)
+        if not isinstance(array, own) or array.gpu is not self._gpu:
+            return self._arrays.put(self._gpu, np.asarray(array, dtype))
+        if dtype is not None and array.dtype != dtype:
+            return array.astype(dtype)
+        return array if array.contiguous else array.copy()
+
+    def numpy(self, array: Any) -> np.ndarray:
+        return array.numpy()
+
+    def synchronize(self) -> None:
+        """Waits until all that was launched is done."""
+        self._gpu.synchronize()
+
+
+def get(index: int) -> CudaDevice:
+    """GPU number `index`. Raises DeviceError where it cannot be used."""
+    if index not in _opened:
+        _opened[index] = CudaDevice(index)
+    return _opened[index]
+
+
+def usable() -> bool:
+    """Whether the first GPU can be used. Where there is none this costs next to nothing; the simulator is none."""
+    if driver.simulated() or driver.package() is None:
+        return False
+    try:
+        driver.check(0)
+    except DeviceError:
+        return False
+    return True
+
+
+def check(index: int) -> None:
+    """Raises DeviceError where GPU number `index` cannot be used."""
+    driver.check(index)
+
+
+def count() -> int:
+    """How many GPUs the driver finds."""
+    return 1 if driver.simulated() else driver.count()
+
+
+def describe(index: int) -> dict[str, Any]:
+    """A GPU that can be used, in words."""
+    if driver.simulated():
+        return {"name": "Numba's simulator of a GPU", "numba-cuda": driver.package()}
+    return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
+            "driver": "for CUDA {}.{}".format(*driver.version()), "numba-cuda": driver.package()}

@@ -1,0 +1,252 @@
+"""Arithmetic, reductions and copies: a thread an item of the result. Arrays may lie anywhere (strided.py)."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import array as arrays
+from . import strided
+from .array import Array
+from .runtime import Kernel, cuda, inline, kernel
+from .runtime import exp as _exp_of
+from .runtime import log as _log_of
+from .strided import at, place, sizes
+
+PARTS, LONG = 256, 1024  # a sum of more than LONG items is made of up to PARTS sums, added in their order
+
+
+# What the arithmetic kernels do with one item, or two.
+
+
+@inline
+def _added(a, b):
+    return a + b
+
+
+@inline
+def _subtracted(a, b):
+    return a - b
+
+
+@inline
+def _multiplied(a, b):
+    return a * b
+
+
+@inline
+def _divided(a, b):
+    return a / b
+
+
+@inline
+def _raised(a, b):
+    return a**b
+
+
+@inline
+def _negated(a):
+    return -a
+
+
+@inline
+def _exponential(a):
+    return _exp_of(a)
+
+
+@inline
+def _logarithm(a):
+    return _log_of(a)
+
+
+def _one(name, f) -> Kernel:
+    """out = f(a)."""
+
+    @kernel("(int64, T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
+    def run(count, a, out, shape, a_place, out_place):
+        for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)])
+
+    return run
+
+
+def _two(name, f) -> tuple[Kernel, Kernel]:
+    """out = f(a, b) for arrays, and for a number b."""
+
+    @kernel("(int64, T[::1], T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5),"
+            " UniTuple(int64, 5))", name)
+    def arrays(count, a, b, out, shape, a_place, b_place, out_place):
+        for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
+
+    @kernel("(int64, T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", f"{name}_number")
+    def number(count, a, b, out, shape, a_place, out_place):
+        for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b)
+
+    return arrays, number
+
+
+_add, _subtract, _multiply, _divide = (
+    _two("add", _added), _two("subtract", _subtracted), _two("multiply", _multiplied), _two("divide", _divided))
+_power, _negative = _two("power", _raised), _one("negative", _negated)
+_exp, _log = _one("exp", _exponential), _one("log", _logarithm)
+
+
+def _run_one(run: Kernel, a: Array, out: Array) -> None:
+    rank = max(strided.RANK, out.ndim)
+    run(out.size, a.memory, out.memory, sizes(out.shape), a.place(out.shape, rank), out.place(rank=rank))
+
+
+def _run_two(run: tuple[Kernel, Kernel], a: Array, b: Any, out: Array) -> None:
+    rank = max(strided.RANK, out.ndim)
+    first, last = (a.place(out.shape, rank),), (out.place(rank=rank),)
+    if isinstance(b, Array):
+        run[0](out.size, a.memory, b.memory, out.memory, sizes(out.shape), *first, b.place(out.shape, rank), *last)
+    else:
+        run[1](out.size, a.memory, a.dtype.type(b), out.memory, sizes(out.shape), *first, *last)
+
+
+def add(a, b, out):
+    _run_two(_add, a, b, out)
+
+
+def subtract(a, b, out):
+    _run_two(_subtract, a, b, out)
+
+
+def multiply(a, b, out):
+    _run_two(_multiply, a, b, out)
+
+
+def divide(a, b, out):
+    _run_two(_divide, a, b, out)
+
+
+def power(a, exponent, out):
+    _run_two(_power, a, exponent, out)
+
+
+def negative(a, out):
+    _run_one(_negative, a, out)
+
+
+def exp(a, out):
+    _run_one(_exp, a, out)
+
+
+def log(a, out):
+    _run_one(_log, a, out)
+
+
+def copy(a, out):
+    """out = a, where `a` may be strided, of another dtype, or smaller and broadcast."""
+    out[...] = a
+
+
+@kernel("(int64, T[::1], T[::1], T[::1], int64, int64, int64, UniTuple(int64, 4), UniTuple(int64, 5),"
+        " UniTuple(int64, 5), UniTuple(int64, 2), UniTuple(int64, 2))")
+def _matmul(count, a, b, out, n, m, p, batch, a_place, b_place, a_steps, b_steps):
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, j = item // p % n, item % p
+        row = at(item // (n * p), batch, a_place) + i * a_steps[0]
+        column = at(item // (n * p), batch, b_place) + j * b_steps[1]
+        total = out.dtype.type(0)
+        for k in range(m):
+            total += a[row + k * a_steps[1]] * b[column + k * b_steps[0]]
+        out[item] = total
+
+
+def matmul(a, b, out):
+    """out (..., n, p) = a (..., n, m) @ b (..., m, p), where the axes in front broadcast; `out` is contiguous."""
+    batch, rank = out.shape[:-2], max(strided.RANK, out.ndim - 2)
+    places = []
+    for x in (a, b):
+        new = len(batch) - (x.ndim - 2)
+        steps = tuple(0 if n == 1 else s for n, s in zip(x.shape[:-2], x.strides[:-2]))
+        places.append(place(x.start, (0,) * new + steps, rank))
+    _matmul(out.size, a.memory, b.memory, out.reshape(-1), out.shape[-2], a.shape[-1], out.shape[-1],
+            sizes(batch, rank), *places, tuple(a.strides[-2:]), tuple(b.strides[-2:]))
+
+
+@kernel("(int64, T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64, UniTuple(int64, 4),"
+        " UniTuple(int64, 5))")
+def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_place):
+    """partial[part, i] = the sum of its share of the items that go into result i."""
+    parts, results = partial.shape
+    for task in range(cuda.grid(1), count, cuda.gridsize(1)):
+        part, i = task // results, task % results
+        start, total = at(i, kept, kept_place), partial.dtype.type(0)
+        for j in range(length * part // parts, length * (part + 1) // parts):
+            total += a[start + at(j, reduced, reduced_place)]
+        partial[part, i] = total
+
+
+@kernel("(int64, float64[:,::1], T[::1])")
+def add_parts(count, partial, out):
+    """out = partial[0] + ... + partial[-1], in this order."""
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total = partial.dtype.type(0)
+        for part in range(partial.shape[0]):
+            total += partial[part, i]
+        out[i] = total
+
+
+def sum(a, axes, out):
+    """Sums over `axes`, which `out` keeps with size 1; in float64, or int64, and always in the same order."""
+    kept = tuple(i for i in range(a.ndim) if i not in axes)
+    length, rank = math.prod(a.shape[i] for i in axes), max(strided.RANK, a.ndim)
+    partial = arrays.empty(out.gpu, (min(PARTS, max(1, length // LONG)), out.size),
+                           np.float64 if out.dtype.kind == "f" else np.int64)
+    geometry = []
+    for start, which in ((a.start, kept), (0, axes)):
+        geometry.append((sizes(tuple(a.shape[i] for i in which), rank),
+                         place(start, tuple(a.strides[i] for i in which), rank)))
+    _sum_parts(partial.size, a.memory, partial, *geometry[0], length, *geometry[1])
+    add_parts(out.size, partial, out.reshape(-1))
+
+
+@kernel("(int64, T[:,::1], int64[::1], T[::1])")
+def _row_max(count, a, index, out):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        best, where = a[i, 0], 0
+        for j in range(1, a.shape[1]):
+            item = a[i, j]
+            if item > best or (item != item and best == best):
+                best, where = item, j
+        out[i], index[i] = best, where
+
+
+def row_max(a, index, out):
+    """The first maximum of each row of `a` (rows, m) and where it is; a NaN counts as the maximum."""
+    _row_max(out.size, a, index, out)
+
+
+@kernel("(int64, T[::1], int64[::1], T[:,::1])")
+def _row_scatter(count, dy, index, dx):
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, j = item // dx.shape[1], item % dx.shape[1]
+        dx[i, j] = dy[i] if index[i] == j else dx.dtype.type(0)
+
+
+def row_scatter(dy, index, dx):
+    """dx (rows, m) = 0 but for dy at each row's index."""
+    _row_scatter(dx.size, dy, index, dx)
+
+
+def index_add(dy, index, dx):
+    """dx = 0, then dx[index] += dy, where an item that is named twice is added twice, in scan order."""
+    arrays.fill(dx, 0)
+    positions = dx.positions(index if isinstance(index, tuple) else (index,)).reshape(-1)
+    order = np.argsort(positions, kind="stable")
+    targets, starts = np.unique(positions[order], return_index=True)
+    starts = np.append(starts, positions.size)
+    host = (order, starts, targets)
+    strided.add_runs(targets.size, dy.reshape(-1), *(arrays.put(dx.gpu, a.astype(np.int64)) for a in host),
+                     dx.reshape(-1))
+
+
+def index_put(dy, index, dx):
+    """dx = 0, then dx[index] = dy, for an index that names no item twice."""
+    arrays.fill(dx, 0)
+    arrays.copy(dy, dx[index])

@@ -1,0 +1,276 @@
+"""`Array`: what ops and kernels use of NumPy's arrays, over a GPU's memory. It computes nothing but copies."""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from . import runtime, strided
+from .runtime import Memory, OnGpu
+
+
+class Array(OnGpu):
+    """Items of `base`, a flat piece of memory: the first one at `start`, then `strides` items apart along each axis.
+
+    Views share their base. Kernels take `native`, which only an array in scan order without gaps has.
+    """
+
+    __slots__ = ("_native", "base", "dtype", "shape", "size", "start", "strides")
+    __hash__ = None  # type: ignore[assignment]  # as with NumPy's arrays
+
+    def __init__(self, base: Memory, start: int, shape: tuple[int, ...], strides: tuple[int, ...], dtype: Any) -> None:
+        self.base, self.start, self.shape, self.strides = base, start, shape, strides
+        self.dtype, self.size = dtype, math.prod(shape)
+        self._native: Any = None
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def gpu(self) -> runtime.Gpu:
+        return self.base.gpu
+
+    @property
+    def contiguous(self) -> bool:
+        """Whether the items lie in scan order, without gaps."""
+        step = 1
+        for n, stride in zip(reversed(self.shape), reversed(self.strides)):
+            if n != 1 and stride != step:
+                return self.size == 0
+            step *= n
+        return True
+
+    @property
+    def native(self) -> Any:
+        """Numba's array of these items; of none, a stand-in that nothing is read from."""
+        if self._native is None:
+            if not self.contiguous:
+                raise ValueError(f"A kernel takes contiguous arrays. Received strides {self.strides} for shape "
+                                 f"{self.shape}: copy it first.")
+            items, shape = (self.size, self.shape) if self.size else (1, (1,) * self.ndim)
+            start, flat = self.start if self.size else 0, self.base.data
+            if items != flat.shape[0]:
+                flat = flat[start : start + items]
+            self._native = flat if self.ndim == 1 else flat.reshape(shape)
+        return self._native
+
+    @property
+    def memory(self) -> "Array":
+        """All items of the base, as one flat array: what a kernel takes together with `place`."""
+        size = self.base.data.shape[0]
+        return Array(self.base, 0, (size,), (1,), self.dtype)
+
+    def place(self, shape: tuple[int, ...] | None = None, rank: int = strided.RANK) -> tuple[int, ...]:
+        """Where the items lie, as strided.py has it; broadcast to `shape`, where one is given."""
+        steps = self.strides
+        if shape is not None and shape != self.shape:
+            steps = tuple(0 if n == 1 else step for n, step in zip(self.shape, steps))
+            steps = (0,) * (len(shape) - self.ndim) + steps
+        return strided.place(self.start, steps, rank)
+
+    # Views.
+
+    def reshape(self, *shape: Any) -> "Array":
+        """The same items in another shape: a view, or a copy where they do not lie in scan order."""
+        wanted = tuple(shape[0]) if len(shape) == 1 and not hasattr(shape[0], "__index__") else shape
+        known = math.prod(n for n in wanted if n != -1)
+        if -1 in wanted and known:
+            wanted = tuple(self.size // known if n == -1 else n for n in wanted)
+        if math.prod(wanted) != self.size or min(wanted, default=0) < 0:
+            raise ValueError(f"An array of {self.size} items cannot take shape {wanted}.")
+        source = self if self.contiguous else self.copy()
+        return Array(source.base, source.start, tuple(map(int, wanted)), steps(wanted), self.dtype)
+
+    def transpose(self, axes: tuple[int, ...] | None = None) -> "Array":
+        """The axes in another order, reversed by default: a view."""
+        order = tuple(reversed(range(self.ndim))) if axes is None else axes
+        shape, strides = (tuple(values[i] for i in order) for values in (self.shape, self.strides))
+        return Array(self.base, self.start, shape, strides, self.dtype)
+
+    def swapaxes(self, a: int, b: int) -> "Array":
+        order = list(range(self.ndim))
+        order[a], order[b] = order[b], order[a]
+        return self.transpose(tuple(order))
+
+    @property
+    def T(self) -> "Array":  # noqa: N802 (NumPy's name)
+        return self.transpose()
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise TypeError("An array without axes has no length.")
+        return self.shape[0]
+
+    def __getitem__(self, index: Any) -> "Array":
+        """A view, for integers, slices, None and `...`; a copy, for integer arrays and masks, as NumPy has them."""
+        parts = index if isinstance(index, tuple) else (index,)
+        return self._view(parts) if all(map(_is_basic, parts)) else self._picked(parts)
+
+    def _view(self, parts: tuple) -> "Array":
+        named = sum(p is not None and p is not Ellipsis for p in parts)
+        if named > self.ndim or sum(p is Ellipsis for p in parts) > 1:
+            raise IndexError(f"Too many indices for an array of shape {self.shape}. Received: {parts}.")
+        if Ellipsis not in parts:
+            parts = (*parts, Ellipsis)
+        here = parts.index(Ellipsis)
+        parts = (*parts[:here], *(slice(None),) * (self.ndim - named), *parts[here + 1 :])
+        start, shape, strides, axis = self.start, [], [], 0
+        for part in parts:
+            if part is None:
+                shape.append(1)
+                strides.append(0)
+                continue
+            n, step = self.shape[axis], self.strides[axis]
+            axis += 1
+            if isinstance(part, slice):
+                taken = range(n)[part]
+                start += taken.start * step if len(taken) else 0
+                shape.append(len(taken))
+                strides.append(taken.step * step)
+            else:
+                start += range(n)[part] * step  # raises IndexError, as it should
+        return Array(self.base, start, tuple(shape), tuple(strides), self.dtype)
+
+    def _picked(self, parts: tuple) -> "Array":
+        positions = self.positions(parts)
+        out = empty(self.gpu, positions.shape, self.dtype)
+        place = self.place(rank=max(strided.RANK, self.ndim))
+        strided.pick(out.size, self.memory, put(self.gpu, positions.reshape(-1)), out.reshape(-1),
+                     strided.sizes(self.shape), place)
+        return out
+
+    def positions(self, index: Any) -> np.ndarray:
+        """Which items an index names, as their numbers in scan order: by NumPy, so it means what it means there."""
+        parts = tuple(np.asarray(p) if isinstance(p, Array) else p for p in index)
+        return np.ascontiguousarray(np.arange(self.size, dtype=np.int64).reshape(self.shape)[parts])
+
+    # Copies.
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        """Writes a number, an array of this GPU or one of the host's, broadcast as NumPy does."""
+        target = self if index is Ellipsis else self[index]
+        if target.base is not self.base:
+            raise TypeError("Items are set by integers and slices here. Received integer arrays or a mask: use NumPy.")
+        if isinstance(value, Array) and value.gpu is self.gpu:
+            copy(value, target)
+        elif np.ndim(value) == 0 and not isinstance(value, Array):
+            fill(target, value)
+        else:
+            host = np.asarray(value, self.dtype)
+            if target.contiguous and host.shape == target.shape:
+                write(host, target)
+            else:
+                copy(put(self.gpu, host), target)
+
+    def copy(self) -> "Array":
+        """The same values in memory of their own, in scan order."""
+        out = empty(self.gpu, self.shape, self.dtype)
+        copy(self, out)
+        return out
+
+    def astype(self, dtype: Any) -> "Array":
+        """The same values in another dtype."""
+        out = empty(self.gpu, self.shape, dtype)
+        copy(self, out)
+        return out
+
+    def numpy(self) -> np.ndarray:
+        """The values in the host's memory."""
+        host = np.empty(self.shape, self.dtype)
+        if self.size:
+            flat = (self if self.contiguous else self.copy()).reshape(-1)
+            self.gpu.copy_out(flat.native, host.reshape(-1))
+        return host
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return np.asarray(self.numpy(), dtype)
+
+    def __repr__(self) -> str:
+        return f"Array({np.array2string(self.numpy(), separator=', ')}, dtype={self.dtype}, GPU {self.gpu.index})"
+
+    def __deepcopy__(self, memo: Any) -> "Array":
+        return self.copy()
+
+    def __reduce__(self) -> tuple:
+        return _restored, (self.gpu.index, self.numpy())
+
+    @property
+    def __cuda_array_interface__(self) -> dict[str, Any]:
+        """What lets other packages read these items where they are, without a copy."""
+        first = runtime.pointer(self.base.data) + self.start * self.dtype.itemsize
+        steps = None if self.contiguous else tuple(s * self.dtype.itemsize for s in self.strides)
+        self.gpu.synchronize()  # all that was launched to write them is done
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (first, False), "strides": steps,
+                "stream": None, "version": 3}
+
+
+def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array whose values mean nothing yet."""
+    dtype, shape = np.dtype(dtype), tuple(map(int, shape))
+    return Array(gpu.memory(math.prod(shape), dtype), 0, shape, steps(shape), dtype)
+
+
+def put(gpu: runtime.Gpu, host: np.ndarray) -> Array:
+    """The values of a host's array on a GPU."""
+    out = empty(gpu, host.shape, host.dtype)
+    write(host, out)
+    return out
+
+
+def adopt(gpu: runtime.Gpu, shown: Any) -> Array:
+    """An array over memory that another package owns, and shows by `__cuda_array_interface__`: without a copy."""
+    interface = shown.__cuda_array_interface__
+    shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
+    given = interface.get("strides")
+    strides = steps(shape) if given is None else tuple(s // dtype.itemsize for s in given)
+    gpu.enter()
+    whole = {**interface, "strides": None, "shape": (_extent(shape, strides),)}
+    if min(strides, default=0) < 0:
+        raise ValueError("An array whose items lie backwards cannot be taken over. Copy it first.")
+    return Array(Memory(gpu, runtime.adopt(whole, shown), None), 0, shape, strides, dtype)
+
+
+def copy(a: Array, out: Array) -> None:
+    """out = a, where `a` may be of another dtype, or smaller and broadcast."""
+    if np.broadcast_shapes(a.shape, out.shape) != out.shape:
+        raise ValueError(f"An array of shape {a.shape} cannot be written into one of shape {out.shape}.")
+    rank = max(strided.RANK, out.ndim)
+    strided.copy(out.size, a.memory, out.memory, strided.sizes(out.shape), a.place(out.shape, rank),
+                 out.place(rank=rank))
+
+
+def fill(out: Array, value: Any) -> None:
+    """out = value."""
+    rank = max(strided.RANK, out.ndim)
+    strided.fill(out.size, out.memory, out.dtype.type(value), strided.sizes(out.shape), out.place(rank=rank))
+
+
+def write(host: np.ndarray, out: Array) -> None:
+    """out = a host's array of the same shape and dtype; `out` is contiguous."""
+    if host.size:
+        out.gpu.copy_in(np.ascontiguousarray(host).reshape(-1), out.reshape(-1).native)
+
+
+def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The strides of a shape in scan order, without gaps."""
+    strides, step = [], 1
+    for n in reversed(shape):
+        strides.append(step)
+        step *= n
+    return tuple(reversed(strides))
+
+
+def _extent(shape: tuple[int, ...], strides: tuple[int, ...]) -> int:
+    """How many items of memory lie between the first and the last one."""
+    return 1 + sum((n - 1) * s for n, s in zip(shape, strides)) if math.prod(shape) else 0
+
+
+def _is_basic(part: Any) -> bool:
+    """Whether a part of an index names no item twice and needs no copy."""
+    return part is None or part is Ellipsis or (
+        isinstance(part, (int, np.integer, slice)) and not isinstance(part, (bool, np.bool_)))
+
+
+def _restored(index: int, values: np.ndarray) -> Array:
+    return put(runtime.gpu(index), values)

@@ -1,0 +1,58 @@
+"""What a kernel becomes on an architecture that need not be here: PTX, a cubin, and how many registers that takes."""
+
+import importlib
+import pkgutil
+import re
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, NamedTuple
+
+from .runtime import Kernel, cuda, kernels_of
+
+FOLDER = str(Path(__file__).parent)
+
+# The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper. float64 is for checks alone.
+CAPABILITIES = {"float32": ((7, 5), (8, 0), (9, 0)), "float64": ((8, 0),)}
+
+
+class Assembled(NamedTuple):
+    """A kernel as machine code. `spills` are bytes that went to memory as the registers did not suffice; `stack` is
+    what a thread's own arrays take.
+    """
+
+    cubin: bytes
+    registers: int
+    stack: int
+    spills: int
+
+
+def kernels() -> dict[str, Kernel]:
+    """All kernels by name, of all files beside this one."""
+    files = [importlib.import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([FOLDER])]
+    return {name: kernel for file in files for name, kernel in kernels_of(file).items()}
+
+
+def assemble(kernel: Kernel, dtype: Any, capability: tuple[int, int]) -> Assembled:
+    """Compiles a kernel for a compute capability such as (8, 0). Needs the CUDA packages, but no GPU and no driver."""
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
+    with _pretended(capability):
+        ptx, _ = cuda.compile_ptx(kernel.function, kernel.types(dtype), device=False, cc=capability)
+    options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True)
+    linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
+    code, said = linker.link("cubin").code, linker.get_info_log()
+    return Assembled(bytes(code), *(sum(map(int, re.findall(pattern, said))) for pattern in (
+        r"Used (\d+) registers", r"(\d+) bytes stack frame", r"(\d+) bytes spill stores")))
+
+
+@contextmanager
+def _pretended(capability: tuple[int, int]) -> Any:
+    """Numba asks the current GPU for what a kernel's helpers are compiled: within this block there is one."""
+    dispatcher = cuda.dispatcher
+    asked = dispatcher.get_current_device
+    dispatcher.get_current_device = lambda: SimpleNamespace(compute_capability=capability)
+    try:
+        yield
+    finally:
+        dispatcher.get_current_device = asked

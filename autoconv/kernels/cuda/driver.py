@@ -1,0 +1,114 @@
+"""What NVIDIA's driver says about this machine, asked without importing Numba: so that asking costs next to nothing.
+
+`check(index)` raises the one sentence that tells why a GPU cannot be used, and what to do about it.
+"""
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import sys
+from functools import cache
+from typing import Any
+
+from ...errors import DeviceError
+
+OLDEST = (7, 5)  # the compute capability that the kernels need: Turing, such as the T4
+_NAME, _MAJOR, _MINOR = 256, 75, 76  # the length of a name's buffer; two of the driver's attributes of a GPU
+_NO_DEVICE = 100  # the driver's error code where it is there, but no GPU is
+
+
+def simulated() -> bool:
+    """Whether Numba's simulator takes the GPU's place: a supported way to run the kernels, for tests."""
+    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
+
+
+def package() -> str | None:
+    """The version of numba-cuda, None where it is not installed."""
+    if importlib.util.find_spec("numba_cuda") is None:
+        return None
+    return importlib.metadata.version("numba-cuda")
+
+
+@cache
+def library() -> Any:
+    """The driver's library, started; None where there is no driver, the driver's error code where it has no GPU."""
+    name = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+    try:
+        driver = ctypes.CDLL(name)
+    except OSError:
+        return None
+    return driver.cuInit(0) or driver
+
+
+def version() -> tuple[int, int]:
+    """The newest CUDA that the driver can run, such as (13, 0)."""
+    number = _ask("cuDriverGetVersion")
+    return number // 1000, number % 1000 // 10
+
+
+def count() -> int:
+    """How many GPUs the driver has; 0 where it has none, or is not there."""
+    return 0 if isinstance(library(), int | None) else _ask("cuDeviceGetCount")
+
+
+def capability(index: int) -> tuple[int, int]:
+    """The compute capability of a GPU."""
+    return _ask("cuDeviceGetAttribute", _MAJOR, index), _ask("cuDeviceGetAttribute", _MINOR, index)
+
+
+def name(index: int) -> str:
+    """What NVIDIA calls a GPU."""
+    text = ctypes.create_string_buffer(_NAME)
+    library().cuDeviceGetName(text, _NAME, index)
+    return text.value.decode()
+
+
+def toolkit() -> int:
+    """The major version of CUDA that the installed package compiles for."""
+    return int(importlib.metadata.version("cuda-bindings").partition(".")[0])
+
+
+def check(index: int) -> None:
+    """Raises DeviceError where GPU number `index` cannot be used."""
+    problem = _problem(index)
+    if problem is not None:
+        name = f"cuda:{index}" if index else "cuda"
+        raise DeviceError(f"Device {name!r} cannot be used: {problem} To compute on the CPU use device='cpu' (on the "
+                          "command line: --device cpu).")
+
+
+def _problem(index: int) -> str | None:
+    """What keeps GPU number `index` from being used, and the remedy; None where nothing does."""
+    if package() is None:
+        return "the package numba-cuda is not installed. Install it with pip install 'autoconv[cuda]'."
+    if simulated():
+        return None if index == 0 else f"the simulator has one GPU, number 0. Received: number {index}."
+    if library() is None:
+        return "no NVIDIA driver was found. Install it: from nvidia.com/drivers, or with your system's packages."
+    if library() == _NO_DEVICE or (not isinstance(library(), int) and count() == 0):
+        return ("the NVIDIA driver finds no GPU. Check that nvidia-smi lists one, and that CUDA_VISIBLE_DEVICES does "
+                "not hide it.")
+    if isinstance(library(), int):
+        return (f"the NVIDIA driver does not start (error {library()}). Check that nvidia-smi runs; after an update "
+                "of the driver restart the machine.")
+    if version()[0] < toolkit():
+        return (f"the NVIDIA driver is too old: it runs CUDA {_dotted(version())}, and CUDA {toolkit()}.0 is needed. "
+                f"Update the driver, or install what fits it with pip install 'numba-cuda[cu{version()[0]}]'.")
+    if index >= count():
+        return f"there is no GPU number {index}: the driver finds {count()}. Use 'cuda:0'..'cuda:{count() - 1}'."
+    if capability(index) < OLDEST:
+        return (f"{name(index)} is too old: it has compute capability {_dotted(capability(index))}, and "
+                f"{_dotted(OLDEST)} is needed (a T4, or newer).")
+    return None
+
+
+def _ask(function: str, *arguments: int) -> int:
+    """One number of the driver's."""
+    number = ctypes.c_int()
+    getattr(library(), function)(ctypes.byref(number), *arguments)
+    return number.value
+
+
+def _dotted(version: tuple[int, int]) -> str:
+    return f"{version[0]}.{version[1]}"

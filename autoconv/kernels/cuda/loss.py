@@ -1,0 +1,245 @@
+"""Losses of a batch, one number a sample, and their gradients: a thread a sample, which goes along its row in order.
+
+All share one signature: forward(t, x, loss) and gradient(t, x, dy, dx), with the targets t and the predictions x of
+shape (..., C), and loss and dy of shape (...).
+"""
+
+from .pointwise import logistic
+from .runtime import cuda, exp, inline, kernel, log, log1p
+
+EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
+
+_FORWARD = "(int64, T[:,::1], T[:,::1], T[::1])"
+_GRADIENT = "(int64, T[:,::1], T[:,::1], T[::1], T[:,::1])"
+
+
+@inline
+def _clipped(p):
+    """p in [EPSILON, 1 - EPSILON]; NaN stays NaN."""
+    low, high = type(p)(EPSILON), type(p)(1 - EPSILON)
+    return low if p < low else high if p > high else p
+
+
+@inline
+def _is_clipped(p):
+    return p < type(p)(EPSILON) or p > type(p)(1 - EPSILON)
+
+
+@inline
+def _total(x, i):
+    """The sum of row i."""
+    total = x.dtype.type(0)
+    for c in range(x.shape[1]):
+        total += x[i, c]
+    return total
+
+
+@inline
+def _softmax_parts(x, i):
+    """The largest item of row i, and the sum of the exponentials of the items below it."""
+    best = x[i, 0]
+    for c in range(1, x.shape[1]):
+        best = x[i, c] if x[i, c] > best else best
+    total = x.dtype.type(0)
+    for c in range(x.shape[1]):
+        total += exp(x[i, c] - best)
+    return best, total
+
+
+@kernel("(int64, int64[::1], T[:,::1])")
+def _one_hot(count, labels, out):
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, c = item // out.shape[1], item % out.shape[1]
+        out[i, c] = out.dtype.type(1) if labels[i] == c else out.dtype.type(0)
+
+
+@kernel(_FORWARD)
+def _categorical(count, t, x, loss):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total, sum_x = x.dtype.type(0), _total(x, i)
+        for c in range(x.shape[1]):
+            total += t[i, c] * log(_clipped(x[i, c] / sum_x))
+        loss[i] = -total
+
+
+@kernel(_GRADIENT)
+def _categorical_grad(count, t, x, dy, dx):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        zero, sum_x = x.dtype.type(0), _total(x, i)
+        through = zero
+        for c in range(x.shape[1]):
+            p = x[i, c] / sum_x
+            dp = zero if _is_clipped(p) else -t[i, c] / _clipped(p)
+            dx[i, c] = dp
+            through += dp * p
+        for c in range(x.shape[1]):
+            dx[i, c] = (dx[i, c] - through) * (dy[i] / sum_x)
+
+
+@kernel(_FORWARD)
+def _categorical_logits(count, t, x, loss):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        best, exponentials = _softmax_parts(x, i)
+        total, logarithm = x.dtype.type(0), log(exponentials)
+        for c in range(x.shape[1]):
+            total += t[i, c] * (x[i, c] - best - logarithm)
+        loss[i] = -total
+
+
+@kernel(_GRADIENT)
+def _categorical_logits_grad(count, t, x, dy, dx):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        best, exponentials = _softmax_parts(x, i)
+        sum_t = _total(t, i)
+        for c in range(x.shape[1]):
+            dx[i, c] = (exp(x[i, c] - best) / exponentials * sum_t - t[i, c]) * dy[i]
+
+
+@kernel(_FORWARD)
+def _binary(count, t, x, loss):
+    one = x.dtype.type(1)
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total = x.dtype.type(0)
+        for c in range(x.shape[1]):
+            p = _clipped(x[i, c])
+            total += -t[i, c] * log(p) - (one - t[i, c]) * log(one - p)
+        loss[i] = total / x.dtype.type(x.shape[1])
+
+
+@kernel(_GRADIENT)
+def _binary_grad(count, t, x, dy, dx):
+    one = x.dtype.type(1)
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, c = item // x.shape[1], item % x.shape[1]
+        p = _clipped(x[i, c])
+        gradient = x.dtype.type(0) if _is_clipped(x[i, c]) else (p - t[i, c]) / (p * (one - p))
+        dx[i, c] = gradient * (dy[i] / x.dtype.type(x.shape[1]))
+
+
+@kernel(_FORWARD)
+def _binary_logits(count, t, x, loss):
+    zero = x.dtype.type(0)
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total = zero
+        for c in range(x.shape[1]):
+            item = x[i, c]
+            total += (zero if item < zero else item) - item * t[i, c] + log1p(exp(-abs(item)))
+        loss[i] = total / x.dtype.type(x.shape[1])
+
+
+@kernel(_GRADIENT)
+def _binary_logits_grad(count, t, x, dy, dx):
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, c = item // x.shape[1], item % x.shape[1]
+        dx[i, c] = (logistic(x[i, c]) - t[i, c]) * (dy[i] / x.dtype.type(x.shape[1]))
+
+
+@kernel(_FORWARD)
+def _squared(count, t, x, loss):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total = x.dtype.type(0)
+        for c in range(x.shape[1]):
+            total += (x[i, c] - t[i, c]) * (x[i, c] - t[i, c])
+        loss[i] = total / x.dtype.type(x.shape[1])
+
+
+@kernel(_GRADIENT)
+def _squared_grad(count, t, x, dy, dx):
+    share = x.dtype.type(2) / x.dtype.type(x.shape[1])
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, c = item // x.shape[1], item % x.shape[1]
+        dx[i, c] = (x[i, c] - t[i, c]) * (dy[i] * share)
+
+
+@kernel(_FORWARD)
+def _absolute(count, t, x, loss):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total = x.dtype.type(0)
+        for c in range(x.shape[1]):
+            total += abs(x[i, c] - t[i, c])
+        loss[i] = total / x.dtype.type(x.shape[1])
+
+
+@kernel(_GRADIENT)
+def _absolute_grad(count, t, x, dy, dx):
+    zero, one = x.dtype.type(0), x.dtype.type(1)
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, c = item // x.shape[1], item % x.shape[1]
+        difference = x[i, c] - t[i, c]
+        sign = one if difference > zero else -one if difference < zero else difference  # 0, or NaN
+        dx[i, c] = sign * (dy[i] / x.dtype.type(x.shape[1]))
+
+
+def one_hot(labels, out):
+    """out (..., C) = 1 at each label (...), else 0."""
+    _one_hot(out.size, labels.reshape(-1), out.reshape(labels.size, out.shape[-1]))
+
+
+def categorical(t, x, loss):
+    """-sum(t log p), where p is x made to sum to 1, then clipped."""
+    _score(_categorical, t, x, loss)
+
+
+def categorical_grad(t, x, dy, dx):
+    """With p = x / S: dp = -t / p where p was not clipped, dx = (dp - sum(dp p)) / S."""
+    _slope(_categorical_grad, dy.size, t, x, dy, dx)
+
+
+def categorical_logits(t, x, loss):
+    """-sum(t log_softmax(x))."""
+    _score(_categorical_logits, t, x, loss)
+
+
+def categorical_logits_grad(t, x, dy, dx):
+    """dx = softmax(x) sum(t) - t."""
+    _slope(_categorical_logits_grad, dy.size, t, x, dy, dx)
+
+
+def binary(t, x, loss):
+    """-mean(t log p + (1 - t) log(1 - p)) with p = x clipped."""
+    _score(_binary, t, x, loss)
+
+
+def binary_grad(t, x, dy, dx):
+    """dx = (p - t) / (p (1 - p)) / C where x was not clipped."""
+    _slope(_binary_grad, dx.size, t, x, dy, dx)
+
+
+def binary_logits(t, x, loss):
+    """The same of p = sigmoid(x), stable: mean(max(x, 0) - x t + log(1 + exp(-|x|)))."""
+    _score(_binary_logits, t, x, loss)
+
+
+def binary_logits_grad(t, x, dy, dx):
+    """dx = (sigmoid(x) - t) / C."""
+    _slope(_binary_logits_grad, dx.size, t, x, dy, dx)
+
+
+def squared(t, x, loss):
+    """mean((x - t)^2)."""
+    _score(_squared, t, x, loss)
+
+
+def squared_grad(t, x, dy, dx):
+    """dx = 2 (x - t) / C."""
+    _slope(_squared_grad, dx.size, t, x, dy, dx)
+
+
+def absolute(t, x, loss):
+    """mean(|x - t|)."""
+    _score(_absolute, t, x, loss)
+
+
+def absolute_grad(t, x, dy, dx):
+    """dx = sign(x - t) / C."""
+    _slope(_absolute_grad, dx.size, t, x, dy, dx)
+
+
+def _score(run, t, x, loss):
+    shape = (loss.size, x.shape[-1])
+    run(loss.size, t.reshape(shape), x.reshape(shape), loss.reshape(-1))
+
+
+def _slope(run, count, t, x, dy, dx):
+    shape = (dy.size, x.shape[-1])
+    run(count, t.reshape(shape), x.reshape(shape), dy.reshape(-1), dx.reshape(shape))

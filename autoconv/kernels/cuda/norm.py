@@ -1,0 +1,120 @@
+"""Batch normalisation over the rows of (M, C), one channel a column.
+
+Sums over rows are made of a number of parts that the op fixes, a thread a part of a column, added in their order in
+float64.
+"""
+
+from .arith import copy, multiply  # noqa: F401 (part of this room)
+from .runtime import cuda, kernel, sqrt
+
+
+@kernel("(int64, T[:,::1], float64[:,::1])")
+def _sums(count, x, parts):
+    """parts[p, c] = the sum of its share of column c."""
+    number, channels = parts.shape
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        p, c = item // channels, item % channels
+        total = 0.0
+        for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
+            total += x[i, c]
+        parts[p, c] = total
+
+
+@kernel("(int64, T[:,::1], T[::1], float64[:,::1])")
+def _squares(count, x, mean, parts):
+    """parts[p, c] = the sum of (x - mean)^2 over its share of column c."""
+    number, channels = parts.shape
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        p, c = item // channels, item % channels
+        total = 0.0
+        for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
+            total += (x[i, c] - mean[c]) * (x[i, c] - mean[c])
+        parts[p, c] = total
+
+
+@kernel("(int64, T[:,::1], T[:,::1], T[::1], T[::1], float64[:,::1])")
+def _products(count, x, dy, mean, inverse, parts):
+    """parts[p, c] = the sum of dy (x - mean) inverse over its share of column c."""
+    number, channels = parts.shape
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        p, c = item // channels, item % channels
+        total = 0.0
+        for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
+            total += dy[i, c] * ((x[i, c] - mean[c]) * inverse[c])
+        parts[p, c] = total
+
+
+@kernel("(int64, float64[:,::1], float64, T[::1])")
+def _add_parts(count, parts, factor, out):
+    """out (C,) = factor times the sum of the parts (P, C), in their order."""
+    for c in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total = 0.0
+        for p in range(parts.shape[0]):
+            total += parts[p, c]
+        out[c] = total * factor
+
+
+@kernel("(int64, T[:,::1], T[::1], T[::1], T[::1], T[:,::1])")
+def _normalize(count, x, mean, scale, shift, y):
+    channels = x.shape[1]
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, c = item // channels, item % channels
+        y[i, c] = (x[i, c] - mean[c]) * scale[c] + shift[c]
+
+
+@kernel("(int64, T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], T[:,::1])")
+def _input_grad(count, x, dy, mean, inverse, scale, dgamma, dbeta, dx):
+    channels, share = x.shape[1], mean.dtype.type(1) / mean.dtype.type(x.shape[0])
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, c = item // channels, item % channels
+        xhat = (x[i, c] - mean[c]) * inverse[c]
+        dx[i, c] = scale[c] * (dy[i, c] - share * (dbeta[c] + xhat * dgamma[c]))
+
+
+@kernel("(int64, T[::1], float64, T[::1])")
+def _inverse_deviation(count, variance, epsilon, inverse):
+    for c in range(cuda.grid(1), count, cuda.gridsize(1)):
+        inverse[c] = variance.dtype.type(1) / sqrt(variance[c] + variance.dtype.type(epsilon))
+
+
+@kernel("(int64, T[::1], T[::1], float64)")
+def _moving_average(count, average, batch, momentum):
+    real = average.dtype.type
+    for c in range(cuda.grid(1), count, cuda.gridsize(1)):
+        average[c] = average[c] * real(momentum) + batch[c] * real(1.0 - momentum)
+
+
+def moments(x, parts, mean, variance):
+    """The mean and the biased variance of each column; `parts` (P, C) is room to work in."""
+    _sums(parts.size, x, parts)
+    _add_parts(mean.size, parts, 1 / x.shape[0], mean)
+    _squares(parts.size, x, mean, parts)
+    _add_parts(variance.size, parts, 1 / x.shape[0], variance)
+
+
+def normalize(x, mean, scale, shift, y):
+    """y = (x - mean) scale + shift."""
+    _normalize(y.size, x, mean, scale, shift, y)
+
+
+def parameter_grads(x, dy, mean, inverse, parts, dgamma, dbeta):
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over the rows."""
+    _products(parts.size, x, dy, mean, inverse, parts)
+    _add_parts(dgamma.size, parts, 1.0, dgamma)
+    _sums(parts.size, dy, parts)
+    _add_parts(dbeta.size, parts, 1.0, dbeta)
+
+
+def input_grad(x, dy, mean, inverse, scale, dgamma, dbeta, dx):
+    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse."""
+    _input_grad(dx.size, x, dy, mean, inverse, scale, dgamma, dbeta, dx)
+
+
+def inverse_deviation(variance, epsilon, inverse):
+    """inverse = 1 / sqrt(variance + epsilon)."""
+    _inverse_deviation(inverse.size, variance, float(epsilon), inverse)
+
+
+def moving_average(average, batch, momentum):
+    """average = average momentum + batch (1 - momentum), in place."""
+    _moving_average(average.size, average, batch, float(momentum))

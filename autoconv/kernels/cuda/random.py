@@ -1,0 +1,54 @@
+"""Philox4x32-10, the counter-based generator: the same numbers as on the CPU (kernels/cpu/random.py), a thread a block.
+
+Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Arithmetic is in uint64 throughout,
+since Numba makes uint64 with int64 a float.
+"""
+
+import numpy as np
+
+from .array import Array
+from .runtime import Memory, cuda, inline, kernel
+
+M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
+W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
+LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+
+@inline
+def philox(block, stream, seed):
+    """The four 32-bit words of a block, as uint64."""
+    c0, c1, c2, c3 = block & LOW, block >> HALF, stream & LOW, stream >> HALF
+    k0, k1 = seed & LOW, seed >> HALF
+    for _ in range(10):
+        p0, p1 = M0 * c0, M1 * c2
+        c0, c1, c2, c3 = (p1 >> HALF) ^ c1 ^ k0, p1 & LOW, (p0 >> HALF) ^ c3 ^ k1, p0 & LOW
+        k0, k1 = (k0 + W0) & LOW, (k1 + W1) & LOW
+    return c0, c1, c2, c3
+
+
+@kernel("(int64, uint32[::1], uint64, uint64, uint64)")
+def _bits(count, words, seed, stream, first):
+    for b in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i = 4 * b
+        words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
+
+
+@kernel("(int64, T[::1], float64, uint64, uint64, uint64, T[::1])")
+def _dropout(count, x, scale, threshold, seed, stream, y):
+    keep, drop = x.dtype.type(scale), x.dtype.type(0)
+    for b in range(cuda.grid(1), count, cuda.gridsize(1)):
+        words = philox(np.uint64(b), stream, seed)
+        for i in range(4 * b, min(4 * b + 4, x.size)):
+            y[i] = x[i] * (keep if words[i - 4 * b] >= threshold else drop)
+
+
+def bits(memory, seed, stream, first):
+    """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
+    words = memory.native.view(np.uint32)
+    flat = Array(Memory(memory.gpu, words, None), 0, (words.shape[0],), (1,), np.dtype(np.uint32))
+    _bits(flat.size // 4, flat, np.uint64(seed), np.uint64(stream), np.uint64(first))
+
+
+def dropout(x, scale, threshold, seed, stream, y):
+    """y = x * scale where item i's random word, the stream's word i, is at least `threshold`, else x * 0."""
+    _dropout(-(-x.size // 4), x, scale, threshold, seed, stream, y)

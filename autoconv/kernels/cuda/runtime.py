@@ -1,0 +1,223 @@
+"""The one door to numba-cuda: GPUs, their memory and streams, and how a kernel is declared, compiled and launched.
+
+All work on a GPU goes to one stream, in order. So memory can be handed out again as soon as nobody holds it: what was
+launched before reads it before what is launched after writes it. Where Numba's simulator takes the GPU's place
+(NUMBA_ENABLE_CUDASIM=1), all of this works the same, only slowly.
+"""
+
+import math
+import re
+import sys
+import threading
+from collections.abc import Callable
+from functools import cache
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numba import cuda
+from numba.core import sigutils
+from numba.cuda.core import config
+from numba.cuda.cudadrv.driver import CudaAPIError
+
+from ...errors import DeviceError
+from . import driver
+
+SIMULATED = driver.simulated()
+
+# Threads of a block, and blocks of a launch at most: a thread takes items until none is left. The simulator's are few,
+# as it runs each thread as one of Python's, and odd, so that tiny arrays already have ragged ends.
+THREADS, BLOCKS = (3, 2) if SIMULATED else (256, 1 << 16)
+
+if SIMULATED:
+    sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
+
+config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
+
+# Python's functions raise where the GPU's give infinity or NaN, so the simulator takes NumPy's.
+_functions: Any = np if SIMULATED else math
+exp, log, log1p, sqrt, tanh = (getattr(_functions, name) for name in ("exp", "log", "log1p", "sqrt", "tanh"))
+
+inline = cuda.jit(device=True)  # a helper that is compiled into the kernels that call it
+
+_current = threading.local()  # the number of the GPU that this thread's launches go to
+
+
+class Memory:
+    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more."""
+
+    __slots__ = ("_free", "data", "gpu")
+
+    def __init__(self, gpu: "Gpu", data: Any, free: list | None) -> None:
+        self.gpu, self.data, self._free = gpu, data, free
+
+    def __del__(self) -> None:
+        if self._free is not None:
+            self._free.append(self.data)
+
+
+class Gpu:
+    """One GPU: its stream, and the memory that was freed and waits to be used again."""
+
+    def __init__(self, index: int) -> None:
+        self.index = index
+        self._free: dict[tuple[int, np.dtype], list] = {}
+        self.enter()
+        self.stream = 0 if SIMULATED else cuda.stream()
+
+    def enter(self) -> None:
+        """Makes this GPU the one that this thread's calls go to."""
+        if getattr(_current, "index", None) != self.index:
+            cuda.select_device(self.index)
+            _current.index = self.index
+
+    def memory(self, size: int, dtype: Any) -> Memory:
+        """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
+        key = (max(size, 1), np.dtype(dtype))
+        free = self._free.setdefault(key, [])
+        try:
+            return Memory(self, free.pop(), free)
+        except IndexError:
+            return Memory(self, self._allocate(*key), free)
+
+    def _allocate(self, size: int, dtype: np.dtype) -> Any:
+        self.enter()
+        for last in (False, True):
+            try:
+                return cuda.device_array(size, dtype)
+            except (CudaAPIError, MemoryError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if last:
+                    raise DeviceError(self._too_little(size * dtype.itemsize)) from error
+                self.release()
+
+    def _too_little(self, asked: int) -> str:
+        free, total = cuda.current_context().get_memory_info()
+        return (f"GPU number {self.index} is out of memory: {asked / 2**20:,.1f} MiB were asked for, "
+                f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free. Use a smaller batch_size, or end other "
+                "programs on this GPU.")
+
+    def release(self) -> None:
+        """Gives all memory that nobody uses back to the driver."""
+        self.synchronize()
+        for free in self._free.values():
+            free.clear()
+
+    def synchronize(self) -> None:
+        """Waits until all that was launched is done."""
+        if not SIMULATED:
+            self.enter()
+            self.stream.synchronize()
+
+    def copy_in(self, host: np.ndarray, native: Any) -> None:
+        """From the host's memory, of the same shape and dtype, C-contiguous."""
+        self.enter()
+        native.copy_to_device(host, stream=self.stream)
+
+    def copy_out(self, native: Any, host: np.ndarray) -> None:
+        """Into the host's memory, of the same shape and dtype; waits until it is there."""
+        self.enter()
+        native.copy_to_host(host, stream=self.stream)
+        self.synchronize()
+
+
+@cache
+def gpu(index: int) -> Gpu:
+    """GPU number `index`, opened. Raises DeviceError where it cannot be used."""
+    driver.check(index)
+    return Gpu(index)
+
+
+def pointer(native: Any) -> int:
+    """The address of an array's first item."""
+    return native.ctypes.data if SIMULATED else int(native.device_ctypes_pointer.value or 0)
+
+
+def adopt(interface: dict[str, Any], owner: Any) -> Any:
+    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy."""
+    if SIMULATED:
+        return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Shown(interface, owner)))
+    return cuda.from_cuda_array_interface(interface, owner=owner)
+
+
+class _Shown:
+    """An array in the host's memory that the simulator takes for a GPU's."""
+
+    def __init__(self, interface: dict[str, Any], owner: Any) -> None:
+        self.__array_interface__, self.owner = {**interface, "version": 3}, owner
+
+
+class OnGpu:
+    """What a kernel takes as an array: `native` is Numba's view of it, `gpu` where it is."""
+
+    __slots__ = ()
+
+    @property
+    def native(self) -> Any:
+        raise NotImplementedError
+
+    @property
+    def gpu(self) -> Gpu:
+        raise NotImplementedError
+
+
+class Kernel:
+    """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
+
+    Its first parameter is that count; it goes `for i in range(cuda.grid(1), count, cuda.gridsize(1))`. `signature` is
+    Numba's, with T for the floating type, for what is compiled ahead. Other types are compiled when they come.
+    """
+
+    def __init__(self, function: Callable, signature: str, name: str) -> None:
+        self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
+        self.function, self.signature, self.__doc__ = function, signature, function.__doc__
+        self._dispatcher = cuda.jit(function)
+        self._ready: set[np.dtype] = set()
+
+    def __call__(self, count: int, *arguments: Any) -> None:
+        if count:
+            target = next(a.gpu for a in arguments if isinstance(a, OnGpu))
+            target.enter()
+            natives = [a.native if isinstance(a, OnGpu) else a for a in arguments]
+            blocks = min(-(-count // THREADS), BLOCKS)
+            self._dispatcher[blocks, THREADS, target.stream](count, *natives)
+
+    def types(self, dtype: Any) -> tuple:
+        """Numba's types of its parameters for one floating type."""
+        return sigutils.normalize_signature(re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature))[0]
+
+    def compile(self, dtype: Any) -> None:
+        """Compiles for one floating type and the current GPU, so that the first launch need not wait."""
+        dtype = np.dtype(dtype)
+        if dtype not in self._ready and not SIMULATED:
+            self._dispatcher.compile(self.types(dtype))
+        self._ready.add(dtype)
+
+    def compiled_before(self, dtype: Any) -> bool:
+        return np.dtype(dtype) in self._ready
+
+
+def kernel(signature: str, name: str = "") -> Callable[[Callable], Kernel]:
+    """Makes a function a `Kernel`. `name` where its own says too little: one function may make several kernels."""
+    return lambda function: Kernel(function, signature, name or function.__name__)
+
+
+def kernels_of(room: ModuleType) -> dict[str, Kernel]:
+    """The kernels of a file, those that it takes from other files included."""
+    found = [item for value in vars(room).values() for item in (value if isinstance(value, tuple) else (value,))]
+    return {item.name: item for item in found if isinstance(item, Kernel)}
+
+
+def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
+    """Compiles kernels for `dtype`. Calls `report(done, total)` where some must be compiled, and after each one."""
+    missing = [] if SIMULATED else [k for k in kernels if not k.compiled_before(dtype)]
+    for done, k in enumerate(missing):
+        report(done, len(missing))
+        k.compile(dtype)
+    if missing:
+        report(len(missing), len(missing))
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or "OUT_OF_MEMORY" in str(error)

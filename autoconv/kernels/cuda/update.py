@@ -1,0 +1,112 @@
+"""One step of an optimizer over the flat array of all parameters, a thread an element, and the clipping of gradients.
+
+The numbers arrive as float64 and are rounded to the parameters' type once. `keep` is what weight decay leaves of a
+weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
+"""
+
+import numpy as np
+
+from . import array as arrays
+from .arith import add_parts
+from .runtime import cuda, kernel, sqrt
+
+PARTS = 256  # a norm is made of so many sums, added in their order
+
+
+@kernel("(int64, T[::1], T[::1], T[::1], float64, float64, boolean, float64, boolean)")
+def _sgd(count, w, g, m, learning_rate, momentum, nesterov, keep, moving):
+    real = w.dtype.type
+    lr, mu, kept = real(learning_rate), real(momentum), real(keep)
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        step = -lr * g[i]
+        if moving:
+            m[i] = mu * m[i] + step
+            step = mu * m[i] + step if nesterov else m[i]
+        w[i] = w[i] * kept + step
+
+
+@kernel("(int64, T[::1], T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64, boolean,"
+        " boolean)")
+def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, moving, centered):
+    real = w.dtype.type
+    lr, mu, eps, kept = real(learning_rate), real(momentum), real(epsilon), real(keep)
+    old, new = real(rho), real(1.0 - rho)
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        variance = old * v[i] + new * (g[i] * g[i])
+        v[i] = variance
+        if centered:
+            mean = old * a[i] + new * g[i]
+            a[i] = mean
+            variance -= mean * mean
+        step = lr * g[i] / sqrt(variance + eps)
+        if moving:
+            step = mu * m[i] + step
+            m[i] = step
+        w[i] = w[i] * kept - step
+
+
+@kernel("(int64, T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)")
+def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
+    real = w.dtype.type
+    new_m, new_v = real(1.0 - beta_1), real(1.0 - beta_2)
+    rate, eps, kept = real(alpha), real(epsilon), real(keep)
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        m[i] += (g[i] - m[i]) * new_m
+        v[i] += (g[i] * g[i] - v[i]) * new_v
+        w[i] = w[i] * kept - rate * m[i] / (sqrt(v[i]) + eps)
+
+
+@kernel("(int64, T[::1], T)")
+def _clip(count, g, limit):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        g[i] = -limit if g[i] < -limit else limit if g[i] > limit else g[i]
+
+
+@kernel("(int64, T[::1], float64[:,::1])")
+def _square_sums(count, g, partial):
+    """partial[part] = the sum of the squares of its share of g."""
+    for part in range(cuda.grid(1), count, cuda.gridsize(1)):
+        total = 0.0
+        for i in range(g.size * part // count, g.size * (part + 1) // count):
+            total += float(g[i]) * float(g[i])
+        partial[part, 0] = total
+
+
+@kernel("(int64, T[::1], float64[::1], float64)")
+def _shrink(count, g, squares, limit):
+    """g scaled down to the norm `limit` where it is longer."""
+    norm = sqrt(squares[0])
+    if norm > limit:
+        factor = g.dtype.type(limit / norm)
+        for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+            g[i] *= factor
+
+
+def sgd(w, g, m, learning_rate, momentum, nesterov, keep):
+    """m = momentum*m - lr*g;  w += m, with Nesterov's look ahead w += momentum*m - lr*g."""
+    _sgd(w.size, w, g, m, learning_rate, momentum, nesterov, keep, m.size > 0)
+
+
+def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep):
+    """v = rho*v + (1-rho)*g^2;  w -= lr*g / sqrt(v + epsilon), with momentum m and the mean gradient a where given."""
+    _rmsprop(w.size, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, m.size > 0, a.size > 0)
+
+
+def adam(w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
+    """m += (g - m)*(1 - beta_1);  v += (g^2 - v)*(1 - beta_2);  w -= alpha*m / (sqrt(v) + epsilon)."""
+    _adam(w.size, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep)
+
+
+def clip(gradient, limit):
+    """Cuts each element off at -limit and limit."""
+    flat = gradient.reshape(-1)
+    _clip(flat.size, flat, flat.dtype.type(limit))
+
+
+def shrink(gradient, limit):
+    """Scales an array down to the L2 norm `limit` where it is longer."""
+    flat = gradient.reshape(-1)
+    partial, squares = arrays.empty(flat.gpu, (PARTS, 1), np.float64), arrays.empty(flat.gpu, (1,), np.float64)
+    _square_sums(PARTS, flat, partial)
+    add_parts(1, partial, squares)
+    _shrink(flat.size, flat, squares, float(limit))

@@ -1,0 +1,22 @@
+"""`python -m bench.cubins`: what each CUDA kernel takes of a GPU's registers. Needs the extra `cuda`, but no GPU."""
+
+from autoconv.kernels.cuda import assembly
+
+COLUMNS = [(dtype, capability) for dtype, several in assembly.CAPABILITIES.items() for capability in several]
+
+
+def main() -> None:
+    """A table in Markdown: registers, and what does not fit into them as `+bytes of stack` and `!bytes spilled`."""
+    print("| kernel |", " | ".join(f"{dtype} sm_{major}{minor}" for dtype, (major, minor) in COLUMNS), "|")
+    print("|---|" + "---|" * len(COLUMNS))
+    for name, kernel in sorted(assembly.kernels().items()):
+        made = [assembly.assemble(kernel, dtype, capability) for dtype, capability in COLUMNS]
+        print(f"| `{name}` |", " | ".join(map(_cell, made)), "|")
+
+
+def _cell(made: assembly.Assembled) -> str:
+    return f"{made.registers}{f' +{made.stack}' * bool(made.stack)}{f' !{made.spills}' * bool(made.spills)}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+"""Every CUDA kernel compiles to PTX and assembles to a cubin, for each architecture it serves. No GPU is needed."""
+
+import importlib.util
+
+import pytest
+
+from autoconv.kernels.cuda import driver
+
+if importlib.util.find_spec("numba_cuda") is None:
+    pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
+if driver.simulated():
+    pytest.skip("the simulator compiles nothing", allow_module_level=True)
+
+assembly = importlib.import_module("autoconv.kernels.cuda.assembly")
+
+
+ALL = assembly.kernels()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_assembles(name, dtype):
+    for capability in assembly.CAPABILITIES[dtype]:
+        made = assembly.assemble(ALL[name], dtype, capability)
+        assert made.cubin[:4] == b"\x7fELF"
+        assert 0 < made.registers <= 255
+        assert (made.spills, made.stack) == (0, 0)  # what a thread works on stays in registers
+
+
+def test_every_kernel_of_a_file_is_found():
+    """A kernel that is kept in a way that `kernels_of` does not see would be compiled by nobody."""
+    assert {"arith.add", "arith.add_number", "arith.negative", "conv._forward", "strided.copy"} <= set(ALL)
+
+
+def test_a_spill_is_seen():
+    """More sums at once than there are registers."""
+    runtime = importlib.import_module("autoconv.kernels.cuda.runtime")
+    cuda = runtime.cuda
+
+    @runtime.kernel("(int64, T[::1], T[::1])")
+    def greedy(count, a, out):
+        sums = cuda.local.array(300, "float64")
+        for i in range(count):
+            sums[int(a[i]) % 300] += a[i]
+        for i in range(300):
+            out[i] = sums[i]
+
+    assert assembly.assemble(greedy, "float32", (8, 0)).stack >= 300 * 8

@@ -1,0 +1,376 @@
+"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else in Numba's simulator of one.
+
+The simulator is slow, and has to be chosen before Numba is imported, so it is a run of its own:
+`NUMBA_ENABLE_CUDASIM=1 pytest tests/test_cuda.py`.
+"""
+
+import copy
+import math
+import pickle
+
+import numpy as np
+import pytest
+from cases import CASES
+
+import autoconv as ac
+from autoconv import device, device_cuda, layers, models, optim
+from autoconv import functional as F
+from autoconv.gradcheck import gradcheck
+from autoconv.kernels.cuda import driver
+from autoconv.tensor import tensor
+
+if not (driver.simulated() or device_cuda.usable()):
+    pytest.skip("no GPU here; NUMBA_ENABLE_CUDASIM=1 runs these tests in the simulator", allow_module_level=True)
+
+# In the simulator arithmetic is NumPy's on single numbers, which warns where a GPU just gives infinity or NaN.
+pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+
+WORK = 60_000  # multiply-adds of a case at most, in the simulator: about a second
+
+
+def work(case):
+    """About how many multiply-adds a case takes."""
+    image, *others = case.shapes
+    windows = others and others[0] and len(others[0]) == 4
+    return math.prod(image) * (math.prod(others[0]) // image[-1] if windows else 1)
+
+
+def cases(most):
+    """The rows of the case table, in the simulator those of at most so much work."""
+    rows = [case for case in CASES if not driver.simulated() or work(case) <= most]
+    return pytest.mark.parametrize("case", rows, ids=lambda case: case.id)
+
+
+def tensors(arrays, where, requires_grad=True):
+    return [None if a is None else tensor(a, requires_grad, device=where) for a in arrays]
+
+
+def gradients(case, inputs):
+    """The value and the gradients of `case` for a gradient of the result that is the same in every run."""
+    y = case.call(*inputs, **case.parameters)
+    y.backward(np.random.default_rng(1).normal(size=y.shape))
+    return y.numpy(), [None if t is None else t.device.numpy(t.grad) for t in inputs]
+
+
+def close(actual, expected, dtype):
+    """Equal up to rounding, relative to the largest item."""
+    rounding = {"float64": 1e-11, "float32": 1e-5}[dtype]
+    np.testing.assert_allclose(actual, expected, rtol=rounding, atol=rounding * max(1.0, np.abs(expected).max()))
+
+
+@cases(WORK)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_value_and_gradients_are_the_cpu_s(case, dtype):
+    expected, expected_gradients = gradients(case, tensors(case.inputs(), "cpu"))
+    value, given = gradients(case, tensors(case.inputs(dtype), "cuda"))
+    assert (value.shape, value.dtype) == (expected.shape, np.dtype(dtype))
+    close(value, expected, dtype)
+    for g, e in zip(given, expected_gradients):
+        assert (g is None) == (e is None)
+        if e is not None:
+            assert g.dtype == np.dtype(dtype)
+            close(g, e, dtype)
+
+
+@cases(WORK // 10)
+def test_the_same_bits_twice(case):
+    first, again = (gradients(case, tensors(case.inputs("float32"), "cuda")) for _ in range(2))
+    for a, b in zip([first[0], *first[1]], [again[0], *again[1]]):
+        np.testing.assert_array_equal(a, b)
+
+
+@cases(WORK // 10)
+def test_only_needed_gradients(case):
+    arrays = case.inputs()
+    _, everything = gradients(case, tensors(arrays, "cuda"))
+    for i, array in enumerate(arrays):
+        if array is not None:
+            inputs = tensors(arrays, "cuda", requires_grad=False)
+            inputs[i] = tensor(array, True, device="cuda")
+            y = case.call(*inputs, **case.parameters)
+            y.backward(np.random.default_rng(1).normal(size=y.shape))
+            assert [t is not None and t.grad is not None for t in inputs] == [j == i for j in range(len(inputs))]
+            close(inputs[i].grad.numpy(), everything[i], "float64")
+
+
+def test_nothing_reads_what_memory_held_before(monkeypatch):
+    """Fresh arrays come full of NaN; a kernel that reads one before it is written would show it."""
+    gpu = device.get("cuda")
+    fresh = type(gpu).fresh
+
+    def poisoned(self, shape, dtype):
+        array = fresh(self, shape, dtype)
+        array[...] = np.nan if np.dtype(dtype).kind == "f" else 7
+        return array
+
+    monkeypatch.setattr(type(gpu), "fresh", poisoned)
+    seen = set()
+    for case in CASES:
+        if case.op not in seen and (not driver.simulated() or work(case) <= WORK // 10):
+            seen.add(case.op)
+            expected, expected_gradients = gradients(case, tensors(case.inputs(), "cpu"))
+            value, given = gradients(case, tensors(case.inputs(), "cuda"))
+            close(value, expected, "float64")
+            for g, e in zip(given, expected_gradients):
+                if e is not None:
+                    close(g, e, "float64")
+
+
+@pytest.mark.parametrize("f", [F.relu, F.sigmoid, F.tanh, F.softmax, F.log_softmax, F.max_pool2d, F.avg_pool2d,
+                               F.global_avg_pool2d, F.global_max_pool2d, lambda x: F.dropout(x, 0.5, seed=1),
+                               lambda x: x.max(), lambda x: x.sum()])
+def test_nan_survives(f):
+    x = np.zeros((1, 2, 2, 1))
+    x[0, 1, 1] = np.nan
+    assert np.isnan(f(tensor(x, device="cuda")).numpy()).any()
+
+
+def test_infinity_survives():
+    x = tensor([[np.inf, 1.0, -np.inf]], device="cuda")
+    np.testing.assert_array_equal(F.relu(x).numpy(), [[np.inf, 1, 0]])
+    np.testing.assert_array_equal(F.sigmoid(x).numpy()[0, [0, 2]], [1, 0])
+    np.testing.assert_array_equal(F.max_pool2d(x.reshape(1, 1, 3, 1), (1, 3)).numpy().item(), np.inf)
+    np.testing.assert_allclose(F.sigmoid(tensor([-1000.0, 1000.0], device="cuda")).numpy(), [0, 1])
+
+
+def test_dropout_draws_the_cpu_s_mask():
+    x = np.random.default_rng(0).normal(size=(7, 9)).astype("float32")
+    for seed in (0, 3, 2**63 + 5):
+        np.testing.assert_array_equal(F.dropout(tensor(x, device="cuda"), 0.4, seed=seed).numpy(),
+                                      F.dropout(x, 0.4, seed=seed).numpy())
+
+
+def test_random_words_are_the_cpu_s():
+    gpu, words = device.get("cuda"), np.zeros(12, np.float32)
+    memory = gpu.empty((12,), np.float32)
+    gpu.room("random").bits(memory, 5, 2**40, 3)
+    device.get("cpu").room("random").bits(words, np.uint64(5), np.uint64(2**40), np.uint64(3))
+    np.testing.assert_array_equal(memory.numpy().view(np.uint32), words.view(np.uint32))
+
+
+def test_integers_and_many_axes():
+    """Kernels are compiled ahead for floating types and four axes; what else comes is compiled then."""
+    rng = np.random.default_rng(0)
+    host = rng.integers(1, 9, (2, 3, 1, 2, 4))
+    there = tensor(host, device="cuda")
+    for f in (lambda x: x + x, lambda x: x * 3, lambda x: x / 2, lambda x: x**2, lambda x: x.sum(), lambda x: -x,
+              lambda x: x.mean((1, 4)), lambda x: x.max(3), lambda x: x.transpose(4, 2, 0, 1, 3), lambda x: x.exp(),
+              lambda x: x[1, :, 0], lambda x: x[:, [0, 2, 0]], lambda x: x.reshape(6, 8) @ np.ones((8, 2))):
+        result, expected = f(there).numpy(), f(tensor(host)).numpy()
+        assert result.dtype == expected.dtype
+        np.testing.assert_allclose(result, expected, rtol=1e-6)
+
+
+def test_a_sum_of_many_items():
+    """More than one part, and no loss of digits on the way."""
+    x = np.full(5000, 0.1, np.float32)
+    assert tensor(x, device="cuda").sum().item() == np.float32(x.sum(dtype=np.float64))
+
+
+def test_moving_statistics_may_be_the_host_s():
+    x = tensor(np.random.default_rng(0).normal(3, 2, (4, 5, 2)), device="cuda")
+    host, mean, variance = x.numpy(), np.array([1.0, 2.0]), np.array([0.5, 2.0])
+    y = F.batch_norm(x, None, None, mean, variance, training=False).numpy()
+    np.testing.assert_allclose(y, F.batch_norm(host, None, None, mean, variance, training=False).numpy())
+
+
+# Arrays.
+
+INDICES = [2, -1, (1, 2), slice(None, None, -2), (..., 1), (slice(1, 3), None, slice(4, 0, -3)), (None, ..., slice(2)),
+           slice(3, 1), (slice(None), 4)]
+
+
+@pytest.mark.parametrize("index", INDICES, ids=str)
+def test_views_are_numpy_s(index):
+    host = np.arange(20.0).reshape(4, 5)
+    there = device.get("cuda").asarray(host)
+    np.testing.assert_array_equal(there[index].numpy(), host[index])
+    there[index] = 7
+    host[index] = 7
+    np.testing.assert_array_equal(there.numpy(), host)
+    value = np.random.default_rng(0).normal(size=host[index].shape)
+    there[index] = value
+    host[index] = value
+    np.testing.assert_array_equal(there.numpy(), host)
+
+
+@pytest.mark.parametrize("index", [([0, 2, 2],), (np.array([[0, 3], [1, 1]]), 2), (slice(None), [4, 0])], ids=str)
+def test_picked_items_are_numpy_s(index):
+    host = np.arange(20).reshape(4, 5)
+    there = device.get("cuda").asarray(host)
+    np.testing.assert_array_equal(there[index].numpy(), host[index])
+    np.testing.assert_array_equal(there.T[index[::-1]].numpy(), host.T[index[::-1]])
+    with pytest.raises(TypeError, match="integer arrays"):
+        there[index] = 0
+
+
+@pytest.mark.parametrize("index", [4, (0, 5), (0, 0, 0), -5], ids=str)
+def test_an_index_outside_is_an_error(index):
+    with pytest.raises(IndexError):
+        device.get("cuda").asarray(np.zeros((4, 5)))[index]
+
+
+def test_shapes():
+    host = np.arange(24.0, dtype=np.float32).reshape(2, 3, 4)
+    there = device.get("cuda").asarray(host)
+    assert (there.shape, there.ndim, there.size, len(there), there.dtype) == ((2, 3, 4), 3, 24, 2, np.float32)
+    np.testing.assert_array_equal(there.transpose((2, 0, 1)).reshape(-1, 3).numpy(),
+                                  host.transpose(2, 0, 1).reshape(-1, 3))
+    np.testing.assert_array_equal(there.swapaxes(0, 2).copy().numpy(), host.swapaxes(0, 2))
+    assert there.reshape(6, 4).base is there.base  # a view
+    for shape in ((5, 5), (-1, 7), (-2, -12)):
+        with pytest.raises(ValueError, match="cannot take shape"):
+            there.reshape(shape)
+    assert there[:0].numpy().shape == (0, 3, 4)
+
+
+def test_copies_of_an_array():
+    there = device.get("cuda").asarray(np.arange(6.0))
+    for made in (copy.deepcopy(there), pickle.loads(pickle.dumps(there)), there.copy()):
+        np.testing.assert_array_equal(made.numpy(), there.numpy())
+        assert made.base is not there.base
+    assert there.astype(np.float32).dtype == np.float32
+
+
+class Foreign:
+    """Another package's array on the GPU."""
+
+    def __init__(self, array):
+        self.array, self.__cuda_array_interface__ = array, array.__cuda_array_interface__
+
+
+def test_arrays_of_other_packages_are_read_where_they_are():
+    gpu, host = device.get("cuda"), np.arange(12.0).reshape(3, 4)
+    owner = gpu.asarray(host)
+    foreign = Foreign(owner)
+    taken = gpu.asarray(foreign)
+    assert taken.base is not owner.base
+    owner[0, 0] = 99
+    host[0, 0] = 99
+    np.testing.assert_array_equal(taken.numpy(), host)
+    np.testing.assert_array_equal(gpu.asarray(Foreign(owner[1:, ::2])).numpy(), host[1:, ::2])
+    copied = tensor(foreign, device="cuda")
+    owner[0, 0] = 0
+    assert copied.numpy()[0, 0] == 99
+    assert tensor(copied, device="cuda", dtype="float32").dtype == np.float32
+
+
+def test_a_tensor_shows_where_it_is():
+    x = tensor([[1.0, 2.0]], device="cuda")
+    shown = x.__cuda_array_interface__
+    assert (shown["shape"], shown["typestr"], shown["strides"]) == ((1, 2), "<f4", None)
+    assert shown["data"][0]
+    assert not hasattr(tensor([1.0]), "__cuda_array_interface__")
+
+
+def test_memory_is_used_again_when_nobody_holds_it():
+    gpu = device.get("cuda")
+    first = gpu.empty((33,), np.float32)
+    view, where = first[3:], first.base.data
+    del first
+    assert gpu.empty((33,), np.float32).base.data is not where
+    del view
+    assert gpu.empty((33,), np.float32).base.data is where
+
+
+def test_too_large_an_array_names_what_was_asked_for_and_what_is_free():
+    gpu = device.get("cuda")
+    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were asked for, [\d.,inf]+ of .* MiB are free"):
+        gpu.empty((2**46,), np.uint8)
+    np.testing.assert_array_equal((tensor([1.0], device="cuda") + 1).numpy(), [2])  # goes on
+
+
+# Devices, tensors, models.
+
+
+def test_names():
+    assert device.get("cuda") is device.get("cuda:0")
+    assert copy.deepcopy(device.get("cuda")) is device.get("cuda")
+    assert "numba-cuda" in device.get("cuda").describe()
+    with pytest.raises(device.DeviceError, match="number 99"):
+        device.get("cuda:99")
+
+
+def test_to_and_fro():
+    x = tensor([[1.0, 2.0]], requires_grad=True)
+    there = x.to("cuda")
+    assert there.device.name == "cuda"
+    assert there.requires_grad
+    assert there.to("cuda") is there
+    np.testing.assert_array_equal(there.to("cpu").numpy(), x.numpy())
+    np.testing.assert_array_equal(np.asarray(there), x.numpy())
+    assert "2." in repr(there)
+
+
+def test_mixed_devices_are_an_error():
+    here, there = tensor([1.0]), tensor([1.0], device="cuda")
+    with pytest.raises(device.DeviceError, match=r"add needs all its tensors on one device. Received cuda and cpu: "
+                                                 r"move one with .to\('cuda'\)"):
+        there + here
+    with pytest.raises(device.DeviceError, match="one device"):
+        F.dense(tensor(np.ones((1, 1)), device="cuda"), np.ones((1, 1)))
+
+
+def test_gradcheck_on_a_gpu():
+    x = tensor(np.random.default_rng(0).normal(size=(3, 2)), True, device="cuda")
+    gradcheck(lambda x: F.tanh(x * x), x)
+
+
+def net(optimizer="rmsprop", dtype="float32"):
+    ac.utils.set_random_seed(3)
+    model = models.Sequential([
+        layers.Input((6, 6, 1)), layers.Rescaling(1 / 255, dtype=dtype),
+        layers.Conv2D(3, 3, activation="relu", dtype=dtype), layers.MaxPooling2D(dtype=dtype),
+        layers.BatchNormalization(dtype=dtype), layers.Dropout(0.3, dtype=dtype), layers.Flatten(dtype=dtype),
+        layers.Dense(3, activation="softmax", dtype=dtype),
+    ])
+    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+    return model
+
+
+RNG = np.random.default_rng(0)
+IMAGES, LABELS = RNG.integers(0, 256, (7, 6, 6, 1), np.uint8), RNG.integers(0, 3, 7)
+
+
+def trained(where, **options):
+    """What training gives: the history, the answers, the scores, the weights."""
+    model = net(**options)
+    model.to(where)
+    history = model.fit(IMAGES, LABELS, batch_size=3, epochs=2, verbose=0, validation_data=(IMAGES[:2], LABELS[:2]))
+    return (history.history["loss"], history.history["val_loss"], model.predict(IMAGES, batch_size=4, verbose=0),
+            model.evaluate(IMAGES, LABELS, verbose=0), *model.get_weights())
+
+
+@pytest.mark.parametrize("optimizer", [
+    "rmsprop", "adam", lambda: optim.SGD(0.01, momentum=0.9, nesterov=True, clipnorm=0.5),
+    lambda: optim.RMSprop(centered=True, momentum=0.5, clipvalue=0.01),
+    lambda: optim.AdamW(global_clipnorm=0.1),
+], ids=["rmsprop", "adam", "sgd", "rmsprop-centered", "adamw"])
+def test_training_is_the_cpu_s(optimizer):
+    """In float64: a step by the sign of a gradient that should be zero, as Adam's first is, makes rounding large."""
+    make = optimizer if callable(optimizer) else lambda: optimizer
+    for there, here in zip(trained("cuda", optimizer=make(), dtype="float64"),
+                           trained("cpu", optimizer=make(), dtype="float64")):
+        np.testing.assert_allclose(there, here, rtol=1e-7, atol=1e-9)
+
+
+def test_training_twice_gives_the_same_bits():
+    for a, b in zip(trained("cuda"), trained("cuda")):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_a_model_moves_between_devices_with_its_weights():
+    model = net()
+    model.build((None, 6, 6, 1))
+    expected = model.predict(IMAGES, verbose=0)
+    np.testing.assert_allclose(model.to("cuda").predict(IMAGES, verbose=0), expected, rtol=1e-5)
+    assert {w.device.name for w in model.weights} == {"cuda"}
+    np.testing.assert_array_equal(model.to("cpu").predict(IMAGES, verbose=0), expected)
+
+
+def test_what_was_handed_out_stays_as_it_was():
+    model = net().to("cuda")
+    first = model.predict_on_batch(IMAGES)
+    kept = first.copy()
+    model.predict_on_batch(IMAGES[::-1])
+    np.testing.assert_array_equal(first, kept)

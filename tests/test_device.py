@@ -1,0 +1,158 @@
+"""Devices by name, the sentences that say why a GPU cannot be used, and the twins of the kernels. No GPU is needed."""
+
+import ast
+import importlib
+import inspect
+import re
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+import autoconv
+from autoconv import device, device_cuda
+from autoconv.kernels.cuda import driver
+
+PACKAGE = Path(autoconv.__file__).parent
+NO_DEVICE = 100  # the driver's error code
+
+
+class Driver:
+    """An NVIDIA driver with these GPUs: (name, major, minor) each."""
+
+    def __init__(self, *gpus, cuda=13000):
+        self.gpus, self.cuda = gpus, cuda
+
+    def cuDriverGetVersion(self, out):  # noqa: N802 (the driver's names)
+        out._obj.value = self.cuda
+
+    def cuDeviceGetCount(self, out):  # noqa: N802
+        out._obj.value = len(self.gpus)
+
+    def cuDeviceGetAttribute(self, out, attribute, index):  # noqa: N802
+        out._obj.value = self.gpus[index][{75: 1, 76: 2}[attribute]]
+
+    def cuDeviceGetName(self, out, size, index):  # noqa: N802
+        out.value = self.gpus[index][0].encode()
+
+
+H200, T4, P100 = ("NVIDIA H200", 9, 0), ("Tesla T4", 7, 5), ("Tesla P100", 6, 0)
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    """Makes a machine with this driver, or without one (None), and with this package (None: not installed)."""
+    def made(library, package="0.30.4", toolkit=13):
+        monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
+        monkeypatch.setattr(driver, "library", lambda: library)
+        monkeypatch.setattr(driver, "package", lambda: package)
+        monkeypatch.setattr(driver, "toolkit", lambda: toolkit)
+        monkeypatch.setattr(device_cuda, "_opened", {})
+
+    return made
+
+
+@pytest.mark.parametrize(("library", "options", "index", "said"), [
+    (None, {"package": None}, 0, r"numba-cuda is not installed.*pip install 'autoconv\[cuda\]'"),
+    (None, {}, 0, "no NVIDIA driver was found.*Install"),
+    (NO_DEVICE, {}, 0, "driver finds no GPU.*nvidia-smi"),
+    (Driver(), {}, 0, "driver finds no GPU.*nvidia-smi"),
+    (803, {}, 0, "does not start .error 803.*restart"),
+    (Driver(H200, cuda=12080), {}, 0, r"driver is too old: it runs CUDA 12\.8, and CUDA 13\.0.*numba-cuda\[cu12\]"),
+    (Driver(P100), {}, 0, r"Tesla P100 is too old: it has compute capability 6\.0, and 7\.5 is needed"),
+    (Driver(H200, P100), {}, 1, "Tesla P100 is too old"),
+    (Driver(H200, T4), {}, 2, "no GPU number 2: the driver finds 2. Use 'cuda:0'..'cuda:1'"),
+], ids=["package", "driver", "gpu", "none", "error", "old driver", "old gpu", "old second", "number"])
+def test_each_reason_has_its_own_sentence(machine, library, options, index, said):
+    machine(library, **options)
+    name = f"cuda:{index}" if index else "cuda"
+    with pytest.raises(device.DeviceError, match=f"(?s)^Device '{name}' cannot be used: .*{said}.*device='cpu'"):
+        device.get(name)
+    if index == 0:
+        assert not device_cuda.usable()
+        assert device.get("auto") is device.get("cpu")
+
+
+@pytest.mark.parametrize("gpu", [H200, T4])
+def test_a_gpu_that_can_be_used(machine, monkeypatch, gpu):
+    machine(Driver(gpu))
+    assert device_cuda.usable()
+    facts = device_cuda.describe(0)
+    assert facts == {"name": gpu[0], "compute_capability": f"{gpu[1]}.{gpu[2]}", "driver": "for CUDA 13.0",
+                     "numba-cuda": "0.30.4"}
+    opened = SimpleNamespace(name="cuda")
+    monkeypatch.setattr(device_cuda, "_opened", {0: opened})
+    assert device.get("auto") is device.get("cuda") is device.get("cuda:0") is opened
+
+
+def test_info_shows_each_gpu(machine):
+    collect = importlib.import_module("autoconv.cli.info").collect
+    machine(Driver(H200, P100))
+    facts = collect()
+    assert facts["device_cuda"] == ("NVIDIA H200, compute capability 9.0, driver for CUDA 13.0, numba-cuda 0.30.4")
+    assert facts["device_cuda:1"].startswith("no: Device 'cuda:1' cannot be used: Tesla P100 is too old")
+    machine(None)
+    assert "no NVIDIA driver was found" in collect()["device_cuda"]
+
+
+@pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:x", "gpu", ""])
+def test_a_name_that_means_nothing(name):
+    with pytest.raises(ValueError, match=r"'auto', 'cpu', 'cuda' or 'cuda:N'\. Received"):
+        device.get(name)
+
+
+def test_asking_for_the_best_device_imports_no_numba():
+    code = ("import sys\nfrom autoconv import device\ndevice.get('auto')\n"
+            "print(*sorted(m.partition('.')[0] for m in sys.modules))")
+    if device_cuda.usable():
+        pytest.skip("there is a GPU here, which is opened")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert set(run.stdout.split()).isdisjoint({"numba", "cuda", "numba_cuda"})
+    assert not run.stderr
+
+
+# The twins. Their sources are read, not imported: the GPU's need a package that may not be here.
+
+
+def functions(folder, room):
+    """The public functions of a file of kernels, with the names of their parameters: its own, and those that it takes
+    from another file as "part of this room".
+    """
+    source = (PACKAGE / "kernels" / folder / f"{room}.py").read_text()
+    found = {node.name: [a.arg for a in node.args.args] for node in ast.parse(source).body
+             if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
+    for file, names in re.findall(r"^from \.(\w+) import ([\w, ]+?)  # noqa: F401 \(part of this room", source, re.M):
+        theirs = functions(folder, file)
+        found.update({name: theirs[name] for name in names.split(", ")})
+    return found
+
+
+def called():
+    """What is called as `k.name`, wherever kernels are called: the names that a twin must have."""
+    names = set()
+    for path in (*(PACKAGE / "ops").glob("*.py"), *(PACKAGE / f"{name}.py" for name in (
+            "functional", "optim", "random", "tensor"))):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute):
+                names.add(node.attr)
+    return names
+
+
+@pytest.mark.parametrize("room", device.ROOMS)
+def test_twins_have_the_same_functions_with_the_same_parameters(room):
+    used, cpu, cuda = called(), functions("cpu", room), functions("cuda", room)
+    wanted = {name: parameters for name, parameters in cpu.items() if name in used - {"transpose", "zeros"}}
+    assert wanted
+    assert {name: cuda.get(name) for name in wanted} == wanted
+
+
+def test_the_sources_were_read_right():
+    """What Python says of the CPU's functions is what reading them said."""
+    for room in device.ROOMS:
+        module = importlib.import_module(f"autoconv.kernels.cpu.{room}")
+        for name, parameters in functions("cpu", room).items():
+            found = getattr(module, name)
+            if inspect.isfunction(found):
+                assert list(inspect.signature(found).parameters) == parameters
