@@ -192,10 +192,12 @@ def _target_key() -> str:
 
 @cache
 def source_hash() -> str:
-    """A hash over all sources of the kernels: a cache of other sources is never read."""
+    """A hash over all sources of the kernels: a cache of other sources is never read. Numba looks a kernel up by where its
+    source lies and when it was written, so these count as well: else `compiled.txt` would promise what it does not find.
+    """
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.read_bytes())
+        digest.update(f"{path} {path.stat().st_mtime_ns}".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
