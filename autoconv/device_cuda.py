@@ -26,8 +26,10 @@ class CudaDevice(Device):
 
     def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
         runtime, kernels = self.kernels("runtime"), {}
-        for room in sorted({wanted.partition(".")[0] for wanted in rooms}):
-            kernels.update(runtime.kernels_of(self.kernels(room)))
+        for wanted in sorted({"strided", *rooms}):  # every model copies and fills
+            room, _, only = wanted.partition(".")
+            found = runtime.kernels_of(self.kernels(room))
+            kernels.update({name: k for name, k in found.items() if only in ("", name.partition(".")[2].lstrip("_"))})
         self._gpu.enter()
         runtime.prepare(list(kernels.values()), dtype, report)
 
@@ -52,7 +54,7 @@ class CudaDevice(Device):
         by `__cuda_array_interface__`, without a copy; else a copy.
         """
         own = self._arrays.Array
-        if hasattr(array, "__cuda_array_interface__") and not isinstance(array, own):
+        if not isinstance(array, own) and hasattr(array, "__cuda_array_interface__"):
             array = self._arrays.adopt(self._gpu, array)
         if not isinstance(array, own) or array.gpu is not self._gpu:
             return self._arrays.put(self._gpu, np.asarray(array, dtype))
@@ -77,7 +79,7 @@ def get(index: int) -> CudaDevice:
 
 def usable() -> bool:
     """Whether the first GPU can be used. Where there is none this costs next to nothing; the simulator is none."""
-    if driver.simulated() or driver.package() is None:
+    if driver.simulated() or not driver.installed():
         return False
     try:
         driver.check(0)
@@ -99,6 +101,6 @@ def count() -> int:
 def describe(index: int) -> dict[str, Any]:
     """A GPU that can be used, in words."""
     if driver.simulated():
-        return {"name": "Numba's simulator of a GPU", "numba-cuda": driver.package()}
+        return {"name": "Numba's simulator of a GPU", "numba-cuda": driver.installed_version("numba-cuda")}
     return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
-            "driver": "for CUDA {}.{}".format(*driver.version()), "numba-cuda": driver.package()}
+            "driver": "for CUDA {}.{}".format(*driver.version()), "numba-cuda": driver.installed_version("numba-cuda")}

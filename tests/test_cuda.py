@@ -94,16 +94,16 @@ def test_only_needed_gradients(case):
 
 
 def test_nothing_reads_what_memory_held_before(monkeypatch):
-    """Fresh arrays come full of NaN; a kernel that reads one before it is written would show it."""
-    gpu = device.get("cuda")
-    fresh = type(gpu).fresh
+    """Fresh memory comes full of NaN, the kernels' own too; what is read before it is written would show it."""
+    arrays = device.get("cuda").kernels("array")
+    empty = arrays.empty
 
-    def poisoned(self, shape, dtype):
-        array = fresh(self, shape, dtype)
-        array[...] = np.nan if np.dtype(dtype).kind == "f" else 7
-        return array
+    def poisoned(gpu, shape, dtype):
+        out = empty(gpu, shape, dtype)
+        arrays.fill(out, np.nan if out.dtype.kind == "f" else 7)
+        return out
 
-    monkeypatch.setattr(type(gpu), "fresh", poisoned)
+    monkeypatch.setattr(arrays, "empty", poisoned)
     seen = set()
     for case in CASES:
         if case.op not in seen and (not driver.simulated() or work(case) <= WORK // 10):

@@ -43,11 +43,12 @@ H200, T4, P100 = ("NVIDIA H200", 9, 0), ("Tesla T4", 7, 5), ("Tesla P100", 6, 0)
 
 @pytest.fixture
 def machine(monkeypatch):
-    """Makes a machine with this driver, or without one (None), and with this package (None: not installed)."""
-    def made(library, package="0.30.4", toolkit=13):
+    """Makes a machine with this driver, or without one (None), and with the package or not."""
+    def made(library, installed=True, toolkit=13):
         monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
         monkeypatch.setattr(driver, "library", lambda: library)
-        monkeypatch.setattr(driver, "package", lambda: package)
+        monkeypatch.setattr(driver, "installed", lambda: installed)
+        monkeypatch.setattr(driver, "installed_version", lambda package: "0.30.4")
         monkeypatch.setattr(driver, "toolkit", lambda: toolkit)
         monkeypatch.setattr(device_cuda, "_opened", {})
 
@@ -55,7 +56,7 @@ def machine(monkeypatch):
 
 
 @pytest.mark.parametrize(("library", "options", "index", "said"), [
-    (None, {"package": None}, 0, r"numba-cuda is not installed.*pip install 'autoconv\[cuda\]'"),
+    (None, {"installed": False}, 0, r"numba-cuda is not installed.*pip install 'autoconv\[cuda\]'"),
     (None, {}, 0, "no NVIDIA driver was found.*Install"),
     (NO_DEVICE, {}, 0, "driver finds no GPU.*nvidia-smi"),
     (Driver(), {}, 0, "driver finds no GPU.*nvidia-smi"),

@@ -21,6 +21,7 @@ class Assembled(NamedTuple):
     what a thread's own arrays take.
     """
 
+    ptx: str
     cubin: bytes
     registers: int
     stack: int
@@ -42,7 +43,7 @@ def assemble(kernel: Kernel, dtype: Any, capability: tuple[int, int]) -> Assembl
     options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True)
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
     code, said = linker.link("cubin").code, linker.get_info_log()
-    return Assembled(bytes(code), *(sum(map(int, re.findall(pattern, said))) for pattern in (
+    return Assembled(ptx, bytes(code), *(sum(map(int, re.findall(pattern, said))) for pattern in (
         r"Used (\d+) registers", r"(\d+) bytes stack frame", r"(\d+) bytes spill stores")))
 
 

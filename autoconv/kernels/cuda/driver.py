@@ -4,7 +4,6 @@
 """
 
 import ctypes
-import importlib.metadata
 import importlib.util
 import os
 import sys
@@ -23,11 +22,16 @@ def simulated() -> bool:
     return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 
-def package() -> str | None:
-    """The version of numba-cuda, None where it is not installed."""
-    if importlib.util.find_spec("numba_cuda") is None:
-        return None
-    return importlib.metadata.version("numba-cuda")
+def installed() -> bool:
+    """Whether numba-cuda is there."""
+    return importlib.util.find_spec("numba_cuda") is not None
+
+
+def installed_version(package: str) -> str:
+    """The version of an installed package."""
+    from importlib import metadata  # its import would take most of the time that all of this takes
+
+    return metadata.version(package)
 
 
 @cache
@@ -66,7 +70,7 @@ def name(index: int) -> str:
 
 def toolkit() -> int:
     """The major version of CUDA that the installed package compiles for."""
-    return int(importlib.metadata.version("cuda-bindings").partition(".")[0])
+    return int(installed_version("cuda-bindings").partition(".")[0])
 
 
 def check(index: int) -> None:
@@ -80,7 +84,7 @@ def check(index: int) -> None:
 
 def _problem(index: int) -> str | None:
     """What keeps GPU number `index` from being used, and the remedy; None where nothing does."""
-    if package() is None:
+    if not installed():
         return "the package numba-cuda is not installed. Install it with pip install 'autoconv[cuda]'."
     if simulated():
         return None if index == 0 else f"the simulator has one GPU, number 0. Received: number {index}."

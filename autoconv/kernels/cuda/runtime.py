@@ -16,8 +16,7 @@ from typing import Any
 
 import numpy as np
 from numba import cuda
-from numba.core import sigutils
-from numba.cuda.core import config
+from numba.cuda.core import config, sigutils
 from numba.cuda.cudadrv.driver import CudaAPIError
 
 from ...errors import DeviceError
