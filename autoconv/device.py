@@ -159,8 +159,9 @@ class Device:
 
 
 def get(name: str = "auto") -> Device:
-    """The device of that name: "cpu", "cuda", "cuda:1"; "auto" is the CPU, whose kernels were measured and tuned, while
-    the GPU's are plain ones. Raises DeviceError where the device cannot be used, ValueError where the name means nothing.
+    """The device of that name: "cpu", "cuda", "cuda:1"; "auto" is the CPU, whose kernels are tuned; the GPU's are plain ones.
+
+    Raises DeviceError where the device cannot be used, ValueError where the name means nothing.
     """
     if name in ("auto", "cpu"):
         return _CPU

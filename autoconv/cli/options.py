@@ -32,7 +32,7 @@ def device_options(command: Callable) -> Callable:
     return _decorate(
         command,
         click.option("--device", metavar="auto|cpu|cuda|cuda:N", default="auto",
-                     help="Where to compute; auto is the processor. A GPU (pip install 'autoconv[cuda]') has to be named."),
+                     help="Where to compute; auto is the processor; a GPU (extra cuda) must be named."),
         click.option("--threads", type=click.IntRange(min=1), metavar="N", show_default="all processors",
                      help="How many threads compute. The results are the same for any number."),
     )

@@ -192,8 +192,8 @@ def _target_key() -> str:
 
 @cache
 def source_hash() -> str:
-    """A hash over all sources of the kernels: a cache of other sources is never read. Numba looks a kernel up by where its
-    source lies and when it was written, so these count as well: else `compiled.txt` would promise what it does not find.
+    """A hash over all sources of the kernels: a cache of other sources is never read. Numba finds a kernel by where its
+    source lies and when it was written, so these count too: else `compiled.txt` would promise what is not found.
     """
     digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
     for path in sorted(Path(__file__).parent.glob("*.py")):
