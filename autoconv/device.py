@@ -159,7 +159,7 @@ class Device:
 
 
 def get(name: str = "auto") -> Device:
-    """The device of that name: "cpu", "cuda", "cuda:1"; "auto" is the CPU, whose kernels are tuned; the GPU's are plain ones.
+    """The device of that name: "cpu", "cuda", "cuda:1"; "auto" is the CPU, whose kernels are the tuned ones.
 
     Raises DeviceError where the device cannot be used, ValueError where the name means nothing.
     """
