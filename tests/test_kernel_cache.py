@@ -12,7 +12,7 @@ import numpy as np
 from autoconv import device, functional as F
 reports = []
 {before}
-device.get("cpu").prepare(["pointwise"], "float32", lambda done, total: reports.append(f"{{done}}/{{total}}"))
+device.get("cpu").prepare(["pointwise.relu", "pointwise.relu_grad"], "float32", lambda done, total: reports.append(f"{{done}}/{{total}}"))
 print(*reports, float(F.relu(np.float32([-1, 2])).sum().item()))
 """
 
