@@ -12,7 +12,8 @@ import numpy as np
 from autoconv import device, functional as F
 reports = []
 {before}
-device.get("cpu").prepare(["pointwise.relu", "pointwise.relu_grad"], "float32", lambda done, total: reports.append(f"{{done}}/{{total}}"))
+two = ["pointwise.relu", "pointwise.relu_grad"]
+device.get("cpu").prepare(two, "float32", lambda done, total: reports.append(f"{{done}}/{{total}}"))
 print(*reports, float(F.relu(np.float32([-1, 2])).sum().item()))
 """
 
