@@ -55,8 +55,8 @@ def _head(documents: Sequence[Results]) -> str:
                      if any(values)) for facts in machines.values()]
     return (
         f"<header><h1>autoconv benchmarks</h1>{''.join(f'<dl>{rows}</dl>' for rows in lists)}"
-        "<p>Bars are medians over rounds; whiskers hold half of the rounds. A ratio is the median of the ratios within "
-        "each round, with its interval.</p></header>"
+        "<p>Bars are medians over rounds; whiskers hold half of the rounds. A ratio is taken within "
+        "each round; its mean in each process, the median of those, and its interval.</p></header>"
     )
 
 
