@@ -58,14 +58,14 @@ class Pass:
         self._gradient: Any
 
     def fits(self) -> bool:
-        """Whether the layers still have the weights, the activation functions and the plans that they had."""
+        """Whether the layers still have the weights, activation functions, constants and plans that they had."""
         return all(of.get(name) is value for of, name, value in self._attributes) and all(
             w.data is data and w.requires_grad is trained for w, data, trained in self._weights
         ) and all(len(held) == len(had) and all(map(is_, held, had)) for held, had in self._lists)
 
     def _remember(self) -> None:
         self._attributes = [(vars(layer), name, vars(layer)[name]) for layer in self._layers
-                            for name in ("activation", "_steps") if name in vars(layer)]
+                            for name in ("activation", "scale", "offset", "_steps") if name in vars(layer)]
         self._lists = [(layer._weights, tuple(layer._weights)) for layer in self._layers if layer._weights]
         self._weights = [(w, w.data, w.requires_grad) for _, held in self._lists for w in held]
 

@@ -120,11 +120,20 @@ def test_what_is_more_than_kernels_is_not_replayed():
             return x * float(x.numpy().mean())
 
     for odd in (Noisy(), layers.Activation(lambda t: F.relu(t) if t.numpy().sum() > 0 else t),
-                layers.BatchNormalization(), layers.Rescaling(2.0)):
+                layers.BatchNormalization()):
         model, x = models.Sequential([layers.Input((12, 12, 2)), layers.ReLU(), odd]), images()
         found, whole = replayed(model, x)
         assert not whole
         np.testing.assert_allclose(found, layer_by_layer(model, x), rtol=1e-5, atol=1e-6)
+
+
+def test_a_rescaling_is_replayed_until_it_changes():
+    model, x = models.Sequential([layers.Input((12, 12, 2)), layers.Rescaling(2.0, -1.0), layers.ReLU()]), images()
+    found, whole = replayed(model, x)
+    assert whole
+    np.testing.assert_allclose(found, np.maximum(2 * x - 1, 0), rtol=1e-6)
+    model.layers[0].scale = 3.0
+    np.testing.assert_allclose(replayed(model, x)[0], np.maximum(3 * x - 1, 0), rtol=1e-6)
 
 
 def test_layers_of_other_dtypes_are_not_replayed():

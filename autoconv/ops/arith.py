@@ -12,7 +12,7 @@ import numpy as np
 from .registry import gradient_buffer, op
 
 
-@op(kernels="arith")
+@op(kernels="arith", repeatable=True)
 def add(k, a, b):
     """y = a + b."""
     y = _result(k, a, b, "+")
@@ -37,7 +37,7 @@ def subtract(k, a, b):
     return y, backward
 
 
-@op(kernels="arith")
+@op(kernels="arith", repeatable=True)
 def multiply(k, a, b):
     """y = a * b."""
     y = _result(k, a, b, "*")

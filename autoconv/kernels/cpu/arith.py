@@ -14,14 +14,17 @@ def add(a: Array, b: Array, out: Array) -> None:
     np.add(a, b, out=out)
 
 
+@noted
 def subtract(a: Array, b: Array, out: Array) -> None:
     np.subtract(a, b, out=out)
 
 
+@noted
 def multiply(a: Array, b: Array, out: Array) -> None:
     np.multiply(a, b, out=out)
 
 
+@noted
 def divide(a: Array, b: Array, out: Array) -> None:
     np.divide(a, b, out=out)
 
@@ -30,6 +33,7 @@ def matmul(a: Array, b: Array, out: Array) -> None:
     np.matmul(a, b, out=out)
 
 
+@noted
 def negative(a: Array, out: Array) -> None:
     np.negative(a, out=out)
 
@@ -52,6 +56,7 @@ def copy(a: Array, out: Array) -> None:
     out[...] = a
 
 
+@noted
 def sum(a: Array, axes: tuple[int, ...], out: Array) -> None:
     """Sums over `axes`, which `out` keeps with size 1. NumPy's order, which is the same in every run."""
     np.sum(a, axis=axes, out=out, keepdims=True)
