@@ -71,6 +71,8 @@ class Pass:
 
     def forward(self, x: Any) -> Any:
         """The outputs for x, of any dtype; like all that a pass hands out, they are never written to again."""
+        if self._whole and self._training and self._backward_calls is None:
+            self._whole = None  # the first backward pass was interrupted: all is noted again
         if self._whole:
             self._input[...] = x
             for kernel, arguments in self._forward_calls:
@@ -101,8 +103,9 @@ class Pass:
                     return [p.grad for p in flat.parameters]
                 self._gradient = self._model.device.empty(dy.shape, dy.dtype)
                 self._gradient[...] = dy
-                with self._model.device.recording() as self._backward_calls:
+                with self._model.device.recording() as calls:
                     self._output.backward(self._gradient)
+                self._backward_calls = calls  # all of them: nothing interrupted it
             gradients = [p.grad for p in flat.parameters]
             self._whole = all(a is b for a, b in zip(gradients, flat.gradients))
             return gradients

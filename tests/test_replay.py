@@ -217,3 +217,25 @@ def test_what_changes_between_steps_counts():
     assert not np.array_equal(last[0], model.layers[-1].get_weights()[0])
     model.set_weights([0 * w for w in model.get_weights()])
     assert model.train_on_batch(x, y) == pytest.approx(np.mean((0.2 - y) ** 2))
+
+
+def test_an_interrupted_first_step_leaves_no_half_of_a_list(monkeypatch):
+    x, y = images(8), np.eye(5, dtype=np.float32)[RNG.integers(0, 5, 8)]
+    weights = []
+    for interrupted in (False, True):
+        model = plain_net()
+        model.compile(optim.SGD(0.1), losses.CategoricalCrossentropy())
+        if interrupted:
+            monkeypatch.setattr(CPU.room("fused"), "conv2d_relu_pool_grad", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                model.train_on_batch(x, y)
+            monkeypatch.undo()
+        for _ in range(3):
+            model.train_on_batch(x, y)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights):
+        assert np.array_equal(a, b)
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
