@@ -49,7 +49,8 @@ class Pass:
 
     def __init__(self, model: Any, shape: tuple[int, ...], training: bool) -> None:
         self._model, self._training, self._layers = model, training, list(model._walk())
-        self._pool, self._input = devices.Pool(), model.device.empty(shape, np.dtype(model.dtype))
+        self._device, self._pool = model.device, devices.Pool()
+        self._input = self._device.empty(shape, np.dtype(model.dtype))
         self._whole: bool | None = None  # not known yet
         self._remember()
         self._forward_calls: list[tuple] = []
@@ -59,6 +60,8 @@ class Pass:
 
     def fits(self) -> bool:
         """Whether the layers still have the weights, activation functions, constants and plans that they had."""
+        if self._device is not self._model.device:
+            return False
         return all(of.get(name) is value for of, name, value in self._attributes) and all(
             w.data is data and w.requires_grad is trained for w, data, trained in self._weights
         ) and all(len(held) == len(had) and all(map(is_, held, had)) for held, had in self._lists)
@@ -79,13 +82,13 @@ class Pass:
                 kernel(*arguments)
         elif self._whole is None:
             self._input[...] = x
-            with devices.reusing(self._pool), watching() as ops, self._model.device.recording() as self._forward_calls:
+            with devices.reusing(self._pool), watching() as ops, self._device.recording() as self._forward_calls:
                 self._output = self._through_the_layers(self._input)
             self._whole = self._is_whole(ops)
             self._remember()
         else:
             with devices.reusing(self._pool):
-                self._output = self._through_the_layers(self._model.device.asarray(x, self._input.dtype))
+                self._output = self._through_the_layers(self._device.asarray(x, self._input.dtype))
         return self._output.data.copy() if self._whole else self._output.data
 
     def backward(self, dy: Any, flat: FlatParameters) -> Sequence[Any]:
@@ -101,9 +104,9 @@ class Pass:
                 if not self._whole:
                     self._output.backward(dy)
                     return [p.grad for p in flat.parameters]
-                self._gradient = self._model.device.empty(dy.shape, dy.dtype)
+                self._gradient = self._device.empty(dy.shape, dy.dtype)
                 self._gradient[...] = dy
-                with self._model.device.recording() as calls:
+                with self._device.recording() as calls:
                     self._output.backward(self._gradient)
                 self._backward_calls = calls  # all of them: nothing interrupted it
             gradients = [p.grad for p in flat.parameters]
@@ -113,7 +116,7 @@ class Pass:
             flat.take_back()
 
     def _through_the_layers(self, array: Any) -> Tensor:
-        x = Tensor(array, device=self._model.device)
+        x = Tensor(array, device=self._device)
         if self._training:
             return self._model(x, training=True)
         with no_grad():
@@ -127,4 +130,5 @@ class Pass:
 def _is_ours(layer: Layer) -> bool:
     """Whether the layer, and its activation function, come with autoconv."""
     activation = getattr(layer, "activation", None)
-    return all(of.__module__.startswith("autoconv.") for of in (type(layer), activation) if of is not None)
+    return all(str(getattr(of, "__module__", "")).startswith("autoconv.") for of in (type(layer), activation)
+               if of is not None)
