@@ -94,7 +94,7 @@ def compare(
         _check_code(trees[side], ready["code"])
 
     taken = _rounds(trees, job, options.rounds, f"{workload} {mode}", check, say)
-    return {**stats.ratio(taken["head"], taken["base"]), "kernel": False, "seconds": taken}
+    return {**stats.ratio(taken["head"], taken["base"], ROUNDS_OF_A_PROCESS), "kernel": False, "seconds": taken}
 
 
 def _rounds(
@@ -130,7 +130,8 @@ def compare_kernels(
     result = {}
     for name in common:
         sides = {side: [seconds[name] for seconds in rounds] for side, rounds in taken.items()}
-        result[f"{workload} {name}"] = {**stats.ratio(sides["head"], sides["base"]), "kernel": True, "seconds": sides}
+        result[f"{workload} {name}"] = {**stats.ratio(sides["head"], sides["base"], ROUNDS_OF_A_PROCESS),
+                                        "kernel": True, "seconds": sides}
     return result
 
 
@@ -153,7 +154,7 @@ def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("head")
     parser.add_argument("--workload", default="lecture", help="comma-separated: " + ", ".join(workloads.WORKLOADS))
     parser.add_argument("--mode", default="train,infer", help="comma-separated: train, infer")
-    parser.add_argument("--rounds", type=int, default=15, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=18, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
     parser.add_argument("--effort", type=float, default=0.5, help="length of a round; default: %(default)s")
     parser.add_argument("--tolerance", type=float, default=TOLERANCE, help="default: %(default)s")

@@ -20,7 +20,8 @@ from numba import get_num_threads, prange
 
 from ...shapes import Window
 from . import simd
-from .jit import inline, kernel, noted
+from .arith import copy
+from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
 from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, scattered_product
 
@@ -227,16 +228,11 @@ def transposed(w, groups: int = 1) -> np.ndarray:
     if groups > 1:
         taps, each_c, filters = w.shape
         out = np.empty((taps, filters // groups, groups, each_c), w.dtype)
-        _transpose_groups(w.reshape(taps, each_c, groups, filters // groups), out)
+        copy(w.reshape(taps, each_c, groups, filters // groups).transpose(0, 3, 2, 1), out)
     else:
         out = np.empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
         transpose(w, out)
     return out.reshape(-1)
-
-
-@noted
-def _transpose_groups(w, out):
-    out[...] = w.transpose(0, 3, 2, 1)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
