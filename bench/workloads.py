@@ -78,13 +78,14 @@ WORKLOADS = {
     w.name: w
     for w in (
         Workload("lecture", (28, 28, 1), 10, LECTURE, (64, 1, 256, 1024)),
-        Workload("lecture-large", (150, 150, 1), 10, LECTURE_LARGE, (32,)),
-        Workload("photos", (180, 180, 3), 5, PHOTOS, (32,), brightest=255.0),
+        Workload("lecture-large", (150, 150, 1), 10, LECTURE_LARGE, (32, 128)),
+        Workload("photos", (180, 180, 3), 5, PHOTOS, (32, 128), brightest=255.0),
         Workload("cifar", (32, 32, 3), 10, LECTURE, (64,)),
     )
 }
 MODES = ("train", "infer", "start", "accuracy")
 WORK = {"train": 2e11, "infer": 1e11}  # operations in one round: about a second at 200 GFLOP/s
+ON_GPU = 200e6  # bytes of images in a GPU's memory: several times what its caches hold
 
 
 class Recipe(NamedTuple):
@@ -160,3 +161,8 @@ def flops(workload: Workload, mode: str) -> float:
 def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:
     """How many batches one round takes: as many as make the same work for every net and batch size, 2 to 2000."""
     return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), 2, 2000))
+
+
+def batches_on_gpu(workload: Workload, batch_size: int, effort: float = 1.0) -> int:
+    """How many batches a pass through the data takes that lie in a GPU's memory, 2 to 1000."""
+    return int(np.clip(effort * ON_GPU / (4 * prod(workload.input_shape) * batch_size), 2, 1000))
