@@ -63,6 +63,7 @@ class Gpu:
         self._free: dict[tuple[int, np.dtype], list] = {}
         self.enter()
         self.stream = 0 if SIMULATED else cuda.stream()
+        self.noted: list[tuple[Callable, tuple]] | None = None  # launches, where somebody wants to run them again
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
@@ -162,10 +163,10 @@ class OnGpu:
 
 
 class Kernel:
-    """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
+    """A function compiled for a GPU's threads; how many of them run it, `launch` is told.
 
-    Its first parameter is that count; it goes `for i in range(cuda.grid(1), count, cuda.gridsize(1))`. `signature` is
-    Numba's, with T for the floating type, for what is compiled ahead. Other types are compiled when they come.
+    `signature` is Numba's, with T for the floating type, for what is compiled ahead. Other types are compiled when
+    they come.
     """
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
@@ -174,13 +175,14 @@ class Kernel:
         self._dispatcher = cuda.jit(function)
         self._ready: set[np.dtype] = set()
 
-    def __call__(self, count: int, *arguments: Any) -> None:
-        if count:
-            target = next(a.gpu for a in arguments if isinstance(a, OnGpu))
-            target.enter()
-            natives = [a.native if isinstance(a, OnGpu) else a for a in arguments]
-            blocks = min(-(-count // THREADS), BLOCKS)
-            self._dispatcher[blocks, THREADS, target.stream](count, *natives)
+    def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
+        """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
+        target = next(a.gpu for a in arguments if isinstance(a, OnGpu))
+        if target.noted is not None:
+            target.noted.append((self.launch, (blocks, threads, arguments)))
+        target.enter()
+        natives = [a.native if isinstance(a, OnGpu) else a for a in arguments]
+        self._dispatcher[blocks, threads, target.stream](*natives)
 
     def types(self, dtype: Any) -> tuple:
         """Numba's types of its parameters for one floating type."""
@@ -197,9 +199,40 @@ class Kernel:
         return np.dtype(dtype) in self._ready
 
 
-def kernel(signature: str, name: str = "") -> Callable[[Callable], Kernel]:
-    """Makes a function a `Kernel`. `name` where its own says too little: one function may make several kernels."""
-    return lambda function: Kernel(function, signature, name or function.__name__)
+class ItemKernel(Kernel):
+    """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
+
+    Its first parameter is that count; it goes `for i in range(cuda.grid(1), count, cuda.gridsize(1))`.
+    """
+
+    def __call__(self, count: int, *arguments: Any) -> None:
+        if count:
+            self.launch(min(-(-count // THREADS), BLOCKS), THREADS, (count, *arguments))
+
+
+class BlockKernel(Kernel):
+    """A function whose blocks of `threads` threads work together: `kernel(blocks, *arguments)`.
+
+    `blocks` is the grid, a tuple of one to three numbers.
+    """
+
+    def __init__(self, function: Callable, signature: str, name: str, threads: int) -> None:
+        super().__init__(function, signature, name)
+        self.threads = threads
+
+    def __call__(self, blocks: tuple[int, ...], *arguments: Any) -> None:
+        if math.prod(blocks):
+            self.launch(blocks, self.threads, arguments)
+
+
+def kernel(signature: str, name: str = "") -> Callable[[Callable], ItemKernel]:
+    """Makes a function an `ItemKernel`. `name` where its own says too little: one function may make several kernels."""
+    return lambda function: ItemKernel(function, signature, name or function.__name__)
+
+
+def block_kernel(signature: str, threads: int, name: str = "") -> Callable[[Callable], BlockKernel]:
+    """Makes a function a `BlockKernel` for blocks of so many threads."""
+    return lambda function: BlockKernel(function, signature, name or function.__name__, threads)
 
 
 def kernels_of(room: ModuleType) -> dict[str, Kernel]:
