@@ -43,28 +43,29 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
     the job's "seconds". Those of a GPU's rounds, which are asynchronous, need them.
     """
     mode, steps, batch_size, least = job["mode"], job["steps"], job["batch_size"], job.get("seconds", 0)
+    run = peer.train if mode == "train" else peer.infer
     awake, passes = steps if least else max(1, round(steps * WAKE)), 1
-    given = workloads.weights(peer.workload)
+    given, checked = workloads.weights(peer.workload), min(batch_size, workloads.CHECKED)
     images, labels = workloads.data(peer.workload, steps * batch_size)
     peer.load(given)
     own = peer.weights()
     talk.say("ready", versions=peer.versions(), parameters=int(sum(w.size for w in own)),
-             loss=peer.loss(images[:batch_size], labels[:batch_size]), code=code_folder())
+             loss=peer.loss(images[:checked], labels[:checked]), code=code_folder())
     peer.hold(images, labels, batch_size)
     for line in sys.stdin:
         match line.strip():
             case "warm-up":
                 peer.shuffle = False
-                peer.seconds(mode, steps)
+                run(steps)
                 peer.shuffle = True
                 unchanged = sum(np.array_equal(a, b) for a, b in zip(given, peer.weights()))
-                trained = peer.loss(images[:batch_size], labels[:batch_size])
+                trained = peer.loss(images[:checked], labels[:checked])
                 if least:
                     passes = math.ceil(least / peer.seconds(mode, steps))
                 talk.say("warm", unchanged=unchanged, arrays=len(given), trained=trained, steps=steps * passes)
                 peer.load(given)
             case "round":
-                peer.seconds(mode, awake)
+                run(awake)
                 taken = peer.seconds(mode, steps, passes)
                 talk.say("round", seconds=taken / (steps * passes), peak=peak_memory())
                 if mode == "train":

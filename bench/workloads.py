@@ -85,6 +85,7 @@ WORKLOADS = {
 }
 MODES = ("train", "infer", "start", "accuracy")
 WORK = {"train": 2e11, "infer": 1e11}  # operations in one round: about a second at 200 GFLOP/s
+CHECKED = 64  # images of the first batch at most, of which every peer's loss is checked
 ON_GPU = 200e6  # bytes of images in a GPU's memory: several times what its caches hold
 
 

@@ -91,7 +91,8 @@ class OnGpu(Autoconv):
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
         super().hold(images, labels, batch_size)
-        self.there = tensor(images, device=self.device)
+        if self.mode == "infer":
+            self.there = tensor(images, device=self.device)
 
     def infer(self, steps: int) -> None:
         count = steps * self.batch_size
@@ -103,7 +104,7 @@ class OnGpu(Autoconv):
             return super().seconds(mode, steps, passes)
         count, clock = steps * self.batch_size, EpochClock()
         self.net.fit(self.images[:count], self.targets[:count], self.batch_size, epochs=passes + 1, verbose=0,
-                     callbacks=clock)
+                     callbacks=clock, shuffle=self.shuffle)
         return clock.ends[-1] - clock.ends[0]
 
 
