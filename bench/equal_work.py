@@ -1,6 +1,7 @@
 """Nobody is timed on a wrong net: what a peer must show before its first round."""
 
 from functools import cached_property
+from math import isfinite
 from statistics import median
 from typing import Any
 
@@ -52,8 +53,9 @@ def check_trained(name: str, warm: dict[str, Any], mode: str) -> None:
 
 def trained_otherwise(workload: str, trained: dict[str, float]) -> dict[str, WrongNetError]:
     """Who ended with another loss after the same steps than most did: {name: loss} in, {name: why} out."""
-    if workload in UNSTEADY or not trained:
+    finite = [loss for loss in trained.values() if isfinite(loss)]
+    if workload in UNSTEADY or not finite:
         return {}
-    usual = median(trained.values())
+    usual = median(finite)
     return {name: WrongNetError(f"{name} has a loss of {loss:.4f} after the warm-up's steps; most have {usual:.4f}.")
             for name, loss in trained.items() if not abs(loss - usual) <= SAME_TRAINING * usual}

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from autoconv import datasets, device
+from autoconv import datasets, device_cuda
 from autoconv.bench import machine
 from autoconv.bench.run import SCHEMA
 from autoconv.device import DeviceError
@@ -59,7 +59,8 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def the_gpu() -> dict[str, Any]:
     """The GPU in words. Raises DeviceError where there is none; Numba's simulator is none."""
-    found = device.get("cuda").describe()
+    device_cuda.check(0)
+    found = device_cuda.describe(0)
     if "compute_capability" not in found:
         raise DeviceError("Times of Numba's simulator of a GPU mean nothing. Unset NUMBA_ENABLE_CUDASIM.")
     return found

@@ -80,3 +80,8 @@ class Slower(Honest):
 class Steady(Honest):
     def infer(self, steps):
         time.sleep(0.01 * steps)
+
+
+def hang():
+    """A function that never returns."""
+    time.sleep(600)

@@ -81,7 +81,8 @@ class Torch(Peer):
 
     def train(self, steps: int) -> None:
         self.net.train()
-        order = torch.randperm(steps * self.batch_size)
+        count = steps * self.batch_size
+        order = torch.randperm(count) if self.shuffle else torch.arange(count)
         for rows, rate in zip(order.split(self.batch_size), self.rates):
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.zero_grad()
