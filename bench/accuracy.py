@@ -24,7 +24,7 @@ def measure(
 ) -> dict[str, Any]:
     """Every peer trains `rounds` times by the recipe, in turns; run i of each starts from the same weights.
 
-    No run begins, and none goes on, after what time.perf_counter says to be `until`.
+    No run begins, and none goes on, after what time.perf_counter says to be `until`; runs that ended by then count.
     """
     found: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:
@@ -36,7 +36,8 @@ def measure(
                     try:
                         found[name]["runs"].append(_run(name, arrays, threads, i, label, report, until))
                     except PeerError as error:
-                        found[name] = {"status": "failed", "reason": str(error)}
+                        if not found[name]["runs"] or time.perf_counter() < until:
+                            found[name] = {"status": "failed", "reason": str(error)}
     for f in found.values():
         reached = [run["seconds"] for run in f.get("runs", []) if run["seconds"] is not None]
         if reached:

@@ -21,13 +21,14 @@ from autoconv.device import DeviceError
 
 from . import accuracy, child, environment, gpu_tests, peers, rounds, show, targets, workloads
 from .equal_work import TOLERANCE_TF32
-from .phases import Phases
+from .phases import Phases, Work
 from .process import PeerError, Process
 from .turns import Report, within
 
 # What each phase may take of eight minutes, in seconds; the last ones get what is left.
-LIMITS = {"compiling": 60, "tests": 110, "ceilings": 25, "net": 50, "kernels": 40, "accuracy": 75, "race": 100}
+LIMITS = {"compiling": 60, "untimed": 110, "ceilings": 25, "net": 45, "kernels": 40, "race": 100}
 ROUNDS, ROUND_SECONDS = 6, 0.3
+READY = 0.6  # of a net's time: who has not warmed up by then is left out
 SEEDS = (0, 1, 2)
 RESERVE = 15  # seconds of the minutes that are left to what has begun in time, and to the table
 COMPILED = ("torch-cuda-compile", "jax-cuda", "jax-cuda-50")  # who fills a cache on disk before the nets are timed
@@ -54,7 +55,14 @@ def main(given: Sequence[str] | None = None) -> int:
                    *show.remarks(document["results"])]:
         print(remark)
     print(f"wrote all rounds to {options.out}")
-    return 0 if all(note["status"] in ("done", "absent") for note in document["phases"].values()) else 1
+    return 0 if sound(document) else 1
+
+
+def sound(document: dict[str, Any]) -> bool:
+    """Whether all phases ended, all tests passed, and autoconv did what it was timed on."""
+    return (all(note["status"] in ("done", "absent") for note in document["phases"].values())
+            and document.get("tests", {"status": "passed"})["status"] == "passed"
+            and all(entry["peers"][targets.OURS]["status"] == "timed" for entry in document["results"]))
 
 
 def the_gpu() -> dict[str, Any]:
@@ -97,69 +105,67 @@ def described(gpu: dict[str, Any], options: argparse.Namespace) -> dict[str, Any
 
 
 def check(phases: Phases, options: argparse.Namespace) -> None:
-    """All phases, what matters most first."""
+    """All phases: first what is not timed, then what matters most."""
     document, threads = phases.document, phases.document["threads"]
     names = [name for name, peer in document["peers"].items()
              if peer["status"] == "present" and (name == targets.OURS or not options.skip_peers)]
 
-    def run(name: str, limit: str, work: Any) -> None:
-        phases.run(name, LIMITS[limit], work)
-
-    run("compiling", "compiling", lambda until: document.update(
-        compiling=child.call("bench.gpu_kernels:prepare", {}, threads, until)))
+    phases.run("compiling", LIMITS["compiling"], lambda until: {
+        "compiling": child.call("bench.gpu_kernels:prepare", {}, threads, until)})
+    untimed: dict[str, Work] = {
+        "accuracy": lambda until: {"accuracy": five_epochs(threads, until)},
+        "caches": lambda until: {"caches": fill_caches(names, threads, until)},
+    }
     if not options.skip_tests:
-        run("tests", "tests", lambda until: tests_and_caches(document, names, until))
-    run("ceilings", "ceilings", lambda until: document.update(
-        ceilings=child.call("bench.gpu_ceilings:measure", {}, threads, until)))
-    for workload, batch_size, mode in targets.rows():
-        run(f"{workload}, {mode}, batch {batch_size}", "net",
-            lambda until, row=(workload, batch_size, mode): net(document, names, *row, phases.report, until))
-    run("kernels", "kernels", lambda until: document.update(kernels=kernels(document, until)))
-    run("accuracy", "accuracy", lambda until: document.update(accuracy=five_epochs(until)))
+        untimed["tests"] = lambda until: {
+            "tests": gpu_tests.run(environment.ROOT / "tests", max(1, threads // 4), until)}
+    phases.together(LIMITS["untimed"], untimed)
+    phases.run("ceilings", LIMITS["ceilings"], lambda until: {
+        "ceilings": child.call("bench.gpu_ceilings:measure", {}, threads, until)})
+    for row, against in targets.rows().items():
+        able = [name for name in names if name == targets.OURS or name in against]
+        phases.run(targets.named(*row), LIMITS["net"],
+                   lambda until, row=row, able=able: net(document, able, *row, phases.report, until))
+    phases.run("kernels", LIMITS["kernels"], lambda until: {"kernels": kernels(document, until)})
     if datasets.where("mnist"):
-        run("race", "race", lambda until: document["results"].append(race(names, threads, phases.report, until)))
+        phases.run("race", LIMITS["race"], lambda until: race(document, names, phases.report, until))
     else:
-        document["phases"]["race"] = {"status": "absent", "reason": "no MNIST here (AUTOCONV_DATA names its folder)"}
-        phases.write()
+        phases.keep("race", {"status": "absent", "reason": "no MNIST here (AUTOCONV_DATA names its folder)"}, {})
 
 
-def tests_and_caches(document: dict[str, Any], names: list[str], until: float) -> None:
-    """The tests; beside them other frameworks compile what they will run, as nothing is timed now."""
-    processors = document["threads"]
-    with ThreadPoolExecutor(max(1, processors // 4)) as threads:
-        for name in names:
-            for row in targets.rows() if name in COMPILED else ():
-                threads.submit(_fill_cache, name, *row, processors, until)
-        document["tests"] = gpu_tests.run(environment.ROOT / "tests", max(1, processors // 4), until)
-        threads.shutdown(cancel_futures=True)
-    if document["tests"]["status"] != "passed":
-        raise RuntimeError(f"tests: {document['tests']}")
+def fill_caches(names: list[str], threads: int, until: float) -> list[str]:
+    """Other frameworks compile what they will run and keep it on disk. Returns who was ready in time for which net."""
+    wanted = [(name, *row) for row, against in targets.rows().items() for name in against
+              if name in COMPILED and name in names]
+    with ThreadPoolExecutor(max(1, threads // 4)) as pool:
+        done = list(pool.map(lambda job: _warmed(*job, threads, until), wanted))
+    return [" ".join(map(str, job)) for job, warmed in zip(wanted, done) if warmed]
 
 
-def _fill_cache(name: str, workload: str, batch_size: int, mode: str, threads: int, until: float) -> None:
-    """Starts the peer as the comparison will, and ends it after its warm-up. What fails here fails there again."""
+def _warmed(name: str, workload: str, batch_size: int, mode: str, threads: int, until: float) -> bool:
+    """Starts a peer as the comparison will, and ends it after its warm-up. What fails here fails there again."""
+    if time.perf_counter() >= until:
+        return False
     steps = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size)
     job = {"factory": peers.PEERS[name].factory, "workload": workload, "batch_size": batch_size, "mode": mode,
            "steps": steps, "threads": threads, "seed": workloads.SEED}
     try:
         with Process(job) as process:
-            process.answer(within(600, until))
-            process.ask("warm-up", within(600, until))
+            process.answer(within(math.inf, until))
+            process.ask("warm-up", within(math.inf, until))
     except PeerError:
-        return
+        return False
+    return True
 
 
-def net(document: dict[str, Any], names: list[str], workload: str, batch_size: int, mode: str, report: Report,
-        until: float) -> None:
+def net(
+    document: dict[str, Any], names: list[str], workload: str, batch_size: int, mode: str, report: Report, until: float
+) -> dict[str, Any]:
     """One row of the comparison, each peer in a process of its own for all rounds."""
-    steps = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size)
+    steps, now = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size), time.perf_counter()
     plan = rounds.Plan(ROUNDS, ROUNDS, document["threads"], steps, ROUND_SECONDS, TOLERANCE_TF32, at_once=True,
-                       until=until)
-    entry = rounds.compare(names, workload, batch_size, mode, plan, report)
-    document["results"].append(entry)
-    ours = entry["peers"].get(targets.OURS)
-    if ours is None or ours["status"] != "timed":
-        raise RuntimeError(f"autoconv was not timed: {ours}")
+                       until=until, ready_by=now + READY * (until - now))
+    return {"results": [*document["results"], rounds.compare(names, workload, batch_size, mode, plan, report)]}
 
 
 def kernels(document: dict[str, Any], until: float) -> list[dict[str, Any]]:
@@ -173,26 +179,30 @@ def kernels(document: dict[str, Any], until: float) -> list[dict[str, Any]]:
     return child.call("bench.gpu_kernels:measure", given, document["threads"], until)
 
 
-def five_epochs(until: float) -> dict[str, Any]:
-    """`autoconv train` with its defaults for each seed, all at once: nothing is timed."""
+def five_epochs(threads: int, until: float) -> dict[str, Any]:
+    """`autoconv train` with its defaults for each seed, all at once. Raises RuntimeError where one fails."""
     dataset = "mnist" if datasets.where("mnist") else "digits"
-    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(SEEDS)) as threads:
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(SEEDS)) as pool:
         def train(seed: int) -> dict[str, Any]:
             file = Path(folder) / f"{seed}.json"
-            subprocess.run([sys.executable, "-m", "autoconv", "train", dataset, "--device", "cuda", "--seed", str(seed),
-                            "--quiet", "--json", str(file)], env=environment.clean(machine.processors()), check=True,
-                           capture_output=True, timeout=max(1.0, until - time.perf_counter()))
+            done = subprocess.run(
+                [sys.executable, "-m", "autoconv", "train", dataset, "--device", "cuda", "--seed", str(seed), "--quiet",
+                 "--json", str(file)], env=environment.clean(threads), capture_output=True, text=True,
+                timeout=max(1.0, until - time.perf_counter()))
+            if done.returncode:
+                raise RuntimeError(f"autoconv train, seed {seed}: {done.stderr[-2000:]}")
             return json.loads(file.read_text())
 
-        runs = list(threads.map(train, SEEDS))
+        runs = list(pool.map(train, SEEDS))
     return {"dataset": dataset, "seeds": list(SEEDS), "epochs": runs[0]["epochs"],
             "test_accuracy": [run["test_accuracy"] for run in runs]}
 
 
-def race(names: list[str], threads: int, report: Report, until: float) -> dict[str, Any]:
+def race(document: dict[str, Any], names: list[str], report: Report, until: float) -> dict[str, Any]:
     """From the start of a process to 99.0% of MNIST's test images, with kernels that were compiled before."""
     able = [name for name in names if name == targets.OURS or name in targets.TORCH]
-    return accuracy.measure(able, len(SEEDS), threads, report, until)
+    found = accuracy.measure(able, len(SEEDS), document["threads"], report, until)
+    return {"results": [*document["results"], found]}
 
 
 def _nvidia_smi() -> str | None:

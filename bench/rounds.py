@@ -16,7 +16,8 @@ class Plan(NamedTuple):
     """How peers are measured: so many rounds, with processes that are started anew after `sitting` of them.
 
     steps: batches a pass through the data. seconds: what a round takes at least, in as many passes as that needs; 0 is
-    one pass. tolerance: of the loss on the first batch. at_once, until: see `in_turns`.
+    one pass. tolerance: of the loss on the first batch. at_once, until: see `in_turns`. ready_by: who is not ready
+    then, as time.perf_counter counts, is left behind.
     """
 
     rounds: int
@@ -27,6 +28,7 @@ class Plan(NamedTuple):
     tolerance: float = TOLERANCE
     at_once: bool = False
     until: float = math.inf
+    ready_by: float = math.inf
 
 
 def compare(
@@ -46,10 +48,10 @@ def compare(
                         "seed": workloads.SEED})
 
     def ready(name: str, process: Process) -> None:
-        said = process.answer(within(STARTING, plan.until))
+        said = process.answer(within(STARTING, plan.ready_by))
         expected.check(name, said)
         report(f"{label}: {name} warms up")
-        warm = process.ask("warm-up", within(STARTING, plan.until))
+        warm = process.ask("warm-up", within(STARTING, plan.ready_by))
         check_trained(name, warm, mode)
         versions[name], trained[name] = said["versions"], warm["trained"]
 

@@ -44,7 +44,7 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
     """
     mode, steps, batch_size, least = job["mode"], job["steps"], job["batch_size"], job.get("seconds", 0)
     run = peer.train if mode == "train" else peer.infer
-    awake, passes = steps if least else max(1, round(steps * WAKE)), 1
+    awake, passes = 0 if least else max(1, round(steps * WAKE)), 1  # a GPU is kept awake by the others
     given, checked = workloads.weights(peer.workload), min(batch_size, workloads.CHECKED)
     images, labels = workloads.data(peer.workload, steps * batch_size)
     peer.load(given)
@@ -65,7 +65,8 @@ def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
                 talk.say("warm", unchanged=unchanged, arrays=len(given), trained=trained, steps=steps * passes)
                 peer.load(given)
             case "round":
-                run(awake)
+                if awake:
+                    run(awake)
                 taken = peer.seconds(mode, steps, passes)
                 talk.say("round", seconds=taken / (steps * passes), peak=peak_memory())
                 if mode == "train":

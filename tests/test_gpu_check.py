@@ -1,6 +1,7 @@
 """The command for a GPU at hand, where there is none: phases, deadlines, tables, and its peers on the CPU."""
 
 import json
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -52,11 +53,11 @@ def fakes(monkeypatch):
 def test_a_phase_that_fails_is_noted_and_the_next_one_runs(tmp_path):
     file, document = tmp_path / "x.json", {}
     run = phases.Phases(document, file, 60, silent)
-    assert not run.run("broken", 9, lambda until: 1 / 0)
+    run.run("broken", 9, lambda until: 1 / 0)
     written = json.loads(file.read_text())
     assert written["phases"]["broken"]["status"] == "failed"
     assert "ZeroDivisionError" in written["phases"]["broken"]["traceback"]
-    assert run.run("next", 9, lambda until: document.update(found=1))
+    run.run("next", 9, lambda until: {"found": 1})
     assert json.loads(file.read_text())["found"] == 1
 
 
@@ -64,16 +65,25 @@ def test_a_phase_gets_its_own_limit_or_what_is_left(tmp_path):
     given = []
     run = phases.Phases({}, tmp_path / "x.json", 60, silent)
     begun = time.perf_counter()
-    run.run("short", 5, given.append)
-    run.run("long", 500, given.append)
+    for name, limit in (("short", 5), ("long", 500)):
+        run.run(name, limit, lambda until: given.append(until) or {})
     assert given[0] - begun == pytest.approx(5, abs=2)
     assert given[1] == run.end
 
 
 def test_what_finds_no_time_left_is_skipped(tmp_path):
     document = {}
-    assert not phases.Phases(document, tmp_path / "x.json", 1, silent).run("late", 9, pytest.fail)
+    phases.Phases(document, tmp_path / "x.json", 1, silent).run("late", 9, pytest.fail)
     assert document["phases"]["late"]["status"] == "skipped"
+
+
+def test_phases_that_time_nothing_run_together(tmp_path):
+    document, both = {}, threading.Barrier(2, timeout=20)
+    run = phases.Phases(document, tmp_path / "x.json", 60, silent)
+    run.together(9, {"a": lambda until: {"a": both.wait()}, "b": lambda until: {"b": both.wait()},
+                     "broken": lambda until: 1 / 0})
+    assert {document["a"], document["b"]} == {0, 1}
+    assert [document["phases"][name]["status"] for name in ("a", "b", "broken")] == ["done", "done", "failed"]
 
 
 def test_a_child_that_hangs_is_ended(monkeypatch):
@@ -254,6 +264,7 @@ def document():
         "autoconv-cuda": {"seconds_to_target": {"median": 1.4}}, "torch-cuda": {"seconds_to_target": {"median": 9.8}},
         "torch-cuda-graph": {"seconds_to_target": {"median": 7.0}}}}
     return {"results": [lecture, race], "kernels": [{"fraction": {"median": 0.5}}, {"fraction": {"median": 0.8}}],
+            "tests": {"status": "passed", "passed": 700, "failed": 0, "skipped": 1},
             "accuracy": {"dataset": "mnist", "test_accuracy": [0.991, 0.992, 0.993]},
             "phases": {"lecture, infer, batch 64": {"status": "failed", "reason": "PeerError: no answer"}}}
 
@@ -261,11 +272,10 @@ def document():
 def test_the_table_says_what_is_reached():
     found = targets.verdicts(document())
     assert [v.met for v in found] == [
-        "least", "least", "not measured", "not measured", "not measured", "not measured", "not measured", "least",
-        "aim", "aim"]
-    assert found[0].found == "4.00x"  # the median of the rounds, each with its partner
-    assert (found[1].found, found[1].against) == ("1.20x", "torch-cuda-graph")
-    assert "no answer" in found[3].found
+        "aim", "least", "least", *["not measured"] * 5, "least", "aim", "aim"]
+    assert found[1].found == "4.00x"  # the median of the rounds, each with its partner
+    assert (found[2].found, found[2].against) == ("1.20x", "torch-cuda-graph")
+    assert "no answer" in found[4].found
     assert found[-1].found == "5.00x, 1.4 s"
     assert all(v.what in targets.shown(document()) for v in found)
 
@@ -274,12 +284,13 @@ def test_the_table_knows_what_falls_short():
     worse = document()
     worse["results"][0]["peers"]["autoconv-cuda"]["seconds"] = [2.0, 4.0, 2.0]
     worse["results"][1]["peers"]["autoconv-cuda"] = {"status": "timed"}
+    worse["tests"].update(status="failed", failed=1)
     worse["kernels"][0]["fraction"]["median"] = 0.39
     worse["accuracy"]["test_accuracy"] = [0.99, 0.99, 0.99]
     found = targets.verdicts(worse)
-    assert [found[i].met for i in (0, 1, 7, 8, 9)] == ["no"] * 5
+    assert [found[i].met for i in (0, 1, 2, 8, 9, 10)] == ["no"] * 6
     worse["accuracy"] = {"dataset": "digits", "test_accuracy": [0.99]}
-    assert targets.verdicts(worse)[8].met == "not measured"
+    assert targets.verdicts(worse)[9].met == "not measured"
     assert all(v.met == "not measured" for v in targets.verdicts({}))
 
 
@@ -297,11 +308,12 @@ def test_the_command_runs_all_phases_and_keeps_what_each_found(fakes, tmp_path, 
     fakes(autoconv_cuda="Honest", torch_cuda="Honest", torch_cuda_graph="Broken")
     peers.PEERS["jax-cuda"] = peers.Entry("JAX", "no:One", ("no_such_framework",), (), device="cuda")
     monkeypatch.setattr(gpu_check, "the_gpu", lambda: {"name": "A GPU"})
-    monkeypatch.setattr(targets, "SPEEDS", (targets.Speed("lecture", 2, "train", ("torch-cuda",), 1e-6, 1e-5),))
+    monkeypatch.setattr(targets, "SPEEDS", (
+        targets.Speed("lecture", 2, "train", ("torch-cuda", "torch-cuda-graph", "jax-cuda"), 1e-6, 1e-5),))
     monkeypatch.setattr(workloads, "ON_GPU", 1.0)
     monkeypatch.setattr(gpu_check, "ROUND_SECONDS", 0.01)
     monkeypatch.setattr(gpu_check.datasets, "where", lambda name: None)
-    monkeypatch.setattr(gpu_check, "five_epochs", lambda until: {"dataset": "digits", "test_accuracy": [0.97]})
+    monkeypatch.setattr(gpu_check, "five_epochs", lambda threads, until: {"dataset": "digits", "test_accuracy": [0.97]})
     monkeypatch.setattr(child, "call", lambda function, *rest: {
         "bench.gpu_kernels:prepare": {"kernels": 9, "seconds": 1.0},
         "bench.gpu_kernels:measure": [{"fraction": {"median": 0.9}}],
@@ -314,7 +326,7 @@ def test_the_command_runs_all_phases_and_keeps_what_each_found(fakes, tmp_path, 
     assert found["peers"]["jax-cuda"]["reason"] == "not installed: no_such_framework"
     assert "the kernel is gone" in out
     assert "no MNIST" in found["phases"]["race"]["reason"]
-    assert [note["status"] for note in found["phases"].values()] == ["done"] * 5 + ["absent"]
+    assert [note["status"] for note in found["phases"].values()] == ["done"] * 6 + ["absent"]
     lines = out.splitlines()
     assert next(line for line in lines if line.startswith("lecture, train")).endswith("aim")
     assert next(line for line in lines if line.startswith("convolution kernels")).endswith("aim")
