@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from autoconv import datasets, device_cuda
 from autoconv.bench import machine
 from autoconv.bench.run import SCHEMA
 from autoconv.device import DeviceError
+from autoconv.kernels.cuda.driver import installed_version
 
 from . import accuracy, child, environment, gpu_tests, peers, rounds, show, targets, workloads
 from .equal_work import TOLERANCE_TF32
@@ -31,6 +33,8 @@ ROUNDS, ROUND_SECONDS = 6, 0.3
 READY = 0.6  # of a net's time: who has not warmed up by then is left out
 SEEDS = (0, 1, 2)
 RESERVE = 15  # seconds of the minutes that are left to what has begun in time, and to the table
+PACKAGES = {"numpy": "numpy", "numba": "numba", "numba-cuda": "numba_cuda", "torch": "torch", "jax": "jax",
+            "pytest": "pytest"}
 COMPILED = ("torch-cuda-compile", "jax-cuda", "jax-cuda-50")  # who fills a cache on disk before the nets are timed
 
 
@@ -95,6 +99,7 @@ def described(gpu: dict[str, Any], options: argparse.Namespace) -> dict[str, Any
     return {
         "schema": SCHEMA, "machine": machine.describe() | {"gpu": gpu, "nvidia_smi": _nvidia_smi()},
         "threads": machine.processors(), "device": "cuda", "commit": _commit(),
+        "packages": {name: installed_version(name) for name, module in PACKAGES.items() if find_spec(module)},
         "settings": {"minutes": options.minutes, "skip_tests": options.skip_tests, "skip_peers": options.skip_peers,
                      "rounds": ROUNDS, "round_seconds": ROUND_SECONDS},
         "peers": {name: {"label": peers.label(name), "status": "absent" if lacks else "present",
@@ -165,7 +170,10 @@ def net(
     steps, now = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size), time.perf_counter()
     plan = rounds.Plan(ROUNDS, ROUNDS, document["threads"], steps, ROUND_SECONDS, TOLERANCE_TF32, at_once=True,
                        until=until, ready_by=now + READY * (until - now))
-    return {"results": [*document["results"], rounds.compare(names, workload, batch_size, mode, plan, report)]}
+    entry = rounds.compare(names, workload, batch_size, mode, plan, report)
+    for name, found in entry["peers"].items():
+        document["peers"][name].update({key: found[key] for key in ("versions",) if key in found})
+    return {"results": [*document["results"], entry]}
 
 
 def kernels(document: dict[str, Any], until: float) -> list[dict[str, Any]]:

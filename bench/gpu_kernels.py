@@ -29,7 +29,7 @@ def measure(
     """
     target = device.get(where)
     return [
-        {"workload": net, "batch_size": batch_size, "kind": case.kind, "layer": case.layer,
+        {"workload": f"{net}, batch size {batch_size}", "kind": case.kind, "layer": case.layer,
          "in_l2": l2_bytes is not None and case.bytes < l2_bytes,
          **_share(case, target, flops, bandwidth, repeats)}
         for net, batch_size in nets

@@ -72,7 +72,8 @@ def compare(
             "status": "timed", "versions": versions[name], "seconds": seconds,
             "images_per_s": stats.spread([batch_size / s for s in seconds]),
             "ratio": stats.ratio(seconds, base, plan.sitting),  # type: ignore[arg-type]
-            "flops_per_image": workloads.flops(net, mode), "peak_memory": max(peaks, default=None),
+            "loss_after_warm_up": trained[name], "flops_per_image": workloads.flops(net, mode),
+            "peak_memory": max(peaks, default=None),
         }
     return {
         "workload": workload, "batch_size": batch_size, "mode": mode, "steps_per_round": plan.steps,

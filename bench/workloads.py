@@ -78,8 +78,8 @@ WORKLOADS = {
     w.name: w
     for w in (
         Workload("lecture", (28, 28, 1), 10, LECTURE, (64, 1, 256, 1024)),
-        Workload("lecture-large", (150, 150, 1), 10, LECTURE_LARGE, (32, 128)),
-        Workload("photos", (180, 180, 3), 5, PHOTOS, (32, 128), brightest=255.0),
+        Workload("lecture-large", (150, 150, 1), 10, LECTURE_LARGE, (32,)),
+        Workload("photos", (180, 180, 3), 5, PHOTOS, (32,), brightest=255.0),
         Workload("cifar", (32, 32, 3), 10, LECTURE, (64,)),
     )
 }
@@ -164,6 +164,6 @@ def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -
     return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), 2, 2000))
 
 
-def batches_on_gpu(workload: Workload, batch_size: int, effort: float = 1.0) -> int:
-    """How many batches a pass through the data takes that lie in a GPU's memory, 2 to 1000."""
-    return int(np.clip(effort * ON_GPU / (4 * prod(workload.input_shape) * batch_size), 2, 1000))
+def batches_on_gpu(workload: Workload, batch_size: int) -> int:
+    """How many batches a pass through the data takes that lie in a GPU's memory, 16 to 1000."""
+    return int(np.clip(ON_GPU / (4 * prod(workload.input_shape) * batch_size), 16, 1000))
