@@ -9,7 +9,7 @@ from . import reference, workloads
 
 TOLERANCE = 1e-4  # of the loss
 TOLERANCE_TF32 = 3e-4  # where products are of numbers with 11 bits: the means of so many are some 1e-5 off
-SAME_TRAINING = 0.05  # of the loss after the warm-up's steps, which all take in the same order
+SAME_TRAINING = 0.02  # of the loss after the warm-up's steps, which all take in the same order
 
 # The nets of which that is asked. In the larger ones RMSprop's first steps, three times the rate for each of millions
 # of weights, overshoot, and dropout differs: what becomes of the loss is not the same from one framework to the next.

@@ -26,7 +26,7 @@ def in_turns(
     does not count: for some seconds the machine is still busy with them.
 
     at_once: all processes start together, and each warms up when those before it have. until: what time.perf_counter
-    says when the last round must have begun; everyone keeps as many rounds as all have.
+    says when the last round must have begun; all keep as many rounds as each has that has any.
     """
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     failed: dict[str, RuntimeError] = {}
@@ -43,22 +43,22 @@ def in_turns(
                 except RuntimeError as error:
                     failed[name] = error
             for i in range(first - 1, min(first + rounds_of_a_process, rounds)):
-                if time.perf_counter() >= until:
-                    break
                 for name in _turned(list(running), i):
+                    if time.perf_counter() >= until:
+                        break
                     report(f"{label}: round {i + 1}/{rounds}, {name}")
                     try:
                         answer = running[name].ask("round", within(ROUND, until))
                         if i >= first:
                             taken[name].append(answer)
                     except PeerError as error:
-                        failed[name] = error
+                        if not taken[name] or time.perf_counter() < until:
+                            failed[name] = error
                         del running[name]
         taken = {name: answers for name, answers in taken.items() if name not in failed}
-    whole = min(map(len, taken.values()), default=0)
-    if not whole:
-        failed |= dict.fromkeys(taken, PeerError("no time was left for a round"))
-    return {name: answers[:whole] for name, answers in taken.items() if whole}, failed
+    failed |= {name: PeerError("no time was left for a round") for name, answers in taken.items() if not answers}
+    whole = min((len(answers) for answers in taken.values() if answers), default=0)
+    return {name: answers[:whole] for name, answers in taken.items() if answers}, failed
 
 
 def within(seconds: float, until: float) -> float:

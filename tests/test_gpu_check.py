@@ -112,6 +112,13 @@ def test_rounds_end_at_the_deadline_with_as_many_of_each(fakes):
     assert time.perf_counter() < plan.until + 20
 
 
+def test_rounds_that_ended_in_time_count(fakes):
+    fakes(one="Steady", two="Stuck")  # warm-up, its length, a round that does not count, two that do
+    plan = rounds.Plan(10**6, 10**6, 1, 2, 0.01, at_once=True, until=time.perf_counter() + 12)
+    found = rounds.compare(["one", "two"], "lecture", 2, "infer", plan, silent)["peers"]
+    assert len(found["one"]["seconds"]) == len(found["two"]["seconds"]) == 2
+
+
 def test_without_time_for_a_round_nobody_is_timed(fakes):
     fakes(one="Honest")
     plan = rounds.Plan(3, 3, 1, 2, 0.05, at_once=True, until=time.perf_counter())
