@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError
+from .kernels.recording import Recording
 
 ROOMS = ("arith", "conv", "dense", "depthwise", "fused", "loss", "norm", "pointwise", "pool", "random", "update")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -90,6 +91,8 @@ class Room:
 class Device:
     """The CPU: NumPy arrays, kernels for its threads. device_cuda.py has its twin."""
 
+    resident = False  # whether data and whole steps stay on it (resident.py), so that the host need not wait for it
+
     def __init__(self, name: str, package: str) -> None:
         self.name, self._package = name, package
         self._rooms: dict[str, Room] = {}
@@ -121,9 +124,14 @@ class Device:
             kernels.update({k.name: k for name, k in found.items() if only in ("", name)})
         jit.prepare(list(kernels.values()), dtype, report)
 
-    def recording(self) -> AbstractContextManager[list[tuple[Callable, tuple]]]:
-        """Within this block every kernel that runs is noted as (function, arguments), to be run again."""
+    def recording(self) -> AbstractContextManager[Recording]:
+        """Within this block every kernel that runs is noted, to be run again."""
         return self.kernels("jit").recording()
+
+    def varying(self, draw: Callable[[], Any], dtype: Any = np.float64) -> Any:
+        """A number for kernels, or a tuple of them, that each run of a recording takes anew from `draw`."""
+        recording = self.kernels("jit").current_recording()
+        return draw() if recording is None else recording.vary(draw, dtype)
 
     def describe(self) -> dict[str, Any]:
         """What this device is and how it computes: processor, vector width, threads, kernel cache."""

@@ -1,6 +1,5 @@
 """NVIDIA GPUs as devices. Imported when one is asked for; what imports Numba, only when one is opened."""
 
-import contextlib
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -10,12 +9,15 @@ import numpy as np
 
 from .device import Device, DeviceError
 from .kernels.cuda import driver
+from .kernels.recording import Recording
 
 _opened: dict[int, "CudaDevice"] = {}
 
 
 class CudaDevice(Device):
     """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
+
+    resident = True
 
     def __init__(self, index: int) -> None:
         super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.kernels.cuda")
@@ -33,8 +35,19 @@ class CudaDevice(Device):
         self._gpu.enter()
         runtime.prepare(list(kernels.values()), dtype, report)
 
-    def recording(self) -> AbstractContextManager[list[tuple[Callable, tuple]]]:
-        return contextlib.nullcontext([])  # kernels are not noted one by one here
+    def recording(self) -> AbstractContextManager[Recording]:
+        return self.kernels("recording").recording(self._gpu)
+
+    def varying(self, draw: Callable[[], Any], dtype: Any = np.float64) -> Any:
+        return draw() if self._gpu.noted is None else self._gpu.noted.vary(draw, dtype)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Within this block nothing is noted: what happens there is done once."""
+        return self._gpu.aside()
+
+    def memory_left(self) -> int:
+        """Bytes that can still be had."""
+        return self._gpu.memory_left()
 
     def describe(self) -> dict[str, Any]:
         """What this device is: the GPU, its compute capability, the driver and the package."""
@@ -53,6 +66,10 @@ class CudaDevice(Device):
         """`array` on this device, C-contiguous: itself where it is so already; another package's GPU array, as shown
         by `__cuda_array_interface__`, without a copy; else a copy.
         """
+        if np.ndim(array) == 0 and isinstance(array, int | float):
+            out = self.fresh((), np.asarray(array).dtype if dtype is None else dtype)
+            out[...] = array  # by a launch, which a recording can repeat
+            return out
         own = self._arrays.Array
         if not isinstance(array, own) and hasattr(array, "__cuda_array_interface__"):
             array = self._arrays.adopt(self._gpu, array)

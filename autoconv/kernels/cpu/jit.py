@@ -20,14 +20,15 @@ from typing import Any
 import numba
 import numpy as np
 
+from ..recording import Recording
+
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
 # gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
 FASTMATH = {"nsz"}
 
 inline = numba.njit(fastmath=FASTMATH, error_model="numpy")  # a helper that is compiled into the kernels that call it
 
-Calls = list[tuple[Callable, tuple]]
-_recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
+_recorded: ContextVar[Recording | None] = ContextVar("recorded", default=None)
 
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
@@ -50,10 +51,10 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         if args[0].dtype not in self._ready:
             self.compile(args[0].dtype)
-        calls = _recorded.get()
-        if calls is not None:
+        recording = _recorded.get()
+        if recording is not None:
             compiled = self._dispatcher.overloads.get(tuple(numba.typeof(arg) for arg in args))
-            calls.append((compiled.entry_point if compiled else self._dispatcher, args))
+            recording.note(compiled.entry_point if compiled else self._dispatcher, args)
         return self._dispatcher(*args)
 
     def compile(self, dtype: Any) -> None:
@@ -76,16 +77,19 @@ class Kernel:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[Calls]:
-    """Within this block every kernel that runs is noted as (function, arguments). To call them again in that order does
-    the same again, on whatever their arrays hold by then, and saves Numba's look at the arguments' types.
-    """
-    calls: Calls = []
-    token = _recorded.set(calls)
+def recording() -> Iterator[Recording]:
+    """Within this block every kernel that runs is noted. To run it again saves Numba's look at the arguments' types."""
+    noted_here = Recording()
+    token = _recorded.set(noted_here)
     try:
-        yield calls
+        yield noted_here
     finally:
         _recorded.reset(token)
+
+
+def current_recording() -> Recording | None:
+    """What takes down the kernels that run now, if anything does."""
+    return _recorded.get()
 
 
 def noted(function: Callable) -> Callable:
@@ -93,11 +97,11 @@ def noted(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapper(*args: Any) -> None:
-        calls = _recorded.get()
-        if calls is None:
+        recording = _recorded.get()
+        if recording is None:
             function(*args)
             return
-        calls.append((function, args))
+        recording.note(function, args)
         token = _recorded.set(None)
         try:
             function(*args)

@@ -8,7 +8,7 @@ import numpy as np
 from . import array as arrays
 from . import strided
 from .array import Array
-from .runtime import Kernel, cuda, inline, kernel
+from .runtime import ItemKernel, cuda, inline, kernel
 from .runtime import exp as _exp_of
 from .runtime import log as _log_of
 from .strided import at, place, sizes
@@ -59,7 +59,7 @@ def _logarithm(a):
     return _log_of(a)
 
 
-def _one(name, f) -> Kernel:
+def _one(name, f) -> ItemKernel:
     """out = f(a)."""
 
     @kernel("(int64, T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
@@ -70,7 +70,7 @@ def _one(name, f) -> Kernel:
     return run
 
 
-def _two(name, f) -> tuple[Kernel, Kernel]:
+def _two(name, f) -> tuple[ItemKernel, ItemKernel]:
     """out = f(a, b) for arrays, and for a number b."""
 
     @kernel("(int64, T[::1], T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5),"
@@ -93,12 +93,12 @@ _power, _negative = _two("power", _raised), _one("negative", _negated)
 _exp, _log = _one("exp", _exponential), _one("log", _logarithm)
 
 
-def _run_one(run: Kernel, a: Array, out: Array) -> None:
+def _run_one(run: ItemKernel, a: Array, out: Array) -> None:
     rank = max(strided.RANK, out.ndim)
     run(out.size, a.memory, out.memory, sizes(out.shape), a.place(out.shape, rank), out.place(rank=rank))
 
 
-def _run_two(run: tuple[Kernel, Kernel], a: Array, b: Any, out: Array) -> None:
+def _run_two(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
     rank = max(strided.RANK, out.ndim)
     first, last = (a.place(out.shape, rank),), (out.place(rank=rank),)
     if isinstance(b, Array):

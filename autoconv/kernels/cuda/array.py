@@ -1,6 +1,7 @@
 """`Array`: what ops and kernels use of NumPy's arrays, over a GPU's memory. It computes nothing but copies."""
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -216,6 +217,24 @@ def put(gpu: runtime.Gpu, host: np.ndarray) -> Array:
     out = empty(gpu, host.shape, host.dtype)
     write(host, out)
     return out
+
+
+def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
+    """A number as kernels take one that may change between two runs of a recording: an array of one item."""
+    if isinstance(value, Array):
+        return value
+    if value == 1 and dtype == np.float64:
+        return _one(gpu)
+    out = empty(gpu, (1,), dtype)
+    fill(out, value)
+    return out
+
+
+@cache
+def _one(gpu: runtime.Gpu) -> Array:
+    """1.0, which never changes."""
+    with gpu.aside():
+        return put(gpu, np.ones(1))
 
 
 def adopt(gpu: runtime.Gpu, shown: Any) -> Array:

@@ -6,7 +6,7 @@ since Numba makes uint64 with int64 a float.
 
 import numpy as np
 
-from .array import Array
+from .array import Array, number
 from .runtime import Memory, cuda, inline, kernel
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
@@ -33,11 +33,11 @@ def _bits(count, words, seed, stream, first):
         words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
 
 
-@kernel("(int64, T[::1], float64, uint64, uint64, uint64, T[::1])")
+@kernel("(int64, T[::1], float64, uint64, uint64[::1], uint64[::1], T[::1])")
 def _dropout(count, x, scale, threshold, seed, stream, y):
     keep, drop = x.dtype.type(scale), x.dtype.type(0)
     for b in range(cuda.grid(1), count, cuda.gridsize(1)):
-        words = philox(np.uint64(b), stream, seed)
+        words = philox(np.uint64(b), stream[0], seed[0])
         for i in range(4 * b, min(4 * b + 4, x.size)):
             y[i] = x[i] * (keep if words[i - 4 * b] >= threshold else drop)
 
@@ -51,4 +51,5 @@ def bits(memory, seed, stream, first):
 
 def dropout(x, scale, threshold, seed, stream, y):
     """y = x * scale where item i's random word, the stream's word i, is at least `threshold`, else x * 0."""
-    _dropout(-(-x.size // 4), x, scale, threshold, seed, stream, y)
+    key = (number(x.gpu, part, np.uint64) for part in (seed, stream))
+    _dropout(-(-x.size // 4), x, scale, threshold, *key, y)

@@ -5,11 +5,13 @@ launched before reads it before what is launched after writes it. Where Numba's 
 (NUMBA_ENABLE_CUDASIM=1), all of this works the same, only slowly.
 """
 
+import contextlib
 import math
 import re
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -20,6 +22,7 @@ from numba.cuda.core import config, sigutils
 from numba.cuda.cudadrv.driver import CudaAPIError
 
 from ...errors import DeviceError
+from ..recording import Recording
 from . import driver
 
 SIMULATED = driver.simulated()
@@ -63,7 +66,7 @@ class Gpu:
         self._free: dict[tuple[int, np.dtype], list] = {}
         self.enter()
         self.stream = 0 if SIMULATED else cuda.stream()
-        self.noted: list[tuple[Callable, tuple]] | None = None  # launches, where somebody wants to run them again
+        self.noted: Recording | None = None  # takes down the launches, where somebody wants to run them again
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
@@ -98,6 +101,12 @@ class Gpu:
                 f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free. Use a smaller batch_size, or end other "
                 "programs on this GPU.")
 
+    def memory_left(self) -> int:
+        """Bytes that the driver can still give."""
+        self.enter()
+        free, _ = cuda.current_context().get_memory_info()
+        return int(min(free, 2**62))  # the simulator's is without end
+
     def release(self) -> None:
         """Gives all memory that nobody uses back to the driver."""
         self.synchronize()
@@ -110,16 +119,46 @@ class Gpu:
             self.enter()
             self.stream.synchronize()
 
+    def capture(self, run: Callable[[], None]) -> Callable[[], None] | None:
+        """The launches of `run` as one CUDA graph, which a call launches; None, and a warning, where that fails."""
+        if SIMULATED:
+            return None
+        from .graph import Graph  # its import needs NVIDIA's bindings, which the simulator does without
+
+        self.enter()
+        try:
+            return Graph(int(self.stream.handle), run)
+        except (CudaAPIError, DeviceError) as error:
+            warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
+                          "gives the same results in more time.", RuntimeWarning, stacklevel=2)
+            return None
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within this block nothing is noted."""
+        noted, self.noted = self.noted, None
+        try:
+            yield
+        finally:
+            self.noted = noted
+
     def copy_in(self, host: np.ndarray, native: Any) -> None:
         """From the host's memory, of the same shape and dtype, C-contiguous."""
+        self._touches_the_host()
         self.enter()
         native.copy_to_device(host, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
         """Into the host's memory, of the same shape and dtype; waits until it is there."""
+        self._touches_the_host()
         self.enter()
         native.copy_to_host(host, stream=self.stream)
         self.synchronize()
+
+    def _touches_the_host(self) -> None:
+        """Launches that are run again would not do that again."""
+        if self.noted is not None:
+            self.noted.whole = False
 
 
 @cache
@@ -179,7 +218,7 @@ class Kernel:
         """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
         target = next(a.gpu for a in arguments if isinstance(a, OnGpu))
         if target.noted is not None:
-            target.noted.append((self.launch, (blocks, threads, arguments)))
+            target.noted.note(self.launch, (blocks, threads, arguments))
         target.enter()
         natives = [a.native if isinstance(a, OnGpu) else a for a in arguments]
         self._dispatcher[blocks, threads, target.stream](*natives)
