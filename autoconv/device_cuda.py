@@ -28,7 +28,7 @@ class CudaDevice(Device):
 
     def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
         runtime, kernels = self.kernels("runtime"), {}
-        for wanted in sorted({"strided", *rooms}):  # every model copies and fills
+        for wanted in sorted({"strided", "resident", *rooms}):  # every model copies and fills, every step takes a batch
             room, _, only = wanted.partition(".")
             found = runtime.kernels_of(self.kernels(room))
             kernels.update({name: k for name, k in found.items() if only in ("", name.partition(".")[2].lstrip("_"))})
