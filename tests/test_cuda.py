@@ -263,21 +263,44 @@ def test_a_tensor_shows_where_it_is():
     assert not hasattr(tensor([1.0]), "__cuda_array_interface__")
 
 
+def where(array):
+    """The first and the last byte of an array's memory."""
+    first = array.__cuda_array_interface__["data"][0]
+    return range(first, first + array.size * array.dtype.itemsize)
+
+
 def test_memory_is_used_again_when_nobody_holds_it():
     gpu = device.get("cuda")
-    first = gpu.empty((33,), np.float32)
-    view, where = first[3:], first.base.data
+    first = gpu.empty((5000,), np.float32)
+    view, held = first[3:], where(first)
     del first
-    assert gpu.empty((33,), np.float32).base.data is not where
+    for dtype in (np.float32, np.uint8, np.float64):  # they share the bytes
+        other = where(gpu.empty((20_000 // np.dtype(dtype).itemsize,), dtype))
+        assert not set(other) & set(held)
     del view
-    assert gpu.empty((33,), np.float32).base.data is where
+    allocations = gpu._gpu.arena.allocations
+    for _ in range(200):  # each in the memory of the one before
+        assert gpu.empty((20_000,), np.float32).base.data.shape == (20_000,)
+    assert gpu._gpu.arena.allocations <= allocations + 1
+
+
+def test_from_the_second_step_on_nothing_is_allocated():
+    model = net().to("cuda")
+    model.fit(IMAGES, LABELS, batch_size=3, epochs=1, verbose=0)
+    arena = device.get("cuda")._gpu.arena
+    before = arena.allocations, arena.held
+    assert before[1] > 0
+    model.fit(IMAGES, LABELS, batch_size=3, epochs=3, verbose=0)
+    assert (arena.allocations, arena.held) == before
 
 
 def test_too_large_an_array_names_what_was_asked_for_and_what_is_free():
     gpu = device.get("cuda")
-    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were asked for, [\d.,inf]+ of .* MiB are free"):
+    kept = tensor([1.0], device="cuda")
+    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were asked for, [\d.,inf]+ of .* MiB are free, "
+                                                 r"[\d.,]+ MiB are autoconv's"):
         gpu.empty((2**46,), np.uint8)
-    np.testing.assert_array_equal((tensor([1.0], device="cuda") + 1).numpy(), [2])  # goes on
+    np.testing.assert_array_equal((kept + 1).numpy(), [2])  # goes on
 
 
 # Devices, tensors, models.

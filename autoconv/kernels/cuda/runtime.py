@@ -1,7 +1,7 @@
 """The one door to numba-cuda: GPUs, their memory and streams, and how a kernel is declared, compiled and launched.
 
-All work on a GPU goes to one stream, in order. So memory can be handed out again as soon as nobody holds it: what was
-launched before reads it before what is launched after writes it. Where Numba's simulator takes the GPU's place
+All work on a GPU goes to one stream, in order. So memory (arena.py) can be handed out again as soon as nobody holds it:
+what was launched before reads it before what is launched after writes it. Where Numba's simulator takes the GPU's place
 (NUMBA_ENABLE_CUDASIM=1), all of this works the same, only slowly.
 """
 
@@ -21,12 +21,15 @@ from numba.cuda.cudadrv.driver import CudaAPIError
 
 from ...errors import DeviceError
 from . import driver
+from .arena import Arena, Piece
 
 SIMULATED = driver.simulated()
 
 # Threads of a block, and blocks of a launch at most: a thread takes items until none is left. The simulator's are few,
 # as it runs each thread as one of Python's, and odd, so that tiny arrays already have ragged ends.
 THREADS, BLOCKS = (3, 2) if SIMULATED else (256, 1 << 16)
+
+SEGMENT = 1 << 20 if SIMULATED else 64 << 20  # bytes that are asked of the driver at once, at least
 
 if SIMULATED:
     sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
@@ -43,24 +46,26 @@ _current = threading.local()  # the number of the GPU that this thread's launche
 
 
 class Memory:
-    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more."""
+    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more; where
+    there is no `piece`, the memory is another package's.
+    """
 
-    __slots__ = ("_free", "data", "gpu")
+    __slots__ = ("_piece", "data", "gpu")
 
-    def __init__(self, gpu: "Gpu", data: Any, free: list | None) -> None:
-        self.gpu, self.data, self._free = gpu, data, free
+    def __init__(self, gpu: "Gpu", data: Any, piece: Piece | None = None) -> None:
+        self.gpu, self.data, self._piece = gpu, data, piece
 
     def __del__(self) -> None:
-        if self._free is not None:
-            self._free.append(self.data)
+        if self._piece is not None:
+            self.gpu.arena.give_back(self._piece)
 
 
 class Gpu:
-    """One GPU: its stream, and the memory that was freed and waits to be used again."""
+    """One GPU: its stream, and the arena that all its arrays lie in."""
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self._free: dict[tuple[int, np.dtype], list] = {}
+        self.arena = Arena(self._allocate, SEGMENT)
         self.enter()
         self.stream = 0 if SIMULATED else cuda.stream()
 
@@ -72,36 +77,30 @@ class Gpu:
 
     def memory(self, size: int, dtype: Any) -> Memory:
         """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
-        key = (max(size, 1), np.dtype(dtype))
-        free = self._free.setdefault(key, [])
+        size, dtype = max(size, 1), np.dtype(dtype)
         try:
-            return Memory(self, free.pop(), free)
-        except IndexError:
-            return Memory(self, self._allocate(*key), free)
+            piece = self.arena.take(size * dtype.itemsize)
+        except MemoryError as error:
+            raise DeviceError(self._too_little(size * dtype.itemsize)) from error
+        return Memory(self, piece.view(size, dtype), piece)
 
-    def _allocate(self, size: int, dtype: np.dtype) -> Any:
+    def _allocate(self, size: int) -> Any:
+        """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
         self.enter()
-        for last in (False, True):
-            try:
-                return cuda.device_array(size, dtype)
-            except (CudaAPIError, MemoryError) as error:
-                if not _out_of_memory(error):
-                    raise
-                if last:
-                    raise DeviceError(self._too_little(size * dtype.itemsize)) from error
-                self.release()
+        try:
+            return cuda.device_array(size, np.uint8)
+        except (CudaAPIError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            self.synchronize()  # the arena may now let go of segments that launched kernels still read
+            raise MemoryError(str(error)) from error
 
     def _too_little(self, asked: int) -> str:
+        self.enter()
         free, total = cuda.current_context().get_memory_info()
         return (f"GPU number {self.index} is out of memory: {asked / 2**20:,.1f} MiB were asked for, "
-                f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free. Use a smaller batch_size, or end other "
-                "programs on this GPU.")
-
-    def release(self) -> None:
-        """Gives all memory that nobody uses back to the driver."""
-        self.synchronize()
-        for free in self._free.values():
-            free.clear()
+                f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free, {self.arena.held / 2**20:,.1f} MiB are "
+                "autoconv's. Use a smaller batch_size, or end other programs on this GPU.")
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
