@@ -11,9 +11,10 @@ import pickle
 import numpy as np
 import pytest
 from cases import CASES
+from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import device, device_cuda, layers, models, optim
+from autoconv import cli, device, device_cuda, layers, models, optim
 from autoconv import functional as F
 from autoconv.gradcheck import gradcheck
 from autoconv.kernels.cuda import driver
@@ -312,6 +313,12 @@ def test_names():
     assert "numba-cuda" in device.get("cuda").describe()
     with pytest.raises(device.DeviceError, match="number 99"):
         device.get("cuda:99")
+
+
+def test_warmup_says_where_the_kernels_are():
+    done = CliRunner().invoke(cli.main, ["warmup", "--device", "cuda"])
+    assert done.exit_code == 0, done.output
+    assert "kernels-cuda-" in done.output
 
 
 def test_to_and_fro():

@@ -6,21 +6,27 @@ what was launched before reads it before what is launched after writes it. Where
 """
 
 import math
+import pickle
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numba import cuda
+from numba.cuda import serialize
 from numba.cuda.core import config, sigutils
+from numba.cuda.core.caching import NullCache
+from numba.cuda.cudadrv import devices
 from numba.cuda.cudadrv.driver import CudaAPIError
 
 from ...errors import DeviceError
-from . import driver
+from .. import caching
+from . import driver, store
 from .arena import Arena, Piece
 
 SIMULATED = driver.simulated()
@@ -171,6 +177,8 @@ class Kernel:
         self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
         self.function, self.signature, self.__doc__ = function, signature, function.__doc__
         self._dispatcher = cuda.jit(function)
+        if not SIMULATED and function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
+            self._dispatcher._cache = _Kept(self.name)
         self._ready: set[np.dtype] = set()
 
     def __call__(self, count: int, *arguments: Any) -> None:
@@ -186,14 +194,58 @@ class Kernel:
         return sigutils.normalize_signature(re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature))[0]
 
     def compile(self, dtype: Any) -> None:
-        """Compiles for one floating type and the current GPU, so that the first launch need not wait."""
+        """Compiles for one floating type and the current GPU, or loads that from the disk cache, so that the first
+        launch need not wait.
+        """
         dtype = np.dtype(dtype)
         if dtype not in self._ready and not SIMULATED:
             self._dispatcher.compile(self.types(dtype))
         self._ready.add(dtype)
 
     def compiled_before(self, dtype: Any) -> bool:
-        return np.dtype(dtype) in self._ready
+        """Whether this process or the disk cache has it, for the current GPU."""
+        return np.dtype(dtype) in self._ready or store.has(self.name, self.types(dtype), _capability())
+
+    def compile_for(self, dtype: Any, capability: tuple[int, int]) -> None:
+        """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and no driver."""
+        with pretended(capability):
+            made = cuda.dispatcher._Kernel(self.function, self.types(dtype), **self._dispatcher.targetoptions)
+            made.library.get_cubin()
+            self._dispatcher._cache.save_overload(self.types(dtype), made)
+
+
+class _Kept(NullCache):
+    """What Numba asks for a kernel before it compiles one, and gives it to afterwards: as store.py keeps it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def load_overload(self, types: tuple, _: Any) -> Any:
+        data = store.read(self._name, types, _capability())
+        return None if data is None else cuda.dispatcher._Kernel._rebuild(**pickle.loads(data))
+
+    def save_overload(self, types: tuple, compiled: Any) -> None:
+        store.write(self._name, types, _capability(), serialize.dumps(compiled._reduce_states()))
+
+
+def _capability() -> tuple[int, int]:
+    """The current GPU's compute capability."""
+    return tuple(devices.get_context().device.compute_capability)
+
+
+@contextmanager
+def pretended(capability: tuple[int, int]) -> Iterator[None]:
+    """Numba asks the current GPU what it is to compile for: within this block there is one of this capability."""
+    gpu: Any = SimpleNamespace(compute_capability=capability)
+    answers = ((cuda.dispatcher, "get_current_device", gpu), (devices, "get_context", SimpleNamespace(device=gpu)))
+    asked = [getattr(module, name) for module, name, _ in answers]
+    for module, name, answer in answers:
+        setattr(module, name, lambda answer=answer: answer)
+    try:
+        yield
+    finally:
+        for (module, name, _), before in zip(answers, asked):
+            setattr(module, name, before)
 
 
 def kernel(signature: str, name: str = "") -> Callable[[Callable], Kernel]:
@@ -208,13 +260,22 @@ def kernels_of(room: ModuleType) -> dict[str, Kernel]:
 
 
 def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
-    """Compiles kernels for `dtype`. Calls `report(done, total)` where some must be compiled, and after each one."""
+    """Makes kernels ready for `dtype` and the current GPU. Calls `report(done, total)` where some must be compiled, and
+    after each one.
+    """
     missing = [] if SIMULATED else [k for k in kernels if not k.compiled_before(dtype)]
-    for done, k in enumerate(missing):
-        report(done, len(missing))
-        k.compile(dtype)
     if missing:
-        report(len(missing), len(missing))
+        report(0, len(missing))
+    elsewhere = len(missing) > 1 and store.folder() is not None
+    if elsewhere:
+        arguments = [str(np.dtype(dtype)), *map(str, _capability())]
+        caching.compile_in_processes(f"{__package__}.compiling", arguments, [k.name for k in missing], report)
+    for done, k in enumerate(missing, 1):
+        k.compile(dtype)
+        if not elsewhere:
+            report(done, len(missing))
+    for k in kernels:
+        k.compile(dtype)
 
 
 def _out_of_memory(error: Exception) -> bool:
