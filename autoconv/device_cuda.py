@@ -50,8 +50,8 @@ class CudaDevice(Device):
         return self._gpu.memory_left()
 
     def describe(self) -> dict[str, Any]:
-        """What this device is: the GPU, its compute capability, the driver and the package."""
-        return describe(self.index)
+        """What this device is: the GPU, its compute capability, the driver, the package and the kernel cache."""
+        return {**describe(self.index), **self.kernels("store").describe()}
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self._arrays.empty(self._gpu, shape, dtype)

@@ -11,9 +11,10 @@ import pickle
 import numpy as np
 import pytest
 from cases import CASES
+from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import device, device_cuda, layers, models, optim
+from autoconv import cli, device, device_cuda, layers, models, optim
 from autoconv import functional as F
 from autoconv.gradcheck import gradcheck
 from autoconv.kernels.cuda import driver
@@ -263,21 +264,44 @@ def test_a_tensor_shows_where_it_is():
     assert not hasattr(tensor([1.0]), "__cuda_array_interface__")
 
 
+def where(array):
+    """The first and the last byte of an array's memory."""
+    first = array.__cuda_array_interface__["data"][0]
+    return range(first, first + array.size * array.dtype.itemsize)
+
+
 def test_memory_is_used_again_when_nobody_holds_it():
     gpu = device.get("cuda")
-    first = gpu.empty((33,), np.float32)
-    view, where = first[3:], first.base.data
+    first = gpu.empty((5000,), np.float32)
+    view, held = first[3:], where(first)
     del first
-    assert gpu.empty((33,), np.float32).base.data is not where
+    for dtype in (np.float32, np.uint8, np.float64):  # they share the bytes
+        other = where(gpu.empty((20_000 // np.dtype(dtype).itemsize,), dtype))
+        assert not set(other) & set(held)
     del view
-    assert gpu.empty((33,), np.float32).base.data is where
+    allocations = gpu._gpu.arena.allocations
+    for _ in range(200):  # each in the memory of the one before
+        assert gpu.empty((20_000,), np.float32).base.data.shape == (20_000,)
+    assert gpu._gpu.arena.allocations <= allocations + 1
+
+
+def test_from_the_second_step_on_nothing_is_allocated():
+    model = net().to("cuda")
+    model.fit(IMAGES, LABELS, batch_size=3, epochs=1, verbose=0)
+    arena = device.get("cuda")._gpu.arena
+    before = arena.allocations, arena.held
+    assert before[1] > 0
+    model.fit(IMAGES, LABELS, batch_size=3, epochs=3, verbose=0)
+    assert (arena.allocations, arena.held) == before
 
 
 def test_too_large_an_array_names_what_was_asked_for_and_what_is_free():
     gpu = device.get("cuda")
-    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were asked for, [\d.,inf]+ of .* MiB are free"):
+    kept = tensor([1.0], device="cuda")
+    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were asked for, [\d.,inf]+ of .* MiB are free, "
+                                                 r"[\d.,]+ MiB are autoconv's"):
         gpu.empty((2**46,), np.uint8)
-    np.testing.assert_array_equal((tensor([1.0], device="cuda") + 1).numpy(), [2])  # goes on
+    np.testing.assert_array_equal((kept + 1).numpy(), [2])  # goes on
 
 
 # Devices, tensors, models.
@@ -289,6 +313,12 @@ def test_names():
     assert "numba-cuda" in device.get("cuda").describe()
     with pytest.raises(device.DeviceError, match="number 99"):
         device.get("cuda:99")
+
+
+def test_warmup_says_where_the_kernels_are():
+    done = CliRunner().invoke(cli.main, ["warmup", "--device", "cuda"])
+    assert done.exit_code == 0, done.output
+    assert "kernels-cuda-" in done.output
 
 
 def test_to_and_fro():

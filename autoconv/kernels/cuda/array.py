@@ -247,7 +247,7 @@ def adopt(gpu: runtime.Gpu, shown: Any) -> Array:
     whole = {**interface, "strides": None, "shape": (_extent(shape, strides),)}
     if min(strides, default=0) < 0:
         raise ValueError("An array whose items lie backwards cannot be taken over. Copy it first.")
-    return Array(Memory(gpu, runtime.adopt(whole, shown), None), 0, shape, strides, dtype)
+    return Array(Memory(gpu, runtime.adopt(whole, shown)), 0, shape, strides, dtype)
 
 
 def copy(a: Array, out: Array) -> None:

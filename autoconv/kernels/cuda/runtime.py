@@ -1,35 +1,43 @@
 """The one door to numba-cuda: GPUs, their memory and streams, and how a kernel is declared, compiled and launched.
 
-All work on a GPU goes to one stream, in order. So memory can be handed out again as soon as nobody holds it: what was
-launched before reads it before what is launched after writes it. Where Numba's simulator takes the GPU's place
+All work on a GPU goes to one stream, in order. So memory (arena.py) can be handed out again as soon as nobody holds it:
+what was launched before reads it before what is launched after writes it. Where Numba's simulator takes the GPU's place
 (NUMBA_ENABLE_CUDASIM=1), all of this works the same, only slowly.
 """
 
 import contextlib
 import math
+import pickle
 import re
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numba import cuda
+from numba.cuda import serialize
 from numba.cuda.core import config, sigutils
+from numba.cuda.core.caching import NullCache
+from numba.cuda.cudadrv import devices
 from numba.cuda.cudadrv.driver import CudaAPIError
 
 from ...errors import DeviceError
+from .. import caching
 from ..recording import Recording
-from . import driver
+from . import driver, store
+from .arena import Arena, Piece
 
 SIMULATED = driver.simulated()
 
 # Threads of a block, and blocks of a launch at most: a thread takes items until none is left. The simulator's are few,
 # as it runs each thread as one of Python's, and odd, so that tiny arrays already have ragged ends.
 THREADS, BLOCKS = (3, 2) if SIMULATED else (256, 1 << 16)
+
+SEGMENT = 1 << 20 if SIMULATED else 64 << 20  # bytes that are asked of the driver at once, at least
 
 if SIMULATED:
     sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
@@ -46,24 +54,26 @@ _current = threading.local()  # the number of the GPU that this thread's launche
 
 
 class Memory:
-    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more."""
+    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more; where
+    there is no `piece`, the memory is another package's.
+    """
 
-    __slots__ = ("_free", "data", "gpu")
+    __slots__ = ("_piece", "data", "gpu")
 
-    def __init__(self, gpu: "Gpu", data: Any, free: list | None) -> None:
-        self.gpu, self.data, self._free = gpu, data, free
+    def __init__(self, gpu: "Gpu", data: Any, piece: Piece | None = None) -> None:
+        self.gpu, self.data, self._piece = gpu, data, piece
 
     def __del__(self) -> None:
-        if self._free is not None:
-            self._free.append(self.data)
+        if self._piece is not None:
+            self.gpu.arena.give_back(self._piece)
 
 
 class Gpu:
-    """One GPU: its stream, and the memory that was freed and waits to be used again."""
+    """One GPU: its stream, and the arena that all its arrays lie in."""
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self._free: dict[tuple[int, np.dtype], list] = {}
+        self.arena = Arena(self._allocate, SEGMENT)
         self.enter()
         self.stream = 0 if SIMULATED else cuda.stream()
         self.noted: Recording | None = None  # takes down the launches, where somebody wants to run them again
@@ -76,42 +86,36 @@ class Gpu:
 
     def memory(self, size: int, dtype: Any) -> Memory:
         """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
-        key = (max(size, 1), np.dtype(dtype))
-        free = self._free.setdefault(key, [])
+        size, dtype = max(size, 1), np.dtype(dtype)
         try:
-            return Memory(self, free.pop(), free)
-        except IndexError:
-            return Memory(self, self._allocate(*key), free)
+            piece = self.arena.take(size * dtype.itemsize)
+        except MemoryError as error:
+            raise DeviceError(self._too_little(size * dtype.itemsize)) from error
+        return Memory(self, piece.view(size, dtype), piece)
 
-    def _allocate(self, size: int, dtype: np.dtype) -> Any:
+    def _allocate(self, size: int) -> Any:
+        """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
         self.enter()
-        for last in (False, True):
-            try:
-                return cuda.device_array(size, dtype)
-            except (CudaAPIError, MemoryError) as error:
-                if not _out_of_memory(error):
-                    raise
-                if last:
-                    raise DeviceError(self._too_little(size * dtype.itemsize)) from error
-                self.release()
+        try:
+            return cuda.device_array(size, np.uint8)
+        except (CudaAPIError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            self.synchronize()  # the arena may now let go of segments that launched kernels still read
+            raise MemoryError(str(error)) from error
 
     def _too_little(self, asked: int) -> str:
+        self.enter()
         free, total = cuda.current_context().get_memory_info()
         return (f"GPU number {self.index} is out of memory: {asked / 2**20:,.1f} MiB were asked for, "
-                f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free. Use a smaller batch_size, or end other "
-                "programs on this GPU.")
+                f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free, {self.arena.held / 2**20:,.1f} MiB are "
+                "autoconv's. Use a smaller batch_size, or end other programs on this GPU.")
 
     def memory_left(self) -> int:
         """Bytes that the driver can still give."""
         self.enter()
         free, _ = cuda.current_context().get_memory_info()
         return int(min(free, 2**62))  # the simulator's is without end
-
-    def release(self) -> None:
-        """Gives all memory that nobody uses back to the driver."""
-        self.synchronize()
-        for free in self._free.values():
-            free.clear()
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
@@ -212,6 +216,8 @@ class Kernel:
         self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
         self.function, self.signature, self.__doc__ = function, signature, function.__doc__
         self._dispatcher = cuda.jit(function)
+        if not SIMULATED and function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
+            self._dispatcher._cache = _Kept(self.name)
         self._ready: set[np.dtype] = set()
 
     def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
@@ -228,14 +234,58 @@ class Kernel:
         return sigutils.normalize_signature(re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature))[0]
 
     def compile(self, dtype: Any) -> None:
-        """Compiles for one floating type and the current GPU, so that the first launch need not wait."""
+        """Compiles for one floating type and the current GPU, or loads that from the disk cache, so that the first
+        launch need not wait.
+        """
         dtype = np.dtype(dtype)
         if dtype not in self._ready and not SIMULATED:
             self._dispatcher.compile(self.types(dtype))
         self._ready.add(dtype)
 
     def compiled_before(self, dtype: Any) -> bool:
-        return np.dtype(dtype) in self._ready
+        """Whether this process or the disk cache has it, for the current GPU."""
+        return np.dtype(dtype) in self._ready or store.has(self.name, self.types(dtype), _capability())
+
+    def compile_for(self, dtype: Any, capability: tuple[int, int]) -> None:
+        """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and no driver."""
+        with pretended(capability):
+            made = cuda.dispatcher._Kernel(self.function, self.types(dtype), **self._dispatcher.targetoptions)
+            made.library.get_cubin()
+            self._dispatcher._cache.save_overload(self.types(dtype), made)
+
+
+class _Kept(NullCache):
+    """What Numba asks for a kernel before it compiles one, and gives it to afterwards: as store.py keeps it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def load_overload(self, types: tuple, _: Any) -> Any:
+        data = store.read(self._name, types, _capability())
+        return None if data is None else cuda.dispatcher._Kernel._rebuild(**pickle.loads(data))
+
+    def save_overload(self, types: tuple, compiled: Any) -> None:
+        store.write(self._name, types, _capability(), serialize.dumps(compiled._reduce_states()))
+
+
+def _capability() -> tuple[int, int]:
+    """The current GPU's compute capability."""
+    return tuple(devices.get_context().device.compute_capability)
+
+
+@contextlib.contextmanager
+def pretended(capability: tuple[int, int]) -> Iterator[None]:
+    """Numba asks the current GPU what it is to compile for: within this block there is one of this capability."""
+    gpu: Any = SimpleNamespace(compute_capability=capability)
+    answers = ((cuda.dispatcher, "get_current_device", gpu), (devices, "get_context", SimpleNamespace(device=gpu)))
+    asked = [getattr(module, name) for module, name, _ in answers]
+    for module, name, answer in answers:
+        setattr(module, name, lambda answer=answer: answer)
+    try:
+        yield
+    finally:
+        for (module, name, _), before in zip(answers, asked):
+            setattr(module, name, before)
 
 
 class ItemKernel(Kernel):
@@ -281,13 +331,22 @@ def kernels_of(room: ModuleType) -> dict[str, Kernel]:
 
 
 def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
-    """Compiles kernels for `dtype`. Calls `report(done, total)` where some must be compiled, and after each one."""
+    """Makes kernels ready for `dtype` and the current GPU. Calls `report(done, total)` where some must be compiled, and
+    after each one.
+    """
     missing = [] if SIMULATED else [k for k in kernels if not k.compiled_before(dtype)]
-    for done, k in enumerate(missing):
-        report(done, len(missing))
-        k.compile(dtype)
     if missing:
-        report(len(missing), len(missing))
+        report(0, len(missing))
+    elsewhere = len(missing) > 1 and store.folder() is not None
+    if elsewhere:
+        arguments = [str(np.dtype(dtype)), *map(str, _capability())]
+        caching.compile_in_processes(f"{__package__}.compiling", arguments, [k.name for k in missing], report)
+    for done, k in enumerate(missing, 1):
+        k.compile(dtype)
+        if not elsewhere:
+            report(done, len(missing))
+    for k in kernels:
+        k.compile(dtype)
 
 
 def _out_of_memory(error: Exception) -> bool:
