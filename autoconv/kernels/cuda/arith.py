@@ -62,7 +62,7 @@ def _logarithm(a):
 def _one(name, f) -> ItemKernel:
     """out = f(a)."""
 
-    @kernel("(int64, T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
+    @kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, a, out, shape, a_place, out_place):
         for i in range(cuda.grid(1), count, cuda.gridsize(1)):
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)])
@@ -73,13 +73,14 @@ def _one(name, f) -> ItemKernel:
 def _two(name, f) -> tuple[ItemKernel, ItemKernel]:
     """out = f(a, b) for arrays, and for a number b."""
 
-    @kernel("(int64, T[::1], T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5),"
-            " UniTuple(int64, 5))", name)
+    @kernel("(int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
+            " UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def arrays(count, a, b, out, shape, a_place, b_place, out_place):
         for i in range(cuda.grid(1), count, cuda.gridsize(1)):
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
 
-    @kernel("(int64, T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", f"{name}_number")
+    @kernel("(int64, const T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))",
+            f"{name}_number")
     def number(count, a, b, out, shape, a_place, out_place):
         for i in range(cuda.grid(1), count, cuda.gridsize(1)):
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b)
@@ -144,8 +145,8 @@ def copy(a, out):
     out[...] = a
 
 
-@kernel("(int64, T[::1], T[::1], T[::1], int64, int64, int64, UniTuple(int64, 4), UniTuple(int64, 5),"
-        " UniTuple(int64, 5), UniTuple(int64, 2), UniTuple(int64, 2))")
+@kernel("(int64, const T[::1], const T[::1], T[::1], int64, int64, int64, UniTuple(int64, 4),"
+        " UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 2), UniTuple(int64, 2))")
 def _matmul(count, a, b, out, n, m, p, batch, a_place, b_place, a_steps, b_steps):
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, j = item // p % n, item % p
@@ -169,8 +170,8 @@ def matmul(a, b, out):
             sizes(batch, rank), *places, tuple(a.strides[-2:]), tuple(b.strides[-2:]))
 
 
-@kernel("(int64, T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64, UniTuple(int64, 4),"
-        " UniTuple(int64, 5))")
+@kernel("(int64, const T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64,"
+        " UniTuple(int64, 4), UniTuple(int64, 5))")
 def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_place):
     """partial[part, i] = the sum of its share of the items that go into result i."""
     parts, results = partial.shape
@@ -182,7 +183,7 @@ def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_pla
         partial[part, i] = total
 
 
-@kernel("(int64, float64[:,::1], T[::1])")
+@kernel("(int64, const float64[:,::1], T[::1])")
 def add_parts(count, partial, out):
     """out = partial[0] + ... + partial[-1], in this order."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -206,7 +207,7 @@ def sum(a, axes, out):
     add_parts(out.size, partial, out.reshape(-1))
 
 
-@kernel("(int64, T[:,::1], int64[::1], T[::1])")
+@kernel("(int64, const T[:,::1], int64[::1], T[::1])")
 def _row_max(count, a, index, out):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         best, where = a[i, 0], 0
@@ -222,7 +223,7 @@ def row_max(a, index, out):
     _row_max(out.size, a, index, out)
 
 
-@kernel("(int64, T[::1], int64[::1], T[:,::1])")
+@kernel("(int64, const T[::1], const int64[::1], T[:,::1])")
 def _row_scatter(count, dy, index, dx):
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, j = item // dx.shape[1], item % dx.shape[1]

@@ -11,8 +11,8 @@ from .runtime import cuda, exp, inline, kernel, log, log1p
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
-_FORWARD = "(int64, T[:,::1], T[:,::1], T[::1])"
-_GRADIENT = "(int64, T[:,::1], T[:,::1], T[::1], T[:,::1])"
+_FORWARD = "(int64, const T[:,::1], const T[:,::1], T[::1])"
+_GRADIENT = "(int64, const T[:,::1], const T[:,::1], const T[::1], T[:,::1])"
 
 
 @inline
@@ -48,7 +48,7 @@ def _softmax_parts(x, i):
     return best, total
 
 
-@kernel("(int64, int64[::1], T[:,::1])")
+@kernel("(int64, const int64[::1], T[:,::1])")
 def _one_hot(count, labels, out):
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, c = item // out.shape[1], item % out.shape[1]

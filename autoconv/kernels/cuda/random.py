@@ -33,7 +33,7 @@ def _bits(count, words, seed, stream, first):
         words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
 
 
-@kernel("(int64, T[::1], float64, uint64, uint64[::1], uint64[::1], T[::1])")
+@kernel("(int64, const T[::1], float64, uint64, const uint64[::1], const uint64[::1], T[::1])")
 def _dropout(count, x, scale, threshold, seed, stream, y):
     keep, drop = x.dtype.type(scale), x.dtype.type(0)
     for b in range(cuda.grid(1), count, cuda.gridsize(1)):

@@ -10,7 +10,7 @@ from .runtime import SIMULATED, block_kernel, cuda, inline, kernel
 TEAM = 4 if SIMULATED else 256  # threads that share a row of a data set, or a sum
 CHUNK = 8 if SIMULATED else 4096  # items of a row that one block copies
 
-_TAKE = "({}[:,::1], int64[::1], int64[::1], T[:,::1])"
+_TAKE = "(const {}[:,::1], const int64[::1], const int64[::1], T[:,::1])"
 
 
 @inline
@@ -37,7 +37,7 @@ _take_bytes = block_kernel(_TAKE.format("uint8"), TEAM, "_take_bytes")(_take)
 _take_rows = block_kernel(_TAKE.format("T"), TEAM, "_take_rows")(_take)
 
 
-@kernel("(int64, T[:,::1], int64[::1], T[:,::1])")
+@kernel("(int64, const T[:,::1], const int64[::1], T[:,::1])")
 def _put_rows(count, rows, first, out):
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, j = item // rows.shape[1], item % rows.shape[1]
@@ -64,38 +64,38 @@ def _larger(x, i, label):
     return count
 
 
-@kernel("(int64, int64[::1], T[:,::1], T[::1])")
+@kernel("(int64, const int64[::1], const T[:,::1], T[::1])")
 def _label_hits(count, labels, x, out):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         out[i] = x.dtype.type(_largest(x, i) == labels[i])
 
 
-@kernel("(int64, T[:,::1], T[:,::1], T[::1])")
+@kernel("(int64, const T[:,::1], const T[:,::1], T[::1])")
 def _class_hits(count, t, x, out):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         out[i] = x.dtype.type(_largest(x, i) == _largest(t, i))
 
 
-@kernel("(int64, T[::1], T[::1], T, T[::1])")
+@kernel("(int64, const T[::1], const T[::1], T, T[::1])")
 def _binary_hits(count, t, x, threshold, out):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         side = x.dtype.type(x[i] > threshold)
         out[i] = x.dtype.type(t[i] == side)
 
 
-@kernel("(int64, int64[::1], T[:,::1], int64, T[::1])")
+@kernel("(int64, const int64[::1], const T[:,::1], int64, T[::1])")
 def _label_in_top(count, labels, x, k, out):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         out[i] = x.dtype.type(_larger(x, i, labels[i]) < k)
 
 
-@kernel("(int64, T[:,::1], T[:,::1], int64, T[::1])")
+@kernel("(int64, const T[:,::1], const T[:,::1], int64, T[::1])")
 def _class_in_top(count, t, x, k, out):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         out[i] = x.dtype.type(_larger(x, i, _largest(t, i)) < k)
 
 
-@block_kernel("(T[::1], T[::1], float64, float64[::1], int64)", TEAM)
+@block_kernel("(const T[::1], const T[::1], float64, float64[::1], int64)", TEAM)
 def _accumulate(values, weights, factor, totals, slot):
     """One block: each thread sums every TEAM-th product, then the threads' sums are added in a fixed order."""
     sums = cuda.shared.array(TEAM, "float64")

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba import cuda
@@ -28,8 +28,9 @@ from numba.cuda.cudadrv.driver import CudaAPIError
 from ...errors import DeviceError
 from .. import caching
 from ..recording import Recording
-from . import driver, store
+from . import driver, order, store
 from .arena import Arena, Piece
+from .order import Access
 
 SIMULATED = driver.simulated()
 
@@ -123,15 +124,20 @@ class Gpu:
             self.enter()
             self.stream.synchronize()
 
-    def capture(self, run: Callable[[], None]) -> Callable[[], None] | None:
-        """The launches of `run` as one CUDA graph, which a call launches; None, and a warning, where that fails."""
+    def capture(self, launches: list["Launch"]) -> Callable[[], None] | None:
+        """Launches as one CUDA graph, which a call launches; None, and a warning, where that fails.
+
+        In the graph each waits only for those before it that touch the same memory.
+        """
         if SIMULATED:
             return None
         from .graph import Graph  # its import needs NVIDIA's bindings, which the simulator does without
 
         self.enter()
+        places = order.places([launch.accesses() for launch in launches])
+        on_stream = [lambda handle, launch=launch: launch(cuda.external_stream(handle)) for launch in launches]
         try:
-            return Graph(int(self.stream.handle), run)
+            return Graph(int(self.stream.handle), on_stream, places)
         except (CudaAPIError, DeviceError) as error:
             warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
                           "gives the same results in more time.", RuntimeWarning, stacklevel=2)
@@ -208,13 +214,15 @@ class OnGpu:
 class Kernel:
     """A function compiled for a GPU's threads; how many of them run it, `launch` is told.
 
-    `signature` is Numba's, with T for the floating type, for what is compiled ahead. Other types are compiled when
-    they come.
+    `signature` is Numba's, with T for the floating type, for what is compiled ahead; other types are compiled when
+    they come. An array that the function only reads is `const T[::1]`: launches that have no array in common, or only
+    read it, may run at the same time.
     """
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
-        self.function, self.signature, self.__doc__ = function, signature, function.__doc__
+        self.function, self.__doc__ = function, function.__doc__
+        self.signature, self.reads_only = signature.replace("const ", ""), _constant(signature)
         self._dispatcher = cuda.jit(function)
         if not SIMULATED and function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
@@ -222,12 +230,11 @@ class Kernel:
 
     def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
         """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
-        target = next(a.gpu for a in arguments if isinstance(a, OnGpu))
-        if target.noted is not None:
-            target.noted.note(self.launch, (blocks, threads, arguments))
-        target.enter()
-        natives = [a.native if isinstance(a, OnGpu) else a for a in arguments]
-        self._dispatcher[blocks, threads, target.stream](*natives)
+        launch = Launch(self, blocks, threads, arguments)
+        noted = launch.gpu.noted
+        if noted is not None:
+            noted.note(launch, ())
+        launch()
 
     def types(self, dtype: Any) -> tuple:
         """Numba's types of its parameters for one floating type."""
@@ -288,6 +295,35 @@ def pretended(capability: tuple[int, int]) -> Iterator[None]:
             setattr(module, name, before)
 
 
+class Launch(NamedTuple):
+    """A kernel with all that it takes to run it."""
+
+    kernel: Kernel
+    blocks: int | tuple[int, ...]
+    threads: int
+    arguments: tuple
+
+    @property
+    def gpu(self) -> Gpu:
+        return next(a.gpu for a in self.arguments if isinstance(a, OnGpu))
+
+    def __call__(self, stream: Any = None) -> None:
+        """Runs it on the GPU's stream, or on another one."""
+        gpu = self.gpu
+        gpu.enter()
+        natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
+        self.kernel._dispatcher[self.blocks, self.threads, gpu.stream if stream is None else stream](*natives)
+
+    def accesses(self) -> list[Access]:
+        """The memory it touches, and whether it may write there."""
+        found = []
+        for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
+            if isinstance(argument, OnGpu):
+                start = pointer(argument.native)
+                found.append((start, start + argument.native.size * argument.native.dtype.itemsize, not reads_only))
+        return found
+
+
 class ItemKernel(Kernel):
     """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
 
@@ -312,6 +348,11 @@ class BlockKernel(Kernel):
     def __call__(self, blocks: tuple[int, ...], *arguments: Any) -> None:
         if math.prod(blocks):
             self.launch(blocks, self.threads, arguments)
+
+
+def _constant(signature: str) -> list[bool]:
+    """Which of the parameters a signature calls const."""
+    return [part.strip(" (").startswith("const ") for part in re.split(r",(?![^\[(]*[\])])", signature[1:-1])]
 
 
 def kernel(signature: str, name: str = "") -> Callable[[Callable], ItemKernel]:

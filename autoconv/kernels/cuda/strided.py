@@ -29,7 +29,7 @@ def place(start: int, strides: tuple[int, ...], rank: int = RANK) -> tuple[int, 
     return (start, *(0,) * (rank - len(strides)), *strides)
 
 
-@kernel("(int64, T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
+@kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
 def copy(count, a, out, shape, a_place, out_place):
     """out = a, in out's dtype."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -43,14 +43,14 @@ def fill(count, out, value, shape, out_place):
         out[at(i, shape, out_place)] = value
 
 
-@kernel("(int64, T[::1], int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
+@kernel("(int64, const T[::1], const int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
 def pick(count, a, positions, out, shape, a_place):
     """out[i] = the item of `a` that scan order has at positions[i]."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         out[i] = a[at(positions[i], shape, a_place)]
 
 
-@kernel("(int64, T[::1], int64[::1], int64[::1], int64[::1], T[::1])")
+@kernel("(int64, const T[::1], const int64[::1], const int64[::1], const int64[::1], T[::1])")
 def add_runs(count, dy, order, starts, targets, dx):
     """dx[targets[i]] = the sum of dy's items order[starts[i] : starts[i + 1]], in that order."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):

@@ -14,7 +14,8 @@ from .runtime import cuda, kernel, sqrt
 PARTS = 256  # a norm is made of so many sums, added in their order
 
 
-@kernel("(int64, T[::1], T[::1], T[::1], float64[::1], float64, boolean, float64[::1], boolean)")
+@kernel("(int64, T[::1], const T[::1], T[::1], const float64[::1], float64, boolean, const float64[::1],"
+        " boolean)")
 def _sgd(count, w, g, m, learning_rate, momentum, nesterov, keep, moving):
     real = w.dtype.type
     lr, mu, kept = real(learning_rate[0]), real(momentum), real(keep[0])
@@ -26,8 +27,8 @@ def _sgd(count, w, g, m, learning_rate, momentum, nesterov, keep, moving):
         w[i] = w[i] * kept + step
 
 
-@kernel("(int64, T[::1], T[::1], T[::1], T[::1], T[::1], float64[::1], float64, float64, float64, float64[::1],"
-        " boolean, boolean)")
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], T[::1], const float64[::1], float64, float64,"
+        " float64, const float64[::1], boolean, boolean)")
 def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, moving, centered):
     real = w.dtype.type
     lr, mu, eps, kept = real(learning_rate[0]), real(momentum), real(epsilon), real(keep[0])
@@ -46,7 +47,8 @@ def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, 
         w[i] = w[i] * kept - step
 
 
-@kernel("(int64, T[::1], T[::1], T[::1], T[::1], float64[::1], float64, float64, float64, float64[::1])")
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], const float64[::1], float64, float64, float64, const"
+        " float64[::1])")
 def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
     real = w.dtype.type
     new_m, new_v = real(1.0 - beta_1), real(1.0 - beta_2)
@@ -63,7 +65,7 @@ def _clip(count, g, limit):
         g[i] = -limit if g[i] < -limit else limit if g[i] > limit else g[i]
 
 
-@kernel("(int64, T[::1], float64[:,::1])")
+@kernel("(int64, const T[::1], float64[:,::1])")
 def _square_sums(count, g, partial):
     """partial[part] = the sum of the squares of its share of g."""
     for part in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -73,7 +75,7 @@ def _square_sums(count, g, partial):
         partial[part, 0] = total
 
 
-@kernel("(int64, T[::1], float64[::1], float64)")
+@kernel("(int64, T[::1], const float64[::1], float64)")
 def _shrink(count, g, squares, limit):
     """g scaled down to the norm `limit` where it is longer."""
     norm = sqrt(squares[0])
