@@ -87,7 +87,8 @@ def driver(monkeypatch):
     def function(name):
         def call(*arguments):
             asked.append((name, *(int(a) if isinstance(a, int) else a for a in arguments)))
-            made = {"cuStreamCreate": 7, "cuEventCreate": len(asked), "cuStreamEndCapture": 50, "cuGraphInstantiate": 60}
+            made = {"cuStreamCreate": 7, "cuEventCreate": len(asked), "cuStreamEndCapture": 50,
+                    "cuGraphInstantiate": 60}
             answer = (Code(900 if name in fails else 0),)
             return (*answer, made[name]) if name in made else answer
         return call

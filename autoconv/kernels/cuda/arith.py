@@ -11,7 +11,7 @@ from .array import Array
 from .runtime import ItemKernel, cuda, inline, kernel
 from .runtime import exp as _exp_of
 from .runtime import log as _log_of
-from .strided import at, place, sizes
+from .strided import at
 
 PARTS, LONG = 256, 1024  # a sum of more than LONG items is made of up to PARTS sums, added in their order
 
@@ -95,17 +95,17 @@ _exp, _log = _one("exp", _exponential), _one("log", _logarithm)
 
 
 def _run_one(run: ItemKernel, a: Array, out: Array) -> None:
-    rank = max(strided.RANK, out.ndim)
-    run(out.size, a.memory, out.memory, sizes(out.shape), a.place(out.shape, rank), out.place(rank=rank))
+    run(out.size, a.memory, out.memory, *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
 
 
 def _run_two(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
-    rank = max(strided.RANK, out.ndim)
-    first, last = (a.place(out.shape, rank),), (out.place(rank=rank),)
+    shape = out.shape
     if isinstance(b, Array):
-        run[0](out.size, a.memory, b.memory, out.memory, sizes(out.shape), *first, b.place(out.shape, rank), *last)
+        run[0](out.size, a.memory, b.memory, out.memory,
+               *strided.layout(shape, a.lying(shape), b.lying(shape), out.lying(shape)))
     else:
-        run[1](out.size, a.memory, a.dtype.type(b), out.memory, sizes(out.shape), *first, *last)
+        run[1](out.size, a.memory, a.dtype.type(b), out.memory,
+               *strided.layout(shape, a.lying(shape), out.lying(shape)))
 
 
 def add(a, b, out):
@@ -160,14 +160,12 @@ def _matmul(count, a, b, out, n, m, p, batch, a_place, b_place, a_steps, b_steps
 
 def matmul(a, b, out):
     """out (..., n, p) = a (..., n, m) @ b (..., m, p), where the axes in front broadcast; `out` is contiguous."""
-    batch, rank = out.shape[:-2], max(strided.RANK, out.ndim - 2)
-    places = []
+    batch, operands = out.shape[:-2], []
     for x in (a, b):
-        new = len(batch) - (x.ndim - 2)
         steps = tuple(0 if n == 1 else s for n, s in zip(x.shape[:-2], x.strides[:-2]))
-        places.append(place(x.start, (0,) * new + steps, rank))
+        operands.append((x.start, (0,) * (len(batch) - len(steps)) + steps))
     _matmul(out.size, a.memory, b.memory, out.reshape(-1), out.shape[-2], a.shape[-1], out.shape[-1],
-            sizes(batch, rank), *places, tuple(a.strides[-2:]), tuple(b.strides[-2:]))
+            *strided.layout(batch, *operands), tuple(a.strides[-2:]), tuple(b.strides[-2:]))
 
 
 @kernel("(int64, const T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64,"
@@ -196,13 +194,11 @@ def add_parts(count, partial, out):
 def sum(a, axes, out):
     """Sums over `axes`, which `out` keeps with size 1; in float64, or int64, and always in the same order."""
     kept = tuple(i for i in range(a.ndim) if i not in axes)
-    length, rank = math.prod(a.shape[i] for i in axes), max(strided.RANK, a.ndim)
+    length = math.prod(a.shape[i] for i in axes)
     partial = arrays.empty(out.gpu, (min(PARTS, max(1, length // LONG)), out.size),
                            np.float64 if out.dtype.kind == "f" else np.int64)
-    geometry = []
-    for start, which in ((a.start, kept), (0, axes)):
-        geometry.append((sizes(tuple(a.shape[i] for i in which), rank),
-                         place(start, tuple(a.strides[i] for i in which), rank)))
+    geometry = [strided.layout(tuple(a.shape[i] for i in which), (start, tuple(a.strides[i] for i in which)))
+                for start, which in ((a.start, kept), (0, axes))]
     _sum_parts(partial.size, a.memory, partial, *geometry[0], length, *geometry[1])
     add_parts(out.size, partial, out.reshape(-1))
 

@@ -62,13 +62,13 @@ class Array(OnGpu):
         size = self.base.data.shape[0]
         return Array(self.base, 0, (size,), (1,), self.dtype)
 
-    def place(self, shape: tuple[int, ...] | None = None, rank: int = strided.RANK) -> tuple[int, ...]:
-        """Where the items lie, as strided.py has it; broadcast to `shape`, where one is given."""
+    def lying(self, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        """Where the items lie, broadcast to `shape`: the first one, and the step of each axis."""
         steps = self.strides
-        if shape is not None and shape != self.shape:
+        if shape != self.shape:
             steps = tuple(0 if n == 1 else step for n, step in zip(self.shape, steps))
             steps = (0,) * (len(shape) - self.ndim) + steps
-        return strided.place(self.start, steps, rank)
+        return self.start, steps
 
     # Views.
 
@@ -136,9 +136,8 @@ class Array(OnGpu):
     def _picked(self, parts: tuple) -> "Array":
         positions = self.positions(parts)
         out = empty(self.gpu, positions.shape, self.dtype)
-        place = self.place(rank=max(strided.RANK, self.ndim))
         strided.pick(out.size, self.memory, put(self.gpu, positions.reshape(-1)), out.reshape(-1),
-                     strided.sizes(self.shape), place)
+                     *strided.layout(self.shape, self.lying(self.shape)))
         return out
 
     def positions(self, index: Any) -> np.ndarray:
@@ -254,15 +253,13 @@ def copy(a: Array, out: Array) -> None:
     """out = a, where `a` may be of another dtype, or smaller and broadcast."""
     if np.broadcast_shapes(a.shape, out.shape) != out.shape:
         raise ValueError(f"An array of shape {a.shape} cannot be written into one of shape {out.shape}.")
-    rank = max(strided.RANK, out.ndim)
-    strided.copy(out.size, a.memory, out.memory, strided.sizes(out.shape), a.place(out.shape, rank),
-                 out.place(rank=rank))
+    strided.copy(out.size, a.memory, out.memory,
+                 *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
 
 
 def fill(out: Array, value: Any) -> None:
     """out = value."""
-    rank = max(strided.RANK, out.ndim)
-    strided.fill(out.size, out.memory, out.dtype.type(value), strided.sizes(out.shape), out.place(rank=rank))
+    strided.fill(out.size, out.memory, out.dtype.type(value), *strided.layout(out.shape, out.lying(out.shape)))
 
 
 def write(host: np.ndarray, out: Array) -> None:

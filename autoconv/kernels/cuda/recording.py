@@ -34,7 +34,8 @@ class GpuRecording(Recording):
 
     def again(self) -> None:
         if self._run is None:
-            self._run = self._gpu.capture([launch for launch, _ in self.calls]) or super().again
+            launches: list[Any] = [launch for launch, _ in self.calls]
+            self._run = self._gpu.capture(launches) or super().again
         for numbers in self._numbers.values():
             numbers.draw()
         self._run()

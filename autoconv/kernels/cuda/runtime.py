@@ -13,9 +13,10 @@ import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType, SimpleNamespace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numba import cuda
@@ -135,7 +136,7 @@ class Gpu:
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
-        on_stream = [lambda handle, launch=launch: launch(cuda.external_stream(handle)) for launch in launches]
+        on_stream: list[Any] = [lambda handle, launch=launch: launch(cuda.external_stream(handle)) for launch in launches]
         try:
             return Graph(int(self.stream.handle), on_stream, places)
         except (CudaAPIError, DeviceError) as error:
@@ -295,7 +296,8 @@ def pretended(capability: tuple[int, int]) -> Iterator[None]:
             setattr(module, name, before)
 
 
-class Launch(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Launch:
     """A kernel with all that it takes to run it."""
 
     kernel: Kernel
