@@ -62,6 +62,9 @@ class CudaDevice(Device):
             return array.astype(dtype)
         return array if array.contiguous else array.copy()
 
+    def from_dlpack(self, producer: Any) -> Any:
+        return self.asarray(self._arrays.from_dlpack(self._gpu, producer))
+
     def numpy(self, array: Any) -> np.ndarray:
         return array.numpy()
 

@@ -52,8 +52,10 @@ _current = threading.local()  # the number of the GPU that this thread's launche
 
 
 class Memory:
-    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more; where
-    there is no `piece`, the memory is another package's.
+    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more.
+
+    Where there is no `piece`, the memory is another package's, which may use it again as soon as it has it back: so it
+    is kept until what was launched is done.
     """
 
     __slots__ = ("_piece", "data", "gpu")
@@ -64,6 +66,8 @@ class Memory:
     def __del__(self) -> None:
         if self._piece is not None:
             self.gpu.arena.give_back(self._piece)
+        else:
+            self.gpu.leaving.append(self.data)
 
 
 class Gpu:
@@ -72,8 +76,9 @@ class Gpu:
     def __init__(self, index: int) -> None:
         self.index = index
         self.arena = Arena(self._allocate, SEGMENT)
+        self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
         self.enter()
-        self.stream = 0 if SIMULATED else cuda.stream()
+        self.stream: Any = 0 if SIMULATED else cuda.stream()
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
@@ -110,9 +115,16 @@ class Gpu:
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
+        left = len(self.leaving)
         if not SIMULATED:
             self.enter()
             self.stream.synchronize()
+        del self.leaving[:left]
+
+    def settle(self) -> None:
+        """Lets other packages have back the memory that nobody here holds any more."""
+        if self.leaving:
+            self.synchronize()
 
     def copy_in(self, host: np.ndarray, native: Any) -> None:
         """From the host's memory, of the same shape and dtype, C-contiguous."""
@@ -138,15 +150,25 @@ def pointer(native: Any) -> int:
     return native.ctypes.data if SIMULATED else int(native.device_ctypes_pointer.value or 0)
 
 
+def stream_number(gpu: Gpu) -> int | None:
+    """What other packages know a GPU's stream by."""
+    return None if SIMULATED else int(gpu.stream)
+
+
 def adopt(interface: dict[str, Any], owner: Any) -> Any:
     """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy."""
     if SIMULATED:
-        return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Shown(interface, owner)))
+        return cuda.cudadrv.devicearray.FakeCUDAArray(seen(interface, owner))
     return cuda.from_cuda_array_interface(interface, owner=owner)
 
 
+def seen(interface: dict[str, Any], owner: Any) -> np.ndarray:
+    """NumPy's array over such memory, which only the simulator's items may be read from."""
+    return np.asarray(_Shown(interface, owner))
+
+
 class _Shown:
-    """An array in the host's memory that the simulator takes for a GPU's."""
+    """Memory for NumPy to see."""
 
     def __init__(self, interface: dict[str, Any], owner: Any) -> None:
         self.__array_interface__, self.owner = {**interface, "version": 3}, owner
