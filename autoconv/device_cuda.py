@@ -106,4 +106,5 @@ def describe(index: int) -> dict[str, Any]:
     if driver.simulated():
         return {"name": "Numba's simulator of a GPU", "numba-cuda": driver.installed_version("numba-cuda")}
     return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
-            "driver": "for CUDA {}.{}".format(*driver.version()), "numba-cuda": driver.installed_version("numba-cuda")}
+            "memory": f"{driver.memory(index) / 2**30:.1f} GiB", "driver": "for CUDA {}.{}".format(*driver.version()),
+            "numba-cuda": driver.installed_version("numba-cuda")}

@@ -380,6 +380,17 @@ def test_warmup_says_where_the_kernels_are():
     assert "kernels-cuda-" in done.output
 
 
+def test_a_gpu_that_cannot_be_opened_is_an_error_of_the_device(monkeypatch):
+    runtime = device.get("cuda").kernels("runtime")
+
+    def refused(index):
+        raise runtime.CudaAPIError(46, "CUDA_ERROR_DEVICE_UNAVAILABLE")
+
+    monkeypatch.setattr(runtime, "Gpu", refused)
+    with pytest.raises(device.DeviceError, match=r"number 0 cannot be opened: .*UNAVAILABLE.*nvidia-smi"):
+        runtime.gpu.__wrapped__(0)
+
+
 def test_to_and_fro():
     x = tensor([[1.0, 2.0]], requires_grad=True)
     there = x.to("cuda")

@@ -258,11 +258,10 @@ def _adopted(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
     given = interface.get("strides")
     strides = steps(shape) if given is None else tuple(s // dtype.itemsize for s in given)
     gpu.settle()
-    gpu.enter()
     whole = {**interface, "strides": None, "shape": (_extent(shape, strides),)}
     if min(strides, default=0) < 0:
         raise ValueError("An array whose items lie backwards cannot be taken over. Copy it first.")
-    return Array(Memory(gpu, runtime.adopt(whole, owner)), 0, shape, strides, dtype)
+    return Array(Memory(gpu, runtime.adopt(gpu, whole, owner)), 0, shape, strides, dtype)
 
 
 def copy(a: Array, out: Array) -> None:

@@ -23,6 +23,7 @@ from numba.cuda.core import config, sigutils
 from numba.cuda.core.caching import NullCache
 from numba.cuda.cudadrv import devices
 from numba.cuda.cudadrv.driver import CudaAPIError
+from numba.cuda.cudadrv.error import CudaSupportError
 
 from ...errors import DeviceError
 from .. import caching
@@ -142,7 +143,11 @@ class Gpu:
 def gpu(index: int) -> Gpu:
     """GPU number `index`, opened. Raises DeviceError where it cannot be used."""
     driver.check(index)
-    return Gpu(index)
+    try:
+        return Gpu(index)
+    except (CudaAPIError, CudaSupportError) as error:
+        raise DeviceError(f"GPU number {index} cannot be opened: {error}. Check with nvidia-smi that no other program "
+                          "has it for itself, or all of its memory.") from error
 
 
 def pointer(native: Any) -> int:
@@ -155,10 +160,17 @@ def stream_number(gpu: Gpu) -> int | None:
     return None if SIMULATED else int(gpu.stream)
 
 
-def adopt(interface: dict[str, Any], owner: Any) -> Any:
-    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy."""
+def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
+    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy. Raises DeviceError for
+    memory of another GPU.
+    """
     if SIMULATED:
         return cuda.cudadrv.devicearray.FakeCUDAArray(seen(interface, owner))
+    gpu.enter()
+    where = driver.gpu_of(interface["data"][0])
+    if where != gpu.index and 0 not in interface["shape"]:
+        raise DeviceError(f"This array is on GPU number {where}, and was taken for one on GPU number {gpu.index}. Use "
+                          f"device='cuda:{where}', then .to('cuda:{gpu.index}').")
     return cuda.from_cuda_array_interface(interface, owner=owner)
 
 
