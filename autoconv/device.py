@@ -161,6 +161,10 @@ class Device:
         """`array` on this device in the form kernels take: C-contiguous, aligned to its items, writeable."""
         return np.require(array, dtype, ["C", "A", "W"])
 
+    def from_dlpack(self, producer: Any) -> Any:
+        """What another package hands over by DLPack, in the form kernels take: itself where it is so already."""
+        return self.asarray(np.from_dlpack(producer))
+
     def numpy(self, array: Any) -> np.ndarray:
         """The same values as a NumPy array in the host's memory."""
         return array
@@ -177,6 +181,17 @@ def get(name: str = "auto") -> Device:
         return _twin().get(int(name.partition(":")[2] or 0))
     raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
 
+
+def of_dlpack(producer: Any) -> Device:
+    """The device that another package's array is on. Raises DeviceError where autoconv has none of that kind."""
+    kind, index = map(int, producer.__dlpack_device__())
+    if kind not in _DLPACK:
+        raise DeviceError(f"DLPack's kind of device {kind} is neither the host's memory nor an NVIDIA GPU's. Copy "
+                          "the array to the host first.")
+    return get(_DLPACK[kind] if _DLPACK[kind] == "cpu" else f"cuda:{index}")
+
+
+_DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3: the host's, pinned; 13: managed, on both sides
 
 _CPU = Device("cpu", "autoconv.kernels.cpu")
 

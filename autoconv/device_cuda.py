@@ -79,6 +79,9 @@ class CudaDevice(Device):
             return array.astype(dtype)
         return array if array.contiguous else array.copy()
 
+    def from_dlpack(self, producer: Any) -> Any:
+        return self.asarray(self._arrays.from_dlpack(self._gpu, producer))
+
     def numpy(self, array: Any) -> np.ndarray:
         return array.numpy()
 
@@ -120,4 +123,5 @@ def describe(index: int) -> dict[str, Any]:
     if driver.simulated():
         return {"name": "Numba's simulator of a GPU", "numba-cuda": driver.installed_version("numba-cuda")}
     return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
-            "driver": "for CUDA {}.{}".format(*driver.version()), "numba-cuda": driver.installed_version("numba-cuda")}
+            "memory": f"{driver.memory(index) / 2**30:.1f} GiB", "driver": "for CUDA {}.{}".format(*driver.version()),
+            "numba-cuda": driver.installed_version("numba-cuda")}

@@ -7,6 +7,7 @@ The simulator is slow, and has to be chosen before Numba is imported, so it is a
 import copy
 import math
 import pickle
+import sys
 
 import numpy as np
 import pytest
@@ -264,6 +265,64 @@ def test_a_tensor_shows_where_it_is():
     assert not hasattr(tensor([1.0]), "__cuda_array_interface__")
 
 
+class Handed:
+    """Another package's array on the GPU, by DLPack."""
+
+    def __init__(self, array):
+        self.array, self.streams = array, []
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, *, stream=None, **options):
+        self.streams.append(stream)
+        return self.array.__dlpack__(stream=stream, **options)
+
+
+def test_memory_is_taken_over_and_handed_over_by_dlpack():
+    gpu, host = device.get("cuda"), np.arange(12.0).reshape(3, 4)
+    owner = gpu.asarray(host)
+    handed = Handed(owner)
+    taken = ac.from_dlpack(handed)
+    assert taken.device is gpu
+    assert handed.streams == [None if driver.simulated() else int(gpu._gpu.stream)]
+    owner[0, 0] = 99
+    host[0, 0] = 99
+    np.testing.assert_array_equal(taken.numpy(), host)
+    np.testing.assert_array_equal((taken + 1).numpy(), host + 1)
+    np.testing.assert_array_equal(ac.from_dlpack(Handed(owner[1:, ::2])).numpy(), host[1:, ::2])
+    copied = tensor(Handed(owner), device="cuda")
+    owner[0, 0] = 0
+    assert copied.numpy()[0, 0] == 99
+    assert copied.dtype == np.float64
+
+
+def test_a_tensor_says_by_dlpack_where_it_is():
+    x = tensor([[1.0, 2.0]], device="cuda")
+    place = (1, 0) if driver.simulated() else (2, 0)
+    assert x.__dlpack_device__() == place
+    x.__dlpack__(stream=-1, max_version=(1, 0), dl_device=place, copy=False)
+    with pytest.raises(BufferError, match=r"move the tensor with \.to"):
+        x.__dlpack__(dl_device=(4, 0))
+    copy = ac.from_dlpack(Handed(x.data.copy()))
+    x.data[...] = 5
+    assert 5 not in copy.numpy()
+
+
+def test_memory_of_others_goes_back_once_all_that_was_launched_is_done():
+    gpu = device.get("cuda")
+    owner = gpu.asarray(np.zeros(3))
+    counts = [sys.getrefcount(owner)]
+    view = gpu.from_dlpack(Handed(owner))[1:]
+    gpu.synchronize()
+    counts.append(sys.getrefcount(owner))
+    del view
+    counts.append(sys.getrefcount(owner))
+    gpu.synchronize()
+    counts.append(sys.getrefcount(owner))
+    assert np.subtract(counts, counts[0]).tolist() == [0, 1, 1, 0]
+
+
 def where(array):
     """The first and the last byte of an array's memory."""
     first = array.__cuda_array_interface__["data"][0]
@@ -319,6 +378,17 @@ def test_warmup_says_where_the_kernels_are():
     done = CliRunner().invoke(cli.main, ["warmup", "--device", "cuda"])
     assert done.exit_code == 0, done.output
     assert "kernels-cuda-" in done.output
+
+
+def test_a_gpu_that_cannot_be_opened_is_an_error_of_the_device(monkeypatch):
+    runtime = device.get("cuda").kernels("runtime")
+
+    def refused(index):
+        raise runtime.CudaAPIError(46, "CUDA_ERROR_DEVICE_UNAVAILABLE")
+
+    monkeypatch.setattr(runtime, "Gpu", refused)
+    with pytest.raises(device.DeviceError, match=r"number 0 cannot be opened: .*UNAVAILABLE.*nvidia-smi"):
+        runtime.gpu.__wrapped__(0)
 
 
 def test_to_and_fro():

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from . import runtime, strided
+from . import dlpack, runtime, strided
 from .runtime import Memory, OnGpu
 
 
@@ -198,11 +198,32 @@ class Array(OnGpu):
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """What lets other packages read these items where they are, without a copy."""
+        self.gpu.synchronize()  # all that was launched to write them is done
+        return {**self._interface(), "stream": None}
+
+    def _interface(self) -> dict[str, Any]:
+        """Where the items are, in the words of NumPy's `__array_interface__`."""
         first = runtime.pointer(self.base.data) + self.start * self.dtype.itemsize
         steps = None if self.contiguous else tuple(s * self.dtype.itemsize for s in self.strides)
-        self.gpu.synchronize()  # all that was launched to write them is done
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": (first, False), "strides": steps,
-                "stream": None, "version": 3}
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (first, False), "strides": steps, "version": 3}
+
+    def __dlpack_device__(self) -> dlpack.Place:
+        """DLPack's kind of device and its number; the simulator's memory is the host's."""
+        return (dlpack.CPU, 0) if runtime.SIMULATED else (dlpack.CUDA, self.gpu.index)
+
+    def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
+                   dl_device: dlpack.Place | None = None, copy: bool | None = None) -> Any:
+        """Hands these items to another package by DLPack, without a copy unless one is asked for. All that was launched
+        to write them is done then, whatever stream the other works on; with -1 nothing waits. Raises BufferError for
+        another device than this one.
+        """
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"These items are on DLPack's device {self.__dlpack_device__()}. Received "
+                              f"dl_device={dl_device}: move the tensor with .to(device) first.")
+        source = self.copy() if copy else self
+        if stream != -1:
+            self.gpu.synchronize()
+        return dlpack.capsule(runtime.seen(source._interface(), source), self.__dlpack_device__(), max_version)
 
 
 def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -238,15 +259,27 @@ def _one(gpu: runtime.Gpu) -> Array:
 
 def adopt(gpu: runtime.Gpu, shown: Any) -> Array:
     """An array over memory that another package owns, and shows by `__cuda_array_interface__`: without a copy."""
-    interface = shown.__cuda_array_interface__
+    return _adopted(gpu, shown.__cuda_array_interface__, shown)
+
+
+def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
+    """An array over memory of this GPU that another package hands over by DLPack: without a copy, unless it is not to
+    be written to.
+    """
+    stand_in, writeable = dlpack.stand_in(producer, runtime.stream_number(gpu))
+    adopted = _adopted(gpu, stand_in.__array_interface__, stand_in)
+    return adopted if writeable else adopted.copy()
+
+
+def _adopted(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
     shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
     given = interface.get("strides")
     strides = steps(shape) if given is None else tuple(s // dtype.itemsize for s in given)
-    gpu.enter()
+    gpu.settle()
     whole = {**interface, "strides": None, "shape": (_extent(shape, strides),)}
     if min(strides, default=0) < 0:
         raise ValueError("An array whose items lie backwards cannot be taken over. Copy it first.")
-    return Array(Memory(gpu, runtime.adopt(whole, shown)), 0, shape, strides, dtype)
+    return Array(Memory(gpu, runtime.adopt(gpu, whole, owner)), 0, shape, strides, dtype)
 
 
 def copy(a: Array, out: Array) -> None:

@@ -3,7 +3,7 @@
 The driver's own functions, since their names have stayed while those of the packages above them moved.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cuda.bindings import driver  # type: ignore[import-not-found,unused-ignore]
@@ -11,7 +11,7 @@ from cuda.bindings import driver  # type: ignore[import-not-found,unused-ignore]
 from ...errors import DeviceError
 from .order import Place
 
-Launch = Callable[[int], None]  # on the stream of that handle
+Launch = Callable[[int], None]  # launches on the stream of that handle
 
 
 class Graph:
@@ -20,7 +20,7 @@ class Graph:
     Raises DeviceError where the driver cannot capture them.
     """
 
-    def __init__(self, handle: int, launches: list[Launch], places: list[Place]) -> None:
+    def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place]) -> None:
         self._executable = None
         count = 1 + max((place.stream for place in places), default=0)
         others = [_checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))[0]
@@ -50,7 +50,7 @@ class Graph:
         if self._executable is not None:
             driver.cuGraphExecDestroy(self._executable)
 
-    def _launch(self, launches: list[Launch], places: list[Place]) -> None:
+    def _launch(self, launches: Sequence[Launch], places: list[Place]) -> None:
         start = self._mark(0)
         for stream in range(1, len(self._streams)):
             self._wait(stream, start)

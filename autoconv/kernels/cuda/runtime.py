@@ -25,6 +25,7 @@ from numba.cuda.core import config, sigutils
 from numba.cuda.core.caching import NullCache
 from numba.cuda.cudadrv import devices
 from numba.cuda.cudadrv.driver import CudaAPIError
+from numba.cuda.cudadrv.error import CudaSupportError
 
 from ...errors import DeviceError
 from .. import caching
@@ -56,8 +57,10 @@ _current = threading.local()  # the number of the GPU that this thread's launche
 
 
 class Memory:
-    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more; where
-    there is no `piece`, the memory is another package's.
+    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more.
+
+    Where there is no `piece`, the memory is another package's, which may use it again as soon as it has it back: so it
+    is kept until what was launched is done.
     """
 
     __slots__ = ("_piece", "data", "gpu")
@@ -68,6 +71,8 @@ class Memory:
     def __del__(self) -> None:
         if self._piece is not None:
             self.gpu.arena.give_back(self._piece)
+        else:
+            self.gpu.leaving.append(self.data)
 
 
 class Gpu:
@@ -76,8 +81,9 @@ class Gpu:
     def __init__(self, index: int) -> None:
         self.index = index
         self.arena = Arena(self._allocate, SEGMENT)
+        self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
         self.enter()
-        self.stream = 0 if SIMULATED else cuda.stream()
+        self.stream: Any = 0 if SIMULATED else cuda.stream()
         self.noted: Recording | None = None  # takes down the launches, where somebody wants to run them again
 
     def enter(self) -> None:
@@ -121,9 +127,16 @@ class Gpu:
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
+        left = len(self.leaving)
         if not SIMULATED:
             self.enter()
             self.stream.synchronize()
+        del self.leaving[:left]
+
+    def settle(self) -> None:
+        """Lets other packages have back the memory that nobody here holds any more."""
+        if self.leaving:
+            self.synchronize()
 
     def capture(self, launches: list["Launch"]) -> Callable[[], None] | None:
         """Launches as one CUDA graph, which a call launches; None, and a warning, where that fails.
@@ -136,9 +149,8 @@ class Gpu:
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
-        on_stream: list[Any] = [lambda handle, launch=launch: launch(cuda.external_stream(handle)) for launch in launches]
         try:
-            return Graph(int(self.stream.handle), on_stream, places)
+            return Graph(int(self.stream.handle), launches, places)
         except (CudaAPIError, DeviceError) as error:
             warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
                           "gives the same results in more time.", RuntimeWarning, stacklevel=2)
@@ -176,7 +188,11 @@ class Gpu:
 def gpu(index: int) -> Gpu:
     """GPU number `index`, opened. Raises DeviceError where it cannot be used."""
     driver.check(index)
-    return Gpu(index)
+    try:
+        return Gpu(index)
+    except (CudaAPIError, CudaSupportError) as error:
+        raise DeviceError(f"GPU number {index} cannot be opened: {error}. Check with nvidia-smi that no other program "
+                          "has it for itself, or all of its memory.") from error
 
 
 def pointer(native: Any) -> int:
@@ -184,15 +200,32 @@ def pointer(native: Any) -> int:
     return native.ctypes.data if SIMULATED else int(native.device_ctypes_pointer.value or 0)
 
 
-def adopt(interface: dict[str, Any], owner: Any) -> Any:
-    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy."""
+def stream_number(gpu: Gpu) -> int | None:
+    """What other packages know a GPU's stream by."""
+    return None if SIMULATED else int(gpu.stream)
+
+
+def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
+    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy. Raises DeviceError for
+    memory of another GPU.
+    """
     if SIMULATED:
-        return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Shown(interface, owner)))
+        return cuda.cudadrv.devicearray.FakeCUDAArray(seen(interface, owner))
+    gpu.enter()
+    where = driver.gpu_of(interface["data"][0])
+    if where != gpu.index and 0 not in interface["shape"]:
+        raise DeviceError(f"This array is on GPU number {where}, and was taken for one on GPU number {gpu.index}. Use "
+                          f"device='cuda:{where}', then .to('cuda:{gpu.index}').")
     return cuda.from_cuda_array_interface(interface, owner=owner)
 
 
+def seen(interface: dict[str, Any], owner: Any) -> np.ndarray:
+    """NumPy's array over such memory, which only the simulator's items may be read from."""
+    return np.asarray(_Shown(interface, owner))
+
+
 class _Shown:
-    """An array in the host's memory that the simulator takes for a GPU's."""
+    """Memory for NumPy to see."""
 
     def __init__(self, interface: dict[str, Any], owner: Any) -> None:
         self.__array_interface__, self.owner = {**interface, "version": 3}, owner
@@ -309,12 +342,13 @@ class Launch:
     def gpu(self) -> Gpu:
         return next(a.gpu for a in self.arguments if isinstance(a, OnGpu))
 
-    def __call__(self, stream: Any = None) -> None:
-        """Runs it on the GPU's stream, or on another one."""
+    def __call__(self, handle: int | None = None) -> None:
+        """Runs it on the GPU's stream, or on the one of this handle."""
         gpu = self.gpu
         gpu.enter()
         natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
-        self.kernel._dispatcher[self.blocks, self.threads, gpu.stream if stream is None else stream](*natives)
+        stream = gpu.stream if handle is None else cuda.external_stream(handle)
+        self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
     def accesses(self) -> list[Access]:
         """The memory it touches, and whether it may write there."""
