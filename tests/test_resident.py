@@ -245,10 +245,10 @@ def test_labels_that_name_no_class_make_no_number():
 def test_more_numbers_than_a_recording_has_room_for():
     gpu = device.get("cuda")
     with gpu.recording() as recording:
-        for _ in range(64):
-            gpu.varying(lambda: 1.0)
+        two = gpu.varying(lambda: (1, 2), np.uint64)
+        for _ in range(62):
+            gpu.varying(lambda: 1.5)
         with pytest.raises(OverflowError, match="64 numbers"):
             gpu.varying(lambda: 1.0)
-        two = gpu.varying(lambda: (1, 2), np.uint64)
     assert recording.whole
     assert [number.numpy().item() for number in two] == [1, 2]

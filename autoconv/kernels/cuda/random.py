@@ -7,7 +7,7 @@ since Numba makes uint64 with int64 a float.
 import numpy as np
 
 from .array import Array, number
-from .runtime import Memory, cuda, inline, kernel
+from .runtime import cuda, inline, kernel
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
@@ -44,8 +44,8 @@ def _dropout(count, x, scale, threshold, seed, stream, y):
 
 def bits(memory, seed, stream, first):
     """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
-    words = memory.native.view(np.uint32)
-    flat = Array(Memory(memory.gpu, words, None), 0, (words.shape[0],), (1,), np.dtype(np.uint32))
+    words = memory.dtype.itemsize // 4
+    flat = Array(memory.base.view(np.uint32), words * memory.start, (words * memory.size,), (1,), np.dtype(np.uint32))
     _bits(flat.size // 4, flat, np.uint64(seed), np.uint64(stream), np.uint64(first))
 
 

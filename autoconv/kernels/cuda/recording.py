@@ -11,7 +11,7 @@ from . import array as arrays
 from .array import Array
 from .runtime import Gpu
 
-SLOTS = 64  # numbers of one type that a recording can let vary
+SLOTS = 64  # numbers that a recording can let vary, of 8 bytes each
 
 
 class GpuRecording(Recording):
@@ -23,47 +23,39 @@ class GpuRecording(Recording):
 
     def __init__(self, gpu: Gpu) -> None:
         super().__init__()
-        self._gpu, self._numbers = gpu, {}  # type: ignore[var-annotated]
+        self._gpu, self._host, self._there = gpu, np.zeros(SLOTS, np.uint64), arrays.empty(gpu, (SLOTS,), np.uint64)
+        self._draws: list[tuple[np.ndarray, Callable[[], Any]]] = []
+        self._used = 0
         self._run: Callable[[], None] | None = None
 
     def vary(self, draw: Callable[[], Any], dtype: Any) -> Any:
-        """An array of one item that holds `draw()`; where that is a tuple, one for each of its numbers."""
-        numbers = self._numbers.setdefault(np.dtype(dtype), _Numbers(self._gpu, np.dtype(dtype)))
+        """An array of one item that holds `draw()`; where that is a tuple, one for each of its numbers.
+
+        dtype: int64, uint64 or float64.
+        """
+        first = draw()
+        start, stop = self._used, self._used + np.size(first)
+        if stop > SLOTS:
+            raise OverflowError(f"A recording can let {SLOTS} numbers vary. Received: {stop}.")
+        self._used = stop
+        host = self._host.view(dtype)[start : self._used]
+        host[:] = first
+        self._draws.append((host, draw))
         with self._gpu.aside():
-            return numbers.add(draw)
+            arrays.write(self._host, self._there)
+        there = Array(self._there.base.view(dtype), 0, (SLOTS,), (1,), np.dtype(dtype))
+        places = tuple(there[i : i + 1] for i in range(start, self._used))
+        return places if isinstance(first, tuple) else places[0]
 
     def again(self) -> None:
         if self._run is None:
             launches: list[Any] = [launch for launch, _ in self.calls]
             self._run = self._gpu.capture(launches) or super().again
-        for numbers in self._numbers.values():
-            numbers.draw()
+        for host, draw in self._draws:
+            host[:] = draw()
+        if self._draws:
+            arrays.write(self._host, self._there)
         self._run()
-
-
-class _Numbers:
-    """Numbers of one type that are drawn anew for each run."""
-
-    def __init__(self, gpu: Gpu, dtype: np.dtype) -> None:
-        self._host, self._there = np.zeros(SLOTS, dtype), arrays.empty(gpu, (SLOTS,), dtype)
-        self._draws: list[tuple[slice, Callable[[], Any]]] = []
-        self._used = 0
-
-    def add(self, draw: Callable[[], Any]) -> tuple[Array, ...] | Array:
-        first = draw()
-        start, self._used = self._used, self._used + np.size(first)
-        if self._used > SLOTS:
-            raise OverflowError(f"A recording can let {SLOTS} numbers of a type vary. Received: {self._used}.")
-        self._draws.append((slice(start, self._used), draw))
-        self._host[start : self._used] = first
-        arrays.write(self._host, self._there)
-        places = tuple(self._there[i : i + 1] for i in range(start, self._used))
-        return places if isinstance(first, tuple) else places[0]
-
-    def draw(self) -> None:
-        for where, draw in self._draws:
-            self._host[where] = draw()
-        arrays.write(self._host, self._there)
 
 
 @contextlib.contextmanager

@@ -60,19 +60,23 @@ class Memory:
     """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more.
 
     Where there is no `piece`, the memory is another package's, which may use it again as soon as it has it back: so it
-    is kept until what was launched is done.
+    is kept until what was launched is done; or it is a part of `of`.
     """
 
-    __slots__ = ("_piece", "data", "gpu")
+    __slots__ = ("_of", "_piece", "data", "gpu")
 
-    def __init__(self, gpu: "Gpu", data: Any, piece: Piece | None = None) -> None:
-        self.gpu, self.data, self._piece = gpu, data, piece
+    def __init__(self, gpu: "Gpu", data: Any, piece: Piece | None = None, of: "Memory | None" = None) -> None:
+        self.gpu, self.data, self._piece, self._of = gpu, data, piece, of
 
     def __del__(self) -> None:
         if self._piece is not None:
             self.gpu.arena.give_back(self._piece)
-        else:
+        elif self._of is None:
             self.gpu.leaving.append(self.data)
+
+    def view(self, dtype: Any) -> "Memory":
+        """The same bytes as items of another dtype."""
+        return Memory(self.gpu, self.data.view(dtype), of=self)
 
 
 class Gpu:
