@@ -84,6 +84,7 @@ def _cut(kernel: Kernel) -> tuple[list[Block], list[tuple]]:
             goes.append(("", False, None, None))
         else:
             if _waits(last):
+                _known_barrier(last)
                 block.instructions, block.waits = part[:-1], last
             goes.append(("", False, None, n + 1))
         made.append(block)
@@ -94,6 +95,14 @@ def _cut(kernel: Kernel) -> tuple[list[Block], list[tuple]]:
 
 def _waits(instruction: Instruction) -> bool:
     return instruction.op.partition(".")[0] in WAITS
+
+
+def _known_barrier(instruction: Instruction) -> None:
+    """Raises Unsupported where it is not barrier 0 of the whole block, or one of a whole warp."""
+    kinds, whole = set(instruction.op.split(".")), (0xFFFFFFFF, -1) if ".warp." in instruction.op else (0,)
+    if not kinds <= {"bar", "barrier", "cta", "sync", "aligned", "warp"} or "sync" not in kinds or \
+            len(instruction.operands) != 1 or getattr(instruction.operands[0], "value", None) not in whole:
+        raise Unsupported(f"{instruction.text}: only barriers of a whole block or warp are known here.")
 
 
 def _ends(instruction: Instruction) -> bool:

@@ -47,7 +47,7 @@ class Program:
         number = {name: i for i, name in enumerate(self.names)}
         self.layout = [([number[n] for n in b.needs], [number[n] for n in b.leaves]) for b in self.blocks]
         self.alive = [[number[n] for n in b.alive] for b in self.blocks]
-        self.dynamic = 0
+        self.unit = 1 if any(_narrow(i.op) for i in kernel.instructions) else 4
 
     def _place(self, symbols: dict[str, int]) -> None:
         """Gives the kernel's variables their addresses."""
@@ -67,7 +67,15 @@ class Program:
                     self.extents[variable.space] = at + variable.size
 
     def windows(self, space: str, count: int, dynamic: int = 0) -> Windows:
+        """Memory of this space for so many blocks, or threads."""
         return Windows(space, self.extents[space] + dynamic, count)
+
+
+def _narrow(op: str) -> bool:
+    """Whether an instruction may touch less than four bytes of shared memory."""
+    parts = op.split(".")
+    return parts[0] in ("ld", "st") and not {"global", "param", "local", "const"} & set(parts) and \
+        parser.SIZES[parts[-1]] < 4
 
 
 _programs: dict = {}

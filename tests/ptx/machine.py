@@ -8,19 +8,18 @@ import heapq
 
 import numpy as np
 
-from . import memory
-from .errors import Divergence, MemoryFault, PtxError, Unsupported
+from . import warp
+from .errors import Divergence, MemoryFault, PtxError, Race, Unsupported
 from .memory import LOCAL, SHARED, aligned, raced
-from .translate import poison
-
-WARP = 32
+from .shared import Shadow
+from .warp import WARP
 
 
 class Machine:
     """The threads of some blocks of a launch. `first` is the number of the first of these blocks in the grid."""
 
     def __init__(self, program, place, grid, block, first: int, count: int, dynamic: int = 0) -> None:
-        self.program, self.place, self.grid, self.block = program, place, grid, block
+        self.program, self.place, self.grid, self.block, self.dynamic = program, place, grid, block, dynamic
         self.threads = block[0] * block[1] * block[2]
         self.lanes = np.arange(count * self.threads)
         self.home = self.lanes // self.threads  # a lane's block, among these
@@ -28,12 +27,12 @@ class Machine:
         self.first = first
         warps = -(-self.threads // WARP)
         self.warp = self.home * warps + self.lanes % self.threads // WARP
+        self.lane = self.lanes % self.threads % WARP
         self.shared = program.windows("shared", count, dynamic)
         self.local = program.windows("local", self.lanes.size)
-        self.arguments = b""
+        self.shadow = Shadow(self.shared.stride, count, program.unit, self.home, self.warp)
         self._special: dict = {}
-        self.waiting: list = []
-        self.copies = [0] * 0
+        self.waiting: list = []  # (block that ends at a barrier, positions of the lanes that wait there)
 
     # Who runs next.
 
@@ -139,6 +138,10 @@ class Machine:
 
     def _passed(self, warps: bool, which) -> None:
         """A barrier of these blocks, or warps, has been passed."""
+        if warps:
+            self.shadow.passed_warps(which)
+        else:
+            self.shadow.passed_blocks(which)
 
     # What instructions ask for.
 
@@ -175,7 +178,7 @@ class Machine:
         if base == "warpid":
             return (self.lanes % self.threads // WARP).astype(np.uint32)
         if base == "dynamic_smem_size":
-            return np.uint32(self.program.dynamic)
+            return np.uint32(self.dynamic)
         raise Unsupported(f"The register %{name} is not known here.")
 
     def parameter(self, offset: int, dtype):
@@ -284,13 +287,95 @@ class Machine:
             view[index + i] = value
 
     def _read_shared(self, lanes, address, size, blame) -> None:
-        pass
+        self._race(self.shadow.note_read(lanes, self.shadow.units(lanes, address, size)), "reads", blame)
 
     def _write_shared(self, lanes, address, size, blame) -> None:
-        pass
+        self._race(self.shadow.note_write(lanes, self.shadow.units(lanes, address, size)), "writes", blame)
+
+    def _race(self, found, doing: str, blame) -> None:
+        if found is not None:
+            at, other, does = found
+            who = self.name(other) if other >= 0 else "another thread"
+            raise Race(blame(at, f"It {doing} shared memory, and {who} {does}: no barrier is between them."))
 
     def trap(self, lanes, site) -> None:
         raise PtxError(self.blame(lanes, site)(None, "This is a trap."))
+
+    # Copies that go on while the thread does.
+
+    def copy_async(self, lanes, to, source, size: int, read, site: int) -> None:
+        """`read` bytes of global memory, then zeros, `size` in all, into shared memory: there when waited for."""
+        blame = self.blame(lanes, site)
+        to, source, read = (np.broadcast_to(x, lanes.shape) for x in (to, source, read))
+        aligned(to, size, blame)
+        index = self.shared.places(to, self.home[lanes], np.uint32, size, blame)
+        self._race(self.shadow.copy(lanes, self.shadow.units(lanes, to, size)), "copies to", blame)
+        view = self.shared.view(np.uint32)
+        for length in np.unique(read).tolist():
+            if length % 4 or length > size:
+                raise MemoryFault(blame(None, f"It reads {length} of {size} bytes."))
+            at = np.flatnonzero(read == length)
+            for i in range(length // 4, size // 4):
+                view[index[at] + i] = 0
+            if length:
+                say = self._shifted(blame, at)
+                aligned(source[at], size, say)
+                words = self._load_global(lanes[at], source[at], np.uint32, length // 4, length, say)
+                for i, word in enumerate(words if length > 4 else (words,)):
+                    view[index[at] + i] = word
+
+    def copy_commit(self, lanes) -> None:
+        self.shadow.commit(lanes)
+
+    def copy_wait(self, lanes, left: int) -> None:
+        self.shadow.wait(lanes, left)
+
+    def copy_wait_all(self, lanes) -> None:
+        self.shadow.wait(lanes, None)
+
+    # What a warp does together.
+
+    def shuffle(self, mode: str, lanes, values, operand, clamp, mask, site: int):
+        """The values of other lanes, and whether they are in the same segment."""
+        blame = self.blame(lanes, site)
+        warp.members(lanes, self.lane, self.warp, mask, blame)
+        lane = self.lane[lanes]
+        source, valid = warp.shuffled(mode, lane, values, operand, clamp)
+        wanted = lanes - lane + source
+        at = np.minimum(np.searchsorted(lanes, wanted), lanes.size - 1)
+        if (missing := lanes[at] != wanted).any():
+            which = int(missing.argmax())
+            raise Divergence(blame(which, f"It takes the value of lane {int(source[which])}, which is not here."))
+        return np.broadcast_to(values, lanes.shape)[at], valid
+
+    def vote(self, mode: str, lanes, values, mask, site: int):
+        """Whether all or any of the lanes of a warp say yes, or which of them do."""
+        warp.members(lanes, self.lane, self.warp, mask, self.blame(lanes, site))
+        starts = np.flatnonzero(np.diff(self.warp[lanes], prepend=-1))
+        values = np.broadcast_to(values, lanes.shape)
+        bits = np.where(values, np.uint32(1) << self.lane[lanes].astype(np.uint32), np.uint32(0))
+        votes = {"all": np.logical_and, "any": np.logical_or, "ballot": np.bitwise_or}[mode]
+        found = votes.reduceat(bits if mode == "ballot" else values, starts)
+        return np.repeat(found, np.diff(starts, append=lanes.size))
+
+    def multiply(self, lanes, a, b, c, site: int):
+        """mma.m16n8k8."""
+        warp.whole(lanes, self.lane, self.blame(lanes, site))
+        parts = [[np.broadcast_to(x, lanes.shape).reshape(-1, WARP) for x in given] for given in (a, b, c)]
+        return tuple(d.reshape(-1) for d in warp.multiplied(*parts))
+
+    def load_matrices(self, lanes, address, count: int, site: int):
+        """ldmatrix: of matrix i, thread t gets word t % 4 of the row whose address thread 8i + t // 4 gives."""
+        blame = self.blame(lanes, site)
+        warp.whole(lanes, self.lane, blame)
+        rows = address.reshape(-1, WARP)[:, : 8 * count]
+        lanes = lanes.reshape(-1, WARP)[:, : 8 * count].reshape(-1)
+        rows = rows.reshape(-1)
+        aligned(rows, 16, blame)
+        index = self.shared.places(rows, self.home[lanes], np.uint32, 16, blame)
+        self._read_shared(lanes, rows, 16, self.blame(lanes, site))
+        words = self.shared.view(np.uint32)[index[:, None] + np.arange(4)].reshape(-1, count, WARP)
+        return tuple(words[:, i].reshape(-1).view(np.int32) for i in range(count))
 
 
 def _push(pending, heap, number, at) -> None:
