@@ -86,7 +86,7 @@ def compiled(function, signature, capability=CAPABILITY) -> Program:
     key = function, signature, capability
     if key not in _programs:
         from autoconv.kernels.cuda import assembly
-        from autoconv.kernels.cuda.runtime import cuda
+        from numba import cuda
 
         with assembly._pretended(capability), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -94,7 +94,7 @@ def parse(text: str) -> Kernel:
     """The one entry of a PTX module."""
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
     text = "\n".join(line.split("//")[0] for line in text.splitlines()
-                     if not line.lstrip().startswith((".loc", ".file", ".section")))
+                     if not line.lstrip().startswith((".loc", ".file", ".version", ".target", ".address_size")))
     functions, entries, module = {}, [], []
     at = 0
     for header in iter(lambda: _HEADER.search(text, at), None):
