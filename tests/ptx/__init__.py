@@ -5,7 +5,9 @@ an instruction at once, as lanes of NumPy's arrays. What a GPU would let pass is
 arguments or out of step with its width, two threads that race, a barrier that not all of a block reach.
 """
 
-from .errors import (Divergence, MemoryFault, PtxError, Race, Unsupported)
-from .launch import compiled, launch, run
+from .counters import Counters
+from .errors import AddressError, DivergenceError, PtxError, RaceError, UnsupportedError
+from .launch import Program, compiled, launch, run
 
-__all__ = ["Divergence", "MemoryFault", "PtxError", "Race", "Unsupported", "compiled", "launch", "run"]
+__all__ = ["AddressError", "Counters", "DivergenceError", "Program", "PtxError", "RaceError", "UnsupportedError",
+           "compiled", "launch", "run"]

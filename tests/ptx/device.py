@@ -14,6 +14,7 @@ from autoconv import device_cuda
 from autoconv.errors import DeviceError
 from autoconv.kernels.cuda import driver
 
+from .counters import Counters
 from .launch import CAPABILITY, Aligned, aligned_empty, compiled, run, signature_of
 from .translate import POISON
 
@@ -37,8 +38,9 @@ class HostArray(Aligned):
 class Dispatcher:
     """A kernel's launcher: `dispatcher[blocks, threads, stream](*arguments)`, as numba.cuda's."""
 
-    def __init__(self, function) -> None:
-        self.function = function
+    def __init__(self, kernel, counters: dict[str, Counters] | None) -> None:
+        self.function = kernel.function
+        self.counters = None if counters is None else counters.setdefault(kernel.name, Counters())
 
     def compile(self, types) -> None:
         compiled(self.function, tuple(types), CAPABILITY)
@@ -46,7 +48,7 @@ class Dispatcher:
     def __getitem__(self, configuration):
         blocks, threads, _, *dynamic = configuration
         return lambda *arguments: run(compiled(self.function, signature_of(arguments)), blocks, threads, arguments,
-                                      *dynamic)
+                                      *dynamic, counters=self.counters)
 
 
 class Cuda:
@@ -76,8 +78,8 @@ class Cuda:
 
 
 @contextmanager
-def interpreted():
-    """Within this block device "cuda" is there."""
+def interpreted(counters: dict[str, Counters] | None = None):
+    """Within this block device "cuda" is there. What each kernel would cost is added up in `counters`, by its name."""
     from autoconv.kernels.cuda import runtime
 
     def check(index: int) -> None:
@@ -93,7 +95,7 @@ def interpreted():
         patch.setattr(device_cuda, "_opened", {})
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface"):
             patch.setattr(runtime.cuda, name, getattr(Cuda(), name))
-        patch.setattr(runtime.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel.function),
+        patch.setattr(runtime.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
                                                               lambda kernel, value: None), raising=False)
         runtime.gpu.cache_clear()
         vars(runtime._current).clear()

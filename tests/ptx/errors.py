@@ -5,17 +5,17 @@ class PtxError(Exception):
     """A kernel does what it must not."""
 
 
-class Unsupported(PtxError):
+class UnsupportedError(PtxError):
     """An instruction that this machine does not know, or that the kernels of this house must not use."""
 
 
-class MemoryFault(PtxError):
+class AddressError(PtxError):
     """An address outside of what the kernel was given, or out of step with the width of the access."""
 
 
-class Race(PtxError):
+class RaceError(PtxError):
     """Two threads touch the same memory, one of them writing, and nothing puts them in order."""
 
 
-class Divergence(PtxError):
+class DivergenceError(PtxError):
     """Threads that must run an instruction together do not: a barrier, or one that works on a whole warp."""

@@ -3,7 +3,7 @@
 
 from dataclasses import dataclass, field
 
-from .errors import Unsupported
+from .errors import UnsupportedError
 from .parser import Address, Instruction, Kernel, Register, Vector
 
 NO_RESULT = ("st", "bra", "bar", "barrier", "ret", "exit", "cp", "red", "membar", "fence", "trap", "prefetch")
@@ -12,12 +12,15 @@ WAITS = ("bar", "barrier")
 
 @dataclass
 class Block:
-    """Instructions that always run one after the other. `needs` is read before it is written here; of what is written,
-    `leaves` is read later; `alive` is all that is read from here on. The block ends by a branch to `target` where `condition` is true (`negated`: false), else
-    goes to `following`; by `waits`, a barrier before `following`; or by the thread's end, where both are None.
+    """Instructions that always run one after the other.
+
+    `needs` is read before it is written here; of what is written, `leaves` is read later; `alive` is all that is read
+    from here on. The block goes on to `target` where `condition` is true (`negated`: false), else to `following`; where
+    both are None, the thread ends. `end` is the branch, return or barrier (`waits`) that it ends by.
     """
 
     instructions: list[Instruction] = field(default_factory=list)
+    end: Instruction | None = None
     condition: str = ""
     negated: bool = False
     target: int | None = None
@@ -72,20 +75,19 @@ def _cut(kernel: Kernel) -> tuple[list[Block], list[tuple]]:
     made, goes = [], []
     for n, start in enumerate(order):
         part = kernel.instructions[start : order[n + 1] if n + 1 < len(order) else None]
-        last, block = part[-1], Block(part)
+        last = part[-1]
+        block = Block(part[:-1], last) if _ends(last) else Block(part)
         if last.op == "bra":
             if last.operands[0].name not in kernel.labels:
-                raise Unsupported(f"A branch to nowhere: {last.text}")
+                raise UnsupportedError(f"A branch to nowhere: {last.text}")
             target = place[kernel.labels[last.operands[0].name]]
-            block.instructions = part[:-1]
             goes.append((last.predicate, last.negated, target, n + 1 if last.predicate else None))
         elif last.op in ("ret", "ret.uni", "exit"):
-            block.instructions = part[:-1]
             goes.append(("", False, None, None))
         else:
             if _waits(last):
                 _known_barrier(last)
-                block.instructions, block.waits = part[:-1], last
+                block.waits = last
             goes.append(("", False, None, n + 1))
         made.append(block)
     made.append(Block())  # behind the last instruction: the thread ends
@@ -98,11 +100,11 @@ def _waits(instruction: Instruction) -> bool:
 
 
 def _known_barrier(instruction: Instruction) -> None:
-    """Raises Unsupported where it is not barrier 0 of the whole block, or one of a whole warp."""
+    """Raises UnsupportedError where it is not barrier 0 of the whole block, or one of a whole warp."""
     kinds, whole = set(instruction.op.split(".")), (0xFFFFFFFF, -1) if ".warp." in instruction.op else (0,)
     if not kinds <= {"bar", "barrier", "cta", "sync", "aligned", "warp"} or "sync" not in kinds or \
             len(instruction.operands) != 1 or getattr(instruction.operands[0], "value", None) not in whole:
-        raise Unsupported(f"{instruction.text}: only barriers of a whole block or warp are known here.")
+        raise UnsupportedError(f"{instruction.text}: only barriers of a whole block or warp are known here.")
 
 
 def _ends(instruction: Instruction) -> bool:
@@ -159,6 +161,6 @@ def stored_parameters(kernel: Kernel) -> set[str]:
                 if not found <= known:
                     known |= found
                     changed = True
-    stores = [i for i in kernel.instructions if i.op.startswith("st.global") or i.op.startswith("st.") and
-              i.op.split(".")[1] not in ("shared", "local", "param")]
+    stores = [i for i in kernel.instructions
+              if i.op.startswith("st.") and i.op.split(".")[1] not in ("shared", "local", "param")]
     return set().union(*(origins.get(name, ()) for i in stores for name in _registers(i.operands[:1])))

@@ -4,16 +4,17 @@ An array of ndim d is the parameters meminfo, parent, the number of items, the s
 extents and d strides in bytes; a tuple is its numbers; all of 64 bits, a boolean of 8.
 """
 
-import functools
 import math
 import struct
 import warnings
+from collections import Counter
 
 import numba
 import numpy as np
 from numba import types
 
 from . import flow, parser, translate
+from .counters import Counters, kind
 from .machine import Machine
 from .memory import Global, Owners, Windows
 
@@ -47,6 +48,7 @@ class Program:
         number = {name: i for i, name in enumerate(self.names)}
         self.layout = [([number[n] for n in b.needs], [number[n] for n in b.leaves]) for b in self.blocks]
         self.alive = [[number[n] for n in b.alive] for b in self.blocks]
+        self.kinds = [dict(Counter(kind(i) for i in (*b.instructions, b.end) if i is not None)) for b in self.blocks]
         self.unit = 1 if any(_narrow(i.op) for i in kernel.instructions) else 4
 
     def _place(self, symbols: dict[str, int]) -> None:
@@ -85,8 +87,9 @@ def compiled(function, signature, capability=CAPABILITY) -> Program:
     """The program of a Python function for these types of arguments, kept for the next time."""
     key = function, signature, capability
     if key not in _programs:
-        from autoconv.kernels.cuda import assembly
         from numba import cuda
+
+        from autoconv.kernels.cuda import assembly
 
         with assembly._pretended(capability), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -107,14 +110,18 @@ def _type(value):
     return numba.typeof(value)
 
 
-def launch(kernel, grid, block, arguments, capability=CAPABILITY, dynamic: int = 0) -> None:
-    """Runs a kernel of autoconv, or a bare function, on NumPy's arrays: what it writes is in them afterwards."""
+def launch(kernel, grid, block, arguments, capability=CAPABILITY, dynamic: int = 0,
+           counters: Counters | None = None) -> None:
+    """Runs a kernel of autoconv, or a bare function, on NumPy's arrays: what it writes is in them afterwards.
+
+    `grid` and `block` are an int, or a tuple of up to three; `dynamic` are bytes of shared memory beside the declared.
+    """
     function = getattr(kernel, "function", kernel)
-    run(compiled(function, signature_of(arguments), capability), grid, block, arguments, dynamic)
+    run(compiled(function, signature_of(arguments), capability), grid, block, arguments, dynamic, counters)
 
 
-def run(program: Program, grid, block, arguments, dynamic: int = 0) -> None:
-    """Runs a program. `grid` and `block` are an int, or a tuple of up to three."""
+def run(program: Program, grid, block, arguments, dynamic: int = 0, counters: Counters | None = None) -> None:
+    """Runs a program, as `launch` does."""
     grid, block = _three(grid), _three(block)
     arguments = [_Argument(value, i) for i, value in enumerate(arguments)]
     place = Global()
@@ -135,7 +142,9 @@ def run(program: Program, grid, block, arguments, dynamic: int = 0) -> None:
         raise ValueError(f"A block has at most 1024 threads. Received: {threads}.")
     each = max(LANES // threads, 1)
     for first in range(0, blocks, each):
-        Machine(program, place, grid, block, first, min(each, blocks - first), dynamic).run(packed)
+        Machine(program, place, grid, block, first, min(each, blocks - first), dynamic, counters).run(packed)
+    if counters is not None:
+        counters.launches += 1
     for argument in arguments:
         argument.write_back()
 

@@ -9,7 +9,8 @@ import heapq
 import numpy as np
 
 from . import warp
-from .errors import Divergence, MemoryFault, PtxError, Race, Unsupported
+from .counters import Counters
+from .errors import DivergenceError, AddressError, PtxError, RaceError, UnsupportedError
 from .memory import LOCAL, SHARED, aligned, raced
 from .shared import Shadow
 from .warp import WARP
@@ -18,8 +19,10 @@ from .warp import WARP
 class Machine:
     """The threads of some blocks of a launch. `first` is the number of the first of these blocks in the grid."""
 
-    def __init__(self, program, place, grid, block, first: int, count: int, dynamic: int = 0) -> None:
+    def __init__(self, program, place, grid, block, first: int, count: int, dynamic: int,
+                 counters: Counters | None) -> None:
         self.program, self.place, self.grid, self.block, self.dynamic = program, place, grid, block, dynamic
+        self.counters = counters
         self.threads = block[0] * block[1] * block[2]
         self.lanes = np.arange(count * self.threads)
         self.home = self.lanes // self.threads  # a lane's block, among these
@@ -56,6 +59,8 @@ class Machine:
                     at = self._forget(at, self.program.alive[number])
                 whole = at.size == self.ids.size
                 lanes = self.ids if whole else self.ids[at]
+                if self.counters is not None:
+                    self.counters.ran(self.program.kinds[number], np.unique(self.warp[lanes]).size)
                 left, condition = functions[number](self, lanes, *self._gather(needs, at, whole))
                 self._scatter(leaves, left, at, whole)
                 self._go(block, condition, at, pending, heap)
@@ -129,7 +134,7 @@ class Machine:
         if not gone:
             block, at = self.waiting[0]
             lane = int(self.ids[at[0]])
-            raise Divergence(f"{block.waits.text}: {self.name(lane)} waits here, but not all of its "
+            raise DivergenceError(f"{block.waits.text}: {self.name(lane)} waits here, but not all of its "
                              f"{'warp' if block.waits.op.split('.')[1] == 'warp' else 'block'} come: the others have "
                              "ended or wait elsewhere.")
 
@@ -179,7 +184,7 @@ class Machine:
             return (self.lanes % self.threads // WARP).astype(np.uint32)
         if base == "dynamic_smem_size":
             return np.uint32(self.dynamic)
-        raise Unsupported(f"The register %{name} is not known here.")
+        raise UnsupportedError(f"The register %{name} is not known here.")
 
     def parameter(self, offset: int, dtype):
         return np.frombuffer(self.arguments, dtype, 1, offset)[0]
@@ -200,7 +205,7 @@ class Machine:
                 if high - start >= SHARED:
                     break
                 return name, address - start
-        raise MemoryFault(self.blame(lanes, site)(None, "Its lanes go to several kinds of memory at once."))
+        raise AddressError(self.blame(lanes, site)(None, "Its lanes go to several kinds of memory at once."))
 
     # Loads and stores.
 
@@ -210,6 +215,8 @@ class Machine:
         blame, size = self.blame(lanes, site), np.dtype(dtype).itemsize * count
         aligned(address, size, blame)
         if space == "global":
+            if self.counters is not None:
+                self.counters.accessed(self.warp[lanes], address, size)
             return self._load_global(lanes, address, dtype, count, size, blame)
         windows, owner = self._windows(space, lanes)
         index = windows.places(address, owner, dtype, size, blame)
@@ -259,6 +266,8 @@ class Machine:
         if address.ndim == 0:
             address = np.full(lanes.size, address)
         if space == "global":
+            if self.counters is not None:
+                self.counters.accessed(self.warp[lanes], address, size)
             for piece, at in self.place.parts(address, size, blame):
                 if at is None:
                     self._put(piece, lanes, address, values, dtype, size, blame)
@@ -276,7 +285,7 @@ class Machine:
 
     def _put(self, piece, lanes, address, values, dtype, size, blame) -> None:
         if piece.constant:
-            raise MemoryFault(blame(None, f"{piece.name} is constant."))
+            raise AddressError(blame(None, f"{piece.name} is constant."))
         if piece.owners is None:
             raise PtxError(blame(None, f"{piece.name} is written, though no parameter says so."))
         for items, threads, say in self._owned(piece, lanes, address, size, blame):
@@ -287,16 +296,22 @@ class Machine:
             view[index + i] = value
 
     def _read_shared(self, lanes, address, size, blame) -> None:
+        self._count_shared(lanes, address, size)
         self._race(self.shadow.note_read(lanes, self.shadow.units(lanes, address, size)), "reads", blame)
 
+    def _count_shared(self, lanes, address, size) -> None:
+        if self.counters is not None:
+            self.counters.accessed_shared(self.warp[lanes], self.lane[lanes], address, size)
+
     def _write_shared(self, lanes, address, size, blame) -> None:
+        self._count_shared(lanes, address, size)
         self._race(self.shadow.note_write(lanes, self.shadow.units(lanes, address, size)), "writes", blame)
 
     def _race(self, found, doing: str, blame) -> None:
         if found is not None:
             at, other, does = found
             who = self.name(other) if other >= 0 else "another thread"
-            raise Race(blame(at, f"It {doing} shared memory, and {who} {does}: no barrier is between them."))
+            raise RaceError(blame(at, f"It {doing} shared memory, and {who} {does}: no barrier is between them."))
 
     def trap(self, lanes, site) -> None:
         raise PtxError(self.blame(lanes, site)(None, "This is a trap."))
@@ -310,16 +325,19 @@ class Machine:
         aligned(to, size, blame)
         index = self.shared.places(to, self.home[lanes], np.uint32, size, blame)
         self._race(self.shadow.copy(lanes, self.shadow.units(lanes, to, size)), "copies to", blame)
+        self._count_shared(lanes, to, size)
         view = self.shared.view(np.uint32)
         for length in np.unique(read).tolist():
             if length % 4 or length > size:
-                raise MemoryFault(blame(None, f"It reads {length} of {size} bytes."))
+                raise AddressError(blame(None, f"It reads {length} of {size} bytes."))
             at = np.flatnonzero(read == length)
             for i in range(length // 4, size // 4):
                 view[index[at] + i] = 0
             if length:
                 say = self._shifted(blame, at)
                 aligned(source[at], size, say)
+                if self.counters is not None:
+                    self.counters.accessed(self.warp[lanes[at]], source[at], length)
                 words = self._load_global(lanes[at], source[at], np.uint32, length // 4, length, say)
                 for i, word in enumerate(words if length > 4 else (words,)):
                     view[index[at] + i] = word
@@ -345,7 +363,7 @@ class Machine:
         at = np.minimum(np.searchsorted(lanes, wanted), lanes.size - 1)
         if (missing := lanes[at] != wanted).any():
             which = int(missing.argmax())
-            raise Divergence(blame(which, f"It takes the value of lane {int(source[which])}, which is not here."))
+            raise DivergenceError(blame(which, f"It takes the value of lane {int(source[which])}, which is not here."))
         return np.broadcast_to(values, lanes.shape)[at], valid
 
     def vote(self, mode: str, lanes, values, mask, site: int):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from .errors import MemoryFault, Race
+from .errors import AddressError, RaceError
 from .translate import POISON
 
 PIECE = 36  # bits: pieces of global memory lie so far apart that a stray address meets none
@@ -103,13 +103,13 @@ class Global:
         if piece is not None and high + size <= piece.end:
             return [(piece, None)]
         if address.ndim == 0:
-            raise MemoryFault(blame(None, self.outside(low, size)))
+            raise AddressError(blame(None, self.outside(low, size)))
         number = np.searchsorted(self.bases, address, "right") - 1
         ends = np.array([p.end for p in self.pieces] + [0])
         wrong = (number < 0) | (address + size > ends[number])
         if wrong.any():
             at = int(wrong.argmax())
-            raise MemoryFault(blame(at, self.outside(int(address[at]), size)))
+            raise AddressError(blame(at, self.outside(int(address[at]), size)))
         return [(self.pieces[n], np.flatnonzero(number == n)) for n in np.unique(number)]
 
     def outside(self, address: int, size: int) -> str:
@@ -137,7 +137,7 @@ class Windows:
         if wrong.any():
             at = int(wrong.argmax()) if wrong.ndim else None
             where = int(address[at] if wrong.ndim else address)
-            raise MemoryFault(blame(at, f"{size} bytes at {where} are outside of the {self.size} bytes of {self.what} "
+            raise AddressError(blame(at, f"{size} bytes at {where} are outside of the {self.size} bytes of {self.what} "
                                         "memory."))
         return (owner * self.stride + address) >> (np.dtype(dtype).itemsize.bit_length() - 1)
 
@@ -148,17 +148,17 @@ class Windows:
 
 
 def aligned(address, size, blame) -> None:
-    """Raises MemoryFault where an access is not at a multiple of its size."""
+    """Raises AddressError where an access is not at a multiple of its size."""
     bits = int(address) if address.ndim == 0 else int(np.bitwise_or.reduce(address))
     if bits & (size - 1):
         at = None if address.ndim == 0 else int((address & (size - 1) != 0).argmax())
         where = int(address) if at is None else int(address[at])
-        raise MemoryFault(blame(at, f"{size} bytes at {where:#x}, which is no multiple of {size}."))
+        raise AddressError(blame(at, f"{size} bytes at {where:#x}, which is no multiple of {size}."))
 
 
 def raced(blame, found, doing: str) -> None:
-    """Raises Race where `Owners` or `Shadow` found one."""
+    """Raises RaceError where `Owners` or `Shadow` found one."""
     if found is not None:
         at, other = found
-        raise Race(blame(at, f"{doing}, and so does thread {other}." if other >= 0 else
+        raise RaceError(blame(at, f"{doing}, and so does thread {other}." if other >= 0 else
                          f"{doing} that other threads read."))

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from .errors import Unsupported
+from .errors import UnsupportedError
 
 SIZES = {"pred": 1, "b8": 1, "u8": 1, "s8": 1, "b16": 2, "u16": 2, "s16": 2, "f16": 2, "b32": 4, "u32": 4, "s32": 4,
          "f32": 4, "b64": 8, "u64": 8, "s64": 8, "f64": 8}
@@ -83,8 +83,8 @@ _DECLARATION = re.compile(
     r"(?:\.(?:v2|v4)\s+)?\.(\w+)\s+([\w$%]+)((?:\[\d*\])*)\s*(?:=\s*(.*))?$", re.S)
 _HEADER = re.compile(
     r"(?:\.(?:visible|weak|extern)\s+)?\.(entry|func)\s*(\([^()]*\))?\s*([\w$]+)\s*\(([^()]*)\)([^{};]*)([{;])", re.S)
-_PARAMETER = re.compile(r"\.(?:param|reg)\s+(?:\.align\s+\d+\s+)?\.(\w+)\s+(?:\.ptr\s*(?:\.\w+\s*)*(?:\.align\s+\d+\s+)?)?"
-                        r"([\w$%]+)(\[\d+\])?")
+_PARAMETER = re.compile(r"\.(?:param|reg)\s+(?:\.align\s+\d+\s+)?\.(\w+)\s+"
+                        r"(?:\.ptr\s*(?:\.\w+\s*)*(?:\.align\s+\d+\s+)?)?([\w$%]+)(\[\d+\])?")
 _LABEL = re.compile(r"([\w$]+)\s*:(?!:)")
 _SPECIAL = re.compile(r"%(tid|ntid|ctaid|nctaid)\.[xyz]$|%(laneid|warpid|nwarpid|smid|nsmid|clock|clock64|lanemask_\w+|"
                       r"dynamic_smem_size|total_smem_size|globaltimer)$")
@@ -97,7 +97,7 @@ def parse(text: str) -> Kernel:
                      if not line.lstrip().startswith((".loc", ".file", ".version", ".target", ".address_size")))
     functions, entries, module = {}, [], []
     at = 0
-    for header in iter(lambda: _HEADER.search(text, at), None):
+    while header := _HEADER.search(text, at):
         module.append(text[at : header.start()])
         kind, results, name, parameters, _, opening = header.groups()
         at = header.end()
@@ -111,7 +111,7 @@ def parse(text: str) -> Kernel:
                 functions[name] = found
     module.append(text[at:])
     if len(entries) != 1:
-        raise Unsupported(f"A module of one kernel is expected. This one has {len(entries)}.")
+        raise UnsupportedError(f"A module of one kernel is expected. This one has {len(entries)}.")
     name, _, parameters, body = entries[0]
     kernel = Kernel(name, parameters)
     for statement in "".join(module).split(";"):
@@ -127,7 +127,7 @@ def _matching(text: str, at: int) -> int:
         depth += 1 if brace[0] == "{" else -1
         if not depth:
             return brace.start()
-    raise Unsupported("A brace is not closed.")
+    raise UnsupportedError("A brace is not closed.")
 
 
 def _parameters(text: str) -> list[tuple[str, str]]:
@@ -200,7 +200,7 @@ class _Body:
                 self._register(name, type_, names, True)
         elif text.startswith("."):
             if not _declare(self.kernel, text, names):
-                raise Unsupported(f"This declaration is not known: {text}")
+                raise UnsupportedError(f"This declaration is not known: {text}")
         else:
             self._instruction(text, names, leave, labels)
 
@@ -248,7 +248,7 @@ class _Body:
         if not isinstance(place.base, Register):
             return op, operands
         if place.offset:
-            raise Unsupported("A function's parameter of more than one number is not known here.")
+            raise UnsupportedError("A function's parameter of more than one number is not known here.")
         moved = list(operands)
         moved[which] = place.base
         return f"mov.{op.rpartition('.')[2]}", tuple(moved)
@@ -257,7 +257,7 @@ class _Body:
         found = re.match(r"(?:\(([^()]*)\)\s*,\s*)?([\w$]+)\s*(?:,\s*\(([^()]*)\))?", rest)
         given, passed = ([names[n.strip()] for n in (found[g] or "").split(",") if n.strip()] for g in (1, 3))
         if found[2] not in self.functions:
-            raise Unsupported(f"A call of {found[2]}, which this module does not define.")
+            raise UnsupportedError(f"A call of {found[2]}, which this module does not define.")
         _, results, parameters, body = self.functions[found[2]]
         number = next(self.fresh)
         inner, after = {}, f"'after{number}"
@@ -280,7 +280,7 @@ class _Body:
         if text.startswith("["):
             found = re.match(r"\[\s*([\w$%.]+)\s*(?:\+\s*(-?\w+)\s*)?\]$", text)
             if not found:
-                raise Unsupported(f"This address is not known: {text}")
+                raise UnsupportedError(f"This address is not known: {text}")
             return Address(self._operand(found[1], names), int(found[2] or "0", 0))
         if "|" in text:
             return Vector(tuple(self._operand(part.strip(), names) for part in text.split("|")))
@@ -315,4 +315,4 @@ def _split(text: str) -> list[str]:
             parts.append(text[last:i].strip())
             last = i + 1
     tail = text[last:].strip()
-    return parts + [tail] if tail else parts
+    return [*parts, tail] if tail else parts

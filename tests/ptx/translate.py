@@ -9,7 +9,7 @@ import re
 import numpy as np
 
 from . import arithmetic, flow
-from .errors import Unsupported
+from .errors import UnsupportedError
 from .parser import SIZES, Immediate, Instruction, Kernel, Register, Special, Symbol, Vector
 
 POISON = {1: 0x5D, 2: 0x5EAD, 4: 0x7FC0DEAD, 8: 0x7FF8DEAD7FC0DEAD}  # what nobody has written: NaN as a float
@@ -85,7 +85,7 @@ class Translator:
             return self._as(f"m.special({operand.name!r}, lanes)", "u64" if "64" in operand.name else "u32", type_)
         if isinstance(operand, Symbol):
             if operand.name not in self.symbols:
-                raise Unsupported(f"A name that is not declared: {operand.name}")
+                raise UnsupportedError(f"A name that is not declared: {operand.name}")
             return self.constant(DTYPES[wanted](self.symbols[operand.name] + operand.offset))
         return self._as(self.variables[operand.name], self.kernel.registers[operand.name], type_, kept=True)
 
@@ -97,7 +97,7 @@ class Translator:
         if SIZES[has] == SIZES[type_]:
             return f"{expression}.view({want})"
         if "F" in (have[0], want[0]) or "BOOL" in (have, want):
-            raise Unsupported(f"A register of type {has} is used as {type_}.")
+            raise UnsupportedError(f"A register of type {has} is used as {type_}.")
         return f"{expression}.astype({want})"  # a wider register: its low bits
 
     def assign(self, operand, expression: str, type_: str) -> None:
@@ -113,7 +113,7 @@ class Translator:
             elif SIZES[declared] > SIZES[type_] and kept[0] == "I" and have[0] in "IU":
                 expression = f"({expression}).astype({kept})"
             else:
-                raise Unsupported(f"A result of type {type_} goes to a register of type {declared}.")
+                raise UnsupportedError(f"A result of type {type_} goes to a register of type {declared}.")
         self.lines.append(f"    {self.variables[operand.name]} = {expression}")
 
     def address(self, operand) -> str:
@@ -128,13 +128,13 @@ class Translator:
         method = getattr(self, f"_{parts[0]}", None)
         try:
             if parts[0] in ("atom", "red"):
-                raise Unsupported("There are no atomics in this house: sums have one order.")
+                raise UnsupportedError("There are no atomics in this house: sums have one order.")
             if method is None:
-                raise Unsupported("This machine does not know it.")
+                raise UnsupportedError("This machine does not know it.")
             self.sites.append(instruction)
             method(parts, *instruction.operands)
-        except (Unsupported, KeyError, TypeError, IndexError) as error:
-            raise Unsupported(f"{instruction.text}: {error}") from error
+        except (UnsupportedError, KeyError, TypeError, IndexError) as error:
+            raise UnsupportedError(f"{instruction.text}: {error}") from error
 
     @property
     def site(self) -> int:
@@ -147,7 +147,7 @@ class Translator:
         rounding = next((p[1] for p in parts if p in ("rz", "rm", "rp")), "")
         if t[0] == "f" and rounding:
             if not exact:
-                raise Unsupported("This rounding is not known here.")
+                raise UnsupportedError("This rounding is not known here.")
             expression = f"directed({exact.format(a=f'wider({a})', b=f'wider({b})')}, {rounding!r}, {reading(t)})"
         else:
             expression = form.format(a=a, b=b)
@@ -399,26 +399,27 @@ class Translator:
         values = value.parts if isinstance(value, Vector) else (value,)
         space = next((p for p in parts[1:] if p in ("global", "shared", "local")), "generic")
         given = ", ".join(self.source(v, t) for v in values)
-        self.lines.append(f"    m.store({space!r}, lanes, {self.address(place)}, ({given},), {reading(t)}, {self.site})")
+        self.lines.append(f"    m.store({space!r}, lanes, {self.address(place)}, ({given},), {reading(t)}, "
+                          f"{self.site})")
 
     def _cp(self, parts, *operands) -> None:
         if parts[1:3] != ["async", "ca"] and parts[1:3] != ["async", "cg"]:
             kind = {"commit_group": "commit", "wait_group": "wait", "wait_all": "wait_all"}.get(parts[2])
             if kind is None:
-                raise Unsupported("This machine does not know it.")
+                raise UnsupportedError("This machine does not know it.")
             left = operands[0].value if operands else 0
             self.lines.append(f"    m.copy_{kind}(lanes{f', {left}' if kind == 'wait' else ''})")
             return
         to, source, size, *taken = operands
         if size.value not in (4, 8, 16) or ("cg" in parts and size.value != 16):
-            raise Unsupported("cp.async copies 4, 8 or 16 bytes, with .cg only 16.")
+            raise UnsupportedError("cp.async copies 4, 8 or 16 bytes, with .cg only 16.")
         read = self.source(taken[0], "u32") if taken else self.constant(np.uint32(size.value))
         self.lines.append(f"    m.copy_async(lanes, {self.address(to)}, {self.address(source)}, {size.value}, {read}, "
                           f"{self.site})")
 
     def _ldmatrix(self, parts, d, place) -> None:
         if "trans" in parts or "m8n8" not in parts or parts[-1] != "b16":
-            raise Unsupported("Only ldmatrix.sync.aligned.m8n8.x1, .x2, .x4.b16 is known here.")
+            raise UnsupportedError("Only ldmatrix.sync.aligned.m8n8.x1, .x2, .x4.b16 is known here.")
         outs = d.parts if isinstance(d, Vector) else (d,)
         self.lines.append(f"    whole = m.load_matrices(lanes, {self.address(place)}, {len(outs)}, {self.site})")
         for i, out in enumerate(outs):
@@ -440,7 +441,7 @@ class Translator:
 
     def _mma(self, parts, d, a, b, c) -> None:
         if ".".join(parts[1:]) != "sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32":
-            raise Unsupported("Only mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 is known here.")
+            raise UnsupportedError("Only mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 is known here.")
         given = [", ".join(self.source(x, "f32") for x in operand.parts) for operand in (a, b, c)]
         self.lines.append("    whole = m.multiply(lanes, {}, {})".format(
             ", ".join(f"({part},)" for part in given), self.site))

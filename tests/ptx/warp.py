@@ -2,23 +2,23 @@
 
 import numpy as np
 
-from .errors import Divergence
+from .errors import DivergenceError
 
 WARP = 32
 _GROUP, _MEMBER = np.divmod(np.arange(WARP), 4)  # a fragment's lanes: eight groups of four
 
 
 def whole(lanes, lane_of, blame) -> None:
-    """Raises Divergence where not all 32 threads of each warp are here. `lanes` are sorted."""
+    """Raises DivergenceError where not all 32 threads of each warp are here. `lanes` are sorted."""
     inside = lane_of[lanes]
     if lanes.size % WARP or not (inside.reshape(-1, WARP) == np.arange(WARP)).all():
         gaps = np.flatnonzero(inside != np.arange(lanes.size) % WARP)
-        raise Divergence(blame(int(gaps[0]) if gaps.size else 0,
+        raise DivergenceError(blame(int(gaps[0]) if gaps.size else 0,
                                "All 32 threads of a warp must run this together, and some are elsewhere."))
 
 
 def members(lanes, lane_of, warp_of, mask, blame) -> None:
-    """Raises Divergence where a thread that the mask names is not here, or one is here that it does not name."""
+    """Raises DivergenceError where a thread that the mask names is not here, or one is here that it does not name."""
     bits = np.uint32(1) << lane_of[lanes].astype(np.uint32)
     mask = np.broadcast_to(mask, lanes.shape)
     here = np.bitwise_or.reduceat(bits, starts := np.flatnonzero(np.diff(warp_of[lanes], prepend=-1)))
@@ -26,7 +26,7 @@ def members(lanes, lane_of, warp_of, mask, blame) -> None:
     wrong = ((mask & ~here) != 0) | ((mask & bits) == 0)
     if wrong.any():
         at = int(wrong.argmax())
-        raise Divergence(blame(at, f"Its mask is {int(mask[at]):#010x}; the threads here are {int(here[at]):#010x}."))
+        raise DivergenceError(blame(at, f"Its mask is {int(mask[at]):#010x}; the threads here are {int(here[at]):#010x}."))
 
 
 def shuffled(mode: str, lane, values, operand, clamp):
