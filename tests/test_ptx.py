@@ -16,7 +16,6 @@ import ptx
 from numba import cuda
 
 
-
 def program(arrays, body, declarations=""):
     """A kernel whose parameters are flat arrays, as Numba passes them: %a is where `a` starts. %r0 is the thread."""
     parameters = ", ".join(f".param .u64 {a}_{i}" for a in arrays for i in range(7))
