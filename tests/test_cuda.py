@@ -1,10 +1,11 @@
-"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else in Numba's simulator of one.
+"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else their PTX in NumPy (tests/ptx).
 
-The simulator is slow, and has to be chosen before Numba is imported, so it is a run of its own:
+Numba's simulator of a GPU has to be chosen before Numba is imported, so it is a run of its own:
 `NUMBA_ENABLE_CUDASIM=1 pytest tests/test_cuda.py`.
 """
 
 import copy
+import importlib
 import math
 import pickle
 import sys
@@ -21,8 +22,19 @@ from autoconv.gradcheck import gradcheck
 from autoconv.kernels.cuda import driver
 from autoconv.tensor import tensor
 
-if not (driver.simulated() or device_cuda.usable()):
-    pytest.skip("no GPU here; NUMBA_ENABLE_CUDASIM=1 runs these tests in the simulator", allow_module_level=True)
+if not driver.installed():
+    pytest.skip("numba-cuda is not installed", allow_module_level=True)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def somewhere():
+    """A GPU: a real one, the simulator's, or one whose PTX runs in NumPy."""
+    if driver.simulated() or device_cuda.usable():
+        yield
+    else:
+        with importlib.import_module("ptx.device").interpreted():
+            yield
+
 
 # In the simulator arithmetic is NumPy's on single numbers, which warns where a GPU just gives infinity or NaN.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
