@@ -98,6 +98,7 @@ class Gpu:
 
     def memory(self, size: int, dtype: Any) -> Memory:
         """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
+        self.enter()
         size, dtype = max(size, 1), np.dtype(dtype)
         try:
             piece = self.arena.take(size * dtype.itemsize)
@@ -107,7 +108,6 @@ class Gpu:
 
     def _allocate(self, size: int) -> Any:
         """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
-        self.enter()
         try:
             return cuda.device_array(size, np.uint8)
         except (CudaAPIError, MemoryError) as error:
@@ -117,7 +117,6 @@ class Gpu:
             raise MemoryError(str(error)) from error
 
     def _too_little(self, asked: int) -> str:
-        self.enter()
         free, total = cuda.current_context().get_memory_info()
         return (f"GPU number {self.index} is out of memory: {asked / 2**20:,.1f} MiB were asked for, "
                 f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free, {self.arena.held / 2**20:,.1f} MiB are "
