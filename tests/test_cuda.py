@@ -5,7 +5,6 @@ Numba's simulator of a GPU has to be chosen before Numba is imported, so it is a
 """
 
 import copy
-import importlib
 import math
 import pickle
 import sys
@@ -16,28 +15,15 @@ from cases import CASES
 from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import cli, device, device_cuda, layers, models, optim
+from autoconv import cli, device, layers, models, optim
 from autoconv import functional as F
 from autoconv.gradcheck import gradcheck
 from autoconv.kernels.cuda import driver
 from autoconv.tensor import tensor
 
-if not driver.installed():
-    pytest.skip("numba-cuda is not installed", allow_module_level=True)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def somewhere():
-    """A GPU: a real one, the simulator's, or one whose PTX runs in NumPy."""
-    if driver.simulated() or device_cuda.usable():
-        yield
-    else:
-        with importlib.import_module("ptx.device").interpreted():
-            yield
-
-
 # In the simulator arithmetic is NumPy's on single numbers, which warns where a GPU just gives infinity or NaN.
-pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
+              pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
 WORK = 60_000  # multiply-adds of a case at most, in the simulator: about a second
 

@@ -12,10 +12,10 @@ import pytest
 
 from autoconv import device_cuda
 from autoconv.errors import DeviceError
-from autoconv.kernels.cuda import driver
+from autoconv.kernels.cuda import driver, order
 
 from .counters import Counters
-from .launch import CAPABILITY, Aligned, aligned_empty, compiled, run, signature_of
+from .launch import CAPABILITY, Aligned, Program, aligned_empty, compiled, run, signature_of
 from .translate import POISON
 
 MEMORY = 1 << 33  # bytes that this GPU pretends to have
@@ -39,16 +39,23 @@ class Dispatcher:
     """A kernel's launcher: `dispatcher[blocks, threads, stream](*arguments)`, as numba.cuda's."""
 
     def __init__(self, kernel, counters: dict[str, Counters] | None) -> None:
-        self.function = kernel.function
+        self.kernel, self.function = kernel, kernel.function
         self.counters = None if counters is None else counters.setdefault(kernel.name, Counters())
-
-    def compile(self, types) -> None:
-        """Nothing: each kernel is compiled when it is first launched."""
 
     def __getitem__(self, configuration):
         blocks, threads, _, *dynamic = configuration
-        return lambda *arguments: run(compiled(self.function, signature_of(arguments)), blocks, threads, arguments,
-                                      *dynamic, counters=self.counters)
+
+        def launch(*arguments):
+            program = compiled(self.function, signature_of(arguments))
+            self._keeps_its_word(program, arguments)
+            run(program, blocks, threads, arguments, *dynamic, counters=self.counters)
+
+        return launch
+
+    def _keeps_its_word(self, program: Program, arguments: tuple) -> None:
+        """A kernel's signature says which arrays it only reads: a graph runs others beside it that do, too."""
+        for i in program.written_arguments(arguments):
+            assert not self.kernel.reads_only[i], f"{self.kernel.name} writes argument {i}, which it calls const"
 
 
 class Cuda:
@@ -77,6 +84,25 @@ class Cuda:
         return np.asarray(shown).view(HostArray)
 
 
+def graph(launches):
+    """Launches as a CUDA graph may run them: in an order that keeps to what has to wait for what, and is another one
+    than theirs where it can be.
+    """
+    places = order.places([launch.accesses() for launch in launches])
+    before = [[*place.after, *[j for j in range(i) if places[j].stream == place.stream][-1:]]
+              for i, place in enumerate(places)]
+    last_first: list[int] = []
+    while len(last_first) < len(launches):
+        last_first.append(max(i for i in range(len(launches)) if i not in last_first
+                              and all(j in last_first for j in before[i])))
+
+    def run():
+        for i in last_first:
+            launches[i]()
+
+    return run
+
+
 @contextmanager
 def interpreted(counters: dict[str, Counters] | None = None):
     """Within this block device "cuda" is there. What each kernel would cost is added up in `counters`, by its name."""
@@ -92,7 +118,10 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "capability", lambda index: CAPABILITY)
         patch.setattr(driver, "version", lambda: (13, 0))
         patch.setattr(driver, "count", lambda: 1)
+        patch.setattr(driver, "gpu_of", lambda address: 0)
         patch.setattr(device_cuda, "_opened", {})
+        patch.setattr(runtime, "prepare", lambda kernels, dtype, report: None)  # each is compiled when first launched
+        patch.setattr(runtime.Gpu, "capture", lambda gpu, launches: graph(launches))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface"):
             patch.setattr(runtime.cuda, name, getattr(Cuda(), name))
         patch.setattr(runtime.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),

@@ -68,6 +68,15 @@ class Program:
                 else:
                     self.extents[variable.space] = at + variable.size
 
+    def written_arguments(self, arguments: tuple) -> list[int]:
+        """The positions of the arrays that it may store to."""
+        addresses, at = {}, 0
+        for position, value in enumerate(arguments):
+            if isinstance(value, np.ndarray):
+                addresses[at + 4] = position
+            at += 5 + 2 * value.ndim if isinstance(value, np.ndarray) else len(list(_flat(value)))
+        return [addresses[i] for i in self.written if i in addresses]
+
     def windows(self, space: str, count: int, dynamic: int = 0) -> Windows:
         """Memory of this space for so many blocks, or threads."""
         return Windows(space, self.extents[space] + dynamic, count)
@@ -89,9 +98,9 @@ def compiled(function, signature, capability=CAPABILITY) -> Program:
     if key not in _programs:
         from numba import cuda
 
-        from autoconv.kernels.cuda import assembly
+        from autoconv.kernels.cuda import runtime
 
-        with assembly._pretended(capability), warnings.catch_warnings():
+        with runtime.pretended(capability), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             text, _ = cuda.compile_ptx(function, signature, device=False, cc=capability)
         _programs[key] = Program(text)
