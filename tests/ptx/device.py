@@ -4,6 +4,9 @@ Three things of the runtime are replaced while it lasts: numba.cuda's devices an
 kernel is launched by, and what the driver is asked.
 """
 
+import functools
+import threading
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -51,6 +54,16 @@ class Dispatcher:
                                       *dynamic, counters=self.counters)
 
 
+class Event:
+    """A moment. A launch is done when it returns, so the host's clock tells it."""
+
+    def record(self, stream) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Nothing is under way."""
+
+
 class Cuda:
     """What the runtime uses of numba.cuda's devices and arrays, for one GPU."""
 
@@ -62,6 +75,12 @@ class Cuda:
 
     def current_context(self):
         return SimpleNamespace(get_memory_info=lambda: (MEMORY, MEMORY))
+
+    def event(self):
+        return Event()
+
+    def event_elapsed_time(self, begin, end) -> float:
+        return (end.time - begin.time) * 1e3
 
     def device_array(self, shape, dtype):
         """Full of what no kernel may read: a NaN, as a float32."""
@@ -93,14 +112,11 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "version", lambda: (13, 0))
         patch.setattr(driver, "count", lambda: 1)
         patch.setattr(device_cuda, "_opened", {})
-        for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface"):
+        for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
+                     "event_elapsed_time"):
             patch.setattr(runtime.cuda, name, getattr(Cuda(), name))
         patch.setattr(runtime.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
                                                               lambda kernel, value: None), raising=False)
-        runtime.gpu.cache_clear()
-        vars(runtime._current).clear()
-        try:
-            yield
-        finally:
-            runtime.gpu.cache_clear()
-            vars(runtime._current).clear()
+        patch.setattr(runtime, "gpu", functools.cache(runtime.gpu.__wrapped__))
+        patch.setattr(runtime, "_current", threading.local())
+        yield
