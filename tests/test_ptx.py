@@ -13,6 +13,7 @@ if driver.simulated():
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 
 import ptx
+import ptx.device
 from numba import cuda
 
 
@@ -498,3 +499,14 @@ def test_a_kernel_of_the_package_at_its_real_block_size():
     ptx.launch(pointwise._tanh, 4, runtime.THREADS, (x.size, x, y), counters=counters)
     np.testing.assert_allclose(y, np.tanh(x), rtol=1e-6)
     assert counters.sectors == 2 * x.nbytes // 32
+
+
+def test_a_device_counts_by_kernel():
+    from autoconv import functional as F
+    from autoconv.tensor import tensor
+
+    with ptx.device.interpreted(counters := {}):
+        x = tensor(X - 30, device="cuda")
+        np.testing.assert_array_equal(F.relu(x).numpy(), np.maximum(X - 30, 0))
+    assert counters["pointwise._relu"].launches == 1
+    assert counters["pointwise._relu"].sectors == 2 * X.nbytes // 32

@@ -4,6 +4,9 @@ Three things of the runtime are replaced while it lasts: numba.cuda's devices an
 kernel is launched by, and what the driver is asked.
 """
 
+import functools
+import threading
+import time
 from contextlib import contextmanager
 from types import SimpleNamespace
 
@@ -58,6 +61,16 @@ class Dispatcher:
             assert not self.kernel.reads_only[i], f"{self.kernel.name} writes argument {i}, which it calls const"
 
 
+class Event:
+    """A moment. A launch is done when it returns, so the host's clock tells it."""
+
+    def record(self, stream) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        """Nothing is under way."""
+
+
 class Cuda:
     """What the runtime uses of numba.cuda's devices and arrays, for one GPU."""
 
@@ -69,6 +82,12 @@ class Cuda:
 
     def current_context(self):
         return SimpleNamespace(get_memory_info=lambda: (MEMORY, MEMORY))
+
+    def event(self):
+        return Event()
+
+    def event_elapsed_time(self, begin, end) -> float:
+        return (end.time - begin.time) * 1e3
 
     def device_array(self, shape, dtype):
         """Full of what no kernel may read: a NaN, as a float32."""
@@ -122,14 +141,11 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(device_cuda, "_opened", {})
         patch.setattr(runtime, "prepare", lambda kernels, dtype, report: None)  # each is compiled when first launched
         patch.setattr(runtime.Gpu, "capture", lambda gpu, launches: graph(launches))
-        for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface"):
+        for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
+                     "event_elapsed_time"):
             patch.setattr(runtime.cuda, name, getattr(Cuda(), name))
         patch.setattr(runtime.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
                                                               lambda kernel, value: None), raising=False)
-        runtime.gpu.cache_clear()
-        vars(runtime._current).clear()
-        try:
-            yield
-        finally:
-            runtime.gpu.cache_clear()
-            vars(runtime._current).clear()
+        patch.setattr(runtime, "gpu", functools.cache(runtime.gpu.__wrapped__))
+        patch.setattr(runtime, "_current", threading.local())
+        yield

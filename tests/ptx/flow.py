@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from .errors import UnsupportedError
 from .parser import Address, Instruction, Kernel, Register, Vector
 
-NO_RESULT = ("st", "bra", "bar", "barrier", "ret", "exit", "cp", "red", "membar", "fence", "trap", "prefetch")
+NO_RESULT = ("st", "bra", "bar", "barrier", "ret", "exit", "cp", "red", "membar", "fence", "trap", "nanosleep")
 WAITS = ("bar", "barrier")
 
 

@@ -31,8 +31,10 @@ class Shadow:
         wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
         if wrong:
             return wrong
-        who, before = lanes[:, None], self.reader[units]
-        mine = np.broadcast_to(who, units.shape)
+        before = self.reader[units]
+        if (before == MANY).all():
+            return None
+        mine = np.broadcast_to(lanes[:, None], units.shape)
         self.reader[units] = mine
         several = (before != mine) & (before != NONE) | (self.reader[units] != mine)
         if several.any():

@@ -453,6 +453,9 @@ class Translator:
 
     _fence = _membar
 
+    def _nanosleep(self, parts, time) -> None:
+        """No time passes here."""
+
     def _trap(self, parts) -> None:
         self.lines.append(f"    m.trap(lanes, {self.site})")
 
