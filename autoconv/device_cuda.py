@@ -89,6 +89,10 @@ class CudaDevice(Device):
         """Waits until all that was launched is done."""
         self._gpu.synchronize()
 
+    def elapsed(self, run: Callable[[], Any], repeats: int) -> float:
+        """Seconds that one `run()` keeps the GPU busy, the mean over `repeats` of them in a row, by its own clock."""
+        return self.kernels("timing").elapsed(self._gpu, run, repeats)
+
 
 def get(index: int) -> CudaDevice:
     """GPU number `index`. Raises DeviceError where it cannot be used."""

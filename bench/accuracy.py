@@ -1,6 +1,8 @@
 """Time to accuracy: from the start of a process until it classifies enough of MNIST's test images rightly."""
 
+import math
 import tempfile
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,23 +14,30 @@ from autoconv.bench import stats
 
 from . import peers, workloads
 from .process import PeerError, Process
+from .turns import within
 
 RUN = 1800.0  # seconds after which a peer counts as failed
 
 
-def measure(names: list[str], rounds: int, threads: int, report: Callable[[str], None]) -> dict[str, Any]:
-    """Every peer trains `rounds` times by the recipe, in turns; run i of each starts from the same weights."""
+def measure(
+    names: list[str], rounds: int, threads: int, report: Callable[[str], None], until: float = math.inf
+) -> dict[str, Any]:
+    """Every peer trains `rounds` times by the recipe, in turns; run i of each starts from the same weights.
+
+    No run begins, and none goes on, after what time.perf_counter says to be `until`; runs that ended by then count.
+    """
     found: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:
         arrays = _mnist(Path(folder))
         for i in range(rounds):
             for name in names:
-                if found[name]["status"] == "timed":
+                if found[name]["status"] == "timed" and time.perf_counter() < until:
                     label = f"accuracy, run {i + 1}/{rounds}, {name}"
                     try:
-                        found[name]["runs"].append(_run(name, arrays, threads, i, label, report))
+                        found[name]["runs"].append(_run(name, arrays, threads, i, label, report, until))
                     except PeerError as error:
-                        found[name] = {"status": "failed", "reason": str(error)}
+                        if not found[name]["runs"] or time.perf_counter() < until:
+                            found[name] = {"status": "failed", "reason": str(error)}
     for f in found.values():
         reached = [run["seconds"] for run in f.get("runs", []) if run["seconds"] is not None]
         if reached:
@@ -40,14 +49,15 @@ def measure(names: list[str], rounds: int, threads: int, report: Callable[[str],
 
 
 def _run(
-    name: str, arrays: dict[str, str], threads: int, seed: int, label: str, report: Callable[[str], None]
+    name: str, arrays: dict[str, str], threads: int, seed: int, label: str, report: Callable[[str], None],
+    until: float,
 ) -> dict[str, Any]:
     """One run: the accuracy, and the seconds since its process was started where that is high enough."""
     job = {"factory": peers.PEERS[name].factory, "workload": "lecture", "mode": "accuracy", "threads": threads,
            "seed": seed, "arrays": arrays}
     with Process(job) as process:
         report(label)
-        answer = process.answer(RUN, sleep=False)
+        answer = process.answer(within(RUN, until), sleep=False)
     report(f"{label}: {answer['accuracy']:.4f} after {answer['at']:.1f} s")
     return {"seconds": answer["at"] if answer["accuracy"] >= workloads.RECIPE.target else None,
             "accuracy": answer["accuracy"], "took": answer["at"], "peak_memory": answer["peak"]}

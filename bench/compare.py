@@ -23,7 +23,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workload", default="lecture",
                         help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
     parser.add_argument("--mode", default="train,infer", help=f"comma-separated: {', '.join(workloads.MODES)}")
-    parser.add_argument("--peers", default="all", help=f"comma-separated, or all: {', '.join(peers.PEERS)}; "
+    parser.add_argument("--peers", default="all", help=f"comma-separated, or all: {', '.join(peers.on('cpu'))}; "
                         "ratios are taken to the first one")
     parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
                         "by default the workload's usual one")
@@ -35,7 +35,7 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     try:
         options.workload = _known("workload", options.workload, workloads.WORKLOADS)
         options.mode = _known("mode", options.mode, workloads.MODES)
-        options.peers = _known("peer", options.peers, peers.PEERS)
+        options.peers = _known("peer", options.peers, peers.on("cpu"))
         options.batch_sizes = {w: _batch_sizes(options.batch_size, w) for w in options.workload}
     except ValueError as error:
         parser.error(str(error))
@@ -80,7 +80,9 @@ def measurements(options: argparse.Namespace, names: list[str], say: show.Progre
                     yield startup.measure(able, workload, batch_size, count, options.threads, say)
                 else:
                     sitting, effort = (count, 0.25) if quick else (ROUNDS_OF_A_PROCESS, 0.5)
-                    yield rounds.compare(able, workload, batch_size, mode, count, sitting, options.threads, effort, say)
+                    steps = workloads.steps(workloads.WORKLOADS[workload], batch_size, mode, effort)
+                    plan = rounds.Plan(count, sitting, options.threads, steps)
+                    yield rounds.compare(able, workload, batch_size, mode, plan, say)
 
 
 def _document(

@@ -24,7 +24,8 @@ def tables(documents: Sequence[dict[str, Any]]) -> str:
         machine, versions = d["machine"], {}
         for peer in d["peers"].values():
             versions |= peer.get("versions", {})
-        parts.append(f"{machine['cpu']}, {d['threads']} threads, {machine['system']}, Python {machine['python']}, "
+        what = machine["gpu"]["name"] if "gpu" in machine else f"{machine['cpu']}, {d['threads']} threads"
+        parts.append(f"{what}, {machine['system']}, Python {machine['python']}, "
                      f"{machine['date'][:10]}; " + ", ".join(f"{k} {v}" for k, v in sorted(versions.items())) + ".")
         labels = {name: peer.get("label", name) for name, peer in d["peers"].items()}
         parts += [_entry(entry, labels) for entry in d["results"]]

@@ -1,40 +1,64 @@
 """Peers side by side in training or inference: equal work checked, rounds in turns, ratios taken round by round."""
 
+import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from autoconv.bench import stats
 
 from . import peers, workloads
-from .equal_work import Expected, WrongNetError, check_trained
+from .equal_work import TOLERANCE, Expected, WrongNetError, check_trained, trained_otherwise
 from .process import Process
-from .turns import STARTING, Report, in_turns
+from .turns import STARTING, Report, in_turns, within
+
+
+class Plan(NamedTuple):
+    """How peers are measured: so many rounds, with processes that are started anew after `sitting` of them.
+
+    steps: batches a pass through the data. seconds: what a round takes at least, in as many passes as that needs; 0 is
+    one pass. tolerance: of the loss on the first batch. at_once, until: see `in_turns`. ready_by: who is not ready
+    then, as time.perf_counter counts, is left behind.
+    """
+
+    rounds: int
+    sitting: int
+    threads: int
+    steps: int
+    seconds: float = 0.0
+    tolerance: float = TOLERANCE
+    at_once: bool = False
+    until: float = math.inf
+    ready_by: float = math.inf
 
 
 def compare(
-    names: Sequence[str], workload: str, batch_size: int, mode: str, rounds: int, sitting: int, threads: int,
-    effort: float, report: Report,
+    names: Sequence[str], workload: str, batch_size: int, mode: str, plan: Plan, report: Report
 ) -> dict[str, Any]:
-    """One line of the comparison: each peer's rounds, or why it has none. All processes are started anew after
-    `sitting` rounds. Ratios say how many times as long a peer takes as the first of `names` that runs.
+    """One line of the comparison: each peer's rounds, or why it has none. Ratios say how many times as long a peer
+    takes as the first of `names` that runs.
     """
     net = workloads.WORKLOADS[workload]
-    steps = workloads.steps(net, batch_size, mode, effort)
-    expected, label = Expected(net, batch_size), f"{workload} {batch_size} {mode}"
+    expected, label = Expected(net, batch_size, plan.tolerance), f"{workload} {batch_size} {mode}"
     versions: dict[str, dict[str, str]] = {}
+    trained: dict[str, float] = {}
 
     def start(name: str) -> Process:
         return Process({"factory": peers.PEERS[name].factory, "workload": workload, "batch_size": batch_size,
-                        "mode": mode, "steps": steps, "threads": threads, "seed": workloads.SEED})
+                        "mode": mode, "steps": plan.steps, "seconds": plan.seconds, "threads": plan.threads,
+                        "seed": workloads.SEED})
 
     def ready(name: str, process: Process) -> None:
-        said = process.answer(STARTING)
+        said = process.answer(within(STARTING, plan.ready_by))
         expected.check(name, said)
         report(f"{label}: {name} warms up")
-        check_trained(name, process.ask("warm-up", STARTING), mode)
-        versions[name] = said["versions"]
+        warm = process.ask("warm-up", within(STARTING, plan.ready_by))
+        check_trained(name, warm, mode)
+        versions[name], trained[name] = said["versions"], warm["trained"]
 
-    taken, failed = in_turns(names, start, ready, rounds, sitting, label, report)
+    taken, failed = in_turns(names, start, ready, plan.rounds, plan.sitting, label, report, plan.at_once, plan.until)
+    if plan.seconds:  # on a GPU all peers can train in the same order
+        failed |= trained_otherwise(workload, trained)
+        taken = {name: answers for name, answers in taken.items() if name not in failed}
     base = next(([a["seconds"] for a in answers] for answers in taken.values()), None)
     found: dict[str, dict[str, Any]] = {}
     for name in names:
@@ -47,11 +71,12 @@ def compare(
         found[name] = {
             "status": "timed", "versions": versions[name], "seconds": seconds,
             "images_per_s": stats.spread([batch_size / s for s in seconds]),
-            "ratio": stats.ratio(seconds, base, sitting),  # type: ignore[arg-type]
-            "flops_per_image": workloads.flops(net, mode), "peak_memory": max(peaks, default=None),
+            "ratio": stats.ratio(seconds, base, plan.sitting),  # type: ignore[arg-type]
+            "loss_after_warm_up": trained[name], "flops_per_image": workloads.flops(net, mode),
+            "peak_memory": max(peaks, default=None),
         }
     return {
-        "workload": workload, "batch_size": batch_size, "mode": mode, "steps_per_round": steps,
-        "rounds_of_a_process": sitting, "loss_on_first_batch": expected.loss, "parameters": expected.parameters,
+        "workload": workload, "batch_size": batch_size, "mode": mode, "steps_per_round": plan.steps,
+        "rounds_of_a_process": plan.sitting, "loss_on_first_batch": expected.loss, "parameters": expected.parameters,
         "peers": found,
     }

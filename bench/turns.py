@@ -1,5 +1,7 @@
 """Processes that run their rounds in turns, A B C A B C, and are started anew every few rounds."""
 
+import math
+import time
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from typing import Any
@@ -7,13 +9,14 @@ from typing import Any
 from .process import PeerError, Process
 
 STARTING, ROUND = 600.0, 300.0  # seconds after which a process counts as failed
+GRACE = 5.0  # seconds that what has begun in time may take longer
 
 Report = Callable[[str], None]
 
 
 def in_turns(
     names: Iterable[str], start: Callable[[str], Process], ready: Callable[[str, Process], None], rounds: int,
-    rounds_of_a_process: int, label: str, report: Report,
+    rounds_of_a_process: int, label: str, report: Report, at_once: bool = False, until: float = math.inf,
 ) -> tuple[dict[str, list[dict[str, Any]]], dict[str, RuntimeError]]:
     """What each answered in each round, and why some failed: those have no rounds.
 
@@ -21,32 +24,46 @@ def in_turns(
     arrays happen to lie and on how its threads found together: some frameworks differ by a factor of two from start to
     start. Hence several processes of each, and in every round another one goes first. The first round after the starts
     does not count: for some seconds the machine is still busy with them.
+
+    at_once: all processes start together, and each warms up when those before it have. until: what time.perf_counter
+    says when the last round must have begun; all keep as many rounds as each has that has any.
     """
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in names}
     failed: dict[str, RuntimeError] = {}
     for first in range(0, rounds, rounds_of_a_process):
         with ExitStack() as stack:
+            started = {name: stack.enter_context(start(name)) for name in taken} if at_once else {}
             running = {}
             for name in taken:
                 report(f"{label}: {name} starts")
                 try:
-                    process = stack.enter_context(start(name))
+                    process = started[name] if at_once else stack.enter_context(start(name))
                     ready(name, process)
                     running[name] = process
                 except RuntimeError as error:
                     failed[name] = error
             for i in range(first - 1, min(first + rounds_of_a_process, rounds)):
                 for name in _turned(list(running), i):
+                    if time.perf_counter() >= until:
+                        break
                     report(f"{label}: round {i + 1}/{rounds}, {name}")
                     try:
-                        answer = running[name].ask("round", ROUND)
+                        answer = running[name].ask("round", within(ROUND, until))
                         if i >= first:
                             taken[name].append(answer)
                     except PeerError as error:
-                        failed[name] = error
+                        if not taken[name] or time.perf_counter() < until:
+                            failed[name] = error
                         del running[name]
         taken = {name: answers for name, answers in taken.items() if name not in failed}
-    return taken, failed
+    failed |= {name: PeerError("no time was left for a round") for name, answers in taken.items() if not answers}
+    whole = min((len(answers) for answers in taken.values() if answers), default=0)
+    return {name: answers[:whole] for name, answers in taken.items() if answers}, failed
+
+
+def within(seconds: float, until: float) -> float:
+    """So many seconds, or what is left of them until then and a little more."""
+    return max(1.0, min(seconds, until - time.perf_counter() + GRACE))
 
 
 def _turned(names: list[str], by: int) -> list[str]:

@@ -6,9 +6,9 @@ JSON on the standard output; whatever else the framework prints goes to the stan
 
 import contextlib
 import json
+import math
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -39,29 +39,37 @@ def main() -> None:
 
 
 def throughput(peer: peers.Peer, job: dict[str, Any], talk: Talk) -> None:
-    """Rounds of training or inference, whenever the runner asks for one."""
-    steps, batch_size = job["steps"], job["batch_size"]
-    given = workloads.weights(peer.workload)
+    """Rounds of training or inference, whenever the runner asks for one: a pass through the data, or as many as take
+    the job's "seconds". Those of a GPU's rounds, which are asynchronous, need them.
+    """
+    mode, steps, batch_size, least = job["mode"], job["steps"], job["batch_size"], job.get("seconds", 0)
+    run = peer.train if mode == "train" else peer.infer
+    awake, passes = 0 if least else max(1, round(steps * WAKE)), 1  # a GPU is kept awake by the others
+    given, checked = workloads.weights(peer.workload), min(batch_size, workloads.CHECKED)
     images, labels = workloads.data(peer.workload, steps * batch_size)
     peer.load(given)
     own = peer.weights()
     talk.say("ready", versions=peer.versions(), parameters=int(sum(w.size for w in own)),
-             loss=peer.loss(images[:batch_size], labels[:batch_size]), code=code_folder())
+             loss=peer.loss(images[:checked], labels[:checked]), code=code_folder())
     peer.hold(images, labels, batch_size)
-    run = peer.train if job["mode"] == "train" else peer.infer
     for line in sys.stdin:
         match line.strip():
             case "warm-up":
+                peer.shuffle = False
                 run(steps)
+                peer.shuffle = True
                 unchanged = sum(np.array_equal(a, b) for a, b in zip(given, peer.weights()))
-                talk.say("warm", unchanged=unchanged, arrays=len(given))
+                trained = peer.loss(images[:checked], labels[:checked])
+                if least:
+                    passes = math.ceil(least / peer.seconds(mode, steps))
+                talk.say("warm", unchanged=unchanged, arrays=len(given), trained=trained, steps=steps * passes)
                 peer.load(given)
             case "round":
-                run(max(1, round(steps * WAKE)))
-                begun = time.perf_counter()
-                run(steps)
-                talk.say("round", seconds=(time.perf_counter() - begun) / steps, peak=peak_memory())
-                if job["mode"] == "train":
+                if awake:
+                    run(awake)
+                taken = peer.seconds(mode, steps, passes)
+                talk.say("round", seconds=taken / (steps * passes), peak=peak_memory())
+                if mode == "train":
                     peer.load(given)  # so that every round does the same work
 
 

@@ -85,6 +85,8 @@ WORKLOADS = {
 }
 MODES = ("train", "infer", "start", "accuracy")
 WORK = {"train": 2e11, "infer": 1e11}  # operations in one round: about a second at 200 GFLOP/s
+CHECKED = 64  # images of the first batch at most, of which every peer's loss is checked
+ON_GPU = 200e6  # bytes of images in a GPU's memory: several times what its caches hold
 
 
 class Recipe(NamedTuple):
@@ -160,3 +162,8 @@ def flops(workload: Workload, mode: str) -> float:
 def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:
     """How many batches one round takes: as many as make the same work for every net and batch size, 2 to 2000."""
     return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), 2, 2000))
+
+
+def batches_on_gpu(workload: Workload, batch_size: int) -> int:
+    """How many batches a pass through the data takes that lie in a GPU's memory, 16 to 1000."""
+    return int(np.clip(ON_GPU / (4 * prod(workload.input_shape) * batch_size), 16, 1000))

@@ -80,3 +80,18 @@ class Slower(Honest):
 class Steady(Honest):
     def infer(self, steps):
         time.sleep(0.01 * steps)
+
+
+class Stuck(Honest):
+    """Never ends its sixth call."""
+
+    calls = 0
+
+    def infer(self, steps):
+        self.calls += 1
+        time.sleep(600 if self.calls > 5 else 0.01)
+
+
+def hang():
+    """A function that never returns."""
+    time.sleep(600)

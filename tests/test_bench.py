@@ -46,7 +46,7 @@ def fakes(monkeypatch):
 
 
 def run(names, mode, count=2, workload="lecture"):
-    return rounds.compare(names, workload, 2, mode, count, 2, 1, 0.0, lambda text: None)
+    return rounds.compare(names, workload, 2, mode, rounds.Plan(count, 2, threads=1, steps=2), lambda text: None)
 
 
 # Equal work.

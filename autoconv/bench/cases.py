@@ -113,7 +113,7 @@ def _relu(device: Device, y: tuple) -> Iterator[Case]:
 def _update(device: Device, net: Sequential) -> Case:
     """One RMSprop step over all parameters: reads weight, gradient and slot, writes weight and slot."""
     optimizer = optim.RMSprop()
-    optimizer.build([Parameter(_random(p.shape)) for p in net.trainable_weights])
+    optimizer.build([Parameter(device.asarray(_random(p.shape)), device=device) for p in net.trainable_weights])
     flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
     flat.gradient[...] = 1e-3
     gradients = list(flat.gradients)
@@ -123,9 +123,10 @@ def _update(device: Device, net: Sequential) -> Case:
 def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
     """The op's forward call, and its backward call for what is asked; buffers are reused as in a training step."""
     buffers = Pool()
+    arrays = [device.asarray(a) for a in arrays]
     with reusing(buffers):
         _, back = op(device, *arrays, **static)
-    dy = _random(y)
+    dy = device.asarray(_random(y))
 
     def forward() -> None:
         with reusing(buffers):

@@ -19,6 +19,7 @@ class Entry(NamedTuple):
     modules: tuple[str, ...]
     distributions: tuple[str, ...]
     modes: tuple[str, ...] = TRAINING
+    device: str = "cpu"
 
 
 PEERS = {
@@ -33,7 +34,23 @@ PEERS = {
     "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",)),
     "onnxruntime": Entry("ONNX Runtime", "bench.peers.onnx_rt:OnnxRuntime",
                          ("onnxruntime", "onnx", "torch"), ("onnxruntime",), INFERENCE),
+    "autoconv-cuda": Entry("autoconv", "bench.peers.autoconv:OnGpu", ("autoconv", "numba_cuda"), ("autoconv",),
+                           device="cuda"),
+    "torch-cuda": Entry("PyTorch, channels_last, TF32", "bench.peers.pytorch_cuda:Eager", ("torch",), ("torch",),
+                        device="cuda"),
+    "torch-cuda-graph": Entry("PyTorch, a step as one CUDA graph", "bench.peers.pytorch_cuda:Graphed", ("torch",),
+                              ("torch",), device="cuda"),
+    "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda"),
+    "jax-cuda-50": Entry("JAX, jit, 50 steps a call", "bench.peers.jax_cuda:fifty_steps", ("jax", "jaxlib"), ("jax",),
+                         device="cuda"),
+    "torch-cuda-compile": Entry("PyTorch, torch.compile(mode='reduce-overhead')",  # the last one to be ready
+                                "bench.peers.pytorch_cuda:Compiled", ("torch",), ("torch",), device="cuda"),
 }
+
+
+def on(device: str) -> dict[str, Entry]:
+    """The peers that run there: "cpu" or "cuda"."""
+    return {name: entry for name, entry in PEERS.items() if entry.device == device}
 
 
 def missing(name: str) -> tuple[str, ...]:

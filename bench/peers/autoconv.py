@@ -1,10 +1,11 @@
 """autoconv as its documentation says to use it: `fit` on arrays in memory, `predict_on_batch` for an answer."""
 
+import time
 from importlib.metadata import version
 
 import numpy as np
 
-from autoconv import __version__, layers, losses, models, optim, utils
+from autoconv import __version__, callbacks, layers, losses, models, optim, tensor, utils
 
 from ..workloads import Conv, Dense, Dropout, Flatten, Pool, Scale, Workload
 from .base import Peer, chunks
@@ -33,9 +34,13 @@ class Autoconv(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
         utils.set_random_seed(seed)
-        self.net = network(workload)
+        self.net = self.placed(network(workload))
         self.optimizer = optim.RMSprop()
         self.net.compile(self.optimizer, losses.CategoricalCrossentropy())
+
+    def placed(self, net: models.Sequential) -> models.Sequential:
+        """The net where it shall run."""
+        return net
 
     def versions(self) -> dict[str, str]:
         return {"autoconv": __version__, "numba": version("numba"), "numpy": np.__version__}
@@ -55,7 +60,7 @@ class Autoconv(Peer):
 
     def train(self, steps: int) -> None:
         count = steps * self.batch_size
-        self.net.fit(self.images[:count], self.targets[:count], self.batch_size, verbose=0)
+        self.net.fit(self.images[:count], self.targets[:count], self.batch_size, verbose=0, shuffle=self.shuffle)
 
     def infer(self, steps: int) -> None:
         for batch in self.batches[:steps]:
@@ -69,3 +74,45 @@ class Autoconv(Peer):
 
     def _targets(self, labels: np.ndarray) -> np.ndarray:
         return utils.to_categorical(labels, self.workload.classes).astype(np.float32)
+
+
+class OnGpu(Autoconv):
+    """The same on a GPU. A pass is an epoch within one call of `fit`: the data are there before the first one ends, as
+    all others have them before their rounds. `predict` gets a tensor that is on the GPU.
+    """
+
+    device = "cuda"
+
+    def placed(self, net: models.Sequential) -> models.Sequential:
+        return net.to(self.device)
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | {"numba-cuda": version("numba-cuda")}
+
+    def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
+        super().hold(images, labels, batch_size)
+        if self.mode == "infer":
+            self.there = tensor(images, device=self.device)
+
+    def infer(self, steps: int) -> None:
+        count = steps * self.batch_size
+        there = self.there if count == len(self.there) else self.there[:count]
+        self.net.predict(there, self.batch_size, verbose=0)
+
+    def seconds(self, mode: str, steps: int, passes: int = 1) -> float:
+        if mode == "infer":
+            return super().seconds(mode, steps, passes)
+        count, clock = steps * self.batch_size, EpochClock()
+        self.net.fit(self.images[:count], self.targets[:count], self.batch_size, epochs=passes + 1, verbose=0,
+                     callbacks=clock, shuffle=self.shuffle)
+        return clock.ends[-1] - clock.ends[0]
+
+
+class EpochClock(callbacks.Callback):
+    """When each epoch ended: its loss is known then, so the GPU is done with it."""
+
+    def on_train_begin(self, logs: dict | None = None) -> None:
+        self.ends: list[float] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        self.ends.append(time.perf_counter())

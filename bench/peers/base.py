@@ -1,5 +1,7 @@
 """What every peer can do."""
 
+import time
+
 import numpy as np
 
 from ..workloads import Workload
@@ -14,8 +16,10 @@ class Peer:
     The harness calls `load` (the weights all start from), `hold` (the data, preloaded in the form this framework likes
     best), then `train` or `infer` many times, and looks at the clock. `train(steps)` goes once through that many
     batches in a new random order; `infer(steps)` classifies the same batches, and all answers are there when it
-    returns.
+    returns. On a GPU both end when the GPU is done: `train` with the mean loss on the host, `infer` with the answers.
     """
+
+    shuffle = True  # where False, `train` takes the batches as they come: those who must end alike train so
 
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         self.workload, self.threads, self.mode, self.seed = workload, threads, mode, seed
@@ -45,6 +49,14 @@ class Peer:
 
     def infer(self, steps: int) -> None:
         raise NotImplementedError
+
+    def seconds(self, mode: str, steps: int, passes: int = 1) -> float:
+        """How long it takes to train or infer `passes` times that many steps."""
+        run = self.train if mode == "train" else self.infer
+        begun = time.perf_counter()
+        for _ in range(passes):
+            run(steps)
+        return time.perf_counter() - begun
 
     def schedule(self, rates: np.ndarray) -> None:
         """The learning rates (steps,) of the steps to come. Called at most once, before the first step."""

@@ -85,8 +85,9 @@ class Jax(Peer):
         self.batches = [jnp.array(images[rows]) for rows in chunks(len(images), batch_size)]
 
     def train(self, steps: int) -> None:
-        order = self.random.permutation(steps * self.batch_size).astype(np.int32).reshape(steps, self.batch_size)
-        for rows, rate in zip(order, self.rates):
+        count = steps * self.batch_size
+        order = self.random.permutation(count) if self.shuffle else np.arange(count)
+        for rows, rate in zip(order.astype(np.int32).reshape(steps, self.batch_size), self.rates):
             self.parameters, self.squares, self.key = self._step(
                 self.parameters, self.squares, self.images, self.labels, rows, rate, self.key)
         jax.block_until_ready(self.parameters)

@@ -72,7 +72,8 @@ class KerasTensorFlow(Peer):
 
     def train(self, steps: int) -> None:
         count = steps * self.batch_size
-        self.net.fit(self.images[:count], self.targets[:count], batch_size=self.batch_size, verbose=0)
+        self.net.fit(self.images[:count], self.targets[:count], batch_size=self.batch_size, verbose=0,
+                     shuffle=self.shuffle)
 
     def infer(self, steps: int) -> None:
         """`predict` over all batches, or for each a call of the net as a `tf.function`: the quickest for one batch."""

@@ -44,13 +44,14 @@ def network(workload: Workload) -> nn.Sequential:
 class Torch(Peer):
     def __init__(
         self, workload: Workload, threads: int, mode: str, seed: int, channels_last: bool = False,
-        compiled: bool = False,
+        compiled: bool = False, device: str = "cpu",
     ) -> None:
         super().__init__(workload, threads, mode, seed)
         torch.manual_seed(seed)
         torch.set_num_threads(threads)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
-        self.net = network(workload).to(memory_format=self.format)
+        self.device = torch.device(device)
+        self.net = network(workload).to(self.device, memory_format=self.format)
         self.run = self.net
         if compiled:
             freeze = {"freezing": True} if mode == "infer" else {}  # weights become constants; needs no gradients
@@ -67,20 +68,21 @@ class Torch(Peer):
                 parameter.copy_(torch.from_numpy(array))
 
     def weights(self) -> list[np.ndarray]:
-        return self._exchanged([p.detach().numpy() for p in self.net.parameters()], to_torch=False)
+        return self._exchanged([p.detach().cpu().numpy() for p in self.net.parameters()], to_torch=False)
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         self.net.eval()
         with torch.inference_mode():
-            return F.cross_entropy(self.run(self._images(images)), torch.from_numpy(labels)).item()
+            return F.cross_entropy(self.run(self._images(images)), self._labels(labels)).item()
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        self.images, self.labels, self.batch_size = self._images(images), torch.from_numpy(labels), batch_size
+        self.images, self.labels, self.batch_size = self._images(images), self._labels(labels), batch_size
         self.batches = [self._in_format(self.images[rows]) for rows in chunks(len(images), batch_size)]
 
     def train(self, steps: int) -> None:
         self.net.train()
-        order = torch.randperm(steps * self.batch_size)
+        count = steps * self.batch_size
+        order = torch.randperm(count) if self.shuffle else torch.arange(count)
         for rows, rate in zip(order.split(self.batch_size), self.rates):
             self.optimizer.param_groups[0]["lr"] = rate
             self.optimizer.zero_grad()
@@ -100,10 +102,13 @@ class Torch(Peer):
         self.net.eval()
         with torch.inference_mode():
             found = [self.run(self._images(images[rows])).argmax(1) for rows in chunks(len(images), batch_size)]
-        return torch.cat(found).numpy()
+        return torch.cat(found).cpu().numpy()
 
     def _images(self, images: np.ndarray) -> torch.Tensor:
-        return self._in_format(torch.from_numpy(images).permute(0, 3, 1, 2))
+        return self._in_format(torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2))
+
+    def _labels(self, labels: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(labels).to(self.device)
 
     def _in_format(self, images: torch.Tensor) -> torch.Tensor:
         return images.contiguous(memory_format=self.format)

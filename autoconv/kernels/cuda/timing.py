@@ -1,0 +1,48 @@
+"""How long work takes a GPU, by the GPU's own clock."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import array as arrays
+from .runtime import SIMULATED, Gpu, cuda, kernel
+
+
+@kernel("(int64, T[::1], int64)")
+def _rest(count, nothing, microseconds):
+    """Keeps the stream waiting for about so long. The array only says which GPU."""
+    for _ in range(cuda.grid(1), count, cuda.gridsize(1)):
+        for _ in range(microseconds):
+            cuda.nanosleep(np.uint32(1000))
+
+
+def elapsed(gpu: Gpu, run: Callable[[], Any], repeats: int) -> float:
+    """Seconds that one `run()` keeps the GPU busy, the mean over so many in a row.
+
+    A launch takes the host longer than a small kernel takes the GPU. So the stream rests first until all are launched;
+    it holds about a thousand launches. What `run` waits for by itself is counted as it is.
+    """
+    ahead = _on_the_host(gpu, run, repeats)
+    if SIMULATED:
+        return ahead / repeats
+    begin, end = cuda.event(), cuda.event()
+    _rest(1, arrays.empty(gpu, (1,), np.dtype("float32")), int(2e6 * ahead) + 100)
+    begin.record(gpu.stream)
+    for _ in range(repeats):
+        run()
+    end.record(gpu.stream)
+    end.synchronize()
+    return cuda.event_elapsed_time(begin, end) / 1e3 / repeats
+
+
+def _on_the_host(gpu: Gpu, run: Callable[[], Any], repeats: int) -> float:
+    """Seconds until the host has launched so many, which is a warm-up as well."""
+    gpu.synchronize()
+    begun = time.perf_counter()
+    for _ in range(repeats):
+        run()
+    ahead = time.perf_counter() - begun
+    gpu.synchronize()
+    return ahead

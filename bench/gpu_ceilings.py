@@ -1,0 +1,39 @@
+"""A GPU's own ceilings, through PyTorch: a large copy, and a large matrix product."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from autoconv.bench import stats, timing
+
+TRIES = 5
+
+
+def measure(device: str = "cuda", copied: int = 1 << 30, size: int = 8192, repeats: int = 10) -> dict[str, Any]:
+    """Bytes a second of a copy of `copied` bytes, read and written, and operations a second of a product of two
+    matrices (size, size) of random float32 with TF32's products: medians of a few tries.
+    """
+    source = torch.randn(copied // 4, device=device)
+    target = torch.empty_like(source)
+    a, b = (torch.randn(size, size, device=device) for _ in range(2))
+    torch.set_float32_matmul_precision("high")
+    bandwidth = [2 * copied / _seconds(lambda: target.copy_(source), device, repeats) for _ in range(TRIES)]
+    flops = [2 * size**3 / _seconds(lambda: a @ b, device, repeats) for _ in range(TRIES)]
+    facts = torch.cuda.get_device_properties(device) if device == "cuda" else None
+    return {"bytes_per_s": stats.spread(bandwidth), "tf32_flops": stats.spread(flops), "copied_bytes": copied,
+            "matrix": size, "l2_bytes": getattr(facts, "L2_cache_size", None), "versions": {"torch": torch.__version__}}
+
+
+def _seconds(run: Callable[[], Any], device: str, repeats: int) -> float:
+    """Seconds a run, by the GPU's clock where there is one."""
+    run()
+    if device != "cuda":
+        return timing.timed(run, repeats)
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    begin.record()
+    for _ in range(repeats):
+        run()
+    end.record()
+    end.synchronize()
+    return begin.elapsed_time(end) / 1e3 / repeats

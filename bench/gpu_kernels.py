@@ -1,0 +1,44 @@
+"""The convolution kernels of the nets on a GPU, each against the lower of the card's two ceilings."""
+
+import time
+from typing import Any
+
+from autoconv import device
+from autoconv.bench import ceilings
+from autoconv.bench.cases import Case, cases
+from autoconv.bench.suite import SUITE
+
+REPEATS, TRIES = 50, 3
+
+
+def prepare(where: str = "cuda") -> dict[str, Any]:
+    """Compiles every kernel for float32. Returns how many there were to compile, and the seconds that took."""
+    target, found, begun = device.get(where), [], time.perf_counter()
+    target.prepare(device.ROOMS, "float32", lambda done, total: found.append(total))
+    return {"kernels": max(found, default=0), "seconds": time.perf_counter() - begun, "device": target.describe()}
+
+
+def measure(
+    nets: list[tuple[str, int]], flops: float, bandwidth: float, l2_bytes: int | None, where: str = "cuda",
+    repeats: int = REPEATS,
+) -> list[dict[str, Any]]:
+    """Each convolution of these (net, batch size): seconds by the GPU's clock, and its share of what the card can do.
+
+    `flops` and `bandwidth` are the ceilings a second. What a kernel reads is what it read before, so where all of that
+    fits into the L2 cache, of `l2_bytes`, it comes from there, as it does in a training step: "in_l2" says so.
+    """
+    target = device.get(where)
+    return [
+        {"workload": f"{net}, batch size {batch_size}", "kind": case.kind, "layer": case.layer,
+         "in_l2": l2_bytes is not None and case.bytes < l2_bytes,
+         **_share(case, target, flops, bandwidth, repeats)}
+        for net, batch_size in nets
+        for case in cases(SUITE[net].build(), batch_size, target) if case.kind.startswith("conv")
+    ]
+
+
+def _share(case: Case, target: Any, flops: float, bandwidth: float, repeats: int) -> dict[str, Any]:
+    seconds = [target.elapsed(case.call, repeats) for _ in range(TRIES)]
+    least = max(case.flops / flops, case.bytes / bandwidth)
+    found = ceilings.Share(seconds, [flops], [bandwidth], [least / s for s in seconds])
+    return ceilings.summed_up(found, case.flops, case.bytes)

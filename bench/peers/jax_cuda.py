@@ -1,0 +1,127 @@
+"""JAX on a GPU: one or many whole steps as one jitted function. Nothing crosses to the GPU within an epoch.
+
+Data, order, learning rates, running loss and the number of the step are on the GPU, buffers are donated. Products have
+XLA's default precision, which on these GPUs is TF32.
+"""
+
+import os
+
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # others hold memory of this GPU too
+
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from ..workloads import EPSILON, RHO, Workload
+from .base import Peer, chunks
+from .jax_jit import forward, mean_loss
+
+
+class State(NamedTuple):
+    """What a training step changes: `step` counts from the beginning of the epoch."""
+
+    weights: list[jax.Array]
+    squares: list[jax.Array]
+    key: jax.Array
+    total: jax.Array
+    step: jax.Array
+
+
+class JaxOnGpu(Peer):
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int, steps_a_call: int = 1) -> None:
+        super().__init__(workload, threads, mode, seed)
+        self.steps_a_call = steps_a_call
+        self.key = jax.random.key(seed)
+        self.rates: np.ndarray | None = None
+        self.loss_of = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None))
+        self.answer = jax.jit(lambda weights, x: jax.nn.softmax(forward(workload, weights, x, None)))
+        self.training = jax.jit(partial(training, workload), static_argnames="steps", donate_argnames="state")
+        self.answering = jax.jit(partial(answering, workload), static_argnames=("steps", "batch_size"),
+                                 donate_argnames="answers")
+        self.permutation = jax.jit(lambda key, rows: jax.random.permutation(key, rows.ravel()).reshape(rows.shape))
+
+    def versions(self) -> dict[str, str]:
+        return {"jax": jax.__version__}
+
+    def load(self, weights: list[np.ndarray]) -> None:
+        self.parameters = [jnp.array(w) for w in weights]
+        self.squares = [jnp.zeros_like(w) for w in self.parameters]
+
+    def weights(self) -> list[np.ndarray]:
+        return [np.asarray(w) for w in self.parameters]
+
+    def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
+        return float(self.loss_of(self.parameters, images, labels))
+
+    def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
+        steps = len(images) // batch_size
+        self.images, self.labels, self.batch_size = jnp.array(images), jnp.array(labels), batch_size
+        self.rows = jnp.arange(len(images), dtype=jnp.int32).reshape(steps, batch_size)
+        self.answers = jnp.zeros((len(images), self.workload.classes), jnp.float32)
+        self.rate = jnp.full(steps, 1e-3, jnp.float32)
+
+    def train(self, steps: int) -> None:
+        self.key, own = jax.random.split(self.key)
+        order = self.permutation(own, self.rows) if self.shuffle else self.rows
+        rates = self.rate if self.rates is None else jnp.array(self.rates)
+        state = State(self.parameters, self.squares, self.key, jnp.zeros(()), jnp.zeros((), jnp.int32))
+        for part in chunks(steps, self.steps_a_call):
+            state = self.training(state, self.images, self.labels, order, rates, steps=part.stop - part.start)
+        self.parameters, self.squares, self.key = state[:3]
+        self.mean_loss = float(state.total) / steps
+
+    def infer(self, steps: int) -> None:
+        answers, step = self.answers, jnp.zeros((), jnp.int32)
+        for part in chunks(steps, self.steps_a_call):
+            answers, step = self.answering(self.parameters, self.images, answers, step,
+                                           steps=part.stop - part.start, batch_size=self.batch_size)
+        self.answers = answers
+        np.asarray(answers)
+
+    def schedule(self, rates: np.ndarray) -> None:
+        self.rates = rates.astype(np.float32)
+
+    def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
+        answers = [self.answer(self.parameters, images[rows]) for rows in chunks(len(images), batch_size)]
+        return np.concatenate([np.asarray(answer).argmax(1) for answer in answers])
+
+
+def training(
+    workload: Workload, state: State, images: jax.Array, labels: jax.Array, order: jax.Array, rates: jax.Array,
+    steps: int,
+) -> State:
+    """The state after so many steps with RMSprop."""
+
+    def step(_: int, state: State) -> State:
+        weights, squares, key, total, number = state
+        key, own = jax.random.split(key)
+        rows = order[number]
+        loss, gradients = jax.value_and_grad(lambda w: mean_loss(workload, w, images[rows], labels[rows], own))(weights)
+        squares = [RHO * v + (1 - RHO) * g * g for v, g in zip(squares, gradients)]
+        weights = [w - rates[number] * g / jnp.sqrt(v + EPSILON) for w, g, v in zip(weights, gradients, squares)]
+        return State(weights, squares, key, total + loss, number + 1)
+
+    return step(0, state) if steps == 1 else lax.fori_loop(0, steps, step, state)
+
+
+def answering(
+    workload: Workload, weights: list, images: jax.Array, answers: jax.Array, step: jax.Array, steps: int,
+    batch_size: int,
+) -> tuple[jax.Array, jax.Array]:
+    """The answers (N, classes) with those of so many batches filled in, and the number of the next batch."""
+
+    def one(_: int, carried: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        answers, step = carried
+        x = lax.dynamic_slice_in_dim(images, step * batch_size, batch_size)
+        found = jax.nn.softmax(forward(workload, weights, x, None))
+        return lax.dynamic_update_slice_in_dim(answers, found, step * batch_size, 0), step + 1
+
+    return one(0, (answers, step)) if steps == 1 else lax.fori_loop(0, steps, one, (answers, step))
+
+
+def fifty_steps(workload: Workload, threads: int, mode: str, seed: int) -> JaxOnGpu:
+    return JaxOnGpu(workload, threads, mode, seed, steps_a_call=50)

@@ -1,0 +1,173 @@
+"""PyTorch on a GPU, in three configurations: launch by launch, compiled, and a whole step as one CUDA graph.
+
+Images (channels_last), labels, the order of an epoch, and its running loss are on the GPU; products are TF32's.
+"""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from ..workloads import EPSILON, RHO, Workload
+from .base import chunks
+from .pytorch import Torch
+
+
+class Eager(Torch):
+    """Each operation launched by itself, with the optimizer's over all weights at once (`foreach`)."""
+
+    rate_on_gpu = False  # whether the optimizer reads the learning rate from a tensor, as what is captured must
+
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int, device: str = "cuda") -> None:
+        super().__init__(workload, threads, mode, seed, channels_last=True, device=device)
+        torch.set_float32_matmul_precision("high")  # TF32; that of convolutions is allowed by default
+        torch.backends.cudnn.allow_tf32 = True
+        torch.backends.cudnn.benchmark = True
+        self.rate = torch.tensor(1e-3, device=self.device)
+        captured = self.rate_on_gpu and self.device.type == "cuda"
+        self.optimizer = torch.optim.RMSprop(
+            self.net.parameters(), lr=self.rate if self.rate_on_gpu else 1e-3, alpha=RHO, eps=EPSILON, foreach=True,
+            capturable=captured)
+        self.total = torch.zeros((), device=self.device)
+        self.scheduled: Iterator[float] | None = None
+
+    def versions(self) -> dict[str, str]:
+        return super().versions() | {"cudnn": str(torch.backends.cudnn.version())}
+
+    def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
+        """Keeps the images as (N, H, W, C): rows of those are channels_last without a copy."""
+        self.images, self.labels = torch.from_numpy(images).to(self.device), self._labels(labels)
+        self.batch_size = batch_size
+        self.answers = torch.empty((len(images), self.workload.classes), device=self.device)
+
+    def train(self, steps: int) -> None:
+        self.net.train()
+        count = steps * self.batch_size
+        order = torch.randperm(count, device=self.device) if self.shuffle else torch.arange(count, device=self.device)
+        self.total.zero_()
+        for rows in order.split(self.batch_size):
+            if self.scheduled is not None:
+                self.set_rate(next(self.scheduled))
+            self.step(rows)
+        self.mean_loss = self.total.item() / steps
+
+    def step(self, rows: torch.Tensor) -> None:
+        """One training step on the samples `rows` (batch_size,)."""
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.criterion(self.images[rows], self.labels[rows])
+        loss.backward()
+        self.optimizer.step()
+        self.total += loss.detach()
+
+    def criterion(self, images: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(self.net(images.permute(0, 3, 1, 2)), labels)
+
+    def infer(self, steps: int) -> None:
+        self.net.eval()
+        with torch.inference_mode():
+            for rows in chunks(steps * self.batch_size, self.batch_size):
+                self.answers[rows] = self.answer(self.images[rows])
+            self.answers.cpu()
+
+    def answer(self, images: torch.Tensor) -> torch.Tensor:
+        return F.softmax(self.net(images.permute(0, 3, 1, 2)), dim=1)
+
+    def schedule(self, rates: np.ndarray) -> None:
+        self.scheduled = iter(rates.tolist())
+
+    def set_rate(self, rate: float) -> None:
+        if self.rate_on_gpu:
+            self.rate.fill_(rate)
+        else:
+            self.optimizer.param_groups[0]["lr"] = rate
+
+
+class Compiled(Eager):
+    """Forward and backward pass by torch.compile, whose CUDA graphs replay them (`reduce-overhead`); the optimizer's
+    step compiled as well.
+    """
+
+    rate_on_gpu = True  # a number would be compiled in: a new one, a new compilation
+
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int, device: str = "cuda") -> None:
+        super().__init__(workload, threads, mode, seed, device)
+        self.loss_of = torch.compile(self.criterion, mode="reduce-overhead", dynamic=False)
+        self.answer_of = torch.compile(self.answer, mode="reduce-overhead", dynamic=False)
+        self.update = torch.compile(self.optimizer.step)
+
+    def step(self, rows: torch.Tensor) -> None:
+        torch.compiler.cudagraph_mark_step_begin()
+        self.optimizer.zero_grad(set_to_none=True)
+        loss = self.loss_of(self.images[rows], self.labels[rows])
+        loss.backward()
+        self.update()
+        self.total += loss.detach()
+
+    def infer(self, steps: int) -> None:
+        self.net.eval()
+        with torch.no_grad():  # an inference tensor is none that a CUDA graph's replay could be given again
+            for rows in chunks(steps * self.batch_size, self.batch_size):
+                torch.compiler.cudagraph_mark_step_begin()
+                self.answers[rows] = self.answer_of(self.images[rows])
+            self.answers.cpu()
+
+
+class Graphed(Eager):
+    """The whole step captured once, as PyTorch's documentation of `torch.cuda.CUDAGraph` has it, then replayed."""
+
+    rate_on_gpu = True
+
+    def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
+        super().hold(images, labels, batch_size)
+        self.rows = torch.arange(batch_size, device=self.device)
+        self.images_now = self.images[self.rows]
+        self.graph = self._captured_training() if self.mode != "infer" else self._captured_answer()
+
+    def step(self, rows: torch.Tensor) -> None:
+        self.rows.copy_(rows)
+        self.graph.replay()
+
+    def infer(self, steps: int) -> None:
+        with torch.inference_mode():
+            for rows in chunks(steps * self.batch_size, self.batch_size):
+                self.images_now.copy_(self.images[rows])
+                self.graph.replay()
+                self.answers[rows] = self.answer_now
+            self.answers.cpu()
+
+    def _captured_training(self) -> Any:
+        """The step as a graph. What the runs before its capture trained is undone."""
+        self.net.train()
+        before = [p.detach().clone() for p in self.net.parameters()]
+        graph = captured(lambda: Eager.step(self, self.rows))
+        with torch.no_grad():
+            for parameter, value in zip(self.net.parameters(), before):
+                parameter.copy_(value)
+            for state in self.optimizer.state.values():
+                state["square_avg"].zero_()
+        return graph
+
+    def _captured_answer(self) -> Any:
+        self.net.eval()
+
+        def answer() -> None:
+            with torch.no_grad():
+                self.answer_now = self.answer(self.images_now)
+
+        return captured(answer)
+
+
+def captured(run: Callable[[], None]) -> torch.cuda.CUDAGraph:
+    """`run` as a CUDA graph. It runs a few times before, on a stream of its own: cuDNN chooses its algorithms then."""
+    aside = torch.cuda.Stream()
+    aside.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(aside):
+        for _ in range(3):
+            run()
+    torch.cuda.current_stream().wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        run()
+    return graph

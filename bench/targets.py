@@ -1,0 +1,157 @@
+"""What autoconv's GPU kernels shall reach, and whether the results of gpu_check reach it."""
+
+from collections.abc import Sequence
+from statistics import fmean, median
+from typing import Any, NamedTuple
+
+from autoconv.bench.tables import table
+
+EAGER = ("torch-cuda",)
+BEST_OF_LARGE = ("torch-cuda-graph", "jax-cuda", "torch-cuda-compile")  # whose steps take longer than launching them
+BEST = (*BEST_OF_LARGE, "jax-cuda-50")
+TORCH = ("torch-cuda", "torch-cuda-compile", "torch-cuda-graph")
+OURS = "autoconv-cuda"
+
+
+class Speed(NamedTuple):
+    """How many times as long the quickest of `against` shall take as autoconv."""
+
+    workload: str
+    batch_size: int
+    mode: str
+    against: tuple[str, ...]
+    least: float
+    aim: float
+
+
+SPEEDS = (  # the most important ones first: in this order they are measured
+    Speed("lecture", 64, "train", EAGER, 3, 6),
+    Speed("lecture", 64, "train", BEST, 1, 1.5),
+    Speed("lecture", 1024, "train", BEST, 0.7, 1.2),
+    Speed("lecture", 64, "infer", BEST, 1, 1.5),
+    Speed("lecture", 1024, "infer", BEST, 1, 1.5),
+    Speed("lecture-large", 128, "train", BEST_OF_LARGE, 0.5, 1),
+    Speed("photos", 128, "train", BEST_OF_LARGE, 0.5, 1),
+)
+KERNELS = (0.4, 0.7)  # the share of the lower ceiling that each convolution shall reach
+ACCURACY = 0.9910  # of MNIST's test images, after five epochs with the command's defaults, the mean of three seeds
+RACE, RACE_SECONDS = 2.0, 1.5  # from the start of the process to 99.0%: against PyTorch; the aim is a time of our own
+
+
+class Verdict(NamedTuple):
+    """One line of the table. met: "aim", "least", "no", or "not measured" with the reason in `found`."""
+
+    what: str
+    against: str
+    found: str
+    least: str
+    aim: str
+    met: str
+
+
+def rows() -> dict[tuple[str, int, str], tuple[str, ...]]:
+    """What must be measured, (workload, batch size, mode), each once, with all that it is measured against."""
+    found: dict[tuple[str, int, str], tuple[str, ...]] = {}
+    for speed in SPEEDS:
+        row = speed.workload, speed.batch_size, speed.mode
+        found[row] = (*found.get(row, ()), *speed.against)
+    return found
+
+
+def named(workload: str, batch_size: int, mode: str) -> str:
+    """A row in words; its phase is called so."""
+    return f"{workload}, {mode}, batch {batch_size}"
+
+
+def verdicts(document: dict[str, Any]) -> list[Verdict]:
+    """Each target with what was found; those that were not measured too."""
+    return [_tests(document), *(_speed(document, target) for target in SPEEDS), _kernels(document),
+            _accuracy(document), _race(document)]
+
+
+def shown(document: dict[str, Any]) -> str:
+    """The verdicts as a table for a terminal."""
+    return table(["", "against", "found", "at least", "aim", "met"], [list(v) for v in verdicts(document)])
+
+
+def _tests(document: dict[str, Any]) -> Verdict:
+    what, found = "tests marked gpu", document.get("tests")
+    if not found or "passed" not in found:
+        return Verdict(what, "", found["status"] if found else _why(document, "tests"), "all", "", "not measured")
+    text = f"{found['passed']} passed, {found['failed']} failed, {found['skipped']} skipped"
+    return Verdict(what, "", text, "all", "", "aim" if found["status"] == "passed" else "no")
+
+
+def _speed(document: dict[str, Any], target: Speed) -> Verdict:
+    what = named(*target[:3])
+    wanted = f"{target.least:g}x", f"{target.aim:g}x"
+    names = "PyTorch eager" if target.against == EAGER else "the best of torch.compile, CUDA graph, JAX"
+    entry = next((e for e in document.get("results", ())
+                  if (e["workload"], e["batch_size"], e["mode"]) == target[:3]), None)
+    if entry is None:
+        return Verdict(what, names, _why(document, what), *wanted, "not measured")
+    ours = entry["peers"].get(OURS, {"status": "absent", "reason": "not measured"})
+    if ours["status"] != "timed":
+        return Verdict(what, names, f"autoconv: {ours['status']}, {ours['reason'][:80]}", *wanted, "not measured")
+    found = {name: times(entry["peers"][name]["seconds"], ours["seconds"]) for name in target.against
+             if entry["peers"].get(name, {}).get("status") == "timed"}
+    if not found:
+        return Verdict(what, names, "none of them ran", *wanted, "not measured")
+    best = min(found, key=found.__getitem__)
+    return Verdict(what, best, f"{found[best]:.2f}x", *wanted, _met(found[best], target.least, target.aim))
+
+
+def times(theirs: Sequence[float], ours: Sequence[float]) -> float:
+    """How many times as long they take: the median over the rounds."""
+    return median(a / b for a, b in zip(theirs, ours, strict=True))
+
+
+def _kernels(document: dict[str, Any]) -> Verdict:
+    what, against = "convolution kernels, the slowest", "the lower of arithmetic and bandwidth"
+    wanted = [f"{share:.0%}" for share in KERNELS]
+    shares = [k["fraction"]["median"] for k in document.get("kernels", ())]
+    if not shares:
+        return Verdict(what, against, _why(document, "kernels"), *wanted, "not measured")
+    reached = sum(share >= KERNELS[0] for share in shares)
+    text = f"{min(shares):.0%} (median {median(shares):.0%}; {reached} of {len(shares)} reach {KERNELS[0]:.0%})"
+    return Verdict(what, against, text, *wanted, _met(min(shares), *KERNELS))
+
+
+def _accuracy(document: dict[str, Any]) -> Verdict:
+    what, against, wanted = "MNIST, 5 epochs", "test accuracy, mean of 3 seeds", (f"{ACCURACY:.4f}", "")
+    found = document.get("accuracy")
+    if not found:
+        return Verdict(what, against, _why(document, "accuracy"), *wanted, "not measured")
+    mean = fmean(found["test_accuracy"])
+    if found["dataset"] != "mnist":
+        return Verdict(what, against, f"no MNIST here; {found['dataset']}: {mean:.4f}", *wanted, "not measured")
+    if len(found["test_accuracy"]) < 3:
+        return Verdict(what, against, f"{mean:.4f} of {len(found['test_accuracy'])} seeds", *wanted, "not measured")
+    return Verdict(what, against, f"{mean:.4f}", *wanted, _met(mean, ACCURACY, ACCURACY))
+
+
+def _race(document: dict[str, Any]) -> Verdict:
+    what, against, wanted = "start to 99.0% of MNIST", "PyTorch's best", (f"{RACE:g}x", f"{RACE_SECONDS} s")
+    found = next((e for e in document.get("results", ()) if e["mode"] == "accuracy"), None)
+    if found is None:
+        return Verdict(what, against, _why(document, "race"), *wanted, "not measured")
+    reached = {name: f["seconds_to_target"]["median"] for name, f in found["peers"].items() if "seconds_to_target" in f}
+    if OURS not in reached:
+        return Verdict(what, against, "autoconv did not reach it", *wanted, "no")
+    rivals = {name: seconds for name, seconds in reached.items() if name in TORCH}
+    if not rivals:
+        return Verdict(what, against, f"{reached[OURS]:.1f} s; PyTorch did not reach it", *wanted, "not measured")
+    best = min(rivals, key=rivals.__getitem__)
+    ratio = rivals[best] / reached[OURS]
+    met = "no" if ratio < RACE else "aim" if reached[OURS] < RACE_SECONDS else "least"
+    return Verdict(what, best, f"{ratio:.2f}x, {reached[OURS]:.1f} s", *wanted, met)
+
+
+def _met(found: float, least: float, aim: float) -> str:
+    return "aim" if found >= aim else "least" if found >= least else "no"
+
+
+def _why(document: dict[str, Any], phase: str) -> str:
+    """Why a phase found nothing."""
+    note = document.get("phases", {}).get(phase, {"status": "not run"})
+    return f"{note['status']}: {note['reason'][:80]}" if "reason" in note else note["status"]
