@@ -93,16 +93,26 @@ class Batches:
         """A new random order of the samples."""
         self._order = random.permutation(len(self.data))
 
-    def __getitem__(self, i: int) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
+    def order(self) -> np.ndarray:
+        """The samples' numbers in the order in which they come."""
+        return np.arange(len(self.data)) if self._order is None else self._order
+
+    def rows(self, i: int) -> range:
+        """The places of minibatch i's samples in the order."""
+        return range(i * self.batch_size, min((i + 1) * self.batch_size, len(self.data)))
+
+    def host(self, i: int) -> Data:
+        """Minibatch i as the user's arrays have it."""
         x, y, weights = self.data
-        rows: Any = slice(i * self.batch_size, (i + 1) * self.batch_size)
+        rows: Any = slice(self.rows(i).start, self.rows(i).stop)
         if self._order is not None:
             rows = self._order[rows]
-        return (
-            to_device(self._gather(x, rows), self.dtype, self.device),
-            None if y is None else self._gather(y, rows),
-            None if weights is None else weights[rows],
-        )
+        return Data(self._gather(x, rows), None if y is None else self._gather(y, rows),
+                    None if weights is None else weights[rows])
+
+    def __getitem__(self, i: int) -> tuple[Any, np.ndarray | None, np.ndarray | None]:
+        x, y, weights = self.host(i)
+        return to_device(x, self.dtype, self.device), y, weights
 
     def _gather(self, array: np.ndarray, rows: Any) -> np.ndarray:
         if isinstance(rows, slice) or not array.flags.c_contiguous:

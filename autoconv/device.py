@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .errors import DeviceError
+from .kernels.recording import Recording
 
 ROOMS = ("arith", "conv", "dense", "depthwise", "fused", "loss", "norm", "pointwise", "pool", "random", "update")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -90,6 +91,8 @@ class Room:
 class Device:
     """The CPU: NumPy arrays, kernels for its threads. device_cuda.py has its twin."""
 
+    resident = False  # whether data and whole steps stay on it (resident.py), so that the host need not wait for it
+
     def __init__(self, name: str, package: str) -> None:
         self.name, self._package = name, package
         self._rooms: dict[str, Room] = {}
@@ -121,9 +124,14 @@ class Device:
             kernels.update({k.name: k for name, k in found.items() if only in ("", name)})
         jit.prepare(list(kernels.values()), dtype, report)
 
-    def recording(self) -> AbstractContextManager[list[tuple[Callable, tuple]]]:
-        """Within this block every kernel that runs is noted as (function, arguments), to be run again."""
+    def recording(self) -> AbstractContextManager[Recording]:
+        """Within this block every kernel that runs is noted, to be run again."""
         return self.kernels("jit").recording()
+
+    def varying(self, draw: Callable[[], Any], dtype: Any = np.float64) -> Any:
+        """A number for kernels, or a tuple of them, that each run of a recording takes anew from `draw`."""
+        recording = self.kernels("jit").current_recording()
+        return draw() if recording is None else recording.vary(draw, dtype)
 
     def describe(self) -> dict[str, Any]:
         """What this device is and how it computes: processor, vector width, threads, kernel cache."""
@@ -153,6 +161,10 @@ class Device:
         """`array` on this device in the form kernels take: C-contiguous, aligned to its items, writeable."""
         return np.require(array, dtype, ["C", "A", "W"])
 
+    def from_dlpack(self, producer: Any) -> Any:
+        """What another package hands over by DLPack, in the form kernels take: itself where it is so already."""
+        return self.asarray(np.from_dlpack(producer))
+
     def numpy(self, array: Any) -> np.ndarray:
         """The same values as a NumPy array in the host's memory."""
         return array
@@ -169,6 +181,17 @@ def get(name: str = "auto") -> Device:
         return _twin().get(int(name.partition(":")[2] or 0))
     raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
 
+
+def of_dlpack(producer: Any) -> Device:
+    """The device that another package's array is on. Raises DeviceError where autoconv has none of that kind."""
+    kind, index = map(int, producer.__dlpack_device__())
+    if kind not in _DLPACK:
+        raise DeviceError(f"DLPack's kind of device {kind} is neither the host's memory nor an NVIDIA GPU's. Copy "
+                          "the array to the host first.")
+    return get(_DLPACK[kind] if _DLPACK[kind] == "cpu" else f"cuda:{index}")
+
+
+_DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3: the host's, pinned; 13: managed, on both sides
 
 _CPU = Device("cpu", "autoconv.kernels.cpu")
 

@@ -1,6 +1,5 @@
 """NVIDIA GPUs as devices. Imported when one is asked for; what imports Numba, only when one is opened."""
 
-import contextlib
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from types import ModuleType
@@ -10,12 +9,15 @@ import numpy as np
 
 from .device import Device, DeviceError
 from .kernels.cuda import driver
+from .kernels.recording import Recording
 
 _opened: dict[int, "CudaDevice"] = {}
 
 
 class CudaDevice(Device):
     """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
+
+    resident = True
 
     def __init__(self, index: int) -> None:
         super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.kernels.cuda")
@@ -26,19 +28,30 @@ class CudaDevice(Device):
 
     def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
         runtime, kernels = self.kernels("runtime"), {}
-        for wanted in sorted({"strided", *rooms}):  # every model copies and fills
+        for wanted in sorted({"strided", "resident", *rooms}):  # every model copies and fills, every step takes a batch
             room, _, only = wanted.partition(".")
             found = runtime.kernels_of(self.kernels(room))
             kernels.update({name: k for name, k in found.items() if only in ("", name.partition(".")[2].lstrip("_"))})
         self._gpu.enter()
         runtime.prepare(list(kernels.values()), dtype, report)
 
-    def recording(self) -> AbstractContextManager[list[tuple[Callable, tuple]]]:
-        return contextlib.nullcontext([])  # kernels are not noted one by one here
+    def recording(self) -> AbstractContextManager[Recording]:
+        return self.kernels("recording").recording(self._gpu)
+
+    def varying(self, draw: Callable[[], Any], dtype: Any = np.float64) -> Any:
+        return draw() if self._gpu.noted is None else self._gpu.noted.vary(draw, dtype)
+
+    def aside(self) -> AbstractContextManager[None]:
+        """Within this block nothing is noted: what happens there is done once."""
+        return self._gpu.aside()
+
+    def memory_left(self) -> int:
+        """Bytes that can still be had."""
+        return self._gpu.memory_left()
 
     def describe(self) -> dict[str, Any]:
-        """What this device is: the GPU, its compute capability, the driver and the package."""
-        return describe(self.index)
+        """What this device is: the GPU, its compute capability, the driver, the package and the kernel cache."""
+        return {**describe(self.index), **self.kernels("store").describe()}
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self._arrays.empty(self._gpu, shape, dtype)
@@ -53,6 +66,10 @@ class CudaDevice(Device):
         """`array` on this device, C-contiguous: itself where it is so already; another package's GPU array, as shown
         by `__cuda_array_interface__`, without a copy; else a copy.
         """
+        if np.ndim(array) == 0 and isinstance(array, int | float):
+            out = self.fresh((), np.asarray(array).dtype if dtype is None else dtype)
+            out[...] = array  # by a launch, which a recording can repeat
+            return out
         own = self._arrays.Array
         if not isinstance(array, own) and hasattr(array, "__cuda_array_interface__"):
             array = self._arrays.adopt(self._gpu, array)
@@ -61,6 +78,9 @@ class CudaDevice(Device):
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array if array.contiguous else array.copy()
+
+    def from_dlpack(self, producer: Any) -> Any:
+        return self.asarray(self._arrays.from_dlpack(self._gpu, producer))
 
     def numpy(self, array: Any) -> np.ndarray:
         return array.numpy()
@@ -107,4 +127,5 @@ def describe(index: int) -> dict[str, Any]:
     if driver.simulated():
         return {"name": "Numba's simulator of a GPU", "numba-cuda": driver.installed_version("numba-cuda")}
     return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
-            "driver": "for CUDA {}.{}".format(*driver.version()), "numba-cuda": driver.installed_version("numba-cuda")}
+            "memory": f"{driver.memory(index) / 2**30:.1f} GiB", "driver": "for CUDA {}.{}".format(*driver.version()),
+            "numba-cuda": driver.installed_version("numba-cuda")}

@@ -152,7 +152,7 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
     x = _tensor(x)
     if not training or rate == 0:
         return x
-    key = random.stream() if seed is None else (random.check_seed(seed), 0)
+    key = x.device.varying(random.stream, np.uint64) if seed is None else (random.check_seed(seed), 0)
     return apply(dropout_ops.dropout, x, rate=float(rate), key=key)
 
 
@@ -271,7 +271,7 @@ def _predictions(value: Any) -> Tensor:
 
 def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:
     """The targets as an array of the predictions' shape and dtype; (N,) goes with predictions (N, 1)."""
-    targets = np.asarray(y_true, y_pred.dtype)
+    targets = y_true.data if _is_beside(y_true, y_pred, y_pred.dtype) else np.asarray(y_true, y_pred.dtype)
     if y_pred.shape[-1] == 1 and targets.shape == y_pred.shape[:-1]:
         targets = targets[..., None]
     if targets.shape != y_pred.shape:
@@ -282,6 +282,8 @@ def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:
 
 def _labels(y_true: Any, y_pred: Tensor) -> Any:
     """Integer labels in 0..C-1 of the shape of y_pred without its last axis; an outsider must never index memory."""
+    if _is_beside(y_true, y_pred, np.int64) and y_true.size == y_pred.size // max(y_pred.shape[-1], 1):
+        return y_true.data.reshape(y_pred.shape[:-1])  # they stay there unseen: the kernel makes NaN of an outsider
     labels = np.asarray(y_true)
     if labels.shape == (*y_pred.shape[:-1], 1):
         labels = labels[..., 0]
@@ -296,3 +298,9 @@ def _labels(y_true: Any, y_pred: Tensor) -> Any:
         raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} classes. "
                          f"Received labels from {whole.min()} to {whole.max()}.")
     return y_pred.device.asarray(whole)
+
+
+def _is_beside(y_true: Any, y_pred: Tensor, dtype: Any) -> bool:
+    """Whether these are targets that lie on the predictions' GPU already, in the dtype that is needed."""
+    return isinstance(y_true, Tensor) and y_true.device is y_pred.device is not devices.get("cpu") and (
+        y_true.dtype == dtype)

@@ -97,7 +97,7 @@ class CategoricalCrossentropy(_SameShape):
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
         if self.label_smoothing:
-            y_true = np.asarray(y_true)
+            y_true = y_true if isinstance(y_true, Tensor) else np.asarray(y_true)
             y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / y_true.shape[-1]
         return F.categorical_crossentropy(y_true, y_pred, self.from_logits)
 
@@ -136,7 +136,8 @@ class BinaryCrossentropy(_SameShape):
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
         if self.label_smoothing:
-            y_true = np.asarray(y_true) * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
+            y_true = y_true if isinstance(y_true, Tensor) else np.asarray(y_true)
+            y_true = y_true * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
         return F.binary_crossentropy(y_true, y_pred, self.from_logits)
 
 

@@ -19,6 +19,10 @@ class Metric:
     `metric(y_true, y_pred)` updates and returns the result so far.
     """
 
+    # A function of targets and predictions, tensors on a GPU, to an array there with one number a sample; None where
+    # this metric is by NumPy alone. The sum and the number of such values are then added to `total` and `count`.
+    on_device: Callable[[Tensor, Tensor], Any] | None = None
+
     def __init__(self, name: str | None = None) -> None:
         self.name = name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
         self.reset_state()
@@ -65,9 +69,9 @@ class Mean(Metric):
 class MeanMetricWrapper(Mean):
     """The mean of a function `(y_true, y_pred) -> one number a sample`, both NumPy arrays."""
 
-    def __init__(self, function: ArrayFunction, name: str | None = None) -> None:
+    def __init__(self, function: ArrayFunction, name: str | None = None, on_device: Any = None) -> None:
         super().__init__(name or getattr(function, "__name__", None))
-        self._function = function
+        self._function, self.on_device = function, on_device
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         super().update_state(self._function(_array(y_true), _array(y_pred)), sample_weight)
@@ -99,53 +103,72 @@ def sparse_top_k_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray, k:
     return (y_pred > np.take_along_axis(y_pred, labels, -1)).sum(-1) < k
 
 
+def _scored(kernel: str, *parameters: Any) -> Callable[[Tensor, Tensor], Any]:
+    """`Metric.on_device` by a kernel of that name: (targets, predictions (M, C), *parameters, out (M,))."""
+
+    def on_device(y_true: Tensor, y_pred: Tensor) -> Any:
+        k, x = y_pred.device.room("resident"), y_pred.data.reshape(-1, y_pred.shape[-1])
+        out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
+        targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
+        getattr(k, kernel)(targets, x, *parameters, out)
+        return out
+
+    return on_device
+
+
+def _by_ops(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Tensor], Any]:
+    """`Metric.on_device` of a function of tensors."""
+    return lambda y_true, y_pred: function(y_true, y_pred).data
+
+
 class CategoricalAccuracy(MeanMetricWrapper):
     """The share of samples whose largest output is the class of the one-hot target."""
 
     def __init__(self, name: str = "categorical_accuracy") -> None:
-        super().__init__(categorical_accuracy, name)
+        super().__init__(categorical_accuracy, name, _scored("categorical_accuracy"))
 
 
 class SparseCategoricalAccuracy(MeanMetricWrapper):
     """The share of samples whose largest output is that of the integer label."""
 
     def __init__(self, name: str = "sparse_categorical_accuracy") -> None:
-        super().__init__(sparse_categorical_accuracy, name)
+        super().__init__(sparse_categorical_accuracy, name, _scored("sparse_categorical_accuracy"))
 
 
 class BinaryAccuracy(MeanMetricWrapper):
     """The share of outputs that lie on the target's side of `threshold`."""
 
     def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5) -> None:
-        super().__init__(lambda y_true, y_pred: binary_accuracy(y_true, y_pred, threshold), name)
+        super().__init__(partial(binary_accuracy, threshold=threshold), name, _scored("binary_accuracy", threshold))
 
 
 class TopKCategoricalAccuracy(MeanMetricWrapper):
     """The share of samples whose one-hot target's class is among the k largest outputs."""
 
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy") -> None:
-        super().__init__(lambda y_true, y_pred: top_k_categorical_accuracy(y_true, y_pred, k), name)
+        super().__init__(partial(top_k_categorical_accuracy, k=k), name, _scored("top_k_categorical_accuracy", k))
 
 
 class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
     """The share of samples whose integer label is among the k largest outputs."""
 
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:
-        super().__init__(lambda y_true, y_pred: sparse_top_k_categorical_accuracy(y_true, y_pred, k), name)
+        super().__init__(partial(sparse_top_k_categorical_accuracy, k=k), name,
+                         _scored("sparse_top_k_categorical_accuracy", k))
 
 
 class MeanSquaredError(MeanMetricWrapper):
     """The mean of (y_pred - y_true)^2."""
 
     def __init__(self, name: str = "mean_squared_error") -> None:
-        super().__init__(functional.mean_squared_error, name)
+        super().__init__(functional.mean_squared_error, name, _by_ops(functional.mean_squared_error))
 
 
 class MeanAbsoluteError(MeanMetricWrapper):
     """The mean of |y_pred - y_true|."""
 
     def __init__(self, name: str = "mean_absolute_error") -> None:
-        super().__init__(functional.mean_absolute_error, name)
+        super().__init__(functional.mean_absolute_error, name, _by_ops(functional.mean_absolute_error))
 
 
 _ACCURACY = ("accuracy", "acc")
@@ -158,8 +181,9 @@ _KNOWN: dict[str, Callable[[], Metric]] = {
     "sparse_top_k_categorical_accuracy": SparseTopKCategoricalAccuracy,
     **dict.fromkeys(("mse", "mean_squared_error"), MeanSquaredError),
     **dict.fromkeys(("mae", "mean_absolute_error"), MeanAbsoluteError),
-    **{name: partial(MeanMetricWrapper, getattr(functional, name), name) for name in
-       ("categorical_crossentropy", "sparse_categorical_crossentropy", "binary_crossentropy")},
+    **{f.__name__: partial(MeanMetricWrapper, f, f.__name__, _by_ops(f)) for f in (
+        functional.categorical_crossentropy, functional.sparse_categorical_crossentropy, functional.binary_crossentropy,
+    )},
 }
 
 

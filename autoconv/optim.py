@@ -84,9 +84,9 @@ class Optimizer:
             raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
                              "build(parameters) before.")
         self.flat.collect(gradients)
-        k, rate = self.flat.device.room("update"), self.learning_rate
+        k, vary = self.flat.device.room("update"), self.flat.device.varying
         self._clip(k, self.flat)
-        self._update(k, self.flat, rate, 1.0 - rate * (self.weight_decay or 0.0))
+        self._update(k, self.flat, vary(self._step_size), vary(self._kept) if self.weight_decay else 1.0)
         self.iterations += 1
 
     def apply_gradients(self, gradients_and_parameters: Iterable[tuple[Any, Parameter]]) -> None:
@@ -94,7 +94,16 @@ class Optimizer:
         gradients, parameters = zip(*gradients_and_parameters)
         self.apply(gradients, parameters)
 
-    def _update(self, k: Any, flat: FlatParameters, rate: float, keep: float) -> None:
+    def _step_size(self) -> float:
+        """What the kernel of the next step takes for the learning rate."""
+        return self.learning_rate
+
+    def _kept(self) -> float:
+        """The share of each weight that the next step's decay leaves."""
+        return 1.0 - self.learning_rate * (self.weight_decay or 0.0)
+
+    def _update(self, k: Any, flat: FlatParameters, rate: Any, keep: Any) -> None:
+        """Calls the optimizer's kernel. `rate` and `keep` are numbers, or stand for ones that are drawn anew."""
         raise NotImplementedError(f"{type(self).__name__} must override _update.")
 
     def _slot(self, slot: str) -> Any:
@@ -154,7 +163,7 @@ class SGD(Optimizer):
         self.momentum, self.nesterov = _fraction("momentum", momentum, upto_one=True), nesterov
         self._slots = ("momentum",) if momentum else ()
 
-    def _update(self, k: Any, flat: FlatParameters, rate: float, keep: float) -> None:
+    def _update(self, k: Any, flat: FlatParameters, rate: Any, keep: Any) -> None:
         k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, self.nesterov, keep)
 
 
@@ -175,7 +184,7 @@ class RMSprop(Optimizer):
         self.epsilon, self.centered = _at_least_zero("epsilon", epsilon), centered
         self._slots = ("velocity", *(("momentum",) if momentum else ()), *(("average_gradient",) if centered else ()))
 
-    def _update(self, k: Any, flat: FlatParameters, rate: float, keep: float) -> None:
+    def _update(self, k: Any, flat: FlatParameters, rate: Any, keep: Any) -> None:
         slots = self._slot("velocity"), self._slot("momentum"), self._slot("average_gradient")
         k.rmsprop(flat.data, flat.gradient, *slots, rate, self.rho, self.momentum, self.epsilon, keep)
 
@@ -200,11 +209,13 @@ class Adam(Optimizer):
         self.beta_1, self.beta_2 = _fraction("beta_1", beta_1), _fraction("beta_2", beta_2)
         self.epsilon = _at_least_zero("epsilon", epsilon)
 
-    def _update(self, k: Any, flat: FlatParameters, rate: float, keep: float) -> None:
+    def _step_size(self) -> float:
         t = self.iterations + 1
-        alpha = rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        return self.learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+
+    def _update(self, k: Any, flat: FlatParameters, rate: Any, keep: Any) -> None:
         slots = self._slot("momentum"), self._slot("velocity")
-        k.adam(flat.data, flat.gradient, *slots, alpha, self.beta_1, self.beta_2, self.epsilon, keep)
+        k.adam(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, keep)
 
 
 class AdamW(Adam):

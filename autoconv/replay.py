@@ -12,7 +12,7 @@ import numpy as np
 
 from . import device as devices
 from .flat import FlatParameters
-from .layers import Layer
+from .kernels.recording import Recording
 from .tensor import Tensor, no_grad, watching
 
 KEPT = 4  # passes: whole batches and what is left at the end, in training and in validation
@@ -48,44 +48,33 @@ class Pass:
     """
 
     def __init__(self, model: Any, shape: tuple[int, ...], training: bool) -> None:
-        self._model, self._training, self._layers = model, training, list(model._walk())
+        self._model, self._training = model, training
         self._device, self._pool = model.device, devices.Pool()
         self._input = self._device.empty(shape, np.dtype(model.dtype))
         self._whole: bool | None = None  # not known yet
-        self._remember()
-        self._forward_calls: list[tuple] = []
-        self._backward_calls: list[tuple] | None = None
+        self._model_then = Remembered(model)
+        self._forward: Recording | None = None
+        self._backward: Recording | None = None
         self._output: Tensor
         self._gradient: Any
 
     def fits(self) -> bool:
-        """Whether the layers still have the weights, activation functions, constants and plans that they had."""
-        if self._device is not self._model.device:
-            return False
-        return all(of.get(name) is value for of, name, value in self._attributes) and all(
-            w.data is data and w.requires_grad is trained for w, data, trained in self._weights
-        ) and all(len(held) == len(had) and all(map(is_, held, had)) for held, had in self._lists)
-
-    def _remember(self) -> None:
-        self._attributes = [(vars(layer), name, vars(layer)[name]) for layer in self._layers
-                            for name in ("activation", "scale", "offset", "_steps") if name in vars(layer)]
-        self._lists = [(layer._weights, tuple(layer._weights)) for layer in self._layers if layer._weights]
-        self._weights = [(w, w.data, w.requires_grad) for _, held in self._lists for w in held]
+        """Whether the model is still what it was when the kernels were noted."""
+        return self._model_then.is_now()
 
     def forward(self, x: Any) -> Any:
         """The outputs for x, of any dtype; like all that a pass hands out, they are never written to again."""
-        if self._whole and self._training and self._backward_calls is None:
+        if self._whole and self._training and self._backward is None:
             self._whole = None  # the first backward pass was interrupted: all is noted again
         if self._whole:
             self._input[...] = x
-            for kernel, arguments in self._forward_calls:
-                kernel(*arguments)
+            self._forward.again()  # type: ignore[union-attr]
         elif self._whole is None:
             self._input[...] = x
-            with devices.reusing(self._pool), watching() as ops, self._device.recording() as self._forward_calls:
+            with devices.reusing(self._pool), watching() as ops, self._device.recording() as self._forward:
                 self._output = self._through_the_layers(self._input)
             self._whole = self._is_whole(ops)
-            self._remember()
+            self._model_then = Remembered(self._model)  # the first pass may have built something
         else:
             with devices.reusing(self._pool):
                 self._output = self._through_the_layers(self._device.asarray(x, self._input.dtype))
@@ -93,10 +82,9 @@ class Pass:
 
     def backward(self, dy: Any, flat: FlatParameters) -> Sequence[Any]:
         """The gradients of flat's parameters, in their order, from dy, that of the last forward pass's outputs."""
-        if self._whole and self._backward_calls is not None:
+        if self._whole and self._backward is not None:
             self._gradient[...] = dy
-            for kernel, arguments in self._backward_calls:
-                kernel(*arguments)
+            self._backward.again()
             return flat.gradients
         flat.lend()
         try:
@@ -106,11 +94,11 @@ class Pass:
                     return [p.grad for p in flat.parameters]
                 self._gradient = self._device.empty(dy.shape, dy.dtype)
                 self._gradient[...] = dy
-                with self._device.recording() as calls:
+                with self._device.recording() as backward:
                     self._output.backward(self._gradient)
-                self._backward_calls = calls  # all of them: nothing interrupted it
+                self._backward = backward  # all of it: nothing interrupted it
             gradients = [p.grad for p in flat.parameters]
-            self._whole = all(a is b for a, b in zip(gradients, flat.gradients))
+            self._whole = backward.whole and all(a is b for a, b in zip(gradients, flat.gradients))
             return gradients
         finally:
             flat.take_back()
@@ -123,12 +111,35 @@ class Pass:
             return self._model(x, training=False)
 
     def _is_whole(self, ops: Sequence[Any]) -> bool:
-        plain = all(_is_ours(layer) and layer.dtype == self._model.dtype for layer in self._layers)
-        return plain and all(op.repeatable for op in ops) and bool(self._forward_calls)
+        noted = bool(self._forward) and self._forward.whole  # type: ignore[union-attr]
+        return noted and is_plain(self._model) and all(op.repeatable for op in ops)
 
 
-def _is_ours(layer: Layer) -> bool:
-    """Whether the layer, and its activation function, come with autoconv."""
-    activation = getattr(layer, "activation", None)
-    return all(str(getattr(of, "__module__", "")).startswith("autoconv.") for of in (type(layer), activation)
-               if of is not None)
+class Remembered:
+    """What noted kernels of a model hang on: its layers' weights, activation functions, constants and plans."""
+
+    def __init__(self, model: Any) -> None:
+        self._model, self._device, layers = model, model.device, list(model._walk())
+        self._attributes = [(vars(layer), name, vars(layer)[name]) for layer in layers
+                            for name in ("activation", "scale", "offset", "_steps") if name in vars(layer)]
+        self._lists = [(layer._weights, tuple(layer._weights)) for layer in layers if layer._weights]
+        self._weights = [(w, w.data, w.requires_grad) for _, held in self._lists for w in held]
+
+    def is_now(self) -> bool:
+        """Whether all of it is still the same."""
+        if self._device is not self._model.device:
+            return False
+        return all(of.get(name) is value for of, name, value in self._attributes) and all(
+            w.data is data and w.requires_grad is trained for w, data, trained in self._weights
+        ) and all(len(held) == len(had) and all(map(is_, held, had)) for held, had in self._lists)
+
+
+def is_plain(model: Any) -> bool:
+    """Whether all layers, and their activation functions, come with autoconv and have the model's dtype."""
+    return all(comes_with_autoconv(type(layer)) and comes_with_autoconv(getattr(layer, "activation", None))
+               and layer.dtype == model.dtype for layer in model._walk())
+
+
+def comes_with_autoconv(of: Any) -> bool:
+    """Whether a class or a function is autoconv's own, so that it is known what it does; None is."""
+    return of is None or str(getattr(of, "__module__", "")).startswith("autoconv.")

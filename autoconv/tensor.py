@@ -102,6 +102,14 @@ class Tensor:
         """How other packages read a GPU's tensor where it is, without a copy. On the CPU it has no such attribute."""
         return self.data.__cuda_array_interface__
 
+    def __dlpack__(self, **options: Any) -> Any:
+        """How other packages take this tensor over where it is, without a copy: `torch.from_dlpack(tensor)`."""
+        return self.data.__dlpack__(**options)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        """Where it is, as DLPack counts devices."""
+        return self.data.__dlpack_device__()
+
     def item(self) -> float:
         """The one number this tensor holds."""
         return self.numpy().item()
@@ -225,10 +233,13 @@ class Parameter(Tensor):
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:
-    """A tensor of a copy of `array`. Float arrays keep their dtype, Python floats become float32.
+    """A tensor of a copy of `array`: NumPy's, another package's, lists. Float arrays keep their dtype, Python floats
+    become float32.
 
     Raises TypeError when gradients are asked for integers: they have none.
     """
+    if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
+        array = from_dlpack(array)
     target, array = devices.get(device), array.data if isinstance(array, Tensor) else array
     known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
     if dtype is None and not known and np.asarray(array).dtype.kind == "f":
@@ -238,6 +249,19 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
         raise TypeError(f"Only floating-point tensors have gradients. Received dtype {values.dtype}: "
                         "pass dtype='float32'.")
     return Tensor(values, requires_grad, target)
+
+
+def from_dlpack(array: Any) -> Tensor:
+    """A tensor over memory that another package hands over by DLPack, on the device where it is: both then see what
+    either writes. A copy where kernels cannot take it as it is: its items are not in scan order without gaps, or must
+    not be written to.
+
+    Raises TypeError for what has no `__dlpack__`, DeviceError for a device that autoconv has not.
+    """
+    if not hasattr(array, "__dlpack__") or not hasattr(array, "__dlpack_device__"):
+        raise TypeError(f"from_dlpack takes an array with __dlpack__. Received: {type(array).__name__}. Use tensor().")
+    device = devices.of_dlpack(array)
+    return Tensor(device.from_dlpack(array), device=device)
 
 
 def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:

@@ -11,7 +11,7 @@ import numpy as np
 from . import device as devices
 from . import losses as losses_module
 from . import metrics as metrics_module
-from . import optim
+from . import optim, resident
 from .batches import Batches, Data, check_data, class_weights, split_validation
 from .callbacks import Callback, CallbackList, History
 from .progress import Progress, check_verbose
@@ -112,14 +112,16 @@ class Trainer:
         hooks = CallbackList([*given, self.history], self, params)
         hooks.call("on_train_begin", {})
         logs: Logs = {}
+        steps = self._device_steps(batches, self.optimizer)
+        test_steps = None if tests is None else self._device_steps(tests)
         for epoch in range(initial_epoch, epochs):
             hooks.call("on_epoch_begin", epoch, {})
             line = Progress(len(batches), verbose, f"Epoch {epoch + 1}/{epochs}")
             if shuffle:
                 batches.shuffle()
-            logs = self._train_epoch(batches, epoch, hooks, line)
+            logs = self._train_epoch(batches, steps, epoch, hooks, line)
             if tests is not None and (epoch + 1) % validation_freq == 0:
-                logs.update({f"val_{name}": value for name, value in self._test(tests, hooks).items()})
+                logs.update({f"val_{name}": value for name, value in self._test(tests, test_steps, hooks).items()})
             line.finish(logs)
             hooks.call("on_epoch_end", epoch, logs)
             if self.stop_training:
@@ -138,7 +140,7 @@ class Trainer:
         self._prepare_kernels(loss.rooms, verbose)
         hooks = CallbackList(callbacks or (), self, {"steps": len(batches), "verbose": check_verbose(verbose)})
         line = Progress(len(batches), verbose)
-        logs = self._test(batches, hooks, line)
+        logs = self._test(batches, self._device_steps(batches), hooks, line)
         line.finish(logs)
         return self._returned(logs, return_dict)
 
@@ -148,15 +150,20 @@ class Trainer:
         self._build_for(data)
         batches = Batches(data, batch_size, self.dtype, self.device)
         self._prepare_kernels((), verbose)
-        line, outputs = Progress(len(batches), verbose), None
+        line, outputs, by_itself = Progress(len(batches), verbose), None, resident.answers(self, batches)
         for i in range(len(batches)):
+            if by_itself is not None and self._ran(by_itself, i):
+                line.update(i + 1, dict)
+                continue
             y = self._answer(batches[i][0])
             if outputs is None:
                 outputs = np.empty((len(data), *y.shape[1:]), y.dtype)
             outputs[i * batches.batch_size :][: len(y)] = y
             line.update(i + 1, dict)
+        if outputs is None:
+            outputs = by_itself.numpy()  # type: ignore[union-attr]
         line.finish({})
-        return outputs  # type: ignore[return-value]
+        return outputs
 
     def predict_on_batch(self, x: Any) -> np.ndarray:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
@@ -191,34 +198,71 @@ class Trainer:
 
     # One epoch, one step.
 
-    def _train_epoch(self, batches: Batches, epoch: int, hooks: CallbackList, line: Progress) -> Logs:
-        """All steps of one epoch; the means over it."""
+    def _train_epoch(self, batches: Batches, steps: resident.Steps | None, epoch: int, hooks: CallbackList,
+                     line: Progress) -> Logs:
+        """All steps of one epoch; the means over it. `steps` are the device's own, where it has such."""
         self._reset()
         begin, end = hooks.listeners("on_train_batch_begin"), hooks.listeners("on_train_batch_end")
+        if steps is not None:
+            steps.start()
+
+        def so_far() -> Logs:
+            bad = None if steps is None else steps.drain(self._mean_loss)
+            if bad is not None:
+                self._warn_once(self._mean_loss.total, epoch, bad)
+            return self._logs()
+
         for i in range(len(batches)):
             for method in begin:
                 method(i, {})
-            value = self._train_step(batches, i, self.loss)
-            if not math.isfinite(value):
-                self._warn_once(value, epoch, i)
+            if steps is not None and (begin or end):
+                steps.look_again()  # the user's code ran
+            if steps is None or not self._ran(steps, i):
+                value = self._train_step(batches, i, self.loss)
+                if not math.isfinite(value):
+                    self._warn_once(value, epoch, i)
             if end:
-                logs = self._logs()
+                logs = so_far()
                 for method in end:
                     method(i, logs)
-            line.update(i + 1, self._logs)
-        return self._logs()
+            line.update(i + 1, so_far)
+        return so_far()
 
-    def _test(self, batches: Batches, hooks: CallbackList, line: Progress | None = None) -> Logs:
+    def _test(self, batches: Batches, steps: resident.Steps | None, hooks: CallbackList,
+              line: Progress | None = None) -> Logs:
         """The means over a data set that is not trained on."""
         hooks.call("on_test_begin", {})
         self._reset()
+        if steps is not None:
+            steps.start()
+
+        def so_far() -> Logs:
+            if steps is not None:
+                steps.drain(self._mean_loss)
+            return self._logs()
+
         for i in range(len(batches)):
-            self._test_step(batches, i, self.loss)
+            if steps is None or not self._ran(steps, i):
+                self._test_step(batches, i, self.loss)
             if line is not None:
-                line.update(i + 1, self._logs)
-        logs = self._logs()
+                line.update(i + 1, so_far)
+        logs = so_far()
         hooks.call("on_test_end", logs)
         return logs
+
+    @staticmethod
+    def _ran(by_itself: Any, i: int) -> bool:
+        """Whether the device did minibatch i by itself."""
+        with _turn:
+            return by_itself.run(i)
+
+    def _device_steps(self, batches: Batches, optimizer: Any = None) -> resident.Steps | None:
+        """The steps over these batches that the device does by itself, where it can; training with an optimizer."""
+        if not self.device.resident or (optimizer is not None and optimizer.flat is None):
+            return None
+        if self._metrics is None:
+            self._make_metrics(batches.data.y.shape, self.output_shape)  # type: ignore[union-attr]
+        return resident.steps(self, batches, self.loss, self._metrics, optimizer)  # type: ignore[arg-type]
 
     def _train_step(self, batches: Batches, i: int, loss: Any) -> float:
         """Forward, loss, backward, update. Returns the batch's loss."""
@@ -255,11 +299,16 @@ class Trainer:
         self._mean_loss.total += value * len(y)
         self._mean_loss.count += len(y)
         if self._metrics is None:
-            self._metrics = tuple(metrics_module.get(m, y.shape, y_pred.shape) for m in self._metrics_wanted)
+            self._make_metrics(y.shape, y_pred.shape)
         outputs = y_pred.numpy()
-        for metric in self._metrics:
+        for metric in self._metrics:  # type: ignore[union-attr]
             metric.update_state(y, outputs)
         return value
+
+    def _make_metrics(self, y_shape: tuple[int, ...], outputs_shape: tuple[int | None, ...]) -> None:
+        self._metrics = tuple(metrics_module.get(m, y_shape, outputs_shape) for m in self._metrics_wanted)
+        for metric in self._metrics:
+            metric.reset_state()  # it may have served another model
 
     def _reset(self) -> None:
         self._mean_loss = metrics_module.Mean("loss")

@@ -1,6 +1,7 @@
 """Every CUDA kernel compiles to PTX and assembles to a cubin, for each architecture it serves. No GPU is needed."""
 
 import importlib.util
+import pkgutil
 import re
 
 import pytest
@@ -36,6 +37,17 @@ def test_assembles(name, dtype):
 def test_every_kernel_of_a_file_is_found():
     """A kernel that is kept in a way that `kernels_of` does not see would be compiled by nobody."""
     assert {"arith.add", "arith.add_number", "arith.negative", "conv._forward", "strided.copy"} <= set(ALL)
+
+
+def test_no_two_kernels_have_the_same_name():
+    """The disk cache finds them by it."""
+    runtime, found = importlib.import_module("autoconv.kernels.cuda.runtime"), {}
+    for file in pkgutil.iter_modules([assembly.FOLDER]):
+        for value in vars(importlib.import_module(f"autoconv.kernels.cuda.{file.name}")).values():
+            for item in value if isinstance(value, tuple) else (value,):
+                if isinstance(item, runtime.Kernel):
+                    assert found.setdefault(item.name, item) is item
+    assert found == ALL
 
 
 def test_a_spill_is_seen():

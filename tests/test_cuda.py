@@ -1,29 +1,29 @@
-"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else in Numba's simulator of one.
+"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else their PTX in NumPy (tests/ptx).
 
-The simulator is slow, and has to be chosen before Numba is imported, so it is a run of its own:
+Numba's simulator of a GPU has to be chosen before Numba is imported, so it is a run of its own:
 `NUMBA_ENABLE_CUDASIM=1 pytest tests/test_cuda.py`.
 """
 
 import copy
 import math
 import pickle
+import sys
 
 import numpy as np
 import pytest
 from cases import CASES
+from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import device, device_cuda, layers, models, optim
+from autoconv import cli, device, layers, models, optim
 from autoconv import functional as F
 from autoconv.gradcheck import gradcheck
 from autoconv.kernels.cuda import driver
 from autoconv.tensor import tensor
 
-if not (driver.simulated() or device_cuda.usable()):
-    pytest.skip("no GPU here; NUMBA_ENABLE_CUDASIM=1 runs these tests in the simulator", allow_module_level=True)
-
 # In the simulator arithmetic is NumPy's on single numbers, which warns where a GPU just gives infinity or NaN.
-pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
+              pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
 WORK = 60_000  # multiply-adds of a case at most, in the simulator: about a second
 
@@ -263,21 +263,102 @@ def test_a_tensor_shows_where_it_is():
     assert not hasattr(tensor([1.0]), "__cuda_array_interface__")
 
 
+class Handed:
+    """Another package's array on the GPU, by DLPack."""
+
+    def __init__(self, array):
+        self.array, self.streams = array, []
+
+    def __dlpack_device__(self):
+        return 2, 0
+
+    def __dlpack__(self, *, stream=None, **options):
+        self.streams.append(stream)
+        return self.array.__dlpack__(stream=stream, **options)
+
+
+def test_memory_is_taken_over_and_handed_over_by_dlpack():
+    gpu, host = device.get("cuda"), np.arange(12.0).reshape(3, 4)
+    owner = gpu.asarray(host)
+    handed = Handed(owner)
+    taken = ac.from_dlpack(handed)
+    assert taken.device is gpu
+    assert handed.streams == [None if driver.simulated() else int(gpu._gpu.stream)]
+    owner[0, 0] = 99
+    host[0, 0] = 99
+    np.testing.assert_array_equal(taken.numpy(), host)
+    np.testing.assert_array_equal((taken + 1).numpy(), host + 1)
+    np.testing.assert_array_equal(ac.from_dlpack(Handed(owner[1:, ::2])).numpy(), host[1:, ::2])
+    copied = tensor(Handed(owner), device="cuda")
+    owner[0, 0] = 0
+    assert copied.numpy()[0, 0] == 99
+    assert copied.dtype == np.float64
+
+
+def test_a_tensor_says_by_dlpack_where_it_is():
+    x = tensor([[1.0, 2.0]], device="cuda")
+    place = (1, 0) if driver.simulated() else (2, 0)
+    assert x.__dlpack_device__() == place
+    x.__dlpack__(stream=-1, max_version=(1, 0), dl_device=place, copy=False)
+    with pytest.raises(BufferError, match=r"move the tensor with \.to"):
+        x.__dlpack__(dl_device=(4, 0))
+    copy = ac.from_dlpack(Handed(x.data.copy()))
+    x.data[...] = 5
+    assert 5 not in copy.numpy()
+
+
+def test_memory_of_others_goes_back_once_all_that_was_launched_is_done():
+    gpu = device.get("cuda")
+    owner = gpu.asarray(np.zeros(3))
+    counts = [sys.getrefcount(owner)]
+    view = gpu.from_dlpack(Handed(owner))[1:]
+    gpu.synchronize()
+    counts.append(sys.getrefcount(owner))
+    del view
+    counts.append(sys.getrefcount(owner))
+    gpu.synchronize()
+    counts.append(sys.getrefcount(owner))
+    assert np.subtract(counts, counts[0]).tolist() == [0, 1, 1, 0]
+
+
+def where(array):
+    """The first and the last byte of an array's memory."""
+    first = array.__cuda_array_interface__["data"][0]
+    return range(first, first + array.size * array.dtype.itemsize)
+
+
 def test_memory_is_used_again_when_nobody_holds_it():
     gpu = device.get("cuda")
-    first = gpu.empty((33,), np.float32)
-    view, where = first[3:], first.base.data
+    first = gpu.empty((5000,), np.float32)
+    view, held = first[3:], where(first)
     del first
-    assert gpu.empty((33,), np.float32).base.data is not where
+    for dtype in (np.float32, np.uint8, np.float64):  # they share the bytes
+        other = where(gpu.empty((20_000 // np.dtype(dtype).itemsize,), dtype))
+        assert not set(other) & set(held)
     del view
-    assert gpu.empty((33,), np.float32).base.data is where
+    allocations = gpu._gpu.arena.allocations
+    for _ in range(200):  # each in the memory of the one before
+        assert gpu.empty((20_000,), np.float32).base.data.shape == (20_000,)
+    assert gpu._gpu.arena.allocations <= allocations + 1
+
+
+def test_from_the_second_step_on_nothing_is_allocated():
+    model = net().to("cuda")
+    model.fit(IMAGES, LABELS, batch_size=3, epochs=1, verbose=0)
+    arena = device.get("cuda")._gpu.arena
+    before = arena.allocations, arena.held
+    assert before[1] > 0
+    model.fit(IMAGES, LABELS, batch_size=3, epochs=3, verbose=0)
+    assert (arena.allocations, arena.held) == before
 
 
 def test_too_large_an_array_names_what_was_asked_for_and_what_is_free():
     gpu = device.get("cuda")
-    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were asked for, [\d.,inf]+ of .* MiB are free"):
+    kept = tensor([1.0], device="cuda")
+    with pytest.raises(device.DeviceError, match=r"67,108,864\.0 MiB were asked for, [\d.,inf]+ of .* MiB are free, "
+                                                 r"[\d.,]+ MiB are autoconv's"):
         gpu.empty((2**46,), np.uint8)
-    np.testing.assert_array_equal((tensor([1.0], device="cuda") + 1).numpy(), [2])  # goes on
+    np.testing.assert_array_equal((kept + 1).numpy(), [2])  # goes on
 
 
 # Devices, tensors, models.
@@ -289,6 +370,23 @@ def test_names():
     assert "numba-cuda" in device.get("cuda").describe()
     with pytest.raises(device.DeviceError, match="number 99"):
         device.get("cuda:99")
+
+
+def test_warmup_says_where_the_kernels_are():
+    done = CliRunner().invoke(cli.main, ["warmup", "--device", "cuda"])
+    assert done.exit_code == 0, done.output
+    assert "kernels-cuda-" in done.output
+
+
+def test_a_gpu_that_cannot_be_opened_is_an_error_of_the_device(monkeypatch):
+    runtime = device.get("cuda").kernels("runtime")
+
+    def refused(index):
+        raise runtime.CudaAPIError(46, "CUDA_ERROR_DEVICE_UNAVAILABLE")
+
+    monkeypatch.setattr(runtime, "Gpu", refused)
+    with pytest.raises(device.DeviceError, match=r"number 0 cannot be opened: .*UNAVAILABLE.*nvidia-smi"):
+        runtime.gpu.__wrapped__(0)
 
 
 def test_to_and_fro():

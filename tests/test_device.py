@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 import autoconv
@@ -20,7 +21,7 @@ NO_DEVICE = 100  # the driver's error code
 
 
 class Driver:
-    """An NVIDIA driver with these GPUs: (name, major, minor) each."""
+    """An NVIDIA driver with these GPUs: (name, major, minor, GiB of memory) each."""
 
     def __init__(self, *gpus, cuda=13000):
         self.gpus, self.cuda = gpus, cuda
@@ -31,25 +32,35 @@ class Driver:
     def cuDeviceGetCount(self, out):  # noqa: N802
         out._obj.value = len(self.gpus)
 
-    def cuDeviceGetAttribute(self, out, attribute, index):  # noqa: N802
-        out._obj.value = self.gpus[index][{75: 1, 76: 2}[attribute]]
+    def cuDeviceGet(self, out, index):  # noqa: N802
+        out._obj.value = index + 100
 
-    def cuDeviceGetName(self, out, size, index):  # noqa: N802
-        out.value = self.gpus[index][0].encode()
+    def cuDeviceGetAttribute(self, out, attribute, gpu):  # noqa: N802
+        out._obj.value = self.gpus[gpu - 100][{75: 1, 76: 2}[attribute]]
+
+    def cuDeviceGetName(self, out, size, gpu):  # noqa: N802
+        out.value = self.gpus[gpu - 100][0].encode()
+
+    def cuDeviceTotalMem_v2(self, out, gpu):  # noqa: N802
+        out._obj.value = self.gpus[gpu - 100][3] << 30
+
+    def cuPointerGetAttribute(self, out, attribute, address):  # noqa: N802
+        out._obj.value = {9: address.value >> 40}[attribute]
 
 
-H200, T4, P100 = ("NVIDIA H200", 9, 0), ("Tesla T4", 7, 5), ("Tesla P100", 6, 0)
+H200, T4, P100 = ("NVIDIA H200", 9, 0, 140), ("Tesla T4", 7, 5, 16), ("Tesla P100", 6, 0, 16)
 
 
 @pytest.fixture
 def machine(monkeypatch):
     """Makes a machine with this driver, or without one (None), and with the package or not."""
-    def made(library, installed=True, toolkit=13):
+    def made(library, installed=True, toolkit=13, missing=None):
         monkeypatch.delenv("NUMBA_ENABLE_CUDASIM", raising=False)
         monkeypatch.setattr(driver, "library", lambda: library)
         monkeypatch.setattr(driver, "installed", lambda: installed)
         monkeypatch.setattr(driver, "installed_version", lambda package: "0.30.4")
         monkeypatch.setattr(driver, "toolkit", lambda: toolkit)
+        monkeypatch.setattr(driver, "missing_part", lambda: missing)
         monkeypatch.setattr(device_cuda, "_opened", {})
 
     return made
@@ -62,10 +73,11 @@ def machine(monkeypatch):
     (Driver(), {}, 0, "driver finds no GPU.*nvidia-smi"),
     (803, {}, 0, "does not start .error 803.*restart"),
     (Driver(H200, cuda=12080), {}, 0, r"driver is too old: it runs CUDA 12\.8, and CUDA 13\.0.*numba-cuda\[cu12\]"),
+    (Driver(H200), {"missing": "nvvm"}, 0, r"CUDA's compiler \(nvvm\).*pip install 'autoconv\[cuda\]'"),
     (Driver(P100), {}, 0, r"Tesla P100 is too old: it has compute capability 6\.0, and 7\.5 is needed"),
     (Driver(H200, P100), {}, 1, "Tesla P100 is too old"),
     (Driver(H200, T4), {}, 2, "no GPU number 2: the driver finds 2. Use 'cuda:0'..'cuda:1'"),
-], ids=["package", "driver", "gpu", "none", "error", "old driver", "old gpu", "old second", "number"])
+], ids=["package", "driver", "gpu", "none", "error", "old driver", "compiler", "old gpu", "old second", "number"])
 def test_each_reason_has_its_own_sentence(machine, library, options, index, said):
     machine(library, **options)
     name = f"cuda:{index}" if index else "cuda"
@@ -80,8 +92,8 @@ def test_a_gpu_that_can_be_used(machine, monkeypatch, gpu):
     machine(Driver(gpu))
     assert device_cuda.usable()
     facts = device_cuda.describe(0)
-    assert facts == {"name": gpu[0], "compute_capability": f"{gpu[1]}.{gpu[2]}", "driver": "for CUDA 13.0",
-                     "numba-cuda": "0.30.4"}
+    assert facts == {"name": gpu[0], "compute_capability": f"{gpu[1]}.{gpu[2]}", "memory": f"{gpu[3]}.0 GiB",
+                     "driver": "for CUDA 13.0", "numba-cuda": "0.30.4"}
     opened = SimpleNamespace(name="cuda")
     monkeypatch.setattr(device_cuda, "_opened", {0: opened})
     assert device.get("cuda") is device.get("cuda:0") is opened
@@ -92,10 +104,85 @@ def test_info_shows_each_gpu(machine):
     collect = importlib.import_module("autoconv.cli.info").collect
     machine(Driver(H200, P100))
     facts = collect()
-    assert facts["device_cuda"] == ("NVIDIA H200, compute capability 9.0, driver for CUDA 13.0, numba-cuda 0.30.4")
+    assert facts["device_cuda"] == ("NVIDIA H200, compute capability 9.0, memory 140.0 GiB, driver for CUDA 13.0, "
+                                    "numba-cuda 0.30.4")
     assert facts["device_cuda:1"].startswith("no: Device 'cuda:1' cannot be used: Tesla P100 is too old")
+    machine(Driver(P100, T4))  # nor does the first one hide the second
+    facts = collect()
+    assert facts["device_cuda"].startswith("no: Device 'cuda' cannot be used: Tesla P100")
+    assert facts["device_cuda:1"].startswith("Tesla T4, compute capability 7.5, memory 16.0 GiB")
     machine(None)
     assert "no NVIDIA driver was found" in collect()["device_cuda"]
+
+
+@pytest.mark.parametrize(("there", "found_via", "said"), [
+    (("nvrtc", "nvvm"), "site-packages", None), ((), "", "nvrtc"), (("nvrtc",), "site-packages", "nvvm"),
+    (("nvrtc",), "system-search", None),  # numba-cuda finds the other part from where this one is
+], ids=["all", "none", "a part", "a toolkit"])
+def test_the_parts_of_cuda_s_compiler_are_looked_for(monkeypatch, there, found_via, said):
+    def load(part):
+        if part not in there:
+            raise RuntimeError(part)
+        return SimpleNamespace(found_via=found_via)
+
+    pathfinder = SimpleNamespace(load_nvidia_dynamic_lib=load, DynamicLibNotFoundError=RuntimeError)
+    monkeypatch.setitem(sys.modules, "cuda", SimpleNamespace(pathfinder=pathfinder))
+    assert driver.missing_part.__wrapped__() == said
+
+
+# Two GPUs, whose arrays are the host's.
+
+
+class Array:
+    def __init__(self, gpu, values):
+        self.gpu, self.values = gpu, np.array(values)
+        self.shape, self.dtype, self.contiguous = self.values.shape, self.values.dtype, True
+
+    def numpy(self):
+        return self.values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
+@pytest.fixture
+def two_gpus(machine, monkeypatch):
+    machine(Driver(H200, T4))
+    rooms = {"array": SimpleNamespace(Array=Array, put=Array),
+             "runtime": SimpleNamespace(gpu=lambda index: SimpleNamespace(index=index))}
+    monkeypatch.setattr(device_cuda.CudaDevice, "kernels", lambda self, room: rooms[room])
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_each_gpu_is_a_device_of_its_own():
+    first, second = device.get("cuda"), device.get("cuda:1")
+    assert (first.name, second.name, second.index) == ("cuda", "cuda:1", 1)
+    assert second is device.get("cuda:1") is not first
+    assert device.get("cuda:0") is first
+    assert autoconv.tensor([1.0], device="cuda:1").data.gpu.index == 1
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_a_tensor_moves_between_gpus():
+    here = autoconv.tensor([1.0, 2.0], requires_grad=True, device="cuda")
+    there = here.to("cuda:1")
+    assert (there.device.name, there.data.gpu.index, there.requires_grad) == ("cuda:1", 1, True)
+    assert there.numpy().tolist() == [1, 2]
+    assert there.to("cuda:1") is there
+    assert autoconv.tensor(here, device="cuda:1").data.gpu.index == 1
+
+
+@pytest.mark.usefixtures("two_gpus")
+def test_tensors_of_two_gpus_do_not_mix():
+    here, there = (autoconv.tensor([1.0], device=name) for name in ("cuda", "cuda:1"))
+    with pytest.raises(device.DeviceError, match=r"Received cuda:1 and cuda: move one with .to\('cuda:1'\)"):
+        there + here
+
+
+def test_whose_memory_it_is(machine):
+    """An address does not fit into a C int."""
+    machine(Driver(H200, T4))
+    assert [driver.gpu_of(address) for address in (7 << 32, (1 << 40) + 5)] == [0, 1]
 
 
 @pytest.mark.parametrize("name", ["tpu", "cuda:", "cuda:x", "gpu", ""])
@@ -116,16 +203,24 @@ def test_asking_for_the_best_device_imports_no_numba():
 
 
 def functions(folder, room):
-    """The public functions of a file of kernels, with the names of their parameters: its own, and those that it takes
+    """The public functions of a file of kernels, with their parameters and defaults: its own, and those that it takes
     from another file as "part of this room".
     """
     source = (PACKAGE / "kernels" / folder / f"{room}.py").read_text()
-    found = {node.name: [a.arg for a in node.args.args] for node in ast.parse(source).body
+    found = {node.name: parameters(node.args) for node in ast.parse(source).body
              if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
     for file, names in re.findall(r"^from \.(\w+) import ([\w, ]+?)  # noqa: F401 \(part of this room", source, re.M):
         theirs = functions(folder, file)
         found.update({name: theirs[name] for name in names.split(", ")})
     return found
+
+
+def parameters(arguments):
+    """A signature without its types, such as "x, w, b, y, relu=False"."""
+    for argument in ast.walk(arguments):
+        if isinstance(argument, ast.arg):
+            argument.annotation = None
+    return ast.unparse(arguments)
 
 
 def called():
@@ -142,16 +237,24 @@ def called():
 @pytest.mark.parametrize("room", device.ROOMS)
 def test_twins_have_the_same_functions_with_the_same_parameters(room):
     used, cpu, cuda = called(), functions("cpu", room), functions("cuda", room)
-    wanted = {name: parameters for name, parameters in cpu.items() if name in used - {"transpose", "zeros"}}
-    assert wanted
-    assert {name: cuda.get(name) for name in wanted} == wanted
+    of_cpu, of_cuda = ({name: parameters for name, parameters in twin.items() if name in used - {"transpose"}}
+                       for twin in (cpu, cuda))
+    assert of_cpu
+    assert of_cuda == of_cpu
+
+
+def test_every_file_of_kernels_that_has_a_twin_is_a_room():
+    cpu, cuda = ({path.stem for path in (PACKAGE / "kernels" / folder).glob("*.py")} for folder in ("cpu", "cuda"))
+    assert cpu & cuda - {"__init__", "compiling"} == set(device.ROOMS)
 
 
 def test_the_sources_were_read_right():
     """What Python says of the CPU's functions is what reading them said."""
     for room in device.ROOMS:
         module = importlib.import_module(f"autoconv.kernels.cpu.{room}")
-        for name, parameters in functions("cpu", room).items():
+        for name, read in functions("cpu", room).items():
             found = getattr(module, name)
             if inspect.isfunction(found):
-                assert list(inspect.signature(found).parameters) == parameters
+                bare = [p.replace(annotation=inspect.Parameter.empty)
+                        for p in inspect.signature(found).parameters.values()]
+                assert ", ".join(map(str, bare)) == read

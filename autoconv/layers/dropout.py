@@ -32,8 +32,11 @@ class Dropout(Layer):
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         if self.seed is None or not training or self.rate == 0:
             return F.dropout(x, self.rate, training)
+        return apply(ops.dropout, x, rate=self.rate, key=x.device.varying(self._next_key, np.uint64))
+
+    def _next_key(self) -> random.Key:
         self._masks_drawn += 1
-        return apply(ops.dropout, x, rate=self.rate, key=(self.seed, _OWN_STREAMS + self._masks_drawn))
+        return self.seed, _OWN_STREAMS + self._masks_drawn  # type: ignore[return-value]
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

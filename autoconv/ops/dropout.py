@@ -12,7 +12,7 @@ def dropout(k, x, rate, key):
     Srivastava et al.: "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
     threshold, scale = np.uint64(round(rate * 2**32)), 1 / (1 - rate) if rate < 1 else 0.0
-    seed, stream = np.uint64(key[0]), np.uint64(key[1])
+    seed, stream = (np.uint64(part) if isinstance(part, int) else part for part in key)
 
     def masked(a, out):
         k.dropout(a.reshape(-1), scale, threshold, seed, stream, out.reshape(-1))

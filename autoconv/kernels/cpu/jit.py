@@ -3,12 +3,7 @@
 import contextlib
 import functools
 import hashlib
-import os
 import re
-import subprocess
-import sys
-import tempfile
-import threading
 import warnings
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -20,14 +15,16 @@ from typing import Any
 import numba
 import numpy as np
 
+from .. import caching
+from ..recording import Recording
+
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
 # gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
 FASTMATH = {"nsz"}
 
 inline = numba.njit(fastmath=FASTMATH, error_model="numpy")  # a helper that is compiled into the kernels that call it
 
-Calls = list[tuple[Callable, tuple]]
-_recorded: ContextVar[Calls | None] = ContextVar("recorded", default=None)
+_recorded: ContextVar[Recording | None] = ContextVar("recorded", default=None)
 
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
@@ -50,10 +47,10 @@ class Kernel:
     def __call__(self, *args: Any) -> Any:
         if args[0].dtype not in self._ready:
             self.compile(args[0].dtype)
-        calls = _recorded.get()
-        if calls is not None:
+        recording = _recorded.get()
+        if recording is not None:
             compiled = self._dispatcher.overloads.get(tuple(numba.typeof(arg) for arg in args))
-            calls.append((compiled.entry_point if compiled else self._dispatcher, args))
+            recording.note(compiled.entry_point if compiled else self._dispatcher, args)
         return self._dispatcher(*args)
 
     def compile(self, dtype: Any) -> None:
@@ -76,16 +73,19 @@ class Kernel:
 
 
 @contextlib.contextmanager
-def recording() -> Iterator[Calls]:
-    """Within this block every kernel that runs is noted as (function, arguments). To call them again in that order does
-    the same again, on whatever their arrays hold by then, and saves Numba's look at the arguments' types.
-    """
-    calls: Calls = []
-    token = _recorded.set(calls)
+def recording() -> Iterator[Recording]:
+    """Within this block every kernel that runs is noted. To run it again saves Numba's look at the arguments' types."""
+    noted_here = Recording()
+    token = _recorded.set(noted_here)
     try:
-        yield calls
+        yield noted_here
     finally:
         _recorded.reset(token)
+
+
+def current_recording() -> Recording | None:
+    """What takes down the kernels that run now, if anything does."""
+    return _recorded.get()
 
 
 def noted(function: Callable) -> Callable:
@@ -93,11 +93,11 @@ def noted(function: Callable) -> Callable:
 
     @functools.wraps(function)
     def wrapper(*args: Any) -> None:
-        calls = _recorded.get()
-        if calls is None:
+        recording = _recorded.get()
+        if recording is None:
             function(*args)
             return
-        calls.append((function, args))
+        recording.note(function, args)
         token = _recorded.set(None)
         try:
             function(*args)
@@ -117,57 +117,15 @@ def kernels_of(room: ModuleType) -> dict[str, Kernel]:
     return {name: value for name, value in vars(room).items() if isinstance(value, Kernel)}
 
 
-def compile_in_processes(names: list[str], dtype: np.dtype, report: Callable[[int, int], None]) -> None:
-    """Fills the disk cache with kernels, a process a core: Numba compiles one at a time, and the memory it took goes
-    with them. What a process could not compile is left to this one, which then says why.
-    """
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-P", "-m", f"{__package__}.compiling", str(dtype)]
-    waiting, lock, done = list(reversed(names)), threading.Lock(), 0
-
-    def feed(process: subprocess.Popen) -> None:
-        """Hands one kernel after the other to a process."""
-        nonlocal done
-        with contextlib.suppress(OSError):  # the process ended
-            while True:
-                with lock:
-                    if not waiting:
-                        return
-                    name = waiting.pop()
-                print(name, file=process.stdin, flush=True)
-                if not process.stdout.readline():  # type: ignore[union-attr]
-                    return
-                with lock:
-                    done += 1
-                    report(done, len(names))
-
-    processes: list[subprocess.Popen] = []
-    try:
-        with contextlib.suppress(OSError):  # no process can be started here
-            for _ in range(min(os.cpu_count() or 1, len(names))):
-                processes.append(subprocess.Popen(
-                    command, env={**os.environ, "PYTHONPATH": path}, text=True,
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                ))
-        threads = [threading.Thread(target=feed, args=(process,), daemon=True) for process in processes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()
-    _compiled_before.cache_clear()
-
-
 def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
     """Makes kernels ready for `dtype`. Calls `report(done, total)` where some must be compiled, and after each one."""
     missing = [k for k in kernels if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
     if len(missing) > 1 and cache_folder() is not None:
-        compile_in_processes([k.name for k in missing], np.dtype(dtype), report)
+        caching.compile_in_processes(f"{__package__}.compiling", [str(np.dtype(dtype))], [k.name for k in missing],
+                                     report)
+        _compiled_before.cache_clear()
     for done, k in enumerate(missing, 1):
         k.compile(dtype)
         if cache_folder() is None or len(missing) == 1:
@@ -191,43 +149,14 @@ def _target_key() -> str:
 
 
 @cache
-def source_hash() -> str:
-    """A hash over all sources of the kernels: a cache of other sources is never read. Numba finds a kernel by where its
-    source lies and when it was written, so these count too: else `compiled.txt` would promise what is not found.
-    """
-    digest = hashlib.sha256(f"{numba.__version__} {np.__version__} {sys.version}".encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(f"{path} {path.stat().st_mtime_ns}".encode() + path.read_bytes())
-    return digest.hexdigest()[:16]
-
-
-def user_cache() -> Path:
-    """AUTOCONV_CACHE_DIR, else the user's cache folder for autoconv."""
-    if os.environ.get("AUTOCONV_CACHE_DIR"):
-        return Path(os.environ["AUTOCONV_CACHE_DIR"])
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "autoconv"
-
-
-@cache
 def cache_folder() -> Path | None:
-    """The folder for compiled kernels, made when missing; None (with a warning) where none can be written."""
-    folder = user_cache() / f"kernels-{source_hash()}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            return folder
-    except OSError as error:
-        warnings.warn(
-            f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles its kernels anew. "
-            "Set AUTOCONV_CACHE_DIR to a folder that can be written.", stacklevel=2,
-        )
-        return None
+    """The folder for compiled kernels; None (with a warning) where none can be written."""
+    return caching.made_folder(f"kernels-{source_hash()}")
+
+
+def source_hash() -> str:
+    """A hash over all sources of the kernels, and what compiles them."""
+    return caching.source_hash(Path(__file__).parent, numba.__version__, np.__version__)
 
 
 class _OurCacheFolder:
@@ -249,6 +178,11 @@ def _compiled_before() -> set[str]:
     if folder is None or not (folder / "compiled.txt").exists():
         return set()
     return set((folder / "compiled.txt").read_text().splitlines())
+
+
+def count_compiled() -> int:
+    """How many kernels are in the cache folder."""
+    return len(_compiled_before())
 
 
 def _note_compiled(what: str) -> None:

@@ -32,10 +32,11 @@ def describe() -> dict[str, Any]:
     import llvmlite
     import numba
 
+    from .. import caching
     from . import jit, simd
 
     name, features = jit.target()
-    cache_state = _cache_state(jit.cache_folder())  # before a kernel runs to show the threading layer
+    cache_state = caching.state(jit.cache_folder(), jit.count_compiled())  # before a kernel runs to show the layer
     return {
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
@@ -45,7 +46,7 @@ def describe() -> dict[str, Any]:
         "threads": numba.get_num_threads(),
         "max_threads": numba.config.NUMBA_NUM_THREADS,
         "threading_layer": _threading_layer(),
-        "cache_folder": str(jit.cache_folder() or jit.user_cache()),
+        "cache_folder": str(jit.cache_folder() or caching.user_cache()),
         "cache_state": cache_state,
     }
 
@@ -60,14 +61,3 @@ def _threading_layer() -> str:
     image = np.zeros((1, 1, 1, 1), np.float32)
     pool._average(image, image.copy(), (1, 1, 1, 1, 1, 1, 0, 0, 0, 0))
     return numba.threading_layer()
-
-
-def _cache_state(folder: Any) -> str:
-    if folder is None:
-        return "not writable"
-    kernels = folder / "compiled.txt"
-    if not kernels.exists():
-        return "empty"
-    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    count = len(kernels.read_text().splitlines())
-    return f"{count} kernel{'s' if count != 1 else ''}, {size / 1e6:.1f} MB"

@@ -8,10 +8,10 @@ import numpy as np
 from . import array as arrays
 from . import strided
 from .array import Array
-from .runtime import Kernel, cuda, inline, kernel
+from .runtime import ItemKernel, cuda, inline, kernel
 from .runtime import exp as _exp_of
 from .runtime import log as _log_of
-from .strided import at, place, sizes
+from .strided import at
 
 PARTS, LONG = 256, 1024  # a sum of more than LONG items is made of up to PARTS sums, added in their order
 
@@ -59,10 +59,10 @@ def _logarithm(a):
     return _log_of(a)
 
 
-def _one(name, f) -> Kernel:
+def _one(name, f) -> ItemKernel:
     """out = f(a)."""
 
-    @kernel("(int64, T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
+    @kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, a, out, shape, a_place, out_place):
         for i in range(cuda.grid(1), count, cuda.gridsize(1)):
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)])
@@ -70,16 +70,17 @@ def _one(name, f) -> Kernel:
     return run
 
 
-def _two(name, f) -> tuple[Kernel, Kernel]:
+def _two(name, f) -> tuple[ItemKernel, ItemKernel]:
     """out = f(a, b) for arrays, and for a number b."""
 
-    @kernel("(int64, T[::1], T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5),"
-            " UniTuple(int64, 5))", name)
+    @kernel("(int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
+            " UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def arrays(count, a, b, out, shape, a_place, b_place, out_place):
         for i in range(cuda.grid(1), count, cuda.gridsize(1)):
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
 
-    @kernel("(int64, T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", f"{name}_number")
+    @kernel("(int64, const T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))",
+            f"{name}_number")
     def number(count, a, b, out, shape, a_place, out_place):
         for i in range(cuda.grid(1), count, cuda.gridsize(1)):
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b)
@@ -93,18 +94,18 @@ _power, _negative = _two("power", _raised), _one("negative", _negated)
 _exp, _log = _one("exp", _exponential), _one("log", _logarithm)
 
 
-def _run_one(run: Kernel, a: Array, out: Array) -> None:
-    rank = max(strided.RANK, out.ndim)
-    run(out.size, a.memory, out.memory, sizes(out.shape), a.place(out.shape, rank), out.place(rank=rank))
+def _run_one(run: ItemKernel, a: Array, out: Array) -> None:
+    run(out.size, a.memory, out.memory, *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
 
 
-def _run_two(run: tuple[Kernel, Kernel], a: Array, b: Any, out: Array) -> None:
-    rank = max(strided.RANK, out.ndim)
-    first, last = (a.place(out.shape, rank),), (out.place(rank=rank),)
+def _run_two(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
+    shape = out.shape
     if isinstance(b, Array):
-        run[0](out.size, a.memory, b.memory, out.memory, sizes(out.shape), *first, b.place(out.shape, rank), *last)
+        run[0](out.size, a.memory, b.memory, out.memory,
+               *strided.layout(shape, a.lying(shape), b.lying(shape), out.lying(shape)))
     else:
-        run[1](out.size, a.memory, a.dtype.type(b), out.memory, sizes(out.shape), *first, *last)
+        run[1](out.size, a.memory, a.dtype.type(b), out.memory,
+               *strided.layout(shape, a.lying(shape), out.lying(shape)))
 
 
 def add(a, b, out):
@@ -144,8 +145,8 @@ def copy(a, out):
     out[...] = a
 
 
-@kernel("(int64, T[::1], T[::1], T[::1], int64, int64, int64, UniTuple(int64, 4), UniTuple(int64, 5),"
-        " UniTuple(int64, 5), UniTuple(int64, 2), UniTuple(int64, 2))")
+@kernel("(int64, const T[::1], const T[::1], T[::1], int64, int64, int64, UniTuple(int64, 4),"
+        " UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 2), UniTuple(int64, 2))")
 def _matmul(count, a, b, out, n, m, p, batch, a_place, b_place, a_steps, b_steps):
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, j = item // p % n, item % p
@@ -159,18 +160,16 @@ def _matmul(count, a, b, out, n, m, p, batch, a_place, b_place, a_steps, b_steps
 
 def matmul(a, b, out):
     """out (..., n, p) = a (..., n, m) @ b (..., m, p), where the axes in front broadcast; `out` is contiguous."""
-    batch, rank = out.shape[:-2], max(strided.RANK, out.ndim - 2)
-    places = []
+    batch, operands = out.shape[:-2], []
     for x in (a, b):
-        new = len(batch) - (x.ndim - 2)
         steps = tuple(0 if n == 1 else s for n, s in zip(x.shape[:-2], x.strides[:-2]))
-        places.append(place(x.start, (0,) * new + steps, rank))
+        operands.append((x.start, (0,) * (len(batch) - len(steps)) + steps))
     _matmul(out.size, a.memory, b.memory, out.reshape(-1), out.shape[-2], a.shape[-1], out.shape[-1],
-            sizes(batch, rank), *places, tuple(a.strides[-2:]), tuple(b.strides[-2:]))
+            *strided.layout(batch, *operands), tuple(a.strides[-2:]), tuple(b.strides[-2:]))
 
 
-@kernel("(int64, T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64, UniTuple(int64, 4),"
-        " UniTuple(int64, 5))")
+@kernel("(int64, const T[::1], float64[:,::1], UniTuple(int64, 4), UniTuple(int64, 5), int64,"
+        " UniTuple(int64, 4), UniTuple(int64, 5))")
 def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_place):
     """partial[part, i] = the sum of its share of the items that go into result i."""
     parts, results = partial.shape
@@ -182,7 +181,7 @@ def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_pla
         partial[part, i] = total
 
 
-@kernel("(int64, float64[:,::1], T[::1])")
+@kernel("(int64, const float64[:,::1], T[::1])")
 def add_parts(count, partial, out):
     """out = partial[0] + ... + partial[-1], in this order."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -195,18 +194,16 @@ def add_parts(count, partial, out):
 def sum(a, axes, out):
     """Sums over `axes`, which `out` keeps with size 1; in float64, or int64, and always in the same order."""
     kept = tuple(i for i in range(a.ndim) if i not in axes)
-    length, rank = math.prod(a.shape[i] for i in axes), max(strided.RANK, a.ndim)
+    length = math.prod(a.shape[i] for i in axes)
     partial = arrays.empty(out.gpu, (min(PARTS, max(1, length // LONG)), out.size),
                            np.float64 if out.dtype.kind == "f" else np.int64)
-    geometry = []
-    for start, which in ((a.start, kept), (0, axes)):
-        geometry.append((sizes(tuple(a.shape[i] for i in which), rank),
-                         place(start, tuple(a.strides[i] for i in which), rank)))
+    geometry = [strided.layout(tuple(a.shape[i] for i in which), (start, tuple(a.strides[i] for i in which)))
+                for start, which in ((a.start, kept), (0, axes))]
     _sum_parts(partial.size, a.memory, partial, *geometry[0], length, *geometry[1])
     add_parts(out.size, partial, out.reshape(-1))
 
 
-@kernel("(int64, T[:,::1], int64[::1], T[::1])")
+@kernel("(int64, const T[:,::1], int64[::1], T[::1])")
 def _row_max(count, a, index, out):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         best, where = a[i, 0], 0
@@ -222,7 +219,7 @@ def row_max(a, index, out):
     _row_max(out.size, a, index, out)
 
 
-@kernel("(int64, T[::1], int64[::1], T[:,::1])")
+@kernel("(int64, const T[::1], const int64[::1], T[:,::1])")
 def _row_scatter(count, dy, index, dx):
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, j = item // dx.shape[1], item % dx.shape[1]

@@ -1,11 +1,12 @@
 """`Array`: what ops and kernels use of NumPy's arrays, over a GPU's memory. It computes nothing but copies."""
 
 import math
+from functools import cache
 from typing import Any
 
 import numpy as np
 
-from . import runtime, strided
+from . import dlpack, runtime, strided
 from .runtime import Memory, OnGpu
 
 
@@ -61,13 +62,13 @@ class Array(OnGpu):
         size = self.base.data.shape[0]
         return Array(self.base, 0, (size,), (1,), self.dtype)
 
-    def place(self, shape: tuple[int, ...] | None = None, rank: int = strided.RANK) -> tuple[int, ...]:
-        """Where the items lie, as strided.py has it; broadcast to `shape`, where one is given."""
+    def lying(self, shape: tuple[int, ...]) -> tuple[int, tuple[int, ...]]:
+        """Where the items lie, broadcast to `shape`: the first one, and the step of each axis."""
         steps = self.strides
-        if shape is not None and shape != self.shape:
+        if shape != self.shape:
             steps = tuple(0 if n == 1 else step for n, step in zip(self.shape, steps))
             steps = (0,) * (len(shape) - self.ndim) + steps
-        return strided.place(self.start, steps, rank)
+        return self.start, steps
 
     # Views.
 
@@ -135,9 +136,8 @@ class Array(OnGpu):
     def _picked(self, parts: tuple) -> "Array":
         positions = self.positions(parts)
         out = empty(self.gpu, positions.shape, self.dtype)
-        place = self.place(rank=max(strided.RANK, self.ndim))
         strided.pick(out.size, self.memory, put(self.gpu, positions.reshape(-1)), out.reshape(-1),
-                     strided.sizes(self.shape), place)
+                     *strided.layout(self.shape, self.lying(self.shape)))
         return out
 
     def positions(self, index: Any) -> np.ndarray:
@@ -198,11 +198,32 @@ class Array(OnGpu):
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
         """What lets other packages read these items where they are, without a copy."""
+        self.gpu.synchronize()  # all that was launched to write them is done
+        return {**self._interface(), "stream": None}
+
+    def _interface(self) -> dict[str, Any]:
+        """Where the items are, in the words of NumPy's `__array_interface__`."""
         first = runtime.pointer(self.base.data) + self.start * self.dtype.itemsize
         steps = None if self.contiguous else tuple(s * self.dtype.itemsize for s in self.strides)
-        self.gpu.synchronize()  # all that was launched to write them is done
-        return {"shape": self.shape, "typestr": self.dtype.str, "data": (first, False), "strides": steps,
-                "stream": None, "version": 3}
+        return {"shape": self.shape, "typestr": self.dtype.str, "data": (first, False), "strides": steps, "version": 3}
+
+    def __dlpack_device__(self) -> dlpack.Place:
+        """DLPack's kind of device and its number; the simulator's memory is the host's."""
+        return (dlpack.CPU, 0) if runtime.SIMULATED else (dlpack.CUDA, self.gpu.index)
+
+    def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
+                   dl_device: dlpack.Place | None = None, copy: bool | None = None) -> Any:
+        """Hands these items to another package by DLPack, without a copy unless one is asked for. All that was launched
+        to write them is done then, whatever stream the other works on; with -1 nothing waits. Raises BufferError for
+        another device than this one.
+        """
+        if dl_device not in (None, self.__dlpack_device__()):
+            raise BufferError(f"These items are on DLPack's device {self.__dlpack_device__()}. Received "
+                              f"dl_device={dl_device}: move the tensor with .to(device) first.")
+        source = self.copy() if copy else self
+        if stream != -1:
+            self.gpu.synchronize()
+        return dlpack.capsule(runtime.seen(source._interface(), source), self.__dlpack_device__(), max_version)
 
 
 def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -218,32 +239,60 @@ def put(gpu: runtime.Gpu, host: np.ndarray) -> Array:
     return out
 
 
+def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
+    """A number as kernels take one that may change between two runs of a recording: an array of one item."""
+    if isinstance(value, Array):
+        return value
+    if value == 1 and dtype == np.float64:
+        return _one(gpu)
+    out = empty(gpu, (1,), dtype)
+    fill(out, value)
+    return out
+
+
+@cache
+def _one(gpu: runtime.Gpu) -> Array:
+    """1.0, which never changes."""
+    with gpu.aside():
+        return put(gpu, np.ones(1))
+
+
 def adopt(gpu: runtime.Gpu, shown: Any) -> Array:
     """An array over memory that another package owns, and shows by `__cuda_array_interface__`: without a copy."""
-    interface = shown.__cuda_array_interface__
+    return _adopted(gpu, shown.__cuda_array_interface__, shown)
+
+
+def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
+    """An array over memory of this GPU that another package hands over by DLPack: without a copy, unless it is not to
+    be written to.
+    """
+    stand_in, writeable = dlpack.stand_in(producer, runtime.stream_number(gpu))
+    adopted = _adopted(gpu, stand_in.__array_interface__, stand_in)
+    return adopted if writeable else adopted.copy()
+
+
+def _adopted(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
     shape, dtype = tuple(interface["shape"]), np.dtype(interface["typestr"])
     given = interface.get("strides")
     strides = steps(shape) if given is None else tuple(s // dtype.itemsize for s in given)
-    gpu.enter()
+    gpu.settle()
     whole = {**interface, "strides": None, "shape": (_extent(shape, strides),)}
     if min(strides, default=0) < 0:
         raise ValueError("An array whose items lie backwards cannot be taken over. Copy it first.")
-    return Array(Memory(gpu, runtime.adopt(whole, shown), None), 0, shape, strides, dtype)
+    return Array(Memory(gpu, runtime.adopt(gpu, whole, owner)), 0, shape, strides, dtype)
 
 
 def copy(a: Array, out: Array) -> None:
     """out = a, where `a` may be of another dtype, or smaller and broadcast."""
     if np.broadcast_shapes(a.shape, out.shape) != out.shape:
         raise ValueError(f"An array of shape {a.shape} cannot be written into one of shape {out.shape}.")
-    rank = max(strided.RANK, out.ndim)
-    strided.copy(out.size, a.memory, out.memory, strided.sizes(out.shape), a.place(out.shape, rank),
-                 out.place(rank=rank))
+    strided.copy(out.size, a.memory, out.memory,
+                 *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
 
 
 def fill(out: Array, value: Any) -> None:
     """out = value."""
-    rank = max(strided.RANK, out.ndim)
-    strided.fill(out.size, out.memory, out.dtype.type(value), strided.sizes(out.shape), out.place(rank=rank))
+    strided.fill(out.size, out.memory, out.dtype.type(value), *strided.layout(out.shape, out.lying(out.shape)))
 
 
 def write(host: np.ndarray, out: Array) -> None:

@@ -10,7 +10,8 @@ from .runtime import cuda, kernel
 from .windows import output, tap
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], T[::1], boolean, T[:,:,:,::1], UniTuple(int64, 10))")
+@kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], const T[::1], boolean, T[:,:,:,::1],"
+        " UniTuple(int64, 10))")
 def _forward(count, x, w, b, has_bias, y, window):
     _, oh, ow, filters = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -29,7 +30,7 @@ def _forward(count, x, w, b, has_bias, y, window):
         y[n, p, q, f] = total
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
+@kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
 def _input_gradient(count, dy, w, dx, window):
     _, h, wide, channels = dx.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
@@ -48,7 +49,7 @@ def _input_gradient(count, dy, w, dx, window):
         dx[n, r, t, c] = total
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], T[:,:,:,:,::1], UniTuple(int64, 10))")
+@kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], T[:,:,:,:,::1], UniTuple(int64, 10))")
 def _weight_gradient(count, x, dy, partial, window):
     """partial (PARTS, KH, KW, C, M)."""
     parts, kh, kw, channels, m = partial.shape

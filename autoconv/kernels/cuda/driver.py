@@ -14,6 +14,7 @@ from ...errors import DeviceError
 
 OLDEST = (7, 5)  # the compute capability that the kernels need: Turing, such as the T4
 _NAME, _MAJOR, _MINOR = 256, 75, 76  # the length of a name's buffer; two of the driver's attributes of a GPU
+_ORDINAL = 9  # and one of memory's: the number of the GPU it is on
 _NO_DEVICE = 100  # the driver's error code where it is there, but no GPU is
 
 
@@ -58,19 +59,47 @@ def count() -> int:
 
 def capability(index: int) -> tuple[int, int]:
     """The compute capability of a GPU."""
-    return _ask("cuDeviceGetAttribute", _MAJOR, index), _ask("cuDeviceGetAttribute", _MINOR, index)
+    gpu = _ask("cuDeviceGet", index)
+    return _ask("cuDeviceGetAttribute", _MAJOR, gpu), _ask("cuDeviceGetAttribute", _MINOR, gpu)
 
 
 def name(index: int) -> str:
     """What NVIDIA calls a GPU."""
     text = ctypes.create_string_buffer(_NAME)
-    library().cuDeviceGetName(text, _NAME, index)
+    library().cuDeviceGetName(text, _NAME, _ask("cuDeviceGet", index))
     return text.value.decode()
+
+
+def memory(index: int) -> int:
+    """How many bytes a GPU has."""
+    size = ctypes.c_size_t()
+    library().cuDeviceTotalMem_v2(ctypes.byref(size), _ask("cuDeviceGet", index))
+    return size.value
+
+
+def gpu_of(address: int) -> int:
+    """The number of the GPU that this memory is on."""
+    return _ask("cuPointerGetAttribute", _ORDINAL, ctypes.c_uint64(address))
 
 
 def toolkit() -> int:
     """The major version of CUDA that the installed package compiles for."""
     return int(installed_version("cuda-bindings").partition(".")[0])
+
+
+@cache
+def missing_part() -> str | None:
+    """What of CUDA's compiler is not installed; None where all is. numba-cuda alone brings none of it."""
+    from cuda import pathfinder
+
+    for part in ("nvrtc", "nvvm"):
+        try:
+            found = pathfinder.load_nvidia_dynamic_lib(part)
+        except pathfinder.DynamicLibNotFoundError:
+            return part
+        if found.found_via == "system-search":  # a toolkit of the system's: numba-cuda finds its other parts itself
+            break
+    return None
 
 
 def check(index: int) -> None:
@@ -99,6 +128,9 @@ def _problem(index: int) -> str | None:
     if version()[0] < toolkit():
         return (f"the NVIDIA driver is too old: it runs CUDA {_dotted(version())}, and CUDA {toolkit()}.0 is needed. "
                 f"Update the driver, or install what fits it with pip install 'numba-cuda[cu{version()[0]}]'.")
+    if missing_part() is not None:
+        return (f"the package numba-cuda is there, but not CUDA's compiler ({missing_part()}). Install it with pip "
+                "install 'autoconv[cuda]'.")
     if index >= count():
         return f"there is no GPU number {index}: the driver finds {count()}. Use 'cuda:0'..'cuda:{count() - 1}'."
     if capability(index) < OLDEST:
@@ -107,7 +139,7 @@ def _problem(index: int) -> str | None:
     return None
 
 
-def _ask(function: str, *arguments: int) -> int:
+def _ask(function: str, *arguments: Any) -> int:
     """One number of the driver's."""
     number = ctypes.c_int()
     getattr(library(), function)(ctypes.byref(number), *arguments)

@@ -4,13 +4,15 @@ All share one signature: forward(t, x, loss) and gradient(t, x, dy, dx), with th
 shape (..., C), and loss and dy of shape (...).
 """
 
+import math
+
 from .pointwise import logistic
 from .runtime import cuda, exp, inline, kernel, log, log1p
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
-_FORWARD = "(int64, T[:,::1], T[:,::1], T[::1])"
-_GRADIENT = "(int64, T[:,::1], T[:,::1], T[::1], T[:,::1])"
+_FORWARD = "(int64, const T[:,::1], const T[:,::1], T[::1])"
+_GRADIENT = "(int64, const T[:,::1], const T[:,::1], const T[::1], T[:,::1])"
 
 
 @inline
@@ -46,11 +48,14 @@ def _softmax_parts(x, i):
     return best, total
 
 
-@kernel("(int64, int64[::1], T[:,::1])")
+@kernel("(int64, const int64[::1], T[:,::1])")
 def _one_hot(count, labels, out):
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, c = item // out.shape[1], item % out.shape[1]
-        out[i, c] = out.dtype.type(1) if labels[i] == c else out.dtype.type(0)
+        if 0 <= labels[i] < out.shape[1]:
+            out[i, c] = out.dtype.type(1) if labels[i] == c else out.dtype.type(0)
+        else:
+            out[i, c] = out.dtype.type(math.nan)
 
 
 @kernel(_FORWARD)
@@ -171,7 +176,7 @@ def _absolute_grad(count, t, x, dy, dx):
 
 
 def one_hot(labels, out):
-    """out (..., C) = 1 at each label (...), else 0."""
+    """out (..., C) = 1 at each label (...), else 0; NaN where a label is none of the classes."""
     _one_hot(out.size, labels.reshape(-1), out.reshape(labels.size, out.shape[-1]))
 
 

@@ -8,7 +8,7 @@ from .arith import copy, multiply  # noqa: F401 (part of this room)
 from .runtime import cuda, kernel, sqrt
 
 
-@kernel("(int64, T[:,::1], float64[:,::1])")
+@kernel("(int64, const T[:,::1], float64[:,::1])")
 def _sums(count, x, parts):
     """parts[p, c] = the sum of its share of column c."""
     number, channels = parts.shape
@@ -20,7 +20,7 @@ def _sums(count, x, parts):
         parts[p, c] = total
 
 
-@kernel("(int64, T[:,::1], T[::1], float64[:,::1])")
+@kernel("(int64, const T[:,::1], const T[::1], float64[:,::1])")
 def _squares(count, x, mean, parts):
     """parts[p, c] = the sum of (x - mean)^2 over its share of column c."""
     number, channels = parts.shape
@@ -32,7 +32,7 @@ def _squares(count, x, mean, parts):
         parts[p, c] = total
 
 
-@kernel("(int64, T[:,::1], T[:,::1], T[::1], T[::1], float64[:,::1])")
+@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], float64[:,::1])")
 def _products(count, x, dy, mean, inverse, parts):
     """parts[p, c] = the sum of dy (x - mean) inverse over its share of column c."""
     number, channels = parts.shape
@@ -44,7 +44,7 @@ def _products(count, x, dy, mean, inverse, parts):
         parts[p, c] = total
 
 
-@kernel("(int64, float64[:,::1], float64, T[::1])")
+@kernel("(int64, const float64[:,::1], float64, T[::1])")
 def _add_parts(count, parts, factor, out):
     """out (C,) = factor times the sum of the parts (P, C), in their order."""
     for c in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -54,7 +54,7 @@ def _add_parts(count, parts, factor, out):
         out[c] = total * factor
 
 
-@kernel("(int64, T[:,::1], T[::1], T[::1], T[::1], T[:,::1])")
+@kernel("(int64, const T[:,::1], const T[::1], const T[::1], const T[::1], T[:,::1])")
 def _normalize(count, x, mean, scale, shift, y):
     channels = x.shape[1]
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -62,7 +62,8 @@ def _normalize(count, x, mean, scale, shift, y):
         y[i, c] = (x[i, c] - mean[c]) * scale[c] + shift[c]
 
 
-@kernel("(int64, T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], T[:,::1])")
+@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1],"
+        " const T[::1], T[:,::1])")
 def _input_grad(count, x, dy, mean, inverse, scale, dgamma, dbeta, dx):
     channels, share = x.shape[1], mean.dtype.type(1) / mean.dtype.type(x.shape[0])
     for item in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -71,13 +72,13 @@ def _input_grad(count, x, dy, mean, inverse, scale, dgamma, dbeta, dx):
         dx[i, c] = scale[c] * (dy[i, c] - share * (dbeta[c] + xhat * dgamma[c]))
 
 
-@kernel("(int64, T[::1], float64, T[::1])")
+@kernel("(int64, const T[::1], float64, T[::1])")
 def _inverse_deviation(count, variance, epsilon, inverse):
     for c in range(cuda.grid(1), count, cuda.gridsize(1)):
         inverse[c] = variance.dtype.type(1) / sqrt(variance[c] + variance.dtype.type(epsilon))
 
 
-@kernel("(int64, T[::1], T[::1], float64)")
+@kernel("(int64, T[::1], const T[::1], float64)")
 def _moving_average(count, average, batch, momentum):
     real = average.dtype.type
     for c in range(cuda.grid(1), count, cuda.gridsize(1)):

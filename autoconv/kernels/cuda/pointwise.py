@@ -6,14 +6,14 @@ from .runtime import cuda, exp, inline, kernel, log
 from .runtime import tanh as _tanh_of
 
 
-@kernel("(int64, T[::1], T[::1])")
+@kernel("(int64, const T[::1], T[::1])")
 def _relu(count, x, y):
     zero = y.dtype.type(0)
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         y[i] = zero if x[i] < zero else x[i]
 
 
-@kernel("(int64, T[::1], T[::1], T[::1])")
+@kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _relu_grad(count, y, dy, dx):
     zero = y.dtype.type(0)
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -30,26 +30,26 @@ def logistic(x):
     return one / (one + exp(-x))
 
 
-@kernel("(int64, T[::1], T[::1])")
+@kernel("(int64, const T[::1], T[::1])")
 def _sigmoid(count, x, y):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         y[i] = logistic(x[i])
 
 
-@kernel("(int64, T[::1], T[::1], T[::1])")
+@kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _sigmoid_grad(count, y, dy, dx):
     one = y.dtype.type(1)
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         dx[i] = (one - y[i]) * y[i] * dy[i]
 
 
-@kernel("(int64, T[::1], T[::1])")
+@kernel("(int64, const T[::1], T[::1])")
 def _tanh(count, x, y):
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         y[i] = _tanh_of(x[i])
 
 
-@kernel("(int64, T[::1], T[::1], T[::1])")
+@kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _tanh_grad(count, y, dy, dx):
     one = y.dtype.type(1)
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -65,7 +65,7 @@ def largest(x, i, k):
     return best
 
 
-@kernel("(int64, T[:,:,::1], T[:,:,::1])")
+@kernel("(int64, const T[:,:,::1], T[:,:,::1])")
 def _softmax(count, x, y):
     for row in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, k = row // x.shape[2], row % x.shape[2]
@@ -78,7 +78,7 @@ def _softmax(count, x, y):
             y[i, j, k] /= total
 
 
-@kernel("(int64, T[:,:,::1], T[:,:,::1], T[:,:,::1])")
+@kernel("(int64, const T[:,:,::1], const T[:,:,::1], T[:,:,::1])")
 def _softmax_grad(count, y, dy, dx):
     for row in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, k = row // y.shape[2], row % y.shape[2]
@@ -89,7 +89,7 @@ def _softmax_grad(count, y, dy, dx):
             dx[i, j, k] = y[i, j, k] * (dy[i, j, k] - total)
 
 
-@kernel("(int64, T[:,:,::1], T[:,:,::1])")
+@kernel("(int64, const T[:,:,::1], T[:,:,::1])")
 def _log_softmax(count, x, y):
     for row in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, k = row // x.shape[2], row % x.shape[2]
@@ -101,7 +101,7 @@ def _log_softmax(count, x, y):
             y[i, j, k] = x[i, j, k] - best - total
 
 
-@kernel("(int64, T[:,:,::1], T[:,:,::1], T[:,:,::1])")
+@kernel("(int64, const T[:,:,::1], const T[:,:,::1], T[:,:,::1])")
 def _log_softmax_grad(count, y, dy, dx):
     for row in range(cuda.grid(1), count, cuda.gridsize(1)):
         i, k = row // y.shape[2], row % y.shape[2]

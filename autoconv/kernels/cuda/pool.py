@@ -5,7 +5,7 @@ from .runtime import cuda, kernel
 from .windows import output, real_taps, tap
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], int32[:,:,:,::1], UniTuple(int64, 10))")
+@kernel("(int64, const T[:,:,:,::1], T[:,:,:,::1], int32[:,:,:,::1], UniTuple(int64, 10))")
 def _max(count, x, y, winner, window):
     """The largest pixel of each window and its position i*kw + j, the first in scan order; a NaN is larger than all."""
     _, oh, ow, channels = y.shape
@@ -24,7 +24,7 @@ def _max(count, x, y, winner, window):
         y[n, p, q, c], winner[n, p, q, c] = best, where
 
 
-@kernel("(int64, T[:,:,:,::1], int32[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
+@kernel("(int64, const T[:,:,:,::1], const int32[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
 def _max_grad(count, dy, winner, dx, window):
     """dx: for each pixel the gradients of the windows that it won, in the order of its taps."""
     _, h, wide, channels = dx.shape
@@ -43,7 +43,7 @@ def _max_grad(count, dy, winner, dx, window):
         dx[n, r, t, c] = total
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
+@kernel("(int64, const T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
 def _average(count, x, y, window):
     """The mean over the real pixels of each window."""
     _, oh, ow, channels = y.shape
@@ -60,7 +60,7 @@ def _average(count, x, y, window):
         y[n, p, q, c] = total / y.dtype.type((i_high - i_low) * (j_high - j_low))
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
+@kernel("(int64, const T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
 def _average_grad(count, dy, dx, window):
     """dx: for each pixel its share of the gradients of the windows it lies in."""
     _, h, wide, channels = dx.shape

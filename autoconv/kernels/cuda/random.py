@@ -6,8 +6,8 @@ since Numba makes uint64 with int64 a float.
 
 import numpy as np
 
-from .array import Array
-from .runtime import Memory, cuda, inline, kernel
+from .array import Array, number
+from .runtime import cuda, inline, kernel
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
@@ -33,22 +33,23 @@ def _bits(count, words, seed, stream, first):
         words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
 
 
-@kernel("(int64, T[::1], float64, uint64, uint64, uint64, T[::1])")
+@kernel("(int64, const T[::1], float64, uint64, const uint64[::1], const uint64[::1], T[::1])")
 def _dropout(count, x, scale, threshold, seed, stream, y):
     keep, drop = x.dtype.type(scale), x.dtype.type(0)
     for b in range(cuda.grid(1), count, cuda.gridsize(1)):
-        words = philox(np.uint64(b), stream, seed)
+        words = philox(np.uint64(b), stream[0], seed[0])
         for i in range(4 * b, min(4 * b + 4, x.size)):
             y[i] = x[i] * (keep if words[i - 4 * b] >= threshold else drop)
 
 
 def bits(memory, seed, stream, first):
     """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
-    words = memory.native.view(np.uint32)
-    flat = Array(Memory(memory.gpu, words, None), 0, (words.shape[0],), (1,), np.dtype(np.uint32))
+    words = memory.dtype.itemsize // 4
+    flat = Array(memory.base.view(np.uint32), words * memory.start, (words * memory.size,), (1,), np.dtype(np.uint32))
     _bits(flat.size // 4, flat, np.uint64(seed), np.uint64(stream), np.uint64(first))
 
 
 def dropout(x, scale, threshold, seed, stream, y):
     """y = x * scale where item i's random word, the stream's word i, is at least `threshold`, else x * 0."""
-    _dropout(-(-x.size // 4), x, scale, threshold, seed, stream, y)
+    key = (number(x.gpu, part, np.uint64) for part in (seed, stream))
+    _dropout(-(-x.size // 4), x, scale, threshold, *key, y)

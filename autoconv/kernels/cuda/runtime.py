@@ -1,32 +1,46 @@
 """The one door to numba-cuda: GPUs, their memory and streams, and how a kernel is declared, compiled and launched.
 
-All work on a GPU goes to one stream, in order. So memory can be handed out again as soon as nobody holds it: what was
-launched before reads it before what is launched after writes it. Where Numba's simulator takes the GPU's place
+All work on a GPU goes to one stream, in order. So memory (arena.py) can be handed out again as soon as nobody holds it:
+what was launched before reads it before what is launched after writes it. Where Numba's simulator takes the GPU's place
 (NUMBA_ENABLE_CUDASIM=1), all of this works the same, only slowly.
 """
 
+import contextlib
 import math
+import pickle
 import re
 import sys
 import threading
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
 from numba import cuda
+from numba.cuda import serialize
 from numba.cuda.core import config, sigutils
+from numba.cuda.core.caching import NullCache
+from numba.cuda.cudadrv import devices
 from numba.cuda.cudadrv.driver import CudaAPIError
+from numba.cuda.cudadrv.error import CudaSupportError
 
 from ...errors import DeviceError
-from . import driver
+from .. import caching
+from ..recording import Recording
+from . import driver, order, store
+from .arena import Arena, Piece
+from .order import Access
 
 SIMULATED = driver.simulated()
 
 # Threads of a block, and blocks of a launch at most: a thread takes items until none is left. The simulator's are few,
 # as it runs each thread as one of Python's, and odd, so that tiny arrays already have ragged ends.
 THREADS, BLOCKS = (3, 2) if SIMULATED else (256, 1 << 16)
+
+SEGMENT = 1 << 20 if SIMULATED else 64 << 20  # bytes that are asked of the driver at once, at least
 
 if SIMULATED:
     sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
@@ -43,27 +57,38 @@ _current = threading.local()  # the number of the GPU that this thread's launche
 
 
 class Memory:
-    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more."""
+    """A piece of a GPU's memory, as a flat array `data` of one dtype. Given back when nobody holds it any more.
 
-    __slots__ = ("_free", "data", "gpu")
+    Where there is no `piece`, the memory is another package's, which may use it again as soon as it has it back: so it
+    is kept until what was launched is done; or it is a part of `of`.
+    """
 
-    def __init__(self, gpu: "Gpu", data: Any, free: list | None) -> None:
-        self.gpu, self.data, self._free = gpu, data, free
+    __slots__ = ("_of", "_piece", "data", "gpu")
+
+    def __init__(self, gpu: "Gpu", data: Any, piece: Piece | None = None, of: "Memory | None" = None) -> None:
+        self.gpu, self.data, self._piece, self._of = gpu, data, piece, of
 
     def __del__(self) -> None:
-        if self._free is not None:
-            self._free.append(self.data)
+        if self._piece is not None:
+            self.gpu.arena.give_back(self._piece)
+        elif self._of is None:
+            self.gpu.leaving.append(self.data)
+
+    def view(self, dtype: Any) -> "Memory":
+        """The same bytes as items of another dtype."""
+        return Memory(self.gpu, self.data.view(dtype), of=self)
 
 
 class Gpu:
-    """One GPU: its stream, and the memory that was freed and waits to be used again."""
+    """One GPU: its stream, and the arena that all its arrays lie in."""
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self._free: dict[tuple[int, np.dtype], list] = {}
+        self.arena = Arena(self._allocate, SEGMENT)
+        self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
         self.enter()
-        self.stream = 0 if SIMULATED else cuda.stream()
-        self.noted: list[tuple[Callable, tuple]] | None = None  # launches, where somebody wants to run them again
+        self.stream: Any = 0 if SIMULATED else cuda.stream()
+        self.noted: Recording | None = None  # takes down the launches, where somebody wants to run them again
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
@@ -73,60 +98,104 @@ class Gpu:
 
     def memory(self, size: int, dtype: Any) -> Memory:
         """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
-        key = (max(size, 1), np.dtype(dtype))
-        free = self._free.setdefault(key, [])
-        try:
-            return Memory(self, free.pop(), free)
-        except IndexError:
-            return Memory(self, self._allocate(*key), free)
-
-    def _allocate(self, size: int, dtype: np.dtype) -> Any:
         self.enter()
-        for last in (False, True):
-            try:
-                return cuda.device_array(size, dtype)
-            except (CudaAPIError, MemoryError) as error:
-                if not _out_of_memory(error):
-                    raise
-                if last:
-                    raise DeviceError(self._too_little(size * dtype.itemsize)) from error
-                self.release()
+        size, dtype = max(size, 1), np.dtype(dtype)
+        try:
+            piece = self.arena.take(size * dtype.itemsize)
+        except MemoryError as error:
+            raise DeviceError(self._too_little(size * dtype.itemsize)) from error
+        return Memory(self, piece.view(size, dtype), piece)
+
+    def _allocate(self, size: int) -> Any:
+        """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
+        try:
+            return cuda.device_array(size, np.uint8)
+        except (CudaAPIError, MemoryError) as error:
+            if not _out_of_memory(error):
+                raise
+            self.synchronize()  # the arena may now let go of segments that launched kernels still read
+            raise MemoryError(str(error)) from error
 
     def _too_little(self, asked: int) -> str:
         free, total = cuda.current_context().get_memory_info()
         return (f"GPU number {self.index} is out of memory: {asked / 2**20:,.1f} MiB were asked for, "
-                f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free. Use a smaller batch_size, or end other "
-                "programs on this GPU.")
+                f"{free / 2**20:,.1f} of {total / 2**20:,.1f} MiB are free, {self.arena.held / 2**20:,.1f} MiB are "
+                "autoconv's. Use a smaller batch_size, or end other programs on this GPU.")
 
-    def release(self) -> None:
-        """Gives all memory that nobody uses back to the driver."""
-        self.synchronize()
-        for free in self._free.values():
-            free.clear()
+    def memory_left(self) -> int:
+        """Bytes that the driver can still give."""
+        self.enter()
+        free, _ = cuda.current_context().get_memory_info()
+        return int(min(free, 2**62))  # the simulator's is without end
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
+        left = len(self.leaving)
         if not SIMULATED:
             self.enter()
             self.stream.synchronize()
+        del self.leaving[:left]
+
+    def settle(self) -> None:
+        """Lets other packages have back the memory that nobody here holds any more."""
+        if self.leaving:
+            self.synchronize()
+
+    def capture(self, launches: list["Launch"]) -> Callable[[], None] | None:
+        """Launches as one CUDA graph, which a call launches; None, and a warning, where that fails.
+
+        In the graph each waits only for those before it that touch the same memory.
+        """
+        if SIMULATED:
+            return None
+        from .graph import Graph  # its import needs NVIDIA's bindings, which the simulator does without
+
+        self.enter()
+        places = order.places([launch.accesses() for launch in launches])
+        try:
+            return Graph(int(self.stream.handle), launches, places)
+        except (CudaAPIError, DeviceError) as error:
+            warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
+                          "gives the same results in more time.", RuntimeWarning, stacklevel=2)
+            return None
+
+    @contextlib.contextmanager
+    def aside(self) -> Iterator[None]:
+        """Within this block nothing is noted."""
+        noted, self.noted = self.noted, None
+        try:
+            yield
+        finally:
+            self.noted = noted
 
     def copy_in(self, host: np.ndarray, native: Any) -> None:
         """From the host's memory, of the same shape and dtype, C-contiguous."""
+        self._touches_the_host()
         self.enter()
         native.copy_to_device(host, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
         """Into the host's memory, of the same shape and dtype; waits until it is there."""
+        self._touches_the_host()
         self.enter()
         native.copy_to_host(host, stream=self.stream)
         self.synchronize()
+
+    def _touches_the_host(self) -> None:
+        """Launches that are run again would not do that again."""
+        if self.noted is not None:
+            self.noted.whole = False
 
 
 @cache
 def gpu(index: int) -> Gpu:
     """GPU number `index`, opened. Raises DeviceError where it cannot be used."""
     driver.check(index)
-    return Gpu(index)
+    try:
+        return Gpu(index)
+    except (CudaAPIError, CudaSupportError) as error:
+        raise DeviceError(f"GPU number {index} cannot be opened: {error}. Check with nvidia-smi that no other program "
+                          "has it for itself, or all of its memory.") from error
 
 
 def pointer(native: Any) -> int:
@@ -134,15 +203,32 @@ def pointer(native: Any) -> int:
     return native.ctypes.data if SIMULATED else int(native.device_ctypes_pointer.value or 0)
 
 
-def adopt(interface: dict[str, Any], owner: Any) -> Any:
-    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy."""
+def stream_number(gpu: Gpu) -> int | None:
+    """What other packages know a GPU's stream by."""
+    return None if SIMULATED else int(gpu.stream)
+
+
+def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
+    """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy. Raises DeviceError for
+    memory of another GPU.
+    """
     if SIMULATED:
-        return cuda.cudadrv.devicearray.FakeCUDAArray(np.asarray(_Shown(interface, owner)))
+        return cuda.cudadrv.devicearray.FakeCUDAArray(seen(interface, owner))
+    gpu.enter()
+    where = driver.gpu_of(interface["data"][0])
+    if where != gpu.index and 0 not in interface["shape"]:
+        raise DeviceError(f"This array is on GPU number {where}, and was taken for one on GPU number {gpu.index}. Use "
+                          f"device='cuda:{where}', then .to('cuda:{gpu.index}').")
     return cuda.from_cuda_array_interface(interface, owner=owner)
 
 
+def seen(interface: dict[str, Any], owner: Any) -> np.ndarray:
+    """NumPy's array over such memory, which only the simulator's items may be read from."""
+    return np.asarray(_Shown(interface, owner))
+
+
 class _Shown:
-    """An array in the host's memory that the simulator takes for a GPU's."""
+    """Memory for NumPy to see."""
 
     def __init__(self, interface: dict[str, Any], owner: Any) -> None:
         self.__array_interface__, self.owner = {**interface, "version": 3}, owner
@@ -165,38 +251,116 @@ class OnGpu:
 class Kernel:
     """A function compiled for a GPU's threads; how many of them run it, `launch` is told.
 
-    `signature` is Numba's, with T for the floating type, for what is compiled ahead. Other types are compiled when
-    they come.
+    `signature` is Numba's, with T for the floating type, for what is compiled ahead; other types are compiled when
+    they come. An array that the function only reads is `const T[::1]`: launches that have no array in common, or only
+    read it, may run at the same time.
     """
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
-        self.function, self.signature, self.__doc__ = function, signature, function.__doc__
+        self.function, self.__doc__ = function, function.__doc__
+        self.signature, self.reads_only = signature.replace("const ", ""), _constant(signature)
         self._dispatcher = cuda.jit(function)
+        if not SIMULATED and function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
+            self._dispatcher._cache = _Kept(self.name)
         self._ready: set[np.dtype] = set()
 
     def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
         """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
-        target = next(a.gpu for a in arguments if isinstance(a, OnGpu))
-        if target.noted is not None:
-            target.noted.append((self.launch, (blocks, threads, arguments)))
-        target.enter()
-        natives = [a.native if isinstance(a, OnGpu) else a for a in arguments]
-        self._dispatcher[blocks, threads, target.stream](*natives)
+        launch = Launch(self, blocks, threads, arguments)
+        noted = launch.gpu.noted
+        if noted is not None:
+            noted.note(launch, ())
+        launch()
 
     def types(self, dtype: Any) -> tuple:
         """Numba's types of its parameters for one floating type."""
         return sigutils.normalize_signature(re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature))[0]
 
     def compile(self, dtype: Any) -> None:
-        """Compiles for one floating type and the current GPU, so that the first launch need not wait."""
+        """Compiles for one floating type and the current GPU, or loads that from the disk cache, so that the first
+        launch need not wait.
+        """
         dtype = np.dtype(dtype)
         if dtype not in self._ready and not SIMULATED:
             self._dispatcher.compile(self.types(dtype))
         self._ready.add(dtype)
 
     def compiled_before(self, dtype: Any) -> bool:
-        return np.dtype(dtype) in self._ready
+        """Whether this process or the disk cache has it, for the current GPU."""
+        return np.dtype(dtype) in self._ready or store.has(self.name, self.types(dtype), _capability())
+
+    def compile_for(self, dtype: Any, capability: tuple[int, int]) -> None:
+        """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and no driver."""
+        with pretended(capability):
+            made = cuda.dispatcher._Kernel(self.function, self.types(dtype), **self._dispatcher.targetoptions)
+            made.library.get_cubin()
+            self._dispatcher._cache.save_overload(self.types(dtype), made)
+
+
+class _Kept(NullCache):
+    """What Numba asks for a kernel before it compiles one, and gives it to afterwards: as store.py keeps it."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def load_overload(self, types: tuple, _: Any) -> Any:
+        data = store.read(self._name, types, _capability())
+        return None if data is None else cuda.dispatcher._Kernel._rebuild(**pickle.loads(data))
+
+    def save_overload(self, types: tuple, compiled: Any) -> None:
+        store.write(self._name, types, _capability(), serialize.dumps(compiled._reduce_states()))
+
+
+def _capability() -> tuple[int, int]:
+    """The current GPU's compute capability."""
+    return tuple(devices.get_context().device.compute_capability)
+
+
+@contextlib.contextmanager
+def pretended(capability: tuple[int, int]) -> Iterator[None]:
+    """Numba asks the current GPU what it is to compile for: within this block there is one of this capability."""
+    gpu: Any = SimpleNamespace(compute_capability=capability)
+    answers = ((cuda.dispatcher, "get_current_device", gpu), (devices, "get_context", SimpleNamespace(device=gpu)))
+    asked = [getattr(module, name) for module, name, _ in answers]
+    for module, name, answer in answers:
+        setattr(module, name, lambda answer=answer: answer)
+    try:
+        yield
+    finally:
+        for (module, name, _), before in zip(answers, asked):
+            setattr(module, name, before)
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """A kernel with all that it takes to run it."""
+
+    kernel: Kernel
+    blocks: int | tuple[int, ...]
+    threads: int
+    arguments: tuple
+
+    @property
+    def gpu(self) -> Gpu:
+        return next(a.gpu for a in self.arguments if isinstance(a, OnGpu))
+
+    def __call__(self, handle: int | None = None) -> None:
+        """Runs it on the GPU's stream, or on the one of this handle."""
+        gpu = self.gpu
+        gpu.enter()
+        natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
+        stream = gpu.stream if handle is None else cuda.external_stream(handle)
+        self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
+
+    def accesses(self) -> list[Access]:
+        """The memory it touches, and whether it may write there."""
+        found = []
+        for argument, reads_only in zip(self.arguments, self.kernel.reads_only, strict=True):
+            if isinstance(argument, OnGpu):
+                start = pointer(argument.native)
+                found.append((start, start + argument.native.size * argument.native.dtype.itemsize, not reads_only))
+        return found
 
 
 class ItemKernel(Kernel):
@@ -225,6 +389,11 @@ class BlockKernel(Kernel):
             self.launch(blocks, self.threads, arguments)
 
 
+def _constant(signature: str) -> list[bool]:
+    """Which of the parameters a signature calls const."""
+    return [part.strip(" (").startswith("const ") for part in re.split(r",(?![^\[(]*[\])])", signature[1:-1])]
+
+
 def kernel(signature: str, name: str = "") -> Callable[[Callable], ItemKernel]:
     """Makes a function an `ItemKernel`. `name` where its own says too little: one function may make several kernels."""
     return lambda function: ItemKernel(function, signature, name or function.__name__)
@@ -242,13 +411,22 @@ def kernels_of(room: ModuleType) -> dict[str, Kernel]:
 
 
 def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
-    """Compiles kernels for `dtype`. Calls `report(done, total)` where some must be compiled, and after each one."""
+    """Makes kernels ready for `dtype` and the current GPU. Calls `report(done, total)` where some must be compiled, and
+    after each one.
+    """
     missing = [] if SIMULATED else [k for k in kernels if not k.compiled_before(dtype)]
-    for done, k in enumerate(missing):
-        report(done, len(missing))
-        k.compile(dtype)
     if missing:
-        report(len(missing), len(missing))
+        report(0, len(missing))
+    elsewhere = len(missing) > 1 and store.folder() is not None
+    if elsewhere:
+        arguments = [str(np.dtype(dtype)), *map(str, _capability())]
+        caching.compile_in_processes(f"{__package__}.compiling", arguments, [k.name for k in missing], report)
+    for done, k in enumerate(missing, 1):
+        k.compile(dtype)
+        if not elsewhere:
+            report(done, len(missing))
+    for k in kernels:
+        k.compile(dtype)
 
 
 def _out_of_memory(error: Exception) -> bool:

@@ -1,7 +1,7 @@
 """Moving items between arrays whose axes lie anywhere in memory: copies, fills, and picking items by position.
 
 A kernel sees such an array as its whole flat memory and a place in it: where its first item lies, then the step of each
-axis. Shapes have RANK axes at least, the first ones of size 1, so that one compiled kernel serves them all.
+axis. Shapes have RANK axes at least, the last ones of size 1, so that one compiled kernel serves them all.
 """
 
 from .runtime import cuda, inline, kernel
@@ -11,25 +11,36 @@ RANK = 4
 
 @inline
 def at(i, shape, place):
-    """Where item i of an array lies, counted in scan order of `shape`."""
+    """Where item i of an array lies, counted in scan order of `shape`. Axes of size 1 cost no division."""
     position = place[0]
-    for axis in range(len(shape) - 1, -1, -1):
-        position += i % shape[axis] * place[axis + 1]
-        i //= shape[axis]
-    return position
+    for axis in range(len(shape) - 1, 0, -1):
+        if shape[axis] != 1:
+            position += i % shape[axis] * place[axis + 1]
+            i //= shape[axis]
+    return position + i * place[1]
 
 
-def sizes(shape: tuple[int, ...], rank: int = RANK) -> tuple[int, ...]:
-    """A shape of at least `rank` axes."""
-    return (1,) * (rank - len(shape)) + tuple(shape)
+def layout(shape: tuple[int, ...], *operands: tuple[int, tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """The sizes of as few axes as these items need, then each operand's place; an operand is its start and its steps.
+
+    Neighbouring axes that all operands go through in one go become one. Arrays without gaps are left with the first.
+    """
+    sizes_left: list[int] = []
+    steps_left: list[tuple[int, ...]] = []
+    for n, steps in zip(shape, zip(*(steps for _, steps in operands))):
+        if n == 1:
+            continue
+        if sizes_left and all(before == step * n for before, step in zip(steps_left[-1], steps)):
+            sizes_left[-1], steps_left[-1] = sizes_left[-1] * n, steps
+        else:
+            sizes_left.append(n)
+            steps_left.append(steps)
+    missing = max(0, RANK - len(sizes_left))
+    places = [(start, *(steps[i] for steps in steps_left), *(0,) * missing) for i, (start, _) in enumerate(operands)]
+    return [(*sizes_left, *(1,) * missing), *places]
 
 
-def place(start: int, strides: tuple[int, ...], rank: int = RANK) -> tuple[int, ...]:
-    """Where an array's items lie: the first one, and the step of each axis of `sizes`."""
-    return (start, *(0,) * (rank - len(strides)), *strides)
-
-
-@kernel("(int64, T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
+@kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
 def copy(count, a, out, shape, a_place, out_place):
     """out = a, in out's dtype."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -43,14 +54,14 @@ def fill(count, out, value, shape, out_place):
         out[at(i, shape, out_place)] = value
 
 
-@kernel("(int64, T[::1], int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
+@kernel("(int64, const T[::1], const int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
 def pick(count, a, positions, out, shape, a_place):
     """out[i] = the item of `a` that scan order has at positions[i]."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         out[i] = a[at(positions[i], shape, a_place)]
 
 
-@kernel("(int64, T[::1], int64[::1], int64[::1], int64[::1], T[::1])")
+@kernel("(int64, const T[::1], const int64[::1], const int64[::1], const int64[::1], T[::1])")
 def add_runs(count, dy, order, starts, targets, dx):
     """dx[targets[i]] = the sum of dy's items order[starts[i] : starts[i + 1]], in that order."""
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):

@@ -1,6 +1,7 @@
 """One step of an optimizer over the flat array of all parameters, a thread an element, and the clipping of gradients.
 
-The numbers arrive as float64 and are rounded to the parameters' type once. `keep` is what weight decay leaves of a
+The numbers are float64 and are rounded to the parameters' type once. The learning rate and `keep` lie in the GPU's
+memory, since a recorded step takes new ones each time. `keep` is what weight decay leaves of a
 weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
 """
 
@@ -13,10 +14,11 @@ from .runtime import cuda, kernel, sqrt
 PARTS = 256  # a norm is made of so many sums, added in their order
 
 
-@kernel("(int64, T[::1], T[::1], T[::1], float64, float64, boolean, float64, boolean)")
+@kernel("(int64, T[::1], const T[::1], T[::1], const float64[::1], float64, boolean, const float64[::1],"
+        " boolean)")
 def _sgd(count, w, g, m, learning_rate, momentum, nesterov, keep, moving):
     real = w.dtype.type
-    lr, mu, kept = real(learning_rate), real(momentum), real(keep)
+    lr, mu, kept = real(learning_rate[0]), real(momentum), real(keep[0])
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         step = -lr * g[i]
         if moving:
@@ -25,11 +27,11 @@ def _sgd(count, w, g, m, learning_rate, momentum, nesterov, keep, moving):
         w[i] = w[i] * kept + step
 
 
-@kernel("(int64, T[::1], T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64, boolean,"
-        " boolean)")
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], T[::1], const float64[::1], float64, float64,"
+        " float64, const float64[::1], boolean, boolean)")
 def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, moving, centered):
     real = w.dtype.type
-    lr, mu, eps, kept = real(learning_rate), real(momentum), real(epsilon), real(keep)
+    lr, mu, eps, kept = real(learning_rate[0]), real(momentum), real(epsilon), real(keep[0])
     old, new = real(rho), real(1.0 - rho)
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         variance = old * v[i] + new * (g[i] * g[i])
@@ -45,11 +47,12 @@ def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, 
         w[i] = w[i] * kept - step
 
 
-@kernel("(int64, T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)")
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], const float64[::1], float64, float64, float64, const"
+        " float64[::1])")
 def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
     real = w.dtype.type
     new_m, new_v = real(1.0 - beta_1), real(1.0 - beta_2)
-    rate, eps, kept = real(alpha), real(epsilon), real(keep)
+    rate, eps, kept = real(alpha[0]), real(epsilon), real(keep[0])
     for i in range(cuda.grid(1), count, cuda.gridsize(1)):
         m[i] += (g[i] - m[i]) * new_m
         v[i] += (g[i] * g[i] - v[i]) * new_v
@@ -62,7 +65,7 @@ def _clip(count, g, limit):
         g[i] = -limit if g[i] < -limit else limit if g[i] > limit else g[i]
 
 
-@kernel("(int64, T[::1], float64[:,::1])")
+@kernel("(int64, const T[::1], float64[:,::1])")
 def _square_sums(count, g, partial):
     """partial[part] = the sum of the squares of its share of g."""
     for part in range(cuda.grid(1), count, cuda.gridsize(1)):
@@ -72,7 +75,7 @@ def _square_sums(count, g, partial):
         partial[part, 0] = total
 
 
-@kernel("(int64, T[::1], float64[::1], float64)")
+@kernel("(int64, T[::1], const float64[::1], float64)")
 def _shrink(count, g, squares, limit):
     """g scaled down to the norm `limit` where it is longer."""
     norm = sqrt(squares[0])
@@ -84,17 +87,22 @@ def _shrink(count, g, squares, limit):
 
 def sgd(w, g, m, learning_rate, momentum, nesterov, keep):
     """m = momentum*m - lr*g;  w += m, with Nesterov's look ahead w += momentum*m - lr*g."""
-    _sgd(w.size, w, g, m, learning_rate, momentum, nesterov, keep, m.size > 0)
+    _sgd(w.size, w, g, m, _number(w, learning_rate), momentum, nesterov, _number(w, keep), m.size > 0)
 
 
 def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep):
     """v = rho*v + (1-rho)*g^2;  w -= lr*g / sqrt(v + epsilon), with momentum m and the mean gradient a where given."""
-    _rmsprop(w.size, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, m.size > 0, a.size > 0)
+    _rmsprop(w.size, w, g, v, m, a, _number(w, learning_rate), rho, momentum, epsilon, _number(w, keep), m.size > 0,
+             a.size > 0)
 
 
 def adam(w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
     """m += (g - m)*(1 - beta_1);  v += (g^2 - v)*(1 - beta_2);  w -= alpha*m / (sqrt(v) + epsilon)."""
-    _adam(w.size, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep)
+    _adam(w.size, w, g, m, v, _number(w, alpha), beta_1, beta_2, epsilon, _number(w, keep))
+
+
+def _number(w, value):
+    return arrays.number(w.gpu, value, np.float64)
 
 
 def clip(gradient, limit):

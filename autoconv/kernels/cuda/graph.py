@@ -1,0 +1,84 @@
+"""CUDA graphs through NVIDIA's driver: many launches captured once, and from then on launched as one.
+
+The driver's own functions, since their names have stayed while those of the packages above them moved.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cuda.bindings import driver  # type: ignore[import-not-found,unused-ignore]
+
+from ...errors import DeviceError
+from .order import Place
+
+Launch = Callable[[int], None]  # launches on the stream of that handle
+
+
+class Graph:
+    """Launches on a stream, given by its handle, and on others that start and end with it, as `places` has them.
+
+    Raises DeviceError where the driver cannot capture them.
+    """
+
+    def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place]) -> None:
+        self._executable = None
+        count = 1 + max((place.stream for place in places), default=0)
+        others = [_checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))[0]
+                  for _ in range(count - 1)]
+        self._streams, self._events = [driver.CUstream(handle), *others], []  # type: ignore[var-annotated]
+        try:
+            _checked(driver.cuStreamBeginCapture(self._streams[0],
+                                                 driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED))
+            try:
+                self._launch(launches, places)
+            finally:  # whatever happened, the stream must leave the capture
+                error, graph = driver.cuStreamEndCapture(self._streams[0])
+            _checked((error,))
+            (self._executable,) = _checked(driver.cuGraphInstantiate(graph, 0))
+            driver.cuGraphDestroy(graph)
+        finally:
+            for event in self._events:
+                driver.cuEventDestroy(event)
+            for stream in others:
+                driver.cuStreamDestroy(stream)
+
+    def __call__(self) -> None:
+        """Launches it, in the order of its stream."""
+        _checked(driver.cuGraphLaunch(self._executable, self._streams[0]))
+
+    def __del__(self) -> None:
+        if self._executable is not None:
+            driver.cuGraphExecDestroy(self._executable)
+
+    def _launch(self, launches: Sequence[Launch], places: list[Place]) -> None:
+        start = self._mark(0)
+        for stream in range(1, len(self._streams)):
+            self._wait(stream, start)
+        awaited = {j for place in places for j in place.after}
+        marks = {}
+        for i, (launch, place) in enumerate(zip(launches, places)):
+            for j in place.after:
+                self._wait(place.stream, marks[j])
+            launch(int(self._streams[place.stream]))
+            if i in awaited:
+                marks[i] = self._mark(place.stream)
+        for stream in range(1, len(self._streams)):
+            self._wait(0, self._mark(stream))
+
+    def _mark(self, stream: int) -> Any:
+        """An event that comes when all is done that was launched on a stream so far."""
+        (event,) = _checked(driver.cuEventCreate(driver.CUevent_flags.CU_EVENT_DISABLE_TIMING))
+        self._events.append(event)
+        _checked(driver.cuEventRecord(event, self._streams[stream]))
+        return event
+
+    def _wait(self, stream: int, event: Any) -> None:
+        _checked(driver.cuStreamWaitEvent(self._streams[stream], event, 0))
+
+
+def _checked(answer: tuple) -> tuple[Any, ...]:
+    """What a function of the driver gives beside its error code, which must be 0."""
+    error, *values = answer
+    if int(error):
+        raise DeviceError(f"NVIDIA's driver could not capture or launch a graph: {error.name}.")
+    return tuple(values)

@@ -1,0 +1,171 @@
+"""What a step does on the GPU where its data and its results stay there: batches, scores, running sums.
+
+On the CPU NumPy does this. Numbers that change from step to step arrive as arrays of one item (`array.number`).
+"""
+
+import math
+
+from .runtime import SIMULATED, block_kernel, cuda, inline, kernel
+
+TEAM = 4 if SIMULATED else 256  # threads that share a row of a data set, or a sum
+CHUNK = 8 if SIMULATED else 4096  # items of a row that one block copies
+
+_TAKE = "(const {}[:,::1], const int64[::1], const int64[::1], T[:,::1])"
+
+
+@inline
+def thread():
+    """The number of this thread in its block."""
+    return cuda.threadIdx.x
+
+
+@inline
+def block():
+    """The numbers of this block on the grid's first two axes."""
+    return cuda.blockIdx.x, cuda.blockIdx.y
+
+
+def _take(source, order, first, out):
+    """out[i] = source[order[first + i]], in out's dtype; a block a chunk of a row."""
+    i, chunk = block()
+    row = order[first[0] + i]
+    for j in range(chunk * CHUNK + thread(), min((chunk + 1) * CHUNK, out.shape[1]), TEAM):
+        out[i, j] = source[row, j]
+
+
+_take_bytes = block_kernel(_TAKE.format("uint8"), TEAM, "_take_bytes")(_take)
+_take_rows = block_kernel(_TAKE.format("T"), TEAM, "_take_rows")(_take)
+
+
+@kernel("(int64, const T[:,::1], const int64[::1], T[:,::1])")
+def _put_rows(count, rows, first, out):
+    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i, j = item // rows.shape[1], item % rows.shape[1]
+        out[first[0] + i, j] = rows[i, j]
+
+
+@inline
+def _largest(x, i):
+    """Where the largest item of row i is, the first of several; a NaN is larger than all, as NumPy has it."""
+    best = 0
+    for c in range(1, x.shape[1]):
+        if x[i, c] > x[i, best] or (x[i, c] != x[i, c] and x[i, best] == x[i, best]):
+            best = c
+    return best
+
+
+@inline
+def _larger(x, i, label):
+    """How many items of row i are larger than that of the label."""
+    count = 0
+    for c in range(x.shape[1]):
+        if x[i, c] > x[i, label]:
+            count += 1
+    return count
+
+
+@kernel("(int64, const int64[::1], const T[:,::1], T[::1])")
+def _label_hits(count, labels, x, out):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        out[i] = x.dtype.type(_largest(x, i) == labels[i])
+
+
+@kernel("(int64, const T[:,::1], const T[:,::1], T[::1])")
+def _class_hits(count, t, x, out):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        out[i] = x.dtype.type(_largest(x, i) == _largest(t, i))
+
+
+@kernel("(int64, const T[::1], const T[::1], T, T[::1])")
+def _binary_hits(count, t, x, threshold, out):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        side = x.dtype.type(x[i] > threshold)
+        out[i] = x.dtype.type(t[i] == side)
+
+
+@kernel("(int64, const int64[::1], const T[:,::1], int64, T[::1])")
+def _label_in_top(count, labels, x, k, out):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        out[i] = x.dtype.type(_larger(x, i, labels[i]) < k)
+
+
+@kernel("(int64, const T[:,::1], const T[:,::1], int64, T[::1])")
+def _class_in_top(count, t, x, k, out):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        out[i] = x.dtype.type(_larger(x, i, _largest(t, i)) < k)
+
+
+@block_kernel("(const T[::1], const T[::1], float64, float64[::1], int64)", TEAM)
+def _accumulate(values, weights, factor, totals, slot):
+    """One block: each thread sums every TEAM-th product, then the threads' sums are added in a fixed order."""
+    sums = cuda.shared.array(TEAM, "float64")
+    me = thread()
+    total = 0.0
+    for i in range(me, values.size, TEAM):
+        total += float(values[i]) * float(weights[i])
+    sums[me] = total
+    half = TEAM // 2
+    while half > 0:
+        cuda.syncthreads()
+        if me < half:
+            sums[me] += sums[me + half]
+        half //= 2
+    if me == 0:
+        totals[slot] += factor * sums[0]
+
+
+@kernel("(int64, float64[::1])")
+def _close_step(count, totals):
+    """totals[0] is the sum of the losses; [1] the steps done; [2] the first one after which it was no number."""
+    if cuda.grid(1) < count:
+        totals[1] += 1
+        if totals[2] == 0 and not math.isfinite(totals[0]):
+            totals[2] = totals[1]
+
+
+def take_rows(source, order, first, out):
+    """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype."""
+    width = out.size // out.shape[0]
+    flat, target = source.reshape(source.shape[0], width), out.reshape(out.shape[0], width)
+    run = _take_bytes if source.dtype.itemsize == 1 else _take_rows
+    run((out.shape[0], -(-width // CHUNK)), flat, order, first, target)
+
+
+def put_rows(rows, first, out):
+    """out[first : first + n] = rows (n, ...)."""
+    _put_rows(rows.size, rows.reshape(rows.shape[0], -1), first, out.reshape(out.shape[0], -1))
+
+
+def sparse_categorical_accuracy(labels, x, out):
+    """out (M,) = 1 where the largest of x (M, C) is the label's, else 0."""
+    _label_hits(out.size, labels, x, out)
+
+
+def categorical_accuracy(t, x, out):
+    """out (M,) = 1 where the largest of x (M, C) is the largest of the targets t (M, C), else 0."""
+    _class_hits(out.size, t, x, out)
+
+
+def binary_accuracy(t, x, threshold, out):
+    """out (M*C,) = 1 where `x > threshold` is the target 0 or 1, else 0."""
+    _binary_hits(out.size, t.reshape(-1), x.reshape(-1), x.dtype.type(threshold), out)
+
+
+def sparse_top_k_categorical_accuracy(labels, x, k, out):
+    """out (M,) = 1 where fewer than k of x (M, C) are larger than the label's, else 0."""
+    _label_in_top(out.size, labels, x, k, out)
+
+
+def top_k_categorical_accuracy(t, x, k, out):
+    """out (M,) = 1 where fewer than k of x (M, C) are larger than that of the largest of t (M, C), else 0."""
+    _class_in_top(out.size, t, x, k, out)
+
+
+def accumulate(values, weights, factor, totals, slot):
+    """totals[slot] += factor times the sum of values * weights."""
+    _accumulate((1,), values.reshape(-1), weights.reshape(-1), float(factor), totals, slot)
+
+
+def close_step(totals):
+    """Counts a step, and notes the first one whose loss was no number."""
+    _close_step(1, totals)
