@@ -7,10 +7,14 @@ import numpy as np
 
 from . import device as devices
 from . import random
+from .tensor import Tensor
 
 
 class Data(NamedTuple):
-    """Inputs x (N, ...), targets y (N, ...) and weights (N,) of the samples; what is not there is None."""
+    """Inputs x (N, ...), targets y (N, ...) and weights (N,) of the samples; what is not there is None.
+
+    x may also be an array of a GPU.
+    """
 
     x: np.ndarray
     y: np.ndarray | None = None
@@ -41,7 +45,8 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None) -> Data:
 def _numbers(name: str, value: Any) -> Any:
     if value is None and name != "x":
         return None
-    array = np.asarray(value)
+    on_gpu = name == "x" and isinstance(value, Tensor) and value.device.resident
+    array = value.data if on_gpu else np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be an array of numbers. Received: {type(value).__name__} of dtype {array.dtype}.")
     if not array.ndim:
@@ -115,7 +120,7 @@ class Batches:
         return to_device(x, self.dtype, self.device), y, weights
 
     def _gather(self, array: np.ndarray, rows: Any) -> np.ndarray:
-        if isinstance(rows, slice) or not array.flags.c_contiguous:
+        if isinstance(rows, slice) or not isinstance(array, np.ndarray) or not array.flags.c_contiguous:
             return array[rows]
         out = devices.get("cpu").empty((len(rows), *array.shape[1:]), array.dtype)
         return np.take(array, rows, axis=0, out=out, mode="clip")  # the mode "raise" would buffer the result once more

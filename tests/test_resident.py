@@ -168,6 +168,25 @@ def test_a_data_set_that_does_not_fit_is_sent_batch_by_batch(monkeypatch, runs):
     assert runs["again"] == 7
 
 
+def test_inputs_that_are_on_the_gpu_already(monkeypatch, runs):
+    x = ac.tensor(ROWS, device="cuda")
+    arrays = device.get("cuda").kernels("array")
+    sent, put = [], arrays.put
+    monkeypatch.setattr(arrays, "put", lambda gpu, host: sent.append(host.shape) or put(gpu, host))
+
+    def run(model):
+        rows = x if model.device is x.device else ROWS
+        return {**fitted(model, rows, validation_split=0.3), "y": model.predict(rows, batch_size=4, verbose=0),
+                "scores": model.evaluate(rows, LABELS, verbose=0)}
+
+    equal(*both(net, run))
+    assert runs["refused"] == 0
+    assert not any(shape[1:] == ROWS.shape[1:] for shape in sent)
+    monkeypatch.setattr(resident, "answers", lambda model, batches: None)
+    monkeypatch.setattr(resident, "steps", lambda *given: None)
+    equal(*both(net, run))  # step by step, too
+
+
 def test_changes_between_steps_are_seen(runs):
     class Changes(callbacks.Callback):
         def on_train_batch_end(self, batch, logs):

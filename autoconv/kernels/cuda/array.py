@@ -29,6 +29,10 @@ class Array(OnGpu):
         return len(self.shape)
 
     @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
     def gpu(self) -> runtime.Gpu:
         return self.base.gpu
 
