@@ -70,8 +70,9 @@ class Sequential(Trainer, Layer):
             return
         if any(layer.name == other.name for other in self._layers):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
-        if layer.device is not self.device:
-            layer.to(self.device.name)
+        if layer.device is not self.device:  # what is on a GPU stays there
+            away, here = (layer, self) if layer.device.resident else (self, layer)
+            here.to(away.device.name)
         if not self.trainable:
             layer.trainable = False
         shapes = self.layer_shapes

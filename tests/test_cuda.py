@@ -15,7 +15,7 @@ from cases import CASES
 from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import cli, device, layers, models, optim
+from autoconv import cli, device, layers, models, nets, optim, resident
 from autoconv import functional as F
 from autoconv.gradcheck import gradcheck
 from autoconv.kernels.cuda import driver
@@ -464,6 +464,29 @@ def test_a_model_moves_between_devices_with_its_weights():
     np.testing.assert_allclose(model.to("cuda").predict(IMAGES, verbose=0), expected, rtol=1e-5)
     assert {w.device.name for w in model.weights} == {"cuda"}
     np.testing.assert_array_equal(model.to("cpu").predict(IMAGES, verbose=0), expected)
+
+
+def test_a_model_is_where_its_layers_are():
+    inner = net().to("cuda")
+    outer = models.Sequential([layers.Input((6, 6, 1)), layers.Rescaling(2.0), *inner.layers])
+    assert {layer.device.name for layer in (outer, *outer.layers)} == {"cuda"}
+    outer.add(layers.Dense(2))
+    assert {w.device.name for w in outer.weights} == {"cuda"}
+
+
+def test_the_command_line_trains_on_the_gpu(monkeypatch, tmp_path):
+    by_itself, run = [], resident.Steps.run
+    monkeypatch.setattr(resident.Steps, "run", lambda self, i: by_itself.append(i) or run(self, i))
+    monkeypatch.setattr(nets, "NETS", {"lecture": nets.NETS["lecture"]._replace(layers=lambda classes: [
+        layers.MaxPooling2D(4), layers.Flatten(), layers.Dense(classes, activation="softmax")])})
+    done = CliRunner().invoke(cli.main, ["train", "digits", "--device", "cuda", "--limit", "24", "--epochs", "2",
+                                         "--batch-size", "8", "--out", str(tmp_path / "run")])
+    assert done.exit_code == 0, done.output
+    assert "on cuda" in done.output
+    assert by_itself == [0, 1, 2, 0, 1, 2, 0, 1, 2]  # two epochs, and the test images
+    done = CliRunner().invoke(cli.main, ["evaluate", str(tmp_path / "run"), "--device", "cuda", "--limit", "8"])
+    assert done.exit_code == 0, done.output
+    assert len(by_itself) == 10
 
 
 def test_what_was_handed_out_stays_as_it_was():

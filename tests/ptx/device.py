@@ -138,6 +138,7 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "version", lambda: (13, 0))
         patch.setattr(driver, "count", lambda: 1)
         patch.setattr(driver, "gpu_of", lambda address: 0)
+        patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
         patch.setattr(runtime, "prepare", lambda kernels, dtype, report: None)  # each is compiled when first launched
         patch.setattr(runtime.Gpu, "capture", lambda gpu, launches: graph(launches))
