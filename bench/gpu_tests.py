@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -18,14 +19,7 @@ from . import environment
 PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "pytest_benchmark": "pytest-benchmark",
            "hypothesis": "hypothesis"}
 SHOWN = 3  # failures whose text is kept
-# The project's own settings name options of plugins that may be missing here.
-SETTINGS = """[pytest]
-filterwarnings = error
-markers =
-    gpu: runs on an NVIDIA GPU
-    mnist: needs the real MNIST
-    slow: trains a net
-"""
+KEPT = ("filterwarnings", "markers")  # of the project's settings: others are of plugins that may be missing here
 
 
 def run(tests: Path, workers: int, until: float) -> dict[str, Any]:
@@ -38,7 +32,7 @@ def run(tests: Path, workers: int, until: float) -> dict[str, Any]:
     files = [str(file) for file in sorted(tests.glob("test_*.py")) if "mark.gpu" in file.read_text(encoding="utf-8")]
     with tempfile.TemporaryDirectory() as folder:
         settings, report = Path(folder) / "pytest.ini", Path(folder) / "report.xml"
-        settings.write_text(SETTINGS, encoding="utf-8")
+        settings.write_text(_settings(), encoding="utf-8")
         command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-c", str(settings),
                    "--rootdir", str(tests.parent), "-p", "no:cacheprovider", "--junitxml", str(report), *files]
         if find_spec("xdist") is not None and workers > 1:
@@ -50,6 +44,13 @@ def run(tests: Path, workers: int, until: float) -> dict[str, Any]:
         if not report.exists():
             raise RuntimeError(f"pytest came to no result: {said[-2000:]}")
         return _counted(report) | {"missing_plugins": lacking}
+
+
+def _settings() -> str:
+    """What pytest needs of pyproject.toml, as a file of its own."""
+    project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    given = project["tool"]["pytest"]["ini_options"]
+    return "\n".join(["[pytest]", *(f"{name} =\n    " + "\n    ".join(given[name]) for name in KEPT)])
 
 
 def _ended(command: list[str], until: float) -> tuple[str, bool]:
