@@ -31,7 +31,7 @@ class CudaDevice(Device):
             found = runtime.kernels_of(self.kernels(room))
             kernels.update({name: k for name, k in found.items() if only in ("", name.partition(".")[2].lstrip("_"))})
         self._gpu.enter()
-        runtime.prepare(list(kernels.values()), dtype, report)
+        runtime.prepare(self._gpu, list(kernels.values()), dtype, report)
 
     def recording(self) -> AbstractContextManager[list[tuple[Callable, tuple]]]:
         return contextlib.nullcontext([])  # kernels are not noted one by one here

@@ -4,30 +4,68 @@ Forward computes only the pixels that the pooling reads, and keeps the pooled va
 four won. Backward spreads the pooled gradients to their winners, and goes on as the ordinary convolution does.
 """
 
+import math
+
 from ...shapes import Window
 from . import array as arrays
-from .conv import bias, conv2d_input_grad, conv2d_weight_grad, window_sum
-from .runtime import cuda, kernel
+from . import gather, tiles
+from .conv import (  # noqa: F401 (kernels of the gradients, as part of this room)
+    _INPUT_GRADIENT,
+    _WEIGHT_GRADIENT,
+    _add_parts,
+    bias,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    family,
+    pick,
+    product_kernel,
+)
+from .primitives import load, store
+from .product import SUMS, copying, layout, place_of, summing
+from .runtime import BlockKernel, cuda, kernel
+from .tiles import Tile
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], T[::1], boolean, T[:,:,:,::1], uint8[::1], boolean,"
-        " UniTuple(int64, 10))")
-def _forward(count, x, w, b, has_bias, y, winner, keep_winner, window):
-    _, oh, ow, filters = y.shape
-    zero = y.dtype.type(0)
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        f, q = item % filters, item // filters % ow
-        p, n = item // (filters * ow) % oh, item // (filters * ow * oh)
-        best, where = window_sum(x, w, n, 2 * p, 2 * q, f, 0, window), 0
-        for k in range(1, 4):
-            total = window_sum(x, w, n, 2 * p + k // 2, 2 * q + k % 2, f, 0, window)
-            if total > best or (total != total and best == best):  # a NaN wins
-                best, where = total, k
-        if has_bias:
-            best += b[f]
-        y[n, p, q, f] = zero if best < zero else best
-        if keep_winner:
-            winner[item] = where
+def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
+    """y (count, F) = the largest of the four sums of each window, + b, and max(y, 0); `winner` says which it was.
+
+    `lengths` as in conv.py. A row of 32 is 8 windows and the four pixels of each (gather.py), so a thread has all four.
+    """
+    at = layout(tile, False, False)
+    locate, where = gather.rows_of(tile, True), place_of(tile)
+    run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), False))
+    rows, columns, depth = tile.rows // 4, tile.columns, tile.depth
+    size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
+
+    @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
+                    " boolean)", name, tile, tensor_cores)
+    def product(x, w, b, y, winner, count, lengths, sizes, steps, divisors, has_bias, keep_winner):
+        shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
+        places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
+        begin = cuda.blockIdx.y * columns
+        locate(places, count, 0, sizes, steps, divisors)
+        source = (x, w, places, begin, lengths[1], 0, lengths[2], sizes, steps, divisors)
+        run(shared, (sizes[4] + depth - 1) // depth, source, sums)
+        row, n, mine = where()
+        m = cuda.blockIdx.x * rows + row // 32 * 8 + row % 8
+        for c in range(SUMS):
+            f = begin + n + c // 2 * 8 + c % 2
+            if mine and m < count and f < lengths[1]:
+                best, which = sums[0, c], 0
+                for e in range(1, 4):
+                    item = sums[e, c]
+                    if item > best or (item != item and best == best):  # a NaN wins
+                        best, which = item, e
+                if has_bias:
+                    best += load(b, f)
+                store(y, m * lengths[0] + f, zero if best < zero else best)
+                if keep_winner:
+                    winner[m * lengths[0] + f] = which
+
+    return product
+
+
+_FORWARD = family("forward", _pooled)
 
 
 @kernel("(int64, T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[:,:,:,::1])")
@@ -48,7 +86,11 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
     unless it is empty.
     """
-    _forward(y.size, x, w, *bias(b, w), y, winner.reshape(-1), winner.size > 0, tuple(window))
+    filters, count = y.shape[3], math.prod(y.shape[:3])
+    kernel, tile = pick(_FORWARD, 4 * count, filters, 1, (x.shape[3], filters), x, w, y)
+    kernel(tiles.blocks(tile, 4 * count, filters), x.reshape(-1), w.reshape(-1), bias(b, w)[0], y.reshape(-1),
+           winner.reshape(-1), count, (filters,) * 4, *gather.forward(x.shape, y.shape[1:3], window, x.shape[3]),
+           b is not None, winner.size > 0)
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:

@@ -20,6 +20,7 @@ from numba.cuda.core import config, sigutils
 from numba.cuda.cudadrv.driver import CudaAPIError
 
 from ...errors import DeviceError
+from ...precision import get_precision
 from . import driver
 
 SIMULATED = driver.simulated()
@@ -37,7 +38,13 @@ config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
 _functions: Any = np if SIMULATED else math
 exp, log, log1p, sqrt, tanh = (getattr(_functions, name) for name in ("exp", "log", "log1p", "sqrt", "tanh"))
 
-inline = cuda.jit(device=True)  # a helper that is compiled into the kernels that call it
+# A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
+inline = cuda.jit(device=True) if SIMULATED else cuda.jit(device=True, forceinline=True)
+
+if not SIMULATED:  # what an instruction of PTX is declared with
+    from llvmlite import ir  # noqa: F401
+    from numba.cuda import cgutils, types  # noqa: F401
+    from numba.cuda.extending import intrinsic  # noqa: F401
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 
@@ -60,6 +67,7 @@ class Gpu:
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self.has_tensor_cores = SIMULATED or driver.capability(index) >= (8, 0)  # that take float32
         self._free: dict[tuple[int, np.dtype], list] = {}
         self.enter()
         self.stream = 0 if SIMULATED else cuda.stream()
@@ -109,6 +117,10 @@ class Gpu:
         if not SIMULATED:
             self.enter()
             self.stream.synchronize()
+
+    def uses_tensor_cores(self, dtype: Any) -> bool:
+        """Whether numbers of this dtype are multiplied on tensor cores."""
+        return self.has_tensor_cores and np.dtype(dtype) == np.float32 and get_precision() == "tf32"
 
     def copy_in(self, host: np.ndarray, native: Any) -> None:
         """From the host's memory, of the same shape and dtype, C-contiguous."""
@@ -169,6 +181,9 @@ class Kernel:
     they come.
     """
 
+    dtypes: tuple[str, ...] = ("float32", "float64")  # what it is for ...
+    tensor_cores: bool | None = None  # ... and whether only where such are used, or only where not
+
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
         self.function, self.signature, self.__doc__ = function, signature, function.__doc__
@@ -198,6 +213,10 @@ class Kernel:
     def compiled_before(self, dtype: Any) -> bool:
         return np.dtype(dtype) in self._ready
 
+    def serves(self, dtype: Any, tensor_cores: bool) -> bool:
+        """Whether it is ever launched for this dtype, where tensor cores are used or not."""
+        return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
+
 
 class ItemKernel(Kernel):
     """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
@@ -216,9 +235,10 @@ class BlockKernel(Kernel):
     `blocks` is the grid, a tuple of one to three numbers.
     """
 
-    def __init__(self, function: Callable, signature: str, name: str, threads: int) -> None:
+    def __init__(self, function: Callable, signature: str, name: str, threads: int, dtypes: tuple[str, ...],
+                 tensor_cores: bool | None) -> None:
         super().__init__(function, signature, name)
-        self.threads = threads
+        self.threads, self.dtypes, self.tensor_cores = threads, dtypes, tensor_cores
 
     def __call__(self, blocks: tuple[int, ...], *arguments: Any) -> None:
         if math.prod(blocks):
@@ -230,9 +250,10 @@ def kernel(signature: str, name: str = "") -> Callable[[Callable], ItemKernel]:
     return lambda function: ItemKernel(function, signature, name or function.__name__)
 
 
-def block_kernel(signature: str, threads: int, name: str = "") -> Callable[[Callable], BlockKernel]:
-    """Makes a function a `BlockKernel` for blocks of so many threads."""
-    return lambda function: BlockKernel(function, signature, name or function.__name__, threads)
+def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str, ...] = Kernel.dtypes,
+                 tensor_cores: bool | None = None) -> Callable[[Callable], BlockKernel]:
+    """Makes a function a `BlockKernel` for blocks of so many threads, and for what `Kernel.serves` says."""
+    return lambda function: BlockKernel(function, signature, name or function.__name__, threads, dtypes, tensor_cores)
 
 
 def kernels_of(room: ModuleType) -> dict[str, Kernel]:
@@ -241,9 +262,13 @@ def kernels_of(room: ModuleType) -> dict[str, Kernel]:
     return {item.name: item for item in found if isinstance(item, Kernel)}
 
 
-def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
-    """Compiles kernels for `dtype`. Calls `report(done, total)` where some must be compiled, and after each one."""
-    missing = [] if SIMULATED else [k for k in kernels if not k.compiled_before(dtype)]
+def prepare(gpu: Gpu, kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
+    """Compiles kernels for `dtype`: those that serve it as float32 is multiplied now.
+
+    Calls `report(done, total)` where some must be compiled, and after each one.
+    """
+    wanted = [k for k in kernels if k.serves(dtype, gpu.uses_tensor_cores(dtype))]
+    missing = [] if SIMULATED else [k for k in wanted if not k.compiled_before(dtype)]
     for done, k in enumerate(missing):
         report(done, len(missing))
         k.compile(dtype)
