@@ -26,6 +26,7 @@ from .device import get_num_threads, set_num_threads
 
 # These functions take the place of the modules they come from, so within the package import from `.tensor`.
 from .gradcheck import gradcheck
+from .precision import get_precision, set_precision
 from .tensor import Parameter, Tensor, no_grad, tensor
 
 optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module
@@ -33,7 +34,7 @@ sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
 
 __all__ = [
-    "Parameter", "Tensor", "__version__", "callbacks", "datasets", "functional", "get_num_threads", "gradcheck",
-    "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers", "random",
-    "set_num_threads", "tensor", "utils",
+    "Parameter", "Tensor", "__version__", "callbacks", "datasets", "functional", "get_num_threads", "get_precision",
+    "gradcheck", "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers", "random",
+    "set_num_threads", "set_precision", "tensor", "utils",
 ]

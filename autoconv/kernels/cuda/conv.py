@@ -18,7 +18,7 @@ from .gather import Gathering
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
 from .primitives import load, store, store2
 from .product import SUMS, copying, layout, place_of, summing
-from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
+from .runtime import ALIGNMENT, BlockKernel, block_kernel, cuda, inline, pointer
 from .tiles import EXACT, TENSOR, Tile
 
 PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
@@ -83,7 +83,7 @@ def _gathered(turned: bool) -> Any:
         @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
                         " boolean)", name, tile, tensor_cores)
         def product(x, w, b, y, count, lengths, sizes, steps, divisors, has_bias, relu):
-            shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
+            shared, zero = cuda.shared.array(size, x.dtype, ALIGNMENT), x.dtype.type(0)
             places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
             group, begin = cuda.blockIdx.z, cuda.blockIdx.y * columns
             locate(places, count, group * sizes[3], sizes, steps, divisors)
@@ -123,7 +123,7 @@ def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})", name, tile,
                     tensor_cores)
     def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        shared, sums = cuda.shared.array(size, x.dtype, 16), cuda.local.array((4, SUMS), x.dtype)
+        shared, sums = cuda.shared.array(size, x.dtype, ALIGNMENT), cuda.local.array((4, SUMS), x.dtype)
         group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
         first, begin = cuda.blockIdx.y * columns, part * length
         end = min(count, begin + length)
