@@ -1,0 +1,106 @@
+"""A whole `cuda` device whose kernels run in the machine: its memory is the host's, everything else is the package's.
+
+Three things of the runtime are replaced while it lasts: numba.cuda's devices and arrays, the dispatcher that each
+kernel is launched by, and what the driver is asked.
+"""
+
+from contextlib import contextmanager
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from autoconv import device_cuda
+from autoconv.errors import DeviceError
+from autoconv.kernels.cuda import driver
+
+from .counters import Counters
+from .launch import CAPABILITY, Aligned, aligned_empty, compiled, run, signature_of
+from .translate import POISON
+
+MEMORY = 1 << 33  # bytes that this GPU pretends to have
+
+
+class HostArray(Aligned):
+    """An array of the host's memory with what the runtime asks of Numba's device arrays."""
+
+    def copy_to_device(self, host, stream) -> None:
+        self[...] = host
+
+    def copy_to_host(self, host, stream) -> None:
+        host[...] = self
+
+    @property
+    def device_ctypes_pointer(self):
+        return SimpleNamespace(value=self.ctypes.data)
+
+
+class Dispatcher:
+    """A kernel's launcher: `dispatcher[blocks, threads, stream](*arguments)`, as numba.cuda's."""
+
+    def __init__(self, kernel, counters: dict[str, Counters] | None) -> None:
+        self.function = kernel.function
+        self.counters = None if counters is None else counters.setdefault(kernel.name, Counters())
+
+    def compile(self, types) -> None:
+        compiled(self.function, tuple(types), CAPABILITY)
+
+    def __getitem__(self, configuration):
+        blocks, threads, _, *dynamic = configuration
+        return lambda *arguments: run(compiled(self.function, signature_of(arguments)), blocks, threads, arguments,
+                                      *dynamic, counters=self.counters)
+
+
+class Cuda:
+    """What the runtime uses of numba.cuda's devices and arrays, for one GPU."""
+
+    def select_device(self, index: int) -> None:
+        assert index == 0
+
+    def stream(self):
+        return SimpleNamespace(synchronize=lambda: None)
+
+    def current_context(self):
+        return SimpleNamespace(get_memory_info=lambda: (MEMORY, MEMORY))
+
+    def device_array(self, shape, dtype):
+        """Full of what no kernel may read: a NaN, as a float32."""
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        if size > MEMORY:
+            raise MemoryError
+        raw = aligned_empty(-(-size // 4) * 4)
+        raw.view(np.uint32)[:] = POISON[4]
+        return raw[:size].view(HostArray).view(dtype).reshape(shape)
+
+    def from_cuda_array_interface(self, interface, owner):
+        shown = SimpleNamespace(__array_interface__={**interface, "version": 3}, owner=owner)
+        return np.asarray(shown).view(HostArray)
+
+
+@contextmanager
+def interpreted(counters: dict[str, Counters] | None = None):
+    """Within this block device "cuda" is there. What each kernel would cost is added up in `counters`, by its name."""
+    from autoconv.kernels.cuda import runtime
+
+    def check(index: int) -> None:
+        if index:
+            raise DeviceError(f"There is no GPU number {index}.")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(driver, "check", check)
+        patch.setattr(driver, "name", lambda index: "PTX in NumPy")
+        patch.setattr(driver, "capability", lambda index: CAPABILITY)
+        patch.setattr(driver, "version", lambda: (13, 0))
+        patch.setattr(driver, "count", lambda: 1)
+        patch.setattr(device_cuda, "_opened", {})
+        for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface"):
+            patch.setattr(runtime.cuda, name, getattr(Cuda(), name))
+        patch.setattr(runtime.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
+                                                              lambda kernel, value: None), raising=False)
+        runtime.gpu.cache_clear()
+        vars(runtime._current).clear()
+        try:
+            yield
+        finally:
+            runtime.gpu.cache_clear()
+            vars(runtime._current).clear()

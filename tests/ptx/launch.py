@@ -1,0 +1,232 @@
+"""Compiles a kernel to PTX and runs it: what Numba does before and after, for the machine.
+
+An array of ndim d is the parameters meminfo, parent, the number of items, the size of one, the address of the first, d
+extents and d strides in bytes; a tuple is its numbers; all of 64 bits, a boolean of 8.
+"""
+
+import math
+import struct
+import warnings
+from collections import Counter
+
+import numba
+import numpy as np
+from numba import types
+
+from . import flow, parser, translate
+from .counters import Counters, kind
+from .machine import Machine
+from .memory import Global, Owners, Windows
+
+LANES = 1 << 16  # that run at once, at most: a launch of more goes through in turns
+CAPABILITY = (8, 0)
+
+
+class Program:
+    """A kernel that is ready to run."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.kernel = kernel = parser.parse(text)
+        self.offsets, at = {}, 0
+        for type_, name in kernel.parameters:
+            size = parser.SIZES[type_]
+            at = -(-at // size) * size
+            self.offsets[name] = at
+            at += size
+        self.size = at
+        self.written = [i for i, (_, name) in enumerate(kernel.parameters)
+                        if name in flow.stored_parameters(kernel)]
+        self.constants = Global()
+        self.extents, symbols, self.open = {"shared": 0, "local": 0}, {}, False
+        self._place(symbols)
+        self.blocks = flow.blocks(kernel)
+        translator = translate.Translator(kernel, symbols, self.offsets)
+        self.functions = translator.functions(self.blocks)
+        self.sites, self.names = translator.sites, list(kernel.registers)
+        self.poisons = [translate.poison(type_) for type_ in kernel.registers.values()]
+        number = {name: i for i, name in enumerate(self.names)}
+        self.layout = [([number[n] for n in b.needs], [number[n] for n in b.leaves]) for b in self.blocks]
+        self.alive = [[number[n] for n in b.alive] for b in self.blocks]
+        self.kinds = [dict(Counter(kind(i) for i in (*b.instructions, b.end) if i is not None)) for b in self.blocks]
+        self.unit = 1 if any(_narrow(i.op) for i in kernel.instructions) else 4
+
+    def _place(self, symbols: dict[str, int]) -> None:
+        """Gives the kernel's variables their addresses."""
+        for name, variable in self.kernel.variables.items():
+            if variable.space in ("global", "const"):
+                raw = np.zeros(max(variable.size, 1) + 256, np.uint8)
+                start = -raw.ctypes.data % 256
+                raw = raw[start : start + max(variable.size, 1)]
+                raw[: len(variable.data)] = np.frombuffer(variable.data, np.uint8)
+                symbols[name] = self.constants.add(name, raw, 1, constant=True).base
+            else:
+                at = -(-self.extents[variable.space] // variable.alignment) * variable.alignment
+                symbols[name] = at
+                if variable.size < 0:
+                    self.open = True  # as much as the launch says, behind all others
+                else:
+                    self.extents[variable.space] = at + variable.size
+
+    def windows(self, space: str, count: int, dynamic: int = 0) -> Windows:
+        """Memory of this space for so many blocks, or threads."""
+        return Windows(space, self.extents[space] + dynamic, count)
+
+
+def _narrow(op: str) -> bool:
+    """Whether an instruction may touch less than four bytes of shared memory."""
+    parts = op.split(".")
+    return parts[0] in ("ld", "st") and not {"global", "param", "local", "const"} & set(parts) and \
+        parser.SIZES[parts[-1]] < 4
+
+
+_programs: dict = {}
+
+
+def compiled(function, signature, capability=CAPABILITY) -> Program:
+    """The program of a Python function for these types of arguments, kept for the next time."""
+    key = function, signature, capability
+    if key not in _programs:
+        from numba import cuda
+
+        from autoconv.kernels.cuda import assembly
+
+        with assembly._pretended(capability), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            text, _ = cuda.compile_ptx(function, signature, device=False, cc=capability)
+        _programs[key] = Program(text)
+    return _programs[key]
+
+
+def signature_of(arguments) -> tuple:
+    """Numba's types of these arguments, as a launch finds them."""
+    return tuple(map(_type, arguments))
+
+
+def _type(value):
+    if isinstance(value, np.ndarray):
+        contiguous = "C" if value.flags.c_contiguous else "A"
+        return types.Array(numba.from_dtype(value.dtype), value.ndim, contiguous)
+    return numba.typeof(value)
+
+
+def launch(kernel, grid, block, arguments, capability=CAPABILITY, dynamic: int = 0,
+           counters: Counters | None = None) -> None:
+    """Runs a kernel of autoconv, or a bare function, on NumPy's arrays: what it writes is in them afterwards.
+
+    `grid` and `block` are an int, or a tuple of up to three; `dynamic` are bytes of shared memory beside the declared.
+    """
+    function = getattr(kernel, "function", kernel)
+    run(compiled(function, signature_of(arguments), capability), grid, block, arguments, dynamic, counters)
+
+
+def run(program: Program, grid, block, arguments, dynamic: int = 0, counters: Counters | None = None) -> None:
+    """Runs a program, as `launch` does."""
+    grid, block = _three(grid), _three(block)
+    arguments = [_Argument(value, i) for i, value in enumerate(arguments)]
+    place = Global()
+    for piece in program.constants.pieces:
+        place.add(piece.name, piece.raw, piece.unit, constant=True)
+    pieces = _pieces(place, arguments)
+    numbers = [n for a in arguments for n in a.numbers(pieces)]
+    if len(numbers) != len(program.kernel.parameters):
+        raise TypeError(f"The kernel has {len(program.kernel.parameters)} parameters; these arguments make "
+                        f"{len(numbers)}.")
+    packed = _packed(program, numbers)
+    for i in program.written:
+        piece = place.at(numbers[i]) if isinstance(numbers[i], int) else None
+        if piece is not None and piece.owners is None:
+            piece.owners = Owners(piece.raw.size // piece.unit + 1)
+    threads, blocks = math.prod(block), math.prod(grid)
+    if threads > 1024:
+        raise ValueError(f"A block has at most 1024 threads. Received: {threads}.")
+    each = max(LANES // threads, 1)
+    for first in range(0, blocks, each):
+        Machine(program, place, grid, block, first, min(each, blocks - first), dynamic, counters).run(packed)
+    if counters is not None:
+        counters.launches += 1
+    for argument in arguments:
+        argument.write_back()
+
+
+def _three(extents) -> tuple[int, int, int]:
+    given = extents if isinstance(extents, tuple) else (extents,)
+    return tuple(int(n) for n in (*given, 1, 1)[:3])
+
+
+def _packed(program: Program, numbers) -> bytes:
+    out = bytearray(program.size)
+    for (type_, name), value in zip(program.kernel.parameters, numbers):
+        dtype = np.dtype({"f32": "f4", "f64": "f8"}.get(type_, f"u{parser.SIZES[type_]}"))
+        if dtype.kind == "f":
+            raw = np.array(value, dtype)
+        else:
+            raw = np.array(int(value) % (1 << 8 * dtype.itemsize), dtype)
+        struct.pack_into(f"{dtype.itemsize}s", out, program.offsets[name], raw.tobytes())
+    return bytes(out)
+
+
+class _Argument:
+    """One of a kernel's arguments, as the numbers that it is passed as."""
+
+    def __init__(self, value, position: int) -> None:
+        self.value, self.position = value, position
+        self.raw = None
+        if isinstance(value, np.ndarray):
+            self.raw = self._bytes(value)
+
+    def _bytes(self, value) -> np.ndarray:
+        """The bytes from its first item to its last one; a copy where they do not lie as a GPU's would."""
+        if not value.flags.c_contiguous:
+            raise ValueError("A kernel takes contiguous arrays.")
+        self.copied = value.ctypes.data % value.itemsize != 0 or not isinstance(value, Aligned)
+        if self.copied:
+            source, value = value, aligned_empty(value.nbytes).view(value.dtype)
+            value[:] = source.reshape(-1)
+        return np.asarray(value).reshape(-1).view(np.uint8)
+
+    def write_back(self) -> None:
+        if self.raw is not None and self.copied:
+            self.value.reshape(-1)[:] = self.raw.view(self.value.dtype)
+
+    def numbers(self, pieces: dict):
+        """Ints for 64 bits, NumPy's numbers for others."""
+        value = self.value
+        if isinstance(value, np.ndarray):
+            piece, start = pieces[self.position]
+            strides = [value.itemsize * math.prod(value.shape[i + 1 :]) for i in range(value.ndim)]
+            return [0, 0, value.size, value.itemsize, piece.base + start, *value.shape, *strides]
+        return list(value) if isinstance(value, tuple) else [value]
+
+
+class Aligned(np.ndarray):
+    """An array in memory that is aligned as a GPU's is: the machine works on it where it is."""
+
+
+def aligned_empty(size: int) -> np.ndarray:
+    """So many bytes, at a multiple of 256."""
+    raw = np.empty(size + 256, np.uint8)
+    start = -raw.ctypes.data % 256
+    return raw[start : start + size].view(Aligned)
+
+
+def _pieces(place: Global, arguments) -> dict:
+    """A piece for each array; one for several that overlap. By the argument's position, with where it starts there."""
+    spans = sorted((a.raw.ctypes.data, a.raw.ctypes.data + a.raw.size, a.position, a) for a in arguments
+                   if a.raw is not None)
+    found, run = {}, []
+    for span in [*spans, None]:
+        if run and (span is None or span[0] >= max(s[1] for s in run)):
+            start, end = run[0][0], max(s[1] for s in run)
+            longest = max((s[3] for s in run), key=lambda a: a.raw.size)
+            raw = longest.raw
+            if raw.ctypes.data != start or raw.size != end - start:
+                raise ValueError("Two arguments overlap, and neither holds the other.")
+            name = " = ".join(f"argument {s[2]} {s[3].value.shape}" for s in sorted(run, key=lambda s: s[2]))
+            piece = place.add(name, raw, min(s[3].value.itemsize for s in run))
+            for s in run:
+                found[s[2]] = piece, s[0] - start
+            run = []
+        if span is not None:
+            run.append(span)
+    return found

@@ -1,0 +1,125 @@
+"""Who touched which word of shared memory since the last barrier, and which copies are still on their way there.
+
+Threads are in no order, those of one warp neither, until a barrier of the block, or of the warp, puts them in one.
+"""
+
+import numpy as np
+
+NONE, MANY = -1, -2  # no thread; threads of several warps. Several threads of warp w are -3 - w
+
+
+class Shadow:
+    """The last writer and the readers of each unit of `unit` bytes, of all blocks' windows of `stride` bytes."""
+
+    def __init__(self, stride: int, blocks: int, unit: int, home, warp) -> None:
+        self.unit, self.each, self.home, self.warp = unit, stride // unit, home, warp
+        count = self.each * blocks
+        self.writer, self.reader = np.full(count, NONE, np.int64), np.full(count, NONE, np.int64)
+        self.written, self.read = np.zeros(count, np.int64), np.zeros(count, np.int64)  # the warp's step at that time
+        self.arriving = np.full(count, NONE, np.int64)  # the thread whose copy is on its way here
+        self.step = np.zeros(int(warp[-1]) + 1, np.int64)  # how many barriers each warp has passed
+        self.flights: list = []  # copies that were not waited for: (lanes, units of each, the group of each)
+        self.groups = np.zeros(home.size, np.int64)  # how many groups of copies each thread has closed
+
+    def units(self, lanes, address, size):
+        """The units that each access touches: one row a lane."""
+        first = self.home[lanes] * self.each + address // self.unit
+        return first[:, None] + np.arange(max(size // self.unit, 1))
+
+    def note_read(self, lanes, units):
+        """Gives (position, other thread, what it does) of the first read that races."""
+        wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
+        if wrong:
+            return wrong
+        who, before = lanes[:, None], self.reader[units]
+        mine = np.broadcast_to(who, units.shape)
+        self.reader[units] = mine
+        several = (before != mine) & (before != NONE) | (self.reader[units] != mine)
+        if several.any():
+            self._several(units, mine, before, several)
+        self.read[units] = self.step[self.warp[mine]]
+        return None
+
+    def _several(self, units, mine, before, several) -> None:
+        """Notes which units threads of one warp read, and which those of several."""
+        touched, warps = units[several], self.warp[mine[several]]
+        code = -3 - warps
+        previous = before[several]
+        known = np.where(previous >= 0, -3 - self.warp[np.maximum(previous, 0)], previous)
+        self.reader[touched] = code
+        mixed = (known != NONE) & (known != code) | (self.reader[touched] != code)
+        self.reader[touched[mixed]] = MANY
+
+    def note_write(self, lanes, units):
+        """Gives (position, other thread, what it does) of the first write that races."""
+        wrong = (self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
+                 or self._against(self.reader[units], self.read[units], lanes, "reads it"))
+        if wrong:
+            return wrong
+        mine = np.broadcast_to(lanes[:, None], units.shape)
+        self.writer[units] = mine
+        self.written[units] = self.step[self.warp[mine]]
+        if (raced := self.writer[units] != mine).any():
+            at = int(raced.any(1).argmax())
+            other = self.writer[units[at]]
+            return at, int(other[other != lanes[at]][0]), "writes it"
+        return None
+
+    def _arriving(self, units):
+        who = self.arriving[units]
+        if (found := who != NONE).any():
+            at = int(found.any(1).argmax())
+            return at, int(who[at].max()), "copies to it with cp.async, and has not waited for that"
+        return None
+
+    def _against(self, other, when, lanes, does: str):
+        mine = lanes[:, None]
+        suspect = (other != NONE) & (other != mine)
+        if not suspect.any():
+            return None
+        warps = np.where(other >= 0, self.warp[np.maximum(other, 0)], -3 - other)  # MANY becomes -1
+        own = self.warp[mine]
+        suspect &= ~((warps == own) & (when < self.step[own]))
+        if not suspect.any():
+            return None
+        at = int(suspect.any(1).argmax())
+        return at, int(other[at][suspect[at]][0]), does
+
+    # Barriers.
+
+    def passed_blocks(self, blocks) -> None:
+        """All that was done in these blocks is in order now."""
+        for shadow in (self.writer, self.reader):
+            shadow.reshape(-1, self.each)[blocks] = NONE
+
+    def passed_warps(self, warps) -> None:
+        self.step[warps] += 1
+
+    # Copies.
+
+    def copy(self, lanes, units):
+        """A copy to these units sets out: a write, from now until it is waited for."""
+        wrong = self.note_write(lanes, units)
+        if wrong is None:
+            self.arriving[units] = lanes[:, None]
+            self.flights.append((lanes, units, self.groups[lanes]))
+        return wrong
+
+    def commit(self, lanes) -> None:
+        self.groups[lanes] += 1
+
+    def wait(self, lanes, left: int | None) -> None:
+        """These threads wait until at most `left` of their closed groups are on their way; None: until no copy is."""
+        limit = np.full(self.groups.size, -1, np.int64)
+        limit[lanes] = self.groups[lanes] + 1 if left is None else self.groups[lanes] - left
+        flying = []
+        for owners, units, group in self.flights:
+            done = group < limit[owners]
+            if done.any():
+                landed, who = units[done], owners[done]
+                self.arriving[landed] = NONE
+                self.writer[landed] = who[:, None]  # it is there for this thread; for others, after a barrier
+                self.written[landed] = self.step[self.warp[who]][:, None]
+            if not done.all():
+                flying.append((owners[~done], units[~done], group[~done]))
+        self.flights = flying
