@@ -38,6 +38,14 @@ def somewhere():
 # In the simulator arithmetic is NumPy's on single numbers, which warns where a GPU just gives infinity or NaN.
 pytestmark = [pytest.mark.gpu, pytest.mark.filterwarnings("ignore::RuntimeWarning")]
 
+@pytest.fixture(autouse=True)
+def exact():
+    """float32 as exact as the CPU's; some tests say that they want tensor cores."""
+    ac.set_precision("highest")
+    yield
+    ac.set_precision("tf32")
+
+
 WORK = 60_000  # multiply-adds of a case at most, in the simulator: about a second
 
 
@@ -83,6 +91,26 @@ def test_value_and_gradients_are_the_cpu_s(case, dtype):
         if e is not None:
             assert g.dtype == np.dtype(dtype)
             close(g, e, dtype)
+
+
+PRODUCTS = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.op in PRODUCTS and not (
+    driver.simulated() and work(case) > WORK // 5)], ids=lambda case: case.id)
+def test_tensor_cores(case):
+    """Ten bits of each factor: right to three digits, and not to seven, or other kernels ran."""
+    ac.set_precision("tf32")
+    expected, expected_gradients = gradients(case, tensors(case.inputs(), "cpu"))
+    value, given = gradients(case, tensors(case.inputs("float32"), "cuda"))
+    again = gradients(case, tensors(case.inputs("float32"), "cuda"))
+    errors = []
+    for a, b, e in zip([value, *given], [again[0], *again[1]], [expected, *expected_gradients]):
+        if e is not None:
+            np.testing.assert_array_equal(a, b)
+            errors.append(np.linalg.norm(a - e) / max(np.linalg.norm(e), 1e-30))
+    assert max(errors) < (5e-2 if case.op == "conv2d_relu_pool" or case.note == "relu" else 1e-3)
+    assert errors[0] > 1e-7 or not value.any()
 
 
 @cases(WORK // 10)

@@ -196,7 +196,16 @@ class _Argument:
             piece, start = pieces[self.position]
             strides = [value.itemsize * math.prod(value.shape[i + 1 :]) for i in range(value.ndim)]
             return [0, 0, value.size, value.itemsize, piece.base + start, *value.shape, *strides]
-        return list(value) if isinstance(value, tuple) else [value]
+        return list(_flat(value))
+
+
+def _flat(value):
+    """The numbers of a tuple, of tuples in it too; or the number itself."""
+    if isinstance(value, tuple):
+        for item in value:
+            yield from _flat(item)
+    else:
+        yield value
 
 
 class Aligned(np.ndarray):

@@ -156,19 +156,19 @@ _INPUT_GRADIENT = family("input_gradient", _gathered(True))
 _WEIGHT_GRADIENT = family("weight_gradient", _outer)
 
 
-@block_kernel("(T[:,::1], T[:,::1], T[::1], T[::1])", LANES * SHARES)
-def _add_parts(partial, partial_b, total, total_b):
-    """total and total_b = the sums of the parts (parts, size) and (parts, F): each share of the parts in their order,
-    then the shares in theirs.
+@block_kernel("(T[:,::1], T[:,::1], T[::1], T[::1], int64, int64)", LANES * SHARES)
+def _add_parts(partial, partial_b, total, total_b, size, size_b):
+    """total and total_b = the sums of the parts (parts, size) and (parts, size_b): each share of the parts in their
+    order, then the shares in theirs.
     """
     shared = cuda.shared.array((SHARES, LANES), partial.dtype)
     lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-    i, size = cuda.blockIdx.x * LANES + lane, total.shape[0]
+    i = cuda.blockIdx.x * LANES + lane
     item = partial.dtype.type(0)
     for part in range(share, partial.shape[0], SHARES):
         if i < size:
             item += partial[part, i]
-        elif i - size < total_b.shape[0]:
+        elif i < size + size_b:
             item += partial_b[part, i - size]
     shared[share, lane] = item
     cuda.syncthreads()
@@ -177,7 +177,7 @@ def _add_parts(partial, partial_b, total, total_b):
             item += shared[other, lane]
         if i < size:
             total[i] = item
-        elif i - size < total_b.shape[0]:
+        elif i < size + size_b:
             total_b[i - size] = item
 
 
@@ -248,13 +248,14 @@ def channel_sums(dy, db) -> None:
     rows = dy.reshape(-1, db.size)
     partial = arrays.empty(dy.gpu, (min(PARTS, -(-rows.shape[0] // SHARES)) or 1, db.size), dy.dtype)
     _channel_sums((-(-db.size // LANES), partial.shape[0]), rows, partial)
-    add_parts(partial, partial, db, db[:0])
+    add_parts(partial, partial[:, :0], db, db[:0])
 
 
 def add_parts(partial, partial_b, total, total_b) -> None:
     """total and total_b = the sums of the partial ones (parts, ...), in an order that is always the same."""
-    blocks = -(-(total.size + total_b.size) // LANES)
-    _add_parts((blocks,), partial, partial_b, total.reshape(-1), total_b)
+    blocks, parts = -(-(total.size + total_b.size) // LANES), partial.shape[0]
+    _add_parts((blocks,), partial.reshape(parts, total.size), partial_b.reshape(parts, total_b.size), total.reshape(-1),
+               total_b, total.size, total_b.size)
 
 
 def bias(b, like):

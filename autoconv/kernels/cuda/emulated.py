@@ -9,6 +9,23 @@ import threading
 import numpy as np
 
 
+def times(a, b):
+    product = int(a) * int(b)
+    if not -(1 << 31) <= product < 1 << 31:
+        raise OverflowError(f"{a} * {b} does not fit 32 bits.")
+    return product
+
+
+def scaled(a, factor, shift):
+    if not 0 <= a < 1 << 31:
+        raise OverflowError(f"What is scaled is a positive number of 31 bits. Received: {a}.")
+    return int(a) * factor >> shift
+
+
+def within(i, n):
+    return 0 <= i < n
+
+
 def load(array, index):
     return array[index]
 

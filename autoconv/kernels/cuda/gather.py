@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...shapes import Window
-from .primitives import store
+from .primitives import scaled, store, times, within
 from .product import Layout
 from .runtime import cuda, inline
 from .tiles import Tile
@@ -38,7 +38,8 @@ def divisor(n: int) -> tuple[int, int, int]:
 
 @inline
 def divided(a, by):
-    return a * by[1] >> by[2]
+    """a // n for by = divisor(n)."""
+    return scaled(a, by[1], by[2])
 
 
 def forward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
@@ -65,7 +66,7 @@ def pixel_of(m, divisors):
     """(n, p, q) of pixel number m."""
     row = divided(m, divisors[1])
     n = divided(row, divisors[0])
-    return n, row - n * divisors[0][0], m - row * divisors[1][0]
+    return n, row - times(n, divisors[0][0]), m - times(row, divisors[1][0])
 
 
 @inline
@@ -73,12 +74,12 @@ def tap_of(k, divisors):
     """(i, j, c) of column k."""
     tap = divided(k, divisors[2])
     i = divided(tap, divisors[3])
-    return i, tap - i * divisors[3][0], k - tap * divisors[2][0]
+    return i, tap - times(i, divisors[3][0]), k - times(tap, divisors[2][0])
 
 
 def rows_of(tile: Tile, pooled: bool) -> Callable:
     """place(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are that this thread
-    loads. places (3, rows) then has where the row's image begins, at its channel, and the pixel that tap (0, 0) reads.
+    loads. places (3, rows) then has what tap (0, 0) reads: the item of that channel, the pixel's row and its column.
 
     Rows are pixels in scan order, `count` of them. Pooled, they are windows of 2x2 pixels, and pixel e of window 8*i + w
     is row 32*i + 8*e + w: one thread holds the sums of all four.
@@ -98,9 +99,10 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
             n, p, q = pixel_of(row, divisors)
             if pooled:
                 p, q = 2 * p + inner // 2, 2 * q + inner % 2
-            places[0, e] = n * (sizes[0] * sizes[1] * sizes[2]) + channel
-            places[1, e] = p * steps[0][1] + steps[0][0] if row < count else OUTSIDE
-            places[2, e] = q * steps[1][1] + steps[1][0]
+            r, t = times(p, steps[0][1]) + steps[0][0], times(q, steps[1][1]) + steps[1][0]
+            places[0, e] = times(times(times(n, sizes[0]) + r, sizes[1]) + t, sizes[2]) + channel
+            places[1, e] = r if row < count else OUTSIDE
+            places[2, e] = t
 
     return place
 
@@ -124,35 +126,38 @@ def filling(tile: Tile, at: Layout, copy: Callable, turned: bool) -> Callable:
     def fill(shared, start, step, source):
         x, w, places, first, columns, group, length, sizes, steps, divisors = source
         thread = cuda.threadIdx.x
+        strided = turned and (divisors[4][0] > 1 or divisors[5][0] > 1)
         height, across, every, _, items = sizes
         part = thread % chunks * width
         k = step * depth + part
         i, j, c = tap_of(k, divisors)
-        down, right = i * steps[0][2], j * steps[1][2]
+        down, right = times(i, steps[0][2]), times(j, steps[1][2])
+        tap = times(times(down, across) + right, every) + c
         for e in range(each):
-            r, t = places[1, e] + down, places[2, e] + right
+            r, t, item = places[1, e] + down, places[2, e] + right, places[0, e] + tap
             inside = k < items
-            if turned:  # the pixel, if the stride leads to one
-                row, column = divided(r, divisors[4]), divided(t, divisors[5])
-                inside = inside and row * divisors[4][0] == r and column * divisors[5][0] == t
+            if strided:  # the pixel, if the stride leads to one
+                inside = inside and r >= 0 and t >= 0
+                row, column = divided(r if inside else 0, divisors[4]), divided(t if inside else 0, divisors[5])
+                inside = inside and times(row, divisors[4][0]) == r and times(column, divisors[5][0]) == t
+                item -= times(times(r - row, across) + t - column, every) if inside else 0
                 r, t = row, column
-            inside = inside and r >= 0 and r < height and t >= 0 and t < across
-            copy(shared, start + (thread // chunks + e * apart) * a_m + part, x,
-                 places[0, e] + (r * across + t) * every + c if inside else 0, inside)
+            inside = inside and within(r, height) and within(t, across)
+            copy(shared, start + (thread // chunks + e * apart) * a_m + part, x, item if inside else 0, inside)
         if turned:
-            tap = (i * divisors[3][0] + j) * columns  # w is (taps * columns, length)
+            tap = times(times(i, divisors[3][0]) + j, columns)  # w is (taps * columns, length)
             for e in range(b_each):
                 n = thread // wide + e * b_apart
                 inside = k < items and first + n < columns
                 copy(shared, start + b_start + n * b_row + part, w,
-                     (tap + first + n) * length + group + c if inside else 0, inside)
+                     times(tap + first + n, length) + group + c if inside else 0, inside)
         else:
             n = thread % wide * width
             for e in range(b_each):
                 row = thread // wide + e * b_apart
                 inside = step * depth + row < items and first + n < columns
                 copy(shared, start + b_start + row * b_row + n, w,
-                     (step * depth + row) * length + group + first + n if inside else 0, inside)
+                     times(step * depth + row, length) + group + first + n if inside else 0, inside)
 
     return fill
 
@@ -177,20 +182,20 @@ def outer_filling(tile: Tile, at: Layout, copy: Callable) -> Callable:
         height, across, every, _, items = sizes
         part, n = thread % chunks * width, thread % wide * width
         if k != items:  # that one is always 1
-            down, right = steps[0][0] + tap[0] * steps[0][2], steps[1][0] + tap[1] * steps[1][2]
+            down, right = steps[0][0] + times(tap[0], steps[0][2]), steps[1][0] + times(tap[1], steps[1][2])
             for e in range(each):
                 row = thread // chunks + e * apart
                 m = begin + step * depth + row
                 image, p, q = pixel_of(m, divisors)
-                r, t = p * steps[0][1] + down, q * steps[1][1] + right
-                inside = k < items and m < end and r >= 0 and r < height and t >= 0 and t < across
-                copy(shared, start + row * a_k + part, x,
-                     ((image * height + r) * across + t) * every + tap[2] if inside else 0, inside)
+                r, t = times(p, steps[0][1]) + down, times(q, steps[1][1]) + right
+                inside = k < items and m < end and within(r, height) and within(t, across)
+                item = times(times(times(image, height) + r, across) + t, every) + tap[2] if inside else 0
+                copy(shared, start + row * a_k + part, x, item, inside)
         for e in range(b_each):
             row = thread // wide + e * b_apart
             m = begin + step * depth + row
             inside = m < end and first + n < columns
-            copy(shared, start + b_start + row * b_k + n, dy, m * length + group + first + n if inside else 0, inside)
+            copy(shared, start + b_start + row * b_k + n, dy, times(m, length) + group + first + n if inside else 0, inside)
 
     return fill
 

@@ -12,10 +12,13 @@ if SIMULATED:
         load4,
         mma_tf32,
         round_tf32,
+        scaled,
         store,
         store2,
         store4,
+        times,
         waiting,
+        within,
     )
 else:
     from .ptx import (
@@ -27,11 +30,14 @@ else:
         load4,
         mma_tf32,
         round_tf32,
+        scaled,
         store,
         store2,
         store4,
+        times,
         waiting,
+        within,
     )
 
-__all__ = ["commit", "copy4_async", "copy_async", "load", "load2", "load4", "mma_tf32", "round_tf32", "store", "store2",
-           "store4", "waiting"]
+__all__ = ["commit", "copy4_async", "copy_async", "load", "load2", "load4", "mma_tf32", "round_tf32", "scaled", "store",
+           "store2", "store4", "times", "waiting", "within"]

@@ -1,5 +1,5 @@
-"""Instructions that Numba has no word for, as functions for kernels: vector loads, copies that run on by themselves,
-tensor cores. emulated.py has the same for the simulator, and primitives.py picks.
+"""Instructions that Numba has no word for, as functions for kernels: integers of 32 bits (Numba makes 64 of them),
+vector loads, copies that run on by themselves, tensor cores. emulated.py has the same for the simulator, and primitives.py picks.
 
 Arrays are flat. An index is not checked, and never counts from the end: Numba's check for that costs more than a load.
 Source: "Parallel Thread Execution ISA", cp.async, mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
@@ -16,6 +16,41 @@ def _pointer(context, builder, array_type, array, index, width=1):
     first = builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
     kind = item if width == 1 else ir.VectorType(item, width)
     return builder.bitcast(first, kind.as_pointer())
+
+
+def _whole(builder, value, wide=False):
+    """An integer as one of 32 bits; or of 64, of which those are the lower ones and the upper ones are zero."""
+    value = value if value.type == INT32 else builder.trunc(value, INT32)
+    return builder.zext(value, ir.IntType(64)) if wide else value
+
+
+@intrinsic
+def times(typing, a, b):
+    """a * b, which fits 32 bits: one instruction, where 64 bits take four."""
+    def build(context, builder, signature, arguments):
+        a, b = (_whole(builder, value) for value in arguments)
+        return builder.sext(builder.mul(a, b), ir.IntType(64))
+
+    return types.int64(a, b), build
+
+
+@intrinsic
+def scaled(typing, a, factor, shift):
+    """a * factor >> shift for an a and a factor of 32 bits without a sign."""
+    def build(context, builder, signature, arguments):
+        a, factor = (_whole(builder, value, wide=True) for value in arguments[:2])
+        return builder.lshr(builder.mul(a, factor), arguments[2])
+
+    return types.int64(a, factor, types.int64), build
+
+
+@intrinsic
+def within(typing, i, n):
+    """0 <= i < n, for 32 bits."""
+    def build(context, builder, signature, arguments):
+        return builder.icmp_unsigned("<", *(_whole(builder, value) for value in arguments))
+
+    return types.boolean(i, n), build
 
 
 def _load(name, width):
