@@ -9,7 +9,8 @@ the parts are added in their order, so two runs give the same bits, on whatever 
 """
 
 import math
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ...shapes import Window
 from . import array as arrays
@@ -19,42 +20,49 @@ from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient 
 from .primitives import load, store, store2
 from .product import SUMS, copying, layout, place_of, summing
 from .runtime import ALIGNMENT, BlockKernel, block_kernel, cuda, inline, pointer
-from .tiles import EXACT, TENSOR, Tile
+from .tiles import GATHERED, OUTER, Tile, Tiles
 
 PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
 LANES, SHARES = (4, 2) if tiles.SIMULATED else (32, 16)  # a block that adds parts: columns, and who shares the parts
 
 
-def family(name: str, make: Any) -> tuple[BlockKernel, ...]:
-    """A kernel for each tile: those of TENSOR, then those of EXACT."""
-    return tuple(make(f"{name}_{kind}_{tile.name}", tile, kind == "tf32")
-                 for kind, several in (("tf32", TENSOR), ("exact", EXACT)) for tile in several)
+class Family(NamedTuple):
+    """The kernels of one kind of product, one for each of its tiles."""
+
+    tiles: Tiles
+    tensor: tuple[BlockKernel, ...]
+    exact: tuple[BlockKernel, ...]
 
 
-def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) -> Any:
+def family(name: str, make: Callable, tiles: Tiles) -> Family:
+    """`make(name, tile, tensor_cores)` for each tile."""
+    return Family(tiles, *(tuple(make(f"{name}_{kind}_{tile.name}", tile, kind == "tf32") for tile in several)
+                           for kind, several in (("tf32", tiles.tensor), ("exact", tiles.exact))))
+
+
+def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) -> Callable:
     """A kernel for float32; float64, which is for checks, takes `single` for all shapes."""
-    dtypes = ("float32", "float64") if tile.width == 1 and not tensor_cores else ("float32",)
+    dtypes = ("float32", "float64") if tile.name == "single" and not tensor_cores else ("float32",)
     return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)
 
 
-def pick(kernels: tuple[BlockKernel, ...], count: int, columns: int, groups: int, lengths: tuple[int, ...],
-         *operands: Any) -> tuple[BlockKernel, Tile]:
-    """The kernel of a family, and its tile, for a result (count, columns) in each group.
+def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right: int, arrays: tuple,
+         ) -> tuple[BlockKernel, Tile]:
+    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group.
 
-    `lengths` are those of all that is loaded or stored in fours, as far as `operands` lie where fours may begin.
+    `left` and `right` are what both factors' rows are multiples of, as long as all `arrays` lie where fours may begin.
     Raises ValueError for an array of more items than a kernel counts.
     """
-    for a in operands:
+    for a in arrays:
         if a.size >= 1 << 31:
             raise ValueError(f"A convolution on a GPU takes arrays of less than 2**31 items. Received shape {a.shape}: "
                              "use a smaller batch.")
-    first = operands[0]
-    tensor_cores = first.gpu.uses_tensor_cores(first.dtype)
-    fours = (first.dtype.itemsize == 4 and not any(n % 4 for n in lengths)
-             and not any(pointer(a.native) % 16 for a in operands))
-    several = TENSOR if tensor_cores else EXACT
-    number = tiles.choose(several, count, columns, fours, groups)
-    return kernels[number + (0 if tensor_cores else len(TENSOR))], several[number]
+    dtype, gpu = arrays[0].dtype, arrays[0].gpu
+    fours = dtype.itemsize == 4 and not any(pointer(a.native) % 16 for a in arrays)
+    tensor_cores = gpu.uses_tensor_cores(dtype)
+    several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
+    number = tiles.choose(several, *shape, groups, fours and left % 4 == 0, fours and right % 4 == 0)
+    return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
 
 
 @inline
@@ -68,7 +76,7 @@ def put(y, at, first, second, both, whole):
             store(y, at + 1, second)
 
 
-def _gathered(turned: bool) -> Any:
+def _gathered(turned: bool) -> Callable:
     """y (count, F) = the gathered rows of x times w, + b, and max(y, 0) with `relu`; each group has its part of F.
 
     `lengths`: of a row of y, its part of a group, a row of w, its part of a group.
@@ -77,7 +85,7 @@ def _gathered(turned: bool) -> Any:
         at = layout(tile, False, turned)
         locate, where = gather.rows_of(tile, False), place_of(tile)
         run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), turned))
-        rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.width == 4
+        rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.widths[1] == 4
         size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
 
         @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
@@ -116,8 +124,8 @@ def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     at = layout(tile, True, False)
     where = place_of(tile)
     run = summing(tensor_cores, tile, at, gather.outer_filling(tile, at, copying(tensor_cores, tile)))
-    set_ones = gather.ones(tile, at)
-    rows, columns, depth, whole, width = tile.rows, tile.columns, tile.depth, tile.width == 4, tile.width
+    fill = gather.constants(tile, at)
+    rows, columns, depth, (width, b_width) = tile.rows, tile.columns, tile.depth, tile.widths
     size = at.size * tile.stages
 
     @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})", name, tile,
@@ -129,8 +137,8 @@ def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         end = min(count, begin + length)
         k = cuda.blockIdx.x * rows + cuda.threadIdx.x % (rows // width) * width
         i, j, c = gather.tap_of(k, divisors)
-        if k == items:
-            set_ones(shared)
+        if k >= items:
+            fill(shared, 1)
         source = (x, dy, k, (i, j, group * sizes[3] + c), begin, end, first, lengths[1], group * lengths[1], lengths[0],
                   sizes, steps, divisors)
         run(shared, (end - begin + depth - 1) // depth, source, sums)
@@ -144,16 +152,16 @@ def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
                 for r in range(4):
                     row = m + 8 * r
                     if row < items:
-                        put(dw, (part * items + row) * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
+                        put(dw, (part * items + row) * lengths[0] + column, sums[r, c], sums[r, c + 1], both, b_width == 4)
                     elif row == items:
-                        put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
+                        put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, b_width == 4)
 
     return product
 
 
-_FORWARD = family("forward", _gathered(False))
-_INPUT_GRADIENT = family("input_gradient", _gathered(True))
-_WEIGHT_GRADIENT = family("weight_gradient", _outer)
+_FORWARD = family("forward", _gathered(False), GATHERED)
+_INPUT_GRADIENT = family("input_gradient", _gathered(True), GATHERED)
+_WEIGHT_GRADIENT = family("weight_gradient", _outer, OUTER)
 
 
 @block_kernel("(T[:,::1], T[:,::1], T[::1], T[::1], int64, int64)", LANES * SHARES)
@@ -199,15 +207,15 @@ def _channel_sums(rows, partial):
         partial[part, f] = item
 
 
-def multiply(kernels: tuple[BlockKernel, ...], x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
+def multiply(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
              lengths: tuple[int, int, int, int], relu: bool = False) -> None:
     """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None."""
     count, groups = math.prod(y.shape[:-1]), lengths[0] // lengths[1]
-    kernel, tile = pick(kernels, count, lengths[1], groups, (gathering.sizes[3], lengths[1], lengths[3]), x, w, y)
-    down, along = tiles.blocks(tile, count, lengths[1])
+    kernel, tile = pick(kernels, (count, lengths[1]), groups, gathering.sizes[3], math.gcd(lengths[1], lengths[3]),
+                        (x, w, y))
     flat_b, has_bias = bias(b, w)
-    kernel((down, along, groups), x.reshape(-1), w.reshape(-1), flat_b, y.reshape(-1), count, lengths, *gathering, has_bias,
-           relu)
+    kernel((*tiles.blocks(tile, count, lengths[1]), groups), x.reshape(-1), w.reshape(-1), flat_b, y.reshape(-1), count,
+           lengths, *gathering, has_bias, relu)
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
@@ -229,7 +237,7 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     gathering = gather.forward(x.shape, dy.shape[1:3], window, dw.shape[2])
     count, filters, each = math.prod(dy.shape[:3]), dy.shape[3], dy.shape[3] // groups
     items = gathering.sizes[4]
-    kernel, tile = pick(_WEIGHT_GRADIENT, items + 1, each, groups, (dw.shape[2], each), x, dy, dw, db)
+    kernel, tile = pick(_WEIGHT_GRADIENT, (items + 1, each), groups, dw.shape[2], each, (x, dy, dw, db))
     down, along = tiles.blocks(tile, items + 1, each)
     parts = max(1, min(PARTS, tiles.BLOCKS // (down * along * groups), -(-count // (tile.depth * PART_STAGES))))
     length = -(-count // (parts * tile.depth)) * tile.depth

@@ -6,6 +6,8 @@ four won. Backward spreads the pooled gradients to their winners, and goes on as
 
 import math
 
+import numpy as np
+
 from ...shapes import Window
 from . import array as arrays
 from . import gather, tiles
@@ -19,11 +21,23 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this roo
     family,
     pick,
     product_kernel,
+    put,
 )
-from .primitives import load, store
+from .primitives import load
 from .product import SUMS, copying, layout, place_of, summing
-from .runtime import ALIGNMENT, BlockKernel, cuda, kernel
-from .tiles import Tile
+from .runtime import ALIGNMENT, BlockKernel, cuda, inline, kernel
+from .tiles import GATHERED, Tile
+
+
+@inline
+def largest(sums, c):
+    """The largest of a column's four sums, and which it is: the first of equal ones. A NaN wins."""
+    best, which = sums[0, c], np.uint8(0)
+    for e in range(1, 4):
+        item = sums[e, c]
+        if item > best or (item != item and best == best):
+            best, which = item, np.uint8(e)
+    return best, which
 
 
 def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
@@ -34,7 +48,7 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     at = layout(tile, False, False)
     locate, where = gather.rows_of(tile, True), place_of(tile)
     run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), False))
-    rows, columns, depth = tile.rows // 4, tile.columns, tile.depth
+    rows, columns, depth, whole = tile.rows // 4, tile.columns, tile.depth, tile.widths[1] == 4
     size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
 
     @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
@@ -48,24 +62,23 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         run(shared, (sizes[4] + depth - 1) // depth, source, sums)
         row, n, mine = where()
         m = cuda.blockIdx.x * rows + row // 32 * 8 + row % 8
-        for c in range(SUMS):
-            f = begin + n + c // 2 * 8 + c % 2
+        for c in range(0, SUMS, 2):
+            f = begin + n + 4 * c
             if mine and m < count and f < lengths[1]:
-                best, which = sums[0, c], 0
-                for e in range(1, 4):
-                    item = sums[e, c]
-                    if item > best or (item != item and best == best):  # a NaN wins
-                        best, which = item, e
+                both, at = f + 1 < lengths[1], m * lengths[0] + f
+                left, which = largest(sums, c)
+                right, other = largest(sums, c + 1)
                 if has_bias:
-                    best += load(b, f)
-                store(y, m * lengths[0] + f, zero if best < zero else best)
+                    left += load(b, f)
+                    right += load(b, f + 1) if both else zero
+                put(y, at, zero if left < zero else left, zero if right < zero else right, both, whole)
                 if keep_winner:
-                    winner[m * lengths[0] + f] = which
+                    put(winner, at, which, other, both, whole)
 
     return product
 
 
-_FORWARD = family("forward", _pooled)
+_FORWARD = family("forward", _pooled, GATHERED)
 
 
 @kernel("(int64, T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[:,:,:,::1])")
@@ -87,7 +100,7 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
     unless it is empty.
     """
     filters, count = y.shape[3], math.prod(y.shape[:3])
-    kernel, tile = pick(_FORWARD, 4 * count, filters, 1, (x.shape[3], filters), x, w, y)
+    kernel, tile = pick(_FORWARD, (4 * count, filters), 1, x.shape[3], filters, (x, w, y, winner))
     kernel(tiles.blocks(tile, 4 * count, filters), x.reshape(-1), w.reshape(-1), bias(b, w)[0], y.reshape(-1),
            winner.reshape(-1), count, (filters,) * 4, *gather.forward(x.shape, y.shape[1:3], window, x.shape[3]),
            b is not None, winner.size > 0)

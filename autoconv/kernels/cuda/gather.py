@@ -77,145 +77,165 @@ def tap_of(k, divisors):
     return i, tap - times(i, divisors[3][0]), k - times(tap, divisors[2][0])
 
 
+def rows_of_a_thread(tile: Tile) -> int:
+    """How many rows of a stage a thread loads items of."""
+    return tile.rows * tile.depth // tile.widths[0] // tile.threads
+
+
 def rows_of(tile: Tile, pooled: bool) -> Callable:
-    """place(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are that this thread
+    """locate(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are that this thread
     loads. places (3, rows) then has what tap (0, 0) reads: the item of that channel, the pixel's row and its column.
 
     Rows are pixels in scan order, `count` of them. Pooled, they are windows of 2x2 pixels, and pixel e of window 8*i + w
-    is row 32*i + 8*e + w: one thread holds the sums of all four.
+    is row 32*i + 8*e + w: one thread holds the sums of all four. Every thread works out some rows, for all.
     """
-    columns = tile.depth // tile.width
-    each, apart, height = tile.rows * columns // tile.threads, tile.threads // columns, tile.rows
+    columns, height, threads = tile.depth // tile.widths[0], tile.rows, tile.threads
+    each, apart, turns = rows_of_a_thread(tile), tile.threads // columns, -(-tile.rows // tile.threads)
 
     @inline
-    def place(places, count, channel, sizes, steps, divisors):
-        first = cuda.blockIdx.x * height
+    def locate(places, count, channel, sizes, steps, divisors):
+        shared = cuda.shared.array((3, height), "int32")
+        for turn in range(turns):
+            here = cuda.threadIdx.x + turn * threads
+            if here < height:
+                row, inner = cuda.blockIdx.x * height + here, 0
+                if pooled:
+                    row, inner = row // 32 * 8 + row % 8, row % 32 // 8
+                n, p, q = pixel_of(row, divisors)
+                if pooled:
+                    p, q = 2 * p + inner // 2, 2 * q + inner % 2
+                r, t = times(p, steps[0][1]) + steps[0][0], times(q, steps[1][1]) + steps[1][0]
+                shared[0, here] = times(times(times(n, sizes[0]) + r, sizes[1]) + t, sizes[2]) + channel
+                shared[1, here] = r if row < count else OUTSIDE
+                shared[2, here] = t
+        cuda.syncthreads()
         for e in range(each):
-            row = first + cuda.threadIdx.x // columns + e * apart
-            inner = 0
-            if pooled:
-                inner = row % 32 // 8
-                row = row // 32 * 8 + row % 8
-            n, p, q = pixel_of(row, divisors)
-            if pooled:
-                p, q = 2 * p + inner // 2, 2 * q + inner % 2
-            r, t = times(p, steps[0][1]) + steps[0][0], times(q, steps[1][1]) + steps[1][0]
-            places[0, e] = times(times(times(n, sizes[0]) + r, sizes[1]) + t, sizes[2]) + channel
-            places[1, e] = r if row < count else OUTSIDE
-            places[2, e] = t
+            for i in range(3):
+                places[i, e] = shared[i, cuda.threadIdx.x // columns + e * apart]
 
-    return place
+    return locate
 
 
-def filling(tile: Tile, at: Layout, copy: Callable, turned: bool) -> Callable:
+def _filling_rows(tile: Tile, at: Layout, copy: Callable, turned: bool) -> Callable:
+    """fill(shared, start, tap, inside, i, j, source): the gathered rows' items at one tap; `tap` is how many items behind
+    those of tap (0, 0) they lie.
+    """
+    chunks, width = tile.depth // tile.widths[0], tile.widths[0]
+    each, apart, a_m = rows_of_a_thread(tile), tile.threads // (tile.depth // tile.widths[0]), at.a_m
+
+    @inline
+    def fill(shared, start, tap, real, down, right, x, places, height, across):
+        to = start + cuda.threadIdx.x // chunks * a_m + cuda.threadIdx.x % chunks * width
+        for e in range(each):
+            r, t = places[1, e] + down, places[2, e] + right
+            inside = real and within(r, height) and within(t, across)
+            copy(shared, to + e * apart * a_m, x, places[0, e] + tap if inside else 0, inside)
+
+    @inline
+    def fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors):
+        """The same, where only some pixels are reached by the strides, and lie nearer than the distances say."""
+        to = start + cuda.threadIdx.x // chunks * a_m + cuda.threadIdx.x % chunks * width
+        for e in range(each):
+            r, t = places[1, e] + down, places[2, e] + right
+            inside = real and r >= 0 and t >= 0
+            row, column = divided(r if inside else 0, divisors[4]), divided(t if inside else 0, divisors[5])
+            inside = inside and times(row, divisors[4][0]) == r and times(column, divisors[5][0]) == t
+            inside = inside and row < height and column < across
+            nearer = times(times(r - row, across) + t - column, every) if inside else 0
+            copy(shared, to + e * apart * a_m, x, places[0, e] + tap - nearer if inside else 0, inside)
+
+    return fill_strided if turned else fill
+
+
+def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: bool) -> Callable:
     """fill(shared, start, step, source): the gathered rows' items of one stage, and what multiplies them.
 
     source = (x, w, places, n, columns, group, length, sizes, steps, divisors), where w has `columns` columns a group
     and rows of `length` items; this block begins at column n, and w's group at item `group`. Turned, that is the
     convolution's w in an input gradient: its rows are channels of the result, and the sum goes along them.
     """
-    width, depth = tile.width, tile.depth
-    chunks = depth // width
-    each, apart = tile.rows * chunks // tile.threads, tile.threads // chunks
-    wide = chunks if turned else tile.columns // width  # pieces of a row of w in this stage
+    (a_width, width), depth = tile.widths, tile.depth
+    wide = (depth if turned else tile.columns) // width  # pieces of a row of w in this stage
     rows = tile.columns if turned else depth
-    b_each, b_apart = rows * wide // tile.threads, tile.threads // wide
-    a_m, b_start, b_row = at.a_m, at.b, at.b_n if turned else at.b_k
+    each, apart, chunks = rows * wide // tile.threads, tile.threads // wide, depth // a_width
+    b_start, b_row, copy = at.b, at.b_n if turned else at.b_k, copies[1]
+    fill_rows, fill_strided = (_filling_rows(tile, at, copies[0], strided) for strided in (False, True))
 
     @inline
     def fill(shared, start, step, source):
         x, w, places, first, columns, group, length, sizes, steps, divisors = source
-        thread = cuda.threadIdx.x
-        strided = turned and (divisors[4][0] > 1 or divisors[5][0] > 1)
         height, across, every, _, items = sizes
-        part = thread % chunks * width
-        k = step * depth + part
+        k = step * depth + cuda.threadIdx.x % chunks * a_width
         i, j, c = tap_of(k, divisors)
-        down, right = times(i, steps[0][2]), times(j, steps[1][2])
+        down, right, real = times(i, steps[0][2]), times(j, steps[1][2]), k < items
         tap = times(times(down, across) + right, every) + c
-        for e in range(each):
-            r, t, item = places[1, e] + down, places[2, e] + right, places[0, e] + tap
-            inside = k < items
-            if strided:  # the pixel, if the stride leads to one
-                inside = inside and r >= 0 and t >= 0
-                row, column = divided(r if inside else 0, divisors[4]), divided(t if inside else 0, divisors[5])
-                inside = inside and times(row, divisors[4][0]) == r and times(column, divisors[5][0]) == t
-                item -= times(times(r - row, across) + t - column, every) if inside else 0
-                r, t = row, column
-            inside = inside and within(r, height) and within(t, across)
-            copy(shared, start + (thread // chunks + e * apart) * a_m + part, x, item if inside else 0, inside)
-        if turned:
-            tap = times(times(i, divisors[3][0]) + j, columns)  # w is (taps * columns, length)
-            for e in range(b_each):
-                n = thread // wide + e * b_apart
-                inside = k < items and first + n < columns
-                copy(shared, start + b_start + n * b_row + part, w,
-                     times(tap + first + n, length) + group + c if inside else 0, inside)
+        if turned and (divisors[4][0] > 1 or divisors[5][0] > 1):
+            fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors)
         else:
-            n = thread % wide * width
-            for e in range(b_each):
-                row = thread // wide + e * b_apart
-                inside = step * depth + row < items and first + n < columns
-                copy(shared, start + b_start + row * b_row + n, w,
-                     times(step * depth + row, length) + group + first + n if inside else 0, inside)
+            fill_rows(shared, start, tap, real, down, right, x, places, height, across)
+        row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
+        to = start + b_start + row * b_row + piece
+        if turned:  # w is (taps * columns, length)
+            item = times(times(times(i, divisors[3][0]) + j, columns) + first + row, length) + group + c
+        else:
+            row += step * depth
+            real, item = first + piece < columns, times(row, length) + group + first + piece
+        for e in range(each):
+            inside = real and (first + row + e * apart < columns if turned else row + e * apart < items)
+            copy(shared, to + e * apart * b_row, w, item + times(e * apart, length) if inside else 0, inside)
 
     return fill
 
 
-def outer_filling(tile: Tile, at: Layout, copy: Callable) -> Callable:
+def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable]) -> Callable:
     """fill(shared, start, step, source): the windows of one stage's pixels, for this block's items of a window, and
     the gradients of these pixels.
 
     source = (x, dy, k, tap, begin, end, n, columns, group, length, sizes, steps, divisors): this thread loads item k of
     the windows, the one at `tap` = (i, j, c), of pixels from `begin` to `end`; dy is as w above.
     """
-    width, depth = tile.width, tile.depth
-    chunks, wide = tile.rows // width, tile.columns // width
+    depth, (a_width, b_width) = tile.depth, tile.widths
+    chunks, wide = tile.rows // a_width, tile.columns // b_width
     each, apart = depth * chunks // tile.threads, tile.threads // chunks
     b_each, b_apart = depth * wide // tile.threads, tile.threads // wide
-    a_k, b_start, b_k = at.a_k, at.b, at.b_k
+    a_k, b_start, b_k, (copy, b_copy) = at.a_k, at.b, at.b_k, copies
 
     @inline
     def fill(shared, start, step, source):
         x, dy, k, tap, begin, end, first, columns, group, length, sizes, steps, divisors = source
-        thread = cuda.threadIdx.x
         height, across, every, _, items = sizes
-        part, n = thread % chunks * width, thread % wide * width
-        if k != items:  # that one is always 1
+        if k < items:  # the one behind the last is always 1; the others are never read
             down, right = steps[0][0] + times(tap[0], steps[0][2]), steps[1][0] + times(tap[1], steps[1][2])
+            row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
+            to, m = start + row * a_k + piece, begin + step * depth + row
             for e in range(each):
-                row = thread // chunks + e * apart
-                m = begin + step * depth + row
-                image, p, q = pixel_of(m, divisors)
+                n, p, q = pixel_of(m + e * apart, divisors)
                 r, t = times(p, steps[0][1]) + down, times(q, steps[1][1]) + right
-                inside = k < items and m < end and within(r, height) and within(t, across)
-                item = times(times(times(image, height) + r, across) + t, every) + tap[2] if inside else 0
-                copy(shared, start + row * a_k + part, x, item, inside)
+                inside = m + e * apart < end and within(r, height) and within(t, across)
+                item = times(times(times(n, height) + r, across) + t, every) + tap[2]
+                copy(shared, to + e * apart * a_k, x, item if inside else 0, inside)
+        row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * b_width
+        to, m = start + b_start + row * b_k + piece, begin + step * depth + row
+        item, real = times(m, length) + group + first + piece, first + piece < columns
         for e in range(b_each):
-            row = thread // wide + e * b_apart
-            m = begin + step * depth + row
-            inside = m < end and first + n < columns
-            copy(shared, start + b_start + row * b_k + n, dy, times(m, length) + group + first + n if inside else 0, inside)
+            inside = real and m + e * b_apart < end
+            b_copy(shared, to + e * b_apart * b_k, dy, item + times(e * b_apart, length) if inside else 0, inside)
 
     return fill
 
 
-def rows_of_a_thread(tile: Tile) -> int:
-    """How many rows of a stage a thread loads items of."""
-    return tile.rows * tile.depth // tile.width // tile.threads
-
-
-def ones(tile: Tile, at: Layout) -> Callable:
-    """set_ones(shared): writes 1 at all that this thread would load in `outer_filling`, in every stage."""
-    width, stages, size, a_k = tile.width, tile.stages, at.size, at.a_k
+def constants(tile: Tile, at: Layout) -> Callable:
+    """fill(shared, value): writes `value` at all that this thread would load of windows, in every stage."""
+    width, stages, size, a_k = tile.widths[0], tile.stages, at.size, at.a_k
     chunks = tile.rows // width
     each, apart = tile.depth * chunks // tile.threads, tile.threads // chunks
 
     @inline
-    def set_ones(shared):
+    def fill(shared, value):
         for stage in range(stages):
             for e in range(each):
                 row = cuda.threadIdx.x // chunks + e * apart
-                store(shared, stage * size + row * a_k + cuda.threadIdx.x % chunks * width, 1)
+                for i in range(width):
+                    store(shared, stage * size + row * a_k + cuda.threadIdx.x % chunks * width + i, value)
 
-    return set_ones
+    return fill

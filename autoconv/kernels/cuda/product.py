@@ -66,10 +66,9 @@ def copy4(shared, at, array, index, valid):
 
 
 def copying(tensor_cores, tile):
-    """How items come into shared memory: where there are tensor cores, they can come while the threads compute."""
-    if tensor_cores:
-        return copy4_async if tile.width == 4 else copy_async
-    return copy4 if tile.width == 4 else copy
+    """How items of the two factors come into shared memory: where there are tensor cores, while the threads compute."""
+    one, four = (copy_async, copy4_async) if tensor_cores else (copy, copy4)
+    return tuple(four if width == 4 else one for width in tile.widths)
 
 
 def _exact(tile, at):

@@ -60,7 +60,7 @@ def _load(name, width):
             found = builder.load(_pointer(context, builder, array, *arguments, width))
             if width == 1:
                 return found
-            found.align = 4 * width
+            found.align = array.dtype.bitwidth // 8 * width
             items = [builder.extract_element(found, INT32(i)) for i in range(width)]
             return cgutils.pack_array(builder, items, ty=context.get_data_type(array.dtype))
 
@@ -89,7 +89,8 @@ def _store(name, width):
             vector = ir.Constant(ir.VectorType(context.get_data_type(array.dtype), width), ir.Undefined)
             for i in range(width):
                 vector = builder.insert_element(vector, builder.extract_value(arguments[2], i), INT32(i))
-            builder.store(vector, _pointer(context, builder, array, *arguments[:2], width)).align = 4 * width
+            builder.store(vector, _pointer(context, builder, array, *arguments[:2], width)).align = (
+                array.dtype.bitwidth // 8 * width)
             return context.get_dummy_value()
 
         return build

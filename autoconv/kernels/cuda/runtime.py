@@ -9,7 +9,7 @@ import math
 import re
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -260,8 +260,16 @@ def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str
 
 def kernels_of(room: ModuleType) -> dict[str, Kernel]:
     """The kernels of a file, those that it takes from other files included."""
-    found = [item for value in vars(room).values() for item in (value if isinstance(value, tuple) else (value,))]
-    return {item.name: item for item in found if isinstance(item, Kernel)}
+    return {k.name: k for value in vars(room).values() for k in _kernels_in(value)}
+
+
+def _kernels_in(value: Any) -> Iterator[Kernel]:
+    """A kernel, or those in a tuple."""
+    if isinstance(value, Kernel):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _kernels_in(item)
 
 
 def prepare(gpu: Gpu, kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:

@@ -12,7 +12,9 @@ WARP_ROWS, WARP_COLUMNS = 32, 16 if SIMULATED else 32
 
 
 class Tile(NamedTuple):
-    """One way to cut. `width` items are loaded at once: with 4, rows of all arrays are multiples of 4 items long."""
+    """One way to cut. `widths` are the items that are loaded at once, of the left and of the right factor: for 4 its
+    rows are multiples of 4 items long.
+    """
 
     name: str
     rows: int
@@ -20,37 +22,55 @@ class Tile(NamedTuple):
     depth: int
     warps: tuple[int, int, int]
     stages: int
-    width: int = 4
+    widths: tuple[int, int] = (4, 4)
 
     @property
     def threads(self) -> int:
         return 32 * self.warps[0] * self.warps[1] * self.warps[2]
 
 
-# In the order of the choice below. Static shared memory ends at 48 KiB: stages * depth * (rows + columns) * 4 bytes, and
-# what keeps banks apart. `large` and `narrow` do the most arithmetic for a byte that they load, for results of more and
-# of at most 32 columns; their blocks hide each other's waiting. `small` makes 4 to 8 times as many blocks, where else
-# processors would stand idle; then a block is often alone, so four stages are under way, and four warps share a sum.
-# `single` loads items one by one: first layers, and sizes that are no multiples of 4.
-TENSOR = (
+class Tiles(NamedTuple):
+    """The ways to cut one kind of product, where tensor cores are used and where not; in the order of `choose`.
+
+    Static shared memory ends at 48 KiB: stages * depth * (rows + columns) * 4 bytes, and what keeps banks apart.
+
+    - large, narrow: the most arithmetic for a byte that is loaded, for more and for at most 32 columns. Several blocks
+      on a processor hide each other's waiting, so two stages do.
+    - small: 4 times as many blocks, where else processors would stand idle. A block is often alone there, so four stages
+      are under way, and four warps share a sum.
+    - first: the left factor item by item, for images of 1 or 3 channels.
+    - single: everything item by item, for sizes that are no multiples of 4, and for float64.
+    """
+
+    tensor: tuple[Tile, ...]
+    exact: tuple[Tile, ...]
+
+
+LARGE, NARROW, SMALL, FIRST, SINGLE = range(5)
+
+_TENSOR = (
     Tile("large", 64, 64, 32, (2, 2, 1), 2),
     Tile("narrow", 128, 32, 32, (4, 1, 1), 2),
     Tile("small", 32, 32, 32, (1, 1, 4), 4),
-    Tile("single", 64, 32, 16, (2, 1, 1), 2, 1),
 )
-EXACT = (
+_EXACT = (
     Tile("large", 64, 64, 16, (2, 2, 1), 2),
     Tile("narrow", 128, 32, 16, (4, 1, 1), 2),
     Tile("small", 32, 32, 32, (1, 1, 4), 2),
-    Tile("single", 64, 32, 16, (2, 1, 1), 2, 1),
 )
+_FIRST, _FIRST_OUTER = Tile("first", 64, 32, 16, (2, 1, 1), 2, (1, 4)), Tile("first", 32, 32, 32, (1, 1, 4), 2, (1, 4))
+_SINGLE = Tile("single", 64, 32, 16, (2, 1, 1), 2, (1, 1))
 if SIMULATED:  # a thread is one of Python's, and tiny arrays shall already have whole tiles and ragged ends
-    TENSOR = EXACT = (
+    _TENSOR = _EXACT = (
         Tile("large", 32, 32, 8, (1, 2, 1), 2),
         Tile("narrow", 32, 16, 8, (1, 1, 1), 2),
         Tile("small", 32, 16, 16, (1, 1, 2), 3),
-        Tile("single", 32, 16, 8, (1, 1, 1), 2, 1),
     )
+    _FIRST = _FIRST_OUTER = Tile("first", 32, 16, 8, (1, 1, 1), 2, (1, 4))
+    _SINGLE = Tile("single", 32, 16, 8, (1, 1, 1), 2, (1, 1))
+
+GATHERED = Tiles((*_TENSOR, _FIRST, _SINGLE), (*_EXACT, _FIRST, _SINGLE))
+OUTER = Tiles((*_TENSOR, _FIRST_OUTER, _SINGLE), (*_EXACT, _FIRST_OUTER, _SINGLE))
 
 BLOCKS = 4 if SIMULATED else 264  # as many as keep a large GPU busy: two for each of 132 processors
 
@@ -60,13 +80,13 @@ def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:
     return -(-rows // tile.rows), -(-columns // tile.columns)
 
 
-def choose(tiles: tuple[Tile, ...], rows: int, columns: int, fours: bool, groups: int = 1) -> int:
+def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, left: bool, right: bool) -> int:
     """The number of the tile for a result (rows, columns): by the shapes alone, so that every GPU adds in one order.
 
-    `fours` says that all rows are multiples of 4 items long and start at one.
+    `left` and `right` say whether these factors can be loaded by fours.
     """
-    if not fours:
-        return 3
-    wide = 0 if columns > WARP_COLUMNS else 1
+    if not (left and right):
+        return FIRST if right else SINGLE
+    wide = LARGE if columns > WARP_COLUMNS else NARROW
     down, along = blocks(tiles[wide], rows, columns)
-    return wide if down * along * groups >= BLOCKS else 2
+    return wide if down * along * groups >= BLOCKS else SMALL
