@@ -1,10 +1,11 @@
-"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else in Numba's simulator of one.
+"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else their PTX in NumPy (tests/ptx).
 
-The simulator is slow, and has to be chosen before Numba is imported, so it is a run of its own:
+Numba's simulator of a GPU has to be chosen before Numba is imported, so it is a run of its own:
 `NUMBA_ENABLE_CUDASIM=1 pytest tests/test_cuda.py`.
 """
 
 import copy
+import importlib
 import math
 import pickle
 
@@ -29,9 +30,7 @@ def somewhere():
     if driver.simulated() or device_cuda.usable():
         yield
     else:
-        from ptx.device import interpreted
-
-        with interpreted():
+        with importlib.import_module("ptx.device").interpreted():
             yield
 
 

@@ -43,7 +43,7 @@ class Dispatcher:
         self.counters = None if counters is None else counters.setdefault(kernel.name, Counters())
 
     def compile(self, types) -> None:
-        compiled(self.function, tuple(types), CAPABILITY)
+        """Nothing: each kernel is compiled when it is first launched."""
 
     def __getitem__(self, configuration):
         blocks, threads, _, *dynamic = configuration

@@ -35,8 +35,8 @@ class Program:
             self.offsets[name] = at
             at += size
         self.size = at
-        self.written = [i for i, (_, name) in enumerate(kernel.parameters)
-                        if name in flow.stored_parameters(kernel)]
+        stored = flow.stored_parameters(kernel)
+        self.written = [i for i, (_, name) in enumerate(kernel.parameters) if name in stored]
         self.constants = Global()
         self.extents, symbols, self.open = {"shared": 0, "local": 0}, {}, False
         self._place(symbols)

@@ -10,7 +10,7 @@ import numpy as np
 
 from . import warp
 from .counters import Counters
-from .errors import DivergenceError, AddressError, PtxError, RaceError, UnsupportedError
+from .errors import AddressError, DivergenceError, PtxError, RaceError, UnsupportedError
 from .memory import LOCAL, SHARED, aligned, raced
 from .shared import Shadow
 from .warp import WARP

@@ -94,7 +94,7 @@ def parse(text: str) -> Kernel:
     """The one entry of a PTX module."""
     text = re.sub(r"/\*.*?\*/", " ", text, flags=re.S)
     text = "\n".join(line.split("//")[0] for line in text.splitlines()
-                     if not line.lstrip().startswith((".loc", ".file", ".version", ".target", ".address_size")))
+                     if not re.match(r"\s*\.(loc|file|version|target|address_size)\b", line))
     functions, entries, module = {}, [], []
     at = 0
     while header := _HEADER.search(text, at):

@@ -26,7 +26,8 @@ def members(lanes, lane_of, warp_of, mask, blame) -> None:
     wrong = ((mask & ~here) != 0) | ((mask & bits) == 0)
     if wrong.any():
         at = int(wrong.argmax())
-        raise DivergenceError(blame(at, f"Its mask is {int(mask[at]):#010x}; the threads here are {int(here[at]):#010x}."))
+        raise DivergenceError(blame(at, f"Its mask is {int(mask[at]):#010x}; the threads here are "
+                                        f"{int(here[at]):#010x}."))
 
 
 def shuffled(mode: str, lane, values, operand, clamp):
