@@ -10,8 +10,9 @@ def main() -> None:
     print("| kernel |", " | ".join(f"{dtype} sm_{major}{minor}" for dtype, (major, minor) in COLUMNS), "|")
     print("|---|" + "---|" * len(COLUMNS))
     for name, kernel in sorted(assembly.kernels().items()):
-        made = [assembly.assemble(kernel, dtype, capability) for dtype, capability in COLUMNS]
-        print(f"| `{name}` |", " | ".join(map(_cell, made)), "|")
+        cells = [_cell(assembly.assemble(kernel, dtype, capability)) if capability in assembly.served(kernel, dtype) else ""
+                 for dtype, capability in COLUMNS]
+        print(f"| `{name}` |", " | ".join(cells), "|")
 
 
 def _cell(made: assembly.Assembled) -> str:

@@ -11,14 +11,15 @@ import pickle
 
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, Case, conv, fused_pool, transposed
 
 import autoconv as ac
 from autoconv import device, device_cuda, layers, models, optim
 from autoconv import functional as F
 from autoconv.gradcheck import gradcheck
 from autoconv.kernels.cuda import driver
-from autoconv.tensor import tensor
+from autoconv.ops import dense as dense_ops
+from autoconv.tensor import apply, tensor
 
 if not driver.installed():
     pytest.skip("numba-cuda is not installed", allow_module_level=True)
@@ -90,6 +91,31 @@ def test_value_and_gradients_are_the_cpu_s(case, dtype):
         if e is not None:
             assert g.dtype == np.dtype(dtype)
             close(g, e, dtype)
+
+
+FOURS = [  # rows of multiples of four items, and tiles with ragged ends in every direction
+    conv((1, 6, 7, 12), (3, 2, 12, 36), padding="same"),
+    conv((2, 7, 6, 8), (3, 3, 4, 8), strides=(2, 1), groups=2, bias=False),
+    fused_pool((2, 7, 6, 4), (3, 3, 4, 36)),
+    transposed((1, 4, 3, 12), (3, 2, 36, 12), strides=(1, 2)),
+    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((70, 44), (44, 36), (36,))),
+]
+
+
+@pytest.mark.parametrize("case", FOURS, ids=lambda case: case.id)
+@pytest.mark.parametrize("tile", range(5), ids=["large", "narrow", "small", "single", "first"])
+@pytest.mark.parametrize("precision", ["highest", "tf32"])
+def test_every_tile(case, tile, precision, monkeypatch):
+    """Whatever shapes a tile is chosen for, it is right for all that it may be given."""
+    monkeypatch.setattr(device.get("cuda").kernels("tiles"), "choose", lambda tiles, *_: min(tile, len(tiles) - 1))
+    ac.set_precision(precision)
+    inputs = case.inputs("float32")
+    expected, expected_gradients = gradients(case, tensors([a if a is None else a.astype("float64") for a in inputs],
+                                                           "cpu"))
+    value, given = gradients(case, tensors(inputs, "cuda"))
+    for g, e in zip([value, *given], [expected, *expected_gradients]):
+        if e is not None:
+            assert np.linalg.norm(g - e) < {"highest": 1e-6, "tf32": 1e-3}[precision] * np.linalg.norm(e)
 
 
 PRODUCTS = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense")

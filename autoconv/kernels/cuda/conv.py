@@ -20,7 +20,7 @@ from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient 
 from .primitives import load, store, store2
 from .product import SUMS, copying, layout, place_of, summing
 from .runtime import ALIGNMENT, BlockKernel, block_kernel, cuda, inline, pointer
-from .tiles import GATHERED, OUTER, Tile, Tiles
+from .tiles import Tile, Tiles
 
 PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
 LANES, SHARES = (4, 2) if tiles.SIMULATED else (32, 16)  # a block that adds parts: columns, and who shares the parts
@@ -46,6 +46,11 @@ def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) ->
     return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)
 
 
+def starts_fours(*arrays: Any) -> bool:
+    """Whether all arrays lie where four items at once may begin."""
+    return all(a.dtype.itemsize <= 4 and pointer(a.native) % 16 == 0 for a in arrays)
+
+
 def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right: int, arrays: tuple,
          ) -> tuple[BlockKernel, Tile]:
     """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group.
@@ -57,9 +62,7 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right:
         if a.size >= 1 << 31:
             raise ValueError(f"A convolution on a GPU takes arrays of less than 2**31 items. Received shape {a.shape}: "
                              "use a smaller batch.")
-    dtype, gpu = arrays[0].dtype, arrays[0].gpu
-    fours = dtype.itemsize == 4 and not any(pointer(a.native) % 16 for a in arrays)
-    tensor_cores = gpu.uses_tensor_cores(dtype)
+    fours, tensor_cores = starts_fours(*arrays), arrays[0].gpu.uses_tensor_cores(arrays[0].dtype)
     several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
     number = tiles.choose(several, *shape, groups, fours and left % 4 == 0, fours and right % 4 == 0)
     return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
@@ -159,9 +162,9 @@ def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     return product
 
 
-_FORWARD = family("forward", _gathered(False), GATHERED)
-_INPUT_GRADIENT = family("input_gradient", _gathered(True), GATHERED)
-_WEIGHT_GRADIENT = family("weight_gradient", _outer, OUTER)
+_FORWARD = family("forward", _gathered(False), tiles.FORWARD)
+_INPUT_GRADIENT = family("input_gradient", _gathered(True), tiles.INPUT_GRADIENT)
+_WEIGHT_GRADIENT = family("weight_gradient", _outer, tiles.WEIGHT_GRADIENT)
 
 
 @block_kernel("(T[:,::1], T[:,::1], T[::1], T[::1], int64, int64)", LANES * SHARES)

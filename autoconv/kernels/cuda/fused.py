@@ -22,11 +22,12 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this roo
     pick,
     product_kernel,
     put,
+    starts_fours,
 )
-from .primitives import load
+from .primitives import load, load4, store, store4, times
 from .product import SUMS, copying, layout, place_of, summing
-from .runtime import ALIGNMENT, BlockKernel, cuda, inline, kernel
-from .tiles import GATHERED, Tile
+from .runtime import ALIGNMENT, BlockKernel, ItemKernel, cuda, inline, kernel
+from .tiles import Tile
 
 
 @inline
@@ -78,21 +79,61 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     return product
 
 
-_FORWARD = family("forward", _pooled, GATHERED)
+_FORWARD = family("forward", _pooled, tiles.FORWARD)
 
 
-@kernel("(int64, T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[:,:,:,::1])")
-def _unpool(count, y, winner, dy, spread):
-    """Each pooled gradient at its winner, zero at the others and where the ReLU was at 0."""
-    _, oh, ow, filters = spread.shape
-    zero = y.dtype.type(0)
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        f, q = item % filters, item // filters % ow
-        p, n = item // (filters * ow) % oh, item // (filters * ow * oh)
-        value = zero
-        if p // 2 < y.shape[1] and q // 2 < y.shape[2] and winner[n, p // 2, q // 2, f] == p % 2 * 2 + q % 2:
-            value = zero if y[n, p // 2, q // 2, f] <= zero else dy[n, p // 2, q // 2, f]
-        spread[n, p, q, f] = value
+@inline
+def load1(array, index):
+    return (load(array, index),)
+
+
+def _unpooling(width: int) -> ItemKernel:
+    """spread (N,H,W,F) = each pooled gradient at its winner, zero at the others and where the ReLU was at 0.
+
+    An item is `width` filters of one window, also of those that stick out at the bottom or at the right: there, pixels
+    belong to no window. `sizes` = (H, W, F); the divisors are of windows along H, along W, and pieces of F.
+    """
+    read = load4 if width == 4 else load1
+
+    @inline
+    def at(i, e, whole, which, value, given):
+        """Filter i's gradient at pixel e of the window."""
+        zero = type(given[i])(0)
+        return given[i] if whole and which[i] == e and not value[i] <= zero else zero
+
+    @kernel("(int64, T[::1], uint8[::1], T[::1], T[::1], UniTuple(int64, 3), UniTuple(UniTuple(int64, 3), 3))",
+            f"unpool_{width}")
+    def run(count, y, winner, dy, spread, sizes, divisors):
+        height, across, filters = sizes
+        for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+            window = gather.divided(item, divisors[2])
+            n, p, q = gather.pixel_of(window, divisors)
+            f = times(item - times(window, divisors[2][0]), width)
+            whole = p < height // 2 and q < across // 2
+            pooled = times(times(times(n, height // 2) + p, across // 2) + q, filters) + f if whole else 0
+            value, which, given = read(y, pooled), read(winner, pooled), read(dy, pooled)
+            for e in range(4):
+                r, t = 2 * p + e // 2, 2 * q + e % 2
+                if r < height and t < across:
+                    to = times(times(times(n, height) + r, across) + t, filters) + f
+                    if width == 4:
+                        store4(spread, to, (at(0, e, whole, which, value, given), at(1, e, whole, which, value, given),
+                                            at(2, e, whole, which, value, given), at(3, e, whole, which, value, given)))
+                    else:
+                        store(spread, to, at(0, e, whole, which, value, given))
+
+    return run
+
+
+_UNPOOL = (_unpooling(1), _unpooling(4))
+
+
+def _unpool(y, winner, dy, spread) -> None:
+    n, high, wide, filters = spread.shape
+    fours = y.size > 0 and filters % 4 == 0 and starts_fours(y, winner, dy, spread)
+    high, wide, pieces = (high + 1) // 2, (wide + 1) // 2, filters // 4 if fours else filters
+    _UNPOOL[fours](n * high * wide * pieces, *(a.reshape(-1) for a in (y, winner, dy, spread)), spread.shape[1:],
+                   tuple(map(gather.divisor, (high, wide, pieces))))
 
 
 def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
@@ -110,7 +151,7 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
     size = window.output_size(x.shape[1], x.shape[2])
     spread = arrays.empty(x.gpu, (x.shape[0], *size, y.shape[3]), x.dtype)
-    _unpool(spread.size, y, winner, dy, spread)
+    _unpool(y, winner, dy, spread)
     conv2d_weight_grad(x, spread, dw, db, window)
     if dx is not None:
         conv2d_input_grad(spread, w, dx, window)

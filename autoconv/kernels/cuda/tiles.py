@@ -38,15 +38,16 @@ class Tiles(NamedTuple):
       on a processor hide each other's waiting, so two stages do.
     - small: 4 times as many blocks, where else processors would stand idle. A block is often alone there, so four stages
       are under way, and four warps share a sum.
-    - first: the left factor item by item, for images of 1 or 3 channels.
-    - single: everything item by item, for sizes that are no multiples of 4, and for float64.
+    - single: item by item, for sizes that are no multiples of 4, and for float64.
+    - first: only the left factor item by item, for images of 1 or 3 channels. No input gradient has it: there both
+      factors' rows are as long.
     """
 
     tensor: tuple[Tile, ...]
     exact: tuple[Tile, ...]
 
 
-LARGE, NARROW, SMALL, FIRST, SINGLE = range(5)
+LARGE, NARROW, SMALL, SINGLE, FIRST = range(5)
 
 _TENSOR = (
     Tile("large", 64, 64, 32, (2, 2, 1), 2),
@@ -69,8 +70,9 @@ if SIMULATED:  # a thread is one of Python's, and tiny arrays shall already have
     _FIRST = _FIRST_OUTER = Tile("first", 32, 16, 8, (1, 1, 1), 2, (1, 4))
     _SINGLE = Tile("single", 32, 16, 8, (1, 1, 1), 2, (1, 1))
 
-GATHERED = Tiles((*_TENSOR, _FIRST, _SINGLE), (*_EXACT, _FIRST, _SINGLE))
-OUTER = Tiles((*_TENSOR, _FIRST_OUTER, _SINGLE), (*_EXACT, _FIRST_OUTER, _SINGLE))
+FORWARD = Tiles((*_TENSOR, _SINGLE, _FIRST), (*_EXACT, _SINGLE, _FIRST))
+INPUT_GRADIENT = Tiles((*_TENSOR, _SINGLE), (*_EXACT, _SINGLE))
+WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE, _FIRST_OUTER))
 
 BLOCKS = 4 if SIMULATED else 264  # as many as keep a large GPU busy: two for each of 132 processors
 
