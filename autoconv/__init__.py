@@ -35,6 +35,6 @@ sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim
 
 __all__ = [
     "Parameter", "Tensor", "__version__", "callbacks", "datasets", "functional", "get_num_threads", "get_precision",
-    "gradcheck", "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers", "random",
-    "set_num_threads", "set_precision", "tensor", "utils",
+    "gradcheck", "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers",
+    "random", "set_num_threads", "set_precision", "tensor", "utils",
 ]

@@ -4,8 +4,8 @@
     input gradient   dx[m, c] = sum over k=(i,j,f) of  dy[pixel m at tap i,j, f] * w[i, j, c, f]
     weight gradient  dw[k, f] = sum over m         of  x[pixel m at tap i,j, c] * dy[m, f]
 
-The pixels of a weight gradient are cut into parts whose number depends on the shapes alone. A block sums up one part, and
-the parts are added in their order, so two runs give the same bits, on whatever GPU.
+The pixels of a weight gradient are cut into parts, whose number depends on the shapes alone. A block sums up one part,
+and the parts are added in their order, so two runs give the same bits, on whatever GPU.
 """
 
 import math
@@ -121,18 +121,18 @@ def _gathered(turned: bool) -> Callable:
 
 
 def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-    """dw[part] (items, F) and db[part] (F,): the sums over `length` pixels of the count. Item number `items` of a window
-    is always 1, so its sums are db. `lengths`: of a row of dw, its part of a group, and how many parts there are.
+    """dw[part] (items, F) and db[part] (F,): the sums over `length` of `count` pixels. Item number `items` of a window is
+    always 1, so its sums are db. `lengths`: of a row of dw, its part of a group, and how many parts there are.
     """
     at = layout(tile, True, False)
     where = place_of(tile)
     run = summing(tensor_cores, tile, at, gather.outer_filling(tile, at, copying(tensor_cores, tile)))
     fill = gather.constants(tile, at)
-    rows, columns, depth, (width, b_width) = tile.rows, tile.columns, tile.depth, tile.widths
-    size = at.size * tile.stages
+    rows, columns, depth, width = tile.rows, tile.columns, tile.depth, tile.widths[0]
+    size, whole = at.size * tile.stages, tile.widths[1] == 4
 
-    @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})", name, tile,
-                    tensor_cores)
+    @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})", name,
+                    tile, tensor_cores)
     def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
         shared, sums = cuda.shared.array(size, x.dtype, ALIGNMENT), cuda.local.array((4, SUMS), x.dtype)
         group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
@@ -155,9 +155,9 @@ def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
                 for r in range(4):
                     row = m + 8 * r
                     if row < items:
-                        put(dw, (part * items + row) * lengths[0] + column, sums[r, c], sums[r, c + 1], both, b_width == 4)
+                        put(dw, (part * items + row) * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
                     elif row == items:
-                        put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, b_width == 4)
+                        put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
 
     return product
 
@@ -248,8 +248,8 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     partial, partial_b = dw, db
     if parts > 1:
         partial, partial_b = (arrays.empty(x.gpu, (parts, a.size), a.dtype) for a in (dw, db))
-    kernel((down, along, groups * parts), x.reshape(-1), dy.reshape(-1), partial.reshape(-1), partial_b.reshape(-1), count,
-           length, (filters, each, parts), *gathering)
+    kernel((down, along, groups * parts), x.reshape(-1), dy.reshape(-1), partial.reshape(-1), partial_b.reshape(-1),
+           count, length, (filters, each, parts), *gathering)
     if parts > 1:
         add_parts(partial, partial_b, dw, db)
 

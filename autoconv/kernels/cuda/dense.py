@@ -1,7 +1,15 @@
 """The dense layer: a convolution of images of a single pixel, whose window is that pixel."""
 
 from ...shapes import Window
-from .conv import _FORWARD, _INPUT_GRADIENT, _WEIGHT_GRADIENT, _add_parts, conv2d, conv2d_input_grad, conv2d_weight_grad  # noqa: F401 (the kernels, as part of this room)
+from .conv import (  # noqa: F401 (the kernels too, as part of this room)
+    _FORWARD,
+    _INPUT_GRADIENT,
+    _WEIGHT_GRADIENT,
+    _add_parts,
+    conv2d,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+)
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of dense with relu)
 
 PIXEL = Window(1, 1)

@@ -52,8 +52,8 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     rows, columns, depth, whole = tile.rows // 4, tile.columns, tile.depth, tile.widths[1] == 4
     size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
 
-    @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
-                    " boolean)", name, tile, tensor_cores)
+    @product_kernel("(T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 4),"
+                    f" {gather.SIGNATURE}, boolean, boolean)", name, tile, tensor_cores)
     def product(x, w, b, y, winner, count, lengths, sizes, steps, divisors, has_bias, keep_winner):
         shared, zero = cuda.shared.array(size, x.dtype, ALIGNMENT), x.dtype.type(0)
         places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)

@@ -16,8 +16,9 @@ from .tiles import Tile
 
 OUTSIDE = -(1 << 30)  # a row that no window reads
 
-# The parameters of a kernel that gathers, for its signature: (H, W, C of the images, C of a group, taps * C of a group),
-# `steps` (2, 3), and the divisors of a column of pixels, a pixel, a channel and a tap, and of the strides.
+# The parameters of a kernel that gathers, for its signature: `sizes` (H, W, C of the images, C of a group, taps * C of
+# a group), `steps` (2, 3), and the divisors: rows and columns of the result, channels of a group, columns of the window,
+# and the strides that an input gradient divides by.
 SIGNATURE = "UniTuple(int64, 5), UniTuple(UniTuple(int64, 3), 2), UniTuple(UniTuple(int64, 3), 6)"
 
 
@@ -86,7 +87,7 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
     """locate(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are that this thread
     loads. places (3, rows) then has what tap (0, 0) reads: the item of that channel, the pixel's row and its column.
 
-    Rows are pixels in scan order, `count` of them. Pooled, they are windows of 2x2 pixels, and pixel e of window 8*i + w
+    Rows are pixels in scan order, `count` of them. Pooled, they are windows of 2x2 pixels, and pixel e of window 8*i+w
     is row 32*i + 8*e + w: one thread holds the sums of all four. Every thread works out some rows, for all.
     """
     columns, height, threads = tile.depth // tile.widths[0], tile.rows, tile.threads
@@ -116,9 +117,9 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
     return locate
 
 
-def _filling_rows(tile: Tile, at: Layout, copy: Callable, turned: bool) -> Callable:
-    """fill(shared, start, tap, inside, i, j, source): the gathered rows' items at one tap; `tap` is how many items behind
-    those of tap (0, 0) they lie.
+def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Callable:
+    """fill(shared, start, tap, real, down, right, x, places, height, across): the gathered rows' items at one tap,
+    which reads so many pixels further down and right than tap (0, 0), `tap` items behind. `real`: the sum goes so far.
     """
     chunks, width = tile.depth // tile.widths[0], tile.widths[0]
     each, apart, a_m = rows_of_a_thread(tile), tile.threads // (tile.depth // tile.widths[0]), at.a_m
@@ -144,7 +145,7 @@ def _filling_rows(tile: Tile, at: Layout, copy: Callable, turned: bool) -> Calla
             nearer = times(times(r - row, across) + t - column, every) if inside else 0
             copy(shared, to + e * apart * a_m, x, places[0, e] + tap - nearer if inside else 0, inside)
 
-    return fill_strided if turned else fill
+    return fill_strided if strided else fill
 
 
 def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: bool) -> Callable:

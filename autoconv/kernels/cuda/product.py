@@ -176,7 +176,7 @@ def summing(tensor_cores, tile, at, fill):
 
 
 def place_of(tile):
-    """place() -> (row, column, mine): where a thread's first sum lies in the block's result, and whether it has them."""
+    """place() -> (row, column, mine): where a thread's first sum lies in the block's result, and whether it has one."""
     down, along, _ = tile.warps
 
     @inline

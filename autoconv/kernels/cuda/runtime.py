@@ -46,7 +46,7 @@ if not SIMULATED:  # what an instruction of PTX is declared with
     from numba.cuda import cgutils, types  # noqa: F401
     from numba.cuda.extending import intrinsic  # noqa: F401
 
-ALIGNMENT = None if SIMULATED else 16  # bytes, of shared memory that four items at once are read from; none is simulated
+ALIGNMENT = None if SIMULATED else 16  # bytes, of shared memory that is read by fours; the simulator knows none
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 

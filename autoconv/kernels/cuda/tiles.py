@@ -36,8 +36,8 @@ class Tiles(NamedTuple):
 
     - large, narrow: the most arithmetic for a byte that is loaded, for more and for at most 32 columns. Several blocks
       on a processor hide each other's waiting, so two stages do.
-    - small: 4 times as many blocks, where else processors would stand idle. A block is often alone there, so four stages
-      are under way, and four warps share a sum.
+    - small: 4 times as many blocks, where else processors would stand idle. A block is often alone there, so four
+      stages are under way, and four warps share a sum.
     - single: item by item, for sizes that are no multiples of 4, and for float64.
     - first: only the left factor item by item, for images of 1 or 3 channels. No input gradient has it: there both
       factors' rows are as long.
@@ -59,8 +59,8 @@ _EXACT = (
     Tile("narrow", 128, 32, 16, (4, 1, 1), 2),
     Tile("small", 32, 32, 32, (1, 1, 4), 2),
 )
-_FIRST, _FIRST_OUTER = Tile("first", 64, 32, 16, (2, 1, 1), 2, (1, 4)), Tile("first", 32, 32, 32, (1, 1, 4), 2, (1, 4))
-_SINGLE = Tile("single", 64, 32, 16, (2, 1, 1), 2, (1, 1))
+_FIRST, _FIRST_OUTER = Tile("first", 64, 32, 16, (2, 1, 2), 2, (1, 4)), Tile("first", 32, 32, 32, (1, 1, 4), 2, (1, 4))
+_SINGLE = Tile("single", 64, 32, 16, (2, 1, 2), 2, (1, 1))
 if SIMULATED:  # a thread is one of Python's, and tiny arrays shall already have whole tiles and ragged ends
     _TENSOR = _EXACT = (
         Tile("large", 32, 32, 8, (1, 2, 1), 2),
