@@ -118,6 +118,23 @@ def test_every_tile(case, tile, precision, monkeypatch):
             assert np.linalg.norm(g - e) < {"highest": 1e-6, "tf32": 1e-3}[precision] * np.linalg.norm(e)
 
 
+@pytest.mark.parametrize("shapes", [((2, 7, 6, 1), (3, 3, 1, 8)), ((1, 6, 9, 3), (3, 2, 3, 5)),
+                                    ((3, 1, 4, 1), (1, 1, 1, 4))], ids=str)
+@pytest.mark.parametrize("precision", ["highest", "tf32"])
+def test_weight_gradient_of_a_first_layer(shapes, precision):
+    """Without an input gradient nobody writes the gradient before the pooling."""
+    ac.set_precision(precision)
+    case = fused_pool(*shapes)
+    results = []
+    for where, dtype in (("cpu", "float64"), ("cuda", "float32")):
+        x, w, b = (tensor(a.astype("float32").astype(dtype), i > 0, device=where) for i, a in enumerate(case.inputs()))
+        y = case.call(x, w, b)
+        y.backward(np.random.default_rng(1).normal(size=y.shape))
+        results.append([t.device.numpy(t.grad) for t in (w, b)])
+    for expected, given in zip(*results):
+        assert np.linalg.norm(given - expected) <= {"highest": 1e-6, "tf32": 1e-3}[precision] * np.linalg.norm(expected)
+
+
 PRODUCTS = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense")
 
 

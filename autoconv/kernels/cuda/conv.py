@@ -120,19 +120,29 @@ def _gathered(turned: bool) -> Callable:
     return make
 
 
-def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-    """dw[part] (items, F) and db[part] (F,): the sums over `length` of `count` pixels. Item number `items` of a window is
-    always 1, so its sums are db. `lengths`: of a row of dw, its part of a group, and how many parts there are.
+def outer(pooled: bool) -> Callable:
+    """dw[part] (items, F) and db[part] (F,): the sums over `length` of `count` pixels. Item number `items` of a window
+    is always 1, so its sums are db. `lengths`: of a row of dw, its part of a group, and how many parts there are.
+
+    Pooled, `dy` is (y, winner, dy) of 2x2 max pooling, and the pixels are those of one window after the other.
     """
+    def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
+        return _outer(name, tile, tensor_cores, pooled)
+
+    return make
+
+
+def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKernel:
     at = layout(tile, True, False)
     where = place_of(tile)
-    run = summing(tensor_cores, tile, at, gather.outer_filling(tile, at, copying(tensor_cores, tile)))
+    run = summing(tensor_cores, tile, at, gather.outer_filling(tile, at, copying(tensor_cores, tile), pooled))
     fill = gather.constants(tile, at)
     rows, columns, depth, width = tile.rows, tile.columns, tile.depth, tile.widths[0]
     size, whole = at.size * tile.stages, tile.widths[1] == 4
 
-    @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})", name,
-                    tile, tensor_cores)
+    rest = f"T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})"
+
+    @inline
     def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
         shared, sums = cuda.shared.array(size, x.dtype, ALIGNMENT), cuda.local.array((4, SUMS), x.dtype)
         group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
@@ -159,12 +169,20 @@ def _outer(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
                     elif row == items:
                         put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
 
-    return product
+    @product_kernel(f"(T[::1], T[::1], {rest}", name, tile, tensor_cores)
+    def plain(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
+        product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors)
+
+    @product_kernel(f"(T[::1], T[::1], uint8[::1], T[::1], {rest}", name, tile, tensor_cores)
+    def before_pooling(x, y, winner, dy, dw, db, count, length, lengths, sizes, steps, divisors):
+        product(x, (y, winner, dy), dw, db, count, length, lengths, sizes, steps, divisors)
+
+    return before_pooling if pooled else plain
 
 
 _FORWARD = family("forward", _gathered(False), tiles.FORWARD)
 _INPUT_GRADIENT = family("input_gradient", _gathered(True), tiles.INPUT_GRADIENT)
-_WEIGHT_GRADIENT = family("weight_gradient", _outer, tiles.WEIGHT_GRADIENT)
+_WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT)
 
 
 @block_kernel("(T[:,::1], T[:,::1], T[::1], T[::1], int64, int64)", LANES * SHARES)
@@ -238,9 +256,16 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     gathering = gather.forward(x.shape, dy.shape[1:3], window, dw.shape[2])
-    count, filters, each = math.prod(dy.shape[:3]), dy.shape[3], dy.shape[3] // groups
-    items = gathering.sizes[4]
-    kernel, tile = pick(_WEIGHT_GRADIENT, (items + 1, each), groups, dw.shape[2], each, (x, dy, dw, db))
+    outer_product(_WEIGHT_GRADIENT, x, (dy,), dw, db, gathering, math.prod(dy.shape[:3]), groups)
+
+
+def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering, count: int,
+                  groups: int = 1) -> None:
+    """Runs the kernel of a family that fits: dw and db from the windows of `count` pixels and their gradients, which
+    the arrays `dy` say: themselves, or y, winner and dy of a pooling.
+    """
+    items, filters, each = gathering.sizes[4], db.size, db.size // groups
+    kernel, tile = pick(kernels, (items + 1, each), groups, dw.shape[2], each, (x, *dy, dw, db))
     down, along = tiles.blocks(tile, items + 1, each)
     parts = max(1, min(PARTS, tiles.BLOCKS // (down * along * groups), -(-count // (tile.depth * PART_STAGES))))
     length = -(-count // (parts * tile.depth)) * tile.depth
@@ -248,8 +273,8 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     partial, partial_b = dw, db
     if parts > 1:
         partial, partial_b = (arrays.empty(x.gpu, (parts, a.size), a.dtype) for a in (dw, db))
-    kernel((down, along, groups * parts), x.reshape(-1), dy.reshape(-1), partial.reshape(-1), partial_b.reshape(-1),
-           count, length, (filters, each, parts), *gathering)
+    kernel((down, along, groups * parts), x.reshape(-1), *(a.reshape(-1) for a in dy), partial.reshape(-1),
+           partial_b.reshape(-1), count, length, (filters, each, parts), *gathering)
     if parts > 1:
         add_parts(partial, partial_b, dw, db)
 

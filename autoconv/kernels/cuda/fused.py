@@ -19,15 +19,18 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this roo
     conv2d_input_grad,
     conv2d_weight_grad,
     family,
+    outer,
+    outer_product,
     pick,
     product_kernel,
     put,
     starts_fours,
 )
-from .primitives import load, load4, store, store4, times
+from .primitives import load, times
 from .product import SUMS, copying, layout, place_of, summing
 from .runtime import ALIGNMENT, BlockKernel, ItemKernel, cuda, inline, kernel
 from .tiles import Tile
+from .unpool import reading
 
 
 @inline
@@ -80,11 +83,7 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
 
 
 _FORWARD = family("forward", _pooled, tiles.FORWARD)
-
-
-@inline
-def load1(array, index):
-    return (load(array, index),)
+_FIRST_WEIGHT_GRADIENT = family("first_weight_gradient", outer(True), tiles.FIRST_WEIGHT_GRADIENT)
 
 
 def _unpooling(width: int) -> ItemKernel:
@@ -93,13 +92,7 @@ def _unpooling(width: int) -> ItemKernel:
     An item is `width` filters of one window, also of those that stick out at the bottom or at the right: there, pixels
     belong to no window. `sizes` = (H, W, F); the divisors are of windows along H, along W, and pieces of F.
     """
-    read = load4 if width == 4 else load1
-
-    @inline
-    def at(i, e, whole, which, value, given):
-        """Filter i's gradient at pixel e of the window."""
-        zero = type(given[i])(0)
-        return given[i] if whole and which[i] == e and not value[i] <= zero else zero
+    read, write = reading(width)
 
     @kernel("(int64, T[::1], uint8[::1], T[::1], T[::1], UniTuple(int64, 3), UniTuple(UniTuple(int64, 3), 3))",
             f"unpool_{width}")
@@ -110,17 +103,12 @@ def _unpooling(width: int) -> ItemKernel:
             n, p, q = gather.pixel_of(window, divisors)
             f = times(item - times(window, divisors[2][0]), width)
             whole = p < height // 2 and q < across // 2
-            pooled = times(times(times(n, height // 2) + p, across // 2) + q, filters) + f if whole else 0
-            value, which, given = read(y, pooled), read(winner, pooled), read(dy, pooled)
+            pooled = times(times(times(n, height // 2) + p, across // 2) + q, filters) + f
+            given = read(y, winner, dy, pooled if whole else 0)
             for e in range(4):
                 r, t = 2 * p + e // 2, 2 * q + e % 2
                 if r < height and t < across:
-                    to = times(times(times(n, height) + r, across) + t, filters) + f
-                    if width == 4:
-                        store4(spread, to, (at(0, e, whole, which, value, given), at(1, e, whole, which, value, given),
-                                            at(2, e, whole, which, value, given), at(3, e, whole, which, value, given)))
-                    else:
-                        store(spread, to, at(0, e, whole, which, value, given))
+                    write(spread, times(times(times(n, height) + r, across) + t, filters) + f, given, e, whole)
 
     return run
 
@@ -147,8 +135,17 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
            b is not None, winner.size > 0)
 
 
+def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
+    """dw and db without the gradient before the pooling in memory: pixels are counted window by window, four each."""
+    gathering = gather.forward(x.shape, y.shape[1:3], window, x.shape[3])
+    outer_product(_FIRST_WEIGHT_GRADIENT, x, (y, winner, dy), dw, db, gathering, 4 * math.prod(y.shape[:3]))
+
+
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
+    if dx is None and x.shape[3] % 4:  # a first layer, whose gradient is large and read once
+        _first_weight_gradient(x, y, winner, dy, dw, db, window)
+        return
     size = window.output_size(x.shape[1], x.shape[2])
     spread = arrays.empty(x.gpu, (x.shape[0], *size, y.shape[3]), x.dtype)
     _unpool(y, winner, dy, spread)

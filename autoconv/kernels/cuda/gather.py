@@ -13,12 +13,13 @@ from .primitives import scaled, store, times, within
 from .product import Layout
 from .runtime import cuda, inline
 from .tiles import Tile
+from .unpool import reading
 
 OUTSIDE = -(1 << 30)  # a row that no window reads
 
 # The parameters of a kernel that gathers, for its signature: `sizes` (H, W, C of the images, C of a group, taps * C of
-# a group), `steps` (2, 3), and the divisors: rows and columns of the result, channels of a group, columns of the window,
-# and the strides that an input gradient divides by.
+# a group), `steps` (2, 3), and the divisors: rows and columns of the result, channels of a group, columns of the
+# window, and the strides that an input gradient divides by.
 SIGNATURE = "UniTuple(int64, 5), UniTuple(UniTuple(int64, 3), 2), UniTuple(UniTuple(int64, 3), 6)"
 
 
@@ -188,7 +189,7 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: b
     return fill
 
 
-def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable]) -> Callable:
+def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: bool) -> Callable:
     """fill(shared, start, step, source): the windows of one stage's pixels, for this block's items of a window, and
     the gradients of these pixels.
 
@@ -200,6 +201,7 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable]) -> 
     each, apart = depth * chunks // tile.threads, tile.threads // chunks
     b_each, b_apart = depth * wide // tile.threads, tile.threads // wide
     a_k, b_start, b_k, (copy, b_copy) = at.a_k, at.b, at.b_k, copies
+    read, write = reading(b_width)
 
     @inline
     def fill(shared, start, step, source):
@@ -210,17 +212,26 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable]) -> 
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
             to, m = start + row * a_k + piece, begin + step * depth + row
             for e in range(each):
-                n, p, q = pixel_of(m + e * apart, divisors)
+                if pooled:
+                    n, p, q = pixel_of((m + e * apart) // 4, divisors)
+                    p, q = 2 * p + (m + e * apart) % 4 // 2, 2 * q + (m + e * apart) % 2
+                else:
+                    n, p, q = pixel_of(m + e * apart, divisors)
                 r, t = times(p, steps[0][1]) + down, times(q, steps[1][1]) + right
                 inside = m + e * apart < end and within(r, height) and within(t, across)
                 item = times(times(times(n, height) + r, across) + t, every) + tap[2]
                 copy(shared, to + e * apart * a_k, x, item if inside else 0, inside)
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * b_width
         to, m = start + b_start + row * b_k + piece, begin + step * depth + row
-        item, real = times(m, length) + group + first + piece, first + piece < columns
         for e in range(b_each):
-            inside = real and m + e * b_apart < end
-            b_copy(shared, to + e * b_apart * b_k, dy, item + times(e * b_apart, length) if inside else 0, inside)
+            pixel = m + e * b_apart
+            inside = first + piece < columns and pixel < end
+            item = times(pixel // 4 if pooled else pixel, length) + group + first + piece if inside else 0
+            if pooled:
+                window = read(dy[0], dy[1], dy[2], item)
+                write(shared, to + e * b_apart * b_k, window, pixel % 4, inside)
+            else:
+                b_copy(shared, to + e * b_apart * b_k, dy, item, inside)
 
     return fill
 

@@ -47,7 +47,7 @@ class Tiles(NamedTuple):
     exact: tuple[Tile, ...]
 
 
-LARGE, NARROW, SMALL, SINGLE, FIRST = range(5)
+LARGE, NARROW, SMALL = range(3)
 
 _TENSOR = (
     Tile("large", 64, 64, 32, (2, 2, 1), 2),
@@ -72,6 +72,7 @@ if SIMULATED:  # a thread is one of Python's, and tiny arrays shall already have
 
 FORWARD = Tiles((*_TENSOR, _SINGLE, _FIRST), (*_EXACT, _SINGLE, _FIRST))
 INPUT_GRADIENT = Tiles((*_TENSOR, _SINGLE), (*_EXACT, _SINGLE))
+FIRST_WEIGHT_GRADIENT = Tiles((_SINGLE, _FIRST_OUTER), (_SINGLE, _FIRST_OUTER))
 WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE, _FIRST_OUTER))
 
 BLOCKS = 4 if SIMULATED else 264  # as many as keep a large GPU busy: two for each of 132 processors
@@ -88,7 +89,8 @@ def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, left: 
     `left` and `right` say whether these factors can be loaded by fours.
     """
     if not (left and right):
-        return FIRST if right else SINGLE
+        names = [tile.name for tile in tiles]
+        return names.index("first" if right and "first" in names else "single")
     wide = LARGE if columns > WARP_COLUMNS else NARROW
     down, along = blocks(tiles[wide], rows, columns)
     return wide if down * along * groups >= BLOCKS else SMALL
