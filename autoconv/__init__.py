@@ -26,6 +26,7 @@ from .device import get_num_threads, set_num_threads
 
 # These functions take the place of the modules they come from, so within the package import from `.tensor`.
 from .gradcheck import gradcheck
+from .precision import get_precision, set_precision
 from .tensor import Parameter, Tensor, from_dlpack, no_grad, tensor
 
 optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module
@@ -34,6 +35,6 @@ sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim
 
 __all__ = [
     "Parameter", "Tensor", "__version__", "callbacks", "datasets", "from_dlpack", "functional", "get_num_threads",
-    "gradcheck", "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers",
-    "random", "set_num_threads", "tensor", "utils",
+    "get_precision", "gradcheck", "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim",
+    "optimizers", "random", "set_num_threads", "set_precision", "tensor", "utils",
 ]

@@ -33,7 +33,7 @@ class CudaDevice(Device):
             found = runtime.kernels_of(self.kernels(room))
             kernels.update({name: k for name, k in found.items() if only in ("", name.partition(".")[2].lstrip("_"))})
         self._gpu.enter()
-        runtime.prepare(list(kernels.values()), dtype, report)
+        runtime.prepare(list(kernels.values()), dtype, self._gpu.uses_tensor_cores(dtype), report)
 
     def recording(self) -> AbstractContextManager[Recording]:
         return self.kernels("recording").recording(self._gpu)

@@ -10,11 +10,14 @@ def main() -> None:
     print("| kernel |", " | ".join(f"{dtype} sm_{major}{minor}" for dtype, (major, minor) in COLUMNS), "|")
     print("|---|" + "---|" * len(COLUMNS))
     for name, kernel in sorted(assembly.kernels().items()):
-        made = [assembly.assemble(kernel, dtype, capability) for dtype, capability in COLUMNS]
+        made = [assembly.assemble(kernel, dtype, capability) if capability in assembly.served(kernel, dtype) else None
+                for dtype, capability in COLUMNS]
         print(f"| `{name}` |", " | ".join(map(_cell, made)), "|")
 
 
-def _cell(made: assembly.Assembled) -> str:
+def _cell(made: assembly.Assembled | None) -> str:
+    if made is None:
+        return ""
     return f"{made.registers}{f' +{made.stack}' * bool(made.stack)}{f' !{made.spills}' * bool(made.spills)}"
 
 

@@ -22,10 +22,9 @@ DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._", "update._rmsprop", "u
           "update._shrink")
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", sorted(ALL))
+@pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])
 def test_assembles(name, dtype):
-    for capability in assembly.CAPABILITIES[dtype]:
+    for capability in assembly.served(ALL[name], dtype):
         made = assembly.assemble(ALL[name], dtype, capability)
         assert made.cubin[:4] == b"\x7fELF"
         assert 0 < made.registers <= 255
@@ -36,7 +35,20 @@ def test_assembles(name, dtype):
 
 def test_every_kernel_of_a_file_is_found():
     """A kernel that is kept in a way that `kernels_of` does not see would be compiled by nobody."""
-    assert {"arith.add", "arith.add_number", "arith.negative", "conv._forward", "strided.copy"} <= set(ALL)
+    assert {"arith.add", "arith.add_number", "arith.negative", "conv._add_parts", "conv.forward_exact_single",
+            "strided.copy"} <= set(ALL)
+
+
+def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
+    tensor = {name for name in ALL if "_tf32_" in name}
+    assert {"conv.forward_tf32_large", "conv.weight_gradient_tf32_first", "fused.forward_tf32_small"} <= tensor
+    for name in ("conv.forward_tf32_large", "conv.forward_exact_large"):
+        ptx = assembly.assemble(ALL[name], "float32", (8, 0)).ptx
+        for instruction in ("mma.sync.aligned.m16n8k8", "cp.async.cg.shared.global", "cvt.rna.tf32.f32"):
+            assert (instruction in ptx) == (name in tensor)
+    for name, kernel in ALL.items():
+        assert bool(kernel.tensor_cores) == (name in tensor)
+        assert (7, 5) not in assembly.served(kernel, "float32") or name not in tensor
 
 
 def test_no_two_kernels_have_the_same_name():

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, Case, conv, fused_pool, transposed
 from click.testing import CliRunner
 
 import autoconv as ac
@@ -19,11 +19,20 @@ from autoconv import cli, device, layers, models, nets, optim, resident
 from autoconv import functional as F
 from autoconv.gradcheck import gradcheck
 from autoconv.kernels.cuda import driver
-from autoconv.tensor import tensor
+from autoconv.ops import dense as dense_ops
+from autoconv.tensor import apply, tensor
 
 # In the simulator arithmetic is NumPy's on single numbers, which warns where a GPU just gives infinity or NaN.
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
               pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+
+@pytest.fixture(autouse=True)
+def exact():
+    """float32 as exact as the CPU's; some tests say that they want tensor cores."""
+    ac.set_precision("highest")
+    yield
+    ac.set_precision("tf32")
+
 
 WORK = 60_000  # multiply-adds of a case at most, in the simulator: about a second
 
@@ -70,6 +79,68 @@ def test_value_and_gradients_are_the_cpu_s(case, dtype):
         if e is not None:
             assert g.dtype == np.dtype(dtype)
             close(g, e, dtype)
+
+
+FOURS = [  # rows of multiples of four items, and tiles with ragged ends in every direction
+    conv((1, 6, 7, 12), (3, 2, 12, 36), padding="same"),
+    conv((2, 7, 6, 8), (3, 3, 4, 8), strides=(2, 1), groups=2, bias=False),
+    fused_pool((2, 7, 6, 4), (3, 3, 4, 36)),
+    transposed((1, 4, 3, 12), (3, 2, 36, 12), strides=(1, 2)),
+    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((70, 44), (44, 36), (36,))),
+]
+
+
+@pytest.mark.parametrize("case", FOURS, ids=lambda case: case.id)
+@pytest.mark.parametrize("tile", range(5), ids=["large", "narrow", "small", "single", "first"])
+@pytest.mark.parametrize("precision", ["highest", "tf32"])
+def test_every_tile(case, tile, precision, monkeypatch):
+    """Whatever shapes a tile is chosen for, it is right for all that it may be given."""
+    monkeypatch.setattr(device.get("cuda").kernels("tiles"), "choose", lambda tiles, *_: min(tile, len(tiles) - 1))
+    ac.set_precision(precision)
+    inputs = case.inputs("float32")
+    expected, expected_gradients = gradients(case, tensors([a if a is None else a.astype("float64") for a in inputs],
+                                                           "cpu"))
+    value, given = gradients(case, tensors(inputs, "cuda"))
+    for g, e in zip([value, *given], [expected, *expected_gradients]):
+        if e is not None:
+            assert np.linalg.norm(g - e) < {"highest": 1e-6, "tf32": 1e-3}[precision] * np.linalg.norm(e)
+
+
+@pytest.mark.parametrize("shapes", [((2, 7, 6, 1), (3, 3, 1, 8)), ((1, 6, 9, 3), (3, 2, 3, 5)),
+                                    ((3, 1, 4, 1), (1, 1, 1, 4))], ids=str)
+@pytest.mark.parametrize("precision", ["highest", "tf32"])
+def test_weight_gradient_of_a_first_layer(shapes, precision):
+    """Without an input gradient nobody writes the gradient before the pooling."""
+    ac.set_precision(precision)
+    case = fused_pool(*shapes)
+    results = []
+    for where, dtype in (("cpu", "float64"), ("cuda", "float32")):
+        x, w, b = (tensor(a.astype("float32").astype(dtype), i > 0, device=where) for i, a in enumerate(case.inputs()))
+        y = case.call(x, w, b)
+        y.backward(np.random.default_rng(1).normal(size=y.shape))
+        results.append([t.device.numpy(t.grad) for t in (w, b)])
+    for expected, given in zip(*results):
+        assert np.linalg.norm(given - expected) <= {"highest": 1e-6, "tf32": 1e-3}[precision] * np.linalg.norm(expected)
+
+
+PRODUCTS = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense")
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.op in PRODUCTS and not (
+    driver.simulated() and work(case) > WORK // 5)], ids=lambda case: case.id)
+def test_tensor_cores(case):
+    """Ten bits of each factor: right to three digits, and not to seven, or other kernels ran."""
+    ac.set_precision("tf32")
+    expected, expected_gradients = gradients(case, tensors(case.inputs(), "cpu"))
+    value, given = gradients(case, tensors(case.inputs("float32"), "cuda"))
+    again = gradients(case, tensors(case.inputs("float32"), "cuda"))
+    errors = []
+    for a, b, e in zip([value, *given], [again[0], *again[1]], [expected, *expected_gradients]):
+        if e is not None:
+            np.testing.assert_array_equal(a, b)
+            errors.append(np.linalg.norm(a - e) / max(np.linalg.norm(e), 1e-30))
+    assert max(errors) < (5e-2 if case.op == "conv2d_relu_pool" or case.note == "relu" else 1e-3)
+    assert errors[0] > 1e-7 or not value.any()
 
 
 @cases(WORK // 10)

@@ -22,7 +22,7 @@ runtime.cuda.dispatcher._Kernel.bind = lambda kernel: kernel.library.get_cubin()
 {before}
 kernels, reports = [pointwise._relu, pointwise._relu_grad], []
 with runtime.pretended({capability}):
-    runtime.prepare(kernels, "float32", lambda done, total: reports.append(f"{{done}}/{{total}}"))
+    runtime.prepare(kernels, "float32", True, lambda done, total: reports.append(f"{{done}}/{{total}}"))
     for kernel in kernels:
         made = kernel._dispatcher.overloads[kernel.types("float32")]
         assert bytes(made.library.get_cubin().code)[:4] == bytes([127]) + b"ELF"

@@ -140,7 +140,7 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "gpu_of", lambda address: 0)
         patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
-        patch.setattr(runtime, "prepare", lambda kernels, dtype, report: None)  # each is compiled when first launched
+        patch.setattr(runtime, "prepare", lambda *given: None)  # each is compiled when first launched
         patch.setattr(runtime.Gpu, "capture", lambda gpu, launches: graph(launches))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
                      "event_elapsed_time"):

@@ -12,6 +12,7 @@ FOLDER = str(Path(__file__).parent)
 
 # The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper. float64 is for checks alone.
 CAPABILITIES = {"float32": ((7, 5), (8, 0), (9, 0)), "float64": ((8, 0),)}
+TENSOR_CORES = (8, 0)  # from here on they take float32
 
 
 class Assembled(NamedTuple):
@@ -30,6 +31,12 @@ def kernels() -> dict[str, Kernel]:
     """All kernels by name, of all files beside this one."""
     files = [importlib.import_module(f"{__package__}.{file.name}") for file in pkgutil.iter_modules([FOLDER])]
     return {name: kernel for file in files for name, kernel in kernels_of(file).items()}
+
+
+def served(kernel: Kernel, dtype: str) -> tuple[tuple[int, int], ...]:
+    """The compute capabilities that a kernel is checked for."""
+    least = TENSOR_CORES if kernel.tensor_cores else (0, 0)
+    return tuple(c for c in CAPABILITIES[dtype] if c >= least) if dtype in kernel.dtypes else ()
 
 
 def assemble(kernel: Kernel, dtype: Any, capability: tuple[int, int]) -> Assembled:

@@ -1,142 +1,297 @@
-"""2-D convolution: forward, input gradient, weight gradient. A thread an item of the result, no sum across threads.
+"""2-D convolution: forward, input gradient, weight gradient, as matrix products of tiles (product.py, gather.py).
 
-A weight gradient is PARTS partial sums, each over its share of the output's rows, that are added in their order.
+    forward          y[m, f]  = sum over k=(i,j,c) of  x[pixel m at tap i,j, c] * w[k, f]
+    input gradient   dx[m, c] = sum over k=(i,j,f) of  dy[pixel m at tap i,j, f] * w[i, j, c, f]
+    weight gradient  dw[k, f] = sum over m         of  x[pixel m at tap i,j, c] * dy[m, f]
+
+The pixels of a weight gradient are cut into parts, whose number depends on the shapes alone. A block sums up one part,
+and the parts are added in their order, so two runs give the same bits, on whatever GPU.
 """
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ...shapes import Window
 from . import array as arrays
+from . import gather, tiles
+from .gather import Gathering
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
-from .runtime import cuda, inline, kernel
-from .windows import output, tap
+from .primitives import load, store, store2
+from .product import SUMS, copying, layout, place_of, summing
+from .runtime import ALIGNMENT, BlockKernel, block_kernel, cuda, inline, pointer
+from .tiles import Tile, Tiles
 
-PARTS = 32
+PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
+LANES, SHARES = (4, 2) if tiles.SIMULATED else (32, 16)  # a block that adds parts: columns, and who shares the parts
+
+
+class Family(NamedTuple):
+    """The kernels of one kind of product, one for each of its tiles."""
+
+    tiles: Tiles
+    tensor: tuple[BlockKernel, ...]
+    exact: tuple[BlockKernel, ...]
+
+
+def family(name: str, make: Callable, tiles: Tiles) -> Family:
+    """`make(name, tile, tensor_cores)` for each tile."""
+    return Family(tiles, *(tuple(make(f"{name}_{kind}_{tile.name}", tile, kind == "tf32") for tile in several)
+                           for kind, several in (("tf32", tiles.tensor), ("exact", tiles.exact))))
+
+
+def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) -> Callable:
+    """A kernel for float32; float64, which is for checks, takes `single` for all shapes."""
+    dtypes = ("float32", "float64") if tile.name == "single" and not tensor_cores else ("float32",)
+    return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)
+
+
+def starts_fours(*arrays: Any) -> bool:
+    """Whether all arrays lie where four items at once may begin."""
+    return all(a.dtype.itemsize <= 4 and pointer(a.native) % 16 == 0 for a in arrays)
+
+
+def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right: int, arrays: tuple,
+         ) -> tuple[BlockKernel, Tile]:
+    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group.
+
+    `left` and `right` are what both factors' rows are multiples of, as long as all `arrays` lie where fours may begin.
+    Raises ValueError for an array of more items than a kernel counts.
+    """
+    for a in arrays:
+        if a.size >= 1 << 31:
+            raise ValueError(f"A convolution on a GPU takes arrays of less than 2**31 items. Received shape {a.shape}: "
+                             "use a smaller batch.")
+    fours, tensor_cores = starts_fours(*arrays), arrays[0].gpu.uses_tensor_cores(arrays[0].dtype)
+    several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
+    number = tiles.choose(several, *shape, groups, fours and left % 4 == 0, fours and right % 4 == 0)
+    return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
 
 
 @inline
-def window_sum(x, w, n, p, q, f, group, window):
-    """The sum over the window of output pixel (p, q) of image n, for filter f, whose group is `group`."""
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    channels = w.shape[2]
-    total = x.dtype.type(0)
-    for i in range(kh):
-        r = tap(p, i, sh, dh, top)
-        if 0 <= r < x.shape[1]:
-            for j in range(kw):
-                t = tap(q, j, sw, dw, left)
-                if 0 <= t < x.shape[2]:
-                    for c in range(channels):
-                        total += x[n, r, t, group * channels + c] * w[i, j, c, f]
-    return total
+def put(y, at, first, second, both, whole):
+    """Two items side by side, or where there is room for one, the first."""
+    if whole:
+        store2(y, at, (first, second))
+    else:
+        store(y, at, first)
+        if both:
+            store(y, at + 1, second)
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], T[::1], boolean, T[:,:,:,::1], UniTuple(int64, 10), int64, boolean)")
-def _forward(count, x, w, b, has_bias, y, window, groups, relu):
-    _, oh, ow, filters = y.shape
-    zero = y.dtype.type(0)
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        f, q = item % filters, item // filters % ow
-        p, n = item // (filters * ow) % oh, item // (filters * ow * oh)
-        total = window_sum(x, w, n, p, q, f, f // (filters // groups), window)
-        if has_bias:
-            total += b[f]
-        y[n, p, q, f] = zero if relu and total < zero else total
+def _gathered(turned: bool) -> Callable:
+    """y (count, F) = the gathered rows of x times w, + b, and max(y, 0) with `relu`; each group has its part of F.
+
+    `lengths`: of a row of y, its part of a group, a row of w, its part of a group.
+    """
+    def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
+        at = layout(tile, False, turned)
+        locate, where = gather.rows_of(tile, False), place_of(tile)
+        run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), turned))
+        rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.widths[1] == 4
+        size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
+
+        @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
+                        " boolean)", name, tile, tensor_cores)
+        def product(x, w, b, y, count, lengths, sizes, steps, divisors, has_bias, relu):
+            shared, zero = cuda.shared.array(size, x.dtype, ALIGNMENT), x.dtype.type(0)
+            places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
+            group, begin = cuda.blockIdx.z, cuda.blockIdx.y * columns
+            locate(places, count, group * sizes[3], sizes, steps, divisors)
+            source = (x, w, places, begin, lengths[1], group * lengths[3], lengths[2], sizes, steps, divisors)
+            run(shared, (sizes[4] + depth - 1) // depth, source, sums)
+            m, n, mine = where()
+            m, n = m + cuda.blockIdx.x * rows, n + begin
+            for c in range(0, SUMS, 2):
+                f = n + 4 * c
+                if mine and f < lengths[1]:
+                    both = f + 1 < lengths[1]
+                    column = group * lengths[1] + f
+                    first = load(b, column) if has_bias else zero
+                    second = load(b, column + 1) if has_bias and both else zero
+                    for r in range(4):
+                        if m + 8 * r < count:
+                            left, right = sums[r, c] + first, sums[r, c + 1] + second
+                            put(y, (m + 8 * r) * lengths[0] + column, zero if relu and left < zero else left,
+                                zero if relu and right < zero else right, both, whole)
+
+        return product
+
+    return make
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], T[::1], boolean, T[:,:,:,::1], UniTuple(int64, 10), int64)")
-def _input_gradient(count, dy, w, b, has_bias, dx, window, groups):
-    _, h, wide, channels = dx.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    each_c, each_f = channels // groups, dy.shape[3] // groups
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        c, t = item % channels, item // channels % wide
-        r, n = item // (channels * wide) % h, item // (channels * wide * h)
-        first = c // each_c * each_f
-        total = b[c] if has_bias else dx.dtype.type(0)
-        for i in range(kh):
-            p = output(r, i, sh, dh, top, dy.shape[1])
-            if p >= 0:
-                for j in range(kw):
-                    q = output(t, j, sw, dw, left, dy.shape[2])
-                    if q >= 0:
-                        for f in range(first, first + each_f):
-                            total += dy[n, p, q, f] * w[i, j, c % each_c, f]
-        dx[n, r, t, c] = total
+def outer(pooled: bool) -> Callable:
+    """dw[part] (items, F) and db[part] (F,): the sums over `length` of `count` pixels. Item number `items` of a window
+    is always 1, so its sums are db. `lengths`: of a row of dw, its part of a group, and how many parts there are.
+
+    Pooled, `dy` is (y, winner, dy) of 2x2 max pooling, and the pixels are those of one window after the other.
+    """
+    def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
+        return _outer(name, tile, tensor_cores, pooled)
+
+    return make
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], T[:,:,:,:,::1], UniTuple(int64, 10), int64)")
-def _weight_gradient(count, x, dy, partial, window, groups):
-    """partial (PARTS, KH, KW, C/groups, F)."""
-    parts, kh, kw, channels, filters = partial.shape
-    _, _, sh, sw, dh, dw, top, _, left, _ = window
-    oh, rows = dy.shape[1], dy.shape[0] * dy.shape[1]
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        f, c = item % filters, item // filters % channels
-        tap_number, part = item // (filters * channels) % (kh * kw), item // (filters * channels * kh * kw)
-        i, j = tap_number // kw, tap_number % kw
-        channel = f // (filters // groups) * channels + c
-        total = x.dtype.type(0)
-        for row in range(rows * part // parts, rows * (part + 1) // parts):
-            n, p = row // oh, row % oh
-            r = tap(p, i, sh, dh, top)
-            if 0 <= r < x.shape[1]:
-                for q in range(dy.shape[2]):
-                    t = tap(q, j, sw, dw, left)
-                    if 0 <= t < x.shape[2]:
-                        total += x[n, r, t, channel] * dy[n, p, q, f]
-        partial[part, i, j, c, f] = total
+def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKernel:
+    at = layout(tile, True, False)
+    where = place_of(tile)
+    run = summing(tensor_cores, tile, at, gather.outer_filling(tile, at, copying(tensor_cores, tile), pooled))
+    fill = gather.constants(tile, at)
+    rows, columns, depth, width = tile.rows, tile.columns, tile.depth, tile.widths[0]
+    size, whole = at.size * tile.stages, tile.widths[1] == 4
+
+    rest = f"T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})"
+
+    @inline
+    def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
+        shared, sums = cuda.shared.array(size, x.dtype, ALIGNMENT), cuda.local.array((4, SUMS), x.dtype)
+        group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
+        first, begin = cuda.blockIdx.y * columns, part * length
+        end = min(count, begin + length)
+        k = cuda.blockIdx.x * rows + cuda.threadIdx.x % (rows // width) * width
+        i, j, c = gather.tap_of(k, divisors)
+        if k >= items:
+            fill(shared, 1)
+        source = (x, dy, k, (i, j, group * sizes[3] + c), begin, end, first, lengths[1], group * lengths[1], lengths[0],
+                  sizes, steps, divisors)
+        run(shared, (end - begin + depth - 1) // depth, source, sums)
+        m, n, mine = where()
+        m, n = m + cuda.blockIdx.x * rows, n + first
+        for c in range(0, SUMS, 2):
+            f = n + 4 * c
+            if mine and f < lengths[1]:
+                both = f + 1 < lengths[1]
+                column = group * lengths[1] + f
+                for r in range(4):
+                    row = m + 8 * r
+                    if row < items:
+                        put(dw, (part * items + row) * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
+                    elif row == items:
+                        put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
+
+    @product_kernel(f"(T[::1], T[::1], {rest}", name, tile, tensor_cores)
+    def plain(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
+        product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors)
+
+    @product_kernel(f"(T[::1], T[::1], uint8[::1], T[::1], {rest}", name, tile, tensor_cores)
+    def before_pooling(x, y, winner, dy, dw, db, count, length, lengths, sizes, steps, divisors):
+        product(x, (y, winner, dy), dw, db, count, length, lengths, sizes, steps, divisors)
+
+    return before_pooling if pooled else plain
 
 
-@kernel("(int64, T[:,::1], T[:,::1])")
-def _channel_sums(count, rows, partial):
-    """partial (PARTS, F): each the sums over its share of the rows (M, F)."""
-    parts, filters = partial.shape
-    length = rows.shape[0]
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        f, part = item % filters, item // filters
-        total = rows.dtype.type(0)
-        for i in range(length * part // parts, length * (part + 1) // parts):
-            total += rows[i, f]
-        partial[part, f] = total
+_FORWARD = family("forward", _gathered(False), tiles.FORWARD)
+_INPUT_GRADIENT = family("input_gradient", _gathered(True), tiles.INPUT_GRADIENT)
+_WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT)
 
 
-@kernel("(int64, T[:,::1], T[::1])")
-def _add_parts(count, partial, total):
-    """total = partial[0] + ... + partial[-1], in this order."""
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
-        item = partial[0, i]
-        for part in range(1, partial.shape[0]):
+@block_kernel("(T[:,::1], T[:,::1], T[::1], T[::1], int64, int64)", LANES * SHARES)
+def _add_parts(partial, partial_b, total, total_b, size, size_b):
+    """total and total_b = the sums of the parts (parts, size) and (parts, size_b): each share of the parts in their
+    order, then the shares in theirs.
+    """
+    shared = cuda.shared.array((SHARES, LANES), partial.dtype)
+    lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    i = cuda.blockIdx.x * LANES + lane
+    item = partial.dtype.type(0)
+    for part in range(share, partial.shape[0], SHARES):
+        if i < size:
             item += partial[part, i]
-        total[i] = item
+        elif i < size + size_b:
+            item += partial_b[part, i - size]
+    shared[share, lane] = item
+    cuda.syncthreads()
+    if share == 0:
+        for other in range(1, SHARES):
+            item += shared[other, lane]
+        if i < size:
+            total[i] = item
+        elif i < size + size_b:
+            total_b[i - size] = item
+
+
+@block_kernel("(T[:,::1], T[:,::1])", LANES * SHARES)
+def _channel_sums(rows, partial):
+    """partial (parts, F): each the sums over its share of the rows (M, F)."""
+    shared = cuda.shared.array((SHARES, LANES), rows.dtype)
+    lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
+    part, parts, f = cuda.blockIdx.y, partial.shape[0], cuda.blockIdx.x * LANES + lane
+    item = rows.dtype.type(0)
+    for i in range(rows.shape[0] * part // parts + share, rows.shape[0] * (part + 1) // parts, SHARES):
+        if f < rows.shape[1]:
+            item += rows[i, f]
+    shared[share, lane] = item
+    cuda.syncthreads()
+    if share == 0 and f < rows.shape[1]:
+        for other in range(1, SHARES):
+            item += shared[other, lane]
+        partial[part, f] = item
+
+
+def multiply(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
+             lengths: tuple[int, int, int, int], relu: bool = False) -> None:
+    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None."""
+    count, groups = math.prod(y.shape[:-1]), lengths[0] // lengths[1]
+    kernel, tile = pick(kernels, (count, lengths[1]), groups, gathering.sizes[3], math.gcd(lengths[1], lengths[3]),
+                        (x, w, y))
+    flat_b, has_bias = bias(b, w)
+    kernel((*tiles.blocks(tile, count, lengths[1]), groups), x.reshape(-1), w.reshape(-1), flat_b, y.reshape(-1), count,
+           lengths, *gathering, has_bias, relu)
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`."""
-    _forward(y.size, x, w, *bias(b, w), y, tuple(window), groups, relu)
+    filters, each = y.shape[3], y.shape[3] // groups
+    multiply(_FORWARD, x, w, b, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
+             (filters, each, filters, each), relu)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
-    _input_gradient(dx.size, dy, w, *bias(b, w), dx, tuple(window), groups)
+    filters, each = dy.shape[3], dy.shape[3] // groups
+    multiply(_INPUT_GRADIENT, dy, w, b, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
+             (dx.shape[3], w.shape[2], filters, each))
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
-    partial = arrays.empty(x.gpu, (PARTS, *dw.shape), x.dtype)
-    _weight_gradient(partial.size, x, dy, partial, tuple(window), groups)
-    add_parts(partial, dw)
-    channel_sums(dy, db)
+    gathering = gather.forward(x.shape, dy.shape[1:3], window, dw.shape[2])
+    outer_product(_WEIGHT_GRADIENT, x, (dy,), dw, db, gathering, math.prod(dy.shape[:3]), groups)
+
+
+def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gathering: Gathering, count: int,
+                  groups: int = 1) -> None:
+    """Runs the kernel of a family that fits: dw and db from the windows of `count` pixels and their gradients, which
+    the arrays `dy` say: themselves, or y, winner and dy of a pooling.
+    """
+    items, filters, each = gathering.sizes[4], db.size, db.size // groups
+    kernel, tile = pick(kernels, (items + 1, each), groups, dw.shape[2], each, (x, *dy, dw, db))
+    down, along = tiles.blocks(tile, items + 1, each)
+    parts = max(1, min(PARTS, tiles.BLOCKS // (down * along * groups), -(-count // (tile.depth * PART_STAGES))))
+    length = -(-count // (parts * tile.depth)) * tile.depth
+    parts = max(1, -(-count // max(length, 1)))
+    partial, partial_b = dw, db
+    if parts > 1:
+        partial, partial_b = (arrays.empty(x.gpu, (parts, a.size), a.dtype) for a in (dw, db))
+    kernel((down, along, groups * parts), x.reshape(-1), *(a.reshape(-1) for a in dy), partial.reshape(-1),
+           partial_b.reshape(-1), count, length, (filters, each, parts), *gathering)
+    if parts > 1:
+        add_parts(partial, partial_b, dw, db)
 
 
 def channel_sums(dy, db) -> None:
     """db (F,) = the sum of dy (..., F) over all but its last axis."""
-    partial = arrays.empty(dy.gpu, (PARTS, db.size), dy.dtype)
-    _channel_sums(partial.size, dy.reshape(-1, db.size), partial)
-    add_parts(partial, db)
+    rows = dy.reshape(-1, db.size)
+    partial = arrays.empty(dy.gpu, (min(PARTS, -(-rows.shape[0] // SHARES)) or 1, db.size), dy.dtype)
+    _channel_sums((-(-db.size // LANES), partial.shape[0]), rows, partial)
+    add_parts(partial, partial[:, :0], db, db[:0])
 
 
-def add_parts(partial, total) -> None:
-    """total = the sum of the partial ones (PARTS, ...), in their order."""
-    _add_parts(total.size, partial.reshape(partial.shape[0], total.size), total.reshape(-1))
+def add_parts(partial, partial_b, total, total_b) -> None:
+    """total and total_b = the sums of the partial ones (parts, ...), in an order that is always the same."""
+    blocks, parts = -(-(total.size + total_b.size) // LANES), partial.shape[0]
+    _add_parts((blocks,), partial.reshape(parts, total.size), partial_b.reshape(parts, total_b.size), total.reshape(-1),
+               total_b, total.size, total_b.size)
 
 
 def bias(b, like):

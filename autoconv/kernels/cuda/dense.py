@@ -1,66 +1,40 @@
-"""The dense layer: forward, input gradient, weight gradient. A thread an item of the result."""
+"""The dense layer: a convolution of images of a single pixel, whose window is that pixel."""
 
-from .conv import bias
+from ...shapes import Window
+from .conv import (  # noqa: F401 (the kernels too, as part of this room)
+    _FORWARD,
+    _INPUT_GRADIENT,
+    _WEIGHT_GRADIENT,
+    _add_parts,
+    conv2d,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+)
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of dense with relu)
-from .runtime import cuda, kernel
+
+PIXEL = Window(1, 1)
 
 
-@kernel("(int64, T[:,::1], T[:,::1], T[::1], boolean, T[:,::1], boolean)")
-def _forward(count, x, w, b, has_bias, y, relu):
-    channels, filters = w.shape
-    zero = y.dtype.type(0)
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        n, f = item // filters, item % filters
-        total = zero
-        for c in range(channels):
-            total += x[n, c] * w[c, f]
-        if has_bias:
-            total += b[f]
-        y[n, f] = zero if relu and total < zero else total
+def _image(a):
+    """(N, C) as (N, 1, 1, C)."""
+    return a.reshape(a.shape[0], 1, 1, a.shape[1])
 
 
-@kernel("(int64, T[:,::1], T[:,::1], T[:,::1])")
-def _input_gradient(count, dy, w, dx):
-    channels, filters = w.shape
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        n, c = item // channels, item % channels
-        total = dx.dtype.type(0)
-        for f in range(filters):
-            total += dy[n, f] * w[c, f]
-        dx[n, c] = total
-
-
-@kernel("(int64, T[:,::1], T[:,::1], T[:,::1])")
-def _weight_gradient(count, x, dy, dw):
-    filters = dw.shape[1]
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        c, f = item // filters, item % filters
-        total = dw.dtype.type(0)
-        for n in range(x.shape[0]):
-            total += x[n, c] * dy[n, f]
-        dw[c, f] = total
-
-
-@kernel("(int64, T[:,::1], T[::1])")
-def _bias_gradient(count, dy, db):
-    for f in range(cuda.grid(1), count, cuda.gridsize(1)):
-        total = db.dtype.type(0)
-        for n in range(dy.shape[0]):
-            total += dy[n, f]
-        db[f] = total
+def _filters(w):
+    """(C, F) as (1, 1, C, F)."""
+    return w.reshape(1, 1, *w.shape)
 
 
 def dense(x, w, b, y, relu: bool = False) -> None:
     """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
-    _forward(y.size, x, w, *bias(b, w), y, relu)
+    conv2d(_image(x), _filters(w), b, _image(y), PIXEL, relu=relu)
 
 
 def dense_input_grad(dy, w, dx) -> None:
     """dx (N,C) = dy (N,F) @ w (C,F).T."""
-    _input_gradient(dx.size, dy, w, dx)
+    conv2d_input_grad(_image(dy), _filters(w), _image(dx), PIXEL)
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:
     """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy over the batch."""
-    _weight_gradient(dw.size, x, dy, dw)
-    _bias_gradient(db.size, dy, db)
+    conv2d_weight_grad(_image(x), _image(dy), _filters(dw), db, PIXEL)

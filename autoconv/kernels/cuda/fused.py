@@ -4,58 +4,151 @@ Forward computes only the pixels that the pooling reads, and keeps the pooled va
 four won. Backward spreads the pooled gradients to their winners, and goes on as the ordinary convolution does.
 """
 
+import math
+
+import numpy as np
+
 from ...shapes import Window
 from . import array as arrays
-from .conv import bias, conv2d_input_grad, conv2d_weight_grad, window_sum
-from .runtime import cuda, kernel
+from . import gather, tiles
+from .conv import (  # noqa: F401 (kernels of the gradients, as part of this room)
+    _INPUT_GRADIENT,
+    _WEIGHT_GRADIENT,
+    _add_parts,
+    bias,
+    conv2d_input_grad,
+    conv2d_weight_grad,
+    family,
+    outer,
+    outer_product,
+    pick,
+    product_kernel,
+    put,
+    starts_fours,
+)
+from .primitives import load, times
+from .product import SUMS, copying, layout, place_of, summing
+from .runtime import ALIGNMENT, BlockKernel, ItemKernel, cuda, inline, kernel
+from .tiles import Tile
+from .unpool import reading
 
 
-@kernel("(int64, T[:,:,:,::1], T[:,:,:,::1], T[::1], boolean, T[:,:,:,::1], uint8[::1], boolean,"
-        " UniTuple(int64, 10))")
-def _forward(count, x, w, b, has_bias, y, winner, keep_winner, window):
-    _, oh, ow, filters = y.shape
-    zero = y.dtype.type(0)
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        f, q = item % filters, item // filters % ow
-        p, n = item // (filters * ow) % oh, item // (filters * ow * oh)
-        best, where = window_sum(x, w, n, 2 * p, 2 * q, f, 0, window), 0
-        for k in range(1, 4):
-            total = window_sum(x, w, n, 2 * p + k // 2, 2 * q + k % 2, f, 0, window)
-            if total > best or (total != total and best == best):  # a NaN wins
-                best, where = total, k
-        if has_bias:
-            best += b[f]
-        y[n, p, q, f] = zero if best < zero else best
-        if keep_winner:
-            winner[item] = where
+@inline
+def largest(sums, c):
+    """The largest of a column's four sums, and which it is: the first of equal ones. A NaN wins."""
+    best, which = sums[0, c], np.uint8(0)
+    for e in range(1, 4):
+        item = sums[e, c]
+        if item > best or (item != item and best == best):
+            best, which = item, np.uint8(e)
+    return best, which
 
 
-@kernel("(int64, T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[:,:,:,::1])")
-def _unpool(count, y, winner, dy, spread):
-    """Each pooled gradient at its winner, zero at the others and where the ReLU was at 0."""
-    _, oh, ow, filters = spread.shape
-    zero = y.dtype.type(0)
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
-        f, q = item % filters, item // filters % ow
-        p, n = item // (filters * ow) % oh, item // (filters * ow * oh)
-        value = zero
-        if p // 2 < y.shape[1] and q // 2 < y.shape[2] and winner[n, p // 2, q // 2, f] == p % 2 * 2 + q % 2:
-            value = zero if y[n, p // 2, q // 2, f] <= zero else dy[n, p // 2, q // 2, f]
-        spread[n, p, q, f] = value
+def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
+    """y (count, F) = the largest of the four sums of each window, + b, and max(y, 0); `winner` says which it was.
+
+    `lengths` as in conv.py. A row of 32 is 8 windows and the four pixels of each (gather.py), so a thread has all four.
+    """
+    at = layout(tile, False, False)
+    locate, where = gather.rows_of(tile, True), place_of(tile)
+    run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), False))
+    rows, columns, depth, whole = tile.rows // 4, tile.columns, tile.depth, tile.widths[1] == 4
+    size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
+
+    @product_kernel("(T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 4),"
+                    f" {gather.SIGNATURE}, boolean, boolean)", name, tile, tensor_cores)
+    def product(x, w, b, y, winner, count, lengths, sizes, steps, divisors, has_bias, keep_winner):
+        shared, zero = cuda.shared.array(size, x.dtype, ALIGNMENT), x.dtype.type(0)
+        places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
+        begin = cuda.blockIdx.y * columns
+        locate(places, count, 0, sizes, steps, divisors)
+        source = (x, w, places, begin, lengths[1], 0, lengths[2], sizes, steps, divisors)
+        run(shared, (sizes[4] + depth - 1) // depth, source, sums)
+        row, n, mine = where()
+        m = cuda.blockIdx.x * rows + row // 32 * 8 + row % 8
+        for c in range(0, SUMS, 2):
+            f = begin + n + 4 * c
+            if mine and m < count and f < lengths[1]:
+                both, at = f + 1 < lengths[1], m * lengths[0] + f
+                left, which = largest(sums, c)
+                right, other = largest(sums, c + 1)
+                if has_bias:
+                    left += load(b, f)
+                    right += load(b, f + 1) if both else zero
+                put(y, at, zero if left < zero else left, zero if right < zero else right, both, whole)
+                if keep_winner:
+                    put(winner, at, which, other, both, whole)
+
+    return product
+
+
+_FORWARD = family("forward", _pooled, tiles.FORWARD)
+_FIRST_WEIGHT_GRADIENT = family("first_weight_gradient", outer(True), tiles.FIRST_WEIGHT_GRADIENT)
+
+
+def _unpooling(width: int) -> ItemKernel:
+    """spread (N,H,W,F) = each pooled gradient at its winner, zero at the others and where the ReLU was at 0.
+
+    An item is `width` filters of one window, also of those that stick out at the bottom or at the right: there, pixels
+    belong to no window. `sizes` = (H, W, F); the divisors are of windows along H, along W, and pieces of F.
+    """
+    read, write = reading(width)
+
+    @kernel("(int64, T[::1], uint8[::1], T[::1], T[::1], UniTuple(int64, 3), UniTuple(UniTuple(int64, 3), 3))",
+            f"unpool_{width}")
+    def run(count, y, winner, dy, spread, sizes, divisors):
+        height, across, filters = sizes
+        for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+            window = gather.divided(item, divisors[2])
+            n, p, q = gather.pixel_of(window, divisors)
+            f = times(item - times(window, divisors[2][0]), width)
+            whole = p < height // 2 and q < across // 2
+            pooled = times(times(times(n, height // 2) + p, across // 2) + q, filters) + f
+            given = read(y, winner, dy, pooled if whole else 0)
+            for e in range(4):
+                r, t = 2 * p + e // 2, 2 * q + e % 2
+                if r < height and t < across:
+                    write(spread, times(times(times(n, height) + r, across) + t, filters) + f, given, e, whole)
+
+    return run
+
+
+_UNPOOL = (_unpooling(1), _unpooling(4))
+
+
+def _unpool(y, winner, dy, spread) -> None:
+    n, high, wide, filters = spread.shape
+    fours = y.size > 0 and filters % 4 == 0 and starts_fours(y, winner, dy, spread)
+    high, wide, pieces = (high + 1) // 2, (wide + 1) // 2, filters // 4 if fours else filters
+    _UNPOOL[fours](n * high * wide * pieces, *(a.reshape(-1) for a in (y, winner, dy, spread)), spread.shape[1:],
+                   tuple(map(gather.divisor, (high, wide, pieces))))
 
 
 def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
     unless it is empty.
     """
-    _forward(y.size, x, w, *bias(b, w), y, winner.reshape(-1), winner.size > 0, tuple(window))
+    filters, count = y.shape[3], math.prod(y.shape[:3])
+    kernel, tile = pick(_FORWARD, (4 * count, filters), 1, x.shape[3], filters, (x, w, y, winner))
+    kernel(tiles.blocks(tile, 4 * count, filters), x.reshape(-1), w.reshape(-1), bias(b, w)[0], y.reshape(-1),
+           winner.reshape(-1), count, (filters,) * 4, *gather.forward(x.shape, y.shape[1:3], window, x.shape[3]),
+           b is not None, winner.size > 0)
+
+
+def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
+    """dw and db without the gradient before the pooling in memory: pixels are counted window by window, four each."""
+    gathering = gather.forward(x.shape, y.shape[1:3], window, x.shape[3])
+    outer_product(_FIRST_WEIGHT_GRADIENT, x, (y, winner, dy), dw, db, gathering, 4 * math.prod(y.shape[:3]))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
+    if dx is None and x.shape[3] % 4:  # a first layer, whose gradient is large and read once
+        _first_weight_gradient(x, y, winner, dy, dw, db, window)
+        return
     size = window.output_size(x.shape[1], x.shape[2])
     spread = arrays.empty(x.gpu, (x.shape[0], *size, y.shape[3]), x.dtype)
-    _unpool(spread.size, y, winner, dy, spread)
+    _unpool(y, winner, dy, spread)
     conv2d_weight_grad(x, spread, dw, db, window)
     if dx is not None:
         conv2d_input_grad(spread, w, dx, window)

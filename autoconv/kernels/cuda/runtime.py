@@ -28,6 +28,7 @@ from numba.cuda.cudadrv.driver import CudaAPIError
 from numba.cuda.cudadrv.error import CudaSupportError
 
 from ...errors import DeviceError
+from ...precision import get_precision
 from .. import caching
 from ..recording import Recording
 from . import driver, order, store
@@ -51,7 +52,15 @@ config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
 _functions: Any = np if SIMULATED else math
 exp, log, log1p, sqrt, tanh = (getattr(_functions, name) for name in ("exp", "log", "log1p", "sqrt", "tanh"))
 
-inline = cuda.jit(device=True)  # a helper that is compiled into the kernels that call it
+# A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
+inline = cuda.jit(device=True) if SIMULATED else cuda.jit(device=True, forceinline=True)
+
+if not SIMULATED:  # what an instruction of PTX is declared with
+    from llvmlite import ir  # noqa: F401
+    from numba.cuda import cgutils, types  # noqa: F401
+    from numba.cuda.extending import intrinsic  # noqa: F401
+
+ALIGNMENT = None if SIMULATED else 16  # bytes, of shared memory that is read by fours; the simulator knows none
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 
@@ -84,6 +93,7 @@ class Gpu:
 
     def __init__(self, index: int) -> None:
         self.index = index
+        self.has_tensor_cores = SIMULATED or driver.capability(index) >= (8, 0)  # that take float32
         self.arena = Arena(self._allocate, SEGMENT)
         self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
         self.enter()
@@ -167,6 +177,10 @@ class Gpu:
             yield
         finally:
             self.noted = noted
+
+    def uses_tensor_cores(self, dtype: Any) -> bool:
+        """Whether numbers of this dtype are multiplied on tensor cores."""
+        return self.has_tensor_cores and np.dtype(dtype) == np.float32 and get_precision() == "tf32"
 
     def copy_in(self, host: np.ndarray, native: Any) -> None:
         """From the host's memory, of the same shape and dtype, C-contiguous."""
@@ -255,6 +269,9 @@ class Kernel:
     they come. An array that the function only reads is `const T[::1]`: launches that have no array in common, or only
     read it, may run at the same time.
     """
+
+    dtypes: tuple[str, ...] = ("float32", "float64")  # what it is for ...
+    tensor_cores: bool | None = None  # ... and whether only where such are used, or only where not
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
@@ -362,6 +379,10 @@ class Launch:
                 found.append((start, start + argument.native.size * argument.native.dtype.itemsize, not reads_only))
         return found
 
+    def serves(self, dtype: Any, tensor_cores: bool) -> bool:
+        """Whether it is ever launched for this dtype, where tensor cores are used or not."""
+        return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
+
 
 class ItemKernel(Kernel):
     """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
@@ -380,9 +401,10 @@ class BlockKernel(Kernel):
     `blocks` is the grid, a tuple of one to three numbers.
     """
 
-    def __init__(self, function: Callable, signature: str, name: str, threads: int) -> None:
+    def __init__(self, function: Callable, signature: str, name: str, threads: int, dtypes: tuple[str, ...],
+                 tensor_cores: bool | None) -> None:
         super().__init__(function, signature, name)
-        self.threads = threads
+        self.threads, self.dtypes, self.tensor_cores = threads, dtypes, tensor_cores
 
     def __call__(self, blocks: tuple[int, ...], *arguments: Any) -> None:
         if math.prod(blocks):
@@ -399,22 +421,33 @@ def kernel(signature: str, name: str = "") -> Callable[[Callable], ItemKernel]:
     return lambda function: ItemKernel(function, signature, name or function.__name__)
 
 
-def block_kernel(signature: str, threads: int, name: str = "") -> Callable[[Callable], BlockKernel]:
-    """Makes a function a `BlockKernel` for blocks of so many threads."""
-    return lambda function: BlockKernel(function, signature, name or function.__name__, threads)
+def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str, ...] = Kernel.dtypes,
+                 tensor_cores: bool | None = None) -> Callable[[Callable], BlockKernel]:
+    """Makes a function a `BlockKernel` for blocks of so many threads, and for what `Kernel.serves` says."""
+    return lambda function: BlockKernel(function, signature, name or function.__name__, threads, dtypes, tensor_cores)
 
 
 def kernels_of(room: ModuleType) -> dict[str, Kernel]:
     """The kernels of a file, those that it takes from other files included."""
-    found = [item for value in vars(room).values() for item in (value if isinstance(value, tuple) else (value,))]
-    return {item.name: item for item in found if isinstance(item, Kernel)}
+    return {k.name: k for value in vars(room).values() for k in _kernels_in(value)}
 
 
-def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
-    """Makes kernels ready for `dtype` and the current GPU. Calls `report(done, total)` where some must be compiled, and
-    after each one.
+def _kernels_in(value: Any) -> Iterator[Kernel]:
+    """A kernel, or those in a tuple."""
+    if isinstance(value, Kernel):
+        yield value
+    elif isinstance(value, tuple):
+        for item in value:
+            yield from _kernels_in(item)
+
+
+def prepare(kernels: list[Kernel], dtype: Any, tensor_cores: bool, report: Callable[[int, int], None]) -> None:
+    """Makes kernels ready for the current GPU: those that serve `dtype`, multiplied on tensor cores or not.
+
+    Calls `report(done, total)` where some must be compiled, and after each one.
     """
-    missing = [] if SIMULATED else [k for k in kernels if not k.compiled_before(dtype)]
+    wanted = [k for k in kernels if k.serves(dtype, tensor_cores)]
+    missing = [] if SIMULATED else [k for k in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
     elsewhere = len(missing) > 1 and store.folder() is not None
@@ -425,7 +458,7 @@ def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None
         k.compile(dtype)
         if not elsewhere:
             report(done, len(missing))
-    for k in kernels:
+    for k in wanted:
         k.compile(dtype)
 
 

@@ -1,0 +1,253 @@
+"""Where a matrix product's left side comes from: items of images, read through windows that are never built.
+
+Row m of that matrix is a pixel of the result, column k = (i, j, c) the channel c that it sees through tap (i, j) of its
+window. A forward convolution reads pixel (p*sh + i*dh - top, ...). An input gradient reads the pixel whose window has
+this one at tap (i, j): ((r + top - i*dh) / sh, ...), where that divides.
+"""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from ...shapes import Window
+from .primitives import scaled, store, times, within
+from .product import Layout
+from .runtime import cuda, inline
+from .tiles import Tile
+from .unpool import reading
+
+OUTSIDE = -(1 << 30)  # a row that no window reads
+
+# The parameters of a kernel that gathers, for its signature: `sizes` (H, W, C of the images, C of a group, taps * C of
+# a group), `steps` (2, 3), and the divisors: rows and columns of the result, channels of a group, columns of the
+# window, and the strides that an input gradient divides by.
+SIGNATURE = "UniTuple(int64, 5), UniTuple(UniTuple(int64, 3), 2), UniTuple(UniTuple(int64, 3), 6)"
+
+
+class Gathering(NamedTuple):
+    sizes: tuple[int, ...]
+    steps: tuple[tuple[int, int, int], ...]  # for rows and columns: pixel m and tap i read first + m*stride + i*step
+    divisors: tuple[tuple[int, int, int], ...]
+
+
+def divisor(n: int) -> tuple[int, int, int]:
+    """(n, factor, shift) with a // n = a * factor >> shift for 0 <= a < 2**31: no GPU divides in one instruction.
+
+    Source: Granlund and Montgomery, "Division by invariant integers using multiplication" (1994), theorem 4.2.
+    """
+    shift = 31 + max(n - 1, 0).bit_length()
+    return n, -(-(1 << shift) // max(n, 1)), shift
+
+
+@inline
+def divided(a, by):
+    """a // n for by = divisor(n)."""
+    return scaled(a, by[1], by[2])
+
+
+def forward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
+    """For results of `pixels` (OH, OW) from `images` (N, H, W, C), of which a group has so many channels."""
+    steps = ((-window.top, window.sh, window.dh), (-window.left, window.sw, window.dw))
+    return _gathering(images, pixels, window, channels, steps, (1, 1))
+
+
+def backward(images: tuple[int, ...], pixels: tuple[int, int], window: Window, channels: int) -> Gathering:
+    """For input gradients of `pixels` (H, W) from gradients `images` (N, OH, OW, F)."""
+    steps = ((window.top, 1, -window.dh), (window.left, 1, -window.dw))
+    return _gathering(images, pixels, window, channels, steps, (window.sh, window.sw))
+
+
+def _gathering(images, pixels, window, channels, steps, strides) -> Gathering:
+    _, height, width, every = images
+    sizes = (height, width, every, channels, window.kh * window.kw * channels)
+    numbers = (pixels[0], pixels[1], channels, window.kw, *strides)
+    return Gathering(sizes, steps, tuple(map(divisor, numbers)))
+
+
+@inline
+def pixel_of(m, divisors):
+    """(n, p, q) of pixel number m."""
+    row = divided(m, divisors[1])
+    n = divided(row, divisors[0])
+    return n, row - times(n, divisors[0][0]), m - times(row, divisors[1][0])
+
+
+@inline
+def tap_of(k, divisors):
+    """(i, j, c) of column k."""
+    tap = divided(k, divisors[2])
+    i = divided(tap, divisors[3])
+    return i, tap - times(i, divisors[3][0]), k - times(tap, divisors[2][0])
+
+
+def rows_of_a_thread(tile: Tile) -> int:
+    """How many rows of a stage a thread loads items of."""
+    return tile.rows * tile.depth // tile.widths[0] // tile.threads
+
+
+def rows_of(tile: Tile, pooled: bool) -> Callable:
+    """locate(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are that this thread
+    loads. places (3, rows) then has what tap (0, 0) reads: the item of that channel, the pixel's row and its column.
+
+    Rows are pixels in scan order, `count` of them. Pooled, they are windows of 2x2 pixels, and pixel e of window 8*i+w
+    is row 32*i + 8*e + w: one thread holds the sums of all four. Every thread works out some rows, for all.
+    """
+    columns, height, threads = tile.depth // tile.widths[0], tile.rows, tile.threads
+    each, apart, turns = rows_of_a_thread(tile), tile.threads // columns, -(-tile.rows // tile.threads)
+
+    @inline
+    def locate(places, count, channel, sizes, steps, divisors):
+        shared = cuda.shared.array((3, height), "int32")
+        for turn in range(turns):
+            here = cuda.threadIdx.x + turn * threads
+            if here < height:
+                row, inner = cuda.blockIdx.x * height + here, 0
+                if pooled:
+                    row, inner = row // 32 * 8 + row % 8, row % 32 // 8
+                n, p, q = pixel_of(row, divisors)
+                if pooled:
+                    p, q = 2 * p + inner // 2, 2 * q + inner % 2
+                r, t = times(p, steps[0][1]) + steps[0][0], times(q, steps[1][1]) + steps[1][0]
+                shared[0, here] = times(times(times(n, sizes[0]) + r, sizes[1]) + t, sizes[2]) + channel
+                shared[1, here] = r if row < count else OUTSIDE
+                shared[2, here] = t
+        cuda.syncthreads()
+        for e in range(each):
+            for i in range(3):
+                places[i, e] = shared[i, cuda.threadIdx.x // columns + e * apart]
+
+    return locate
+
+
+def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Callable:
+    """fill(shared, start, tap, real, down, right, x, places, height, across): the gathered rows' items at one tap,
+    which reads so many pixels further down and right than tap (0, 0), `tap` items behind. `real`: the sum goes so far.
+    """
+    chunks, width = tile.depth // tile.widths[0], tile.widths[0]
+    each, apart, a_m = rows_of_a_thread(tile), tile.threads // (tile.depth // tile.widths[0]), at.a_m
+
+    @inline
+    def fill(shared, start, tap, real, down, right, x, places, height, across):
+        to = start + cuda.threadIdx.x // chunks * a_m + cuda.threadIdx.x % chunks * width
+        for e in range(each):
+            r, t = places[1, e] + down, places[2, e] + right
+            inside = real and within(r, height) and within(t, across)
+            copy(shared, to + e * apart * a_m, x, places[0, e] + tap if inside else 0, inside)
+
+    @inline
+    def fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors):
+        """The same, where only some pixels are reached by the strides, and lie nearer than the distances say."""
+        to = start + cuda.threadIdx.x // chunks * a_m + cuda.threadIdx.x % chunks * width
+        for e in range(each):
+            r, t = places[1, e] + down, places[2, e] + right
+            inside = real and r >= 0 and t >= 0
+            row, column = divided(r if inside else 0, divisors[4]), divided(t if inside else 0, divisors[5])
+            inside = inside and times(row, divisors[4][0]) == r and times(column, divisors[5][0]) == t
+            inside = inside and row < height and column < across
+            nearer = times(times(r - row, across) + t - column, every) if inside else 0
+            copy(shared, to + e * apart * a_m, x, places[0, e] + tap - nearer if inside else 0, inside)
+
+    return fill_strided if strided else fill
+
+
+def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: bool) -> Callable:
+    """fill(shared, start, step, source): the gathered rows' items of one stage, and what multiplies them.
+
+    source = (x, w, places, n, columns, group, length, sizes, steps, divisors), where w has `columns` columns a group
+    and rows of `length` items; this block begins at column n, and w's group at item `group`. Turned, that is the
+    convolution's w in an input gradient: its rows are channels of the result, and the sum goes along them.
+    """
+    (a_width, width), depth = tile.widths, tile.depth
+    wide = (depth if turned else tile.columns) // width  # pieces of a row of w in this stage
+    rows = tile.columns if turned else depth
+    each, apart, chunks = rows * wide // tile.threads, tile.threads // wide, depth // a_width
+    b_start, b_row, copy = at.b, at.b_n if turned else at.b_k, copies[1]
+    fill_rows, fill_strided = (_filling_rows(tile, at, copies[0], strided) for strided in (False, True))
+
+    @inline
+    def fill(shared, start, step, source):
+        x, w, places, first, columns, group, length, sizes, steps, divisors = source
+        height, across, every, _, items = sizes
+        k = step * depth + cuda.threadIdx.x % chunks * a_width
+        i, j, c = tap_of(k, divisors)
+        down, right, real = times(i, steps[0][2]), times(j, steps[1][2]), k < items
+        tap = times(times(down, across) + right, every) + c
+        if turned and (divisors[4][0] > 1 or divisors[5][0] > 1):
+            fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors)
+        else:
+            fill_rows(shared, start, tap, real, down, right, x, places, height, across)
+        row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
+        to = start + b_start + row * b_row + piece
+        if turned:  # w is (taps * columns, length)
+            item = times(times(times(i, divisors[3][0]) + j, columns) + first + row, length) + group + c
+        else:
+            row += step * depth
+            real, item = first + piece < columns, times(row, length) + group + first + piece
+        for e in range(each):
+            inside = real and (first + row + e * apart < columns if turned else row + e * apart < items)
+            copy(shared, to + e * apart * b_row, w, item + times(e * apart, length) if inside else 0, inside)
+
+    return fill
+
+
+def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: bool) -> Callable:
+    """fill(shared, start, step, source): the windows of one stage's pixels, for this block's items of a window, and
+    the gradients of these pixels.
+
+    source = (x, dy, k, tap, begin, end, n, columns, group, length, sizes, steps, divisors): this thread loads item k of
+    the windows, the one at `tap` = (i, j, c), of pixels from `begin` to `end`; dy is as w above.
+    """
+    depth, (a_width, b_width) = tile.depth, tile.widths
+    chunks, wide = tile.rows // a_width, tile.columns // b_width
+    each, apart = depth * chunks // tile.threads, tile.threads // chunks
+    b_each, b_apart = depth * wide // tile.threads, tile.threads // wide
+    a_k, b_start, b_k, (copy, b_copy) = at.a_k, at.b, at.b_k, copies
+    read, write = reading(b_width)
+
+    @inline
+    def fill(shared, start, step, source):
+        x, dy, k, tap, begin, end, first, columns, group, length, sizes, steps, divisors = source
+        height, across, every, _, items = sizes
+        if k < items:  # the one behind the last is always 1; the others are never read
+            down, right = steps[0][0] + times(tap[0], steps[0][2]), steps[1][0] + times(tap[1], steps[1][2])
+            row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
+            to, m = start + row * a_k + piece, begin + step * depth + row
+            for e in range(each):
+                if pooled:
+                    n, p, q = pixel_of((m + e * apart) // 4, divisors)
+                    p, q = 2 * p + (m + e * apart) % 4 // 2, 2 * q + (m + e * apart) % 2
+                else:
+                    n, p, q = pixel_of(m + e * apart, divisors)
+                r, t = times(p, steps[0][1]) + down, times(q, steps[1][1]) + right
+                inside = m + e * apart < end and within(r, height) and within(t, across)
+                item = times(times(times(n, height) + r, across) + t, every) + tap[2]
+                copy(shared, to + e * apart * a_k, x, item if inside else 0, inside)
+        row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * b_width
+        to, m = start + b_start + row * b_k + piece, begin + step * depth + row
+        for e in range(b_each):
+            pixel = m + e * b_apart
+            inside = first + piece < columns and pixel < end
+            item = times(pixel // 4 if pooled else pixel, length) + group + first + piece if inside else 0
+            if pooled:
+                window = read(dy[0], dy[1], dy[2], item)
+                write(shared, to + e * b_apart * b_k, window, pixel % 4, inside)
+            else:
+                b_copy(shared, to + e * b_apart * b_k, dy, item, inside)
+
+    return fill
+
+
+def constants(tile: Tile, at: Layout) -> Callable:
+    """fill(shared, value): writes `value` at all that this thread would load of windows, in every stage."""
+    width, stages, size, a_k = tile.widths[0], tile.stages, at.size, at.a_k
+    chunks = tile.rows // width
+    each, apart = tile.depth * chunks // tile.threads, tile.threads // chunks
+
+    @inline
+    def fill(shared, value):
+        for stage in range(stages):
+            for e in range(each):
+                row = cuda.threadIdx.x // chunks + e * apart
+                for i in range(width):
+                    store(shared, stage * size + row * a_k + cuda.threadIdx.x % chunks * width + i, value)
+
+    return fill

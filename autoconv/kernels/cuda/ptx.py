@@ -1,0 +1,190 @@
+"""Instructions that Numba has no word for, as functions for kernels: integers of 32 bits (Numba makes 64 of them),
+vector loads, copies that run on by themselves, tensor cores. emulated.py has the same for the simulator.
+
+Arrays are flat. An index is not checked, and never counts from the end: Numba's check for that costs more than a load.
+Source: "Parallel Thread Execution ISA", cp.async, mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
+"""
+
+from .runtime import cgutils, intrinsic, ir, types
+
+INT32 = ir.IntType(32)
+
+
+def _pointer(context, builder, array_type, array, index, width=1):
+    """Where the item lies, as a pointer to `width` items."""
+    item = context.get_data_type(array_type.dtype)
+    first = builder.gep(context.make_array(array_type)(context, builder, array).data, [index])
+    kind = item if width == 1 else ir.VectorType(item, width)
+    return builder.bitcast(first, kind.as_pointer())
+
+
+def _whole(builder, value, wide=False):
+    """An integer as one of 32 bits; or of 64, of which those are the lower ones and the upper ones are zero."""
+    value = value if value.type == INT32 else builder.trunc(value, INT32)
+    return builder.zext(value, ir.IntType(64)) if wide else value
+
+
+@intrinsic
+def times(typing, a, b):
+    """a * b, which fits 32 bits: one instruction, where 64 bits take four."""
+    def build(context, builder, signature, arguments):
+        a, b = (_whole(builder, value) for value in arguments)
+        return builder.sext(builder.mul(a, b), ir.IntType(64))
+
+    return types.int64(a, b), build
+
+
+@intrinsic
+def scaled(typing, a, factor, shift):
+    """a * factor >> shift for an a and a factor of 32 bits without a sign."""
+    def build(context, builder, signature, arguments):
+        a, factor = (_whole(builder, value, wide=True) for value in arguments[:2])
+        return builder.lshr(builder.mul(a, factor), arguments[2])
+
+    return types.int64(a, factor, types.int64), build
+
+
+@intrinsic
+def within(typing, i, n):
+    """0 <= i < n, for 32 bits."""
+    def build(context, builder, signature, arguments):
+        return builder.icmp_unsigned("<", *(_whole(builder, value) for value in arguments))
+
+    return types.boolean(i, n), build
+
+
+def _load(name, width):
+    @intrinsic
+    def load(typing, array, index):
+        def build(context, builder, signature, arguments):
+            found = builder.load(_pointer(context, builder, array, *arguments, width))
+            if width == 1:
+                return found
+            found.align = array.dtype.bitwidth // 8 * width
+            items = [builder.extract_element(found, INT32(i)) for i in range(width)]
+            return cgutils.pack_array(builder, items, ty=context.get_data_type(array.dtype))
+
+        return (array.dtype if width == 1 else types.UniTuple(array.dtype, width))(array, types.int64), build
+
+    load.__name__, load.__doc__ = name, f"array[index : index + {width}], where index is a multiple of {width}."
+    return load
+
+
+load, load2, load4 = _load("load", 1), _load("load2", 2), _load("load4", 4)
+
+
+@intrinsic
+def store(typing, array, index, value):
+    """array[index] = value."""
+    def build(context, builder, signature, arguments):
+        builder.store(arguments[2], _pointer(context, builder, array, *arguments[:2]))
+        return context.get_dummy_value()
+
+    return types.void(array, types.int64, array.dtype), build
+
+
+def _store(name, width):
+    def build_for(array):
+        def build(context, builder, signature, arguments):
+            vector = ir.Constant(ir.VectorType(context.get_data_type(array.dtype), width), ir.Undefined)
+            for i in range(width):
+                vector = builder.insert_element(vector, builder.extract_value(arguments[2], i), INT32(i))
+            builder.store(vector, _pointer(context, builder, array, *arguments[:2], width)).align = (
+                array.dtype.bitwidth // 8 * width)
+            return context.get_dummy_value()
+
+        return build
+
+    @intrinsic
+    def store(typing, array, index, values):
+        return types.void(array, types.int64, types.UniTuple(array.dtype, width)), build_for(array)
+
+    store.__name__, store.__doc__ = name, f"array[index : index + {width}] = values; index is a multiple of {width}."
+    return store
+
+
+store2, store4 = _store("store2", 2), _store("store4", 4)
+
+
+def _copy(name, width, cached):
+    """cp.async reads nothing where it is told that the source has no bytes, and fills up with zeros."""
+    asm = f"cp.async.{cached}.shared.global [$0], [$1], {4 * width}, $2;"
+
+    @intrinsic
+    def copy(typing, shared, at, array, index, valid):
+        def build(context, builder, signature, arguments):
+            to = builder.addrspacecast(_pointer(context, builder, shared, *arguments[:2]),
+                                       ir.PointerType(ir.FloatType(), 3))
+            source = builder.addrspacecast(_pointer(context, builder, array, *arguments[2:4]),
+                                           ir.PointerType(ir.FloatType(), 1))
+            count = builder.select(arguments[4], INT32(4 * width), INT32(0))
+            function = ir.FunctionType(ir.VoidType(), [to.type, source.type, INT32])
+            builder.call(ir.InlineAsm(function, asm, "r,l,r,~{memory}", side_effect=True), [to, source, count])
+            return context.get_dummy_value()
+
+        return types.void(shared, types.int64, array, types.int64, types.boolean), build
+
+    copy.__name__ = name
+    copy.__doc__ = f"Starts shared[at : at + {width}] = array[index : index + {width}], or zeros where not `valid`."
+    return copy
+
+
+copy_async, copy4_async = _copy("copy_async", 1, "ca"), _copy("copy4_async", 4, "cg")
+
+
+def _statement(asm, builder):
+    builder.call(ir.InlineAsm(ir.FunctionType(ir.VoidType(), []), asm, "~{memory}", side_effect=True), [])
+
+
+@intrinsic
+def commit(typing):
+    """Ends a group of copies."""
+    def build(context, builder, signature, arguments):
+        _statement("cp.async.commit_group;", builder)
+        return context.get_dummy_value()
+
+    return types.void(), build
+
+
+def waiting(groups):
+    """An instruction that waits until at most the last so many groups of this thread's copies are under way."""
+    @intrinsic
+    def wait(typing):
+        def build(context, builder, signature, arguments):
+            _statement(f"cp.async.wait_group {groups};", builder)
+            return context.get_dummy_value()
+
+        return types.void(), build
+
+    return wait
+
+
+@intrinsic
+def round_tf32(typing, x):
+    """x rounded to the ten bits of mantissa that a tensor core reads; ties go away from zero."""
+    def build(context, builder, signature, arguments):
+        function = ir.FunctionType(INT32, [ir.FloatType()])
+        bits = builder.call(ir.InlineAsm(function, "cvt.rna.tf32.f32 $0, $1;", "=r,f"), arguments)
+        return builder.bitcast(bits, ir.FloatType())
+
+    return types.float32(types.float32), build
+
+
+@intrinsic
+def mma_tf32(typing, a0, a1, a2, a3, b0, b1, c0, c1, c2, c3):
+    """c + a b on a tensor core, by the 32 threads of a warp: a (16, 8), b (8, 8), c (16, 8).
+
+    With g = lane // 4 and t = lane % 4 a thread gives a[g, t], a[g+8, t], a[g, t+4], a[g+8, t+4] and b[t, g],
+    b[t+4, g]; it gives and gets c[g, 2t], c[g, 2t+1], c[g+8, 2t], c[g+8, 2t+1].
+    """
+    def build(context, builder, signature, arguments):
+        number = ir.FloatType()
+        four = ir.LiteralStructType([number] * 4)
+        function = ir.FunctionType(four, [INT32] * 6 + [number] * 4)
+        asm = ("mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {$0, $1, $2, $3}, {$4, $5, $6, $7}, {$8, $9}, "
+               "{$10, $11, $12, $13};")
+        operands = [builder.bitcast(a, INT32) for a in arguments[:6]] + list(arguments[6:])
+        made = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,r,r,r,r,r,f,f,f,f"), operands)
+        return cgutils.pack_array(builder, [builder.extract_value(made, i) for i in range(4)], ty=number)
+
+    return types.UniTuple(types.float32, 4)(*(types.float32,) * 10), build
