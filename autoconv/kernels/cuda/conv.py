@@ -19,7 +19,7 @@ from .gather import Gathering
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
 from .primitives import load, store, store2
 from .product import SUMS, copying, layout, place_of, summing
-from .runtime import ALIGNMENT, BlockKernel, block_kernel, cuda, inline, pointer
+from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
 from .tiles import Tile, Tiles
 
 PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
@@ -94,7 +94,7 @@ def _gathered(turned: bool) -> Callable:
         @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
                         " boolean)", name, tile, tensor_cores)
         def product(x, w, b, y, count, lengths, sizes, steps, divisors, has_bias, relu):
-            shared, zero = cuda.shared.array(size, x.dtype, ALIGNMENT), x.dtype.type(0)
+            shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
             places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
             group, begin = cuda.blockIdx.z, cuda.blockIdx.y * columns
             locate(places, count, group * sizes[3], sizes, steps, divisors)
@@ -144,7 +144,7 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKern
 
     @inline
     def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        shared, sums = cuda.shared.array(size, x.dtype, ALIGNMENT), cuda.local.array((4, SUMS), x.dtype)
+        shared, sums = cuda.shared.array(size, x.dtype, 16), cuda.local.array((4, SUMS), x.dtype)
         group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
         first, begin = cuda.blockIdx.y * columns, part * length
         end = min(count, begin + length)
@@ -276,7 +276,7 @@ def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gatherin
     kernel((down, along, groups * parts), x.reshape(-1), *(a.reshape(-1) for a in dy), partial.reshape(-1),
            partial_b.reshape(-1), count, length, (filters, each, parts), *gathering)
     if parts > 1:
-        add_parts(partial, partial_b, dw, db)
+        add_parts(partial, dw, partial_b, db)
 
 
 def channel_sums(dy, db) -> None:
@@ -284,14 +284,16 @@ def channel_sums(dy, db) -> None:
     rows = dy.reshape(-1, db.size)
     partial = arrays.empty(dy.gpu, (min(PARTS, -(-rows.shape[0] // SHARES)) or 1, db.size), dy.dtype)
     _channel_sums((-(-db.size // LANES), partial.shape[0]), rows, partial)
-    add_parts(partial, partial[:, :0], db, db[:0])
+    add_parts(partial, db)
 
 
-def add_parts(partial, partial_b, total, total_b) -> None:
-    """total and total_b = the sums of the partial ones (parts, ...), in an order that is always the same."""
-    blocks, parts = -(-(total.size + total_b.size) // LANES), partial.shape[0]
-    _add_parts((blocks,), partial.reshape(parts, total.size), partial_b.reshape(parts, total_b.size), total.reshape(-1),
-               total_b, total.size, total_b.size)
+def add_parts(partial, total, partial_b=None, total_b=None) -> None:
+    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b."""
+    if total_b is None:
+        partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
+    parts, size, size_b = partial.shape[0], total.size, total_b.size
+    _add_parts((-(-(size + size_b) // LANES),), partial.reshape(parts, size), partial_b.reshape(parts, size_b),
+               total.reshape(-1), total_b, size, size_b)
 
 
 def bias(b, like):

@@ -29,7 +29,20 @@ SIMULATED = driver.simulated()
 # as it runs each thread as one of Python's, and odd, so that tiny arrays already have ragged ends.
 THREADS, BLOCKS = (3, 2) if SIMULATED else (256, 1 << 16)
 
+
+def _shared_array(self: Any, shape: Any, dtype: Any, alignment: int = 0) -> np.ndarray:
+    """A block's shared array, known by the line that asks for it. The simulator's own may make one for each of two
+    threads that ask at once.
+    """
+    caller = sys._getframe(1)
+    place = caller.f_code.co_filename, caller.f_lineno
+    return self._allocations.setdefault(place, np.empty(shape, dtype))
+
+
 if SIMULATED:
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
+    FakeCUDAShared.array = _shared_array  # type: ignore[method-assign]
     sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
 
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
@@ -45,8 +58,6 @@ if not SIMULATED:  # what an instruction of PTX is declared with
     from llvmlite import ir  # noqa: F401
     from numba.cuda import cgutils, types  # noqa: F401
     from numba.cuda.extending import intrinsic  # noqa: F401
-
-ALIGNMENT = None if SIMULATED else 16  # bytes, of shared memory that is read by fours; the simulator knows none
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 
