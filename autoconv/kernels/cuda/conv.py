@@ -17,7 +17,7 @@ from . import array as arrays
 from . import gather, tiles
 from .gather import Gathering
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
-from .primitives import load, store, store2
+from .primitives import load, store, store2, times
 from .product import SUMS, copying, layout, place_of, summing
 from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
 from .tiles import Tile, Tiles
@@ -185,29 +185,37 @@ _INPUT_GRADIENT = family("input_gradient", _gathered(True), tiles.INPUT_GRADIENT
 _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT)
 
 
-@block_kernel("(T[:,::1], T[:,::1], T[::1], T[::1], int64, int64)", LANES * SHARES)
-def _add_parts(partial, partial_b, total, total_b, size, size_b):
-    """total and total_b = the sums of the parts (parts, size) and (parts, size_b): each share of the parts in their
-    order, then the shares in theirs.
+def _adding(shares: int, lanes: int) -> BlockKernel:
+    """total and total_b = the sums of `parts` parts (parts, size) and (parts, size_b): each share of the parts in their
+    order, then the shares in theirs. A block has `lanes` items of the totals.
     """
-    shared = cuda.shared.array((SHARES, LANES), partial.dtype)
-    lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-    i = cuda.blockIdx.x * LANES + lane
-    item = partial.dtype.type(0)
-    for part in range(share, partial.shape[0], SHARES):
-        if i < size:
-            item += partial[part, i]
-        elif i < size + size_b:
-            item += partial_b[part, i - size]
-    shared[share, lane] = item
-    cuda.syncthreads()
-    if share == 0:
-        for other in range(1, SHARES):
-            item += shared[other, lane]
-        if i < size:
-            total[i] = item
-        elif i < size + size_b:
-            total_b[i - size] = item
+    @block_kernel("(T[::1], T[::1], T[::1], T[::1], int64, int64, int64)", lanes * shares, f"add_parts_{shares}")
+    def run(partial, partial_b, total, total_b, parts, size, size_b):
+        lane, share = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes
+        i = cuda.blockIdx.x * lanes + lane
+        item = partial.dtype.type(0)
+        for part in range(share, parts, shares):
+            if i < size:
+                item += load(partial, times(part, size) + i)
+            elif i < size + size_b:
+                item += load(partial_b, times(part, size_b) + i - size)
+        if shares > 1:
+            shared = cuda.shared.array((shares, lanes), partial.dtype)
+            shared[share, lane] = item
+            cuda.syncthreads()
+            if share == 0:
+                for other in range(1, shares):
+                    item += shared[other, lane]
+        if share == 0 and i < size:
+            store(total, i, item)
+        elif share == 0 and i < size + size_b:
+            store(total_b, i - size, item)
+
+    return run
+
+
+_ADD_PARTS = (_adding(1, LANES * SHARES // 2), _adding(SHARES, LANES))  # for at most FEW parts, and for more
+FEW = 4 if tiles.SIMULATED else 16
 
 
 @block_kernel("(T[:,::1], T[:,::1])", LANES * SHARES)
@@ -292,8 +300,9 @@ def add_parts(partial, total, partial_b=None, total_b=None) -> None:
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
     parts, size, size_b = partial.shape[0], total.size, total_b.size
-    _add_parts((-(-(size + size_b) // LANES),), partial.reshape(parts, size), partial_b.reshape(parts, size_b),
-               total.reshape(-1), total_b, size, size_b)
+    kernel, lanes = (_ADD_PARTS[0], LANES * SHARES // 2) if parts <= FEW else (_ADD_PARTS[1], LANES)
+    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b, total, total_b)), parts, size,
+           size_b)
 
 
 def bias(b, like):

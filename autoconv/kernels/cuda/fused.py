@@ -12,9 +12,9 @@ from ...shapes import Window
 from . import array as arrays
 from . import gather, tiles
 from .conv import (  # noqa: F401 (kernels of the gradients, as part of this room)
+    _ADD_PARTS,
     _INPUT_GRADIENT,
     _WEIGHT_GRADIENT,
-    _add_parts,
     bias,
     conv2d_input_grad,
     conv2d_weight_grad,
