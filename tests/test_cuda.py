@@ -90,7 +90,7 @@ FOURS = [  # rows of multiples of four items, and tiles with ragged ends in ever
 ]
 
 
-@pytest.mark.parametrize("case", FOURS, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", FOURS[1:3] if driver.simulated() else FOURS, ids=lambda case: case.id)
 @pytest.mark.parametrize("tile", range(5), ids=["large", "narrow", "small", "single", "first"])
 @pytest.mark.parametrize("precision", ["highest", "tf32"])
 def test_every_tile(case, tile, precision, monkeypatch):

@@ -17,9 +17,9 @@ from . import array as arrays
 from . import gather, tiles
 from .gather import Gathering
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
-from .primitives import load, store, store2
+from .primitives import load, store, store2, times
 from .product import SUMS, copying, layout, place_of, summing
-from .runtime import ALIGNMENT, BlockKernel, block_kernel, cuda, inline, pointer
+from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
 from .tiles import Tile, Tiles
 
 PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
@@ -94,7 +94,7 @@ def _gathered(turned: bool) -> Callable:
         @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
                         " boolean)", name, tile, tensor_cores)
         def product(x, w, b, y, count, lengths, sizes, steps, divisors, has_bias, relu):
-            shared, zero = cuda.shared.array(size, x.dtype, ALIGNMENT), x.dtype.type(0)
+            shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
             places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
             group, begin = cuda.blockIdx.z, cuda.blockIdx.y * columns
             locate(places, count, group * sizes[3], sizes, steps, divisors)
@@ -144,7 +144,7 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKern
 
     @inline
     def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        shared, sums = cuda.shared.array(size, x.dtype, ALIGNMENT), cuda.local.array((4, SUMS), x.dtype)
+        shared, sums = cuda.shared.array(size, x.dtype, 16), cuda.local.array((4, SUMS), x.dtype)
         group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
         first, begin = cuda.blockIdx.y * columns, part * length
         end = min(count, begin + length)
@@ -185,29 +185,37 @@ _INPUT_GRADIENT = family("input_gradient", _gathered(True), tiles.INPUT_GRADIENT
 _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT)
 
 
-@block_kernel("(T[:,::1], T[:,::1], T[::1], T[::1], int64, int64)", LANES * SHARES)
-def _add_parts(partial, partial_b, total, total_b, size, size_b):
-    """total and total_b = the sums of the parts (parts, size) and (parts, size_b): each share of the parts in their
-    order, then the shares in theirs.
+def _adding(shares: int, lanes: int) -> BlockKernel:
+    """total and total_b = the sums of `parts` parts (parts, size) and (parts, size_b): each share of the parts in their
+    order, then the shares in theirs. A block has `lanes` items of the totals.
     """
-    shared = cuda.shared.array((SHARES, LANES), partial.dtype)
-    lane, share = cuda.threadIdx.x % LANES, cuda.threadIdx.x // LANES
-    i = cuda.blockIdx.x * LANES + lane
-    item = partial.dtype.type(0)
-    for part in range(share, partial.shape[0], SHARES):
-        if i < size:
-            item += partial[part, i]
-        elif i < size + size_b:
-            item += partial_b[part, i - size]
-    shared[share, lane] = item
-    cuda.syncthreads()
-    if share == 0:
-        for other in range(1, SHARES):
-            item += shared[other, lane]
-        if i < size:
-            total[i] = item
-        elif i < size + size_b:
-            total_b[i - size] = item
+    @block_kernel("(T[::1], T[::1], T[::1], T[::1], int64, int64, int64)", lanes * shares, f"add_parts_{shares}")
+    def run(partial, partial_b, total, total_b, parts, size, size_b):
+        lane, share = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes
+        i = cuda.blockIdx.x * lanes + lane
+        item = partial.dtype.type(0)
+        for part in range(share, parts, shares):
+            if i < size:
+                item += load(partial, times(part, size) + i)
+            elif i < size + size_b:
+                item += load(partial_b, times(part, size_b) + i - size)
+        if shares > 1:
+            shared = cuda.shared.array((shares, lanes), partial.dtype)
+            shared[share, lane] = item
+            cuda.syncthreads()
+            if share == 0:
+                for other in range(1, shares):
+                    item += shared[other, lane]
+        if share == 0 and i < size:
+            store(total, i, item)
+        elif share == 0 and i < size + size_b:
+            store(total_b, i - size, item)
+
+    return run
+
+
+_ADD_PARTS = (_adding(1, LANES * SHARES // 2), _adding(SHARES, LANES))  # for at most FEW parts, and for more
+FEW = 4 if tiles.SIMULATED else 16
 
 
 @block_kernel("(T[:,::1], T[:,::1])", LANES * SHARES)
@@ -276,7 +284,7 @@ def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gatherin
     kernel((down, along, groups * parts), x.reshape(-1), *(a.reshape(-1) for a in dy), partial.reshape(-1),
            partial_b.reshape(-1), count, length, (filters, each, parts), *gathering)
     if parts > 1:
-        add_parts(partial, partial_b, dw, db)
+        add_parts(partial, dw, partial_b, db)
 
 
 def channel_sums(dy, db) -> None:
@@ -284,14 +292,17 @@ def channel_sums(dy, db) -> None:
     rows = dy.reshape(-1, db.size)
     partial = arrays.empty(dy.gpu, (min(PARTS, -(-rows.shape[0] // SHARES)) or 1, db.size), dy.dtype)
     _channel_sums((-(-db.size // LANES), partial.shape[0]), rows, partial)
-    add_parts(partial, partial[:, :0], db, db[:0])
+    add_parts(partial, db)
 
 
-def add_parts(partial, partial_b, total, total_b) -> None:
-    """total and total_b = the sums of the partial ones (parts, ...), in an order that is always the same."""
-    blocks, parts = -(-(total.size + total_b.size) // LANES), partial.shape[0]
-    _add_parts((blocks,), partial.reshape(parts, total.size), partial_b.reshape(parts, total_b.size), total.reshape(-1),
-               total_b, total.size, total_b.size)
+def add_parts(partial, total, partial_b=None, total_b=None) -> None:
+    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b."""
+    if total_b is None:
+        partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
+    parts, size, size_b = partial.shape[0], total.size, total_b.size
+    kernel, lanes = (_ADD_PARTS[0], LANES * SHARES // 2) if parts <= FEW else (_ADD_PARTS[1], LANES)
+    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b, total, total_b)), parts, size,
+           size_b)
 
 
 def bias(b, like):

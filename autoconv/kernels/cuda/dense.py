@@ -2,10 +2,10 @@
 
 from ...shapes import Window
 from .conv import (  # noqa: F401 (the kernels too, as part of this room)
+    _ADD_PARTS,
     _FORWARD,
     _INPUT_GRADIENT,
     _WEIGHT_GRADIENT,
-    _add_parts,
     conv2d,
     conv2d_input_grad,
     conv2d_weight_grad,

@@ -12,9 +12,9 @@ from ...shapes import Window
 from . import array as arrays
 from . import gather, tiles
 from .conv import (  # noqa: F401 (kernels of the gradients, as part of this room)
+    _ADD_PARTS,
     _INPUT_GRADIENT,
     _WEIGHT_GRADIENT,
-    _add_parts,
     bias,
     conv2d_input_grad,
     conv2d_weight_grad,
@@ -28,7 +28,7 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this roo
 )
 from .primitives import load, times
 from .product import SUMS, copying, layout, place_of, summing
-from .runtime import ALIGNMENT, BlockKernel, ItemKernel, cuda, inline, kernel
+from .runtime import BlockKernel, ItemKernel, cuda, inline, kernel
 from .tiles import Tile
 from .unpool import reading
 
@@ -58,7 +58,7 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     @product_kernel("(T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 4),"
                     f" {gather.SIGNATURE}, boolean, boolean)", name, tile, tensor_cores)
     def product(x, w, b, y, winner, count, lengths, sizes, steps, divisors, has_bias, keep_winner):
-        shared, zero = cuda.shared.array(size, x.dtype, ALIGNMENT), x.dtype.type(0)
+        shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
         places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
         begin = cuda.blockIdx.y * columns
         locate(places, count, 0, sizes, steps, divisors)

@@ -43,7 +43,19 @@ THREADS, BLOCKS = (3, 2) if SIMULATED else (256, 1 << 16)
 
 SEGMENT = 1 << 20 if SIMULATED else 64 << 20  # bytes that are asked of the driver at once, at least
 
+def _shared_array(self: Any, shape: Any, dtype: Any, alignment: int = 0) -> np.ndarray:
+    """A block's shared array, known by the line that asks for it. The simulator's own may make one for each of two
+    threads that ask at once.
+    """
+    caller = sys._getframe(1)
+    place = caller.f_code.co_filename, caller.f_lineno
+    return self._allocations.setdefault(place, np.empty(shape, dtype))
+
+
 if SIMULATED:
+    from numba.cuda.simulator.kernelapi import FakeCUDAShared
+
+    FakeCUDAShared.array = _shared_array  # type: ignore[method-assign]
     sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
 
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
@@ -59,8 +71,6 @@ if not SIMULATED:  # what an instruction of PTX is declared with
     from llvmlite import ir  # noqa: F401
     from numba.cuda import cgutils, types  # noqa: F401
     from numba.cuda.extending import intrinsic  # noqa: F401
-
-ALIGNMENT = None if SIMULATED else 16  # bytes, of shared memory that is read by fours; the simulator knows none
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 
@@ -303,6 +313,10 @@ class Kernel:
             self._dispatcher.compile(self.types(dtype))
         self._ready.add(dtype)
 
+    def serves(self, dtype: Any, tensor_cores: bool) -> bool:
+        """Whether it is ever launched for this dtype, where tensor cores are used or not."""
+        return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
+
     def compiled_before(self, dtype: Any) -> bool:
         """Whether this process or the disk cache has it, for the current GPU."""
         return np.dtype(dtype) in self._ready or store.has(self.name, self.types(dtype), _capability())
@@ -378,10 +392,6 @@ class Launch:
                 start = pointer(argument.native)
                 found.append((start, start + argument.native.size * argument.native.dtype.itemsize, not reads_only))
         return found
-
-    def serves(self, dtype: Any, tensor_cores: bool) -> bool:
-        """Whether it is ever launched for this dtype, where tensor cores are used or not."""
-        return str(np.dtype(dtype)) in self.dtypes and self.tensor_cores in (None, tensor_cores)
 
 
 class ItemKernel(Kernel):
