@@ -149,17 +149,24 @@ def test_what_may_do_anything_runs_as_python_has_it(runs):
     assert runs == {"noted": 0, "again": 0, "refused": 0}
 
 
-def test_a_step_that_cannot_be_noted_is_done_all_the_same(monkeypatch, runs):
-    """An op that copies from the host in each step: noted launches would not do that again."""
-    relu = F.relu
+def visits(x):
+    """An op that copies to the host in each step: noted launches would not do that again."""
+    x.numpy()
+    return F.relu(x)
 
-    def visits(x):
-        x.numpy()
-        return relu(x)
 
-    visits.__module__ = relu.__module__
+visits.__module__ = F.relu.__module__
+
+
+def test_a_step_that_cannot_be_noted_is_done_all_the_same(runs):
     equal(*both(lambda: net(extra=[layers.Activation(visits, dtype="float64")]), fitted))
     assert runs == {"noted": 1, "again": 0, "refused": 8}
+
+
+def test_predictions_that_cannot_be_noted_are_all_there(runs):
+    equal(*both(lambda: net(extra=[layers.Activation(visits, dtype="float64")]),
+                lambda model: {"y": model.predict(ROWS, batch_size=4, verbose=0)}))
+    assert runs == {"noted": 1, "again": 0, "refused": 2}
 
 
 def test_a_data_set_that_does_not_fit_is_sent_batch_by_batch(monkeypatch, runs):
