@@ -193,25 +193,20 @@ class Steps(_ByItself):
         self._values_of[n] = []
         for j, metric in enumerate(self._metrics):
             found = metric.on_device(targets, y_pred.detach())
-            ones = self._constant(np.ones(found.shape, found.dtype))
+            ones = self._device.constant(np.ones(found.shape, found.dtype))
             k.accumulate(found, ones, 1.0, self._totals, _FIRST_METRIC + j)
             self._values_of[n].append(found.size)
         k.close_step(self._totals)
 
     def _shares(self, values: Tensor, weights: Any) -> Any:
         """How much each sample's loss counts, as `Loss.shares` has it."""
-        shares = self._constant(self._loss.shares(values))
+        shares = self._device.constant(self._loss.shares(values))
         if weights is None:
             return shares
         weighted = self._device.empty(values.shape, values.dtype)
         spread = weights.reshape(*weights.shape, *(1,) * (values.ndim - weights.ndim))
         self._device.room("arith").multiply(shares, spread, weighted)
         return weighted
-
-    def _constant(self, host: np.ndarray) -> Any:
-        """On the device, sent there once."""
-        with self._device.aside():
-            return self._device.asarray(host)
 
     def _ran_again(self) -> None:
         if self._optimizer is not None:
@@ -222,9 +217,9 @@ class Steps(_ByItself):
         self._values = [have + more for have, more in zip(self._values, self._values_of[n])]
 
     def _settings_now(self) -> dict[str, Any]:
-        """The optimizer's numbers but for those that are drawn anew for each step."""
-        return {name: value for name, value in vars(self._optimizer or self).items()
-                if isinstance(value, int | float | str | None) and name in _SETTINGS}
+        """The loss's numbers, and the optimizer's but for those that are drawn anew for each step."""
+        optimizer = {} if self._optimizer is None else vars(self._optimizer)
+        return {**vars(self._loss), **{name: optimizer[name] for name in _SETTINGS if name in optimizer}}
 
 
 class Answers(_ByItself):

@@ -106,6 +106,12 @@ def test_dropout_draws_new_masks_in_every_step(runs):
     assert runs == {"noted": 2, "again": 7, "refused": 0}
 
 
+def test_a_number_per_channel_is_sent_once(runs):
+    extra = [layers.Rescaling([1.0, 2.0, 3.0, 4.0, 5.0], [0.5, 0.0, 0.0, 0.0, 1.0], dtype="float64")]
+    equal(*both(lambda: net(extra=extra_again(extra)), fitted))
+    assert runs["refused"] == 0
+
+
 def extra_again(given):
     """New layers like these."""
     return [type(layer).from_config(layer.get_config()) for layer in given]
@@ -187,6 +193,19 @@ def test_changes_between_steps_are_seen(runs):
 
     equal(*both(lambda: net(optimizer=optim.SGD(0.1, momentum=0.5)), lambda m: fitted(m, callbacks=[Changes()])))
     assert runs["noted"] > 2
+
+
+@pytest.mark.parametrize("change", [
+    lambda model: setattr(model.layers[1], "rate", 0.1), lambda model: setattr(model.layers[2], "momentum", 0.5),
+    lambda model: setattr(model.layers[2], "epsilon", 0.5), lambda model: setattr(model.layers[2], "trainable", False),
+    lambda model: setattr(model.loss, "label_smoothing", 0.3),
+], ids=["rate", "momentum", "epsilon", "trainable", "smoothing"])
+def test_changes_between_epochs_are_seen(change):
+    extra = [layers.Dropout(0.5, dtype="float64"),
+             layers.BatchNormalization(momentum=0.9, center=False, scale=False, dtype="float64")]
+    changes = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 1 and change(changes.model))
+    equal(*both(lambda: net("categorical_crossentropy", extra=extra_again(extra)),
+                lambda model: fitted(model, y=ONE_HOT, callbacks=[changes])))
 
 
 def test_losses_that_are_no_number_are_reported_with_their_step():
