@@ -17,6 +17,7 @@ from .replay import Remembered, comes_with_autoconv, is_plain
 from .tensor import Tensor, no_grad
 
 SHARE = 0.5  # of the device's free memory: what a data set may take
+_READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # inputs that kernels read as they are; others would only take more room
 
 
 class Feed:
@@ -28,12 +29,13 @@ class Feed:
 
     def __init__(self, batches: Batches, labels: bool) -> None:
         self._batches, self._device, self._labels = batches, cast(Any, batches.device), labels
-        data = batches.data
-        self._fits = sum(a.nbytes for a in data if a is not None) <= SHARE * self._device.memory_left()
+        size = sum(a.size * self._plain(a[:0], j).itemsize for j, a in enumerate(batches.data) if a is not None)
+        self._fits = size <= SHARE * self._device.memory_left()
         self._sent: dict[int, list[Any]] = {}
         self._first = 0
         if self._fits:
-            self._there = [None if a is None else self._device.asarray(self._plain(a, j)) for j, a in enumerate(data)]
+            self._there = [None if a is None else self._device.asarray(self._plain(a, j))
+                           for j, a in enumerate(batches.data)]
             self._order = self._device.asarray(batches.order())
 
     def shuffled(self) -> None:
@@ -81,11 +83,12 @@ class Feed:
                 there[...] = source
 
     def _plain(self, array: np.ndarray, which: int) -> np.ndarray:
-        """Inputs as they are, labels as int64, all else in the model's dtype."""
-        if which == 0:
+        """Inputs of few bytes as they are, labels as int64, all else in the model's dtype."""
+        if which == 0 and array.dtype in _READ:
             return array
         if which == 1 and self._labels:
-            whole = array.astype(np.int64)
+            with np.errstate(invalid="ignore"):
+                whole = array.astype(np.int64)
             return whole if (whole == array).all() else array  # which no loss takes
         return array.astype(self._batches.dtype, copy=False)
 

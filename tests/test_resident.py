@@ -84,10 +84,24 @@ def test_what_fit_takes(options, runs):
     assert runs["again"] > 0 == runs["refused"]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", ">i2", "uint64", "float16", "float32", ">f4", ">f8",
+                                   "longdouble"])
 def test_inputs_of_any_type(dtype):
     x = (ROWS * 50 + 100).astype(dtype)
     equal(*both(net, lambda model: fitted(model, x, epochs=1)), rounding=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", ">i4", ">f8"])
+def test_labels_of_any_type(dtype):
+    labels = (LABELS > 0).astype(dtype)
+    equal(*both(net, lambda model: fitted(model, y=labels)))
+
+
+def test_labels_that_are_no_number():
+    labels = LABELS.astype(float)
+    labels[3] = np.nan
+    with pytest.raises(ValueError, match="Labels must be integers"):
+        fitted(net().to("cuda"), y=labels)
 
 
 @pytest.mark.parametrize("optimizer", [
