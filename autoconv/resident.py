@@ -17,7 +17,7 @@ from .replay import Remembered, comes_with_autoconv, is_plain
 from .tensor import Tensor, no_grad
 
 SHARE = 0.5  # of the device's free memory: what a data set may take
-_READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # inputs that kernels read as they are; others would only take more room
+_READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # inputs of these types kernels read as they are
 
 
 class Feed:
