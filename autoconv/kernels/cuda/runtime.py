@@ -154,7 +154,7 @@ class Gpu:
         places = order.places([launch.accesses() for launch in launches])
         try:
             return Graph(int(self.stream.handle), launches, places)
-        except (CudaAPIError, DeviceError) as error:
+        except DeviceError as error:
             warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
                           "gives the same results in more time.", RuntimeWarning, stacklevel=2)
             return None
