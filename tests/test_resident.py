@@ -3,6 +3,8 @@
 Runs where tests/test_cuda.py does. In NumPy a graph's launches come in another order than they were noted in.
 """
 
+import gc
+
 import numpy as np
 import pytest
 
@@ -256,6 +258,46 @@ def test_predictions_that_do_not_fit_come_batch_by_batch(monkeypatch, runs):
     monkeypatch.setattr(device_cuda.CudaDevice, "memory_left", lambda self: 0)
     equal(*both(net, lambda model: {"y": model.predict(ROWS, batch_size=4, verbose=0)}))
     assert runs == {"noted": 0, "again": 0, "refused": 0}
+
+
+def in_use():
+    arena = device.get("cuda")._gpu.arena
+    return arena.held - arena.unused()
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_memory_is_taken_in_the_first_epoch_and_given_back_in_the_end(monkeypatch, captures):
+    """Without a cycle of references, which would keep it until Python looks for such."""
+    if not captures:
+        monkeypatch.setattr(type(device.get("cuda")._gpu), "capture", lambda gpu, launches: None)
+    model, seen = net(optimizer="adam").to("cuda"), []
+    count = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(
+        (in_use(), device.get("cuda")._gpu.arena.allocations)))
+
+    def run():
+        model.fit(ROWS, LABELS, 4, 3, 0, count, validation_data=(ROWS[:5], LABELS[:5]))
+        model.predict(ROWS, 4, 0)
+
+    run()  # compiles, which leaves cycles of Numba's
+    gc.collect()
+    before = in_use()
+    gc.disable()
+    try:
+        run()
+        assert in_use() == before
+        run()
+        assert in_use() == before
+    finally:
+        gc.enable()
+    assert len(set(seen[3:])) == 1 and seen[3][0] > before
+
+
+def test_memory_that_the_arena_keeps_can_still_be_had():
+    gpu = device.get("cuda")
+    array = gpu.empty((1 << 17,), np.float64)
+    taken = gpu.memory_left()
+    del array
+    assert gpu.memory_left() - taken == 1 << 20
 
 
 def test_an_interrupt_leaves_whole_steps():

@@ -123,10 +123,10 @@ class Gpu:
                 "autoconv's. Use a smaller batch_size, or end other programs on this GPU.")
 
     def memory_left(self) -> int:
-        """Bytes that the driver can still give."""
+        """Bytes that can still be had: from the driver, and from the arena, which keeps what it once got."""
         self.enter()
         free, _ = cuda.current_context().get_memory_info()
-        return int(min(free, 2**62))  # the simulator's is without end
+        return int(min(free, 2**62)) + self.arena.unused()  # the simulator's is without end
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
