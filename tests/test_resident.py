@@ -269,7 +269,7 @@ def in_use():
 def test_memory_is_taken_in_the_first_epoch_and_given_back_in_the_end(monkeypatch, captures):
     """Without a cycle of references, which would keep it until Python looks for such."""
     if not captures:
-        monkeypatch.setattr(type(device.get("cuda")._gpu), "capture", lambda gpu, launches: None)
+        monkeypatch.setattr(type(device.get("cuda")._gpu), "capture", lambda *given: None)
     model, seen = net(optimizer="adam").to("cuda"), []
     count = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(
         (in_use(), device.get("cuda")._gpu.arena.allocations)))
@@ -289,7 +289,8 @@ def test_memory_is_taken_in_the_first_epoch_and_given_back_in_the_end(monkeypatc
         assert in_use() == before
     finally:
         gc.enable()
-    assert len(set(seen[3:])) == 1 and seen[3][0] > before
+    assert len(set(seen[3:])) == 1
+    assert seen[3][0] > before
 
 
 def test_memory_that_the_arena_keeps_can_still_be_had():

@@ -51,14 +51,15 @@ class GpuRecording(Recording):
     def again(self) -> None:
         if not self._captured:
             launches: list[Any] = [launch for launch, _ in self.calls]
-            self._graph, self._captured = self._gpu.capture(launches), True
+            self._graph = self._gpu.capture(launches, self._host[: self._used], self._there.native)
+            self._captured = True
         for host, draw in self._draws:
             host[:] = draw()
-        if self._draws:
-            arrays.write(self._host, self._there)
         if self._graph is not None:
+            self._gpu.enter()
             self._graph()
         else:
+            arrays.write(self._host, self._there)
             super().again()
 
 

@@ -141,8 +141,9 @@ class Gpu:
         if self.leaving:
             self.synchronize()
 
-    def capture(self, launches: list["Launch"]) -> Callable[[], None] | None:
-        """Launches as one CUDA graph, which a call launches; None, and a warning, where that fails.
+    def capture(self, launches: list["Launch"], numbers: np.ndarray, there: Any) -> Callable[[], None] | None:
+        """Launches as one CUDA graph. A call copies `numbers` to where `there` begins, and launches it. None, and a
+        warning, where that fails.
 
         In the graph each waits only for those before it that touch the same memory.
         """
@@ -153,7 +154,8 @@ class Gpu:
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
         try:
-            return Graph(int(self.stream.handle), launches, places)
+            sent = pointer(there), numbers.ctypes.data, numbers.nbytes
+            return Graph(int(self.stream.handle), launches, places, sent)
         except DeviceError as error:
             warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
                           "gives the same results in more time.", RuntimeWarning, stacklevel=2)
