@@ -4,6 +4,7 @@ Runs where tests/test_cuda.py does. In NumPy a graph's launches come in another 
 """
 
 import gc
+import threading
 
 import numpy as np
 import pytest
@@ -320,6 +321,18 @@ def test_labels_that_name_no_class_make_no_number():
     x = ac.tensor(np.full((2, 3), 1 / 3), device="cuda")
     labels = ac.tensor(np.array([1, 3]), device="cuda")
     np.testing.assert_array_equal(np.isnan(F.sparse_categorical_crossentropy(labels, x).numpy()), [False, True])
+
+
+def test_a_recording_notes_its_own_thread_alone():
+    gpu = device.get("cuda")
+    other = threading.Thread(target=lambda: ac.tensor([1.0, 2.0], device="cuda").exp().numpy())
+    with gpu.recording() as recording:
+        x = gpu.empty((3,), np.float32)
+        x[...] = 2
+        other.start()
+        other.join()
+    assert recording.whole
+    assert len(recording) == 1
 
 
 def test_more_numbers_than_a_recording_has_room_for():

@@ -79,6 +79,12 @@ class Memory:
         return Memory(self.gpu, self.data.view(dtype), of=self)
 
 
+class _Noting(threading.local):
+    """Of one GPU: what each thread has its launches noted by."""
+
+    recording: Recording | None = None
+
+
 class Gpu:
     """One GPU: its stream, and the arena that all its arrays lie in."""
 
@@ -88,7 +94,16 @@ class Gpu:
         self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
         self.enter()
         self.stream: Any = 0 if SIMULATED else cuda.stream()
-        self.noted: Recording | None = None  # takes down the launches, where somebody wants to run them again
+        self._noting = _Noting()
+
+    @property
+    def noted(self) -> Recording | None:
+        """What takes down this thread's launches, where somebody wants to run them again."""
+        return self._noting.recording
+
+    @noted.setter
+    def noted(self, recording: Recording | None) -> None:
+        self._noting.recording = recording
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
