@@ -161,6 +161,10 @@ class Device:
         """`array` on this device in the form kernels take: C-contiguous, aligned to its items, writeable."""
         return np.require(array, dtype, ["C", "A", "W"])
 
+    def constant(self, array: np.ndarray) -> Any:
+        """`array` on this device, for ops that take the same numbers whenever a recording runs again."""
+        return self.asarray(array)
+
     def from_dlpack(self, producer: Any) -> Any:
         """What another package hands over by DLPack, in the form kernels take: itself where it is so already."""
         return self.asarray(np.from_dlpack(producer))

@@ -41,10 +41,6 @@ class CudaDevice(Device):
     def varying(self, draw: Callable[[], Any], dtype: Any = np.float64) -> Any:
         return draw() if self._gpu.noted is None else self._gpu.noted.vary(draw, dtype)
 
-    def aside(self) -> AbstractContextManager[None]:
-        """Within this block nothing is noted: what happens there is done once."""
-        return self._gpu.aside()
-
     def memory_left(self) -> int:
         """Bytes that can still be had."""
         return self._gpu.memory_left()
@@ -78,6 +74,10 @@ class CudaDevice(Device):
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array if array.contiguous else array.copy()
+
+    def constant(self, array: np.ndarray) -> Any:
+        with self._gpu.aside():  # sent there once, so that a recording stays whole
+            return self.asarray(array)
 
     def from_dlpack(self, producer: Any) -> Any:
         return self.asarray(self._arrays.from_dlpack(self._gpu, producer))

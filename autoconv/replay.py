@@ -115,13 +115,16 @@ class Pass:
         return noted and is_plain(self._model) and all(op.repeatable for op in ops)
 
 
+_SETTINGS = ("activation", "scale", "offset", "rate", "momentum", "epsilon", "_trainable", "_steps")  # of layers
+
+
 class Remembered:
-    """What noted kernels of a model hang on: its layers' weights, activation functions, constants and plans."""
+    """What noted kernels of a model hang on: its layers' weights, activation functions, numbers and plans."""
 
     def __init__(self, model: Any) -> None:
         self._model, self._device, layers = model, model.device, list(model._walk())
         self._attributes = [(vars(layer), name, vars(layer)[name]) for layer in layers
-                            for name in ("activation", "scale", "offset", "_steps") if name in vars(layer)]
+                            for name in _SETTINGS if name in vars(layer)]
         self._lists = [(layer._weights, tuple(layer._weights)) for layer in layers if layer._weights]
         self._weights = [(w, w.data, w.requires_grad) for _, held in self._lists for w in held]
 

@@ -17,6 +17,7 @@ from .replay import Remembered, comes_with_autoconv, is_plain
 from .tensor import Tensor, no_grad
 
 SHARE = 0.5  # of the device's free memory: what a data set may take
+_READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # inputs of these types kernels read as they are
 
 
 class Feed:
@@ -28,12 +29,13 @@ class Feed:
 
     def __init__(self, batches: Batches, labels: bool) -> None:
         self._batches, self._device, self._labels = batches, cast(Any, batches.device), labels
-        data = batches.data
-        self._fits = sum(a.nbytes for a in data if a is not None) <= SHARE * self._device.memory_left()
+        size = sum(a.size * self._plain(a[:0], j).itemsize for j, a in enumerate(batches.data) if a is not None)
+        self._fits = size <= SHARE * self._device.memory_left()
         self._sent: dict[int, list[Any]] = {}
         self._first = 0
         if self._fits:
-            self._there = [None if a is None else self._device.asarray(self._plain(a, j)) for j, a in enumerate(data)]
+            self._there = [None if a is None else self._device.asarray(self._plain(a, j))
+                           for j, a in enumerate(batches.data)]
             self._order = self._device.asarray(batches.order())
 
     def shuffled(self) -> None:
@@ -81,11 +83,12 @@ class Feed:
                 there[...] = source
 
     def _plain(self, array: np.ndarray, which: int) -> np.ndarray:
-        """Inputs as they are, labels as int64, all else in the model's dtype."""
-        if which == 0:
+        """Inputs of few bytes as they are, labels as int64, all else in the model's dtype."""
+        if which == 0 and array.dtype in _READ:
             return array
         if which == 1 and self._labels:
-            whole = array.astype(np.int64)
+            with np.errstate(invalid="ignore"):
+                whole = array.astype(np.int64)
             return whole if (whole == array).all() else array  # which no loss takes
         return array.astype(self._batches.dtype, copy=False)
 
@@ -193,25 +196,20 @@ class Steps(_ByItself):
         self._values_of[n] = []
         for j, metric in enumerate(self._metrics):
             found = metric.on_device(targets, y_pred.detach())
-            ones = self._constant(np.ones(found.shape, found.dtype))
+            ones = self._device.constant(np.ones(found.shape, found.dtype))
             k.accumulate(found, ones, 1.0, self._totals, _FIRST_METRIC + j)
             self._values_of[n].append(found.size)
         k.close_step(self._totals)
 
     def _shares(self, values: Tensor, weights: Any) -> Any:
         """How much each sample's loss counts, as `Loss.shares` has it."""
-        shares = self._constant(self._loss.shares(values))
+        shares = self._device.constant(self._loss.shares(values))
         if weights is None:
             return shares
         weighted = self._device.empty(values.shape, values.dtype)
         spread = weights.reshape(*weights.shape, *(1,) * (values.ndim - weights.ndim))
         self._device.room("arith").multiply(shares, spread, weighted)
         return weighted
-
-    def _constant(self, host: np.ndarray) -> Any:
-        """On the device, sent there once."""
-        with self._device.aside():
-            return self._device.asarray(host)
 
     def _ran_again(self) -> None:
         if self._optimizer is not None:
@@ -222,9 +220,9 @@ class Steps(_ByItself):
         self._values = [have + more for have, more in zip(self._values, self._values_of[n])]
 
     def _settings_now(self) -> dict[str, Any]:
-        """The optimizer's numbers but for those that are drawn anew for each step."""
-        return {name: value for name, value in vars(self._optimizer or self).items()
-                if isinstance(value, int | float | str | None) and name in _SETTINGS}
+        """The loss's numbers, and the optimizer's but for those that are drawn anew for each step."""
+        optimizer = {} if self._optimizer is None else vars(self._optimizer)
+        return {**vars(self._loss), **{name: optimizer[name] for name in _SETTINGS if name in optimizer}}
 
 
 class Answers(_ByItself):

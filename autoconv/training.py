@@ -156,6 +156,8 @@ class Trainer:
                 line.update(i + 1, dict)
                 continue
             y = self._answer(batches[i][0])
+            if outputs is None and by_itself is not None and i:
+                outputs = by_itself.numpy()  # the device began, and found that it cannot go on by itself
             if outputs is None:
                 outputs = np.empty((len(data), *y.shape[1:]), y.dtype)
             outputs[i * batches.batch_size :][: len(y)] = y

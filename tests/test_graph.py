@@ -1,5 +1,6 @@
 """The order of launches in a CUDA graph, and how it is captured: by a driver that only takes down what it is asked."""
 
+import functools
 import importlib
 import sys
 import types
@@ -87,8 +88,8 @@ def driver(monkeypatch):
     def function(name):
         def call(*arguments):
             asked.append((name, *(int(a) if isinstance(a, int) else a for a in arguments)))
-            made = {"cuStreamCreate": 7, "cuEventCreate": len(asked), "cuStreamEndCapture": 50,
-                    "cuGraphInstantiate": 60}
+            made = {"cuStreamCreate": 6 + [called for called, *_ in asked].count("cuStreamCreate"),
+                    "cuEventCreate": len(asked), "cuStreamEndCapture": 50, "cuGraphInstantiate": 60}
             answer = (Code(900 if name in fails else 0),)
             return (*answer, made[name]) if name in made else answer
         return call
@@ -100,7 +101,7 @@ def driver(monkeypatch):
         asked=asked, fails=fails, __name__="cuda.bindings.driver", **{name: function(name) for name in (
             "cuStreamCreate", "cuStreamDestroy", "cuStreamBeginCapture", "cuStreamEndCapture", "cuStreamWaitEvent",
             "cuGraphInstantiate", "cuGraphDestroy", "cuGraphLaunch", "cuGraphExecDestroy", "cuEventCreate",
-            "cuEventRecord", "cuEventDestroy")})
+            "cuEventRecord", "cuEventDestroy", "cuMemcpyHtoDAsync")})
     bindings = types.ModuleType("cuda.bindings")
     bindings.driver = module
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
@@ -110,21 +111,32 @@ def driver(monkeypatch):
     sys.modules.pop("autoconv.kernels.cuda.graph", None)
 
 
-def graph(driver, places):
+def graph(driver, places, numbers=(0, 0, 0)):
     """A graph of launches that take down on which stream they were."""
-    launches = [lambda handle, i=i: driver.asked.append(("launch", i, handle)) for i in range(len(places))]
-    return importlib.import_module("autoconv.kernels.cuda.graph").Graph(3, launches, places)
+    def launch(i, handle):
+        driver.asked.append(("launch", i, handle))
+        if "launch" in driver.fails:
+            raise RuntimeError("an error of cuda.core's")
+
+    launches = [functools.partial(launch, i) for i in range(len(places))]
+    return importlib.import_module("autoconv.kernels.cuda.graph").Graph(3, launches, places, numbers)
 
 
 def test_a_graph_on_one_stream(driver):
     made = graph(driver, [order.Place(0, ())] * 2)
     assert [call for call in driver.asked if "Event" not in call[0]] == [
-        ("cuStreamBeginCapture", 3, 2), ("launch", 0, 3), ("launch", 1, 3), ("cuStreamEndCapture", 3),
-        ("cuGraphInstantiate", 50, 0), ("cuGraphDestroy", 50)]
+        ("cuStreamCreate", 1), ("cuStreamBeginCapture", 7, 2), ("launch", 0, 7), ("launch", 1, 7),
+        ("cuStreamEndCapture", 7), ("cuGraphInstantiate", 50, 0), ("cuGraphDestroy", 50), ("cuStreamDestroy", 7)]
     made()
     assert driver.asked[-1] == ("cuGraphLaunch", 60, 3)
     del made
     assert driver.asked[-1] == ("cuGraphExecDestroy", 60)
+
+
+def test_numbers_are_sent_before_each_launch(driver):
+    made = graph(driver, [order.Place(0, ())], (1000, 2000, 24))
+    made()
+    assert driver.asked[-2:] == [("cuMemcpyHtoDAsync", 1000, 2000, 24, 3), ("cuGraphLaunch", 60, 3)]
 
 
 def test_a_graph_on_two_streams_forks_and_joins(driver):
@@ -135,11 +147,11 @@ def test_a_graph_on_two_streams_forks_and_joins(driver):
     inside = [call for call in asked[begin + 1 : end] if call[0] != "cuEventCreate"]
     start, zero, one, joined = (call[1] for call in inside if call[0] == "cuEventRecord")
     assert inside == [
-        ("cuEventRecord", start, 3), ("cuStreamWaitEvent", 7, start, 0),
-        ("launch", 0, 3), ("cuEventRecord", zero, 3),
-        ("cuStreamWaitEvent", 7, zero, 0), ("launch", 1, 7), ("cuEventRecord", one, 7),
-        ("launch", 2, 3), ("cuStreamWaitEvent", 3, one, 0), ("launch", 3, 3),
-        ("cuEventRecord", joined, 7), ("cuStreamWaitEvent", 3, joined, 0),
+        ("cuEventRecord", start, 7), ("cuStreamWaitEvent", 8, start, 0),
+        ("launch", 0, 7), ("cuEventRecord", zero, 7),
+        ("cuStreamWaitEvent", 8, zero, 0), ("launch", 1, 8), ("cuEventRecord", one, 8),
+        ("launch", 2, 7), ("cuStreamWaitEvent", 7, one, 0), ("launch", 3, 7),
+        ("cuEventRecord", joined, 8), ("cuStreamWaitEvent", 7, joined, 0),
     ]
     assert [call[0] for call in asked[end:]].count("cuEventDestroy") == 4
     assert asked[-1] == ("cuGraphExecDestroy", 60)  # nobody holds it
@@ -152,4 +164,15 @@ def test_a_driver_that_cannot(driver, name):
         graph(driver, [order.Place(0, ()), order.Place(1, (0,))])
     names = [call[0] for call in driver.asked]
     assert ("cuStreamBeginCapture" in names) == ("cuStreamEndCapture" in names) or name == "cuStreamBeginCapture"
-    assert names.count("cuStreamDestroy") == names.count("cuStreamCreate") == 1
+    assert names.count("cuStreamDestroy") == names.count("cuStreamCreate") == 2
+    assert names.count("cuEventDestroy") == names.count("cuEventCreate")
+    assert ("cuGraphDestroy" in names) == (name == "cuGraphInstantiate")
+
+
+def test_a_launch_that_cannot_be_captured(driver):
+    """Whatever it raises, the stream leaves the capture, and the caller learns of an error it knows."""
+    driver.fails.add("launch")
+    with pytest.raises(device.DeviceError, match=r"could not be captured: an error of cuda\.core's"):
+        graph(driver, [order.Place(0, ())])
+    assert [call[0] for call in driver.asked][-4:] == ["launch", "cuStreamEndCapture", "cuEventDestroy",
+                                                       "cuStreamDestroy"]

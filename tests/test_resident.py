@@ -3,6 +3,9 @@
 Runs where tests/test_cuda.py does. In NumPy a graph's launches come in another order than they were noted in.
 """
 
+import gc
+import threading
+
 import numpy as np
 import pytest
 
@@ -84,10 +87,24 @@ def test_what_fit_takes(options, runs):
     assert runs["again"] > 0 == runs["refused"]
 
 
-@pytest.mark.parametrize("dtype", ["uint8", "int16", "float32"])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int16", ">i2", "uint64", "float16", "float32", ">f4", ">f8",
+                                   "longdouble"])
 def test_inputs_of_any_type(dtype):
     x = (ROWS * 50 + 100).astype(dtype)
     equal(*both(net, lambda model: fitted(model, x, epochs=1)), rounding=1e-6)
+
+
+@pytest.mark.parametrize("dtype", ["bool", "float16", ">i4", ">f8"])
+def test_labels_of_any_type(dtype):
+    labels = (LABELS > 0).astype(dtype)
+    equal(*both(net, lambda model: fitted(model, y=labels)))
+
+
+def test_labels_that_are_no_number():
+    labels = LABELS.astype(float)
+    labels[3] = np.nan
+    with pytest.raises(ValueError, match="Labels must be integers"):
+        fitted(net().to("cuda"), y=labels)
 
 
 @pytest.mark.parametrize("optimizer", [
@@ -104,6 +121,12 @@ def test_dropout_draws_new_masks_in_every_step(runs):
              layers.BatchNormalization(dtype="float64")]
     equal(*both(lambda: net(extra=extra_again(extra)), fitted))
     assert runs == {"noted": 2, "again": 7, "refused": 0}
+
+
+def test_a_number_per_channel_is_sent_once(runs):
+    extra = [layers.Rescaling([1.0, 2.0, 3.0, 4.0, 5.0], [0.5, 0.0, 0.0, 0.0, 1.0], dtype="float64")]
+    equal(*both(lambda: net(extra=extra_again(extra)), fitted))
+    assert runs["refused"] == 0
 
 
 def extra_again(given):
@@ -149,17 +172,24 @@ def test_what_may_do_anything_runs_as_python_has_it(runs):
     assert runs == {"noted": 0, "again": 0, "refused": 0}
 
 
-def test_a_step_that_cannot_be_noted_is_done_all_the_same(monkeypatch, runs):
-    """An op that copies from the host in each step: noted launches would not do that again."""
-    relu = F.relu
+def visits(x):
+    """An op that copies to the host in each step: noted launches would not do that again."""
+    x.numpy()
+    return F.relu(x)
 
-    def visits(x):
-        x.numpy()
-        return relu(x)
 
-    visits.__module__ = relu.__module__
+visits.__module__ = F.relu.__module__
+
+
+def test_a_step_that_cannot_be_noted_is_done_all_the_same(runs):
     equal(*both(lambda: net(extra=[layers.Activation(visits, dtype="float64")]), fitted))
     assert runs == {"noted": 1, "again": 0, "refused": 8}
+
+
+def test_predictions_that_cannot_be_noted_are_all_there(runs):
+    equal(*both(lambda: net(extra=[layers.Activation(visits, dtype="float64")]),
+                lambda model: {"y": model.predict(ROWS, batch_size=4, verbose=0)}))
+    assert runs == {"noted": 1, "again": 0, "refused": 2}
 
 
 def test_a_data_set_that_does_not_fit_is_sent_batch_by_batch(monkeypatch, runs):
@@ -201,6 +231,19 @@ def test_changes_between_steps_are_seen(runs):
     assert runs["noted"] > 2
 
 
+@pytest.mark.parametrize("change", [
+    lambda model: setattr(model.layers[1], "rate", 0.1), lambda model: setattr(model.layers[2], "momentum", 0.5),
+    lambda model: setattr(model.layers[2], "epsilon", 0.5), lambda model: setattr(model.layers[2], "trainable", False),
+    lambda model: setattr(model.loss, "label_smoothing", 0.3),
+], ids=["rate", "momentum", "epsilon", "trainable", "smoothing"])
+def test_changes_between_epochs_are_seen(change):
+    extra = [layers.Dropout(0.5, dtype="float64"),
+             layers.BatchNormalization(momentum=0.9, center=False, scale=False, dtype="float64")]
+    changes = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 1 and change(changes.model))
+    equal(*both(lambda: net("categorical_crossentropy", extra=extra_again(extra)),
+                lambda model: fitted(model, y=ONE_HOT, callbacks=[changes])))
+
+
 def test_losses_that_are_no_number_are_reported_with_their_step():
     x = ROWS.copy()
     x[6] = np.nan
@@ -237,6 +280,47 @@ def test_predictions_that_do_not_fit_come_batch_by_batch(monkeypatch, runs):
     assert runs == {"noted": 0, "again": 0, "refused": 0}
 
 
+def in_use():
+    arena = device.get("cuda")._gpu.arena
+    return arena.held - arena.unused()
+
+
+@pytest.mark.parametrize("captures", [True, False])
+def test_memory_is_taken_in_the_first_epoch_and_given_back_in_the_end(monkeypatch, captures):
+    """Without a cycle of references, which would keep it until Python looks for such."""
+    if not captures:
+        monkeypatch.setattr(type(device.get("cuda")._gpu), "capture", lambda *given: None)
+    model, seen = net(optimizer="adam").to("cuda"), []
+    count = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(
+        (in_use(), device.get("cuda")._gpu.arena.allocations)))
+
+    def run():
+        model.fit(ROWS, LABELS, 4, 3, 0, count, validation_data=(ROWS[:5], LABELS[:5]))
+        model.predict(ROWS, 4, 0)
+
+    run()  # compiles, which leaves cycles of Numba's
+    gc.collect()
+    before = in_use()
+    gc.disable()
+    try:
+        run()
+        assert in_use() == before
+        run()
+        assert in_use() == before
+    finally:
+        gc.enable()
+    assert len(set(seen[3:])) == 1
+    assert seen[3][0] > before
+
+
+def test_memory_that_the_arena_keeps_can_still_be_had():
+    gpu = device.get("cuda")
+    array = gpu.empty((1 << 17,), np.float64)
+    taken = gpu.memory_left()
+    del array
+    assert gpu.memory_left() - taken == 1 << 20
+
+
 def test_an_interrupt_leaves_whole_steps():
     class Interrupts(callbacks.Callback):
         def on_train_batch_begin(self, batch, logs):
@@ -256,6 +340,18 @@ def test_labels_that_name_no_class_make_no_number():
     x = ac.tensor(np.full((2, 3), 1 / 3), device="cuda")
     labels = ac.tensor(np.array([1, 3]), device="cuda")
     np.testing.assert_array_equal(np.isnan(F.sparse_categorical_crossentropy(labels, x).numpy()), [False, True])
+
+
+def test_a_recording_notes_its_own_thread_alone():
+    gpu = device.get("cuda")
+    other = threading.Thread(target=lambda: ac.tensor([1.0, 2.0], device="cuda").exp().numpy())
+    with gpu.recording() as recording:
+        x = gpu.empty((3,), np.float32)
+        x[...] = 2
+        other.start()
+        other.join()
+    assert recording.whole
+    assert len(recording) == 1
 
 
 def test_more_numbers_than_a_recording_has_room_for():

@@ -29,5 +29,7 @@ class Rescaling(Layer):
 
 
 def _factor(value: Any, x: Tensor) -> Any:
-    """A number as it is, several as an array of x's dtype."""
-    return value if np.ndim(value) == 0 else np.asarray(value, x.dtype)
+    """A number as it is, several as a tensor beside x, in its dtype."""
+    if np.ndim(value) == 0:
+        return value
+    return Tensor(x.device.constant(np.asarray(value, x.dtype)), device=x.device)

@@ -103,7 +103,7 @@ class Cuda:
         return np.asarray(shown).view(HostArray)
 
 
-def graph(launches):
+def graph(launches, numbers, there):
     """Launches as a CUDA graph may run them: in an order that keeps to what has to wait for what, and is another one
     than theirs where it can be.
     """
@@ -116,6 +116,7 @@ def graph(launches):
                               and all(j in last_first for j in before[i])))
 
     def run():
+        there.reshape(-1)[: numbers.size] = numbers
         for i in last_first:
             launches[i]()
 
@@ -141,7 +142,7 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
         patch.setattr(runtime, "prepare", lambda *given: None)  # each is compiled when first launched
-        patch.setattr(runtime.Gpu, "capture", lambda gpu, launches: graph(launches))
+        patch.setattr(runtime.Gpu, "capture", lambda gpu, *given: graph(*given))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
                      "event_elapsed_time"):
             patch.setattr(runtime.cuda, name, getattr(Cuda(), name))

@@ -71,6 +71,12 @@ class Arena:
                 self._insert(Piece(piece.segment, piece.start + size, piece.stop))
             return Piece(piece.segment, piece.start, piece.start + size)
 
+    def unused(self) -> int:
+        """The bytes that it has and nobody uses."""
+        with self._lock:
+            self._collect()
+            return sum(map(_size, self._free))
+
     def give_back(self, piece: Piece) -> None:
         """Makes a piece free. Python calls this from any thread and in the middle of anything, even of `take`, when it
         collects what nobody holds: so it takes no lock, and only notes the piece.

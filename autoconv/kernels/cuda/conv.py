@@ -91,8 +91,8 @@ def _gathered(turned: bool) -> Callable:
         rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.widths[1] == 4
         size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
 
-        @product_kernel(f"(T[::1], T[::1], T[::1], T[::1], int64, UniTuple(int64, 4), {gather.SIGNATURE}, boolean,"
-                        " boolean)", name, tile, tensor_cores)
+        @product_kernel("(const T[::1], const T[::1], const T[::1], T[::1], int64, UniTuple(int64, 4),"
+                        f" {gather.SIGNATURE}, boolean, boolean)", name, tile, tensor_cores)
         def product(x, w, b, y, count, lengths, sizes, steps, divisors, has_bias, relu):
             shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
             places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
@@ -169,11 +169,12 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKern
                     elif row == items:
                         put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
 
-    @product_kernel(f"(T[::1], T[::1], {rest}", name, tile, tensor_cores)
+    @product_kernel(f"(const T[::1], const T[::1], {rest}", name, tile, tensor_cores)
     def plain(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
         product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors)
 
-    @product_kernel(f"(T[::1], T[::1], uint8[::1], T[::1], {rest}", name, tile, tensor_cores)
+    @product_kernel(f"(const T[::1], const T[::1], const uint8[::1], const T[::1], {rest}", name, tile,
+                    tensor_cores)
     def before_pooling(x, y, winner, dy, dw, db, count, length, lengths, sizes, steps, divisors):
         product(x, (y, winner, dy), dw, db, count, length, lengths, sizes, steps, divisors)
 
@@ -189,7 +190,8 @@ def _adding(shares: int, lanes: int) -> BlockKernel:
     """total and total_b = the sums of `parts` parts (parts, size) and (parts, size_b): each share of the parts in their
     order, then the shares in theirs. A block has `lanes` items of the totals.
     """
-    @block_kernel("(T[::1], T[::1], T[::1], T[::1], int64, int64, int64)", lanes * shares, f"add_parts_{shares}")
+    @block_kernel("(const T[::1], const T[::1], T[::1], T[::1], int64, int64, int64)", lanes * shares,
+                  f"add_parts_{shares}")
     def run(partial, partial_b, total, total_b, parts, size, size_b):
         lane, share = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes
         i = cuda.blockIdx.x * lanes + lane
@@ -218,7 +220,7 @@ _ADD_PARTS = (_adding(1, LANES * SHARES // 2), _adding(SHARES, LANES))  # for at
 FEW = 4 if tiles.SIMULATED else 16
 
 
-@block_kernel("(T[:,::1], T[:,::1])", LANES * SHARES)
+@block_kernel("(const T[:,::1], T[:,::1])", LANES * SHARES)
 def _channel_sums(rows, partial):
     """partial (parts, F): each the sums over its share of the rows (M, F)."""
     shared = cuda.shared.array((SHARES, LANES), rows.dtype)

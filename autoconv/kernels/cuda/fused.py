@@ -55,7 +55,7 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     rows, columns, depth, whole = tile.rows // 4, tile.columns, tile.depth, tile.widths[1] == 4
     size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
 
-    @product_kernel("(T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 4),"
+    @product_kernel("(const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 4),"
                     f" {gather.SIGNATURE}, boolean, boolean)", name, tile, tensor_cores)
     def product(x, w, b, y, winner, count, lengths, sizes, steps, divisors, has_bias, keep_winner):
         shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
@@ -94,8 +94,8 @@ def _unpooling(width: int) -> ItemKernel:
     """
     read, write = reading(width)
 
-    @kernel("(int64, T[::1], uint8[::1], T[::1], T[::1], UniTuple(int64, 3), UniTuple(UniTuple(int64, 3), 3))",
-            f"unpool_{width}")
+    @kernel("(int64, const T[::1], const uint8[::1], const T[::1], T[::1], UniTuple(int64, 3),"
+            " UniTuple(UniTuple(int64, 3), 3))", f"unpool_{width}")
     def run(count, y, winner, dy, spread, sizes, divisors):
         height, across, filters = sizes
         for item in range(cuda.grid(1), count, cuda.gridsize(1)):

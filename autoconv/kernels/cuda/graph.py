@@ -15,40 +15,56 @@ Launch = Callable[[int], None]  # launches on the stream of that handle
 
 
 class Graph:
-    """Launches on a stream, given by its handle, and on others that start and end with it, as `places` has them.
+    """Launches as `places` has them, to be launched together on the stream of that handle.
 
-    Raises DeviceError where the driver cannot capture them.
+    They are captured on streams of their own, so that what other threads launch meanwhile stays out. `numbers` are
+    copied before: to that address, from that one of the host's, so many bytes. Raises DeviceError where the driver
+    cannot capture them.
     """
 
-    def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place]) -> None:
-        self._executable = None
-        count = 1 + max((place.stream for place in places), default=0)
-        others = [_checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))[0]
-                  for _ in range(count - 1)]
-        self._streams, self._events = [driver.CUstream(handle), *others], []  # type: ignore[var-annotated]
+    def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place],
+                 numbers: tuple[int, int, int]) -> None:
+        self._executable, self._stream, self._numbers = None, driver.CUstream(handle), numbers
+        self._streams, self._events = [], []  # type: ignore[var-annotated]
         try:
-            _checked(driver.cuStreamBeginCapture(self._streams[0],
-                                                 driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED))
+            for _ in range(1 + max((place.stream for place in places), default=0)):
+                self._streams += _checked(driver.cuStreamCreate(driver.CUstream_flags.CU_STREAM_NON_BLOCKING))
+            graph = self._captured(launches, places)
             try:
-                self._launch(launches, places)
-            finally:  # whatever happened, the stream must leave the capture
-                error, graph = driver.cuStreamEndCapture(self._streams[0])
-            _checked((error,))
-            (self._executable,) = _checked(driver.cuGraphInstantiate(graph, 0))
-            driver.cuGraphDestroy(graph)
+                (self._executable,) = _checked(driver.cuGraphInstantiate(graph, 0))
+            finally:
+                driver.cuGraphDestroy(graph)
         finally:
             for event in self._events:
                 driver.cuEventDestroy(event)
-            for stream in others:
+            for stream in self._streams:
                 driver.cuStreamDestroy(stream)
 
     def __call__(self) -> None:
-        """Launches it, in the order of its stream."""
-        _checked(driver.cuGraphLaunch(self._executable, self._streams[0]))
+        """Launches it, in the order of the stream. The driver has read the numbers when this returns: it takes a few
+        bytes of pageable memory along with the call.
+        """
+        if self._numbers[2]:
+            _checked(driver.cuMemcpyHtoDAsync(*self._numbers, self._stream))
+        _checked(driver.cuGraphLaunch(self._executable, self._stream))
 
     def __del__(self) -> None:
         if self._executable is not None:
             driver.cuGraphExecDestroy(self._executable)
+
+    def _captured(self, launches: Sequence[Launch], places: list[Place]) -> Any:
+        """The driver's graph of the launches."""
+        mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
+        _checked(driver.cuStreamBeginCapture(self._streams[0], mode))
+        try:
+            self._launch(launches, places)
+        except DeviceError:
+            raise
+        except Exception as error:  # of whatever class: Numba passes on those of the packages below it
+            raise DeviceError(f"A kernel could not be captured: {error}") from error
+        finally:  # whatever happened, the stream must leave the capture
+            ended = driver.cuStreamEndCapture(self._streams[0])
+        return _checked(ended)[0]
 
     def _launch(self, launches: Sequence[Launch], places: list[Place]) -> None:
         start = self._mark(0)

@@ -26,7 +26,8 @@ class GpuRecording(Recording):
         self._gpu, self._host, self._there = gpu, np.zeros(SLOTS, np.uint64), arrays.empty(gpu, (SLOTS,), np.uint64)
         self._draws: list[tuple[np.ndarray, Callable[[], Any]]] = []
         self._used = 0
-        self._run: Callable[[], None] | None = None
+        self._graph: Callable[[], None] | None = None
+        self._captured = False
 
     def vary(self, draw: Callable[[], Any], dtype: Any) -> Any:
         """An array of one item that holds `draw()`; where that is a tuple, one for each of its numbers.
@@ -48,14 +49,18 @@ class GpuRecording(Recording):
         return places if isinstance(first, tuple) else places[0]
 
     def again(self) -> None:
-        if self._run is None:
+        if not self._captured:
             launches: list[Any] = [launch for launch, _ in self.calls]
-            self._run = self._gpu.capture(launches) or super().again
+            self._graph = self._gpu.capture(launches, self._host[: self._used], self._there.native)
+            self._captured = True
         for host, draw in self._draws:
             host[:] = draw()
-        if self._draws:
+        if self._graph is not None:
+            self._gpu.enter()
+            self._graph()
+        else:
             arrays.write(self._host, self._there)
-        self._run()
+            super().again()
 
 
 @contextlib.contextmanager

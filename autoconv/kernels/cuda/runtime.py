@@ -98,6 +98,12 @@ class Memory:
         return Memory(self.gpu, self.data.view(dtype), of=self)
 
 
+class _Noting(threading.local):
+    """Of one GPU: what each thread has its launches noted by."""
+
+    recording: Recording | None = None
+
+
 class Gpu:
     """One GPU: its stream, and the arena that all its arrays lie in."""
 
@@ -108,7 +114,16 @@ class Gpu:
         self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
         self.enter()
         self.stream: Any = 0 if SIMULATED else cuda.stream()
-        self.noted: Recording | None = None  # takes down the launches, where somebody wants to run them again
+        self._noting = _Noting()
+
+    @property
+    def noted(self) -> Recording | None:
+        """What takes down this thread's launches, where somebody wants to run them again."""
+        return self._noting.recording
+
+    @noted.setter
+    def noted(self, recording: Recording | None) -> None:
+        self._noting.recording = recording
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
@@ -143,10 +158,10 @@ class Gpu:
                 "autoconv's. Use a smaller batch_size, or end other programs on this GPU.")
 
     def memory_left(self) -> int:
-        """Bytes that the driver can still give."""
+        """Bytes that can still be had: from the driver, and from the arena, which keeps what it once got."""
         self.enter()
         free, _ = cuda.current_context().get_memory_info()
-        return int(min(free, 2**62))  # the simulator's is without end
+        return int(min(free, 2**62)) + self.arena.unused()  # the simulator's is without end
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
@@ -161,8 +176,9 @@ class Gpu:
         if self.leaving:
             self.synchronize()
 
-    def capture(self, launches: list["Launch"]) -> Callable[[], None] | None:
-        """Launches as one CUDA graph, which a call launches; None, and a warning, where that fails.
+    def capture(self, launches: list["Launch"], numbers: np.ndarray, there: Any) -> Callable[[], None] | None:
+        """Launches as one CUDA graph. A call copies `numbers` to where `there` begins, and launches it. None, and a
+        warning, where that fails.
 
         In the graph each waits only for those before it that touch the same memory.
         """
@@ -173,8 +189,9 @@ class Gpu:
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
         try:
-            return Graph(int(self.stream.handle), launches, places)
-        except (CudaAPIError, DeviceError) as error:
+            sent = pointer(there), numbers.ctypes.data, numbers.nbytes
+            return Graph(int(self.stream.handle), launches, places, sent)
+        except DeviceError as error:
             warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
                           "gives the same results in more time.", RuntimeWarning, stacklevel=2)
             return None

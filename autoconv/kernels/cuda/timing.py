@@ -10,7 +10,7 @@ from . import array as arrays
 from .runtime import SIMULATED, Gpu, cuda, kernel
 
 
-@kernel("(int64, T[::1], int64)")
+@kernel("(int64, const T[::1], int64)")
 def _rest(count, nothing, microseconds):
     """Keeps the stream waiting for about so long. The array only says which GPU."""
     for _ in range(cuda.grid(1), count, cuda.gridsize(1)):
