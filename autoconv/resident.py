@@ -29,7 +29,7 @@ class Feed:
 
     def __init__(self, batches: Batches, labels: bool) -> None:
         self._batches, self._device, self._labels = batches, cast(Any, batches.device), labels
-        size = sum(a.size * self._plain(a[:0], j).itemsize for j, a in enumerate(batches.data) if a is not None)
+        size = sum(a.size * self._plain(a[:0], j).dtype.itemsize for j, a in enumerate(batches.data) if a is not None)
         self._fits = size <= SHARE * self._device.memory_left()
         self._sent: dict[int, list[Any]] = {}
         self._first = 0
@@ -83,8 +83,8 @@ class Feed:
                 there[...] = source
 
     def _plain(self, array: np.ndarray, which: int) -> np.ndarray:
-        """Inputs of few bytes as they are, labels as int64, all else in the model's dtype."""
-        if which == 0 and array.dtype in _READ:
+        """Inputs of few bytes, and those on a GPU, as they are, labels as int64, all else in the model's dtype."""
+        if which == 0 and (array.dtype in _READ or not isinstance(array, np.ndarray)):
             return array
         if which == 1 and self._labels:
             with np.errstate(invalid="ignore"):

@@ -71,6 +71,13 @@ class Event:
         """Nothing is under way."""
 
 
+class Stream(int):
+    """What is launched on it is done at once."""
+
+    def synchronize(self) -> None:
+        """Nothing is under way."""
+
+
 class Cuda:
     """What the runtime uses of numba.cuda's devices and arrays, for one GPU."""
 
@@ -78,7 +85,7 @@ class Cuda:
         assert index == 0
 
     def stream(self):
-        return SimpleNamespace(synchronize=lambda: None)
+        return Stream()
 
     def current_context(self):
         return SimpleNamespace(get_memory_info=lambda: (MEMORY, MEMORY))
