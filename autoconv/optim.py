@@ -73,8 +73,17 @@ class Optimizer:
             raise ValueError(f"This {type(self).__name__} was built for {len(self.flat.parameters)} other parameters. "
                              f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
                              "optimizer (in a model: call compile() again).")
+        elif self.flat.device is not parameters[0].device:
+            self._move(parameters)
         else:
             self.flat.adopt()
+
+    def _move(self, parameters: Sequence[Parameter]) -> None:
+        """Follows the parameters to another device, with the slots."""
+        device, self.flat = self.flat.device, FlatParameters(parameters)  # type: ignore[union-attr]
+        for slot, values in self._state.items():
+            self._state[slot] = self.flat.zeros()
+            self._state[slot][...] = device.numpy(values)
 
     def apply(self, gradients: Sequence[Any], parameters: Sequence[Parameter] | None = None) -> None:
         """One step. `gradients` are arrays in the order of the parameters; None counts as zeros."""

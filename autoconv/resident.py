@@ -155,10 +155,14 @@ class Steps(_ByItself):
         self._drained = 0
 
     def look_again(self) -> None:
+        if self._optimizer is not None:
+            self._optimizer.flat.adopt()  # from a model that shares them; a step must not note that it was done
         super().look_again()
         if self._settings != self._settings_now():
             self._noted.clear()
             self._settings = self._settings_now()
+        if self._model.loss is not self._loss or self._optimizer not in (None, self._model.optimizer):
+            self._whole = False  # a callback brought others, which are not known
 
     def drain(self, mean_loss: metrics_module.Mean) -> int | None:
         """Adds the sums so far to the means, and starts them anew. Returns the first step whose loss was no number."""

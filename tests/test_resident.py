@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import callbacks, device, device_cuda, layers, losses, metrics, models, optim, resident
+from autoconv import callbacks, device, device_cuda, layers, losses, metrics, models, optim, progress, resident
 from autoconv import functional as F
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
@@ -242,6 +242,51 @@ def test_changes_between_epochs_are_seen(change):
     changes = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 1 and change(changes.model))
     equal(*both(lambda: net("categorical_crossentropy", extra=extra_again(extra)),
                 lambda model: fitted(model, y=ONE_HOT, callbacks=[changes])))
+
+
+def test_another_optimizer_and_another_loss_are_taken():
+    def change(epoch, logs):
+        if epoch == 1:
+            changes.model.loss = losses.CategoricalCrossentropy(label_smoothing=0.3)
+            changes.model.optimizer = optim.Adam(0.1)
+            changes.model.optimizer.build(changes.model.trainable_weights)
+
+    changes = callbacks.LambdaCallback(on_epoch_begin=change)
+    equal(*both(lambda: net("categorical_crossentropy"),
+                lambda model: fitted(model, y=ONE_HOT, callbacks=[changes])))
+
+
+def test_weights_that_another_model_trains_in_between():
+    def train(model):
+        other = models.Sequential([layers.Input((4,)), model.layers[0], layers.Dense(CLASSES, dtype="float64")])
+        other.to(model.device.name)
+        other.compile("sgd", "mse")
+        between = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: other.fit(ROWS, ONE_HOT, 4, verbose=0))
+        return {**fitted(model, callbacks=[between]), "of the other": np.concatenate(
+            [w.ravel() for w in other.get_weights()])}
+
+    equal(*both(lambda: net(optimizer="adam"), train))
+
+
+def test_a_model_that_moves_between_two_trainings():
+    """Its optimizer goes with it."""
+    def train(places):
+        model = net(optimizer="adam")
+        return {i: fitted(model.to(place))["weights"] for i, place in enumerate(places)}
+
+    equal(train(["cpu", "cuda", "cpu", "cuda"]), train(["cpu"] * 4))
+
+
+def test_sums_that_are_read_after_every_step(monkeypatch):
+    """As a line on a terminal reads them, ten times a second."""
+    monkeypatch.setattr(progress, "INTERVAL", 0)
+    monkeypatch.setattr(progress, "updates_in_place", lambda stream: True)
+    equal(*both(net, lambda model: {**fitted(model, verbose=1, validation_data=(ROWS, LABELS, np.arange(N))),
+                                    "scores": model.evaluate(ROWS, LABELS, batch_size=4)}))
+    x = ROWS.copy()
+    x[9] = np.nan
+    with pytest.warns(RuntimeWarning, match=r"became nan in epoch 1, step 3\."):
+        net().to("cuda").fit(x, LABELS, batch_size=4, epochs=2, shuffle=False, verbose=1)
 
 
 def test_losses_that_are_no_number_are_reported_with_their_step():
