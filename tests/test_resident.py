@@ -313,6 +313,21 @@ def test_iterations_and_batch_logs():
     equal(*both(net, run))
 
 
+def test_another_precision_is_not_what_was_noted():
+    ac.utils.set_random_seed(3)
+    model = models.Sequential([layers.Input((4,)), layers.Dense(CLASSES)]).to("cuda")
+    x = ROWS.astype("float32")
+    for run in (model.predict_on_batch, lambda x: model.predict(x, batch_size=4, verbose=0)):
+        rounded = [run(x) for _ in range(3)][-1]
+        ac.set_precision("highest")
+        try:
+            exact = [run(x) for _ in range(3)][-1]
+        finally:
+            ac.set_precision("tf32")
+        assert 0 < np.abs(rounded - exact).max() < 1e-2
+        np.testing.assert_array_equal(run(x), rounded)
+
+
 def test_predictions_of_many_batches(runs):
     there, here = both(net, lambda model: {"y": model.predict(ROWS, batch_size=4, verbose=0)})
     equal(there, here)
