@@ -13,6 +13,7 @@ import numpy as np
 from . import device as devices
 from .flat import FlatParameters
 from .kernels.recording import Recording
+from .precision import get_precision
 from .tensor import Tensor, no_grad, watching
 
 KEPT = 4  # passes: whole batches and what is left at the end, in training and in validation
@@ -119,10 +120,11 @@ _SETTINGS = ("activation", "scale", "offset", "rate", "momentum", "epsilon", "_t
 
 
 class Remembered:
-    """What noted kernels of a model hang on: its layers' weights, activation functions, numbers and plans."""
+    """What noted kernels of a model hang on: its layers' weights, functions, numbers and plans, and the precision."""
 
     def __init__(self, model: Any) -> None:
         self._model, self._device, layers = model, model.device, list(model._walk())
+        self._precision = get_precision()
         self._attributes = [(vars(layer), name, vars(layer)[name]) for layer in layers
                             for name in _SETTINGS if name in vars(layer)]
         self._lists = [(layer._weights, tuple(layer._weights)) for layer in layers if layer._weights]
@@ -130,7 +132,7 @@ class Remembered:
 
     def is_now(self) -> bool:
         """Whether all of it is still the same."""
-        if self._device is not self._model.device:
+        if self._device is not self._model.device or self._precision != get_precision():
             return False
         return all(of.get(name) is value for of, name, value in self._attributes) and all(
             w.data is data and w.requires_grad is trained for w, data, trained in self._weights
