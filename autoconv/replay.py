@@ -120,9 +120,7 @@ _SETTINGS = ("activation", "scale", "offset", "rate", "momentum", "epsilon", "_t
 
 
 class Remembered:
-    """What noted kernels of a model hang on: its layers' weights, activation functions, numbers and plans, and how
-    exactly they multiply.
-    """
+    """What noted kernels of a model hang on: its layers' weights, functions, numbers and plans, and the precision."""
 
     def __init__(self, model: Any) -> None:
         self._model, self._device, layers = model, model.device, list(model._walk())

@@ -12,6 +12,7 @@ import pytest
 import autoconv as ac
 from autoconv import callbacks, device, device_cuda, layers, losses, metrics, models, optim, progress, resident
 from autoconv import functional as F
+from autoconv.precision import get_precision, set_precision
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
               pytest.mark.filterwarnings("ignore::RuntimeWarning")]
@@ -242,6 +243,16 @@ def test_changes_between_epochs_are_seen(change):
     changes = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: epoch == 1 and change(changes.model))
     equal(*both(lambda: net("categorical_crossentropy", extra=extra_again(extra)),
                 lambda model: fitted(model, y=ONE_HOT, callbacks=[changes])))
+
+
+def test_another_precision_is_seen(runs):
+    change = callbacks.LambdaCallback(on_epoch_begin=lambda epoch, logs: set_precision("highest" if epoch else "tf32"))
+    before = get_precision()
+    try:
+        fitted(net().to("cuda"), callbacks=[change])
+    finally:
+        set_precision(before)
+    assert runs == {"noted": 4, "again": 5, "refused": 0}
 
 
 def test_another_optimizer_and_another_loss_are_taken():
