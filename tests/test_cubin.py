@@ -19,7 +19,7 @@ ALL = assembly.kernels()
 
 # Kernels for float32 that compute in float64 as well, and mean it: sums over many items, numbers that are rounded once.
 DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._", "update._rmsprop", "update._adam", "update._square_sums",
-          "update._shrink")
+          "update._shrink", "resident._accumulate", "resident._close_step")
 
 
 @pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])
@@ -56,9 +56,8 @@ def test_no_two_kernels_have_the_same_name():
     runtime, found = importlib.import_module("autoconv.kernels.cuda.runtime"), {}
     for file in pkgutil.iter_modules([assembly.FOLDER]):
         for value in vars(importlib.import_module(f"autoconv.kernels.cuda.{file.name}")).values():
-            for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, runtime.Kernel):
-                    assert found.setdefault(item.name, item) is item
+            for item in runtime._kernels_in(value):
+                assert found.setdefault(item.name, item) is item
     assert found == ALL
 
 
