@@ -28,7 +28,7 @@ from .process import PeerError, Process
 from .turns import Report, within
 
 # What each phase may take of eight minutes, in seconds; the last ones get what is left.
-LIMITS = {"compiling": 60, "untimed": 110, "ceilings": 25, "net": 45, "kernels": 40, "race": 100}
+LIMITS = {"compiling": 75, "untimed": 110, "ceilings": 25, "net": 45, "kernels": 40, "race": 100}
 ROUNDS, ROUND_SECONDS = 6, 0.3
 READY = 0.6  # of a net's time: who has not warmed up by then is left out
 SEEDS = (0, 1, 2)

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from autoconv import device
+from autoconv import device, precision
 from autoconv.bench import ceilings
 from autoconv.bench.cases import Case, cases
 from autoconv.bench.suite import SUITE
@@ -12,10 +12,18 @@ REPEATS, TRIES = 50, 3
 
 
 def prepare(where: str = "cuda") -> dict[str, Any]:
-    """Compiles every kernel for float32. Returns how many there were to compile, and the seconds that took."""
-    target, found, begun = device.get(where), [], time.perf_counter()
-    target.prepare(device.ROOMS, "float32", lambda done, total: found.append(total))
-    return {"kernels": max(found, default=0), "seconds": time.perf_counter() - begun, "device": target.describe()}
+    """Compiles every kernel that the other phases need, a process a core: the GPU's for each precision, and for the
+    tests' references the CPU's. Returns how many there were to compile, and the seconds that took.
+    """
+    target, compiled, begun = device.get(where), 0, time.perf_counter()
+    for on, dtype, how in ((target, "float32", "tf32"), (target, "float32", "highest"), (target, "float64", "highest"),
+                           (device.get("cpu"), "float64", "highest"), (device.get("cpu"), "float32", "highest")):
+        totals = [0]
+        precision.set_precision(how)
+        on.prepare(device.ROOMS, dtype, lambda done, total, totals=totals: totals.append(total))
+        compiled += max(totals)
+    precision.set_precision("tf32")
+    return {"kernels": compiled, "seconds": time.perf_counter() - begun, "device": target.describe()}
 
 
 def measure(
