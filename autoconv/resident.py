@@ -167,7 +167,7 @@ class Steps(_ByItself):
     def drain(self, mean_loss: metrics_module.Mean) -> int | None:
         """Adds the sums so far to the means, and starts them anew. Returns the first step whose loss was no number."""
         host = self._device.numpy(self._totals)
-        self._totals[...] = 0
+        self._device.room("resident").clear(self._totals)
         mean_loss.total += float(host[0])
         mean_loss.count += self._samples
         for metric, total, values in zip(self._metrics, host[_FIRST_METRIC:], self._values):

@@ -110,8 +110,8 @@ def fit(
         steps = epochs * -(-len(x_train) // batch_size)
         optimizing = OPTIMIZERS[optimizer](learning_rate=kind(highest_rate, steps))
     trained = runs.for_pixels(net, model, optimizing)
-    _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, "
-                      f"threads: {devices.get_num_threads()}, seed: {seed}")
+    threads = "" if device.resident else f"threads: {devices.get_num_threads()}, "
+    _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, {threads}seed: {seed}")
     watch = Stopwatch()
     y_train, y_test = (utils.to_categorical(y, len(images.classes)) for y in (images.y_train, images.y_test))
     history = trained.fit(x_train, y_train, batch_size, epochs, verbose, callbacks=watch)

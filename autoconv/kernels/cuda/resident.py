@@ -4,6 +4,7 @@ On the CPU NumPy does this. Numbers that change from step to step arrive as arra
 """
 
 import math
+import re
 
 from .runtime import SIMULATED, block_kernel, cuda, inline, kernel
 
@@ -35,6 +36,7 @@ def _take(source, order, first, out):
 
 _take_bytes = block_kernel(_TAKE.format("uint8"), TEAM, "_take_bytes")(_take)
 _take_rows = block_kernel(_TAKE.format("T"), TEAM, "_take_rows")(_take)
+_take_labels = block_kernel(re.sub(r"\bT\b", "int64", _TAKE.format("T")), TEAM, "_take_labels")(_take)
 
 
 @kernel("(int64, const T[:,::1], const int64[::1], T[:,::1])")
@@ -123,11 +125,17 @@ def _close_step(count, totals):
             totals[2] = totals[1]
 
 
+@kernel("(int64, float64[::1])")
+def _clear(count, totals):
+    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        totals[i] = 0.0
+
+
 def take_rows(source, order, first, out):
     """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype."""
     width = out.size // out.shape[0]
     flat, target = source.reshape(source.shape[0], width), out.reshape(out.shape[0], width)
-    run = _take_bytes if source.dtype.itemsize == 1 else _take_rows
+    run = _take_bytes if source.dtype.itemsize == 1 else _take_labels if out.dtype.kind == "i" else _take_rows
     run((out.shape[0], -(-width // CHUNK)), flat, order, first, target)
 
 
@@ -169,3 +177,8 @@ def accumulate(values, weights, factor, totals, slot):
 def close_step(totals):
     """Counts a step, and notes the first one whose loss was no number."""
     _close_step(1, totals)
+
+
+def clear(totals):
+    """Starts the sums, and the count of the steps, anew."""
+    _clear(totals.size, totals)
