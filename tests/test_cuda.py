@@ -68,7 +68,7 @@ def close(actual, expected, dtype):
 
 
 @cases(WORK)
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("dtype", ["float64"] if driver.simulated() else ["float32", "float64"])  # it knows no types
 def test_value_and_gradients_are_the_cpu_s(case, dtype):
     expected, expected_gradients = gradients(case, tensors(case.inputs(), "cpu"))
     value, given = gradients(case, tensors(case.inputs(dtype), "cuda"))

@@ -238,8 +238,8 @@ def _channel_sums(rows, partial):
         partial[part, f] = item
 
 
-def multiply(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
-             lengths: tuple[int, int, int, int], relu: bool = False) -> None:
+def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
+            lengths: tuple[int, int, int, int], relu: bool = False) -> None:
     """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None."""
     count, groups = math.prod(y.shape[:-1]), lengths[0] // lengths[1]
     kernel, tile = pick(kernels, (count, lengths[1]), groups, gathering.sizes[3], math.gcd(lengths[1], lengths[3]),
@@ -252,14 +252,14 @@ def multiply(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gatheri
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`."""
     filters, each = y.shape[3], y.shape[3] // groups
-    multiply(_FORWARD, x, w, b, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
-             (filters, each, filters, each), relu)
+    _launch(_FORWARD, x, w, b, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
+            (filters, each, filters, each), relu)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
     filters, each = dy.shape[3], dy.shape[3] // groups
-    multiply(_INPUT_GRADIENT, dy, w, b, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
+    _launch(_INPUT_GRADIENT, dy, w, b, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
              (dx.shape[3], w.shape[2], filters, each))
 
 
