@@ -260,7 +260,7 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
     filters, each = dy.shape[3], dy.shape[3] // groups
     _launch(_INPUT_GRADIENT, dy, w, b, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
-             (dx.shape[3], w.shape[2], filters, each))
+            (dx.shape[3], w.shape[2], filters, each))
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
