@@ -6,7 +6,8 @@ y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*d
 from ...shapes import Window
 from . import array as arrays
 from .conv import PARTS, add_parts, bias, channel_sums
-from .runtime import cuda, kernel
+from .primitives import mine
+from .runtime import kernel
 from .windows import output, tap
 
 
@@ -16,7 +17,8 @@ def _forward(count, x, w, b, has_bias, y, window):
     _, oh, ow, filters = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     m = w.shape[3]
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         f, q = item % filters, item // filters % ow
         p, n = item // (filters * ow) % oh, item // (filters * ow * oh)
         total = b[f] if has_bias else y.dtype.type(0)
@@ -34,7 +36,8 @@ def _forward(count, x, w, b, has_bias, y, window):
 def _input_gradient(count, dy, w, dx, window):
     _, h, wide, channels = dx.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         c, t = item % channels, item // channels % wide
         r, n = item // (channels * wide) % h, item // (channels * wide * h)
         total = dx.dtype.type(0)
@@ -55,7 +58,8 @@ def _weight_gradient(count, x, dy, partial, window):
     parts, kh, kw, channels, m = partial.shape
     _, _, sh, sw, dh, dw, top, _, left, _ = window
     filters, oh, rows = channels * m, dy.shape[1], dy.shape[0] * dy.shape[1]
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         f, tap_number, part = item % filters, item // filters % (kh * kw), item // (filters * kh * kw)
         i, j = tap_number // kw, tap_number % kw
         total = x.dtype.type(0)

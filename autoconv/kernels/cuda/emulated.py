@@ -9,6 +9,22 @@ import threading
 import numpy as np
 
 
+def mine():
+    return threading.current_thread().item
+
+
+def in_turns(function):
+    """A kernel whose threads go through the items, where `function(count, ...)` is written for a thread an item."""
+    def run(count, *arguments):
+        thread = threading.current_thread()
+        (blocks, *_), (threads, *_) = thread._manager._grid_dim, thread._manager._block_dim
+        for item in range(thread.blockIdx.x * threads + thread.threadIdx.x, count, blocks * threads):
+            thread.item = item
+            function(count, *arguments)
+
+    return run
+
+
 def times(a, b):
     product = int(a) * int(b)
     if not -(1 << 31) <= product < 1 << 31:

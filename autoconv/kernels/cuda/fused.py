@@ -26,7 +26,7 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this roo
     put,
     starts_fours,
 )
-from .primitives import load, times
+from .primitives import load, mine, times
 from .product import SUMS, copying, layout, place_of, summing
 from .runtime import BlockKernel, ItemKernel, cuda, inline, kernel
 from .tiles import Tile
@@ -98,7 +98,8 @@ def _unpooling(width: int) -> ItemKernel:
             " UniTuple(UniTuple(int64, 3), 3))", f"unpool_{width}")
     def run(count, y, winner, dy, spread, sizes, divisors):
         height, across, filters = sizes
-        for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+        item = mine()
+        if item < count:
             window = gather.divided(item, divisors[2])
             n, p, q = gather.pixel_of(window, divisors)
             f = times(item - times(window, divisors[2][0]), width)

@@ -7,7 +7,8 @@ shape (..., C), and loss and dy of shape (...).
 import math
 
 from .pointwise import logistic
-from .runtime import cuda, exp, inline, kernel, log, log1p
+from .primitives import mine
+from .runtime import exp, inline, kernel, log, log1p
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
@@ -50,7 +51,8 @@ def _softmax_parts(x, i):
 
 @kernel("(int64, const int64[::1], T[:,::1])")
 def _one_hot(count, labels, out):
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         i, c = item // out.shape[1], item % out.shape[1]
         if 0 <= labels[i] < out.shape[1]:
             out[i, c] = out.dtype.type(1) if labels[i] == c else out.dtype.type(0)
@@ -60,7 +62,8 @@ def _one_hot(count, labels, out):
 
 @kernel(_FORWARD)
 def _categorical(count, t, x, loss):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         total, sum_x = x.dtype.type(0), _total(x, i)
         for c in range(x.shape[1]):
             total += t[i, c] * log(_clipped(x[i, c] / sum_x))
@@ -69,7 +72,8 @@ def _categorical(count, t, x, loss):
 
 @kernel(_GRADIENT)
 def _categorical_grad(count, t, x, dy, dx):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         zero, sum_x = x.dtype.type(0), _total(x, i)
         through = zero
         for c in range(x.shape[1]):
@@ -83,7 +87,8 @@ def _categorical_grad(count, t, x, dy, dx):
 
 @kernel(_FORWARD)
 def _categorical_logits(count, t, x, loss):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         best, exponentials = _softmax_parts(x, i)
         total, logarithm = x.dtype.type(0), log(exponentials)
         for c in range(x.shape[1]):
@@ -93,7 +98,8 @@ def _categorical_logits(count, t, x, loss):
 
 @kernel(_GRADIENT)
 def _categorical_logits_grad(count, t, x, dy, dx):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         best, exponentials = _softmax_parts(x, i)
         sum_t = _total(t, i)
         for c in range(x.shape[1]):
@@ -103,7 +109,8 @@ def _categorical_logits_grad(count, t, x, dy, dx):
 @kernel(_FORWARD)
 def _binary(count, t, x, loss):
     one = x.dtype.type(1)
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         total = x.dtype.type(0)
         for c in range(x.shape[1]):
             p = _clipped(x[i, c])
@@ -114,7 +121,8 @@ def _binary(count, t, x, loss):
 @kernel(_GRADIENT)
 def _binary_grad(count, t, x, dy, dx):
     one = x.dtype.type(1)
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         i, c = item // x.shape[1], item % x.shape[1]
         p = _clipped(x[i, c])
         gradient = x.dtype.type(0) if _is_clipped(x[i, c]) else (p - t[i, c]) / (p * (one - p))
@@ -124,7 +132,8 @@ def _binary_grad(count, t, x, dy, dx):
 @kernel(_FORWARD)
 def _binary_logits(count, t, x, loss):
     zero = x.dtype.type(0)
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         total = zero
         for c in range(x.shape[1]):
             item = x[i, c]
@@ -134,14 +143,16 @@ def _binary_logits(count, t, x, loss):
 
 @kernel(_GRADIENT)
 def _binary_logits_grad(count, t, x, dy, dx):
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         i, c = item // x.shape[1], item % x.shape[1]
         dx[i, c] = (logistic(x[i, c]) - t[i, c]) * (dy[i] / x.dtype.type(x.shape[1]))
 
 
 @kernel(_FORWARD)
 def _squared(count, t, x, loss):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         total = x.dtype.type(0)
         for c in range(x.shape[1]):
             total += (x[i, c] - t[i, c]) * (x[i, c] - t[i, c])
@@ -151,14 +162,16 @@ def _squared(count, t, x, loss):
 @kernel(_GRADIENT)
 def _squared_grad(count, t, x, dy, dx):
     share = x.dtype.type(2) / x.dtype.type(x.shape[1])
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         i, c = item // x.shape[1], item % x.shape[1]
         dx[i, c] = (x[i, c] - t[i, c]) * (dy[i] * share)
 
 
 @kernel(_FORWARD)
 def _absolute(count, t, x, loss):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         total = x.dtype.type(0)
         for c in range(x.shape[1]):
             total += abs(x[i, c] - t[i, c])
@@ -168,7 +181,8 @@ def _absolute(count, t, x, loss):
 @kernel(_GRADIENT)
 def _absolute_grad(count, t, x, dy, dx):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         i, c = item // x.shape[1], item % x.shape[1]
         difference = x[i, c] - t[i, c]
         sign = one if difference > zero else -one if difference < zero else difference  # 0, or NaN

@@ -5,14 +5,16 @@ float64.
 """
 
 from .arith import copy, multiply  # noqa: F401 (part of this room)
-from .runtime import cuda, kernel, sqrt
+from .primitives import mine
+from .runtime import kernel, sqrt
 
 
 @kernel("(int64, const T[:,::1], float64[:,::1])")
 def _sums(count, x, parts):
     """parts[p, c] = the sum of its share of column c."""
     number, channels = parts.shape
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         p, c = item // channels, item % channels
         total = 0.0
         for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
@@ -24,7 +26,8 @@ def _sums(count, x, parts):
 def _squares(count, x, mean, parts):
     """parts[p, c] = the sum of (x - mean)^2 over its share of column c."""
     number, channels = parts.shape
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         p, c = item // channels, item % channels
         total = 0.0
         for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
@@ -36,7 +39,8 @@ def _squares(count, x, mean, parts):
 def _products(count, x, dy, mean, inverse, parts):
     """parts[p, c] = the sum of dy (x - mean) inverse over its share of column c."""
     number, channels = parts.shape
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         p, c = item // channels, item % channels
         total = 0.0
         for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
@@ -47,7 +51,8 @@ def _products(count, x, dy, mean, inverse, parts):
 @kernel("(int64, const float64[:,::1], float64, T[::1])")
 def _add_parts(count, parts, factor, out):
     """out (C,) = factor times the sum of the parts (P, C), in their order."""
-    for c in range(cuda.grid(1), count, cuda.gridsize(1)):
+    c = mine()
+    if c < count:
         total = 0.0
         for p in range(parts.shape[0]):
             total += parts[p, c]
@@ -57,7 +62,8 @@ def _add_parts(count, parts, factor, out):
 @kernel("(int64, const T[:,::1], const T[::1], const T[::1], const T[::1], T[:,::1])")
 def _normalize(count, x, mean, scale, shift, y):
     channels = x.shape[1]
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         i, c = item // channels, item % channels
         y[i, c] = (x[i, c] - mean[c]) * scale[c] + shift[c]
 
@@ -66,7 +72,8 @@ def _normalize(count, x, mean, scale, shift, y):
         " const T[::1], T[:,::1])")
 def _input_grad(count, x, dy, mean, inverse, scale, dgamma, dbeta, dx):
     channels, share = x.shape[1], mean.dtype.type(1) / mean.dtype.type(x.shape[0])
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         i, c = item // channels, item % channels
         xhat = (x[i, c] - mean[c]) * inverse[c]
         dx[i, c] = scale[c] * (dy[i, c] - share * (dbeta[c] + xhat * dgamma[c]))
@@ -74,14 +81,16 @@ def _input_grad(count, x, dy, mean, inverse, scale, dgamma, dbeta, dx):
 
 @kernel("(int64, const T[::1], float64, T[::1])")
 def _inverse_deviation(count, variance, epsilon, inverse):
-    for c in range(cuda.grid(1), count, cuda.gridsize(1)):
+    c = mine()
+    if c < count:
         inverse[c] = variance.dtype.type(1) / sqrt(variance[c] + variance.dtype.type(epsilon))
 
 
 @kernel("(int64, T[::1], const T[::1], float64)")
 def _moving_average(count, average, batch, momentum):
     real = average.dtype.type
-    for c in range(cuda.grid(1), count, cuda.gridsize(1)):
+    c = mine()
+    if c < count:
         average[c] = average[c] * real(momentum) + batch[c] * real(1.0 - momentum)
 
 

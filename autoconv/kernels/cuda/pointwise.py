@@ -2,21 +2,24 @@
 
 import math
 
-from .runtime import cuda, exp, inline, kernel, log
+from .primitives import mine
+from .runtime import exp, inline, kernel, log
 from .runtime import tanh as _tanh_of
 
 
 @kernel("(int64, const T[::1], T[::1])")
 def _relu(count, x, y):
     zero = y.dtype.type(0)
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         y[i] = zero if x[i] < zero else x[i]
 
 
 @kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _relu_grad(count, y, dy, dx):
     zero = y.dtype.type(0)
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         dx[i] = zero if y[i] <= zero else dy[i]
 
 
@@ -32,27 +35,31 @@ def logistic(x):
 
 @kernel("(int64, const T[::1], T[::1])")
 def _sigmoid(count, x, y):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         y[i] = logistic(x[i])
 
 
 @kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _sigmoid_grad(count, y, dy, dx):
     one = y.dtype.type(1)
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         dx[i] = (one - y[i]) * y[i] * dy[i]
 
 
 @kernel("(int64, const T[::1], T[::1])")
 def _tanh(count, x, y):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         y[i] = _tanh_of(x[i])
 
 
 @kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _tanh_grad(count, y, dy, dx):
     one = y.dtype.type(1)
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         dx[i] = (one - y[i] * y[i]) * dy[i]
 
 
@@ -67,7 +74,8 @@ def largest(x, i, k):
 
 @kernel("(int64, const T[:,:,::1], T[:,:,::1])")
 def _softmax(count, x, y):
-    for row in range(cuda.grid(1), count, cuda.gridsize(1)):
+    row = mine()
+    if row < count:
         i, k = row // x.shape[2], row % x.shape[2]
         best, total = largest(x, i, k), y.dtype.type(0)
         for j in range(x.shape[1]):
@@ -80,7 +88,8 @@ def _softmax(count, x, y):
 
 @kernel("(int64, const T[:,:,::1], const T[:,:,::1], T[:,:,::1])")
 def _softmax_grad(count, y, dy, dx):
-    for row in range(cuda.grid(1), count, cuda.gridsize(1)):
+    row = mine()
+    if row < count:
         i, k = row // y.shape[2], row % y.shape[2]
         total = y.dtype.type(0)
         for j in range(y.shape[1]):
@@ -91,7 +100,8 @@ def _softmax_grad(count, y, dy, dx):
 
 @kernel("(int64, const T[:,:,::1], T[:,:,::1])")
 def _log_softmax(count, x, y):
-    for row in range(cuda.grid(1), count, cuda.gridsize(1)):
+    row = mine()
+    if row < count:
         i, k = row // x.shape[2], row % x.shape[2]
         best, total = largest(x, i, k), y.dtype.type(0)
         for j in range(x.shape[1]):
@@ -103,7 +113,8 @@ def _log_softmax(count, x, y):
 
 @kernel("(int64, const T[:,:,::1], const T[:,:,::1], T[:,:,::1])")
 def _log_softmax_grad(count, y, dy, dx):
-    for row in range(cuda.grid(1), count, cuda.gridsize(1)):
+    row = mine()
+    if row < count:
         i, k = row // y.shape[2], row % y.shape[2]
         total = y.dtype.type(0)
         for j in range(y.shape[1]):

@@ -1,7 +1,8 @@
 """Max and average pooling: a thread an item of the result."""
 
 from ...shapes import Window
-from .runtime import cuda, kernel
+from .primitives import mine
+from .runtime import kernel
 from .windows import output, real_taps, tap
 
 
@@ -10,7 +11,8 @@ def _max(count, x, y, winner, window):
     """The largest pixel of each window and its position i*kw + j, the first in scan order; a NaN is larger than all."""
     _, oh, ow, channels = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         c, q = item % channels, item // channels % ow
         p, n = item // (channels * ow) % oh, item // (channels * ow * oh)
         i_low, i_high = real_taps(p, kh, sh, dh, top, x.shape[1])
@@ -29,7 +31,8 @@ def _max_grad(count, dy, winner, dx, window):
     """dx: for each pixel the gradients of the windows that it won, in the order of its taps."""
     _, h, wide, channels = dx.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         c, t = item % channels, item // channels % wide
         r, n = item // (channels * wide) % h, item // (channels * wide * h)
         total = dx.dtype.type(0)
@@ -48,7 +51,8 @@ def _average(count, x, y, window):
     """The mean over the real pixels of each window."""
     _, oh, ow, channels = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         c, q = item % channels, item // channels % ow
         p, n = item // (channels * ow) % oh, item // (channels * ow * oh)
         i_low, i_high = real_taps(p, kh, sh, dh, top, x.shape[1])
@@ -65,7 +69,8 @@ def _average_grad(count, dy, dx, window):
     """dx: for each pixel its share of the gradients of the windows it lies in."""
     _, h, wide, channels = dx.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         c, t = item % channels, item // channels % wide
         r, n = item // (channels * wide) % h, item // (channels * wide * h)
         total = dx.dtype.type(0)

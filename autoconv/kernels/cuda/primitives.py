@@ -7,7 +7,7 @@ from .runtime import SIMULATED
 
 _found: Any = importlib.import_module(".emulated" if SIMULATED else ".ptx", __package__)
 
-times, scaled, within = _found.times, _found.scaled, _found.within
+mine, times, scaled, within = _found.mine, _found.times, _found.scaled, _found.within
 load, load2, load4 = _found.load, _found.load2, _found.load4
 store, store2, store4 = _found.store, _found.store2, _found.store4
 copy_async, copy4_async, commit, waiting = _found.copy_async, _found.copy4_async, _found.commit, _found.waiting

@@ -8,6 +8,7 @@ Source: "Parallel Thread Execution ISA", cp.async, mma.sync.aligned.m16n8k8 (tf3
 from .runtime import cgutils, intrinsic, ir, types
 
 INT32 = ir.IntType(32)
+SMALL = ("nuw", "nsw")  # the result fits 64 bits
 
 
 def _pointer(context, builder, array_type, array, index, width=1):
@@ -22,6 +23,19 @@ def _whole(builder, value, wide=False):
     """An integer as one of 32 bits; or of 64, of which those are the lower ones and the upper ones are zero."""
     value = value if value.type == INT32 else builder.trunc(value, INT32)
     return builder.zext(value, ir.IntType(64)) if wide else value
+
+
+@intrinsic
+def mine(typing):
+    """The number of this thread in a grid of one axis: never negative, which spares the check where it is an index."""
+    def build(context, builder, signature, arguments):
+        block, threads, thread = (
+            builder.zext(builder.call(cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(INT32, []), f"llvm.nvvm.read.ptx.sreg.{name}.x"), []), ir.IntType(64))
+            for name in ("ctaid", "ntid", "tid"))
+        return builder.add(builder.mul(block, threads, flags=SMALL), thread, flags=SMALL)
+
+    return types.int64(), build
 
 
 @intrinsic

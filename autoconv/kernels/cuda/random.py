@@ -7,7 +7,8 @@ since Numba makes uint64 with int64 a float.
 import numpy as np
 
 from .array import Array, number
-from .runtime import cuda, inline, kernel
+from .primitives import mine
+from .runtime import inline, kernel
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
@@ -28,7 +29,8 @@ def philox(block, stream, seed):
 
 @kernel("(int64, uint32[::1], uint64, uint64, uint64)")
 def _bits(count, words, seed, stream, first):
-    for b in range(cuda.grid(1), count, cuda.gridsize(1)):
+    b = mine()
+    if b < count:
         i = 4 * b
         words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
 
@@ -36,7 +38,8 @@ def _bits(count, words, seed, stream, first):
 @kernel("(int64, const T[::1], float64, uint64, const uint64[::1], const uint64[::1], T[::1])")
 def _dropout(count, x, scale, threshold, seed, stream, y):
     keep, drop = x.dtype.type(scale), x.dtype.type(0)
-    for b in range(cuda.grid(1), count, cuda.gridsize(1)):
+    b = mine()
+    if b < count:
         words = philox(np.uint64(b), stream[0], seed[0])
         for i in range(4 * b, min(4 * b + 4, x.size)):
             y[i] = x[i] * (keep if words[i - 4 * b] >= threshold else drop)

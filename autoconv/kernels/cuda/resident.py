@@ -6,6 +6,7 @@ On the CPU NumPy does this. Numbers that change from step to step arrive as arra
 import math
 import re
 
+from .primitives import mine
 from .runtime import SIMULATED, block_kernel, cuda, inline, kernel
 
 TEAM = 4 if SIMULATED else 256  # threads that share a row of a data set, or a sum
@@ -41,7 +42,8 @@ _take_labels = block_kernel(re.sub(r"\bT\b", "int64", _TAKE.format("T")), TEAM, 
 
 @kernel("(int64, const T[:,::1], const int64[::1], T[:,::1])")
 def _put_rows(count, rows, first, out):
-    for item in range(cuda.grid(1), count, cuda.gridsize(1)):
+    item = mine()
+    if item < count:
         i, j = item // rows.shape[1], item % rows.shape[1]
         out[first[0] + i, j] = rows[i, j]
 
@@ -68,32 +70,37 @@ def _larger(x, i, label):
 
 @kernel("(int64, const int64[::1], const T[:,::1], T[::1])")
 def _label_hits(count, labels, x, out):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         out[i] = x.dtype.type(_largest(x, i) == labels[i])
 
 
 @kernel("(int64, const T[:,::1], const T[:,::1], T[::1])")
 def _class_hits(count, t, x, out):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         out[i] = x.dtype.type(_largest(x, i) == _largest(t, i))
 
 
 @kernel("(int64, const T[::1], const T[::1], T, T[::1])")
 def _binary_hits(count, t, x, threshold, out):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         side = x.dtype.type(x[i] > threshold)
         out[i] = x.dtype.type(t[i] == side)
 
 
 @kernel("(int64, const int64[::1], const T[:,::1], int64, T[::1])")
 def _label_in_top(count, labels, x, k, out):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         out[i] = x.dtype.type(_larger(x, i, labels[i]) < k)
 
 
 @kernel("(int64, const T[:,::1], const T[:,::1], int64, T[::1])")
 def _class_in_top(count, t, x, k, out):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         out[i] = x.dtype.type(_larger(x, i, _largest(t, i)) < k)
 
 
@@ -127,7 +134,8 @@ def _close_step(count, totals):
 
 @kernel("(int64, float64[::1])")
 def _clear(count, totals):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         totals[i] = 0.0
 
 

@@ -31,15 +31,15 @@ from ...errors import DeviceError
 from ...precision import get_precision
 from .. import caching
 from ..recording import Recording
-from . import driver, order, store
+from . import driver, emulated, order, store
 from .arena import Arena, Piece
 from .order import Access
 
 SIMULATED = driver.simulated()
 
-# Threads of a block, and blocks of a launch at most: a thread takes items until none is left. The simulator's are few,
-# as it runs each thread as one of Python's, and odd, so that tiny arrays already have ragged ends.
-THREADS, BLOCKS = (3, 2) if SIMULATED else (256, 1 << 16)
+# Threads of a block, where each has an item of its own. The simulator's are few, as it runs each thread as one of
+# Python's, and odd, so that tiny arrays already have ragged ends.
+THREADS = 3 if SIMULATED else 256
 
 SEGMENT = 1 << 20 if SIMULATED else 64 << 20  # bytes that are asked of the driver at once, at least
 
@@ -414,12 +414,18 @@ class Launch:
 class ItemKernel(Kernel):
     """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
 
-    Its first parameter is that count; it goes `for i in range(cuda.grid(1), count, cuda.gridsize(1))`.
+    Its first parameter is that count; a thread's item is `i = mine()` (primitives.py), `if i < count`.
     """
+
+    def __init__(self, function: Callable, signature: str, name: str) -> None:
+        super().__init__(function, signature, name)
+        if SIMULATED:  # a thread of Python's costs too much for a single item
+            self._dispatcher = cuda.jit(emulated.in_turns(function))
 
     def __call__(self, count: int, *arguments: Any) -> None:
         if count:
-            self.launch(min(-(-count // THREADS), BLOCKS), THREADS, (count, *arguments))
+            blocks = -(-count // THREADS)
+            self.launch(min(blocks, 2) if SIMULATED else blocks, THREADS, (count, *arguments))
 
 
 class BlockKernel(Kernel):

@@ -9,7 +9,8 @@ import numpy as np
 
 from . import array as arrays
 from .arith import add_parts
-from .runtime import cuda, kernel, sqrt
+from .primitives import mine
+from .runtime import kernel, sqrt
 
 PARTS = 256  # a norm is made of so many sums, added in their order
 
@@ -19,7 +20,8 @@ PARTS = 256  # a norm is made of so many sums, added in their order
 def _sgd(count, w, g, m, learning_rate, momentum, nesterov, keep, moving):
     real = w.dtype.type
     lr, mu, kept = real(learning_rate[0]), real(momentum), real(keep[0])
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         step = -lr * g[i]
         if moving:
             m[i] = mu * m[i] + step
@@ -33,7 +35,8 @@ def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, 
     real = w.dtype.type
     lr, mu, eps, kept = real(learning_rate[0]), real(momentum), real(epsilon), real(keep[0])
     old, new = real(rho), real(1.0 - rho)
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         variance = old * v[i] + new * (g[i] * g[i])
         v[i] = variance
         if centered:
@@ -53,7 +56,8 @@ def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
     real = w.dtype.type
     new_m, new_v = real(1.0 - beta_1), real(1.0 - beta_2)
     rate, eps, kept = real(alpha[0]), real(epsilon), real(keep[0])
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         m[i] += (g[i] - m[i]) * new_m
         v[i] += (g[i] * g[i] - v[i]) * new_v
         w[i] = w[i] * kept - rate * m[i] / (sqrt(v[i]) + eps)
@@ -61,14 +65,16 @@ def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
 
 @kernel("(int64, T[::1], T)")
 def _clip(count, g, limit):
-    for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+    i = mine()
+    if i < count:
         g[i] = -limit if g[i] < -limit else limit if g[i] > limit else g[i]
 
 
 @kernel("(int64, const T[::1], float64[:,::1])")
 def _square_sums(count, g, partial):
     """partial[part] = the sum of the squares of its share of g."""
-    for part in range(cuda.grid(1), count, cuda.gridsize(1)):
+    part = mine()
+    if part < count:
         total = 0.0
         for i in range(g.size * part // count, g.size * (part + 1) // count):
             total += float(g[i]) * float(g[i])
@@ -81,7 +87,8 @@ def _shrink(count, g, squares, limit):
     norm = sqrt(squares[0])
     if norm > limit:
         factor = g.dtype.type(limit / norm)
-        for i in range(cuda.grid(1), count, cuda.gridsize(1)):
+        i = mine()
+        if i < count:
             g[i] *= factor
 
 
