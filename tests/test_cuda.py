@@ -34,7 +34,7 @@ def exact():
     ac.set_precision("tf32")
 
 
-WORK = 60_000  # multiply-adds of a case at most, in the simulator: about a second
+WORK = 30_000  # multiply-adds of a case at most, in the simulator: about a second
 
 
 def work(case):

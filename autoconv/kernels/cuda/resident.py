@@ -126,7 +126,7 @@ def _accumulate(values, weights, factor, totals, slot):
 @kernel("(int64, float64[::1])")
 def _close_step(count, totals):
     """totals[0] is the sum of the losses; [1] the steps done; [2] the first one after which it was no number."""
-    if cuda.grid(1) < count:
+    if mine() < count:
         totals[1] += 1
         if totals[2] == 0 and not math.isfinite(totals[0]):
             totals[2] = totals[1]
