@@ -17,8 +17,8 @@ import numpy as np
 from jax import lax
 
 from ..workloads import EPSILON, RHO, Workload
-from .base import Peer, chunks
-from .jax_jit import forward, mean_loss
+from .base import chunks
+from .jax_jit import JaxNet, forward, mean_loss
 
 
 class State(NamedTuple):
@@ -31,31 +31,15 @@ class State(NamedTuple):
     step: jax.Array
 
 
-class JaxOnGpu(Peer):
+class JaxOnGpu(JaxNet):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int, steps_a_call: int = 1) -> None:
         super().__init__(workload, threads, mode, seed)
         self.steps_a_call = steps_a_call
-        self.key = jax.random.key(seed)
         self.rates: np.ndarray | None = None
-        self.loss_of = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None))
-        self.answer = jax.jit(lambda weights, x: jax.nn.softmax(forward(workload, weights, x, None)))
         self.training = jax.jit(partial(training, workload), static_argnames="steps", donate_argnames="state")
         self.answering = jax.jit(partial(answering, workload), static_argnames=("steps", "batch_size"),
                                  donate_argnames="answers")
         self.permutation = jax.jit(lambda key, rows: jax.random.permutation(key, rows.ravel()).reshape(rows.shape))
-
-    def versions(self) -> dict[str, str]:
-        return {"jax": jax.__version__}
-
-    def load(self, weights: list[np.ndarray]) -> None:
-        self.parameters = [jnp.array(w) for w in weights]
-        self.squares = [jnp.zeros_like(w) for w in self.parameters]
-
-    def weights(self) -> list[np.ndarray]:
-        return [np.asarray(w) for w in self.parameters]
-
-    def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
-        return float(self.loss_of(self.parameters, images, labels))
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
         steps = len(images) // batch_size

@@ -48,24 +48,14 @@ def mean_loss(workload: Workload, weights: list, x: jax.Array, labels: jax.Array
     return -jnp.take_along_axis(shares, labels[:, None], axis=1).mean()
 
 
-class Jax(Peer):
+class JaxNet(Peer):
+    """The net's weights as JAX's arrays, its loss and its answers: on the CPU and on a GPU."""
+
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
-        self.rates: Iterator[np.float32] = repeat(np.float32(1e-3))
         self.key = jax.random.key(seed)
-        self.random = np.random.default_rng(seed)
-        self._loss = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None))
-        self._answer = jax.jit(lambda weights, x: jax.nn.softmax(forward(workload, weights, x, None)))
-
-        @partial(jax.jit, donate_argnums=(0, 1))
-        def step(weights, squares, images, labels, rows, rate, key):
-            key, own = jax.random.split(key)
-            gradients = jax.grad(lambda w: mean_loss(workload, w, images[rows], labels[rows], own))(weights)
-            squares = [RHO * v + (1 - RHO) * g * g for v, g in zip(squares, gradients)]
-            weights = [w - rate * g / jnp.sqrt(v + EPSILON) for w, g, v in zip(weights, gradients, squares)]
-            return weights, squares, key
-
-        self._step = step
+        self.loss_of = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None))
+        self.answer = jax.jit(lambda weights, x: jax.nn.softmax(forward(workload, weights, x, None)))
 
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__}
@@ -78,7 +68,24 @@ class Jax(Peer):
         return [np.asarray(w) for w in self.parameters]
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
-        return float(self._loss(self.parameters, images, labels))
+        return float(self.loss_of(self.parameters, images, labels))
+
+
+class Jax(JaxNet):
+    def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
+        super().__init__(workload, threads, mode, seed)
+        self.rates: Iterator[np.float32] = repeat(np.float32(1e-3))
+        self.random = np.random.default_rng(seed)
+
+        @partial(jax.jit, donate_argnums=(0, 1))
+        def step(weights, squares, images, labels, rows, rate, key):
+            key, own = jax.random.split(key)
+            gradients = jax.grad(lambda w: mean_loss(workload, w, images[rows], labels[rows], own))(weights)
+            squares = [RHO * v + (1 - RHO) * g * g for v, g in zip(squares, gradients)]
+            weights = [w - rate * g / jnp.sqrt(v + EPSILON) for w, g, v in zip(weights, gradients, squares)]
+            return weights, squares, key
+
+        self._step = step
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
         self.images, self.labels, self.batch_size = jnp.array(images), jnp.array(labels), batch_size
@@ -94,11 +101,11 @@ class Jax(Peer):
 
     def infer(self, steps: int) -> None:
         for batch in self.batches[:steps]:
-            self._answer(self.parameters, batch).block_until_ready()
+            self.answer(self.parameters, batch).block_until_ready()
 
     def schedule(self, rates: np.ndarray) -> None:
         self.rates = iter(rates.astype(np.float32))
 
     def predict(self, images: np.ndarray, batch_size: int) -> np.ndarray:
-        answers = [self._answer(self.parameters, images[rows]) for rows in chunks(len(images), batch_size)]
+        answers = [self.answer(self.parameters, images[rows]) for rows in chunks(len(images), batch_size)]
         return np.concatenate([np.asarray(answer).argmax(1) for answer in answers])

@@ -4,6 +4,7 @@ A copy is made when it is waited for and not before; until then there is NaN in 
 from the threads that the hardware takes them from, and lose the bits that it does not read.
 """
 
+import sys
 import threading
 
 import numpy as np
@@ -23,6 +24,15 @@ def in_turns(function):
             function(count, *arguments)
 
     return run
+
+
+def shared_array(self, shape, dtype, alignment=0):
+    """A block's shared array, known by the line that asks for it. The simulator's own may make one for each of two
+    threads that ask at once.
+    """
+    caller = sys._getframe(1)
+    place = caller.f_code.co_filename, caller.f_lineno
+    return self._allocations.setdefault(place, np.empty(shape, dtype))
 
 
 def times(a, b):

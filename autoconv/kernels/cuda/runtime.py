@@ -43,19 +43,10 @@ THREADS = 3 if SIMULATED else 256
 
 SEGMENT = 1 << 20 if SIMULATED else 64 << 20  # bytes that are asked of the driver at once, at least
 
-def _shared_array(self: Any, shape: Any, dtype: Any, alignment: int = 0) -> np.ndarray:
-    """A block's shared array, known by the line that asks for it. The simulator's own may make one for each of two
-    threads that ask at once.
-    """
-    caller = sys._getframe(1)
-    place = caller.f_code.co_filename, caller.f_lineno
-    return self._allocations.setdefault(place, np.empty(shape, dtype))
-
-
 if SIMULATED:
     from numba.cuda.simulator.kernelapi import FakeCUDAShared
 
-    FakeCUDAShared.array = _shared_array  # type: ignore[method-assign]
+    FakeCUDAShared.array = emulated.shared_array  # type: ignore[method-assign]
     sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
 
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
@@ -487,12 +478,12 @@ def prepare(kernels: list[Kernel], dtype: Any, tensor_cores: bool, report: Calla
     if elsewhere:
         arguments = [str(np.dtype(dtype)), *map(str, _capability())]
         caching.compile_in_processes(f"{__package__}.compiling", arguments, [k.name for k in missing], report)
-    for done, k in enumerate(missing, 1):
-        k.compile(dtype)
-        if not elsewhere:
-            report(done, len(missing))
+    done = 0
     for k in wanted:
         k.compile(dtype)
+        if k in missing and not elsewhere:
+            done += 1
+            report(done, len(missing))
 
 
 def _out_of_memory(error: Exception) -> bool:
