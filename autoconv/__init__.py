@@ -18,15 +18,17 @@ from . import (
     metrics,
     models,
     nets,
-    optim,
     random,
     utils,
 )
-from .device import get_num_threads, set_num_threads
+from . import (
+    optimizers as optim,
+)
+from .backend.device import get_num_threads, set_num_threads
+from .backend.precision import get_precision, set_precision
 
 # These functions take the place of the modules they come from, so within the package import from `.tensor`.
 from .gradcheck import gradcheck
-from .precision import get_precision, set_precision
 from .tensor import Parameter, Tensor, from_dlpack, no_grad, tensor
 
 optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from . import device as devices
-from . import random, shapes
+from . import random
+from .arguments import shapes
+from .arguments.shapes import Padding, Pair
+from .backend import device as devices
 from .ops import activations, arith, conv, loss, norm, pool
 from .ops import dense as dense_ops
 from .ops import dropout as dropout_ops
-from .shapes import Padding, Pair
 from .tensor import Tensor, apply
 
 __all__ = [

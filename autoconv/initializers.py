@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from . import names, random
+from . import random
+from .arguments import names
 
 # A normal distribution cut off at two standard deviations has this share of the whole one's deviation.
 TRUNCATED_DEVIATION = 0.87962566103423978

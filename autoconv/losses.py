@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import functional as F
-from . import names
+from .arguments import names
 from .functional import (
     binary_crossentropy,
     categorical_crossentropy,

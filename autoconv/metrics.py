@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from . import functional, names
+from . import functional
+from .arguments import names
 from .tensor import Tensor
 
 ArrayFunction = Callable[[np.ndarray, np.ndarray], Any]

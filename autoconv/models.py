@@ -6,12 +6,12 @@ from collections.abc import Callable
 from math import prod
 from typing import Any
 
-from . import fusion, summary
+from .graph import fusion, summary
 from .layers import InputLayer, Layer
 from .layers.base import Shape
 from .layers.config import deserialize, serialize
 from .tensor import Tensor
-from .training import Trainer
+from .train.trainer import Trainer
 
 Path = str | os.PathLike[str]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from . import device as devices
+from .backend import device as devices
 
 Key = tuple[int, int]
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from autoconv import names
+from autoconv.arguments import names
 from autoconv.bench import machine
 from autoconv.bench.run import SCHEMA
 

@@ -1,6 +1,6 @@
 """The kernels' shares of their ceilings, beside pytest-benchmark's own table, and the machine in its JSON."""
 
-from autoconv import device
+from autoconv.backend import device
 from autoconv.bench import machine, tables
 
 FOUND: list[dict] = []

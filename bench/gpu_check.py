@@ -15,11 +15,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from autoconv import datasets, device_cuda
+from autoconv import datasets
+from autoconv.backend import device_cuda
+from autoconv.backend.cuda.driver import installed_version
+from autoconv.backend.device import DeviceError
 from autoconv.bench import machine
 from autoconv.bench.run import SCHEMA
-from autoconv.device import DeviceError
-from autoconv.kernels.cuda.driver import installed_version
 
 from . import accuracy, child, environment, gpu_tests, peers, rounds, show, targets, workloads
 from .equal_work import TOLERANCE_TF32

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from autoconv import device, precision
+from autoconv.backend import device, precision
 from autoconv.bench import ceilings
 from autoconv.bench.cases import Case, cases
 from autoconv.bench.suite import SUITE

@@ -3,7 +3,7 @@
 import json
 import sys
 
-from autoconv import device
+from autoconv.backend import device
 from autoconv.bench import timing
 from autoconv.bench.cases import cases
 from autoconv.bench.suite import SUITE

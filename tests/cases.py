@@ -13,7 +13,7 @@ import numpy as np
 import reference
 
 from autoconv import functional as F
-from autoconv import shapes
+from autoconv.arguments import shapes
 from autoconv.ops import conv as conv_ops
 from autoconv.ops import dense as dense_ops
 from autoconv.ops import fused

@@ -4,8 +4,8 @@ import importlib
 
 import pytest
 
-from autoconv import device_cuda
-from autoconv.kernels.cuda import driver
+from autoconv.backend import device_cuda
+from autoconv.backend.cuda import driver
 
 
 @pytest.fixture(scope="module")

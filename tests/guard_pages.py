@@ -46,17 +46,17 @@ def for_kernels(special, usual):
 
     def call(*args, **options):
         caller = sys._getframe(1).f_globals.get("__name__", "")
-        return (special if caller.startswith("autoconv.kernels") else usual)(*args, **options)
+        return (special if caller.startswith("autoconv.backend") else usual)(*args, **options)
 
     return call
 
 
 def main(at):
     """Every case forward and backward, in both precisions."""
-    import autoconv.device
+    import autoconv.backend.device
     from autoconv.tensor import Tensor
 
-    autoconv.device.aligned_empty = lambda shape, dtype: guarded(shape, dtype, at)
+    autoconv.backend.device.aligned_empty = lambda shape, dtype: guarded(shape, dtype, at)
     np.empty = for_kernels(lambda shape, dtype=np.float64: guarded(shape, dtype, at), np.empty)
     np.concatenate = for_kernels(lambda arrays: copied(concatenate(arrays), at), concatenate)
     from cases import CASES
@@ -72,7 +72,7 @@ def stray():
     """Reads the tile's rows one item past the end of their table."""
     import numba
 
-    from autoconv.kernels.cpu import simd
+    from autoconv.backend.cpu import simd
 
     @numba.njit
     def read(table, x):

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from autoconv import device, nets
+from autoconv import nets
+from autoconv.backend import device
 from autoconv.bench import ceilings, stats
 from autoconv.bench.cases import cases
 from autoconv.bench.page import page

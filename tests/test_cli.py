@@ -14,7 +14,8 @@ import pytest
 from click.testing import CliRunner
 
 import autoconv
-from autoconv import datasets, device
+from autoconv import datasets
+from autoconv.backend import device
 from autoconv.cli import data, main
 from autoconv.cli.clock import Stopwatch, since_start
 

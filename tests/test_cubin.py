@@ -6,14 +6,14 @@ import re
 
 import pytest
 
-from autoconv.kernels.cuda import driver
+from autoconv.backend.cuda import driver
 
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 if driver.simulated():
     pytest.skip("the simulator compiles nothing", allow_module_level=True)
 
-assembly = importlib.import_module("autoconv.kernels.cuda.assembly")
+assembly = importlib.import_module("autoconv.backend.cuda.assembly")
 ALL = assembly.kernels()
 
 
@@ -53,9 +53,9 @@ def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
 
 def test_no_two_kernels_have_the_same_name():
     """The disk cache finds them by it."""
-    runtime, found = importlib.import_module("autoconv.kernels.cuda.runtime"), {}
+    runtime, found = importlib.import_module("autoconv.backend.cuda.runtime"), {}
     for file in pkgutil.iter_modules([assembly.FOLDER]):
-        for value in vars(importlib.import_module(f"autoconv.kernels.cuda.{file.name}")).values():
+        for value in vars(importlib.import_module(f"autoconv.backend.cuda.{file.name}")).values():
             for item in runtime._kernels_in(value):
                 assert found.setdefault(item.name, item) is item
     assert found == ALL
@@ -63,7 +63,7 @@ def test_no_two_kernels_have_the_same_name():
 
 def test_a_spill_is_seen():
     """More sums at once than there are registers."""
-    runtime = importlib.import_module("autoconv.kernels.cuda.runtime")
+    runtime = importlib.import_module("autoconv.backend.cuda.runtime")
     cuda = runtime.cuda
 
     @runtime.kernel("(int64, T[::1], T[::1])")

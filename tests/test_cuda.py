@@ -15,12 +15,15 @@ from cases import CASES, Case, conv, fused_pool, transposed
 from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import cli, device, layers, models, nets, optim, resident
+from autoconv import cli, layers, models, nets
 from autoconv import functional as F
+from autoconv import optimizers as optim
+from autoconv.backend import device
+from autoconv.backend.cuda import driver
 from autoconv.gradcheck import gradcheck
-from autoconv.kernels.cuda import driver
 from autoconv.ops import dense as dense_ops
 from autoconv.tensor import apply, tensor
+from autoconv.train import resident
 
 # In the simulator arithmetic is NumPy's on single numbers, which warns where a GPU just gives infinity or NaN.
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from autoconv.kernels.cuda import driver
+from autoconv.backend.cuda import driver
 
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
@@ -17,7 +17,7 @@ if driver.simulated():
 # Where this process must compile itself, the driver would load the kernel at once: here that is left out.
 PREPARE = """
 import sys
-from autoconv.kernels.cuda import pointwise, runtime, store
+from autoconv.backend.cuda import pointwise, runtime, store
 runtime.cuda.dispatcher._Kernel.bind = lambda kernel: kernel.library.get_cubin()
 {before}
 kernels, reports = [pointwise._relu, pointwise._relu_grad], []

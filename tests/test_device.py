@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import autoconv
-from autoconv import device, device_cuda
-from autoconv.kernels.cuda import driver
+from autoconv.backend import device, device_cuda
+from autoconv.backend.cuda import driver
 
 PACKAGE = Path(autoconv.__file__).parent
 NO_DEVICE = 100  # the driver's error code
@@ -251,7 +251,7 @@ def test_every_file_of_kernels_that_has_a_twin_is_a_room():
 def test_the_sources_were_read_right():
     """What Python says of the CPU's functions is what reading them said."""
     for room in device.ROOMS:
-        module = importlib.import_module(f"autoconv.kernels.cpu.{room}")
+        module = importlib.import_module(f"autoconv.backend.cpu.{room}")
         for name, read in functions("cpu", room).items():
             found = getattr(module, name)
             if inspect.isfunction(found):

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import device
-from autoconv.kernels.cuda import dlpack
+from autoconv.backend import device
+from autoconv.backend.cuda import dlpack
 
 BYTE_OFFSET_AT = {"dltensor": 40, "dltensor_versioned": 72}  # in the structure of a capsule of that name
 

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from autoconv import fusion, layers, models, utils
+from autoconv import layers, models, utils
+from autoconv.graph import fusion
 from autoconv.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
 
 

@@ -9,7 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from autoconv import device
+from autoconv.backend import device
 from autoconv.bench import timing
 from bench import (
     child,

@@ -8,8 +8,8 @@ import types
 import numpy as np
 import pytest
 
-from autoconv import device
-from autoconv.kernels.cuda import order
+from autoconv.backend import device
+from autoconv.backend.cuda import order
 
 X, Y, DY, W, DW, DX = ((100 * i, 100 * i + 100) for i in range(6))
 
@@ -115,9 +115,9 @@ def driver(monkeypatch):
     bindings.driver = module
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
     monkeypatch.setitem(sys.modules, "cuda.bindings", bindings)
-    monkeypatch.delitem(sys.modules, "autoconv.kernels.cuda.graph", raising=False)
+    monkeypatch.delitem(sys.modules, "autoconv.backend.cuda.graph", raising=False)
     yield module
-    sys.modules.pop("autoconv.kernels.cuda.graph", None)
+    sys.modules.pop("autoconv.backend.cuda.graph", None)
 
 
 def graph(driver, places, numbers=(0, 0, 0)):
@@ -128,7 +128,7 @@ def graph(driver, places, numbers=(0, 0, 0)):
             raise RuntimeError("an error of cuda.core's")
 
     launches = [functools.partial(launch, i) for i in range(len(places))]
-    return importlib.import_module("autoconv.kernels.cuda.graph").Graph(3, launches, places, numbers)
+    return importlib.import_module("autoconv.backend.cuda.graph").Graph(3, launches, places, numbers)
 
 
 def test_a_graph_on_one_stream(driver):

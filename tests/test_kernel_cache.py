@@ -9,7 +9,8 @@ import pytest
 PREPARE = """
 import sys, warnings
 import numpy as np
-from autoconv import device, functional as F
+from autoconv.backend import device
+from autoconv import functional as F
 reports = []
 {before}
 two = ["pointwise.relu", "pointwise.relu_grad"]
@@ -48,6 +49,6 @@ def test_a_folder_that_cannot_be_written_is_noted_and_does_no_harm(tmp_path):
 
 def test_other_sources_have_another_folder(tmp_path):
     prepare(tmp_path)
-    changed = "from autoconv.kernels.cpu import jit; jit.source_hash = lambda: 'x'"
+    changed = "from autoconv.backend.cpu import jit; jit.source_hash = lambda: 'x'"
     prepare(tmp_path, f"{changed}; jit.cache_folder.cache_clear()")
     assert len(list(tmp_path.glob("kernels-*"))) == 2

@@ -6,7 +6,8 @@ import sys
 import numpy as np
 import pytest
 
-from autoconv import layers, models, nets, summary
+from autoconv import layers, models, nets
+from autoconv.graph import summary
 from autoconv.layers import base
 
 LECTURE_SUMMARY = """\

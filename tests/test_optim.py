@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import optim
-from autoconv.kernels.cpu import update
-from autoconv.optim import schedules
+from autoconv import optimizers as optim
+from autoconv.backend.cpu import update
+from autoconv.optimizers import schedules
 
 SHAPES = [(3, 3, 1, 5), (5,), (7, 11), ()]
 STEPS = 5

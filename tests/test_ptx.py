@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from autoconv.kernels.cuda import driver
+from autoconv.backend.cuda import driver
 
 if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
@@ -492,7 +492,7 @@ def test_threads_that_part_come_together():
 
 
 def test_a_kernel_of_the_package_at_its_real_block_size():
-    from autoconv.kernels.cuda import pointwise, runtime
+    from autoconv.backend.cuda import pointwise, runtime
 
     x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     y, counters = np.zeros_like(x), ptx.Counters()

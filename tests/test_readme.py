@@ -8,7 +8,9 @@ import pytest
 from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import callbacks, datasets, device_cuda, layers, models, optim
+from autoconv import callbacks, datasets, layers, models
+from autoconv import optimizers as optim
+from autoconv.backend import device_cuda
 from autoconv.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]

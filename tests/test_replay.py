@@ -6,10 +6,13 @@ import numpy as np
 import pytest
 from cases import CASES
 
-from autoconv import callbacks, device, layers, losses, models, optim, replay, utils
+from autoconv import callbacks, layers, losses, models, utils
 from autoconv import functional as F
+from autoconv import optimizers as optim
+from autoconv.backend import device
 from autoconv.ops.registry import OPS
 from autoconv.tensor import Tensor, no_grad, watching
+from autoconv.train import replay
 
 CPU = device.get("cpu")
 RNG = np.random.default_rng(0)

@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import callbacks, device, device_cuda, layers, losses, metrics, models, optim, progress, resident
+from autoconv import callbacks, layers, losses, metrics, models
 from autoconv import functional as F
-from autoconv.precision import get_precision, set_precision
+from autoconv import optimizers as optim
+from autoconv.backend import device, device_cuda
+from autoconv.backend.precision import get_precision, set_precision
+from autoconv.train import progress, resident
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
               pytest.mark.filterwarnings("ignore::RuntimeWarning")]

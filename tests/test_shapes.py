@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoconv import functional as F
-from autoconv import shapes
-from autoconv.names import lookup
+from autoconv.arguments import shapes
+from autoconv.arguments.names import lookup
 from autoconv.tensor import tensor
 
 sizes, small = st.integers(1, 40), st.integers(1, 6)

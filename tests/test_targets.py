@@ -28,7 +28,7 @@ IN_IT = """
 import os
 import sys
 import pytest
-from autoconv.kernels.cpu import simd
+from autoconv.backend.cpu import simd
 assert simd.VECTOR_BYTES == int(os.environ["WIDTH"]), f"the kernels use vectors of {simd.VECTOR_BYTES} bytes"
 sys.exit(pytest.main(sys.argv[1:]))
 """

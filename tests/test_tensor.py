@@ -6,8 +6,8 @@ import weakref
 import numpy as np
 import pytest
 
-from autoconv import device
 from autoconv import functional as F
+from autoconv.backend import device
 from autoconv.tensor import Parameter, Tensor, no_grad, tensor
 
 

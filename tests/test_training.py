@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import callbacks, layers, losses, models, optim, utils
-from autoconv.progress import Progress
+from autoconv import callbacks, layers, losses, models, utils
+from autoconv import optimizers as optim
+from autoconv.train.progress import Progress
 
 CLASSES = 3
 
@@ -599,7 +600,7 @@ def test_plain_output_is_one_line_an_epoch(monkeypatch):
 def test_a_terminal_shows_a_line_that_is_updated_in_place(monkeypatch):
     x, y = problem(70)
     model = compiled()
-    monkeypatch.setattr("autoconv.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("autoconv.train.progress.INTERVAL", 0.0)
     monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((60, 24)))
     model.predict(x, verbose=0)
     text = shown(Terminal(), monkeypatch, lambda: model.fit(x, y, epochs=2))

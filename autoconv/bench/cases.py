@@ -6,12 +6,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from .. import functional, optim, shapes
-from ..device import Device, Pool, reusing
-from ..flat import FlatParameters
+from .. import functional
+from .. import optimizers as optim
+from ..arguments import shapes
+from ..backend.device import Device, Pool, reusing
 from ..layers import Conv2D, Dense, Layer, MaxPooling2D
 from ..models import Sequential
 from ..ops import activations, conv, dense, fused, pool
+from ..optimizers.flat import FlatParameters
 from ..tensor import Parameter
 
 ITEM = 4  # bytes of a float32

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..device import Device
+from ..backend.device import Device
 from . import stats, timing
 
 ROUND = 0.001  # seconds that one try takes; a round takes the best of three

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from .. import __version__
-from ..device import Device
+from ..backend.device import Device
 from . import ceilings, machine, throughput
 from .cases import cases
 from .suite import SUITE

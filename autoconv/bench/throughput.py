@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import losses, optim, utils
-from ..device import Device
+from .. import losses, utils
+from .. import optimizers as optim
+from ..backend.device import Device
 from . import stats, timing
 from .cases import layer_flops
 from .suite import Timed

@@ -6,9 +6,10 @@ from typing import Any
 
 import click
 
-from .. import __version__, names
+from .. import __version__
+from ..arguments import names
+from ..backend.device import DeviceError
 from ..datasets import DatasetCorrupt
-from ..device import DeviceError
 from .bench import bench
 from .evaluate import evaluate
 from .info import info

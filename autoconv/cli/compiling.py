@@ -3,8 +3,8 @@
 import time
 from collections.abc import Iterable
 
-from ..device import Device
-from ..progress import Progress
+from ..backend.device import Device
+from ..train.progress import Progress
 
 
 def compile_kernels(device: Device, rooms: Iterable[str], verbose: int) -> float:

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
-from .. import device as devices
-from .. import device_cuda
+from ..backend import device as devices
+from ..backend import device_cuda
 from .train import versions
 
 

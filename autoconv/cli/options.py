@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from .. import device as devices
-from .. import names
+from ..arguments import names
+from ..backend import device as devices
 
 FILE = click.Path(path_type=Path)
 

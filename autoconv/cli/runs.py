@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 
 import click
 
-from .. import losses, models, names, nets
-from ..device import Device
+from .. import losses, models, nets
+from ..arguments import names
+from ..backend.device import Device
 from ..layers import Input, Rescaling
 from ..models import Sequential
 from .files import write_json

@@ -9,8 +9,9 @@ from typing import Any
 
 import click
 
-from .. import __version__, datasets, losses, models, nets, optim, utils
-from .. import device as devices
+from .. import __version__, datasets, losses, models, nets, utils
+from .. import optimizers as optim
+from ..backend import device as devices
 from . import data, files, options, runs
 from .clock import Stopwatch, since_start
 from .compiling import compile_kernels

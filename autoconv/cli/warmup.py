@@ -4,7 +4,7 @@ import time
 
 import click
 
-from .. import device as devices
+from ..backend import device as devices
 from . import options
 
 

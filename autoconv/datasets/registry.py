@@ -7,7 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from ..names import lookup
+from ..arguments.names import lookup
 from .errors import DatasetNotFound
 
 NAMES = ("digits", "mnist", "fashion_mnist", "cifar10")

@@ -3,7 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from .. import functional, names
+from .. import functional
+from ..arguments import names
 from ..ops.registry import OPS
 from ..tensor import Tensor
 

@@ -11,8 +11,9 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import device as devices
-from .. import initializers, names
+from .. import initializers
+from ..arguments import names
+from ..backend import device as devices
 from ..tensor import Parameter, Tensor, no_grad
 from .config import CLASSES, deserialize, serialize
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from .. import names, shapes
+from ..arguments import names, shapes
 from .base import Layer, Shape
 
 _ANY_SIZE = 2**20  # stands for an axis whose size is not known yet: every kernel fits into it

@@ -4,7 +4,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional, initializers, names
+from .. import functional, initializers
+from ..arguments import names
 
 CLASSES: dict[str, Any] = dict(initializers.CLASSES)  # autoconv's layers add themselves
 

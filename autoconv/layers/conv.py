@@ -3,7 +3,8 @@
 from typing import Any
 
 from .. import functional as F
-from .. import initializers, shapes
+from .. import initializers
+from ..arguments import shapes
 from ..tensor import Parameter, Tensor
 from . import activations, checks
 from .base import Layer, Shape

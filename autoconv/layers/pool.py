@@ -3,7 +3,7 @@
 from typing import Any
 
 from .. import functional as F
-from .. import shapes
+from ..arguments import shapes
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape

@@ -4,7 +4,7 @@ from math import prod
 from typing import Any, ClassVar
 
 from .. import functional as F
-from .. import shapes
+from ..arguments import shapes
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape

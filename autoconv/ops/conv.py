@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from ..shapes import Window
+from ..arguments.shapes import Window
 from .registry import gradient_buffer, op
 
 

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ..shapes import Window
+from ..arguments.shapes import Window
 from .conv import weight_buffers
 from .registry import gradient_buffer, op
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from ..device import Device
+from ..backend.device import Device
 
 OPS: dict[str, "Op"] = {}
 

@@ -5,7 +5,8 @@ from importlib.metadata import version
 
 import numpy as np
 
-from autoconv import __version__, callbacks, layers, losses, models, optim, tensor, utils
+from autoconv import __version__, callbacks, layers, losses, models, tensor, utils
+from autoconv import optimizers as optim
 
 from ..workloads import Conv, Dense, Dropout, Flatten, Pool, Scale, Workload
 from .base import Peer, chunks

@@ -13,9 +13,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from autoconv import device_cuda
+from autoconv.backend import device_cuda
+from autoconv.backend.cuda import driver, order
 from autoconv.errors import DeviceError
-from autoconv.kernels.cuda import driver, order
 
 from .counters import Counters
 from .launch import CAPABILITY, Aligned, Program, aligned_empty, compiled, run, signature_of
@@ -133,7 +133,7 @@ def graph(launches, numbers, there):
 @contextmanager
 def interpreted(counters: dict[str, Counters] | None = None):
     """Within this block device "cuda" is there. What each kernel would cost is added up in `counters`, by its name."""
-    from autoconv.kernels.cuda import runtime
+    from autoconv.backend.cuda import runtime
 
     def check(index: int) -> None:
         if index:

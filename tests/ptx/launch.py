@@ -98,7 +98,7 @@ def compiled(function, signature, capability=CAPABILITY) -> Program:
     if key not in _programs:
         from numba import cuda
 
-        from autoconv.kernels.cuda import runtime
+        from autoconv.backend.cuda import runtime
 
         with runtime.pretended(capability), warnings.catch_warnings():
             warnings.simplefilter("ignore")

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from . import device as devices
-from .flat import FlatParameters
-from .kernels.recording import Recording
-from .precision import get_precision
-from .tensor import Tensor, no_grad, watching
+from ..backend import device as devices
+from ..backend.precision import get_precision
+from ..backend.recording import Recording
+from ..optimizers.flat import FlatParameters
+from ..tensor import Tensor, no_grad, watching
 
 KEPT = 4  # passes: whole batches and what is left at the end, in training and in validation
 

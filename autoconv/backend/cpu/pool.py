@@ -3,7 +3,7 @@
 import numpy as np
 from numba import prange
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from .jit import inline, kernel
 
 

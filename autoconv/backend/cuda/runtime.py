@@ -28,8 +28,8 @@ from numba.cuda.cudadrv.driver import CudaAPIError
 from numba.cuda.cudadrv.error import CudaSupportError
 
 from ...errors import DeviceError
-from ...precision import get_precision
 from .. import caching
+from ..precision import get_precision
 from ..recording import Recording
 from . import driver, emulated, order, store
 from .arena import Arena, Piece

@@ -1,6 +1,6 @@
 """Max and average pooling: a thread an item of the result."""
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from .primitives import mine
 from .runtime import kernel
 from .windows import output, real_taps, tap

@@ -11,7 +11,7 @@ from functools import lru_cache
 import numpy as np
 from numba import prange
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from . import simd
 from .conv import (
     add_parts,

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
 from .gather import Gathering

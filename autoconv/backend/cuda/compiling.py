@@ -1,4 +1,4 @@
-"""A process that compiles kernels into the disk cache: `python -m autoconv.kernels.cuda.compiling float32 8 0`.
+"""A process that compiles kernels into the disk cache: `python -m autoconv.backend.cuda.compiling float32 8 0`.
 
 For a compute capability; no GPU is opened, as each process that did would take some of its memory. It reads names such
 as `conv._forward` from its input, a line each, and answers each with the name once it is compiled.

@@ -8,7 +8,7 @@ import math
 
 import numpy as np
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
 from .conv import (  # noqa: F401 (kernels of the gradients, as part of this room)

@@ -1,4 +1,4 @@
-"""Philox4x32-10, the counter-based generator: the same numbers as on the CPU (kernels/cpu/random.py), a thread a block.
+"""Philox4x32-10, the counter-based generator: the same numbers as on the CPU (backend/cpu/random.py), a thread a block.
 
 Salmon, Moraes, Dror, Shaw: "Parallel random numbers: as easy as 1, 2, 3", SC 2011. Arithmetic is in uint64 throughout,
 since Numba makes uint64 with int64 a float.

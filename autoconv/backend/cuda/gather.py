@@ -8,7 +8,7 @@ this one at tap (i, j): ((r + top - i*dh) / sh, ...), where that divides.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from .primitives import scaled, store, times, within
 from .product import Layout
 from .runtime import cuda, inline

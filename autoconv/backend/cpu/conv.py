@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import get_num_threads, prange
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from . import simd
 from .arith import copy
 from .jit import inline, kernel

@@ -1,6 +1,6 @@
 """The dense layer: a convolution of images of a single pixel, whose window is that pixel."""
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from .conv import (  # noqa: F401 (the kernels too, as part of this room)
     _ADD_PARTS,
     _FORWARD,

@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from typing import Any
 
-from . import device as devices
-from .tensor import Parameter
+from ..backend import device as devices
+from ..tensor import Parameter
 
 
 class FlatParameters:

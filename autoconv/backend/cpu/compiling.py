@@ -1,4 +1,4 @@
-"""A process that compiles kernels into the disk cache: `python -m autoconv.kernels.cpu.compiling float32`.
+"""A process that compiles kernels into the disk cache: `python -m autoconv.backend.cpu.compiling float32`.
 
 It reads names such as `conv._forward` from its input, a line each, and answers each with the name once it is compiled.
 """

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from .errors import DeviceError
-from .kernels.recording import Recording
+from ..errors import DeviceError
+from .recording import Recording
 
 ROOMS = ("arith", "conv", "dense", "depthwise", "fused", "loss", "norm", "pointwise", "pool", "random", "update")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
@@ -197,7 +197,7 @@ def of_dlpack(producer: Any) -> Device:
 
 _DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3: the host's, pinned; 13: managed, on both sides
 
-_CPU = Device("cpu", "autoconv.kernels.cpu")
+_CPU = Device("cpu", "autoconv.backend.cpu")
 
 
 def _twin() -> ModuleType:

@@ -8,13 +8,13 @@ from typing import Any, cast
 
 import numpy as np
 
-from . import losses as losses_module
-from . import metrics as metrics_module
-from . import optim
+from .. import losses as losses_module
+from .. import metrics as metrics_module
+from .. import optimizers as optim
+from ..backend.recording import Recording
+from ..tensor import Tensor, no_grad
 from .batches import Batches
-from .kernels.recording import Recording
 from .replay import Remembered, comes_with_autoconv, is_plain
-from .tensor import Tensor, no_grad
 
 SHARE = 0.5  # of the device's free memory: what a data set may take
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # inputs of these types kernels read as they are
@@ -249,7 +249,7 @@ class Answers(_ByItself):
         self._device.room("resident").put_rows(outputs, first, self._outputs)
 
 
-_FIRST_METRIC = 3  # what stands before the metrics' sums: see kernels/cuda/resident.py, close_step
+_FIRST_METRIC = 3  # what stands before the metrics' sums: see backend/cuda/resident.py, close_step
 _SETTINGS = ("momentum", "nesterov", "rho", "epsilon", "centered", "beta_1", "beta_2", "weight_decay", "clipnorm",
              "clipvalue", "global_clipnorm")
 

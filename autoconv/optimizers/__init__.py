@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from . import names, schedules
+from ..arguments import names
+from ..tensor import Parameter
+from . import schedules
 from .flat import FlatParameters
-from .tensor import Parameter
 
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
 

@@ -3,7 +3,7 @@
 y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i, j, c, m]
 """
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from . import array as arrays
 from .conv import PARTS, add_parts, bias, channel_sums
 from .primitives import mine

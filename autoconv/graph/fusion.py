@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
-from . import functional, shapes
-from .layers import Conv2D, Dense, Layer, MaxPooling2D
-from .ops import conv, dense, fused
-from .tensor import Tensor, apply
+from .. import functional
+from ..arguments import shapes
+from ..layers import Conv2D, Dense, Layer, MaxPooling2D
+from ..ops import conv, dense, fused
+from ..tensor import Tensor, apply
 
 Step = Callable[[Tensor, bool], Tensor]
 

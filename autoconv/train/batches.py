@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import device as devices
-from . import random
-from .tensor import Tensor
+from .. import random
+from ..backend import device as devices
+from ..tensor import Tensor
 
 
 class Data(NamedTuple):

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from .cuda import driver
 from .device import Device, DeviceError
-from .kernels.cuda import driver
-from .kernels.recording import Recording
+from .recording import Recording
 
 _opened: dict[int, "CudaDevice"] = {}
 
@@ -20,7 +20,7 @@ class CudaDevice(Device):
     resident = True
 
     def __init__(self, index: int) -> None:
-        super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.kernels.cuda")
+        super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.backend.cuda")
         self.index = index
         driver.check(index)
         self._arrays: ModuleType = self.kernels("array")

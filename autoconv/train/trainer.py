@@ -8,15 +8,16 @@ from typing import Any
 
 import numpy as np
 
-from . import device as devices
-from . import losses as losses_module
-from . import metrics as metrics_module
-from . import optim, resident
+from .. import losses as losses_module
+from .. import metrics as metrics_module
+from .. import optimizers as optim
+from ..backend import device as devices
+from ..callbacks import Callback, CallbackList, History
+from ..tensor import Parameter, Tensor, no_grad
+from . import resident
 from .batches import Batches, Data, check_data, class_weights, split_validation
-from .callbacks import Callback, CallbackList, History
 from .progress import Progress, check_verbose
 from .replay import Pass, Replays
-from .tensor import Parameter, Tensor, no_grad
 
 Logs = dict[str, float]
 

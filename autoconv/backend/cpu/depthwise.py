@@ -6,7 +6,7 @@ y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*d
 import numpy as np
 from numba import prange
 
-from ...shapes import Window
+from ...arguments.shapes import Window
 from .conv import add_parts
 from .jit import inline, kernel
 from .pool import inside

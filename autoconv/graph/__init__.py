@@ -1,0 +1,1 @@
+"""Nets as graphs: which layers run as one kernel, and the table of them."""
