@@ -125,7 +125,10 @@ def relu(x: Any) -> Tensor:
 
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
-    return apply(activations.sigmoid, _tensor(x))
+    x = _tensor(x)
+    y = apply(activations.sigmoid, x)
+    y.logits = "sigmoid", x
+    return y
 
 
 def tanh(x: Any) -> Tensor:
@@ -135,7 +138,11 @@ def tanh(x: Any) -> Tensor:
 
 def softmax(x: Any, axis: int = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`, stable for any x."""
-    return apply(activations.softmax, _tensor(x), axis=axis)
+    x = _tensor(x)
+    y = apply(activations.softmax, x, axis=axis)
+    if axis in (-1, x.ndim - 1):
+        y.logits = "softmax", x
+    return y
 
 
 def log_softmax(x: Any, axis: int = -1) -> Tensor:
@@ -153,8 +160,9 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
     x = _tensor(x)
     if not training or rate == 0:
         return x
-    key = x.device.varying(random.stream, np.uint64) if seed is None else (random.check_seed(seed), 0)
-    return apply(dropout_ops.dropout, x, rate=float(rate), key=key)
+    key = x.device.dynamic(random.stream, np.uint64, 2) if seed is None else (random.check_seed(seed), 0)
+    first = x.device.dynamic(random.first_sample.get, np.uint64)
+    return apply(dropout_ops.dropout, x, rate=float(rate), key=key, first=first)
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, training: bool, momentum: float = 0.99,
@@ -182,9 +190,10 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
 def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
     """-sum(y_true log y_pred) over the last axis, one loss a sample: (N, C) one-hot targets and predictions -> (N,).
 
-    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax.
+    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax. The
+    result of a softmax is not clipped: its logits are taken, as Keras on TensorFlow does.
     """
-    y_pred = _predictions(y_pred)
+    y_pred, from_logits = _logits(y_pred, from_logits, "softmax")
     remedy = " For integer labels use sparse_categorical_crossentropy."
     targets = _targets(y_true, y_pred, "categorical_crossentropy", remedy)
     return apply(loss.categorical_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
@@ -192,14 +201,16 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
 
 def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
     """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C) -> (N,)."""
-    y_pred = _predictions(y_pred)
+    y_pred, from_logits = _logits(y_pred, from_logits, "softmax")
     labels = _labels(y_true, y_pred)
     return apply(loss.sparse_categorical_crossentropy, y_pred, y_true=labels, from_logits=from_logits)
 
 
 def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
-    """-mean(t log p + (1 - t) log(1 - p)) over the last axis: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7]."""
-    y_pred = _predictions(y_pred)
+    """-mean(t log p + (1 - t) log(1 - p)) over the last axis: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless y_pred
+    is the result of a sigmoid, whose logits are taken.
+    """
+    y_pred, from_logits = _logits(y_pred, from_logits, "sigmoid")
     targets = _targets(y_true, y_pred, "binary_crossentropy")
     return apply(loss.binary_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
 
@@ -270,38 +281,62 @@ def _predictions(value: Any) -> Tensor:
     return y_pred
 
 
+def _logits(value: Any, from_logits: bool, activation: str) -> tuple[Tensor, bool]:
+    """Predictions, and whether they are logits: those that they were computed from where that was by `activation`."""
+    y_pred = _predictions(value)
+    if from_logits or y_pred.logits is None or y_pred.logits[0] != activation:
+        return y_pred, from_logits
+    return y_pred.logits[1], True
+
+
 def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:
     """The targets as an array of the predictions' shape and dtype; (N,) goes with predictions (N, 1)."""
-    targets = y_true.data if _is_beside(y_true, y_pred, y_pred.dtype) else np.asarray(y_true, y_pred.dtype)
+    targets = _beside(y_true, y_pred, y_pred.dtype)
     if y_pred.shape[-1] == 1 and targets.shape == y_pred.shape[:-1]:
         targets = targets[..., None]
     if targets.shape != y_pred.shape:
         raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: {targets.shape} and "
                          f"{y_pred.shape}.{remedy}")
-    return y_pred.device.asarray(targets)
+    return targets
 
 
 def _labels(y_true: Any, y_pred: Tensor) -> Any:
     """Integer labels in 0..C-1 of the shape of y_pred without its last axis; an outsider must never index memory."""
-    if _is_beside(y_true, y_pred, np.int64) and y_true.size == y_pred.size // max(y_pred.shape[-1], 1):
-        return y_true.data.reshape(y_pred.shape[:-1])  # they stay there unseen: the kernel makes NaN of an outsider
-    labels = np.asarray(y_true)
+    if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
+        labels = _beside(y_true, y_pred, np.int64)  # nobody looks at a tensor's values: a kernel makes NaN of outsiders
+    else:
+        labels = np.asarray(y_true)
     if labels.shape == (*y_pred.shape[:-1], 1):
-        labels = labels[..., 0]
+        labels = labels[..., 0] if isinstance(labels, np.ndarray) else labels.reshape(labels.shape[:-1])
     if labels.shape != y_pred.shape[:-1]:
         raise ValueError("sparse_categorical_crossentropy needs one label a prediction. Received shapes: "
                          f"{np.shape(y_true)} and {y_pred.shape}. For one-hot targets use categorical_crossentropy.")
-    whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
+    return labels if isinstance(y_true, Tensor) and y_true.dtype == np.int64 else y_pred.device.asarray(
+        whole_labels(labels, y_pred.shape[-1]))
+
+
+def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
+    """Labels of any number type as int64, or a ValueError where they are not integers in 0..classes-1."""
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
     if whole is None or (whole != labels).any():
         raise ValueError(f"Labels must be integers. Received dtype {labels.dtype}: {labels.reshape(-1)[:5]}.")
-    classes = y_pred.shape[-1]
-    if whole.size and (whole.min() < 0 or whole.max() >= classes):
+    if classes is not None and whole.size and (whole.min() < 0 or whole.max() >= classes):
         raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} classes. "
                          f"Received labels from {whole.min()} to {whole.max()}.")
-    return y_pred.device.asarray(whole)
+    return whole
 
 
-def _is_beside(y_true: Any, y_pred: Tensor, dtype: Any) -> bool:
-    """Whether these are targets that lie on the predictions' GPU already, in the dtype that is needed."""
-    return isinstance(y_true, Tensor) and y_true.device is y_pred.device is not devices.get("cpu") and (
-        y_true.dtype == dtype)
+def _beside(value: Any, like: Tensor, dtype: Any) -> Any:
+    """An array of this dtype on the device of `like`: of a tensor there by a kernel, so that a recording has it."""
+    if not isinstance(value, Tensor) or value.device is not like.device:
+        return like.device.asarray(np.asarray(value, dtype))
+    if value.dtype == dtype:
+        return value.data
+    converted = like.device.empty(value.shape, dtype)
+    like.device.room("arith").copy(value.data, converted)
+    return converted
+
+
+for _name in __all__:
+    globals()[_name].recordable = True  # they are ops, so an activation or a loss made of one is recorded

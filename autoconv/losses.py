@@ -16,6 +16,7 @@ from .functional import (
     sparse_categorical_crossentropy,
 )
 from .tensor import Tensor
+from .versions import Versioned
 
 __all__ = [
     "BinaryCrossentropy", "CategoricalCrossentropy", "Loss", "MeanAbsoluteError", "MeanSquaredError",
@@ -24,14 +25,14 @@ __all__ = [
 ]
 
 
-class Loss:
+class Loss(Versioned):
     """The base of a loss of your own: override `call(y_true, y_pred)`, which returns one number a sample as a tensor.
 
     `loss(y_true, y_pred, sample_weight=None)` is then their sum, each times its weight, over the number of samples
     (reduction "sum_over_batch_size"), the sum itself ("sum"), or all of them ("none", not for training).
     """
 
-    rooms: tuple[str, ...] = ("loss",)
+    recordable = False  # whether `call` is functions of `functional` on tensors, and nothing that differs between calls
 
     def __init__(self, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
         names.lookup("reduction", reduction, dict.fromkeys(("sum_over_batch_size", "sum", "none")))
@@ -45,14 +46,22 @@ class Loss:
         values = self.call(y_true, y_pred)
         if self.reduction == "none":
             return values if sample_weight is None else values * _spread(sample_weight, values)
-        return (values * Tensor(values.device.asarray(self.shares(values, sample_weight)), device=values.device)).sum()
+        weights = values.device.asarray(self.normalized_weights(values, sample_weight))
+        return (values * Tensor(weights, device=values.device)).sum()
 
-    def shares(self, values: Tensor, sample_weight: Any = None) -> np.ndarray:
-        """How much each sample's value counts in the batch's loss: 1/N of its weight. That is its gradient, too."""
-        count = max(values.size, 1) if self.reduction == "sum_over_batch_size" else 1
+    def normalized_weights(self, values: Tensor, sample_weight: Any = None, shards: float = 1) -> np.ndarray:
+        """How much each sample's value counts in the batch's loss: 1/N of its weight. That is its gradient, too.
+
+        `shards`: how many times as many samples the whole batch has, where these are a part of it.
+        """
+        count = max(values.size, 1) * shards if self.reduction == "sum_over_batch_size" else 1
         if sample_weight is None:
             return np.full(values.shape, 1 / count, values.dtype)
         return _spread(sample_weight, values) / values.dtype.type(count)
+
+    def target_dtype(self, dtype: Any) -> Any:
+        """What targets are converted to for a model that computes in `dtype`."""
+        return np.dtype(dtype)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         """Raises ValueError where targets (N, ...) cannot go with a model's outputs (None, ...)."""
@@ -63,7 +72,7 @@ class LossFunction(Loss):
 
     def __init__(self, function: Callable, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
         super().__init__(name or getattr(function, "__name__", "loss"), reduction)
-        self._function = function
+        self._function, self.recordable = function, getattr(function, "recordable", False)
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
         y_true = y_true if isinstance(y_true, Tensor) else Tensor(y_pred.device.asarray(y_true), device=y_pred.device)
@@ -88,6 +97,7 @@ class CategoricalCrossentropy(_SameShape):
     `label_smoothing` s makes the targets softer: `t*(1 - s) + s/C` (Szegedy et al., 2015).
     """
 
+    recordable = True
     _remedy = " For integer labels use SparseCategoricalCrossentropy, or utils.to_categorical."
 
     def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0,
@@ -105,6 +115,8 @@ class CategoricalCrossentropy(_SameShape):
 class SparseCategoricalCrossentropy(Loss):
     """-log p[label], for integer labels (N,) or (N, 1) in 0..C-1 and probabilities p (N, C), or logits."""
 
+    recordable = True
+
     def __init__(self, from_logits: bool = False, reduction: str = "sum_over_batch_size",
                  name: str | None = None) -> None:
         super().__init__(name, reduction)
@@ -113,11 +125,15 @@ class SparseCategoricalCrossentropy(Loss):
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
         return F.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
 
+    def target_dtype(self, dtype: Any) -> Any:
+        return np.dtype(np.int64)
+
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted, classes = tuple(output_shape[1:-1]), output_shape[-1]
         if not _fits(y_true.shape[1:], wanted) and not _fits(y_true.shape[1:], (*wanted, 1)):
             raise ValueError("SparseCategoricalCrossentropy needs one integer label an output. Received y of shape "
                              f"{y_true.shape}. For one-hot targets use CategoricalCrossentropy.")
+        F.whole_labels(y_true, None)
         if classes is not None and (y_true.min() < 0 or y_true.max() >= classes):
             raise ValueError(f"Labels must lie in 0..{classes - 1} for a model with {classes} outputs. Received labels "
                              f"from {y_true.min()} to {y_true.max()}.")
@@ -128,6 +144,8 @@ class BinaryCrossentropy(_SameShape):
 
     `label_smoothing` s moves the targets towards 0.5: `t*(1 - s) + s/2`.
     """
+
+    recordable = True
 
     def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0,
                  reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
@@ -144,6 +162,8 @@ class BinaryCrossentropy(_SameShape):
 class MeanSquaredError(_SameShape):
     """mean((y_pred - y_true)^2) over the last axis."""
 
+    recordable = True
+
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
         super().__init__(name, reduction)
 
@@ -153,6 +173,8 @@ class MeanSquaredError(_SameShape):
 
 class MeanAbsoluteError(_SameShape):
     """mean(|y_pred - y_true|) over the last axis."""
+
+    recordable = True
 
     def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
         super().__init__(name, reduction)

@@ -10,23 +10,35 @@ import numpy as np
 from . import functional
 from .arguments import names
 from .tensor import Tensor
+from .versions import Versioned
 
 ArrayFunction = Callable[[np.ndarray, np.ndarray], Any]
+DeviceFunction = Callable[[Tensor, Tensor], Any]
 
 
-class Metric:
+class Metric(Versioned):
     """The base of a metric of your own: override `update_state`, `result` and `reset_state`.
 
     `metric(y_true, y_pred)` updates and returns the result so far.
     """
 
-    # A function of targets and predictions, tensors on a GPU, to an array there with one number a sample; None where
-    # this metric is by NumPy alone. The sum and the number of such values are then added to `total` and `count`.
-    on_device: Callable[[Tensor, Tensor], Any] | None = None
+    # Whether `values(y_true, y_pred)` gives one number a sample, as an array, by functions of tensors alone. A step then
+    # adds their sum and their number to `total` and `count`, and never calls `update_state`.
+    recordable = False
+
+    _state: frozenset[str] = frozenset()  # what `reset_state` sets: training changes it, so it counts as no change
 
     def __init__(self, name: str | None = None) -> None:
         self.name = name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        settings = set(vars(self))
         self.reset_state()
+        self._state = frozenset(vars(self)) - settings
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in self._state:
+            object.__setattr__(self, name, value)
+        else:
+            super().__setattr__(name, value)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Takes in the targets and predictions of a batch."""
@@ -70,9 +82,15 @@ class Mean(Metric):
 class MeanMetricWrapper(Mean):
     """The mean of a function `(y_true, y_pred) -> one number a sample`, both NumPy arrays."""
 
-    def __init__(self, function: ArrayFunction, name: str | None = None, on_device: Any = None) -> None:
+    recordable = True
+
+    def __init__(self, function: ArrayFunction, name: str | None = None, values: DeviceFunction | None = None) -> None:
         super().__init__(name or getattr(function, "__name__", None))
-        self._function, self.on_device = function, on_device
+        self._function, self._values, self.recordable = function, values, values is not None
+
+    def values(self, y_true: Tensor, y_pred: Tensor) -> Any:
+        """One number a sample, as an array on the tensors' device."""
+        return self._values(y_true, y_pred)  # type: ignore[misc]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         super().update_state(self._function(_array(y_true), _array(y_pred)), sample_weight)
@@ -104,21 +122,21 @@ def sparse_top_k_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray, k:
     return (y_pred > np.take_along_axis(y_pred, labels, -1)).sum(-1) < k
 
 
-def _scored(kernel: str, *parameters: Any) -> Callable[[Tensor, Tensor], Any]:
-    """`Metric.on_device` by a kernel of that name: (targets, predictions (M, C), *parameters, out (M,))."""
+def _scored(kernel: str, *parameters: Any) -> DeviceFunction:
+    """`Metric.values` by a kernel of that name: (targets, predictions (M, C), *parameters, out (M,))."""
 
-    def on_device(y_true: Tensor, y_pred: Tensor) -> Any:
-        k, x = y_pred.device.room("resident"), y_pred.data.reshape(-1, y_pred.shape[-1])
+    def values(y_true: Tensor, y_pred: Tensor) -> Any:
+        k, x = y_pred.device.room("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
         out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
         targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
         getattr(k, kernel)(targets, x, *parameters, out)
         return out
 
-    return on_device
+    return values
 
 
-def _by_ops(function: Callable[[Any, Any], Tensor]) -> Callable[[Tensor, Tensor], Any]:
-    """`Metric.on_device` of a function of tensors."""
+def _by_ops(function: Callable[[Any, Any], Tensor]) -> DeviceFunction:
+    """`Metric.values` of a function of tensors."""
     return lambda y_true, y_pred: function(y_true, y_pred).data
 
 

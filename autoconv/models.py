@@ -25,6 +25,8 @@ class Sequential(Trainer, Layer):
     is added; else when the first data come. A Sequential is itself a layer, so one may stand within another.
     """
 
+    recordable = True
+
     def __init__(self, layers: list[Layer] | None = None, trainable: bool = True, name: str | None = None) -> None:
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
@@ -41,12 +43,6 @@ class Sequential(Trainer, Layer):
     def dtype(self) -> str:
         """The dtype that arrays are converted to on their way in: the first layer's."""
         return self._layers[0].dtype if self._layers else self._dtype
-
-    @property
-    def rooms(self) -> tuple[str, ...]:  # type: ignore[override]
-        """The kernel rooms that the layers need, fused as they run."""
-        within = {room for layer in self._layers for held in layer._walk() if held is not layer for room in held.rooms}
-        return tuple(sorted(within | fusion.rooms(self._plan())))
 
     @property
     def input_shape(self) -> Shape:
@@ -71,7 +67,7 @@ class Sequential(Trainer, Layer):
         if any(layer.name == other.name for other in self._layers):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
         if layer.device is not self.device:  # what is on a GPU stays there
-            away, here = (layer, self) if layer.device.resident else (self, layer)
+            away, here = (layer, self) if layer.device.is_gpu else (self, layer)
             here.to(away.device.name)
         if not self.trainable:
             layer.trainable = False

@@ -5,6 +5,7 @@ that are taken count from 1; stream 0 belongs to seeds that a user gives to one 
 """
 
 import os
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -13,15 +14,25 @@ from .backend import device as devices
 
 Key = tuple[int, int]
 
+# The number that the first sample of the running step has in its batch, where others compute those before it.
+first_sample: ContextVar[int] = ContextVar("first_sample", default=0)
 
-class _Generator:
-    """The process's seed and how many of its streams were taken."""
-
-    def __init__(self, seed: int) -> None:
-        self.seed, self.streams = seed, 0
+_EPOCHS = 2**61  # from here on streams are epochs' orders: far from those that are handed out one by one
 
 
-_generator = _Generator(int.from_bytes(os.urandom(8), "little"))
+class Generator:
+    """A seed, and how many of its streams after `first` were taken."""
+
+    def __init__(self, seed: int, first: int = 0) -> None:
+        self.seed, self.first, self.streams = seed, first, 0
+
+    def stream(self) -> Key:
+        """The next key: (seed, number of the stream)."""
+        self.streams += 1
+        return self.seed, self.first + self.streams
+
+
+_generator = Generator(int.from_bytes(os.urandom(8), "little"))
 
 
 def set_seed(seed: int) -> None:
@@ -37,9 +48,13 @@ def check_seed(seed: Any) -> int:
 
 
 def stream() -> Key:
-    """The next key: (seed, number of the stream)."""
-    _generator.streams += 1
-    return _generator.seed, _generator.streams
+    """The next key of the process's seed."""
+    return _generator.stream()
+
+
+def epoch_stream(key: Key, epoch: int) -> Key:
+    """The key of an epoch's order, a function of the training's own key and of the epoch's number alone."""
+    return key[0], _EPOCHS + (key[1] << 24) + epoch
 
 
 def state() -> dict[str, int]:

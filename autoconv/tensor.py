@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 
 from .backend import device as devices
+from .backend import trace
 from .ops import arith
 from .ops.registry import Op
+from .versions import count_change
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
-_watched: ContextVar[list[Op] | None] = ContextVar("watched", default=None)
 _order = count()
 
 
@@ -28,33 +29,25 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
-@contextmanager
-def watching() -> Iterator[list[Op]]:
-    """Within this block every op that runs is noted."""
-    ops: list[Op] = []
-    token = _watched.set(ops)
-    try:
-        yield ops
-    finally:
-        _watched.reset(token)
-
-
 class Node:
-    """One entry of the tape: the tensors an op read, and the function that turns its output's gradient into theirs."""
+    """One entry of the tape: the op, the tensors it read, and the function that turns its output's gradient into
+    theirs.
+    """
 
-    __slots__ = ("backward", "inputs", "order")
+    __slots__ = ("backward", "inputs", "op", "order")
 
-    def __init__(self, inputs: tuple["Tensor | None", ...], backward: Callable) -> None:
-        self.inputs, self.backward, self.order = inputs, backward, next(_order)
+    def __init__(self, op: Op, inputs: tuple["Tensor | None", ...], backward: Callable) -> None:
+        self.op, self.inputs, self.backward, self.order = op, inputs, backward, next(_order)
 
 
 class Tensor:
     """An array on a device that remembers how it was computed.
 
     data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether one is wanted.
+    logits: of the result of a softmax or sigmoid ("softmax", what it was computed from): the crossentropies read it.
     """
 
-    __slots__ = ("__weakref__", "_grad_buffer", "_node", "data", "device", "grad", "requires_grad")
+    __slots__ = ("__weakref__", "_grad_buffer", "_node", "data", "device", "grad", "logits", "requires_grad")
     __array_priority__ = 1000  # numpy_array * tensor asks the tensor
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
@@ -62,6 +55,7 @@ class Tensor:
         self.grad: Any = None
         self._node: Node | None = None
         self._grad_buffer: Any = None
+        self.logits: tuple[str, Tensor] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -142,7 +136,7 @@ class Tensor:
         gradient = gradient.data if isinstance(gradient, Tensor) else self.device.asarray(gradient, self.dtype)
         if gradient.shape != self.shape:
             raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: {gradient.shape}.")
-        walk_back(self, self.device.asarray(gradient))
+        walk_back([(self, self.device.asarray(gradient))])
 
     # Arithmetic. Numbers and lists take the tensor's dtype, as long as it can hold them.
     def __add__(self, other: Any) -> "Tensor":
@@ -213,13 +207,21 @@ class Tensor:
 
 
 class Parameter(Tensor):
-    """A tensor that training changes in place. What `numpy()` hands out is a copy, so it stays as it was."""
+    """A tensor that training changes in place. What `numpy()` hands out is a copy, so it stays as it was.
 
-    __slots__ = ("name", "trainable")
+    `version` is the number of its last change: of another array, device or `requires_grad`, not of new values in place.
+    """
+
+    __slots__ = ("name", "trainable", "version")
 
     def __init__(self, data: Any, name: str = "", trainable: bool = True, device: devices.Device | None = None) -> None:
         super().__init__(data, requires_grad=trainable, device=device)
         self.name, self.trainable = name, trainable
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        if name not in ("grad", "_grad_buffer"):  # which every step sets
+            super().__setattr__("version", count_change())
 
     def numpy(self) -> np.ndarray:
         return super().numpy().copy()
@@ -271,50 +273,75 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
         if t is not None and t.device is not device:
             raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
                                       f"{t.device}: move one with .to({device.name!r}).")
-    watched = _watched.get()
-    if watched is not None:
-        watched.append(op)
     arrays = [None if t is None else t.data for t in inputs]
     if not _recording.get() or not any(t is not None and t.requires_grad for t in inputs):
-        return Tensor(op.answer(device, *arrays, **parameters), device=device)
-    y, backward = op(device, *arrays, **parameters)
+        with _seen(op.name, arrays) as results:
+            results.append(op.infer(device, *arrays, **parameters))
+        return Tensor(results[0], device=device)
+    with _seen(op.name, arrays) as results:
+        y, backward = op(device, *arrays, **parameters)
+        results.append(y)
     out = Tensor(y, True, device)
-    out._node = Node(inputs, backward)
+    out._node = Node(op, inputs, backward)
     return out
 
 
-def walk_back(root: Tensor, gradient: Any) -> None:
-    """The backward walk: from the newest node to the oldest, each turning its output's gradient into its inputs'.
+@contextmanager
+def _seen(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
+    """Around an op or its gradient while a section is recorded: results that are no views of `arrays`, and for which
+    nothing was recorded, make the section incomplete.
+    """
+    section, results = trace.current(), []  # type: ignore[var-annotated]
+    calls = len(section.calls) if isinstance(section, trace.Section) else 0
+    yield results
+    if isinstance(section, trace.Section) and len(section.calls) == calls:
+        given = [a for a in arrays if a is not None]
+        if any(r is not None and not any(devices.share_memory(r, a) for a in given) for r in results):
+            section.stop(f"the op {name} recorded nothing")
+
+
+def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], None] | None = None) -> None:
+    """The backward walk from tensors with their gradients: from the newest node to the oldest, each turning its
+    output's gradient into its inputs'.
 
     A node is newer than all it was computed from, so when it is taken every gradient that flows into it has arrived.
-    Leaves add to `.grad`, each in memory of its own: in its buffer where it has one (a parameter in training).
+    Leaves add to `.grad` at once, each in memory of its own: in its buffer where it has one (a parameter in training).
+    `arrived(leaf)` is called after each time.
     """
-    pending: dict[int, Any] = {id(root): gradient}
-    heap: list[tuple[int, int, Tensor]] = [(-(root._node.order if root._node else -1), id(root), root)]
+    pending: dict[int, Any] = {}
+    heap: list[tuple[int, int, Tensor]] = []
+
+    def flows_into(t: Tensor, gradient: Any) -> None:
+        if t._node is None:
+            _arrive(t, gradient)
+            if arrived is not None:
+                arrived(t)
+        elif id(t) in pending:
+            pending[id(t)] = _sum(t, pending[id(t)], gradient)
+        else:
+            pending[id(t)] = gradient
+            heapq.heappush(heap, (-t._node.order, id(t), t))
+
+    for root, gradient in roots:
+        flows_into(root, gradient)
     while heap:
         _, key, t = heapq.heappop(heap)
         gradient = pending.pop(key)
-        node = t._node
-        if node is None:
-            _arrive(t, gradient)
-            continue
+        node: Any = t._node
         if node.backward is None:
             raise RuntimeError("This graph was freed by an earlier backward(). Compute the result again before a "
                                "second one.")
-        for i, g in zip(node.inputs, node.backward(gradient, _needs(node.inputs, pending))):
-            if i is None or not i.requires_grad:
-                continue
-            if id(i) in pending:
-                pending[id(i)] = _sum(i, pending[id(i)], g)
-            else:
-                pending[id(i)] = g
-                heapq.heappush(heap, (-(i._node.order if i._node else -1), id(i), i))
+        with _seen(f"{node.op.name}'s gradient", [gradient]) as results:
+            results.extend(node.backward(gradient, _needs(node.inputs)))
+        for i, g in zip(node.inputs, results):
+            if i is not None and i.requires_grad:
+                flows_into(i, g)
         node.backward, node.inputs = None, ()  # type: ignore[assignment]
 
 
-def _needs(inputs: tuple[Tensor | None, ...], pending: dict[int, Any]) -> tuple:
+def _needs(inputs: tuple[Tensor | None, ...]) -> tuple:
     """What an op is asked for: False, True, or the array into which a parameter's first gradient goes."""
-    needs, offered = [], set(pending)
+    needs, offered = [], set()  # type: ignore[var-annotated]
     for t in inputs:
         needs.append(t is not None and t.requires_grad)
         if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered:

@@ -1,10 +1,11 @@
 """Where an array lives: which kernel twin serves it, how its buffers are reused, what to say when it cannot be had."""
 
 import importlib
+import pkgutil
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from contextvars import ContextVar
 from types import ModuleType
 from typing import Any
@@ -12,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
-from .recording import Recording
+from . import trace
+from .trace import Trace
 
-ROOMS = ("arith", "conv", "dense", "depthwise", "fused", "loss", "norm", "pointwise", "pool", "random", "update")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 
-__all__ = ["ALIGNMENT", "ROOMS", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
+__all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
            "set_num_threads"]
 
 
@@ -79,19 +80,19 @@ class Room:
 
     def __getattr__(self, function: str) -> Any:
         found = getattr(self._device.kernels(self._name), function)
-        setattr(self, function, found)
-        return found
+        setattr(self, function, trace.watched(found, f"{self._name}.{function}"))
+        return getattr(self, function)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         array = self.empty(shape, dtype)
-        array[...] = 0
+        self._device.room("arith").copy(0, array)
         return array
 
 
 class Device:
     """The CPU: NumPy arrays, kernels for its threads. device_cuda.py has its twin."""
 
-    resident = False  # whether data and whole steps stay on it (resident.py), so that the host need not wait for it
+    is_gpu = False
 
     def __init__(self, name: str, package: str) -> None:
         self.name, self._package = name, package
@@ -112,26 +113,28 @@ class Device:
             self._rooms[name] = Room(self, name)
         return self._rooms[name]
 
-    def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
-        """Compiles or loads the kernels of these rooms ("conv") or single ones of them ("update.adam") for `dtype`.
+    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+        """Compiles or loads kernels, each for a dtype, as a `trace.DryRun` finds them.
 
         Calls `report(done, total)` where something has to be compiled.
         """
-        jit, kernels = self.kernels("jit"), {}
-        for wanted in sorted(set(rooms)):
-            room, _, only = wanted.partition(".")
-            found = jit.kernels_of(self.kernels(room))
-            kernels.update({k.name: k for name, k in found.items() if only in ("", name)})
-        jit.prepare(list(kernels.values()), dtype, report)
+        self.kernels("jit").prepare(list(found), report)
 
-    def recording(self) -> AbstractContextManager[Recording]:
-        """Within this block every kernel that runs is noted, to be run again."""
-        return self.kernels("jit").recording()
+    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
+        """Every kernel there is, for each of these dtypes."""
+        jit, folder = self.kernels("jit"), importlib.import_module(self._package)
+        modules = [self.kernels(found.name) for found in pkgutil.iter_modules(folder.__path__)]
+        kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
+        return [(k, np.dtype(dtype)) for k in kernels.values() for dtype in dtypes]
 
-    def varying(self, draw: Callable[[], Any], dtype: Any = np.float64) -> Any:
-        """A number for kernels, or a tuple of them, that each run of a recording takes anew from `draw`."""
-        recording = self.kernels("jit").current_recording()
-        return draw() if recording is None else recording.vary(draw, dtype)
+    def trace(self) -> Trace:
+        """An empty trace, for sections of kernels of this device."""
+        return Trace(trace.HOST)
+
+    def dynamic(self, draw: Callable[[], Any], dtype: Any = np.float64, count: int = 1) -> Any:
+        """`draw()`, a number for kernels or a tuple of `count` of them, which each replay of a recording draws anew."""
+        recorder = trace.current()
+        return draw() if recorder is None else recorder.dynamic(draw, dtype, count)
 
     def describe(self) -> dict[str, Any]:
         """What this device is and how it computes: processor, vector width, threads, kernel cache."""
@@ -184,6 +187,13 @@ def get(name: str = "auto") -> Device:
     if re.fullmatch(r"cuda(:\d+)?", str(name)):
         return _twin().get(int(name.partition(":")[2] or 0))
     raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
+
+
+def share_memory(a: Any, b: Any) -> bool:
+    """Whether two arrays of one device may lie in the same memory."""
+    if isinstance(a, np.ndarray):
+        return np.may_share_memory(a, b)
+    return a.base is b.base
 
 
 def of_dlpack(producer: Any) -> Device:

@@ -1,15 +1,15 @@
 """NVIDIA GPUs as devices. Imported when one is asked for; what imports Numba, only when one is opened."""
 
 from collections.abc import Callable, Iterable
-from contextlib import AbstractContextManager
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 
+from . import trace
 from .cuda import driver
 from .device import Device, DeviceError
-from .recording import Recording
+from .trace import Trace
 
 _opened: dict[int, "CudaDevice"] = {}
 
@@ -17,7 +17,7 @@ _opened: dict[int, "CudaDevice"] = {}
 class CudaDevice(Device):
     """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
 
-    resident = True
+    is_gpu = True
 
     def __init__(self, index: int) -> None:
         super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.backend.cuda")
@@ -26,20 +26,17 @@ class CudaDevice(Device):
         self._arrays: ModuleType = self.kernels("array")
         self._gpu = self.kernels("runtime").gpu(index)
 
-    def prepare(self, rooms: Iterable[str], dtype: Any, report: Callable[[int, int], None]) -> None:
-        runtime, kernels = self.kernels("runtime"), {}
-        for wanted in sorted({"strided", "resident", *rooms}):  # every model copies and fills, every step takes a batch
-            room, _, only = wanted.partition(".")
-            found = runtime.kernels_of(self.kernels(room))
-            kernels.update({name: k for name, k in found.items() if only in ("", name.partition(".")[2].lstrip("_"))})
+    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
         self._gpu.enter()
-        runtime.prepare(list(kernels.values()), dtype, self._gpu.uses_tensor_cores(dtype), report)
+        self.kernels("runtime").prepare(list(found), report)
 
-    def recording(self) -> AbstractContextManager[Recording]:
-        return self.kernels("recording").recording(self._gpu)
+    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
+        kernels = self.kernels("assembly").kernels().values()
+        return [(k, np.dtype(dtype)) for dtype in dtypes for k in kernels
+                if k.serves(dtype, self._gpu.uses_tensor_cores(dtype))]
 
-    def varying(self, draw: Callable[[], Any], dtype: Any = np.float64) -> Any:
-        return draw() if self._gpu.noted is None else self._gpu.noted.vary(draw, dtype)
+    def trace(self) -> Trace:
+        return self.kernels("trace").CudaTrace(self._gpu)
 
     def memory_left(self) -> int:
         """Bytes that can still be had."""
@@ -76,7 +73,7 @@ class CudaDevice(Device):
         return array if array.contiguous else array.copy()
 
     def constant(self, array: np.ndarray) -> Any:
-        with self._gpu.aside():  # sent there once, so that a recording stays whole
+        with trace.aside():  # sent there once, so that a recording stays complete
             return self.asarray(array)
 
     def from_dlpack(self, producer: Any) -> Any:

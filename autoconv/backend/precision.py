@@ -1,5 +1,7 @@
 """How exactly a GPU's tensor cores may multiply: a choice between speed and digits, made by the user."""
 
+from ..versions import count_change
+
 _PRECISIONS = ("highest", "tf32")
 _current = "tf32"
 
@@ -16,6 +18,7 @@ def set_precision(precision: str) -> None:
     if precision not in _PRECISIONS:
         raise ValueError(f"precision must be 'highest' or 'tf32'. Received: {precision!r}.")
     _current = precision
+    count_change()  # what was recorded at the other one is recorded anew
 
 
 def get_precision() -> str:

@@ -111,7 +111,7 @@ def fit(
         steps = epochs * -(-len(x_train) // batch_size)
         optimizing = OPTIMIZERS[optimizer](learning_rate=kind(highest_rate, steps))
     trained = runs.for_pixels(net, model, optimizing)
-    threads = "" if device.resident else f"threads: {devices.get_num_threads()}, "
+    threads = "" if device.is_gpu else f"threads: {devices.get_num_threads()}, "
     _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, {threads}seed: {seed}")
     watch = Stopwatch()
     y_train, y_test = (utils.to_categorical(y, len(images.classes)) for y in (images.y_train, images.y_test))

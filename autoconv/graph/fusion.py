@@ -37,11 +37,6 @@ def plan(layers: Sequence[Layer]) -> list[Step]:
     return steps
 
 
-def rooms(steps: Sequence[Any]) -> set[str]:
-    """The kernel rooms that the steps need."""
-    return {room for step in steps for room in step.rooms}
-
-
 def _has_relu(layer: Layer, kind: type[Layer]) -> bool:
     """Whether this is a layer of ours (not a class derived from it) that ends in a ReLU."""
     return type(layer) is kind and layer.activation is functional.relu
@@ -61,8 +56,6 @@ class _Fused:
     """Layers that run as one op. Until they are built, for inputs of another dtype, and when the first was given
     another activation function, they run one by one.
     """
-
-    rooms: tuple[str, ...] = ()
 
     def __init__(self, *layers: Any) -> None:
         self.layers = layers
@@ -89,8 +82,6 @@ class _Fused:
 class ConvReluPool(_Fused):
     """Conv2D with a ReLU, then 2x2 max pooling."""
 
-    rooms = ("fused",)
-
     def fused(self, x: Tensor) -> Tensor:
         layer, window = self.layers[0], self.window(x)
         if min(window.output_size(*x.shape[1:3])) < 2:
@@ -101,8 +92,6 @@ class ConvReluPool(_Fused):
 class ConvRelu(_Fused):
     """Conv2D with a ReLU."""
 
-    rooms = ("conv",)
-
     def fused(self, x: Tensor) -> Tensor:
         layer = self.layers[0]
         return apply(conv.conv2d, x, layer.kernel, layer.bias, window=self.window(x), groups=layer.groups, relu=True)
@@ -110,8 +99,6 @@ class ConvRelu(_Fused):
 
 class DenseRelu(_Fused):
     """Dense with a ReLU."""
-
-    rooms = ("dense",)
 
     def fused(self, x: Tensor) -> Tensor:
         layer = self.layers[0]

@@ -11,10 +11,11 @@ from .base import Layer, Shape
 class Activation(Layer):
     """An activation function: "relu", "sigmoid", "tanh", "softmax", "log_softmax", "linear", or a function of yours."""
 
+    recordable = True
+
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.activation = activations.get(activation)
-        self.rooms = activations.rooms(self.activation)
 
     def call(self, x: Tensor) -> Tensor:
         return self.activation(x)
@@ -26,7 +27,7 @@ class Activation(Layer):
 class ReLU(Layer):
     """max(x, 0)."""
 
-    rooms = ("pointwise",)
+    recordable = True
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
@@ -47,7 +48,7 @@ class ReLU(Layer):
 class Softmax(Layer):
     """exp(x) / sum(exp(x)) along `axis`."""
 
-    rooms = ("pointwise",)
+    recordable = True
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -14,7 +14,9 @@ import numpy as np
 from .. import initializers
 from ..arguments import names
 from ..backend import device as devices
+from ..backend import trace
 from ..tensor import Parameter, Tensor, no_grad
+from ..versions import Versioned
 from .config import CLASSES, deserialize, serialize
 
 Shape = tuple[int | None, ...]  # batch first; None is a size that is known only when data comes
@@ -38,7 +40,7 @@ def numbered(name: str, given: Counter[str]) -> str:
     return f"{name}_{number}" if number else name
 
 
-class Layer:
+class Layer(Versioned):
     """A function with weights. Your own: make the weights in `build`, compute in `call`.
 
         class Scale(layers.Layer):
@@ -51,7 +53,7 @@ class Layer:
     "float32" or "float64". `input_shape` (without the batch) on a model's first layer says what the model takes.
     """
 
-    rooms: tuple[str, ...] = ()  # the kernel rooms its ops live in, so that they can be compiled ahead
+    recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
     rank: int | None = None  # how many dimensions it takes, where only one number will do
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
     _arguments: tuple[tuple, dict[str, Any]]  # what the constructor got
@@ -156,7 +158,8 @@ class Layer:
             x = Tensor(self.device.asarray(x, self.dtype), device=self.device)
         if not self.built:
             Layer.check_input(self, x.shape)
-            self.build((None, *x.shape[1:]))
+            with trace.aside():
+                self.build((None, *x.shape[1:]))
         self.check_input(x.shape)
         if x.dtype != self.dtype:
             x = self._converted(x)
@@ -176,7 +179,9 @@ class Layer:
                 f"Layer {self.name!r} computes in {self.dtype}. Received a tensor of {x.dtype} that requires "
                 f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}."
             )
-        return Tensor(x.device.asarray(x.data, self.dtype), device=x.device)
+        converted = x.device.empty(x.shape, DTYPES[self.dtype])
+        x.device.room("arith").copy(x.data, converted)
+        return Tensor(converted, device=x.device)
 
     def check_input(self, shape: Shape) -> None:
         """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
@@ -290,6 +295,17 @@ class Layer:
                     weight.data, weight.device = target.asarray(weight.numpy()), target
                     weight.grad = weight._grad_buffer = None
         return self
+
+    def recording_obstacle(self) -> str | None:
+        """Why a step with this layer, or one within, cannot be recorded; None where it can."""
+        for layer in self._walk():
+            activation = getattr(layer, "activation", None)
+            if not trace.declared_recordable(layer, "call", "__call__"):
+                return f"the layer {layer.name} ({type(layer).__name__}) does not say recordable = True"
+            if activation is not None and not isinstance(activation, Layer) and not getattr(activation, "recordable",
+                                                                                            False):
+                return f"the activation of {layer.name} is a function that does not say recordable = True"
+        return None
 
     # What is in it.
 

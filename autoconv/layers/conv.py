@@ -13,7 +13,6 @@ from .base import Layer, Shape
 class _Convolution(Layer):
     """What the convolutions share: the arguments, the bias and the activation."""
 
-    rooms: tuple[str, ...] = ("conv",)
     rank = 4
 
     def _set_up(
@@ -25,7 +24,6 @@ class _Convolution(Layer):
         self.dilation_rate = shapes.pair(dilation_rate, "dilation_rate")
         self.padding, self.use_bias = padding, bool(use_bias)
         self.activation = activations.get(activation)
-        self.rooms = (*type(self).rooms, *activations.rooms(self.activation))
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
@@ -49,6 +47,7 @@ class Conv2D(_Convolution):
     them. Raises ValueError for arguments that cannot be, and on call for an input of another rank or other channels.
     """
 
+    recordable = True
     unsupported = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
 
     def __init__(
@@ -87,7 +86,7 @@ class DepthwiseConv2D(_Convolution):
     kernel (KH, KW, C, depth_multiplier), bias (C * depth_multiplier,).
     """
 
-    rooms = ("depthwise",)
+    recordable = True
     unsupported = dict.fromkeys(
         ("depthwise_regularizer", "bias_regularizer", "depthwise_constraint", "bias_constraint")
     )
@@ -124,6 +123,7 @@ class Conv2DTranspose(_Convolution):
     (H - 1) * strides + the kernel's span (at least H * strides).
     """
 
+    recordable = True
     unsupported = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
 
     def __init__(

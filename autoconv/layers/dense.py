@@ -16,6 +16,7 @@ class Dense(Layer):
     An input with more axes is taken along its last one, as in Keras: (N, H, W, C) -> (N, H, W, units).
     """
 
+    recordable = True
     unsupported = dict.fromkeys((
         "kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint", "lora_rank", "lora_alpha",
         "quantization_config",
@@ -28,7 +29,6 @@ class Dense(Layer):
         super().__init__(**kwargs)
         self.units, self.use_bias = checks.positive(units, "units"), bool(use_bias)
         self.activation = activations.get(activation)
-        self.rooms = ("dense", *activations.rooms(self.activation))
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 

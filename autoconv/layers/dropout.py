@@ -19,7 +19,7 @@ class Dropout(Layer):
     With a `seed` the layer draws its own masks, the same in every run. Srivastava et al., JMLR 2014.
     """
 
-    rooms = ("random",)
+    recordable = True
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -27,16 +27,13 @@ class Dropout(Layer):
         if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
             raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
         self.rate, self.seed = float(rate), None if seed is None else random.check_seed(seed)
-        self._masks_drawn = 0
+        self._masks = None if self.seed is None else random.Generator(self.seed, _OWN_STREAMS)
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
-        if self.seed is None or not training or self.rate == 0:
+        if self._masks is None or not training or self.rate == 0:
             return F.dropout(x, self.rate, training)
-        return apply(ops.dropout, x, rate=self.rate, key=x.device.varying(self._next_key, np.uint64))
-
-    def _next_key(self) -> random.Key:
-        self._masks_drawn += 1
-        return self.seed, _OWN_STREAMS + self._masks_drawn  # type: ignore[return-value]
+        key = x.device.dynamic(self._masks.stream, np.uint64, 2)
+        return apply(ops.dropout, x, rate=self.rate, key=key, first=x.device.dynamic(random.first_sample.get, np.uint64))
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

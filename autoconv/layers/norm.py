@@ -17,7 +17,7 @@ class BatchNormalization(Layer):
     Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
 
-    rooms = ("norm",)
+    recordable = True
     unsupported: ClassVar[dict[str, Any]] = {
         "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None, "gamma_constraint": None,
         "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "synchronized": False,

@@ -12,7 +12,7 @@ from .base import Layer, Shape
 class _Pooling(Layer):
     """What the two window poolings share."""
 
-    rooms, rank = ("pool",), 4
+    rank = 4
 
     def _set_up(self, pool_size: Any, strides: Any, padding: Any, data_format: str | None) -> None:
         checks.channels_last(self, data_format)
@@ -28,6 +28,8 @@ class _Pooling(Layer):
 class MaxPooling2D(_Pooling):
     """The maximum of each window: (N, H, W, C) -> (N, OH, OW, C). `strides` default to `pool_size`."""
 
+    recordable = True
+
     def __init__(
         self, pool_size: Any = (2, 2), strides: Any = None, padding: Any = "valid", data_format: str | None = None,
         name: str | None = None, **kwargs: Any,
@@ -41,6 +43,8 @@ class MaxPooling2D(_Pooling):
 
 class AveragePooling2D(_Pooling):
     """The mean of each window's real pixels: (N, H, W, C) -> (N, OH, OW, C). `strides` default to `pool_size`."""
+
+    recordable = True
 
     def __init__(
         self, pool_size: Any, strides: Any = None, padding: Any = "valid", data_format: str | None = None,
@@ -56,7 +60,7 @@ class AveragePooling2D(_Pooling):
 class _GlobalPooling(Layer):
     """What the two poolings of whole images share."""
 
-    rooms, rank = ("arith",), 4
+    rank = 4
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -71,12 +75,16 @@ class _GlobalPooling(Layer):
 class GlobalAveragePooling2D(_GlobalPooling):
     """The mean over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
 
+    recordable = True
+
     def call(self, x: Tensor) -> Tensor:
         return F.global_avg_pool2d(x, self.keepdims)
 
 
 class GlobalMaxPooling2D(_GlobalPooling):
     """The maximum over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
+
+    recordable = True
 
     def call(self, x: Tensor) -> Tensor:
         return F.global_max_pool2d(x, self.keepdims)

@@ -13,6 +13,7 @@ from .base import Layer, Shape
 class InputLayer(Layer):
     """What a model takes: `Input((28, 28, 1))`, the shape without the batch; None is a size that may vary."""
 
+    recordable = True
     unsupported: ClassVar[dict[str, Any]] = {
         "sparse": None, "ragged": None, "tensor": None, "input_tensor": None, "optional": False,
     }
@@ -41,6 +42,8 @@ class InputLayer(Layer):
 class Flatten(Layer):
     """(N, ...) -> (N, all the rest), in C order: the last axis, the channels, varies fastest."""
 
+    recordable = True
+
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         checks.channels_last(self, data_format)
@@ -56,7 +59,8 @@ class Flatten(Layer):
 class ZeroPadding2D(Layer):
     """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
 
-    rooms, rank = ("arith",), 4
+    recordable = True
+    rank = 4
 
     def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

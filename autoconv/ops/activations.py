@@ -4,7 +4,7 @@ from .arith import normalize_axes
 from .registry import gradient_buffer, op
 
 
-@op(kernels="pointwise", repeatable=True)
+@op(kernels="pointwise")
 def relu(k, x):
     """y = max(x, 0); the gradient passes where y > 0."""
     y = k.empty(x.shape, x.dtype)
@@ -18,26 +18,26 @@ def relu(k, x):
     return y, backward
 
 
-@op(kernels="pointwise", repeatable=True)
+@op(kernels="pointwise")
 def sigmoid(k, x):
     """y = 1 / (1 + exp(-x)); dx = dy y (1 - y)."""
     return _of_the_result(k, x, k.sigmoid, k.sigmoid_grad)
 
 
-@op(kernels="pointwise", repeatable=True)
+@op(kernels="pointwise")
 def tanh(k, x):
     """y = tanh(x); dx = dy (1 - y^2)."""
     return _of_the_result(k, x, k.tanh, k.tanh_grad)
 
 
-@op(kernels="pointwise", repeatable=True)
+@op(kernels="pointwise")
 def softmax(k, x, axis=-1):
     """y = exp(x) / sum(exp(x)) along `axis`, stable for any x; dx = y (dy - sum(y dy))."""
     (axis,) = normalize_axes(axis, x.ndim)
     return _of_the_result(k, x, k.softmax, k.softmax_grad, axis)
 
 
-@op(kernels="pointwise", repeatable=True)
+@op(kernels="pointwise")
 def log_softmax(k, x, axis=-1):
     """y = x - log(sum(exp(x))) along `axis`, stable for any x; dx = dy - exp(y) sum(dy)."""
     (axis,) = normalize_axes(axis, x.ndim)

@@ -12,7 +12,7 @@ import numpy as np
 from .registry import gradient_buffer, op
 
 
-@op(kernels="arith", repeatable=True)
+@op(kernels="arith")
 def add(k, a, b):
     """y = a + b."""
     y = _result(k, a, b, "+")
@@ -37,7 +37,7 @@ def subtract(k, a, b):
     return y, backward
 
 
-@op(kernels="arith", repeatable=True)
+@op(kernels="arith")
 def multiply(k, a, b):
     """y = a * b."""
     y = _result(k, a, b, "*")
@@ -139,7 +139,10 @@ def getitem(k, x, index):
     """y = x[index], a copy: integers, slices, None, ..., integer arrays and boolean masks, as NumPy has them."""
     picked = x[index]
     y = k.empty(picked.shape, x.dtype)
-    k.copy(picked, y)
+    if _is_basic(index):
+        k.copy(picked, y)  # a view
+    else:
+        k.index_get(x, index, y)
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
@@ -149,7 +152,7 @@ def getitem(k, x, index):
     return y, backward
 
 
-@op(kernels="arith", repeatable=True)
+@op(kernels="arith")
 def reshape(k, x, shape):
     """The same items in another shape; one size may be -1."""
     try:

@@ -6,7 +6,7 @@ from ..arguments.shapes import Window
 from .registry import gradient_buffer, op
 
 
-@op(kernels="conv", repeatable=True)
+@op(kernels="conv")
 def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
     """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,j,c,f].
 
@@ -58,7 +58,7 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
     return y, backward
 
 
-@op(kernels="depthwise", repeatable=True)
+@op(kernels="depthwise")
 def depthwise_conv2d(k, x, w, b, window: Window):
     """Each channel c convolved with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] * w[:, :, c, m].
 

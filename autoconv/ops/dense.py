@@ -4,7 +4,7 @@ from .conv import relu_gradient, weight_gradients
 from .registry import gradient_buffer, op
 
 
-@op(kernels="dense", repeatable=True)
+@op(kernels="dense")
 def dense(k, x, w, b, relu: bool = False):
     """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F). With `relu` the result is max(y, 0)."""
     y = k.empty((x.shape[0], w.shape[1]), x.dtype)

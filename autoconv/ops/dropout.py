@@ -6,16 +6,19 @@ from .registry import gradient_buffer, op
 
 
 @op(kernels="random")
-def dropout(k, x, rate, key):
+def dropout(k, x, rate, key, first=0):
     """y = x / (1 - rate) for the items that stay, 0 for a share `rate` of them, drawn from `key` = (seed, stream).
 
+    `first` is the number of x's first sample (its first axis) in the batch: the mask of a sample depends on its number,
+    not on which other samples are computed beside it.
     Srivastava et al.: "Dropout: a simple way to prevent neural networks from overfitting", JMLR 2014.
     """
     threshold, scale = np.uint64(round(rate * 2**32)), 1 / (1 - rate) if rate < 1 else 0.0
-    seed, stream = (np.uint64(part) if isinstance(part, int) else part for part in key)
+    seed, stream, first = (np.uint64(part) if isinstance(part, int) else part for part in (*key, first))
+    rows = (len(x), -1) if x.ndim > 1 and x.size else (1, x.size)
 
     def masked(a, out):
-        k.dropout(a.reshape(-1), scale, threshold, seed, stream, out.reshape(-1))
+        k.dropout(a.reshape(rows), scale, threshold, seed, stream, first, out.reshape(rows))
         return out
 
     def backward(dy, needs):

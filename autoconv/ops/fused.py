@@ -7,7 +7,7 @@ from .conv import weight_buffers
 from .registry import gradient_buffer, op
 
 
-@op(kernels="fused", repeatable=True)
+@op(kernels="fused")
 def conv2d_relu_pool(k, x, w, b, window: Window):
     """2x2 max pooling of relu(conv2d(x, w, b)), without the full-size image in between.
 
@@ -27,7 +27,7 @@ def conv2d_relu_pool(k, x, w, b, window: Window):
 
 
 @conv2d_relu_pool.without_gradients
-def _answer(k, x, w, b, window: Window):
+def _infer(k, x, w, b, window: Window):
     y = _pooled(k, x, w, window)
     k.conv2d_relu_pool(x, w, b, y, k.empty((0,), np.dtype(np.uint8)), window)
     return y

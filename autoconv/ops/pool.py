@@ -6,7 +6,7 @@ from ..arguments.shapes import Window
 from .registry import gradient_buffer, op
 
 
-@op(kernels="pool", repeatable=True)
+@op(kernels="pool")
 def max_pool2d(k, x, window: Window):
     """The largest pixel of each window, channel by channel: x (N,H,W,C) to y (N,OH,OW,C).
 
@@ -26,7 +26,7 @@ def max_pool2d(k, x, window: Window):
     return y, backward
 
 
-@op(kernels="pool", repeatable=True)
+@op(kernels="pool")
 def avg_pool2d(k, x, window: Window):
     """The mean of each window's real pixels (padding does not count): x (N,H,W,C) to y (N,OH,OW,C)."""
     y = k.empty((x.shape[0], *window.output_size(x.shape[1], x.shape[2]), x.shape[3]), x.dtype)

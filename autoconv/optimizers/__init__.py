@@ -8,6 +8,7 @@ import numpy as np
 
 from ..arguments import names
 from ..tensor import Parameter
+from ..versions import Versioned
 from . import schedules
 from .flat import FlatParameters
 
@@ -16,7 +17,14 @@ __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
 LearningRate = float | Callable[[int], float]
 
 
-class Optimizer:
+class _Now:
+    """What training itself changes of an optimizer, so that it counts as no change: the steps done and the rate."""
+
+    def __init__(self, rate: LearningRate) -> None:
+        self.iterations, self.rate = 0, rate
+
+
+class Optimizer(Versioned):
     """What all optimizers share: the learning rate, clipping, weight decay, the flat arrays and the state.
 
     `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay` takes
@@ -24,8 +32,8 @@ class Optimizer:
     (the L2 norm of each), `global_clipnorm` (that of all of them together) and `clipvalue` (each element).
     """
 
-    rooms: tuple[str, ...] = ("update",)  # the kernels it needs
-    _slots: tuple[str, ...] = ()
+    recordable = False  # whether `update_step` is kernels `k` alone, with all that changes in `rate` and `decay_factor`
+    _slots: tuple[str, ...] = ()  # the names of the arrays it keeps beside the parameters
 
     def __init__(
         self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None,
@@ -39,8 +47,7 @@ class Optimizer:
             _at_least_zero(key, value)
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.weight_decay, self.name = weight_decay, name or type(self).__name__.lower()
-        self._learning_rate = _checked_rate(learning_rate)
-        self.iterations = 0
+        self._now = _Now(_checked_rate(learning_rate))
         self.flat: FlatParameters | None = None
         self._state: dict[str, Any] = {}
 
@@ -49,17 +56,26 @@ class Optimizer:
         return self.flat is not None
 
     @property
+    def iterations(self) -> int:
+        """How many steps were done."""
+        return self._now.iterations
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._now.iterations = int(value)
+
+    @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
-        rate = self._learning_rate
+        rate = self._now.rate
         return float(rate(self.iterations)) if callable(rate) else rate
 
     @learning_rate.setter
     def learning_rate(self, value: LearningRate) -> None:
-        if callable(self._learning_rate) and not callable(value):
+        if callable(self._now.rate) and not callable(value):
             raise TypeError("This optimizer was made with a schedule as its learning_rate, so the schedule sets it. "
                             f"Received: {value!r}. Make the optimizer with a number to set it yourself.")
-        self._learning_rate = _checked_rate(value)
+        self._now.rate = _checked_rate(value)
 
     def build(self, parameters: Sequence[Parameter]) -> None:
         """Lays the parameters into flat arrays and makes the slots, once; later calls only check for the same ones.
@@ -69,7 +85,6 @@ class Optimizer:
         parameters = list({id(p): p for p in parameters}.values())
         if self.flat is None:
             self.flat = FlatParameters(parameters)
-            self._state = {slot: self.flat.zeros() for slot in self._slots}
         elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
             raise ValueError(f"This {type(self).__name__} was built for {len(self.flat.parameters)} other parameters. "
                              f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
@@ -77,7 +92,10 @@ class Optimizer:
         elif self.flat.device is not parameters[0].device:
             self._move(parameters)
         else:
-            self.flat.adopt()
+            self.flat.bind()
+        for slot in self._slots:  # a setting that was switched on later may need one more
+            if slot not in self._state:
+                self._state[slot] = self.flat.zeros()
 
     def _move(self, parameters: Sequence[Parameter]) -> None:
         """Follows the parameters to another device, with the slots."""
@@ -94,10 +112,17 @@ class Optimizer:
             raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
                              "build(parameters) before.")
         self.flat.collect(gradients)
-        k, vary = self.flat.device.room("update"), self.flat.device.varying
-        self._clip(k, self.flat)
-        self._update(k, self.flat, vary(self._step_size), vary(self._kept) if self.weight_decay else 1.0)
+        self.update()
         self.iterations += 1
+
+    def update(self) -> None:
+        """Clips the gradients in `flat`, then updates the parameters and the slots: kernels alone, that a step records
+        where the optimizer is `recordable`. Counts no step.
+        """
+        flat: Any = self.flat
+        k, dynamic = flat.device.room("update"), flat.device.dynamic
+        self._clip(k, flat)
+        self.update_step(k, flat, dynamic(self._step_size), dynamic(self._decay_factor) if self.weight_decay else 1.0)
 
     def apply_gradients(self, gradients_and_parameters: Iterable[tuple[Any, Parameter]]) -> None:
         """`apply` under Keras's other name, from pairs."""
@@ -108,17 +133,19 @@ class Optimizer:
         """What the kernel of the next step takes for the learning rate."""
         return self.learning_rate
 
-    def _kept(self) -> float:
+    def _decay_factor(self) -> float:
         """The share of each weight that the next step's decay leaves."""
         return 1.0 - self.learning_rate * (self.weight_decay or 0.0)
 
-    def _update(self, k: Any, flat: FlatParameters, rate: Any, keep: Any) -> None:
-        """Calls the optimizer's kernel. `rate` and `keep` are numbers, or stand for ones that are drawn anew."""
-        raise NotImplementedError(f"{type(self).__name__} must override _update.")
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        """Changes `flat.data` by `flat.gradient`. `rate` is the step size and `decay_factor` what weight decay leaves of
+        a weight: numbers, or in a recording what stands for them, which kernels alone can read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override update_step(self, k, flat, rate, decay_factor).")
 
     def _slot(self, slot: str) -> Any:
         """A slot's flat array; one of length zero where this optimizer has no such slot."""
-        return self._state[slot] if slot in self._state else self.flat.data[:0]  # type: ignore[union-attr]
+        return self._state[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
 
     def _clip(self, k: Any, flat: FlatParameters) -> None:
         if self.clipvalue is not None:
@@ -132,8 +159,8 @@ class Optimizer:
     def get_state(self) -> dict[str, np.ndarray]:
         """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i."""
         state = {"iterations": np.asarray(self.iterations)}
-        if not callable(self._learning_rate):
-            state["learning_rate"] = np.asarray(self._learning_rate)
+        if not callable(self._now.rate):
+            state["learning_rate"] = np.asarray(self._now.rate)
         if self.flat is not None:
             for slot, flat in self._state.items():
                 for i, part in enumerate(self.flat.split(flat)):
@@ -154,8 +181,8 @@ class Optimizer:
         for key, part in parts.items():
             part[...] = self.flat.device.asarray(state[key], part.dtype)  # type: ignore[union-attr]
         self.iterations = int(state["iterations"])
-        if "learning_rate" in state and not callable(self._learning_rate):
-            self._learning_rate = float(state["learning_rate"])
+        if "learning_rate" in state and not callable(self._now.rate):
+            self._now.rate = float(state["learning_rate"])
 
 
 class SGD(Optimizer):
@@ -164,17 +191,20 @@ class SGD(Optimizer):
     `nesterov` looks ahead: `w += momentum*m - learning_rate*g` (Sutskever et al., 2013).
     """
 
-    rooms = ("update.sgd",)
+    recordable = True
 
     def __init__(
         self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
     ) -> None:
         super().__init__(learning_rate, **common)
         self.momentum, self.nesterov = _fraction("momentum", momentum, upto_one=True), nesterov
-        self._slots = ("momentum",) if momentum else ()
 
-    def _update(self, k: Any, flat: FlatParameters, rate: Any, keep: Any) -> None:
-        k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, self.nesterov, keep)
+    @property
+    def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("momentum",) if self.momentum else ()
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, self.nesterov, decay_factor)
 
 
 class RMSprop(Optimizer):
@@ -183,7 +213,7 @@ class RMSprop(Optimizer):
     `centered` subtracts the square of the gradient's mean from v; `momentum` keeps that part of the last step.
     """
 
-    rooms = ("update.rmsprop",)
+    recordable = True
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
@@ -192,11 +222,15 @@ class RMSprop(Optimizer):
         super().__init__(learning_rate, **common)
         self.rho, self.momentum = _fraction("rho", rho), _fraction("momentum", momentum, upto_one=True)
         self.epsilon, self.centered = _at_least_zero("epsilon", epsilon), centered
-        self._slots = ("velocity", *(("momentum",) if momentum else ()), *(("average_gradient",) if centered else ()))
 
-    def _update(self, k: Any, flat: FlatParameters, rate: Any, keep: Any) -> None:
+    @property
+    def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        momentum = ("momentum",) if self.momentum else ()
+        return ("velocity", *momentum, *(("average_gradient",) if self.centered else ()))
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots = self._slot("velocity"), self._slot("momentum"), self._slot("average_gradient")
-        k.rmsprop(flat.data, flat.gradient, *slots, rate, self.rho, self.momentum, self.epsilon, keep)
+        k.rmsprop(flat.data, flat.gradient, *slots, rate, self.rho, self.momentum, self.epsilon, decay_factor)
 
 
 class Adam(Optimizer):
@@ -206,7 +240,7 @@ class Adam(Optimizer):
     in Keras. `amsgrad` is not there: True raises ValueError.
     """
 
-    rooms = ("update.adam",)
+    recordable = True
     _slots = ("momentum", "velocity")
 
     def __init__(
@@ -223,9 +257,9 @@ class Adam(Optimizer):
         t = self.iterations + 1
         return self.learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
 
-    def _update(self, k: Any, flat: FlatParameters, rate: Any, keep: Any) -> None:
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots = self._slot("momentum"), self._slot("velocity")
-        k.adam(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, keep)
+        k.adam(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, decay_factor)
 
 
 class AdamW(Adam):

@@ -28,7 +28,7 @@ class FlatParameters:
             self.size += -(-p.size // step) * step
         self.data, self.gradient = self.zeros(), self.zeros()
         self.views, self.gradients = self.split(self.data), self.split(self.gradient)
-        self.adopt()
+        self.bind()
 
     def zeros(self) -> Any:
         """A flat array of this layout: a slot of an optimizer."""
@@ -40,31 +40,31 @@ class FlatParameters:
         """The part of each parameter in a flat array, in the parameter's shape."""
         return [flat[start : start + p.size].reshape(p.shape) for start, p in zip(self.starts, self.parameters)]
 
-    def adopt(self) -> None:
-        """Moves parameters here whose arrays lie elsewhere: at first, or when another optimizer had taken them over."""
+    def bind(self) -> None:
+        """Makes each parameter's array its part of `data`: at first, and when another optimizer had taken it over."""
         for p, view in zip(self.parameters, self.views):
             if p.data is not view:
                 view[...] = p.data
                 p.data = view
 
-    def lend(self) -> None:
+    def bind_gradients(self) -> None:
         """Before a backward walk: each parameter's first gradient shall be written straight into its part."""
-        self.adopt()
         for p, gradient in zip(self.parameters, self.gradients):
             p.grad, p._grad_buffer = None, gradient
 
-    def take_back(self) -> None:
-        """After the update: the next step writes into these arrays again, so nobody may be left holding them."""
+    def release_gradients(self) -> None:
+        """After the backward walk: the next step writes into these arrays again, so no parameter may hold them."""
         for p in self.parameters:
             p.grad = p._grad_buffer = None
 
     def collect(self, gradients: Sequence[Any]) -> None:
         """Copies gradients that lie elsewhere into their parts; a parameter without one gets zeros."""
+        copy = self.device.room("arith").copy
         for p, gradient, part in zip(self.parameters, gradients, self.gradients, strict=True):
             if gradient is None:
-                part[...] = 0
+                copy(0, part)
             elif gradient is not part:
                 if gradient.shape != part.shape:
                     raise ValueError(f"The gradient of {p.name or 'a parameter'} must have its shape {p.shape}. "
                                      f"Received: {gradient.shape}.")
-                part[...] = gradient
+                copy(self.device.asarray(gradient), part)

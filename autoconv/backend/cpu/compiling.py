@@ -1,6 +1,7 @@
-"""A process that compiles kernels into the disk cache: `python -m autoconv.backend.cpu.compiling float32`.
+"""A process that compiles kernels into the disk cache: `python -m autoconv.backend.cpu.compiling`.
 
-It reads names such as `conv._forward` from its input, a line each, and answers each with the name once it is compiled.
+It reads names such as `conv._forward:float32` from its input, a line each, and answers each with the name once it is
+compiled.
 """
 
 import importlib
@@ -9,8 +10,9 @@ import sys
 
 def main() -> None:
     for line in sys.stdin:
-        room, name = line.strip().split(".")
-        getattr(importlib.import_module(f"{__package__}.{room}"), name).compile(sys.argv[1])
+        kernel, dtype = line.strip().split(":")
+        module, name = kernel.split(".")
+        getattr(importlib.import_module(f"{__package__}.{module}"), name).compile(dtype)
         sys.stdout.write(line)
         sys.stdout.flush()
 

@@ -21,7 +21,7 @@ from numba import get_num_threads, prange
 from ...arguments.shapes import Window
 from . import simd
 from .arith import copy
-from .jit import inline, kernel
+from .jit import inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
 from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, scattered_product
 
@@ -218,6 +218,7 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     _input_gradient(dy, wt, bias(b, dy.dtype, dx.shape[3]), dx, p.pixels, p.samples, p.points, groups, p.border)
 
 
+@recorded
 def channel_sums(dy, db) -> None:
     """db (F,) = the sum of dy (..., F) over all but its last axis."""
     np.sum(dy, axis=tuple(range(dy.ndim - 1)), out=db)

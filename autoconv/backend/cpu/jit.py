@@ -6,7 +6,6 @@ import hashlib
 import re
 import warnings
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -15,8 +14,7 @@ from typing import Any
 import numba
 import numpy as np
 
-from .. import caching
-from ..recording import Recording
+from .. import caching, trace
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
 # gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
@@ -24,33 +22,38 @@ FASTMATH = {"nsz"}
 
 inline = numba.njit(fastmath=FASTMATH, error_model="numpy")  # a helper that is compiled into the kernels that call it
 
-_recorded: ContextVar[Recording | None] = ContextVar("recorded", default=None)
-
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
 
 class Kernel:
-    """A compiled function that the ops call. Compiled for the dtype of its first argument when that dtype first comes.
+    """A compiled function that the ops call. Compiled for a floating type when that first comes.
 
-    `signature` is Numba's, with T for the floating type: "(T[:,::1], T[::1], int64)". Arrays are C-contiguous.
+    `signature` is Numba's, with T for the floating type, which the first such argument decides: "(T[:,::1], T[::1],
+    int64)". Arrays are C-contiguous.
     """
 
     def __init__(self, function: Callable, signature: str, parallel: bool) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.__doc__, self.signature = function.__doc__, signature
+        self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
         with _OurCacheFolder():
             self._dispatcher = numba.njit(
                 fastmath=FASTMATH, error_model="numpy", parallel=parallel, nogil=True, cache=cache_folder() is not None
             )(function)
         self._ready: set[np.dtype] = set()
+        self._typed = [part.strip().startswith("T") for part in signature[1:].split(", ")].index(True)
 
     def __call__(self, *args: Any) -> Any:
-        if args[0].dtype not in self._ready:
-            self.compile(args[0].dtype)
-        recording = _recorded.get()
-        if recording is not None:
-            compiled = self._dispatcher.overloads.get(tuple(numba.typeof(arg) for arg in args))
-            recording.note(compiled.entry_point if compiled else self._dispatcher, args)
+        dtype, recorder = args[self._typed].dtype, trace.current()
+        if isinstance(recorder, trace.DryRun):
+            recorder.found[self, dtype] = None
+            return None
+        if dtype not in self._ready:
+            self.compile(dtype)
+        if recorder is not None:
+            given, args = args, trace.resolved(args)
+            compiled = self._dispatcher.overloads.get(tuple(map(numba.typeof, args)))
+            recorder.add(trace.HOST, compiled.entry_point if compiled else self._dispatcher, given)
         return self._dispatcher(*args)
 
     def compile(self, dtype: Any) -> None:
@@ -72,37 +75,18 @@ class Kernel:
         return dtype in self._ready or f"{self.name} {dtype} {_target_key()}" in _compiled_before()
 
 
-@contextlib.contextmanager
-def recording() -> Iterator[Recording]:
-    """Within this block every kernel that runs is noted. To run it again saves Numba's look at the arguments' types."""
-    noted_here = Recording()
-    token = _recorded.set(noted_here)
-    try:
-        yield noted_here
-    finally:
-        _recorded.reset(token)
-
-
-def current_recording() -> Recording | None:
-    """What takes down the kernels that run now, if anything does."""
-    return _recorded.get()
-
-
-def noted(function: Callable) -> Callable:
+def recorded(function: Callable) -> Callable:
     """Makes a function by NumPy take part in recordings as a kernel does. It must write to its arguments alone."""
 
     @functools.wraps(function)
     def wrapper(*args: Any) -> None:
-        recording = _recorded.get()
-        if recording is None:
+        recorder = trace.current()
+        if recorder is None:
             function(*args)
-            return
-        recording.note(function, args)
-        token = _recorded.set(None)
-        try:
-            function(*args)
-        finally:
-            _recorded.reset(token)
+        elif not isinstance(recorder, trace.DryRun):
+            recorder.add(trace.HOST, function, args)
+            with trace.aside():
+                function(*trace.resolved(args))
 
     return wrapper
 
@@ -117,20 +101,22 @@ def kernels_of(room: ModuleType) -> dict[str, Kernel]:
     return {name: value for name, value in vars(room).items() if isinstance(value, Kernel)}
 
 
-def prepare(kernels: list[Kernel], dtype: Any, report: Callable[[int, int], None]) -> None:
-    """Makes kernels ready for `dtype`. Calls `report(done, total)` where some must be compiled, and after each one."""
-    missing = [k for k in kernels if not k.compiled_before(dtype)]
+def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
+    """Makes kernels ready, each for its dtype. Calls `report(done, total)` where some must be compiled, and after each
+    one.
+    """
+    missing = [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
-    if len(missing) > 1 and cache_folder() is not None:
-        caching.compile_in_processes(f"{__package__}.compiling", [str(np.dtype(dtype))], [k.name for k in missing],
-                                     report)
+    elsewhere = [f"{k.name}:{dtype}" for k, dtype in missing if k._ours]
+    if len(elsewhere) > 1 and cache_folder() is not None:
+        caching.compile_in_processes(f"{__package__}.compiling", [], elsewhere, report)
         _compiled_before.cache_clear()
-    for done, k in enumerate(missing, 1):
+    for done, (k, dtype) in enumerate(missing, 1):
         k.compile(dtype)
         if cache_folder() is None or len(missing) == 1:
             report(done, len(missing))
-    for k in kernels:
+    for k, dtype in wanted:
         k.compile(dtype)
 
 

@@ -6,17 +6,26 @@ shape (..., C), and loss and dy of shape (...).
 
 import numpy as np
 
+from .jit import recorded
 from .pointwise import log_softmax, sigmoid, softmax
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
 
+@recorded
 def one_hot(labels, out):
-    """out (..., C) = 1 at each label (...), else 0."""
-    out[...] = 0
-    np.put_along_axis(out, labels[..., None], 1, axis=-1)
+    """out (..., C) = 1 at each label (...), else 0; a row of NaN for a label outside of 0..C-1."""
+    rows, places = out.reshape(-1, out.shape[-1]), labels.reshape(-1)
+    rows[...] = 0
+    inside = (places >= 0) & (places < out.shape[-1])
+    if inside.all():
+        rows[np.arange(len(rows)), places] = 1
+    else:
+        rows[~inside] = np.nan
+        rows[inside, places[inside]] = 1
 
 
+@recorded
 def categorical(t, x, loss):
     """-sum(t log p), where p is x made to sum to 1, then clipped."""
     p = np.clip(_shares(x)[0], EPSILON, 1 - EPSILON)
@@ -24,6 +33,7 @@ def categorical(t, x, loss):
     np.negative(loss, out=loss)
 
 
+@recorded
 def categorical_grad(t, x, dy, dx):
     """With p = x / S: dp = -t / p where p was not clipped, dx = (dp - sum(dp p)) / S."""
     p, total = _shares(x)
@@ -33,6 +43,7 @@ def categorical_grad(t, x, dy, dx):
         dx *= dy[..., None] / total
 
 
+@recorded
 def categorical_logits(t, x, loss):
     """-sum(t log_softmax(x))."""
     y = np.empty_like(x)
@@ -44,17 +55,25 @@ def categorical_logits(t, x, loss):
 def categorical_logits_grad(t, x, dy, dx):
     """dx = softmax(x) sum(t) - t."""
     softmax(x, -1, dx)
+    _minus_targets(t, dy, dx)
+
+
+@recorded
+def _minus_targets(t, dy, dx):
+    """dx = (dx sum(t) - t) dy."""
     dx *= t.sum(-1, keepdims=True)
     dx -= t
     dx *= dy[..., None]
 
 
+@recorded
 def binary(t, x, loss):
     """-mean(t log p + (1 - t) log(1 - p)) with p = x clipped."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
     np.mean(-t * np.log(p) - (1 - t) * np.log(1 - p), axis=-1, out=loss)
 
 
+@recorded
 def binary_grad(t, x, dy, dx):
     """dx = (p - t) / (p (1 - p)) / C where x was not clipped."""
     p = np.clip(x, EPSILON, 1 - EPSILON)
@@ -62,12 +81,14 @@ def binary_grad(t, x, dy, dx):
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
 
 
+@recorded
 def binary_logits(t, x, loss):
     """The same of p = sigmoid(x), stable: mean(max(x, 0) - x t + log(1 + exp(-|x|)))."""
     with np.errstate(invalid="ignore"):
         np.mean(np.maximum(x, 0) - x * t + np.log1p(np.exp(-np.abs(x))), axis=-1, out=loss)
 
 
+@recorded
 def binary_logits_grad(t, x, dy, dx):
     """dx = (sigmoid(x) - t) / C."""
     sigmoid(x, dx)
@@ -75,22 +96,26 @@ def binary_logits_grad(t, x, dy, dx):
     dx *= dy[..., None] / x.dtype.type(x.shape[-1])
 
 
+@recorded
 def squared(t, x, loss):
     """mean((x - t)^2)."""
     np.mean((x - t) ** 2, axis=-1, out=loss)
 
 
+@recorded
 def squared_grad(t, x, dy, dx):
     """dx = 2 (x - t) / C."""
     np.subtract(x, t, out=dx)
     dx *= dy[..., None] * x.dtype.type(2 / x.shape[-1])
 
 
+@recorded
 def absolute(t, x, loss):
     """mean(|x - t|)."""
     np.mean(np.abs(x - t), axis=-1, out=loss)
 
 
+@recorded
 def absolute_grad(t, x, dy, dx):
     """dx = sign(x - t) / C."""
     np.sign(x - t, out=dx)

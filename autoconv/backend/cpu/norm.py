@@ -7,7 +7,7 @@ bits for any number of threads.
 import numpy as np
 from numba import prange
 
-from .jit import inline, kernel
+from .jit import inline, kernel, recorded
 
 
 @inline
@@ -74,19 +74,23 @@ def input_grad(x, dy, mean, inverse, scale, dgamma, dbeta, dx):
             dx[i, c] = scale[c] * (dy[i, c] - share * (dbeta[c] + xhat * dgamma[c]))
 
 
+@recorded
 def inverse_deviation(variance, epsilon, inverse):
     """inverse = 1 / sqrt(variance + epsilon)."""
     inverse[...] = 1 / np.sqrt(variance + variance.dtype.type(epsilon))
 
 
+@recorded
 def multiply(a, b, out):
     np.multiply(a, b, out=out)
 
 
+@recorded
 def copy(a, out):
     out[...] = a
 
 
+@recorded
 def moving_average(average, batch, momentum):
     """average = average momentum + batch (1 - momentum), in place."""
     average *= average.dtype.type(momentum)

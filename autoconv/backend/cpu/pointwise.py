@@ -7,7 +7,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .jit import kernel, noted
+from .jit import kernel, recorded
 
 
 @kernel("(T[::1], T[::1])", parallel=True)
@@ -24,7 +24,7 @@ def relu_grad(y, dy, dx):
         dx[i] = 0 if y[i] <= 0 else dy[i]
 
 
-@noted
+@recorded
 def sigmoid(x, y):
     """y = 1 / (1 + exp(-x)); exp may overflow to infinity, whose inverse is the right 0."""
     with np.errstate(over="ignore"):
@@ -34,7 +34,7 @@ def sigmoid(x, y):
         np.reciprocal(y, out=y)
 
 
-@noted
+@recorded
 def sigmoid_grad(y, dy, dx):
     """dx = dy y (1 - y)."""
     np.subtract(1, y, out=dx)
@@ -42,12 +42,12 @@ def sigmoid_grad(y, dy, dx):
     np.multiply(dx, dy, out=dx)
 
 
-@noted
+@recorded
 def tanh(x, y):
     np.tanh(x, out=y)
 
 
-@noted
+@recorded
 def tanh_grad(y, dy, dx):
     """dx = dy (1 - y^2)."""
     np.multiply(y, y, out=dx)
@@ -102,7 +102,7 @@ def _around(shape, axis):
     return math.prod(shape[:axis]), shape[axis], math.prod(shape[axis + 1 :])
 
 
-@noted
+@recorded
 def log_softmax(x, axis, y):
     """y = x - max - log(sum(exp(x - max))) along the axis."""
     with np.errstate(invalid="ignore"):
@@ -110,7 +110,7 @@ def log_softmax(x, axis, y):
     np.subtract(y, np.log(np.exp(y).sum(axis, keepdims=True)), out=y)
 
 
-@noted
+@recorded
 def log_softmax_grad(y, dy, axis, dx):
     """dx = dy - exp(y) sum(dy)."""
     np.exp(y, out=dx)

@@ -36,16 +36,21 @@ def bits(memory, seed, stream, first):
         words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
 
 
-@kernel("(T[::1], float64, uint64, uint64, uint64, T[::1])", parallel=True)
-def dropout(x, scale, threshold, seed, stream, y):
-    """y = x * scale where item i's random word, the stream's word i, is at least `threshold`, else x * 0."""
-    keep, drop, blocks = x.dtype.type(scale), x.dtype.type(0), x.size // 4
-    for b in prange(blocks):
-        r0, r1, r2, r3 = philox(np.uint64(b), stream, seed)
-        y[4 * b] = x[4 * b] * (keep if r0 >= threshold else drop)
-        y[4 * b + 1] = x[4 * b + 1] * (keep if r1 >= threshold else drop)
-        y[4 * b + 2] = x[4 * b + 2] * (keep if r2 >= threshold else drop)
-        y[4 * b + 3] = x[4 * b + 3] * (keep if r3 >= threshold else drop)
-    words = philox(np.uint64(blocks), stream, seed)
-    for i in range(4 * blocks, x.size):
-        y[i] = x[i] * (keep if words[i - 4 * blocks] >= threshold else drop)
+@kernel("(T[:,::1], float64, uint64, uint64, uint64, uint64, T[:,::1])", parallel=True)
+def dropout(x, scale, threshold, seed, stream, first, y):
+    """y = x * scale where an item's random word is at least `threshold`, else x * 0.
+
+    x (N, M). Item j of row n has word j of sample `first + n`: a sample's blocks begin at its number times 2^32.
+    """
+    keep, drop, blocks = x.dtype.type(scale), x.dtype.type(0), x.shape[1] // 4
+    for n in prange(x.shape[0]):
+        start = (first + np.uint64(n)) << HALF
+        for b in range(blocks):
+            r0, r1, r2, r3 = philox(start + np.uint64(b), stream, seed)
+            y[n, 4 * b] = x[n, 4 * b] * (keep if r0 >= threshold else drop)
+            y[n, 4 * b + 1] = x[n, 4 * b + 1] * (keep if r1 >= threshold else drop)
+            y[n, 4 * b + 2] = x[n, 4 * b + 2] * (keep if r2 >= threshold else drop)
+            y[n, 4 * b + 3] = x[n, 4 * b + 3] * (keep if r3 >= threshold else drop)
+        words = philox(start + np.uint64(blocks), stream, seed)
+        for j in range(4 * blocks, x.shape[1]):
+            y[n, j] = x[n, j] * (keep if words[j - 4 * blocks] >= threshold else drop)

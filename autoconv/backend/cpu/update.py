@@ -10,7 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
-from .jit import inline, kernel
+from .jit import inline, kernel, recorded
 
 FEW = 1 << 17  # up to so many parameters one thread is done before a second one has woken up
 
@@ -88,11 +88,13 @@ def _adam(i, w, g, m, v, alpha, new_m, new_v, eps, keep):
     w[i] = w[i] * keep - alpha * m[i] / (np.sqrt(v[i]) + eps)
 
 
+@recorded
 def clip(gradient, limit):
     """Cuts each element off at -limit and limit."""
     np.clip(gradient, -limit, limit, out=gradient)
 
 
+@recorded
 def shrink(gradient, limit):
     """Scales an array down to the L2 norm `limit` where it is longer. NumPy's sum: the same bits for any threads."""
     norm = math.sqrt(float((gradient * gradient).sum()))

@@ -240,6 +240,11 @@ def row_scatter(dy, index, dx):
     _row_scatter(dx.size, dy, index, dx)
 
 
+def index_get(x, index, out):
+    """out = x[index]."""
+    copy(x[index], out)
+
+
 def index_add(dy, index, dx):
     """dx = 0, then dx[index] += dy, where an item that is named twice is added twice, in scan order."""
     arrays.fill(dx, 0)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import trace
 from . import dlpack, runtime, strided
 from .runtime import Memory, OnGpu
 
@@ -257,7 +258,7 @@ def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
 @cache
 def _one(gpu: runtime.Gpu) -> Array:
     """1.0, which never changes."""
-    with gpu.aside():
+    with trace.aside():
         return put(gpu, np.ones(1))
 
 

@@ -35,14 +35,15 @@ def _bits(count, words, seed, stream, first):
         words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
 
 
-@kernel("(int64, const T[::1], float64, uint64, const uint64[::1], const uint64[::1], T[::1])")
-def _dropout(count, x, scale, threshold, seed, stream, y):
+@kernel("(int64, const T[:,::1], float64, uint64, const uint64[::1], const uint64[::1], const uint64[::1], T[:,::1])")
+def _dropout(count, x, scale, threshold, seed, stream, first, y):
     keep, drop = x.dtype.type(scale), x.dtype.type(0)
-    b = mine()
-    if b < count:
-        words = philox(np.uint64(b), stream[0], seed[0])
-        for i in range(4 * b, min(4 * b + 4, x.size)):
-            y[i] = x[i] * (keep if words[i - 4 * b] >= threshold else drop)
+    item, blocks = mine(), (x.shape[1] + 3) // 4
+    if item < count:
+        n, b = item // blocks, item % blocks
+        words = philox(((first[0] + np.uint64(n)) << HALF) + np.uint64(b), stream[0], seed[0])
+        for j in range(4 * b, min(4 * b + 4, x.shape[1])):
+            y[n, j] = x[n, j] * (keep if words[j - 4 * b] >= threshold else drop)
 
 
 def bits(memory, seed, stream, first):
@@ -52,7 +53,9 @@ def bits(memory, seed, stream, first):
     _bits(flat.size // 4, flat, np.uint64(seed), np.uint64(stream), np.uint64(first))
 
 
-def dropout(x, scale, threshold, seed, stream, y):
-    """y = x * scale where item i's random word, the stream's word i, is at least `threshold`, else x * 0."""
-    key = (number(x.gpu, part, np.uint64) for part in (seed, stream))
-    _dropout(-(-x.size // 4), x, scale, threshold, *key, y)
+def dropout(x, scale, threshold, seed, stream, first, y):
+    """y = x * scale where an item's random word is at least `threshold`, else x * 0. x (N, M). Item j of row n has word
+    j of sample `first + n`.
+    """
+    key = (number(x.gpu, part, np.uint64) for part in (seed, stream, first))
+    _dropout(x.shape[0] * -(-x.shape[1] // 4), x, scale, threshold, *key, y)

@@ -28,9 +28,8 @@ from numba.cuda.cudadrv.driver import CudaAPIError
 from numba.cuda.cudadrv.error import CudaSupportError
 
 from ...errors import DeviceError
-from .. import caching
+from .. import caching, trace
 from ..precision import get_precision
-from ..recording import Recording
 from . import driver, emulated, order, store
 from .arena import Arena, Piece
 from .order import Access
@@ -89,12 +88,6 @@ class Memory:
         return Memory(self.gpu, self.data.view(dtype), of=self)
 
 
-class _Noting(threading.local):
-    """Of one GPU: what each thread has its launches noted by."""
-
-    recording: Recording | None = None
-
-
 class Gpu:
     """One GPU: its stream, and the arena that all its arrays lie in."""
 
@@ -105,16 +98,9 @@ class Gpu:
         self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
         self.enter()
         self.stream: Any = 0 if SIMULATED else cuda.stream()
-        self._noting = _Noting()
 
-    @property
-    def noted(self) -> Recording | None:
-        """What takes down this thread's launches, where somebody wants to run them again."""
-        return self._noting.recording
-
-    @noted.setter
-    def noted(self, recording: Recording | None) -> None:
-        self._noting.recording = recording
+    def __str__(self) -> str:
+        return f"GPU number {self.index}"
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
@@ -168,8 +154,8 @@ class Gpu:
             self.synchronize()
 
     def capture(self, launches: list["Launch"], numbers: np.ndarray, there: Any) -> Callable[[], None] | None:
-        """Launches as one CUDA graph. A call copies `numbers` to where `there` begins, and launches it. None, and a
-        warning, where that fails.
+        """Launches as one captured CUDA graph. A call copies `numbers` to where `there` begins, and launches it. None,
+        and a warning, where that fails.
 
         In the graph each waits only for those before it that touch the same memory.
         """
@@ -186,15 +172,6 @@ class Gpu:
             warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
                           "gives the same results in more time.", RuntimeWarning, stacklevel=2)
             return None
-
-    @contextlib.contextmanager
-    def aside(self) -> Iterator[None]:
-        """Within this block nothing is noted."""
-        noted, self.noted = self.noted, None
-        try:
-            yield
-        finally:
-            self.noted = noted
 
     def uses_tensor_cores(self, dtype: Any) -> bool:
         """Whether numbers of this dtype are multiplied on tensor cores."""
@@ -214,9 +191,10 @@ class Gpu:
         self.synchronize()
 
     def _touches_the_host(self) -> None:
-        """Launches that are run again would not do that again."""
-        if self.noted is not None:
-            self.noted.whole = False
+        """A replay of launches would not do that again."""
+        section = trace.current()
+        if isinstance(section, trace.Section):
+            section.stop("a copy from or to the host's memory")
 
 
 @cache
@@ -295,6 +273,7 @@ class Kernel:
         self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
         self.function, self.__doc__ = function, function.__doc__
         self.signature, self.reads_only = signature.replace("const ", ""), _constant(signature)
+        self.typed = [part.strip(" (").startswith("T") for part in _parameters(self.signature)]
         self._dispatcher = cuda.jit(function)
         if not SIMULATED and function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
@@ -302,10 +281,12 @@ class Kernel:
 
     def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
         """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
-        launch = Launch(self, blocks, threads, arguments)
-        noted = launch.gpu.noted
-        if noted is not None:
-            noted.note(launch, ())
+        launch, recorder = Launch(self, blocks, threads, arguments), trace.current()
+        if isinstance(recorder, trace.DryRun):
+            recorder.found[self, launch.dtype] = None
+            return
+        if recorder is not None:
+            recorder.add(launch.gpu, launch, ())
         launch()
 
     def types(self, dtype: Any) -> tuple:
@@ -384,6 +365,12 @@ class Launch:
     def gpu(self) -> Gpu:
         return next(a.gpu for a in self.arguments if isinstance(a, OnGpu))
 
+    @property
+    def dtype(self) -> np.dtype:
+        """What T stands for: the type of the first such argument; float32 where the kernel has none."""
+        typed = (a for a, is_typed in zip(self.arguments, self.kernel.typed) if is_typed)
+        return np.dtype(getattr(next(typed, None), "dtype", np.float32))
+
     def __call__(self, handle: int | None = None) -> None:
         """Runs it on the GPU's stream, or on the one of this handle."""
         gpu = self.gpu
@@ -437,7 +424,12 @@ class BlockKernel(Kernel):
 
 def _constant(signature: str) -> list[bool]:
     """Which of the parameters a signature calls const."""
-    return [part.strip(" (").startswith("const ") for part in re.split(r",(?![^\[(]*[\])])", signature[1:-1])]
+    return [part.strip(" (").startswith("const ") for part in _parameters(signature)]
+
+
+def _parameters(signature: str) -> list[str]:
+    """The types of a signature, one by one."""
+    return re.split(r",(?![^\[(]*[\])])", signature[1:-1])
 
 
 def kernel(signature: str, name: str = "") -> Callable[[Callable], ItemKernel]:
@@ -465,23 +457,22 @@ def _kernels_in(value: Any) -> Iterator[Kernel]:
             yield from _kernels_in(item)
 
 
-def prepare(kernels: list[Kernel], dtype: Any, tensor_cores: bool, report: Callable[[int, int], None]) -> None:
-    """Makes kernels ready for the current GPU: those that serve `dtype`, multiplied on tensor cores or not.
+def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
+    """Makes kernels ready for the current GPU, each for its dtype.
 
     Calls `report(done, total)` where some must be compiled, and after each one.
     """
-    wanted = [k for k in kernels if k.serves(dtype, tensor_cores)]
-    missing = [] if SIMULATED else [k for k in wanted if not k.compiled_before(dtype)]
+    missing = [] if SIMULATED else [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
     elsewhere = len(missing) > 1 and store.folder() is not None
     if elsewhere:
-        arguments = [str(np.dtype(dtype)), *map(str, _capability())]
-        caching.compile_in_processes(f"{__package__}.compiling", arguments, [k.name for k in missing], report)
+        names = [f"{k.name}:{dtype}" for k, dtype in missing]
+        caching.compile_in_processes(f"{__package__}.compiling", list(map(str, _capability())), names, report)
     done = 0
-    for k in wanted:
+    for k, dtype in wanted:
         k.compile(dtype)
-        if k in missing and not elsewhere:
+        if (k, dtype) in missing and not elsewhere:
             done += 1
             report(done, len(missing))
 

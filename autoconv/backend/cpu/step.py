@@ -1,0 +1,82 @@
+"""What a step does besides layers, losses and updates: batches, scores, running sums. By NumPy: the arrays are small.
+
+`first`, the place of a batch in the order, and all that changes from step to step are dynamic scalars.
+"""
+
+import math
+
+import numpy as np
+
+from .jit import recorded
+
+
+@recorded
+def take_rows(source, order, first, out):
+    """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype; where order is
+    None, the rows first, ..., first + n - 1.
+    """
+    rows = slice(first, first + len(out))
+    if order is None:
+        out[...] = source[rows]
+    elif source.dtype == out.dtype and source.flags.c_contiguous:
+        np.take(source, order[rows], axis=0, out=out, mode="clip")  # the mode "raise" would buffer the result once more
+    else:
+        out[...] = source[order[rows]]
+
+
+@recorded
+def put_rows(rows, first, out):
+    """out[first : first + n] = rows (n, ...)."""
+    out[first : first + len(rows)] = rows
+
+
+@recorded
+def sparse_categorical_accuracy(labels, x, out):
+    """out (M,) = 1 where the largest of x (M, C) is the label's, else 0."""
+    np.equal(x.argmax(-1), labels, out=out)
+
+
+@recorded
+def categorical_accuracy(t, x, out):
+    """out (M,) = 1 where the largest of x (M, C) is the largest of the targets t (M, C), else 0."""
+    np.equal(x.argmax(-1), t.argmax(-1), out=out)
+
+
+@recorded
+def binary_accuracy(t, x, threshold, out):
+    """out (M*C,) = 1 where `x > threshold` is the target 0 or 1, else 0."""
+    np.equal(x.reshape(-1) > threshold, t.reshape(-1), out=out)
+
+
+@recorded
+def sparse_top_k_categorical_accuracy(labels, x, k, out):
+    """out (M,) = 1 where fewer than k of x (M, C) are larger than the label's, else 0."""
+    of_the_label = np.take_along_axis(x, labels.astype(np.int64)[:, None], -1)
+    np.less((x > of_the_label).sum(-1), k, out=out)
+
+
+@recorded
+def top_k_categorical_accuracy(t, x, k, out):
+    """out (M,) = 1 where fewer than k of x (M, C) are larger than that of the largest of t (M, C), else 0."""
+    of_the_class = np.take_along_axis(x, t.argmax(-1)[:, None], -1)
+    np.less((x > of_the_class).sum(-1), k, out=out)
+
+
+@recorded
+def accumulate(values, weights, factor, totals, slot):
+    """totals[slot] += factor times the sum of values * weights."""
+    totals[slot] += factor * (values * weights).sum(dtype=np.float64)
+
+
+@recorded
+def close_step(totals):
+    """Counts a step in totals[1], and notes in [2] the first one after which the loss's sum [0] is no number."""
+    totals[1] += 1
+    if totals[2] == 0 and not math.isfinite(totals[0]):
+        totals[2] = totals[1]
+
+
+@recorded
+def clear(totals):
+    """Starts the sums, and the count of the steps, anew."""
+    totals[...] = 0

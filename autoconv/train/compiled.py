@@ -1,0 +1,111 @@
+"""What `compile` was given, output by output: the losses with their weights, and the metrics."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from .. import losses as losses_module
+from .. import metrics as metrics_module
+from ..layers.base import numbered
+
+Shape = tuple[int | None, ...]
+
+
+class Goal(NamedTuple):
+    """The loss of output number `output`, which counts `weight` times, under its name in the logs."""
+
+    output: int
+    loss: losses_module.Loss
+    weight: float
+    name: str
+
+
+class Score(NamedTuple):
+    """A metric of output number `output`, under its name in the logs."""
+
+    output: int
+    metric: metrics_module.Metric
+    name: str
+
+
+def check_loss(loss: Any) -> Any:
+    """The losses of a name, function or object, or of a list or dict of such. Raises ValueError for unknown names."""
+    if isinstance(loss, Mapping):
+        return {name: None if one is None else losses_module.get(one) for name, one in loss.items()}
+    if isinstance(loss, list | tuple):
+        return [None if one is None else losses_module.get(one) for one in loss]
+    return None if loss is None else losses_module.get(loss)
+
+
+def check_weights(loss_weights: Any) -> Any:
+    """Numbers, a list or a dict of them; what belongs to another argument is refused."""
+    given = loss_weights.values() if isinstance(loss_weights, Mapping) else loss_weights
+    given = list(given) if isinstance(given, list | tuple | type({}.values())) else [given]
+    if not all(w is None or (isinstance(w, int | float) and not isinstance(w, bool)) for w in given):
+        raise ValueError("loss_weights must be numbers, a list or a dict of them. "
+                         f"Received: {loss_weights!r}. Metrics are given by name: metrics={loss_weights!r}.")
+    return loss_weights
+
+
+def check_metrics(metrics: Any) -> Any:
+    """The metrics as they were given, once all names are known and no two of an output are the same."""
+    groups = [metrics]
+    if isinstance(metrics, Mapping):
+        groups = list(metrics.values())
+    elif isinstance(metrics, list | tuple) and any(isinstance(m, list | tuple) for m in metrics):
+        groups = list(metrics)
+    for group in groups:
+        names = [metrics_module.check(m) for m in _listed(group)]
+        if len(set(names)) < len(names):
+            raise ValueError(f"Each metric needs a name of its own. Received: {names}.")
+    return metrics
+
+
+def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
+    """The losses of a model with outputs of these names."""
+    weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
+    found = [Goal(i, one, weights[i], f"{name}_loss")
+             for i, (name, one) in enumerate(zip(outputs, _spread(loss, outputs, "loss", True))) if one is not None]
+    if not found:
+        raise ValueError("No output of the model has a loss.")
+    return found
+
+
+def scores(metrics: Any, outputs: Sequence[str], targets: Sequence[Shape], predictions: Sequence[Shape]) -> list[Score]:
+    """The metrics of a model, made for targets and predictions of these shapes."""
+    if len(outputs) == 1:
+        made = [[metrics_module.get(m, targets[0], predictions[0]) for m in _listed(
+            metrics if not isinstance(metrics, Mapping) else metrics[outputs[0]])]]
+    else:
+        made = [[metrics_module.get(m, t, p) for m in _listed(group)] for group, t, p in zip(
+            _spread(metrics, outputs, "metrics", False), targets, predictions)]
+    given: Counter[str] = Counter()
+    found = [Score(i, m, numbered(m.name if len(outputs) == 1 else f"{outputs[i]}_{m.name}", given))
+             for i, group in enumerate(made) for m in group]
+    for score in found:
+        score.metric.reset_state()  # it may have served another model
+    return found
+
+
+def _listed(given: Any) -> list[Any]:
+    """One thing, several, or None, as a list."""
+    if given is None:
+        return []
+    return list(given) if isinstance(given, list | tuple | set) else [given]
+
+
+def _spread(given: Any, outputs: Sequence[str], what: str, for_all: bool) -> list[Any]:
+    """What was given for outputs by a list or by names, one for each; a single one for all of them, if that may be."""
+    if isinstance(given, Mapping):
+        unknown = [name for name in given if name not in outputs]
+        if unknown:
+            raise ValueError(f"{what} names outputs that the model has not: {unknown}. It has: {list(outputs)}.")
+        return [given.get(name) for name in outputs]
+    if isinstance(given, list | tuple):
+        if len(given) != len(outputs):
+            raise ValueError(f"{what} must have one entry an output: {list(outputs)}. Received: {given!r}.")
+        return list(given)
+    if given is not None and len(outputs) > 1 and not for_all:
+        raise ValueError(f"{what} must be a list or a dict, one entry for each output: {list(outputs)}. "
+                         f"Received: {given!r}.")
+    return [given] * len(outputs)

@@ -1,0 +1,115 @@
+"""Arrays as a user passes them: one, a list or a dict by names; checked before anything runs, and never copied here."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..tensor import Tensor
+
+
+class Data(NamedTuple):
+    """Inputs x, targets y and sample weights, each a list of arrays (N, ...), one for each input or output of a model.
+
+    x and y may also be arrays of a GPU; what is not there is None.
+    """
+
+    x: list[Any]
+    y: list[Any]
+    weights: list[Any]
+
+    def __len__(self) -> int:
+        return len(self.x[0])
+
+    def rows(self, start: int, stop: int) -> "Data":
+        """The samples start..stop-1, without a copy."""
+        return Data(*([None if a is None else a[start:stop] for a in arrays] for arrays in self))
+
+
+def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,
+               output_names: Sequence[str] | None = None) -> Data:
+    """The arrays of a data set, or an error that says what does not fit. `names` of inputs and outputs order a dict."""
+    inputs = [_numbers("x", a) for a in parts(x, "x", names)]
+    targets = [None if a is None else _numbers("y", a) for a in parts(y, "y", output_names)]
+    weights = [None if a is None else _numbers("sample_weight", a) for a in parts(
+        sample_weight, "sample_weight", output_names if isinstance(sample_weight, list | tuple | dict) else None)]
+    if len(weights) == 1:
+        weights *= max(len(targets), 1)  # the same for each output
+    samples = inputs[0].shape[0]
+    if not samples:
+        raise ValueError(f"x holds no samples. Received shape: {inputs[0].shape}.")
+    for name, arrays in (("x", inputs), ("y", targets), ("sample_weight", weights)):
+        for array in arrays:
+            if array is not None and len(array) != samples:
+                raise ValueError(f"x and {name} must have the same number of samples. "
+                                 f"Received: {samples} and {len(array)}.")
+    for array in weights:
+        if array is not None and array.ndim != 1:
+            raise ValueError(f"sample_weight must have one number a sample. Received shape: {array.shape}.")
+    return Data(inputs, targets, weights)
+
+
+def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
+    """What a user passed for the inputs or outputs of these names: one thing, a list or a dict, as a list.
+
+    Where no names are known, a list or tuple of arrays and a dict are several things.
+    """
+    if isinstance(value, Mapping):
+        known = list(value) if names is None else list(names)
+        if set(value) != set(known):
+            raise ValueError(f"{what} must have the keys {known}. Received: {list(value)}.")
+        return [value[name] for name in known]
+    several = isinstance(value, list | tuple) and all(hasattr(a, "shape") or a is None for a in value) and len(value) > 0
+    if names is None:
+        return list(value) if several else [value]
+    if len(names) == 1:
+        return list(value) if several and len(value) == 1 else [value]
+    if value is None:
+        return [None] * len(names)
+    if not isinstance(value, list | tuple) or len(value) != len(names):
+        count = len(value) if isinstance(value, list | tuple) else 1
+        raise ValueError(f"{what} must have {len(names)} arrays, a list of them or a dict with the keys {list(names)}. "
+                         f"Received: {count}.")
+    return list(value)
+
+
+def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], Any]:
+    """What puts a list as `parts` makes it into the form in which a model's `call` takes it."""
+    if names is None and isinstance(value, Mapping):
+        keys = list(value)
+        return lambda items: dict(zip(keys, items))
+    one = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
+    return (lambda items: items[0]) if one else list
+
+
+def _numbers(name: str, value: Any) -> Any:
+    on_gpu = isinstance(value, Tensor) and value.device.is_gpu
+    array = value.data if on_gpu else np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"{name} must be an array of numbers. Received: {type(value).__name__} of dtype {array.dtype}.")
+    if not array.ndim:
+        raise ValueError(f"{name} must be an array with the samples along its first axis. Received: {value!r}.")
+    return array
+
+
+def split_validation(data: Data, share: float) -> tuple[Data, Data]:
+    """The data without, and with only, its last `share` of samples, as Keras takes them: before any shuffling."""
+    if not 0 <= share < 1:
+        raise ValueError(f"validation_split must lie in [0, 1). Received: {share}.")
+    cut = int(len(data) * (1 - share))
+    if cut in (0, len(data)):
+        raise ValueError(f"{len(data)} samples cannot be split into a training and a validation set. "
+                         f"Received: validation_split={share}.")
+    return data.rows(0, cut), data.rows(cut, len(data))
+
+
+def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarray:
+    """The weight of each sample by its class; y are labels (N,) or (N, 1), or one-hot (N, C)."""
+    one_hot = y.ndim > 1 and y.shape[-1] > 1
+    labels = y.argmax(-1) if one_hot else y.reshape(len(y))
+    classes, position = np.unique(labels, return_inverse=True)
+    missing = [int(c) for c in classes if c not in class_weight]
+    if missing:
+        raise ValueError(f"class_weight must have a weight for every class in y. Missing: {missing}. "
+                         f"Received: {dict(class_weight)}.")
+    return np.array([class_weight[c] for c in classes], np.float64)[position]

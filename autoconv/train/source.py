@@ -1,0 +1,98 @@
+"""`Source`: a data set as batches, in an order that is a function of a key and the epoch; written straight into the
+arrays of a step.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..backend import device as devices
+
+SHARE = 0.5  # of a GPU's free memory: what a data set may take
+_READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are
+
+
+class Source:
+    """Batches of arrays (N, ...), which the step has in `dtypes`; None stays None. The last batch may be smaller.
+
+    On a GPU all of it is sent there once, where it fits, else batch by batch. `shuffled`: whether orders will come.
+    Of `world` processes that share each batch, this is number `rank`, which has a part of it: `before` samples come
+    before that part, and the whole batch has `shards` times as many samples.
+    """
+
+    def __init__(self, arrays: Sequence[Any], dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
+                 shuffled: bool = False, rank: int = 0, world: int = 1) -> None:
+        batch_size = 32 if batch_size is None else batch_size
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise ValueError(f"batch_size must be an integer of at least 1. Received: {batch_size!r}.")
+        self.batch_size, self._device, self._rank, self._world = int(batch_size), device, rank, world
+        self._arrays, self.samples = list(arrays), len(arrays[0])
+        self._order = np.arange(self.samples) if shuffled or device.is_gpu else None
+        self._first, self.before, self.shards = 0, 0, 1.0
+        plain = [None if a is None else self._plain(a, dtype) for a, dtype in zip(arrays, dtypes)]
+        self._there, self._order_there, self._sent = plain, self._order, {}  # type: ignore[var-annotated]
+        self._fits = not device.is_gpu or sum(a.nbytes for a in plain if a is not None) <= SHARE * device.memory_left()
+        if device.is_gpu and self._fits:
+            self._there = [None if a is None else device.asarray(a) for a in plain]
+            self._order_there = device.asarray(self._order)
+
+    def __len__(self) -> int:
+        return -(-self.samples // self.batch_size)
+
+    def shuffle(self, key: random.Key, epoch: int) -> None:
+        """The order of an epoch: a function of the key and the epoch's number, the same on all processes."""
+        self._order[...] = random.permutation(self.samples, random.epoch_stream(key, epoch))  # type: ignore[index]
+        if self._order_there is not self._order:
+            self._order_there[...] = self._order  # type: ignore[index]
+
+    def seek(self, i: int) -> int:
+        """Makes batch i the next one. Returns how many samples of it this process has."""
+        start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
+        self.before, after = ((stop - start) * (self._rank + one) // self._world for one in (0, 1))
+        self._first, n = start + self.before, after - self.before
+        self.shards = (stop - start) / n
+        if not self._fits:
+            self._send(n)
+        return n
+
+    def first(self) -> int:
+        """The place of the batch's first sample in the order."""
+        return self._first
+
+    def read(self, first: Any, into: Sequence[Any]) -> None:
+        """Writes the batch that is the next one into the arrays of a step, by kernels. `first`: what stands for the
+        place of its first sample.
+        """
+        k, sources = self._device.room("step"), self._there if self._fits else self._sent[len(into[0])]
+        for source, out in zip(sources, into):
+            if source is None:
+                continue
+            if self._fits:
+                k.take_rows(source, self._order_there, first, out)
+            else:
+                self._device.room("arith").copy(source, out)
+
+    def host(self, which: int, n: int) -> Any:
+        """The n samples of the batch that is the next one, as the user's array number `which` has them."""
+        rows: Any = slice(self._first, self._first + n)
+        return self._arrays[which][rows if self._order is None else self._order[rows]]
+
+    def _send(self, n: int) -> None:
+        """From the host's memory into arrays on the GPU that stay."""
+        host = [None if a is None else a[self._order[self._first : self._first + n]]  # type: ignore[index]
+                for a in self._there]
+        if n not in self._sent:
+            self._sent[n] = [None if a is None else self._device.asarray(a) for a in host]
+            return
+        for source, there in zip(host, self._sent[n]):
+            if there is not None:
+                there[...] = source
+
+    def _plain(self, array: Any, dtype: Any) -> Any:
+        """An array as the kernels of the device read it: on a GPU one of few bytes, or on a GPU, as it is, else in the
+        step's dtype.
+        """
+        as_it_is = not isinstance(array, np.ndarray) or (array.dtype in _READ and np.dtype(dtype).kind == "f")
+        return array if as_it_is or not self._device.is_gpu else array.astype(dtype, copy=False)

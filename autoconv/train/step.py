@@ -1,0 +1,456 @@
+"""`Step`: what is done with one batch, in phases that are recorded once and replayed, on every device.
+
+    load | forward | loss | backward | update | account | score | store
+
+A phase that is recorded completely is replayed as its kernels alone. One that is not (a layer, loss, metric or optimizer
+of the user's, which may do anything) runs through Python each time, with the same results, and says why.
+"""
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import random
+from ..backend import device as devices
+from ..backend import trace
+from ..backend.precision import get_precision
+from ..tensor import Tensor, no_grad, walk_back
+from ..versions import changes
+from .compiled import Goal, Score
+from .source import Source
+from .sums import Sums
+
+KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets
+
+# Kernels use all threads, and some of Numba's thread pools end the process when two Python threads enter them at once.
+# So the steps of all models take turns.
+turn = threading.RLock()
+
+
+class Reducer(NamedTuple):
+    """Sums gradients over processes while the backward pass goes on: `reduce(part)` changes a part of the flat gradient
+    in place, one of about `bucket_bytes` after the other, the last layers' first.
+    """
+
+    reduce: Callable[[Any], None]
+    bucket_bytes: int
+
+
+class Work(NamedTuple):
+    """What a step does beside running the model: nothing in prediction, losses and metrics in evaluation, all of it in
+    training.
+    """
+
+    kind: str  # "predict", "test" or "train"
+    goals: Sequence[Goal] = ()
+    scores: Sequence[Score] = ()
+    sums: Sums | None = None
+    optimizer: Any = None
+    reducer: Reducer | None = None
+
+
+class Step:
+    """A step of `model` over batches of arrays of these shapes and dtypes: inputs x, targets y, sample weights; None
+    for what is not there, or not taken to the device.
+
+    form: puts a list of inputs into the form in which the model's call takes it.
+    """
+
+    def __init__(self, model: Any, work: Work, x: Sequence[Any], y: Sequence[Any], weights: Sequence[Any],
+                 form: Callable[[list], Any]) -> None:
+        self._model, self._work, self._form, self._device = model, work, form, model.device
+        self._trains = work.optimizer is not None and work.optimizer.flat is not None
+        self._x, self._y, self._weights = ([
+            None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights))
+        self._pool = devices.Pool()
+        self._source: Source | None = None
+        self._sink: Sequence[Any] | None = None
+        self._given: Sequence[Any] = ()  # a batch that was fed, as the user has it
+        self._gradients: dict[tuple[int, bool], Any] = {}  # of outputs, or of the logits that they came from
+        self._arrivals: dict[int, int] = {}  # how many calls were recorded when a parameter's gradient was complete
+        self._value_counts = [0] * len(work.scores)
+        self.reasons: dict[str, str | None] = {}
+        self._plan: list[Any] = []
+        self._changes = -1
+
+    @property
+    def arrays(self) -> list[Any]:
+        """What a batch is written into: inputs, targets, sample weights."""
+        return [*self._x, *self._y, *self._weights]
+
+    def feed(self, arrays: Sequence[Any]) -> None:
+        """Writes one batch, x, y and weights as the user has them, into the step's arrays."""
+        self._given = arrays
+        for array, own in zip(arrays, self.arrays):
+            if own is not None:
+                own[...] = array
+
+    def alone(self) -> Any:
+        """Within this block no other thread runs a step, so what it feeds and takes is its own."""
+        return turn
+
+    def run(self, source: Source | None = None, sink: Sequence[Any] | None = None) -> None:
+        """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to their
+        rows in `sink`.
+        """
+        token = random.first_sample.set(source.before) if source is not None and source.before else None
+        try:
+            with turn:
+                self._run(source, sink)
+        finally:
+            if token is not None:
+                random.first_sample.reset(token)
+        if self._work.sums is not None:
+            self._work.sums.count(len(self._x[0]), self._value_counts)
+
+    def outputs(self) -> list[Any]:
+        """The predictions of the last run, in arrays of the device that the next run may write to."""
+        return [t.data for t in self._outputs]
+
+    def put_together(self, outputs: list[Any]) -> Any:
+        """A list with one thing for each output in the structure in which the model's call gives outputs."""
+        like = self._structure
+        if isinstance(like, Tensor):
+            return outputs[0]
+        return dict(zip(like, outputs)) if isinstance(like, dict) else outputs
+
+    def prepare(self, source: Source | None, report: Callable[[int, int], None]) -> None:
+        """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
+        if self._plan:
+            return  # it ran before
+        self._source, dry = source, trace.DryRun()
+        with turn, dry.record():
+            self._first = self._device.dynamic(self._place, np.int64)
+            for name, work in self._works():
+                self.reasons[name] = self._obstacle(name)
+                if self.reasons[name] is None:
+                    work()
+        self._device.prepare(dry.found, report)
+
+    def _run(self, source: Source | None, sink: Sequence[Any] | None) -> None:
+        if not self._plan or not self._is_current():
+            self._source, self._sink, self._plan = source, sink, []
+            self._record()
+        else:
+            if source is not self._source or sink is not self._sink:
+                self.attach(source, sink)
+            for act in self._plan:
+                if isinstance(act, tuple):
+                    self._trace.replay(*act)
+                else:
+                    with devices.reusing(self._pool):
+                        act()
+        if self._trains and self.reasons["update"] is None:
+            self._work.optimizer.iterations += 1
+
+    def _record(self) -> None:
+        """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing that could be replayed."""
+        if self._trains:
+            self._work.optimizer.build(self._model.trainable_weights)
+        self._trace = self._device.trace()
+        with self._trace.record("place"):
+            self._first = self._device.dynamic(self._place, np.int64)
+        for name, work in self._works():
+            self._record_phase(name, work)
+        self._depend("forward", "loss", "backward", "store")
+        self._depend("loss", "account")
+        self._plan = self._planned()
+        self._seen, self._changes = self._versions(), changes()
+
+    def _record_phase(self, name: str, work: Callable[[], Any]) -> None:
+        self.reasons[name] = self._obstacle(name)
+        with devices.reusing(self._pool):
+            if self.reasons[name] is not None:
+                work()
+                return
+            with self._trace.record(name) as section:
+                work()
+        self.reasons[name] = section.reason
+
+    def attach(self, source: Source | None, sink: Sequence[Any] | None) -> None:
+        """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
+        changed = {"load": source is not self._source, "store": sink is not self._sink}
+        self._source, self._sink = source, sink
+        for name, work in self._works():
+            if changed.get(name):
+                self._record_phase(name, work)
+        self._depend("forward", "store")
+        self._plan = self._planned()
+
+    def _depend(self, on: str, *others: str) -> None:
+        """A phase cannot be replayed where one is not whose arrays it reads, and forward not without backward."""
+        if on == "forward":
+            self.reasons[on] = self.reasons[on] or self.reasons.get("backward")
+        for name in others:
+            if name in self.reasons:
+                self.reasons[name] = self.reasons[name] or self.reasons.get(on)
+
+    def _planned(self) -> list[Any]:
+        """What each later run does: the names of neighbouring sections to replay, and functions between them."""
+        plan: list[Any] = []
+        ready = ["place"]
+        for name, work in self._works():
+            if name == "backward" and self._work.reducer is not None and self.reasons[name] is None:
+                for piece, bucket in zip(self._pieces(), self._buckets()):
+                    plan += [(*ready, piece), partial(self._reduce, *bucket)]
+                    ready = []
+            elif name == "reduce" and self.reasons["backward"] is None:
+                continue  # done between the pieces
+            elif self.reasons[name] is None:
+                ready.append(name)
+            else:
+                plan += [tuple(ready), work] if ready else [work]
+                ready = []
+        return [*plan, tuple(ready)] if ready else plan
+
+    def _works(self) -> list[tuple[str, Callable[[], Any]]]:
+        """The phases of this step, in order."""
+        scored = any(not self._is_recorded(score) for score in self._work.scores)
+        return [(name, work) for name, work, wanted in (
+            ("load", self._load, self._source is not None), ("forward", self._forward, True),
+            ("loss", self._loss, self._work.goals), ("backward", self._backward, self._trains),
+            ("reduce", self._reduce_all, self._trains and self._work.reducer is not None),
+            ("update", self._update, self._trains), ("account", self._account, self._work.goals),
+            ("score", self._score, scored), ("store", self._store, self._sink is not None),
+        ) if wanted]
+
+    def _obstacle(self, phase: str) -> str | None:
+        """Why a phase cannot be recorded, as far as is known before it runs."""
+        if phase in ("forward", "backward", "store", "loss", "account"):
+            obstacle = self._model.recording_obstacle()
+            if phase == "store" and self._device.is_gpu and isinstance(self._sink[0], np.ndarray):  # type: ignore[index]
+                return obstacle or "the predictions do not fit into the GPU's memory"
+            if obstacle is not None or phase in ("forward", "backward", "store"):
+                return obstacle
+            odd = next((goal.loss for goal in self._work.goals if not is_recordable(goal.loss)), None)
+            return None if odd is None else f"the loss {odd.name} does not say recordable = True"
+        if phase == "update" and not is_recordable(self._work.optimizer):
+            return f"the optimizer {self._work.optimizer.name} does not say recordable = True"
+        if phase == "score":
+            score = next(s for s in self._work.scores if not self._is_recorded(s))
+            return f"the metric {score.name} is computed by NumPy"
+        return "other processes take part" if phase == "reduce" else None
+
+    def _is_recorded(self, score: Score) -> bool:
+        """Whether a metric's sums are taken by kernels."""
+        goal = next((g for g in self._work.goals if g.output == score.output), None)
+        return is_recordable(score.metric) and goal is not None and is_recordable(goal.loss)
+
+    # The phases.
+
+    def _place(self) -> int:
+        return 0 if self._source is None else self._source.first()
+
+    def _load(self) -> None:
+        self._source.read(self._first, self.arrays)  # type: ignore[union-attr]
+
+    def _forward(self) -> None:
+        inputs = self._form([Tensor(a, device=self._device) for a in self._x])
+        if self._trains:
+            outputs = self._model(inputs, training=True)
+        else:
+            with no_grad():
+                outputs = self._model(inputs, training=self._work.kind == "train")
+        self._structure, self._outputs = outputs, flattened(outputs)
+
+    def _loss(self) -> None:
+        """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
+        self._values, self._leaves = [], {goal.output: self._leaf(goal.output) for goal in self._work.goals}
+        for goal in self._work.goals:
+            values = goal.loss.call(self._target(goal), self._leaves[goal.output])
+            weights = self._normalized_weights(goal, values)
+            self._values.append((values, weights))
+            if self._trains:
+                values.backward(Tensor(self._times(weights, goal.weight), device=self._device))
+
+    def _backward(self) -> None:
+        flat, section = self._work.optimizer.flat, trace.current()
+        roots = []
+        for goal in self._work.goals:
+            output, leaf = self._outputs[goal.output], self._leaves[goal.output]
+            pairs = [(output, leaf)] + ([(output.logits[1], leaf.logits[1])] if output.logits else [])
+            roots += [(of, begun.grad) for of, begun in pairs if begun.grad is not None and of.requires_grad]
+
+        def arrived(leaf: Tensor) -> None:
+            self._arrivals[id(leaf)] = len(section.calls) if isinstance(section, trace.Section) else 0
+
+        flat.bind_gradients()
+        try:
+            walk_back(roots, arrived)
+            flat.collect([p.grad for p in flat.parameters])
+        finally:
+            flat.release_gradients()
+
+    def _update(self) -> None:
+        if self.reasons["update"] is None:
+            self._work.optimizer.update()
+        else:
+            self._work.optimizer.apply(self._work.optimizer.flat.gradients)
+
+    def _account(self) -> None:
+        """Adds the losses and the metrics to the running sums."""
+        sums: Any = self._work.sums
+        sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
+            self._work.goals, self._values)], len(self._x[0]) * self._shards())
+        for j, score in enumerate(self._work.scores):
+            if self._is_recorded(score):
+                goal = next(g for g in self._work.goals if g.output == score.output)
+                prediction = self._outputs[score.output].detach()
+                values = score.metric.values(self._target(goal), prediction)  # type: ignore[attr-defined]
+                sums.add_score(j, values)
+                self._value_counts[j] = values.size
+        sums.close_step()
+
+    def _score(self) -> None:
+        """Metrics of the user's, on NumPy arrays."""
+        for score in self._work.scores:
+            if not self._is_recorded(score):
+                outputs = self._device.numpy(self._outputs[score.output].data)
+                score.metric.update_state(self._given_targets(score.output), outputs)
+
+    def _store(self) -> None:
+        for output, rows in zip(self._outputs, self._sink):  # type: ignore[arg-type]
+            if self.reasons.get("store") is None:
+                self._device.room("step").put_rows(output.data, self._first, rows)
+            else:
+                rows[self._place() : self._place() + len(output)] = output.data
+
+    # What the phases are made of.
+
+    def _given_targets(self, output: int) -> np.ndarray:
+        """The targets of the batch as the user's array has them."""
+        which = len(self._x) + output
+        return self._given[which] if self._source is None else self._source.host(which, len(self._x[0]))
+
+    def _shards(self) -> float:
+        return 1.0 if self._source is None else self._source.shards
+
+    def _leaf(self, i: int) -> Tensor:
+        """An output as the beginning of a tape; its gradient, or that of its logits, goes to an array that stays."""
+        output = self._outputs[i]
+        leaf = self._begun(output, (i, False))
+        if output.logits is not None:
+            leaf.logits = output.logits[0], self._begun(output.logits[1], (i, True))
+        return leaf
+
+    def _begun(self, of: Tensor, key: tuple[int, bool]) -> Tensor:
+        leaf = Tensor(of.data, self._trains, self._device)
+        if self._trains:
+            if key not in self._gradients:
+                self._gradients[key] = self._device.fresh(of.shape, of.dtype)
+            leaf._grad_buffer = self._gradients[key]
+        return leaf
+
+    def _target(self, goal: Goal) -> Any:
+        """The targets of a loss: a tensor, or the user's array for a loss of the user's."""
+        if is_recordable(goal.loss):
+            return Tensor(self._y[goal.output], device=self._device)
+        return self._given_targets(goal.output)
+
+    def _normalized_weights(self, goal: Goal, values: Tensor) -> Any:
+        """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
+        weights = self._device.constant(goal.loss.normalized_weights(values, None, self._shards()))
+        given = self._weights[goal.output]
+        if given is None:
+            return weights
+        weighted = self._device.empty(values.shape, values.dtype)
+        spread = given.reshape(*given.shape, *(1,) * (values.ndim - given.ndim))
+        self._device.room("arith").multiply(weights, spread, weighted)
+        return weighted
+
+    def _times(self, weights: Any, factor: float) -> Any:
+        if factor == 1:
+            return weights
+        scaled = self._device.empty(weights.shape, weights.dtype)
+        self._device.room("arith").multiply(weights, weights.dtype.type(factor), scaled)
+        return scaled
+
+    def _buckets(self) -> list[tuple[int, int]]:
+        """The parts of the flat gradient that are reduced one after the other: of the last layers first."""
+        flat, reducer, cuts = self._work.optimizer.flat, self._work.reducer, [self._work.optimizer.flat.size]
+        for start in reversed(flat.starts):
+            if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= reducer.bucket_bytes:
+                cuts.append(start)
+        return [(stop, start) for start, stop in zip(cuts, cuts[1:])]
+
+    def _pieces(self) -> list[str]:
+        """The backward section, cut behind the call that completes each bucket."""
+        if "backward" in self._trace.sections:
+            flat, calls = self._work.optimizer.flat, len(self._trace.sections["backward"].calls)
+            complete, so_far = [], 0
+            for start, stop in self._buckets():
+                inside = [p for p, at in zip(flat.parameters, flat.starts) if start <= at < stop]
+                so_far = max(so_far, *(self._arrivals.get(id(p), calls) for p in inside))
+                complete.append(so_far)
+            self._cut = self._trace.cut("backward", complete[:-1])
+        return self._cut
+
+    def _reduce(self, start: int, stop: int) -> None:
+        self._work.reducer.reduce(self._work.optimizer.flat.gradient[start:stop])  # type: ignore[union-attr]
+
+    def _reduce_all(self) -> None:
+        for bucket in self._buckets():
+            self._reduce(*bucket)
+
+    # Whether what was recorded still holds.
+
+    def _is_current(self) -> bool:
+        """Whether model, losses, metrics and optimizer are what they were when the step was recorded."""
+        if self._changes == changes():
+            return True
+        now = self._versions()
+        same = len(now) == len(self._seen) and all(a is b and v == w for (a, v), (b, w) in zip(now, self._seen))
+        self._changes = changes() if same else -1
+        return same
+
+    def _versions(self) -> list[tuple[Any, Any]]:
+        """All that the recording depends on, with the number of its last change."""
+        work, layers = self._work, list(self._model._walk())
+        things = [*(w for layer in layers for w in layer._own_weights()), *(g.loss for g in work.goals),
+                  *(s.metric for s in work.scores)]
+        if self.reasons["forward"] is None:
+            things += layers
+        if work.optimizer is not None:
+            things.append(work.optimizer)
+        return [(thing, thing.version) for thing in things] + [(self._device, get_precision())]
+
+
+def is_recordable(thing: Any) -> bool:
+    """Whether what a loss, metric or optimizer does in a step is kernels alone."""
+    return trace.declared_recordable(thing, "call", "update_state", "values", "update_step", "update", "apply")
+
+
+def flattened(outputs: Any) -> list[Tensor]:
+    """What a model's call gave, a tensor, a list, a tuple or a dict of them, as a list."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return list(outputs.values() if isinstance(outputs, dict) else outputs)
+
+
+class Steps:
+    """A model's steps, by what they do and the shapes of a batch. A copy starts empty."""
+
+    def __init__(self) -> None:
+        self._kept: dict[tuple, Step] = {}
+        self.reasons: dict[str, dict[str, str | None]] = {}
+
+    def __reduce__(self) -> tuple:
+        return Steps, ()
+
+    def of(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
+        """The step of that kind and key, made where there is none."""
+        step = self._kept.get((kind, *key))
+        if step is None:
+            same = [k for k in self._kept if k[0] == kind]
+            if len(same) >= KEPT:
+                del self._kept[same[0]]
+            step = self._kept[kind, *key] = make()
+            self.reasons[kind] = step.reasons
+        return step
+
+    def forget(self, *kinds: str) -> None:
+        """Gives back the memory of these kinds of steps."""
+        self._kept = {key: step for key, step in self._kept.items() if key[0] not in kinds}
