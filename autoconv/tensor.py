@@ -305,43 +305,46 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
     output's gradient into its inputs'.
 
     A node is newer than all it was computed from, so when it is taken every gradient that flows into it has arrived.
-    Leaves add to `.grad` at once, each in memory of its own: in its buffer where it has one (a parameter in training).
-    `arrived(leaf)` is called after each time.
+    Leaves add to `.grad`, each in memory of its own: in its buffer where it has one (a parameter in training).
+    `arrived(leaf)` is called each time that a leaf's gradient has come so far.
     """
     pending: dict[int, Any] = {}
     heap: list[tuple[int, int, Tensor]] = []
 
     def flows_into(t: Tensor, gradient: Any) -> None:
-        if t._node is None:
-            _arrive(t, gradient)
-            if arrived is not None:
-                arrived(t)
-        elif id(t) in pending:
+        if id(t) in pending:
             pending[id(t)] = _sum(t, pending[id(t)], gradient)
         else:
             pending[id(t)] = gradient
-            heapq.heappush(heap, (-t._node.order, id(t), t))
+            heapq.heappush(heap, (-(t._node.order if t._node else -1), id(t), t))
+        if arrived is not None and pending[id(t)] is t._grad_buffer:
+            arrived(t)
 
     for root, gradient in roots:
         flows_into(root, gradient)
     while heap:
         _, key, t = heapq.heappop(heap)
         gradient = pending.pop(key)
-        node: Any = t._node
+        node = t._node
+        if node is None:
+            _arrive(t, gradient)
+            if arrived is not None and gradient is not t._grad_buffer:
+                arrived(t)
+            continue
         if node.backward is None:
             raise RuntimeError("This graph was freed by an earlier backward(). Compute the result again before a "
                                "second one.")
         with _seen(f"{node.op.name}'s gradient", [gradient]) as results:
-            results.extend(node.backward(gradient, _needs(node.inputs)))
+            results.extend(node.backward(gradient, _needs(node.inputs, pending)))
         for i, g in zip(node.inputs, results):
             if i is not None and i.requires_grad:
                 flows_into(i, g)
         node.backward, node.inputs = None, ()  # type: ignore[assignment]
 
 
-def _needs(inputs: tuple[Tensor | None, ...]) -> tuple:
+def _needs(inputs: tuple[Tensor | None, ...], pending: dict[int, Any]) -> tuple:
     """What an op is asked for: False, True, or the array into which a parameter's first gradient goes."""
-    needs, offered = [], set()  # type: ignore[var-annotated]
+    needs, offered = [], set(pending)
     for t in inputs:
         needs.append(t is not None and t.requires_grad)
         if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered:

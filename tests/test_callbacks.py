@@ -14,7 +14,7 @@ Y = (X[:, 0] > 0).astype(int)
 def fit(*given, epochs=3, **kwargs):
     utils.set_random_seed(0)
     model = models.Sequential([layers.Input((4,)), layers.Dense(2, "softmax")])
-    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model.fit(X, Y, batch_size=20, epochs=epochs, verbose=0, callbacks=list(given), **kwargs), model
 
 

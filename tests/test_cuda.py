@@ -496,7 +496,7 @@ def net(optimizer="rmsprop", dtype="float32"):
         layers.BatchNormalization(dtype=dtype), layers.Dropout(0.3, dtype=dtype), layers.Flatten(dtype=dtype),
         layers.Dense(3, activation="softmax", dtype=dtype),
     ])
-    model.compile(optimizer, "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
     return model
 
 

@@ -173,7 +173,7 @@ def test_wrong_inputs_are_refused_as_ever():
 
 def trained(model, x, y, **how):
     """The weights after some epochs, with batches that do not come out even."""
-    model.compile(optim.Adam(0.01), losses.CategoricalCrossentropy(), ["accuracy"])
+    model.compile(optim.Adam(0.01), losses.CategoricalCrossentropy(), metrics=["accuracy"])
     history = model.fit(x, y, batch_size=8, epochs=3, shuffle=False, verbose=0, **how).history
     return [*model.get_weights(), np.array(list(history.values()))]
 

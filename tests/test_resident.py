@@ -34,7 +34,7 @@ def net(loss="sparse_categorical_crossentropy", optimizer="rmsprop", scores=("ac
         layers.Input((4,)), layers.Dense(5, activation="relu", dtype="float64"), *extra,
         layers.Dense(CLASSES, activation=last, dtype="float64"),
     ])
-    model.compile(optimizer, loss, list(scores))
+    model.compile(optimizer, loss, metrics=list(scores))
     return model
 
 

@@ -35,7 +35,7 @@ def net(*middle, units=CLASSES, activation="softmax"):
 def compiled(*middle, optimizer="sgd", loss="sparse_categorical_crossentropy", metrics=("accuracy",), **kwargs):
     utils.set_random_seed(7)
     model = net(*middle, **kwargs)
-    model.compile(optimizer, loss, metrics)
+    model.compile(optimizer, loss, metrics=metrics)
     return model
 
 

@@ -82,7 +82,7 @@ def for_pixels(net: Sequential, name: str, optimizer: Any = "rmsprop") -> Sequen
     kind = nets.NETS[name]
     scaling = [] if kind.divide_by == 1 else [Rescaling(1 / kind.divide_by)]
     model = Sequential([Input(net.input_shape[1:]), *scaling, *net.layers])
-    model.compile(optimizer, losses.CategoricalCrossentropy(from_logits=kind.from_logits), ["accuracy"])
+    model.compile(optimizer, losses.CategoricalCrossentropy(from_logits=kind.from_logits), metrics=["accuracy"])
     return model
 
 

@@ -67,7 +67,7 @@ class Source:
         """
         k, sources = self._device.room("step"), self._there if self._fits else self._sent[len(into[0])]
         for source, out in zip(sources, into):
-            if source is None:
+            if source is None or out is None:
                 continue
             if self._fits:
                 k.take_rows(source, self._order_there, first, out)

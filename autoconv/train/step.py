@@ -128,6 +128,8 @@ class Step:
                 self.reasons[name] = self._obstacle(name)
                 if self.reasons[name] is None:
                     work()
+                elif name == "loss" and self.reasons["forward"] is None:
+                    self._pretend_gradients()
         self._device.prepare(dry.found, report)
 
     def _run(self, source: Source | None, sink: Sequence[Any] | None) -> None:
@@ -174,6 +176,7 @@ class Step:
         """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
         changed = {"load": source is not self._source, "store": sink is not self._sink}
         self._source, self._sink = source, sink
+        self._trace.replay("place")
         for name, work in self._works():
             if changed.get(name):
                 self._record_phase(name, work)
@@ -248,7 +251,12 @@ class Step:
         self._source.read(self._first, self.arrays)  # type: ignore[union-attr]
 
     def _forward(self) -> None:
-        inputs = self._form([Tensor(a, device=self._device) for a in self._x])
+        arrays = self._x
+        if self.reasons["forward"] is not None:  # a layer of the user's may keep them
+            arrays = [self._device.empty(a.shape, a.dtype) for a in self._x]
+            for mine, theirs in zip(self._x, arrays):
+                self._device.room("arith").copy(mine, theirs)
+        inputs = self._form([Tensor(a, device=self._device) for a in arrays])
         if self._trains:
             outputs = self._model(inputs, training=True)
         else:
@@ -258,13 +266,20 @@ class Step:
 
     def _loss(self) -> None:
         """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
-        self._values, self._leaves = [], {goal.output: self._leaf(goal.output) for goal in self._work.goals}
+        self._values = []
+        self._leaves = {goal.output: self._leaf(goal.output) for goal in self._work.goals}
         for goal in self._work.goals:
             values = goal.loss.call(self._target(goal), self._leaves[goal.output])
             weights = self._normalized_weights(goal, values)
             self._values.append((values, weights))
             if self._trains:
                 values.backward(Tensor(self._times(weights, goal.weight), device=self._device))
+
+    def _pretend_gradients(self) -> None:
+        """For a dry run of the backward pass, where the loss is the user's."""
+        self._leaves = {goal.output: self._leaf(goal.output) for goal in self._work.goals}
+        for leaf in self._leaves.values():
+            leaf.grad = leaf._grad_buffer
 
     def _backward(self) -> None:
         flat, section = self._work.optimizer.flat, trace.current()

@@ -44,14 +44,16 @@ class CudaTrace(trace.Trace):
 
     def replay(self, *names: str) -> None:
         sections = [self.sections[name] for name in names]
+        if not any(section.calls for section in sections):
+            self._draw(sections)
+            arrays.write(self._host, self._there)
+            return
         captured = self._graphs.get(names)
         if captured is None or captured[0] != sections:
             launches: list[Any] = [launch for section in sections for launch, _ in section.calls]
             graph = self.owner.capture(launches, self._host[: self._used], self._there.native)
             captured = self._graphs[names] = sections, graph
-        for section in sections:
-            for draw, host in section.draws:
-                host[:] = draw()
+        self._draw(sections)
         if captured[1] is not None:
             self.owner.enter()
             captured[1]()
@@ -60,3 +62,9 @@ class CudaTrace(trace.Trace):
         for section in sections:
             for launch, _ in section.calls:
                 launch()
+
+    @staticmethod
+    def _draw(sections: list[trace.Section]) -> None:
+        for section in sections:
+            for draw, host in section.draws:
+                host[:] = draw()
