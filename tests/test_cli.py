@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors import safe_open
+from safetensors.numpy import save as to_bytes
 
 import autoconv
-from autoconv import datasets
+from autoconv import datasets, layers
 from autoconv.backend import device
 from autoconv.cli import data, main
 from autoconv.cli.clock import Stopwatch, since_start
@@ -240,6 +242,23 @@ class TestEvaluate:
 
 
 class TestPredict:
+    @pytest.mark.parametrize("padding", [2, [[0, 2000000], [0, 0]]])
+    def test_a_model_file_with_a_window_that_leaves_its_image_is_refused(self, trained, digits, tmp_path, padding):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        net = autoconv.models.Sequential([
+            layers.Input((28, 28, 1)), layers.MaxPooling2D(2, padding="valid"), layers.Flatten(), layers.Dense(10)])
+        file = tmp_path / "run" / "model.safetensors"
+        net.save(file)
+        with safe_open(file, "numpy") as opened:
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            metadata = opened.metadata()
+        assert '"padding": "valid"' in metadata["model"]
+        metadata["model"] = metadata["model"].replace('"padding": "valid"', f'"padding": {padding}')
+        file.write_bytes(to_bytes(weights, metadata))
+        np.save(tmp_path / "one.npy", digits[0])
+        printed = autoconv_("predict", tmp_path / "run", tmp_path / "one.npy", code=1)
+        assert "padding must be smaller than pool_size" in printed
+
     def test_arrays_one_or_several(self, trained, digits, tmp_path):
         np.save(tmp_path / "three.npy", digits)
         np.save(tmp_path / "one.npy", digits[1])
