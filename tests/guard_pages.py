@@ -2,8 +2,8 @@
 
 `python guard_pages.py end|begin` exits with 0 when no kernel reads or writes outside an array: one stray access kills
 the process. With a number behind it, so many random windows are tried in place of the case table: each is refused, or
-stays inside. `python guard_pages.py stray` makes a stray access on purpose. The loads of the register tile are LLVM intrinsics
-that NUMBA_BOUNDSCHECK does not see, so this is how they are checked.
+stays inside. `python guard_pages.py stray` makes a stray access on purpose. The loads of the register tile are LLVM
+intrinsics that NUMBA_BOUNDSCHECK does not see, so this is how they are checked.
 """
 
 import ctypes
@@ -88,7 +88,7 @@ def windows(at, count):
     from autoconv.tensor import Tensor, apply
 
     guard_kernels(at)
-    draw, outcomes = random.Random(0), []
+    draw = random.Random(0)
 
     def number(least=0):
         return draw.choice((least, 1, 1, 1, 2, 2, 3, 5, 9, draw.choice((-1, 0, 40, 2_000_000, 2**31, 2**40, 2**62))))
@@ -99,7 +99,7 @@ def windows(at, count):
     def images(*shape):
         return Tensor(copied(np.ones(shape, "float32"), at), requires_grad=True)
 
-    for _ in range(count):
+    def outcome():
         n, h, w, c, f, groups = (draw.randint(1, 5) for _ in range(6))
         kh, kw = draw.randint(1, 4), draw.randint(1, 4)
         x, kernel, bias = images(n, h, w, c), images(kh, kw, c, f), draw.choice((None, images(f), images(c * f)))
@@ -122,10 +122,12 @@ def windows(at, count):
         try:
             y = draw.choice(calls)()
             y.backward(copied(np.ones(y.shape, y.dtype), at))
-            outcomes.append("ran")
+            return "ran"
         except (MemoryError, ValueError) as error:
-            outcomes.append(type(error).__name__)
-    print(*(outcomes.count(outcome) for outcome in ("ran", "ValueError")))  # noqa: T201
+            return type(error).__name__
+
+    outcomes = [outcome() for _ in range(count)]
+    print(outcomes.count("ran"), outcomes.count("ValueError"))  # noqa: T201
 
 
 def stray():
