@@ -156,6 +156,25 @@ class TestTrain:
         assert "other things" in autoconv_("train", "digits", "--out", tmp_path / "other", code=1)
         assert [p.name for p in (tmp_path / "other").iterdir()] == ["letter.txt"]
 
+    def test_a_run_whose_replacement_was_cut_off_is_the_new_one(self, trained, tmp_path):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--out", tmp_path / "new")
+        expected = read(tmp_path / "new" / "run.json")
+        (tmp_path / "new").rename(tmp_path / "run" / ".replacement")
+        (tmp_path / "run" / ".replacement" / "model.safetensors").replace(tmp_path / "run" / "model.safetensors")
+        autoconv_("evaluate", tmp_path / "run", "--json", tmp_path / "tested.json")
+        assert read(tmp_path / "tested.json")["test_loss"] == expected["test_loss"]
+        assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["history.csv", "model.safetensors", "run.json"]
+        assert read(tmp_path / "run" / "run.json") == expected
+
+    def test_a_folder_with_other_files_beside_a_run_keeps_them(self, trained, tmp_path):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        (tmp_path / "run" / "notes.txt").write_text("dear")
+        autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--out", tmp_path / "run")
+        assert read(tmp_path / "run" / "run.json")["epochs"] == 1
+        assert (tmp_path / "run" / "notes.txt").read_text() == "dear"
+        assert len(list((tmp_path / "run").iterdir())) == 4
+
     @pytest.mark.parametrize("option", ["--out", "--json"])
     def test_what_cannot_be_written_is_found_before_the_training(self, option, tmp_path):
         (tmp_path / "file").write_text("")
