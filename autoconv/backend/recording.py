@@ -3,6 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
+from .turns import turn
+
 
 class Recording:
     """Calls `(function, arguments)` in their order. To run them `again` does the same on what their arrays hold then.
@@ -18,8 +20,9 @@ class Recording:
         self.calls.append((function, arguments))
 
     def again(self) -> None:
-        for function, arguments in self.calls:
-            function(*arguments)
+        with turn:
+            for function, arguments in self.calls:
+                function(*arguments)
 
     def __bool__(self) -> bool:
         return bool(self.calls)

@@ -1,7 +1,6 @@
 """`Trainer`: what makes a layer a model that can be fitted, evaluated and asked, with Keras's methods and defaults."""
 
 import math
-import threading
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -12,6 +11,7 @@ from .. import losses as losses_module
 from .. import metrics as metrics_module
 from .. import optimizers as optim
 from ..backend import device as devices
+from ..backend.turns import turn
 from ..callbacks import Callback, CallbackList, History
 from ..tensor import Parameter, Tensor, no_grad
 from . import resident
@@ -20,10 +20,6 @@ from .progress import Progress, check_verbose
 from .replay import Pass, Replays
 
 Logs = dict[str, float]
-
-# Kernels use all threads, and some of Numba's thread pools end the process when two Python threads enter them at once.
-# So the steps of all models take turns.
-_turn = threading.RLock()
 
 
 class Trainer:
@@ -174,7 +170,7 @@ class Trainer:
 
     def _answer(self, x: np.ndarray) -> np.ndarray:
         """The outputs for one batch, in an array of their own."""
-        with _turn:
+        with turn:
             return self.device.numpy(self._pass(x.shape).forward(x))
 
     def train_on_batch(
@@ -256,7 +252,7 @@ class Trainer:
     @staticmethod
     def _ran(by_itself: Any, i: int) -> bool:
         """Whether the device did minibatch i by itself."""
-        with _turn:
+        with turn:
             return by_itself.run(i)
 
     def _device_steps(self, batches: Batches, optimizer: Any = None) -> resident.Steps | None:
@@ -271,7 +267,7 @@ class Trainer:
         """Forward, loss, backward, update. Returns the batch's loss."""
         optimizer: Any = self.optimizer
         flat = optimizer.flat
-        with _turn, devices.reusing(self._step_pool()):
+        with turn, devices.reusing(self._step_pool()):
             x, y, weights = batches[i]
             if flat is not None:
                 flat.adopt()
@@ -285,7 +281,7 @@ class Trainer:
             return self._account(loss, values, shares, y, y_pred)
 
     def _test_step(self, batches: Batches, i: int, loss: Any) -> None:
-        with _turn, devices.reusing(self._step_pool()), no_grad():
+        with turn, devices.reusing(self._step_pool()), no_grad():
             x, y, weights = batches[i]
             y_pred = Tensor(self._pass(x.shape).forward(x), device=self.device)
             values = loss.call(y, y_pred)

@@ -474,7 +474,8 @@ def prepare(kernels: list[Kernel], dtype: Any, tensor_cores: bool, report: Calla
     missing = [] if SIMULATED else [k for k in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
-    elsewhere = len(missing) > 1 and store.folder() is not None
+    folder = store.folder() if len(missing) > 1 else None
+    elsewhere = folder is not None and caching.has_space(folder)
     if elsewhere:
         arguments = [str(np.dtype(dtype)), *map(str, _capability())]
         caching.compile_in_processes(f"{__package__}.compiling", arguments, [k.name for k in missing], report)
