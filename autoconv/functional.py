@@ -75,7 +75,8 @@ def depthwise_conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: 
 def max_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding: Padding = "valid") -> Tensor:
     """The maximum of each window, x (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
 
-    Padding never wins, and must be smaller than the pool size on each side. The gradient goes to one winner, the first in scan order; a NaN in the window is passed on.
+    Padding never wins, and must be smaller than the pool size on each side. The gradient goes to one winner, the first
+    in scan order; a NaN in the window is passed on.
     """
     x = _tensor(x)
     return apply(pool.max_pool2d, x, window=_pool_window(x, pool_size, strides, padding))

@@ -1,6 +1,5 @@
 """Metrics with Keras's names: they add up what batches bring and give the mean over all of it. By NumPy."""
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -25,7 +24,7 @@ class Metric:
     on_device: Callable[[Tensor, Tensor], Any] | None = None
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        self.name = name or names.snake_case(type(self).__name__)
         self.reset_state()
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:

@@ -119,7 +119,8 @@ def test_a_full_disk_is_noted_once_and_does_no_harm(tmp_path):
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root mounts a small disk")
 @pytest.mark.parametrize("free", [4096, 0])
 def test_a_small_disk_that_is_full(free, tmp_path):
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)], capture_output=True).returncode:
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("nothing can be mounted here")
     try:
         (tmp_path / "other").write_bytes(bytes((1 << 20) - free))

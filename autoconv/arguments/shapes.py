@@ -65,8 +65,8 @@ class Window(NamedTuple):
                 f"{(self.kh, self.kw)}. Use padding='same', or zero_padding2d before the pooling."
             )
         if (self.dh, self.dw) != (1, 1) or min(h, w) < 1 or self.kh * self.kw > LARGEST:
-            raise ValueError(f"A pooling takes images of at least one pixel, windows of at most {LARGEST} pixels and no "
-                             f"dilation. Received: {self} over an image of {h}x{w}.")
+            raise ValueError(f"A pooling takes images of at least one pixel, windows of at most {LARGEST} pixels and "
+                             f"no dilation. Received: {self} over an image of {h}x{w}.")
         return size
 
     def convolved_shape(
@@ -82,7 +82,7 @@ class Window(NamedTuple):
             raise ValueError(
                 f"A convolution with windows of {self.kh}x{self.kw} in {groups} groups takes a kernel of shape "
                 f"{(self.kh, self.kw)} + (C // groups, ...), a bias of shape (F,), and groups that divide C and F. "
-                f"Received: x of shape {tuple(x)}, kernel of shape {tuple(kernel)}, bias of shape {bias}, F = {filters}."
+                f"Received: x of shape {tuple(x)}, kernel of shape {tuple(kernel)}, bias of shape {bias}, F={filters}."
             )
         return x[0], *size, filters
 

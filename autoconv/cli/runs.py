@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import io
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ import click
 from .. import losses, models, nets
 from ..arguments import names
 from ..backend.device import Device
-from ..files import folders
+from ..files import atomic, folders
 from ..layers import Input, Rescaling
 from ..models import Sequential
 from .files import write_json
@@ -51,11 +52,12 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
 def write(folder: Path, net: Sequential, history: dict[str, list[float]], results: dict[str, Any]) -> None:
     """The three files of a run."""
     net.save(folder / MODEL)
-    with open(folder / HISTORY, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *sorted(history)])
-        for epoch, values in enumerate(zip(*(history[name] for name in sorted(history)))):
-            writer.writerow([epoch, *values])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["epoch", *sorted(history)])
+    for epoch, values in enumerate(zip(*(history[name] for name in sorted(history)))):
+        writer.writerow([epoch, *values])
+    atomic.write(folder / HISTORY, text.getvalue())
     write_json(folder / RESULTS, results)
 
 

@@ -45,12 +45,13 @@ def write(path: Path, data: bytes | str, durable: bool = True) -> None:
 
 def check_writable(path: Path) -> None:
     """Raises OSError where no file can be written at `path`."""
-    with open(unfinished(path), "xb") as file:
-        Path(file.name).unlink()
+    part = unfinished(path)
+    part.touch(exist_ok=False)
+    part.unlink()
 
 
 def flush(path: Path) -> None:
-    """Waits until a file, or a folder's list of files, is on the disk. Where folders cannot be asked nothing happens."""
+    """Waits until a file, or a folder's list of files, is on the disk; does nothing where folders cannot be asked."""
     if not path.is_dir():
         with open(path, "rb+") as file:
             os.fsync(file.fileno())

@@ -71,7 +71,7 @@ def place(folder: Path, name: str) -> Path:
 
 def stamp(folder: Path, names: Sequence[str]) -> tuple:
     """What changes when one of the files does. Who reads several of them reads again where it did meanwhile."""
-    found = []
+    found: list[tuple[int, ...]] = []
     for name in names:
         try:
             status = place(folder, name).stat()
@@ -140,7 +140,7 @@ def _lock(path: Path) -> int:
 
 
 def _begin(folder: Path) -> tuple[Path, int | None]:
-    """An empty folder that can be renamed to `folder`, and its lock: beside `folder`, or in it where only that works."""
+    """An empty folder that can be renamed to `folder`, and its lock: beside it, or within where only that works."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
     if not folder.is_dir():
         folder.parent.mkdir(parents=True, exist_ok=True)
