@@ -75,7 +75,8 @@ def depthwise_conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: 
 def max_pool2d(x: Any, pool_size: Pair = 2, strides: Pair | None = None, padding: Padding = "valid") -> Tensor:
     """The maximum of each window, x (N, H, W, C) -> (N, OH, OW, C); strides default to the pool size.
 
-    Padding never wins. The gradient goes to one winner, the first in scan order; a NaN in the window is passed on.
+    Padding never wins, and must be smaller than the pool size on each side. The gradient goes to one winner, the first
+    in scan order; a NaN in the window is passed on.
     """
     x = _tensor(x)
     return apply(pool.max_pool2d, x, window=_pool_window(x, pool_size, strides, padding))
@@ -271,7 +272,7 @@ def _check_bias(b: Tensor | None, size: int) -> None:
 
 def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None, padding: Padding) -> shapes.Window:
     _, h, w, _ = shapes.check_image(x.shape)
-    return shapes.window((h, w), pool_size, pool_size if strides is None else strides, padding, kernel_name="pool_size")
+    return shapes.pool_window((h, w), pool_size, strides, padding)
 
 
 def _predictions(value: Any) -> Tensor:

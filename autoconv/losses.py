@@ -1,6 +1,5 @@
 """Losses with Keras's names and formulas: a class computes one number a batch, its function one number a sample."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
@@ -36,7 +35,7 @@ class Loss(Versioned):
 
     def __init__(self, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
         names.lookup("reduction", reduction, dict.fromkeys(("sum_over_batch_size", "sum", "none")))
-        self.name, self.reduction = name or _snake_case(type(self).__name__), reduction
+        self.name, self.reduction = name or names.snake_case(type(self).__name__), reduction
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
         """The losses of the samples."""
@@ -187,14 +186,10 @@ _CLASSES = (CategoricalCrossentropy, SparseCategoricalCrossentropy, BinaryCrosse
             MeanAbsoluteError)
 
 
-def _snake_case(name: str) -> str:
-    return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower()
-
-
 _KNOWN: dict[str, type[Loss]] = {
-    **{_snake_case(c.__name__): c for c in _CLASSES}, "mse": MeanSquaredError, "mae": MeanAbsoluteError,
+    **{names.snake_case(c.__name__): c for c in _CLASSES}, "mse": MeanSquaredError, "mae": MeanAbsoluteError,
 }
-_OF_FUNCTION = {getattr(F, _snake_case(c.__name__)): c for c in _CLASSES}
+_OF_FUNCTION = {getattr(F, names.snake_case(c.__name__)): c for c in _CLASSES}
 
 
 def get(identifier: str | Loss | Callable) -> Loss:

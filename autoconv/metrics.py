@@ -1,6 +1,5 @@
 """Metrics with Keras's names: they add up what batches bring and give the mean over all of it. By NumPy."""
 
-import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -29,7 +28,7 @@ class Metric(Versioned):
     _state: frozenset[str] = frozenset()  # what `reset_state` sets: training changes it, so it counts as no change
 
     def __init__(self, name: str | None = None) -> None:
-        self.name = name or re.sub(r"(?<=[a-z])(?=[A-Z])", "_", type(self).__name__).lower()
+        self.name = name or names.snake_case(type(self).__name__)
         settings = set(vars(self))
         self.reset_state()
         self._state = frozenset(vars(self)) - settings

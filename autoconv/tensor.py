@@ -89,7 +89,10 @@ class Tensor:
         return self.device.numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
+        array = self.numpy()
+        if copy is None:  # as NumPy 2 has it: a copy only where the dtype asks for one
+            return np.asarray(array, dtype)
+        return np.array(array, dtype, copy=copy)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:

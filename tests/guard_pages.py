@@ -1,12 +1,15 @@
 """Runs every op of the case table on arrays that end, or begin, at a page that may not be touched.
 
 `python guard_pages.py end|begin` exits with 0 when no kernel reads or writes outside an array: one stray access kills
-the process. `python guard_pages.py stray` makes one on purpose. The loads of the register tile are LLVM intrinsics
-that NUMBA_BOUNDSCHECK does not see, so this is how they are checked.
+the process. With a number behind it, so many random windows are tried in place of the case table: each is refused, or
+stays inside. `python guard_pages.py stray` makes a stray access on purpose. The loads of the register tile are LLVM
+intrinsics that NUMBA_BOUNDSCHECK does not see, so this is how they are checked.
 """
 
 import ctypes
+import math
 import mmap
+import random
 import sys
 
 import numpy as np
@@ -22,7 +25,9 @@ def guarded(shape, dtype=np.float64, at="end"):
     """An array of NaN or -1 between two forbidden pages, touching the one behind it or the one before it."""
     shape = (shape,) if isinstance(shape, int) else tuple(shape)
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
+    if size > 1 << 24:
+        raise MemoryError(shape)
     room = -(-max(size, 1) // mmap.PAGESIZE) * mmap.PAGESIZE
     start = libc.mmap(None, room + 2 * mmap.PAGESIZE, mmap.PROT_READ | mmap.PROT_WRITE,
                       mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS, -1, 0)
@@ -51,21 +56,78 @@ def for_kernels(special, usual):
     return call
 
 
-def main(at):
-    """Every case forward and backward, in both precisions."""
+def guard_kernels(at):
+    """From here on kernels are given guarded arrays."""
     import autoconv.backend.device
-    from autoconv.tensor import Tensor
 
     autoconv.backend.device.aligned_empty = lambda shape, dtype: guarded(shape, dtype, at)
     np.empty = for_kernels(lambda shape, dtype=np.float64: guarded(shape, dtype, at), np.empty)
     np.concatenate = for_kernels(lambda arrays: copied(concatenate(arrays), at), concatenate)
+
+
+def main(at):
+    """Every case forward and backward, in both precisions."""
     from cases import CASES
+
+    from autoconv.tensor import Tensor
+
+    guard_kernels(at)
 
     for case in CASES:
         for dtype in ("float32", "float64"):
             inputs = [None if a is None else Tensor(copied(a, at), requires_grad=True) for a in case.inputs(dtype)]
             y = case.call(*inputs, **case.parameters)
             y.backward(copied(np.ones(y.shape, y.dtype), at))
+
+
+def windows(at, count):
+    """Random arguments for all that slides a window over images: to the public functions, and right to the ops."""
+    from autoconv import functional as F
+    from autoconv.arguments.shapes import Window
+    from autoconv.ops import conv, fused, pool
+    from autoconv.tensor import Tensor, apply
+
+    guard_kernels(at)
+    draw = random.Random(0)
+
+    def number(least=0):
+        return draw.choice((least, 1, 1, 1, 2, 2, 3, 5, 9, draw.choice((-1, 0, 40, 2_000_000, 2**31, 2**40, 2**62))))
+
+    def window():
+        return Window(*(number(1) for _ in range(6)), *(number() for _ in range(4)))
+
+    def images(*shape):
+        return Tensor(copied(np.ones(shape, "float32"), at), requires_grad=True)
+
+    def outcome():
+        n, h, w, c, f, groups = (draw.randint(1, 5) for _ in range(6))
+        kh, kw = draw.randint(1, 4), draw.randint(1, 4)
+        x, kernel, bias = images(n, h, w, c), images(kh, kw, c, f), draw.choice((None, images(f), images(c * f)))
+        pads = draw.choice((number(), (number(), number()), ((number(), number()), (number(), number())), "same"))
+        strides, rate = (number(1), number(1)), draw.choice((1, 1, number(1)))
+        at_random = draw.choice((window(), Window(kh, kw, *window()[2:])))
+        calls = (
+            lambda: F.max_pool2d(x, (number(1), number(1)), strides, pads),
+            lambda: F.avg_pool2d(x, (number(1), number(1)), strides, pads),
+            lambda: F.conv2d(x, kernel, bias, strides, pads, rate),
+            lambda: F.depthwise_conv2d(x, kernel, bias, strides, pads, rate),
+            lambda: F.conv2d_transpose(x, images(kh, kw, f, c), bias, strides, draw.choice(("same", "valid")), rate),
+            lambda: apply(pool.max_pool2d, x, window=at_random),
+            lambda: apply(pool.avg_pool2d, x, window=at_random),
+            lambda: apply(conv.conv2d, x, kernel, bias, window=at_random, groups=groups),
+            lambda: apply(conv.depthwise_conv2d, x, kernel, bias, window=at_random),
+            lambda: apply(conv.conv2d_transpose, x, kernel, bias, window=at_random, size=(number(), number())),
+            lambda: apply(fused.conv2d_relu_pool, x, kernel, bias, window=at_random),
+        )
+        try:
+            y = draw.choice(calls)()
+            y.backward(copied(np.ones(y.shape, y.dtype), at))
+            return "ran"
+        except (MemoryError, ValueError) as error:
+            return type(error).__name__
+
+    outcomes = [outcome() for _ in range(count)]
+    print(outcomes.count("ran"), outcomes.count("ValueError"))  # noqa: T201
 
 
 def stray():
@@ -84,4 +146,9 @@ def stray():
 
 
 if __name__ == "__main__":
-    stray() if sys.argv[1] == "stray" else main(sys.argv[1])
+    if sys.argv[1] == "stray":
+        stray()
+    elif len(sys.argv) > 2:
+        windows(sys.argv[1], int(sys.argv[2]))
+    else:
+        main(sys.argv[1])

@@ -12,9 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from safetensors import safe_open
+from safetensors.numpy import save as to_bytes
 
 import autoconv
-from autoconv import datasets
+from autoconv import datasets, layers
 from autoconv.backend import device
 from autoconv.cli import data, main
 from autoconv.cli.clock import Stopwatch, since_start
@@ -154,6 +156,25 @@ class TestTrain:
         assert "other things" in autoconv_("train", "digits", "--out", tmp_path / "other", code=1)
         assert [p.name for p in (tmp_path / "other").iterdir()] == ["letter.txt"]
 
+    def test_a_run_whose_replacement_was_cut_off_is_the_new_one(self, trained, tmp_path):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--out", tmp_path / "new")
+        expected = read(tmp_path / "new" / "run.json")
+        (tmp_path / "new").rename(tmp_path / "run" / ".replacement")
+        (tmp_path / "run" / ".replacement" / "model.safetensors").replace(tmp_path / "run" / "model.safetensors")
+        autoconv_("evaluate", tmp_path / "run", "--json", tmp_path / "tested.json")
+        assert read(tmp_path / "tested.json")["test_loss"] == expected["test_loss"]
+        assert sorted(p.name for p in (tmp_path / "run").iterdir()) == ["history.csv", "model.safetensors", "run.json"]
+        assert read(tmp_path / "run" / "run.json") == expected
+
+    def test_a_folder_with_other_files_beside_a_run_keeps_them(self, trained, tmp_path):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        (tmp_path / "run" / "notes.txt").write_text("dear")
+        autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--out", tmp_path / "run")
+        assert read(tmp_path / "run" / "run.json")["epochs"] == 1
+        assert (tmp_path / "run" / "notes.txt").read_text() == "dear"
+        assert len(list((tmp_path / "run").iterdir())) == 4
+
     @pytest.mark.parametrize("option", ["--out", "--json"])
     def test_what_cannot_be_written_is_found_before_the_training(self, option, tmp_path):
         (tmp_path / "file").write_text("")
@@ -240,6 +261,23 @@ class TestEvaluate:
 
 
 class TestPredict:
+    @pytest.mark.parametrize("padding", [2, [[0, 2000000], [0, 0]]])
+    def test_a_model_file_with_a_window_that_leaves_its_image_is_refused(self, trained, digits, tmp_path, padding):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        net = autoconv.models.Sequential([
+            layers.Input((28, 28, 1)), layers.MaxPooling2D(2, padding="valid"), layers.Flatten(), layers.Dense(10)])
+        file = tmp_path / "run" / "model.safetensors"
+        net.save(file)
+        with safe_open(file, "numpy") as opened:
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            metadata = opened.metadata()
+        assert '"padding": "valid"' in metadata["model"]
+        metadata["model"] = metadata["model"].replace('"padding": "valid"', f'"padding": {padding}')
+        file.write_bytes(to_bytes(weights, metadata))
+        np.save(tmp_path / "one.npy", digits[0])
+        printed = autoconv_("predict", tmp_path / "run", tmp_path / "one.npy", code=1)
+        assert "padding must be smaller than pool_size" in printed
+
     def test_arrays_one_or_several(self, trained, digits, tmp_path):
         np.save(tmp_path / "three.npy", digits)
         np.save(tmp_path / "one.npy", digits[1])

@@ -340,7 +340,7 @@ def test_a_killed_download_leaves_no_file_of_the_set_and_is_swept_away(monkeypat
     child.send_signal(signal.SIGKILL if hasattr(signal, "SIGKILL") else signal.SIGTERM)
     child.wait()
     (part,) = cache.iterdir()
-    assert part.suffix == ".part"
+    assert part.suffix == ".tmp"
     assert datasets.where("mnist") is None
     use(monkeypatch, mirror(GOOD).url)
     datasets.mnist.load_data()

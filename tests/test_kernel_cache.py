@@ -1,10 +1,14 @@
 """Kernels are compiled once a machine, and where they cannot be kept autoconv works all the same."""
 
 import os
+import random
 import subprocess
 import sys
+import warnings
 
 import pytest
+
+from autoconv.backend import caching
 
 PREPARE = """
 import sys, warnings
@@ -52,3 +56,77 @@ def test_other_sources_have_another_folder(tmp_path):
     changed = "from autoconv.backend.cpu import jit; jit.source_hash = lambda: 'x'"
     prepare(tmp_path, f"{changed}; jit.cache_folder.cache_clear()")
     assert len(list(tmp_path.glob("kernels-*"))) == 2
+
+
+def flipped(data, at):
+    return data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
+
+
+def test_no_damaged_file_is_used(tmp_path):
+    draw, path = random.Random(0), tmp_path / "relu.kernel"
+    caching.write(path, draw.randbytes(1000))
+    sound = path.read_bytes()
+    assert caching.read(path) == sound[caching.DIGEST:]
+    ways = (lambda: sound[: draw.randrange(len(sound))], lambda: flipped(sound, draw.randrange(len(sound))),
+            lambda: b"", lambda: draw.randbytes(len(sound)), lambda: sound + b"x")
+    with warnings.catch_warnings(record=True) as notes:
+        warnings.simplefilter("always")
+        for i in range(100):
+            path.write_bytes(ways[i % len(ways)]())
+            assert caching.read(path) is None
+            assert not path.exists()
+    assert [str(path) in str(note.message) for note in notes] == [True]  # it is said once
+
+
+@pytest.mark.parametrize("damage", [lambda d: flipped(d, 0), lambda d: flipped(d, len(d) // 2),
+                                    lambda d: flipped(d, len(d) - 1), lambda d: d[: len(d) // 2], lambda d: b""])
+def test_damaged_kernels_are_compiled_anew_with_a_note(damage, tmp_path):
+    prepare(tmp_path)
+    for path in kept(tmp_path):
+        path.write_bytes(damage(path.read_bytes()))
+    done = prepare(tmp_path)
+    assert done.stdout.split() == ["2.0"]
+    assert done.stderr.count(f"The compiled kernel {tmp_path}") == 1
+    assert all(caching.read(path) for path in kept(tmp_path))
+    done = prepare(tmp_path)
+    assert (done.stdout.split(), done.stderr) == (["2.0"], "")
+
+
+def kept(folder):
+    paths = list(folder.glob("kernels-*/*.kernel"))
+    assert len(paths) == 2
+    return paths
+
+
+FULL = """
+from autoconv.files import atomic
+import errno, os
+def full(part, data):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+atomic.Path.write_bytes = full
+sys.executable = "/bin/false"
+"""
+
+
+def test_a_full_disk_is_noted_once_and_does_no_harm(tmp_path):
+    done = prepare(tmp_path, FULL)
+    assert done.stdout.split()[-1] == "2.0"
+    assert done.stderr.count(f"The cache folder {tmp_path}") == 1
+    assert "cannot be written (No space left on device)" in done.stderr
+    assert [path.name for path in tmp_path.glob("kernels-*/.*")] == []
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root mounts a small disk")
+@pytest.mark.parametrize("free", [4096, 0])
+def test_a_small_disk_that_is_full(free, tmp_path):
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(tmp_path)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("nothing can be mounted here")
+    try:
+        (tmp_path / "other").write_bytes(bytes((1 << 20) - free))
+        done = prepare(tmp_path)
+        assert done.stdout.split() == ["0/2", "1/2", "2/2", "2.0"]
+        assert done.stderr.count(f"The cache folder {tmp_path}") == 1
+        assert "cannot be written (No space left on device)" in done.stderr
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -6,6 +6,7 @@ import pytest
 import autoconv as ac
 from autoconv import functional as F
 from autoconv import initializers, layers, models
+from autoconv.arguments import names
 from autoconv.layers import base
 from autoconv.ops import registry
 
@@ -211,7 +212,7 @@ def test_weights_have_keras_order_and_names():
     ("ReLU", "re_lu"), ("GlobalAveragePooling2D", "global_average_pooling2d"), ("Dense", "dense"),
 ])
 def test_automatic_names_are_keras_names(kind, name):
-    assert base.snake_case(kind) == name
+    assert names.snake_case(kind) == name
 
 
 def test_automatic_names_are_numbered_per_class(monkeypatch):

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoconv import functional as F
+from autoconv import layers
 from autoconv.arguments import shapes
 from autoconv.arguments.names import lookup
-from autoconv.tensor import tensor
+from autoconv.ops import conv, fused, pool
+from autoconv.tensor import apply, tensor
 
 sizes, small = st.integers(1, 40), st.integers(1, 6)
 sides = st.tuples(st.integers(0, 5), st.integers(0, 5))
@@ -104,6 +106,15 @@ ERRORS = [  # what is called, and what the error says: the rule, what was receiv
     (lambda: F.depthwise_conv2d(image(), ones(3, 3, 3, 2), ones(3)), r"shape \(6,\)"),
     (lambda: F.max_pool2d(image(), 0), "pool_size must be at least 1. Received: 0"),
     (lambda: F.max_pool2d(image(), 6), r"pool_size \(6, 6\)"),
+    (lambda: F.max_pool2d(image(), 1, 1, 2), r"padding must be smaller than pool_size on each side.* Received: padding "
+                                             r"\(\(2, 2\), \(2, 2\)\) with pool_size \(1, 1\). Use padding='same'"),
+    (lambda: F.avg_pool2d(image(), 2, 1, (0, 2)), "padding must be smaller than pool_size"),
+    (lambda: F.max_pool2d(image(), 2, 2, ((0, 2000000), (0, 0))), r"\(\(0, 2000000\), \(0, 0\)\)"),
+    (lambda: F.max_pool2d(ones(1, 0, 3, 2), 2, 1, 1), "images of at least one pixel"),
+    (lambda: layers.MaxPooling2D(2, padding=((0, 2), (0, 0)))(image()), "padding must be smaller than pool_size"),
+    (lambda: layers.AveragePooling2D(3, padding=3).compute_output_shape((None, None, None, 1)), "must be smaller"),
+    (lambda: CONV(image(), ones(*KERNEL), strides=2**31), r"lie in 1..2147483647, .* over an image of 5x6"),
+    (lambda: CONV(image(), ones(*KERNEL), padding=2**62), "and so does a side of the padded image"),
     (lambda: F.avg_pool2d(ones(5, 6)), "batch of images"),
     (lambda: F.avg_pool2d(image(), 2, strides=-1), "strides must be at least 1. Received: -1"),
     (lambda: F.global_avg_pool2d(ones(2, 3)), "batch of images"),
@@ -136,6 +147,25 @@ ERRORS = [  # what is called, and what the error says: the rule, what was receiv
 def test_errors(call, text):
     with pytest.raises(ValueError, match=text):
         call()
+
+
+def test_ops_refuse_windows_that_do_not_go_with_their_arrays():
+    x, w, b = (tensor(ones(*shape)) for shape in ((2, 5, 6, 3), KERNEL, (4,)))
+    three, five, dilated = shapes.Window(3, 3), shapes.Window(5, 5), shapes.Window(2, 2, dh=3, top=1, bottom=1)
+    for op, arrays, parameters in (
+        (conv.conv2d, (x, w, b), {"window": five}),
+        (conv.conv2d, (x, w, tensor(ones(5))), {"window": three}),
+        (conv.conv2d, (x, w, b), {"window": three, "groups": 3}),
+        (conv.conv2d, (x, w, b), {"window": three._replace(sh=0)}),
+        (conv.conv2d, (x, w, b), {"window": shapes.Window(3, 3, top=-1)}),
+        (conv.depthwise_conv2d, (x, w, b), {"window": three}),
+        (conv.conv2d_transpose, (x, tensor(ones(3, 3, 4, 3)), b), {"window": three, "size": (8, 8)}),
+        (fused.conv2d_relu_pool, (x, w, b), {"window": five}),
+        (pool.max_pool2d, (x,), {"window": dilated}),
+        (pool.avg_pool2d, (x,), {"window": shapes.Window(2, 2, bottom=2)}),
+    ):
+        with pytest.raises(ValueError, match="Received"):
+            apply(op, *arrays, **parameters)
 
 
 def test_kernels_compute_in_one_floating_dtype():

@@ -51,3 +51,46 @@ def trained(threads, cache):
 def test_weights_are_the_same_bits_for_any_number_of_threads(tmp_path):
     _, expected = trained(1, tmp_path)
     assert [trained(n, tmp_path) for n in (1, 2, 3, 8)] == [(n, expected) for n in (1, 2, 3, 8)]
+
+
+SEVERAL = """
+import threading
+import numpy as np
+from autoconv import datasets, layers, models
+from autoconv import functional as F
+
+(x, y), _ = datasets.digits.load_data()
+x, errors = x[:256, ..., None] / np.float32(255), []
+
+def fit():
+    model = models.Sequential([layers.Input((28, 28, 1)), layers.Conv2D(4, 3, activation="relu"),
+                               layers.MaxPooling2D(), layers.Flatten(), layers.Dense(10)])
+    model.compile("sgd", "mean_squared_error")
+    model.fit(x, np.eye(10)[y[:256]], batch_size=16, epochs=8, verbose=0)
+
+def functions():
+    for _ in range(300):
+        F.max_pool2d(F.relu(x[:32]), 2).sum().item()
+
+def guarded(work):
+    try:
+        work()
+    except BaseException as error:
+        errors.append(error)
+
+threads = [threading.Thread(target=guarded, args=(work,)) for work in ({works})]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(errors or "done")
+"""
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize("works", ["fit, fit", "functions, functions", "fit, functions"])
+def test_several_threads_at_once_where_the_pool_of_threads_allows_one(works):
+    environment = {**os.environ, "NUMBA_THREADING_LAYER": "workqueue", "NUMBA_NUM_THREADS": "2"}
+    done = subprocess.run([sys.executable, "-c", SEVERAL.replace("{works}", works)], env=environment,
+                          capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "done\n"), done.stderr

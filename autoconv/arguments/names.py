@@ -1,5 +1,6 @@
-"""Finding a thing by its name, with an error that suggests the nearest known one."""
+"""Names: of classes, and finding a thing by its name, with an error that suggests the nearest known one."""
 
+import re
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TypeVar
@@ -18,3 +19,9 @@ def lookup(kind: str, name: object, known: Mapping[str, T]) -> T:
     if isinstance(name, str) and name in known:
         return known[name]
     raise ValueError(f"Unknown {kind}: {name!r}.{suggestion(name, known)} Known: {', '.join(sorted(known))}.")
+
+
+def snake_case(name: str) -> str:
+    """`MaxPooling2D` as `max_pooling2d`, as Keras makes names of classes."""
+    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()

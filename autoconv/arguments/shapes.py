@@ -6,11 +6,16 @@ from typing import Any, NamedTuple
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
 Pair = int | Sequence[int]
 
+LARGEST = 2**31 - 1  # of a window's numbers and of a padded image's sides: kernels compute places in 32 and 64 bits
+
 
 class Window(NamedTuple):
     """A window that slides over an (H, W) image: kernel size, strides, dilation and the padding of the four sides.
 
     The window reads rows `oh*sh + kh*dh - top`, so its height in pixels is `span_h = (kh - 1)*dh + 1`.
+
+    Ops ask it for the shapes of their results by `output_size`, `pooled_size` and `convolved_shape`. These raise
+    ValueError where a kernel would compute places outside its arrays. Nothing below them checks a window again.
     """
 
     kh: int
@@ -33,11 +38,53 @@ class Window(NamedTuple):
         return (self.kw - 1) * self.dw + 1
 
     def output_size(self, h: int, w: int) -> tuple[int, int]:
-        """(OH, OW) of the window over an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis."""
-        return (
-            (h + self.top + self.bottom - self.span_h) // self.sh + 1,
-            (w + self.left + self.right - self.span_w) // self.sw + 1,
-        )
+        """(OH, OW) of the window over an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis.
+
+        Raises ValueError where the window does not fit into the padded image, or a number is out of range.
+        """
+        high, wide = h + self.top + self.bottom, w + self.left + self.right
+        if min(self[:6]) < 1 or min(h, w, *self[6:]) < 0 or max(high, wide, *self) > LARGEST:
+            raise ValueError(f"A window's sizes, strides and dilation rates lie in 1..{LARGEST}, its padding in "
+                             f"0..{LARGEST}, and so does a side of the padded image. Received: {self} over an image "
+                             f"of {h}x{w}.")
+        if high < self.span_h or wide < self.span_w:
+            raise ValueError(f"A window must fit into the padded image: it spans {self.span_h}x{self.span_w} pixels. "
+                             f"Received an image of {h}x{w}, padded to {high}x{wide}.")
+        return (high - self.span_h) // self.sh + 1, (wide - self.span_w) // self.sw + 1
+
+    def pooled_size(self, h: int, w: int) -> tuple[int, int]:
+        """`output_size` for a pooling, each of whose windows must have a pixel of the image.
+
+        Raises ValueError where padding reaches the window's size, and for dilation and empty images.
+        """
+        size = self.output_size(h, w)
+        if max(self.top, self.bottom) >= self.kh or max(self.left, self.right) >= self.kw:
+            raise ValueError(
+                "padding must be smaller than pool_size on each side, so that each window has a pixel of the image. "
+                f"Received: padding {((self.top, self.bottom), (self.left, self.right))} with pool_size "
+                f"{(self.kh, self.kw)}. Use padding='same', or zero_padding2d before the pooling."
+            )
+        if (self.dh, self.dw) != (1, 1) or min(h, w) < 1 or self.kh * self.kw > LARGEST:
+            raise ValueError(f"A pooling takes images of at least one pixel, windows of at most {LARGEST} pixels and "
+                             f"no dilation. Received: {self} over an image of {h}x{w}.")
+        return size
+
+    def convolved_shape(
+        self, x: tuple[int, ...], kernel: tuple[int, ...], bias: tuple[int, ...] | None, filters: int, groups: int = 1
+    ) -> tuple[int, int, int, int]:
+        """(N, OH, OW, filters) of a convolution over images x (N, H, W, C), kernel (KH, KW, C // groups, ...).
+
+        Raises ValueError where the shapes of kernel and bias are not those that the window and x ask for.
+        """
+        size = self.output_size(x[1], x[2])
+        fits = groups >= 1 and kernel[:2] == (self.kh, self.kw) and kernel[2] * groups == x[3]
+        if not fits or filters % groups or bias not in (None, (filters,)):
+            raise ValueError(
+                f"A convolution with windows of {self.kh}x{self.kw} in {groups} groups takes a kernel of shape "
+                f"{(self.kh, self.kw)} + (C // groups, ...), a bias of shape (F,), and groups that divide C and F. "
+                f"Received: x of shape {tuple(x)}, kernel of shape {tuple(kernel)}, bias of shape {bias}, F={filters}."
+            )
+        return x[0], *size, filters
 
 
 def pair(value: Pair, what: str, least: int = 1) -> tuple[int, int]:
@@ -84,6 +131,17 @@ def window(
             f"{result.span_h}x{result.span_w} pixels. Received an image of {h}x{w}, padded to {padded[0]}x{padded[1]}. "
             "Use padding='same' or a smaller kernel."
         )
+    result.output_size(h, w)
+    return result
+
+
+def pool_window(size: tuple[int, int], pool_size: Pair, strides: Pair | None, padding: Padding = "valid") -> Window:
+    """The checked `Window` of a pooling over an image of `size` (H, W); strides default to the pool size.
+
+    Raises ValueError as `window` does, and where padding reaches the pool size.
+    """
+    result = window(size, pool_size, pool_size if strides is None else strides, padding, kernel_name="pool_size")
+    result.pooled_size(*size)
     return result
 
 

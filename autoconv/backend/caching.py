@@ -1,8 +1,13 @@
-"""Where compiled kernels are kept on disk, for both twins, and how a process a core fills that folder."""
+"""Where compiled kernels are kept on disk, for both twins, and how a process a core fills that folder.
+
+A kernel's file begins with the SHA-256 of the rest. It is checked before anything in the file is used: what is damaged
+counts as missing, so it is compiled anew and written again.
+"""
 
 import contextlib
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -11,29 +16,22 @@ import warnings
 from collections.abc import Callable
 from pathlib import Path
 
+from ..files import atomic
+from ..files.folders import user_cache
 
-def user_cache() -> Path:
-    """AUTOCONV_CACHE_DIR, else the user's cache folder for autoconv."""
-    if os.environ.get("AUTOCONV_CACHE_DIR"):
-        return Path(os.environ["AUTOCONV_CACHE_DIR"])
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local"))
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "autoconv"
+KERNEL = ".kernel"  # the end of a file's name
+DIGEST = hashlib.sha256().digest_size
+LEAST = 1 << 24  # bytes that must be free where processes are to fill the folder
+
+_said: set[str] = set()  # the notes that this process gave
+
 
 
 def source_hash(sources: Path, *versions: str) -> str:
-    """A hash over all sources in a folder and the versions of what compiles them: a cache of others is never read.
-
-    Numba finds a kernel by where its source lies and when it was written, so these count too: else a list of what was
-    compiled would promise what is not found.
-    """
+    """A hash over all sources in a folder and the versions of what compiles them: a cache of others is never read."""
     digest = hashlib.sha256(" ".join([*versions, sys.version]).encode())
     for path in sorted(sources.glob("*.py")):
-        digest.update(f"{path} {path.stat().st_mtime_ns}".encode() + path.read_bytes())
+        digest.update(f" {path.name} ".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
@@ -45,21 +43,60 @@ def made_folder(name: str) -> Path | None:
         with tempfile.TemporaryFile(dir=folder):
             return folder
     except OSError as error:
-        warnings.warn(
-            f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles its kernels anew. "
-            "Set AUTOCONV_CACHE_DIR to a folder that can be written.", stacklevel=3,
-        )
+        if any(folder.glob(f"*{KERNEL}")):
+            return folder  # what is there can be read; what cannot be written is noted then
+        _note_unwritable(folder, error)
         return None
 
 
-def state(folder: Path | None, count: int) -> str:
-    """How much is in a cache folder, in words; `count` kernels are."""
+def read(path: Path) -> bytes | None:
+    """What `write` wrote; None where there is none, and (with a warning) where the file is damaged."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(data[DIGEST:]).digest() == data[:DIGEST]:
+        return data[DIGEST:]
+    _note(f"The compiled kernel {path} is damaged, so it is compiled anew, as are others that are.", str(path.parent))
+    with contextlib.suppress(OSError):
+        path.unlink()
+    return None
+
+
+def write(path: Path, data: bytes) -> None:
+    """Keeps a kernel: whoever reads it sees all of it or nothing. Where it cannot be written a warning says so once."""
+    try:
+        atomic.write(path, hashlib.sha256(data).digest() + data, durable=False)
+    except OSError as error:
+        _note_unwritable(path.parent, error)
+
+
+def _note_unwritable(folder: Path, error: OSError) -> None:
+    _note(f"The cache folder {folder} cannot be written ({error.strerror}), so every run compiles its kernels anew. "
+          "Set AUTOCONV_CACHE_DIR to a folder that can be written.", f"unwritable {folder}")
+
+
+def _note(text: str, about: str) -> None:
+    """Warns, once about each thing in a process."""
+    if about not in _said:
+        _said.add(about)
+        warnings.warn(text, stacklevel=4)
+
+
+def has_space(folder: Path) -> bool:
+    """Whether some more kernels fit on the disk: else the work of other processes would be lost."""
+    try:
+        return shutil.disk_usage(folder).free >= LEAST
+    except OSError:
+        return False
+
+
+def state(folder: Path | None) -> str:
+    """How much is in a cache folder, in words."""
     if folder is None:
         return "not writable"
-    if count == 0:
-        return "empty"
-    size = sum(f.stat().st_size for f in folder.rglob("*") if f.is_file())
-    return f"{count} kernel{'s' if count != 1 else ''}, {size / 1e6:.1f} MB"
+    sizes = [f.stat().st_size for f in folder.glob(f"*{KERNEL}")]
+    return f"{len(sizes)} kernel{'s' if len(sizes) != 1 else ''}, {sum(sizes) / 1e6:.1f} MB" if sizes else "empty"
 
 
 def compile_in_processes(module: str, arguments: list[str], names: list[str],

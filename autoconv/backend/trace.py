@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from .turns import turn
+
 HOST = "cpu"  # the owner of traces on the CPU
 
 _current: ContextVar["Section | DryRun | None"] = ContextVar("current", default=None)
@@ -124,12 +126,13 @@ class Trace:
 
     def replay(self, *names: str) -> None:
         """Does again what these complete sections did, on what their arrays hold now."""
-        for name in names:
-            section = self.sections[name]
-            for draw, scalars in section.draws:
-                _draw(draw, scalars)
-            for function, arguments in section.calls:
-                function(*arguments)
+        with turn:
+            for name in names:
+                section = self.sections[name]
+                for draw, scalars in section.draws:
+                    _draw(draw, scalars)
+                for function, arguments in section.calls:
+                    function(*arguments)
 
     def cut(self, name: str, places: list[int]) -> list[str]:
         """Cuts a section before the calls of these numbers, in rising order. Returns the names of the pieces."""

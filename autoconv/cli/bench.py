@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from ..bench.suite import SUITE
+from ..files import atomic
 from . import files, options
 from .compiling import compile_kernels
 
@@ -45,7 +46,7 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
     if json_file is not None:
         files.write_json(json_file, results)
     if html is not None:
-        html.write_text(page([results]), encoding="utf-8")
+        atomic.write(html, page([results]))
     if not silent:
         click.echo(tables.report(results))
     for what, path in (("results", json_file), ("page", html)):

@@ -2,11 +2,12 @@
 
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any
 
 import click
+
+from ..files import atomic
 
 STDOUT = Path("-")
 
@@ -18,8 +19,7 @@ def check_writable(path: Path | None) -> None:
     if path.is_dir():
         raise click.ClickException(f"{path} is a folder. Name a file in it.")
     try:
-        _unfinished(path).touch()
-        _unfinished(path).unlink()
+        atomic.check_writable(path)
     except OSError as error:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from error
 
@@ -30,15 +30,7 @@ def write_json(path: Path, results: dict[str, Any]) -> None:
     if path == STDOUT:
         click.echo(text)
         return
-    try:
-        _unfinished(path).write_text(text + "\n", encoding="utf-8")
-        os.replace(_unfinished(path), path)
-    finally:
-        _unfinished(path).unlink(missing_ok=True)
-
-
-def _unfinished(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    atomic.write(path, text + "\n")
 
 
 def _plain(value: Any) -> Any:

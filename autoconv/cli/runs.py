@@ -1,9 +1,9 @@
 """A run: the folder with model.safetensors, history.csv and run.json that `train --out` writes and others read."""
 
+import contextlib
 import csv
+import io
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +14,7 @@ import click
 from .. import losses, models, nets
 from ..arguments import names
 from ..backend.device import Device
+from ..files import atomic, folders
 from ..layers import Input, Rescaling
 from ..models import Sequential
 from .files import write_json
@@ -32,44 +33,66 @@ class Run(NamedTuple):
 
 @contextmanager
 def reserve(out: Path | None) -> Iterator[Path | None]:
-    """A folder to write the run into. When the block ends well its files go to `out`, otherwise they vanish.
+    """A folder to write the run into. When the block ends well its files are `out`'s, all at once, else they vanish.
 
     Raises a ClickException, at the start, where `out` cannot be written or holds something other than a run.
     """
     if out is None:
         yield None
         return
-    unfinished = _make_unfinished(out.absolute())
-    try:
-        yield unfinished
-        _move(unfinished, out.absolute())
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+    with contextlib.ExitStack() as stack:
+        with _said(out):
+            _check(out)
+            folder = stack.enter_context(folders.replacing(out, FILES))
+        yield folder
+        with _said(out):
+            stack.pop_all().close()
 
 
 def write(folder: Path, net: Sequential, history: dict[str, list[float]], results: dict[str, Any]) -> None:
     """The three files of a run."""
     net.save(folder / MODEL)
-    with open(folder / HISTORY, "w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["epoch", *sorted(history)])
-        for epoch, values in enumerate(zip(*(history[name] for name in sorted(history)))):
-            writer.writerow([epoch, *values])
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow(["epoch", *sorted(history)])
+    for epoch, values in enumerate(zip(*(history[name] for name in sorted(history)))):
+        writer.writerow([epoch, *values])
+    atomic.write(folder / HISTORY, text.getvalue())
     write_json(folder / RESULTS, results)
 
 
 def read(folder: Path) -> Run:
-    """The run in a folder. Raises a ClickException where there is none or it cannot be read."""
-    if not all((folder / name).is_file() for name in (MODEL, RESULTS)):
+    """The run in a folder: of one that is being replaced the old files or the new ones, never some of each.
+
+    Raises a ClickException where there is none or it cannot be read.
+    """
+    with contextlib.suppress(OSError):  # a folder that can only be read
+        folders.finish(folder, FILES)
+    for _ in range(folders.ATTEMPTS):
+        before = folders.stamp(folder, FILES)
+        try:
+            run = _read(folder)
+        except click.ClickException:
+            if folders.stamp(folder, FILES) == before:
+                raise
+            continue
+        if folders.stamp(folder, FILES) == before:
+            return run
+    raise click.ClickException(f"The run in {folder} cannot be read: it is replaced again and again.")
+
+
+def _read(folder: Path) -> Run:
+    model, file = folders.place(folder, MODEL), folders.place(folder, RESULTS)
+    if not (model.is_file() and file.is_file()):
         raise click.ClickException(f"{folder} is no run: it lacks {MODEL} or {RESULTS}. "
                                    f"`autoconv train --out {folder}` writes one.")
     try:
-        results = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        results = json.loads(file.read_text(encoding="utf-8"))
         missing = [name for name in NEEDED if name not in results]
         if missing:
             raise ValueError(f"{RESULTS} lacks {', '.join(missing)}")
         names.lookup("net", results["model"], nets.NETS)
-        return Run(models.load_model(folder / MODEL), results)
+        return Run(models.load_model(model), results)
     except (OSError, TypeError, ValueError) as error:
         raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
 
@@ -93,24 +116,21 @@ def restored(folder: Path, device: Device) -> tuple[Sequential, dict[str, Any]]:
     return for_pixels(net, results["model"]), results
 
 
-def _make_unfinished(out: Path) -> Path:
+@contextmanager
+def _said(out: Path) -> Iterator[None]:
+    """Says which option an error of the file system is about."""
     try:
-        if out.is_dir() and any(out.iterdir()) and not (out / RESULTS).is_file():
-            raise click.ClickException(f"--out {out} is a folder that holds other things than a run. Name a new one.")
-        out.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = (out if out.is_dir() else out.parent) / f".{out.name}.{os.getpid()}.tmp"
-        if out.exists() and not out.is_dir():
-            raise NotADirectoryError(0, "it is a file")
-        unfinished.mkdir()
+        yield
     except OSError as error:
         raise click.ClickException(f"--out {out} cannot be written: {error.strerror}.") from error
-    return unfinished
 
 
-def _move(unfinished: Path, out: Path) -> None:
-    """A new run appears at one stroke; one that was there is replaced file by file."""
-    if not out.exists():
-        os.replace(unfinished, out)
-        return
-    for name in FILES:
-        os.replace(unfinished / name, out / name)
+def _check(out: Path) -> None:
+    """Raises where `out` is no place for a run."""
+    if out.is_dir():
+        folders.sweep(out.resolve())
+        folders.finish(out, FILES)
+        if any(out.iterdir()) and not (out / RESULTS).is_file():
+            raise click.ClickException(f"--out {out} is a folder that holds other things than a run. Name a new one.")
+    elif out.exists():
+        raise NotADirectoryError(0, "it is a file")

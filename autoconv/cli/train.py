@@ -22,7 +22,6 @@ RECIPES = {  # the defaults of the options below
     "lecture": {"epochs": 5, "schedule": "constant"},
 }
 SCHEDULES = ("cosine", "one-cycle", "constant")
-OPTIMIZERS = {"sgd": optim.SGD, "rmsprop": optim.RMSprop, "adam": optim.Adam, "adamw": optim.AdamW}
 
 
 def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> float | None:
@@ -47,7 +46,7 @@ def _recipe(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @click.option("--epochs", type=click.IntRange(min=1), show_default="5; 1 if fast",
               help="How often to go through the training images.")
 @click.option("--batch-size", type=click.IntRange(min=1), default=64, help="How many images a step takes.")
-@click.option("--optimizer", type=options.Name("optimizer", OPTIMIZERS), default="rmsprop")
+@click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME), default="rmsprop")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
               show_default="the optimizer's own; 0.005 if fast", help="The learning rate, at its highest.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES), show_default="cosine; one-cycle if fast",
@@ -104,12 +103,12 @@ def fit(
         net.to(device.name).build((None, *x_train.shape[1:]))
     except ValueError as error:
         raise click.ClickException(f"The net {model!r} cannot take these images. {error}") from error
-    optimizing = OPTIMIZERS[optimizer](**({} if lr is None else {"learning_rate": lr}))
+    optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))
     highest_rate = optimizing.learning_rate
     if schedule != "constant":
         kind = {"cosine": optim.schedules.CosineDecay, "one-cycle": optim.schedules.OneCycle}[schedule]
         steps = epochs * -(-len(x_train) // batch_size)
-        optimizing = OPTIMIZERS[optimizer](learning_rate=kind(highest_rate, steps))
+        optimizing = optim.BY_NAME[optimizer](learning_rate=kind(highest_rate, steps))
     trained = runs.for_pixels(net, model, optimizing)
     threads = "" if device.is_gpu else f"threads: {devices.get_num_threads()}, "
     _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, {threads}seed: {seed}")

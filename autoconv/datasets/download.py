@@ -11,10 +11,10 @@ import hashlib
 import sys
 import threading
 import time
-import uuid
 from pathlib import Path
 from typing import BinaryIO
 
+from ..files import atomic
 from .idx import BAD_GZIP, GZIP_MAGIC, looks_like_html
 from .registry import Digest, Entry, mirrors
 
@@ -61,13 +61,9 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
 
 def _get(url: str, target: Path, digest: Digest, wait: float) -> None:
     """Downloads `url` beside `target`, checks it and moves it there at one stroke. Raises MirrorFailed."""
-    part = target.with_name(f".{target.name}.{uuid.uuid4().hex}.part")
-    try:
+    with atomic.replacing(target) as part:
         _transfer(url, part, wait)
         verify(part, target.name, digest)
-        part.replace(target)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 class _Sink:
@@ -161,7 +157,7 @@ def discard_unsound(entry: Entry, folder: Path) -> None:
 
 def _sweep(folder: Path) -> None:
     """Removes what downloads that were killed have left here; those under way are younger than STALE."""
-    for part in folder.glob(".*.part"):
+    for part in folder.glob(f".*{atomic.SUFFIX}"):
         with contextlib.suppress(FileNotFoundError):  # another process was quicker
             if time.time() - part.stat().st_mtime > STALE:
                 part.unlink()

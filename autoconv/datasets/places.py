@@ -1,8 +1,9 @@
 """The places on this computer where a set may lie: `AUTOCONV_DATA`, then the user's cache."""
 
 import os
-import sys
 from pathlib import Path
+
+from ..files.folders import user_cache
 
 
 def data_place(name: str) -> Path | None:
@@ -12,14 +13,5 @@ def data_place(name: str) -> Path | None:
 
 
 def cache_place(name: str) -> Path:
-    """The set's folder in the user's cache, where downloads are put.
-
-    `AUTOCONV_CACHE_DIR`/datasets if that variable is set, else autoconv/datasets in the system's folder for caches:
-    `XDG_CACHE_HOME` or ~/.cache, on Windows `LOCALAPPDATA`.
-    """
-    own = os.environ.get("AUTOCONV_CACHE_DIR")
-    if own:
-        return Path(own).expanduser() / "datasets" / name
-    variable = "LOCALAPPDATA" if sys.platform == "win32" else "XDG_CACHE_HOME"
-    root = os.environ.get(variable)
-    return (Path(root) if root else Path.home() / ".cache") / "autoconv" / "datasets" / name
+    """The set's folder in the user's cache, where downloads are put."""
+    return user_cache() / "datasets" / name

@@ -4,7 +4,6 @@ Such a file holds data alone, no code. Other programs see the weights under name
 """
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from .. import __version__
+from ..files import atomic
 from ..layers.config import deserialize, serialize
 from ..models import Sequential
 
@@ -54,20 +54,11 @@ def load_weights(model: Sequential, path: Path) -> None:
 
 
 def _write(path: Path, model: Sequential, metadata: dict[str, str]) -> None:
-    """Writes under another name and renames, so that `path` is never half a file."""
+    """Writes the weights and the metadata of a file."""
     model.count_params()  # raises where it is not built
     tensors = {name: weight.numpy() for name, weight in model.named_weights().items()}
     data = to_bytes(tensors, {"autoconv": __version__, **metadata})
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(unfinished, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(unfinished, path)
-    except BaseException:
-        unfinished.unlink(missing_ok=True)
-        raise
+    atomic.write(path, data)
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:

@@ -1,6 +1,5 @@
 """`Layer`: a function with weights, and all that every layer can do, ours and yours."""
 
-import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextvars import ContextVar
@@ -25,12 +24,6 @@ DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
 _training: ContextVar[bool] = ContextVar("training", default=False)
 _names_given: Counter[str] = Counter()
-
-
-def snake_case(name: str) -> str:
-    """`MaxPooling2D` as `max_pooling2d`."""
-    name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
 def numbered(name: str, given: Counter[str]) -> str:
@@ -77,7 +70,7 @@ class Layer(Versioned):
         self._refuse(others)
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"name must be a string without '/'. Received: {name!r}.")
-        self.name = name or numbered(snake_case(type(self).__name__), _names_given)
+        self.name = name or numbered(names.snake_case(type(self).__name__), _names_given)
         self._dtype = dtype_name(dtype)
         self._trainable = bool(trainable)
         self._weights: list[Parameter] = []
@@ -249,7 +242,8 @@ class Layer(Versioned):
         for layer in self._sublayers():
             if id(layer) not in seen:
                 seen.add(id(layer))
-                layer._collect_weights(prefix + numbered(snake_case(type(layer).__name__), given) + "/", found, seen)
+                name = numbered(names.snake_case(type(layer).__name__), given)
+                layer._collect_weights(f"{prefix}{name}/", found, seen)
 
     @property
     def weights(self) -> list[Parameter]:

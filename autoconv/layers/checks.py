@@ -41,6 +41,13 @@ def known_channels(layer: Layer, input_shape: Shape) -> int:
     return input_shape[-1]
 
 
+def pool_output(input_shape: Shape, pool_size: Any, strides: Any, pad: Any) -> Shape:
+    """(N, OH, OW) of a pooling over images of `input_shape`; an axis of unknown size stays unknown."""
+    h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])
+    out = shapes.pool_window((h, w), pool_size, strides, pad).output_size(h, w)
+    return (input_shape[0], *(None if n is None else o for n, o in zip(input_shape[1:3], out)))
+
+
 def window_output(input_shape: Shape, kernel: Any, strides: Any, pad: Any, dilation: Any, kernel_name: str) -> Shape:
     """(N, OH, OW) of a window over images of `input_shape`; an axis of unknown size stays unknown."""
     h, w = (_ANY_SIZE if n is None else n for n in input_shape[1:3])

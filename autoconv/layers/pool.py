@@ -21,8 +21,7 @@ class _Pooling(Layer):
         self.padding = checks.padding(padding)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        window = checks.window_output(input_shape, self.pool_size, self.strides, self.padding, 1, "pool_size")
-        return (*window, input_shape[3])
+        return (*checks.pool_output(input_shape, self.pool_size, self.strides, self.padding), input_shape[3])
 
 
 class MaxPooling2D(_Pooling):

@@ -13,7 +13,7 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
     x (N,H,W,C), w (KH,KW,C/groups,F), b (F,) or None; y (N,OH,OW,F). Group g of the filters sees group g of the
     channels.
     """
-    y = k.empty((x.shape[0], *window.output_size(x.shape[1], x.shape[2]), w.shape[3]), x.dtype)
+    y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
     k.conv2d(x, w, b, y, window, groups, relu)
 
     def backward(dy, needs):
@@ -39,6 +39,9 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
     Source: Dumoulin and Visin, "A guide to convolution arithmetic for deep learning" (2016), section 4.
     """
     y = k.empty((x.shape[0], *size, w.shape[2]), x.dtype)
+    if window.convolved_shape(y.shape, w.shape, None, w.shape[3]) != x.shape or _shape(b) not in (None, y.shape[3:]):
+        raise ValueError(f"The convolution of {window} must map the result {y.shape} to x, and the bias have its "
+                         f"channels. Received: x of shape {x.shape}, w of shape {w.shape}, bias of shape {_shape(b)}.")
     k.conv2d_input_grad(x, w, y, window, 1, b)
 
     def backward(dy, needs):
@@ -65,7 +68,7 @@ def depthwise_conv2d(k, x, w, b, window: Window):
     x (N,H,W,C), w (KH,KW,C,M), b (C*M,) or None; y (N,OH,OW,C*M).
     """
     filters = w.shape[2] * w.shape[3]
-    y = k.empty((x.shape[0], *window.output_size(x.shape[1], x.shape[2]), filters), x.dtype)
+    y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), filters), x.dtype)
     k.depthwise_conv2d(x, w, b, y, window)
 
     def backward(dy, needs):
@@ -79,6 +82,11 @@ def depthwise_conv2d(k, x, w, b, window: Window):
         return dx, dw if needs[1] is not False else None, db if needs[2] is not False else None
 
     return y, backward
+
+
+def _shape(b: Any) -> tuple[int, ...] | None:
+    """A bias's shape; None where there is none."""
+    return None if b is None else b.shape
 
 
 def relu_gradient(k: Any, y: Any, dy: Any) -> Any:

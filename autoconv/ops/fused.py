@@ -13,7 +13,7 @@ def conv2d_relu_pool(k, x, w, b, window: Window):
 
     x (N,H,W,C), w (KH,KW,C,F), b (F,) or None; y (N,OH//2,OW//2,F). Kept for the gradient: y and one byte a winner.
     """
-    y = _pooled(k, x, w, window)
+    y = _pooled(k, x, w, b, window)
     winner = k.empty(y.shape, np.dtype(np.uint8))
     k.conv2d_relu_pool(x, w, b, y, winner, window)
 
@@ -28,12 +28,12 @@ def conv2d_relu_pool(k, x, w, b, window: Window):
 
 @conv2d_relu_pool.without_gradients
 def _infer(k, x, w, b, window: Window):
-    y = _pooled(k, x, w, window)
+    y = _pooled(k, x, w, b, window)
     k.conv2d_relu_pool(x, w, b, y, k.empty((0,), np.dtype(np.uint8)), window)
     return y
 
 
-def _pooled(k, x, w, window: Window):
+def _pooled(k, x, w, b, window: Window):
     """An array for the result."""
-    oh, ow = window.output_size(x.shape[1], x.shape[2])
-    return k.empty((x.shape[0], oh // 2, ow // 2, w.shape[3]), x.dtype)
+    n, oh, ow, filters = window.convolved_shape(x.shape, w.shape, None if b is None else b.shape, w.shape[3])
+    return k.empty((n, oh // 2, ow // 2, filters), x.dtype)

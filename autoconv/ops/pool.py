@@ -12,7 +12,7 @@ def max_pool2d(k, x, window: Window):
 
     Padding counts as -inf. The gradient goes to one winner, the first in scan order. A NaN in a window wins.
     """
-    shape = (x.shape[0], *window.output_size(x.shape[1], x.shape[2]), x.shape[3])
+    shape = (x.shape[0], *window.pooled_size(x.shape[1], x.shape[2]), x.shape[3])
     y, winner = k.empty(shape, x.dtype), k.empty(shape, np.dtype(np.int32))
     k.max_pool2d(x, y, winner, window)
 
@@ -29,7 +29,7 @@ def max_pool2d(k, x, window: Window):
 @op(kernels="pool")
 def avg_pool2d(k, x, window: Window):
     """The mean of each window's real pixels (padding does not count): x (N,H,W,C) to y (N,OH,OW,C)."""
-    y = k.empty((x.shape[0], *window.output_size(x.shape[1], x.shape[2]), x.shape[3]), x.dtype)
+    y = k.empty((x.shape[0], *window.pooled_size(x.shape[1], x.shape[2]), x.shape[3]), x.dtype)
     k.avg_pool2d(x, y, window)
 
     def backward(dy, needs):

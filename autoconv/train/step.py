@@ -6,7 +6,6 @@ A phase that is recorded completely is replayed as its kernels alone. One that i
 of the user's, which may do anything) runs through Python each time, with the same results, and says why.
 """
 
-import threading
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
@@ -17,6 +16,7 @@ from .. import random
 from ..backend import device as devices
 from ..backend import trace
 from ..backend.precision import get_precision
+from ..backend.turns import turn
 from ..tensor import Tensor, no_grad, walk_back
 from ..versions import changes
 from .compiled import Goal, Score
@@ -24,10 +24,6 @@ from .source import Source
 from .sums import Sums
 
 KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets
-
-# Kernels use all threads, and some of Numba's thread pools end the process when two Python threads enter them at once.
-# So the steps of all models take turns.
-turn = threading.RLock()
 
 
 class Reducer(NamedTuple):

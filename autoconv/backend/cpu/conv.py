@@ -46,6 +46,7 @@ def plan(n: int, h: int, w: int, channels: int, group_channels: int, window: Win
     oh, ow = window.output_size(h, w)
     high, wide = h + window.top + window.bottom, w + window.left + window.right
     samples = max(1, min(n, -(-CHUNK_PIXELS // (oh * ow))))
+    np.empty((samples, high, wide, channels))  # raises where a thread's scratch would not fit into the memory
     row = wide * channels
     items = _grid((window.kh, window.kw, group_channels), (window.dh * row, window.dw * channels, 1))
     run_length = window.kw * channels if window.dw == 1 and group_channels == channels else group_channels

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import hashlib
+import pickle
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -13,8 +14,12 @@ from typing import Any
 
 import numba
 import numpy as np
+from numba.core import serialize
+from numba.core.caching import NullCache
+from numba.core.compiler import CompileResult
 
 from .. import caching, trace
+from ..turns import turn
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
 # gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
@@ -36,10 +41,9 @@ class Kernel:
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.__doc__, self.signature = function.__doc__, signature
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
-        with _OurCacheFolder():
-            self._dispatcher = numba.njit(
-                fastmath=FASTMATH, error_model="numpy", parallel=parallel, nogil=True, cache=cache_folder() is not None
-            )(function)
+        self.parallel = parallel
+        self._dispatcher = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=parallel, nogil=True)(function)
+        self._dispatcher._cache = _Kept(self.name)
         self._ready: set[np.dtype] = set()
         self._typed = [part.strip().startswith("T") for part in signature[1:].split(", ")].index(True)
 
@@ -54,25 +58,63 @@ class Kernel:
             given, args = args, trace.resolved(args)
             compiled = self._dispatcher.overloads.get(tuple(map(numba.typeof, args)))
             recorder.add(trace.HOST, compiled.entry_point if compiled else self._dispatcher, given)
-        return self._dispatcher(*args)
+        if not self.parallel:
+            return self._dispatcher(*args)
+        with turn:
+            return self._dispatcher(*args)
 
     def compile(self, dtype: Any) -> None:
         """Compiles for one floating type, or loads that from the disk cache."""
         dtype = np.dtype(dtype)
         if dtype in self._ready:
             return
-        if dtype not in _TYPES:
-            raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: use .astype.")
+        types = self._types(dtype)
         with warnings.catch_warnings():  # a kernel for one thread is no mistake here
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
-            self._dispatcher.compile(re.sub(r"\bT\b", _TYPES[dtype], self.signature))
+            self._dispatcher.compile(types)
         self._ready.add(dtype)
-        _note_compiled(f"{self.name} {dtype}")
 
     def compiled_before(self, dtype: Any) -> bool:
         """Whether this process or the disk cache has it."""
         dtype = np.dtype(dtype)
-        return dtype in self._ready or f"{self.name} {dtype} {_target_key()}" in _compiled_before()
+        path = None if dtype in self._ready else _path(self.name, self._types(dtype))
+        return dtype in self._ready or (path is not None and path.exists())
+
+    def _types(self, dtype: np.dtype) -> tuple:
+        """The types of its arguments. Raises TypeError for what is no floating type of kernels."""
+        if dtype not in _TYPES:
+            raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: use .astype.")
+        signature = re.sub(r"\bT\b", _TYPES[dtype], self.signature)
+        return tuple(numba.core.sigutils.normalize_signature(signature)[0])
+
+
+class _Kept(NullCache):
+    """What Numba asks for a kernel before it compiles one, and gives it to afterwards: a file for each kernel, types of
+    its arguments and target.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def load_overload(self, types: Any, context: Any) -> Any:
+        path = _path(self._name, types)
+        data = None if path is None else caching.read(path)
+        if data is None:
+            return None
+        context.refresh()
+        return CompileResult._rebuild(context, *pickle.loads(data))
+
+    def save_overload(self, types: Any, compiled: Any) -> None:
+        path = _path(self._name, types)
+        if path is not None and not compiled.library.has_dynamic_globals:
+            caching.write(path, serialize.dumps(compiled._reduce()))
+
+
+def _path(name: str, types: Any) -> Path | None:
+    """The file of a kernel, for the current target; None where none can be written."""
+    folder = cache_folder()
+    key = hashlib.sha256(f"{tuple(numba.core.sigutils.normalize_signature(types)[0])}{_target_key()}".encode())
+    return None if folder is None else folder / f"{name}-{key.hexdigest()[:16]}{caching.KERNEL}"
 
 
 def recorded(function: Callable) -> Callable:
@@ -108,13 +150,14 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
     missing = [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
-    elsewhere = [f"{k.name}:{dtype}" for k, dtype in missing if k._ours]
-    if len(elsewhere) > 1 and cache_folder() is not None:
-        caching.compile_in_processes(f"{__package__}.compiling", [], elsewhere, report)
-        _compiled_before.cache_clear()
+    names = [f"{k.name}:{dtype}" for k, dtype in missing if k._ours]
+    folder = cache_folder() if len(names) > 1 else None
+    elsewhere = folder is not None and caching.has_space(folder)
+    if elsewhere:
+        caching.compile_in_processes(f"{__package__}.compiling", [], names, report)
     for done, (k, dtype) in enumerate(missing, 1):
         k.compile(dtype)
-        if cache_folder() is None or len(missing) == 1:
+        if not elsewhere:
             report(done, len(missing))
     for k, dtype in wanted:
         k.compile(dtype)
@@ -129,9 +172,10 @@ def target() -> tuple[str, frozenset[str]]:
     return name, frozenset(f[1:] for f in text.split(",") if f.startswith("+"))
 
 
+@cache
 def _target_key() -> str:
     name, features = target()
-    return f"{name}-{hashlib.sha256(','.join(sorted(features)).encode()).hexdigest()[:8]}"
+    return f"{name} {','.join(sorted(features))}"
 
 
 @cache
@@ -143,37 +187,3 @@ def cache_folder() -> Path | None:
 def source_hash() -> str:
     """A hash over all sources of the kernels, and what compiles them."""
     return caching.source_hash(Path(__file__).parent, numba.__version__, np.__version__)
-
-
-class _OurCacheFolder:
-    """Numba reads its cache folder when a function is decorated; within this block it reads ours, for ours only."""
-
-    def __enter__(self) -> None:
-        self._before = numba.config.CACHE_DIR
-        if cache_folder() is not None:
-            numba.config.CACHE_DIR = str(cache_folder())
-
-    def __exit__(self, *_: object) -> None:
-        numba.config.CACHE_DIR = self._before
-
-
-@cache
-def _compiled_before() -> set[str]:
-    """What earlier runs compiled into the cache folder."""
-    folder = cache_folder()
-    if folder is None or not (folder / "compiled.txt").exists():
-        return set()
-    return set((folder / "compiled.txt").read_text().splitlines())
-
-
-def count_compiled() -> int:
-    """How many kernels are in the cache folder."""
-    return len(_compiled_before())
-
-
-def _note_compiled(what: str) -> None:
-    line, folder = f"{what} {_target_key()}", cache_folder()
-    if folder is not None and line not in _compiled_before():
-        _compiled_before().add(line)
-        with open(folder / "compiled.txt", "a") as file:
-            file.write(line + "\n")

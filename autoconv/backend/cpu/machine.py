@@ -32,11 +32,12 @@ def describe() -> dict[str, Any]:
     import llvmlite
     import numba
 
+    from ...files import folders
     from .. import caching
     from . import jit, simd
 
     name, features = jit.target()
-    cache_state = caching.state(jit.cache_folder(), jit.count_compiled())  # before a kernel runs to show the layer
+    cache_state = caching.state(jit.cache_folder())  # before a kernel runs to show the layer
     return {
         "numba": numba.__version__,
         "llvmlite": llvmlite.__version__,
@@ -46,7 +47,7 @@ def describe() -> dict[str, Any]:
         "threads": numba.get_num_threads(),
         "max_threads": numba.config.NUMBA_NUM_THREADS,
         "threading_layer": _threading_layer(),
-        "cache_folder": str(jit.cache_folder() or caching.user_cache()),
+        "cache_folder": str(jit.cache_folder() or folders.user_cache()),
         "cache_state": cache_state,
     }
 

@@ -465,7 +465,8 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
     missing = [] if SIMULATED else [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
-    elsewhere = len(missing) > 1 and store.folder() is not None
+    folder = store.folder() if len(missing) > 1 else None
+    elsewhere = folder is not None and caching.has_space(folder)
     if elsewhere:
         names = [f"{k.name}:{dtype}" for k, dtype in missing]
         caching.compile_in_processes(f"{__package__}.compiling", list(map(str, _capability())), names, report)

@@ -1,15 +1,15 @@
 """The disk cache of compiled kernels: a file for each kernel, types of its arguments and compute capability.
 
 Numba's own cache keeps one index file for all kernels that a line of source makes, as the factories in arith.py do, and
-processes that compile some of them at once would overwrite each other's entries; and it must have a GPU to be filled.
+processes that compile some of them at once would overwrite each other's entries; it must have a GPU to be filled; and
+it runs what a damaged file holds.
 """
 
-import contextlib
 import hashlib
-import os
 from functools import cache
 from pathlib import Path
 
+from ...files import folders
 from .. import caching
 from . import driver
 
@@ -32,33 +32,24 @@ def has(name: str, types: tuple, capability: tuple[int, int]) -> bool:
 
 
 def read(name: str, types: tuple, capability: tuple[int, int]) -> bytes | None:
-    """A kernel, as it was written; None where it is not there."""
+    """A kernel, as it was written; None where it is not there, or damaged."""
     path = _path(name, types, capability)
-    with contextlib.suppress(OSError):
-        return None if path is None else path.read_bytes()
-    return None
+    return None if path is None else caching.read(path)
 
 
 def write(name: str, types: tuple, capability: tuple[int, int], data: bytes) -> None:
-    """Keeps a kernel. Whoever reads it sees all of it or nothing. Without a folder, or room in it, nothing happens."""
+    """Keeps a kernel, where there is a folder and room in it."""
     path = _path(name, types, capability)
     if path is not None:
-        part = path.with_name(f"{path.name}.{os.getpid()}")
-        with contextlib.suppress(OSError):
-            try:
-                part.write_bytes(data)
-                part.replace(path)
-            except OSError:
-                part.unlink()
+        caching.write(path, data)
 
 
 def describe() -> dict[str, str]:
     """Where the cache is and how much is in it."""
     here = folder()
-    count = 0 if here is None else len(list(here.glob("*.kernel")))
-    return {"cache_folder": str(here or caching.user_cache()), "cache_state": caching.state(here, count)}
+    return {"cache_folder": str(here or folders.user_cache()), "cache_state": caching.state(here)}
 
 
 def _path(name: str, types: tuple, capability: tuple[int, int]) -> Path | None:
     here, key = folder(), hashlib.sha256(str(types).encode()).hexdigest()[:16]
-    return None if here is None else here / "{}-{}.sm_{}{}.kernel".format(name, key, *capability)
+    return None if here is None else here / "{}-{}.sm_{}{}{}".format(name, key, *capability, caching.KERNEL)

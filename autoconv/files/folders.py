@@ -1,0 +1,197 @@
+"""Folders: where caches lie, and how a folder of files is replaced so that nobody sees half of the old ones.
+
+A new folder is written beside the old one, then both change places in one system call (Linux's renameat2). Where that
+cannot be done, the new folder is renamed to `.replacement` within the old one: from then on its files count, and
+whoever comes next moves them up. Either way one rename decides, so an interrupt leaves the old files or the new ones.
+"""
+
+import contextlib
+import ctypes
+import os
+import re
+import shutil
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from . import atomic
+
+try:
+    import fcntl
+except ImportError:  # Windows: there leavings of dead processes stay
+    fcntl = None  # type: ignore[assignment]
+
+REPLACEMENT = ".replacement"
+AT_FDCWD, RENAME_EXCHANGE = -100, 2  # of Linux
+ATTEMPTS = 20  # to do what another process may come in between of
+
+
+def user_cache() -> Path:
+    """AUTOCONV_CACHE_DIR, else autoconv's folder in the system's place for caches.
+
+    That is XDG_CACHE_HOME or ~/.cache, on Windows LOCALAPPDATA, on macOS ~/Library/Caches.
+    """
+    if os.environ.get("AUTOCONV_CACHE_DIR"):
+        return Path(os.environ["AUTOCONV_CACHE_DIR"]).expanduser()
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Caches"
+    else:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return base / "autoconv"
+
+
+@contextmanager
+def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
+    """Gives an empty folder to write the files `names` into. When the block ends well they are those of `folder`, at
+    one stroke; else they vanish. Other files in `folder` stay as they are.
+
+    Raises OSError where it cannot be written. Leavings of processes that ended are removed.
+    """
+    folder = folder.resolve()
+    sweep(folder)
+    part, lock = _begin(folder)
+    try:
+        yield part
+        atomic.flush(part)
+        _put(part, folder, names)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def place(folder: Path, name: str) -> Path:
+    """Where a file of a folder is that `replacing` may have been about to replace."""
+    new = folder / REPLACEMENT / name
+    return new if new.is_file() else folder / name
+
+
+def stamp(folder: Path, names: Sequence[str]) -> tuple:
+    """What changes when one of the files does. Who reads several of them reads again where it did meanwhile."""
+    found: list[tuple[int, ...]] = []
+    for name in names:
+        try:
+            status = place(folder, name).stat()
+            found.append((status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns))
+        except OSError:
+            found.append(())
+    return tuple(found)
+
+
+def finish(folder: Path, names: Sequence[str]) -> None:
+    """Moves up what an interrupted replacement left. Raises OSError where that cannot be done."""
+    new = folder / REPLACEMENT
+    if not new.is_dir():
+        return
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):  # moved already
+            os.replace(new / name, folder / name)
+    with contextlib.suppress(OSError):  # another process did, or has put a new one there
+        new.rmdir()
+
+
+def sweep(folder: Path) -> None:
+    """Removes what processes that ended left beside `folder` or in it. What belongs to a living one is locked."""
+    if fcntl is None:
+        return
+    wanted = re.compile(rf"\.{re.escape(folder.name)}\.(\d+)(-[0-9a-f]+)?{re.escape(atomic.SUFFIX)}")
+    for where in (folder.parent, folder):
+        with contextlib.suppress(OSError):
+            for path in list(where.iterdir()):
+                match = wanted.fullmatch(path.name)
+                if match and path.is_dir() and (match[2] or not _lives(int(match[1]))):  # version 0.1 locked nothing
+                    _remove_unlocked(path)
+
+
+def _remove_unlocked(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        lock = _lock(path)
+        try:
+            shutil.rmtree(path, ignore_errors=True)
+        finally:
+            os.close(lock)
+
+
+def _lives(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+def _lock(path: Path) -> int:
+    """A descriptor that holds the lock of a folder. Raises BlockingIOError where another one does, FileNotFoundError
+    where the folder is gone, OSError where locks are not known.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.stat()  # it may have been removed in between
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _begin(folder: Path) -> tuple[Path, int | None]:
+    """An empty folder that can be renamed to `folder`, and its lock: beside it, or within where only that works."""
+    inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
+    if not folder.is_dir():
+        folder.parent.mkdir(parents=True, exist_ok=True)
+    for _ in range(ATTEMPTS):
+        part = atomic.unfinished(folder)
+        part = folder / part.name if inside else part
+        part.mkdir()
+        if fcntl is None:
+            return part, None
+        try:
+            return part, _lock(part)
+        except (BlockingIOError, FileNotFoundError):  # it was swept away before it was locked
+            shutil.rmtree(part, ignore_errors=True)
+        except OSError:  # a file system without locks
+            return part, None
+    raise OSError(0, "other processes remove what is written there")
+
+
+def _put(part: Path, folder: Path, names: Sequence[str]) -> None:
+    """`part` becomes `folder`, or its files become those of `folder`."""
+    if not folder.exists():
+        try:
+            os.rename(part, folder)
+            atomic.flush(folder.parent)
+            return
+        except OSError:
+            if not folder.exists():  # else another process made it meanwhile
+                raise
+    finish(folder, names)
+    others = set(os.listdir(folder)) - {*names, part.name}
+    if not others and part.parent == folder.parent:
+        with contextlib.suppress(OSError):
+            shutil.copymode(folder, part)
+        if _exchange(part, folder):
+            atomic.flush(folder.parent)
+            return
+    for attempt in range(ATTEMPTS):
+        try:
+            os.rename(part, folder / REPLACEMENT)
+            break
+        except OSError:  # one that another process put there
+            if attempt == ATTEMPTS - 1 or not (folder / REPLACEMENT).is_dir():
+                raise
+            finish(folder, names)
+    atomic.flush(folder)
+    finish(folder, names)
+
+
+def _exchange(a: Path, b: Path) -> bool:
+    """Lets two folders change places at one stroke; False where the system or the file system cannot."""
+    if not sys.platform.startswith("linux"):
+        return False
+    rename = getattr(ctypes.CDLL(None), "renameat2", None)
+    return rename is not None and rename(AT_FDCWD, os.fsencode(a), AT_FDCWD, os.fsencode(b), RENAME_EXCHANGE) == 0
