@@ -76,8 +76,8 @@ def refused(what: str, where: str = "") -> TypeError:
         remedy = " Use tensors' methods and autoconv.functional (maximum, where, concatenate, ...)."
     else:
         near = "" if bare in known else names.suggestion(bare, known)
-        remedy = (f"{near} Use tensors' methods and autoconv.functional; of NumPy's functions these carry gradients here: "
-                  f"{', '.join(known)}.")
+        remedy = (f"{near} Use tensors' methods and autoconv.functional; of NumPy's functions these carry gradients "
+                  f"here: {', '.join(known)}.")
     return TypeError(f"{what} on a tensor that requires gradients{where} would lose them: nothing below would learn."
                      f"{remedy} For values without a gradient: x.detach().numpy().")
 

@@ -1,5 +1,7 @@
 """Comparisons, and choosing between items one by one: a thread an item of the result. Arrays may lie anywhere."""
 
+from builtins import abs as _abs_of  # this file has an `abs` of its own
+
 from . import strided
 from .arith import copy, sum  # noqa: F401 (part of this room)
 from .array import Array
@@ -86,7 +88,7 @@ def _masked(count, condition, kept, a, out, shape, condition_place, a_place, out
 def _abs(count, x, y, shape, x_place, y_place):
     i = mine()
     if i < count:
-        y[at(i, shape, y_place)] = abs(x[at(i, shape, x_place)])
+        y[at(i, shape, y_place)] = _abs_of(x[at(i, shape, x_place)])
 
 
 @kernel("(int64, const T[::1], T, T, T[::1])")
@@ -125,6 +127,10 @@ def masked(condition, kept, a, out):
     _masked(out.size, condition.memory, bool(kept), a.memory, out.memory, *places)
 
 
+def abs(x, y):
+    _run(_abs, y, x)
+
+
 def abs_grad(x, dy, dx):
     """dx = sign(x) dy."""
     _run(_abs_grad, dx, x, dy)
@@ -160,7 +166,3 @@ def _run(run: ItemKernel, out: Array, *arrays: Array) -> None:
     """A thread an item of `out`, with the arrays broadcast to its shape."""
     places = strided.layout(out.shape, *(a.lying(out.shape) for a in (*arrays, out)))
     run(out.size, *(a.memory for a in arrays), out.memory, *places)
-
-
-def abs(x, y):  # the last one: above, `abs` is Python's
-    _run(_abs, y, x)
