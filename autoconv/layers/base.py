@@ -14,7 +14,7 @@ from .. import initializers
 from ..arguments import names
 from ..backend import device as devices
 from ..backend import trace
-from ..tensor import Parameter, Tensor, no_grad
+from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
 from .config import CLASSES, deserialize, serialize
 
@@ -157,11 +157,12 @@ class Layer(Versioned):
         if x.dtype != self.dtype:
             x = self._converted(x)
         training = _training.get() if training is None else bool(training)
-        token = _training.set(training)
+        token, inside = _training.set(training), inside_layer.set(self.name)
         try:
             return self.call(x, training=training) if _takes_training(type(self)) else self.call(x)  # type: ignore[arg-type]
         finally:
             _training.reset(token)
+            inside_layer.reset(inside)
 
     def _converted(self, x: Tensor) -> Tensor:
         """`x` in the layer's dtype; a layer without weights of its own takes floats as they are."""
@@ -350,7 +351,11 @@ def _marks_as_built(build: Callable) -> Callable:
         if self.built:
             self._weights.clear()
             self.built, self.channels = False, None
-        build(self, input_shape if input_shape is None else tuple(input_shape))
+        inside = inside_layer.set(None)  # weights are made here, also when another layer's call runs
+        try:
+            build(self, input_shape if input_shape is None else tuple(input_shape))
+        finally:
+            inside_layer.reset(inside)
         self.built = True
 
     return wrapper

@@ -55,6 +55,17 @@ def log(a: Array, out: Array) -> None:
 
 
 @recorded
+def sqrt(a: Array, out: Array) -> None:
+    np.sqrt(a, out=out)
+
+
+@recorded
+def fill(out: Array, value: float) -> None:
+    """out = a number."""
+    out[...] = value
+
+
+@recorded
 def copy(a: Array, out: Array) -> None:
     """out = a, where `a` may be strided, of another dtype, or smaller and broadcast."""
     out[...] = a
