@@ -14,6 +14,7 @@ from .backend import device as devices
 from .ops import activations, arith, conv, loss, norm, pool
 from .ops import dense as dense_ops
 from .ops import dropout as dropout_ops
+from .symbolic import on_symbols_too
 from .tensor import Tensor, apply
 
 __all__ = [
@@ -305,3 +306,7 @@ def _is_beside(y_true: Any, y_pred: Tensor, dtype: Any) -> bool:
     """Whether these are targets that lie on the predictions' GPU already, in the dtype that is needed."""
     return isinstance(y_true, Tensor) and y_true.device is y_pred.device is not devices.get("cpu") and (
         y_true.dtype == dtype)
+
+
+for _name in __all__:  # a net may be written down with functions too
+    globals()[_name] = on_symbols_too(globals()[_name])

@@ -15,7 +15,7 @@ from .. import losses, models, nets
 from ..arguments import names
 from ..backend.device import Device
 from ..layers import Input, Rescaling
-from ..models import Sequential
+from ..models import Model, Sequential
 from .files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
@@ -26,7 +26,7 @@ NEEDED = ("model", "dataset", "data_dir", "limit", "classes", "batch_size")  # i
 class Run(NamedTuple):
     """A trained net and what its run.json says."""
 
-    net: Sequential
+    net: Model
     results: dict[str, Any]
 
 
@@ -47,7 +47,7 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def write(folder: Path, net: Sequential, history: dict[str, list[float]], results: dict[str, Any]) -> None:
+def write(folder: Path, net: Model, history: dict[str, list[float]], results: dict[str, Any]) -> None:
     """The three files of a run."""
     net.save(folder / MODEL)
     with open(folder / HISTORY, "w", newline="", encoding="utf-8") as file:
@@ -74,7 +74,7 @@ def read(folder: Path) -> Run:
         raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
 
 
-def for_pixels(net: Sequential, name: str, optimizer: Any = "rmsprop") -> Sequential:
+def for_pixels(net: Model, name: str, optimizer: Any = "rmsprop") -> Sequential:
     """The net's own layers behind what turns pixels 0..255 into what they take: so images stay bytes until their step.
 
     It is compiled, and it shares the net's weights: what trains it trains the net.

@@ -19,6 +19,7 @@ class Dropout(Layer):
     With a `seed` the layer draws its own masks, the same in every run. Srivastava et al., JMLR 2014.
     """
 
+    one_input = True
     rooms = ("random",)
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
