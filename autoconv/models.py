@@ -1,4 +1,4 @@
-"""Models: `Model(inputs, outputs)` is any graph of layers, `Sequential` a chain; a class of yours has its own `call`."""
+"""Models: `Model(inputs, outputs)` is any graph of layers, `Sequential` a chain; a class of yours has a `call`."""
 
 import os
 import sys

@@ -169,6 +169,21 @@ class SymbolicTensor:
     def __neg__(self) -> "SymbolicTensor":
         return _call("negative", self)
 
+    def __abs__(self) -> "SymbolicTensor":
+        return _call("absolute", self)
+
+    def __lt__(self, other: Any) -> "SymbolicTensor":
+        return _call("less", self, other)
+
+    def __le__(self, other: Any) -> "SymbolicTensor":
+        return _call("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> "SymbolicTensor":
+        return _call("greater", self, other)
+
+    def __ge__(self, other: Any) -> "SymbolicTensor":
+        return _call("greater_equal", self, other)
+
     def __matmul__(self, other: Any) -> "SymbolicTensor":
         return _call("matmul", self, other)
 
@@ -199,6 +214,15 @@ class SymbolicTensor:
     def log(self) -> "SymbolicTensor":
         return _call("log", self)
 
+    def sqrt(self) -> "SymbolicTensor":
+        return _call("sqrt", self)
+
+    def clip(self, x_min: float | None = None, x_max: float | None = None) -> "SymbolicTensor":
+        return _call("clip", self, x_min, x_max)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> "SymbolicTensor":
+        return _call("argmax", self, axis=axis, keepdims=keepdims)
+
 
 def is_symbolic(value: Any, depth: int = 3) -> bool:
     """Whether a symbolic tensor is in this structure; lists of lists of numbers are not searched to the end."""
@@ -209,16 +233,19 @@ def is_symbolic(value: Any, depth: int = 3) -> bool:
     return isinstance(value, (list, tuple)) and depth > 0 and any(is_symbolic(item, depth - 1) for item in value)
 
 
-def on_symbols_too(function: Callable) -> Callable:
-    """`function` of `functional`, which on symbolic tensors adds a node instead."""
+def on_symbols_too(namespace: dict[str, Any], functions: list[str]) -> None:
+    """Lets these functions of a module of `functional` add a node when they are called on symbolic tensors."""
 
-    @wraps(function)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
-        if any(map(is_symbolic, args)) or (kwargs and any(map(is_symbolic, kwargs.values()))):
-            return _call(f"functional.{function.__name__}", *args, **kwargs)
-        return function(*args, **kwargs)
+    def dispatching(function: Callable) -> Callable:
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if any(map(is_symbolic, args)) or (kwargs and any(map(is_symbolic, kwargs.values()))):
+                return _call(f"functional.{function.__name__}", *args, **kwargs)
+            return function(*args, **kwargs)
 
-    return wrapper
+        return wrapper
+
+    namespace.update((name, dispatching(namespace[name])) for name in functions)
 
 
 def _call(name: str, *args: Any, **kwargs: Any) -> Any:

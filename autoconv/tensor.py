@@ -1,21 +1,26 @@
 """`Tensor`, the tape and the backward walk."""
 
 import heapq
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from itertools import count
+from numbers import Number, Real
 from typing import Any
 
 import numpy as np
 
+from . import numpy_protocol
 from .backend import device as devices
-from .ops import arith
+from .ops import arith, select
 from .ops.registry import Op
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 _watched: ContextVar[list[Op] | None] = ContextVar("watched", default=None)
 _order = count()
+
+inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the layer whose call runs
 
 
 @contextmanager
@@ -55,7 +60,7 @@ class Tensor:
     """
 
     __slots__ = ("__weakref__", "_grad_buffer", "_node", "data", "device", "grad", "requires_grad")
-    __array_priority__ = 1000  # numpy_array * tensor asks the tensor
+    __hash__ = object.__hash__  # by identity, though == compares items
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
         self.data, self.requires_grad, self.device = data, requires_grad, device or devices.get("cpu")
@@ -88,14 +93,50 @@ class Tensor:
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
-        return f"Tensor({np.array2string(self.numpy(), separator=', ')}, dtype={self.dtype}{grad})"
+        values = self.device.numpy(self.data)
+        return f"Tensor({np.array2string(values, separator=', ')}, dtype={self.dtype}{grad})"
 
     def numpy(self) -> np.ndarray:
-        """The values as a NumPy array; also of a tensor that requires gradients."""
+        """The values as a NumPy array; also of a tensor that requires gradients.
+
+        Within a layer that would lose the gradient, so there it raises TypeError: `.detach().numpy()` says that none is
+        wanted.
+        """
+        self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
 
+    def _refuse_loss(self, what: str) -> None:
+        """Raises TypeError where values are taken out within a layer while gradients are recorded."""
+        if self.requires_grad and inside_layer.get() is not None and _recording.get():
+            raise numpy_protocol.refused(what, f" in layer {inside_layer.get()!r}")
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        self._refuse_loss("np.asarray")
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        """`np.tanh(tensor)`: within a layer ours, where there is one, else NumPy's on the values. `array * tensor` and
+        NumPy's other operators give tensors everywhere.
+        """
+        array_first = ufunc in numpy_protocol.OPERATORS and not isinstance(inputs[0], Tensor)
+        if method == "__call__" and (array_first or inside_layer.get() is not None):
+            in_place = options.keys() == {"out"} and options["out"][0] is inputs[0]  # array += tensor
+            ours = numpy_protocol.ours(ufunc, inputs, {} if in_place else options)
+            if ours is not None:
+                y = ours(*inputs)
+                if in_place:
+                    np.copyto(inputs[0], y.device.numpy(y.data), casting="same_kind")
+                return y
+        function = ufunc if method == "__call__" else getattr(ufunc, method)
+        return numpy_protocol.run_by_numpy(function, inputs, options, Tensor, _values_for(function))
+
+    def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
+        """`np.concatenate([tensor, ...])`: within a layer ours, where there is one, else NumPy's on the values."""
+        if inside_layer.get() is not None:
+            ours = numpy_protocol.ours(function, arguments, options)
+            if ours is not None:
+                return ours(*arguments, **options)
+        return numpy_protocol.run_by_numpy(function, arguments, options, Tensor, _values_for(function))
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -104,6 +145,7 @@ class Tensor:
 
     def __dlpack__(self, **options: Any) -> Any:
         """How other packages take this tensor over where it is, without a copy: `torch.from_dlpack(tensor)`."""
+        self._refuse_loss("DLPack")
         return self.data.__dlpack__(**options)
 
     def __dlpack_device__(self) -> tuple[int, int]:
@@ -112,7 +154,24 @@ class Tensor:
 
     def item(self) -> float:
         """The one number this tensor holds."""
+        self._refuse_loss(".item()")
         return self.numpy().item()
+
+    def __float__(self) -> float:
+        self._refuse_loss("float()")
+        return float(self.numpy())
+
+    def __int__(self) -> int:
+        return int(self.numpy())
+
+    def __index__(self) -> int:
+        return operator.index(self.numpy())
+
+    def __bool__(self) -> bool:
+        """Whether its one number is not 0. Raises ValueError for several."""
+        if self.size != 1:
+            raise ValueError(f"A tensor of one item is true or false. Received shape {self.shape}.")
+        return bool(self.device.numpy(self.data).item())
 
     def detach(self) -> "Tensor":
         """The same array, cut off from the tape."""
@@ -123,6 +182,7 @@ class Tensor:
         target = devices.get(device)
         if target is self.device:
             return self
+        self._refuse_loss(f".to({device!r})")
         return Tensor(target.asarray(self.numpy()), self.requires_grad, target)
 
     def backward(self, gradient: Any = None) -> None:
@@ -146,22 +206,22 @@ class Tensor:
 
     # Arithmetic. Numbers and lists take the tensor's dtype, as long as it can hold them.
     def __add__(self, other: Any) -> "Tensor":
-        return apply(arith.add, self, self._other(other))
+        return apply(arith.add, self, self.operand(other))
 
     def __sub__(self, other: Any) -> "Tensor":
-        return apply(arith.subtract, self, self._other(other))
+        return apply(arith.subtract, self, self.operand(other))
 
     def __rsub__(self, other: Any) -> "Tensor":
-        return apply(arith.subtract, self._other(other), self)
+        return apply(arith.subtract, self.operand(other), self)
 
     def __mul__(self, other: Any) -> "Tensor":
-        return apply(arith.multiply, self, self._other(other))
+        return apply(arith.multiply, self, self.operand(other))
 
     def __truediv__(self, other: Any) -> "Tensor":
-        return apply(arith.divide, self, self._other(other))
+        return apply(arith.divide, self, self.operand(other))
 
     def __rtruediv__(self, other: Any) -> "Tensor":
-        return apply(arith.divide, self._other(other), self)
+        return apply(arith.divide, self.operand(other), self)
 
     def __pow__(self, exponent: float) -> "Tensor":
         return apply(arith.power, self, exponent=exponent)
@@ -170,10 +230,10 @@ class Tensor:
         return apply(arith.negative, self)
 
     def __matmul__(self, other: Any) -> "Tensor":
-        return apply(arith.matmul, self, self._other(other))
+        return apply(arith.matmul, self, self.operand(other))
 
     def __rmatmul__(self, other: Any) -> "Tensor":
-        return apply(arith.matmul, self._other(other), self)
+        return apply(arith.matmul, self.operand(other), self)
 
     def __getitem__(self, index: Any) -> "Tensor":
         parts = index if isinstance(index, tuple) else (index,)
@@ -181,6 +241,34 @@ class Tensor:
         return apply(arith.getitem, self, index=parts)
 
     __radd__, __rmul__ = __add__, __mul__
+
+    def __abs__(self) -> "Tensor":
+        return apply(select.abs, self)
+
+    # Comparisons, item by item, as tensors of booleans without a gradient.
+    def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]
+        return self._compared(select.equal, other)
+
+    def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]
+        return self._compared(select.not_equal, other)
+
+    def __lt__(self, other: Any) -> "Tensor":
+        return self._compared(select.less, other)
+
+    def __le__(self, other: Any) -> "Tensor":
+        return self._compared(select.less_equal, other)
+
+    def __gt__(self, other: Any) -> "Tensor":
+        return self._compared(select.less, other, swapped=True)
+
+    def __ge__(self, other: Any) -> "Tensor":
+        return self._compared(select.less_equal, other, swapped=True)
+
+    def _compared(self, op: Op, other: Any, swapped: bool = False) -> "Tensor":
+        if not isinstance(other, (Tensor, np.ndarray, np.generic, Number, list, tuple)):
+            return NotImplemented
+        a, b = self.detach(), self.operand(other).detach()
+        return apply(op, b, a) if swapped else apply(op, a, b)
 
     def reshape(self, *shape: Any) -> "Tensor":
         return apply(arith.reshape, self, shape=_unpack(shape))
@@ -203,12 +291,28 @@ class Tensor:
     def log(self) -> "Tensor":
         return apply(arith.log, self)
 
-    def _other(self, value: Any) -> "Tensor":
+    def sqrt(self) -> "Tensor":
+        return apply(arith.sqrt, self)
+
+    def clip(self, x_min: float | None = None, x_max: float | None = None) -> "Tensor":
+        """The items, but at least x_min and at most x_max. The gradient passes where they lie within, both included."""
+        return apply(select.clip, self, x_min=x_min, x_max=x_max)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
+        """Where the maximum is, the first one in scan order. It has no gradient."""
+        return apply(select.argmax, self.detach(), axis=axis, keepdims=keepdims)
+
+    def operand(self, value: Any) -> "Tensor":
+        """What stands beside this tensor in arithmetic, as a tensor. Numbers and lists take its dtype, if that can hold
+        them.
+        """
         if isinstance(value, Tensor):
             return value
         dtype = None
         if not isinstance(value, np.ndarray) and (self.dtype.kind == "f" or np.asarray(value).dtype.kind == "f"):
             dtype = self.dtype if self.dtype.kind == "f" else np.float32
+        if isinstance(value, Real):  # the same number whenever a recording runs again
+            return Tensor(self.device.constant(np.asarray(value, dtype)), device=self.device)
         return Tensor(self.device.asarray(value, dtype), device=self.device)
 
 
@@ -240,6 +344,8 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
     """
     if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
         array = from_dlpack(array)
+    if isinstance(array, Tensor):
+        array._refuse_loss("ac.tensor()")
     target, array = devices.get(device), array.data if isinstance(array, Tensor) else array
     known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
     if dtype is None and not known and np.asarray(array).dtype.kind == "f":
@@ -339,6 +445,18 @@ def _arrive(t: Tensor, gradient: Any) -> None:
     else:
         t.grad = t._grad_buffer if t._grad_buffer is not None else t.device.empty(t.shape, t.dtype)
         t.device.room("arith").copy(gradient, t.grad)
+
+
+def _values_for(function: Any) -> Callable[[Tensor], np.ndarray]:
+    """How a function of NumPy's gets a tensor's values: checked, unless its results have no gradient anyway."""
+    if function in numpy_protocol.FLAT:
+        return lambda t: t.detach().numpy()
+
+    def checked(t: Tensor) -> np.ndarray:
+        t._refuse_loss(numpy_protocol.name_of(function))
+        return t.numpy()
+
+    return checked
 
 
 def _unpack(arguments: tuple) -> tuple:

@@ -173,10 +173,10 @@ DENSE = [
 ]
 
 
-def two_sided(name, f, low=-2.0):
+def two_sided(name, f, low=-2.0, loops=None):
     """One op of two inputs, over the ways in which shapes broadcast."""
     pairs = [((2, 3), (2, 3)), ((4, 1, 3), (2, 1)), ((), (2, 3)), ((1, 5), (5,)), ((3, 1), (1, 4)), ((2, 3, 1), (1, 1))]
-    return [Case(name, f, reference.itemwise(f), pair, low=low) for pair in pairs]
+    return [Case(name, f, reference.itemwise(loops or f), pair, low=low) for pair in pairs]
 
 
 def reductions(name, call, combine):
@@ -223,6 +223,53 @@ ARITHMETIC = [
          {"keepdims": True}, note="global"),
     Case("pad", F.zero_padding2d, reference.zero_padding2d, ((2, 3, 4, 3),), {"padding": ((1, 0), (2, 3))}),
     Case("pad", F.zero_padding2d, reference.zero_padding2d, ((1, 3, 2, 1),), {"padding": 1}, note="1"),
+]
+
+MASK = np.array([[True, False, True], [False, False, True]])
+
+CHOOSING = [
+    *two_sided("maximum", F.maximum, loops=max),
+    *two_sided("minimum", F.minimum, loops=min),
+    *(Case("where", lambda a, b, c=condition: F.where(c, a, b),
+           lambda a, b, c=condition: reference.itemwise(lambda p, q, r: p if r else q)(a, b, c), pair, note=note)
+      for condition, pair, note in ((MASK, ((2, 3), (2, 3)), ""), (MASK, ((3,), (4, 1, 1)), ""),
+                                    (MASK[0], ((), (2, 3)), "row"), (MASK[:, 1:2] * 2.0, ((2, 3), ()), "numbers"))),
+    Case("abs", abs, reference.itemwise(abs), ((3, 7),)),
+    *(Case("clip", F.clip, reference.clip, ((3, 7),), {"x_min": least, "x_max": most}, note=f"{least}_{most}")
+      for least, most in ((-1, 1.5), (None, 0.5), (0, None))),
+    Case("sqrt", F.sqrt, reference.itemwise(np.sqrt), ((3, 7),), low=0.1),
+]
+
+JOINING = [
+    *(Case("concatenate", lambda *xs, **p: F.concatenate(xs, **p), reference.concatenate, arrays, parameters,
+           note=said(parameters))
+      for arrays, parameters in ((((2, 3, 4, 5), (2, 3, 4, 1), (2, 3, 4, 17)), {}), (((2, 3), (4, 3)), {"axis": 0}),
+                                 (((2, 3, 5), (2, 1, 5), (2, 2, 5)), {"axis": -2}), (((3,),), {}))),
+    *(Case("concatenate", lambda *xs, **p: F.stack(xs, **p), reference.stack, ((2, 3), (2, 3)), {"axis": axis},
+           note=f"stack={axis}") for axis in (0, 1, -1)),
+    Case("concatenate", lambda *xs: F.stack(xs), reference.stack, ((), (), ()), note="stack_of_numbers"),
+    Case("getitem", lambda x: F.split(x, 3, axis=1)[1], lambda x: x[:, 2:4], ((2, 6, 3),), note="split"),
+    Case("getitem", lambda x: F.split(x, [1, 4], axis=-1)[2], lambda x: x[:, 4:], ((2, 6),), note="split_at"),
+    *(Case("pad", F.pad, reference.pad, (shape,), parameters, note=said(parameters))
+      for shape, parameters in (((2, 3), {"pad_width": ((1, 0), (0, 2))}),
+                                ((2, 1, 3), {"pad_width": ((0, 1), (2, 2), (0, 0)), "constant_values": -1.5}))),
+    Case("reshape", F.squeeze, lambda x: x.reshape(2, 3), ((1, 2, 1, 3),), note="squeeze"),
+    Case("reshape", lambda x: F.squeeze(x, -2), lambda x: x.reshape(1, 2, 3), ((1, 2, 1, 3),), note="squeeze=-2"),
+    Case("reshape", lambda x: F.expand_dims(x, (0, -1)), lambda x: x.reshape(1, 2, 3, 1), ((2, 3),), note="expand"),
+]
+
+WHOLE = {"low": 0, "high": 3}  # numbers that are often equal, once they are rounded
+
+# Ops without a gradient: test_ops.py and test_cuda.py check their values, on floats and on rounded ones.
+WITHOUT_GRADIENT = [
+    *(Case(op, call, reference.itemwise(sign), pair, **WHOLE, note=note)
+      for op, call, sign, note in (
+          ("equal", F.equal, operator.eq, ""), ("not_equal", F.not_equal, operator.ne, ""),
+          ("less", F.less, operator.lt, ""), ("less_equal", F.less_equal, operator.le, ""),
+          ("less", F.greater, operator.gt, "greater"), ("less_equal", F.greater_equal, operator.ge, "greater_equal"))
+      for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)), ((), (2, 3)))),
+    *(Case("argmax", F.argmax, reference.argmax, (shape,), parameters, **WHOLE, note=said(parameters))
+      for shape, parameters in (((4, 10), {"axis": 1}), ((2, 3, 5), {"axis": -2, "keepdims": True}), ((3, 4), {}))),
 ]
 
 ACTIVATIONS = [
@@ -292,5 +339,5 @@ LOSSES = [
     scored("mean_absolute_error", SOFT, (4, 10)),
 ]
 
-CASES = [*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *POOLS, *FUSED, *DENSE, *ARITHMETIC, *ACTIVATIONS, *NORMALISED,
-         *LOSSES]
+CASES = [*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *POOLS, *FUSED, *DENSE, *ARITHMETIC, *CHOOSING, *JOINING, *ACTIVATIONS,
+         *NORMALISED, *LOSSES]

@@ -207,6 +207,46 @@ def softmax_row(row):
     return [p / sum(powers) for p in powers]
 
 
+# Joining and choosing. `maximum`, `where` and the like are `itemwise`.
+
+
+def concatenate(*arrays, axis=-1):
+    axis %= arrays[0].ndim
+    shape = list(arrays[0].shape)
+    shape[axis] = sum(a.shape[axis] for a in arrays)
+    y, start = np.empty(shape, arrays[0].dtype), 0
+    for a in arrays:
+        for index in np.ndindex(*a.shape):
+            y[(*index[:axis], index[axis] + start, *index[axis + 1 :])] = a[index]
+        start += a.shape[axis]
+    return y
+
+
+def stack(*arrays, axis=0):
+    axis %= arrays[0].ndim + 1
+    shape = arrays[0].shape
+    return concatenate(*(a.reshape(*shape[:axis], 1, *shape[axis:]) for a in arrays), axis=axis)
+
+
+def pad(x, pad_width, constant_values=0):
+    y = np.empty([n + before + after for n, (before, after) in zip(x.shape, pad_width)], x.dtype)
+    for index in np.ndindex(*y.shape):
+        place = tuple(i - before for i, (before, _) in zip(index, pad_width))
+        inside = all(0 <= i < n for i, n in zip(place, x.shape))
+        y[index] = x[place] if inside else constant_values
+    return y
+
+
+def clip(x, x_min, x_max):
+    least, most = -np.inf if x_min is None else x_min, np.inf if x_max is None else x_max
+    return itemwise(lambda v: min(max(v, least), most))(x)
+
+
+def argmax(x, axis=None, keepdims=False):
+    """The first one of the largest items of each row, counted along the axis."""
+    return reduction(lambda items: items.index(max(items)))(x, axis, keepdims)
+
+
 # Normalisation, dropout, losses
 
 

@@ -11,7 +11,7 @@ import sys
 
 import numpy as np
 import pytest
-from cases import CASES, Case, conv, fused_pool, transposed
+from cases import CASES, WITHOUT_GRADIENT, Case, conv, fused_pool, transposed
 from click.testing import CliRunner
 
 import autoconv as ac
@@ -82,6 +82,14 @@ def test_value_and_gradients_are_the_cpu_s(case, dtype):
         if e is not None:
             assert g.dtype == np.dtype(dtype)
             close(g, e, dtype)
+
+
+@pytest.mark.parametrize("case", WITHOUT_GRADIENT, ids=lambda case: case.id)
+def test_value_without_a_gradient(case):
+    for arrays in (case.inputs("float32"), [np.round(a) for a in case.inputs("float64")]):
+        y = case.call(*tensors(arrays, "cuda"), **case.parameters)
+        assert not y.requires_grad
+        np.testing.assert_array_equal(y.numpy(), case.reference(*arrays, **case.parameters))
 
 
 FOURS = [  # rows of multiples of four items, and tiles with ragged ends in every direction

@@ -206,7 +206,7 @@ def functions(folder, room):
     """The public functions of a file of kernels, with their parameters and defaults: its own, and those that it takes
     from another file as "part of this room".
     """
-    source = (PACKAGE / "kernels" / folder / f"{room}.py").read_text()
+    source = (PACKAGE / "backend" / folder / f"{room}.py").read_text()
     found = {node.name: parameters(node.args) for node in ast.parse(source).body
              if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
     for file, names in re.findall(r"^from \.(\w+) import ([\w, ]+?)  # noqa: F401 \(part of this room", source, re.M):
@@ -226,8 +226,8 @@ def parameters(arguments):
 def called():
     """What is called as `k.name`, wherever kernels are called: the names that a twin must have."""
     names = set()
-    for path in (*(PACKAGE / "ops").glob("*.py"), *(PACKAGE / f"{name}.py" for name in (
-            "functional", "optim", "random", "tensor"))):
+    for path in (*(PACKAGE / "ops").glob("*.py"), *(PACKAGE / "functional").glob("*.py"),
+                 *(PACKAGE / "optimizers").glob("*.py"), PACKAGE / "random.py", PACKAGE / "tensor.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):
                 names.add(node.attr)
@@ -244,7 +244,7 @@ def test_twins_have_the_same_functions_with_the_same_parameters(room):
 
 
 def test_every_file_of_kernels_that_has_a_twin_is_a_room():
-    cpu, cuda = ({path.stem for path in (PACKAGE / "kernels" / folder).glob("*.py")} for folder in ("cpu", "cuda"))
+    cpu, cuda = ({path.stem for path in (PACKAGE / "backend" / folder).glob("*.py")} for folder in ("cpu", "cuda"))
     assert cpu & cuda - {"__init__", "compiling"} == set(device.ROOMS)
 
 

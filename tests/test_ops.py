@@ -6,7 +6,7 @@ import pkgutil
 import numba
 import numpy as np
 import pytest
-from cases import CASES
+from cases import CASES, WITHOUT_GRADIENT
 
 import autoconv.ops
 from autoconv import functional as F
@@ -58,11 +58,12 @@ def spy(monkeypatch, case):
 def test_every_op_has_a_row():
     for module in pkgutil.iter_modules(autoconv.ops.__path__):
         importlib.import_module(f"autoconv.ops.{module.name}")
-    assert {case.op for case in CASES} == set(OPS)
+    assert {case.op for case in (*CASES, *WITHOUT_GRADIENT)} == set(OPS)
 
 
 def test_no_row_is_twice():
-    assert len({case.id for case in CASES}) == len(CASES)
+    rows = [*CASES, *WITHOUT_GRADIENT]
+    assert len({case.id for case in rows}) == len(rows)
 
 
 @each_case
@@ -73,6 +74,16 @@ def test_value(case, dtype):
     assert (y.shape, y.dtype) == (np.shape(expected), np.dtype(dtype))
     assert y.data.flags.c_contiguous
     close(y.numpy(), expected, dtype)
+
+
+@pytest.mark.parametrize("case", WITHOUT_GRADIENT, ids=lambda case: case.id)
+@pytest.mark.parametrize("rounded", [False, True])
+def test_value_without_a_gradient(case, rounded):
+    arrays = [np.round(a) if rounded else a for a in case.inputs("float32")]
+    y = run(case, tensors(arrays))
+    assert not y.requires_grad
+    assert y.dtype == (np.int64 if case.op == "argmax" else np.bool_)
+    np.testing.assert_array_equal(y.numpy(), case.reference(*arrays, **case.parameters))
 
 
 @each_case
@@ -209,6 +220,79 @@ def test_the_first_maximum_gets_the_gradient():
     y = tensor([[1.0, 3.0, 3.0], [2.0, 2.0, 2.0]], requires_grad=True)
     y.max(axis=1).sum().backward()
     assert y.grad.tolist() == [[0, 1, 0], [1, 0, 0]]
+
+
+def test_numbers_and_nothing_at_all():
+    x = tensor([-1.0, 2.0], requires_grad=True)
+    (F.maximum(x, 0.5) + F.minimum(3, x)).sum().backward()
+    assert x.grad.tolist() == [1, 2]
+    assert F.concatenate([np.ones((2, 0)), x.reshape(2, 1)]).shape == (2, 1)
+    assert F.maximum(np.ones((0, 3)), 1).shape == (0, 3)
+    assert F.argmax(np.ones((0, 3)), 1).shape == (0,)
+
+
+def test_where_both_are_equal_the_first_gets_the_gradient():
+    for f in (F.maximum, F.minimum):
+        a, b = (tensor([1.0, 2.0, 3.0], requires_grad=True) for _ in range(2))
+        f(a, b).sum().backward()
+        assert (a.grad.tolist(), b.grad.tolist()) == ([1, 1, 1], [0, 0, 0])
+
+
+def test_the_gradient_of_clip_passes_at_its_bounds():
+    x = tensor([-2.0, -1.0, 0.0, 1.0, 2.0, np.nan], requires_grad=True)
+    y = F.clip(x, -1, 1)
+    np.testing.assert_array_equal(y.numpy(), [-1, -1, 0, 1, 1, np.nan])
+    y.sum().backward()
+    assert x.grad.tolist() == [0, 1, 1, 1, 0, 1]
+    bounds = tensor([0.0, 0.5], requires_grad=True)
+    F.clip(tensor([-1.0, 2.0]), bounds, np.array([9.0, 1.0])).sum().backward()
+    assert bounds.grad.tolist() == [1, 0]
+    assert F.clip(tensor([1, 5]), 0.5, None).numpy().tolist() == [1, 5]
+    assert F.clip(tensor([1, 5]), 2, 3).dtype == np.int64
+
+
+def test_a_choice_lets_no_infinity_through_that_was_not_chosen():
+    x = tensor([-1.0, 4.0], requires_grad=True)
+    F.where(x > 0, x, 0.0).backward(np.array([np.inf, 1.0], "float32"))
+    assert x.grad.tolist() == [0, 1]
+    assert np.isnan(F.maximum(tensor([np.nan, 1.0]), tensor([1.0, np.nan])).numpy()).all()
+
+
+def test_an_absolute_value_has_the_slope_0_at_0():
+    x = tensor([-2.0, 0.0, 3.0], requires_grad=True)
+    abs(x).sum().backward()
+    assert x.grad.tolist() == [-1, 0, 1]
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: F.concatenate([x, x]), lambda x: F.stack([x, x]), lambda x: F.where(x > 0, x, -x)])
+def test_dtypes_of_choices_and_joins(f):
+    for dtype in ("float32", "float64"):
+        assert f(tensor(np.ones((2, 2), dtype))).dtype == np.dtype(dtype)
+
+
+def test_the_condition_may_be_a_tensor_alone():
+    condition = tensor([1.0, 0.0]) > 0.5
+    assert F.where(condition, 1, 0).dtype == np.float32
+    assert F.where(condition, 1, 0).numpy().tolist() == [1, 0]
+    assert F.where([True, False], [5.0, 6.0], 0).numpy().tolist() == [5, 0]
+
+
+@pytest.mark.parametrize(("call", "said"), [
+    (lambda: F.concatenate([]), "list of one tensor or more"), (lambda: F.concatenate(np.ones((2, 2))), "list of one"),
+    (lambda: F.concatenate([np.ones((2, 3)), np.ones((3, 3))], axis=1),
+     r"agree on all axes but axis 1. Received: \[\(2, 3\), \(3, 3\)\]"),
+    (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "use stack"),
+    (lambda: F.stack([np.ones(2), np.ones(3)]), "one shape"), (lambda: F.split(np.ones(5), 2), "equal parts"),
+    (lambda: F.pad(np.ones((2, 2)), 1, mode="reflect"), "Unknown mode: 'reflect'"),
+    (lambda: F.pad(np.ones((2, 2)), -1), "pad_width must be"), (lambda: F.pad(np.ones(2), ((1, 1),) * 3), "pad_width"),
+    (lambda: F.squeeze(np.ones((2, 1)), 0), "axes of size 1"), (lambda: F.expand_dims(np.ones(2), 3), "lies in"),
+    (lambda: F.maximum(np.ones(2), np.ones(3)), r"maximum needs shapes that broadcast.*\(2,\) and \(3,\)"),
+    (lambda: F.clip(np.ones(2), "0", 1), "x_min must be"), (lambda: F.argmax(np.ones((0, 2)), 0), "no items"),
+])
+def test_what_does_not_fit_is_said(call, said):
+    with pytest.raises(ValueError, match=said):
+        call()
 
 
 def test_probabilities_are_clipped_and_made_to_sum_to_one():

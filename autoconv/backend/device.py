@@ -14,7 +14,8 @@ import numpy as np
 from ..errors import DeviceError
 from .recording import Recording
 
-ROOMS = ("arith", "conv", "dense", "depthwise", "fused", "loss", "norm", "pointwise", "pool", "random", "update")
+ROOMS = ("arith", "conv", "dense", "depthwise", "fused", "loss", "norm", "pointwise", "pool", "random", "select",
+         "update")
 ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
 
 

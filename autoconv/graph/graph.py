@@ -21,8 +21,8 @@ class Graph:
             for item in flatten(structure):
                 if not isinstance(item, SymbolicTensor):
                     raise ValueError(
-                        f"All `{what}` values must be symbolic tensors, such as layers.Input(shape) and layers called on "
-                        f"it give. Received: {what}={structure!r} including invalid value {item!r} of type "
+                        f"All `{what}` values must be symbolic tensors, such as layers.Input(shape) and layers called "
+                        f"on it give. Received: {what}={structure!r} including invalid value {item!r} of type "
                         f"{type(item).__name__}."
                     )
             if not flatten(structure):
@@ -165,8 +165,8 @@ class Graph:
                 node.operation.check_input(args[0])
                 found = node.operation.compute_output_shape(args[0])
             else:
-                found = node.operation.compute_output_shape(*node.arguments(
-                    lambda tensor: SymbolicTensor(known[id(self.resolve(tensor))], tensor.dtype, tensor.name)))
+                found = map_structure(lambda tensor: tensor.shape, node.operation.compute_output(*node.arguments(
+                    lambda tensor: SymbolicTensor(known[id(self.resolve(tensor))], tensor.dtype, tensor.name))))
             flat: list[Shape] = []
             map_shapes(flat.append, found)
             known.update((id(tensor), shape) for tensor, shape in zip(node.outputs, flat))

@@ -7,7 +7,22 @@ from .dense import Dense
 from .dropout import Dropout
 from .function import Function
 from .input import Input, InputLayer
-from .merge import Add, Average, Multiply, Subtract, add, average, multiply, subtract
+from .merge import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from .norm import BatchNormalization
 from .pool import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .preprocessing import Rescaling
@@ -19,9 +34,11 @@ MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
 GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 
 __all__ = [
-    "Activation", "Add", "Average", "AveragePooling2D", "AvgPool2D", "BatchNormalization", "Conv2D", "Conv2DTranspose",
-    "Convolution2D", "Convolution2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "Function",
+    "Activation", "Add", "Average", "AveragePooling2D", "AvgPool2D", "BatchNormalization", "Concatenate", "Conv2D",
+    "Conv2DTranspose", "Convolution2D",
+    "Convolution2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "Function",
     "GlobalAveragePooling2D", "GlobalAvgPool2D", "GlobalMaxPool2D", "GlobalMaxPooling2D", "Input", "InputLayer",
-    "Layer", "MaxPool2D", "MaxPooling2D", "Multiply", "ReLU", "Rescaling", "Softmax", "Subtract", "ZeroPadding2D",
-    "add", "average", "multiply", "subtract",
+    "Layer", "MaxPool2D", "MaxPooling2D",
+    "Maximum", "Minimum", "Multiply", "ReLU", "Rescaling", "Softmax", "Subtract", "ZeroPadding2D",
+    "add", "average", "concatenate", "maximum", "minimum", "multiply", "subtract",
 ]

@@ -25,7 +25,7 @@ from ..symbolic import (
     map_shapes,
     map_structure,
 )
-from ..tensor import Parameter, Tensor, no_grad
+from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from .config import CLASSES, deserialize, serialize
 
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
@@ -193,14 +193,15 @@ class Layer:
         elif x.dtype != self.dtype:
             x = self._converted(x)
         training = _training.get() if training is None else bool(training)
-        token = _training.set(training)
+        token, inside = _training.set(training), inside_layer.set(self.name)
         try:
             return self.call(x, training=training) if _takes_training(type(self)) else self.call(x)  # type: ignore[arg-type]
         finally:
             _training.reset(token)
+            inside_layer.reset(inside)
 
     def _tensors(self, x: Any) -> Any:
-        """Arrays as tensors beside the layer: one, or those in a list, tuple or dict. A list of numbers is one array."""
+        """Arrays as tensors beside the layer: one, or those in a list, tuple or dict. A list of numbers is an array."""
         if isinstance(x, Tensor):
             return x
         if isinstance(x, dict):
@@ -429,7 +430,11 @@ def _marks_as_built(build: Callable) -> Callable:
             self._weights.clear()
             self.built, self.channels = False, None
         shape = None if input_shape is None else map_shapes(tuple, input_shape)
-        build(self, shape)
+        inside = inside_layer.set(None)  # weights are made here, also when another layer's call runs
+        try:
+            build(self, shape)
+        finally:
+            inside_layer.reset(inside)
         self.built = True
         if shape is not None:
             self._build_shape = shape

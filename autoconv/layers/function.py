@@ -11,16 +11,18 @@ from .. import functional
 from ..arguments import names
 from ..ops.registry import OPS
 from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_structure, record_call
-from ..tensor import Tensor, no_grad
+from ..tensor import Tensor, no_grad, watching
 from . import base
 from .config import CLASSES
 
 METHODS: dict[str, Callable] = {
     "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "true_divide": operator.truediv,
     "power": operator.pow, "negative": operator.neg, "matmul": operator.matmul, "get_item": operator.getitem,
-    **{name: getattr(Tensor, name) for name in ("reshape", "transpose", "sum", "mean", "max", "exp", "log")},
+    "absolute": operator.abs, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+    "greater_equal": operator.ge,
+    **{name: getattr(Tensor, name) for name in ("reshape", "transpose", "sum", "mean", "max", "exp", "log", "sqrt",
+                                                "clip", "argmax")},
 }
-_KERNELS = {"true_divide": "divide", "get_item": "getitem"}  # the op's name, where it is another
 _BROADCAST = ("add", "subtract", "multiply", "true_divide", "power", "negative", "exp", "log")
 _SAME_SHAPE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout")
 _SIZES = ((2, 83), (3, 89))  # of the batch, and of an axis of unknown size: what differs between two runs is not known
@@ -42,7 +44,7 @@ class Function:
             raise ValueError(f"A function is a tensor's method or functional.NAME. Received: {function!r}.")
         self.function, self.short = function, short
         self.name = name or base.automatic_name(short)
-        op = OPS.get(_KERNELS.get(short, short))
+        op = OPS.get({"true_divide": "divide"}.get(short, short))
         self.rooms: tuple[str, ...] = ("arith" if op is None else op.kernels,)
         self._nodes: list[Node] = []
 
@@ -53,9 +55,7 @@ class Function:
         """On symbolic tensors adds a node, on tensors computes."""
         if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
             return self.call(*args, **kwargs)
-        dtype = next(item.dtype for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor))
-        shape = self.output_shape(args, kwargs)
-        result = map_structure(lambda s: SymbolicTensor(s.shape, dtype, self.name), shape)
+        result = self.compute_output(args, kwargs)
         Node(self, args, kwargs, result)
         return result
 
@@ -81,12 +81,13 @@ class Function:
         """What its first call returned."""
         return self._nodes[0].structure
 
-    def output_shape(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """What a call returns, as symbolic tensors (or what else has a shape) that tell nothing but their shapes."""
+    def compute_output(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What a call returns: symbolic tensors. What is not known by rule is found by running it on zeros, twice."""
+        first = next(item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor))
         if self.short in _SAME_SHAPE:
-            return next(item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor))
+            return SymbolicTensor(first.shape, first.dtype, self.name)
         if self.short in _BROADCAST and not kwargs:
-            return _Shaped(broadcast(*(_shape_of(item) for item in args)))
+            return SymbolicTensor(broadcast(*map(_shape_of, args)), first.dtype, self.name)
         runs = []
         for batch, size in _SIZES:
             def zeros(item: Any, batch: int = batch, size: int = size) -> Any:
@@ -96,15 +97,14 @@ class Function:
                 shape = (batch if first is None else first, *(size if n is None else n for n in rest))
                 return Tensor(np.zeros(shape, item.dtype))
 
-            with no_grad():
+            with no_grad(), watching() as ops:
                 runs.append(self.call(*map_structure(zeros, args), **map_structure(zeros, kwargs)))
-        pairs = zip(*(flatten(run) for run in runs))
-        known = iter([_Shaped(tuple(n if n == m else None for n, m in zip(a.shape, b.shape))) for a, b in pairs])
-        return map_structure(lambda _: next(known), runs[0])
-
-    def compute_output_shape(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """The shape of the result, or a structure of shapes."""
-        return map_structure(lambda item: item.shape, self.output_shape(args, kwargs))
+        self.rooms = tuple(sorted({op.kernels for op in ops}))
+        results = iter([
+            SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, self.name)
+            for a, b in zip(*map(flatten, runs))
+        ])
+        return map_structure(lambda _: next(results), runs[0])
 
     def get_config(self) -> dict[str, Any]:
         return {"function": self.function, "name": self.name}
@@ -112,13 +112,6 @@ class Function:
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Function":
         return cls(**config)
-
-
-class _Shaped:
-    """Nothing but a shape."""
-
-    def __init__(self, shape: Shape) -> None:
-        self.shape = shape
 
 
 def broadcast(*shapes: Shape) -> Shape:

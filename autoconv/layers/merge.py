@@ -4,6 +4,7 @@ import operator
 from functools import reduce
 from typing import Any
 
+from .. import functional as F
 from ..symbolic import Shape, is_shape
 from ..tensor import Tensor
 from .base import Layer
@@ -81,6 +82,54 @@ class Average(_Merge):
         return reduce(operator.add, inputs) * (1 / len(inputs))
 
 
+class Maximum(_Merge):
+    """The largest of a list of inputs, element by element; of equal ones the first gets the gradient."""
+
+    rooms = ("select",)
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return reduce(F.maximum, inputs)
+
+
+class Minimum(_Merge):
+    """The smallest of a list of inputs, element by element; of equal ones the first gets the gradient."""
+
+    rooms = ("select",)
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return reduce(F.minimum, inputs)
+
+
+class Concatenate(_Merge):
+    """A list of inputs one behind the other along `axis`, the channels by default. Their other sizes must agree."""
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(axis, bool) or not hasattr(axis, "__index__") or axis == 0:
+            raise ValueError(f"axis must be an integer other than 0, which is the batch. Received: {axis!r}.")
+        self.axis = axis
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        return F.concatenate(inputs, self.axis)
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return self.call(inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shapes = [list(shape) for shape in input_shape]
+        if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) < self.axis < len(shapes[0]):
+            raise ValueError("A `Concatenate` layer requires inputs of one rank, with its axis in it. Layer "
+                             f"{self.name!r} with axis={self.axis} received: {input_shape}.")
+        sizes = [shape.pop(self.axis) for shape in shapes]
+        known = [{n for n in column if n is not None} for column in zip(*shapes)]
+        if any(len(column) > 1 for column in known):
+            raise ValueError("A `Concatenate` layer requires inputs with matching shapes except for the concatenation "
+                             f"axis. Layer {self.name!r} with axis={self.axis} received: {input_shape}.")
+        result: list[int | None] = [column.pop() if column else None for column in known]
+        result.insert(self.axis % (len(result) + 1), None if None in sizes else sum(sizes))  # type: ignore[arg-type]
+        return tuple(result)
+
+
 def add(inputs: list[Any], **kwargs: Any) -> Any:
     """`Add(**kwargs)(inputs)`."""
     return Add(**kwargs)(inputs)
@@ -99,3 +148,18 @@ def multiply(inputs: list[Any], **kwargs: Any) -> Any:
 def average(inputs: list[Any], **kwargs: Any) -> Any:
     """`Average(**kwargs)(inputs)`."""
     return Average(**kwargs)(inputs)
+
+
+def maximum(inputs: list[Any], **kwargs: Any) -> Any:
+    """`Maximum(**kwargs)(inputs)`."""
+    return Maximum(**kwargs)(inputs)
+
+
+def minimum(inputs: list[Any], **kwargs: Any) -> Any:
+    """`Minimum(**kwargs)(inputs)`."""
+    return Minimum(**kwargs)(inputs)
+
+
+def concatenate(inputs: list[Any], axis: int = -1, **kwargs: Any) -> Any:
+    """`Concatenate(axis, **kwargs)(inputs)`."""
+    return Concatenate(axis=axis, **kwargs)(inputs)

@@ -106,6 +106,21 @@ def log(k, x):
     return y, lambda dy, needs: (_map(k, k.divide, dy, x),)
 
 
+@op(kernels="arith", repeatable=True)
+def sqrt(k, x):
+    """y = sqrt(x); dx = dy / (2 y), which is infinite at 0. Integers give float32."""
+    y = k.empty(x.shape, _float(x.dtype))
+    k.sqrt(x, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.divide(dy, y, dx)
+        k.multiply(dx, x.dtype.type(0.5), dx)
+        return (dx,)
+
+    return y, backward
+
+
 @op(kernels="arith")
 def matmul(k, a, b):
     """y = a @ b as NumPy defines it, for vectors, matrices (n, m) @ (m, p) and batches of matrices."""
@@ -170,10 +185,11 @@ def transpose(k, x, axes=None):
     return _map(k, k.copy, x.transpose(order)), lambda dy, needs: (_map(k, k.copy, dy.transpose(back)),)
 
 
-@op(kernels="arith")
-def pad(k, x, widths):
-    """Zeros around x: `widths` holds (before, after) of each axis."""
-    y = k.zeros(tuple(n + before + after for n, (before, after) in zip(x.shape, widths)), x.dtype)
+@op(kernels="arith", repeatable=True)
+def pad(k, x, widths, value=0):
+    """A number around x: `widths` holds (before, after) of each axis."""
+    y = k.empty(tuple(n + before + after for n, (before, after) in zip(x.shape, widths)), x.dtype)
+    k.fill(y, value)
     inner = tuple(slice(before, before + n) for n, (before, _) in zip(x.shape, widths))
     k.copy(x, y[inner])
     return y, lambda dy, needs: (_map(k, k.copy, dy[inner]),)

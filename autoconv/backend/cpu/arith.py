@@ -51,6 +51,17 @@ def log(a: Array, out: Array) -> None:
 
 
 @noted
+def sqrt(a: Array, out: Array) -> None:
+    np.sqrt(a, out=out)
+
+
+@noted
+def fill(out: Array, value: float) -> None:
+    """out = a number."""
+    out[...] = value
+
+
+@noted
 def copy(a: Array, out: Array) -> None:
     """out = a, where `a` may be strided, of another dtype, or smaller and broadcast."""
     out[...] = a
@@ -62,6 +73,7 @@ def sum(a: Array, axes: tuple[int, ...], out: Array) -> None:
     np.sum(a, axis=axes, out=out, keepdims=True)
 
 
+@noted
 def row_max(a: Array, index: Array, out: Array) -> None:
     """The first maximum of each row of `a` (rows, m) and where it is; a NaN counts as the maximum."""
     np.argmax(a, axis=1, out=index)
@@ -80,6 +92,7 @@ def index_add(dy: Array, index: Any, dx: Array) -> None:
     np.add.at(dx, index, dy)
 
 
+@noted
 def index_put(dy: Array, index: Any, dx: Array) -> None:
     """dx = 0, then dx[index] = dy, for an index that names no item twice."""
     dx[...] = 0

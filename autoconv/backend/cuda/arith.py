@@ -12,6 +12,7 @@ from .primitives import mine
 from .runtime import ItemKernel, inline, kernel
 from .runtime import exp as _exp_of
 from .runtime import log as _log_of
+from .runtime import sqrt as _sqrt_of
 from .strided import at
 
 PARTS, LONG = 256, 1024  # a sum of more than LONG items is made of up to PARTS sums, added in their order
@@ -60,6 +61,11 @@ def _logarithm(a):
     return _log_of(a)
 
 
+@inline
+def _root(a):
+    return _sqrt_of(a)
+
+
 def _one(name, f) -> ItemKernel:
     """out = f(a)."""
 
@@ -95,7 +101,7 @@ def _two(name, f) -> tuple[ItemKernel, ItemKernel]:
 _add, _subtract, _multiply, _divide = (
     _two("add", _added), _two("subtract", _subtracted), _two("multiply", _multiplied), _two("divide", _divided))
 _power, _negative = _two("power", _raised), _one("negative", _negated)
-_exp, _log = _one("exp", _exponential), _one("log", _logarithm)
+_exp, _log, _sqrt = _one("exp", _exponential), _one("log", _logarithm), _one("sqrt", _root)
 
 
 def _run_one(run: ItemKernel, a: Array, out: Array) -> None:
@@ -142,6 +148,15 @@ def exp(a, out):
 
 def log(a, out):
     _run_one(_log, a, out)
+
+
+def sqrt(a, out):
+    _run_one(_sqrt, a, out)
+
+
+def fill(out, value):
+    """out = a number."""
+    arrays.fill(out, value)
 
 
 def copy(a, out):

@@ -1,4 +1,4 @@
-"""The ops under their public names, on tensors. Arguments are checked here, before any kernel runs.
+"""What nets are made of, on tensors: convolutions, pooling, activations, normalisation, losses.
 
 Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: integers and lists as float32.
 """
@@ -7,15 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from . import random
-from .arguments import shapes
-from .arguments.shapes import Padding, Pair
-from .backend import device as devices
-from .ops import activations, arith, conv, loss, norm, pool
-from .ops import dense as dense_ops
-from .ops import dropout as dropout_ops
-from .symbolic import on_symbols_too
-from .tensor import Tensor, apply
+from .. import random
+from ..arguments import shapes
+from ..arguments.shapes import Padding, Pair
+from ..backend import device as devices
+from ..ops import activations, arith, conv, loss, norm, pool
+from ..ops import dense as dense_ops
+from ..ops import dropout as dropout_ops
+from ..symbolic import on_symbols_too
+from ..tensor import Tensor, apply
 
 __all__ = [
     "avg_pool2d", "batch_norm", "binary_crossentropy", "categorical_crossentropy", "conv2d", "conv2d_transpose",
@@ -308,5 +308,4 @@ def _is_beside(y_true: Any, y_pred: Tensor, dtype: Any) -> bool:
         y_true.dtype == dtype)
 
 
-for _name in __all__:  # a net may be written down with functions too
-    globals()[_name] = on_symbols_too(globals()[_name])
+on_symbols_too(globals(), __all__)

@@ -1,0 +1,79 @@
+"""Comparisons, and choosing between items one by one, by NumPy: memory is the limit. All arguments may broadcast."""
+
+import numpy as np
+
+from .arith import copy, sum  # noqa: F401 (part of this room)
+from .jit import noted
+
+Array = np.ndarray
+
+
+@noted
+def maximum(a: Array, b: Array, out: Array) -> None:
+    """The larger of two items; a NaN is passed on."""
+    np.maximum(a, b, out=out)
+
+
+@noted
+def minimum(a: Array, b: Array, out: Array) -> None:
+    """The smaller of two items; a NaN is passed on."""
+    np.minimum(a, b, out=out)
+
+
+@noted
+def where(condition: Array, a: Array, b: Array, out: Array) -> None:
+    """out = a where the condition (of booleans) holds, else b."""
+    np.copyto(out, b)
+    np.copyto(out, a, where=condition)
+
+
+@noted
+def masked(condition: Array, kept: bool, a: Array, out: Array) -> None:
+    """out = a where the condition is `kept` (True or False), else 0."""
+    np.copyto(out, 0 if kept else a)
+    np.copyto(out, a if kept else 0, where=condition)
+
+
+@noted
+def abs(x: Array, y: Array) -> None:
+    np.abs(x, out=y)
+
+
+@noted
+def abs_grad(x: Array, dy: Array, dx: Array) -> None:
+    """dx = sign(x) dy."""
+    np.sign(x, out=dx)
+    np.multiply(dx, dy, out=dx)
+
+
+@noted
+def clip(x: Array, low: float, high: float, y: Array) -> None:
+    """y = min(max(x, low), high); a NaN is passed on."""
+    np.clip(x, low, high, out=y)
+
+
+@noted
+def clip_grad(x: Array, low: float, high: float, dy: Array, dx: Array) -> None:
+    """dx = dy where x lies in low..high, else 0."""
+    np.copyto(dx, dy)
+    np.copyto(dx, 0, where=(x < low) | (x > high))
+
+
+@noted
+def equal(a: Array, b: Array, out: Array) -> None:
+    np.equal(a, b, out=out)
+
+
+@noted
+def not_equal(a: Array, b: Array, out: Array) -> None:
+    np.not_equal(a, b, out=out)
+
+
+@noted
+def less(a: Array, b: Array, out: Array) -> None:
+    np.less(a, b, out=out)
+
+
+@noted
+def less_equal(a: Array, b: Array, out: Array) -> None:
+    np.less_equal(a, b, out=out)

@@ -1,0 +1,142 @@
+"""Choosing between items one by one: maximum, minimum, where, clip, abs, and comparisons, whose results are booleans.
+
+What has no gradient (comparisons, argmax) is only ever given arrays that ask for none: functional/arrays.py detaches.
+"""
+
+import math
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from .arith import _broadcast, _float, _map, _reduced, _result, _result_dtype, _sum_to
+from .registry import gradient_buffer, op
+
+
+@op(kernels="select", repeatable=True)
+def maximum(k, a, b):
+    """y = max(a, b); where they are equal the gradient goes to a, as in TensorFlow. A NaN is passed on."""
+    y = _result(k, a, b, "maximum")
+    k.maximum(a, b, y)
+    return y, _to_one_of(k, a, b, y.shape, lambda first: k.less_equal(b, a, first))
+
+
+@op(kernels="select", repeatable=True)
+def minimum(k, a, b):
+    """y = min(a, b); where they are equal the gradient goes to a, as in TensorFlow. A NaN is passed on."""
+    y = _result(k, a, b, "minimum")
+    k.minimum(a, b, y)
+    return y, _to_one_of(k, a, b, y.shape, lambda first: k.less_equal(a, b, first))
+
+
+@op(kernels="select", repeatable=True)
+def where(k, a, b, condition):
+    """y = a where the condition (an array of booleans) holds, else b."""
+    shape = _broadcast(_broadcast(a.shape, b.shape, "where"), condition.shape, "where")
+    y = k.empty(shape, _result_dtype(a, b))
+    k.where(condition, a, b, y)
+    return y, _split_by(k, a, b, condition)
+
+
+@op(kernels="select", repeatable=True)
+def abs(k, x):
+    """y = |x|; dx = sign(x) dy, 0 at 0."""
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.abs_grad(x, dy, dx)
+        return (dx,)
+
+    return _map(k, k.abs, x), backward
+
+
+@op(kernels="select", repeatable=True)
+def clip(k, x, x_min=None, x_max=None):
+    """y = min(max(x, x_min), x_max) for numbers, None for no bound; the gradient passes where x_min <= x <= x_max."""
+    for bound in (x_min, x_max):
+        if bound is not None and not isinstance(bound, Real):
+            raise TypeError(f"The bounds of clip must be numbers or None. Received: {bound!r}.")
+    whole = all(bound is None or float(bound).is_integer() for bound in (x_min, x_max))
+    y = k.empty(x.shape, x.dtype if whole else _float(x.dtype))
+    least, most = (-np.inf, np.inf) if y.dtype.kind == "f" else (np.iinfo(y.dtype).min, np.iinfo(y.dtype).max)
+    low, high = y.dtype.type(least if x_min is None else x_min), y.dtype.type(most if x_max is None else x_max)
+    if y.dtype != x.dtype:
+        k.copy(x, y)
+    k.clip(x if y.dtype == x.dtype else y, low, high, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.clip_grad(x, low, high, dy, dx)
+        return (dx,)
+
+    return y, backward
+
+
+@op(kernels="select", repeatable=True)
+def equal(k, a, b):
+    """Whether a == b."""
+    return _compared(k, k.equal, a, b, "==")
+
+
+@op(kernels="select", repeatable=True)
+def not_equal(k, a, b):
+    """Whether a != b."""
+    return _compared(k, k.not_equal, a, b, "!=")
+
+
+@op(kernels="select", repeatable=True)
+def less(k, a, b):
+    """Whether a < b."""
+    return _compared(k, k.less, a, b, "<")
+
+
+@op(kernels="select", repeatable=True)
+def less_equal(k, a, b):
+    """Whether a <= b."""
+    return _compared(k, k.less_equal, a, b, "<=")
+
+
+@op(kernels="arith")
+def argmax(k, x, axis=None, keepdims=False):
+    """Where the maximum along `axis` is, by default among all items in scan order; the first one, and a NaN wins."""
+    kept, shape, axes = _reduced(x.shape, axis, keepdims)
+    moved = _map(k, k.copy, x.transpose((*(i for i in range(x.ndim) if i not in axes), *axes)))
+    rows, columns = math.prod(kept), math.prod(x.shape[i] for i in axes)
+    if rows and not columns:
+        raise ValueError(f"The maximum of no items is not defined. Received shape {x.shape}, axis {axis}.")
+    index = k.empty((rows,), np.intp)
+    k.row_max(moved.reshape(rows, max(columns, 1)), index, k.empty((rows,), x.dtype))
+    return index.reshape(shape), None
+
+
+def _to_one_of(k: Any, a: Any, b: Any, shape: tuple[int, ...], choose: Any) -> Any:
+    """The backward of an op whose items come from a or from b: `choose(first)` writes whether from a."""
+
+    def backward(dy, needs):
+        first = k.empty(shape, np.bool_)
+        choose(first)
+        return _split_by(k, a, b, first)(dy, needs)
+
+    return backward
+
+
+def _split_by(k: Any, a: Any, b: Any, condition: Any) -> Any:
+    """The backward of a where: each side gets the gradient of its items."""
+
+    def backward(dy, needs):
+        return tuple(_sum_to(k, _masked(k, condition, kept, dy), side, need) if need is not False else None
+                     for side, kept, need in ((a, True, needs[0]), (b, False, needs[1])))
+
+    return backward
+
+
+def _masked(k: Any, condition: Any, kept: bool, dy: Any) -> Any:
+    out = k.empty(dy.shape, dy.dtype)
+    k.masked(condition, kept, dy, out)
+    return out
+
+
+def _compared(k: Any, kernel: Any, a: Any, b: Any, sign: str) -> tuple[Any, None]:
+    y = k.empty(_broadcast(a.shape, b.shape, sign), np.bool_)
+    kernel(a, b, y)
+    return y, None
