@@ -1,7 +1,6 @@
 """`Tensor`, the tape and the backward walk."""
 
 import heapq
-import operator
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -163,9 +162,6 @@ class Tensor:
 
     def __int__(self) -> int:
         return int(self.numpy())
-
-    def __index__(self) -> int:
-        return operator.index(self.numpy())
 
     def __bool__(self) -> bool:
         """Whether its one number is not 0. Raises ValueError for several."""

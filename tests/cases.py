@@ -243,7 +243,7 @@ CHOOSING = [
 JOINING = [
     *(Case("concatenate", lambda *xs, **p: F.concatenate(xs, **p), reference.concatenate, arrays, parameters,
            note=said(parameters))
-      for arrays, parameters in ((((2, 3, 4, 5), (2, 3, 4, 1), (2, 3, 4, 17)), {}), (((2, 3), (4, 3)), {"axis": 0}),
+      for arrays, parameters in ((((2, 3, 4, 5), (2, 3, 4, 1), (2, 3, 4, 17)), {"axis": -1}), (((2, 3), (4, 3)), {}),
                                  (((2, 3, 5), (2, 1, 5), (2, 2, 5)), {"axis": -2}), (((3,),), {}))),
     *(Case("concatenate", lambda *xs, **p: F.stack(xs, **p), reference.stack, ((2, 3), (2, 3)), {"axis": axis},
            note=f"stack={axis}") for axis in (0, 1, -1)),

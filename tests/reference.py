@@ -210,7 +210,7 @@ def softmax_row(row):
 # Joining and choosing. `maximum`, `where` and the like are `itemwise`.
 
 
-def concatenate(*arrays, axis=-1):
+def concatenate(*arrays, axis=0):
     axis %= arrays[0].ndim
     shape = list(arrays[0].shape)
     shape[axis] = sum(a.shape[axis] for a in arrays)

@@ -226,7 +226,7 @@ def test_numbers_and_nothing_at_all():
     x = tensor([-1.0, 2.0], requires_grad=True)
     (F.maximum(x, 0.5) + F.minimum(3, x)).sum().backward()
     assert x.grad.tolist() == [1, 2]
-    assert F.concatenate([np.ones((2, 0)), x.reshape(2, 1)]).shape == (2, 1)
+    assert F.concatenate([np.ones((2, 0)), x.reshape(2, 1)], axis=-1).shape == (2, 1)
     assert F.maximum(np.ones((0, 3)), 1).shape == (0, 3)
     assert F.argmax(np.ones((0, 3)), 1).shape == (0,)
 
@@ -243,7 +243,7 @@ def test_the_gradient_of_clip_passes_at_its_bounds():
     y = F.clip(x, -1, 1)
     np.testing.assert_array_equal(y.numpy(), [-1, -1, 0, 1, 1, np.nan])
     y.sum().backward()
-    assert x.grad.tolist() == [0, 1, 1, 1, 0, 1]
+    assert x.grad.tolist() == [0, 1, 1, 1, 0, 0]
     bounds = tensor([0.0, 0.5], requires_grad=True)
     F.clip(tensor([-1.0, 2.0]), bounds, np.array([9.0, 1.0])).sum().backward()
     assert bounds.grad.tolist() == [1, 0]

@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 
-def concatenate(xs: Sequence[Any], axis: int = -1) -> Tensor:
+def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     """Tensors one behind the other along `axis`. Their other sizes must agree.
 
     Each gets its part of the gradient. Raises ValueError for shapes that do not fit.

@@ -96,7 +96,7 @@ def less_equal(k, a, b):
     return _compared(k, k.less_equal, a, b, "<=")
 
 
-@op(kernels="arith")
+@op(kernels="arith", repeatable=True)
 def argmax(k, x, axis=None, keepdims=False):
     """Where the maximum along `axis` is, by default among all items in scan order; the first one, and a NaN wins."""
     kept, shape, axes = _reduced(x.shape, axis, keepdims)

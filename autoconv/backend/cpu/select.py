@@ -54,9 +54,9 @@ def clip(x: Array, low: float, high: float, y: Array) -> None:
 
 @noted
 def clip_grad(x: Array, low: float, high: float, dy: Array, dx: Array) -> None:
-    """dx = dy where x lies in low..high, else 0."""
+    """dx = dy where x lies in low..high, else 0, also where x is NaN."""
     np.copyto(dx, dy)
-    np.copyto(dx, 0, where=(x < low) | (x > high))
+    np.copyto(dx, 0, where=~((x >= low) & (x <= high)))
 
 
 @noted

@@ -103,7 +103,7 @@ def _clip(count, x, low, high, y):
 def _clip_grad(count, x, low, high, dy, dx):
     i = mine()
     if i < count:
-        dx[i] = dx.dtype.type(0) if x[i] < low or x[i] > high else dy[i]
+        dx[i] = dy[i] if low <= x[i] <= high else dx.dtype.type(0)
 
 
 def maximum(a, b, out):
@@ -142,7 +142,7 @@ def clip(x, low, high, y):
 
 
 def clip_grad(x, low, high, dy, dx):
-    """dx = dy where x lies in low..high, else 0."""
+    """dx = dy where x lies in low..high, else 0, also where x is NaN."""
     _clip_grad(dx.size, x.reshape(-1), low, high, dy.reshape(-1), dx.reshape(-1))
 
 
