@@ -29,6 +29,8 @@ from .backend.precision import get_precision, set_precision
 
 # These functions take the place of the modules they come from, so within the package import from `.tensor`.
 from .gradcheck import gradcheck
+from .layers import Input
+from .models import Model, Sequential
 from .tensor import Parameter, Tensor, from_dlpack, no_grad, tensor
 
 optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module
@@ -36,7 +38,8 @@ sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
 
 __all__ = [
-    "Parameter", "Tensor", "__version__", "callbacks", "datasets", "from_dlpack", "functional", "get_num_threads",
+    "Input", "Model", "Parameter", "Sequential", "Tensor", "__version__", "callbacks", "datasets", "from_dlpack",
+    "functional", "get_num_threads",
     "get_precision", "gradcheck", "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim",
     "optimizers", "random", "set_num_threads", "set_precision", "tensor", "utils",
 ]

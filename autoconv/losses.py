@@ -14,6 +14,7 @@ from .functional import (
     mean_squared_error,
     sparse_categorical_crossentropy,
 )
+from .functional.nn import whole_labels
 from .tensor import Tensor
 from .versions import Versioned
 
@@ -132,7 +133,7 @@ class SparseCategoricalCrossentropy(Loss):
         if not _fits(y_true.shape[1:], wanted) and not _fits(y_true.shape[1:], (*wanted, 1)):
             raise ValueError("SparseCategoricalCrossentropy needs one integer label an output. Received y of shape "
                              f"{y_true.shape}. For one-hot targets use CategoricalCrossentropy.")
-        F.whole_labels(y_true, None)
+        whole_labels(y_true, None)
         if classes is not None and (y_true.min() < 0 or y_true.max() >= classes):
             raise ValueError(f"Labels must lie in 0..{classes - 1} for a model with {classes} outputs. Received labels "
                              f"from {y_true.min()} to {y_true.max()}.")

@@ -21,8 +21,8 @@ class Metric(Versioned):
     `metric(y_true, y_pred)` updates and returns the result so far.
     """
 
-    # Whether `values(y_true, y_pred)` gives one number a sample, as an array, by functions of tensors alone. A step then
-    # adds their sum and their number to `total` and `count`, and never calls `update_state`.
+    # Whether `values(y_true, y_pred)` gives one number a sample, as an array, by functions of tensors alone. A step
+    # then adds their sum and their number to `total` and `count`, and never calls `update_state`.
     recordable = False
 
     _state: frozenset[str] = frozenset()  # what `reset_state` sets: training changes it, so it counts as no change

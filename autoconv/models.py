@@ -1,134 +1,212 @@
-"""`Sequential`: a model that is a chain of layers."""
+"""Models: `Model(inputs, outputs)` is any graph of layers, `Sequential` a chain; a class of yours has a `call`."""
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from math import prod
 from typing import Any
 
 from .graph import fusion, summary
-from .layers import InputLayer, Layer
+from .graph.graph import Graph
+from .layers import Input, InputLayer, Layer
 from .layers.base import Shape
 from .layers.config import deserialize, serialize
-from .tensor import Tensor
+from .symbolic import Node, SymbolicTensor, is_shape
 from .train.trainer import Trainer
+
+__all__ = ["Functional", "Input", "Model", "Sequential", "load_model"]
 
 Path = str | os.PathLike[str]
 
 
-class Sequential(Trainer, Layer):
-    """A chain of layers, each of which takes what the one before gives.
+class Model(Trainer, Layer):
+    """A layer that can be trained and asked: a graph from `inputs` to `outputs`, or a class with a `call` of its own.
 
-        model = Sequential([layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, "softmax")])
+        x = layers.Input((28, 28, 1))
+        y = layers.Conv2D(8, 3, padding="same", activation="relu")(x)
+        model = Model(x, layers.Dense(10)(layers.Flatten()(layers.Add()([x, y]))))
 
-    With an `Input` (or `input_shape=` on the first layer) the weights are made at once and every layer is checked as it
-    is added; else when the first data come. A Sequential is itself a layer, so one may stand within another.
+    Inputs and outputs are symbolic tensors, alone or in lists, tuples or dicts; the model is called on, and gives, the
+    same. Inputs may lie within another model's graph: `Model(model.inputs, [l.output for l in model.layers])` gives all
+    its feature maps, with the same weights. A model is a layer, so it may be called within another.
+    A class derived from it that passes no inputs and outputs on defines `call(self, x, training=False)`.
     """
 
-    recordable = True
+    recordable = True  # a graph's call; a class with a call of its own must say it again
+    _graph: Graph | None = None
+    _steps: fusion.Plan | None = None  # how the graph runs; made again when it changes
 
-    def __init__(self, layers: list[Layer] | None = None, trainable: bool = True, name: str | None = None) -> None:
-        super().__init__(trainable=trainable, name=name)
-        self._layers: list[Layer] = []
-        self._steps: list[fusion.Step] | None = None  # how the layers run; made again when they change
-        self.layer_shapes: list[Shape] = []  # of the input, then of each layer's output; empty where not known yet
-        for layer in layers or []:
-            self.add(layer)
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Model":
+        if cls is Model and (len(args) > 1 or {"inputs", "outputs"} & set(kwargs) or args):
+            cls = Functional
+        return super().__new__(cls, *args, **kwargs)  # type: ignore[return-value]
+
+    def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, trainable: bool = True,
+                 **kwargs: Any) -> None:
+        super().__init__(name=name, trainable=trainable, **kwargs)
+        if inputs is None and outputs is None:
+            return
+        if inputs is None or outputs is None:
+            raise TypeError("A model is made of both its inputs and its outputs: Model(inputs, outputs). "
+                            f"Received: inputs={inputs!r}, outputs={outputs!r}.")
+        self._graph = Graph(inputs, outputs)
+        if type(self).__init__ is Model.__init__:
+            self._arguments = ((), {})  # the graph says it all
+        self.built = True
+        self._build_shape = self.input_shape
+        away = next((layer.device for layer in self.layers if layer.device.is_gpu), None)
+        if away is not None:  # what is on a GPU stays there
+            self.to(away.name)
+        if not self.trainable:
+            self.trainable = False  # and all layers within
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("graph", "inputs", "outputs", "input_names", "output_names") and "built" in vars(self):
+            raise AttributeError(self._no_graph(name))
+        return super().__getattr__(name)
+
+    def _no_graph(self, what: str) -> str:
+        return (f"{self.name!r} has no {what} yet: a model has them when it is made of them, Model(inputs, outputs); "
+                "one with a call of its own has no graph.")
+
+    # The graph.
+
+    @property
+    def graph(self) -> Graph:
+        """The nodes that this model runs. AttributeError for a class with a `call` of its own."""
+        if self._graph is None:
+            raise AttributeError  # __getattr__ says what is missing
+        return self._graph
+
+    @property
+    def inputs(self) -> list[SymbolicTensor]:
+        """The symbolic inputs, in a list."""
+        return list(self.graph.inputs)
+
+    @property
+    def outputs(self) -> list[SymbolicTensor]:
+        """The symbolic outputs, in a list."""
+        return list(self.graph.outputs)
+
+    @property
+    def input(self) -> Any:
+        """The symbolic inputs as the model was given them."""
+        return super().input if self._graph is None else self._graph.input_structure
+
+    @property
+    def output(self) -> Any:
+        """The symbolic outputs as the model was given them."""
+        return super().output if self._graph is None else self._graph.output_structure
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs."""
+        return self.graph.input_names
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the layers that give the outputs."""
+        return self.graph.output_names
 
     @property
     def layers(self) -> list[Layer]:
-        return list(self._layers)
+        """The layers, in the order in which `summary` has them; with their Inputs."""
+        return self._sublayers()
+
+    def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
+        """The layer of that name, or of that place in `layers`. Raises ValueError where there is none."""
+        layers = self.layers
+        if (name is None) == (index is None):
+            raise ValueError(f"Provide either a layer name or a layer index. Received: name={name!r}, index={index!r}.")
+        if index is not None:
+            if not -len(layers) <= index < len(layers):
+                raise ValueError(f"Was asked to retrieve layer at index {index} but model only has {len(layers)} "
+                                 "layers.")
+            return layers[index]
+        for layer in layers:
+            if layer.name == name:
+                return layer
+        raise ValueError(f"No such layer: {name!r}. Existing layers are: {[layer.name for layer in layers]}.")
 
     @property
     def dtype(self) -> str:
-        """The dtype that arrays are converted to on their way in: the first layer's."""
-        return self._layers[0].dtype if self._layers else self._dtype
+        """The dtype that arrays are converted to on their way in."""
+        return self._dtype if self._graph is None else self._graph.inputs[0].dtype
 
     @property
-    def input_shape(self) -> Shape:
-        """The shape of what the model takes, such as (None, 28, 28, 1)."""
-        return self._known_shapes()[0]
+    def input_shape(self) -> Any:
+        """The shape of what the model takes, such as (None, 28, 28, 1); of several inputs a list of them."""
+        if self._graph is not None:
+            shapes = [tensor.shape for tensor in self._graph.inputs]
+            return shapes if len(shapes) > 1 else shapes[0]
+        if self._build_shape is None:
+            raise ValueError(f"The shapes in {self.name!r} are not known yet: call it on data, or call "
+                             "build((None, *shape)).")
+        return self._build_shape
 
     @property
-    def output_shape(self) -> Shape:
-        """The shape of what the model gives, such as (None, 10)."""
-        return self._known_shapes()[-1]
+    def output_shape(self) -> Any:
+        """The shape of what the model gives, such as (None, 10); of several outputs a list of them."""
+        if self._graph is None:
+            return self.compute_output_shape(self.input_shape)
+        shapes = [self._graph.resolve(tensor).shape for tensor in self._graph.outputs]
+        return shapes if len(shapes) > 1 else shapes[0]
 
-    def add(self, layer: Layer) -> None:
-        """Puts `layer` at the end. Raises ValueError where it does not fit what comes before."""
-        if isinstance(layer, type) or not isinstance(layer, Layer):
-            call = f" Make one: {layer.__name__}(...)." if isinstance(layer, type) else ""
-            raise TypeError(f"A Sequential is made of layers. Received: {layer!r}.{call}")
-        if isinstance(layer, InputLayer):
-            if self._layers or self.layer_shapes:
-                raise ValueError(f"An Input must come first, and only once. Received a later one: {layer!r}.")
-            self.layer_shapes = [layer.given_input_shape]  # type: ignore[list-item]
-            return
-        if any(layer.name == other.name for other in self._layers):
-            raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
-        if layer.device is not self.device:  # what is on a GPU stays there
-            away, here = (layer, self) if layer.device.is_gpu else (self, layer)
-            here.to(away.device.name)
-        if not self.trainable:
-            layer.trainable = False
-        shapes = self.layer_shapes
-        if not self._layers and not shapes and layer.given_input_shape is not None:
-            shapes = [layer.given_input_shape]
-        if shapes:
-            shapes = [*shapes, layer.build_for(shapes[-1])]
-        self._layers.append(layer)
-        self._steps = None
-        self.layer_shapes, self.built = shapes, bool(shapes)
+    # Running it.
 
-    def pop(self) -> Layer:
-        """Takes the last layer away and returns it."""
-        if not self._layers:
-            raise ValueError(f"{self.name!r} has no layers to take away.")
-        if self.layer_shapes:
-            self.layer_shapes.pop()
-        self._steps = None
-        return self._layers.pop()
-
-    def build(self, input_shape: Shape | None = None) -> None:
+    def build(self, input_shape: Any = None) -> None:
         """Makes all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
-        shapes = [self._known_shapes()[0] if input_shape is None else input_shape]
-        for layer in self._layers:
-            shapes.append(layer.build_for(shapes[-1]))
-        self.layer_shapes = shapes
+        if self._graph is not None:  # which had its weights made layer by layer
+            if input_shape is not None:
+                self.check_input(input_shape)
+            return
+        if input_shape is None:
+            raise ValueError(f"{self.name!r} must know the shape of its input: build((None, *shape)).")
+        self.built = True
+        try:
+            Layer.compute_output_shape(self, input_shape)  # running it builds what it holds
+        except BaseException:
+            self.built = False
+            raise
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
-        for step in self._plan():
-            x = step(x, training)
-        return x
+    def call(self, x: Any, training: bool = False) -> Any:
+        if self._graph is None:
+            return super().call(x, training)
+        return self._graph.results(self._plan().run(self._graph.match(x, self.name)))
 
-    def _plan(self) -> list[fusion.Step]:
+    def _plan(self) -> fusion.Plan:
         if self._steps is None:
-            self._steps = fusion.plan(self._layers)
+            self._steps = fusion.fuse(self.graph)
         return self._steps
 
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        for layer in self._layers:
-            input_shape = layer.compute_output_shape(input_shape)
-        return input_shape
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if self._graph is None:
+            return super().compute_output_shape(input_shape)
+        return self._graph.output_shapes(self._graph.match(input_shape, self.name, is_shape))
 
-    def check_input(self, shape: Shape) -> None:
-        """Raises ValueError where inputs of this shape are not what the model was built for."""
-        wanted = self.input_shape
-        same = len(shape) == len(wanted) and all(
-            w is None or s is None or w == s for s, w in zip(shape[1:], wanted[1:])
-        )
-        if same:
-            return
-        remedy = ""
-        if None not in (*shape[1:], *wanted[1:]) and prod(shape[1:]) == prod(wanted[1:]):  # type: ignore[type-var,arg-type]
-            remedy = f" Reshape it: x.reshape({', '.join(map(str, (-1, *wanted[1:])))})."
-        raise ValueError(f"Model {self.name!r} wants inputs of shape {wanted}. Received shape {tuple(shape)}.{remedy}")
+    def check_input(self, shape: Any) -> None:
+        """Raises ValueError where inputs of this shape, or of these shapes, are not what the model was built for."""
+        if self._graph is None:
+            return super().check_input(shape)
+        several = len(self._graph.inputs) > 1
+        for tensor, given in zip(self._graph.inputs, self._graph.match(shape, self.name, is_shape)):
+            wanted, given = tensor.shape, tuple(given)
+            if len(given) == len(wanted) and all(
+                    w is None or s is None or w == s for s, w in zip(given[1:], wanted[1:])):
+                continue
+            remedy = ""
+            if None not in (*given[1:], *wanted[1:]) and prod(given[1:]) == prod(wanted[1:]):  # type: ignore[arg-type]
+                remedy = f" Reshape it: x.reshape({', '.join(map(str, (-1, *wanted[1:])))})."
+            which = f"input {tensor.name!r}" if several else "inputs"
+            raise ValueError(f"Model {self.name!r} wants {which} of shape {wanted}. Received shape {given}.{remedy}")
 
     def summary(
         self, line_length: int | None = None, positions: Any = None, print_fn: Callable[[str], Any] | None = None,
         expand_nested: bool = False, show_trainable: bool = False, layer_range: Any = None,
     ) -> None:
-        """Prints a table of the layers, their output shapes and their weights; `print_fn` gets the text instead."""
+        """Prints a table of the layers, their output shapes, their weights and, where the graph is more than a chain,
+        what they are connected to; `print_fn` gets the text instead.
+        """
         self._keras_default("positions", positions, None)
         self._keras_default("expand_nested", expand_nested, False)
         self._keras_default("show_trainable", show_trainable, False)
@@ -163,12 +241,182 @@ class Sequential(Trainer, Layer):
         formats.load_weights(self, filepath)
 
     def get_config(self) -> dict[str, Any]:
+        """The layers and their calls as plain data; of a class with a constructor of its own, the arguments of that."""
+        if type(self).__init__ is not Model.__init__ or self._graph is None:
+            return {key: value for key, value in super().get_config().items() if key != "dtype"}
+        return {"name": self.name, "trainable": self.trainable, **serialize(self._graph.records())}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, type] | None = None) -> "Model":
+        """The model that `get_config` describes, with new weights."""
+        if "output_layers" not in config:
+            return super().from_config(config)  # type: ignore[return-value]
+        records = {**config, "layers": deserialize(config["layers"], custom_objects)}
+        graph = Graph.from_records(records)
+        return cls(graph.input_structure, graph.output_structure, config.get("name"), config.get("trainable", True))
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**super().__getstate__(), "_steps": None}
+        if self._graph is not None:
+            state["_graph"] = self._graph.records()
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._graph is not None:
+            self._graph = Graph.from_records(state["_graph"])
+
+    def _sublayers(self) -> list[Layer]:
+        held = super()._sublayers()
+        if self._graph is None:
+            return held
+        return list(dict.fromkeys([*self._graph.layers, *held]))
+
+
+class Functional(Model):
+    """What `Model(inputs, outputs)` makes."""
+
+
+class Sequential(Model):
+    """A chain of layers, each of which takes what the one before gives.
+
+        model = Sequential([layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, "softmax")])
+
+    With an `Input` (or `input_shape=` on the first layer) the weights are made at once and every layer is checked as it
+    is added; else when the first data come. A Sequential is itself a layer, so one may stand within another.
+    """
+
+    def __init__(self, layers: Iterable[Layer | SymbolicTensor] | None = None, trainable: bool = True,
+                 name: str | None = None) -> None:
+        super().__init__(trainable=trainable, name=name)
+        self._layers: list[Layer] = []
+        self._begin: InputLayer | None = None
+        self._chain: list[Node] = []  # the layers' calls, one after the other from the Input on
+        if type(self).__init__ is Sequential.__init__:
+            self._arguments = ((), {})
+        for layer in layers or []:
+            self.add(layer)
+
+    def _no_graph(self, what: str) -> str:
+        return (f"{self.name!r} has no {what} yet: start it with layers.Input(shape), or call build((None, *shape)).")
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the Input."""
+        return list(self._layers)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that arrays are converted to on their way in: the first layer's."""
+        return self._layers[0].dtype if self._layers else self._dtype
+
+    @property
+    def layer_shapes(self) -> list[Shape]:
+        """The shape of the input, then of each layer's output; empty where they are not known yet."""
+        if self._begin is None:
+            return []
+        return [self._begin.output.shape, *(node.structure.shape for node in self._chain)]
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of what the model takes, such as (None, 28, 28, 1)."""
+        self._check_known()
+        return super().input_shape
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of what the model gives, such as (None, 10)."""
+        self._check_known()
+        return super().output_shape
+
+    def add(self, layer: Layer | SymbolicTensor) -> None:
+        """Puts `layer` at the end. Raises ValueError where it does not fit what comes before."""
+        if isinstance(layer, SymbolicTensor) and isinstance(layer.node.operation, InputLayer):
+            layer = layer.node.operation
+        if isinstance(layer, type) or not isinstance(layer, Layer):
+            call = f" Make one: {layer.__name__}(...)." if isinstance(layer, type) else ""
+            raise TypeError(f"A Sequential is made of layers. Received: {layer!r}.{call}")
+        if isinstance(layer, InputLayer):
+            if self._layers or self._begin:
+                raise ValueError(f"An Input must come first, and only once. Received a later one: {layer!r}.")
+            self._begin = layer
+            self._changed()
+            return
+        if any(layer.name == other.name for other in self._layers):
+            raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
+        if any(within is self for within in layer._walk()):
+            raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
+        if layer.device is not self.device:  # what is on a GPU stays there
+            away, here = (layer, self) if layer.device.is_gpu else (self, layer)
+            here.to(away.device.name)
+        if not self.trainable:
+            layer.trainable = False
+        begin = self._begin
+        if not self._layers and begin is None and layer.given_input_shape is not None:
+            begin = InputLayer(layer.given_input_shape[1:])
+        if begin is not None:
+            layer(self._chain[-1].structure if self._chain else begin.output)
+            self._chain.append(layer._nodes[-1])
+        self._layers.append(layer)
+        self._begin, self.built = begin, begin is not None
+        self._changed()
+
+    def pop(self) -> Layer:
+        """Takes the last layer away and returns it."""
+        if not self._layers:
+            raise ValueError(f"{self.name!r} has no layers to take away.")
+        if self._chain:
+            self._chain.pop().remove()
+        self._changed()
+        return self._layers.pop()
+
+    def build(self, input_shape: Shape | None = None) -> None:
+        """Makes all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
+        if input_shape is None:
+            input_shape = self.input_shape
+        begin = InputLayer(tuple(input_shape)[1:])
+        chain = self._linked(begin)
+        for node in self._chain:
+            node.remove()
+        self._begin, self._chain = begin, chain
+        self._changed()
+
+    def _linked(self, begin: InputLayer) -> list[Node]:
+        """The calls of the layers, one after the other."""
+        chain: list[Node] = []
+        try:
+            for layer in self._layers:
+                layer(chain[-1].structure if chain else begin.output)
+                chain.append(layer._nodes[-1])
+        except BaseException:
+            for node in chain:
+                node.remove()
+            raise
+        return chain
+
+    def _changed(self) -> None:
+        """The graph of the layers as they are now."""
+        self._steps = self._graph = None
+        if self._begin is not None:
+            self._graph = Graph(self._begin.output, self._chain[-1].structure if self._chain else self._begin.output)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        for layer in self._layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def check_input(self, shape: Any) -> None:
+        """Raises ValueError where inputs of this shape are not what the model was built for."""
+        self._check_known()
+        super().check_input(shape)
+
+    def get_config(self) -> dict[str, Any]:
         """The layers as plain data."""
         if type(self).__init__ is not Sequential.__init__:  # a class of yours, which makes its own layers
-            return {key: value for key, value in super().get_config().items() if key != "dtype"}
+            return super().get_config()
         return {
             "name": self.name, "trainable": self.trainable, "layers": [serialize(layer) for layer in self._layers],
-            "build_input_shape": self.layer_shapes[0] if self.layer_shapes else None,
+            "build_input_shape": self.layer_shapes[0] if self._begin else None,
         }
 
     @classmethod
@@ -181,22 +429,28 @@ class Sequential(Trainer, Layer):
         layers = start + deserialize(config["layers"], custom_objects)
         return cls(layers, config.get("trainable", True), config.get("name"))
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_graph": None, "_chain": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._begin is not None:
+            self._chain = self._linked(self._begin)
+        self._changed()
+
     def _sublayers(self) -> list[Layer]:
         return self._layers
 
     def _own_weights(self) -> list[Any]:
         return []
 
-    def _known_shapes(self) -> list[Shape]:
-        if not self.layer_shapes:
-            raise ValueError(
-                f"The shapes in {self.name!r} are not known yet: start it with layers.Input(shape), or call "
-                "build((None, *shape))."
-            )
-        return self.layer_shapes
+    def _check_known(self) -> None:
+        if self._begin is None:
+            raise ValueError(f"The shapes in {self.name!r} are not known yet: start it with layers.Input(shape), or "
+                             "call build((None, *shape)).")
 
 
-def load_model(filepath: Path, custom_objects: dict[str, type] | None = None) -> Sequential:
+def load_model(filepath: Path, custom_objects: dict[str, type] | None = None) -> Model:
     """The model that `model.save(filepath)` wrote, not compiled. `custom_objects` maps names to classes of your own."""
     from . import formats
 

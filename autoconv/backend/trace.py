@@ -1,7 +1,8 @@
 """`Trace`: the kernel calls of one piece of work, recorded once, to be replayed. One protocol for every device.
 
-While a `Section` of a trace is recorded, each kernel that runs is added to its calls. What may change between two replays
-is a `Dynamic` scalar. Whatever a replay would miss makes the section incomplete, and says why: forgetting is safe.
+While a `Section` of a trace is recorded, each kernel that runs is added to its calls. What may change between two
+replays is a `Dynamic` scalar. Whatever a replay would miss makes the section incomplete, and says why: forgetting is
+safe.
 """
 
 from collections.abc import Callable, Iterator
@@ -169,8 +170,8 @@ def watched(function: Callable, name: str) -> Callable:
 
 
 def declared_recordable(thing: Any, *methods: str) -> bool:
-    """Whether the class of a layer, loss, metric or optimizer says `recordable = True`, and is no base of the class that
-    defines any of `methods`: who overrides what it does must say it again. An instance can only deny it.
+    """Whether the class of a layer, loss, metric or optimizer says `recordable = True`, and is no base of the class
+    that defines any of `methods`: who overrides what it does must say it again. An instance can only deny it.
     """
     if not vars(thing).get("recordable", True) or any(method in vars(thing) for method in methods):
         return False

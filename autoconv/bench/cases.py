@@ -10,8 +10,9 @@ from .. import functional
 from .. import optimizers as optim
 from ..arguments import shapes
 from ..backend.device import Device, Pool, reusing
+from ..graph import fusion
 from ..layers import Conv2D, Dense, Layer, MaxPooling2D
-from ..models import Sequential
+from ..models import Model
 from ..ops import activations, conv, dense, fused, pool
 from ..optimizers.flat import FlatParameters
 from ..tensor import Parameter
@@ -36,7 +37,7 @@ class Case(NamedTuple):
         return f"{self.kind} {self.layer}"
 
 
-def cases(net: Sequential, batch_size: int, device: Device) -> Iterator[Case]:
+def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
     """The kernels of a training step of `net`, layer by layer; no two for the same work."""
     seen = set()
     for case in _all_cases(net, batch_size, device):
@@ -45,21 +46,26 @@ def cases(net: Sequential, batch_size: int, device: Device) -> Iterator[Case]:
             yield case
 
 
-def _all_cases(net: Sequential, batch_size: int, device: Device) -> Iterator[Case]:
-    chain = list(zip(net.layers, net.layer_shapes, net.layer_shapes[1:]))
-    for i, (layer, before, after) in enumerate(chain):
-        first = not any(earlier.weights for earlier in net.layers[:i])  # nobody asks for the gradient of the images
-        x, y = (batch_size, *before[1:]), (batch_size, *after[1:])
+def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
+    pooled = {id(step.operation.layers[0]): step.shape for step in fusion.fuse(net.graph).steps
+              if isinstance(step.operation, fusion.ConvReluPool)}
+    first = True  # nobody asks for the gradient of the images
+    for node in net.graph.nodes:
+        if not node.inputs:
+            continue
+        layer = node.operation
+        x, y = ((batch_size, *tensor.shape[1:]) for tensor in (node.inputs[0], node.outputs[0]))
         if isinstance(layer, Conv2D):
             yield from _conv(device, layer, x, y, first)
-            if i + 1 < len(chain) and isinstance(net.layers[i + 1], MaxPooling2D):
-                yield from _fused(device, layer, x, (batch_size, *chain[i + 1][2][1:]), first)
+            if id(layer) in pooled:
+                yield from _fused(device, layer, x, (batch_size, *pooled[id(layer)][1:]), first)
         elif isinstance(layer, MaxPooling2D):
             yield from _pool(device, layer, x, y)
         elif isinstance(layer, Dense):
             yield from _dense(device, layer, x, y)
         if getattr(layer, "activation", None) is functional.relu:
             yield from _relu(device, y)
+        first = first and not (isinstance(layer, Layer) and layer.weights)
     yield _update(device, net)
 
 
@@ -112,7 +118,7 @@ def _relu(device: Device, y: tuple) -> Iterator[Case]:
     yield Case("relu gradient", label, 0, 3 * _bytes(y), lambda: backward((True,)))
 
 
-def _update(device: Device, net: Sequential) -> Case:
+def _update(device: Device, net: Model) -> Case:
     """One RMSprop step over all parameters: reads weight, gradient and slot, writes weight and slot."""
     optimizer = optim.RMSprop()
     optimizer.build([Parameter(device.asarray(_random(p.shape)), device=device) for p in net.trainable_weights])

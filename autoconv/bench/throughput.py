@@ -43,7 +43,7 @@ class NetUnderTest:
 
     def flops(self, mode: str) -> float:
         """Operations an image: forward, and in training both gradients as well, except the first layer's input."""
-        each = [layer_flops(layer, shape) for layer, shape in zip(self.net.layers, self.net.layer_shapes[1:])]
+        each = [layer_flops(node.operation, node.outputs[0].shape) for node in self.net.graph.nodes]
         return sum(each) if mode == "infer" else 3 * sum(each) - next(filter(None, each), 0)
 
 

@@ -16,7 +16,7 @@ from ..arguments import names
 from ..backend.device import Device
 from ..files import atomic, folders
 from ..layers import Input, Rescaling
-from ..models import Sequential
+from ..models import Model, Sequential
 from .files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
@@ -27,7 +27,7 @@ NEEDED = ("model", "dataset", "data_dir", "limit", "classes", "batch_size")  # i
 class Run(NamedTuple):
     """A trained net and what its run.json says."""
 
-    net: Sequential
+    net: Model
     results: dict[str, Any]
 
 
@@ -49,7 +49,7 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
             stack.pop_all().close()
 
 
-def write(folder: Path, net: Sequential, history: dict[str, list[float]], results: dict[str, Any]) -> None:
+def write(folder: Path, net: Model, history: dict[str, list[float]], results: dict[str, Any]) -> None:
     """The three files of a run."""
     net.save(folder / MODEL)
     text = io.StringIO()
@@ -97,7 +97,7 @@ def _read(folder: Path) -> Run:
         raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
 
 
-def for_pixels(net: Sequential, name: str, optimizer: Any = "rmsprop") -> Sequential:
+def for_pixels(net: Model, name: str, optimizer: Any = "rmsprop") -> Sequential:
     """The net's own layers behind what turns pixels 0..255 into what they take: so images stay bytes until their step.
 
     It is compiled, and it shares the net's weights: what trains it trains the net.

@@ -8,32 +8,32 @@ from typing import TYPE_CHECKING
 from . import safetensors
 
 if TYPE_CHECKING:
-    from ..models import Sequential
+    from ..models import Model
 
 _FORMATS = {".safetensors": safetensors}
 
 FilePath = str | os.PathLike[str]
 
 
-def save_model(model: "Sequential", filepath: FilePath, overwrite: bool = True) -> None:
+def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
     """Writes architecture and weights. The file is complete or not there at all."""
     path = _free(filepath, overwrite)
     _format_of(path).save_model(model, path)
 
 
-def load_model(filepath: FilePath, custom_objects: dict[str, type] | None = None) -> "Sequential":
+def load_model(filepath: FilePath, custom_objects: dict[str, type] | None = None) -> "Model":
     """The model of a file of `save_model`. Raises ValueError for a file that is damaged or not autoconv's."""
     path = _existing(filepath)
     return _format_of(path).load_model(path, custom_objects)
 
 
-def save_weights(model: "Sequential", filepath: FilePath, overwrite: bool = True) -> None:
+def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
     """Writes the weights alone."""
     path = _free(filepath, overwrite)
     _format_of(path).save_weights(model, path)
 
 
-def load_weights(model: "Sequential", filepath: FilePath) -> None:
+def load_weights(model: "Model", filepath: FilePath) -> None:
     """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ."""
     path = _existing(filepath)
     _format_of(path).load_weights(model, path)

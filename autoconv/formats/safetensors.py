@@ -14,21 +14,22 @@ from safetensors.numpy import save as to_bytes
 from .. import __version__
 from ..files import atomic
 from ..layers.config import deserialize, serialize
-from ..models import Sequential
+from ..models import Model
+from ..symbolic import map_shapes
 
 
-def save_model(model: Sequential, path: Path) -> None:
+def save_model(model: Model, path: Path) -> None:
     """Writes the architecture and all weights of a built model."""
     architecture = {"input_shape": model.input_shape, **serialize(model)}
     _write(path, model, {"model": json.dumps(architecture)})
 
 
-def save_weights(model: Sequential, path: Path) -> None:
+def save_weights(model: Model, path: Path) -> None:
     """Writes the weights of a built model."""
     _write(path, model, {})
 
 
-def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Sequential:
+def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Model:
     """Makes the model that the header describes and reads its weights."""
     metadata, tensors = _read(path)
     if "autoconv" not in metadata:
@@ -37,7 +38,7 @@ def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Seq
         raise ValueError(f"{str(path)!r} holds weights only. Make the model, then call model.load_weights.")
     try:
         architecture = json.loads(metadata["model"])
-        input_shape = tuple(architecture.pop("input_shape"))
+        input_shape = map_shapes(tuple, architecture.pop("input_shape"))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"The architecture in {str(path)!r} cannot be read: {error!r}.") from error
     model = deserialize(architecture, custom_objects)
@@ -47,13 +48,13 @@ def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Seq
     return model
 
 
-def load_weights(model: Sequential, path: Path) -> None:
+def load_weights(model: Model, path: Path) -> None:
     """Reads the weights into a built model."""
     model.count_params()  # raises where it is not built
     _assign(model, _read(path)[1], path)
 
 
-def _write(path: Path, model: Sequential, metadata: dict[str, str]) -> None:
+def _write(path: Path, model: Model, metadata: dict[str, str]) -> None:
     """Writes the weights and the metadata of a file."""
     model.count_params()  # raises where it is not built
     tensors = {name: weight.numpy() for name, weight in model.named_weights().items()}
@@ -70,7 +71,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         raise ValueError(f"{str(path)!r} cannot be read as safetensors; it may be cut off: {error}.") from error
 
 
-def _assign(model: Sequential, tensors: dict[str, np.ndarray], path: Path) -> None:
+def _assign(model: Model, tensors: dict[str, np.ndarray], path: Path) -> None:
     """Writes the tensors into the weights of the same names, after all of them were checked."""
     weights = model.named_weights()
     wanted: dict[str, Any] = {name: w.shape for name, w in weights.items()}

@@ -13,6 +13,7 @@ from ..arguments import names
 from ..errors import DeviceError
 from ..ops import arith, joining, select
 from ..ops.registry import Op
+from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 from .nn import _tensor
 
@@ -222,3 +223,6 @@ def _several(name: str, xs: Any) -> list[Tensor]:
         raise ValueError(f"{name} takes a list of one tensor or more. Received: {type(xs).__name__} {xs!r:.80}.")
     beside = next((x for x in xs if isinstance(x, Tensor)), None)
     return [_tensor(x) if beside is None else beside.operand(x) for x in xs]
+
+
+on_symbols_too(globals(), __all__)

@@ -14,6 +14,7 @@ from ..backend import device as devices
 from ..ops import activations, arith, conv, loss, norm, pool
 from ..ops import dense as dense_ops
 from ..ops import dropout as dropout_ops
+from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 
 __all__ = [
@@ -208,8 +209,8 @@ def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool 
 
 
 def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
-    """-mean(t log p + (1 - t) log(1 - p)) over the last axis: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless y_pred
-    is the result of a sigmoid, whose logits are taken.
+    """-mean(t log p + (1 - t) log(1 - p)) over the last axis: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless
+    y_pred is the result of a sigmoid, whose logits are taken.
     """
     y_pred, from_logits = _logits(y_pred, from_logits, "sigmoid")
     targets = _targets(y_true, y_pred, "binary_crossentropy")
@@ -339,5 +340,4 @@ def _beside(value: Any, like: Tensor, dtype: Any) -> Any:
     return converted
 
 
-for _name in __all__:
-    globals()[_name].recordable = True  # they are ops, so an activation or a loss made of one is recorded
+on_symbols_too(globals(), __all__)

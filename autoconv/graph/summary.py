@@ -3,7 +3,10 @@
 import shutil
 import textwrap
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import Any
+
+from ..symbolic import flat_shapes, map_structure
 
 # The lines of the box: (left, filling, between, right) above the header, below it, between rows and at the end.
 _EDGES = ("┏━┳┓", "┡━╇┩", "├─┼┤", "└─┴┘")
@@ -11,12 +14,22 @@ _PLAIN = str.maketrans("┏━┳┓┡╇┩├─┼┤└┴┘┃│…", "+
 
 
 def text(model: Any, line_length: int | None = None) -> str:
-    """The summary of a Sequential, `line_length` characters wide: by default 88, or what the terminal has."""
-    length = line_length or min(88, shutil.get_terminal_size().columns - 4)
-    rows = [
-        (f"{layer.name} ({type(layer).__name__})", *_shape_and_size(model, i)) for i, layer in enumerate(model.layers)
-    ]
-    lines = [f'Model: "{model.name}"', *_table(("Layer (type)", "Output Shape", "Param #"), rows, length)]
+    """The summary of a model, `line_length` characters wide: by default 88, or what the terminal has.
+
+    Of a graph that is more than a chain it has a column more, and 108 characters.
+    """
+    graph = model._graph
+    operations = model.layers if graph is None or model.layers != graph.layers else graph.operations
+    chain = graph is None or graph.is_chain()
+    length = line_length or min(88 if chain else 108, shutil.get_terminal_size().columns - 4)
+    rows = [(f"{operation.name} ({_kind(operation)})", *_shape_and_size(model, operation)) for operation in operations]
+    if chain:
+        table = _table(("Layer (type)", "Output Shape", "Param #"), rows, length, (0.45, 0.8, 1.0))
+    else:
+        connected = [(*row, _connections(graph, operation)) for row, operation in zip(rows, operations)]
+        header = ("Layer (type)", "Output Shape", "Param #", "Connected to")
+        table = _table(header, connected, length, (0.3, 0.56, 0.74, 1.0))
+    lines = [f'Model: "{model.name}"', *table]
     kinds = {"Total": model.weights, "Trainable": model.trainable_weights, "Non-trainable": model.non_trainable_weights}
     for kind, weights in kinds.items():
         count, size = sum(w.size for w in weights), sum(w.size * w.dtype.itemsize for w in weights)
@@ -38,28 +51,53 @@ def readable_size(size: float) -> str:
     return f"{size:.2f} TB"
 
 
-def _shape_and_size(model: Any, index: int) -> tuple[str, str]:
-    layer = model.layers[index]
-    if not layer.built or not model.built:
+def _kind(operation: Any) -> str:
+    return getattr(operation, "kind", None) or type(operation).__name__
+
+
+def _shape_and_size(model: Any, operation: Any) -> tuple[str, str]:
+    if not operation.built or not model.built:
         return "?", "0 (unbuilt)"
-    return str(model.layer_shapes[index + 1]), f"{layer.count_params():,}"
+    return _shape(model, operation), f"{operation.count_params():,}"
 
 
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], length: int) -> list[str]:
-    """A box of three columns that take 45, 35 and 20 percent of the line; the last one is aligned right."""
-    first, second = int(0.45 * length), int(0.8 * length)
-    widths = (first - 1, second - first - 2, length - second - 1)
+def _shape(model: Any, operation: Any) -> str:
+    """The shape of what an operation gives in this model; of several calls the last one's, as in Keras."""
+    graph = model._graph
+    nodes = [node for node in graph.nodes if node.operation is operation] if graph else []
+    if nodes:
+        last = max(nodes, key=operation._nodes.index)
+        shapes = map_structure(lambda tensor: tensor.shape, last.structure)
+    else:
+        shapes = operation.compute_output_shape(operation._build_shape)
+    flat = flat_shapes(shapes)
+    return str(flat[0]) if len(flat) == 1 else str(shapes).replace("'", "")
+
+
+def _connections(graph: Any, operation: Any) -> str:
+    """The tensors that an operation takes: "conv2d[0][0]" is the first result of conv2d's first call."""
+    nodes = sorted((node for node in graph.nodes if node.operation is operation), key=operation._nodes.index)
+    tensors = [graph.resolve(tensor) for node in nodes for tensor in node.inputs]
+    return ", ".join(f"{t.node.operation.name}[{t.node.operation._nodes.index(t.node)}][{t.index}]"
+                     for t in tensors) or "-"
+
+
+def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], length: int, ends: tuple[float, ...]) -> list[str]:
+    """A box of columns that end at these parts of the line; the third one is aligned right."""
+    stops = [0, *(int(end * length) for end in ends)]
+    widths = [stop - start - 2 for start, stop in pairwise(stops)]
+    widths[0], widths[-1] = widths[0] + 1, widths[-1] + 1
     if min(widths) < 6:
         raise ValueError(f"line_length must be at least 40 to print a summary. Received: {length}.")
-    ends = [edge[0] + edge[2].join(edge[1] * w for w in widths) + edge[3] for edge in _EDGES]
-    lines = [ends[0], *_row(header, widths, "┃"), ends[1]]
+    edges = [edge[0] + edge[2].join(edge[1] * w for w in widths) + edge[3] for edge in _EDGES]
+    lines = [edges[0], *_row(header, widths, "┃"), edges[1]]
     for row in rows:
-        lines += [*_row(row, widths, "│"), ends[2]]
-    lines[-1] = ends[3]
+        lines += [*_row(row, widths, "│"), edges[2]]
+    lines[-1] = edges[3]
     return lines
 
 
-def _row(cells: tuple[str, ...], widths: tuple[int, ...], bar: str) -> list[str]:
+def _row(cells: tuple[str, ...], widths: list[int], bar: str) -> list[str]:
     """One row, of as many lines as its longest cell needs; a word longer than its column is cut with an ellipsis."""
     columns = []
     for cell, width in zip(cells, widths):
@@ -67,7 +105,7 @@ def _row(cells: tuple[str, ...], widths: tuple[int, ...], bar: str) -> list[str]
         columns.append([w if len(w) <= width - 2 else w[: width - 3] + "…" for w in words])
     lines = []
     for i in range(max(map(len, columns))):
-        name, shape, size = (c[i] if i < len(c) else "" for c in columns)
-        cells_of_line = (f" {name:<{widths[0] - 2}} ", f" {shape:<{widths[1] - 2}} ", f" {size:>{widths[2] - 2}} ")
-        lines.append(bar + bar.join(cells_of_line) + bar)
+        parts = (c[i] if i < len(c) else "" for c in columns)
+        aligned = (f"{part:{'>' if n == 2 else '<'}{w - 2}}" for n, (part, w) in enumerate(zip(parts, widths)))
+        lines.append(bar + bar.join(f" {part} " for part in aligned) + bar)
     return lines

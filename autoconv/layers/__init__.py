@@ -5,20 +5,40 @@ from .base import Layer
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from .dense import Dense
 from .dropout import Dropout
+from .function import Function
+from .input import Input, InputLayer
+from .merge import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
 from .norm import BatchNormalization
 from .pool import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .preprocessing import Rescaling
-from .reshape import Flatten, InputLayer, ZeroPadding2D
+from .reshape import Flatten, ZeroPadding2D
 
 # Other names that Keras has for the same layers.
-Input = InputLayer
 Convolution2D, Convolution2DTranspose = Conv2D, Conv2DTranspose
 MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
 GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 
 __all__ = [
-    "Activation", "AveragePooling2D", "AvgPool2D", "BatchNormalization", "Conv2D", "Conv2DTranspose", "Convolution2D",
-    "Convolution2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten",
+    "Activation", "Add", "Average", "AveragePooling2D", "AvgPool2D", "BatchNormalization", "Concatenate", "Conv2D",
+    "Conv2DTranspose", "Convolution2D",
+    "Convolution2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "Function",
     "GlobalAveragePooling2D", "GlobalAvgPool2D", "GlobalMaxPool2D", "GlobalMaxPooling2D", "Input", "InputLayer",
-    "Layer", "MaxPool2D", "MaxPooling2D", "ReLU", "Rescaling", "Softmax", "ZeroPadding2D",
+    "Layer", "MaxPool2D", "MaxPooling2D",
+    "Maximum", "Minimum", "Multiply", "ReLU", "Rescaling", "Softmax", "Subtract", "ZeroPadding2D",
+    "add", "average", "concatenate", "maximum", "minimum", "multiply", "subtract",
 ]

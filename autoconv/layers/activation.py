@@ -11,6 +11,7 @@ from .base import Layer, Shape
 class Activation(Layer):
     """An activation function: "relu", "sigmoid", "tanh", "softmax", "log_softmax", "linear", or a function of yours."""
 
+    one_input = True
     recordable = True
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
@@ -27,6 +28,7 @@ class Activation(Layer):
 class ReLU(Layer):
     """max(x, 0)."""
 
+    one_input = True
     recordable = True
 
     def __init__(
@@ -48,6 +50,7 @@ class ReLU(Layer):
 class Softmax(Layer):
     """exp(x) / sum(exp(x)) along `axis`."""
 
+    one_input = True
     recordable = True
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:

@@ -14,11 +14,20 @@ from .. import initializers
 from ..arguments import names
 from ..backend import device as devices
 from ..backend import trace
+from ..symbolic import (
+    Node,
+    Shape,
+    SymbolicTensor,
+    flat_shapes,
+    flatten,
+    is_shape,
+    is_symbolic,
+    map_shapes,
+    map_structure,
+)
 from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
 from .config import CLASSES, deserialize, serialize
-
-Shape = tuple[int | None, ...]  # batch first; None is a size that is known only when data comes
 
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 
@@ -33,6 +42,11 @@ def numbered(name: str, given: Counter[str]) -> str:
     return f"{name}_{number}" if number else name
 
 
+def automatic_name(name: str) -> str:
+    """The next name of this kind that no layer was given yet."""
+    return numbered(name, _names_given)
+
+
 class Layer(Versioned):
     """A function with weights. Your own: make the weights in `build`, compute in `call`.
 
@@ -44,16 +58,21 @@ class Layer(Versioned):
 
     Layers held in attributes (also in lists and dicts) are part of the layer. `trainable=False` freezes it. `dtype` is
     "float32" or "float64". `input_shape` (without the batch) on a model's first layer says what the model takes.
+    A layer called on symbolic tensors (`layers.Input`) adds a node to the graph and computes nothing. One of several
+    inputs takes them as a list or a dict; `build` and `compute_output_shape` then get the shapes in that form.
     """
 
     recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
     rank: int | None = None  # how many dimensions it takes, where only one number will do
+    one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
     _arguments: tuple[tuple, dict[str, Any]]  # what the constructor got
+    _nodes: list[Node]  # its calls on symbolic tensors
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
         layer = super().__new__(cls)
         layer._arguments = (args, kwargs)  # for get_config
+        layer._nodes = []
         return layer
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -70,12 +89,13 @@ class Layer(Versioned):
         self._refuse(others)
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"name must be a string without '/'. Received: {name!r}.")
-        self.name = name or numbered(names.snake_case(type(self).__name__), _names_given)
+        self.name = name or automatic_name(names.snake_case(type(self).__name__))
         self._dtype = dtype_name(dtype)
         self._trainable = bool(trainable)
         self._weights: list[Parameter] = []
         self.device = devices.get("cpu")
         self.built = False
+        self._build_shape: Any = None  # what it was built for
         self.channels: int | None = None  # the size of the last axis it was built for, where it must stay the same
         given = (input_dim,) if input_dim is not None else input_shape
         self.given_input_shape: Shape | None = None if given is None else (None, *given)
@@ -84,6 +104,9 @@ class Layer(Versioned):
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
     def __getattr__(self, name: str) -> Any:
+        if name in ("input", "output") and "built" in vars(self):
+            raise AttributeError(f"The layer {self.name!r} has never been called on a symbolic tensor and thus has no "
+                                 f"defined {name}.")
         hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.{hint}")
 
@@ -114,14 +137,15 @@ class Layer(Versioned):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the result. This default runs the layer once, on zeros; override it to save that run."""
-        if None in input_shape[1:]:
+        if any(None in shape[1:] for shape in flat_shapes(input_shape)):
             raise ValueError(
                 f"The output shape of {self.name!r} can be found by running it only for an input of known sizes. "
                 f"Received: {input_shape}. Override compute_output_shape(self, input_shape)."
             )
+        batch = next(iter(flat_shapes(input_shape)), (None,))[0]
         with no_grad():
-            zeros = np.zeros((1, *input_shape[1:]), self.dtype)  # type: ignore[type-var]
-            return (input_shape[0], *self(zeros, training=False).shape[1:])
+            zeros = map_shapes(lambda s: np.zeros((1, *s[1:]), self.dtype), input_shape)  # type: ignore[arg-type]
+            return map_structure(lambda y: (batch, *y.shape[1:]), self(zeros, training=False))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments as plain data, so that `from_config` makes an equal layer with new weights."""
@@ -135,7 +159,7 @@ class Layer(Versioned):
                 raise NotImplementedError(f"{type(self).__name__} takes *{argument}: give it a get_config of its own.")
             new = value if arguments[argument].kind is Argument.VAR_KEYWORD else {argument: value}
             config.update({name: item for name, item in new.items() if name not in common})
-        config.pop("self")
+        config.pop(next(iter(arguments)))  # the layer itself
         return serialize(config)
 
     @classmethod
@@ -145,16 +169,24 @@ class Layer(Versioned):
 
     # Calling.
 
-    def __call__(self, x: Any, training: bool | None = None) -> Tensor:
-        """Builds the layer at its first input, then calls it. Within a layer `training` is passed on by itself."""
+    def __call__(self, x: Any, training: bool | None = None) -> Any:
+        """Builds the layer at its first input, then calls it. Within a layer `training` is passed on by itself.
+
+        On symbolic tensors it is built and checked, and a node is added; the result is symbolic.
+        """
         if not isinstance(x, Tensor):
-            x = Tensor(self.device.asarray(x, self.dtype), device=self.device)
+            if is_symbolic(x):
+                return self._add_node(x, training)
+            x = self._tensors(x)
+        shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
         if not self.built:
-            Layer.check_input(self, x.shape)
+            Layer.check_input(self, shape)
             with trace.aside():
-                self.build((None, *x.shape[1:]))
-        self.check_input(x.shape)
-        if x.dtype != self.dtype:
+                self.build(_any_batch(shape))
+        self.check_input(shape)
+        if not isinstance(x, Tensor):
+            x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), x)
+        elif x.dtype != self.dtype:
             x = self._converted(x)
         training = _training.get() if training is None else bool(training)
         token, inside = _training.set(training), inside_layer.set(self.name)
@@ -163,6 +195,47 @@ class Layer(Versioned):
         finally:
             _training.reset(token)
             inside_layer.reset(inside)
+
+    def _tensors(self, x: Any) -> Any:
+        """Arrays as tensors beside the layer: one, or those in a list, tuple or dict. A list of numbers is an array."""
+        if isinstance(x, Tensor):
+            return x
+        if isinstance(x, dict):
+            return {key: self._tensors(x[key]) for key in sorted(x)}
+        if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
+            return type(x)([self._tensors(item) for item in x])
+        return Tensor(self.device.asarray(x, self.dtype), device=self.device)
+
+    def _add_node(self, x: Any, training: bool | None) -> Any:
+        """The symbolic result of a call on symbolic tensors."""
+        for item in flatten(x):
+            if not isinstance(item, SymbolicTensor):
+                raise TypeError(f"Layer {self.name!r} is called on symbolic tensors or on arrays, not on both. "
+                                f"Received: {item!r}.")
+            if hasattr(item.node.operation, "settle_dtype"):
+                item.node.operation.settle_dtype(self.dtype)
+        shape = self.build_for(map_structure(lambda item: item.shape, x))
+        outputs = map_shapes(lambda s: SymbolicTensor(s, self._output_dtype(flatten(x)), self.name), shape)
+        Node(self, (x,), {} if training is None else {"training": bool(training)}, outputs)
+        return outputs
+
+    def _output_dtype(self, inputs: list[SymbolicTensor]) -> str:
+        return self.dtype if self.weights or not inputs else inputs[0].dtype
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensor that this layer was first called on, or a list of them."""
+        if not self._nodes:
+            raise AttributeError  # __getattr__ says what is missing
+        inputs = self._nodes[0].inputs or self._nodes[0].outputs
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    @property
+    def output(self) -> Any:
+        """The symbolic tensor that this layer's first call on one gave, or a structure of them."""
+        if not self._nodes:
+            raise AttributeError
+        return self._nodes[0].structure
 
     def _converted(self, x: Tensor) -> Tensor:
         """`x` in the layer's dtype; a layer without weights of its own takes floats as they are."""
@@ -179,6 +252,12 @@ class Layer(Versioned):
 
     def check_input(self, shape: Shape) -> None:
         """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
+        if not is_shape(shape):
+            if self.one_input:
+                count = len(flat_shapes(shape))
+                raise ValueError(f"Layer {self.name!r} expects 1 input(s), but it received {count} input tensors. "
+                                 f"Received shapes: {shape}.")
+            return
         if self.rank is not None and len(shape) != self.rank:
             wanted = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[self.rank]
             remedy = {4: "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST.", 2: "Flatten it first."}[self.rank]
@@ -302,6 +381,10 @@ class Layer(Versioned):
                 return f"the activation of {layer.name} is a function that does not say recordable = True"
         return None
 
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy begins without calls on symbolic tensors: a model calls its layers again."""
+        return {name: value for name, value in vars(self).items() if name != "_nodes"}
+
     # What is in it.
 
     def _own_weights(self) -> list[Parameter]:
@@ -321,6 +404,11 @@ class Layer(Versioned):
                 yield from layer._walk(seen)
 
 
+def _any_batch(shapes: Any) -> Any:
+    """The shapes with any number of samples."""
+    return map_shapes(lambda shape: (None, *shape[1:]), shapes)
+
+
 def dtype_name(dtype: Any) -> str:
     """The name of a floating type that kernels compute in; None is "float32"."""
     name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
@@ -331,7 +419,7 @@ def dtype_name(dtype: Any) -> str:
 def _held(attributes: dict[str, Any], kind: type) -> list[Any]:
     """Everything of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
     found: dict[int, Any] = {}
-    waiting = [value for name, value in reversed(attributes.items()) if name != "_arguments"]
+    waiting = [value for name, value in reversed(attributes.items()) if name not in ("_arguments", "_nodes")]
     while waiting:
         value = waiting.pop()
         if isinstance(value, kind):
@@ -351,12 +439,15 @@ def _marks_as_built(build: Callable) -> Callable:
         if self.built:
             self._weights.clear()
             self.built, self.channels = False, None
+        shape = None if input_shape is None else map_shapes(tuple, input_shape)
         inside = inside_layer.set(None)  # weights are made here, also when another layer's call runs
         try:
-            build(self, input_shape if input_shape is None else tuple(input_shape))
+            build(self, shape)
         finally:
             inside_layer.reset(inside)
         self.built = True
+        if shape is not None:
+            self._build_shape = shape
 
     return wrapper
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from .. import functional, initializers
 from ..arguments import names
+from ..tensor import Tensor
 
 CLASSES: dict[str, Any] = dict(initializers.CLASSES)  # autoconv's layers add themselves
 
@@ -21,8 +22,8 @@ def serialize(value: Any) -> Any:
         return {key: serialize(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [serialize(item) for item in value]
-    if isinstance(value, (np.ndarray, np.generic)):
-        return value.tolist()
+    if isinstance(value, (np.ndarray, np.generic, Tensor)):
+        return np.asarray(value).tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     name = getattr(value, "__name__", None)

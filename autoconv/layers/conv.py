@@ -13,6 +13,7 @@ from .base import Layer, Shape
 class _Convolution(Layer):
     """What the convolutions share: the arguments, the bias and the activation."""
 
+    one_input = True
     rank = 4
 
     def _set_up(

@@ -16,6 +16,7 @@ class Dense(Layer):
     An input with more axes is taken along its last one, as in Keras: (N, H, W, C) -> (N, H, W, units).
     """
 
+    one_input = True
     recordable = True
     unsupported = dict.fromkeys((
         "kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint", "lora_rank", "lora_alpha",

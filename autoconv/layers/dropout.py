@@ -19,6 +19,7 @@ class Dropout(Layer):
     With a `seed` the layer draws its own masks, the same in every run. Srivastava et al., JMLR 2014.
     """
 
+    one_input = True
     recordable = True
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
@@ -33,7 +34,8 @@ class Dropout(Layer):
         if self._masks is None or not training or self.rate == 0:
             return F.dropout(x, self.rate, training)
         key = x.device.dynamic(self._masks.stream, np.uint64, 2)
-        return apply(ops.dropout, x, rate=self.rate, key=key, first=x.device.dynamic(random.first_sample.get, np.uint64))
+        first = x.device.dynamic(random.first_sample.get, np.uint64)
+        return apply(ops.dropout, x, rate=self.rate, key=key, first=first)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -17,6 +17,7 @@ class BatchNormalization(Layer):
     Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
 
+    one_input = True
     recordable = True
     unsupported: ClassVar[dict[str, Any]] = {
         "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None, "gamma_constraint": None,

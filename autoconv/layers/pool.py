@@ -12,6 +12,7 @@ from .base import Layer, Shape
 class _Pooling(Layer):
     """What the two window poolings share."""
 
+    one_input = True
     rank = 4
 
     def _set_up(self, pool_size: Any, strides: Any, padding: Any, data_format: str | None) -> None:
@@ -59,6 +60,7 @@ class AveragePooling2D(_Pooling):
 class _GlobalPooling(Layer):
     """What the two poolings of whole images share."""
 
+    one_input = True
     rank = 4
 
     def __init__(self, data_format: str | None = None, keepdims: bool = False, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from .base import Layer, Shape
 class Rescaling(Layer):
     """x * scale + offset, e.g. `Rescaling(1/255)` for pixels 0..255. Both may be lists with a number per channel."""
 
+    one_input = True
     recordable = True
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:

@@ -1,7 +1,7 @@
 """Layers that change the shape alone."""
 
 from math import prod
-from typing import Any, ClassVar
+from typing import Any
 
 from .. import functional as F
 from ..arguments import shapes
@@ -10,38 +10,10 @@ from . import checks
 from .base import Layer, Shape
 
 
-class InputLayer(Layer):
-    """What a model takes: `Input((28, 28, 1))`, the shape without the batch; None is a size that may vary."""
-
-    recordable = True
-    unsupported: ClassVar[dict[str, Any]] = {
-        "sparse": None, "ragged": None, "tensor": None, "input_tensor": None, "optional": False,
-    }
-
-    def __init__(
-        self, shape: Shape | None = None, batch_size: int | None = None, dtype: Any = None, *,
-        batch_shape: Shape | None = None, name: str | None = None, **kwargs: Any,
-    ) -> None:
-        if shape is None and batch_shape is not None:
-            batch_size, shape = batch_shape[0], tuple(batch_shape[1:])
-        super().__init__(name=name, **kwargs)
-        self._keras_default("batch_size", batch_size, None)
-        self._keras_default("dtype", dtype or "float32", "float32")
-        if isinstance(shape, int) or shape is None:
-            raise ValueError(f"shape must be a tuple such as (28, 28, 1), without the batch. Received: {shape!r}.")
-        self.shape = tuple(None if n is None else checks.positive(n, "Each size in shape") for n in shape)
-        self.given_input_shape = (None, *self.shape)
-
-    def call(self, x: Tensor) -> Tensor:
-        return x
-
-    def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return input_shape
-
-
 class Flatten(Layer):
     """(N, ...) -> (N, all the rest), in C order: the last axis, the channels, varies fastest."""
 
+    one_input = True
     recordable = True
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
@@ -59,6 +31,7 @@ class Flatten(Layer):
 class ZeroPadding2D(Layer):
     """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
 
+    one_input = True
     recordable = True
     rank = 4
 

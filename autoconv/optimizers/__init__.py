@@ -138,10 +138,11 @@ class Optimizer(Versioned):
         return 1.0 - self.learning_rate * (self.weight_decay or 0.0)
 
     def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
-        """Changes `flat.data` by `flat.gradient`. `rate` is the step size and `decay_factor` what weight decay leaves of
-        a weight: numbers, or in a recording what stands for them, which kernels alone can read.
+        """Changes `flat.data` by `flat.gradient`. `rate` is the step size and `decay_factor` what weight decay leaves
+        of a weight: numbers, or in a recording what stands for them, which kernels alone can read.
         """
-        raise NotImplementedError(f"{type(self).__name__} must override update_step(self, k, flat, rate, decay_factor).")
+        raise NotImplementedError(f"{type(self).__name__} must override "
+                                  "update_step(self, k, flat, rate, decay_factor).")
 
     def _slot(self, slot: str) -> Any:
         """A slot's flat array; one of length zero where this optimizer has no such slot."""

@@ -59,7 +59,7 @@ def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
         if set(value) != set(known):
             raise ValueError(f"{what} must have the keys {known}. Received: {list(value)}.")
         return [value[name] for name in known]
-    several = isinstance(value, list | tuple) and all(hasattr(a, "shape") or a is None for a in value) and len(value) > 0
+    several = isinstance(value, list | tuple) and value and all(hasattr(a, "shape") or a is None for a in value)
     if names is None:
         return list(value) if several else [value]
     if len(names) == 1:

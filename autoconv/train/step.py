@@ -2,12 +2,13 @@
 
     load | forward | loss | backward | update | account | score | store
 
-A phase that is recorded completely is replayed as its kernels alone. One that is not (a layer, loss, metric or optimizer
-of the user's, which may do anything) runs through Python each time, with the same results, and says why.
+A phase that is recorded completely is replayed as its kernels alone. One that is not (a layer, loss, metric or
+optimizer of the user's, which may do anything) runs through Python each time, with the same results, and says why.
 """
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,8 +90,8 @@ class Step:
         return turn
 
     def run(self, source: Source | None = None, sink: Sequence[Any] | None = None) -> None:
-        """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to their
-        rows in `sink`.
+        """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to
+        their rows in `sink`.
         """
         token = random.first_sample.set(source.before) if source is not None and source.before else None
         try:
@@ -145,7 +146,7 @@ class Step:
             self._work.optimizer.iterations += 1
 
     def _record(self) -> None:
-        """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing that could be replayed."""
+        """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing to be replayed."""
         if self._trains:
             self._work.optimizer.build(self._model.trainable_weights)
         self._trace = self._device.trace()
@@ -385,7 +386,7 @@ class Step:
         for start in reversed(flat.starts):
             if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= reducer.bucket_bytes:
                 cuts.append(start)
-        return [(stop, start) for start, stop in zip(cuts, cuts[1:])]
+        return [(stop, start) for start, stop in pairwise(cuts)]
 
     def _pieces(self) -> list[str]:
         """The backward section, cut behind the call that completes each bucket."""

@@ -196,8 +196,8 @@ class Trainer:
         return self._on_batch("test", x, self._check_data(x, y, sample_weight), return_dict)
 
     def recording_report(self) -> dict[str, dict[str, str | None]]:
-        """Of each kind of step that ran ("train", "test", "predict") its phases: None where a phase was recorded, and is
-        replayed as its kernels alone, else why it runs through Python.
+        """Of each kind of step that ran ("train", "test", "predict") its phases: None where a phase was recorded, and
+        is replayed as its kernels alone, else why it runs through Python.
         """
         return {kind: dict(reasons) for kind, reasons in self._running().steps.reasons.items()}
 
@@ -417,6 +417,6 @@ def _returned(logs: Logs, return_dict: bool) -> Any:
 
 def _warn_of_nan(value: float, epoch: int, step: int) -> None:
     warnings.warn(
-        f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is too "
-        "high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, 4,
+        f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
+        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, 4,
     )

@@ -1,12 +1,11 @@
 """How a kernel is compiled: for float32 and float64, when first needed, cached on disk under the package's own hash."""
 
-import contextlib
 import functools
 import hashlib
 import pickle
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType

@@ -1,0 +1,133 @@
+"""Functions as nodes of a graph: arithmetic on symbolic tensors, and the functions of `functional`."""
+
+import operator
+from collections.abc import Callable
+from itertools import zip_longest
+from typing import Any
+
+import numpy as np
+
+from .. import functional
+from ..arguments import names
+from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_structure, record_call
+from ..tensor import Tensor, no_grad
+from . import base
+from .config import CLASSES
+
+METHODS: dict[str, Callable] = {
+    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "true_divide": operator.truediv,
+    "power": operator.pow, "negative": operator.neg, "matmul": operator.matmul, "get_item": operator.getitem,
+    "absolute": operator.abs, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
+    "greater_equal": operator.ge,
+    **{name: getattr(Tensor, name) for name in ("reshape", "transpose", "sum", "mean", "max", "exp", "log", "sqrt",
+                                                "clip", "argmax")},
+}
+_BROADCAST = ("add", "subtract", "multiply", "true_divide", "power", "negative", "exp", "log")
+_SAME_SHAPE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout")
+_SIZES = ((2, 83), (3, 89))  # of the batch, and of an axis of unknown size: what differs between two runs is not known
+
+
+class Function:
+    """A function in a graph: a method of tensors such as "add", or one of ours as "functional.relu".
+
+    It has no weights. Like a layer it has a name, and nodes; `call` gets tensors where the graph has symbolic ones.
+    """
+
+    built = True
+
+    def __init__(self, function: str, name: str | None = None) -> None:
+        kind, _, short = function.rpartition(".")
+        known = METHODS if not kind else {f: getattr(functional, f) for f in functional.__all__}
+        self.call = names.lookup("function", short, known)
+        if kind not in ("", "functional"):
+            raise ValueError(f"A function is a tensor's method or functional.NAME. Received: {function!r}.")
+        self.function, self.short = function, short
+        self.name = name or base.automatic_name(short)
+        self._nodes: list[Node] = []
+
+    def __repr__(self) -> str:
+        return f"<Function {self.function} name={self.name}>"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """On symbolic tensors adds a node, on tensors computes."""
+        if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
+            return self.call(*args, **kwargs)
+        result = self.compute_output(args, kwargs)
+        Node(self, args, kwargs, result)
+        return result
+
+    def __reduce__(self) -> tuple:
+        return Function, (self.function, self.name)
+
+    def count_params(self) -> int:
+        return 0
+
+    @property
+    def kind(self) -> str:
+        """What stands for the class in a summary: "TrueDivide"."""
+        return "".join(part.capitalize() for part in self.short.split("_"))
+
+    @property
+    def input(self) -> Any:
+        """The symbolic tensor, or the list of them, that it was first called on."""
+        inputs = self._nodes[0].inputs
+        return inputs[0] if len(inputs) == 1 else inputs
+
+    @property
+    def output(self) -> Any:
+        """What its first call returned."""
+        return self._nodes[0].structure
+
+    def compute_output(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What a call returns: symbolic tensors. What is not known by rule is found by running it on zeros, twice."""
+        first = next(item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor))
+        if self.short in _SAME_SHAPE:
+            return SymbolicTensor(first.shape, first.dtype, self.name)
+        if self.short in _BROADCAST and not kwargs:
+            return SymbolicTensor(broadcast(*map(_shape_of, args)), first.dtype, self.name)
+        runs = []
+        for batch, size in _SIZES:
+            def zeros(item: Any, batch: int = batch, size: int = size) -> Any:
+                if not isinstance(item, SymbolicTensor):
+                    return item
+                first, *rest = item.shape or (1,)
+                shape = (batch if first is None else first, *(size if n is None else n for n in rest))
+                return Tensor(np.zeros(shape, item.dtype))
+
+            with no_grad():
+                runs.append(self.call(*map_structure(zeros, args), **map_structure(zeros, kwargs)))
+        results = iter([
+            SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, self.name)
+            for a, b in zip(*map(flatten, runs))
+        ])
+        return map_structure(lambda _: next(results), runs[0])
+
+    def get_config(self) -> dict[str, Any]:
+        return {"function": self.function, "name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Function":
+        return cls(**config)
+
+
+def broadcast(*shapes: Shape) -> Shape:
+    """The shape that arithmetic gives arrays of these shapes. Raises ValueError where they do not go together."""
+    result: list[int | None] = []
+    for sizes in zip_longest(*(reversed(shape) for shape in shapes), fillvalue=1):
+        known = {n for n in sizes if n not in (1, None)}
+        if len(known) > 1:
+            raise ValueError(f"Inputs have incompatible shapes. Received shapes {' and '.join(map(str, shapes))}.")
+        result.append(known.pop() if known else None if None in sizes else 1)
+    return tuple(reversed(result))
+
+
+def _shape_of(item: Any) -> Shape:
+    return item.shape if isinstance(item, (SymbolicTensor, Tensor)) else np.shape(item)
+
+
+def _add_node(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
+    return Function(name)(*args, **kwargs)
+
+
+record_call.append(_add_node)
+CLASSES["Function"] = Function

@@ -1,0 +1,163 @@
+"""Layers that make one tensor of several: they take a list of inputs."""
+
+import operator
+from functools import reduce
+from typing import Any
+
+from .. import functional as F
+from ..symbolic import Shape, is_shape
+from ..tensor import Tensor
+from .base import Layer
+from .function import broadcast
+
+
+class _Merge(Layer):
+    """What the merges of element with element share: shapes that go together by broadcasting, batch by batch."""
+
+    recordable = True
+
+    def check_input(self, shape: Any) -> None:
+        if is_shape(shape) or isinstance(shape, dict):
+            raise ValueError(f"A merge layer should be called on a list of inputs. Layer {self.name!r} received: "
+                             f"{shape} (not a list of shapes).")
+        if not len(shape):
+            raise ValueError(f"A merge layer should be called on a list of at least 1 input. Layer {self.name!r} "
+                             "received an empty list.")
+        batches = {one[0] for one in shape} - {None}
+        if len(batches) > 1:
+            raise ValueError(f"Cannot merge tensors with different batch sizes. Layer {self.name!r} received tensors "
+                             f"with shapes {shape}.")
+        self._check_shapes(shape)
+
+    def _check_shapes(self, shapes: list[Shape]) -> None:
+        self.compute_output_shape(shapes)
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        rank = max(x.ndim for x in inputs)
+        return self.merge([x if x.ndim == rank else x.reshape(x.shape[0], *[1] * (rank - x.ndim), *x.shape[1:])
+                           for x in inputs])
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        batch = next((shape[0] for shape in input_shape if shape[0] is not None), None)
+        try:
+            return (batch, *broadcast(*(shape[1:] for shape in input_shape)))
+        except ValueError as error:
+            raise ValueError(f"Layer {self.name!r} cannot merge its inputs. {error}") from None
+
+
+class Add(_Merge):
+    """The sum of a list of inputs of one shape, or of shapes that broadcast: `Add()([x, y])`."""
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return reduce(operator.add, inputs)
+
+
+class Subtract(_Merge):
+    """The first of two inputs less the second: `Subtract()([x, y])`."""
+
+    def _check_shapes(self, shapes: list[Shape]) -> None:
+        if len(shapes) != 2:
+            raise ValueError("A `Subtract` layer should be called on exactly 2 inputs. "
+                             f"Layer {self.name!r} received: {shapes}.")
+        super()._check_shapes(shapes)
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return inputs[0] - inputs[1]
+
+
+class Multiply(_Merge):
+    """The product of a list of inputs, element by element."""
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return reduce(operator.mul, inputs)
+
+
+class Average(_Merge):
+    """The mean of a list of inputs, element by element."""
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return reduce(operator.add, inputs) * (1 / len(inputs))
+
+
+class Maximum(_Merge):
+    """The largest of a list of inputs, element by element; of equal ones the first gets the gradient."""
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return reduce(F.maximum, inputs)
+
+
+class Minimum(_Merge):
+    """The smallest of a list of inputs, element by element; of equal ones the first gets the gradient."""
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return reduce(F.minimum, inputs)
+
+
+class Concatenate(_Merge):
+    """A list of inputs one behind the other along `axis`, the channels by default. Their other sizes must agree."""
+
+    recordable = True
+
+    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(axis, bool) or not hasattr(axis, "__index__") or axis == 0:
+            raise ValueError(f"axis must be an integer other than 0, which is the batch. Received: {axis!r}.")
+        self.axis = axis
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        return F.concatenate(inputs, self.axis)
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return self.call(inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        shapes = [list(shape) for shape in input_shape]
+        if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) < self.axis < len(shapes[0]):
+            raise ValueError("A `Concatenate` layer requires inputs of one rank, with its axis in it. Layer "
+                             f"{self.name!r} with axis={self.axis} received: {input_shape}.")
+        sizes = [shape.pop(self.axis) for shape in shapes]
+        known = [{n for n in column if n is not None} for column in zip(*shapes)]
+        if any(len(column) > 1 for column in known):
+            raise ValueError("A `Concatenate` layer requires inputs with matching shapes except for the concatenation "
+                             f"axis. Layer {self.name!r} with axis={self.axis} received: {input_shape}.")
+        result: list[int | None] = [column.pop() if column else None for column in known]
+        result.insert(self.axis % (len(result) + 1), None if None in sizes else sum(sizes))  # type: ignore[arg-type]
+        return tuple(result)
+
+
+def add(inputs: list[Any], **kwargs: Any) -> Any:
+    """`Add(**kwargs)(inputs)`."""
+    return Add(**kwargs)(inputs)
+
+
+def subtract(inputs: list[Any], **kwargs: Any) -> Any:
+    """`Subtract(**kwargs)(inputs)`."""
+    return Subtract(**kwargs)(inputs)
+
+
+def multiply(inputs: list[Any], **kwargs: Any) -> Any:
+    """`Multiply(**kwargs)(inputs)`."""
+    return Multiply(**kwargs)(inputs)
+
+
+def average(inputs: list[Any], **kwargs: Any) -> Any:
+    """`Average(**kwargs)(inputs)`."""
+    return Average(**kwargs)(inputs)
+
+
+def maximum(inputs: list[Any], **kwargs: Any) -> Any:
+    """`Maximum(**kwargs)(inputs)`."""
+    return Maximum(**kwargs)(inputs)
+
+
+def minimum(inputs: list[Any], **kwargs: Any) -> Any:
+    """`Minimum(**kwargs)(inputs)`."""
+    return Minimum(**kwargs)(inputs)
+
+
+def concatenate(inputs: list[Any], axis: int = -1, **kwargs: Any) -> Any:
+    """`Concatenate(axis, **kwargs)(inputs)`."""
+    return Concatenate(axis=axis, **kwargs)(inputs)

@@ -1,0 +1,253 @@
+"""Symbolic tensors and the nodes that made them: a net is written down as a graph before anything is computed.
+
+Calling a layer on a `SymbolicTensor` adds a `Node`. Arithmetic and the functions of `functional` do the same.
+"""
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, NoReturn
+
+Shape = tuple[int | None, ...]  # batch first; None is a size that is known only when data comes
+
+# Structures: tensors, arrays or shapes, alone or in lists, tuples and dicts. Dicts go by sorted keys, as in Keras.
+
+
+def flatten(structure: Any) -> list[Any]:
+    """The items of a structure, in order."""
+    if isinstance(structure, dict):
+        return [item for key in sorted(structure) for item in flatten(structure[key])]
+    if isinstance(structure, (list, tuple)):
+        return [item for part in structure for item in flatten(part)]
+    return [structure]
+
+
+def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
+    """The same structure with `function(item)` for every item."""
+    if isinstance(structure, dict):
+        return {key: map_structure(function, structure[key]) for key in sorted(structure)}
+    if isinstance(structure, (list, tuple)):
+        return type(structure)([map_structure(function, part) for part in structure])
+    return function(structure)
+
+
+def pack(structure: Any, items: list[Any]) -> Any:
+    """The structure with these items, in the order of `flatten`."""
+    waiting = iter(items)
+    return map_structure(lambda _: next(waiting), structure)
+
+
+def is_shape(value: Any) -> bool:
+    """Whether this is one shape, rather than a list or dict of shapes."""
+    return isinstance(value, (list, tuple)) and all(n is None or hasattr(n, "__index__") for n in value)
+
+
+def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
+    """`map_structure` for a shape, or a list, tuple or dict of shapes."""
+    if is_shape(shapes):
+        return function(tuple(shapes))
+    if isinstance(shapes, dict):
+        return {key: map_shapes(function, shapes[key]) for key in sorted(shapes)}
+    if isinstance(shapes, (list, tuple)):
+        return type(shapes)([map_shapes(function, part) for part in shapes])
+    raise ValueError(f"A shape is a tuple such as (None, 28, 28, 1). Received: {shapes!r}.")
+
+
+def flat_shapes(shapes: Any) -> list[Shape]:
+    """The shapes in a structure of shapes, in order."""
+    found: list[Shape] = []
+    map_shapes(found.append, shapes)
+    return found
+
+
+class Node:
+    """One call of an operation (a layer or a function) on symbolic tensors.
+
+    args, kwargs: what it was called with; inputs, outputs: the symbolic tensors in them, in order; structure: what the
+    call returned.
+    """
+
+    def __init__(self, operation: Any, args: tuple, kwargs: dict[str, Any], structure: Any) -> None:
+        self.operation, self.args, self.kwargs, self.structure = operation, args, kwargs, structure
+        self.inputs = [item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor)]
+        self.outputs: list[SymbolicTensor] = flatten(structure)
+        for index, tensor in enumerate(self.outputs):
+            tensor.node, tensor.index = self, index
+        operation._nodes.append(self)
+
+    def __repr__(self) -> str:
+        return f"<Node of {self.operation.name!r}>"
+
+    def arguments(self, value_of: Callable[["SymbolicTensor"], Any]) -> tuple[tuple, dict[str, Any]]:
+        """The arguments of the call with a value in the place of each symbolic tensor."""
+        return map_structure(lambda item: value_of(item) if isinstance(item, SymbolicTensor) else item,
+                             (self.args, self.kwargs))
+
+    def remove(self) -> None:
+        """Forgets the call, where its operation goes by its nodes."""
+        if self in self.operation._nodes:
+            self.operation._nodes.remove(self)
+
+
+# What adds the node of a function: `layers.function` puts it here, as it builds on what lies above this module.
+record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
+
+
+class SymbolicTensor:
+    """A place in a graph: the shape (batch first, None where not known) and dtype of a value that comes later.
+
+    `layers.Input(shape)` makes the first one, layers and functions called on one the next. `node` is the call that made
+    it, `index` its place among that call's results. It holds no values: those come when a model is called.
+    """
+
+    __array_ufunc__ = None  # numpy_array + symbolic asks the symbolic tensor
+    __slots__ = ("__weakref__", "dtype", "index", "name", "node", "shape")
+    node: Node
+
+    def __init__(self, shape: Shape, dtype: str, name: str) -> None:
+        self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name, 0
+
+    def __repr__(self) -> str:
+        return f"<SymbolicTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    def _has_no_values(self, wanted: str) -> NoReturn:
+        raise TypeError(f"{self!r} is symbolic: it has a shape and a dtype, no values, so it cannot be used as "
+                        f"{wanted}. Use layers or functions of autoconv.functional, or call a model on data.")
+
+    def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
+        self._has_no_values("a NumPy array")
+
+    def numpy(self) -> NoReturn:
+        self._has_no_values("a NumPy array")
+
+    def __bool__(self) -> bool:
+        self._has_no_values("a boolean")
+
+    def __float__(self) -> float:
+        self._has_no_values("a number")
+
+    def __int__(self) -> int:
+        self._has_no_values("a number")
+
+    def __iter__(self) -> NoReturn:
+        self._has_no_values("an iterable")
+
+    def __len__(self) -> int:
+        self._has_no_values("a sequence")
+
+    # What a Tensor has, as nodes.
+    def __add__(self, other: Any) -> "SymbolicTensor":
+        return _call("add", self, other)
+
+    def __radd__(self, other: Any) -> "SymbolicTensor":
+        return _call("add", other, self)
+
+    def __sub__(self, other: Any) -> "SymbolicTensor":
+        return _call("subtract", self, other)
+
+    def __rsub__(self, other: Any) -> "SymbolicTensor":
+        return _call("subtract", other, self)
+
+    def __mul__(self, other: Any) -> "SymbolicTensor":
+        return _call("multiply", self, other)
+
+    def __rmul__(self, other: Any) -> "SymbolicTensor":
+        return _call("multiply", other, self)
+
+    def __truediv__(self, other: Any) -> "SymbolicTensor":
+        return _call("true_divide", self, other)
+
+    def __rtruediv__(self, other: Any) -> "SymbolicTensor":
+        return _call("true_divide", other, self)
+
+    def __pow__(self, exponent: float) -> "SymbolicTensor":
+        return _call("power", self, exponent)
+
+    def __neg__(self) -> "SymbolicTensor":
+        return _call("negative", self)
+
+    def __abs__(self) -> "SymbolicTensor":
+        return _call("absolute", self)
+
+    def __lt__(self, other: Any) -> "SymbolicTensor":
+        return _call("less", self, other)
+
+    def __le__(self, other: Any) -> "SymbolicTensor":
+        return _call("less_equal", self, other)
+
+    def __gt__(self, other: Any) -> "SymbolicTensor":
+        return _call("greater", self, other)
+
+    def __ge__(self, other: Any) -> "SymbolicTensor":
+        return _call("greater_equal", self, other)
+
+    def __matmul__(self, other: Any) -> "SymbolicTensor":
+        return _call("matmul", self, other)
+
+    def __rmatmul__(self, other: Any) -> "SymbolicTensor":
+        return _call("matmul", other, self)
+
+    def __getitem__(self, index: Any) -> "SymbolicTensor":
+        return _call("get_item", self, index)
+
+    def reshape(self, *shape: Any) -> "SymbolicTensor":
+        return _call("reshape", self, *shape)
+
+    def transpose(self, *axes: Any) -> "SymbolicTensor":
+        return _call("transpose", self, *axes)
+
+    def sum(self, axis: Any = None, keepdims: bool = False) -> "SymbolicTensor":
+        return _call("sum", self, axis=axis, keepdims=keepdims)
+
+    def mean(self, axis: Any = None, keepdims: bool = False) -> "SymbolicTensor":
+        return _call("mean", self, axis=axis, keepdims=keepdims)
+
+    def max(self, axis: Any = None, keepdims: bool = False) -> "SymbolicTensor":
+        return _call("max", self, axis=axis, keepdims=keepdims)
+
+    def exp(self) -> "SymbolicTensor":
+        return _call("exp", self)
+
+    def log(self) -> "SymbolicTensor":
+        return _call("log", self)
+
+    def sqrt(self) -> "SymbolicTensor":
+        return _call("sqrt", self)
+
+    def clip(self, x_min: float | None = None, x_max: float | None = None) -> "SymbolicTensor":
+        return _call("clip", self, x_min, x_max)
+
+    def argmax(self, axis: int | None = None, keepdims: bool = False) -> "SymbolicTensor":
+        return _call("argmax", self, axis=axis, keepdims=keepdims)
+
+
+def is_symbolic(value: Any, depth: int = 3) -> bool:
+    """Whether a symbolic tensor is in this structure; lists of lists of numbers are not searched to the end."""
+    if isinstance(value, SymbolicTensor):
+        return True
+    if isinstance(value, dict):
+        value = list(value.values())
+    return isinstance(value, (list, tuple)) and depth > 0 and any(is_symbolic(item, depth - 1) for item in value)
+
+
+def on_symbols_too(namespace: dict[str, Any], functions: list[str]) -> None:
+    """Lets these functions of a module of `functional` add a node when they are called on symbolic tensors."""
+
+    def dispatching(function: Callable) -> Callable:
+        @wraps(function)
+        def wrapper(*args: Any, **kwargs: Any) -> Any:
+            if any(map(is_symbolic, args)) or (kwargs and any(map(is_symbolic, kwargs.values()))):
+                return _call(f"functional.{function.__name__}", *args, **kwargs)
+            return function(*args, **kwargs)
+
+        wrapper.recordable = True  # type: ignore[attr-defined]  # they are ops: an activation of one is recorded
+        return wrapper
+
+    namespace.update((name, dispatching(namespace[name])) for name in functions)
+
+
+def _call(name: str, *args: Any, **kwargs: Any) -> Any:
+    return record_call[0](name, args, kwargs)
