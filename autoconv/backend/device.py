@@ -1,12 +1,9 @@
-"""Where an array lives: which kernel twin serves it, how its buffers are reused, what to say when it cannot be had."""
+"""Where an array lives: which kernel twin serves it, and what to say when it cannot be had."""
 
 import importlib
 import pkgutil
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -14,58 +11,11 @@ import numpy as np
 
 from ..errors import DeviceError
 from . import trace
+from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
 from .trace import Trace
-
-ALIGNMENT = 64  # bytes: a cache line, and the widest vector register
-
 
 __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads", "reusing",
            "set_num_threads"]
-
-
-def aligned_empty(shape: tuple[int, ...], dtype: Any) -> np.ndarray:
-    """An uninitialised C-contiguous array whose first element lies on a cache line."""
-    dtype = np.dtype(dtype)
-    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-    raw = np.empty(size + ALIGNMENT, np.uint8)
-    start = -raw.ctypes.data % ALIGNMENT
-    return raw[start : start + size].view(dtype).reshape(shape)
-
-
-class Pool:
-    """Buffers that a model's steps use again, so that no step pays for fresh pages.
-
-    A buffer is handed out again only when nobody else holds it: not the step, not a view of it, not the user. Python
-    counts those references, so an array that was given away is never overwritten.
-    """
-
-    # What getrefcount shows for a buffer that only the pool holds (the list, the loop variable, the call's argument),
-    # and for the memory below it (the buffer, the call's argument): views of a view hold that memory directly in NumPy.
-    _FREE, _FREE_MEMORY = 3, 2
-
-    def __init__(self) -> None:
-        self._buffers: dict[tuple, list[Any]] = {}
-
-    def empty(self, device: "Device", shape: tuple[int, ...], dtype: Any) -> Any:
-        buffers = self._buffers.setdefault((device, shape, dtype), [])
-        for buffer in buffers:
-            if sys.getrefcount(buffer) == self._FREE and sys.getrefcount(buffer.base) == self._FREE_MEMORY:
-                return buffer
-        buffers.append(device.fresh(shape, dtype))
-        return buffers[-1]
-
-
-_pool: ContextVar[Pool | None] = ContextVar("pool", default=None)
-
-
-@contextmanager
-def reusing(pool: Pool) -> Iterator[None]:
-    """Within this block new arrays come from `pool`. Only steps that a model owns run inside one."""
-    token = _pool.set(pool)
-    try:
-        yield
-    finally:
-        _pool.reset(token)
 
 
 class Room:
@@ -93,6 +43,7 @@ class Device:
     """The CPU: NumPy arrays, kernels for its threads. device_cuda.py has its twin."""
 
     is_gpu = False
+    reuses_memory = False  # whether it hands out memory that nobody holds by itself, so that no pool need do so
 
     def __init__(self, name: str, package: str) -> None:
         self.name, self._package = name, package
@@ -149,7 +100,7 @@ class Device:
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An uninitialised array: from the current step's pool where there is one, else a fresh one."""
-        pool = _pool.get()
+        pool = current_pool()
         return pool.empty(self, shape, dtype) if pool is not None else self.fresh(shape, dtype)
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:

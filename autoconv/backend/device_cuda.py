@@ -18,6 +18,7 @@ class CudaDevice(Device):
     """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
 
     is_gpu = True
+    reuses_memory = True  # cuda/arena.py
 
     def __init__(self, index: int) -> None:
         super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.backend.cuda")
