@@ -21,6 +21,13 @@ class Net(NamedTuple):
     input_shape: tuple[int, int, int]
 
 
+def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequential:
+    """The net of that name behind what turns pixels 0..255 into what it takes: preprocessing is part of the model."""
+    net = names.lookup("net", name, NETS)
+    scaling = [] if net.divide_by == 1 else [Rescaling(1 / net.divide_by)]
+    return Sequential([Input(input_shape), *scaling, *net.layers(classes)], name=name.replace("-", "_"))
+
+
 def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequential:
     """The net of that name for images of `input_shape` (H, W, C) and so many classes, with new weights."""
     net = names.lookup("net", name, NETS)

@@ -20,7 +20,7 @@ def prepare(where: str = "cuda") -> dict[str, Any]:
                            (device.get("cpu"), "float64", "highest"), (device.get("cpu"), "float32", "highest")):
         totals = [0]
         precision.set_precision(how)
-        on.prepare(device.ROOMS, dtype, lambda done, total, totals=totals: totals.append(total))
+        on.prepare(on.all_kernels([dtype]), lambda done, total, totals=totals: totals.append(total))
         compiled += max(totals)
     precision.set_precision("tf32")
     return {"kernels": compiled, "seconds": time.perf_counter() - begun, "device": target.describe()}

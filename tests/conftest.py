@@ -10,10 +10,10 @@ from autoconv.backend.cuda import driver
 
 @pytest.fixture(scope="module")
 def gpu_somewhere():
-    """A GPU for the tests of a file: a real one, the simulator's, or one whose PTX runs in NumPy (tests/ptx)."""
+    """A GPU for the tests of a file: a real one, or one whose PTX runs in NumPy (tests/ptx)."""
     if not driver.installed():
         pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'")
-    if driver.simulated() or device_cuda.usable():
+    if device_cuda.usable():
         yield
     else:
         with importlib.import_module("ptx.device").interpreted():

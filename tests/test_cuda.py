@@ -1,33 +1,57 @@
-"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else their PTX in NumPy (tests/ptx).
+"""The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else on their PTX in NumPy.
 
-Numba's simulator of a GPU has to be chosen before Numba is imported, so it is a run of its own:
-`NUMBA_ENABLE_CUDASIM=1 pytest tests/test_cuda.py`.
+The machine that runs PTX is tests/ptx.
 """
 
 import copy
-import math
+import operator
 import pickle
 import sys
 
 import numpy as np
 import pytest
-from cases import CASES, WITHOUT_GRADIENT, Case, conv, fused_pool, transposed
+from cases import CASES, WITHOUT_GRADIENT, Case, conv, fused_pool, indexed, normalised, one_hot, scored, transposed
 from click.testing import CliRunner
 
 import autoconv as ac
-from autoconv import cli, layers, models, nets
+from autoconv import cli, layers, metrics, models, nets
 from autoconv import functional as F
 from autoconv import optimizers as optim
 from autoconv.backend import device
-from autoconv.backend.cuda import driver
 from autoconv.gradcheck import gradcheck
 from autoconv.ops import dense as dense_ops
 from autoconv.tensor import apply, tensor
 from autoconv.train import resident
 
-# In the simulator arithmetic is NumPy's on single numbers, which warns where a GPU just gives infinity or NaN.
-pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
-              pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere")]
+every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+MANY = 300  # items: more than the threads of a block, and no multiple of them
+LABELS_OF_MANY = np.arange(MANY) % 3
+TARGETS_OF_MANY = one_hot(LABELS_OF_MANY, 3)
+SEVERAL_BLOCKS = [  # most rows of the case table fill one block of threads: these need two, the last one ragged
+    *(Case(op, f, None, ((MANY, 1), (1, 2)), low=0.5) for op, f in (
+        ("add", operator.add), ("subtract", operator.sub), ("multiply", operator.mul), ("divide", operator.truediv))),
+    *(Case(op, f, None, ((MANY, 4),), low=0.5) for op, f in (
+        ("negative", operator.neg), ("exp", lambda x: x.exp()), ("log", lambda x: x.log()),
+        ("power", lambda x: x**3), ("multiply", lambda x: x * 3), ("divide", lambda x: x / 3), ("sigmoid", F.sigmoid),
+        ("tanh", F.tanh), ("softmax", F.softmax), ("log_softmax", F.log_softmax),
+        ("dropout", lambda x: F.dropout(x, 0.4, seed=3)), ("sum", lambda x: x.sum(1)), ("max", lambda x: x.max(1)))),
+    Case("matmul", operator.matmul, None, ((18, 3), (3, 17))),
+    indexed((MANY, 2), np.arange(MANY)[::-1] // 2, "many"),
+    Case("transpose", lambda x: x.transpose(), None, ((MANY, 2),)),
+    normalised((2, MANY), True), normalised((2, MANY), False),
+    scored("categorical_crossentropy", TARGETS_OF_MANY, (MANY, 3), 0.1, 1.0),
+    scored("categorical_crossentropy", TARGETS_OF_MANY, (MANY, 3), from_logits=True),
+    scored("sparse_categorical_crossentropy", LABELS_OF_MANY, (MANY, 3), 0.1, 1.0),
+    scored("binary_crossentropy", TARGETS_OF_MANY, (MANY, 3), 0.1, 0.9),
+    scored("binary_crossentropy", TARGETS_OF_MANY, (MANY, 3), from_logits=True),
+    scored("mean_squared_error", TARGETS_OF_MANY, (MANY, 3)),
+    scored("mean_absolute_error", TARGETS_OF_MANY, (MANY, 3)),
+    conv((3, 13, 13, 3), (1, 1, 3, 5)),  # a weight gradient of many parts
+    conv((1, 9, 8, 34), (1, 1, 34, 66)),
+    transposed((2, 5, 4, 3), (1, 1, 34, 3)),
+]
 
 @pytest.fixture(autouse=True)
 def exact():
@@ -35,22 +59,6 @@ def exact():
     ac.set_precision("highest")
     yield
     ac.set_precision("tf32")
-
-
-WORK = 30_000  # multiply-adds of a case at most, in the simulator: about a second
-
-
-def work(case):
-    """About how many multiply-adds a case takes."""
-    image, *others = case.shapes
-    windows = others and others[0] and len(others[0]) == 4
-    return math.prod(image) * (math.prod(others[0]) // image[-1] if windows else 1)
-
-
-def cases(most):
-    """The rows of the case table, in the simulator those of at most so much work."""
-    rows = [case for case in CASES if not driver.simulated() or work(case) <= most]
-    return pytest.mark.parametrize("case", rows, ids=lambda case: case.id)
 
 
 def tensors(arrays, where, requires_grad=True):
@@ -70,8 +78,8 @@ def close(actual, expected, dtype):
     np.testing.assert_allclose(actual, expected, rtol=rounding, atol=rounding * max(1.0, np.abs(expected).max()))
 
 
-@cases(WORK)
-@pytest.mark.parametrize("dtype", ["float64"] if driver.simulated() else ["float32", "float64"])  # it knows no types
+@pytest.mark.parametrize("case", [*CASES, *SEVERAL_BLOCKS], ids=lambda case: case.id)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_value_and_gradients_are_the_cpu_s(case, dtype):
     expected, expected_gradients = gradients(case, tensors(case.inputs(), "cpu"))
     value, given = gradients(case, tensors(case.inputs(dtype), "cuda"))
@@ -92,16 +100,16 @@ def test_value_without_a_gradient(case):
         np.testing.assert_array_equal(y.numpy(), case.reference(*arrays, **case.parameters))
 
 
-FOURS = [  # rows of multiples of four items, and tiles with ragged ends in every direction
-    conv((1, 6, 7, 12), (3, 2, 12, 36), padding="same"),
+FOURS = [  # rows of multiples of four items; of each tile several, with ragged ends in every direction
+    conv((2, 9, 8, 68), (1, 2, 68, 68), padding="same"),
     conv((2, 7, 6, 8), (3, 3, 4, 8), strides=(2, 1), groups=2, bias=False),
-    fused_pool((2, 7, 6, 4), (3, 3, 4, 36)),
+    fused_pool((3, 9, 8, 4), (3, 3, 4, 68)),
     transposed((1, 4, 3, 12), (3, 2, 36, 12), strides=(1, 2)),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((70, 44), (44, 36), (36,))),
 ]
 
 
-@pytest.mark.parametrize("case", FOURS[1:3] if driver.simulated() else FOURS, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", FOURS, ids=lambda case: case.id)
 @pytest.mark.parametrize("tile", range(5), ids=["large", "narrow", "small", "single", "first"])
 @pytest.mark.parametrize("precision", ["highest", "tf32"])
 def test_every_tile(case, tile, precision, monkeypatch):
@@ -117,7 +125,7 @@ def test_every_tile(case, tile, precision, monkeypatch):
             assert np.linalg.norm(g - e) < {"highest": 1e-6, "tf32": 1e-3}[precision] * np.linalg.norm(e)
 
 
-@pytest.mark.parametrize("shapes", [((2, 7, 6, 1), (3, 3, 1, 8)), ((1, 6, 9, 3), (3, 2, 3, 5)),
+@pytest.mark.parametrize("shapes", [((2, 7, 6, 1), (3, 3, 1, 8)), ((2, 14, 13, 3), (3, 2, 3, 5)),
                                     ((3, 1, 4, 1), (1, 1, 1, 4))], ids=str)
 @pytest.mark.parametrize("precision", ["highest", "tf32"])
 def test_weight_gradient_of_a_first_layer(shapes, precision):
@@ -137,8 +145,7 @@ def test_weight_gradient_of_a_first_layer(shapes, precision):
 PRODUCTS = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense")
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if case.op in PRODUCTS and not (
-    driver.simulated() and work(case) > WORK // 5)], ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [case for case in CASES if case.op in PRODUCTS], ids=lambda case: case.id)
 def test_tensor_cores(case):
     """Ten bits of each factor: right to three digits, and not to seven, or other kernels ran."""
     ac.set_precision("tf32")
@@ -154,14 +161,14 @@ def test_tensor_cores(case):
     assert errors[0] > 1e-7 or not value.any()
 
 
-@cases(WORK // 10)
+@every_case
 def test_the_same_bits_twice(case):
     first, again = (gradients(case, tensors(case.inputs("float32"), "cuda")) for _ in range(2))
     for a, b in zip([first[0], *first[1]], [again[0], *again[1]]):
         np.testing.assert_array_equal(a, b)
 
 
-@cases(WORK // 10)
+@every_case
 def test_only_needed_gradients(case):
     arrays = case.inputs()
     _, everything = gradients(case, tensors(arrays, "cuda"))
@@ -188,7 +195,7 @@ def test_nothing_reads_what_memory_held_before(monkeypatch):
     monkeypatch.setattr(arrays, "empty", poisoned)
     seen = set()
     for case in CASES:
-        if case.op not in seen and (not driver.simulated() or work(case) <= WORK // 10):
+        if case.op not in seen:
             seen.add(case.op)
             expected, expected_gradients = gradients(case, tensors(case.inputs(), "cpu"))
             value, given = gradients(case, tensors(case.inputs(), "cuda"))
@@ -233,11 +240,11 @@ def test_random_words_are_the_cpu_s():
 def test_integers_and_many_axes():
     """Kernels are compiled ahead for floating types and four axes; what else comes is compiled then."""
     rng = np.random.default_rng(0)
-    host = rng.integers(1, 9, (2, 3, 1, 2, 4))
+    host = rng.integers(1, 9, (4, 3, 7, 2, 4))
     there = tensor(host, device="cuda")
     for f in (lambda x: x + x, lambda x: x * 3, lambda x: x / 2, lambda x: x**2, lambda x: x.sum(), lambda x: -x,
               lambda x: x.mean((1, 4)), lambda x: x.max(3), lambda x: x.transpose(4, 2, 0, 1, 3), lambda x: x.exp(),
-              lambda x: x[1, :, 0], lambda x: x[:, [0, 2, 0]], lambda x: x.reshape(6, 8) @ np.ones((8, 2))):
+              lambda x: x[1, :, 0], lambda x: x[:, [0, 2, 0]], lambda x: x.reshape(84, 8) @ np.ones((8, 2))):
         result, expected = f(there).numpy(), f(tensor(host)).numpy()
         assert result.dtype == expected.dtype
         np.testing.assert_allclose(result, expected, rtol=1e-6)
@@ -365,7 +372,7 @@ def test_memory_is_taken_over_and_handed_over_by_dlpack():
     handed = Handed(owner)
     taken = ac.from_dlpack(handed)
     assert taken.device is gpu
-    assert handed.streams == [None if driver.simulated() else int(gpu._gpu.stream)]
+    assert handed.streams == [int(gpu._gpu.stream)]
     owner[0, 0] = 99
     host[0, 0] = 99
     np.testing.assert_array_equal(taken.numpy(), host)
@@ -379,9 +386,8 @@ def test_memory_is_taken_over_and_handed_over_by_dlpack():
 
 def test_a_tensor_says_by_dlpack_where_it_is():
     x = tensor([[1.0, 2.0]], device="cuda")
-    place = (1, 0) if driver.simulated() else (2, 0)
-    assert x.__dlpack_device__() == place
-    x.__dlpack__(stream=-1, max_version=(1, 0), dl_device=place, copy=False)
+    assert x.__dlpack_device__() == (2, 0)
+    x.__dlpack__(stream=-1, max_version=(1, 0), dl_device=(2, 0), copy=False)
     with pytest.raises(BufferError, match=r"move the tensor with \.to"):
         x.__dlpack__(dl_device=(4, 0))
     copy = ac.from_dlpack(Handed(x.data.copy()))
@@ -500,7 +506,7 @@ def net(optimizer="rmsprop", dtype="float32"):
     ac.utils.set_random_seed(3)
     model = models.Sequential([
         layers.Input((6, 6, 1)), layers.Rescaling(1 / 255, dtype=dtype),
-        layers.Conv2D(3, 3, activation="relu", dtype=dtype), layers.MaxPooling2D(dtype=dtype),
+        layers.Conv2D(12, 3, activation="relu", dtype=dtype), layers.MaxPooling2D(dtype=dtype),
         layers.BatchNormalization(dtype=dtype), layers.Dropout(0.3, dtype=dtype), layers.Flatten(dtype=dtype),
         layers.Dense(3, activation="softmax", dtype=dtype),
     ])
@@ -532,6 +538,38 @@ def test_training_is_the_cpu_s(optimizer):
     for there, here in zip(trained("cuda", optimizer=make(), dtype="float64"),
                            trained("cpu", optimizer=make(), dtype="float64")):
         np.testing.assert_allclose(there, here, rtol=1e-7, atol=1e-9)
+
+
+def test_training_without_graphs_is_the_cpu_s(monkeypatch):
+    """Where the driver captures none, launches that were noted run again one by one."""
+    monkeypatch.setattr(type(device.get("cuda")._gpu), "capture", lambda *given: None)
+    for there, here in zip(trained("cuda", dtype="float64"), trained("cpu", dtype="float64")):
+        np.testing.assert_allclose(there, here, rtol=1e-7, atol=1e-9)
+
+
+@pytest.mark.parametrize(("loss", "targets", "scores"), [
+    ("sparse_categorical_crossentropy", LABELS_OF_MANY,
+     ["accuracy", metrics.SparseTopKCategoricalAccuracy(2)]),
+    ("categorical_crossentropy", TARGETS_OF_MANY, ["accuracy", metrics.TopKCategoricalAccuracy(2)]),
+    ("binary_crossentropy", TARGETS_OF_MANY, [metrics.BinaryAccuracy(), "mse"]),
+], ids=["sparse", "one-hot", "binary"])
+@pytest.mark.parametrize("dtype", ["uint8", "float64"])
+def test_batches_of_several_blocks(loss, targets, scores, dtype):
+    """More samples than threads, and rows that several blocks copy."""
+    rows = np.random.default_rng(0).integers(0, 9, (MANY, 2, 2065, 1)).astype(dtype)
+
+    def run(where):
+        ac.utils.set_random_seed(3)
+        model = models.Sequential([
+            layers.Input((2, 2065, 1)), layers.AveragePooling2D((2, 413), dtype="float64"),
+            layers.Flatten(dtype="float64"), layers.Dense(3, activation="softmax", dtype="float64"),
+        ]).to(where)
+        model.compile("sgd", loss, scores)
+        history = model.fit(rows, targets, batch_size=MANY - 3, epochs=1, verbose=0).history
+        return [*history.values(), model.predict(rows, batch_size=MANY - 3, verbose=0), *model.get_weights()]
+
+    for there, here in zip(run("cuda"), run("cpu")):
+        np.testing.assert_allclose(there, here, rtol=1e-9, atol=1e-9)
 
 
 def test_training_twice_gives_the_same_bits():

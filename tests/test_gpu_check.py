@@ -301,8 +301,7 @@ def test_the_table_knows_what_falls_short():
     assert all(v.met == "not measured" for v in targets.verdicts({}))
 
 
-def test_without_a_gpu_the_command_says_what_is_missing(capsys, tmp_path, monkeypatch):
-    monkeypatch.setenv("NUMBA_ENABLE_CUDASIM", "0")
+def test_without_a_gpu_the_command_says_what_is_missing(capsys, tmp_path):
     file = tmp_path / "x.json"
     if gpu_check.device_cuda.usable():
         pytest.skip("there is a GPU here")

@@ -1,6 +1,7 @@
 """What `import autoconv` brings, and what it leaves for later."""
 
 import importlib
+import re
 import subprocess
 import sys
 import tomllib
@@ -51,6 +52,9 @@ def test_tensor_is_the_function_and_not_its_module():
 
 
 def test_the_version_is_the_project_s():
-    project = Path(__file__).parents[1] / "pyproject.toml"
-    declared = tomllib.loads(project.read_text())["project"]
-    assert declared.get("version", ac.__version__) == ac.__version__
+    """The wheel has the version that stands in the package: there alone, on one line that hatchling reads."""
+    root = Path(__file__).parents[1]
+    settings = tomllib.loads((root / "pyproject.toml").read_text())
+    source = root / settings["tool"]["hatch"]["version"]["path"]
+    assert "version" in settings["project"]["dynamic"]
+    assert re.findall(r'^__version__ = "(\d+\.\d+\.\d+\w*)"$', source.read_text(), re.MULTILINE) == [ac.__version__]

@@ -9,8 +9,6 @@ from autoconv.backend.cuda import driver
 
 if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
-if driver.simulated():
-    pytest.skip("the simulator compiles nothing", allow_module_level=True)
 
 import ptx
 import ptx.device
@@ -499,6 +497,36 @@ def test_a_kernel_of_the_package_at_its_real_block_size():
     ptx.launch(pointwise._tanh, 4, runtime.THREADS, (x.size, x, y), counters=counters)
     np.testing.assert_allclose(y, np.tanh(x), rtol=1e-6)
     assert counters.sectors == 2 * x.nbytes // 32
+
+
+EDGES = [0, 1, 2, 3, 7, 255, 256, 46340, 65535, 2**30, 2**31 - 2, 2**31 - 1]
+
+
+def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
+    """What kernels compute places with: products, quotients by a multiplication, and whether 0 <= i < n."""
+    from autoconv.backend.cuda import gather
+    from autoconv.backend.cuda.ptx import mine, times, within
+
+    pairs = [(a, b) for a in (*EDGES, -1, -3, -(2**31)) for b in EDGES]
+    divisors = np.array([gather.divisor(b) for _, b in pairs], np.int64)
+    a, b = (np.array(column, np.int64) for column in zip(*pairs))
+
+    def kernel(count, a, b, divisors, product, quotient, inside):
+        i = mine()
+        if i < count:
+            product[i] = times(a[i], b[i])
+            inside[i] = within(a[i], b[i])
+            if a[i] >= 0 and b[i] > 0:
+                quotient[i] = gather.divided(a[i], (divisors[i, 0], divisors[i, 1], divisors[i, 2]))
+
+    product, quotient, inside = (np.zeros(a.size, np.int64) for _ in range(3))
+    ptx.launch(kernel, 1, 256, (a.size, a, b, divisors, product, quotient, inside))
+    fits = abs(a * b) < 2**31
+    assert fits.sum() > a.size // 2
+    np.testing.assert_array_equal(product[fits], (a * b)[fits])
+    np.testing.assert_array_equal(inside, (a >= 0) & (a < b))
+    divides = (a >= 0) & (b > 0)
+    np.testing.assert_array_equal(quotient[divides], a[divides] // b[divides])
 
 
 def test_a_device_counts_by_kernel():

@@ -82,6 +82,10 @@ class Device:
         """An empty trace, for sections of kernels of this device."""
         return Trace(trace.HOST)
 
+    def memory_left(self) -> int:
+        """Bytes that can still be had, where that is known."""
+        raise NotImplementedError("The CPU's memory is the system's: nobody knows how much of it is left.")
+
     def dynamic(self, draw: Callable[[], Any], dtype: Any = np.float64, count: int = 1) -> Any:
         """`draw()`, a number for kernels or a tuple of `count` of them, which each replay of a recording draws anew."""
         recorder = trace.current()

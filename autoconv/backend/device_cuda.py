@@ -100,8 +100,8 @@ def get(index: int) -> CudaDevice:
 
 
 def usable() -> bool:
-    """Whether the first GPU can be used. Where there is none this costs next to nothing; the simulator is none."""
-    if driver.simulated() or not driver.installed():
+    """Whether the first GPU can be used. Where there is none this costs next to nothing."""
+    if not driver.installed():
         return False
     try:
         driver.check(0)
@@ -117,13 +117,11 @@ def check(index: int) -> None:
 
 def count() -> int:
     """How many GPUs the driver finds."""
-    return 1 if driver.simulated() else driver.count()
+    return driver.count()
 
 
 def describe(index: int) -> dict[str, Any]:
     """A GPU that can be used, in words."""
-    if driver.simulated():
-        return {"name": "Numba's simulator of a GPU", "numba-cuda": driver.installed_version("numba-cuda")}
     return {"name": driver.name(index), "compute_capability": "{}.{}".format(*driver.capability(index)),
             "memory": f"{driver.memory(index) / 2**30:.1f} GiB", "driver": "for CUDA {}.{}".format(*driver.version()),
             "numba-cuda": driver.installed_version("numba-cuda")}

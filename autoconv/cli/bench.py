@@ -8,7 +8,6 @@ import click
 from ..bench.suite import SUITE
 from ..files import atomic
 from . import files, options
-from .compiling import compile_kernels
 
 
 @click.command()
@@ -32,14 +31,15 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
     """
     from ..bench import tables
     from ..bench.page import page
-    from ..bench.run import ROOMS, run
+    from ..bench.run import run
+    from ..train.progress import Progress
 
     target = options.use_device(device, threads)
     for path in (html, json_file):
         files.check_writable(path)
     silent = json_file == files.STDOUT
     names = nets or (("lecture",) if quick else tuple(SUITE))
-    compile_kernels(target, ROOMS, 0 if quiet or silent else 1)
+    target.prepare(target.all_kernels(["float32"]), Progress(0, 0 if quiet or silent else 1).compiling)
     line = _Line(quiet or silent)
     results = run(target, names, batch_size, rounds or (3 if quick else 6), 0.3 if quick else 1.0, kernels, line)
     line.clear()

@@ -4,9 +4,8 @@ from pathlib import Path
 
 import click
 
-from .. import datasets, losses, utils
+from .. import datasets, utils
 from . import data, files, options, runs
-from .compiling import compile_kernels
 
 
 @click.command()
@@ -33,7 +32,6 @@ def evaluate(run: Path, dataset: str | None, device: str, threads: int | None, d
     images = data.load(dataset or trained["dataset"], data_dir, limit)
     if not quiet and not silent:
         click.echo(f"data   {images.described()}")
-    compile_kernels(target, {"arith", *losses.Loss.rooms, *model.rooms}, 0 if quiet or silent else 1)
     try:
         targets = utils.to_categorical(images.y_test, len(trained["classes"]))
         x = data.as_taken(images.x_test, trained["model"])

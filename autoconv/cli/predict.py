@@ -8,7 +8,6 @@ import numpy as np
 
 from .. import nets
 from . import options, runs
-from .compiling import compile_kernels
 from .pictures import Picture, read
 
 
@@ -30,7 +29,6 @@ def predict(run: Path, image: tuple[Path, ...], device: str, threads: int | None
     model, trained = runs.restored(run, target)
     shape = cast(tuple[int, int, int], model.input_shape[1:])
     pictures = [picture for path in image for picture in read(path, shape)]
-    compile_kernels(target, {"arith", *model.rooms}, 1)
     outputs = model.predict(np.stack([p.pixels for p in pictures]), verbose=0)
     probabilities = _softmax(outputs) if nets.NETS[trained["model"]].from_logits else outputs
     for line in _table(pictures, probabilities, trained["classes"]):

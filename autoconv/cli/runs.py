@@ -21,6 +21,7 @@ from .files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
 FILES = (MODEL, HISTORY, RESULTS)
+PIXELS = "pixels 0..255"  # under "takes" in run.json: the model's own first layer turns them into what the net takes
 NEEDED = ("model", "dataset", "data_dir", "limit", "classes", "batch_size")  # in run.json, to use the net again
 
 
@@ -97,23 +98,24 @@ def _read(folder: Path) -> Run:
         raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
 
 
-def for_pixels(net: Model, name: str, optimizer: Any = "rmsprop") -> Sequential:
-    """The net's own layers behind what turns pixels 0..255 into what they take: so images stay bytes until their step.
+def compile_net(net: Model, name: str, optimizer: Any = "rmsprop") -> None:
+    """Compiles the net of that name as every run is trained and tested."""
+    loss = losses.CategoricalCrossentropy(from_logits=nets.NETS[name].from_logits)
+    net.compile(optimizer, loss, metrics=["accuracy"])
 
-    It is compiled, and it shares the net's weights: what trains it trains the net.
+
+def restored(folder: Path, device: Device) -> tuple[Model, dict[str, Any]]:
+    """The model of the run in a folder, for pixels and on a device, and what its run.json says.
+
+    Runs of version 0.1 kept the net alone: what their pixels were divided by is put before it.
     """
-    kind = nets.NETS[name]
-    scaling = [] if kind.divide_by == 1 else [Rescaling(1 / kind.divide_by)]
-    model = Sequential([Input(net.input_shape[1:]), *scaling, *net.layers])
-    model.compile(optimizer, losses.CategoricalCrossentropy(from_logits=kind.from_logits), metrics=["accuracy"])
-    return model
-
-
-def restored(folder: Path, device: Device) -> tuple[Sequential, dict[str, Any]]:
-    """The model of the run in a folder, for pixels and on a device, and what its run.json says."""
     net, results = read(folder)
+    divide_by = nets.NETS[results["model"]].divide_by
+    if results.get("takes") != PIXELS and divide_by != 1:
+        net = Sequential([Input(net.input_shape[1:]), Rescaling(1 / divide_by), *net.layers])
     net.to(device.name)
-    return for_pixels(net, results["model"]), results
+    compile_net(net, results["model"])
+    return net, results
 
 
 @contextmanager

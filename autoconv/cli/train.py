@@ -9,12 +9,11 @@ from typing import Any
 
 import click
 
-from .. import __version__, datasets, losses, models, nets, utils
+from .. import __version__, datasets, models, nets, utils
 from .. import optimizers as optim
 from ..backend import device as devices
 from . import data, files, options, runs
 from .clock import Stopwatch, since_start
-from .compiling import compile_kernels
 
 RECIPES = {  # the defaults of the options below
     "careful": {"epochs": 5, "schedule": "cosine"},
@@ -94,13 +93,9 @@ def fit(
     """Trains and tests. Returns the net, its history and the results as `--json` has them."""
     seed = secrets.randbelow(2**32) if seed is None else seed
     utils.set_random_seed(seed)
-    net = models.Sequential(nets.NETS[model].layers(len(images.classes)), name=model.replace("-", "_"))
-    wanted = {"arith", "random.bits", *optim.get(optimizer).rooms, *losses.Loss.rooms, *net.rooms}
-    compile_s = compile_kernels(device, wanted, verbose)
-
     x_train, x_test = (data.as_taken(x, model) for x in (images.x_train, images.x_test))
     try:
-        net.to(device.name).build((None, *x_train.shape[1:]))
+        net = nets.for_pixels(model, x_train.shape[1:], len(images.classes))
     except ValueError as error:
         raise click.ClickException(f"The net {model!r} cannot take these images. {error}") from error
     optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))
@@ -109,23 +104,24 @@ def fit(
         kind = {"cosine": optim.schedules.CosineDecay, "one-cycle": optim.schedules.OneCycle}[schedule]
         steps = epochs * -(-len(x_train) // batch_size)
         optimizing = optim.BY_NAME[optimizer](learning_rate=kind(highest_rate, steps))
-    trained = runs.for_pixels(net, model, optimizing)
+    net.to(device.name)
+    runs.compile_net(net, model, optimizing)
     threads = "" if device.is_gpu else f"threads: {devices.get_num_threads()}, "
     _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, {threads}seed: {seed}")
     watch = Stopwatch()
     y_train, y_test = (utils.to_categorical(y, len(images.classes)) for y in (images.y_train, images.y_test))
-    history = trained.fit(x_train, y_train, batch_size, epochs, verbose, callbacks=watch)
-    tested = trained.evaluate(x_test, y_test, batch_size, verbose=0, return_dict=True)
+    history = net.fit(x_train, y_train, batch_size, epochs, verbose, callbacks=watch)
+    tested = net.evaluate(x_test, y_test, batch_size, verbose=0, return_dict=True)
     return net, history.history, {
         "dataset": images.name, "train_images": len(x_train), "test_images": len(x_test), "epochs": epochs,
         "batch_size": batch_size, "optimizer": optimizer, "learning_rate": highest_rate,
         "recipe": recipe, "schedule": schedule, "model": model, "params": net.count_params(),
-        "classes": list(images.classes),
+        "classes": list(images.classes), "takes": runs.PIXELS,
         "device": device.name, "threads": devices.get_num_threads(), "seed": seed,
         "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
         "train_images_per_s": len(x_train) / watch.median_epoch(),
         "ms_per_step": 1e3 * watch.median_epoch() / -(-len(x_train) // batch_size),
-        "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": compile_s,
+        "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
         "total_s": since_start(), "versions": versions(),
     }
 

@@ -4,7 +4,6 @@ import time
 
 import click
 
-from ..backend import device as devices
 from . import options
 
 
@@ -15,14 +14,15 @@ def warmup(device: str, threads: int | None) -> None:
     target = options.use_device(device, threads)
     begun = time.perf_counter()
     for dtype in ("float32", "float64"):
-        with click.progressbar(length=len(devices.ROOMS), label=f"compiling kernels for {dtype}", show_pos=True) as bar:
+        kernels = target.all_kernels([dtype])
+        with click.progressbar(length=len(kernels), label=f"compiling kernels for {dtype}", show_pos=True) as bar:
 
             def report(done: int, total: int, bar=bar) -> None:
                 bar.length = total
                 bar.update(done - bar.pos)
 
-            target.prepare(devices.ROOMS, dtype, report)
+            target.prepare(kernels, report)
             if bar.pos == 0:  # there was nothing to compile
-                report(len(devices.ROOMS), len(devices.ROOMS))
+                report(len(kernels), len(kernels))
     facts = target.describe()
     click.echo(f"{facts['cache_folder']}: {facts['cache_state']}, {time.perf_counter() - begun:.1f} s")

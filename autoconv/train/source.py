@@ -29,10 +29,11 @@ class Source:
             raise ValueError(f"batch_size must be an integer of at least 1. Received: {batch_size!r}.")
         self.batch_size, self._device, self._rank, self._world = int(batch_size), device, rank, world
         self._arrays, self.samples = list(arrays), len(arrays[0])
-        self._order = np.arange(self.samples) if shuffled or device.is_gpu else None
+        self._order: Any = np.arange(self.samples) if shuffled or device.is_gpu else None
         self._first, self.before, self.shards = 0, 0, 1.0
         plain = [None if a is None else self._plain(a, dtype) for a, dtype in zip(arrays, dtypes)]
-        self._there, self._order_there, self._sent = plain, self._order, {}  # type: ignore[var-annotated]
+        self._there, self._sent = plain, {}  # type: ignore[var-annotated]
+        self._order_there: Any = self._order
         self._fits = not device.is_gpu or sum(a.nbytes for a in plain if a is not None) <= SHARE * device.memory_left()
         if device.is_gpu and self._fits:
             self._there = [None if a is None else device.asarray(a) for a in plain]
@@ -43,9 +44,9 @@ class Source:
 
     def shuffle(self, key: random.Key, epoch: int) -> None:
         """The order of an epoch: a function of the key and the epoch's number, the same on all processes."""
-        self._order[...] = random.permutation(self.samples, random.epoch_stream(key, epoch))  # type: ignore[index]
-        if self._order_there is not self._order:
-            self._order_there[...] = self._order  # type: ignore[index]
+        self._order[...] = random.permutation(self.samples, random.epoch_stream(key, epoch))
+        if self._device.is_gpu and self._fits:
+            self._order_there[...] = self._order
 
     def seek(self, i: int) -> int:
         """Makes batch i the next one. Returns how many samples of it this process has."""
@@ -81,8 +82,7 @@ class Source:
 
     def _send(self, n: int) -> None:
         """From the host's memory into arrays on the GPU that stay."""
-        host = [None if a is None else a[self._order[self._first : self._first + n]]  # type: ignore[index]
-                for a in self._there]
+        host = [None if a is None else a[self._order[self._first : self._first + n]] for a in self._there]
         if n not in self._sent:
             self._sent[n] = [None if a is None else self._device.asarray(a) for a in host]
             return

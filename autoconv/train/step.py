@@ -60,8 +60,9 @@ class Step:
                  form: Callable[[list], Any]) -> None:
         self._model, self._work, self._form, self._device = model, work, form, model.device
         self._trains = work.optimizer is not None and work.optimizer.flat is not None
-        self._x, self._y, self._weights = ([
-            None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights))
+        parts = [[None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights)]
+        self._x: list[Any] = parts[0]
+        self._y, self._weights, self._samples = parts[1], parts[2], len(self._x[0])
         self._pool = devices.Pool()
         self._source: Source | None = None
         self._sink: Sequence[Any] | None = None
@@ -101,7 +102,7 @@ class Step:
             if token is not None:
                 random.first_sample.reset(token)
         if self._work.sums is not None:
-            self._work.sums.count(len(self._x[0]), self._value_counts)
+            self._work.sums.count(self._samples, self._value_counts)
 
     def outputs(self) -> list[Any]:
         """The predictions of the last run, in arrays of the device that the next run may write to."""
@@ -283,7 +284,9 @@ class Step:
         roots = []
         for goal in self._work.goals:
             output, leaf = self._outputs[goal.output], self._leaves[goal.output]
-            pairs = [(output, leaf)] + ([(output.logits[1], leaf.logits[1])] if output.logits else [])
+            pairs = [(output, leaf)]
+            if output.logits is not None and leaf.logits is not None:
+                pairs.append((output.logits[1], leaf.logits[1]))
             roots += [(of, begun.grad) for of, begun in pairs if begun.grad is not None and of.requires_grad]
 
         def arrived(leaf: Tensor) -> None:
@@ -306,7 +309,7 @@ class Step:
         """Adds the losses and the metrics to the running sums."""
         sums: Any = self._work.sums
         sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
-            self._work.goals, self._values)], len(self._x[0]) * self._shards())
+            self._work.goals, self._values)], self._samples * self._shards())
         for j, score in enumerate(self._work.scores):
             if self._is_recorded(score):
                 goal = next(g for g in self._work.goals if g.output == score.output)
@@ -335,7 +338,7 @@ class Step:
     def _given_targets(self, output: int) -> np.ndarray:
         """The targets of the batch as the user's array has them."""
         which = len(self._x) + output
-        return self._given[which] if self._source is None else self._source.host(which, len(self._x[0]))
+        return self._given[which] if self._source is None else self._source.host(which, self._samples)
 
     def _shards(self) -> float:
         return 1.0 if self._source is None else self._source.shards
@@ -382,9 +385,10 @@ class Step:
 
     def _buckets(self) -> list[tuple[int, int]]:
         """The parts of the flat gradient that are reduced one after the other: of the last layers first."""
-        flat, reducer, cuts = self._work.optimizer.flat, self._work.reducer, [self._work.optimizer.flat.size]
+        flat, cuts = self._work.optimizer.flat, [self._work.optimizer.flat.size]
+        least = self._work.reducer.bucket_bytes  # type: ignore[union-attr]
         for start in reversed(flat.starts):
-            if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= reducer.bucket_bytes:
+            if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= least:
                 cuts.append(start)
         return [(stop, start) for start, stop in pairwise(cuts)]
 

@@ -32,6 +32,7 @@ class _Running:
         self.goals: list[compiled.Goal] = []
         self.scores: list[compiled.Score] = []
         self.sums: Sums | None = None
+        self.made_for: tuple = ()  # the device and the losses that the sums are of
         self.nan_seen = False
 
     def __reduce__(self) -> tuple:
@@ -339,13 +340,13 @@ class Trainer:
         running = self._running()
         shapes = self._output_shapes(data)
         names = self._names("output_names") or [f"output_{i + 1}" for i in range(len(shapes))]
-        if running.sums is None or running.device is not self.device or running.loss is not self.loss:
+        if running.sums is None or running.made_for[0] is not self.device or running.made_for[1] is not self.loss:
             if len(data.y) != len(shapes):
                 raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
             running.goals = compiled.goals(self.loss, self._loss_weights, names)
             running.scores = compiled.scores(self._metrics_wanted, names, [a.shape for a in data.y], shapes)
             running.sums, running.steps = Sums(self.device, running.goals, running.scores), Steps()
-            running.device, running.loss = self.device, self.loss
+            running.made_for = self.device, self.loss
         for goal in running.goals:
             if data.y[goal.output] is None:
                 raise ValueError(f"y has no targets for the output {names[goal.output]!r}, which has a loss.")

@@ -12,8 +12,8 @@ from .jit import recorded
 
 @recorded
 def take_rows(source, order, first, out):
-    """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype; where the order
-    is None, the rows first, ..., first + n - 1.
+    """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype. Without an
+    order the rows first, ..., first + n - 1.
     """
     rows = slice(first, first + len(out))
     if order is None:

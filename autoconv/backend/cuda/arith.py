@@ -8,11 +8,8 @@ import numpy as np
 from . import array as arrays
 from . import strided
 from .array import Array
-from .primitives import mine
+from .ptx import mine
 from .runtime import ItemKernel, inline, kernel
-from .runtime import exp as _exp_of
-from .runtime import log as _log_of
-from .runtime import sqrt as _sqrt_of
 from .strided import at
 
 PARTS, LONG = 256, 1024  # a sum of more than LONG items is made of up to PARTS sums, added in their order
@@ -53,17 +50,17 @@ def _negated(a):
 
 @inline
 def _exponential(a):
-    return _exp_of(a)
+    return math.exp(a)
 
 
 @inline
 def _logarithm(a):
-    return _log_of(a)
+    return math.log(a)
 
 
 @inline
 def _root(a):
-    return _sqrt_of(a)
+    return math.sqrt(a)
 
 
 def _one(name, f) -> ItemKernel:

@@ -213,8 +213,8 @@ class Array(OnGpu):
         return {"shape": self.shape, "typestr": self.dtype.str, "data": (first, False), "strides": steps, "version": 3}
 
     def __dlpack_device__(self) -> dlpack.Place:
-        """DLPack's kind of device and its number; the simulator's memory is the host's."""
-        return (dlpack.CPU, 0) if runtime.SIMULATED else (dlpack.CUDA, self.gpu.index)
+        """DLPack's kind of device and its number."""
+        return dlpack.CUDA, self.gpu.index
 
     def __dlpack__(self, *, stream: int | None = None, max_version: tuple[int, int] | None = None,
                    dl_device: dlpack.Place | None = None, copy: bool | None = None) -> Any:

@@ -17,13 +17,13 @@ from . import array as arrays
 from . import gather, tiles
 from .gather import Gathering
 from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
-from .primitives import load, store, store2, times
 from .product import SUMS, copying, layout, place_of, summing
+from .ptx import load, store, store2, times
 from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
 from .tiles import Tile, Tiles
 
 PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
-LANES, SHARES = (4, 2) if tiles.SIMULATED else (32, 16)  # a block that adds parts: columns, and who shares the parts
+LANES, SHARES = 32, 16  # a block that adds parts: columns, and who shares the parts
 
 
 class Family(NamedTuple):
@@ -217,7 +217,7 @@ def _adding(shares: int, lanes: int) -> BlockKernel:
 
 
 _ADD_PARTS = (_adding(1, LANES * SHARES // 2), _adding(SHARES, LANES))  # for at most FEW parts, and for more
-FEW = 4 if tiles.SIMULATED else 16
+FEW = 16
 
 
 @block_kernel("(const T[:,::1], T[:,::1])", LANES * SHARES)

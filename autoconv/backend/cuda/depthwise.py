@@ -6,7 +6,7 @@ y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*d
 from ...arguments.shapes import Window
 from . import array as arrays
 from .conv import PARTS, add_parts, bias, channel_sums
-from .primitives import mine
+from .ptx import mine
 from .runtime import kernel
 from .windows import output, tap
 

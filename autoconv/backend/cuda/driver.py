@@ -5,7 +5,6 @@
 
 import ctypes
 import importlib.util
-import os
 import sys
 from functools import cache
 from typing import Any
@@ -16,11 +15,6 @@ OLDEST = (7, 5)  # the compute capability that the kernels need: Turing, such as
 _NAME, _MAJOR, _MINOR = 256, 75, 76  # the length of a name's buffer; two of the driver's attributes of a GPU
 _ORDINAL = 9  # and one of memory's: the number of the GPU it is on
 _NO_DEVICE = 100  # the driver's error code where it is there, but no GPU is
-
-
-def simulated() -> bool:
-    """Whether Numba's simulator takes the GPU's place: a supported way to run the kernels, for tests."""
-    return os.environ.get("NUMBA_ENABLE_CUDASIM", "0") not in ("", "0")
 
 
 def installed() -> bool:
@@ -115,8 +109,6 @@ def _problem(index: int) -> str | None:
     """What keeps GPU number `index` from being used, and the remedy; None where nothing does."""
     if not installed():
         return "the package numba-cuda is not installed. Install it with pip install 'autoconv[cuda]'."
-    if simulated():
-        return None if index == 0 else f"the simulator has one GPU, number 0. Received: number {index}."
     if library() is None:
         return "no NVIDIA driver was found. Install it: from nvidia.com/drivers, or with your system's packages."
     if library() == _NO_DEVICE or (not isinstance(library(), int) and count() == 0):

@@ -26,8 +26,8 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this roo
     put,
     starts_fours,
 )
-from .primitives import load, mine, times
 from .product import SUMS, copying, layout, place_of, summing
+from .ptx import load, mine, times
 from .runtime import BlockKernel, ItemKernel, cuda, inline, kernel
 from .tiles import Tile
 from .unpool import reading

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...arguments.shapes import Window
-from .primitives import scaled, store, times, within
 from .product import Layout
+from .ptx import scaled, store, times, within
 from .runtime import cuda, inline
 from .tiles import Tile
 from .unpool import reading

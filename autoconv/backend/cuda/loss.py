@@ -7,8 +7,8 @@ shape (..., C), and loss and dy of shape (...).
 import math
 
 from .pointwise import logistic
-from .primitives import mine
-from .runtime import exp, inline, kernel, log, log1p
+from .ptx import mine
+from .runtime import inline, kernel
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
@@ -45,7 +45,7 @@ def _softmax_parts(x, i):
         best = x[i, c] if x[i, c] > best else best
     total = x.dtype.type(0)
     for c in range(x.shape[1]):
-        total += exp(x[i, c] - best)
+        total += math.exp(x[i, c] - best)
     return best, total
 
 
@@ -66,7 +66,7 @@ def _categorical(count, t, x, loss):
     if i < count:
         total, sum_x = x.dtype.type(0), _total(x, i)
         for c in range(x.shape[1]):
-            total += t[i, c] * log(_clipped(x[i, c] / sum_x))
+            total += t[i, c] * math.log(_clipped(x[i, c] / sum_x))
         loss[i] = -total
 
 
@@ -90,7 +90,7 @@ def _categorical_logits(count, t, x, loss):
     i = mine()
     if i < count:
         best, exponentials = _softmax_parts(x, i)
-        total, logarithm = x.dtype.type(0), log(exponentials)
+        total, logarithm = x.dtype.type(0), math.log(exponentials)
         for c in range(x.shape[1]):
             total += t[i, c] * (x[i, c] - best - logarithm)
         loss[i] = -total
@@ -103,7 +103,7 @@ def _categorical_logits_grad(count, t, x, dy, dx):
         best, exponentials = _softmax_parts(x, i)
         sum_t = _total(t, i)
         for c in range(x.shape[1]):
-            dx[i, c] = (exp(x[i, c] - best) / exponentials * sum_t - t[i, c]) * dy[i]
+            dx[i, c] = (math.exp(x[i, c] - best) / exponentials * sum_t - t[i, c]) * dy[i]
 
 
 @kernel(_FORWARD)
@@ -114,7 +114,7 @@ def _binary(count, t, x, loss):
         total = x.dtype.type(0)
         for c in range(x.shape[1]):
             p = _clipped(x[i, c])
-            total += -t[i, c] * log(p) - (one - t[i, c]) * log(one - p)
+            total += -t[i, c] * math.log(p) - (one - t[i, c]) * math.log(one - p)
         loss[i] = total / x.dtype.type(x.shape[1])
 
 
@@ -137,7 +137,7 @@ def _binary_logits(count, t, x, loss):
         total = zero
         for c in range(x.shape[1]):
             item = x[i, c]
-            total += (zero if item < zero else item) - item * t[i, c] + log1p(exp(-abs(item)))
+            total += (zero if item < zero else item) - item * t[i, c] + math.log1p(math.exp(-abs(item)))
         loss[i] = total / x.dtype.type(x.shape[1])
 
 

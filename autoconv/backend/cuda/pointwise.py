@@ -2,9 +2,8 @@
 
 import math
 
-from .primitives import mine
-from .runtime import exp, inline, kernel, log
-from .runtime import tanh as _tanh_of
+from .ptx import mine
+from .runtime import inline, kernel
 
 
 @kernel("(int64, const T[::1], T[::1])")
@@ -28,9 +27,9 @@ def logistic(x):
     """1 / (1 + exp(-x)), where exp never overflows."""
     one = type(x)(1)
     if x < type(x)(0):
-        e = exp(x)
+        e = math.exp(x)
         return e / (one + e)
-    return one / (one + exp(-x))
+    return one / (one + math.exp(-x))
 
 
 @kernel("(int64, const T[::1], T[::1])")
@@ -52,7 +51,7 @@ def _sigmoid_grad(count, y, dy, dx):
 def _tanh(count, x, y):
     i = mine()
     if i < count:
-        y[i] = _tanh_of(x[i])
+        y[i] = math.tanh(x[i])
 
 
 @kernel("(int64, const T[::1], const T[::1], T[::1])")
@@ -79,7 +78,7 @@ def _softmax(count, x, y):
         i, k = row // x.shape[2], row % x.shape[2]
         best, total = largest(x, i, k), y.dtype.type(0)
         for j in range(x.shape[1]):
-            e = exp(x[i, j, k] - best)
+            e = math.exp(x[i, j, k] - best)
             y[i, j, k] = e
             total += e
         for j in range(x.shape[1]):
@@ -105,8 +104,8 @@ def _log_softmax(count, x, y):
         i, k = row // x.shape[2], row % x.shape[2]
         best, total = largest(x, i, k), y.dtype.type(0)
         for j in range(x.shape[1]):
-            total += exp(x[i, j, k] - best)
-        total = log(total)
+            total += math.exp(x[i, j, k] - best)
+        total = math.log(total)
         for j in range(x.shape[1]):
             y[i, j, k] = x[i, j, k] - best - total
 
@@ -120,7 +119,7 @@ def _log_softmax_grad(count, y, dy, dx):
         for j in range(y.shape[1]):
             total += dy[i, j, k]
         for j in range(y.shape[1]):
-            dx[i, j, k] = dy[i, j, k] - exp(y[i, j, k]) * total
+            dx[i, j, k] = dy[i, j, k] - math.exp(y[i, j, k]) * total
 
 
 def relu(x, y):

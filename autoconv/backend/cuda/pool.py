@@ -1,7 +1,7 @@
 """Max and average pooling: a thread an item of the result."""
 
 from ...arguments.shapes import Window
-from .primitives import mine
+from .ptx import mine
 from .runtime import kernel
 from .windows import output, real_taps, tap
 

@@ -10,7 +10,7 @@ exact product keeps to it.
 
 from typing import NamedTuple
 
-from .primitives import commit, copy4_async, copy_async, load, load4, mma_tf32, round_tf32, store, store4, waiting
+from .ptx import commit, copy4_async, copy_async, load, load4, mma_tf32, round_tf32, store, store4, waiting
 from .runtime import cuda, inline
 from .tiles import WARP_COLUMNS, WARP_ROWS, Tile
 

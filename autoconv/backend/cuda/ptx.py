@@ -1,5 +1,5 @@
 """Instructions that Numba has no word for, as functions for kernels: integers of 32 bits (Numba makes 64 of them),
-vector loads, copies that run on by themselves, tensor cores. emulated.py has the same for the simulator.
+vector loads, copies that run on by themselves, tensor cores.
 
 Arrays are flat. An index is not checked, and never counts from the end: Numba's check for that costs more than a load.
 Source: "Parallel Thread Execution ISA", cp.async, mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.

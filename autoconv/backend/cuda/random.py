@@ -7,7 +7,7 @@ since Numba makes uint64 with int64 a float.
 import numpy as np
 
 from .array import Array, number
-from .primitives import mine
+from .ptx import mine
 from .runtime import inline, kernel
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round

@@ -1,15 +1,13 @@
 """The one door to numba-cuda: GPUs, their memory and streams, and how a kernel is declared, compiled and launched.
 
 All work on a GPU goes to one stream, in order. So memory (arena.py) can be handed out again as soon as nobody holds it:
-what was launched before reads it before what is launched after writes it. Where Numba's simulator takes the GPU's place
-(NUMBA_ENABLE_CUDASIM=1), all of this works the same, only slowly.
+what was launched before reads it before what is launched after writes it.
 """
 
 import contextlib
 import math
 import pickle
 import re
-import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -19,48 +17,30 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
+from llvmlite import ir  # noqa: F401 (for ptx.py, as cgutils, types and intrinsic are)
 from numba import cuda
-from numba.cuda import serialize
+from numba.cuda import cgutils, serialize, types  # noqa: F401
 from numba.cuda.core import config, sigutils
 from numba.cuda.core.caching import NullCache
 from numba.cuda.cudadrv import devices
 from numba.cuda.cudadrv.driver import CudaAPIError
 from numba.cuda.cudadrv.error import CudaSupportError
+from numba.cuda.extending import intrinsic  # noqa: F401
 
 from ...errors import DeviceError
 from .. import caching, trace
 from ..precision import get_precision
-from . import driver, emulated, order, store
+from . import driver, order, store
 from .arena import Arena, Piece
 from .order import Access
 
-SIMULATED = driver.simulated()
-
-# Threads of a block, where each has an item of its own. The simulator's are few, as it runs each thread as one of
-# Python's, and odd, so that tiny arrays already have ragged ends.
-THREADS = 3 if SIMULATED else 256
-
-SEGMENT = 1 << 20 if SIMULATED else 64 << 20  # bytes that are asked of the driver at once, at least
-
-if SIMULATED:
-    from numba.cuda.simulator.kernelapi import FakeCUDAShared
-
-    FakeCUDAShared.array = emulated.shared_array  # type: ignore[method-assign]
-    sys.setswitchinterval(5e-4)  # its threads fight over the interpreter with the one that waits for them
+THREADS = 256  # of a block, where each has an item of its own
+SEGMENT = 64 << 20  # bytes that are asked of the driver at once, at least
 
 config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
 
-# Python's functions raise where the GPU's give infinity or NaN, so the simulator takes NumPy's.
-_functions: Any = np if SIMULATED else math
-exp, log, log1p, sqrt, tanh = (getattr(_functions, name) for name in ("exp", "log", "log1p", "sqrt", "tanh"))
-
 # A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
-inline = cuda.jit(device=True) if SIMULATED else cuda.jit(device=True, forceinline=True)
-
-if not SIMULATED:  # what an instruction of PTX is declared with
-    from llvmlite import ir  # noqa: F401
-    from numba.cuda import cgutils, types  # noqa: F401
-    from numba.cuda.extending import intrinsic  # noqa: F401
+inline = cuda.jit(device=True, forceinline=True)
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 
@@ -93,11 +73,11 @@ class Gpu:
 
     def __init__(self, index: int) -> None:
         self.index = index
-        self.has_tensor_cores = SIMULATED or driver.capability(index) >= (8, 0)  # that take float32
+        self.has_tensor_cores = driver.capability(index) >= (8, 0)  # that take float32
         self.arena = Arena(self._allocate, SEGMENT)
         self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
         self.enter()
-        self.stream: Any = 0 if SIMULATED else cuda.stream()
+        self.stream: Any = cuda.stream()
 
     def __str__(self) -> str:
         return f"GPU number {self.index}"
@@ -138,14 +118,13 @@ class Gpu:
         """Bytes that can still be had: from the driver, and from the arena, which keeps what it once got."""
         self.enter()
         free, _ = cuda.current_context().get_memory_info()
-        return int(min(free, 2**62)) + self.arena.unused()  # the simulator's is without end
+        return free + self.arena.unused()
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
         left = len(self.leaving)
-        if not SIMULATED:
-            self.enter()
-            self.stream.synchronize()
+        self.enter()
+        self.stream.synchronize()
         del self.leaving[:left]
 
     def settle(self) -> None:
@@ -159,9 +138,7 @@ class Gpu:
 
         In the graph each waits only for those before it that touch the same memory.
         """
-        if SIMULATED:
-            return None
-        from .graph import Graph  # its import needs NVIDIA's bindings, which the simulator does without
+        from .graph import Graph  # its import needs NVIDIA's bindings
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
@@ -210,20 +187,18 @@ def gpu(index: int) -> Gpu:
 
 def pointer(native: Any) -> int:
     """The address of an array's first item."""
-    return native.ctypes.data if SIMULATED else int(native.device_ctypes_pointer.value or 0)
+    return int(native.device_ctypes_pointer.value or 0)
 
 
-def stream_number(gpu: Gpu) -> int | None:
+def stream_number(gpu: Gpu) -> int:
     """What other packages know a GPU's stream by."""
-    return None if SIMULATED else int(gpu.stream)
+    return int(gpu.stream)
 
 
 def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
     """Numba's array over the memory that a `__cuda_array_interface__` shows, without a copy. Raises DeviceError for
     memory of another GPU.
     """
-    if SIMULATED:
-        return cuda.cudadrv.devicearray.FakeCUDAArray(seen(interface, owner))
     gpu.enter()
     where = driver.gpu_of(interface["data"][0])
     if where != gpu.index and 0 not in interface["shape"]:
@@ -233,7 +208,7 @@ def adopt(gpu: Gpu, interface: dict[str, Any], owner: Any) -> Any:
 
 
 def seen(interface: dict[str, Any], owner: Any) -> np.ndarray:
-    """NumPy's array over such memory, which only the simulator's items may be read from."""
+    """NumPy's array over such memory, whose items the host must not touch."""
     return np.asarray(_Shown(interface, owner))
 
 
@@ -275,7 +250,7 @@ class Kernel:
         self.signature, self.reads_only = signature.replace("const ", ""), _constant(signature)
         self.typed = [part.strip(" (").startswith("T") for part in _parameters(self.signature)]
         self._dispatcher = cuda.jit(function)
-        if not SIMULATED and function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
+        if function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
         self._ready: set[np.dtype] = set()
 
@@ -298,7 +273,7 @@ class Kernel:
         launch need not wait.
         """
         dtype = np.dtype(dtype)
-        if dtype not in self._ready and not SIMULATED:
+        if dtype not in self._ready:
             self._dispatcher.compile(self.types(dtype))
         self._ready.add(dtype)
 
@@ -324,12 +299,12 @@ class _Kept(NullCache):
     def __init__(self, name: str) -> None:
         self._name = name
 
-    def load_overload(self, types: tuple, _: Any) -> Any:
-        data = store.read(self._name, types, _capability())
+    def load_overload(self, signature: tuple, _: Any) -> Any:
+        data = store.read(self._name, signature, _capability())
         return None if data is None else cuda.dispatcher._Kernel._rebuild(**pickle.loads(data))
 
-    def save_overload(self, types: tuple, compiled: Any) -> None:
-        store.write(self._name, types, _capability(), serialize.dumps(compiled._reduce_states()))
+    def save_overload(self, signature: tuple, compiled: Any) -> None:
+        store.write(self._name, signature, _capability(), serialize.dumps(compiled._reduce_states()))
 
 
 def _capability() -> tuple[int, int]:
@@ -392,18 +367,12 @@ class Launch:
 class ItemKernel(Kernel):
     """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
 
-    Its first parameter is that count; a thread's item is `i = mine()` (primitives.py), `if i < count`.
+    Its first parameter is that count; a thread's item is `i = mine()` (ptx.py), `if i < count`.
     """
-
-    def __init__(self, function: Callable, signature: str, name: str) -> None:
-        super().__init__(function, signature, name)
-        if SIMULATED:  # a thread of Python's costs too much for a single item
-            self._dispatcher = cuda.jit(emulated.in_turns(function))
 
     def __call__(self, count: int, *arguments: Any) -> None:
         if count:
-            blocks = -(-count // THREADS)
-            self.launch(min(blocks, 2) if SIMULATED else blocks, THREADS, (count, *arguments))
+            self.launch(-(-count // THREADS), THREADS, (count, *arguments))
 
 
 class BlockKernel(Kernel):
@@ -462,7 +431,7 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
 
     Calls `report(done, total)` where some must be compiled, and after each one.
     """
-    missing = [] if SIMULATED else [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
+    missing = [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
     folder = store.folder() if len(missing) > 1 else None

@@ -5,7 +5,7 @@ from builtins import abs as _abs_of  # this file has an `abs` of its own
 from . import strided
 from .arith import copy, sum  # noqa: F401 (part of this room)
 from .array import Array
-from .primitives import mine
+from .ptx import mine
 from .runtime import ItemKernel, inline, kernel
 from .strided import at
 

@@ -6,11 +6,11 @@ On the CPU NumPy does this. Numbers that change from step to step arrive as arra
 import math
 import re
 
-from .primitives import mine
-from .runtime import SIMULATED, block_kernel, cuda, inline, kernel
+from .ptx import mine
+from .runtime import block_kernel, cuda, inline, kernel
 
-TEAM = 4 if SIMULATED else 256  # threads that share a row of a data set, or a sum
-CHUNK = 8 if SIMULATED else 4096  # items of a row that one block copies
+TEAM = 256  # threads that share a row of a data set, or a sum
+CHUNK = 4096  # items of a row that one block copies
 
 _TAKE = "(const {}[:,::1], const int64[::1], const int64[::1], T[:,::1])"
 

@@ -4,7 +4,7 @@ A kernel sees such an array as its whole flat memory and a place in it: where it
 axis. Shapes have RANK axes at least, the last ones of size 1, so that one compiled kernel serves them all.
 """
 
-from .primitives import mine
+from .ptx import mine
 from .runtime import inline, kernel
 
 RANK = 4

@@ -6,9 +6,7 @@ A block computes (rows, columns) of the result and goes along the inner sum in s
 
 from typing import NamedTuple
 
-from .runtime import SIMULATED
-
-WARP_ROWS, WARP_COLUMNS = 32, 16 if SIMULATED else 32
+WARP_ROWS, WARP_COLUMNS = 32, 32
 
 
 class Tile(NamedTuple):
@@ -61,21 +59,13 @@ _EXACT = (
 )
 _FIRST, _FIRST_OUTER = Tile("first", 64, 32, 16, (2, 1, 2), 2, (1, 4)), Tile("first", 32, 32, 32, (1, 1, 4), 2, (1, 4))
 _SINGLE = Tile("single", 64, 32, 16, (2, 1, 2), 2, (1, 1))
-if SIMULATED:  # a thread is one of Python's, and tiny arrays shall already have whole tiles and ragged ends
-    _TENSOR = _EXACT = (
-        Tile("large", 32, 32, 8, (1, 2, 1), 2),
-        Tile("narrow", 32, 16, 8, (1, 1, 1), 2),
-        Tile("small", 32, 16, 16, (1, 1, 2), 3),
-    )
-    _FIRST = _FIRST_OUTER = Tile("first", 32, 16, 8, (1, 1, 1), 2, (1, 4))
-    _SINGLE = Tile("single", 32, 16, 8, (1, 1, 1), 2, (1, 1))
 
 FORWARD = Tiles((*_TENSOR, _SINGLE, _FIRST), (*_EXACT, _SINGLE, _FIRST))
 INPUT_GRADIENT = Tiles((*_TENSOR, _SINGLE), (*_EXACT, _SINGLE))
 FIRST_WEIGHT_GRADIENT = Tiles((_SINGLE, _FIRST_OUTER), (_SINGLE, _FIRST_OUTER))
 WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE, _FIRST_OUTER))
 
-BLOCKS = 4 if SIMULATED else 264  # as many as keep a large GPU busy: two for each of 132 processors
+BLOCKS = 264  # as many as keep a large GPU busy: two for each of 132 processors
 
 
 def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:

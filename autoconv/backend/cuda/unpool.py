@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .primitives import load, load4, store, store4
+from .ptx import load, load4, store, store4
 from .runtime import inline
 
 

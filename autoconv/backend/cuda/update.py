@@ -5,12 +5,14 @@ memory, since a recorded step takes new ones each time. `keep` is what weight de
 weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
 """
 
+import math
+
 import numpy as np
 
 from . import array as arrays
 from .arith import add_parts
-from .primitives import mine
-from .runtime import kernel, sqrt
+from .ptx import mine
+from .runtime import kernel
 
 PARTS = 256  # a norm is made of so many sums, added in their order
 
@@ -43,7 +45,7 @@ def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, 
             mean = old * a[i] + new * g[i]
             a[i] = mean
             variance -= mean * mean
-        step = lr * g[i] / sqrt(variance + eps)
+        step = lr * g[i] / math.sqrt(variance + eps)
         if moving:
             step = mu * m[i] + step
             m[i] = step
@@ -60,7 +62,7 @@ def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
     if i < count:
         m[i] += (g[i] - m[i]) * new_m
         v[i] += (g[i] * g[i] - v[i]) * new_v
-        w[i] = w[i] * kept - rate * m[i] / (sqrt(v[i]) + eps)
+        w[i] = w[i] * kept - rate * m[i] / (math.sqrt(v[i]) + eps)
 
 
 @kernel("(int64, T[::1], T)")
@@ -84,7 +86,7 @@ def _square_sums(count, g, partial):
 @kernel("(int64, T[::1], const float64[::1], float64)")
 def _shrink(count, g, squares, limit):
     """g scaled down to the norm `limit` where it is longer."""
-    norm = sqrt(squares[0])
+    norm = math.sqrt(squares[0])
     if norm > limit:
         factor = g.dtype.type(limit / norm)
         i = mine()
