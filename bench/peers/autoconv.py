@@ -8,7 +8,7 @@ import numpy as np
 from autoconv import __version__, callbacks, layers, losses, models, tensor, utils
 from autoconv import optimizers as optim
 
-from ..workloads import Conv, Dense, Dropout, Flatten, Pool, Scale, Workload
+from ..workloads import NORM_EPSILON, NORM_MOMENTUM, Conv, Dense, Dropout, Flatten, Norm, Pool, Scale, Workload
 from .base import Peer, chunks
 
 
@@ -16,8 +16,11 @@ def network(workload: Workload) -> models.Sequential:
     net = models.Sequential([layers.Input(workload.input_shape)])
     for layer in workload.layers:
         match layer:
-            case Conv(filters, kernel, padding):
-                net.add(layers.Conv2D(filters, kernel, padding=padding, activation="relu"))
+            case Conv(filters, kernel, padding, relu):
+                net.add(layers.Conv2D(filters, kernel, padding=padding, activation="relu" if relu else None))
+            case Norm():
+                net.add(layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON))
+                net.add(layers.ReLU())
             case Pool():
                 net.add(layers.MaxPooling2D())
             case Flatten():
