@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoconv import nets
+from autoconv import optimizers as optim
 from autoconv.backend import device
 from autoconv.bench import ceilings, stats
 from autoconv.bench.cases import cases
@@ -27,6 +28,7 @@ from bench import (
     reference,
     report,
     rounds,
+    startup,
     workloads,
 )
 from bench.peers import autoconv as autoconv_peer
@@ -161,6 +163,37 @@ def test_the_ceiling_loops_compute_what_they_say():
     assert (y == (1 * 0.5 + 0.25) * 0.5 + 0.25).all()
     k.copy(start[0], y[1])
     assert (y[1] == 1).all()
+
+
+@pytest.mark.parametrize("net", ["lecture", "lecture-bn"])
+def test_every_way_to_the_first_step_is_a_step_of_that_net(net):
+    workload, ways = workloads.WORKLOADS[net], {}
+    images, labels = workloads.data(workload, 4)
+    for name, optimizer in (("fit", "rmsprop"), ("train_on_batch", "rmsprop"), ("fit, SGD", optim.SGD(0.001)),
+                            ("functional", None)):
+        peer = peers.create(startup.WAYS[name.split(",")[0]], workload, 1, "start", workloads.SEED)
+        peer.load(workloads.weights(workload))
+        if optimizer:
+            peer.net.compile(optimizer, "categorical_crossentropy")
+        peer.shuffle = False
+        peer.hold(images, labels, 2)
+        peer.train(2)
+        ways[name] = peer.weights()
+    for one, other in (("fit", "train_on_batch"), ("fit, SGD", "functional")):
+        for a, b, start in zip(ways[one], ways[other], workloads.weights(workload)):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+            assert a.ndim == 1 or not np.array_equal(a, start)  # a bias before a normalization has no gradient
+
+
+def test_the_ways_to_the_first_step_are_timed_with_empty_and_with_filled_caches(fakes, monkeypatch, capsys):
+    monkeypatch.setattr(startup, "WAYS", {"fit": "fake_peers:Honest", "functional": "fake_peers:Honest"})
+    assert startup.main(["--rounds", "1", "--threads", "1"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows[-2:]] == ["fit", "functional"]
+    assert all(float(seconds) > 0 for row in rows[-2:] for seconds in row[1:3])
+    monkeypatch.setattr(startup, "WAYS", {"fit": "fake_peers:Honest", "functional": "fake_peers:Broken"})
+    assert startup.main(["--rounds", "1", "--threads", "1"]) == 1
+    assert "the kernel is gone" in capsys.readouterr().out
 
 
 # Statistics.
