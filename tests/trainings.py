@@ -34,7 +34,8 @@ def random_case(number):
             fit["validation_batch_size"] = 20
     if draw.now_and_then() and targets in ("labels", "one-hot"):
         fit["class_weight"] = dict(enumerate(draw.random.uniform(0.2, 2, CLASSES).round(2).tolist()))
-    optimizer, scheduled = draw.optimizer(epochs * samples // batch_size)
+    normalized = any(name == "BatchNormalization" for name, _ in layers)
+    optimizer, scheduled = draw.optimizer(epochs * samples // batch_size, normalized)
     callbacks = []
     watched = "val_loss" if validation and fit["validation_freq"] == 1 else "loss"
     if draw.now_and_then():
@@ -146,8 +147,12 @@ class Draw:
         return self.among(([["Dense", {"units": units, "activation": activation}]], False), ([plain, own], False),
                           ([plain], True))
 
-    def optimizer(self, steps):
-        """An optimizer, and whether a schedule sets its rate."""
+    def optimizer(self, steps, normalized):
+        """An optimizer, and whether a schedule sets its rate.
+
+        Below a normalization some gradients are zero but for rounding errors (those of a bias that shifts all samples
+        alike). Divided by their own size they would be steps of full length, so epsilon is larger there.
+        """
         name = self.among("SGD", "RMSprop", "Adam", "AdamW")
         rate = self.among(0.02, 0.1) if name == "SGD" else self.among(0.001, 0.003)
         own = {
@@ -156,7 +161,7 @@ class Draw:
             "Adam": [{}, {"beta_1": 0.8, "beta_2": 0.99}, {"epsilon": 1e-4}],
             "AdamW": [{}, {"weight_decay": 0.1}],
         }[name]
-        arguments = dict(self.among(*own))
+        arguments = dict(self.among(*own)) | ({"epsilon": 1e-3} if normalized and name != "SGD" else {})
         arguments |= self.among({}, {}, {"clipnorm": 0.1}, {"clipvalue": 0.02}, {"global_clipnorm": 0.2})
         if name != "AdamW" and self.now_and_then():
             arguments["weight_decay"] = 0.05
