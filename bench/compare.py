@@ -69,12 +69,13 @@ def measurements(options: argparse.Namespace, names: list[str], say: show.Progre
     """All that was asked for, one after the other."""
     quick = options.quick
     for mode in options.mode:
-        able = [name for name in names if mode in peers.PEERS[name].modes]
         count = options.rounds or (6 if quick and mode in ("train", "infer") else DEFAULT_ROUNDS[mode])
         if mode == "accuracy":
+            able = [name for name in names if mode in peers.PEERS[name].modes]
             yield accuracy.measure(able, count, options.threads, say)
             continue
         for workload in options.workload:
+            able = [name for name in names if peers.able(name, mode, workload)]
             for batch_size in options.batch_sizes[workload]:
                 if mode == "start":
                     yield startup.measure(able, workload, batch_size, count, options.threads, say)
@@ -111,7 +112,7 @@ def _versions(name: str, results: list[dict[str, Any]]) -> dict[str, str]:
 
 def _add_absent(result: dict[str, Any], present: dict[str, tuple[str, ...]]) -> None:
     for name, lacks in present.items():
-        if lacks and result["mode"] in peers.PEERS[name].modes:
+        if lacks and peers.able(name, result["mode"], result["workload"]):
             reason = f"not installed: {', '.join(lacks)}. pip install -e '.[peers]'"
             result["peers"][name] = {"status": "absent", "reason": reason}
 

@@ -1,7 +1,8 @@
 """`python -m bench.compare_refs BASE HEAD`: two versions of autoconv on this machine, in turns.
 
 BASE and HEAD are git's names for commits; `.` is the working tree as it is. Both are timed by this checkout's harness,
-in processes of their own, A B B A. Each measurement has a ratio, HEAD's time by BASE's. The exit code is 1 where a
+in processes of their own, A B B A. Whole steps are timed through `fit` and `predict_on_batch` alone, which both have
+wherever their modules lie. Each measurement has a ratio, HEAD's time by BASE's. The exit code is 1 where a
 whole interval lies above 1 + tolerance, or where a version computes something else.
 """
 
@@ -12,11 +13,13 @@ import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoconv.arguments import names
 from autoconv.bench import machine, stats
+from autoconv.bench.suite import SUITE
 from autoconv.bench.tables import table
 
 from . import environment, peers, show, workloads
@@ -27,6 +30,8 @@ from .turns import STARTING, in_turns
 
 TOLERANCE = 0.10  # a step may take so much longer; a kernel twice as much, since shorter times are noisier
 KERNELS = "bench.kernels_worker"
+WORKLOADS = ("lecture", "lecture-dropout", "lecture-bn")
+MODES = {"train": ("train", None), "infer": ("infer", None), "infer-1": ("infer", 1)}  # a worker's mode, its batch size
 ROUNDS_OF_A_PROCESS = 3
 
 
@@ -36,8 +41,8 @@ def main(given: Sequence[str] | None = None) -> int:
     with tempfile.TemporaryDirectory() as folder:
         refs = {"base": options.base, "head": options.head}
         trees = {side: unpack(ref, Path(folder) / side) for side, ref in refs.items()}
-        for workload in options.workload.split(","):
-            for mode in options.mode.split(","):
+        for workload in options.workload:
+            for mode in options.mode:
                 found[f"{workload} {mode}"] = compare(trees, workload, mode, options, say)
             if options.kernels:
                 found |= compare_kernels(trees, workload, options, say)
@@ -82,11 +87,11 @@ def compare(
     trees: dict[str, Path], workload: str, mode: str, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """The ratio of a step of the net."""
-    net = workloads.WORKLOADS[workload]
-    batch_size = net.batch_sizes[0]
-    job = {"factory": peers.PEERS["autoconv"].factory, "workload": workload, "batch_size": batch_size, "mode": mode,
-           "steps": workloads.steps(net, batch_size, mode, options.effort), "threads": options.threads,
-           "seed": workloads.SEED}
+    net, (worker_mode, batch_size) = workloads.WORKLOADS[workload], MODES[mode]
+    batch_size = batch_size or net.batch_sizes[0]
+    job = {"factory": peers.PEERS["autoconv"].factory, "workload": workload, "batch_size": batch_size,
+           "mode": worker_mode, "steps": workloads.steps(net, batch_size, worker_mode, options.effort),
+           "threads": options.threads, "seed": workloads.SEED}
     expected = Expected(net, batch_size)
 
     def check(side: str, ready: dict[str, Any]) -> None:
@@ -118,7 +123,9 @@ def _rounds(
 def compare_kernels(
     trees: dict[str, Path], workload: str, options: argparse.Namespace, say: Callable[[str], None]
 ) -> dict[str, dict[str, Any]]:
-    """The ratio of every kernel that both versions have."""
+    """The ratio of every kernel that both versions have, for the nets that both can build by name."""
+    if workload not in SUITE:
+        return {}
     old = [side for side, tree in trees.items() if not (tree / "autoconv" / "bench" / "cases.py").is_file()]
     if old:
         print(f"kernels of {workload}: not compared, {' and '.join(old)} cannot time them", file=sys.stderr)
@@ -147,13 +154,26 @@ def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str
     return table([f"time of {options.head} by that of {options.base}", "ratio", f"{sure:.0%} interval"], rows)
 
 
+def _each_of(kind: str, known: Iterable[str]) -> Callable[[str], list[str]]:
+    """A reader of comma-separated names, each of them known."""
+    def read(text: str) -> list[str]:
+        try:
+            return [names.lookup(kind, word.strip(), {k: k for k in known}) for word in text.split(",")]
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error)) from error
+
+    return read
+
+
 def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m bench.compare_refs", description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("base")
     parser.add_argument("head")
-    parser.add_argument("--workload", default="lecture", help="comma-separated: " + ", ".join(workloads.WORKLOADS))
-    parser.add_argument("--mode", default="train,infer", help="comma-separated: train, infer")
+    parser.add_argument("--workload", default=",".join(WORKLOADS), type=_each_of("workload", workloads.WORKLOADS),
+                        help="comma-separated: " + ", ".join(workloads.WORKLOADS) + "; default: %(default)s")
+    parser.add_argument("--mode", default=",".join(MODES), type=_each_of("mode", MODES),
+                        help="comma-separated: " + ", ".join(MODES) + "; default: all. infer-1: one image at a time")
     parser.add_argument("--rounds", type=int, default=18, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
     parser.add_argument("--effort", type=float, default=0.5, help="length of a round; default: %(default)s")

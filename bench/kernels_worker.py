@@ -3,7 +3,6 @@
 import json
 import sys
 
-from autoconv.backend import device
 from autoconv.bench import timing
 from autoconv.bench.cases import cases
 from autoconv.bench.suite import SUITE
@@ -18,7 +17,8 @@ def main() -> None:
     job, talk = json.loads(sys.argv[1]), Talk()
     environment.confine(job["threads"])
     timed = SUITE[job["workload"]]
-    found = {case.name: case.call for case in cases(timed.build(), timed.batch_size, device.get("cpu"))}
+    net = timed.build()
+    found = {case.name: case.call for case in cases(net, timed.batch_size, net.device)}
     counts: dict[str, int] = {}
     talk.say("ready", code=code_folder())
     for line in sys.stdin:

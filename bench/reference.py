@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .workloads import Conv, Dense, Flatten, Pool, Scale, Workload
+from .workloads import NORM_EPSILON, Conv, Dense, Flatten, Norm, Pool, Scale, Workload
 
 
 def loss(workload: Workload, weights: list[np.ndarray], images: np.ndarray, labels: np.ndarray) -> float:
@@ -17,7 +17,11 @@ def _logits(workload: Workload, weights: list[np.ndarray], images: np.ndarray) -
     x, left = images.astype(np.float64), iter([w.astype(np.float64) for w in weights])
     for layer in workload.layers:
         if isinstance(layer, Conv):
-            x = _relu(_convolution(x, next(left), layer.padding) + next(left))
+            x = _convolution(x, next(left), layer.padding) + next(left)
+            x = _relu(x) if layer.relu else x
+        elif isinstance(layer, Norm):
+            gamma, beta, mean, variance = (next(left) for _ in range(4))
+            x = _relu(gamma * (x - mean) / np.sqrt(variance + NORM_EPSILON) + beta)
         elif isinstance(layer, Pool):
             n, h, w, c = x.shape
             x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))

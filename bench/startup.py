@@ -1,30 +1,61 @@
-"""From the start of a process to the end of its first training step: cold, with empty caches, and warm."""
+"""From the start of a process to the end of its first training step: cold, with empty caches, and warm.
 
+`python -m bench.startup` times autoconv's own ways to that step beside one another: `fit`, `train_on_batch` and the
+bare functions. On an empty cache each compiles its kernels first.
+"""
+
+import argparse
+import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from autoconv.bench import stats
+from autoconv.bench import machine, stats
 
-from . import peers, workloads
+from . import peers, show, workloads
 from .process import PeerError, Process
 from .turns import STARTING
 
 # Where autoconv, PyTorch's compiler and everything that keeps to the XDG rules put what they compile.
 CACHES = ("XDG_CACHE_HOME", "AUTOCONV_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
+WAYS = {
+    "fit": "bench.peers.autoconv:Autoconv",
+    "train_on_batch": "bench.peers.autoconv:ByBatch",
+    "functional": "bench.peers.autoconv:ByFunctions",
+}
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m bench.startup", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=3, help="starts with a filled cache; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    options, say = parser.parse_args(given), show.Progress()
+    batch_size = workloads.WORKLOADS[options.workload].batch_sizes[0]
+    result = measure(list(WAYS), options.workload, batch_size, options.rounds, options.threads, say, WAYS)
+    say.clear()
+    print(show.entry(result))
+    for line in show.remarks([result]):
+        print(line)
+    return 0 if all(found["status"] == "timed" for found in result["peers"].values()) else 1
 
 
 def measure(
-    names: list[str], workload: str, batch_size: int, rounds: int, threads: int, report: Callable[[str], None]
+    names: list[str], workload: str, batch_size: int, rounds: int, threads: int, report: Callable[[str], None],
+    factories: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Each peer once with empty caches, then all of them in turns with those caches filled."""
+    """Each peer once with empty caches, then all of them in turns with those caches filled. Names that are no peers
+    need their `factories`.
+    """
     found: dict[str, dict[str, Any]] = {}
     with tempfile.TemporaryDirectory() as folder:
         caches = {name: dict.fromkeys(CACHES, f"{folder}/{name}") for name in names}
 
         def run(name: str) -> dict[str, Any]:
-            job = {"factory": peers.PEERS[name].factory, "workload": workload, "batch_size": batch_size,
-                   "mode": "start", "threads": threads, "seed": workloads.SEED}
+            factory = peers.PEERS[name].factory if factories is None else factories[name]
+            job = {"factory": factory, "workload": workload, "batch_size": batch_size, "mode": "start",
+                   "threads": threads, "seed": workloads.SEED}
             with Process(job, caches[name]) as process:
                 return process.answer(STARTING, sleep=False)
 
@@ -45,3 +76,7 @@ def measure(
         if f["status"] == "timed":
             f["warm"] = stats.spread(f["warm_s"])
     return {"workload": workload, "batch_size": batch_size, "mode": "start", "peers": found}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -13,11 +13,16 @@ SEED = 1
 
 
 class Conv(NamedTuple):
-    """A convolution with a square kernel, a bias and a ReLU."""
+    """A convolution with a square kernel, a bias and, where nothing stands between them, a ReLU."""
 
     filters: int
     kernel: int = 3
     padding: str = "valid"
+    relu: bool = True
+
+
+class Norm(NamedTuple):
+    """Batch normalization of each channel, and a ReLU."""
 
 
 class Pool(NamedTuple):
@@ -47,9 +52,16 @@ class Scale(NamedTuple):
     factor: float
 
 
-Spec = Conv | Pool | Flatten | Dense | Dropout | Scale
+Spec = Conv | Norm | Pool | Flatten | Dense | Dropout | Scale
 
 LECTURE = (Conv(32), Pool(), Conv(64), Pool(), Conv(64), Flatten(), Dense(64))
+LECTURE_DROPOUT = (
+    Conv(32), Pool(), Dropout(0.25), Conv(64), Pool(), Dropout(0.25), Conv(64), Flatten(), Dense(64), Dropout(0.5),
+)
+LECTURE_BN = (
+    Conv(32, relu=False), Norm(), Pool(), Conv(64, relu=False), Norm(), Pool(), Conv(64, relu=False), Norm(),
+    Flatten(), Dense(64),
+)
 LECTURE_LARGE = (
     Conv(32), Pool(), Conv(32), Pool(), Conv(64), Conv(64), Pool(), Dropout(0.25), Flatten(), Dense(512), Dropout(0.5),
 )
@@ -78,6 +90,8 @@ WORKLOADS = {
     w.name: w
     for w in (
         Workload("lecture", (28, 28, 1), 10, LECTURE, (64, 1, 256, 1024)),
+        Workload("lecture-dropout", (28, 28, 1), 10, LECTURE_DROPOUT, (64, 1)),
+        Workload("lecture-bn", (28, 28, 1), 10, LECTURE_BN, (64, 1)),
         Workload("lecture-large", (150, 150, 1), 10, LECTURE_LARGE, (32,)),
         Workload("photos", (180, 180, 3), 5, PHOTOS, (32,), brightest=255.0),
         Workload("cifar", (32, 32, 3), 10, LECTURE, (64,)),
@@ -107,6 +121,7 @@ class Recipe(NamedTuple):
 
 RECIPE = Recipe()
 RHO, EPSILON = 0.9, 1e-7  # of RMSprop, in every peer
+NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3  # of batch normalization: the share of its averages that a step keeps
 
 
 def shapes(workload: Workload) -> Iterator[tuple[Spec, tuple[int, ...], tuple[int, ...]]]:
@@ -127,7 +142,9 @@ def shapes(workload: Workload) -> Iterator[tuple[Spec, tuple[int, ...], tuple[in
 
 
 def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
-    """The weights every peer starts from, in Keras's order and layout: kernel (KH, KW, C, F) or (C, F), bias (F,)."""
+    """The weights every peer starts from, in Keras's order and layout: kernel (KH, KW, C, F) or (C, F), bias (F,); of a
+    normalization gamma, beta, moving mean and moving variance (C,).
+    """
     random, result = np.random.default_rng(seed), []
     for layer, before, after in shapes(workload):
         if isinstance(layer, Conv | Dense):
@@ -136,6 +153,9 @@ def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
             limit = (6 / (fan_in + fan_out)) ** 0.5
             result.append(random.uniform(-limit, limit, (*window, before[-1], after[-1])).astype(np.float32))
             result.append(random.uniform(-0.05, 0.05, after[-1]).astype(np.float32))  # not zero, so that it is checked
+        elif isinstance(layer, Norm):
+            for low, high in ((0.8, 1.2), (-0.05, 0.05), (-0.05, 0.05), (0.8, 1.2)):
+                result.append(random.uniform(low, high, after[-1]).astype(np.float32))
     return result
 
 

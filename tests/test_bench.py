@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoconv import nets
+from autoconv import optimizers as optim
 from autoconv.backend import device
 from autoconv.bench import ceilings, stats
 from autoconv.bench.cases import cases
@@ -27,8 +28,10 @@ from bench import (
     reference,
     report,
     rounds,
+    startup,
     workloads,
 )
+from bench.peers import autoconv as autoconv_peer
 
 CPU = device.get("cpu")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -162,6 +165,37 @@ def test_the_ceiling_loops_compute_what_they_say():
     assert (y[1] == 1).all()
 
 
+@pytest.mark.parametrize("net", ["lecture", "lecture-bn"])
+def test_every_way_to_the_first_step_is_a_step_of_that_net(net):
+    workload, ways = workloads.WORKLOADS[net], {}
+    images, labels = workloads.data(workload, 4)
+    for name, optimizer in (("fit", "rmsprop"), ("train_on_batch", "rmsprop"), ("fit, SGD", optim.SGD(0.001)),
+                            ("functional", None)):
+        peer = peers.create(startup.WAYS[name.split(",")[0]], workload, 1, "start", workloads.SEED)
+        peer.load(workloads.weights(workload))
+        if optimizer:
+            peer.net.compile(optimizer, "categorical_crossentropy")
+        peer.shuffle = False
+        peer.hold(images, labels, 2)
+        peer.train(2)
+        ways[name] = peer.weights()
+    for one, other in (("fit", "train_on_batch"), ("fit, SGD", "functional")):
+        for a, b, start in zip(ways[one], ways[other], workloads.weights(workload)):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+            assert a.ndim == 1 or not np.array_equal(a, start)  # a bias before a normalization has no gradient
+
+
+def test_the_ways_to_the_first_step_are_timed_with_empty_and_with_filled_caches(fakes, monkeypatch, capsys):
+    monkeypatch.setattr(startup, "WAYS", {"fit": "fake_peers:Honest", "functional": "fake_peers:Honest"})
+    assert startup.main(["--rounds", "1", "--threads", "1"]) == 0
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert [row[0] for row in rows[-2:]] == ["fit", "functional"]
+    assert all(float(seconds) > 0 for row in rows[-2:] for seconds in row[1:3])
+    monkeypatch.setattr(startup, "WAYS", {"fit": "fake_peers:Honest", "functional": "fake_peers:Broken"})
+    assert startup.main(["--rounds", "1", "--threads", "1"]) == 1
+    assert "the kernel is gone" in capsys.readouterr().out
+
+
 # Statistics.
 
 
@@ -265,13 +299,62 @@ def test_two_versions_are_told_apart(fakes, capsys, monkeypatch, tmp_path):
     original = compare_refs._rounds
     monkeypatch.setattr(compare_refs, "_rounds", each_its_own)
     peers.PEERS["autoconv"] = peers.PEERS["Steady"]
-    arguments = ["old", "new", "--mode", "infer", "--rounds", "6", "--threads", "1", "--no-kernels",
-                 "--tolerance", "0.5"]
+    arguments = ["old", "new", "--workload", "lecture", "--mode", "infer", "--rounds", "6", "--threads", "1",
+                 "--no-kernels", "--tolerance", "0.5"]
     asked.append(("Steady", "Slower"))
     assert compare_refs.main(arguments) == 1
     assert "SLOWER: lecture infer" in capsys.readouterr().out
     asked.append(("Slower", "Steady"))
     assert compare_refs.main(arguments) == 0
+
+
+def test_two_versions_are_compared_on_each_net_in_training_in_batches_and_one_image_at_a_time(monkeypatch, capsys):
+    monkeypatch.setattr(compare_refs, "unpack", lambda ref, target: target)
+    jobs = {}
+
+    def same(trees, job, rounds, label, check, say):
+        jobs[label] = job
+        return {side: [1.0] * rounds for side in trees}
+
+    monkeypatch.setattr(compare_refs, "_rounds", same)
+    assert compare_refs.main(["old", "new", "--rounds", "6", "--no-kernels"]) == 0
+    asked = {label: (job["workload"], job["mode"], job["batch_size"]) for label, job in jobs.items()}
+    modes = {"train": ("train", 64), "infer": ("infer", 64), "infer-1": ("infer", 1)}
+    assert asked == {f"{net} {mode}": (net, *how) for net in ("lecture", "lecture-dropout", "lecture-bn")
+                     for mode, how in modes.items()}
+    out = capsys.readouterr().out
+    assert all(label in out for label in jobs)
+
+
+@pytest.mark.parametrize("wrong", [["--workload", "lectrue"], ["--mode", "infer-2"]])
+def test_comparing_versions_says_what_is_wrong_with_an_argument(wrong, capsys):
+    with pytest.raises(SystemExit) as error:
+        compare_refs.main(["old", "new", *wrong])
+    assert error.value.code == 2
+    assert wrong[1] in capsys.readouterr().err
+
+
+def test_the_nets_with_dropout_and_normalization_are_the_lecture_net_otherwise():
+    plain, dropped, normal = (workloads.WORKLOADS[n] for n in ("lecture", "lecture-dropout", "lecture-bn"))
+    assert [s for s in dropped.layers if not isinstance(s, workloads.Dropout)] == list(plain.layers)
+    kept = [s._replace(relu=True) if isinstance(s, workloads.Conv) else s for s in normal.layers
+            if not isinstance(s, workloads.Norm)]
+    assert kept == list(plain.layers)
+    assert peers_network(normal) == [
+        *(name for pool in ("MaxPooling2D", "MaxPooling2D", "Flatten")
+          for name in ("Conv2D", "BatchNormalization", "ReLU", pool)), "Dense", "Dense"]
+
+
+def peers_network(workload):
+    """The kinds of layers of autoconv's net for a workload."""
+    return [type(layer).__name__ for layer in autoconv_peer.network(workload).layers]
+
+
+def test_a_peer_that_lacks_a_kind_of_layer_is_not_asked_for_it():
+    assert not peers.able("jax", "train", "lecture-bn")
+    assert peers.able("jax", "train", "lecture-dropout")
+    assert peers.able("torch", "train", "lecture-bn")
+    assert not peers.able("onnxruntime", "train", "lecture")
 
 
 def test_the_verdict_needs_the_whole_interval_beyond_the_tolerance():

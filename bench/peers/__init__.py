@@ -4,14 +4,15 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from ..workloads import Workload
+from ..workloads import WORKLOADS, Norm, Workload
 from .base import INFERENCE, TRAINING, Peer
 
 
 class Entry(NamedTuple):
     """A peer without its framework: what is known before anything is imported.
 
-    modules: what must be importable; distributions: what is installed for it, besides what those need.
+    modules: what must be importable; distributions: what is installed for it, besides what those need; lacks: kinds of
+    layers that its adapter does not have.
     """
 
     label: str
@@ -20,6 +21,7 @@ class Entry(NamedTuple):
     distributions: tuple[str, ...]
     modes: tuple[str, ...] = TRAINING
     device: str = "cpu"
+    lacks: tuple[type, ...] = ()
 
 
 PEERS = {
@@ -31,7 +33,7 @@ PEERS = {
                    ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
     "keras-50": Entry("Keras on TensorFlow, 50 steps a call", "bench.peers.keras_tf:fifty_steps",
                       ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
-    "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",)),
+    "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",), lacks=(Norm,)),
     "onnxruntime": Entry("ONNX Runtime", "bench.peers.onnx_rt:OnnxRuntime",
                          ("onnxruntime", "onnx", "torch"), ("onnxruntime",), INFERENCE),
     "autoconv-cuda": Entry("autoconv", "bench.peers.autoconv:OnGpu", ("autoconv", "numba_cuda"), ("autoconv",),
@@ -40,9 +42,10 @@ PEERS = {
                         device="cuda"),
     "torch-cuda-graph": Entry("PyTorch, a step as one CUDA graph", "bench.peers.pytorch_cuda:Graphed", ("torch",),
                               ("torch",), device="cuda"),
-    "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda"),
+    "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda",
+                      lacks=(Norm,)),
     "jax-cuda-50": Entry("JAX, jit, 50 steps a call", "bench.peers.jax_cuda:fifty_steps", ("jax", "jaxlib"), ("jax",),
-                         device="cuda"),
+                         device="cuda", lacks=(Norm,)),
     "torch-cuda-compile": Entry("PyTorch, torch.compile(mode='reduce-overhead')",  # the last one to be ready
                                 "bench.peers.pytorch_cuda:Compiled", ("torch",), ("torch",), device="cuda"),
 }
@@ -56,6 +59,12 @@ def on(device: str) -> dict[str, Entry]:
 def missing(name: str) -> tuple[str, ...]:
     """The modules this peer lacks here; empty where it is present."""
     return tuple(module for module in PEERS[name].modules if find_spec(module) is None)
+
+
+def able(name: str, mode: str, workload: str) -> bool:
+    """Whether this peer can be timed in that mode on that net."""
+    entry = PEERS[name]
+    return mode in entry.modes and not any(isinstance(layer, entry.lacks) for layer in WORKLOADS[workload].layers)
 
 
 def label(name: str) -> str:

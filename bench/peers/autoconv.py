@@ -2,13 +2,14 @@
 
 import time
 from importlib.metadata import version
+from itertools import islice
 
 import numpy as np
 
-from autoconv import __version__, callbacks, layers, losses, models, tensor, utils
+from autoconv import Tensor, __version__, callbacks, functional, layers, losses, models, tensor, utils
 from autoconv import optimizers as optim
 
-from ..workloads import Conv, Dense, Dropout, Flatten, Pool, Scale, Workload
+from ..workloads import NORM_EPSILON, NORM_MOMENTUM, Conv, Dense, Dropout, Flatten, Norm, Pool, Scale, Workload
 from .base import Peer, chunks
 
 
@@ -16,8 +17,11 @@ def network(workload: Workload) -> models.Sequential:
     net = models.Sequential([layers.Input(workload.input_shape)])
     for layer in workload.layers:
         match layer:
-            case Conv(filters, kernel, padding):
-                net.add(layers.Conv2D(filters, kernel, padding=padding, activation="relu"))
+            case Conv(filters, kernel, padding, relu):
+                net.add(layers.Conv2D(filters, kernel, padding=padding, activation="relu" if relu else None))
+            case Norm():
+                net.add(layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON))
+                net.add(layers.ReLU())
             case Pool():
                 net.add(layers.MaxPooling2D())
             case Flatten():
@@ -75,6 +79,51 @@ class Autoconv(Peer):
 
     def _targets(self, labels: np.ndarray) -> np.ndarray:
         return utils.to_categorical(labels, self.workload.classes).astype(np.float32)
+
+
+class ByBatch(Autoconv):
+    """Trains through `train_on_batch`."""
+
+    def train(self, steps: int) -> None:
+        for i in range(steps):
+            rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            self.net.train_on_batch(self.images[rows], self.targets[rows])
+
+
+class ByFunctions(Autoconv):
+    """Trains through the bare functions: forward, backward, and a step of gradient descent in NumPy."""
+
+    def train(self, steps: int) -> None:
+        for i in range(steps):
+            rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
+            logits = self._logits(tensor(self.images[rows]))
+            functional.categorical_crossentropy(self.targets[rows], logits, from_logits=True).mean().backward()
+            for weight in self.net.trainable_weights:
+                weight.assign(weight.numpy() - 0.001 * weight.grad)
+                weight.grad = None
+
+    def _logits(self, x: Tensor) -> Tensor:
+        left = iter(self.net.weights)
+        for layer in self.workload.layers:
+            match layer:
+                case Conv(_, _, padding, relu):
+                    x = functional.conv2d(x, next(left), next(left), padding=padding)
+                    x = functional.relu(x) if relu else x
+                case Norm():
+                    x = functional.relu(functional.batch_norm(x, *islice(left, 4), training=True,
+                                                              momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON))
+                case Pool():
+                    x = functional.max_pool2d(x, 2)
+                case Flatten():
+                    x = functional.flatten(x)
+                case Dense(_, relu):
+                    x = functional.dense(x, next(left), next(left))
+                    x = functional.relu(x) if relu else x
+                case Dropout(rate):
+                    x = functional.dropout(x, rate, training=True)
+                case Scale(factor):
+                    x = x * factor
+        return x
 
 
 class OnGpu(Autoconv):

@@ -9,7 +9,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..workloads import EPSILON, RHO, Conv, Dense, Dropout, Flatten, Pool, Scale, Workload
+from ..workloads import (
+    EPSILON,
+    NORM_EPSILON,
+    NORM_MOMENTUM,
+    RHO,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Norm,
+    Pool,
+    Scale,
+    Workload,
+)
 from .base import Peer, chunks
 
 
@@ -17,8 +30,11 @@ def network(workload: Workload) -> keras.Sequential:
     net = keras.Sequential([keras.layers.Input(workload.input_shape)])
     for layer in workload.layers:
         match layer:
-            case Conv(filters, kernel, padding):
-                net.add(keras.layers.Conv2D(filters, kernel, padding=padding, activation="relu"))
+            case Conv(filters, kernel, padding, relu):
+                net.add(keras.layers.Conv2D(filters, kernel, padding=padding, activation="relu" if relu else None))
+            case Norm():
+                net.add(keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON))
+                net.add(keras.layers.ReLU())
             case Pool():
                 net.add(keras.layers.MaxPooling2D())
             case Flatten():

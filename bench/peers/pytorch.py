@@ -1,14 +1,28 @@
 """PyTorch: a loop written by hand over tensors that are loaded already, in three configurations."""
 
 from collections.abc import Iterator
-from itertools import repeat
+from itertools import islice, repeat
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..workloads import EPSILON, RHO, Conv, Dense, Dropout, Flatten, Pool, Scale, Workload, shapes
+from ..workloads import (
+    EPSILON,
+    NORM_EPSILON,
+    NORM_MOMENTUM,
+    RHO,
+    Conv,
+    Dense,
+    Dropout,
+    Flatten,
+    Norm,
+    Pool,
+    Scale,
+    Workload,
+    shapes,
+)
 from .base import Peer, chunks
 
 
@@ -26,8 +40,10 @@ def network(workload: Workload) -> nn.Sequential:
     modules: list[nn.Module] = []
     for layer, before, _ in shapes(workload):
         match layer:
-            case Conv(filters, kernel, padding):
-                modules += [nn.Conv2d(before[-1], filters, kernel, padding=padding), nn.ReLU()]
+            case Conv(filters, kernel, padding, relu):
+                modules += [nn.Conv2d(before[-1], filters, kernel, padding=padding), *([nn.ReLU()] if relu else [])]
+            case Norm():  # PyTorch's momentum is the share that a step changes
+                modules += [nn.BatchNorm2d(before[-1], NORM_EPSILON, 1 - NORM_MOMENTUM), nn.ReLU()]
             case Pool():
                 modules.append(nn.MaxPool2d(2))
             case Flatten():
@@ -64,11 +80,15 @@ class Torch(Peer):
 
     def load(self, weights: list[np.ndarray]) -> None:
         with torch.no_grad():
-            for parameter, array in zip(self.net.parameters(), self._exchanged(weights, to_torch=True), strict=True):
-                parameter.copy_(torch.from_numpy(array))
+            for own, array in zip(self._tensors(), self._exchanged(weights, to_torch=True), strict=True):
+                own.copy_(torch.from_numpy(array))
 
     def weights(self) -> list[np.ndarray]:
-        return self._exchanged([p.detach().cpu().numpy() for p in self.net.parameters()], to_torch=False)
+        return self._exchanged([t.cpu().numpy() for t in self._tensors()], to_torch=False)
+
+    def _tensors(self) -> list[torch.Tensor]:
+        """All weights in Keras's order: a normalization's averages come behind its two parameters in both."""
+        return [t for name, t in self.net.state_dict().items() if not name.endswith("num_batches_tracked")]
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         self.net.eval()
@@ -128,6 +148,8 @@ def exchanged(workload: Workload, weights: list[np.ndarray], to_torch: bool) -> 
         elif isinstance(layer, Conv):
             yield np.ascontiguousarray(next(left).transpose((3, 2, 0, 1) if to_torch else (2, 3, 1, 0)))
             yield next(left)
+        elif isinstance(layer, Norm):
+            yield from islice(left, 4)
         elif isinstance(layer, Dense):
             w = next(left)
             if to_torch:
