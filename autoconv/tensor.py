@@ -48,7 +48,7 @@ class Tensor:
     """An array on a device that remembers how it was computed.
 
     data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether one is wanted.
-    logits: of the result of a softmax or sigmoid ("softmax", what it was computed from): the crossentropies read it.
+    logits: of the result of a softmax or sigmoid what it was computed from, else None: the crossentropies read it.
     """
 
     __slots__ = ("__weakref__", "_grad_buffer", "_node", "data", "device", "grad", "logits", "requires_grad")
@@ -59,7 +59,7 @@ class Tensor:
         self.grad: Any = None
         self._node: Node | None = None
         self._grad_buffer: Any = None
-        self.logits: tuple[str, Tensor] | None = None
+        self.logits: Tensor | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

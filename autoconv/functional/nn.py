@@ -129,7 +129,7 @@ def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
     x = _tensor(x)
     y = apply(activations.sigmoid, x)
-    y.logits = "sigmoid", x
+    y.logits = x
     return y
 
 
@@ -143,7 +143,7 @@ def softmax(x: Any, axis: int = -1) -> Tensor:
     x = _tensor(x)
     y = apply(activations.softmax, x, axis=axis)
     if axis in (-1, x.ndim - 1):
-        y.logits = "softmax", x
+        y.logits = x
     return y
 
 
@@ -195,7 +195,7 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
     Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax. The
     result of a softmax is not clipped: its logits are taken, as Keras on TensorFlow does.
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "softmax")
+    y_pred, from_logits = _logits(y_pred, from_logits)
     remedy = " For integer labels use sparse_categorical_crossentropy."
     targets = _targets(y_true, y_pred, "categorical_crossentropy", remedy)
     return apply(loss.categorical_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
@@ -203,7 +203,7 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
 
 def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
     """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C) -> (N,)."""
-    y_pred, from_logits = _logits(y_pred, from_logits, "softmax")
+    y_pred, from_logits = _logits(y_pred, from_logits)
     labels = _labels(y_true, y_pred)
     return apply(loss.sparse_categorical_crossentropy, y_pred, y_true=labels, from_logits=from_logits)
 
@@ -212,7 +212,7 @@ def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> 
     """-mean(t log p + (1 - t) log(1 - p)) over the last axis: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless
     y_pred is the result of a sigmoid, whose logits are taken.
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "sigmoid")
+    y_pred, from_logits = _logits(y_pred, from_logits)
     targets = _targets(y_true, y_pred, "binary_crossentropy")
     return apply(loss.binary_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
 
@@ -283,12 +283,12 @@ def _predictions(value: Any) -> Tensor:
     return y_pred
 
 
-def _logits(value: Any, from_logits: bool, activation: str) -> tuple[Tensor, bool]:
-    """Predictions, and whether they are logits: those that they were computed from where that was by `activation`."""
+def _logits(value: Any, from_logits: bool) -> tuple[Tensor, bool]:
+    """Predictions, and whether they are logits: where they came from a softmax or a sigmoid those that it was given,
+    whichever the crossentropy, as Keras on TensorFlow does.
+    """
     y_pred = _predictions(value)
-    if from_logits or y_pred.logits is None or y_pred.logits[0] != activation:
-        return y_pred, from_logits
-    return y_pred.logits[1], True
+    return (y_pred, from_logits) if y_pred.logits is None else (y_pred.logits, True)
 
 
 def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:

@@ -286,7 +286,7 @@ class Step:
             output, leaf = self._outputs[goal.output], self._leaves[goal.output]
             pairs = [(output, leaf)]
             if output.logits is not None and leaf.logits is not None:
-                pairs.append((output.logits[1], leaf.logits[1]))
+                pairs.append((output.logits, leaf.logits))
             roots += [(of, begun.grad) for of, begun in pairs if begun.grad is not None and of.requires_grad]
 
         def arrived(leaf: Tensor) -> None:
@@ -314,6 +314,8 @@ class Step:
             if self._is_recorded(score):
                 goal = next(g for g in self._work.goals if g.output == score.output)
                 prediction = self._outputs[score.output].detach()
+                if self._outputs[score.output].logits is not None:
+                    prediction.logits = self._outputs[score.output].logits.detach()
                 values = score.metric.values(self._target(goal), prediction)  # type: ignore[attr-defined]
                 sums.add_score(j, values)
                 self._value_counts[j] = values.size
@@ -348,7 +350,7 @@ class Step:
         output = self._outputs[i]
         leaf = self._begun(output, (i, False))
         if output.logits is not None:
-            leaf.logits = output.logits[0], self._begun(output.logits[1], (i, True))
+            leaf.logits = self._begun(output.logits, (i, True))
         return leaf
 
     def _begun(self, of: Tensor, key: tuple[int, bool]) -> Tensor:
