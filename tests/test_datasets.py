@@ -70,7 +70,7 @@ def test_gzip_is_told_by_the_first_bytes_not_by_the_name(tmp_path):
 
 
 GOOD = idx_bytes(np.arange(60, dtype=np.uint8).reshape(3, 4, 5))
-PACKED = gzip.compress(GOOD, mtime=0)
+PACKED = gzip.compress(GOOD, mtime=0)  # the time would be in the names of tests
 HUGE = bytes([0, 0, 8, 3]) + b"\xff" * 12 + b"abc"
 
 
