@@ -95,6 +95,8 @@ class Tensor:
         return self.device.numpy(self.data)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        if copy is None:  # which NumPy 1.26's np.array does not know
+            return np.asarray(self.numpy(), dtype=dtype)
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
     @property
