@@ -69,7 +69,10 @@ def _shape(model: Any, operation: Any) -> str:
         last = max(nodes, key=operation._nodes.index)
         shapes = map_structure(lambda tensor: tensor.shape, last.structure)
     else:
-        shapes = operation.compute_output_shape(operation._build_shape)
+        try:
+            shapes = operation.compute_output_shape(operation._build_shape)
+        except (TypeError, ValueError):  # it was built without a shape, or runs only on data
+            return "?"
     flat = flat_shapes(shapes)
     return str(flat[0]) if len(flat) == 1 else str(shapes).replace("'", "")
 
@@ -86,7 +89,8 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], length: int
     """A box of columns that end at these parts of the line; the third one is aligned right."""
     stops = [0, *(int(end * length) for end in ends)]
     widths = [stop - start - 2 for start, stop in pairwise(stops)]
-    widths[0], widths[-1] = widths[0] + 1, widths[-1] + 1
+    for i in (0, len(widths) - 1, *range(1, len(widths) - 2)):  # one bar between two columns, as Rich lays them out
+        widths[i] += 1
     if min(widths) < 6:
         raise ValueError(f"line_length must be at least 40 to print a summary. Received: {length}.")
     edges = [edge[0] + edge[2].join(edge[1] * w for w in widths) + edge[3] for edge in _EDGES]
