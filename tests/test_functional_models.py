@@ -282,6 +282,19 @@ def test_the_first_layers_of_a_model_make_a_model():
     assert (first(x).numpy() != expected).any()
 
 
+def test_a_model_outlives_the_chain_it_was_made_of(tmp_path):
+    chain = models.Sequential([Input((4,)), layers.Dense(3), layers.Dense(2)])
+    maps, x = Model(chain.inputs, [layer.output for layer in chain.layers]), images(2, 4)
+    expected = [y.numpy() for y in maps(x)]
+    chain.pop()
+    chain.build((None, 4))
+    maps.save(tmp_path / "m.safetensors")
+    maps.summary(print_fn=[].append)
+    for found in (maps(x), models.load_model(tmp_path / "m.safetensors")(x)):
+        assert all((a.numpy() == b).all() for a, b in zip(found, expected))
+    assert Model(chain.inputs, [layer.output for layer in chain.layers])(x).shape == (2, 3)
+
+
 def test_a_model_may_begin_within_another():
     model, x = residual_block(ac), images(2, 8, 8, 3)
     first, second = model.get_layer("conv2d"), model.get_layer("dense")
@@ -559,6 +572,9 @@ WRONG = {
     "a wrong shape": (lambda: two_by_two()([np.ones((1, 4)), np.ones((1, 5))]), ValueError,
                       r"'pair' wants input 'b' of shape \(None, 3\). Received shape \(1, 5\)"),
     "a wrong symbolic shape": (lambda: two_by_two()([X, X]), ValueError, r"input 'b' of shape \(None, 3\)"),
+    "a parameter that would not learn": (lambda: F.dense(X, ac.Parameter(np.ones((4, 2), "float32"))), TypeError,
+                                         "would never learn"),
+    "an Input's name again": (lambda: models.Sequential([X, layers.Dense(2, name="x")]), ValueError, "different names"),
     "a tensor within a chain": (lambda: models.Sequential([layers.Dense(2)(X)]), TypeError, "is made of layers"),
 }
 

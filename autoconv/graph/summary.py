@@ -66,7 +66,7 @@ def _shape(model: Any, operation: Any) -> str:
     graph = model._graph
     nodes = [node for node in graph.nodes if node.operation is operation] if graph else []
     if nodes:
-        last = max(nodes, key=operation._nodes.index)
+        last = max(nodes, key=lambda node: node.number)
         shapes = map_structure(lambda tensor: tensor.shape, last.structure)
     else:
         try:
@@ -79,10 +79,9 @@ def _shape(model: Any, operation: Any) -> str:
 
 def _connections(graph: Any, operation: Any) -> str:
     """The tensors that an operation takes: "conv2d[0][0]" is the first result of conv2d's first call."""
-    nodes = sorted((node for node in graph.nodes if node.operation is operation), key=operation._nodes.index)
+    nodes = sorted((node for node in graph.nodes if node.operation is operation), key=lambda node: node.number)
     tensors = [graph.resolve(tensor) for node in nodes for tensor in node.inputs]
-    return ", ".join(f"{t.node.operation.name}[{t.node.operation._nodes.index(t.node)}][{t.index}]"
-                     for t in tensors) or "-"
+    return ", ".join(f"{t.node.operation.name}[{t.node.number}][{t.index}]" for t in tensors) or "-"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], length: int, ends: tuple[float, ...]) -> list[str]:
