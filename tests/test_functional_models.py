@@ -3,6 +3,7 @@
 import copy
 import os
 import pickle
+import weakref
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import autoconv as ac
 from autoconv import Input, Model, layers, losses, models
 from autoconv import functional as F
 from autoconv.layers import base
+from autoconv.tensor import watching
 
 RNG = np.random.default_rng(0)
 
@@ -342,6 +344,41 @@ def test_images_of_any_size():
     assert [model(images(2, n, n + 1, 3)).shape for n in (5, 9)] == [(2, 4), (2, 4)]
     assert model.compute_output_shape((7, 5, 5, 3)) == (7, 4)
     assert Model(x, y * 2).compute_output_shape((7, 5, 6, 3)) == (7, 5, 6, 4)
+
+
+def test_a_value_is_let_go_after_the_last_layer_that_reads_it():
+    seen, alive = [], []
+
+    class Watches(layers.Layer):
+        def call(self, x):
+            alive.append([ref() is not None for ref in seen])
+            seen.append(weakref.ref(x))
+            return x * 1
+
+        def compute_output_shape(self, input_shape):
+            return input_shape
+
+    a, b, c, d = (Watches() for _ in range(4))
+    x = Input((3,))
+    first = a(x * 1)
+    second = b(first)
+    model = Model(x, d(c(second) + first))
+    with ac.no_grad():
+        model(images(2, 3))
+    assert alive == [[], [False], [False, True], [False, False, False]]
+
+
+@pytest.mark.parametrize("expression", [
+    lambda x: layers.Add()([x, x]), lambda x: layers.Maximum()([x, x * 2]), lambda x: layers.Concatenate()([x, x]),
+    lambda x: layers.Average()([x, x]), lambda x: F.sqrt(x) / 2, lambda x: F.where(x > 1, x, -x), lambda x: x[:, 1:],
+    lambda x: F.tanh(x) @ np.ones((4, 2), "float32"), lambda x: x.reshape(-1, 2, 2).sum(1),
+])
+def test_a_model_names_all_rooms_its_kernels_live_in(expression):
+    x = Input((4,))
+    model, array = Model(x, expression(x)), np.abs(images(3, 4))
+    with watching() as ops:
+        model(array)
+    assert {op.kernels for op in ops if op.name != "reshape"} <= set(model.rooms)
 
 
 def test_training_reaches_the_layers_and_a_call_may_fix_it():
