@@ -342,7 +342,7 @@ class Sequential(Model):
             self._begin = layer
             self._changed()
             return
-        if any(layer.name == other.name for other in self._layers):
+        if any(layer.name == other.name for other in (*self._layers, *([self._begin] if self._begin else []))):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
         if any(within is self for within in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
