@@ -92,14 +92,12 @@ class Tensor:
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
-        values = self.device.numpy(self.data)
-        return f"Tensor({np.array2string(values, separator=', ')}, dtype={self.dtype}{grad})"
+        return f"Tensor({np.array2string(self._values(None), separator=', ')}, dtype={self.dtype}{grad})"
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array; also of a tensor that requires gradients.
 
-        Within a layer that would lose the gradient, so there it raises TypeError: `.detach().numpy()` says that none is
-        wanted.
+        Within a layer that would lose the gradient: there it raises TypeError, and `.detach().numpy()` is the way.
         """
         self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
@@ -109,9 +107,15 @@ class Tensor:
         if self.requires_grad and inside_layer.get() is not None and _recording.get():
             raise numpy_protocol.refused(what, f" in layer {inside_layer.get()!r}")
 
+    def _values(self, what: str | None) -> np.ndarray:
+        """The values for NumPy's function of that name; None is one that has no gradient to lose."""
+        if what is None:
+            return self.device.numpy(self.data)
+        self._refuse_loss(what)
+        return self.numpy()
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        self._refuse_loss("np.asarray")
-        return np.array(self.numpy(), dtype=dtype, copy=copy)
+        return np.array(self._values("np.asarray"), dtype=dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
         """`np.tanh(tensor)`: within a layer ours, where there is one, else NumPy's on the values. `array * tensor` and
@@ -127,7 +131,7 @@ class Tensor:
                     np.copyto(inputs[0], y.device.numpy(y.data), casting="same_kind")
                 return y
         function = ufunc if method == "__call__" else getattr(ufunc, method)
-        return numpy_protocol.run_by_numpy(function, inputs, options, Tensor, _values_for(function))
+        return numpy_protocol.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
         """`np.concatenate([tensor, ...])`: within a layer ours, where there is one, else NumPy's on the values."""
@@ -135,7 +139,7 @@ class Tensor:
             ours = numpy_protocol.ours(function, arguments, options)
             if ours is not None:
                 return ours(*arguments, **options)
-        return numpy_protocol.run_by_numpy(function, arguments, options, Tensor, _values_for(function))
+        return numpy_protocol.run_by_numpy(function, arguments, options, Tensor, Tensor._values)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -153,12 +157,10 @@ class Tensor:
 
     def item(self) -> float:
         """The one number this tensor holds."""
-        self._refuse_loss(".item()")
-        return self.numpy().item()
+        return self._values(".item()").item()
 
     def __float__(self) -> float:
-        self._refuse_loss("float()")
-        return float(self.numpy())
+        return float(self._values("float()"))
 
     def __int__(self) -> int:
         return int(self.numpy())
@@ -263,8 +265,8 @@ class Tensor:
     def _compared(self, op: Op, other: Any, swapped: bool = False) -> "Tensor":
         if not isinstance(other, (Tensor, np.ndarray, np.generic, Number, list, tuple)):
             return NotImplemented
-        a, b = self.detach(), self.operand(other).detach()
-        return apply(op, b, a) if swapped else apply(op, a, b)
+        pair = self.detach(), self.operand(other).detach()
+        return apply(op, *(reversed(pair) if swapped else pair))
 
     def reshape(self, *shape: Any) -> "Tensor":
         return apply(arith.reshape, self, shape=_unpack(shape))
@@ -340,9 +342,10 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
     """
     if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
         array = from_dlpack(array)
+    target = devices.get(device)
     if isinstance(array, Tensor):
         array._refuse_loss("ac.tensor()")
-    target, array = devices.get(device), array.data if isinstance(array, Tensor) else array
+        array = array.data
     known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
     if dtype is None and not known and np.asarray(array).dtype.kind == "f":
         dtype = np.float32
@@ -441,18 +444,6 @@ def _arrive(t: Tensor, gradient: Any) -> None:
     else:
         t.grad = t._grad_buffer if t._grad_buffer is not None else t.device.empty(t.shape, t.dtype)
         t.device.room("arith").copy(gradient, t.grad)
-
-
-def _values_for(function: Any) -> Callable[[Tensor], np.ndarray]:
-    """How a function of NumPy's gets a tensor's values: checked, unless its results have no gradient anyway."""
-    if function in numpy_protocol.FLAT:
-        return lambda t: t.detach().numpy()
-
-    def checked(t: Tensor) -> np.ndarray:
-        t._refuse_loss(numpy_protocol.name_of(function))
-        return t.numpy()
-
-    return checked
 
 
 def _unpack(arguments: tuple) -> tuple:
