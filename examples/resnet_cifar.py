@@ -58,7 +58,8 @@ def main(arguments=None):
     model = resnet(options.depth)
     model.summary()
     steps = -(-len(train_images) // options.batch_size) * options.epochs
-    model.compile(optim.Adam(optim.schedules.CosineDecay(2e-3, steps)), "categorical_crossentropy", ["accuracy"])
+    optimizer = optim.Adam(optim.schedules.CosineDecay(2e-3, steps))
+    model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
     model.fit(train_images, train_labels, options.batch_size, options.epochs)
     loss, accuracy = model.evaluate(test_images, test_labels, verbose=0)
     print(f"test loss {loss:.4f}, test accuracy {accuracy:.4f}")

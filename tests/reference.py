@@ -275,11 +275,12 @@ def philox(counter, key):
 
 
 def dropout(x, rate, seed):
-    """Item i stays where word i of the seed's stream 0 reaches the rate."""
+    """Item j of sample n stays where word j of that sample, in the seed's stream 0, reaches the rate."""
     y = np.empty_like(x)
-    for i, v in enumerate(x.flat):
-        word = philox((i // 4, 0, 0, 0), (seed % 2**32, seed >> 32))[i % 4]
-        y.flat[i] = v / (1 - rate) if word >= rate * 2**32 else 0
+    for n in range(len(x)):
+        for j, v in enumerate(x[n].flat):
+            word = philox((j // 4, n, 0, 0), (seed % 2**32, seed >> 32))[j % 4]
+            y[n].flat[j] = v / (1 - rate) if word >= rate * 2**32 else 0
     return y
 
 

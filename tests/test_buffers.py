@@ -449,7 +449,7 @@ def trained(kind, keeping, epochs=3):
         layers.Input((28, 28, 1)), layers.Conv2D(4, 3, activation="relu"), *keepers[:1], layers.MaxPooling2D(),
         *middle, *keepers[1:2], layers.Flatten(), layers.Dense(10), *keepers[2:], layers.Softmax(),
     ])
-    model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
     (x, y), _ = datasets.digits.load_data()
     x, y, answers = x[:320, ..., None] / np.float32(255), y[:320], []
 

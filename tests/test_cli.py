@@ -283,7 +283,7 @@ class TestPredict:
         np.save(tmp_path / "one.npy", digits[1])
         lines = autoconv_("predict", trained / "run", tmp_path / "three.npy", tmp_path / "one.npy").splitlines()
         net = autoconv.models.load_model(trained / "run" / "model.safetensors")
-        outputs = net.predict(digits[..., None].astype("float32") / 255, verbose=0)[[0, 1, 2, 1]]
+        outputs = net.predict(digits[..., None], verbose=0)[[0, 1, 2, 1]]  # it takes pixels, as it was trained
         assert [line.split()[1] for line in lines] == [str(row.argmax()) for row in outputs]
         np.testing.assert_allclose([float(line.split()[2]) for line in lines], outputs.max(1), atol=1e-4)
         assert lines[2].startswith(f"{tmp_path / 'three.npy'}[2]")
@@ -334,14 +334,15 @@ class TestInfoAndWarmup:
     def test_warmup_compiles_all_kernels_for_both_types(self, monkeypatch):
         compiled = []
 
-        def prepare(self, rooms, dtype, report):
-            compiled.append((set(rooms), dtype))
+        def prepare(self, found, report):
+            compiled.append({(kernel.name, str(dtype)) for kernel, dtype in found})
             report(0, 3)
             report(3, 3)
 
         monkeypatch.setattr(device.Device, "prepare", prepare)
         assert "kernels" in autoconv_("warmup")
-        assert compiled == [(set(device.ROOMS), "float32"), (set(device.ROOMS), "float64")]
+        assert [{dtype for _, dtype in found} for found in compiled] == [{"float32"}, {"float64"}]
+        assert {name for name, _ in compiled[0]} >= {"conv._forward", "norm.moments", "update.adam", "random.dropout"}
 
 
 class TestErrors:

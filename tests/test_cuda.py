@@ -580,7 +580,7 @@ def test_batches_of_several_blocks(loss, targets, scores, dtype):
             layers.Input((2, 2065, 1)), layers.AveragePooling2D((2, 413), dtype="float64"),
             layers.Flatten(dtype="float64"), layers.Dense(3, activation="softmax", dtype="float64"),
         ]).to(where)
-        model.compile("sgd", loss, scores)
+        model.compile("sgd", loss, metrics=scores)
         history = model.fit(rows, targets, batch_size=MANY - 3, epochs=1, verbose=0).history
         return [*history.values(), model.predict(rows, batch_size=MANY - 3, verbose=0), *model.get_weights()]
 

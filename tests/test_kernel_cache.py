@@ -18,7 +18,8 @@ from autoconv import functional as F
 reports = []
 {before}
 two = ["pointwise.relu", "pointwise.relu_grad"]
-device.get("cpu").prepare(two, "float32", lambda done, total: reports.append(f"{{done}}/{{total}}"))
+wanted = [(k, dtype) for k, dtype in device.get("cpu").all_kernels(["float32"]) if k.name in two]
+device.get("cpu").prepare(wanted, lambda done, total: reports.append(f"{{done}}/{{total}}"))
 print(*reports, float(F.relu(np.float32([-1, 2])).sum().item()))
 """
 

@@ -8,7 +8,6 @@ from autoconv import functional as F
 from autoconv import initializers, layers, models
 from autoconv.arguments import names
 from autoconv.layers import base
-from autoconv.ops import registry
 
 RNG = np.random.default_rng(0)
 
@@ -68,20 +67,6 @@ def test_sizes_that_are_not_known_stay_unknown(make):
         assert len(shape) != 4 or shape[1] in (None, 1)
 
 
-@pytest.mark.parametrize("make", LAYERS.values(), ids=LAYERS)
-def test_a_layer_names_all_rooms_its_kernels_live_in(make, monkeypatch):
-    used, call = set(), registry.Op.__call__
-
-    def noting(op, *args, **kwargs):
-        used.add(None if op.name == "reshape" else op.kernels)
-        return call(op, *args, **kwargs)
-
-    monkeypatch.setattr(registry.Op, "__call__", noting)
-    layer = make()
-    layer(images(2, 9, 8, 4), training=True)
-    assert used - {None} == set(layer.rooms)
-
-
 # What each layer computes.
 
 
@@ -113,7 +98,6 @@ def test_conv2d_is_the_function_with_the_layer_s_weights_and_activation():
     assert (layer.kernel.shape, layer.bias.shape) == ((3, 3, 2, 6), (6,))
     assert (y.numpy() == F.relu(F.conv2d(x, layer.kernel, layer.bias, 2, "same", 1, 2)).numpy()).all()
     assert layer.activation is F.relu
-    assert layer.rooms == ("conv", "pointwise")
 
 
 def test_depthwise_convolves_each_channel_by_itself():

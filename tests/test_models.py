@@ -189,7 +189,6 @@ def test_a_sequential_is_a_layer():
     assert model.output_shape == (None, 3)
     assert inner.output_shape == (None, 6, 6, 2)
     assert "sequential/conv2d/kernel" in model.named_weights()
-    assert model.rooms == ("conv", "dense", "norm")
     again = models.Sequential.from_config(model.get_config())
     assert again.count_params() == model.count_params()
 

@@ -54,7 +54,7 @@ PAIRS = {
     "where": (lambda x: np.where(x > 0, x, 0.2 * x), lambda x: F.where(x > 0, x, 0.2 * x)),
     "where_greater": (lambda x: np.where(np.greater(x, 0), x, 0), lambda x: F.where(F.greater(x, 0), x, 0)),
     "concatenate": (lambda x: np.concatenate([x, -x], axis=1), lambda x: F.concatenate([x, -x], axis=1)),
-    "concatenate_rows": (lambda x: np.concatenate((x, x))[:3], lambda x: F.concatenate([x, x], axis=0)[:3]),
+    "concatenate_rows": (lambda x: np.concatenate((-x, x))[len(x):], lambda x: F.concatenate([-x, x], axis=0)[len(x):]),
     "stack": (lambda x: np.stack([x, x * x], -1), lambda x: F.stack([x, x * x], -1)),
     "split": (lambda x: np.split(x, 2, axis=1)[1], lambda x: F.split(x, 2, axis=1)[1]),
     "pad": (lambda x: np.pad(x, ((0, 0), (1, 2))), lambda x: F.pad(x, ((0, 0), (1, 2)))),

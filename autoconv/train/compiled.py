@@ -73,12 +73,9 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
 
 def scores(metrics: Any, outputs: Sequence[str], targets: Sequence[Shape], predictions: Sequence[Shape]) -> list[Score]:
     """The metrics of a model, made for targets and predictions of these shapes."""
-    if len(outputs) == 1:
-        made = [[metrics_module.get(m, targets[0], predictions[0]) for m in _listed(
-            metrics if not isinstance(metrics, Mapping) else metrics[outputs[0]])]]
-    else:
-        made = [[metrics_module.get(m, t, p) for m in _listed(group)] for group, t, p in zip(
-            _spread(metrics, outputs, "metrics", False), targets, predictions)]
+    alone = len(outputs) == 1 and not isinstance(metrics, Mapping)
+    groups = [metrics] if alone else _spread(metrics, outputs, "metrics", False)
+    made = [[metrics_module.get(m, t, p) for m in _listed(group)] for group, t, p in zip(groups, targets, predictions)]
     given: Counter[str] = Counter()
     found = [Score(i, m, numbered(m.name if len(outputs) == 1 else f"{outputs[i]}_{m.name}", given))
              for i, group in enumerate(made) for m in group]

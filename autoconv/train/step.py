@@ -62,7 +62,7 @@ class Step:
         self._trains = work.optimizer is not None and work.optimizer.flat is not None
         parts = [[None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights)]
         self._x: list[Any] = parts[0]
-        self._y, self._weights, self._samples = parts[1], parts[2], len(self._x[0])
+        self._y, self._weights, self.samples = parts[1], parts[2], len(self._x[0])
         self._pool = devices.Pool()
         self._source: Source | None = None
         self._sink: Sequence[Any] | None = None
@@ -102,7 +102,7 @@ class Step:
             if token is not None:
                 random.first_sample.reset(token)
         if self._work.sums is not None:
-            self._work.sums.count(self._samples, self._value_counts)
+            self._work.sums.count(self.samples, self._value_counts)
 
     def outputs(self) -> list[Any]:
         """The predictions of the last run, in arrays of the device that the next run may write to."""
@@ -309,7 +309,7 @@ class Step:
         """Adds the losses and the metrics to the running sums."""
         sums: Any = self._work.sums
         sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
-            self._work.goals, self._values)], self._samples * self._shards())
+            self._work.goals, self._values)], self.samples * self._shards())
         for j, score in enumerate(self._work.scores):
             if self._is_recorded(score):
                 goal = next(g for g in self._work.goals if g.output == score.output)
@@ -340,7 +340,7 @@ class Step:
     def _given_targets(self, output: int) -> np.ndarray:
         """The targets of the batch as the user's array has them."""
         which = len(self._x) + output
-        return self._given[which] if self._source is None else self._source.host(which, self._samples)
+        return self._given[which] if self._source is None else self._source.host(which, self.samples)
 
     def _shards(self) -> float:
         return 1.0 if self._source is None else self._source.shards

@@ -1,5 +1,6 @@
 """`Trainer`: what makes a layer a model that can be fitted, evaluated and asked, with Keras's methods and defaults."""
 
+import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -105,6 +106,8 @@ class Trainer:
                                                          validation_data)
         form = self._build_for(x, data)
         self._start(data)
+        if validation is not None:
+            self._check_targets(validation)
         source = self._source(data, batch_size, shuffle)
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size)
         work = self._work("train", self.optimizer)
@@ -278,6 +281,10 @@ class Trainer:
     def _sink(self, step: Step, samples: int) -> list[Any]:
         """Arrays for the predictions of a data set: on a GPU there, where they fit."""
         outputs = step.outputs()
+        for output in outputs:
+            if not output.shape or len(output) != step.samples:
+                raise ValueError(f"predict() needs one row of output a sample. Received shape {tuple(output.shape)} "
+                                 f"for {step.samples} samples: call the model on the data.")
         shapes = [(samples, *a.shape[1:]) for a in outputs]
         size = sum(math.prod(shape) * a.dtype.itemsize for shape, a in zip(shapes, outputs))
         if self.device.is_gpu and size > SHARE * self.device.memory_left():  # type: ignore[attr-defined]
@@ -347,11 +354,16 @@ class Trainer:
             running.scores = compiled.scores(self._metrics_wanted, names, [a.shape for a in data.y], shapes)
             running.sums, running.steps = Sums(self.device, running.goals, running.scores), Steps()
             running.made_for = self.device, self.loss
-        for goal in running.goals:
-            if data.y[goal.output] is None:
-                raise ValueError(f"y has no targets for the output {names[goal.output]!r}, which has a loss.")
-            goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
+        self._check_targets(data)
         running.sums.reset()
+
+    def _check_targets(self, data: Data) -> None:
+        """Raises ValueError where targets do not go with the outputs and their losses."""
+        shapes = self._output_shapes(data)
+        for goal in self._running().goals:
+            if data.y[goal.output] is None:
+                raise ValueError(f"y has no targets for the output number {goal.output}, which has a loss.")
+            goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
 
     def _output_shapes(self, data: Data) -> list[Shape]:
         """The shapes of the model's outputs."""
@@ -417,7 +429,10 @@ def _returned(logs: Logs, return_dict: bool) -> Any:
 
 
 def _warn_of_nan(value: float, epoch: int, step: int) -> None:
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
+        frame, level = frame.f_back, level + 1
     warnings.warn(
         f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
-        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, 4,
+        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, level + 1,
     )
