@@ -63,6 +63,7 @@ class Step:
         parts = [[None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights)]
         self._x: list[Any] = parts[0]
         self._y, self._weights, self.samples = parts[1], parts[2], len(self._x[0])
+        self.arrays = [*self._x, *self._y, *self._weights]  # what a batch is written into
         self._pool = devices.Pool()
         self._source: Source | None = None
         self._sink: Sequence[Any] | None = None
@@ -74,11 +75,6 @@ class Step:
         self._plan: list[Any] = []
         self._changes = -1
 
-    @property
-    def arrays(self) -> list[Any]:
-        """What a batch is written into: inputs, targets, sample weights."""
-        return [*self._x, *self._y, *self._weights]
-
     def feed(self, arrays: Sequence[Any]) -> None:
         """Writes one batch, x, y and weights as the user has them, into the step's arrays."""
         self._given = arrays
@@ -86,9 +82,17 @@ class Step:
             if own is not None:
                 own[...] = array
 
-    def alone(self) -> Any:
-        """Within this block no other thread runs a step, so what it feeds and takes is its own."""
-        return turn
+    def run_on(self, arrays: Sequence[Any]) -> Any:
+        """One step on a batch that is given. Returns the predictions, in arrays of their own and in the structure in
+        which the model's call gives them.
+        """
+        with turn:
+            self.feed(arrays)
+            self._run(None, None)
+            if self._work.sums is not None:
+                self._work.sums.count(self.samples, self._value_counts)
+                return None
+            return self.put_together([np.array(self._device.numpy(rows)) for rows in self.outputs()])
 
     def run(self, source: Source | None = None, sink: Sequence[Any] | None = None) -> None:
         """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to
@@ -131,7 +135,7 @@ class Step:
         self._device.prepare(dry.found, report)
 
     def _run(self, source: Source | None, sink: Sequence[Any] | None) -> None:
-        if not self._plan or not self._is_current():
+        if not self._plan or not self.is_current():
             self._source, self._sink, self._plan = source, sink, []
             self._record()
         else:
@@ -192,7 +196,7 @@ class Step:
     def _planned(self) -> list[Any]:
         """What each later run does: the names of neighbouring sections to replay, and functions between them."""
         plan: list[Any] = []
-        ready = ["place"]
+        ready = [] if self._source is None else ["place"]
         for name, work in self._works():
             if name == "backward" and self._work.reducer is not None and self.reasons[name] is None:
                 for piece, bucket in zip(self._pieces(), self._buckets()):
@@ -415,7 +419,7 @@ class Step:
 
     # Whether what was recorded still holds.
 
-    def _is_current(self) -> bool:
+    def is_current(self) -> bool:
         """Whether model, losses, metrics and optimizer are what they were when the step was recorded."""
         if self._changes == changes():
             return True
@@ -457,6 +461,11 @@ class Steps:
 
     def __reduce__(self) -> tuple:
         return Steps, ()
+
+    def find(self, kind: str, *key: Any) -> Step | None:
+        """The step of that kind and key, where there is one and nothing has changed since it was recorded."""
+        step = self._kept.get((kind, *key))
+        return step if step is not None and step.is_current() else None
 
     def of(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
         """The step of that kind and key, made where there is none."""

@@ -175,15 +175,16 @@ class Trainer:
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
-        if not isinstance(x, list | tuple | Mapping):
-            x = np.asarray(x)
-        arrays = parts(x, "x", self._names("input_names"))
-        data = Data([np.asarray(a) for a in arrays], [], [])
-        step = self._step(Work("predict"), data, len(data.x[0]), self._build_for(x, data))
-        with step.alone():
-            step.feed(data.x)
-            step.run()
-            return step.put_together([np.array(self.device.numpy(rows)) for rows in step.outputs()])
+        if isinstance(x, np.ndarray):
+            known = self._running().steps.find("predict_on_batch", x.shape, self.device)
+            if known is not None:
+                return known.run_on([x])
+        arrays = [np.asarray(a) for a in parts(x, "x", self._names("input_names"))]
+        data = Data(arrays, [], [])
+        form = self._build_for(x, data)
+        key = arrays[0].shape if len(arrays) == 1 else tuple(a.shape for a in arrays)
+        steps, make = self._running().steps, self._maker(Work("predict"), data, len(arrays[0]), form)
+        return steps.of("predict_on_batch", (key, self.device), make).run_on(arrays)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
@@ -213,9 +214,7 @@ class Trainer:
         if optimizer is not None:
             self._build_optimizer()
         step = self._step(self._work(kind, optimizer), data, len(data), form)
-        with step.alone():
-            step.feed([*data.x, *data.y, *data.weights])
-            step.run()
+        step.run_on([*data.x, *data.y, *data.weights])
         self._running().sums.drain()  # type: ignore[union-attr]
         return _returned(self._running().sums.logs(), return_dict)  # type: ignore[union-attr]
 
@@ -259,6 +258,10 @@ class Trainer:
         """The step for batches of n samples of this data."""
         key = (n, *(a.shape[1:] for a in data.x), *((a is None, a is not None and a.shape[1:]) for a in data.y),
                *(a is None for a in data.weights), self.device)
+        return self._running().steps.of(work.kind, key, self._maker(work, data, n, form))
+
+    def _maker(self, work: Work, data: Data, n: int, form: Callable) -> Callable[[], Step]:
+        """What makes a step for batches of n samples of this data."""
 
         def make() -> Step:
             x = [((n, *a.shape[1:]), dtype) for a, dtype in zip(data.x, self._dtypes(len(data.x)))]
@@ -272,7 +275,7 @@ class Trainer:
                     weights[of] = ((n,), np.dtype(self.dtype))
             return Step(self, work, x, y, weights, form)
 
-        return self._running().steps.of(work.kind, key, make)
+        return make
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
         running = self._running()
