@@ -173,13 +173,22 @@ class Step:
     def attach(self, source: Source | None, sink: Sequence[Any] | None) -> None:
         """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
         changed = {"load": source is not self._source, "store": sink is not self._sink}
-        self._source, self._sink = source, sink
+        self._source, self._sink, self._plan = source, sink, []  # interrupted, this leaves nothing to be replayed
         self._trace.replay("place")
         for name, work in self._works():
             if changed.get(name):
                 self._record_phase(name, work)
         self._depend("forward", "store")
         self._plan = self._planned()
+
+    def detach(self) -> None:
+        """Lets go of the data set and of the arrays for predictions, so that their memory can be used again."""
+        with turn:
+            self._given = ()
+            if self._plan and (self._source is not None or self._sink is not None):
+                self._source, self._sink = None, None
+                self._trace.forget("load", "store")
+                self._plan = self._planned()
 
     def _depend(self, on: str, *others: str) -> None:
         """A phase cannot be replayed where one is not whose arrays it reads, and forward not without backward."""
@@ -466,6 +475,12 @@ class Steps:
             step = self._kept[kind, *key] = make()
             self.reasons[kind] = step.reasons
         return step
+
+    def detach(self, kind: str) -> None:
+        """Lets go of the data sets of one kind of steps, which themselves stay."""
+        for key, step in list(self._kept.items()):
+            if key[0] == kind:
+                step.detach()
 
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps."""
