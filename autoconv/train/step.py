@@ -72,6 +72,7 @@ class Step:
         self._value_counts = [0] * len(work.scores)
         self.reasons: dict[str, str | None] = {}
         self._plan: list[Any] = []
+        self._trace: Any = None
         self._changes = -1
 
     @property
@@ -150,6 +151,7 @@ class Step:
         """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing to be replayed."""
         if self._trains:
             self._work.optimizer.build(self._model.trainable_weights)
+        self.close()
         self._trace = self._device.trace()
         with self._trace.record("place"):
             self._first = self._device.dynamic(self._place, np.int64)
@@ -189,6 +191,13 @@ class Step:
                 self._source, self._sink = None, None
                 self._trace.forget("load", "store")
                 self._plan = self._planned()
+
+    def close(self) -> None:
+        """Lets go of all that was recorded, at once: calls, arrays and what draws numbers for them hold each other."""
+        with turn:
+            self._plan = []
+            if self._trace is not None:
+                self._trace.forget(*self._trace.sections)
 
     def _depend(self, on: str, *others: str) -> None:
         """A phase cannot be replayed where one is not whose arrays it reads, and forward not without backward."""
@@ -347,7 +356,7 @@ class Step:
     def _given_targets(self, output: int) -> np.ndarray:
         """The targets of the batch as the user's array has them."""
         which = len(self._x) + output
-        return self._given[which] if self._source is None else self._source.host(which, self._samples)
+        return np.asarray(self._given[which]) if self._source is None else self._source.host(which, self._samples)
 
     def _shards(self) -> float:
         return 1.0 if self._source is None else self._source.shards
@@ -471,7 +480,7 @@ class Steps:
         if step is None:
             same = [k for k in self._kept if k[0] == kind]
             if len(same) >= KEPT:
-                del self._kept[same[0]]
+                self._kept.pop(same[0]).close()
             step = self._kept[kind, *key] = make()
             self.reasons[kind] = step.reasons
         return step
@@ -484,4 +493,5 @@ class Steps:
 
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps."""
-        self._kept = {key: step for key, step in self._kept.items() if key[0] not in kinds}
+        for key in [key for key in self._kept if key[0] in kinds]:
+            self._kept.pop(key).close()
