@@ -6,6 +6,7 @@ Runs where tests/test_cuda.py does. In NumPy a graph's launches come in another 
 import gc
 import threading
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from autoconv import optimizers as optim
 from autoconv.backend import device, device_cuda
 from autoconv.backend.precision import get_precision, set_precision
 from autoconv.train import progress
+from autoconv.train.step import Reducer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
               pytest.mark.filterwarnings("ignore::RuntimeWarning")]
@@ -159,9 +161,19 @@ def test_a_step_is_one_graph_and_nothing_else(asked):
     assert odd(model) == {}
     for epoch in (3, 4):
         begun = watch.seen[3 * epoch : 3 * epoch + 3]
-        for before, after in zip(begun, begun[1:]):
+        for before, after in pairwise(begun):
             assert after - before == Counter(graphs=1)
     assert watch.seen[12]["graphs"] - watch.seen[9]["graphs"] == 3
+    assert asked["captured"] == 2
+
+
+def test_a_rate_that_is_set_before_each_step_is_no_change(asked):
+    def run(model):
+        rates = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: setattr(
+            model.optimizer, "learning_rate", 0.1 / (1 + batch)))
+        return fitted(model, callbacks=[rates], epochs=4)
+
+    equal(*both(lambda: net(optimizer="sgd"), run))
     assert asked["captured"] == 2
 
 
@@ -192,6 +204,24 @@ def test_a_step_that_is_the_user_s_in_part_has_graphs_around_it(asked):
     fitted(model, y=ONE_HOT, callbacks=[watch], epochs=4)
     assert set(odd(model)) == {("train", "loss"), ("train", "account")}
     assert (watch.seen[10] - watch.seen[9])["graphs"] == 2  # before the loss and behind it
+
+
+def test_gradients_that_are_reduced_in_parts(asked):
+    """As several processes share a step: a graph, then the reducer's work, for each part."""
+    def run(model):
+        sizes, watch = [], Watch(asked)
+
+        def halve(part):
+            sizes.append(part.size)
+            model.device.room("arith").multiply(part, part.dtype.type(0.5), part)
+
+        model.reducer = Reducer(halve, 1)
+        result = fitted(model, callbacks=[watch], epochs=4)
+        if model.device.is_gpu:
+            assert watch.seen[10] - watch.seen[9] == Counter(graphs=3, launches=4)  # a layer's two gradients come as one
+        return {**result, "sizes": sizes}
+
+    equal(*both(lambda: net(optimizer="sgd"), run))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -290,11 +320,12 @@ EVERY_METRIC = [
     (metrics.MeanSquaredError, ONE_HOT, "sigmoid"), (metrics.MeanAbsoluteError, ONE_HOT, "sigmoid"),
 ]
 EVERY_OPTIMIZER = [
-    lambda: optim.SGD(optim.schedules.CosineDecay(0.1, 9), momentum=0.9), lambda: optim.SGD(0.1, nesterov=True,
-                                                                                         momentum=0.5),
+    lambda: optim.SGD(optim.schedules.CosineDecay(0.1, 9), momentum=0.9),
+    lambda: optim.SGD(0.1, momentum=0.5, nesterov=True),
     lambda: optim.SGD(0.1, clipvalue=0.01), lambda: optim.RMSprop(0.01, centered=True, weight_decay=0.1, clipnorm=0.5),
     lambda: optim.RMSprop(optim.schedules.ExponentialDecay(0.01, 4, 0.5), momentum=0.3),
-    lambda: optim.Adam(global_clipnorm=0.1), lambda: optim.AdamW(optim.schedules.PiecewiseConstantDecay([4], [0.1, 0.01])),
+    lambda: optim.Adam(global_clipnorm=0.1),
+    lambda: optim.AdamW(optim.schedules.PiecewiseConstantDecay([4], [0.1, 0.01])),
 ]
 
 
@@ -712,17 +743,32 @@ def test_a_trace_takes_its_own_thread_s_launches_alone():
     assert len(section.calls) == 1
 
 
-def test_more_numbers_than_a_trace_has_room_for():
+def test_more_numbers_than_a_trace_has_room_for(monkeypatch):
+    """The step runs through Python, and says why."""
+    monkeypatch.setattr(device.get("cuda").kernels("trace"), "SLOTS", 6)
+    extra = [layers.Dropout(0.5, dtype="float64"), layers.Dropout(0.2, seed=7, dtype="float64")]
+
+    def train(model):
+        result = fitted(model)
+        if model.device.is_gpu:
+            assert odd(model)["train", "forward"] == "more than 6 numbers change from step to step"
+        return result
+
+    equal(*both(lambda: net(extra=extra_again(extra)), train))
+
+
+def test_numbers_of_several_types():
     gpu = device.get("cuda")
-    trace = gpu.trace()
+    trace, drawn = gpu.trace(), iter(range(1, 9))
     with trace.record("numbers") as section:
-        two = gpu.dynamic(lambda: (1, 2), np.uint64, 2)
-        for _ in range(62):
-            gpu.dynamic(lambda: 1.5)
-        with pytest.raises(OverflowError, match="64 numbers"):
-            gpu.dynamic(lambda: 1.0)
+        two = gpu.dynamic(lambda: (2**64 - next(drawn), 3), np.uint64, 2)
+        place, rate = gpu.dynamic(lambda: -next(drawn), np.int64), gpu.dynamic(lambda: 0.5)
     assert section.reason is None
-    assert [number.numpy().item() for number in two] == [1, 2]
+    for _ in range(2):
+        found = [number.numpy().item() for number in (*two, place, rate)]
+        trace.replay("numbers")
+        assert found != [number.numpy().item() for number in (*two, place, rate)]
+    assert [number.numpy().item() for number in (*two, place, rate)] == [2**64 - 5, 3, -6, 0.5]
 
 
 def test_a_copy_makes_a_section_incomplete():

@@ -73,6 +73,7 @@ class Step:
         self.reasons: dict[str, str | None] = {}
         self._plan: list[Any] = []
         self._trace: Any = None
+        self._by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
         self._changes = -1
 
     @property
@@ -144,13 +145,14 @@ class Step:
                 else:
                     with devices.reusing(self._pool):
                         act()
-        if self._trains and self.reasons["update"] is None:
+        if self._by_kernels:
             self._work.optimizer.iterations += 1
 
     def _record(self) -> None:
         """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing to be replayed."""
         if self._trains:
             self._work.optimizer.build(self._model.trainable_weights)
+        self._by_kernels = self._trains and is_recordable(self._work.optimizer)
         self.close()
         self._trace = self._device.trace()
         with self._trace.record("place"):
@@ -171,6 +173,8 @@ class Step:
             with self._trace.record(name) as section:
                 work()
         self.reasons[name] = section.reason
+        if section.reason is not None:
+            self._trace.forget(name)  # what it holds is of no use
 
     def attach(self, source: Source | None, sink: Sequence[Any] | None) -> None:
         """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
@@ -211,6 +215,7 @@ class Step:
         """What each later run does: the names of neighbouring sections to replay, and functions between them."""
         plan: list[Any] = []
         ready = ["place"]
+        self._trace.forget(*(name for name, reason in self.reasons.items() if reason is not None))
         for name, work in self._works():
             if name == "backward" and self._work.reducer is not None and self.reasons[name] is None:
                 for piece, bucket in zip(self._pieces(), self._buckets()):
@@ -318,7 +323,7 @@ class Step:
             flat.release_gradients()
 
     def _update(self) -> None:
-        if self.reasons["update"] is None:
+        if self._by_kernels or self.reasons["update"] is None:
             self._work.optimizer.update()
         else:
             self._work.optimizer.apply(self._work.optimizer.flat.gradients)

@@ -11,7 +11,7 @@ from . import array as arrays
 from .array import Array
 from .runtime import Gpu
 
-SLOTS = 64  # numbers of 8 bytes that the sections of one trace can let change
+SLOTS = 256  # numbers of 8 bytes that the sections of one trace can let change
 
 
 class CudaTrace(trace.Trace):
@@ -30,16 +30,19 @@ class CudaTrace(trace.Trace):
         self._replayed: set[tuple[str, ...]] = set()
 
     def dynamic(self, section: trace.Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
-        """An array of one item for each of the numbers of `draw()`; dtype: int64, uint64 or float64."""
+        """An array of one item for each of the numbers of `draw()`; dtype: int64, uint64 or float64. Where there is no
+        room for them, the section becomes incomplete.
+        """
         if count > len(self._free):
-            raise OverflowError(f"A trace can let {SLOTS} numbers change. Received: {SLOTS - len(self._free) + count}.")
+            section.stop(f"more than {len(self._host)} numbers change from step to step")
+            return draw()
         slots, self._free = self._free[:count], self._free[count:]
         numbers = self._host.view(dtype)
         numbers[slots] = draw()
         section.draws.append((draw, (numbers, slots)))
         with trace.aside():
             arrays.write(self._host, self._there)
-        there = Array(self._there.base.view(dtype), 0, (SLOTS,), (1,), np.dtype(dtype))
+        there = Array(self._there.base.view(dtype), 0, (len(self._host),), (1,), np.dtype(dtype))
         places = tuple(there[i : i + 1] for i in slots)
         return places[0] if count == 1 else places
 
