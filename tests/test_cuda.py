@@ -21,7 +21,6 @@ from autoconv.backend import device
 from autoconv.gradcheck import gradcheck
 from autoconv.ops import dense as dense_ops
 from autoconv.tensor import apply, tensor
-from autoconv.train import resident
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere")]
 every_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -388,7 +387,7 @@ def test_memory_is_taken_over_and_handed_over_by_dlpack():
     handed = Handed(owner)
     taken = ac.from_dlpack(handed)
     assert taken.device is gpu
-    assert handed.streams == [int(gpu._gpu.stream)]
+    assert handed.streams == [int(gpu.kernels("runtime").gpu(0).stream)]
     owner[0, 0] = 99
     host[0, 0] = 99
     np.testing.assert_array_equal(taken.numpy(), host)
@@ -440,16 +439,17 @@ def test_memory_is_used_again_when_nobody_holds_it():
         other = where(gpu.empty((20_000 // np.dtype(dtype).itemsize,), dtype))
         assert not set(other) & set(held)
     del view
-    allocations = gpu._gpu.arena.allocations
+    arena = gpu.kernels("runtime").gpu(0).arena
+    allocations = arena.allocations
     for _ in range(200):  # each in the memory of the one before
         assert gpu.empty((20_000,), np.float32).base.data.shape == (20_000,)
-    assert gpu._gpu.arena.allocations <= allocations + 1
+    assert arena.allocations <= allocations + 1
 
 
 def test_from_the_second_step_on_nothing_is_allocated():
     model = net().to("cuda")
     model.fit(IMAGES, LABELS, batch_size=3, epochs=1, verbose=0)
-    arena = device.get("cuda")._gpu.arena
+    arena = device.get("cuda").kernels("runtime").gpu(0).arena
     before = arena.allocations, arena.held
     assert before[1] > 0
     model.fit(IMAGES, LABELS, batch_size=3, epochs=3, verbose=0)
@@ -557,8 +557,8 @@ def test_training_is_the_cpu_s(optimizer):
 
 
 def test_training_without_graphs_is_the_cpu_s(monkeypatch):
-    """Where the driver captures none, launches that were noted run again one by one."""
-    monkeypatch.setattr(type(device.get("cuda")._gpu), "capture", lambda *given: None)
+    """Where the driver captures none, launches that were recorded run again one by one."""
+    monkeypatch.setattr(device.get("cuda").kernels("runtime").Gpu, "capture", lambda *given: None)
     for there, here in zip(trained("cuda", dtype="float64"), trained("cpu", dtype="float64")):
         np.testing.assert_allclose(there, here, rtol=1e-7, atol=1e-9)
 
@@ -611,18 +611,14 @@ def test_a_model_is_where_its_layers_are():
 
 
 def test_the_command_line_trains_on_the_gpu(monkeypatch, tmp_path):
-    by_itself, run = [], resident.Steps.run
-    monkeypatch.setattr(resident.Steps, "run", lambda self, i: by_itself.append(i) or run(self, i))
     monkeypatch.setattr(nets, "NETS", {"lecture": nets.NETS["lecture"]._replace(layers=lambda classes: [
         layers.MaxPooling2D(4), layers.Flatten(), layers.Dense(classes, activation="softmax")])})
     done = CliRunner().invoke(cli.main, ["train", "digits", "--device", "cuda", "--limit", "24", "--epochs", "2",
                                          "--batch-size", "8", "--out", str(tmp_path / "run")])
     assert done.exit_code == 0, done.output
     assert "on cuda" in done.output
-    assert by_itself == [0, 1, 2, 0, 1, 2, 0, 1, 2]  # two epochs, and the test images
     done = CliRunner().invoke(cli.main, ["evaluate", str(tmp_path / "run"), "--device", "cuda", "--limit", "8"])
     assert done.exit_code == 0, done.output
-    assert len(by_itself) == 10
 
 
 def test_what_was_handed_out_stays_as_it_was():

@@ -13,12 +13,14 @@ if importlib.util.find_spec("numba_cuda") is None:
 # Where this process must compile itself, the driver would load the kernel at once: here that is left out.
 PREPARE = """
 import sys
+import numpy as np
 from autoconv.backend.cuda import pointwise, runtime, store
 runtime.cuda.dispatcher._Kernel.bind = lambda kernel: kernel.library.get_cubin()
 {before}
 kernels, reports = [pointwise._relu, pointwise._relu_grad], []
 with runtime.pretended({capability}):
-    runtime.prepare(kernels, "float32", True, lambda done, total: reports.append(f"{{done}}/{{total}}"))
+    wanted = [(k, np.dtype("float32")) for k in kernels]
+    runtime.prepare(wanted, lambda done, total: reports.append(f"{{done}}/{{total}}"))
     for kernel in kernels:
         made = kernel._dispatcher.overloads[kernel.types("float32")]
         assert bytes(made.library.get_cubin().code)[:4] == bytes([127]) + b"ELF"

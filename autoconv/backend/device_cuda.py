@@ -81,7 +81,7 @@ class CudaDevice(Device):
         return self.asarray(self._arrays.from_dlpack(self._gpu, producer))
 
     def numpy(self, array: Any) -> np.ndarray:
-        return array.numpy()
+        return array if isinstance(array, np.ndarray) else array.numpy()
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""

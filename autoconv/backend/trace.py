@@ -114,9 +114,15 @@ class Trace:
     @contextmanager
     def record(self, name: str) -> Iterator[Section]:
         """Within this block every kernel that runs is recorded, as the section of that name once the block is left."""
+        self.forget(name)
         with _within(Section(self)) as section:
             yield section
         self.sections[name] = section
+
+    def forget(self, *names: str) -> None:
+        """Lets go of these sections, if they are there, and of the arrays that they hold."""
+        for name in names:
+            self.sections.pop(name, None)
 
     def dynamic(self, section: Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
         """What stands for `count` numbers of `draw()`, in the arguments of kernels."""

@@ -34,7 +34,8 @@ class Source:
         plain = [None if a is None else self._plain(a, dtype) for a, dtype in zip(arrays, dtypes)]
         self._there, self._sent = plain, {}  # type: ignore[var-annotated]
         self._order_there: Any = self._order
-        self._fits = not device.is_gpu or sum(a.nbytes for a in plain if a is not None) <= SHARE * device.memory_left()
+        to_send = sum(a.nbytes for a in plain if isinstance(a, np.ndarray))  # the rest is on the GPU already
+        self._fits = not device.is_gpu or to_send <= SHARE * device.memory_left()
         if device.is_gpu and self._fits:
             self._there = [None if a is None else device.asarray(a) for a in plain]
             self._order_there = device.asarray(self._order)
@@ -78,7 +79,7 @@ class Source:
     def host(self, which: int, n: int) -> Any:
         """The n samples of the batch that is the next one, as the user's array number `which` has them."""
         rows: Any = slice(self._first, self._first + n)
-        return self._arrays[which][rows if self._order is None else self._order[rows]]
+        return np.asarray(self._arrays[which][rows if self._order is None else self._order[rows]])
 
     def _send(self, n: int) -> None:
         """From the host's memory into arrays on the GPU that stay."""

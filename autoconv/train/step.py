@@ -73,6 +73,8 @@ class Step:
         self._value_counts = [0] * len(work.scores)
         self.reasons: dict[str, str | None] = {}
         self._plan: list[Any] = []
+        self._trace: Any = None
+        self._by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
         self._changes = -1
 
     def feed(self, arrays: Sequence[Any]) -> None:
@@ -147,13 +149,15 @@ class Step:
                 else:
                     with devices.reusing(self._pool):
                         act()
-        if self._trains and self.reasons["update"] is None:
+        if self._by_kernels:
             self._work.optimizer.iterations += 1
 
     def _record(self) -> None:
         """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing to be replayed."""
         if self._trains:
             self._work.optimizer.build(self._model.trainable_weights)
+        self._by_kernels = self._trains and is_recordable(self._work.optimizer)
+        self.close()
         self._trace = self._device.trace()
         with self._trace.record("place"):
             self._first = self._device.dynamic(self._place, np.int64)
@@ -173,17 +177,35 @@ class Step:
             with self._trace.record(name) as section:
                 work()
         self.reasons[name] = section.reason
+        if section.reason is not None:
+            self._trace.forget(name)  # what it holds is of no use
 
     def attach(self, source: Source | None, sink: Sequence[Any] | None) -> None:
         """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
         changed = {"load": source is not self._source, "store": sink is not self._sink}
-        self._source, self._sink = source, sink
+        self._source, self._sink, self._plan = source, sink, []  # interrupted, this leaves nothing to be replayed
         self._trace.replay("place")
         for name, work in self._works():
             if changed.get(name):
                 self._record_phase(name, work)
         self._depend("forward", "store")
         self._plan = self._planned()
+
+    def detach(self) -> None:
+        """Lets go of the data set and of the arrays for predictions, so that their memory can be used again."""
+        with turn:
+            self._given = ()
+            if self._plan and (self._source is not None or self._sink is not None):
+                self._source, self._sink = None, None
+                self._trace.forget("load", "store")
+                self._plan = self._planned()
+
+    def close(self) -> None:
+        """Lets go of all that was recorded, at once: calls, arrays and what draws numbers for them hold each other."""
+        with turn:
+            self._plan = []
+            if self._trace is not None:
+                self._trace.forget(*self._trace.sections)
 
     def _depend(self, on: str, *others: str) -> None:
         """A phase cannot be replayed where one is not whose arrays it reads, and forward not without backward."""
@@ -197,6 +219,7 @@ class Step:
         """What each later run does: the names of neighbouring sections to replay, and functions between them."""
         plan: list[Any] = []
         ready = [] if self._source is None else ["place"]
+        self._trace.forget(*(name for name, reason in self.reasons.items() if reason is not None))
         for name, work in self._works():
             if name == "backward" and self._work.reducer is not None and self.reasons[name] is None:
                 for piece, bucket in zip(self._pieces(), self._buckets()):
@@ -304,7 +327,7 @@ class Step:
             flat.release_gradients()
 
     def _update(self) -> None:
-        if self.reasons["update"] is None:
+        if self._by_kernels or self.reasons["update"] is None:
             self._work.optimizer.update()
         else:
             self._work.optimizer.apply(self._work.optimizer.flat.gradients)
@@ -344,7 +367,7 @@ class Step:
     def _given_targets(self, output: int) -> np.ndarray:
         """The targets of the batch as the user's array has them."""
         which = len(self._x) + output
-        return self._given[which] if self._source is None else self._source.host(which, self.samples)
+        return np.asarray(self._given[which]) if self._source is None else self._source.host(which, self.samples)
 
     def _shards(self) -> float:
         return 1.0 if self._source is None else self._source.shards
@@ -473,11 +496,18 @@ class Steps:
         if step is None:
             same = [k for k in self._kept if k[0] == kind]
             if len(same) >= KEPT:
-                del self._kept[same[0]]
+                self._kept.pop(same[0]).close()
             step = self._kept[kind, *key] = make()
             self.reasons[kind] = step.reasons
         return step
 
+    def detach(self, kind: str) -> None:
+        """Lets go of the data sets of one kind of steps, which themselves stay."""
+        for key, step in list(self._kept.items()):
+            if key[0] == kind:
+                step.detach()
+
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps."""
-        self._kept = {key: step for key, step in self._kept.items() if key[0] not in kinds}
+        for key in [key for key in self._kept if key[0] in kinds]:
+            self._kept.pop(key).close()

@@ -152,6 +152,7 @@ class Trainer:
         line = Progress(len(source), verbose)
         logs = self._test(data, source, form, hooks, line)
         line.finish(logs)
+        self._running().steps.detach("test")
         return _returned(logs, return_dict)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto") -> Any:
@@ -165,12 +166,14 @@ class Trainer:
         line, sink = Progress(len(source), verbose), None
         for i in range(len(source)):
             step = self._step(work, data, source.seek(i), form)
-            step.run(source, sink)
-            if sink is None:  # now the outputs' shapes are known
-                sink = self._sink(step, len(data))
-                step.attach(source, sink)
+            with step.alone():
+                step.run(source, sink)
+                if sink is None:  # now the outputs' shapes are known
+                    sink = self._sink(step, len(data))
+                    step.attach(source, sink)
             line.update(i + 1, dict)
         line.finish({})
+        self._running().steps.detach("predict")
         return step.put_together([self.device.numpy(rows) for rows in sink])  # type: ignore[union-attr]
 
     def predict_on_batch(self, x: Any) -> Any:

@@ -258,7 +258,8 @@ class Kernel:
         """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
         launch, recorder = Launch(self, blocks, threads, arguments), trace.current()
         if isinstance(recorder, trace.DryRun):
-            recorder.found[self, launch.dtype] = None
+            if len(launch.dtypes) < 2:  # else it is compiled when it comes
+                recorder.found[self, launch.dtype] = None
             return
         if recorder is not None:
             recorder.add(launch.gpu, launch, ())
@@ -341,10 +342,14 @@ class Launch:
         return next(a.gpu for a in self.arguments if isinstance(a, OnGpu))
 
     @property
+    def dtypes(self) -> set[np.dtype]:
+        """The types of the arguments whose type the signature calls T. Several, where the types are others than its."""
+        return {a.dtype for a, is_typed in zip(self.arguments, self.kernel.typed) if is_typed and isinstance(a, OnGpu)}
+
+    @property
     def dtype(self) -> np.dtype:
-        """What T stands for: the type of the first such argument; float32 where the kernel has none."""
-        typed = (a for a, is_typed in zip(self.arguments, self.kernel.typed) if is_typed)
-        return np.dtype(getattr(next(typed, None), "dtype", np.float32))
+        """What T stands for, where it stands for one type; float32 where the kernel has none."""
+        return next(iter(self.dtypes), np.dtype(np.float32))
 
     def __call__(self, handle: int | None = None) -> None:
         """Runs it on the GPU's stream, or on the one of this handle."""
