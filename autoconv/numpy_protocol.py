@@ -50,12 +50,16 @@ def ours(function: Callable, arguments: tuple, options: dict[str, Any]) -> Calla
 
 
 def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], kind: type,
-                 values: Callable[[Any], np.ndarray]) -> Any:
-    """NumPy's function on `values(tensor)` for every tensor (an instance of `kind`) among its arguments."""
+                 values: Callable[[Any, str | None], np.ndarray]) -> Any:
+    """NumPy's function on `values(tensor, name)` for every tensor (an instance of `kind`) among its arguments.
+
+    `name` is what to call the function where the gradient would be lost, None for one that has none.
+    """
+    name = None if function in FLAT else name_of(function)
 
     def plain(argument: Any) -> Any:
         if isinstance(argument, kind):
-            return values(argument)
+            return values(argument, name)
         if type(argument) in (list, tuple):
             return type(argument)(map(plain, argument))
         return argument
@@ -63,7 +67,7 @@ def run_by_numpy(function: Callable, arguments: tuple, options: dict[str, Any], 
     out = options.get("out")
     if any(isinstance(o, kind) for o in (out if isinstance(out, tuple) else (out,))):
         raise TypeError(f"{name_of(function)} cannot write into a tensor. Leave out= away, and use what it returns.")
-    return function(*plain(arguments), **{name: plain(value) for name, value in options.items()})
+    return function(*plain(arguments), **{key: plain(value) for key, value in options.items()})
 
 
 def refused(what: str, where: str = "") -> TypeError:

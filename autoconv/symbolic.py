@@ -82,6 +82,12 @@ class Node:
         return map_structure(lambda item: value_of(item) if isinstance(item, SymbolicTensor) else item,
                              (self.args, self.kwargs))
 
+    @property
+    def number(self) -> int:
+        """Which of its operation's calls this is."""
+        calls = self.operation._nodes
+        return calls.index(self) if self in calls else len(calls)
+
     def remove(self) -> None:
         """Forgets the call, where its operation goes by its nodes."""
         if self in self.operation._nodes:

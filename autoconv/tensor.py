@@ -86,14 +86,12 @@ class Tensor:
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
-        values = self.device.numpy(self.data)
-        return f"Tensor({np.array2string(values, separator=', ')}, dtype={self.dtype}{grad})"
+        return f"Tensor({np.array2string(self._values(None), separator=', ')}, dtype={self.dtype}{grad})"
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array; also of a tensor that requires gradients.
 
-        Within a layer that would lose the gradient, so there it raises TypeError: `.detach().numpy()` says that none is
-        wanted.
+        Within a layer that would lose the gradient: there it raises TypeError, and `.detach().numpy()` is the way.
         """
         self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
@@ -103,9 +101,15 @@ class Tensor:
         if self.requires_grad and inside_layer.get() is not None and _recording.get():
             raise numpy_protocol.refused(what, f" in layer {inside_layer.get()!r}")
 
+    def _values(self, what: str | None) -> np.ndarray:
+        """The values for NumPy's function of that name; None is one that has no gradient to lose."""
+        if what is None:
+            return self.device.numpy(self.data)
+        self._refuse_loss(what)
+        return self.numpy()
+
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
-        self._refuse_loss("np.asarray")
-        array = self.numpy()
+        array = self._values("np.asarray")
         if copy is None:  # as NumPy 2 has it: a copy only where the dtype asks for one
             return np.asarray(array, dtype)
         return np.array(array, dtype, copy=copy)
@@ -124,7 +128,7 @@ class Tensor:
                     np.copyto(inputs[0], y.device.numpy(y.data), casting="same_kind")
                 return y
         function = ufunc if method == "__call__" else getattr(ufunc, method)
-        return numpy_protocol.run_by_numpy(function, inputs, options, Tensor, _values_for(function))
+        return numpy_protocol.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
         """`np.concatenate([tensor, ...])`: within a layer ours, where there is one, else NumPy's on the values."""
@@ -132,7 +136,7 @@ class Tensor:
             ours = numpy_protocol.ours(function, arguments, options)
             if ours is not None:
                 return ours(*arguments, **options)
-        return numpy_protocol.run_by_numpy(function, arguments, options, Tensor, _values_for(function))
+        return numpy_protocol.run_by_numpy(function, arguments, options, Tensor, Tensor._values)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -150,12 +154,10 @@ class Tensor:
 
     def item(self) -> float:
         """The one number this tensor holds."""
-        self._refuse_loss(".item()")
-        return self.numpy().item()
+        return self._values(".item()").item()
 
     def __float__(self) -> float:
-        self._refuse_loss("float()")
-        return float(self.numpy())
+        return float(self._values("float()"))
 
     def __int__(self) -> int:
         return int(self.numpy())
@@ -260,8 +262,8 @@ class Tensor:
     def _compared(self, op: Op, other: Any, swapped: bool = False) -> "Tensor":
         if not isinstance(other, (Tensor, np.ndarray, np.generic, Number, list, tuple)):
             return NotImplemented
-        a, b = self.detach(), self.operand(other).detach()
-        return apply(op, b, a) if swapped else apply(op, a, b)
+        pair = self.detach(), self.operand(other).detach()
+        return apply(op, *(reversed(pair) if swapped else pair))
 
     def reshape(self, *shape: Any) -> "Tensor":
         return apply(arith.reshape, self, shape=_unpack(shape))
@@ -345,9 +347,10 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
     """
     if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
         array = from_dlpack(array)
+    target = devices.get(device)
     if isinstance(array, Tensor):
         array._refuse_loss("ac.tensor()")
-    target, array = devices.get(device), array.data if isinstance(array, Tensor) else array
+        array = array.data
     known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
     if dtype is None and not known and np.asarray(array).dtype.kind == "f":
         dtype = np.float32
@@ -474,18 +477,6 @@ def _arrive(t: Tensor, gradient: Any) -> None:
     else:
         t.grad = t._grad_buffer if t._grad_buffer is not None else t.device.empty(t.shape, t.dtype)
         t.device.room("arith").copy(gradient, t.grad)
-
-
-def _values_for(function: Any) -> Callable[[Tensor], np.ndarray]:
-    """How a function of NumPy's gets a tensor's values: checked, unless its results have no gradient anyway."""
-    if function in numpy_protocol.FLAT:
-        return lambda t: t.detach().numpy()
-
-    def checked(t: Tensor) -> np.ndarray:
-        t._refuse_loss(numpy_protocol.name_of(function))
-        return t.numpy()
-
-    return checked
 
 
 def _unpack(arguments: tuple) -> tuple:

@@ -100,6 +100,22 @@ def test_value_without_a_gradient(case):
         np.testing.assert_array_equal(y.numpy(), case.reference(*arrays, **case.parameters))
 
 
+def test_numpy_s_words_within_a_layer_stay_on_the_gpu():
+    class Both(layers.Layer):
+        def call(self, x):
+            return np.concatenate([np.maximum(x, 0.5), np.where(x > 0, np.tanh(x), 2 * x)], axis=1)
+
+    results = []
+    for where in ("cpu", "cuda"):
+        x = tensor(np.random.default_rng(0).normal(size=(3, 4)), requires_grad=True, device=where)
+        y = Both(dtype="float64").to(where)(x)
+        assert y.device is x.device
+        y.backward(np.arange(24.0).reshape(3, 8))
+        results.append((y.numpy(), x.device.numpy(x.grad)))
+    for a, b in zip(*results):
+        np.testing.assert_allclose(a, b, rtol=1e-12)
+
+
 FOURS = [  # rows of multiples of four items; of each tile several, with ragged ends in every direction
     conv((2, 9, 8, 68), (1, 2, 68, 68), padding="same"),
     conv((2, 7, 6, 8), (3, 3, 4, 8), strides=(2, 1), groups=2, bias=False),

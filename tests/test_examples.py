@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from autoconv import datasets
+from autoconv import datasets, models
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 
@@ -59,6 +59,17 @@ def test_the_net_on_colour_photos(run):
     printed = run("cifar10", 64)
     assert "(None, 30, 30, 32)" in printed
     assert "Epoch 5/5" in printed
+
+
+def test_the_residual_net(run, monkeypatch, tmp_path):
+    arguments = ["--epochs", "1", "--save", str(tmp_path / "resnet.safetensors")]
+    monkeypatch.setattr(sys, "argv", ["resnet_cifar.py", *arguments])
+    printed = run("resnet_cifar", 48)
+    assert "Total params: 274,042 " in printed
+    assert "Connected to" in printed
+    assert "test accuracy 0." in printed
+    again = models.load_model(tmp_path / "resnet.safetensors")
+    assert (again.output_shape, again.count_params()) == ((None, 10), 274042)
 
 
 def test_the_large_net(run):

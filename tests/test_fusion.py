@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from autoconv import layers, models, utils
+from autoconv import Parameter, layers, models, utils
+from autoconv import functional as F
 from autoconv.graph import fusion
 from autoconv.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
 
@@ -82,6 +83,39 @@ def test_a_wrong_input_is_refused_by_the_layers_name():
     model = lecture_net()
     with pytest.raises(ValueError, match=r"wants inputs of shape \(None, 28, 28, 1\)"):
         model(np.zeros((2, 784), "float32"))
+
+
+@pytest.mark.parametrize("change", [
+    lambda conv, pool: setattr(pool, "pool_size", (3, 3)), lambda conv, pool: setattr(pool, "strides", (1, 2)),
+    lambda conv, pool: setattr(pool, "padding", "same"), lambda conv, pool: setattr(conv, "strides", [2, 1]),
+    lambda conv, pool: setattr(conv, "padding", "same"), lambda conv, pool: setattr(conv, "dilation_rate", 2),
+    lambda conv, pool: setattr(conv, "activation", F.tanh), lambda conv, pool: setattr(conv, "bias", None),
+    lambda conv, pool: setattr(conv, "kernel", Parameter(np.ones((5, 5, 2, 4), "float32"))),
+    lambda conv, pool: setattr(pool, "call", lambda x: x * 2),
+    lambda conv, pool: setattr(conv, "call", lambda x: x * 2),
+])
+def test_a_changed_layer_is_asked_at_each_pass(change):
+    model = models.Sequential([
+        Input((9, 9, 2)), Conv2D(4, 3, activation="relu", bias_initializer="ones"), MaxPooling2D(),
+    ])
+    x = np.random.default_rng(0).standard_normal((2, 9, 9, 2)).astype("float32")
+    before = model(x).numpy()
+    change(*model.layers)
+    expected = model.layers[1](model.layers[0](x)).numpy()
+    found = model(x).numpy()
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert found.shape != before.shape or (found != before).any()
+
+
+@pytest.mark.parametrize("change", [
+    lambda conv: setattr(conv, "groups", 2), lambda conv: setattr(conv, "bias", Parameter(np.ones(3, "float32"))),
+    lambda conv: setattr(conv, "kernel", Parameter(np.ones((3, 3, 5, 4), "float32"))),
+])
+def test_a_change_that_does_not_fit_is_refused_as_by_the_layer(change):
+    model = models.Sequential([Input((9, 9, 2)), Conv2D(4, 3, activation="relu"), MaxPooling2D()])
+    change(model.layers[0])
+    with pytest.raises(ValueError, match=r"groups|bias must have|as many input channels"):
+        model(np.ones((1, 9, 9, 2), "float32"))
 
 
 def test_an_added_layer_is_part_of_the_plan():

@@ -508,6 +508,7 @@ def test_whole_numbers_of_32_bits_are_right_up_to_their_ends():
     from autoconv.backend.cuda.ptx import mine, times, within
 
     pairs = [(a, b) for a in (*EDGES, -1, -3, -(2**31)) for b in EDGES]
+    pairs += [((2**31 - 1) // b * b - 1, b) for b in (3, 7, 14, 23, 255, 641)]  # below a multiple
     divisors = np.array([gather.divisor(b) for _, b in pairs], np.int64)
     a, b = (np.array(column, np.int64) for column in zip(*pairs))
 

@@ -183,7 +183,7 @@ class Graph:
         for node in self.nodes:
             own.setdefault(id(node.operation), []).append(node)
         for nodes in own.values():  # in the order in which the operation was called
-            nodes.sort(key=nodes[0].operation._nodes.index)
+            nodes.sort(key=lambda node: node.number)
         place = {id(node): number for nodes in own.values() for number, node in enumerate(nodes)}
 
         def reference(tensor: SymbolicTensor) -> list[Any]:

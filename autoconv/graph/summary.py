@@ -66,27 +66,30 @@ def _shape(model: Any, operation: Any) -> str:
     graph = model._graph
     nodes = [node for node in graph.nodes if node.operation is operation] if graph else []
     if nodes:
-        last = max(nodes, key=operation._nodes.index)
+        last = max(nodes, key=lambda node: node.number)
         shapes = map_structure(lambda tensor: tensor.shape, last.structure)
     else:
-        shapes = operation.compute_output_shape(operation._build_shape)
+        try:
+            shapes = operation.compute_output_shape(operation._build_shape)
+        except (TypeError, ValueError):  # it was built without a shape, or runs only on data
+            return "?"
     flat = flat_shapes(shapes)
     return str(flat[0]) if len(flat) == 1 else str(shapes).replace("'", "")
 
 
 def _connections(graph: Any, operation: Any) -> str:
     """The tensors that an operation takes: "conv2d[0][0]" is the first result of conv2d's first call."""
-    nodes = sorted((node for node in graph.nodes if node.operation is operation), key=operation._nodes.index)
+    nodes = sorted((node for node in graph.nodes if node.operation is operation), key=lambda node: node.number)
     tensors = [graph.resolve(tensor) for node in nodes for tensor in node.inputs]
-    return ", ".join(f"{t.node.operation.name}[{t.node.operation._nodes.index(t.node)}][{t.index}]"
-                     for t in tensors) or "-"
+    return ", ".join(f"{t.node.operation.name}[{t.node.number}][{t.index}]" for t in tensors) or "-"
 
 
 def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], length: int, ends: tuple[float, ...]) -> list[str]:
     """A box of columns that end at these parts of the line; the third one is aligned right."""
     stops = [0, *(int(end * length) for end in ends)]
     widths = [stop - start - 2 for start, stop in pairwise(stops)]
-    widths[0], widths[-1] = widths[0] + 1, widths[-1] + 1
+    for i in (0, len(widths) - 1, *range(1, len(widths) - 2)):  # one bar between two columns, as Rich lays them out
+        widths[i] += 1
     if min(widths) < 6:
         raise ValueError(f"line_length must be at least 40 to print a summary. Received: {length}.")
     edges = [edge[0] + edge[2].join(edge[1] * w for w in widths) + edge[3] for edge in _EDGES]

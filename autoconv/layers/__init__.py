@@ -5,7 +5,6 @@ from .base import Layer
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
 from .dense import Dense
 from .dropout import Dropout
-from .function import Function
 from .input import Input, InputLayer
 from .merge import (
     Add,
@@ -35,10 +34,8 @@ GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 
 __all__ = [
     "Activation", "Add", "Average", "AveragePooling2D", "AvgPool2D", "BatchNormalization", "Concatenate", "Conv2D",
-    "Conv2DTranspose", "Convolution2D",
-    "Convolution2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten", "Function",
+    "Conv2DTranspose", "Convolution2D", "Convolution2DTranspose", "Dense", "DepthwiseConv2D", "Dropout", "Flatten",
     "GlobalAveragePooling2D", "GlobalAvgPool2D", "GlobalMaxPool2D", "GlobalMaxPooling2D", "Input", "InputLayer",
-    "Layer", "MaxPool2D", "MaxPooling2D",
-    "Maximum", "Minimum", "Multiply", "ReLU", "Rescaling", "Softmax", "Subtract", "ZeroPadding2D",
-    "add", "average", "concatenate", "maximum", "minimum", "multiply", "subtract",
+    "Layer", "MaxPool2D", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "ReLU", "Rescaling", "Softmax", "Subtract",
+    "ZeroPadding2D", "add", "average", "concatenate", "maximum", "minimum", "multiply", "subtract",
 ]

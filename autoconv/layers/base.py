@@ -10,21 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import initializers
+from .. import initializers, symbolic
 from ..arguments import names
 from ..backend import device as devices
 from ..backend import trace
-from ..symbolic import (
-    Node,
-    Shape,
-    SymbolicTensor,
-    flat_shapes,
-    flatten,
-    is_shape,
-    is_symbolic,
-    map_shapes,
-    map_structure,
-)
+from ..symbolic import Node, Shape, SymbolicTensor, is_shape, is_symbolic, map_shapes, map_structure
 from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
 from .config import CLASSES, deserialize, serialize
@@ -161,12 +151,12 @@ class Layer(Versioned):
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         """The shape of the result. This default runs the layer once, on zeros; override it to save that run."""
-        if any(None in shape[1:] for shape in flat_shapes(input_shape)):
+        if any(None in shape[1:] for shape in symbolic.flat_shapes(input_shape)):
             raise ValueError(
                 f"The output shape of {self.name!r} can be found by running it only for an input of known sizes. "
                 f"Received: {input_shape}. Override compute_output_shape(self, input_shape)."
             )
-        batch = next(iter(flat_shapes(input_shape)), (None,))[0]
+        batch = next(iter(symbolic.flat_shapes(input_shape)), (None,))[0]
         with no_grad():
             zeros = map_shapes(lambda s: np.zeros((1, *s[1:]), self.dtype), input_shape)  # type: ignore[arg-type]
             return map_structure(lambda y: (batch, *y.shape[1:]), self(zeros, training=False))
@@ -232,14 +222,14 @@ class Layer(Versioned):
 
     def _add_node(self, x: Any, training: bool | None) -> Any:
         """The symbolic result of a call on symbolic tensors."""
-        for item in flatten(x):
+        for item in symbolic.flatten(x):
             if not isinstance(item, SymbolicTensor):
                 raise TypeError(f"Layer {self.name!r} is called on symbolic tensors or on arrays, not on both. "
                                 f"Received: {item!r}.")
             if hasattr(item.node.operation, "settle_dtype"):
                 item.node.operation.settle_dtype(self.dtype)
         shape = self.build_for(map_structure(lambda item: item.shape, x))
-        outputs = map_shapes(lambda s: SymbolicTensor(s, self._output_dtype(flatten(x)), self.name), shape)
+        outputs = map_shapes(lambda s: SymbolicTensor(s, self._output_dtype(symbolic.flatten(x)), self.name), shape)
         Node(self, (x,), {} if training is None else {"training": bool(training)}, outputs)
         return outputs
 
@@ -278,7 +268,7 @@ class Layer(Versioned):
         """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
         if not is_shape(shape):
             if self.one_input:
-                count = len(flat_shapes(shape))
+                count = len(symbolic.flat_shapes(shape))
                 raise ValueError(f"Layer {self.name!r} expects 1 input(s), but it received {count} input tensors. "
                                  f"Received shapes: {shape}.")
             return

@@ -10,7 +10,7 @@ import numpy as np
 from .. import functional
 from ..arguments import names
 from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_structure, record_call
-from ..tensor import Tensor, no_grad
+from ..tensor import Parameter, Tensor, no_grad
 from . import base
 from .config import CLASSES
 
@@ -52,6 +52,10 @@ class Function:
         """On symbolic tensors adds a node, on tensors computes."""
         if not any(isinstance(item, SymbolicTensor) for item in flatten((args, kwargs))):
             return self.call(*args, **kwargs)
+        if any(isinstance(item, Parameter) for item in flatten((args, kwargs))):
+            raise TypeError("A model trains the weights of its layers, so a Parameter given to "
+                            f"{self.function!r} beside a symbolic tensor would never learn. Put it into a layer of "
+                            "yours, or pass its values: parameter.numpy().")
         result = self.compute_output(args, kwargs)
         Node(self, args, kwargs, result)
         return result

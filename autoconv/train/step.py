@@ -338,9 +338,9 @@ class Step:
         for j, score in enumerate(self._work.scores):
             if self._is_recorded(score):
                 goal = next(g for g in self._work.goals if g.output == score.output)
-                prediction = self._outputs[score.output].detach()
-                if self._outputs[score.output].logits is not None:
-                    prediction.logits = self._outputs[score.output].logits.detach()
+                output = self._outputs[score.output]
+                prediction = output.detach()
+                prediction.logits = None if output.logits is None else output.logits.detach()
                 values = score.metric.values(self._target(goal), prediction)  # type: ignore[attr-defined]
                 sums.add_score(j, values)
                 self._value_counts[j] = values.size

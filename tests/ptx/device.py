@@ -49,7 +49,7 @@ class Dispatcher:
         blocks, threads, _, *dynamic = configuration
 
         def launch(*arguments):
-            program = compiled(self.function, signature_of(arguments))
+            program = compiled(self.kernel, signature_of(arguments))
             self._keeps_its_word(program, arguments)
             run(program, blocks, threads, arguments, *dynamic, counters=self.counters)
 

@@ -5,9 +5,12 @@ extents and d strides in bytes; a tuple is its numbers; all of 64 bits, a boolea
 """
 
 import math
+import os
 import struct
 import warnings
 from collections import Counter
+from hashlib import sha256
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -92,19 +95,49 @@ def _narrow(op: str) -> bool:
 _programs: dict = {}
 
 
-def compiled(function, signature, capability=CAPABILITY) -> Program:
-    """The program of a Python function for these types of arguments, kept for the next time."""
+def compiled(kernel, signature, capability=CAPABILITY) -> Program:
+    """The program of a kernel of autoconv, or of a bare function, for these types of arguments, kept for the next time.
+
+    The text of autoconv's kernels is kept on disk, too: for the processes that run tests beside this one, and later.
+    """
+    function = getattr(kernel, "function", kernel)
     key = function, signature, capability
     if key not in _programs:
-        from numba import cuda
-
-        from autoconv.backend.cuda import runtime
-
-        with runtime.pretended(capability), warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            text, _ = cuda.compile_ptx(function, signature, device=False, cc=capability)
+        path = _kept(kernel, signature, capability)
+        if path is not None and path.exists():
+            text = path.read_text()
+        else:
+            text = _ptx(function, signature, capability)
+            if path is not None:
+                part = path.with_name(f"{path.name}.{os.getpid()}")
+                part.write_text(text)
+                part.replace(path)
         _programs[key] = Program(text)
     return _programs[key]
+
+
+def _ptx(function, signature, capability) -> str:
+    """What Numba compiles a function to: most of the time that a test of a kernel takes."""
+    from numba import cuda
+
+    from autoconv.backend.cuda import runtime
+
+    with runtime.pretended(capability), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return cuda.compile_ptx(function, signature, device=False, cc=capability)[0]
+
+
+def _kept(kernel, signature, capability) -> Path | None:
+    """The file of a kernel's text, in a folder for the sources of all kernels and what compiles them."""
+    from autoconv.backend.cuda import store
+
+    module = getattr(getattr(kernel, "function", None), "__module__", "")
+    if not module.startswith("autoconv.backend.cuda.") or store.folder() is None:
+        return None  # a test's own kernel is not among these sources
+    folder = store.folder().with_name(f"ptx-{store.source_hash()}")
+    folder.mkdir(exist_ok=True)
+    types = sha256(str(signature).encode()).hexdigest()[:16]
+    return folder / "{}-{}.sm_{}{}.ptx".format(kernel.name, types, *capability)
 
 
 def signature_of(arguments) -> tuple:
@@ -125,8 +158,7 @@ def launch(kernel, grid, block, arguments, capability=CAPABILITY, dynamic: int =
 
     `grid` and `block` are an int, or a tuple of up to three; `dynamic` are bytes of shared memory beside the declared.
     """
-    function = getattr(kernel, "function", kernel)
-    run(compiled(function, signature_of(arguments), capability), grid, block, arguments, dynamic, counters)
+    run(compiled(kernel, signature_of(arguments), capability), grid, block, arguments, dynamic, counters)
 
 
 def run(program: Program, grid, block, arguments, dynamic: int = 0, counters: Counters | None = None) -> None:

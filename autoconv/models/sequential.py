@@ -1,0 +1,183 @@
+"""`Sequential`: a model that is a chain of layers."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from ..graph.graph import Graph
+from ..layers import InputLayer, Layer
+from ..layers.config import deserialize, serialize
+from ..symbolic import Node, Shape, SymbolicTensor
+from .model import Model
+
+
+class Sequential(Model):
+    """A chain of layers, each of which takes what the one before gives.
+
+        model = Sequential([layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10, "softmax")])
+
+    With an `Input` (or `input_shape=` on the first layer) the weights are made at once and every layer is checked as it
+    is added; else when the first data come. A Sequential is itself a layer, so one may stand within another.
+    """
+
+    def __init__(self, layers: Iterable[Layer | SymbolicTensor] | None = None, trainable: bool = True,
+                 name: str | None = None) -> None:
+        super().__init__(trainable=trainable, name=name)
+        self._layers: list[Layer] = []
+        self._begin: InputLayer | None = None
+        self._chain: list[Node] = []  # the layers' calls, one after the other from the Input on
+        if type(self).__init__ is Sequential.__init__:
+            self._arguments = ((), {})
+        for layer in layers or []:
+            self.add(layer)
+
+    def _no_graph(self, what: str) -> str:
+        return (f"{self.name!r} has no {what} yet: start it with layers.Input(shape), or call build((None, *shape)).")
+
+    @property
+    def layers(self) -> list[Layer]:
+        """The layers, without the Input."""
+        return list(self._layers)
+
+    @property
+    def dtype(self) -> str:
+        """The dtype that arrays are converted to on their way in: the first layer's."""
+        return self._layers[0].dtype if self._layers else self._dtype
+
+    @property
+    def layer_shapes(self) -> list[Shape]:
+        """The shape of the input, then of each layer's output; empty where they are not known yet."""
+        if self._begin is None:
+            return []
+        return [self._begin.output.shape, *(node.structure.shape for node in self._chain)]
+
+    @property
+    def input_shape(self) -> Any:
+        """The shape of what the model takes, such as (None, 28, 28, 1)."""
+        self._check_known()
+        return super().input_shape
+
+    @property
+    def output_shape(self) -> Any:
+        """The shape of what the model gives, such as (None, 10)."""
+        self._check_known()
+        return super().output_shape
+
+    def add(self, layer: Layer | SymbolicTensor) -> None:
+        """Puts `layer` at the end. Raises ValueError where it does not fit what comes before."""
+        if isinstance(layer, SymbolicTensor) and isinstance(layer.node.operation, InputLayer):
+            layer = layer.node.operation
+        if isinstance(layer, type) or not isinstance(layer, Layer):
+            call = f" Make one: {layer.__name__}(...)." if isinstance(layer, type) else ""
+            raise TypeError(f"A Sequential is made of layers. Received: {layer!r}.{call}")
+        if isinstance(layer, InputLayer):
+            if self._layers or self._begin:
+                raise ValueError(f"An Input must come first, and only once. Received a later one: {layer!r}.")
+            self._begin = layer
+            self._changed()
+            return
+        if any(layer.name == other.name for other in (*self._layers, *([self._begin] if self._begin else []))):
+            raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
+        if any(within is self for within in layer._walk()):
+            raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
+        if layer.device is not self.device:  # what is on a GPU stays there
+            away, here = (layer, self) if layer.device.is_gpu else (self, layer)
+            here.to(away.device.name)
+        if not self.trainable:
+            layer.trainable = False
+        begin = self._begin
+        if not self._layers and begin is None and layer.given_input_shape is not None:
+            begin = InputLayer(layer.given_input_shape[1:])
+        if begin is not None:
+            layer(self._chain[-1].structure if self._chain else begin.output)
+            self._chain.append(layer._nodes[-1])
+        self._layers.append(layer)
+        self._begin, self.built = begin, begin is not None
+        self._changed()
+
+    def pop(self) -> Layer:
+        """Takes the last layer away and returns it."""
+        if not self._layers:
+            raise ValueError(f"{self.name!r} has no layers to take away.")
+        if self._chain:
+            self._chain.pop().remove()
+        self._changed()
+        return self._layers.pop()
+
+    def build(self, input_shape: Shape | None = None) -> None:
+        """Makes all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
+        if input_shape is None:
+            input_shape = self.input_shape
+        begin = InputLayer(tuple(input_shape)[1:])
+        chain = self._linked(begin)
+        for node in self._chain:
+            node.remove()
+        self._begin, self._chain = begin, chain
+        self._changed()
+
+    def _linked(self, begin: InputLayer) -> list[Node]:
+        """The calls of the layers, one after the other."""
+        chain: list[Node] = []
+        try:
+            for layer in self._layers:
+                layer(chain[-1].structure if chain else begin.output)
+                chain.append(layer._nodes[-1])
+        except BaseException:
+            for node in chain:
+                node.remove()
+            raise
+        return chain
+
+    def _changed(self) -> None:
+        """The graph of the layers as they are now."""
+        self._steps = self._graph = None
+        if self._begin is not None:
+            self._graph = Graph(self._begin.output, self._chain[-1].structure if self._chain else self._begin.output)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        for layer in self._layers:
+            input_shape = layer.compute_output_shape(input_shape)
+        return input_shape
+
+    def check_input(self, shape: Any) -> None:
+        """Raises ValueError where inputs of this shape are not what the model was built for."""
+        self._check_known()
+        super().check_input(shape)
+
+    def get_config(self) -> dict[str, Any]:
+        """The layers as plain data."""
+        if type(self).__init__ is not Sequential.__init__:  # a class of yours, which makes its own layers
+            return super().get_config()
+        return {
+            "name": self.name, "trainable": self.trainable, "layers": [serialize(layer) for layer in self._layers],
+            "build_input_shape": self.layer_shapes[0] if self._begin else None,
+        }
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any], custom_objects: dict[str, type] | None = None) -> "Sequential":
+        """The model that `get_config` describes, with new weights."""
+        if cls.__init__ is not Sequential.__init__:
+            return super().from_config(config)  # type: ignore[return-value]
+        shape = config.get("build_input_shape")
+        start = [] if shape is None else [InputLayer(shape[1:])]
+        layers = start + deserialize(config["layers"], custom_objects)
+        return cls(layers, config.get("trainable", True), config.get("name"))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "_graph": None, "_chain": []}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        if self._begin is not None:
+            self._chain = self._linked(self._begin)
+        self._changed()
+
+    def _sublayers(self) -> list[Layer]:
+        return self._layers
+
+    def _own_weights(self) -> list[Any]:
+        return []
+
+    def _check_known(self) -> None:
+        if self._begin is None:
+            raise ValueError(f"The shapes in {self.name!r} are not known yet: start it with layers.Input(shape), or "
+                             "call build((None, *shape)).")
