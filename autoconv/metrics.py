@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -153,26 +153,53 @@ class SparseCategoricalAccuracy(MeanMetricWrapper):
         super().__init__(sparse_categorical_accuracy, name, _scored("sparse_categorical_accuracy"))
 
 
-class BinaryAccuracy(MeanMetricWrapper):
+class _Parametrized(MeanMetricWrapper):
+    """A metric of ours with a parameter, the attribute of that name, which can be set later."""
+
+    recordable = True
+    _of: ClassVar[tuple[ArrayFunction, str]]  # the function, and the parameter's name
+
+    def __init__(self, name: str, value: float) -> None:
+        function, self._parameter = self._of
+        setattr(self, self._parameter, value)
+        super().__init__(function, name, self._by_kernel)
+
+    def _options(self) -> dict[str, Any]:
+        return {self._parameter: getattr(self, self._parameter)}
+
+    def _by_kernel(self, y_true: Tensor, y_pred: Tensor) -> Any:
+        return _scored(self._of[0].__name__, *self._options().values())(y_true, y_pred)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        values = self._function(_array(y_true), _array(y_pred), **self._options())  # type: ignore[call-arg]
+        Mean.update_state(self, values, sample_weight)
+
+
+class BinaryAccuracy(_Parametrized):
     """The share of outputs that lie on the target's side of `threshold`."""
 
+    _of = binary_accuracy, "threshold"
+
     def __init__(self, name: str = "binary_accuracy", threshold: float = 0.5) -> None:
-        super().__init__(partial(binary_accuracy, threshold=threshold), name, _scored("binary_accuracy", threshold))
+        super().__init__(name, threshold)
 
 
-class TopKCategoricalAccuracy(MeanMetricWrapper):
+class TopKCategoricalAccuracy(_Parametrized):
     """The share of samples whose one-hot target's class is among the k largest outputs."""
 
+    _of = top_k_categorical_accuracy, "k"
+
     def __init__(self, k: int = 5, name: str = "top_k_categorical_accuracy") -> None:
-        super().__init__(partial(top_k_categorical_accuracy, k=k), name, _scored("top_k_categorical_accuracy", k))
+        super().__init__(name, k)
 
 
-class SparseTopKCategoricalAccuracy(MeanMetricWrapper):
+class SparseTopKCategoricalAccuracy(_Parametrized):
     """The share of samples whose integer label is among the k largest outputs."""
 
+    _of = sparse_top_k_categorical_accuracy, "k"
+
     def __init__(self, k: int = 5, name: str = "sparse_top_k_categorical_accuracy") -> None:
-        super().__init__(partial(sparse_top_k_categorical_accuracy, k=k), name,
-                         _scored("sparse_top_k_categorical_accuracy", k))
+        super().__init__(name, k)
 
 
 class MeanSquaredError(MeanMetricWrapper):

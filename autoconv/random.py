@@ -5,6 +5,7 @@ that are taken count from 1; stream 0 belongs to seeds that a user gives to one 
 """
 
 import os
+from collections.abc import Iterable
 from contextvars import ContextVar
 from typing import Any
 
@@ -33,6 +34,11 @@ class Generator:
 
 
 _generator = Generator(int.from_bytes(os.urandom(8), "little"))
+
+
+def generators_of(layers: Iterable[Any]) -> list[Generator]:
+    """The process's generator, and those that layers have of their own."""
+    return [_generator, *(value for layer in layers for value in vars(layer).values() if isinstance(value, Generator))]
 
 
 def set_seed(seed: int) -> None:

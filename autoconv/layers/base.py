@@ -56,11 +56,14 @@ class Layer(Versioned):
     rank: int | None = None  # how many dimensions it takes, where only one number will do
     one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
+    unwatched = frozenset({"_arguments", "_build_shape", "_fixed", "_nodes", "_weights"})
     _arguments: tuple[tuple, dict[str, Any]]  # what the constructor got
+    _fixed: dict[str, Any]  # arguments that are accepted with this value only
     _nodes: list[Node]  # its calls on symbolic tensors
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
         layer = super().__new__(cls)
+        layer._fixed = {}
         layer._arguments = (args, kwargs)  # for get_config
         layer._nodes = []
         return layer
@@ -90,6 +93,26 @@ class Layer(Versioned):
         given = (input_dim,) if input_dim is not None else input_shape
         self.given_input_shape: Shape | None = None if given is None else (None, *given)
 
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Sets an attribute. A weight that takes another's place takes its place among the weights, too; an argument
+        of Keras's that is accepted with its default only is refused here as in the constructor.
+        """
+        if name in self.unsupported or name in vars(self).get("_fixed", ()):
+            self._keras_default(name, value, {**self.unsupported, **self._fixed}[name])
+        old = vars(self).get(name)
+        super().__setattr__(name, value)
+        if isinstance(old, Parameter) and value is not old:
+            self._replace_weight(old, value)
+
+    def _replace_weight(self, old: Parameter, new: Any) -> None:
+        if isinstance(new, Parameter) and not new.name:
+            new.name = old.name
+        where = next((i for i, weight in enumerate(self._weights) if weight is old), None)
+        if where is None or any(value is old for value in vars(self).values()):
+            return
+        known = any(weight is new for weight in self._weights)
+        self._weights[where : where + 1] = [new] if isinstance(new, Parameter) and not known else []
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}, built={self.built}>"
 
@@ -115,6 +138,7 @@ class Layer(Versioned):
             raise ValueError(
                 f"{type(self).__name__} does not support {name}: only {default!r} is accepted. Received: {value!r}."
             )
+        self._fixed[name] = default
 
     # What a layer of your own overrides.
 

@@ -31,6 +31,7 @@ def channels_last(layer: Layer, data_format: str | None) -> None:
             f"{type(layer).__name__} works on images of shape (N, H, W, C): data_format must be 'channels_last'. "
             f"Received: {data_format!r}. Move the channels of your arrays with np.moveaxis(x, 1, -1)."
         )
+    layer._fixed["data_format"] = "channels_last"
 
 
 def known_channels(layer: Layer, input_shape: Shape) -> int:

@@ -25,10 +25,28 @@ class Dropout(Layer):
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._keras_default("noise_shape", noise_shape, None)
+        self.rate, self.seed = rate, seed
+
+    @property
+    def rate(self) -> float:
+        """The share of items that are set to 0."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
         if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
             raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
-        self.rate, self.seed = float(rate), None if seed is None else random.check_seed(seed)
-        self._masks = None if self.seed is None else random.Generator(self.seed, _OWN_STREAMS)
+        self._rate = float(rate)
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the layer's own masks, which begin anew when it is set."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int | None) -> None:
+        self._seed = None if seed is None else random.check_seed(seed)
+        self._masks = None if self._seed is None else random.Generator(self._seed, _OWN_STREAMS)
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         if self._masks is None or not training or self.rate == 0:

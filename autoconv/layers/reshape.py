@@ -38,9 +38,18 @@ class ZeroPadding2D(Layer):
     def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         checks.channels_last(self, data_format)
+        self.padding = padding
+
+    @property
+    def padding(self) -> Any:
+        """((top, bottom), (left, right))."""
+        return self._padding
+
+    @padding.setter
+    def padding(self, padding: Any) -> None:
         if isinstance(padding, str):
             raise ValueError(f"padding must be p, (ph, pw) or ((top, bottom), (left, right)). Received: {padding!r}.")
-        self.padding = shapes.explicit_padding(padding)
+        self._padding = shapes.explicit_padding(padding)
 
     def call(self, x: Tensor) -> Tensor:
         return F.zero_padding2d(x, self.padding)

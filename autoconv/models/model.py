@@ -2,7 +2,7 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -10,8 +10,9 @@ from ..graph import fusion, summary
 from ..graph.graph import Graph
 from ..layers import Layer
 from ..layers.config import deserialize, serialize
-from ..symbolic import SymbolicTensor, is_shape
+from ..symbolic import SymbolicTensor, flatten, is_shape
 from ..train.trainer import Trainer
+from ..versions import can_change
 
 Path = str | os.PathLike[str]
 
@@ -29,6 +30,10 @@ class Model(Trainer, Layer):
     A class derived from it that passes no inputs and outputs on defines `call(self, x, training=False)`.
     """
 
+    unwatched = Layer.unwatched | {
+        "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_steps", "_training", "history", "loss",
+        "optimizer", "reducer", "shard",
+    }
     recordable = True  # a graph's call; a class with a call of its own must say it again
     _graph: Graph | None = None
     _steps: fusion.Plan | None = None  # how the graph runs; made again when it changes
@@ -175,6 +180,12 @@ class Model(Trainer, Layer):
         if self._steps is None:
             self._steps = fusion.fuse(self.graph)
         return self._steps
+
+    def watched(self) -> Iterator[Any]:
+        """What can change in place: also what functions in the graph were given."""
+        yield from super().watched()
+        for node in () if self._graph is None else self._graph.nodes:
+            yield from filter(can_change, flatten((node.args, node.kwargs)))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         if self._graph is None:

@@ -1,8 +1,9 @@
 """The list of all ops, and how one is declared."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..backend import trace
 from ..backend.device import Device
 
 OPS: dict[str, "Op"] = {}
@@ -19,15 +20,40 @@ class Op:
     def __init__(self, fn: Callable, kernels: str) -> None:
         self.fn, self.kernels, self.name, self.__doc__ = fn, kernels, fn.__name__, fn.__doc__
         self._infer: Callable | None = None
+        self._prepared: set[tuple] = set()  # devices and dtypes that it ran on, with gradients and without
 
     def __call__(self, device: Device, *arrays: Any, **parameters: Any) -> tuple[Any, Callable]:
+        if (device, arrays[0].dtype, True) not in self._prepared:
+            self._prepare(device, arrays, parameters, True)
         return self.fn(device.room(self.kernels), *arrays, **parameters)
 
     def infer(self, device: Device, *arrays: Any, **parameters: Any) -> Any:
         """y alone, where nobody will ask for gradients."""
+        if (device, arrays[0].dtype, False) not in self._prepared:
+            self._prepare(device, arrays, parameters, False)
         if self._infer is None:
-            return self(device, *arrays, **parameters)[0]
+            return self.fn(device.room(self.kernels), *arrays, **parameters)[0]
         return self._infer(device.room(self.kernels), *arrays, **parameters)
+
+    def _prepare(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any], gradients: bool) -> None:
+        """Before its first run: where several of its kernels are not compiled yet, compiles them together."""
+        if isinstance(trace.current(), trace.DryRun):
+            return  # whoever began it compiles them
+        self._prepared.add((device, arrays[0].dtype, gradients))
+        dry, k = trace.DryRun(), device.room(self.kernels)
+        try:
+            with dry.record():
+                if not gradients and self._infer is not None:
+                    self._infer(k, *arrays, **parameters)
+                else:
+                    y, backward = self.fn(k, *arrays, **parameters)
+                    if gradients:
+                        backward(y, tuple(a is not None and a.dtype.kind == "f" for a in arrays))
+        except Exception:  # the run itself will say what is wrong
+            return
+        missing = [(kernel, dtype) for kernel, dtype in dry.found if not kernel.compiled_before(dtype)]
+        if len(missing) > 1:
+            device.prepare(missing, lambda done, total: None)
 
     def without_gradients(self, fn: Callable) -> Callable:
         """Registers a function that computes y alone, and may leave out what only the gradients need."""

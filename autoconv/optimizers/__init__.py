@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -15,6 +16,25 @@ from .flat import FlatParameters
 __all__ = ["SGD", "Adam", "AdamW", "Optimizer", "RMSprop", "get", "schedules"]
 
 LearningRate = float | Callable[[int], float]
+
+
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and hasattr(value, "__float__")
+
+
+def _fraction(what: str, value: float, upto_one: bool = False) -> float:
+    if not _is_number(value) or not 0 <= value <= 1 or (value == 1 and not upto_one):
+        raise ValueError(f"{what} must lie in [0, 1{']' if upto_one else ')'}. Received: {value!r}.")
+    return float(value)
+
+
+def _at_least_zero(what: str, value: float) -> float:
+    if not _is_number(value) or value < 0:
+        raise ValueError(f"{what} must be a number of at least 0. Received: {value!r}.")
+    return float(value)
+
+
+_CLIPS = dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm", "weight_decay"), _at_least_zero)
 
 
 class _Now:
@@ -32,6 +52,8 @@ class Optimizer(Versioned):
     (the L2 norm of each), `global_clipnorm` (that of all of them together) and `clipvalue` (each element).
     """
 
+    unwatched = frozenset({"_now", "_state", "flat"})
+    _checks: ClassVar[dict[str, Callable]] = _CLIPS  # of attributes, by name: they give what is set, or raise
     recordable = False  # whether `update_step` is kernels `k` alone, with all that changes in `rate` and `decay_factor`
     _slots: tuple[str, ...] = ()  # the names of the arrays it keeps beside the parameters
 
@@ -43,13 +65,15 @@ class Optimizer(Versioned):
         given = {key: value for key, value in clips.items() if value is not None}
         if len(given) > 1:
             raise ValueError(f"Only one of clipnorm, clipvalue and global_clipnorm can be set. Received: {given}.")
-        for key, value in {**given, "weight_decay": weight_decay or 0.0}.items():
-            _at_least_zero(key, value)
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.weight_decay, self.name = weight_decay, name or type(self).__name__.lower()
         self._now = _Now(_checked_rate(learning_rate))
         self.flat: FlatParameters | None = None
         self._state: dict[str, Any] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = self._checks.get(name)
+        super().__setattr__(name, value if check is None or value is None else check(name, value))
 
     @property
     def built(self) -> bool:
@@ -193,12 +217,13 @@ class SGD(Optimizer):
     """
 
     recordable = True
+    _checks: ClassVar[dict[str, Callable]] = {**_CLIPS, "momentum": partial(_fraction, upto_one=True)}
 
     def __init__(
         self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
     ) -> None:
         super().__init__(learning_rate, **common)
-        self.momentum, self.nesterov = _fraction("momentum", momentum, upto_one=True), nesterov
+        self.momentum, self.nesterov = momentum, nesterov
 
     @property
     def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -215,14 +240,15 @@ class RMSprop(Optimizer):
     """
 
     recordable = True
+    _checks: ClassVar[dict[str, Callable]] = {
+        **_CLIPS, "rho": _fraction, "momentum": partial(_fraction, upto_one=True), "epsilon": _at_least_zero}
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
         centered: bool = False, **common: Any,
     ) -> None:
         super().__init__(learning_rate, **common)
-        self.rho, self.momentum = _fraction("rho", rho), _fraction("momentum", momentum, upto_one=True)
-        self.epsilon, self.centered = _at_least_zero("epsilon", epsilon), centered
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
 
     @property
     def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
@@ -243,16 +269,26 @@ class Adam(Optimizer):
 
     recordable = True
     _slots = ("momentum", "velocity")
+    _checks: ClassVar[dict[str, Callable]] = {
+        **_CLIPS, "beta_1": _fraction, "beta_2": _fraction, "epsilon": _at_least_zero}
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
         amsgrad: bool = False, **common: Any,
     ) -> None:
         super().__init__(learning_rate, **common)
-        if amsgrad:
-            raise ValueError(f"{type(self).__name__} has no amsgrad here. Received: amsgrad={amsgrad}. Leave it out.")
-        self.beta_1, self.beta_2 = _fraction("beta_1", beta_1), _fraction("beta_2", beta_2)
-        self.epsilon = _at_least_zero("epsilon", epsilon)
+        self.amsgrad = amsgrad
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    @property
+    def amsgrad(self) -> bool:
+        """Always False: it is not there."""
+        return False
+
+    @amsgrad.setter
+    def amsgrad(self, value: bool) -> None:
+        if value:
+            raise ValueError(f"{type(self).__name__} has no amsgrad here. Received: amsgrad={value}. Leave it out.")
 
     def _step_size(self) -> float:
         t = self.iterations + 1
@@ -289,19 +325,3 @@ def _checked_rate(rate: Any) -> LearningRate:
         raise ValueError("learning_rate must be a number of at least 0, or a callable of the number of steps done, "
                          f"such as optim.schedules.CosineDecay. Received: {rate!r}.")
     return float(rate)
-
-
-def _is_number(value: Any) -> bool:
-    return np.ndim(value) == 0 and hasattr(value, "__float__")
-
-
-def _fraction(what: str, value: float, upto_one: bool = False) -> float:
-    if not _is_number(value) or not 0 <= value <= 1 or (value == 1 and not upto_one):
-        raise ValueError(f"{what} must lie in [0, 1{']' if upto_one else ')'}. Received: {value!r}.")
-    return float(value)
-
-
-def _at_least_zero(what: str, value: float) -> float:
-    if not _is_number(value) or value < 0:
-        raise ValueError(f"{what} must be a number of at least 0. Received: {value!r}.")
-    return float(value)

@@ -30,6 +30,9 @@ class FlatParameters:
         self.views, self.gradients = self.split(self.data), self.split(self.gradient)
         self.bind()
 
+    def __reduce__(self) -> tuple:
+        return FlatParameters, (self.parameters,)  # a copy lays the copied parameters out anew, as views of its own
+
     def zeros(self) -> Any:
         """A flat array of this layout: a slot of an optimizer."""
         array = self.device.empty((self.size,), self.dtype)

@@ -1,6 +1,7 @@
 """Arrays as a user passes them: one, a list or a dict by names; checked before anything runs, and never copied here."""
 
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -76,10 +77,19 @@ def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
 def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], Any]:
     """What puts a list as `parts` makes it into the form in which a model's `call` takes it."""
     if names is None and isinstance(value, Mapping):
-        keys = list(value)
-        return lambda items: dict(zip(keys, items))
+        return _by_keys(tuple(value))
     one = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
-    return (lambda items: items[0]) if one else list
+    return _only if one else list
+
+
+def _only(items: list[Any]) -> Any:
+    return items[0]
+
+
+@lru_cache
+def _by_keys(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
+    """The same function for the same keys, so that it can tell one form from another."""
+    return lambda items: dict(zip(keys, items))
 
 
 def _numbers(name: str, value: Any) -> Any:

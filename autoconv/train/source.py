@@ -27,6 +27,10 @@ class Source:
         batch_size = 32 if batch_size is None else batch_size
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be an integer of at least 1. Received: {batch_size!r}.")
+        least = min(int(batch_size), len(arrays[0]) % int(batch_size) or int(batch_size), len(arrays[0]))
+        if not 0 <= rank < world or least < world:
+            raise ValueError(f"Each of the processes, numbered from 0, needs a sample of each batch. Received: number "
+                             f"{rank} of {world}, and a batch of {least}. Choose another batch_size.")
         self.batch_size, self._device, self._rank, self._world = int(batch_size), device, rank, world
         self._arrays, self.samples = list(arrays), len(arrays[0])
         self._order: Any = np.arange(self.samples) if shuffled or device.is_gpu else None

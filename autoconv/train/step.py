@@ -1,12 +1,14 @@
 """`Step`: what is done with one batch, in phases that are recorded once and replayed, on every device.
 
-    load | forward | loss | backward | update | account | score | store
+    load | forward | loss | backward | reduce | account | score | store | update
+
+The update comes last, so that a step that is interrupted before has changed no weight, and one that came so far counts.
 
 A phase that is recorded completely is replayed as its kernels alone. One that is not (a layer, loss, metric or
 optimizer of the user's, which may do anything) runs through Python each time, with the same results, and says why.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -19,7 +21,7 @@ from ..backend import trace
 from ..backend.precision import get_precision
 from ..backend.turns import turn
 from ..tensor import Tensor, no_grad, walk_back
-from ..versions import changes
+from ..versions import Versioned, changes, contents
 from .compiled import Goal, Score
 from .source import Source
 from .sums import Sums
@@ -29,7 +31,9 @@ KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two d
 
 class Reducer(NamedTuple):
     """Sums gradients over processes while the backward pass goes on: `reduce(part)` changes a part of the flat gradient
-    in place, one of about `bucket_bytes` after the other, the last layers' first.
+    in place, one of about `bucket_bytes` after the other, the last layers' first: in each step, on each process, the
+    same parts in the same order. It runs under the lock of the kernels, so processes can wait for each other in it, but
+    threads of one process cannot.
     """
 
     reduce: Callable[[Any], None]
@@ -76,6 +80,7 @@ class Step:
         self._trace: Any = None
         self._by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
         self._changes = -1
+        self._generators = random.generators_of(model._walk())
 
     def feed(self, arrays: Sequence[Any]) -> None:
         """Writes one batch, x, y and weights as the user has them, into the step's arrays."""
@@ -103,12 +108,23 @@ class Step:
         token = random.first_sample.set(source.before) if source is not None and source.before else None
         try:
             with turn:
-                self._run(source, sink)
+                before = [(generator, generator.streams) for generator in self._generators]
+                try:
+                    self._run(source, sink)
+                except BaseException:  # it did not happen: its random numbers are drawn again
+                    for generator, streams in before:
+                        generator.streams = streams
+                    raise
         finally:
             if token is not None:
                 random.first_sample.reset(token)
         if self._work.sums is not None:
             self._work.sums.count(self.samples, self._value_counts)
+
+    @property
+    def ran(self) -> bool:
+        """Whether it ran before, so that its kernels are there."""
+        return bool(self._plan)
 
     def outputs(self) -> list[Any]:
         """The predictions of the last run, in arrays of the device that the next run may write to."""
@@ -123,8 +139,8 @@ class Step:
 
     def prepare(self, source: Source | None, report: Callable[[int, int], None]) -> None:
         """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
-        if self._plan:
-            return  # it ran before
+        if self.ran:
+            return
         self._source, dry = source, trace.DryRun()
         with turn, dry.record():
             self._first = self._device.dynamic(self._place, np.int64)
@@ -158,6 +174,8 @@ class Step:
             self._work.optimizer.build(self._model.trainable_weights)
         self._by_kernels = self._trains and is_recordable(self._work.optimizer)
         self.close()
+        self._generators = random.generators_of(self._model._walk())
+        self._value_counts = [0] * len(self._work.scores)
         self._trace = self._device.trace()
         with self._trace.record("place"):
             self._first = self._device.dynamic(self._place, np.int64)
@@ -167,6 +185,7 @@ class Step:
         self._depend("loss", "account")
         self._plan = self._planned()
         self._seen, self._changes = self._versions(), changes()
+        self._held = [(value, contents(value)) for thing, _ in self._seen for value in _watched(thing)]
 
     def _record_phase(self, name: str, work: Callable[[], Any]) -> None:
         self.reasons[name] = self._obstacle(name)
@@ -241,8 +260,8 @@ class Step:
             ("load", self._load, self._source is not None), ("forward", self._forward, True),
             ("loss", self._loss, self._work.goals), ("backward", self._backward, self._trains),
             ("reduce", self._reduce_all, self._trains and self._work.reducer is not None),
-            ("update", self._update, self._trains), ("account", self._account, self._work.goals),
-            ("score", self._score, scored), ("store", self._store, self._sink is not None),
+            ("account", self._account, self._work.goals), ("score", self._score, scored),
+            ("store", self._store, self._sink is not None), ("update", self._update, self._trains),
         ) if wanted]
 
     def _obstacle(self, phase: str) -> str | None:
@@ -253,7 +272,7 @@ class Step:
                 return obstacle or "the predictions do not fit into the GPU's memory"
             if obstacle is not None or phase in ("forward", "backward", "store"):
                 return obstacle
-            odd = next((goal.loss for goal in self._work.goals if not is_recordable(goal.loss)), None)
+            odd = next((goal.loss for goal in self._work.goals if not self._takes_tensors(goal)), None)
             return None if odd is None else f"the loss {odd.name} does not say recordable = True"
         if phase == "update" and not is_recordable(self._work.optimizer):
             return f"the optimizer {self._work.optimizer.name} does not say recordable = True"
@@ -265,7 +284,11 @@ class Step:
     def _is_recorded(self, score: Score) -> bool:
         """Whether a metric's sums are taken by kernels."""
         goal = next((g for g in self._work.goals if g.output == score.output), None)
-        return is_recordable(score.metric) and goal is not None and is_recordable(goal.loss)
+        return is_recordable(score.metric) and goal is not None and self._takes_tensors(goal)
+
+    def _takes_tensors(self, goal: Goal) -> bool:
+        """Whether a loss gets the targets that lie on the device, not the user's array."""
+        return self._y[goal.output] is not None and is_recordable(goal.loss)
 
     # The phases.
 
@@ -315,6 +338,8 @@ class Step:
             if output.logits is not None and leaf.logits is not None:
                 pairs.append((output.logits, leaf.logits))
             roots += [(of, begun.grad) for of, begun in pairs if begun.grad is not None and of.requires_grad]
+
+        self._arrivals = {}
 
         def arrived(leaf: Tensor) -> None:
             self._arrivals[id(leaf)] = len(section.calls) if isinstance(section, trace.Section) else 0
@@ -390,7 +415,7 @@ class Step:
 
     def _target(self, goal: Goal) -> Any:
         """The targets of a loss: a tensor, or the user's array for a loss of the user's."""
-        if is_recordable(goal.loss):
+        if self._takes_tensors(goal):
             return Tensor(self._y[goal.output], device=self._device)
         return self._given_targets(goal.output)
 
@@ -444,6 +469,8 @@ class Step:
 
     def is_current(self) -> bool:
         """Whether model, losses, metrics and optimizer are what they were when the step was recorded."""
+        if not all(contents(value) == before for value, before in self._held):
+            return False
         if self._changes == changes():
             return True
         now = self._versions()
@@ -454,13 +481,16 @@ class Step:
     def _versions(self) -> list[tuple[Any, Any]]:
         """All that the recording depends on, with the number of its last change."""
         work, layers = self._work, list(self._model._walk())
-        things = [*(w for layer in layers for w in layer._own_weights()), *(g.loss for g in work.goals),
-                  *(s.metric for s in work.scores)]
+        things: list[Any] = [w for layer in layers for w in layer._own_weights()]
+        things += [thing for thing in (*(goal.loss for goal in work.goals), *(score.metric for score in work.scores),
+                                       work.optimizer) if thing is not None and is_recordable(thing)]
         if self.reasons["forward"] is None:
             things += layers
-        if work.optimizer is not None:
-            things.append(work.optimizer)
         return [(thing, thing.version) for thing in things] + [(self._device, get_precision())]
+
+
+def _watched(thing: Any) -> Iterable[Any]:
+    return thing.watched() if isinstance(thing, Versioned) else ()
 
 
 def is_recordable(thing: Any) -> bool:

@@ -12,8 +12,10 @@ from .. import metrics as metrics_module
 from .. import optimizers as optim
 from .. import random
 from ..backend import device as devices
+from ..backend.turns import turn
 from ..callbacks import Callback, CallbackList, History
 from ..tensor import Parameter, Tensor
+from ..versions import contents
 from . import compiled
 from .data import Data, check_data, class_weights, parts, split_validation, structure
 from .progress import Progress, check_verbose
@@ -33,7 +35,7 @@ class _Running:
         self.goals: list[compiled.Goal] = []
         self.scores: list[compiled.Score] = []
         self.sums: Sums | None = None
-        self.made_for: tuple = ()  # the device and the losses that the sums are of
+        self.made_for: Any = None  # the device, and what `compile` was given, that they are of
         self.nan_seen = False
 
     def __reduce__(self) -> tuple:
@@ -56,6 +58,9 @@ class Trainer:
     loss: Any = None
     history: History | None = None
     stop_training = False
+    # Of several processes that train together each sets its number and how many they are, and what sums gradients.
+    # `fit` takes this process's part of each batch; its loss and metrics are those of that part. Validation is whole.
+    shard: tuple[int, int] = (0, 1)
     reducer: Reducer | None = None
     _loss_weights: Any = None
     _metrics_wanted: Any = None
@@ -108,7 +113,7 @@ class Trainer:
         self._start(data)
         if validation is not None:
             self._check_targets(validation)
-        source = self._source(data, batch_size, shuffle)
+        source = self._source(data, batch_size, shuffle, self.shard)
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
@@ -166,7 +171,7 @@ class Trainer:
         line, sink = Progress(len(source), verbose), None
         for i in range(len(source)):
             step = self._step(work, data, source.seek(i), form)
-            with step.alone():
+            with turn:
                 step.run(source, sink)
                 if sink is None:  # now the outputs' shapes are known
                     sink = self._sink(step, len(data))
@@ -185,9 +190,11 @@ class Trainer:
         arrays = [np.asarray(a) for a in parts(x, "x", self._names("input_names"))]
         data = Data(arrays, [], [])
         form = self._build_for(x, data)
-        key = arrays[0].shape if len(arrays) == 1 else tuple(a.shape for a in arrays)
+        key = arrays[0].shape if len(arrays) == 1 else (form, *(a.shape for a in arrays))
         steps, make = self._running().steps, self._maker(Work("predict"), data, len(arrays[0]), form)
-        return steps.of("predict_on_batch", (key, self.device), make).run_on(arrays)
+        step = steps.of("predict_on_batch", (key, self.device), make)
+        _prepare_alone(step)
+        return step.run_on(arrays)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
@@ -196,7 +203,7 @@ class Trainer:
         """One step on one batch. Returns this batch's loss, with metrics `[loss, metric, ...]`, or a dict of them."""
         self._check_compiled("train_on_batch")
         data = self._check_data(x, y, _weights(y, sample_weight, class_weight))
-        return self._on_batch("train", x, data, return_dict, self.optimizer)
+        return self._on_batch("train", x, data, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss of one batch, with metrics `[loss, metric, ...]`, or a dict of them. Nothing is trained."""
@@ -211,12 +218,13 @@ class Trainer:
 
     # One pass over the data, one step.
 
-    def _on_batch(self, kind: str, x: Any, data: Data, return_dict: bool, optimizer: Any = None) -> Any:
+    def _on_batch(self, kind: str, x: Any, data: Data, return_dict: bool) -> Any:
         form = self._build_for(x, data)
         self._start(data)
-        if optimizer is not None:
+        if kind == "train":
             self._build_optimizer()
-        step = self._step(self._work(kind, optimizer), data, len(data), form)
+        step = self._step(self._work(kind, self.optimizer if kind == "train" else None), data, len(data), form)
+        _prepare_alone(step)
         step.run_on([*data.x, *data.y, *data.weights])
         self._running().sums.drain()  # type: ignore[union-attr]
         return _returned(self._running().sums.logs(), return_dict)  # type: ignore[union-attr]
@@ -240,7 +248,11 @@ class Trainer:
         for i in range(len(source)):
             for method in begin:
                 method(i, {})
-            self._step(work, data, source.seek(i), form).run(source)
+            if running is not self._running() or work.optimizer not in (None, self.optimizer):
+                raise RuntimeError("The model was compiled anew, or got another optimizer, while fit ran. Do that "
+                                   "between two calls of fit.")
+            n = source.seek(i)
+            self._step(work, data, n, form, source.shards).run(source)
             if end:
                 logs = so_far()
                 for method in end:
@@ -257,10 +269,11 @@ class Trainer:
         hooks.call("on_test_end", logs)
         return logs
 
-    def _step(self, work: Work, data: Data, n: int, form: Callable) -> Step:
-        """The step for batches of n samples of this data."""
+    def _step(self, work: Work, data: Data, n: int, form: Callable, shards: float = 1.0) -> Step:
+        """The step for batches of n samples of this data, of which the whole batch has `shards` times as many."""
+        trains = work.optimizer is not None and work.optimizer.built
         key = (n, *(a.shape[1:] for a in data.x), *((a is None, a is not None and a.shape[1:]) for a in data.y),
-               *(a is None for a in data.weights), self.device)
+               *(a is None for a in data.weights), self.device, form, trains, shards)
         return self._running().steps.of(work.kind, key, self._maker(work, data, n, form))
 
     def _maker(self, work: Work, data: Data, n: int, form: Callable) -> Callable[[], Step]:
@@ -353,15 +366,18 @@ class Trainer:
         running = self._running()
         shapes = self._output_shapes(data)
         names = self._names("output_names") or [f"output_{i + 1}" for i in range(len(shapes))]
-        if running.sums is None or running.made_for[0] is not self.device or running.made_for[1] is not self.loss:
+        self._settle_compiled()
+        made_for = contents([self.device, self.optimizer, self.loss, self._loss_weights, self._metrics_wanted,
+                             self.reducer, self.shard])
+        if running.made_for != made_for:
             if len(data.y) != len(shapes):
                 raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
             running.goals = compiled.goals(self.loss, self._loss_weights, names)
             running.scores = compiled.scores(self._metrics_wanted, names, [a.shape for a in data.y], shapes)
             running.sums, running.steps = Sums(self.device, running.goals, running.scores), Steps()
-            running.made_for = self.device, self.loss
+            running.made_for = made_for
         self._check_targets(data)
-        running.sums.reset()
+        running.sums.reset()  # type: ignore[union-attr]
 
     def _check_targets(self, data: Data) -> None:
         """Raises ValueError where targets do not go with the outputs and their losses."""
@@ -371,6 +387,14 @@ class Trainer:
                 raise ValueError(f"y has no targets for the output number {goal.output}, which has a loss.")
             goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
 
+    def _settle_compiled(self) -> None:
+        """A loss or an optimizer that was set by its name, after `compile`, as an object."""
+        if not isinstance(self.optimizer, optim.Optimizer):
+            self.optimizer = optim.get(self.optimizer)  # type: ignore[arg-type]
+        settled = compiled.check_loss(self.loss)
+        if contents(settled) != contents(self.loss):
+            self.loss = settled
+
     def _output_shapes(self, data: Data) -> list[Shape]:
         """The shapes of the model's outputs."""
         found = self.output_shape  # type: ignore[attr-defined]
@@ -378,13 +402,14 @@ class Trainer:
             return list(found.values())
         return list(found) if found and isinstance(found[0], tuple | list) else [found]
 
-    def _source(self, data: Data, batch_size: int | None, shuffled: bool = False) -> Source:
+    def _source(self, data: Data, batch_size: int | None, shuffled: bool = False,
+                shard: tuple[int, int] = (0, 1)) -> Source:
         """The data as batches."""
         targets: list[Any] = [np.dtype(self.dtype)] * len(data.y)
         for goal in self._running().goals:
             targets[goal.output] = goal.loss.target_dtype(self.dtype)
         dtypes = [*self._dtypes(len(data.x)), *targets, *(np.dtype(self.dtype) for _ in data.weights)]
-        return Source([*data.x, *data.y, *data.weights], dtypes, batch_size, self.device, shuffled)
+        return Source([*data.x, *data.y, *data.weights], dtypes, batch_size, self.device, shuffled, *shard)
 
     def _build_optimizer(self) -> None:
         parameters = self.trainable_weights
@@ -395,7 +420,15 @@ class Trainer:
 
     def _prepare(self, work: Work, data: Data, source: Source, form: Callable, verbose: str | int) -> None:
         """Compiles, once a machine, what the first step would otherwise have to wait for, and says so."""
-        self._step(work, data, source.seek(0), form).prepare(source, Progress(0, verbose).compiling)
+        n = source.seek(0)
+        self._step(work, data, n, form, source.shards).prepare(source, Progress(0, verbose).compiling)
+
+
+def _prepare_alone(step: Step) -> None:
+    """Compiles what a step without a line of its own needs, at its first run; says so on a terminal alone."""
+    if not step.ran:
+        line = Progress(0)
+        step.prepare(None, line.compiling if line.live else lambda done, total: None)
 
 
 def _check_count(name: str, value: Any, least: int) -> None:

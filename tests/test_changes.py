@@ -1,0 +1,512 @@
+"""Every change of a model between two steps is seen, or refused: never is the old answer given again.
+
+What is expected is what a copy of the changed model gives, which has recorded nothing yet and runs layer by layer.
+"""
+
+import copy
+import inspect
+
+import numpy as np
+import pytest
+
+from autoconv import functional as F
+from autoconv import layers, losses, metrics, models, optimizers, utils
+from autoconv.random import set_state, state
+from autoconv.tensor import Parameter, Tensor
+
+RNG = np.random.default_rng(0)
+X = RNG.normal(size=(6, 6, 6, 4)).astype("float32")
+
+LAYERS = {
+    layers.Activation: lambda: layers.Activation("tanh"),
+    layers.AveragePooling2D: lambda: layers.AveragePooling2D(3, strides=2),
+    layers.BatchNormalization: layers.BatchNormalization,
+    layers.Conv2D: lambda: layers.Conv2D(4, 3, activation="relu", bias_initializer="ones"),
+    layers.Conv2DTranspose: lambda: layers.Conv2DTranspose(4, 3, strides=2, activation="relu"),
+    layers.Dense: lambda: layers.Dense(5, activation="relu", bias_initializer="ones"),
+    layers.DepthwiseConv2D: lambda: layers.DepthwiseConv2D(3, activation="relu"),
+    layers.Dropout: lambda: layers.Dropout(0.4, seed=3),
+    layers.Flatten: layers.Flatten,
+    layers.GlobalAveragePooling2D: layers.GlobalAveragePooling2D,
+    layers.GlobalMaxPooling2D: layers.GlobalMaxPooling2D,
+    layers.MaxPooling2D: layers.MaxPooling2D,
+    layers.ReLU: layers.ReLU,
+    layers.Rescaling: lambda: layers.Rescaling([1.0, 2.0, 3.0, 4.0], [0.5, 0.0, 0.0, 0.0]),
+    layers.Softmax: layers.Softmax,
+    layers.ZeroPadding2D: layers.ZeroPadding2D,
+    **{kind: kind for kind in (layers.Add, layers.Average, layers.Concatenate, layers.Maximum, layers.Minimum,
+                               layers.Multiply, layers.Subtract)},
+}
+NOT_ASKED = {"name", "built", "channels"}  # what a layer is called, and what it was built for
+READ_WHEN_BUILT = {"filters", "kernel_size", "units", "depth_multiplier"}
+MUST_COUNT = {  # attributes whose change changes the answer, so that the tests below compare something
+    layers.Activation: {"activation"}, layers.AveragePooling2D: {"pool_size", "strides", "padding"},
+    layers.Concatenate: {"axis"}, layers.Conv2D: {"kernel", "bias", "strides", "padding", "dilation_rate", "activation"},
+    layers.BatchNormalization: {"gamma", "beta", "moving_mean", "moving_variance", "epsilon"},
+    layers.Conv2DTranspose: {"kernel", "bias", "strides", "padding", "activation"},
+    layers.Dense: {"kernel", "bias", "activation"}, layers.Dropout: {"rate", "seed"},
+    layers.DepthwiseConv2D: {"kernel", "bias", "strides", "padding", "activation"},
+    layers.GlobalAveragePooling2D: set(), layers.MaxPooling2D: {"pool_size", "strides"},
+    layers.Rescaling: {"scale", "offset"}, layers.Softmax: {"axis"}, layers.ZeroPadding2D: {"padding"},
+}
+
+
+@pytest.fixture(params=["1", "0"], ids=["fused", "not fused"])
+def _fusion(request, monkeypatch):
+    monkeypatch.setenv("AUTOCONV_FUSION", request.param)
+
+
+def of_module(module, base):
+    """The classes of a module that a user can take, derived from `base`."""
+    names = getattr(module, "__all__", [name for name in vars(module) if not name.startswith("_")])
+    found = {vars(module)[name] for name in names if inspect.isclass(vars(module)[name])}
+    return sorted((c for c in found if issubclass(c, base) and c is not base), key=lambda c: c.__name__)
+
+
+def net(kind):
+    """A model with a layer of this kind among others that fuse with it, and that layer."""
+    layer = LAYERS[kind]()
+    x = layers.Input((6, 6, 4))
+    first = layers.Conv2D(4, 3, padding="same", activation="relu")(x)
+    if issubclass(kind, type(layers.Add()).__mro__[1]):
+        y = layer([first, x])
+    elif kind is layers.Dense:
+        y = layer(layers.Flatten()(first))
+    else:
+        y = layer(first)
+    if kind is layers.Conv2D:
+        y = layers.MaxPooling2D()(y)
+    model = models.Model(x, layers.Flatten()(y))
+    model.compile(optimizers.SGD(0.1), "mse")
+    return model, layer
+
+
+def targets(model):
+    return np.linspace(-1, 1, 6 * model.output_shape[1], dtype="float32").reshape(6, -1)
+
+
+def run(model, mode, y):
+    """What a step gives: predictions, or losses and the weights after it; an error as its type."""
+    try:
+        if mode == "predict":
+            return [model.predict_on_batch(X)]
+        if mode == "test":
+            return [np.asarray(model.test_on_batch(X, y))]
+        if mode == "evaluate":
+            return [np.asarray(model.evaluate(X, y, batch_size=3, verbose=0))]
+        return [np.asarray(model.train_on_batch(X, y)), *model.get_weights()]
+    except (ValueError, TypeError, AttributeError, IndexError) as error:
+        return type(error)
+
+
+def expected(model, mode, y, monkeypatch):
+    """The same of a copy that knows nothing, and fuses nothing."""
+    with monkeypatch.context() as patched:
+        patched.setenv("AUTOCONV_FUSION", "0")
+        try:
+            return run(copy.deepcopy(model), mode, y)
+        except (ValueError, TypeError) as error:  # the graph of the copy cannot be
+            return type(error)
+
+
+def same(a, b):
+    return len(a) == len(b) and all(
+        p.shape == q.shape and np.allclose(p, q, rtol=1e-4, atol=1e-5, equal_nan=True) for p, q in zip(a, b))
+
+
+def others(name, value):
+    """Other values for an attribute."""
+    if isinstance(value, Parameter):
+        return [Parameter(value.numpy() * 0.5 + 0.3), None]
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 1, 2]
+    if isinstance(value, float):
+        return [value * 0.5, 0.0, 1.5]
+    if isinstance(value, str):
+        return ["same", "valid", "sum", "float64"]
+    if isinstance(value, (list, tuple)) and value and isinstance(value[0], (int, float)):
+        return [type(value)(v + 1 for v in value), list(value)[::-1], value[0] + 1]
+    if isinstance(value, (list, tuple)):
+        return [((2, 1), (1, 0)), 1]
+    if callable(value):
+        return [F.sigmoid, F.relu]
+    return [3, 0.5, 1, "same"]
+
+
+def attributes(thing):
+    """The names of all that a user can set: attributes, properties, the constructor's arguments."""
+    names = {name for name in vars(thing) if not name.startswith("_")}
+    names |= {name for name, of in inspect.getmembers(type(thing)) if isinstance(of, property) and of.fset}
+    for kind in type(thing).__mro__[:-1]:
+        names |= {name for name, a in inspect.signature(kind.__init__).parameters.items()
+                  if name != "self" and a.kind not in (a.VAR_KEYWORD, a.VAR_POSITIONAL)}
+    return sorted(names - NOT_ASKED - {"version", "device", "optimizer"})
+
+
+def test_no_layer_is_forgotten():
+    ours = set(of_module(layers, layers.Layer)) - {layers.InputLayer}
+    assert ours == set(LAYERS)
+
+
+@pytest.mark.usefixtures("_fusion")
+@pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
+def test_an_attribute_of_a_layer(kind, monkeypatch):
+    """Set to another value it changes the answer as in a model that was never asked, or it is refused."""
+    counted = set()
+    for name in attributes(LAYERS[kind]()) + ["kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"]:
+        for i in range(len(others(name, getattr(net(kind)[1], name, None)))):
+            for mode in ("predict", "train"):
+                model, layer = net(kind)
+                y = targets(model)
+                for _ in range(2):
+                    before = run(model, mode, y)
+                assert not isinstance(before, type)
+                value = others(name, getattr(layer, name, None))[i]
+                try:
+                    setattr(layer, name, value)
+                except (ValueError, TypeError, AttributeError):
+                    continue
+                wanted = expected(model, mode, y, monkeypatch)
+                for _ in range(2 if mode == "predict" else 1):
+                    found = run(model, mode, y)
+                    if isinstance(found, type):
+                        continue  # refused
+                    if name in READ_WHEN_BUILT:
+                        assert mode == "train" or same(found, before)
+                        continue
+                    assert not isinstance(wanted, type), (name, value, mode, wanted)
+                    assert same(found, wanted), (name, value, mode)
+                    if (mode == "predict" and not same(found, before)) or (mode == "train" and kind is layers.Dropout):
+                        counted.add(name)
+    assert counted >= MUST_COUNT.get(kind, set())
+
+
+@pytest.mark.usefixtures("_fusion")
+@pytest.mark.parametrize("change", [
+    lambda m: m.layers[0].kernel.assign(m.layers[0].kernel.numpy() * 2),
+    lambda m: m.layers[0].kernel.data.__setitem__(..., 0.5),
+    lambda m: setattr(m.layers[0].kernel, "data", np.full(m.layers[0].kernel.shape, 0.5, "float32")),
+    lambda m: setattr(m.layers[0], "kernel", Parameter(np.full(m.layers[0].kernel.shape, 0.5, "float32"))),
+    lambda m: setattr(m.layers[0], "bias", None),
+    lambda m: m.set_weights([w * 0.5 + 0.1 for w in m.get_weights()]),
+    lambda m: m.layers[0].build((None, 6, 6, 4)),
+    lambda m: m.build((None, 6, 6, 4)),
+    lambda m: setattr(m.layers[0], "trainable", False),
+    lambda m: setattr(m, "trainable", False),
+    lambda m: setattr(m.layers[0].kernel, "requires_grad", False),
+    lambda m: setattr(m.layers[2], "trainable", False),
+    lambda m: m.to("cpu"),
+    lambda m: m.pop(),
+    lambda m: m.add(layers.Dense(3)),
+    lambda m: (m.pop(), m.add(layers.Dense(7, kernel_initializer="ones"))),
+    lambda m: setattr(m.layers[0], "call", lambda x: F.relu(x[:, :4, :4] + 1)),
+    lambda m: setattr(m, "call", lambda x, training=False: F.flatten(x)[:, :7]),
+    lambda m: (setattr(m, "optimizer", optimizers.Adam(0.2))),
+    lambda m: (setattr(m, "optimizer", "adam")),
+    lambda m: (setattr(m, "loss", losses.MeanAbsoluteError())),
+    lambda m: (setattr(m, "loss", "mean_absolute_error")),
+    lambda m: m.compile("adam", "mae"),
+    lambda m: m.compile(m.optimizer, "mae"),
+], ids=lambda f: inspect.getsource(f).partition("m: ")[2][:60].replace("[", "").replace("]", "") if callable(f) else "")
+@pytest.mark.filterwarnings("ignore:The model has no trainable weights")
+@pytest.mark.parametrize("mode", ["predict", "train", "evaluate"])
+def test_weights_layers_and_what_trains(change, mode, monkeypatch):
+    utils.set_random_seed(1)
+    model = models.Sequential([
+        layers.Input((6, 6, 4)), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(),
+        layers.BatchNormalization(), layers.Flatten(), layers.Dense(7),
+    ])
+    model.compile(optimizers.SGD(0.1), "mse")
+    for _ in range(2):
+        run(model, mode, targets(model))
+    change(model)
+    y = targets(model) if mode != "predict" else None
+    began = state()
+    wanted = expected(model, mode, y, monkeypatch)
+    set_state(began)
+    found = run(model, mode, y)
+    assert isinstance(found, type) or same(found, wanted)
+    if mode == "predict":
+        assert not isinstance(found, type)
+
+
+def test_load_weights(tmp_path):
+    model, layer = net(layers.Conv2D)
+    model.save_weights(tmp_path / "w.weights.safetensors")
+    before = model.predict_on_batch(X)
+    model.set_weights([w * 0 for w in model.get_weights()])
+    assert not same([model.predict_on_batch(X)], [before])
+    model.load_weights(tmp_path / "w.weights.safetensors")
+    assert np.array_equal(model.predict_on_batch(X), before)
+
+
+def test_a_weight_in_anothers_place_is_the_layers_weight(tmp_path):
+    """It trains, is saved under the other's name, and the other is gone."""
+    model, layer = net(layers.Conv2D)
+    names = list(model.named_weights())
+    layer.kernel = Parameter(np.ones(layer.kernel.shape, "float32"))
+    assert list(model.named_weights()) == names
+    assert [w is layer.kernel for w in layer.weights] == [True, False]
+    layer.bias = None
+    assert [id(w) for w in layer.weights] == [id(layer.kernel)]
+    layer.bias = Parameter(np.zeros(4, "float32"), "bias")
+    assert [w.name for w in layer.weights] == ["kernel", "bias"]
+
+
+def test_frozen_weights_that_thaw_are_trained():
+    model, _ = net(layers.Conv2D)
+    model.trainable = False
+    before = model.get_weights()
+    for _ in range(2):
+        with pytest.warns(UserWarning, match="no trainable weights"):
+            model.train_on_batch(X, targets(model))
+    assert same(model.get_weights(), before)
+    model.trainable = True
+    model.train_on_batch(X, targets(model))
+    assert not same(model.get_weights(), before)
+
+
+class Table(layers.Layer):
+    """A user's recordable layer, with all that can change in place."""
+
+    recordable = True
+
+    def __init__(self):
+        super().__init__()
+        self.numbers, self.by_name, self.array = [1.0, 2.0], {"a": 1.0}, np.ones(4, "float64")
+        self.nested, self.object, self.tensor = ([1.0], {"b": [1.0]}), Settings(), Tensor(np.ones(4, "float32"))
+        self.blocks = [layers.Dense(4, kernel_initializer="ones"), layers.Dense(4)]
+
+    def call(self, x):
+        y = x * self.numbers[0] + self.by_name["a"] * self.numbers[1] + self.array.astype("float32")
+        y = y * self.nested[0][0] * self.nested[1]["b"][0] * self.object.factor * self.tensor
+        for block in self.blocks:
+            y = block(y)
+        return y
+
+
+class Settings:
+    def __init__(self):
+        self.factor = 1.0
+
+
+@pytest.mark.parametrize("change", [
+    lambda t: t.numbers.__setitem__(0, 3.0),
+    lambda t: t.by_name.update(a=3.0),
+    lambda t: t.array.__setitem__(1, 5.0),
+    lambda t: t.nested[0].__setitem__(0, 3.0),
+    lambda t: t.nested[1]["b"].__setitem__(0, 3.0),
+    lambda t: setattr(t.object, "factor", 3.0),
+    lambda t: setattr(t.tensor, "data", np.full(4, 2, "float32")),
+    lambda t: t.tensor.data.__setitem__(0, 7.0),
+    lambda t: t.blocks.pop(),
+    lambda t: t.blocks.reverse(),
+    lambda t: t.blocks.append(t.blocks[0]),
+    lambda t: t.blocks.__setitem__(1, t.blocks[0]),
+    lambda t: setattr(t, "blocks", t.blocks[:1]),
+    lambda t: setattr(t.blocks[0], "activation", F.tanh),
+    lambda t: delattr(t, "recordable") if "recordable" in vars(t) else setattr(t, "recordable", False),
+])
+def test_what_changes_within_an_attribute_of_a_users_layer(change):
+    model = models.Sequential([layers.Input((4,)), Table(), layers.ReLU()])
+    x = np.abs(X[:, 0, 0])
+    for _ in range(2):
+        model.predict_on_batch(x)
+    assert model.recording_report()["predict"] == {"forward": None}
+    change(model.layers[0])
+    for _ in range(2):
+        assert same([model.predict_on_batch(x)], [copy.deepcopy(model).predict_on_batch(x)])
+
+
+def test_a_rescalings_lists_and_arrays_change_in_place():
+    for kind in (list, np.array):
+        model = models.Sequential([layers.Input((6, 6, 4)), layers.Rescaling(kind([1.0, 2.0, 3.0, 4.0]))])
+        model.predict_on_batch(X)
+        model.layers[0].scale[1] = 9.0
+        np.testing.assert_allclose(model.predict_on_batch(X), X * [1, 9, 3, 4], rtol=1e-6)
+        assert model.recording_report()["predict"] == {"forward": None}
+
+
+def test_the_arrays_in_a_graph_change_in_place():
+    shift = np.zeros(4)
+    x = layers.Input((4,))
+    model = models.Model(x, x * 2.0 + F.clip(x, 0.0, 1.0))
+    y = models.Model(x, x + shift.astype("float32"))
+    model.predict_on_batch(X[:, 0, 0])
+    array = y.graph.nodes[-1].args[1]
+    assert isinstance(array, np.ndarray)
+    y.predict_on_batch(X[:, 0, 0])
+    array[:] = 3.0
+    np.testing.assert_allclose(y.predict_on_batch(X[:, 0, 0]), X[:, 0, 0] + 3, rtol=1e-6)
+
+
+OPTIMIZERS = [lambda: optimizers.SGD(0.1), lambda: optimizers.SGD(0.1, momentum=0.9), lambda: optimizers.RMSprop(0.01),
+              lambda: optimizers.Adam(0.01), lambda: optimizers.AdamW(0.01)]
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS, ids=["SGD", "momentum", "RMSprop", "Adam", "AdamW"])
+def test_an_attribute_of_an_optimizer(make, monkeypatch):
+    assert {type(make()) for make in OPTIMIZERS} == set(of_module(optimizers, optimizers.Optimizer))
+    counted = set()
+    for name in set(attributes(make())) - {"flat"}:
+        for value in [0.5, 0.01, True, 2, lambda step: 0.2 / (step + 1)]:
+            model, _ = net(layers.Conv2D)
+            model.compile(make(), "mse")
+            y = targets(model)
+            for _ in range(2):
+                model.train_on_batch(X, y)
+            old, unchanged = getattr(model.optimizer, name, None), copy.deepcopy(model)
+            try:
+                setattr(model.optimizer, name, value)
+            except (ValueError, TypeError, AttributeError):
+                continue
+            for _ in range(2):
+                wanted, found = expected(model, "train", y, monkeypatch), run(model, "train", y)
+                assert isinstance(found, type) or same(found, wanted), (name, value)
+            run(unchanged, "train", y)
+            if not isinstance(found, type) and old != value and not same(found, run(unchanged, "train", y)):
+                counted.add(name)
+    assert {"learning_rate", "weight_decay", "clipnorm", "clipvalue", "global_clipnorm"} <= counted
+    assert {"momentum"} & set(attributes(make())) <= counted
+
+
+LOSSES = {
+    losses.BinaryCrossentropy: ("sigmoid", lambda: RNG.integers(0, 2, (6, 3)).astype("float32")),
+    losses.CategoricalCrossentropy: ("softmax", lambda: np.eye(3, dtype="float32")[[0, 1, 2, 0, 1, 2]]),
+    losses.SparseCategoricalCrossentropy: ("softmax", lambda: np.array([0, 1, 2, 0, 1, 2])),
+    losses.MeanSquaredError: ("tanh", lambda: RNG.random((6, 3), np.float32)),
+    losses.MeanAbsoluteError: ("tanh", lambda: RNG.random((6, 3), np.float32)),
+}
+METRICS = {
+    metrics.BinaryAccuracy: losses.BinaryCrossentropy, metrics.CategoricalAccuracy: losses.CategoricalCrossentropy,
+    metrics.SparseCategoricalAccuracy: losses.SparseCategoricalCrossentropy,
+    metrics.TopKCategoricalAccuracy: losses.CategoricalCrossentropy,
+    metrics.SparseTopKCategoricalAccuracy: losses.SparseCategoricalCrossentropy,
+    metrics.MeanSquaredError: losses.MeanSquaredError, metrics.MeanAbsoluteError: losses.MeanSquaredError,
+}
+
+
+def scored(loss, activation, metric=None):
+    utils.set_random_seed(4)
+    model = models.Sequential([layers.Input((6, 6, 4)), layers.Flatten(), layers.Dense(3, activation)])
+    model.compile(optimizers.SGD(0.05), loss, metrics=[] if metric is None else [metric])
+    return model
+
+
+def test_no_loss_or_metric_is_forgotten():
+    assert set(of_module(losses, losses.Loss)) - {losses.LossFunction} == set(LOSSES)
+    assert set(of_module(metrics, metrics.Metric)) - {metrics.Mean, metrics.MeanMetricWrapper} == set(METRICS)
+
+
+@pytest.mark.parametrize("kind", [*LOSSES, *METRICS], ids=lambda kind: f"{kind.__module__[9:]}.{kind.__name__}")
+@pytest.mark.parametrize("mode", ["train", "test", "evaluate"])
+def test_an_attribute_of_a_loss_or_metric(kind, mode, monkeypatch):
+    activation, make_targets = LOSSES[METRICS.get(kind, kind)]
+    y, counted = make_targets(), set()
+
+    def made():
+        thing = kind()
+        return thing, scored(METRICS[kind]() if kind in METRICS else thing, activation, thing if kind in METRICS else None)
+
+    for name in attributes(kind()):
+        for i in range(len(others(name, getattr(kind(), name, None)))):
+            thing, model = made()
+            for _ in range(2):
+                before = run(model, "evaluate", y)
+            for _ in range(2):
+                run(model, mode, y)
+            value = others(name, getattr(thing, name, None))[i]
+            try:
+                setattr(thing, name, value)
+            except (ValueError, TypeError, AttributeError):
+                continue
+            wanted, found = expected(model, mode, y, monkeypatch), run(model, mode, y)
+            assert isinstance(found, type) or same(found, wanted), (name, value)
+            after = run(model, "evaluate", y)
+            if mode == "evaluate" and not isinstance(after, type) and not same(after, before):
+                counted.add(name)
+    if mode == "evaluate":
+        assert {"label_smoothing", "threshold", "k"} & set(attributes(kind())) <= counted
+
+
+def test_what_compile_was_given_changes_in_place():
+    model = scored("mse", "tanh")
+    y = LOSSES[losses.MeanSquaredError][1]()
+    wanted = ["mse"]
+    model.compile("sgd", ["mse"], metrics=wanted)
+    first = model.evaluate(X, y, verbose=0)
+    wanted.append("mae")
+    assert len(model.evaluate(X, y, verbose=0)) == 3
+    model.loss[0] = losses.MeanAbsoluteError()
+    changed = model.evaluate(X, y, verbose=0)
+    assert changed[0] == pytest.approx(changed[2], rel=1e-5)
+    assert changed[0] != pytest.approx(first[0])
+
+
+@pytest.mark.parametrize("change", ["compile", "optimizer"])
+def test_another_optimizer_within_fit_is_refused(change):
+    from autoconv.callbacks import LambdaCallback
+
+    model = scored("mse", "tanh")
+    y = LOSSES[losses.MeanSquaredError][1]()
+
+    def replace(batch, logs):
+        if change == "compile":
+            model.compile("adam", "mse")
+        else:
+            model.optimizer = optimizers.Adam()
+
+    with pytest.raises(RuntimeError, match="between two calls of fit"):
+        model.fit(X, y, batch_size=2, verbose=0, callbacks=LambdaCallback(on_train_batch_end=replace))
+
+
+def test_a_callback_that_changes_weights_or_settings_between_steps_is_seen():
+    from autoconv.callbacks import LambdaCallback
+
+    y, weights = LOSSES[losses.MeanSquaredError][1](), []
+    for recorded in (True, False):
+        model = scored("mse", "tanh")
+        model.optimizer.recordable = recorded
+        model.layers[1].recordable = recorded
+
+        def change(batch, logs, model=model):
+            model.layers[1].kernel.data = model.layers[1].kernel.numpy() * 0.5
+            model.optimizer.momentum = 0.9 if batch else 0.0
+            model.layers[1].activation = F.sigmoid if batch else F.tanh
+
+        model.fit(X, y, batch_size=2, epochs=2, shuffle=False, verbose=0,
+                  callbacks=LambdaCallback(on_train_batch_end=change))
+        weights.append(model.get_weights())
+    assert all(np.array_equal(a, b) for a, b in zip(*weights))
+
+
+def test_shared_layers():
+    """One layer in two models: what one changes, the other sees."""
+    shared = layers.Dense(4, activation="relu")
+    one = models.Sequential([layers.Input((4,)), shared, layers.Dense(2)])
+    x = layers.Input((4,))
+    two = models.Model(x, layers.Add()([shared(x), x]))
+    one.compile(optimizers.SGD(0.5), "mse")
+    for _ in range(2):
+        before = two.predict_on_batch(X[:, 0, 0])
+    one.train_on_batch(X[:, 0, 0], np.ones((6, 2), "float32"))
+    assert not same([two.predict_on_batch(X[:, 0, 0])], [before])
+    assert same([two.predict_on_batch(X[:, 0, 0])], [copy.deepcopy(two).predict_on_batch(X[:, 0, 0])])
+    shared.activation = F.tanh
+    assert same([two.predict_on_batch(X[:, 0, 0])], [copy.deepcopy(two).predict_on_batch(X[:, 0, 0])])
+
+
+def test_inputs_by_dict_and_by_list_are_told_apart():
+    class Either(models.Model):
+        recordable = True
+
+        def call(self, inputs):
+            a, b = (inputs["a"], inputs["b"]) if isinstance(inputs, dict) else (inputs[1], inputs[0])
+            return a - b
+
+    model, a, b = Either(), X[:, 0, 0], X[:, 1, 1]
+    for _ in range(2):
+        np.testing.assert_allclose(model.predict_on_batch({"a": a, "b": b}), a - b, rtol=1e-6)
+        np.testing.assert_allclose(model.predict_on_batch([a, b]), b - a, rtol=1e-6)
