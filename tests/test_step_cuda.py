@@ -29,6 +29,7 @@ ROWS = RNG.normal(size=(N, 4))
 LABELS = RNG.integers(0, CLASSES, N)
 ONE_HOT = np.eye(CLASSES)[LABELS]
 NUMBERS = RNG.normal(size=(N, CLASSES))
+WEIGHTS = RNG.random(N)
 
 
 def net(loss="sparse_categorical_crossentropy", optimizer="rmsprop", scores=("accuracy",), last="softmax", extra=()):
@@ -128,14 +129,17 @@ def asked(monkeypatch):
         seen["launches"] += not inside
         launch(self, *handle)
 
-    monkeypatch.setattr(runtime.Gpu, "capture", counted_capture)
-    monkeypatch.setattr(runtime.Launch, "__call__", counted_launch)
-    for name, what in (("copy_in", "sent"), ("copy_out", "fetched")):
-        def counted(gpu, *given, copy=getattr(runtime.Gpu, name), what=what):
+    def counted_copy(copy, what):
+        def counted(gpu, *given):
             seen[what] += not inside
             copy(gpu, *given)
 
-        monkeypatch.setattr(runtime.Gpu, name, counted)
+        return counted
+
+    monkeypatch.setattr(runtime.Gpu, "capture", counted_capture)
+    monkeypatch.setattr(runtime.Launch, "__call__", counted_launch)
+    for name, what in (("copy_in", "sent"), ("copy_out", "fetched")):
+        monkeypatch.setattr(runtime.Gpu, name, counted_copy(getattr(runtime.Gpu, name), what))
     return seen
 
 
@@ -218,7 +222,7 @@ def test_gradients_that_are_reduced_in_parts(asked):
         model.reducer = Reducer(halve, 1)
         result = fitted(model, callbacks=[watch], epochs=4)
         if model.device.is_gpu:
-            assert watch.seen[10] - watch.seen[9] == Counter(graphs=3, launches=4)  # a layer's two gradients come as one
+            assert watch.seen[10] - watch.seen[9] == Counter(graphs=3, launches=4)  # a layer's two come at once
         return {**result, "sizes": sizes}
 
     equal(*both(lambda: net(optimizer="sgd"), run))
@@ -252,6 +256,7 @@ def test_a_dry_run_finds_what_a_step_launches(monkeypatch, dtype):
 
 
 # What it computes.
+
 
 @pytest.mark.parametrize("options", [
     {"shuffle": False}, {"sample_weight": RNG.random(N)}, {"class_weight": {0: 1.0, 1: 2.0, 2: 0.5}},
@@ -434,14 +439,11 @@ def test_batches_by_hand():
         found = {}
         for i in range(4):
             found[f"train {i}"] = model.train_on_batch(ROWS[i : i + 4], LABELS[i : i + 4])
-            found[f"test {i}"] = model.test_on_batch(ROWS[i : i + 4], LABELS[i : i + 4], RNG_WEIGHTS[:4])
+            found[f"test {i}"] = model.test_on_batch(ROWS[i : i + 4], LABELS[i : i + 4], WEIGHTS[:4])
             found[f"y {i}"] = model.predict_on_batch(ROWS[i : i + 3])
         return found
 
     equal(*both(lambda: net(extra=[layers.Dropout(0.5, dtype="float64")]), recorded(run)))
-
-
-RNG_WEIGHTS = np.random.default_rng(1).random(N)
 
 
 @pytest.mark.parametrize("fits", [True, False])
@@ -452,7 +454,7 @@ def test_several_inputs_and_outputs(monkeypatch, fits):
     def train(model):
         if not fits:
             monkeypatch.setattr(device_cuda.CudaDevice, "memory_left", lambda self: 0)
-        history = model.fit(x, y, batch_size=4, epochs=3, verbose=0, sample_weight=RNG_WEIGHTS).history
+        history = model.fit(x, y, batch_size=4, epochs=3, verbose=0, sample_weight=WEIGHTS).history
         kind, size = model.predict(x, batch_size=4, verbose=0)
         one, other = model.predict_on_batch(x)
         return {**history, "weights": flat(model), "kind": kind, "size": size, "one": one, "other": other,
@@ -610,7 +612,7 @@ def test_iterations_and_batch_logs():
     equal(*both(net, run))
 
 
-def test_another_precision_is_not_what_was_noted():
+def test_another_precision_is_not_what_was_recorded():
     ac.utils.set_random_seed(3)
     model = models.Sequential([layers.Input((4,)), layers.Dense(CLASSES)]).to("cuda")
     x = ROWS.astype("float32")
@@ -632,7 +634,14 @@ def test_predictions_of_many_batches():
 
 def test_predictions_that_do_not_fit_come_batch_by_batch(monkeypatch):
     monkeypatch.setattr(device_cuda.CudaDevice, "memory_left", lambda self: 0)
-    equal(*both(net, lambda model: {"y": model.predict(ROWS, batch_size=4, verbose=0)}))
+
+    def answers(model):
+        found = [model.predict(rows, batch_size=4, verbose=0) for rows in (ROWS, ROWS[:6], ROWS)]
+        if model.device.is_gpu:
+            assert odd(model) == {("predict", "store"): "the predictions do not fit into the GPU's memory"}
+        return dict(enumerate(found))
+
+    equal(*both(net, answers))
 
 
 def in_use():
@@ -668,6 +677,47 @@ def test_memory_is_taken_in_the_first_epoch_and_given_back_in_the_end(monkeypatc
     assert seen[3][0] > before
 
 
+def test_data_sets_leave_the_gpu_after_each_call():
+    """Though steps are kept, with the arrays that a batch is written into."""
+    rows, labels = np.repeat(ROWS[:4], 500, 0), np.repeat(LABELS[:4], 500)
+    model = net().to("cuda")
+
+    def held(n):
+        model.predict(rows[:n], batch_size=100, verbose=0)
+        model.evaluate(rows[:n], labels[:n], batch_size=100, verbose=0)
+        gc.collect()
+        return in_use()
+
+    held(200)
+    assert held(200) == held(2000)
+
+
+def test_a_model_that_moves_away_leaves_no_memory_behind():
+    gc.collect()
+    before, model = in_use(), net(optimizer="adam").to("cuda")
+    fitted(model)
+    model.evaluate(ROWS, LABELS, verbose=0)
+    model.predict_on_batch(ROWS)
+    model.to("cpu")
+    fitted(model, epochs=1)  # the optimizer, too
+    gc.collect()
+    assert in_use() == before
+
+
+def test_answers_after_a_training_elsewhere():
+    def train(places):
+        model, found = net(), {}
+        for i, place in enumerate(places):
+            model.to(place)
+            found[f"y {i}"] = model.predict(ROWS, batch_size=4, verbose=0)
+            found[f"scores {i}"] = model.evaluate(ROWS, LABELS, batch_size=4, verbose=0)
+            found[f"loss {i}"] = model.train_on_batch(ROWS, LABELS)
+            found[f"one {i}"] = model.predict_on_batch(ROWS)
+        return found
+
+    equal(train(["cuda", "cpu", "cuda"]), train(["cpu"] * 3))
+
+
 def test_memory_that_the_arena_keeps_can_still_be_had():
     gpu = device.get("cuda")
     array = gpu.empty((1 << 17,), np.float64)
@@ -700,8 +750,8 @@ def test_labels_that_name_no_class_make_no_number():
 # A trace, by itself.
 
 
-def add(x, number):
-    """x += number, an item on the GPU that replays may change."""
+def shrink(x, number):
+    """x -= number * x; the number is an item on the GPU that replays may change."""
     device.get("cuda").room("update").sgd(x, x, x[:0], number, 0.0, False, 1.0)
 
 
@@ -713,17 +763,17 @@ def test_what_may_change_takes_no_more_room_when_it_is_recorded_again():
         for name in values:
             with trace.record(name) as section:
                 numbers = [gpu.dynamic(lambda name=name: values[name]) for _ in range(1 + repeat % 3)]
-                add(x, numbers[-1])
+                shrink(x, numbers[-1])
             assert section.reason is None
     x[...] = 1
     for _ in range(3):
-        trace.replay("first", "second")  # x -= number * x
+        trace.replay("first", "second")
     np.testing.assert_allclose(x.numpy(), (0.5 * 0.75) ** 3)
     values["second"] = 0.5
     trace.replay("second")
     np.testing.assert_allclose(x.numpy(), (0.5 * 0.75) ** 3 * 0.5)
     with trace.record("second"):
-        add(x, 0.5)
+        shrink(x, 0.5)
     x[...] = 1
     for _ in range(3):
         trace.replay("first", "second")
@@ -779,16 +829,3 @@ def test_a_copy_makes_a_section_incomplete():
     with trace.record("in") as into:
         x[...] = np.zeros(2)
     assert out.reason == into.reason == "a copy from or to the host's memory"
-
-
-def test_a_model_that_is_gone_leaves_no_memory(monkeypatch):
-    """Data sets go after each call, whatever is kept of a model's steps."""
-    model = net().to("cuda")
-    model.predict(ROWS[:4], batch_size=4, verbose=0)
-    model.evaluate(ROWS[:4], LABELS[:4], batch_size=4, verbose=0)
-    gc.collect()
-    before = in_use()
-    rows = np.repeat(ROWS[:4], 5000, 0)
-    model.predict(rows[:40000:1][: 20000], batch_size=4000, verbose=0)
-    gc.collect()
-    assert in_use() - before < rows.nbytes

@@ -538,6 +538,6 @@ class Steps:
                 step.detach()
 
     def forget(self, *kinds: str) -> None:
-        """Gives back the memory of these kinds of steps."""
-        for key in [key for key in self._kept if key[0] in kinds]:
+        """Gives back the memory of these kinds of steps, of all where none is named."""
+        for key in [key for key in self._kept if not kinds or key[0] in kinds]:
             self._kept.pop(key).close()

@@ -76,7 +76,13 @@ class Trainer:
         """
         self.loss, self._loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
         self.optimizer, self._metrics_wanted = optim.get(optimizer), compiled.check_metrics(metrics)
+        self._running().steps.forget()
         self._training, self.stop_training = _Running(), False
+
+    def to(self, device: str) -> Any:
+        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model itself."""
+        self._running().steps.forget()
+        return super().to(device)  # type: ignore[misc]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -374,6 +380,7 @@ class Trainer:
                 raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
             running.goals = compiled.goals(self.loss, self._loss_weights, names)
             running.scores = compiled.scores(self._metrics_wanted, names, [a.shape for a in data.y], shapes)
+            running.steps.forget()
             running.sums, running.steps = Sums(self.device, running.goals, running.scores), Steps()
             running.made_for = made_for
         self._check_targets(data)
