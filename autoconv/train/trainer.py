@@ -365,7 +365,7 @@ class Trainer:
             if data.y[goal.output] is None:
                 raise ValueError(f"y has no targets for the output {names[goal.output]!r}, which has a loss.")
             goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
-        running.sums.reset()
+        running.sums.reset()  # type: ignore[union-attr]
 
     def _settle_compiled(self) -> None:
         """A loss or an optimizer that was set by its name, after `compile`, as an object."""
