@@ -152,6 +152,8 @@ def matmul(k, a, b):
 @op(kernels="arith")
 def getitem(k, x, index):
     """y = x[index], a copy: integers, slices, None, ..., integer arrays and boolean masks, as NumPy has them."""
+    if _is_basic(index) and not any(part is Ellipsis for part in index):
+        index = (*index, ...)  # one item is a view as well, not its value of now
     picked = x[index]
     y = k.empty(picked.shape, x.dtype)
     if _is_basic(index):

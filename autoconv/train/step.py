@@ -139,10 +139,11 @@ class Step:
 
     def prepare(self, source: Source | None, report: Callable[[int, int], None]) -> None:
         """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
-        if self.ran:
-            return
-        self._source, dry = source, trace.DryRun()
+        dry = trace.DryRun()
         with turn, dry.record():
+            if self.ran:  # by another thread
+                return
+            self._source = source
             self._first = self._device.dynamic(self._place, np.int64)
             for name, work in self._works():
                 self.reasons[name] = self._obstacle(name)

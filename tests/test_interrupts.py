@@ -1,0 +1,110 @@
+"""Ctrl-C at any place of a training step: the step counts for nothing, and training goes on as if it had not begun."""
+
+import numpy as np
+import pytest
+
+from autoconv import layers, models, optimizers, utils
+from autoconv.backend import device, trace
+
+X = np.random.default_rng(0).random((4, 8, 12, 12, 2), np.float32)
+Y = np.arange(8) % 5
+
+
+class EagerDense(layers.Dense):
+    """A layer with which steps are not recorded."""
+
+    recordable = False
+
+
+def net(recorded):
+    utils.set_random_seed(5)
+    dense = layers.Dense if recorded else EagerDense
+    return models.Sequential([
+        layers.Input((12, 12, 2)), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(), layers.Dropout(0.2),
+        layers.DepthwiseConv2D(3, activation="tanh"), layers.Flatten(), layers.Dropout(0.3, seed=2), dense(5, "softmax"),
+    ])
+
+
+class Calls:
+    """Counts the kernels that run, recorded, replayed or neither, and interrupts before the one that is asked for."""
+
+    def __init__(self, monkeypatch):
+        self.count, self.stop = 0, None
+        kernel, add = device.get("cpu").kernels("jit").Kernel, trace.Section.add
+        call = kernel.__call__
+
+        def counting(function):
+            def counted(*args):
+                self.tick()
+                return function(*args)
+
+            return counted
+
+        def called(of, *args):
+            if not isinstance(trace.current(), trace.DryRun):
+                self.tick()
+            return call(of, *args)
+
+        monkeypatch.setattr(kernel, "__call__", called)
+        monkeypatch.setattr(trace.Section, "add", lambda section, owner, function, arguments: add(
+            section, owner, counting(function), arguments))
+
+    def tick(self):
+        if self.count == self.stop:
+            self.stop = None
+            raise KeyboardInterrupt
+        self.count += 1
+
+
+def compiled(recorded, optimizer):
+    model = net(recorded)
+    model.compile(optimizer(), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return model
+
+
+@pytest.mark.parametrize("recorded", [True, False], ids=["recorded", "eager"])
+@pytest.mark.parametrize("optimizer", [
+    lambda: optimizers.Adam(0.01), lambda: optimizers.SGD(optimizers.schedules.CosineDecay(0.1, 8), momentum=0.9),
+    lambda: optimizers.SGD(0.1, clipnorm=0.1),
+], ids=["Adam", "SGD momentum", "SGD clipnorm"])
+@pytest.mark.parametrize("at", [0, 2], ids=["first step", "third step"])
+def test_an_interrupted_step_counts_for_nothing(recorded, optimizer, at, monkeypatch):
+    calls = Calls(monkeypatch)
+    model, logs = compiled(recorded, optimizer), []
+    for i, x in enumerate(X):
+        calls.count = calls.count if i != at else 0
+        logs.append(model.train_on_batch(x, Y))
+        if i == at:
+            in_step = calls.count
+    wanted = model.get_weights()
+    assert in_step > 10
+
+    for stop in range(0, in_step, 1 if at else 3):
+        model, found = compiled(recorded, optimizer), []
+        for i, x in enumerate(X):
+            if i == at:
+                before = model.get_weights()
+                calls.count, calls.stop = 0, stop
+                with pytest.raises(KeyboardInterrupt):
+                    model.train_on_batch(x, Y)
+                assert model.optimizer.iterations == at
+                assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), before))
+            found.append(model.train_on_batch(x, Y))
+        assert found == logs, stop
+        assert all(np.array_equal(a, b) for a, b in zip(model.get_weights(), wanted)), stop
+
+
+def test_an_interrupted_fit_leaves_whole_steps(monkeypatch):
+    """What it leaves predicts, is finite, and trains on."""
+    calls = Calls(monkeypatch)
+    for stop in (50, 77, 91):
+        model = compiled(True, lambda: optimizers.Adam(0.01))
+        calls.count, calls.stop = 0, stop
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(X[0], Y, batch_size=3, epochs=50, verbose=0)
+        steps = model.optimizer.iterations
+        assert steps > 0
+        assert all(np.isfinite(w).all() for w in model.get_weights())
+        model.fit(X[0], Y, batch_size=3, epochs=2, verbose=0)
+        assert model.optimizer.iterations == steps + 6
+        assert np.isfinite(model.evaluate(X[0], Y, verbose=0)).all()
