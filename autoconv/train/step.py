@@ -519,7 +519,7 @@ class Steps:
     def find(self, kind: str, *key: Any) -> Step | None:
         """The step of that kind and key, where there is one and nothing has changed since it was recorded."""
         step = self._kept.get((kind, *key))
-        return step if step is not None and step.is_current() else None
+        return step if step is not None and step.ran and step.is_current() else None
 
     def of(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
         """The step of that kind and key, made where there is none."""

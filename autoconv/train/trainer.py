@@ -190,7 +190,7 @@ class Trainer:
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
         if isinstance(x, np.ndarray):
-            known = self._running().steps.find("predict_on_batch", x.shape, self.device)
+            known = self._running().steps.find("predict", x.shape, self.device)
             if known is not None:
                 return known.run_on([x])
         arrays = [np.asarray(a) for a in parts(x, "x", self._names("input_names"))]
@@ -198,7 +198,7 @@ class Trainer:
         form = self._build_for(x, data)
         key = arrays[0].shape if len(arrays) == 1 else (form, *(a.shape for a in arrays))
         steps, make = self._running().steps, self._maker(Work("predict"), data, len(arrays[0]), form)
-        step = steps.of("predict_on_batch", (key, self.device), make)
+        step = steps.of("predict", (key, self.device), make)
         _prepare_alone(step)
         return step.run_on(arrays)
 
