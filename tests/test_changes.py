@@ -41,7 +41,8 @@ NOT_ASKED = {"name", "built", "channels"}  # what a layer is called, and what it
 READ_WHEN_BUILT = {"filters", "kernel_size", "units", "depth_multiplier"}
 MUST_COUNT = {  # attributes whose change changes the answer, so that the tests below compare something
     layers.Activation: {"activation"}, layers.AveragePooling2D: {"pool_size", "strides", "padding"},
-    layers.Concatenate: {"axis"}, layers.Conv2D: {"kernel", "bias", "strides", "padding", "dilation_rate", "activation"},
+    layers.Concatenate: {"axis"},
+    layers.Conv2D: {"kernel", "bias", "strides", "padding", "dilation_rate", "activation"},
     layers.BatchNormalization: {"gamma", "beta", "moving_mean", "moving_variance", "epsilon"},
     layers.Conv2DTranspose: {"kernel", "bias", "strides", "padding", "activation"},
     layers.Dense: {"kernel", "bias", "activation"}, layers.Dropout: {"rate", "seed"},
@@ -155,7 +156,7 @@ def test_no_layer_is_forgotten():
 def test_an_attribute_of_a_layer(kind, monkeypatch):
     """Set to another value it changes the answer as in a model that was never asked, or it is refused."""
     counted = set()
-    for name in attributes(LAYERS[kind]()) + ["kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"]:
+    for name in [*attributes(LAYERS[kind]()), "kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"]:
         for i in range(len(others(name, getattr(net(kind)[1], name, None)))):
             for mode in ("predict", "train"):
                 model, layer = net(kind)
@@ -178,7 +179,7 @@ def test_an_attribute_of_a_layer(kind, monkeypatch):
                         continue
                     assert not isinstance(wanted, type), (name, value, mode, wanted)
                     assert same(found, wanted), (name, value, mode)
-                    if mode == "predict" and not same(found, before) or mode == "train" and kind is layers.Dropout:
+                    if (mode == "predict" and not same(found, before)) or (mode == "train" and kind is layers.Dropout):
                         counted.add(name)
     assert counted >= MUST_COUNT.get(kind, set())
 
@@ -233,7 +234,7 @@ def test_weights_layers_and_what_trains(change, mode, monkeypatch):
 
 
 def test_load_weights(tmp_path):
-    model, layer = net(layers.Conv2D)
+    model, _ = net(layers.Conv2D)
     model.save_weights(tmp_path / "w.weights.safetensors")
     before = model.predict_on_batch(X)
     model.set_weights([w * 0 for w in model.get_weights()])
@@ -408,7 +409,9 @@ def test_an_attribute_of_a_loss_or_metric(kind, mode, monkeypatch):
 
     def made():
         thing = kind()
-        return thing, scored(METRICS[kind]() if kind in METRICS else thing, activation, thing if kind in METRICS else None)
+        if kind in METRICS:
+            return thing, scored(METRICS[kind](), activation, thing)
+        return thing, scored(thing, activation)
 
     for name in attributes(kind()):
         for i in range(len(others(name, getattr(kind(), name, None)))):

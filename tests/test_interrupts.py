@@ -21,7 +21,8 @@ def net(recorded):
     dense = layers.Dense if recorded else EagerDense
     return models.Sequential([
         layers.Input((12, 12, 2)), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(), layers.Dropout(0.2),
-        layers.DepthwiseConv2D(3, activation="tanh"), layers.Flatten(), layers.Dropout(0.3, seed=2), dense(5, "softmax"),
+        layers.DepthwiseConv2D(3, activation="tanh"), layers.Flatten(), layers.Dropout(0.3, seed=2),
+        dense(5, "softmax"),
     ])
 
 
