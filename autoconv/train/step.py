@@ -470,7 +470,7 @@ class Step:
 
     def is_current(self) -> bool:
         """Whether model, losses, metrics and optimizer are what they were when the step was recorded."""
-        if not all(contents(value) == before for value, before in self._held):
+        if self._held and not all(contents(value) == before for value, before in self._held):
             return False
         if self._changes == changes():
             return True
