@@ -525,9 +525,9 @@ class Steps:
         """The step of that kind and key, made where there is none."""
         step = self._kept.get((kind, *key))
         if step is None:
-            same = [k for k in self._kept if k[0] == kind]
-            if len(same) >= KEPT:
-                self._kept.pop(same[0]).close()
+            same = [k for k in list(self._kept) if k[0] == kind]
+            if len(same) >= KEPT and (oldest := self._kept.pop(same[0], None)) is not None:
+                oldest.close()
             step = self._kept[kind, *key] = make()
             self.reasons[kind] = step.reasons
         return step
@@ -540,5 +540,5 @@ class Steps:
 
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps, of all where none is named."""
-        for key in [key for key in self._kept if not kinds or key[0] in kinds]:
+        for key in [key for key in list(self._kept) if not kinds or key[0] in kinds]:
             self._kept.pop(key).close()

@@ -80,7 +80,7 @@ class Trainer:
         self._training, self.stop_training = _Running(), False
 
     def to(self, device: str) -> Any:
-        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model itself."""
+        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
         self._running().steps.forget()
         return super().to(device)  # type: ignore[misc]
 
