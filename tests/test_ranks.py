@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from autoconv import layers, models, optimizers, utils
-from autoconv.train.step import Reducer
+from autoconv.train.phases import Reducer
 
 SAMPLES, BATCH, STEPS, EPOCHS = 53, 9, 6, 4  # a batch of 9 is shared as 4 and 5, an epoch's last one as 4 and 4
 X = np.random.default_rng(0).normal(size=(SAMPLES, 8, 8, 2))

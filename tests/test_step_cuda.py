@@ -18,7 +18,7 @@ from autoconv import optimizers as optim
 from autoconv.backend import device, device_cuda
 from autoconv.backend.precision import get_precision, set_precision
 from autoconv.train import progress
-from autoconv.train.step import Reducer
+from autoconv.train.phases import Reducer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
               pytest.mark.filterwarnings("ignore::RuntimeWarning")]
