@@ -58,7 +58,7 @@ def spy(monkeypatch, case):
 def test_every_op_has_a_row():
     for module in pkgutil.iter_modules(autoconv.ops.__path__):
         importlib.import_module(f"autoconv.ops.{module.name}")
-    ours = {name for name, op in OPS.items() if op.fn.__module__.startswith("autoconv.")}  # tests have some of their own
+    ours = {name for name, op in OPS.items() if op.fn.__module__.startswith("autoconv.")}  # not the tests' own
     assert {case.op for case in (*CASES, *WITHOUT_GRADIENT)} == ours
 
 
