@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from autoconv import layers, models, optimizers, utils
-from autoconv.train.step import Reducer
+from autoconv.train.phases import Reducer
 
-SAMPLES, BATCH, EPOCHS = 51, 8, 3  # 21 steps; the last batch of an epoch has 3 samples: 1 and 2
+SAMPLES, BATCH, STEPS, EPOCHS = 53, 9, 6, 4  # a batch of 9 is shared as 4 and 5, an epoch's last one as 4 and 4
 X = np.random.default_rng(0).normal(size=(SAMPLES, 8, 8, 2))
 Y = np.random.default_rng(1).integers(0, 4, SAMPLES)
 WEIGHTS = np.random.default_rng(2).random(SAMPLES)
@@ -98,13 +98,13 @@ def test_two_processes_train_as_one(case, ranks):
     for a, b, whole in zip(first, second, weights, strict=True):
         assert np.array_equal(a, b)
         np.testing.assert_allclose(a, whole, rtol=0, atol=1e-12)
-    samples = np.array([6 * 4 + 1, 6 * 4 + 2])
+    samples = np.array([5 * 4 + 4, 5 * 5 + 4])
     np.testing.assert_allclose((np.array([loss_0, loss_1]).T @ samples) / SAMPLES, losses, rtol=1e-12)
 
     assert sizes == other_sizes
     assert (report["backward"] is None) == ("eager" not in case[0])
-    buckets = len(sizes) // (7 * EPOCHS)
-    assert sizes == sizes[:buckets] * 7 * EPOCHS  # the same parts in the same order in each step
+    buckets = len(sizes) // (STEPS * EPOCHS)
+    assert sizes == sizes[:buckets] * STEPS * EPOCHS  # the same parts in the same order in each step
     parameters = sum(w.size for w in weights)
     assert sum(sizes[:buckets]) >= parameters
     assert buckets == len(weights) if case[1] == 1 else buckets == 1 if case[1] == 1 << 20 else buckets > 1
@@ -113,8 +113,8 @@ def test_two_processes_train_as_one(case, ranks):
 def test_a_batch_of_fewer_samples_than_processes_is_refused():
     model = chain()
     model.compile("sgd", "sparse_categorical_crossentropy")
-    model.shard = (0, 4)
-    with pytest.raises(ValueError, match="number 0 of 4, and a batch of 3. Choose another batch_size"):
+    model.shard = (0, 9)
+    with pytest.raises(ValueError, match="number 0 of 9, and a batch of 8"):
         model.fit(X, Y, batch_size=BATCH, verbose=0)
 
 
@@ -131,7 +131,7 @@ def test_gradients_are_reduced_while_the_backward_pass_goes_on():
             first[...] = 0  # what the next step must compute anew
 
     model.reducer = Reducer(reduce, 1)
-    model.fit(X, Y, batch_size=17, shuffle=False, verbose=0)
+    model.fit(X[:51], Y[:51], batch_size=17, shuffle=False, verbose=0)
     buckets = len(model.weights)
     assert len(seen) == 3 * buckets
     assert seen[:buckets] == [True] * buckets  # the step that is recorded

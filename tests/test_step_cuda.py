@@ -18,7 +18,7 @@ from autoconv import optimizers as optim
 from autoconv.backend import device, device_cuda
 from autoconv.backend.precision import get_precision, set_precision
 from autoconv.train import progress
-from autoconv.train.step import Reducer
+from autoconv.train.phases import Reducer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
               pytest.mark.filterwarnings("ignore::RuntimeWarning")]
@@ -241,13 +241,13 @@ def test_a_dry_run_finds_what_a_step_launches(monkeypatch, dtype):
     x = RNG.normal(size=(N, 6, 6, 1)).astype(dtype)
     model.predict(x[:1], verbose=0)  # makes the weights
 
-    def noted(self, *handle):
+    def launching(self, *handle):
         launched.add((self.kernel, self.dtype))
         launch(self, *handle)
 
     begun = []
     start = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: begun or begun.append(
-        monkeypatch.setattr(runtime.Launch, "__call__", noted)))
+        monkeypatch.setattr(runtime.Launch, "__call__", launching)))
     model.fit(x, LABELS, batch_size=N, epochs=2, verbose=0, callbacks=[start])
     assert begun
     missing = {(kernel.name, str(kind)) for kernel, kind in launched - wanted}
@@ -399,9 +399,19 @@ class Plain(optim.Optimizer):
         self.iterations += 1
 
 
+class Looks(optim.SGD):
+    """Says that it can be recorded, and copies to the host."""
+
+    recordable = True
+
+    def update_step(self, k, flat, rate, decay_factor):
+        assert np.isfinite(flat.device.numpy(flat.gradient)).all()
+        super().update_step(k, flat, rate, decay_factor)
+
+
 def largest(y_true, y_pred):
     assert isinstance(y_true, np.ndarray)
-    return y_pred.max(-1) - y_true
+    return y_pred.max(-1) * y_true
 
 
 def squares(y_true, y_pred):
@@ -416,7 +426,8 @@ def squares(y_true, y_pred):
     (lambda: net(scores=[largest, "accuracy"]), LABELS, {"score"}, "the metric largest is computed by NumPy"),
     (lambda: net(squares, last=None, scores=()), ONE_HOT, {"loss", "account"}, "the loss squares does not say"),
     (lambda: net(optimizer=Plain(0.1)), LABELS, {"update"}, "the optimizer"),
-], ids=["layer", "false-promise", "metric", "loss", "optimizer"])
+    (lambda: net(optimizer=Looks(0.1)), LABELS, {"update"}, "a copy from or to the host's memory"),
+], ids=["layer", "layer that copies", "metric", "loss", "optimizer", "optimizer that copies"])
 def test_what_is_the_user_s(make, y, phases, reason):
     def train(model):
         result = and_evaluated(y)(model)
@@ -426,7 +437,7 @@ def test_what_is_the_user_s(make, y, phases, reason):
             assert any(reason in why for why in found.values())
         x = ac.tensor(ROWS, device=model.device.name)
         return {**result, "y": model.predict(ROWS, batch_size=4, verbose=0), "one": model.predict_on_batch(ROWS),
-                "batch": model.train_on_batch(x, y)}
+                "iterations": model.optimizer.iterations, "batch": model.train_on_batch(x, y)}
 
     equal(*both(make, train))
 
@@ -461,6 +472,24 @@ def test_several_inputs_and_outputs(monkeypatch, fits):
                 "scores": model.evaluate(x, y, batch_size=4, verbose=0)}
 
     equal(*both(two_headed, recorded(train) if fits else train))
+
+
+def test_two_threads_ask_one_model():
+    """Each gets the answers to its own rows, though they share steps."""
+    model, found = net().to("cuda"), {}
+    questions = {i: ROWS[: 9 + i] + i for i in range(2)}
+    expected = {i: net().predict(rows, batch_size=3, verbose=0) for i, rows in questions.items()}
+
+    def ask(i):
+        found[i] = [model.predict(questions[i], batch_size=3, verbose=0) for _ in range(3)]
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in questions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    equal({i: found[i][-1] for i in found}, expected)
+    equal({i: found[i][0] for i in found}, expected)
 
 
 def test_a_step_that_is_kept_takes_other_data():

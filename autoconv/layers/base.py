@@ -18,8 +18,7 @@ from ..symbolic import Node, Shape, SymbolicTensor, is_shape, is_symbolic, map_s
 from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
 from .config import CLASSES, deserialize, serialize
-
-DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+from .parts import DTYPES, dtype_name, held
 
 _training: ContextVar[bool] = ContextVar("training", default=False)
 _names_given: Counter[str] = Counter()
@@ -402,11 +401,11 @@ class Layer(Versioned):
     # What is in it.
 
     def _own_weights(self) -> list[Parameter]:
-        held = _held(vars(self), Parameter)
-        return [w for w in held if w.trainable] + [w for w in held if not w.trainable]
+        found = held(vars(self), Parameter)
+        return [w for w in found if w.trainable] + [w for w in found if not w.trainable]
 
     def _sublayers(self) -> list["Layer"]:
-        return _held(vars(self), Layer)
+        return held(vars(self), Layer)
 
     def _walk(self, seen: set[int] | None = None) -> Iterator["Layer"]:
         """This layer and all within, each once."""
@@ -421,28 +420,6 @@ class Layer(Versioned):
 def _any_batch(shapes: Any) -> Any:
     """The shapes with any number of samples."""
     return map_shapes(lambda shape: (None, *shape[1:]), shapes)
-
-
-def dtype_name(dtype: Any) -> str:
-    """The name of a floating type that kernels compute in; None is "float32"."""
-    name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
-    names.lookup("dtype", name or "float32", DTYPES)
-    return name or "float32"
-
-
-def _held(attributes: dict[str, Any], kind: type) -> list[Any]:
-    """Everything of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
-    found: dict[int, Any] = {}
-    waiting = [value for name, value in reversed(attributes.items()) if name not in ("_arguments", "_nodes")]
-    while waiting:
-        value = waiting.pop()
-        if isinstance(value, kind):
-            found.setdefault(id(value), value)
-        elif isinstance(value, (list, tuple)):
-            waiting.extend(reversed(value))
-        elif isinstance(value, dict):
-            waiting.extend(reversed(value.values()))
-    return list(found.values())
 
 
 def _marks_as_built(build: Callable) -> Callable:

@@ -61,6 +61,12 @@ def check_metrics(metrics: Any) -> Any:
     return metrics
 
 
+def metric_names(metrics: Any) -> list[str]:
+    """What `evaluate` will return, as far as that is known before the outputs' names are."""
+    return ["loss", *(metrics_module.check(m) for m in _listed(metrics) if not isinstance(metrics, Mapping)
+                      and not isinstance(m, list | tuple))]
+
+
 def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     """The losses of a model with outputs of these names."""
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]

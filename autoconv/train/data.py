@@ -1,6 +1,6 @@
 """Arrays as a user passes them: one, a list or a dict by names; checked before anything runs, and never copied here."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -123,3 +123,36 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
         raise ValueError(f"class_weight must have a weight for every class in y. Missing: {missing}. "
                          f"Received: {dict(class_weight)}.")
     return np.array([class_weight[c] for c in classes], np.float64)[position]
+
+
+def check_count(name: str, value: Any, least: int) -> None:
+    """Raises ValueError for what is no integer of at least `least`."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
+        raise ValueError(f"{name} must be an integer of at least {least}. Received: {value!r}.")
+
+
+def validates_in(freq: Any) -> Callable[[int], bool]:
+    """Whether an epoch, counted from 1, is validated."""
+    if isinstance(freq, Iterable) and not isinstance(freq, str):
+        chosen = set(freq)
+        return lambda epoch: epoch in chosen
+    check_count("validation_freq", freq, 1)
+    return lambda epoch: epoch % freq == 0
+
+
+def sample_weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
+    """The weights of the samples, from whichever of the two was given."""
+    if class_weight is None:
+        return sample_weight
+    if sample_weight is not None:
+        raise ValueError("Only one of class_weight and sample_weight can be given. Received both.")
+    if isinstance(y, Mapping) or len(parts(y, "y", None)) > 1:
+        raise ValueError("class_weight is for a model with one output. Received several targets: pass sample_weight.")
+    return class_weights(np.asarray(y), class_weight)
+
+
+def without_batch(shapes: Any) -> Any:
+    """Shapes of data, of whatever structure, with an open batch."""
+    if isinstance(shapes, dict):
+        return {name: without_batch(shape) for name, shape in shapes.items()}
+    return [without_batch(s) for s in shapes] if isinstance(shapes, list) else (None, *shapes[1:])

@@ -1,8 +1,10 @@
 """The line that fit, evaluate and predict show: Keras's, updated in place where that can be done, else plain."""
 
+import inspect
 import shutil
 import sys
 import time
+import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
@@ -128,3 +130,14 @@ def _listed(values: Mapping[str, float]) -> str:
 
 def _digits(value: float) -> str:
     return f"{value:.4f}" if abs(value) > 1e-3 else f"{value:.4e}"
+
+
+def warn_of_nan(value: float, epoch: int, step: int) -> None:
+    """Warns, where the user called, that the loss is NaN or infinite."""
+    frame, level = inspect.currentframe(), 0
+    while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(
+        f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
+        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, level + 1,
+    )

@@ -1,6 +1,5 @@
 """`Trainer`: what makes a layer a model that can be fitted, evaluated and asked, with Keras's methods and defaults."""
 
-import inspect
 import math
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from .. import metrics as metrics_module
 from .. import optimizers as optim
 from .. import random
 from ..backend import device as devices
@@ -17,10 +15,21 @@ from ..callbacks import Callback, CallbackList, History
 from ..tensor import Parameter, Tensor
 from ..versions import contents
 from . import compiled
-from .data import Data, check_data, class_weights, parts, split_validation, structure
-from .progress import Progress, check_verbose
+from .data import (
+    Data,
+    check_count,
+    check_data,
+    parts,
+    sample_weights,
+    split_validation,
+    structure,
+    validates_in,
+    without_batch,
+)
+from .phases import Reducer, Work, is_recordable
+from .progress import Progress, check_verbose, warn_of_nan
 from .source import SHARE, Source
-from .step import Reducer, Step, Steps, Work, is_recordable
+from .step import Step, Steps
 from .sums import Sums
 
 Logs = dict[str, float]
@@ -80,18 +89,15 @@ class Trainer:
         self._training, self.stop_training = _Running(), False
 
     def to(self, device: str) -> Any:
-        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model itself."""
+        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
         self._running().steps.forget()
         return super().to(device)  # type: ignore[misc]
 
     @property
     def metrics_names(self) -> list[str]:
         """The names of what `evaluate` returns, in its order."""
-        wanted = self._metrics_wanted
-        flat = [] if wanted is None else list(wanted) if isinstance(wanted, list | tuple | set) else [wanted]
-        if self._running().scores or isinstance(wanted, Mapping) or any(isinstance(m, list | tuple) for m in flat):
-            return list(self._running().sums.logs()) if self._running().sums else ["loss"]  # type: ignore[union-attr]
-        return ["loss", *(metrics_module.check(m) for m in flat)]
+        sums = self._running().sums
+        return compiled.metric_names(self._metrics_wanted) if sums is None else list(sums.logs())
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
@@ -111,8 +117,8 @@ class Trainer:
         self._check_compiled("fit")
         verbose = check_verbose(verbose)
         for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
-            _check_count(name, value, 0)
-        validates = _validates(validation_freq)
+            check_count(name, value, 0)
+        validates = validates_in(validation_freq)
         data, validation = self._training_and_validation(x, y, sample_weight, class_weight, validation_split,
                                                          validation_data)
         form = self._build_for(x, data)
@@ -190,7 +196,7 @@ class Trainer:
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
         if isinstance(x, np.ndarray):
-            known = self._running().steps.find("predict_on_batch", x.shape, self.device)
+            known = self._running().steps.find("predict", x.shape, self.device)
             if known is not None:
                 return known.run_on([x])
         arrays = [np.asarray(a) for a in parts(x, "x", self._names("input_names"))]
@@ -198,7 +204,7 @@ class Trainer:
         form = self._build_for(x, data)
         key = arrays[0].shape if len(arrays) == 1 else (form, *(a.shape for a in arrays))
         steps, make = self._running().steps, self._maker(Work("predict"), data, len(arrays[0]), form)
-        step = steps.of("predict_on_batch", (key, self.device), make)
+        step = steps.of("predict", (key, self.device), make)
         _prepare_alone(step)
         return step.run_on(arrays)
 
@@ -208,7 +214,7 @@ class Trainer:
     ) -> Any:
         """One step on one batch. Returns this batch's loss, with metrics `[loss, metric, ...]`, or a dict of them."""
         self._check_compiled("train_on_batch")
-        data = self._check_data(x, y, _weights(y, sample_weight, class_weight))
+        data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight))
         return self._on_batch("train", x, data, return_dict)
 
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
@@ -248,7 +254,7 @@ class Trainer:
             bad, logs = sums.drain(), sums.logs()
             if bad is not None and epoch is not None and not running.nan_seen:
                 running.nan_seen = True
-                _warn_of_nan(logs["loss"], epoch, bad)
+                warn_of_nan(logs["loss"], epoch, bad)
             return logs
 
         for i in range(len(source)):
@@ -345,21 +351,21 @@ class Trainer:
         if given is not None and (not isinstance(given, tuple | list) or len(given) not in (2, 3)):
             raise ValueError("validation_data must be (x, y) or (x, y, sample_weight). "
                              f"Received: {type(given).__name__} of length {len(given)}.")
-        data = self._check_data(x, y, _weights(y, sample_weight, class_weight))
+        data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight))
         if given is not None:
             return data, self._check_data(given[0], given[1], given[2] if len(given) == 3 else None)
         if not share:
             return data, None
         data, validation = split_validation(data, share)
-        return data, validation if class_weight is None else validation._replace(
-            weights=[None] * len(validation.weights))
+        return data, validation if class_weight is None else Data(
+            validation.x, validation.y, [None] * len(validation.weights))
 
     def _build_for(self, x: Any, data: Data) -> Callable[[list[Any]], Any]:
         """Builds a model that is not built, and asks whether the data fit. Returns the form in which it takes them."""
         form = structure(x, self._names("input_names"))
         shapes = form([a.shape for a in data.x])
         if not self.built:
-            self.build(_without_batch(shapes))
+            self.build(without_batch(shapes))
         self.check_input(shapes)
         return form
 
@@ -438,47 +444,5 @@ def _prepare_alone(step: Step) -> None:
         step.prepare(None, line.compiling if line.live else lambda done, total: None)
 
 
-def _check_count(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not hasattr(value, "__index__") or value < least:
-        raise ValueError(f"{name} must be an integer of at least {least}. Received: {value!r}.")
-
-
-def _validates(freq: Any) -> Callable[[int], bool]:
-    """Whether an epoch, counted from 1, is validated."""
-    if isinstance(freq, Iterable) and not isinstance(freq, str):
-        chosen = set(freq)
-        return lambda epoch: epoch in chosen
-    _check_count("validation_freq", freq, 1)
-    return lambda epoch: epoch % freq == 0
-
-
-def _weights(y: Any, sample_weight: Any, class_weight: Mapping[int, float] | None) -> Any:
-    """The weights of the samples, from whichever of the two was given."""
-    if class_weight is None:
-        return sample_weight
-    if sample_weight is not None:
-        raise ValueError("Only one of class_weight and sample_weight can be given. Received both.")
-    if isinstance(y, Mapping) or len(parts(y, "y", None)) > 1:
-        raise ValueError("class_weight is for a model with one output. Received several targets: pass sample_weight.")
-    return class_weights(np.asarray(y), class_weight)
-
-
-def _without_batch(shapes: Any) -> Any:
-    """Shapes of data, of whatever structure, with an open batch."""
-    if isinstance(shapes, dict):
-        return {name: _without_batch(shape) for name, shape in shapes.items()}
-    return [_without_batch(s) for s in shapes] if isinstance(shapes, list) else (None, *shapes[1:])
-
-
 def _returned(logs: Logs, return_dict: bool) -> Any:
     return logs if return_dict else list(logs.values()) if len(logs) > 1 else logs["loss"]
-
-
-def _warn_of_nan(value: float, epoch: int, step: int) -> None:
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
-        frame, level = frame.f_back, level + 1
-    warnings.warn(
-        f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
-        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, level + 1,
-    )

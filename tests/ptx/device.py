@@ -149,6 +149,7 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(driver, "memory", lambda index: MEMORY)
         patch.setattr(device_cuda, "_opened", {})
         patch.setattr(runtime, "prepare", lambda *given: None)  # each is compiled when first launched
+        patch.setattr(runtime.Kernel, "compiled_before", lambda *given: True)
         patch.setattr(runtime.Gpu, "capture", lambda gpu, *given: graph(*given))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
                      "event_elapsed_time"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import trace
-from . import dlpack, runtime, strided
+from . import dlpack, foreign, runtime, strided
 from .runtime import Memory, OnGpu
 
 
@@ -228,7 +228,7 @@ class Array(OnGpu):
         source = self.copy() if copy else self
         if stream != -1:
             self.gpu.synchronize()
-        return dlpack.capsule(runtime.seen(source._interface(), source), self.__dlpack_device__(), max_version)
+        return dlpack.capsule(foreign.seen(source._interface(), source), self.__dlpack_device__(), max_version)
 
 
 def empty(gpu: runtime.Gpu, shape: tuple[int, ...], dtype: Any) -> Array:
@@ -271,7 +271,7 @@ def from_dlpack(gpu: runtime.Gpu, producer: Any) -> Array:
     """An array over memory of this GPU that another package hands over by DLPack: without a copy, unless it is not to
     be written to.
     """
-    stand_in, writeable = dlpack.stand_in(producer, runtime.stream_number(gpu))
+    stand_in, writeable = dlpack.stand_in(producer, foreign.stream_number(gpu))
     adopted = _adopted(gpu, stand_in.__array_interface__, stand_in)
     return adopted if writeable else adopted.copy()
 
@@ -284,7 +284,7 @@ def _adopted(gpu: runtime.Gpu, interface: dict[str, Any], owner: Any) -> Array:
     whole = {**interface, "strides": None, "shape": (_extent(shape, strides),)}
     if min(strides, default=0) < 0:
         raise ValueError("An array whose items lie backwards cannot be taken over. Copy it first.")
-    return Array(Memory(gpu, runtime.adopt(gpu, whole, owner)), 0, shape, strides, dtype)
+    return Array(Memory(gpu, foreign.adopt(gpu, whole, owner)), 0, shape, strides, dtype)
 
 
 def copy(a: Array, out: Array) -> None:

@@ -1,0 +1,114 @@
+"""The tape: what ops write on it, and the backward walk over it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import count
+from typing import TYPE_CHECKING, Any
+
+from .backend import device as devices
+from .backend import trace
+from .ops.registry import Op
+
+if TYPE_CHECKING:
+    from .tensor import Tensor
+
+_order = count()
+
+
+class Node:
+    """One entry of the tape: the op, the tensors it read, and the function that turns its output's gradient into
+    theirs.
+    """
+
+    __slots__ = ("backward", "inputs", "op", "order")
+
+    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable) -> None:
+        self.op, self.inputs, self.backward, self.order = op, inputs, backward, next(_order)
+
+
+@contextmanager
+def seen_by_recording(name: str, arrays: Sequence[Any]) -> Iterator[list[Any]]:
+    """Around an op or its gradient while a section is recorded: results that are no views of `arrays`, and for which
+    nothing was recorded, make the section incomplete.
+    """
+    section, results = trace.current(), []  # type: ignore[var-annotated]
+    calls = len(section.calls) if isinstance(section, trace.Section) else 0
+    yield results
+    if isinstance(section, trace.Section) and len(section.calls) == calls:
+        given = [a for a in arrays if a is not None]
+        if any(r is not None and not any(devices.share_memory(r, a) for a in given) for r in results):
+            section.stop(f"the op {name} recorded nothing")
+
+
+def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], None] | None = None) -> None:
+    """The backward walk from tensors with their gradients: from the newest node to the oldest, each turning its
+    output's gradient into its inputs'.
+
+    A node is newer than all it was computed from, so when it is taken every gradient that flows into it has arrived.
+    Leaves add to `.grad`, each in memory of its own: in its buffer where it has one (a parameter in training).
+    `arrived(leaf)` is called each time that a leaf's gradient has come so far.
+    """
+    pending: dict[int, Any] = {}
+    heap: list[tuple[int, int, Tensor]] = []
+
+    def flows_into(t: Tensor, gradient: Any) -> None:
+        if id(t) in pending:
+            pending[id(t)] = _sum(t, pending[id(t)], gradient)
+        else:
+            pending[id(t)] = gradient
+            heapq.heappush(heap, (-(t._node.order if t._node else -1), id(t), t))
+        if arrived is not None and pending[id(t)] is t._grad_buffer:
+            arrived(t)
+
+    for root, gradient in roots:
+        flows_into(root, gradient)
+    while heap:
+        _, key, t = heapq.heappop(heap)
+        gradient = pending.pop(key)
+        node = t._node
+        if node is None:
+            _arrive(t, gradient)
+            if arrived is not None and gradient is not t._grad_buffer:
+                arrived(t)
+            continue
+        if node.backward is None:
+            raise RuntimeError("This graph was freed by an earlier backward(). Compute the result again before a "
+                               "second one.")
+        with seen_by_recording(f"{node.op.name}'s gradient", [gradient]) as results:
+            results.extend(node.backward(gradient, _needs(node.inputs, pending)))
+        for i, g in zip(node.inputs, results):
+            if i is not None and i.requires_grad:
+                flows_into(i, g)
+        node.backward, node.inputs = None, ()  # type: ignore[assignment]
+
+
+def _needs(inputs: tuple[Tensor | None, ...], pending: dict[int, Any]) -> tuple:
+    """What an op is asked for: False, True, or the array into which a parameter's first gradient goes."""
+    needs, offered = [], set(pending)
+    for t in inputs:
+        needs.append(t is not None and t.requires_grad)
+        if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered:
+            needs[-1] = t._grad_buffer
+            offered.add(id(t))
+    return tuple(needs)
+
+
+def _sum(t: Tensor, a: Any, b: Any) -> Any:
+    """a + b, both gradients of t: in t's buffer where `a` lies there already."""
+    total = a if a is t._grad_buffer else t.device.empty(t.shape, t.dtype)
+    t.device.room("arith").add(a, b, total)
+    return total
+
+
+def _arrive(t: Tensor, gradient: Any) -> None:
+    """Adds a gradient to a leaf's. What arrives may be shared with others, so it is copied, unless it is the buffer."""
+    if t.grad is not None:
+        t.grad = _sum(t, t.grad, gradient)
+    elif gradient is t._grad_buffer:
+        t.grad = gradient
+    else:
+        t.grad = t._grad_buffer if t._grad_buffer is not None else t.device.empty(t.shape, t.dtype)
+        t.device.room("arith").copy(gradient, t.grad)

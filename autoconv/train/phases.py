@@ -1,0 +1,295 @@
+"""`Phases`: what a step does with a batch, phase by phase, run through Python. How that is recorded is step.py's."""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..backend import trace
+from ..tape import walk_back
+from ..tensor import Tensor, no_grad
+from .compiled import Goal, Score
+from .source import Source
+from .sums import Sums
+
+
+class Reducer(NamedTuple):
+    """Sums gradients over processes while the backward pass goes on: `reduce(part)` changes a part of the flat gradient
+    in place, one of about `bucket_bytes` after the other, the last layers' first: in each step, on each process, the
+    same parts in the same order. It runs under the lock of the kernels, so processes can wait for each other in it, but
+    threads of one process cannot.
+    """
+
+    reduce: Callable[[Any], None]
+    bucket_bytes: int
+
+
+class Work(NamedTuple):
+    """What a step does beside running the model: nothing in prediction, losses and metrics in evaluation, all of it in
+    training.
+    """
+
+    kind: str  # "predict", "test" or "train"
+    goals: Sequence[Goal] = ()
+    scores: Sequence[Score] = ()
+    sums: Sums | None = None
+    optimizer: Any = None
+    reducer: Reducer | None = None
+
+
+class Phases:
+    """The phases of a step of `model` over batches of arrays of these shapes and dtypes: inputs x, targets y, sample
+    weights; None for what is not there, or not taken to the device.
+
+    form: puts a list of inputs into the form in which the model's call takes it. reasons: of each phase why it is not
+    recorded, None where it is.
+    """
+
+    def __init__(self, model: Any, work: Work, x: Sequence[Any], y: Sequence[Any], weights: Sequence[Any],
+                 form: Callable[[list], Any]) -> None:
+        self._model, self._work, self._form, self._device = model, work, form, model.device
+        self._trains = work.optimizer is not None and work.optimizer.flat is not None
+        parts = [[None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights)]
+        self._x: list[Any] = parts[0]
+        self._y, self._weights, self.samples = parts[1], parts[2], len(self._x[0])
+        self.arrays = [*self._x, *self._y, *self._weights]  # what a batch is written into
+        self._source: Source | None = None
+        self._sink: Sequence[Any] | None = None
+        self._given: Sequence[Any] = ()  # a batch that was fed, as the user has it
+        self._gradients: dict[tuple[int, bool], Any] = {}  # of outputs, or of the logits that they came from
+        self._arrivals: dict[int, int] = {}  # how many calls were recorded when a parameter's gradient was complete
+        self._value_counts = [0] * len(work.scores)
+        self._first: Any = 0  # what stands for the place of the batch's first sample in the order
+        self._by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
+        self.reasons: dict[str, str | None] = {}
+
+    def feed(self, arrays: Sequence[Any]) -> None:
+        """Writes one batch, x, y and weights as the user has them, into the step's arrays."""
+        self._given = arrays
+        for array, own in zip(arrays, self.arrays):
+            if own is not None:
+                own[...] = array
+
+    def outputs(self) -> list[Any]:
+        """The predictions of the last run, in arrays of the device that the next run may write to."""
+        return [t.data for t in self._outputs]
+
+    def put_together(self, outputs: list[Any]) -> Any:
+        """A list with one thing for each output in the structure in which the model's call gives outputs."""
+        like = self._structure
+        if isinstance(like, Tensor):
+            return outputs[0]
+        return dict(zip(like, outputs)) if isinstance(like, dict) else outputs
+
+    def _works(self) -> list[tuple[str, Callable[[], Any]]]:
+        """The phases of this step, in order."""
+        scored = any(not self._is_recorded(score) for score in self._work.scores)
+        return [(name, work) for name, work, wanted in (
+            ("load", self._load, self._source is not None), ("forward", self._forward, True),
+            ("loss", self._loss, self._work.goals), ("backward", self._backward, self._trains),
+            ("reduce", self._reduce_all, self._trains and self._work.reducer is not None),
+            ("account", self._account, self._work.goals), ("score", self._score, scored),
+            ("store", self._store, self._sink is not None), ("update", self._update, self._trains),
+        ) if wanted]
+
+    def _obstacle(self, phase: str) -> str | None:
+        """Why a phase cannot be recorded, as far as is known before it runs."""
+        if phase in ("forward", "backward", "store", "loss", "account"):
+            obstacle = self._model.recording_obstacle()
+            if phase == "store" and self._device.is_gpu and isinstance(self._sink[0], np.ndarray):  # type: ignore[index]
+                return obstacle or "the predictions do not fit into the GPU's memory"
+            if obstacle is not None or phase in ("forward", "backward", "store"):
+                return obstacle
+            odd = next((goal.loss for goal in self._work.goals if not self._takes_tensors(goal)), None)
+            return None if odd is None else f"the loss {odd.name} does not say recordable = True"
+        if phase == "update" and not is_recordable(self._work.optimizer):
+            return f"the optimizer {self._work.optimizer.name} does not say recordable = True"
+        if phase == "score":
+            score = next(s for s in self._work.scores if not self._is_recorded(s))
+            return f"the metric {score.name} is computed by NumPy"
+        return "other processes take part" if phase == "reduce" else None
+
+    def _is_recorded(self, score: Score) -> bool:
+        """Whether a metric's sums are taken by kernels."""
+        goal = next((g for g in self._work.goals if g.output == score.output), None)
+        return is_recordable(score.metric) and goal is not None and self._takes_tensors(goal)
+
+    def _takes_tensors(self, goal: Goal) -> bool:
+        """Whether a loss gets the targets that lie on the device, not the user's array."""
+        return self._y[goal.output] is not None and is_recordable(goal.loss)
+
+    # The phases.
+
+    def _place(self) -> int:
+        return 0 if self._source is None else self._source.first()
+
+    def _load(self) -> None:
+        self._source.read(self._first, self.arrays)  # type: ignore[union-attr]
+
+    def _forward(self) -> None:
+        arrays = self._x
+        if self.reasons["forward"] is not None:  # a layer of the user's may keep them
+            arrays = [self._device.empty(a.shape, a.dtype) for a in self._x]
+            for mine, theirs in zip(self._x, arrays):
+                self._device.room("arith").copy(mine, theirs)
+        inputs = self._form([Tensor(a, device=self._device) for a in arrays])
+        if self._trains:
+            outputs = self._model(inputs, training=True)
+        else:
+            with no_grad():
+                outputs = self._model(inputs, training=self._work.kind == "train")
+        self._structure, self._outputs = outputs, flattened(outputs)
+
+    def _loss(self) -> None:
+        """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
+        self._values = []
+        self._leaves = {goal.output: self._leaf(goal.output) for goal in self._work.goals}
+        for goal in self._work.goals:
+            values = goal.loss.call(self._target(goal), self._leaves[goal.output])
+            weights = self._normalized_weights(goal, values)
+            self._values.append((values, weights))
+            if self._trains:
+                values.backward(Tensor(self._times(weights, goal.weight), device=self._device))
+
+    def _pretend_gradients(self) -> None:
+        """For a dry run of the backward pass, where the loss is the user's."""
+        self._leaves = {goal.output: self._leaf(goal.output) for goal in self._work.goals}
+        for leaf in self._leaves.values():
+            leaf.grad = leaf._grad_buffer
+
+    def _backward(self) -> None:
+        flat, section = self._work.optimizer.flat, trace.current()
+        roots = []
+        for goal in self._work.goals:
+            output, leaf = self._outputs[goal.output], self._leaves[goal.output]
+            pairs = [(output, leaf)]
+            if output.logits is not None and leaf.logits is not None:
+                pairs.append((output.logits, leaf.logits))
+            roots += [(of, begun.grad) for of, begun in pairs if begun.grad is not None and of.requires_grad]
+
+        self._arrivals = {}
+
+        def arrived(leaf: Tensor) -> None:
+            self._arrivals[id(leaf)] = len(section.calls) if isinstance(section, trace.Section) else 0
+
+        flat.bind_gradients()
+        try:
+            walk_back(roots, arrived)
+            flat.collect([p.grad for p in flat.parameters])
+        finally:
+            flat.release_gradients()
+
+    def _update(self) -> None:
+        if self._by_kernels or self.reasons["update"] is None:
+            self._work.optimizer.update()
+        else:
+            self._work.optimizer.apply(self._work.optimizer.flat.gradients)
+
+    def _account(self) -> None:
+        """Adds the losses and the metrics to the running sums."""
+        sums: Any = self._work.sums
+        sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
+            self._work.goals, self._values)], self.samples * self._shards())
+        for j, score in enumerate(self._work.scores):
+            if self._is_recorded(score):
+                goal = next(g for g in self._work.goals if g.output == score.output)
+                output = self._outputs[score.output]
+                prediction = output.detach()
+                prediction.logits = None if output.logits is None else output.logits.detach()
+                values = score.metric.values(self._target(goal), prediction)  # type: ignore[attr-defined]
+                sums.add_score(j, values)
+                self._value_counts[j] = values.size
+        sums.close_step()
+
+    def _score(self) -> None:
+        """Metrics of the user's, on NumPy arrays."""
+        for score in self._work.scores:
+            if not self._is_recorded(score):
+                outputs = self._device.numpy(self._outputs[score.output].data)
+                score.metric.update_state(self._given_targets(score.output), outputs)
+
+    def _store(self) -> None:
+        for output, rows in zip(self._outputs, self._sink):  # type: ignore[arg-type]
+            if self.reasons.get("store") is None:
+                self._device.room("step").put_rows(output.data, self._first, rows)
+            else:
+                rows[self._place() : self._place() + len(output)] = output.data
+
+    # What the phases are made of.
+
+    def _given_targets(self, output: int) -> np.ndarray:
+        """The targets of the batch as the user's array has them."""
+        which = len(self._x) + output
+        return np.asarray(self._given[which]) if self._source is None else self._source.host(which, self.samples)
+
+    def _shards(self) -> float:
+        return 1.0 if self._source is None else self._source.shards
+
+    def _leaf(self, i: int) -> Tensor:
+        """An output as the beginning of a tape; its gradient, or that of its logits, goes to an array that stays."""
+        output = self._outputs[i]
+        leaf = self._begun(output, (i, False))
+        if output.logits is not None:
+            leaf.logits = self._begun(output.logits, (i, True))
+        return leaf
+
+    def _begun(self, of: Tensor, key: tuple[int, bool]) -> Tensor:
+        leaf = Tensor(of.data, self._trains, self._device)
+        if self._trains:
+            if key not in self._gradients:
+                self._gradients[key] = self._device.fresh(of.shape, of.dtype)
+            leaf._grad_buffer = self._gradients[key]
+        return leaf
+
+    def _target(self, goal: Goal) -> Any:
+        """The targets of a loss: a tensor, or the user's array for a loss of the user's."""
+        if self._takes_tensors(goal):
+            return Tensor(self._y[goal.output], device=self._device)
+        return self._given_targets(goal.output)
+
+    def _normalized_weights(self, goal: Goal, values: Tensor) -> Any:
+        """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
+        weights = self._device.constant(goal.loss.normalized_weights(values, None, self._shards()))
+        given = self._weights[goal.output]
+        if given is None:
+            return weights
+        weighted = self._device.empty(values.shape, values.dtype)
+        spread = given.reshape(*given.shape, *(1,) * (values.ndim - given.ndim))
+        self._device.room("arith").multiply(weights, spread, weighted)
+        return weighted
+
+    def _times(self, weights: Any, factor: float) -> Any:
+        if factor == 1:
+            return weights
+        scaled = self._device.empty(weights.shape, weights.dtype)
+        self._device.room("arith").multiply(weights, weights.dtype.type(factor), scaled)
+        return scaled
+
+    def _buckets(self) -> list[tuple[int, int]]:
+        """The parts of the flat gradient that are reduced one after the other: of the last layers first."""
+        flat, cuts = self._work.optimizer.flat, [self._work.optimizer.flat.size]
+        least = self._work.reducer.bucket_bytes  # type: ignore[union-attr]
+        for start in reversed(flat.starts):
+            if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= least:
+                cuts.append(start)
+        return [(stop, start) for start, stop in pairwise(cuts)]
+
+    def _reduce(self, start: int, stop: int) -> None:
+        self._work.reducer.reduce(self._work.optimizer.flat.gradient[start:stop])  # type: ignore[union-attr]
+
+    def _reduce_all(self) -> None:
+        for bucket in self._buckets():
+            self._reduce(*bucket)
+
+
+def is_recordable(thing: Any) -> bool:
+    """Whether what a loss, metric or optimizer does in a step is kernels alone."""
+    return trace.declared_recordable(thing, "call", "update_state", "values", "update_step", "update", "apply")
+
+
+def flattened(outputs: Any) -> list[Tensor]:
+    """What a model's call gave, a tensor, a list, a tuple or a dict of them, as a list."""
+    if isinstance(outputs, Tensor):
+        return [outputs]
+    return list(outputs.values() if isinstance(outputs, dict) else outputs)
