@@ -1,4 +1,4 @@
-"""The errors that more than one floor raises."""
+"""The errors that more than one package raises."""
 
 
 class DeviceError(RuntimeError):

@@ -125,7 +125,7 @@ def _scored(kernel: str, *parameters: Any) -> DeviceFunction:
     """`Metric.values` by a kernel of that name: (targets, predictions (M, C), *parameters, out (M,))."""
 
     def values(y_true: Tensor, y_pred: Tensor) -> Any:
-        k, x = y_pred.device.room("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
+        k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
         out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
         targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
         getattr(k, kernel)(targets, x, *parameters, out)

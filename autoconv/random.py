@@ -77,7 +77,7 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
     """n random uint32 of the stream `key`, of the next one by default."""
     seed, number = key or stream()
     memory = np.empty(-(-n // 4) * 4, np.float32)  # whole blocks of four words
-    devices.get("cpu").room("random").bits(memory, np.uint64(seed), np.uint64(number), np.uint64(0))
+    devices.get("cpu").kernels("random").bits(memory, np.uint64(seed), np.uint64(number), np.uint64(0))
     return memory.view(np.uint32)[:n]
 
 

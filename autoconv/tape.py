@@ -99,7 +99,7 @@ def _needs(inputs: tuple[Tensor | None, ...], pending: dict[int, Any]) -> tuple:
 def _sum(t: Tensor, a: Any, b: Any) -> Any:
     """a + b, both gradients of t: in t's buffer where `a` lies there already."""
     total = a if a is t._grad_buffer else t.device.empty(t.shape, t.dtype)
-    t.device.room("arith").add(a, b, total)
+    t.device.kernels("arith").add(a, b, total)
     return total
 
 
@@ -111,4 +111,4 @@ def _arrive(t: Tensor, gradient: Any) -> None:
         t.grad = gradient
     else:
         t.grad = t._grad_buffer if t._grad_buffer is not None else t.device.empty(t.shape, t.dtype)
-        t.device.room("arith").copy(gradient, t.grad)
+        t.device.kernels("arith").copy(gradient, t.grad)

@@ -156,7 +156,7 @@ def test_a_share_compares_with_the_lower_of_both_ceilings():
 
 
 def test_the_ceiling_loops_compute_what_they_say():
-    k = CPU.kernels("ceilings")
+    k = CPU.module("ceilings")
     x, start = np.array([0.5, 0.25], np.float32), np.ones((2, k.items(np.dtype(np.float32))), np.float32)
     y = np.empty_like(start)
     k.multiply_add(x, start, y, 2)

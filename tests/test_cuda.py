@@ -129,7 +129,7 @@ FOURS = [  # rows of multiples of four items; of each tile several, with ragged 
 @pytest.mark.parametrize("precision", ["highest", "tf32"])
 def test_every_tile(case, tile, precision, monkeypatch):
     """Whatever shapes a tile is chosen for, it is right for all that it may be given."""
-    monkeypatch.setattr(device.get("cuda").kernels("tiles"), "choose", lambda tiles, *_: min(tile, len(tiles) - 1))
+    monkeypatch.setattr(device.get("cuda").module("tiles"), "choose", lambda tiles, *_: min(tile, len(tiles) - 1))
     ac.set_precision(precision)
     inputs = case.inputs("float32")
     expected, expected_gradients = gradients(case, tensors([a if a is None else a.astype("float64") for a in inputs],
@@ -199,7 +199,7 @@ def test_only_needed_gradients(case):
 
 def test_nothing_reads_what_memory_held_before(monkeypatch):
     """Fresh memory comes full of NaN, the kernels' own too; what is read before it is written would show it."""
-    arrays = device.get("cuda").kernels("array")
+    arrays = device.get("cuda").module("array")
     empty = arrays.empty
 
     def poisoned(gpu, shape, dtype):
@@ -247,8 +247,8 @@ def test_dropout_draws_the_cpu_s_mask():
 def test_random_words_are_the_cpu_s():
     gpu, words = device.get("cuda"), np.zeros(12, np.float32)
     memory = gpu.empty((12,), np.float32)
-    gpu.room("random").bits(memory, 5, 2**40, 3)
-    device.get("cpu").room("random").bits(words, np.uint64(5), np.uint64(2**40), np.uint64(3))
+    gpu.kernels("random").bits(memory, 5, 2**40, 3)
+    device.get("cpu").kernels("random").bits(words, np.uint64(5), np.uint64(2**40), np.uint64(3))
     np.testing.assert_array_equal(memory.numpy().view(np.uint32), words.view(np.uint32))
 
 
@@ -387,7 +387,7 @@ def test_memory_is_taken_over_and_handed_over_by_dlpack():
     handed = Handed(owner)
     taken = ac.from_dlpack(handed)
     assert taken.device is gpu
-    assert handed.streams == [int(gpu.kernels("runtime").gpu(0).stream)]
+    assert handed.streams == [int(gpu.module("runtime").gpu(0).stream)]
     owner[0, 0] = 99
     host[0, 0] = 99
     np.testing.assert_array_equal(taken.numpy(), host)
@@ -439,7 +439,7 @@ def test_memory_is_used_again_when_nobody_holds_it():
         other = where(gpu.empty((20_000 // np.dtype(dtype).itemsize,), dtype))
         assert not set(other) & set(held)
     del view
-    arena = gpu.kernels("runtime").gpu(0).arena
+    arena = gpu.module("runtime").gpu(0).arena
     allocations = arena.allocations
     for _ in range(200):  # each in the memory of the one before
         assert gpu.empty((20_000,), np.float32).base.data.shape == (20_000,)
@@ -449,7 +449,7 @@ def test_memory_is_used_again_when_nobody_holds_it():
 def test_from_the_second_step_on_nothing_is_allocated():
     model = net().to("cuda")
     model.fit(IMAGES, LABELS, batch_size=3, epochs=1, verbose=0)
-    arena = device.get("cuda").kernels("runtime").gpu(0).arena
+    arena = device.get("cuda").module("runtime").gpu(0).arena
     before = arena.allocations, arena.held
     assert before[1] > 0
     model.fit(IMAGES, LABELS, batch_size=3, epochs=3, verbose=0)
@@ -483,7 +483,7 @@ def test_warmup_says_where_the_kernels_are():
 
 
 def test_a_gpu_that_cannot_be_opened_is_an_error_of_the_device(monkeypatch):
-    runtime = device.get("cuda").kernels("runtime")
+    runtime = device.get("cuda").module("runtime")
 
     def refused(index):
         raise runtime.CudaAPIError(46, "CUDA_ERROR_DEVICE_UNAVAILABLE")
@@ -558,7 +558,7 @@ def test_training_is_the_cpu_s(optimizer):
 
 def test_training_without_graphs_is_the_cpu_s(monkeypatch):
     """Where the driver captures none, launches that were recorded run again one by one."""
-    monkeypatch.setattr(device.get("cuda").kernels("runtime").Gpu, "capture", lambda *given: None)
+    monkeypatch.setattr(device.get("cuda").module("runtime").Gpu, "capture", lambda *given: None)
     for there, here in zip(trained("cuda", dtype="float64"), trained("cpu", dtype="float64")):
         np.testing.assert_allclose(there, here, rtol=1e-7, atol=1e-9)
 

@@ -20,7 +20,7 @@ PACKAGE = Path(autoconv.__file__).parent
 NO_DEVICE = 100  # the driver's error code
 
 # The files of kernels that the CPU and the GPU both have.
-ROOMS = sorted(set.intersection(*({path.stem for path in (PACKAGE / "backend" / folder).glob("*.py")}
+KERNEL_MODULES = sorted(set.intersection(*({path.stem for path in (PACKAGE / "backend" / folder).glob("*.py")}
                                   for folder in ("cpu", "cuda"))) - {"__init__", "compiling"})
 
 
@@ -151,9 +151,9 @@ class Array:
 @pytest.fixture
 def two_gpus(machine, monkeypatch):
     machine(Driver(H200, T4))
-    rooms = {"array": SimpleNamespace(Array=Array, put=Array),
+    modules = {"array": SimpleNamespace(Array=Array, put=Array),
              "runtime": SimpleNamespace(gpu=lambda index: SimpleNamespace(index=index))}
-    monkeypatch.setattr(device_cuda.CudaDevice, "kernels", lambda self, room: rooms[room])
+    monkeypatch.setattr(device_cuda.CudaDevice, "module", lambda self, name: modules[name])
 
 
 @pytest.mark.usefixtures("two_gpus")
@@ -205,14 +205,14 @@ def test_asking_for_the_best_device_imports_no_numba():
 # The twins. Their sources are read, not imported: the GPU's need a package that may not be here.
 
 
-def functions(folder, room):
+def functions(folder, module):
     """The public functions of a file of kernels, with their parameters and defaults: its own, and those that it takes
-    from another file as "part of this room".
+    from another file as "part of this module".
     """
-    source = (PACKAGE / "backend" / folder / f"{room}.py").read_text()
+    source = (PACKAGE / "backend" / folder / f"{module}.py").read_text()
     found = {node.name: parameters(node.args) for node in ast.parse(source).body
              if isinstance(node, ast.FunctionDef) and not node.name.startswith("_")}
-    for file, names in re.findall(r"^from \.(\w+) import ([\w, ]+?)  # noqa: F401 \(part of this room", source, re.M):
+    for file, names in re.findall(r"^from \.(\w+) import ([\w, ]+?)  # noqa: F401 \(part of this module", source, re.M):
         theirs = functions(folder, file)
         found.update({name: theirs[name] for name in names.split(", ")})
     return found
@@ -240,9 +240,9 @@ def called():
     return names
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_twins_have_the_same_functions_with_the_same_parameters(room):
-    used, cpu, cuda = called(), functions("cpu", room), functions("cuda", room)
+@pytest.mark.parametrize("module", KERNEL_MODULES)
+def test_twins_have_the_same_functions_with_the_same_parameters(module):
+    used, cpu, cuda = called(), functions("cpu", module), functions("cuda", module)
     of_cpu, of_cuda = ({name: parameters for name, parameters in twin.items() if name in used - {"transpose"}}
                        for twin in (cpu, cuda))
     assert of_cpu
@@ -251,15 +251,15 @@ def test_twins_have_the_same_functions_with_the_same_parameters(room):
 
 def test_every_file_of_kernels_that_is_asked_for_has_a_twin():
     asked = {name for path in PACKAGE.rglob("*.py") for name in re.findall(
-        r"""(?:\.room\(|kernels=)"(\w+)\"""", path.read_text())}
-    assert {"conv", "step", "arith"} <= asked <= set(ROOMS)
+        r"""(?:\.kernels\(|kernels=)"(\w+)\"""", path.read_text())}
+    assert {"conv", "step", "arith"} <= asked <= set(KERNEL_MODULES)
 
 
 def test_the_sources_were_read_right():
     """What Python says of the CPU's functions is what reading them said."""
-    for room in ROOMS:
-        module = importlib.import_module(f"autoconv.backend.cpu.{room}")
-        for name, read in functions("cpu", room).items():
+    for module in KERNEL_MODULES:
+        module = importlib.import_module(f"autoconv.backend.cpu.{module}")
+        for name, read in functions("cpu", module).items():
             found = getattr(module, name)
             if inspect.isfunction(found):
                 bare = [p.replace(annotation=inspect.Parameter.empty)

@@ -105,7 +105,7 @@ def asked(monkeypatch):
     """What the GPU was asked for: graphs captured and launched, launches outside of graphs, copies from ("sent") and to
     ("fetched") the host.
     """
-    seen, inside, runtime = Counter(), [], device.get("cuda").kernels("runtime")
+    seen, inside, runtime = Counter(), [], device.get("cuda").module("runtime")
     capture, launch = runtime.Gpu.capture, runtime.Launch.__call__
 
     def within(function, *given):
@@ -217,7 +217,7 @@ def test_gradients_that_are_reduced_in_parts(asked):
 
         def halve(part):
             sizes.append(part.size)
-            model.device.room("arith").multiply(part, part.dtype.type(0.5), part)
+            model.device.kernels("arith").multiply(part, part.dtype.type(0.5), part)
 
         model.reducer = Reducer(halve, 1)
         result = fitted(model, callbacks=[watch], epochs=4)
@@ -230,7 +230,7 @@ def test_gradients_that_are_reduced_in_parts(asked):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_dry_run_finds_what_a_step_launches(monkeypatch, dtype):
-    runtime, wanted, launched = device.get("cuda").kernels("runtime"), set(), set()
+    runtime, wanted, launched = device.get("cuda").module("runtime"), set(), set()
     launch = runtime.Launch.__call__
     monkeypatch.setattr(runtime, "prepare", lambda found, report: wanted.update(found))
     model = models.Sequential([
@@ -524,7 +524,7 @@ def test_a_data_set_that_does_not_fit_is_sent_batch_by_batch(monkeypatch):
 
 def test_inputs_that_are_on_the_gpu_already(monkeypatch):
     x = ac.tensor(ROWS, device="cuda")
-    arrays = device.get("cuda").kernels("array")
+    arrays = device.get("cuda").module("array")
     sent, put = [], arrays.put
     monkeypatch.setattr(arrays, "put", lambda gpu, host: sent.append(host.shape) or put(gpu, host))
 
@@ -674,7 +674,7 @@ def test_predictions_that_do_not_fit_come_batch_by_batch(monkeypatch):
 
 
 def in_use():
-    arena = device.get("cuda").kernels("runtime").gpu(0).arena
+    arena = device.get("cuda").module("runtime").gpu(0).arena
     return arena.held - arena.unused()
 
 
@@ -682,10 +682,10 @@ def in_use():
 def test_memory_is_taken_in_the_first_epoch_and_given_back_in_the_end(monkeypatch, captures):
     """Without a cycle of references, which would keep it until Python looks for such."""
     if not captures:
-        monkeypatch.setattr(device.get("cuda").kernels("runtime").Gpu, "capture", lambda *given: None)
+        monkeypatch.setattr(device.get("cuda").module("runtime").Gpu, "capture", lambda *given: None)
     model, seen = net(optimizer="adam").to("cuda"), []
     count = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(
-        (in_use(), device.get("cuda").kernels("runtime").gpu(0).arena.allocations)))
+        (in_use(), device.get("cuda").module("runtime").gpu(0).arena.allocations)))
 
     def run():
         model.fit(ROWS, LABELS, 4, 3, 0, count, validation_data=(ROWS[:5], LABELS[:5]))
@@ -781,7 +781,7 @@ def test_labels_that_name_no_class_make_no_number():
 
 def shrink(x, number):
     """x -= number * x; the number is an item on the GPU that replays may change."""
-    device.get("cuda").room("update").sgd(x, x, x[:0], number, 0.0, False, 1.0)
+    device.get("cuda").kernels("update").sgd(x, x, x[:0], number, 0.0, False, 1.0)
 
 
 def test_what_may_change_takes_no_more_room_when_it_is_recorded_again():
@@ -824,7 +824,7 @@ def test_a_trace_takes_its_own_thread_s_launches_alone():
 
 def test_more_numbers_than_a_trace_has_room_for(monkeypatch):
     """The step runs through Python, and says why."""
-    monkeypatch.setattr(device.get("cuda").kernels("trace"), "SLOTS", 6)
+    monkeypatch.setattr(device.get("cuda").module("trace"), "SLOTS", 6)
     extra = [layers.Dropout(0.5, dtype="float64"), layers.Dropout(0.2, seed=7, dtype="float64")]
 
     def train(model):

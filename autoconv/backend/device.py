@@ -18,7 +18,7 @@ __all__ = ["ALIGNMENT", "Device", "DeviceError", "Pool", "get", "get_num_threads
            "set_num_threads"]
 
 
-class Room:
+class KernelModule:
     """The kernels of one file (`conv`, `pool`, ...) for one device, with that device's memory: `k` in every op.
 
     The kernel twin is imported when one of its functions is first used, so nothing pays for what it does not run.
@@ -29,13 +29,13 @@ class Room:
         self.empty = device.empty
 
     def __getattr__(self, function: str) -> Any:
-        found = getattr(self._device.kernels(self._name), function)
+        found = getattr(self._device.module(self._name), function)
         setattr(self, function, trace.watched(found, f"{self._name}.{function}"))
         return getattr(self, function)
 
     def zeros(self, shape: tuple[int, ...], dtype: Any) -> Any:
         array = self.empty(shape, dtype)
-        self._device.room("arith").copy(0, array)
+        self._device.kernels("arith").copy(0, array)
         return array
 
 
@@ -47,7 +47,7 @@ class Device:
 
     def __init__(self, name: str, package: str) -> None:
         self.name, self._package = name, package
-        self._rooms: dict[str, Room] = {}
+        self._kernel_modules: dict[str, KernelModule] = {}
 
     def __repr__(self) -> str:
         return self.name
@@ -55,26 +55,27 @@ class Device:
     def __reduce__(self) -> tuple:
         return get, (self.name,)  # a copy of a device is that device
 
-    def kernels(self, room: str) -> ModuleType:
-        """The kernel twin `room` of this device, imported at its first use."""
-        return importlib.import_module(f"{self._package}.{room}")
+    def module(self, name: str) -> ModuleType:
+        """The module of that name of this device's twin, imported at its first use."""
+        return importlib.import_module(f"{self._package}.{name}")
 
-    def room(self, name: str) -> Room:
-        if name not in self._rooms:
-            self._rooms[name] = Room(self, name)
-        return self._rooms[name]
+    def kernels(self, name: str) -> KernelModule:
+        """The kernel module of that name ("conv"), as ops call it."""
+        if name not in self._kernel_modules:
+            self._kernel_modules[name] = KernelModule(self, name)
+        return self._kernel_modules[name]
 
     def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
         """Compiles or loads kernels, each for a dtype, as a `trace.DryRun` finds them.
 
         Calls `report(done, total)` where something has to be compiled.
         """
-        self.kernels("jit").prepare(list(found), report)
+        self.module("jit").prepare(list(found), report)
 
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
         """Every kernel there is, for each of these dtypes."""
-        jit, folder = self.kernels("jit"), importlib.import_module(self._package)
-        modules = [self.kernels(found.name) for found in pkgutil.iter_modules(folder.__path__)]
+        jit, folder = self.module("jit"), importlib.import_module(self._package)
+        modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
         kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
         return [(k, np.dtype(dtype)) for k in kernels.values() for dtype in dtypes]
 
@@ -93,14 +94,14 @@ class Device:
 
     def describe(self) -> dict[str, Any]:
         """What this device is and how it computes: processor, vector width, threads, kernel cache."""
-        return self.kernels("machine").describe()
+        return self.module("machine").describe()
 
     def set_num_threads(self, count: int) -> None:
         """How many threads the kernels use from now on. Raises ValueError where there are not so many."""
-        self.kernels("machine").set_num_threads(count)
+        self.module("machine").set_num_threads(count)
 
     def get_num_threads(self) -> int:
-        return self.kernels("machine").get_num_threads()
+        return self.module("machine").get_num_threads()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
         """An uninitialised array: from the current step's pool where there is one, else a fresh one."""

@@ -24,20 +24,20 @@ class CudaDevice(Device):
         super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.backend.cuda")
         self.index = index
         driver.check(index)
-        self._arrays: ModuleType = self.kernels("array")
-        self._gpu = self.kernels("runtime").gpu(index)
+        self._arrays: ModuleType = self.module("array")
+        self._gpu = self.module("runtime").gpu(index)
 
     def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
         self._gpu.enter()
-        self.kernels("runtime").prepare(list(found), report)
+        self.module("runtime").prepare(list(found), report)
 
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
-        kernels = self.kernels("assembly").kernels().values()
+        kernels = self.module("assembly").kernels().values()
         return [(k, np.dtype(dtype)) for dtype in dtypes for k in kernels
                 if k.serves(dtype, self._gpu.uses_tensor_cores(dtype))]
 
     def trace(self) -> Trace:
-        return self.kernels("trace").CudaTrace(self._gpu)
+        return self.module("trace").CudaTrace(self._gpu)
 
     def memory_left(self) -> int:
         """Bytes that can still be had."""
@@ -45,7 +45,7 @@ class CudaDevice(Device):
 
     def describe(self) -> dict[str, Any]:
         """What this device is: the GPU, its compute capability, the driver, the package and the kernel cache."""
-        return {**describe(self.index), **self.kernels("store").describe()}
+        return {**describe(self.index), **self.module("store").describe()}
 
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return self._arrays.empty(self._gpu, shape, dtype)
@@ -89,7 +89,7 @@ class CudaDevice(Device):
 
     def elapsed(self, run: Callable[[], Any], repeats: int) -> float:
         """Seconds that one `run()` keeps the GPU busy, the mean over `repeats` of them in a row, by its own clock."""
-        return self.kernels("timing").elapsed(self._gpu, run, repeats)
+        return self.module("timing").elapsed(self._gpu, run, repeats)
 
 
 def get(index: int) -> CudaDevice:

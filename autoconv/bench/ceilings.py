@@ -15,7 +15,7 @@ class Ceilings:
     """The two loops that nothing outruns: multiply-adds in registers, and copying memory, both on all threads."""
 
     def __init__(self, device: Device) -> None:
-        self._k = device.kernels("ceilings")
+        self._k = device.module("ceilings")
         self._tasks = device.get_num_threads()
         self._x = np.array([0.999, 0.001], np.float32)
         self._start = np.full((self._tasks, self._k.items(self._x.dtype)), 0.5, np.float32)

@@ -183,7 +183,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     y = apply(norm.batch_norm, x, gamma, beta, mean=statistics[0], variance=statistics[1], training=bool(training),
               epsilon=epsilon)
     if training:
-        k = x.device.room("norm")
+        k = x.device.kernels("norm")
         for average, batch in zip(moving, statistics):
             k.moving_average(average, batch, momentum)
     return y
@@ -336,7 +336,7 @@ def _beside(value: Any, like: Tensor, dtype: Any) -> Any:
     if value.dtype == dtype:
         return value.data
     converted = like.device.empty(value.shape, dtype)
-    like.device.room("arith").copy(value.data, converted)
+    like.device.kernels("arith").copy(value.data, converted)
     return converted
 
 

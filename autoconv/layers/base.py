@@ -260,7 +260,7 @@ class Layer(Versioned):
                 f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}."
             )
         converted = x.device.empty(x.shape, DTYPES[self.dtype])
-        x.device.room("arith").copy(x.data, converted)
+        x.device.kernels("arith").copy(x.data, converted)
         return Tensor(converted, device=x.device)
 
     def check_input(self, shape: Shape) -> None:

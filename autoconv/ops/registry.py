@@ -25,22 +25,22 @@ class Op:
     def __call__(self, device: Device, *arrays: Any, **parameters: Any) -> tuple[Any, Callable]:
         if (device, arrays[0].dtype, True) not in self._prepared:
             self._prepare(device, arrays, parameters, True)
-        return self.fn(device.room(self.kernels), *arrays, **parameters)
+        return self.fn(device.kernels(self.kernels), *arrays, **parameters)
 
     def infer(self, device: Device, *arrays: Any, **parameters: Any) -> Any:
         """y alone, where nobody will ask for gradients."""
         if (device, arrays[0].dtype, False) not in self._prepared:
             self._prepare(device, arrays, parameters, False)
         if self._infer is None:
-            return self.fn(device.room(self.kernels), *arrays, **parameters)[0]
-        return self._infer(device.room(self.kernels), *arrays, **parameters)
+            return self.fn(device.kernels(self.kernels), *arrays, **parameters)[0]
+        return self._infer(device.kernels(self.kernels), *arrays, **parameters)
 
     def _prepare(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any], gradients: bool) -> None:
         """Before its first run: where several of its kernels are not compiled yet, compiles them together."""
         if isinstance(trace.current(), trace.DryRun):
             return  # whoever began it compiles them
         self._prepared.add((device, arrays[0].dtype, gradients))
-        dry, k = trace.DryRun(), device.room(self.kernels)
+        dry, k = trace.DryRun(), device.kernels(self.kernels)
         try:
             with dry.record():
                 if not gradients and self._infer is not None:

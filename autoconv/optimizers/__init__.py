@@ -144,7 +144,7 @@ class Optimizer(Versioned):
         where the optimizer is `recordable`. Counts no step.
         """
         flat: Any = self.flat
-        k, dynamic = flat.device.room("update"), flat.device.dynamic
+        k, dynamic = flat.device.kernels("update"), flat.device.dynamic
         self._clip(k, flat)
         self.update_step(k, flat, dynamic(self._step_size), dynamic(self._decay_factor) if self.weight_decay else 1.0)
 

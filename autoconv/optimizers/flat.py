@@ -62,7 +62,7 @@ class FlatParameters:
 
     def collect(self, gradients: Sequence[Any]) -> None:
         """Copies gradients that lie elsewhere into their parts; a parameter without one gets zeros."""
-        copy = self.device.room("arith").copy
+        copy = self.device.kernels("arith").copy
         for p, gradient, part in zip(self.parameters, gradients, self.gradients, strict=True):
             if gradient is None:
                 copy(0, part)

@@ -132,7 +132,7 @@ class Phases:
         if self.reasons["forward"] is not None:  # a layer of the user's may keep them
             arrays = [self._device.empty(a.shape, a.dtype) for a in self._x]
             for mine, theirs in zip(self._x, arrays):
-                self._device.room("arith").copy(mine, theirs)
+                self._device.kernels("arith").copy(mine, theirs)
         inputs = self._form([Tensor(a, device=self._device) for a in arrays])
         if self._trains:
             outputs = self._model(inputs, training=True)
@@ -212,7 +212,7 @@ class Phases:
     def _store(self) -> None:
         for output, rows in zip(self._outputs, self._sink):  # type: ignore[arg-type]
             if self.reasons.get("store") is None:
-                self._device.room("step").put_rows(output.data, self._first, rows)
+                self._device.kernels("step").put_rows(output.data, self._first, rows)
             else:
                 rows[self._place() : self._place() + len(output)] = output.data
 
@@ -256,14 +256,14 @@ class Phases:
             return weights
         weighted = self._device.empty(values.shape, values.dtype)
         spread = given.reshape(*given.shape, *(1,) * (values.ndim - given.ndim))
-        self._device.room("arith").multiply(weights, spread, weighted)
+        self._device.kernels("arith").multiply(weights, spread, weighted)
         return weighted
 
     def _times(self, weights: Any, factor: float) -> Any:
         if factor == 1:
             return weights
         scaled = self._device.empty(weights.shape, weights.dtype)
-        self._device.room("arith").multiply(weights, weights.dtype.type(factor), scaled)
+        self._device.kernels("arith").multiply(weights, weights.dtype.type(factor), scaled)
         return scaled
 
     def _buckets(self) -> list[tuple[int, int]]:

@@ -71,14 +71,14 @@ class Source:
         """Writes the batch that is the next one into the arrays of a step, by kernels. `first`: what stands for the
         place of its first sample.
         """
-        k, sources = self._device.room("step"), self._there if self._fits else self._sent[len(into[0])]
+        k, sources = self._device.kernels("step"), self._there if self._fits else self._sent[len(into[0])]
         for source, out in zip(sources, into):
             if source is None or out is None:
                 continue
             if self._fits:
                 k.take_rows(source, self._order_there, first, out)
             else:
-                self._device.room("arith").copy(source, out)
+                self._device.kernels("arith").copy(source, out)
 
     def host(self, which: int, n: int) -> Any:
         """The n samples of the batch that is the next one, as the user's array number `which` has them."""

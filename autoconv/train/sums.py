@@ -9,14 +9,14 @@ import numpy as np
 from ..backend.device import Device
 from .compiled import Goal, Score
 
-_FIRST = 3  # what stands before the outputs' losses: the loss, the steps, the first step after which it was no number
+_FIRST = 3  # what stands before the outputs' losses: the loss, the steps, the first step after which it was NaN or infinite
 
 
 class Sums:
     """The means of the total loss, of each output's loss and of the metrics, by steps that add to them."""
 
     def __init__(self, device: Device, goals: Sequence[Goal], scores: Sequence[Score]) -> None:
-        self._k, self._device, self._goals, self._scores = device.room("step"), device, goals, scores
+        self._k, self._device, self._goals, self._scores = device.kernels("step"), device, goals, scores
         self._totals = device.asarray(np.zeros(_FIRST + len(goals) + len(scores)))
         self.reset()
 
@@ -51,7 +51,8 @@ class Sums:
             self._new_values[j] += n
 
     def drain(self) -> int | None:
-        """Takes the sums so far from the device. Returns the first step after which the loss was no number, if any."""
+        """Takes the sums so far from the device. Returns the first step after which the loss was NaN or
+        infinite, if any."""
         host = np.array(self._device.numpy(self._totals))
         self._k.clear(self._totals)
         self._losses[0] += host[0]

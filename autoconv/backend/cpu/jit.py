@@ -137,9 +137,9 @@ def kernel(signature: str, parallel: bool = False) -> Callable[[Callable], Kerne
     return lambda function: Kernel(function, signature, parallel)
 
 
-def kernels_of(room: ModuleType) -> dict[str, Kernel]:
+def kernels_of(module: ModuleType) -> dict[str, Kernel]:
     """The kernels of a file by their names, those that it takes from other files included."""
-    return {name: value for name, value in vars(room).items() if isinstance(value, Kernel)}
+    return {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
 
 
 def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:

@@ -1,8 +1,8 @@
 """One step of an optimizer over the flat array of all parameters: a single pass, each element on its own. And the
 clipping of gradients.
 
-The numbers arrive as float64 and are rounded to the parameters' type once. `keep` is what weight decay leaves of a
-weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
+The numbers arrive as float64 and are rounded to the parameters' type once. `decay_factor` is what weight decay leaves of
+a weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
 """
 
 import math
@@ -16,47 +16,48 @@ FEW = 1 << 17  # up to so many parameters one thread is done before a second one
 
 
 @kernel("(T[::1], T[::1], T[::1], float64, float64, boolean, float64)", parallel=True)
-def sgd(w, g, m, learning_rate, momentum, nesterov, keep):
+def sgd(w, g, m, learning_rate, momentum, nesterov, decay_factor):
     """m = momentum*m - lr*g;  w += m, with Nesterov's look ahead w += momentum*m - lr*g."""
     real = w.dtype.type
-    lr, mu, keep = real(learning_rate), real(momentum), real(keep)
+    lr, mu, decay_factor = real(learning_rate), real(momentum), real(decay_factor)
     if len(w) <= FEW:
         for i in range(len(w)):
-            _sgd(i, w, g, m, lr, mu, nesterov, keep)
+            _sgd(i, w, g, m, lr, mu, nesterov, decay_factor)
     else:
         for i in prange(len(w)):
-            _sgd(i, w, g, m, lr, mu, nesterov, keep)
+            _sgd(i, w, g, m, lr, mu, nesterov, decay_factor)
 
 
 @inline
-def _sgd(i, w, g, m, lr, mu, nesterov, keep):
+def _sgd(i, w, g, m, lr, mu, nesterov, decay_factor):
     step = -lr * g[i]
     if len(m) > 0:
         m[i] = mu * m[i] + step
         step = mu * m[i] + step if nesterov else m[i]
-    w[i] = w[i] * keep + step
+    w[i] = w[i] * decay_factor + step
 
 
 @kernel("(T[::1], T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)", parallel=True)
-def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep):
+def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, decay_factor):
     """v = rho*v + (1-rho)*g^2;  w -= lr*g / sqrt(v + epsilon), with momentum m and the mean gradient a where given."""
     real = w.dtype.type
-    lr, mu, eps, keep = real(learning_rate), real(momentum), real(epsilon), real(keep)
+    lr, mu, eps, decay_factor = real(learning_rate), real(momentum), real(epsilon), real(decay_factor)
     old, new = real(rho), real(1.0 - rho)
     moving, centered = len(m) > 0, len(a) > 0
     if moving or centered:
         for i in prange(len(w)):
-            _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, keep, moving, centered)
+            _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, decay_factor, moving, centered)
     elif len(w) <= FEW:
         for i in range(len(w)):
-            _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, keep, False, False)  # constants: becomes vector code
+            # Constants at the end: so it becomes vector code.
+            _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, decay_factor, False, False)
     else:
         for i in prange(len(w)):
-            _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, keep, False, False)
+            _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, decay_factor, False, False)
 
 
 @inline
-def _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, keep, moving, centered):
+def _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, decay_factor, moving, centered):
     variance = v[i] = old * v[i] + new * (g[i] * g[i])
     if centered:
         mean = a[i] = old * a[i] + new * g[i]
@@ -64,28 +65,28 @@ def _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, keep, moving, centered):
     step = lr * g[i] / np.sqrt(variance + eps)
     if moving:
         step = m[i] = mu * m[i] + step
-    w[i] = w[i] * keep - step
+    w[i] = w[i] * decay_factor - step
 
 
 @kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)", parallel=True)
-def adam(w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
+def adam(w, g, m, v, alpha, beta_1, beta_2, epsilon, decay_factor):
     """m += (g - m)*(1 - beta_1);  v += (g^2 - v)*(1 - beta_2);  w -= alpha*m / (sqrt(v) + epsilon)."""
     real = w.dtype.type
     new_m, new_v = real(1.0 - beta_1), real(1.0 - beta_2)
-    alpha, eps, keep = real(alpha), real(epsilon), real(keep)
+    alpha, eps, decay_factor = real(alpha), real(epsilon), real(decay_factor)
     if len(w) <= FEW:
         for i in range(len(w)):
-            _adam(i, w, g, m, v, alpha, new_m, new_v, eps, keep)
+            _adam(i, w, g, m, v, alpha, new_m, new_v, eps, decay_factor)
     else:
         for i in prange(len(w)):
-            _adam(i, w, g, m, v, alpha, new_m, new_v, eps, keep)
+            _adam(i, w, g, m, v, alpha, new_m, new_v, eps, decay_factor)
 
 
 @inline
-def _adam(i, w, g, m, v, alpha, new_m, new_v, eps, keep):
+def _adam(i, w, g, m, v, alpha, new_m, new_v, eps, decay_factor):
     m[i] += (g[i] - m[i]) * new_m
     v[i] += (g[i] * g[i] - v[i]) * new_v
-    w[i] = w[i] * keep - alpha * m[i] / (np.sqrt(v[i]) + eps)
+    w[i] = w[i] * decay_factor - alpha * m[i] / (np.sqrt(v[i]) + eps)
 
 
 @recorded

@@ -8,7 +8,7 @@ import numpy as np
 from . import array as arrays
 from . import strided
 from .array import Array
-from .ptx import mine
+from .ptx import global_index
 from .runtime import ItemKernel, inline, kernel
 from .strided import at
 
@@ -68,7 +68,7 @@ def _one(name, f) -> ItemKernel:
 
     @kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, a, out, shape, a_place, out_place):
-        i = mine()
+        i = global_index()
         if i < count:
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)])
 
@@ -81,14 +81,14 @@ def _two(name, f) -> tuple[ItemKernel, ItemKernel]:
     @kernel("(int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def arrays(count, a, b, out, shape, a_place, b_place, out_place):
-        i = mine()
+        i = global_index()
         if i < count:
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
 
     @kernel("(int64, const T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))",
             f"{name}_number")
     def number(count, a, b, out, shape, a_place, out_place):
-        i = mine()
+        i = global_index()
         if i < count:
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b)
 
@@ -164,7 +164,7 @@ def copy(a, out):
 @kernel("(int64, const T[::1], const T[::1], T[::1], int64, int64, int64, UniTuple(int64, 4),"
         " UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 2), UniTuple(int64, 2))")
 def _matmul(count, a, b, out, n, m, p, batch, a_place, b_place, a_steps, b_steps):
-    item = mine()
+    item = global_index()
     if item < count:
         i, j = item // p % n, item % p
         row = at(item // (n * p), batch, a_place) + i * a_steps[0]
@@ -190,7 +190,7 @@ def matmul(a, b, out):
 def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_place):
     """partial[part, i] = the sum of its share of the items that go into result i."""
     parts, results = partial.shape
-    task = mine()
+    task = global_index()
     if task < count:
         part, i = task // results, task % results
         start, total = at(i, kept, kept_place), partial.dtype.type(0)
@@ -202,7 +202,7 @@ def _sum_parts(count, a, partial, kept, kept_place, length, reduced, reduced_pla
 @kernel("(int64, const float64[:,::1], T[::1])")
 def add_parts(count, partial, out):
     """out = partial[0] + ... + partial[-1], in this order."""
-    i = mine()
+    i = global_index()
     if i < count:
         total = partial.dtype.type(0)
         for part in range(partial.shape[0]):
@@ -224,7 +224,7 @@ def sum(a, axes, out):
 
 @kernel("(int64, const T[:,::1], int64[::1], T[::1])")
 def _row_max(count, a, index, out):
-    i = mine()
+    i = global_index()
     if i < count:
         best, where = a[i, 0], 0
         for j in range(1, a.shape[1]):
@@ -241,7 +241,7 @@ def row_max(a, index, out):
 
 @kernel("(int64, const T[::1], const int64[::1], T[:,::1])")
 def _row_scatter(count, dy, index, dx):
-    item = mine()
+    item = global_index()
     if item < count:
         i, j = item // dx.shape[1], item % dx.shape[1]
         dx[i, j] = dy[i] if index[i] == j else dx.dtype.type(0)

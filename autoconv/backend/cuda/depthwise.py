@@ -6,7 +6,7 @@ y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*d
 from ...arguments.shapes import Window
 from . import array as arrays
 from .conv import PARTS, add_parts, bias, channel_sums
-from .ptx import mine
+from .ptx import global_index
 from .runtime import kernel
 from .windows import output, tap
 
@@ -17,7 +17,7 @@ def _forward(count, x, w, b, has_bias, y, window):
     _, oh, ow, filters = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     m = w.shape[3]
-    item = mine()
+    item = global_index()
     if item < count:
         f, q = item % filters, item // filters % ow
         p, n = item // (filters * ow) % oh, item // (filters * ow * oh)
@@ -36,7 +36,7 @@ def _forward(count, x, w, b, has_bias, y, window):
 def _input_gradient(count, dy, w, dx, window):
     _, h, wide, channels = dx.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = mine()
+    item = global_index()
     if item < count:
         c, t = item % channels, item // channels % wide
         r, n = item // (channels * wide) % h, item // (channels * wide * h)
@@ -58,7 +58,7 @@ def _weight_gradient(count, x, dy, partial, window):
     parts, kh, kw, channels, m = partial.shape
     _, _, sh, sw, dh, dw, top, _, left, _ = window
     filters, oh, rows = channels * m, dy.shape[1], dy.shape[0] * dy.shape[1]
-    item = mine()
+    item = global_index()
     if item < count:
         f, tap_number, part = item % filters, item // filters % (kh * kw), item // (filters * kh * kw)
         i, j = tap_number // kw, tap_number % kw

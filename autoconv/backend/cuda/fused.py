@@ -27,7 +27,7 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this roo
     starts_fours,
 )
 from .product import SUMS, copying, layout, place_of, summing
-from .ptx import load, mine, times
+from .ptx import global_index, load, times
 from .runtime import BlockKernel, ItemKernel, cuda, inline, kernel
 from .tiles import Tile
 from .unpool import reading
@@ -98,7 +98,7 @@ def _unpooling(width: int) -> ItemKernel:
             " UniTuple(UniTuple(int64, 3), 3))", f"unpool_{width}")
     def run(count, y, winner, dy, spread, sizes, divisors):
         height, across, filters = sizes
-        item = mine()
+        item = global_index()
         if item < count:
             window = gather.divided(item, divisors[2])
             n, p, q = gather.pixel_of(window, divisors)

@@ -7,7 +7,7 @@ shape (..., C), and loss and dy of shape (...).
 import math
 
 from .pointwise import logistic
-from .ptx import mine
+from .ptx import global_index
 from .runtime import inline, kernel
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
@@ -51,7 +51,7 @@ def _softmax_parts(x, i):
 
 @kernel("(int64, const int64[::1], T[:,::1])")
 def _one_hot(count, labels, out):
-    item = mine()
+    item = global_index()
     if item < count:
         i, c = item // out.shape[1], item % out.shape[1]
         if 0 <= labels[i] < out.shape[1]:
@@ -62,7 +62,7 @@ def _one_hot(count, labels, out):
 
 @kernel(_FORWARD)
 def _categorical(count, t, x, loss):
-    i = mine()
+    i = global_index()
     if i < count:
         total, sum_x = x.dtype.type(0), _total(x, i)
         for c in range(x.shape[1]):
@@ -72,7 +72,7 @@ def _categorical(count, t, x, loss):
 
 @kernel(_GRADIENT)
 def _categorical_grad(count, t, x, dy, dx):
-    i = mine()
+    i = global_index()
     if i < count:
         zero, sum_x = x.dtype.type(0), _total(x, i)
         through = zero
@@ -87,7 +87,7 @@ def _categorical_grad(count, t, x, dy, dx):
 
 @kernel(_FORWARD)
 def _categorical_logits(count, t, x, loss):
-    i = mine()
+    i = global_index()
     if i < count:
         best, exponentials = _softmax_parts(x, i)
         total, logarithm = x.dtype.type(0), math.log(exponentials)
@@ -98,7 +98,7 @@ def _categorical_logits(count, t, x, loss):
 
 @kernel(_GRADIENT)
 def _categorical_logits_grad(count, t, x, dy, dx):
-    i = mine()
+    i = global_index()
     if i < count:
         best, exponentials = _softmax_parts(x, i)
         sum_t = _total(t, i)
@@ -109,7 +109,7 @@ def _categorical_logits_grad(count, t, x, dy, dx):
 @kernel(_FORWARD)
 def _binary(count, t, x, loss):
     one = x.dtype.type(1)
-    i = mine()
+    i = global_index()
     if i < count:
         total = x.dtype.type(0)
         for c in range(x.shape[1]):
@@ -121,7 +121,7 @@ def _binary(count, t, x, loss):
 @kernel(_GRADIENT)
 def _binary_grad(count, t, x, dy, dx):
     one = x.dtype.type(1)
-    item = mine()
+    item = global_index()
     if item < count:
         i, c = item // x.shape[1], item % x.shape[1]
         p = _clipped(x[i, c])
@@ -132,7 +132,7 @@ def _binary_grad(count, t, x, dy, dx):
 @kernel(_FORWARD)
 def _binary_logits(count, t, x, loss):
     zero = x.dtype.type(0)
-    i = mine()
+    i = global_index()
     if i < count:
         total = zero
         for c in range(x.shape[1]):
@@ -143,7 +143,7 @@ def _binary_logits(count, t, x, loss):
 
 @kernel(_GRADIENT)
 def _binary_logits_grad(count, t, x, dy, dx):
-    item = mine()
+    item = global_index()
     if item < count:
         i, c = item // x.shape[1], item % x.shape[1]
         dx[i, c] = (logistic(x[i, c]) - t[i, c]) * (dy[i] / x.dtype.type(x.shape[1]))
@@ -151,7 +151,7 @@ def _binary_logits_grad(count, t, x, dy, dx):
 
 @kernel(_FORWARD)
 def _squared(count, t, x, loss):
-    i = mine()
+    i = global_index()
     if i < count:
         total = x.dtype.type(0)
         for c in range(x.shape[1]):
@@ -162,7 +162,7 @@ def _squared(count, t, x, loss):
 @kernel(_GRADIENT)
 def _squared_grad(count, t, x, dy, dx):
     share = x.dtype.type(2) / x.dtype.type(x.shape[1])
-    item = mine()
+    item = global_index()
     if item < count:
         i, c = item // x.shape[1], item % x.shape[1]
         dx[i, c] = (x[i, c] - t[i, c]) * (dy[i] * share)
@@ -170,7 +170,7 @@ def _squared_grad(count, t, x, dy, dx):
 
 @kernel(_FORWARD)
 def _absolute(count, t, x, loss):
-    i = mine()
+    i = global_index()
     if i < count:
         total = x.dtype.type(0)
         for c in range(x.shape[1]):
@@ -181,7 +181,7 @@ def _absolute(count, t, x, loss):
 @kernel(_GRADIENT)
 def _absolute_grad(count, t, x, dy, dx):
     zero, one = x.dtype.type(0), x.dtype.type(1)
-    item = mine()
+    item = global_index()
     if item < count:
         i, c = item // x.shape[1], item % x.shape[1]
         difference = x[i, c] - t[i, c]

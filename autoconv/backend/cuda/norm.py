@@ -7,7 +7,7 @@ float64.
 import math
 
 from .arith import copy, multiply  # noqa: F401 (part of this room)
-from .ptx import mine
+from .ptx import global_index
 from .runtime import kernel
 
 
@@ -15,7 +15,7 @@ from .runtime import kernel
 def _sums(count, x, parts):
     """parts[p, c] = the sum of its share of column c."""
     number, channels = parts.shape
-    item = mine()
+    item = global_index()
     if item < count:
         p, c = item // channels, item % channels
         total = 0.0
@@ -28,7 +28,7 @@ def _sums(count, x, parts):
 def _squares(count, x, mean, parts):
     """parts[p, c] = the sum of (x - mean)^2 over its share of column c."""
     number, channels = parts.shape
-    item = mine()
+    item = global_index()
     if item < count:
         p, c = item // channels, item % channels
         total = 0.0
@@ -41,7 +41,7 @@ def _squares(count, x, mean, parts):
 def _products(count, x, dy, mean, inverse, parts):
     """parts[p, c] = the sum of dy (x - mean) inverse over its share of column c."""
     number, channels = parts.shape
-    item = mine()
+    item = global_index()
     if item < count:
         p, c = item // channels, item % channels
         total = 0.0
@@ -53,7 +53,7 @@ def _products(count, x, dy, mean, inverse, parts):
 @kernel("(int64, const float64[:,::1], float64, T[::1])")
 def _add_parts(count, parts, factor, out):
     """out (C,) = factor times the sum of the parts (P, C), in their order."""
-    c = mine()
+    c = global_index()
     if c < count:
         total = 0.0
         for p in range(parts.shape[0]):
@@ -64,7 +64,7 @@ def _add_parts(count, parts, factor, out):
 @kernel("(int64, const T[:,::1], const T[::1], const T[::1], const T[::1], T[:,::1])")
 def _normalize(count, x, mean, scale, shift, y):
     channels = x.shape[1]
-    item = mine()
+    item = global_index()
     if item < count:
         i, c = item // channels, item % channels
         y[i, c] = (x[i, c] - mean[c]) * scale[c] + shift[c]
@@ -74,7 +74,7 @@ def _normalize(count, x, mean, scale, shift, y):
         " const T[::1], T[:,::1])")
 def _input_grad(count, x, dy, mean, inverse, scale, dgamma, dbeta, dx):
     channels, share = x.shape[1], mean.dtype.type(1) / mean.dtype.type(x.shape[0])
-    item = mine()
+    item = global_index()
     if item < count:
         i, c = item // channels, item % channels
         xhat = (x[i, c] - mean[c]) * inverse[c]
@@ -83,7 +83,7 @@ def _input_grad(count, x, dy, mean, inverse, scale, dgamma, dbeta, dx):
 
 @kernel("(int64, const T[::1], float64, T[::1])")
 def _inverse_deviation(count, variance, epsilon, inverse):
-    c = mine()
+    c = global_index()
     if c < count:
         inverse[c] = variance.dtype.type(1) / math.sqrt(variance[c] + variance.dtype.type(epsilon))
 
@@ -91,7 +91,7 @@ def _inverse_deviation(count, variance, epsilon, inverse):
 @kernel("(int64, T[::1], const T[::1], float64)")
 def _moving_average(count, average, batch, momentum):
     real = average.dtype.type
-    c = mine()
+    c = global_index()
     if c < count:
         average[c] = average[c] * real(momentum) + batch[c] * real(1.0 - momentum)
 

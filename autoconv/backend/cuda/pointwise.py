@@ -2,14 +2,14 @@
 
 import math
 
-from .ptx import mine
+from .ptx import global_index
 from .runtime import inline, kernel
 
 
 @kernel("(int64, const T[::1], T[::1])")
 def _relu(count, x, y):
     zero = y.dtype.type(0)
-    i = mine()
+    i = global_index()
     if i < count:
         y[i] = zero if x[i] < zero else x[i]
 
@@ -17,7 +17,7 @@ def _relu(count, x, y):
 @kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _relu_grad(count, y, dy, dx):
     zero = y.dtype.type(0)
-    i = mine()
+    i = global_index()
     if i < count:
         dx[i] = zero if y[i] <= zero else dy[i]
 
@@ -34,7 +34,7 @@ def logistic(x):
 
 @kernel("(int64, const T[::1], T[::1])")
 def _sigmoid(count, x, y):
-    i = mine()
+    i = global_index()
     if i < count:
         y[i] = logistic(x[i])
 
@@ -42,14 +42,14 @@ def _sigmoid(count, x, y):
 @kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _sigmoid_grad(count, y, dy, dx):
     one = y.dtype.type(1)
-    i = mine()
+    i = global_index()
     if i < count:
         dx[i] = (one - y[i]) * y[i] * dy[i]
 
 
 @kernel("(int64, const T[::1], T[::1])")
 def _tanh(count, x, y):
-    i = mine()
+    i = global_index()
     if i < count:
         y[i] = math.tanh(x[i])
 
@@ -57,7 +57,7 @@ def _tanh(count, x, y):
 @kernel("(int64, const T[::1], const T[::1], T[::1])")
 def _tanh_grad(count, y, dy, dx):
     one = y.dtype.type(1)
-    i = mine()
+    i = global_index()
     if i < count:
         dx[i] = (one - y[i] * y[i]) * dy[i]
 
@@ -73,7 +73,7 @@ def largest(x, i, k):
 
 @kernel("(int64, const T[:,:,::1], T[:,:,::1])")
 def _softmax(count, x, y):
-    row = mine()
+    row = global_index()
     if row < count:
         i, k = row // x.shape[2], row % x.shape[2]
         best, total = largest(x, i, k), y.dtype.type(0)
@@ -87,7 +87,7 @@ def _softmax(count, x, y):
 
 @kernel("(int64, const T[:,:,::1], const T[:,:,::1], T[:,:,::1])")
 def _softmax_grad(count, y, dy, dx):
-    row = mine()
+    row = global_index()
     if row < count:
         i, k = row // y.shape[2], row % y.shape[2]
         total = y.dtype.type(0)
@@ -99,7 +99,7 @@ def _softmax_grad(count, y, dy, dx):
 
 @kernel("(int64, const T[:,:,::1], T[:,:,::1])")
 def _log_softmax(count, x, y):
-    row = mine()
+    row = global_index()
     if row < count:
         i, k = row // x.shape[2], row % x.shape[2]
         best, total = largest(x, i, k), y.dtype.type(0)
@@ -112,7 +112,7 @@ def _log_softmax(count, x, y):
 
 @kernel("(int64, const T[:,:,::1], const T[:,:,::1], T[:,:,::1])")
 def _log_softmax_grad(count, y, dy, dx):
-    row = mine()
+    row = global_index()
     if row < count:
         i, k = row // y.shape[2], row % y.shape[2]
         total = y.dtype.type(0)

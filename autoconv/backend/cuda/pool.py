@@ -1,7 +1,7 @@
 """Max and average pooling: a thread an item of the result."""
 
 from ...arguments.shapes import Window
-from .ptx import mine
+from .ptx import global_index
 from .runtime import kernel
 from .windows import output, real_taps, tap
 
@@ -11,7 +11,7 @@ def _max(count, x, y, winner, window):
     """The largest pixel of each window and its position i*kw + j, the first in scan order; a NaN is larger than all."""
     _, oh, ow, channels = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = mine()
+    item = global_index()
     if item < count:
         c, q = item % channels, item // channels % ow
         p, n = item // (channels * ow) % oh, item // (channels * ow * oh)
@@ -31,7 +31,7 @@ def _max_grad(count, dy, winner, dx, window):
     """dx: for each pixel the gradients of the windows that it won, in the order of its taps."""
     _, h, wide, channels = dx.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = mine()
+    item = global_index()
     if item < count:
         c, t = item % channels, item // channels % wide
         r, n = item // (channels * wide) % h, item // (channels * wide * h)
@@ -51,7 +51,7 @@ def _average(count, x, y, window):
     """The mean over the real pixels of each window."""
     _, oh, ow, channels = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = mine()
+    item = global_index()
     if item < count:
         c, q = item % channels, item // channels % ow
         p, n = item // (channels * ow) % oh, item // (channels * ow * oh)
@@ -69,7 +69,7 @@ def _average_grad(count, dy, dx, window):
     """dx: for each pixel its share of the gradients of the windows it lies in."""
     _, h, wide, channels = dx.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = mine()
+    item = global_index()
     if item < count:
         c, t = item % channels, item // channels % wide
         r, n = item // (channels * wide) % h, item // (channels * wide * h)

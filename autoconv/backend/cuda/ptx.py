@@ -26,7 +26,7 @@ def _whole(builder, value, wide=False):
 
 
 @intrinsic
-def mine(typing):
+def global_index(typing):
     """The number of this thread in a grid of one axis: never negative, which spares the check where it is an index."""
     def build(context, builder, signature, arguments):
         block, threads, thread = (

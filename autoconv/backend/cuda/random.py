@@ -7,7 +7,7 @@ since Numba makes uint64 with int64 a float.
 import numpy as np
 
 from .array import Array, number
-from .ptx import mine
+from .ptx import global_index
 from .runtime import inline, kernel
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
@@ -29,7 +29,7 @@ def philox(block, stream, seed):
 
 @kernel("(int64, uint32[::1], uint64, uint64, uint64)")
 def _bits(count, words, seed, stream, first):
-    b = mine()
+    b = global_index()
     if b < count:
         i = 4 * b
         words[i], words[i + 1], words[i + 2], words[i + 3] = philox(first + np.uint64(b), stream, seed)
@@ -38,7 +38,7 @@ def _bits(count, words, seed, stream, first):
 @kernel("(int64, const T[:,::1], float64, uint64, const uint64[::1], const uint64[::1], const uint64[::1], T[:,::1])")
 def _dropout(count, x, scale, threshold, seed, stream, first, y):
     keep, drop = x.dtype.type(scale), x.dtype.type(0)
-    item, blocks = mine(), (x.shape[1] + 3) // 4
+    item, blocks = global_index(), (x.shape[1] + 3) // 4
     if item < count:
         n, b = item // blocks, item % blocks
         words = philox(((first[0] + np.uint64(n)) << HALF) + np.uint64(b), stream[0], seed[0])

@@ -343,7 +343,7 @@ class Launch:
 class ItemKernel(Kernel):
     """A function that runs once for each of `count` items: `kernel(count, *arguments)`.
 
-    Its first parameter is that count; a thread's item is `i = mine()` (ptx.py), `if i < count`.
+    Its first parameter is that count; a thread's item is `i = global_index()` (ptx.py), `if i < count`.
     """
 
     def __call__(self, count: int, *arguments: Any) -> None:
@@ -388,9 +388,9 @@ def block_kernel(signature: str, threads: int, name: str = "", dtypes: tuple[str
     return lambda function: BlockKernel(function, signature, name or function.__name__, threads, dtypes, tensor_cores)
 
 
-def kernels_of(room: ModuleType) -> dict[str, Kernel]:
+def kernels_of(module: ModuleType) -> dict[str, Kernel]:
     """The kernels of a file, those that it takes from other files included."""
-    return {k.name: k for value in vars(room).values() for k in _kernels_in(value)}
+    return {k.name: k for value in vars(module).values() for k in _kernels_in(value)}
 
 
 def _kernels_in(value: Any) -> Iterator[Kernel]:

@@ -5,7 +5,7 @@ from builtins import abs as _abs_of  # this file has an `abs` of its own
 from . import strided
 from .arith import copy, sum  # noqa: F401 (part of this room)
 from .array import Array
-from .ptx import mine
+from .ptx import global_index
 from .runtime import ItemKernel, inline, kernel
 from .strided import at
 
@@ -52,7 +52,7 @@ def _two(name, f, result="T") -> ItemKernel:
     @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, a, b, out, shape, a_place, b_place, out_place):
-        i = mine()
+        i = global_index()
         if i < count:
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
 
@@ -67,7 +67,7 @@ _less, _less_equal = _two("less", _less_than, "boolean"), _two("less_equal", _at
 @kernel("(int64, const boolean[::1], const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
         " UniTuple(int64, 5), UniTuple(int64, 5), UniTuple(int64, 5))")
 def _where(count, condition, a, b, out, shape, condition_place, a_place, b_place, out_place):
-    i = mine()
+    i = global_index()
     if i < count:
         if condition[at(i, shape, condition_place)]:
             out[at(i, shape, out_place)] = a[at(i, shape, a_place)]
@@ -78,7 +78,7 @@ def _where(count, condition, a, b, out, shape, condition_place, a_place, b_place
 @kernel("(int64, const boolean[::1], boolean, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
         " UniTuple(int64, 5), UniTuple(int64, 5))")
 def _masked(count, condition, kept, a, out, shape, condition_place, a_place, out_place):
-    i = mine()
+    i = global_index()
     if i < count:
         holds = condition[at(i, shape, condition_place)] == kept
         out[at(i, shape, out_place)] = a[at(i, shape, a_place)] if holds else out.dtype.type(0)
@@ -86,14 +86,14 @@ def _masked(count, condition, kept, a, out, shape, condition_place, a_place, out
 
 @kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
 def _abs(count, x, y, shape, x_place, y_place):
-    i = mine()
+    i = global_index()
     if i < count:
         y[at(i, shape, y_place)] = _abs_of(x[at(i, shape, x_place)])
 
 
 @kernel("(int64, const T[::1], T, T, T[::1])")
 def _clip(count, x, low, high, y):
-    i = mine()
+    i = global_index()
     if i < count:
         item = low if x[i] < low else x[i]
         y[i] = high if item > high else item
@@ -101,7 +101,7 @@ def _clip(count, x, low, high, y):
 
 @kernel("(int64, const T[::1], T, T, const T[::1], T[::1])")
 def _clip_grad(count, x, low, high, dy, dx):
-    i = mine()
+    i = global_index()
     if i < count:
         dx[i] = dy[i] if low <= x[i] <= high else dx.dtype.type(0)
 

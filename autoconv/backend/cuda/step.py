@@ -6,7 +6,7 @@ On the CPU NumPy does this. Numbers that change from step to step arrive as arra
 import math
 import re
 
-from .ptx import mine
+from .ptx import global_index
 from .runtime import block_kernel, cuda, inline, kernel
 
 TEAM = 256  # threads that share a row of a data set, or a sum
@@ -42,7 +42,7 @@ _take_labels = block_kernel(re.sub(r"\bT\b", "int64", _TAKE.format("T")), TEAM, 
 
 @kernel("(int64, const T[:,::1], const int64[::1], T[:,::1])")
 def _put_rows(count, rows, first, out):
-    item = mine()
+    item = global_index()
     if item < count:
         i, j = item // rows.shape[1], item % rows.shape[1]
         out[first[0] + i, j] = rows[i, j]
@@ -70,21 +70,21 @@ def _larger(x, i, label):
 
 @kernel("(int64, const int64[::1], const T[:,::1], T[::1])")
 def _label_hits(count, labels, x, out):
-    i = mine()
+    i = global_index()
     if i < count:
         out[i] = x.dtype.type(_largest(x, i) == labels[i])
 
 
 @kernel("(int64, const T[:,::1], const T[:,::1], T[::1])")
 def _class_hits(count, t, x, out):
-    i = mine()
+    i = global_index()
     if i < count:
         out[i] = x.dtype.type(_largest(x, i) == _largest(t, i))
 
 
 @kernel("(int64, const T[::1], const T[::1], T, T[::1])")
 def _binary_hits(count, t, x, threshold, out):
-    i = mine()
+    i = global_index()
     if i < count:
         side = x.dtype.type(x[i] > threshold)
         out[i] = x.dtype.type(t[i] == side)
@@ -92,14 +92,14 @@ def _binary_hits(count, t, x, threshold, out):
 
 @kernel("(int64, const int64[::1], const T[:,::1], int64, T[::1])")
 def _label_in_top(count, labels, x, k, out):
-    i = mine()
+    i = global_index()
     if i < count:
         out[i] = x.dtype.type(_larger(x, i, labels[i]) < k)
 
 
 @kernel("(int64, const T[:,::1], const T[:,::1], int64, T[::1])")
 def _class_in_top(count, t, x, k, out):
-    i = mine()
+    i = global_index()
     if i < count:
         out[i] = x.dtype.type(_larger(x, i, _largest(t, i)) < k)
 
@@ -125,8 +125,8 @@ def _accumulate(values, weights, factor, totals, slot):
 
 @kernel("(int64, float64[::1])")
 def _close_step(count, totals):
-    """totals[0] is the sum of the losses; [1] the steps done; [2] the first one after which it was no number."""
-    if mine() < count:
+    """totals[0] is the sum of the losses; [1] the steps done; [2] the first one after which it was NaN or infinite."""
+    if global_index() < count:
         totals[1] += 1
         if totals[2] == 0 and not math.isfinite(totals[0]):
             totals[2] = totals[1]
@@ -134,7 +134,7 @@ def _close_step(count, totals):
 
 @kernel("(int64, float64[::1])")
 def _clear(count, totals):
-    i = mine()
+    i = global_index()
     if i < count:
         totals[i] = 0.0
 
@@ -183,7 +183,7 @@ def accumulate(values, weights, factor, totals, slot):
 
 
 def close_step(totals):
-    """Counts a step, and notes the first one whose loss was no number."""
+    """Counts a step, and records the first one whose loss was NaN or infinite."""
     _close_step(1, totals)
 
 

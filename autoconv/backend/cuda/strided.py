@@ -4,7 +4,7 @@ A kernel sees such an array as its whole flat memory and a place in it: where it
 axis. Shapes have RANK axes at least, the last ones of size 1, so that one compiled kernel serves them all.
 """
 
-from .ptx import mine
+from .ptx import global_index
 from .runtime import inline, kernel
 
 RANK = 4
@@ -44,7 +44,7 @@ def layout(shape: tuple[int, ...], *operands: tuple[int, tuple[int, ...]]) -> li
 @kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
 def copy(count, a, out, shape, a_place, out_place):
     """out = a, in out's dtype."""
-    i = mine()
+    i = global_index()
     if i < count:
         out[at(i, shape, out_place)] = a[at(i, shape, a_place)]
 
@@ -52,7 +52,7 @@ def copy(count, a, out, shape, a_place, out_place):
 @kernel("(int64, T[::1], T, UniTuple(int64, 4), UniTuple(int64, 5))")
 def fill(count, out, value, shape, out_place):
     """out = value."""
-    i = mine()
+    i = global_index()
     if i < count:
         out[at(i, shape, out_place)] = value
 
@@ -60,7 +60,7 @@ def fill(count, out, value, shape, out_place):
 @kernel("(int64, const T[::1], const int64[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5))")
 def pick(count, a, positions, out, shape, a_place):
     """out[i] = the item of `a` that scan order has at positions[i]."""
-    i = mine()
+    i = global_index()
     if i < count:
         out[i] = a[at(positions[i], shape, a_place)]
 
@@ -68,7 +68,7 @@ def pick(count, a, positions, out, shape, a_place):
 @kernel("(int64, const T[::1], const int64[::1], const int64[::1], const int64[::1], T[::1])")
 def add_runs(count, dy, order, starts, targets, dx):
     """dx[targets[i]] = the sum of dy's items order[starts[i] : starts[i + 1]], in that order."""
-    i = mine()
+    i = global_index()
     if i < count:
         total = dx.dtype.type(0)
         for j in range(starts[i], starts[i + 1]):

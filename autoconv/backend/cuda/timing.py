@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from . import array as arrays
-from .ptx import mine
+from .ptx import global_index
 from .runtime import Gpu, cuda, kernel
 
 
 @kernel("(int64, const T[::1], int64)")
 def _rest(count, nothing, microseconds):
     """Keeps the stream waiting for about so long. The array only says which GPU."""
-    if mine() < count:
+    if global_index() < count:
         for _ in range(microseconds):
             cuda.nanosleep(np.uint32(1000))
 

@@ -1,7 +1,7 @@
 """One step of an optimizer over the flat array of all parameters, a thread an element, and the clipping of gradients.
 
-The numbers are float64 and are rounded to the parameters' type once. The learning rate and `keep` lie in the GPU's
-memory, since a recorded step takes new ones each time. `keep` is what weight decay leaves of a
+The numbers are float64 and are rounded to the parameters' type once. The learning rate and `decay_factor` lie in the
+GPU's memory, since a recorded step takes new ones each time. `decay_factor` is what weight decay leaves of a
 weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
 """
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from . import array as arrays
 from .arith import add_parts
-from .ptx import mine
+from .ptx import global_index
 from .runtime import kernel
 
 PARTS = 256  # a norm is made of so many sums, added in their order
@@ -19,10 +19,10 @@ PARTS = 256  # a norm is made of so many sums, added in their order
 
 @kernel("(int64, T[::1], const T[::1], T[::1], const float64[::1], float64, boolean, const float64[::1],"
         " boolean)")
-def _sgd(count, w, g, m, learning_rate, momentum, nesterov, keep, moving):
+def _sgd(count, w, g, m, learning_rate, momentum, nesterov, decay_factor, moving):
     real = w.dtype.type
-    lr, mu, kept = real(learning_rate[0]), real(momentum), real(keep[0])
-    i = mine()
+    lr, mu, kept = real(learning_rate[0]), real(momentum), real(decay_factor[0])
+    i = global_index()
     if i < count:
         step = -lr * g[i]
         if moving:
@@ -33,11 +33,11 @@ def _sgd(count, w, g, m, learning_rate, momentum, nesterov, keep, moving):
 
 @kernel("(int64, T[::1], const T[::1], T[::1], T[::1], T[::1], const float64[::1], float64, float64,"
         " float64, const float64[::1], boolean, boolean)")
-def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, moving, centered):
+def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, decay_factor, moving, centered):
     real = w.dtype.type
-    lr, mu, eps, kept = real(learning_rate[0]), real(momentum), real(epsilon), real(keep[0])
+    lr, mu, eps, kept = real(learning_rate[0]), real(momentum), real(epsilon), real(decay_factor[0])
     old, new = real(rho), real(1.0 - rho)
-    i = mine()
+    i = global_index()
     if i < count:
         variance = old * v[i] + new * (g[i] * g[i])
         v[i] = variance
@@ -54,11 +54,11 @@ def _rmsprop(count, w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep, 
 
 @kernel("(int64, T[::1], const T[::1], T[::1], T[::1], const float64[::1], float64, float64, float64, const"
         " float64[::1])")
-def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
+def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, decay_factor):
     real = w.dtype.type
     new_m, new_v = real(1.0 - beta_1), real(1.0 - beta_2)
-    rate, eps, kept = real(alpha[0]), real(epsilon), real(keep[0])
-    i = mine()
+    rate, eps, kept = real(alpha[0]), real(epsilon), real(decay_factor[0])
+    i = global_index()
     if i < count:
         m[i] += (g[i] - m[i]) * new_m
         v[i] += (g[i] * g[i] - v[i]) * new_v
@@ -67,7 +67,7 @@ def _adam(count, w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
 
 @kernel("(int64, T[::1], T)")
 def _clip(count, g, limit):
-    i = mine()
+    i = global_index()
     if i < count:
         g[i] = -limit if g[i] < -limit else limit if g[i] > limit else g[i]
 
@@ -75,7 +75,7 @@ def _clip(count, g, limit):
 @kernel("(int64, const T[::1], float64[:,::1])")
 def _square_sums(count, g, partial):
     """partial[part] = the sum of the squares of its share of g."""
-    part = mine()
+    part = global_index()
     if part < count:
         total = 0.0
         for i in range(g.size * part // count, g.size * (part + 1) // count):
@@ -89,25 +89,25 @@ def _shrink(count, g, squares, limit):
     norm = math.sqrt(squares[0])
     if norm > limit:
         factor = g.dtype.type(limit / norm)
-        i = mine()
+        i = global_index()
         if i < count:
             g[i] *= factor
 
 
-def sgd(w, g, m, learning_rate, momentum, nesterov, keep):
+def sgd(w, g, m, learning_rate, momentum, nesterov, decay_factor):
     """m = momentum*m - lr*g;  w += m, with Nesterov's look ahead w += momentum*m - lr*g."""
-    _sgd(w.size, w, g, m, _number(w, learning_rate), momentum, nesterov, _number(w, keep), m.size > 0)
+    _sgd(w.size, w, g, m, _number(w, learning_rate), momentum, nesterov, _number(w, decay_factor), m.size > 0)
 
 
-def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, keep):
+def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, decay_factor):
     """v = rho*v + (1-rho)*g^2;  w -= lr*g / sqrt(v + epsilon), with momentum m and the mean gradient a where given."""
-    _rmsprop(w.size, w, g, v, m, a, _number(w, learning_rate), rho, momentum, epsilon, _number(w, keep), m.size > 0,
-             a.size > 0)
+    _rmsprop(w.size, w, g, v, m, a, _number(w, learning_rate), rho, momentum, epsilon, _number(w, decay_factor),
+             m.size > 0, a.size > 0)
 
 
-def adam(w, g, m, v, alpha, beta_1, beta_2, epsilon, keep):
+def adam(w, g, m, v, alpha, beta_1, beta_2, epsilon, decay_factor):
     """m += (g - m)*(1 - beta_1);  v += (g^2 - v)*(1 - beta_2);  w -= alpha*m / (sqrt(v) + epsilon)."""
-    _adam(w.size, w, g, m, v, _number(w, alpha), beta_1, beta_2, epsilon, _number(w, keep))
+    _adam(w.size, w, g, m, v, _number(w, alpha), beta_1, beta_2, epsilon, _number(w, decay_factor))
 
 
 def _number(w, value):
