@@ -257,9 +257,9 @@ def test_every_file_of_kernels_that_is_asked_for_has_a_twin():
 
 def test_the_sources_were_read_right():
     """What Python says of the CPU's functions is what reading them said."""
-    for module in KERNEL_MODULES:
-        module = importlib.import_module(f"autoconv.backend.cpu.{module}")
-        for name, read in functions("cpu", module).items():
+    for name_of_module in KERNEL_MODULES:
+        module = importlib.import_module(f"autoconv.backend.cpu.{name_of_module}")
+        for name, read in functions("cpu", name_of_module).items():
             found = getattr(module, name)
             if inspect.isfunction(found):
                 bare = [p.replace(annotation=inspect.Parameter.empty)

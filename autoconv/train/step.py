@@ -57,13 +57,7 @@ class Step(Phases):
         token = random.first_sample.set(source.before) if source is not None and source.before else None
         try:
             with turn:
-                before = [(generator, generator.streams) for generator in self._generators]
-                try:
-                    self._run(source, sink)
-                except BaseException:  # it did not happen: its random numbers are drawn again
-                    for generator, streams in before:
-                        generator.streams = streams
-                    raise
+                self._run(source, sink)
         finally:
             if token is not None:
                 random.first_sample.reset(token)
@@ -92,20 +86,29 @@ class Step(Phases):
         self._device.prepare(dry.found, report)
 
     def _run(self, source: Source | None, sink: Sequence[Any] | None) -> None:
-        if not self._plan or not self.is_current():
-            self._source, self._sink, self._plan = source, sink, []
-            self._record()
-        else:
-            if source is not self._source or sink is not self._sink:
-                self.attach(source, sink)
-            for act in self._plan:
-                if isinstance(act, tuple):
-                    self._trace.replay(*act)
-                else:
-                    with devices.reusing(self._pool):
-                        act()
+        before = [(generator, generator.streams) for generator in self._generators]
+        try:
+            if not self._plan or not self.is_current():
+                self._source, self._sink, self._plan = source, sink, []
+                self._record()
+            else:
+                self._replay(source, sink)
+        except BaseException:  # it did not happen: its random numbers are drawn again
+            for generator, streams in before:
+                generator.streams = streams
+            raise
         if self._by_kernels:
             self._work.optimizer.iterations += 1
+
+    def _replay(self, source: Source | None, sink: Sequence[Any] | None) -> None:
+        if source is not self._source or sink is not self._sink:
+            self.attach(source, sink)
+        for act in self._plan:
+            if isinstance(act, tuple):
+                self._trace.replay(*act)
+            else:
+                with devices.reusing(self._pool):
+                    act()
 
     def _record(self) -> None:
         """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing to be replayed."""

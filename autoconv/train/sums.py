@@ -9,7 +9,7 @@ import numpy as np
 from ..backend.device import Device
 from .compiled import Goal, Score
 
-_FIRST = 3  # what stands before the outputs' losses: the loss, the steps, the first step after which it was NaN or infinite
+_FIRST = 3  # what comes before the outputs' losses: the loss, the steps, the first step after which it was not finite
 
 
 class Sums:

@@ -111,8 +111,8 @@ class Trainer:
         batch_size: 32 by default. validation_split: that share of the samples, the last ones, is only evaluated;
         validation_data: (x, y) or (x, y, sample_weight) instead; every validation_freq epochs, or in those it lists.
         shuffle: a new order each epoch. class_weight: {class: weight}; sample_weight: (N,). Several inputs or outputs
-        come as a list or a dict by names. All arguments are checked before anything runs. Warns when the loss becomes NaN or
-        infinite. An interrupt leaves the weights as the last whole step left them.
+        come as a list or a dict by names. All arguments are checked before anything runs. Warns when the loss becomes
+        NaN or infinite. An interrupt leaves the weights as the last whole step left them.
         """
         self._check_compiled("fit")
         verbose = check_verbose(verbose)

@@ -22,7 +22,7 @@ from ...arguments.shapes import Window
 from . import simd
 from .arith import copy
 from .jit import inline, kernel, recorded
-from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
+from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
 from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, scattered_product
 
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows

@@ -12,7 +12,7 @@ from numba import prange
 from . import simd
 from .arith import copy
 from .jit import inline, kernel
-from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of dense with relu)
+from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
 from .products import add_rows, bias, gathered_outer, gathered_product, zeros
 
 M, N = simd.TILE

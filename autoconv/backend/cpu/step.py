@@ -70,7 +70,7 @@ def accumulate(values, weights, factor, totals, slot):
 
 @recorded
 def close_step(totals):
-    """Counts a step in totals[1], and records in [2] the first one after which the loss's sum [0] is NaN or infinite."""
+    """Counts a step in totals[1], and records in [2] the first one after which the loss [0] is NaN or infinite."""
     totals[1] += 1
     if totals[2] == 0 and not math.isfinite(totals[0]):
         totals[2] = totals[1]

@@ -1,8 +1,8 @@
 """One step of an optimizer over the flat array of all parameters: a single pass, each element on its own. And the
 clipping of gradients.
 
-The numbers arrive as float64 and are rounded to the parameters' type once. `decay_factor` is what weight decay leaves of
-a weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
+The numbers arrive as float64 and are rounded to the parameters' type once. `decay_factor` is what weight decay leaves
+of a weight, `1 - learning_rate * weight_decay`. A slot that the optimizer does not use is an array of length zero.
 """
 
 import math

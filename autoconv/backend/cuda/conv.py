@@ -16,7 +16,7 @@ from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
 from .gather import Gathering
-from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of conv2d with relu)
+from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
 from .product import SUMS, copying, layout, place_of, summing
 from .ptx import load, store, store2, times
 from .runtime import BlockKernel, block_kernel, cuda, inline, pointer

@@ -1,7 +1,7 @@
 """The dense layer: a convolution of images of a single pixel, whose window is that pixel."""
 
 from ...arguments.shapes import Window
-from .conv import (  # noqa: F401 (the kernels too, as part of this room)
+from .conv import (  # noqa: F401 (the kernels too, as part of this module)
     _ADD_PARTS,
     _FORWARD,
     _INPUT_GRADIENT,
@@ -10,7 +10,7 @@ from .conv import (  # noqa: F401 (the kernels too, as part of this room)
     conv2d_input_grad,
     conv2d_weight_grad,
 )
-from .pointwise import relu_grad  # noqa: F401 (part of this room: the gradient of dense with relu)
+from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
 
 PIXEL = Window(1, 1)
 

@@ -11,7 +11,7 @@ import numpy as np
 from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
-from .conv import (  # noqa: F401 (kernels of the gradients, as part of this room)
+from .conv import (  # noqa: F401 (kernels of the gradients, as part of this module)
     _ADD_PARTS,
     _INPUT_GRADIENT,
     _WEIGHT_GRADIENT,

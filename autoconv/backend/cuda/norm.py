@@ -6,7 +6,7 @@ float64.
 
 import math
 
-from .arith import copy, multiply  # noqa: F401 (part of this room)
+from .arith import copy, multiply  # noqa: F401 (part of this module)
 from .ptx import global_index
 from .runtime import kernel
 
