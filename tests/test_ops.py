@@ -58,7 +58,8 @@ def spy(monkeypatch, case):
 def test_every_op_has_a_row():
     for module in pkgutil.iter_modules(autoconv.ops.__path__):
         importlib.import_module(f"autoconv.ops.{module.name}")
-    assert {case.op for case in (*CASES, *WITHOUT_GRADIENT)} == set(OPS)
+    ours = {name for name, op in OPS.items() if op.fn.__module__.startswith("autoconv.")}  # not the tests' own
+    assert {case.op for case in (*CASES, *WITHOUT_GRADIENT)} == ours
 
 
 def test_no_row_is_twice():

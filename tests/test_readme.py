@@ -1,5 +1,6 @@
 """What the README and its companions show is true: the listings run, the commands exist, the links lead somewhere."""
 
+import ast
 import re
 import shutil
 from pathlib import Path
@@ -16,9 +17,9 @@ from autoconv.cli import main
 ROOT = Path(__file__).resolve().parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
-LISTING, BELOW_THE_LAYERS = (text for language, text in BLOCKS if language == "python")
+LISTING, GRAPH, BELOW_THE_LAYERS = (text for language, text in BLOCKS if language == "python")
 SHELL = [line.partition("#")[0].strip() for language, text in BLOCKS if not language for line in text.splitlines()]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*(ROOT / page for page in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")), *sorted(ROOT.glob("docs/*.md"))]
 IMAGES = 96
 
 
@@ -46,6 +47,12 @@ def test_the_listing(monkeypatch, capsys):
     assert "Total params: 93,322" in printed
     assert "Epoch 1/1" in printed
     assert 0 <= names["test_accuracy"] <= 1
+
+    exec(GRAPH, names)  # it goes on with the listing's images
+    printed = capsys.readouterr().out
+    assert "digit_accuracy" in printed
+    assert set(ast.literal_eval(printed.splitlines()[-1]).values()) == {None}
+    assert names["shapes"][1:] == [*[(5, 28, 28, 16)] * 3, (5, 14, 14, 16), (5, 3136), (5, 10), (5, 1)]
 
 
 def test_below_the_layers(capsys):

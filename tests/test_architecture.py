@@ -1,0 +1,69 @@
+"""What docs/architecture.md says of tiers, files and recordings is so."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from autoconv import layers, losses, metrics, models, optimizers
+from autoconv.train.phases import Reducer
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def rows(header):
+    """The cells of a table's rows, found by its first row."""
+    lines = PAGE[PAGE.index(header):].split("\n\n")[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+
+
+def names(text):
+    return re.findall(r"`(\w+)`", text)
+
+
+def test_the_tiers_are_those_of_the_import_contract():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    tiers = [sorted(tier.split(" | ")) for tier in tools["importlinter"]["contracts"][0]["layers"]]
+    assert [sorted(names(modules)) for _, modules, _ in rows("| tier | modules")] == tiers
+    assert [int(number) for number, *_ in rows("| tier | modules")] == list(range(1, len(tiers) + 1))
+
+
+def test_all_of_ours_are_in_the_table_of_what_is_recorded():
+    for (title, listed), (module, base) in zip(rows("| of | recorded |"), (
+        (layers, layers.Layer), (losses, losses.Loss), (metrics, metrics.Metric), (optimizers, optimizers.Optimizer),
+    ), strict=True):
+        ours = {thing for thing in vars(module).values()
+                if isinstance(thing, type) and issubclass(thing, base) and thing.__name__ in vars(module)}
+        public = {thing for thing in ours if not thing.__name__.startswith("_") and thing is not base}
+        helpers = {"LossFunction", "Mean", "MeanMetricWrapper"}  # not for `compile` by themselves
+        assert names(title) == [module.__name__.rpartition(".")[2]]
+        assert set(names(listed)) == {thing.__name__ for thing in public} - helpers
+        assert all(thing.recordable for thing in public if thing.__name__ not in helpers)
+
+
+def test_the_phases_are_those_of_a_step():
+    listed = [names(phase)[0] for phase, *_ in rows("| phase | what it does")]
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    model.compile("sgd", "mse", metrics=[lambda y_true, y_pred: abs(y_true - y_pred)])
+    reduced = []
+    model.reducer = Reducer(reduced.append, 1)
+    x = np.ones((4, 3), np.float32)
+    model.fit(x, x[:, :2], verbose=0)
+    model.predict(x, verbose=0)
+    report = model.recording_report()
+    assert list(report["train"]) == [phase for phase in listed if phase != "store"]
+    assert list(report["predict"]) == [phase for phase in listed if phase in report["predict"]]
+    assert set(listed) == set(report["train"]) | set(report["predict"])
+    assert reduced
+
+
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/kernels.md", "CONTRIBUTING.md"])
+def test_every_file_that_is_named_is_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    made = set(re.findall(r"^# (\w+\.py)$", text, re.MULTILINE))  # by a recipe
+    files = [path.as_posix() for folder in ("autoconv", "tests", "bench") for path in (ROOT / folder).rglob("*.py")]
+    for name in set(re.findall(r"`([\w./]+\.py)`", text)) - made:
+        assert any(path.endswith(f"/{name}") for path in files), name
