@@ -68,7 +68,9 @@ class Loss(Versioned):
 
 
 class LossFunction(Loss):
-    """Makes a function `(y_true, y_pred) -> tensor` a loss."""
+    """Makes a function `(y_true, y_pred) -> tensor` a loss, which is recorded where the function says recordable."""
+
+    recordable = True
 
     def __init__(self, function: Callable, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
         super().__init__(name or getattr(function, "__name__", "loss"), reduction)

@@ -69,7 +69,7 @@ def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
         return [None] * len(names)
     if not isinstance(value, list | tuple) or len(value) != len(names):
         count = len(value) if isinstance(value, list | tuple) else 1
-        raise ValueError(f"{what} must have {len(names)} arrays, a list of them or a dict with the keys {list(names)}. "
+        raise ValueError(f"{what} must have {len(names)} arrays, a list or a dict with the keys {list(names)}. "
                          f"Received: {count}.")
     return list(value)
 

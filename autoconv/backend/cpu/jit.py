@@ -42,7 +42,8 @@ class Kernel:
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
         self.parallel = parallel
         self._dispatcher = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=parallel, nogil=True)(function)
-        self._dispatcher._cache = _Kept(self.name)
+        if self._ours:  # the cache knows these sources alone
+            self._dispatcher._cache = _Kept(self.name)
         self._ready: set[np.dtype] = set()
         self._typed = [part.strip().startswith("T") for part in signature[1:].split(", ")].index(True)
 
