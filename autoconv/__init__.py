@@ -4,9 +4,12 @@
     from autoconv import layers, models, functional as F
 """
 
+import importlib
 import sys
+import warnings
+from typing import Any
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 from . import (
     callbacks,
@@ -21,9 +24,7 @@ from . import (
     random,
     utils,
 )
-from . import (
-    optimizers as optim,
-)
+from . import optimizers as optim
 from .backend.device import get_num_threads, set_num_threads
 from .backend.precision import get_precision, set_precision
 
@@ -39,7 +40,18 @@ sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim
 
 __all__ = [
     "Input", "Model", "Parameter", "Sequential", "Tensor", "__version__", "callbacks", "datasets", "from_dlpack",
-    "functional", "get_num_threads",
-    "get_precision", "gradcheck", "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "optim",
-    "optimizers", "random", "set_num_threads", "set_precision", "tensor", "utils",
+    "functional", "get_num_threads", "get_precision", "gradcheck", "initializers", "layers", "losses", "metrics",
+    "models", "nets", "no_grad", "optim", "optimizers", "random", "set_num_threads", "set_precision", "tensor", "utils",
 ]
+
+_MOVED = {"device": "backend.device", "precision": "backend.precision", "schedules": "optimizers.schedules",
+          "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3
+
+
+def __getattr__(name: str) -> Any:
+    """A module under the name that it had in version 0.1, with a warning."""
+    if name not in _MOVED:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    warnings.warn(f"autoconv.{name} is autoconv.{_MOVED[name]} since version 0.2: the old name goes in 0.3.",
+                  DeprecationWarning, stacklevel=2)
+    return importlib.import_module(f".{_MOVED[name]}", __name__)

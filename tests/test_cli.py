@@ -237,6 +237,13 @@ class TestEvaluate:
         assert f"MNIST, 64 training and 64 test images of 28 x 28 x 1, from {DIGITS}" in autoconv_(
             "evaluate", tmp_path / "run")
 
+    def test_a_run_of_version_0_1_predicts_as_before(self, tmp_path):
+        run = Path(__file__).parent / "data" / "run-0.1"  # its file has no layer that scales the pixels
+        autoconv_("evaluate", run, "--json", tmp_path / "tested.json")
+        tested, before = read(tmp_path / "tested.json"), read(run / "run.json")
+        assert tested["test_accuracy"] == before["test_accuracy"]
+        assert tested["test_loss"] == pytest.approx(before["test_loss"], rel=1e-5)
+
     def test_on_another_set(self, trained):
         printed = autoconv_("evaluate", trained / "run", "mnist", "--data-dir", DIGITS, "--limit", 100, "--quiet")
         assert printed.startswith("test accuracy")

@@ -46,6 +46,13 @@ def test_every_public_name_is_there(name):
     assert getattr(ac, name) is not None
 
 
+def test_modules_answer_under_the_names_of_version_0_1():
+    with pytest.warns(DeprecationWarning, match=r"autoconv\.device is autoconv\.backend\.device"):
+        assert ac.device.get("cpu").name == "cpu"
+    with pytest.raises(AttributeError, match="no attribute 'devise'"):
+        ac.devise  # noqa: B018
+
+
 def test_tensor_is_the_function_and_not_its_module():
     assert ac.tensor([1.0, 2.0]).shape == (2,)
     assert isinstance(ac.tensor(1.0), ac.Tensor)

@@ -36,7 +36,7 @@ class Step(Phases):
         self._plan: list[Any] = []
         self._trace: Any = None
         self._changes = -1
-        self._generators = random.generators_of(model._walk())
+        self._generators = random.generators_of(model._walk()) if work.kind == "train" else []
 
     def run_on(self, arrays: Sequence[Any]) -> Any:
         """One step on a batch that is given. Returns the predictions, in arrays of their own and in the structure in
@@ -116,7 +116,8 @@ class Step(Phases):
             self._work.optimizer.build(self._model.trainable_weights)
         self._by_kernels = self._trains and is_recordable(self._work.optimizer)
         self.close()
-        self._generators = random.generators_of(self._model._walk())
+        if self._work.kind == "train":
+            self._generators = random.generators_of(self._model._walk())
         self._value_counts = [0] * len(self._work.scores)
         self._trace = self._device.trace()
         with self._trace.record("place"):
