@@ -129,6 +129,10 @@ def test_data_that_do_not_fit_are_refused(x, y, message):
 def test_what_compile_is_given_must_fit_the_outputs(arguments, message):
     model, rng = net()
     x, y, _ = data(rng)
-    with pytest.raises(ValueError, match=message):
+
+    def compiled_and_fitted():
         model.compile("sgd", **arguments)
         model.fit(x, [np.eye(3)[y[0]], y[1]], verbose=0)
+
+    with pytest.raises(ValueError, match=message):
+        compiled_and_fitted()

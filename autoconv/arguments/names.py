@@ -1,6 +1,7 @@
 """Names: of classes, and finding a thing by its name, with an error that suggests the nearest known one."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping
 from difflib import get_close_matches
 from typing import TypeVar
@@ -25,3 +26,10 @@ def snake_case(name: str) -> str:
     """`MaxPooling2D` as `max_pooling2d`, as Keras makes names of classes."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def numbered(name: str, given: Counter[str]) -> str:
+    """`name`, `name_1`, `name_2`, ... in the order in which they are asked for."""
+    number = given[name]
+    given[name] += 1
+    return f"{name}_{number}" if number else name

@@ -24,16 +24,9 @@ _training: ContextVar[bool] = ContextVar("training", default=False)
 _names_given: Counter[str] = Counter()
 
 
-def numbered(name: str, given: Counter[str]) -> str:
-    """`name`, `name_1`, `name_2`, ... in the order in which they are asked for."""
-    number = given[name]
-    given[name] += 1
-    return f"{name}_{number}" if number else name
-
-
 def automatic_name(name: str) -> str:
     """The next name of this kind that no layer was given yet."""
-    return numbered(name, _names_given)
+    return names.numbered(name, _names_given)
 
 
 class Layer(Versioned):
@@ -331,11 +324,11 @@ class Layer(Versioned):
         for weight in self._own_weights():
             if id(weight) not in seen:
                 seen.add(id(weight))
-                found[prefix + numbered(weight.name or "variable", given)] = weight
+                found[prefix + names.numbered(weight.name or "variable", given)] = weight
         for layer in self._sublayers():
             if id(layer) not in seen:
                 seen.add(id(layer))
-                name = numbered(names.snake_case(type(layer).__name__), given)
+                name = names.numbered(names.snake_case(type(layer).__name__), given)
                 layer._collect_weights(f"{prefix}{name}/", found, seen)
 
     @property

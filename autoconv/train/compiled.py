@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from .. import losses as losses_module
 from .. import metrics as metrics_module
-from ..layers.base import numbered
+from ..arguments.names import numbered
 
 Shape = tuple[int | None, ...]
 

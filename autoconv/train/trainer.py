@@ -385,7 +385,8 @@ class Trainer:
             if len(data.y) != len(shapes):
                 raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
             running.goals = compiled.goals(self.loss, self._loss_weights, names)
-            running.scores = compiled.scores(self._metrics_wanted, names, [shape if a is None else a.shape for a, shape in zip(data.y, shapes)], shapes)
+            targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
+            running.scores = compiled.scores(self._metrics_wanted, names, targets, shapes)
             running.steps.forget()
             running.sums, running.steps = Sums(self.device, running.goals, running.scores), Steps()
             running.made_for = made_for
