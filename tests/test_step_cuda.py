@@ -207,7 +207,7 @@ def test_a_step_that_is_the_user_s_in_part_has_graphs_around_it(asked):
     model = net(mine, last=None, scores=()).to("cuda")
     fitted(model, y=ONE_HOT, callbacks=[watch], epochs=4)
     assert set(odd(model)) == {("train", "loss"), ("train", "account")}
-    assert (watch.seen[10] - watch.seen[9])["graphs"] == 2  # before the loss and behind it
+    assert (watch.seen[10] - watch.seen[9])["graphs"] == 3  # before the loss, behind it, and the update
 
 
 def test_gradients_that_are_reduced_in_parts(asked):
@@ -367,7 +367,7 @@ def test_the_tables_have_all_there_is():
         (optim, optim.Optimizer, [make() for make in EVERY_OPTIMIZER]),
     ):
         ours = {thing for thing in vars(module).values() if isinstance(thing, type) and issubclass(thing, base)
-                and thing.recordable}
+                and thing.recordable and not thing.__name__.startswith("_")}
         assert ours - {metrics.MeanMetricWrapper} <= {type(thing) for thing in made}
 
 
@@ -572,16 +572,15 @@ def test_another_precision_is_seen():
         set_precision(before)
 
 
-def test_another_optimizer_and_another_loss_are_taken():
+def test_another_optimizer_and_another_loss_are_refused_while_fit_runs():
     def change(epoch, logs):
         if epoch == 1:
             changes.model.loss = losses.CategoricalCrossentropy(label_smoothing=0.3)
             changes.model.optimizer = optim.Adam(0.1)
-            changes.model.optimizer.build(changes.model.trainable_weights)
 
     changes = callbacks.LambdaCallback(on_epoch_begin=change)
-    equal(*both(lambda: net("categorical_crossentropy"),
-                lambda model: fitted(model, y=ONE_HOT, callbacks=[changes])))
+    with pytest.raises(RuntimeError, match="Do that between two calls of fit"):
+        fitted(net("categorical_crossentropy").to("cuda"), y=ONE_HOT, callbacks=[changes])
 
 
 def test_weights_that_another_model_trains_in_between():

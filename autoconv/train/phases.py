@@ -60,6 +60,7 @@ class Phases:
         self._gradients: dict[tuple[int, bool], Any] = {}  # of outputs, or of the logits that they came from
         self._arrivals: dict[int, int] = {}  # how many calls were recorded when a parameter's gradient was complete
         self._value_counts = [0] * len(work.scores)
+        self._model_obstacle: str | None = None  # why a step with this model cannot be recorded
         self._first: Any = 0  # what stands for the place of the batch's first sample in the order
         self._by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
         self.reasons: dict[str, str | None] = {}
@@ -96,7 +97,7 @@ class Phases:
     def _obstacle(self, phase: str) -> str | None:
         """Why a phase cannot be recorded, as far as is known before it runs."""
         if phase in ("forward", "backward", "store", "loss", "account"):
-            obstacle = self._model.recording_obstacle()
+            obstacle = self._model_obstacle
             if phase == "store" and self._device.is_gpu and isinstance(self._sink[0], np.ndarray):  # type: ignore[index]
                 return obstacle or "the predictions do not fit into the GPU's memory"
             if obstacle is not None or phase in ("forward", "backward", "store"):

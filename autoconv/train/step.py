@@ -36,6 +36,7 @@ class Step(Phases):
         self._plan: list[Any] = []
         self._trace: Any = None
         self._changes = -1
+        self.has_kernels = False  # whether a step like it was here before, so that all is compiled
         self._generators = random.generators_of(model._walk()) if work.kind == "train" else []
 
     def run_on(self, arrays: Sequence[Any]) -> Any:
@@ -73,9 +74,9 @@ class Step(Phases):
         """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
         dry = trace.DryRun()
         with turn, dry.record():
-            if self.ran:  # by another thread
+            if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
                 return
-            self._source = source
+            self._source, self._model_obstacle = source, self._model.recording_obstacle()
             self._first = self._device.dynamic(self._place, np.int64)
             for name, work in self._works():
                 self.reasons[name] = self._obstacle(name)
@@ -119,6 +120,7 @@ class Step(Phases):
         if self._work.kind == "train":
             self._generators = random.generators_of(self._model._walk())
         self._value_counts = [0] * len(self._work.scores)
+        self._model_obstacle = self._model.recording_obstacle()
         self._trace = self._device.trace()
         with self._trace.record("place"):
             self._first = self._device.dynamic(self._place, np.int64)
@@ -242,6 +244,7 @@ class Steps:
     def __init__(self) -> None:
         self._kept: dict[tuple, Step] = {}
         self.reasons: dict[str, dict[str, str | None]] = {}
+        self._seen: set[tuple] = set()
 
     def __reduce__(self) -> tuple:
         return Steps, ()
@@ -259,6 +262,8 @@ class Steps:
             if len(same) >= KEPT and (oldest := self._kept.pop(same[0], None)) is not None:
                 oldest.close()
             step = self._kept[kind, *key] = make()
+            step.has_kernels = (kind, *key) in self._seen
+            self._seen.add((kind, *key))
             self.reasons[kind] = step.reasons
         return step
 
