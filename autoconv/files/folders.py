@@ -7,6 +7,7 @@ whoever comes next moves them up. Either way one rename decides, so an interrupt
 
 import contextlib
 import ctypes
+import errno
 import os
 import re
 import shutil
@@ -181,8 +182,8 @@ def _put(part: Path, folder: Path, names: Sequence[str]) -> None:
         try:
             os.rename(part, folder / REPLACEMENT)
             break
-        except OSError:  # one that another process put there
-            if attempt == ATTEMPTS - 1 or not (folder / REPLACEMENT).is_dir():
+        except OSError as error:  # one that another process put there, and may have moved up since
+            if attempt == ATTEMPTS - 1 or error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
             finish(folder, names)
     atomic.flush(folder)
