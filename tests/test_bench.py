@@ -365,6 +365,7 @@ def test_the_verdict_needs_the_whole_interval_beyond_the_tolerance():
     assert compare_refs.verdict(found, 0.10) == ["step", "slow kernel"]
 
 
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 def test_an_unknown_commit_is_named(tmp_path):
     with pytest.raises(SystemExit, match="no-such-ref"):
         compare_refs.unpack("no-such-ref", tmp_path / "tree")

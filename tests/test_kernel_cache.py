@@ -40,7 +40,7 @@ def test_kernels_are_compiled_once(tmp_path):
 def test_without_processes_they_are_compiled_here(tmp_path, python):
     done = prepare(tmp_path, f"sys.executable = {python}")
     assert done.stdout.split()[-1] == "2.0"
-    assert not done.stderr
+    assert "Error" not in done.stderr  # Python 3.14's multiprocessing may grumble about such a sys.executable
     assert prepare(tmp_path).stdout.split() == ["2.0"]
 
 
