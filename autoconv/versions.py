@@ -6,6 +6,7 @@ an array in an attribute, is compared with its `contents` before each step.
 """
 
 import types
+from collections import deque
 from collections.abc import Iterator
 from functools import partial
 from typing import Any, ClassVar
@@ -72,26 +73,33 @@ def can_change(value: Any) -> bool:
         return any(can_change(item) for item in value)
     if type(value).__module__.partition(".")[0] == __package__:  # others of ours count, or hold what training changes
         return _is_constant_tensor(value)
-    return isinstance(value, list | dict | set | np.ndarray) or hasattr(value, "__dict__")
+    return isinstance(value, list | dict | set | deque | np.ndarray) or bool(_attributes(value))
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """An object's attributes, in its dict and in slots."""
+    slots = [name for of in type(value).__mro__ for name in getattr(of, "__slots__", ()) if hasattr(value, name)]
+    return {**getattr(value, "__dict__", {}), **{name: getattr(value, name) for name in slots if name[:2] != "__"}}
 
 
 def _is_constant_tensor(value: Any) -> bool:
     return hasattr(type(value), "requires_grad") and not hasattr(type(value), "version")
 
 
-def contents(value: Any, within: tuple[int, ...] = ()) -> Any:
-    """What a value holds now, to be compared by == with what it holds later."""
+def contents(value: Any, seen: set[int] | None = None) -> Any:
+    """What a value holds now, to be compared by == with what it holds later. An object that comes again is itself."""
+    seen = set() if seen is None else seen
     if isinstance(value, _PLAIN):
         return type(value), value
     if isinstance(value, np.ndarray):
         return value.shape, value.dtype, _Same(value) if value.dtype.hasobject else value.tobytes()
-    if id(value) in within or not can_change(value):
+    if id(value) in seen or not can_change(value):
         return _Same(value)
-    within = (*within, id(value))
+    seen.add(id(value))
     if isinstance(value, dict):
-        return [(key, contents(item, within)) for key, item in value.items()]
-    if isinstance(value, list | tuple | set | frozenset):
-        return type(value), [contents(item, within) for item in value]
+        return [(key, contents(item, seen)) for key, item in value.items()]
+    if isinstance(value, list | tuple | set | frozenset | deque):
+        return type(value), [contents(item, seen) for item in value]
     if _is_constant_tensor(value):
         return _Same(value), _Same(value.data)
-    return _Same(value), contents(vars(value), within)
+    return _Same(value), contents(_attributes(value), seen)

@@ -265,6 +265,7 @@ class Model(Trainer, Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__(), "_steps": None}
+        state.pop("_training", None)  # a copy has steps of its own
         if self._graph is not None:
             state["_graph"] = self._graph.records()
         return state

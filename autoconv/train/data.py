@@ -60,7 +60,7 @@ def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
         if set(value) != set(known):
             raise ValueError(f"{what} must have the keys {known}. Received: {list(value)}.")
         return [value[name] for name in known]
-    several = isinstance(value, list | tuple) and value and all(hasattr(a, "shape") or a is None for a in value)
+    several = isinstance(value, list | tuple) and value and all(getattr(a, "ndim", 0) > 0 or a is None for a in value)
     if names is None:
         return list(value) if several else [value]
     if len(names) == 1:

@@ -146,6 +146,9 @@ class Phases:
         """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
         self._values = []
         self._leaves = {goal.output: self._leaf(goal.output) for goal in self._work.goals}
+        if self.reasons["loss"] is not None:  # a loss of the user's may reach an output in another way each time
+            for gradient in self._gradients.values():
+                self._device.kernels("arith").copy(0, gradient)
         for goal in self._work.goals:
             values = goal.loss.call(self._target(goal), self._leaves[goal.output])
             weights = self._normalized_weights(goal, values)
@@ -167,7 +170,11 @@ class Phases:
             pairs = [(output, leaf)]
             if output.logits is not None and leaf.logits is not None:
                 pairs.append((output.logits, leaf.logits))
-            roots += [(of, begun.grad) for of, begun in pairs if begun.grad is not None and of.requires_grad]
+            for of, begun in pairs:
+                if begun.grad is None and self.reasons["loss"] is not None:
+                    begun.grad = begun._grad_buffer  # zeros; another time it may go this way
+                if begun.grad is not None and of.requires_grad:
+                    roots.append((of, begun.grad))
 
         self._arrivals = {}
 
@@ -207,7 +214,7 @@ class Phases:
         """Metrics of the user's, on NumPy arrays."""
         for score in self._work.scores:
             if not self._is_recorded(score):
-                outputs = self._device.numpy(self._outputs[score.output].data)
+                outputs = np.array(self._device.numpy(self._outputs[score.output].data))  # which it may keep
                 score.metric.update_state(self._given_targets(score.output), outputs)
 
     def _store(self) -> None:
@@ -236,7 +243,11 @@ class Phases:
         return leaf
 
     def _begun(self, of: Tensor, key: tuple[int, bool]) -> Tensor:
-        leaf = Tensor(of.data, self._trains, self._device)
+        data = of.data
+        if self.reasons.get("forward") is None and self.reasons.get("loss") is not None:  # a loss may keep it
+            data = self._device.empty(of.shape, of.dtype)
+            self._device.kernels("arith").copy(of.data, data)
+        leaf = Tensor(data, self._trains, self._device)
         if self._trains:
             if key not in self._gradients:
                 self._gradients[key] = self._device.fresh(of.shape, of.dtype)

@@ -46,6 +46,7 @@ class Step(Phases):
         with turn:
             self.feed(arrays)
             self._run(None, None)
+            self._given = ()
             if self._work.sums is not None:
                 self._work.sums.count(self.samples, self._value_counts)
                 return None

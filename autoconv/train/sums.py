@@ -1,6 +1,5 @@
 """`Sums`: the running sums of losses and metrics over an epoch, which lie on the device until somebody looks."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -73,8 +72,3 @@ class Sums:
         several = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: float(score.metric.result()) for score in self._scores}
         return {"loss": means[0], **dict(several), **scores}
-
-    @property
-    def is_finite(self) -> bool:
-        """Whether the loss so far is a number."""
-        return math.isfinite(self._losses[0])

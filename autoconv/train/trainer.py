@@ -19,7 +19,6 @@ from .data import (
     Data,
     check_count,
     check_data,
-    parts,
     sample_weights,
     split_validation,
     structure,
@@ -28,27 +27,13 @@ from .data import (
 )
 from .phases import Reducer, Work, is_recordable
 from .progress import Progress, check_verbose, warn_of_nan
+from .running import Running
 from .source import SHARE, Source
 from .step import Step, Steps
 from .sums import Sums
 
 Logs = dict[str, float]
 Shape = tuple[int | None, ...]
-
-
-class _Running:
-    """What fit, evaluate and the *_on_batch methods share until the next compile(): losses, metrics, sums, steps."""
-
-    def __init__(self) -> None:
-        self.steps = Steps()
-        self.goals: list[compiled.Goal] = []
-        self.scores: list[compiled.Score] = []
-        self.sums: Sums | None = None
-        self.made_for: Any = None  # the device, and what `compile` was given, that they are of
-        self.nan_seen = False
-
-    def __reduce__(self) -> tuple:
-        return _Running, ()  # a copy of a model makes its own
 
 
 class Trainer:
@@ -86,7 +71,7 @@ class Trainer:
         self.loss, self._loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
         self.optimizer, self._metrics_wanted = optim.get(optimizer), compiled.check_metrics(metrics)
         self._running().steps.forget()
-        self._training, self.stop_training = _Running(), False
+        self._training, self.stop_training = Running(), False
 
     def to(self, device: str) -> Any:
         """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
@@ -97,7 +82,7 @@ class Trainer:
     def metrics_names(self) -> list[str]:
         """The names of what `evaluate` returns, in its order."""
         sums = self._running().sums
-        return compiled.metric_names(self._metrics_wanted) if sums is None else list(sums.logs())
+        return list(sums["train"].logs()) if sums else compiled.metric_names(self._metrics_wanted)
 
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
@@ -135,23 +120,25 @@ class Trainer:
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
         params = {"epochs": epochs, "steps": len(source), "verbose": verbose}
         hooks, order = CallbackList([*given, self.history], self, params), random.stream()
-        hooks.call("on_train_begin", {})
-        logs: Logs = {}
-        for epoch in range(initial_epoch, epochs):
-            hooks.call("on_epoch_begin", epoch, {})
-            line = Progress(len(source), verbose, f"Epoch {epoch + 1}/{epochs}")
-            if shuffle:
-                source.shuffle(order, epoch)
-            logs = self._pass(work, data, source, form, hooks, line, epoch)
-            if tests is not None and validates(epoch + 1):
-                tested = self._test(validation, tests, form, hooks)  # type: ignore[arg-type]
-                logs.update({f"val_{name}": value for name, value in tested.items()})
-            line.finish(logs)
-            hooks.call("on_epoch_end", epoch, logs)
-            if self.stop_training:
-                break
-        hooks.call("on_train_end", logs)
-        self._running().steps.forget("train", "test")  # much memory, and the next training may need other sizes
+        try:
+            hooks.call("on_train_begin", {})
+            logs: Logs = {}
+            for epoch in range(initial_epoch, epochs):
+                hooks.call("on_epoch_begin", epoch, {})
+                line = Progress(len(source), verbose, f"Epoch {epoch + 1}/{epochs}")
+                if shuffle:
+                    source.shuffle(order, epoch)
+                logs = self._pass(work, data, source, form, hooks, line, epoch)
+                if tests is not None and validates(epoch + 1):
+                    tested = self._test(validation, tests, form, hooks)  # type: ignore[arg-type]
+                    logs.update({f"val_{name}": value for name, value in tested.items()})
+                line.finish(logs)
+                hooks.call("on_epoch_end", epoch, logs)
+                if self.stop_training:
+                    break
+            hooks.call("on_train_end", logs)
+        finally:  # also where it was interrupted: much memory, and the next training may need other sizes
+            self._running().steps.forget("train", "test")
         return self.history
 
     def evaluate(
@@ -166,10 +153,13 @@ class Trainer:
         source = self._source(data, batch_size)
         self._prepare(self._work("test"), data, source, form, verbose)
         hooks = CallbackList(callbacks or (), self, {"steps": len(source), "verbose": check_verbose(verbose)})
-        line = Progress(len(source), verbose)
-        logs = self._test(data, source, form, hooks, line)
+        line, running = Progress(len(source), verbose), self._running()
+        try:
+            with running.lock:
+                logs = self._test(data, source, form, hooks, line)
+        finally:
+            running.steps.detach("test")
         line.finish(logs)
-        self._running().steps.detach("test")
         return _returned(logs, return_dict)
 
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto") -> Any:
@@ -199,14 +189,12 @@ class Trainer:
             known = self._running().steps.find("predict", x.shape, self.device)
             if known is not None:
                 return known.run_on([x])
-        arrays = [np.asarray(a) for a in parts(x, "x", self._names("input_names"))]
-        data = Data(arrays, [], [])
+        data = check_data(x, names=self._names("input_names"))
         form = self._build_for(x, data)
-        key = arrays[0].shape if len(arrays) == 1 else (form, *(a.shape for a in arrays))
-        steps, make = self._running().steps, self._maker(Work("predict"), data, len(arrays[0]), form)
-        step = steps.of("predict", (key, self.device), make)
+        key = (x.shape, self.device) if isinstance(x, np.ndarray) else (form, *(a.shape for a in data.x), self.device)
+        step = self._running().steps.of("predict", key, self._maker(Work("predict"), data, len(data), form))
         _prepare_alone(step)
-        return step.run_on(arrays)
+        return step.run_on(data.x)
 
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
@@ -236,22 +224,25 @@ class Trainer:
         if kind == "train":
             self._build_optimizer()
         step = self._step(self._work(kind, self.optimizer if kind == "train" else None), data, len(data), form)
+        self._running().sums[kind].reset()
         _prepare_alone(step)
         step.run_on([*data.x, *data.y, *data.weights])
-        self._running().sums.drain()  # type: ignore[union-attr]
-        return _returned(self._running().sums.logs(), return_dict)  # type: ignore[union-attr]
+        sums = self._running().sums[kind]
+        sums.drain()
+        return _returned(sums.logs(), return_dict)
 
     def _pass(self, work: Work, data: Data, source: Source, form: Callable, hooks: CallbackList,
               line: Progress | None, epoch: int | None = None) -> Logs:
         """All steps over a data set, in training (of an epoch) or evaluation; the means over it."""
-        running = self._running()
-        sums: Any = running.sums
-        sums.reset()
+        running, sums = self._running(), work.sums
+        if work.optimizer is not None:
+            self._check_unchanged(work)
+        sums.reset()  # type: ignore[union-attr]
         begin, end = ([], []) if epoch is None else (hooks.listeners("on_train_batch_begin"),
                                                      hooks.listeners("on_train_batch_end"))
 
         def so_far() -> Logs:
-            bad, logs = sums.drain(), sums.logs()
+            bad, logs = sums.drain(), sums.logs()  # type: ignore[union-attr]
             if bad is not None and epoch is not None and not running.nan_seen:
                 running.nan_seen = True
                 warn_of_nan(logs["loss"], epoch, bad)
@@ -260,9 +251,8 @@ class Trainer:
         for i in range(len(source)):
             for method in begin:
                 method(i, {})
-            if running is not self._running() or work.optimizer not in (None, self.optimizer):
-                raise RuntimeError("The model was compiled anew, or got another optimizer, while fit ran. Do that "
-                                   "between two calls of fit.")
+            if work.optimizer is not None:
+                self._check_unchanged(work)
             n = source.seek(i)
             self._step(work, data, n, form, source.shards).run(source)
             if end:
@@ -271,7 +261,15 @@ class Trainer:
                     method(i, logs)
             if line is not None:
                 line.update(i + 1, so_far)
+            if epoch is not None and self.stop_training:
+                break
         return so_far()
+
+    def _check_unchanged(self, work: Work) -> None:
+        """Raises RuntimeError where a callback brought another loss or optimizer while fit runs."""
+        if work.sums is not self._running().sums.get("train") or work.optimizer is not self.optimizer:
+            raise RuntimeError("The model was compiled anew, or got another optimizer or loss, while fit ran. Do that "
+                               "between two calls of fit.")
 
     def _test(self, data: Data, source: Source, form: Callable, hooks: CallbackList,
               line: Progress | None = None) -> Logs:
@@ -307,7 +305,7 @@ class Trainer:
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
         running = self._running()
-        return Work(kind, running.goals, running.scores, running.sums, optimizer, self.reducer)
+        return Work(kind, running.goals, running.scores, running.sums[kind], optimizer, self.reducer)
 
     def _sink(self, step: Step, samples: int) -> list[Any]:
         """Arrays for the predictions of a data set: on a GPU there, where they fit."""
@@ -324,9 +322,9 @@ class Trainer:
 
     # What comes before the first step.
 
-    def _running(self) -> _Running:
+    def _running(self) -> Running:
         if "_training" not in vars(self):
-            self._training = _Running()
+            self._training = Running()
         return self._training
 
     def _check_compiled(self, method: str) -> None:
@@ -375,8 +373,7 @@ class Trainer:
 
     def _start(self, data: Data) -> None:
         """Losses and metrics for this data, after a look at the targets; sums that start anew."""
-        running = self._running()
-        shapes = self._output_shapes(data)
+        running, shapes = self._running(), self._output_shapes(data)
         names = self._names("output_names") or [f"output_{i + 1}" for i in range(len(shapes))]
         self._settle_compiled()
         made_for = contents([self.device, self.optimizer, self.loss, self._loss_weights, self._metrics_wanted,
@@ -388,10 +385,9 @@ class Trainer:
             targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
             running.scores = compiled.scores(self._metrics_wanted, names, targets, shapes)
             running.steps.forget()
-            running.sums, running.steps = Sums(self.device, running.goals, running.scores), Steps()
-            running.made_for = made_for
+            running.sums = {kind: Sums(self.device, running.goals, running.scores) for kind in ("train", "test")}
+            running.steps, running.made_for = Steps(), made_for
         self._check_targets(data)
-        running.sums.reset()  # type: ignore[union-attr]
 
     def _check_targets(self, data: Data) -> None:
         """Raises ValueError where targets do not go with the outputs and their losses."""
@@ -400,6 +396,9 @@ class Trainer:
             if data.y[goal.output] is None:
                 raise ValueError(f"y has no targets for the output number {goal.output}, which has a loss.")
             goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
+        for score in self._running().scores:
+            if data.y[score.output] is None:
+                raise ValueError(f"y has no targets for the output number {score.output}, which has a metric.")
 
     def _settle_compiled(self) -> None:
         """A loss or an optimizer that was set by its name, after `compile`, as an object."""
@@ -410,8 +409,10 @@ class Trainer:
             self.loss = settled
 
     def _output_shapes(self, data: Data) -> list[Shape]:
-        """The shapes of the model's outputs."""
+        """The shapes of the outputs; of a class with a call of its own, which takes other sizes too, the last axis."""
         found = self.output_shape  # type: ignore[attr-defined]
+        if self._names("output_names") is None and isinstance(found, tuple) and not isinstance(found[-1], tuple):
+            found = (None,) * (len(found) - 1) + found[-1:]
         if isinstance(found, Mapping):
             return list(found.values())
         return list(found) if found and isinstance(found[0], tuple | list) else [found]
