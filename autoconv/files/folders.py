@@ -119,10 +119,8 @@ def _remove_unlocked(path: Path) -> None:
 def _lives(process: int) -> bool:
     try:
         os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
+    except OSError as error:  # another user's process may not be asked, but it lives
+        return not isinstance(error, ProcessLookupError)
     return True
 
 

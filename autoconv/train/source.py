@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import random
 from ..backend import device as devices
+from .data import check_count
 
 SHARE = 0.5  # of a GPU's free memory: what a data set may take
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are
@@ -25,8 +26,7 @@ class Source:
     def __init__(self, arrays: Sequence[Any], dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
                  shuffled: bool = False, rank: int = 0, world: int = 1) -> None:
         batch_size = 32 if batch_size is None else batch_size
-        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-            raise ValueError(f"batch_size must be an integer of at least 1. Received: {batch_size!r}.")
+        check_count("batch_size", batch_size, 1)
         least = min(int(batch_size), len(arrays[0]) % int(batch_size) or int(batch_size), len(arrays[0]))
         if not 0 <= rank < world or least < world:
             raise ValueError(f"Each of the processes, numbered from 0, needs a sample of each batch. Received: number "

@@ -235,8 +235,6 @@ class Trainer:
               line: Progress | None, epoch: int | None = None) -> Logs:
         """All steps over a data set, in training (of an epoch) or evaluation; the means over it."""
         running, sums = self._running(), work.sums
-        if work.optimizer is not None:
-            self._check_unchanged(work)
         sums.reset()  # type: ignore[union-attr]
         begin, end = ([], []) if epoch is None else (hooks.listeners("on_train_batch_begin"),
                                                      hooks.listeners("on_train_batch_end"))
