@@ -287,20 +287,22 @@ ACTIVATIONS = [
 ]
 
 
-def normalised(shape, training, gamma=True, beta=True):
+def normalised(shape, training, gamma=True, beta=True, relu=False):
     """The moving statistics are parameters; in training a case must not see what another left in them."""
     rng = np.random.default_rng(5)
     moving = rng.normal(size=shape[-1]), rng.uniform(0.5, 2, shape[-1])
 
     def call(x, gamma, beta):
         there = (tensor(m, dtype=x.dtype, device=x.device.name) for m in moving)
-        return F.batch_norm(x, gamma, beta, *there, training)
+        return F.batch_norm(x, gamma, beta, *there, training, relu=relu)
 
     def loops(x, gamma, beta):
-        return reference.batch_norm(x, gamma, beta, *moving, training)
+        y = reference.batch_norm(x, gamma, beta, *moving, training)
+        return np.maximum(y, 0) if relu else y
 
     shapes = (shape, shape[-1:] if gamma else None, shape[-1:] if beta else None)
-    return Case("batch_norm", call, loops, shapes, note="training" if training else "inference")
+    note = ("training" if training else "inference") + (", relu" if relu else "")
+    return Case("batch_norm", call, loops, shapes, note=note)
 
 
 def scored(op, targets, shape, low=-2.0, high=2.0, **parameters):
@@ -325,6 +327,10 @@ NORMALISED = [
     normalised((6, 5), False),
     normalised((2, 5, 3, 17), False),
     normalised((2, 3, 3, 3), False, gamma=False, beta=False),
+    normalised((2, 5, 3, 17), True, relu=True),
+    normalised((50, 5), True, beta=False, relu=True),
+    normalised((2, 3, 2, 700), True, relu=True),
+    normalised((2, 5, 3, 4), False, relu=True),
 ]
 
 LOSSES = [

@@ -21,6 +21,13 @@ def kinds(*stack, shape=(28, 28, 2)):
     return [type(operation).__name__ for operation in fusion.fuse(model.graph).operations]
 
 
+def normalizing_net():
+    return models.Sequential([
+        Input((12, 12, 1)), Conv2D(8, 3), layers.BatchNormalization(), layers.ReLU(), MaxPooling2D(), Conv2D(8, 3),
+        layers.BatchNormalization(momentum=0.5), layers.Activation("relu"), Flatten(), Dense(10, "softmax"),
+    ])
+
+
 SIX_STEPS = ["ConvReluPool", "ConvReluPool", "ConvRelu", "Flatten", "DenseRelu", "Dense"]
 
 
@@ -33,6 +40,8 @@ def test_the_lecture_net_runs_as_six_steps():
     (Conv2D(4, 3, activation="tanh"), MaxPooling2D()),
     (Dense(4, "softmax"),),
     (Dropout(0.5),),
+    (layers.BatchNormalization(), layers.Activation("tanh")),
+    (layers.ReLU(), layers.BatchNormalization()),
 ])
 def test_what_fits_no_pattern_stays_as_it_is(stack):
     assert kinds(*stack) == [type(layer).__name__ for layer in stack]
@@ -57,15 +66,19 @@ def test_a_class_of_the_users_is_left_alone():
     assert kinds(Mine(4, 3, activation="relu"), MaxPooling2D()) == ["Mine", "MaxPooling2D"]
 
 
-def test_training_is_the_same_with_and_without_fusion(monkeypatch):
+@pytest.mark.parametrize(("net", "fused"), [
+    (lecture_net, SIX_STEPS),
+    (normalizing_net, ["Conv2D", "BatchNormRelu", "MaxPooling2D", "Conv2D", "BatchNormActivation", "Flatten", "Dense"]),
+])
+def test_training_is_the_same_with_and_without_fusion(net, fused, monkeypatch):
     rng = np.random.default_rng(0)
-    x, y = rng.uniform(size=(96, 28, 28, 1)).astype("float32"), rng.integers(0, 10, 96)
-    every_layer = [type(layer).__name__ for layer in lecture_net().layers]
+    x, y = rng.uniform(size=(96, *net().input_shape[1:])).astype("float32"), rng.integers(0, 10, 96)
+    every_layer = [type(layer).__name__ for layer in net().layers]
     weights = []
-    for switch, steps in (("1", SIX_STEPS), ("0", every_layer)):
+    for switch, steps in (("1", fused), ("0", every_layer)):
         monkeypatch.setenv("AUTOCONV_FUSION", switch)
         utils.set_random_seed(3)
-        model = lecture_net()
+        model = net()
         model.compile("sgd", "sparse_categorical_crossentropy")
         model.fit(x, y, batch_size=40, epochs=2, verbose=0)
         assert [type(operation).__name__ for operation in fusion.fuse(model.graph).operations] == steps

@@ -168,8 +168,9 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, training: bool, momentum: float = 0.99,
-               epsilon: float = 1e-3) -> Tensor:
-    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (..., C).
+               epsilon: float = 1e-3, relu: bool = False) -> Tensor:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (..., C). With `relu` the
+    larger of that and 0, in the same pass over memory.
 
     In training mean and (biased) variance are the batch's, and the moving ones change in place to
     `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None.
@@ -181,7 +182,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     statistics = [x.device.empty(m.shape, x.dtype) for m in moving] if training else moving
     y = apply(norm.batch_norm, x, gamma, beta, mean=statistics[0], variance=statistics[1], training=bool(training),
-              epsilon=epsilon)
+              epsilon=epsilon, relu=bool(relu))
     if training:
         k = x.device.kernels("norm")
         for average, batch in zip(moving, statistics):

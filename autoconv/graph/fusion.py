@@ -10,7 +10,8 @@ from typing import Any
 
 from .. import functional
 from ..arguments import shapes
-from ..layers import Conv2D, Dense, Layer, MaxPooling2D
+from ..layers import Activation, BatchNormalization, Conv2D, Dense, Layer, MaxPooling2D, ReLU
+from ..layers.base import in_training
 from ..ops import conv, dense, fused
 from ..symbolic import Node, SymbolicTensor, flatten
 from ..tensor import Tensor, apply
@@ -105,7 +106,7 @@ def fuse(graph: Graph) -> Plan:
 
 def pattern(operation: Any, following: Any = None) -> "Fused | None":
     """The fused operation that begins with this layer, and may take in the one that alone reads its result."""
-    kinds = (ConvReluPool, ConvRelu, DenseRelu)
+    kinds = (ConvReluPool, ConvRelu, DenseRelu, BatchNormRelu, BatchNormActivation)
     layers = (operation,) if following is None else (operation, following)
     for kind in kinds:
         if len(layers) >= len(kind.kinds) and kind.fits(*layers[:len(kind.kinds)]):
@@ -119,14 +120,15 @@ class Fused:
     """
 
     kinds: tuple[type[Layer], ...] = ()
+    activated = 0  # which of the layers brings the ReLU
 
     def __init__(self, *layers: Any) -> None:
         self.layers = layers
 
     def __call__(self, x: Tensor, training: bool | None = None) -> Tensor:
         self.layers[0].check_input(x.shape)
-        if self.fits(*self.layers) and _weights_fit(self.layers[0], x):
-            y = self.fused(x)
+        if self.fits(*self.layers) and self.ready(x):
+            y = self.fused(x, in_training.get() if training is None else bool(training))
             if y is not None:
                 return y
         for layer in self.layers:
@@ -137,9 +139,13 @@ class Fused:
     def fits(cls, *layers: Any) -> bool:
         """Whether these are layers of ours, not of classes derived from them, with the attributes of the pattern."""
         return all(type(layer) is kind and "call" not in vars(layer) for layer, kind in zip(layers, cls.kinds)) and (
-            layers[0].activation is functional.relu)
+            layers[cls.activated].activation is functional.relu)
 
-    def fused(self, x: Tensor) -> Tensor | None:
+    def ready(self, x: Tensor) -> bool:
+        """Whether the weights are there and go together with x."""
+        return _weights_fit(self.layers[0], x)
+
+    def fused(self, x: Tensor, training: bool) -> Tensor | None:
         """The result for x, or None where the op cannot compute it."""
         raise NotImplementedError
 
@@ -160,7 +166,7 @@ class ConvReluPool(Fused):
         return super().fits(*layers) and convolution.groups == 1 and (
             _hashable(pooling.pool_size) == _hashable(pooling.strides) == (2, 2) and pooling.padding == "valid")
 
-    def fused(self, x: Tensor) -> Tensor | None:
+    def fused(self, x: Tensor, training: bool) -> Tensor | None:
         layer, window = self.layers[0], self.window(x)
         if min(window.output_size(*x.shape[1:3])) < 2:
             return None  # the pooling says that its window does not fit
@@ -172,7 +178,7 @@ class ConvRelu(Fused):
 
     kinds = (Conv2D,)
 
-    def fused(self, x: Tensor) -> Tensor:
+    def fused(self, x: Tensor, training: bool) -> Tensor:
         layer = self.layers[0]
         return apply(conv.conv2d, x, layer.kernel, layer.bias, window=self.window(x), groups=layer.groups, relu=True)
 
@@ -182,9 +188,28 @@ class DenseRelu(Fused):
 
     kinds = (Dense,)
 
-    def fused(self, x: Tensor) -> Tensor | None:
+    def fused(self, x: Tensor, training: bool) -> Tensor | None:
         layer = self.layers[0]
         return apply(dense.dense, x, layer.kernel, layer.bias, relu=True) if x.ndim == 2 else None
+
+
+class BatchNormRelu(Fused):
+    """BatchNormalization, then a ReLU."""
+
+    kinds = (BatchNormalization, ReLU)
+    activated = 1
+
+    def ready(self, x: Tensor) -> bool:
+        return self.layers[0].built and x.dtype == self.layers[0].dtype
+
+    def fused(self, x: Tensor, training: bool) -> Tensor:
+        return self.layers[0].normalized(x, training, relu=True)
+
+
+class BatchNormActivation(BatchNormRelu):
+    """BatchNormalization, then a ReLU as `Activation("relu")`."""
+
+    kinds = (BatchNormalization, Activation)
 
 
 def _weights_fit(layer: Any, x: Tensor) -> bool:

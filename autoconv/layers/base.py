@@ -20,7 +20,7 @@ from ..versions import Versioned
 from .config import CLASSES, deserialize, serialize
 from .parts import DTYPES, dtype_name, held
 
-_training: ContextVar[bool] = ContextVar("training", default=False)
+in_training: ContextVar[bool] = ContextVar("training", default=False)
 _names_given: Counter[str] = Counter()
 
 
@@ -194,12 +194,12 @@ class Layer(Versioned):
             x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), x)
         elif x.dtype != self.dtype:
             x = self._converted(x)
-        training = _training.get() if training is None else bool(training)
-        token, inside = _training.set(training), inside_layer.set(self.name)
+        training = in_training.get() if training is None else bool(training)
+        token, inside = in_training.set(training), inside_layer.set(self.name)
         try:
             return self.call(x, training=training) if _takes_training(type(self)) else self.call(x)  # type: ignore[arg-type]
         finally:
-            _training.reset(token)
+            in_training.reset(token)
             inside_layer.reset(inside)
 
     def _tensors(self, x: Any) -> Any:

@@ -54,9 +54,13 @@ class BatchNormalization(Layer):
         self.channels = size[0]
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
+        return self.normalized(x, training)
+
+    def normalized(self, x: Tensor, training: bool, relu: bool = False) -> Tensor:
+        """What the layer does; with `relu` the larger of that and 0, in one pass."""
         return F.batch_norm(
             x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training and self.trainable,
-            self.momentum, self.epsilon,
+            self.momentum, self.epsilon, relu,
         )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

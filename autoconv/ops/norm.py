@@ -8,15 +8,16 @@ PARTS = 32  # sums over the batch are made of this many parts, whatever the numb
 
 
 @op(kernels="norm")
-def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon):
+def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False):
     """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis); gamma and beta may be None.
 
     In training `mean` and `variance` (C,) are written: the batch's own, biased, and the gradient flows through them.
-    Else they are read, as constants. Ioffe and Szegedy: "Batch normalization", ICML 2015.
+    Else they are read, as constants. `relu`: the larger of y and 0 in the same pass, whose gradient computes y again.
+    Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)  # (M, C)
-    parts = k.empty((PARTS, channels), np.float64)
+    parts = k.empty((2, PARTS, channels), np.float64)
     if training:
         k.moments(rows, parts, mean, variance)
     center, inverse, scale, shift = (k.empty((channels,), x.dtype) for _ in range(4))
@@ -25,18 +26,21 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon):
     k.multiply(inverse, 1 if gamma is None else gamma, scale)
     k.copy(0 if beta is None else beta, shift)
     y = k.empty(x.shape, x.dtype)
-    k.normalize(rows, center, scale, shift, y.reshape(-1, channels))
+    k.normalize(rows, center, scale, shift, relu, y.reshape(-1, channels))
 
     def backward(dy, needs):
-        dy = dy.reshape(-1, channels)  # (M, C)
+        dy, masks = dy.reshape(-1, channels), relu and training  # (M, C)
+        if relu and not training:
+            k.relu_grad(y.reshape(-1), dy.reshape(-1), (passed := k.empty(dy.shape, dy.dtype)).reshape(-1))
+            dy = passed
         dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
         if training or needs[1] is not False or needs[2] is not False:
-            k.parameter_grads(rows, dy, center, inverse, parts, dgamma, dbeta)
+            k.parameter_grads(rows, dy, center, inverse, scale, shift, masks, parts, dgamma, dbeta)
         dx = None
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             if training:
-                k.input_grad(rows, dy, center, inverse, scale, dgamma, dbeta, dx.reshape(-1, channels))
+                k.input_grad(rows, dy, center, inverse, scale, shift, masks, dgamma, dbeta, dx.reshape(-1, channels))
             else:
                 k.multiply(dy, scale, dx.reshape(-1, channels))
         return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None

@@ -7,78 +7,86 @@ float64.
 import math
 
 from .arith import copy, multiply  # noqa: F401 (part of this module)
+from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .ptx import global_index
 from .runtime import kernel
 
 
-@kernel("(int64, const T[:,::1], float64[:,::1])")
+@kernel("(int64, const T[:,::1], float64[:,:,::1])")
 def _sums(count, x, parts):
-    """parts[p, c] = the sum of its share of column c."""
-    number, channels = parts.shape
+    """parts[0, p, c] = the sum of its share of column c."""
+    _, number, channels = parts.shape
     item = global_index()
     if item < count:
         p, c = item // channels, item % channels
         total = 0.0
         for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
             total += x[i, c]
-        parts[p, c] = total
+        parts[0, p, c] = total
 
 
-@kernel("(int64, const T[:,::1], const T[::1], float64[:,::1])")
+@kernel("(int64, const T[:,::1], const T[::1], float64[:,:,::1])")
 def _squares(count, x, mean, parts):
-    """parts[p, c] = the sum of (x - mean)^2 over its share of column c."""
-    number, channels = parts.shape
+    """parts[0, p, c] = the sum of (x - mean)^2 over its share of column c."""
+    _, number, channels = parts.shape
     item = global_index()
     if item < count:
         p, c = item // channels, item % channels
         total = 0.0
         for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
             total += (x[i, c] - mean[c]) * (x[i, c] - mean[c])
-        parts[p, c] = total
+        parts[0, p, c] = total
 
 
-@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], float64[:,::1])")
-def _products(count, x, dy, mean, inverse, parts):
-    """parts[p, c] = the sum of dy (x - mean) inverse over its share of column c."""
-    number, channels = parts.shape
+@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1], boolean,"
+        " float64[:,:,::1])")
+def _products(count, x, dy, mean, inverse, scale, shift, relu, parts):
+    """parts[:, p, c] = the sums of dy (x - mean) inverse and of dy over its share of column c."""
+    _, number, channels = parts.shape
     item = global_index()
     if item < count:
         p, c = item // channels, item % channels
-        total = 0.0
+        products, gradients = 0.0, 0.0
         for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
-            total += dy[i, c] * ((x[i, c] - mean[c]) * inverse[c])
-        parts[p, c] = total
+            centered = x[i, c] - mean[c]
+            if not relu or not centered * scale[c] + shift[c] <= 0:
+                products += dy[i, c] * (centered * inverse[c])
+                gradients += dy[i, c]
+        parts[0, p, c], parts[1, p, c] = products, gradients
 
 
-@kernel("(int64, const float64[:,::1], float64, T[::1])")
-def _add_parts(count, parts, factor, out):
-    """out (C,) = factor times the sum of the parts (P, C), in their order."""
+@kernel("(int64, const float64[:,:,::1], int64, float64, T[::1])")
+def _add_parts(count, parts, which, factor, out):
+    """out (C,) = factor times the sum of the parts [which] (P, C), in their order."""
     c = global_index()
     if c < count:
         total = 0.0
-        for p in range(parts.shape[0]):
-            total += parts[p, c]
+        for p in range(parts.shape[1]):
+            total += parts[which, p, c]
         out[c] = total * factor
 
 
-@kernel("(int64, const T[:,::1], const T[::1], const T[::1], const T[::1], T[:,::1])")
-def _normalize(count, x, mean, scale, shift, y):
-    channels = x.shape[1]
+@kernel("(int64, const T[:,::1], const T[::1], const T[::1], const T[::1], boolean, T[:,::1])")
+def _normalize(count, x, mean, scale, shift, relu, y):
+    channels, zero = x.shape[1], x.dtype.type(0)
     item = global_index()
     if item < count:
         i, c = item // channels, item % channels
-        y[i, c] = (x[i, c] - mean[c]) * scale[c] + shift[c]
+        value = (x[i, c] - mean[c]) * scale[c] + shift[c]
+        y[i, c] = zero if relu and value < 0 else value
 
 
-@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1],"
-        " const T[::1], T[:,::1])")
-def _input_grad(count, x, dy, mean, inverse, scale, dgamma, dbeta, dx):
+@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1], boolean,"
+        " const T[::1], const T[::1], T[:,::1])")
+def _input_grad(count, x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     channels, share = x.shape[1], mean.dtype.type(1) / mean.dtype.type(x.shape[0])
     item = global_index()
     if item < count:
         i, c = item // channels, item % channels
-        xhat = (x[i, c] - mean[c]) * inverse[c]
-        dx[i, c] = scale[c] * (dy[i, c] - share * (dbeta[c] + xhat * dgamma[c]))
+        centered, gradient = x[i, c] - mean[c], dy[i, c]
+        if relu and centered * scale[c] + shift[c] <= 0:
+            gradient = x.dtype.type(0)
+        dx[i, c] = scale[c] * (gradient - share * (dbeta[c] + centered * inverse[c] * dgamma[c]))
 
 
 @kernel("(int64, const T[::1], float64, T[::1])")
@@ -97,29 +105,30 @@ def _moving_average(count, average, batch, momentum):
 
 
 def moments(x, parts, mean, variance):
-    """The mean and the biased variance of each column; `parts` (P, C) is room to work in."""
-    _sums(parts.size, x, parts)
-    _add_parts(mean.size, parts, 1 / x.shape[0], mean)
-    _squares(parts.size, x, mean, parts)
-    _add_parts(variance.size, parts, 1 / x.shape[0], variance)
+    """The mean and the biased variance of each column; `parts` (2, P, C) is room to work in."""
+    _sums(parts.size // 2, x, parts)
+    _add_parts(mean.size, parts, 0, 1 / x.shape[0], mean)
+    _squares(parts.size // 2, x, mean, parts)
+    _add_parts(variance.size, parts, 0, 1 / x.shape[0], variance)
 
 
-def normalize(x, mean, scale, shift, y):
-    """y = (x - mean) scale + shift."""
-    _normalize(y.size, x, mean, scale, shift, y)
+def normalize(x, mean, scale, shift, relu, y):
+    """y = (x - mean) scale + shift, or with `relu` the larger of that and 0."""
+    _normalize(y.size, x, mean, scale, shift, relu, y)
 
 
-def parameter_grads(x, dy, mean, inverse, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over the rows."""
-    _products(parts.size, x, dy, mean, inverse, parts)
-    _add_parts(dgamma.size, parts, 1.0, dgamma)
-    _sums(parts.size, dy, parts)
-    _add_parts(dbeta.size, parts, 1.0, dbeta)
+def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over the rows; with `relu` over those that it let by."""
+    _products(parts.size // 2, x, dy, mean, inverse, scale, shift, relu, parts)
+    _add_parts(dgamma.size, parts, 0, 1.0, dgamma)
+    _add_parts(dbeta.size, parts, 1, 1.0, dbeta)
 
 
-def input_grad(x, dy, mean, inverse, scale, dgamma, dbeta, dx):
-    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse."""
-    _input_grad(dx.size, x, dy, mean, inverse, scale, dgamma, dbeta, dx)
+def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
+    """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse, and dy = 0 where `relu`
+    let nothing by.
+    """
+    _input_grad(dx.size, x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx)
 
 
 def inverse_deviation(variance, epsilon, inverse):
