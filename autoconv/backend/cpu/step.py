@@ -1,4 +1,5 @@
-"""What a step does besides layers, losses and updates: batches, scores, running sums. By NumPy: the arrays are small.
+"""What a step does besides layers, losses and updates: batches, scores, running sums. Compiled where it runs in almost
+every step, else by NumPy.
 
 `first`, the place of a batch in the order, and all that changes from step to step are dynamic scalars.
 """
@@ -7,7 +8,8 @@ import math
 
 import numpy as np
 
-from .jit import recorded
+from .jit import inline, kernel, recorded
+from .pool import larger
 
 
 @recorded
@@ -36,10 +38,21 @@ def sparse_categorical_accuracy(labels, x, out):
     np.equal(x.argmax(-1), labels, out=out)
 
 
-@recorded
+@inline
+def largest(x, i):
+    """Where the largest of row i is: the first of several, or of NaN."""
+    best = 0
+    for c in range(1, x.shape[1]):
+        if larger(x[i, c], x[i, best]):
+            best = c
+    return best
+
+
+@kernel("(T[:,::1], T[:,::1], T[::1])")
 def categorical_accuracy(t, x, out):
     """out (M,) = 1 where the largest of x (M, C) is the largest of the targets t (M, C), else 0."""
-    np.equal(x.argmax(-1), t.argmax(-1), out=out)
+    for i in range(out.size):
+        out[i] = 1 if largest(x, i) == largest(t, i) else 0
 
 
 @recorded
@@ -62,10 +75,17 @@ def top_k_categorical_accuracy(t, x, k, out):
     np.less((x > of_the_class).sum(-1), k, out=out)
 
 
-@recorded
+@kernel("(T[::1], T[::1], float64, float64[::1], int64)")
+def _accumulate(values, weights, factor, totals, slot):
+    total = 0.0
+    for i in range(values.size):
+        total += values[i] * weights[i]
+    totals[slot] += factor * total
+
+
 def accumulate(values, weights, factor, totals, slot):
     """totals[slot] += factor times the sum of values * weights."""
-    totals[slot] += factor * (values * weights).sum(dtype=np.float64)
+    _accumulate(values.reshape(-1), weights.reshape(-1), factor, totals, slot)
 
 
 @recorded
