@@ -44,24 +44,26 @@ class Kernel:
         self._dispatcher = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=parallel, nogil=True)(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
-        self._ready: set[np.dtype] = set()
+        self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types
         self._typed = [part.strip().startswith("T") for part in signature[1:].split(", ")].index(True)
 
-    def __call__(self, *args: Any) -> Any:
+    def __call__(self, *args: Any) -> None:
         dtype, recorder = args[self._typed].dtype, trace.current()
         if isinstance(recorder, trace.DryRun):
             recorder.found[self, dtype] = None
-            return None
+            return
         if dtype not in self._ready:
             self.compile(dtype)
+        given = args if recorder is None else trace.resolved(args)
+        if self.parallel:
+            with turn:
+                self._dispatcher(*given)
+        else:
+            self._dispatcher(*given)
         if recorder is not None:
-            given, args = args, trace.resolved(args)
-            compiled = self._dispatcher.overloads.get(tuple(map(numba.typeof, args)))
-            recorder.add(trace.HOST, compiled.entry_point if compiled else self._dispatcher, given)
-        if not self.parallel:
-            return self._dispatcher(*args)
-        with turn:
-            return self._dispatcher(*args)
+            # Where Numba compiled nothing of its own accord, for arguments of other types, it ran what we compiled.
+            as_declared = len(self._dispatcher.overloads) == len(self._ready)
+            recorder.add(trace.HOST, self._ready[dtype] if as_declared else self._dispatcher, args)
 
     def compile(self, dtype: Any) -> None:
         """Compiles for one floating type, or loads that from the disk cache."""
@@ -72,7 +74,7 @@ class Kernel:
         with warnings.catch_warnings():  # a kernel for one thread is no mistake here
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.compile(types)
-        self._ready.add(dtype)
+        self._ready[dtype] = self._dispatcher.overloads[types].entry_point
 
     def compiled_before(self, dtype: Any) -> bool:
         """Whether this process or the disk cache has it."""
