@@ -196,7 +196,7 @@ class DenseRelu(Fused):
 class BatchNormRelu(Fused):
     """BatchNormalization, then a ReLU."""
 
-    kinds = (BatchNormalization, ReLU)
+    kinds: tuple[type[Layer], ...] = (BatchNormalization, ReLU)
     activated = 1
 
     def ready(self, x: Tensor) -> bool:

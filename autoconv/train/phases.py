@@ -49,6 +49,7 @@ class Phases:
     def __init__(self, model: Any, work: Work, x: Sequence[Any], y: Sequence[Any], weights: Sequence[Any],
                  form: Callable[[list], Any]) -> None:
         self._model, self._work, self._form, self._device = model, work, form, model.device
+        self._goals = {goal.output: goal for goal in work.goals}
         self._trains = work.optimizer is not None and work.optimizer.flat is not None
         parts = [[None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights)]
         self._x: list[Any] = parts[0]
@@ -113,7 +114,7 @@ class Phases:
 
     def _is_recorded(self, score: Score) -> bool:
         """Whether a metric's sums are taken by kernels."""
-        goal = next((g for g in self._work.goals if g.output == score.output), None)
+        goal = self._goals.get(score.output)
         return is_recordable(score.metric) and goal is not None and self._takes_tensors(goal)
 
     def _takes_tensors(self, goal: Goal) -> bool:
@@ -145,7 +146,7 @@ class Phases:
     def _loss(self) -> None:
         """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
         self._values = []
-        self._leaves = {goal.output: self._leaf(goal.output) for goal in self._work.goals}
+        self._leaves = {output: self._leaf(output) for output in self._goals}
         if self.reasons["loss"] is not None:  # a loss of the user's may reach an output in another way each time
             for gradient in self._gradients.values():
                 self._device.kernels("arith").copy(0, gradient)
@@ -158,7 +159,7 @@ class Phases:
 
     def _pretend_gradients(self) -> None:
         """For a dry run of the backward pass, where the loss is the user's."""
-        self._leaves = {goal.output: self._leaf(goal.output) for goal in self._work.goals}
+        self._leaves = {output: self._leaf(output) for output in self._goals}
         for leaf in self._leaves.values():
             leaf.grad = leaf._grad_buffer
 
@@ -201,11 +202,10 @@ class Phases:
             self._work.goals, self._values)], self.samples * self._shards())
         for j, score in enumerate(self._work.scores):
             if self._is_recorded(score):
-                goal = next(g for g in self._work.goals if g.output == score.output)
                 output = self._outputs[score.output]
                 prediction = output.detach()
                 prediction.logits = None if output.logits is None else output.logits.detach()
-                values = score.metric.values(self._target(goal), prediction)  # type: ignore[attr-defined]
+                values = score.metric.values(self._target(self._goals[score.output]), prediction)  # type: ignore[attr-defined]
                 sums.add_score(j, values)
                 self._value_counts[j] = values.size
         sums.close_step()

@@ -37,7 +37,7 @@ class Step(Phases):
         self._trace: Any = None
         self._changes = -1
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled
-        self._generators = random.generators_of(model._walk()) if work.kind == "train" else []
+        self._generators: list[Any] = []
 
     def run_on(self, arrays: Sequence[Any]) -> Any:
         """One step on a batch that is given. Returns the predictions, in arrays of their own and in the structure in
@@ -88,9 +88,12 @@ class Step(Phases):
         self._device.prepare(dry.found, report)
 
     def _run(self, source: Source | None, sink: Sequence[Any] | None) -> None:
+        anew = not self._plan or not self.is_current()
+        if anew and self._work.kind == "train":
+            self._generators = random.generators_of(self._model._walk())
         before = [(generator, generator.streams) for generator in self._generators]
         try:
-            if not self._plan or not self.is_current():
+            if anew:
                 self._source, self._sink, self._plan = source, sink, []
                 self._record()
             else:
@@ -118,8 +121,6 @@ class Step(Phases):
             self._work.optimizer.build(self._model.trainable_weights)
         self._by_kernels = self._trains and is_recordable(self._work.optimizer)
         self.close()
-        if self._work.kind == "train":
-            self._generators = random.generators_of(self._model._walk())
         self._value_counts = [0] * len(self._work.scores)
         self._model_obstacle = self._model.recording_obstacle()
         self._trace = self._device.trace()

@@ -10,7 +10,6 @@ from numba import prange
 from .jit import inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 
-
 WIDE = 512  # items of neighbouring rows that one loop runs over: rows of few channels would cost more than the work
 
 

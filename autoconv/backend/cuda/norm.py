@@ -118,7 +118,7 @@ def normalize(x, mean, scale, shift, relu, y):
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over the rows; with `relu` over those that it let by."""
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows, those that `relu` let by."""
     _products(parts.size // 2, x, dy, mean, inverse, scale, shift, relu, parts)
     _add_parts(dgamma.size, parts, 0, 1.0, dgamma)
     _add_parts(dbeta.size, parts, 1, 1.0, dbeta)
