@@ -230,7 +230,7 @@ class SGD(Optimizer):
         return ("momentum",) if self.momentum else ()
 
     def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
-        k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, self.nesterov, decay_factor)
+        k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, bool(self.nesterov), decay_factor)
 
 
 class RMSprop(Optimizer):

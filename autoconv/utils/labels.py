@@ -1,11 +1,8 @@
-"""One-hot targets and the seed of all random numbers."""
+"""One-hot targets."""
 
-import random as python_random
 from typing import Any
 
 import numpy as np
-
-from . import random
 
 
 def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
@@ -24,15 +21,3 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
         raise ValueError(f"Labels must lie in 0..{classes - 1} for {classes} classes. "
                          f"Received labels from {labels.min()} to {labels.max()}.")
     return np.eye(classes)[labels]
-
-
-def set_random_seed(seed: int) -> None:
-    """Seeds autoconv's generator, NumPy's and Python's, so that a run can be repeated bit for bit.
-
-    Raises ValueError unless `seed` is an integer in 0..2**32-1 (NumPy's limit).
-    """
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**32:
-        raise ValueError(f"seed must be an integer in 0..2**32-1. Received: {seed!r}.")
-    python_random.seed(int(seed))
-    np.random.seed(int(seed))
-    random.set_seed(int(seed))

@@ -1,0 +1,1 @@
+"""`autoconv demo`: a page, served on this machine, where one watches a net learn."""

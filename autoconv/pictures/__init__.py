@@ -1,0 +1,1 @@
+"""Pictures: image kernels, what a net's layers see, and pictures as nets take them."""
