@@ -6,6 +6,12 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from ..pictures.digit import as_mnist
+
+Shape = tuple[int | None, int | None, int]  # (H, W, C) of the images that a net takes, None for any size
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".tif", ".tiff", ".webp")
+INK = " .:-=+*#%@"
 BRIGHT = 128  # a border whose mean is at least this is bright ground
 
 
@@ -16,27 +22,52 @@ class Picture(NamedTuple):
     pixels: np.ndarray
 
 
-def read(path: Path, shape: tuple[int, int, int]) -> list[Picture]:
-    """The picture in a file, or those in a .npy file. Raises a ClickException for what cannot be read."""
+class UnreadableError(Exception):
+    """A file that is no picture for this net."""
+
+
+def files_in(path: Path) -> list[Path]:
+    """The file itself, or all pictures in a folder and its folders, by their names. An empty folder is refused."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise click.ClickException(f"There is no picture in the folder {path}. Pictures end in {', '.join(SUFFIXES)}.")
+    return found
+
+
+def read(path: Path, shape: Shape, digit: bool) -> list[Picture]:
+    """The picture in a file, or those in a .npy file; `digit`: as MNIST would have the digit in it.
+
+    Raises UnreadableError for what is none, and a ClickException where Pillow is missing.
+    """
     try:
         if path.suffix == ".npy":
             return _from_array(path, np.load(path, allow_pickle=False), shape)
-        return [Picture(str(path), _from_picture(path, shape))]
-    except (OSError, ValueError, EOFError) as error:
-        raise click.ClickException(f"{path} cannot be read as an image: {error}") from error
+        return [Picture(str(path), _from_picture(path, shape, digit))]
+    except (OSError, ValueError, EOFError, SyntaxError) as error:  # Pillow raises SyntaxError for a broken PNG
+        raise UnreadableError(f"{path} cannot be read as an image: {error}") from error
 
 
-def _from_array(path: Path, array: np.ndarray, shape: tuple[int, int, int]) -> list[Picture]:
-    wanted = {shape, shape[:2]} if shape[2] == 1 else {shape}
-    if array.dtype.kind not in "uif" or not wanted & {array.shape, array.shape[1:]}:
+def drawn(pixels: np.ndarray) -> str:
+    """A picture (H, W, C) as text: two characters a pixel, the denser the brighter; at most 40 pixels wide."""
+    step = -(-pixels.shape[1] // 40)
+    gray = pixels[::step, ::step].mean(-1)
+    return "\n".join("".join(2 * INK[int(value * len(INK) / 256)] for value in row).rstrip() for row in gray)
+
+
+def _from_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
+    array = array[..., None] if shape[2] == 1 and array.shape[-1:] != (1,) else array
+    fits = array.ndim in (3, 4) and all(want in (None, n) for want, n in zip(shape, array.shape[-3:]))
+    if array.dtype.kind not in "uif" or not fits:
         raise ValueError(f"the net takes numbers of shape {shape}, or several of them. "
                          f"Received: {array.dtype} of shape {array.shape}.")
-    if array.shape in wanted:
-        return [Picture(str(path), array.reshape(shape))]
-    return [Picture(f"{path}[{i}]", one.reshape(shape)) for i, one in enumerate(array)]
+    if array.ndim == 3:
+        return [Picture(str(path), array)]
+    return [Picture(f"{path}[{i}]", one) for i, one in enumerate(array)]
 
 
-def _from_picture(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
+def _from_picture(path: Path, shape: Shape, digit: bool) -> np.ndarray:
     """The picture upright, without transparency, in the net's colours and size; its border fills what it lacks."""
     image_module, ops = _pillow()
     if shape[2] not in (1, 3):
@@ -45,9 +76,12 @@ def _from_picture(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
         image = ops.exif_transpose(opened).convert("RGBA")
     ground = image_module.new("RGBA", image.size, "white")
     image = image_module.alpha_composite(ground, image).convert("L" if shape[2] == 1 else "RGB")
+    if digit:
+        return as_mnist(np.asarray(image))[..., None]
     border = _border(np.asarray(image))
-    image = ops.pad(image, (shape[1], shape[0]), image_module.Resampling.BOX, color=tuple(int(v) for v in border))
-    pixels = np.asarray(image).reshape(shape)
+    size = (shape[1] or image.size[0], shape[0] or image.size[1])
+    image = ops.pad(image, size, image_module.Resampling.BOX, color=tuple(int(v) for v in border))
+    pixels = np.asarray(image).reshape(size[1], size[0], shape[2])
     return 255 - pixels if shape[2] == 1 and border[0] >= BRIGHT else pixels
 
 
