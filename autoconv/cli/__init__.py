@@ -8,10 +8,12 @@ import click
 
 from .. import __version__
 from ..arguments import names
+from ..arguments.extras import ExtraError
 from ..backend.device import DeviceError
 from ..datasets import DatasetCorrupt
 from .bench import bench
 from .evaluate import evaluate
+from .filter import filter_
 from .info import info
 from .predict import predict
 from .train import train
@@ -33,7 +35,7 @@ class Commands(click.Group):
                 ctx.exit(INTERRUPTED)
             except BrokenPipeError:
                 raise
-            except (OSError, DatasetCorrupt, DeviceError) as error:  # DatasetNotFound is an OSError
+            except (OSError, DatasetCorrupt, DeviceError, ExtraError) as error:  # DatasetNotFound is an OSError
                 raise click.ClickException(str(error)) from error
             except MemoryError as error:
                 raise click.ClickException(f"There is not enough memory: {error}") from error
@@ -60,5 +62,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, info, bench, warmup):
+for _command in (train, evaluate, predict, filter_, info, bench, warmup):
     main.add_command(_command)

@@ -1,0 +1,153 @@
+"""A drawn or photographed digit, brought into the form that MNIST's digits have."""
+
+import numpy as np
+
+SIDE, BOX = 28, 20  # MNIST: the ink in a box of 20 x 20, centred by its mass in 28 x 28
+_SMALL = 96  # pixels on the longer side of the copy in which paper and ink are told apart
+_MARGIN = 8  # pixels of that copy around the digit, for a second look from nearby
+_FAINT = 8  # a picture whose strongest ink is below that shows nothing
+_INK = 95.0  # MNIST's mean ink a digit, in white pixels; much thinner strokes are thickened
+
+
+def as_mnist(gray: np.ndarray) -> np.ndarray:
+    """The digit in a gray picture (H, W) of bytes as MNIST's makers would have scanned it: (28, 28) bytes, ink bright.
+
+    Paper may be bright or dark, shaded or gray, and the digit anywhere on it. The paper's shade is estimated and taken
+    away, the contrast stretched, the ink's bounding box scaled into 20 x 20 and centred by its mass, as in LeCun et al.
+    (1998). A picture without ink gives zeros. Raises ValueError for another shape.
+    """
+    picture = np.asarray(gray, np.float32)
+    if picture.ndim != 2 or not picture.size:
+        raise ValueError(f"A digit's picture is an array (H, W). Received shape: {picture.shape}.")
+    ink, mask, step = _found(picture)
+    if mask.any() and step > 1:  # once more, closer
+        cut = [slice(max(at[0] - _MARGIN, 0) * step, (at[-1] + 1 + _MARGIN) * step)
+               for at in (np.flatnonzero(mask.any(axis)) for axis in (1, 0))]
+        closer = _found(picture[cut[0], cut[1]])
+        ink, mask = closer[:2] if closer[1].any() else (ink, mask)
+    return _centred(_thickened(_boxed(ink, mask))) if mask.any() else np.zeros((SIDE, SIDE), np.uint8)
+
+
+def _found(picture: np.ndarray) -> tuple[np.ndarray, np.ndarray, int]:
+    """The ink 0..1 in a smaller copy of the picture, which pixels of it are the digit's, and how much smaller it is."""
+    step = max(1, -(-max(picture.shape) // _SMALL))
+    small = _shrunk(picture, step)
+    paper = _paper(small)
+    dark = _is_dark(small - paper)
+    ink = np.maximum(255 * (1 - small / np.maximum(paper, 16)) if dark else small - paper, 0)  # a shadow is a factor
+    threshold = _otsu(ink)
+    mask = _figure(ink > threshold) if ink.max() >= _FAINT else np.zeros(ink.shape, bool)
+    peak = np.percentile(ink[mask], 75) if mask.any() else 1.0
+    return np.clip((ink - threshold / 2) / max(peak - threshold / 2, 1), 0, 1) * _grown(mask), mask, step
+
+
+def _shrunk(picture: np.ndarray, step: int) -> np.ndarray:
+    """The means of blocks of step x step pixels; a last block that is cut off is left out, where there is another."""
+    h, w = (max(n // step, 1) for n in picture.shape)
+    cut = picture[: h * step, : w * step]
+    return cut.reshape(h, cut.shape[0] // h, w, cut.shape[1] // w).mean((1, 3))
+
+
+def _paper(picture: np.ndarray) -> np.ndarray:
+    """The shade of the paper at each pixel: one where most of the picture has one, else the median around."""
+    usual = np.median(picture)
+    if (np.abs(picture - usual) < 12).mean() > 0.75:
+        return np.full_like(picture, usual)
+    coarse = _shrunk(picture, 2) if min(picture.shape) >= 32 else picture
+    reach = max(max(coarse.shape) // 4, 2)
+    around = np.lib.stride_tricks.sliding_window_view(np.pad(coarse, reach, "symmetric"), (2 * reach + 1,) * 2)
+    shades = np.median(around[:, :, ::2, ::2], axis=(2, 3))
+    rows, columns = (np.minimum(np.arange(n) * m // n, m - 1) for n, m in zip(picture.shape, shades.shape))
+    return shades[rows][:, columns]
+
+
+def _is_dark(ink: np.ndarray) -> bool:
+    """Whether the figure is darker than the paper: which of the two differs more, in its strongest 2%."""
+    count = max(ink.size // 50, 1)
+    ordered = np.sort(ink, axis=None)
+    return bool(-ordered[:count].sum() > ordered[-count:].sum())
+
+
+def _otsu(values: np.ndarray) -> float:
+    """The threshold that divides the values into the two most different groups. Otsu (1979)."""
+    counts, edges = np.histogram(values, 64)
+    centers = (edges[1:] + edges[:-1]) / 2
+    below = np.cumsum(counts)
+    sums = np.cumsum(counts * centers)
+    above = below[-1] - below
+    with np.errstate(divide="ignore", invalid="ignore"):
+        between = np.nan_to_num(below * above * (sums / below - (sums[-1] - sums) / above) ** 2)
+    return float(edges[1:][between.argmax()])
+
+
+def _figure(mask: np.ndarray) -> np.ndarray:
+    """The parts of a mask that belong to the digit: the largest, and others that are no specks; what touches the edge
+    only where there is nothing else.
+    """
+    labels, sizes, edges = np.zeros(mask.shape, np.int32), [0], [False]
+    for start in zip(*np.nonzero(mask)):
+        if labels[start]:
+            continue
+        labels[start], waiting, size, edge = len(sizes), [start], 0, False
+        while waiting:
+            i, j = waiting.pop()
+            size += 1
+            edge |= i in (0, mask.shape[0] - 1) or j in (0, mask.shape[1] - 1)
+            for near in ((i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1)):
+                if 0 <= near[0] < mask.shape[0] and 0 <= near[1] < mask.shape[1] and mask[near] and not labels[near]:
+                    labels[near] = len(sizes)
+                    waiting.append(near)
+        sizes.append(size)
+        edges.append(edge)
+    size, edge = np.array(sizes), np.array(edges)
+    inner = size * ~edge
+    kept = inner if inner.max() >= 0.1 * size.max() else size
+    return (kept > 0.1 * kept.max())[labels] & mask
+
+
+def _grown(mask: np.ndarray) -> np.ndarray:
+    """The mask with the pixels around it."""
+    padded = np.pad(mask, 1)
+    h, w = mask.shape
+    return np.logical_or.reduce([padded[i : i + h, j : j + w] for i in range(3) for j in range(3)])
+
+
+def _boxed(ink: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The ink's bounding box, scaled so that its longer side has 20 pixels."""
+    rows, columns = (np.flatnonzero(mask.any(axis)) for axis in (1, 0))
+    cut = ink[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+    scale = BOX / max(cut.shape)
+    return _resized(_resized(cut, max(round(scale * cut.shape[0]), 1)).T, max(round(scale * cut.shape[1]), 1)).T
+
+
+def _resized(rows: np.ndarray, count: int) -> np.ndarray:
+    """So many rows instead: each the mean of those that it covers, by their share."""
+    places = np.linspace(0, len(rows), count + 1)
+    sums = np.vstack([np.zeros_like(rows[:1]), np.cumsum(rows, 0)])
+    whole = np.minimum(places.astype(int), len(rows) - 1)
+    at = sums[whole] + (places - whole)[:, None] * rows[whole]
+    return np.diff(at, axis=0) * (count / len(rows))
+
+
+def _thickened(ink: np.ndarray) -> np.ndarray:
+    """Ink as bright as MNIST's, and strokes as thick: those of a fine pen are widened."""
+    ink = np.pad(ink / max(ink.max(), 1e-6), 1)
+    for _ in range(2):
+        if ink.sum() > 0.6 * _INK:
+            break
+        spread = np.pad(ink, 1)
+        sides = (spread[:-2, 1:-1], spread[2:, 1:-1], spread[1:-1, :-2], spread[1:-1, 2:])
+        ink = np.maximum(ink, 0.8 * np.maximum.reduce(sides))
+    return ink
+
+
+def _centred(ink: np.ndarray) -> np.ndarray:
+    """The ink in 28 x 28 pixels, its centre of mass in their middle, as far as it fits in."""
+    total = max(ink.sum(), 1e-6)
+    out = np.zeros((SIDE, SIDE), np.float32)
+    place = []
+    for axis in (0, 1):
+        mean = (ink.sum(1 - axis) * (np.arange(ink.shape[axis]) + 0.5)).sum() / total
+        place.append(int(np.clip(round(SIDE / 2 - mean), 0, SIDE - ink.shape[axis])))
+    out[place[0] : place[0] + ink.shape[0], place[1] : place[1] + ink.shape[1]] = ink
+    return np.round(255 * np.clip(out, 0, 1)).astype(np.uint8)
