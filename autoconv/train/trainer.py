@@ -114,7 +114,7 @@ class Trainer:
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
-        self._prepare(work, data, source, form, verbose)
+        line = self._prepare(work, data, source, form, verbose)
 
         self.history, self.stop_training, self._running().nan_seen = History(), False, False
         given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
@@ -125,7 +125,7 @@ class Trainer:
             logs: Logs = {}
             for epoch in range(initial_epoch, epochs):
                 hooks.call("on_epoch_begin", epoch, {})
-                line = Progress(len(source), verbose, f"Epoch {epoch + 1}/{epochs}")
+                line = Progress(len(source), verbose, f"Epoch {epoch + 1}/{epochs}", line)
                 if shuffle:
                     source.shuffle(order, epoch)
                 logs = self._pass(work, data, source, form, hooks, line, epoch)
@@ -151,9 +151,9 @@ class Trainer:
         form = self._build_for(x, data)
         self._start(data)
         source = self._source(data, batch_size)
-        self._prepare(self._work("test"), data, source, form, verbose)
+        before = self._prepare(self._work("test"), data, source, form, verbose)
         hooks = CallbackList(callbacks or (), self, {"steps": len(source), "verbose": check_verbose(verbose)})
-        line, running = Progress(len(source), verbose), self._running()
+        line, running = Progress(len(source), verbose, before=before), self._running()
         try:
             with running.lock:
                 logs = self._test(data, source, form, hooks, line)
@@ -169,8 +169,8 @@ class Trainer:
         data = check_data(x, names=self._names("input_names"))
         form, work = self._build_for(x, data), Work("predict")
         source = Source(data.x, self._dtypes(len(data.x)), batch_size, self.device)
-        self._prepare(work, data, source, form, verbose)
-        line, sink = Progress(len(source), verbose), None
+        before = self._prepare(work, data, source, form, verbose)
+        line, sink = Progress(len(source), verbose, before=before), None
         for i in range(len(source)):
             step = self._step(work, data, source.seek(i), form)
             with turn:
@@ -431,10 +431,12 @@ class Trainer:
         else:
             warnings.warn("The model has no trainable weights, so nothing is trained.", stacklevel=3)
 
-    def _prepare(self, work: Work, data: Data, source: Source, form: Callable, verbose: str | int) -> None:
+    def _prepare(self, work: Work, data: Data, source: Source, form: Callable,
+                 verbose: str | int) -> Progress:
         """Compiles, once a machine, what the first step would otherwise have to wait for, and says so."""
-        n = source.seek(0)
-        self._step(work, data, n, form, source.shards).prepare(source, Progress(0, verbose).compiling)
+        n, line = source.seek(0), Progress(0, verbose)
+        self._step(work, data, n, form, source.shards).prepare(source, line.compiling)
+        return line
 
 
 def _prepare_alone(step: Step) -> None:
