@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from autoconv import utils
+
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```[ \t]*$", re.DOTALL | re.MULTILINE)
 COMPARED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
@@ -61,6 +63,7 @@ def run(page: Path, folder: Path) -> dict[str, Any]:
     Raises WrongPageError, with the place in the page, where one fails or prints something else.
     """
     names: dict[str, Any] = {"__name__": page.stem}
+    utils.clear_session()
     with _working_in(folder, page.parent):
         for block in blocks(page.read_text(encoding="utf-8")):
             place = f"{page.name}, line {block.line}"

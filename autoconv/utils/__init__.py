@@ -5,12 +5,14 @@ from .images import array_to_img, img_to_array, load_img, save_img
 from .labels import to_categorical
 from .pixels import UnreadableImage
 from .seeds import set_random_seed
+from .session import clear_session
 from .vectors import normalize
 
 __all__ = [
     "ImageDataset",
     "UnreadableImage",
     "array_to_img",
+    "clear_session",
     "image_dataset_from_directory",
     "img_to_array",
     "load_img",
