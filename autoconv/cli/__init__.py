@@ -15,6 +15,7 @@ from .bench import bench
 from .evaluate import evaluate
 from .filter import filter_
 from .info import info
+from .inspect import inspect
 from .predict import predict
 from .train import train
 from .warmup import warmup
@@ -62,5 +63,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, filter_, info, bench, warmup):
+for _command in (train, evaluate, predict, inspect, filter_, info, bench, warmup):
     main.add_command(_command)

@@ -1,7 +1,7 @@
 """Which data a command works on, as a net takes them."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
@@ -54,6 +54,13 @@ def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
         entry.classes if count == len(entry.classes) else tuple(map(str, range(count))),
         _images(x_train[:limit]), y_train[:limit].reshape(-1), _images(x_test[:limit]), y_test[:limit].reshape(-1),
     )
+
+
+def tested(trained: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The test images and labels of a run, as its net takes them; `trained` is what its run.json says."""
+    data_dir = trained["data_dir"] and Path(trained["data_dir"])
+    images = load(trained["dataset"], data_dir, trained["limit"])
+    return as_taken(images.x_test, trained["model"]), images.y_test
 
 
 def as_taken(images: np.ndarray, model: str) -> np.ndarray:
