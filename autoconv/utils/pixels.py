@@ -1,5 +1,4 @@
-"""The pixels of a picture file, by Pillow: upright, in the wanted colours and size. Files that cannot be read are named.
-"""
+"""The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,7 +16,7 @@ _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSP
          7: "TRANSVERSE", 8: "ROTATE_90"}
 
 
-class UnreadableImage(OSError):
+class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
     """A file that is no picture, or a broken one. `path` is the file, `reason` what is wrong with it."""
 
     def __init__(self, path: Any, reason: str) -> None:
@@ -46,9 +45,10 @@ class Decoding(NamedTuple):
             if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
             upright = in_colors(undone(image, turned), self.color_mode)
+            if self.crop:
+                upright = upright.crop(central_box(upright.size, size))
             if upright.size != size:
-                box = central_box(upright.size, size) if self.crop else None
-                upright = upright.resize(size, pillow.Resampling[self.filter], box)
+                upright = upright.resize(size, pillow.Resampling[self.filter])
             return np.asarray(upright).reshape(*self.size, CHANNELS[self.color_mode])
 
 
