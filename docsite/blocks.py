@@ -18,7 +18,8 @@ from typing import Any
 
 from autoconv import utils
 
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```[ \t]*$", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```[ \t]*$",
+                   re.DOTALL | re.MULTILINE)
 COMPARED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -55,6 +56,11 @@ def blocks(text: str) -> list[Block]:
 def pages(folder: Path) -> list[Path]:
     """The pages below a folder that have code to run."""
     return [path for path in sorted(folder.rglob("*.md")) if blocks(path.read_text(encoding="utf-8"))]
+
+
+def pictures(folder: Path) -> list[Path]:
+    """The pictures that a page wrote into its folder."""
+    return [path for path in folder.iterdir() if path.suffix in (".png", ".svg")]
 
 
 def run(page: Path, folder: Path) -> dict[str, Any]:

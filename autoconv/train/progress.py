@@ -135,11 +135,14 @@ def _digits(value: float) -> str:
 
 
 def warn_of_nan(value: float, epoch: int, step: int) -> None:
-    """Warns, where the user called, that the loss is NaN or infinite."""
+    """Warns that the loss is NaN or infinite."""
+    warn(f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
+         "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warns, where the user called."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
         frame, level = frame.f_back, level + 1
-    warnings.warn(
-        f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
-        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, level + 1,
-    )
+    warnings.warn(message, category, level + 1)
