@@ -27,6 +27,21 @@ class Name(click.Choice):
             self.fail(str(error), param, ctx)
 
 
+class Size(click.ParamType):
+    """Height and width of an image, "180x120", as a pair of integers."""
+
+    name = "HxW"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = value.lower().split("x") if isinstance(value, str) else [str(part) for part in value]
+        if len(parts) == 1:
+            parts *= 2
+        if len(parts) != 2 or not all(part.isascii() and part.isdigit() and int(part) > 0 for part in parts):
+            self.fail(f"A size is height x width in pixels, such as 180x120, both at least 1. Received: {value!r}.",
+                      param, ctx)
+        return tuple(map(int, parts))
+
+
 def device_options(command: Callable) -> Callable:
     """--device and --threads; `use_device` takes them."""
     return _decorate(
