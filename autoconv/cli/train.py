@@ -15,10 +15,12 @@ from ..backend import device as devices
 from . import data, files, options, photos, runs
 from .clock import Stopwatch, since_start
 
-RECIPES = {  # the defaults of the options below
-    "careful": {"epochs": 5, "schedule": "cosine"},
+SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # the defaults for named data sets
+PHOTOS = {"model": "photos", "batch_size": 32, "optimizer": "adam", "epochs": 10}  # and for a folder
+RECIPES: dict[str, dict[str, Any]] = {  # what a recipe changes in them
+    "careful": {"schedule": "cosine"},
     "fast": {"epochs": 1, "schedule": "one-cycle", "lr": 5e-3},
-    "lecture": {"epochs": 5, "schedule": "constant"},
+    "lecture": {"schedule": "constant"},
 }
 SCHEDULES = ("cosine", "one-cycle", "constant")
 
@@ -30,24 +32,27 @@ def _finite(ctx: click.Context, param: click.Parameter, value: float | None) -> 
     return value
 
 
-def _recipe(ctx: click.Context, param: click.Parameter, value: str) -> str:
-    """Makes the recipe's settings the defaults of the options that are read after it."""
-    ctx.default_map = {**(ctx.default_map or {}), **RECIPES[value]}
+def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+    """Makes what goes with the data and with the recipe the defaults of the options that are read after the two."""
+    known = {"dataset": None, "recipe": "careful", **ctx.params, param.name: value}
+    of_data = PHOTOS if isinstance(known["dataset"], Path) else SETS
+    ctx.default_map = {**(ctx.default_map or {}), **of_data, **RECIPES[known["recipe"]]}
     return value
 
 
 @click.command()
-@click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.Data("dataset", datasets.NAMES))
+@click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.Data("dataset", datasets.NAMES),
+                is_eager=True, callback=_defaults)
 @click.option("--model", type=options.Name("net", nets.NETS), show_default="lecture; photos for a folder",
               help="Which of the built-in nets.")
-@click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_recipe,
+@click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_defaults,
               help="What the options below are by default: fast trains one epoch along one cycle of the learning rate, "
               "lecture is careful with the lectures' constant rate.")
-@click.option("--epochs", type=click.IntRange(min=1), show_default="5; 1 if fast",
+@click.option("--epochs", type=click.IntRange(min=1), show_default="5; 10 for a folder; 1 if fast",
               help="How often to go through the training images.")
 @click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder",
               help="How many images a step takes.")
-@click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME), default="rmsprop")
+@click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME), show_default="rmsprop; adam for a folder")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
               show_default="the optimizer's own; 0.005 if fast", help="The learning rate, at its highest.")
 @click.option("--schedule", type=options.Name("schedule", SCHEDULES), show_default="cosine; one-cycle if fast",
@@ -70,7 +75,7 @@ def _recipe(ctx: click.Context, param: click.Parameter, value: str) -> str:
 @options.quiet_option
 def train(dataset: str | Path | None, device: str, threads: int | None, out: Path | None, json_file: Path | None,
           quiet: bool, data_dir: Path | None, limit: int | None, image_size: tuple[int, int] | None,
-          validation_split: float | None, strict: bool, seed: int | None, model: str | None, batch_size: int | None,
+          validation_split: float | None, strict: bool, seed: int | None, model: str, batch_size: int,
           **how: Any) -> None:
     """Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test it, print its
     accuracy and throughput.
@@ -86,8 +91,6 @@ def train(dataset: str | Path | None, device: str, threads: int | None, out: Pat
     folder = dataset if isinstance(dataset, Path) else None
     _check_belongs(folder, {"--data-dir": data_dir, "--limit": limit},
                    {"--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
-    model = model or ("lecture" if folder is None else "photos")
-    batch_size = batch_size or (64 if folder is None else 32)
     seed = secrets.randbelow(2**32) if seed is None else seed
     target = options.use_device(device, threads)
     files.check_writable(json_file)
