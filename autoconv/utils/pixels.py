@@ -10,6 +10,7 @@ import numpy as np
 
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
+COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
 _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
