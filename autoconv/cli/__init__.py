@@ -11,6 +11,7 @@ from ..arguments import names
 from ..backend.device import DeviceError
 from ..datasets import DatasetCorrupt
 from .bench import bench
+from .demo import demo
 from .evaluate import evaluate
 from .info import info
 from .predict import predict
@@ -60,5 +61,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, info, bench, warmup):
+for _command in (train, evaluate, predict, demo, info, bench, warmup):
     main.add_command(_command)
