@@ -12,7 +12,7 @@ import numpy as np
 from ..arguments import shapes
 from ..layers import Conv2D, Dense, Flatten, Layer, MaxPooling2D, Rescaling
 
-LARGEST = 24  # products of a dense layer that are listed one by one
+LARGEST = 12  # products of a dense layer that are listed one by one
 Explained = dict[str, Any]
 
 
@@ -109,7 +109,9 @@ def _window(x: np.ndarray, window: shapes.Window, row: int, column: int,
 
 
 def _number(value: Any) -> float:
-    """Of a float32 the shortest decimal that is that number."""
+    """Of a float32 the shortest decimal that is that number. Raises ValueError for NaN, which JSON does not have."""
+    if not np.isfinite(value):
+        raise ValueError("A number here is NaN or infinite: the net is broken. Start anew.")
     return float(str(value)) if isinstance(value, np.float32) else float(value)
 
 

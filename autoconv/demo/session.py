@@ -169,6 +169,9 @@ class Session:
         data, reporter = self.data, Reporter(self, self._gate)
         epochs = -(-(self.goal - self.steps) // self._steps_per_epoch())
         try:
+            self._gate.pass_through()  # it may begin paused
+            if self._gate.stopping:
+                return
             self.model.fit(data.x_train, data.y_train, self.chosen.batch_size, epochs, verbose=0, callbacks=reporter)
             reporter.check_loss()
             if not self._gate.stopping:

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Conv2D, Layer, Rescaling
+from ..layers import Conv2D, Rescaling
 from ..models import Model, Sequential
 
 Packed = dict[str, Any]
@@ -19,8 +19,8 @@ class Views:
         self._outputs = Model(model.inputs, [layer.output for layer in model.layers])
 
     def of(self, image: np.ndarray) -> list[np.ndarray]:
-        """The outputs (..., C) of the layers, in their order, for an image (H, W, C) of bytes."""
-        return [output[0] for output in self._outputs.predict_on_batch(image[None])]
+        """The outputs (..., C) of the layers, in their order, for an image (H, W, C) of bytes. 0 for NaN."""
+        return [np.nan_to_num(output[0]) for output in self._outputs.predict_on_batch(image[None])]
 
     def described(self, image: np.ndarray) -> dict[str, Any]:
         """The image, each layer's maps, the first filters, and the scores of the classes, as the page draws them."""
@@ -38,11 +38,7 @@ def described(model: Sequential, outputs: list[np.ndarray]) -> dict[str, Any]:
 
 def first_filters(model: Sequential) -> np.ndarray:
     """The kernel (KH, KW, F) of the first convolution, which looks at gray images."""
-    return first_convolution(model.layers).kernel.numpy()[:, :, 0]
-
-
-def first_convolution(layers: list[Layer]) -> Any:
-    return next(layer for layer in layers if isinstance(layer, Conv2D))
+    return np.nan_to_num(next(layer for layer in model.layers if isinstance(layer, Conv2D)).kernel.numpy()[:, :, 0])
 
 
 def packed(array: np.ndarray) -> Packed:

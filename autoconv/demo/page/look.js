@@ -1,8 +1,8 @@
 // Look inside: one pixel of one map, the window that it comes from, and its sum. The kernel can be let slide.
 
-import { byId, element, number } from "./dom.js";
+import { byId, element } from "./dom.js";
 import { Images } from "./images.js";
-import { extent, Layers, paintMap, size, titles, unpack } from "./maps.js";
+import { largest, Layers, paintMap, size, titles, unpack } from "./maps.js";
 import { get, post, quietly } from "./server.js";
 import { explain } from "./sums.js";
 
@@ -157,6 +157,7 @@ export class Look {
     this.paintAbove(title);
     const flat = this.seen.layers[layer].maps.shape.length === 1;
     byId("player").hidden = flat;
+    byId("look-map-name").textContent = flat ? "Number" : "Map";
     for (const [id, value, most] of [["look-map", map + 1, this.above.count], ["look-row", row, this.above.height - 1],
       ["look-column", column, this.above.width - 1]]) {
       byId(id).max = most;
@@ -206,10 +207,10 @@ export class Look {
     canvas.setAttribute("aria-label", `${title}, map ${map + 1}, row ${row}, column ${column}: arrow keys move`);
   }
 
-  // From what to what the numbers of a map go: black is the least of 0 and these, white the largest.
+  // What the gray levels of a map mean.
   say(id, maps, map) {
-    const [low, high] = map === null ? [0, 1] : extent(maps, map);
-    byId(id).textContent = `${number(Math.abs(low) < 1e-6 ? 0 : low)} to ${number(high)}`;
+    const high = map === null ? 1 : largest(maps, map);
+    byId(id).textContent = `black 0, white about ${high.toPrecision(2)}`;
   }
 
   // Pixels that the sliding kernel has not reached yet are not there yet.

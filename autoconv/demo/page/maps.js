@@ -29,7 +29,7 @@ export function palette(low, high) {
   return colours;
 }
 
-// All maps of a layer side by side on one canvas, painted at one pixel a number; the style enlarges it.
+// All maps of a layer side by side on one canvas.
 export class Atlas {
   constructor(host, label = "") {
     this.canvas = element("canvas", { class: "atlas", role: "img", "aria-label": label });
@@ -39,21 +39,13 @@ export class Atlas {
 
   paint(packed) {
     const { height, width, count, values, low, high } = unpack(packed);
-    const room = Math.max(this.host.clientWidth, 60);
-    const aim = height === 1 ? 13 : room < 480 ? 34 : 50;
-    const factor = Math.max(1, Math.round(aim / width));
-    const most = Math.min(count, Math.max(1, Math.floor((room + GAP) / (width * factor + GAP))));
-    const rows = Math.ceil(count / most), columns = Math.ceil(count / rows);
-    Object.assign(this, { height, width, count, columns, factor });
-    const pitch = width * factor + GAP;
-    const [w, h] = [columns * pitch - GAP, rows * (height * factor + GAP) - GAP];
+    Object.assign(this, { height, width, count, ...this.layout(height, width, count) });
+    const { columns, across, down } = this, rows = Math.ceil(count / columns);
+    const [w, h] = [columns * (across + GAP) - GAP, rows * (down + GAP) - GAP];
     if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
-    const context = this.canvas.getContext("2d");
-    context.clearRect(0, 0, w, h);
     const small = new OffscreenCanvas(columns * width, rows * height);
     const image = new ImageData(columns * width, rows * height);
-    const colours = new Uint32Array(palette(low, high).buffer);
-    const pixels = new Uint32Array(image.data.buffer);
+    const pixels = new Uint32Array(image.data.buffer), colours = new Uint32Array(palette(low, high).buffer);
     for (let y = 0, at = 0; y < height; y++) {
       for (let x = 0; x < width; x++) {
         for (let map = 0; map < count; map++, at++) {
@@ -63,38 +55,45 @@ export class Atlas {
       }
     }
     small.getContext("2d").putImageData(image, 0, 0);
+    const context = this.canvas.getContext("2d");
+    context.clearRect(0, 0, w, h);
     context.imageSmoothingEnabled = false;
     for (let map = 0; map < count; map++) {
       const column = map % columns, row = (map - column) / columns;
       context.drawImage(small, column * width, row * height, width, height,
-        column * pitch, row * (height * factor + GAP), width * factor, height * factor);
+        column * (across + GAP), row * (down + GAP), across, down);
     }
+  }
+
+  // How many maps stand side by side, and how large each is on the screen: 8, 16 or 32, so that rows are full.
+  layout(height, width, count) {
+    const room = Math.max(this.host.clientWidth, 120), flat = height === 1;
+    const columns = Math.min(count, (room < 480 ? 8 : 16) * (flat ? 2 : 1));
+    const across = Math.min(Math.floor((room + GAP) / columns) - GAP, flat ? 22 : 58);
+    return { columns, across, down: Math.round((across * height) / width) };
   }
 
   // {map, row, column} under a pointer, or null between the maps.
   at(event) {
-    const box = this.canvas.getBoundingClientRect();
-    const scale = this.canvas.width / box.width;
+    const box = this.canvas.getBoundingClientRect(), scale = this.canvas.width / box.width;
     const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
-    const [across, down] = [this.width * this.factor + GAP, this.height * this.factor + GAP];
-    const map = Math.floor(y / down) * this.columns + Math.floor(x / across);
-    const column = Math.floor((x % across) / this.factor), row = Math.floor((y % down) / this.factor);
+    const [right, below] = [this.across + GAP, this.down + GAP];
+    const map = Math.floor(y / below) * this.columns + Math.floor(x / right);
+    const column = Math.floor(((x % right) / this.across) * this.width);
+    const row = Math.floor(((y % below) / this.down) * this.height);
     if (map < 0 || map >= this.count || column >= this.width || row >= this.height) return null;
     return { map, row, column };
   }
 }
 
-// The least and the largest number of one map, as bytes.
-function range({ values, count }, map) {
-  let [low, high] = [255, 0];
-  for (let i = map; i < values.length; i += count) [low, high] = [Math.min(low, values[i]), Math.max(high, values[i])];
-  return [low, high];
+function brightest({ values, count }, map) {
+  let most = 1;
+  for (let i = map; i < values.length; i += count) most = Math.max(most, values[i]);
+  return most;
 }
 
-// From what to what the numbers of one map go.
-export function extent(maps, map) {
-  return range(maps, map).map((byte) => maps.low + (byte / 255) * (maps.high - maps.low));
-}
+// About the largest number of one map: as far as bytes can tell.
+export const largest = (maps, map) => maps.low + (brightest(maps, map) / 255) * (maps.high - maps.low);
 
 // One map (H, W) on a canvas as large as `size` allows, its largest number white. Returns the size of a pixel.
 export function paintMap(canvas, maps, map, size) {
@@ -103,7 +102,7 @@ export function paintMap(canvas, maps, map, size) {
   canvas.width = width * cell;
   canvas.height = height * cell;
   const context = canvas.getContext("2d");
-  const colours = palette(low, high), most = low < 0 ? 255 : Math.max(range(maps, map)[1], 1);
+  const colours = palette(low, high), most = low < 0 ? 255 : brightest(maps, map);
   for (let y = 0; y < height; y++) {
     for (let x = 0; x < width; x++) {
       const c = 4 * Math.round((255 * values[(y * width + x) * count + map]) / most);
