@@ -31,6 +31,8 @@ def on_files(files: Files, config: Any) -> Files:
         blocks.run(page, folder)
         for made in sorted(blocks.pictures(folder)):
             address = (page.parent.relative_to(docs) / made.name).as_posix()
+            if files.get_file_from_path(address) is not None:
+                raise blocks.WrongPageError(f"{page.name} writes {address}, which is there already.")
             files.append(File.generated(config, address, abs_src_path=str(made)))
     return files
 

@@ -26,7 +26,7 @@ raises an error that says so: no argument is ever ignored. This page is made fro
 compared with Keras {version}.
 
 - **same**: the same name and the same default.
-- **another default**: the argument is there; ours stands before Keras's.
+- **another default**: the argument is there, its default is another one.
 - **default alone**: accepted with Keras's default; any other value is a `ValueError`.
 - **absent**: a `TypeError`.
 - **ours**: Keras has no such argument.
@@ -48,7 +48,7 @@ class Compared:
     """One class or function: its arguments by how they compare."""
 
     same: list[str] = field(default_factory=list)
-    another_default: list[str] = field(default_factory=list)  # "name: ours, Keras's"
+    another_default: list[str] = field(default_factory=list)  # both defaults, in Markdown
     default_alone: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
@@ -105,7 +105,7 @@ def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
         elif known[name] == default:
             result.same.append(name)
         else:
-            result.another_default.append(f"{name}: {_default(known[name])}, {_default(default)}")
+            result.another_default.append(f"`{name}={_default(known[name])}` (Keras: `{_default(default)}`)")
     return result
 
 
@@ -131,9 +131,9 @@ def missing(module: str) -> list[str]:
 
 
 def _row(name: str, compared: Compared) -> str:
-    cells = [", ".join(f"`{item}`" for item in items) for items in (
-        compared.same, compared.another_default, compared.default_alone, compared.absent, compared.ours)]
-    return f"| `{name}` | {' | '.join(cells)} |"
+    plain = compared.same, compared.default_alone, compared.absent, compared.ours
+    same, alone, absent, ours = (", ".join(f"`{item}`" for item in items) for items in plain)
+    return f"| `{name}` | {same} | {', '.join(compared.another_default)} | {alone} | {absent} | {ours} |"
 
 
 def _default(text: str | None) -> str:

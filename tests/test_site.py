@@ -1,4 +1,4 @@
-"""The site of docs/: its pages' code runs, prints what they say, draws the pictures that they show; nothing is missing."""
+"""The site of docs/: its pages' code runs, prints what they say, draws what they show; nothing is missing."""
 
 import inspect
 import re
