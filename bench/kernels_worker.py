@@ -3,9 +3,9 @@
 import json
 import sys
 
-from autoconv.bench import timing
 from autoconv.bench.cases import cases
 from autoconv.bench.suite import SUITE
+from autoconv.costs import timing
 
 from . import environment
 from .worker import Talk, code_folder

@@ -16,7 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```[ \t]*$", re.DOTALL | re.MULTILINE)
+from autoconv import utils
+
+FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```[ \t]*$",
+                   re.DOTALL | re.MULTILINE)
 COMPARED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -55,12 +58,18 @@ def pages(folder: Path) -> list[Path]:
     return [path for path in sorted(folder.rglob("*.md")) if blocks(path.read_text(encoding="utf-8"))]
 
 
+def pictures(folder: Path) -> list[Path]:
+    """The pictures that a page wrote into its folder."""
+    return [path for path in folder.iterdir() if path.suffix in (".png", ".svg")]
+
+
 def run(page: Path, folder: Path) -> dict[str, Any]:
     """Runs the page's blocks in `folder`, which gets the files they write. Returns the names they define.
 
     Raises WrongPageError, with the place in the page, where one fails or prints something else.
     """
     names: dict[str, Any] = {"__name__": page.stem}
+    utils.clear_session()
     with _working_in(folder, page.parent):
         for block in blocks(page.read_text(encoding="utf-8")):
             place = f"{page.name}, line {block.line}"

@@ -6,7 +6,8 @@ from autoconv.cli import main
 
 START = """# Command line
 
-`autoconv` comes with the package. Each command explains itself; these are its own words, from `autoconv COMMAND --help`.
+`autoconv` comes with the package. Each command explains itself; these are its own words, from
+`autoconv COMMAND --help`.
 """
 
 

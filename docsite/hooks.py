@@ -29,8 +29,10 @@ def on_files(files: Files, config: Any) -> Files:
         folder = Path(_work[-1].name) / page.relative_to(docs).with_suffix("")
         folder.mkdir(parents=True)
         blocks.run(page, folder)
-        for made in sorted(path for path in folder.rglob("*") if path.is_file()):
-            address = (page.parent.relative_to(docs) / made.relative_to(folder)).as_posix()
+        for made in sorted(blocks.pictures(folder)):
+            address = (page.parent.relative_to(docs) / made.name).as_posix()
+            if files.get_file_from_path(address) is not None:
+                raise blocks.WrongPageError(f"{page.name} writes {address}, which is there already.")
             files.append(File.generated(config, address, abs_src_path=str(made)))
     return files
 

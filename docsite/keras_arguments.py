@@ -1,4 +1,4 @@
-"""Writes keras_arguments.json, the argument names and defaults of the installed Keras: `python -m docsite.keras_arguments`.
+"""`python -m docsite.keras_arguments` writes keras_arguments.json: the arguments and defaults of the installed Keras.
 
 So the table of the site is made where Keras is not installed. A default stands as Python writes it, null is none.
 """

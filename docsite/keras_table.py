@@ -11,7 +11,8 @@ from docsite import reference
 from docsite.keras_arguments import FILE, METHODS, arguments
 
 KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-SHOWN_MODULES = [name for name in reference.MODULES if name not in ("random", "nets", "functional", "datasets", "pictures")]
+LEFT_OUT = ("random", "nets", "functional", "datasets", "pictures")  # Keras has no such module, or another one
+SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
 LISTED_AS_MISSING = ("layers", "losses", "metrics", "optimizers", "callbacks")
 ALWAYS_LEFT = {"layers.": {"activity_regularizer", "autocast"}}  # Layer takes these with their default alone
 LEGACY = {"input_shape", "input_dim"}  # Keras takes them too, though no signature has them
@@ -20,11 +21,12 @@ ANY_KEYWORD = {"callbacks.LambdaCallback"}  # whose signature is **, for all tha
 START = """# Coming from Keras
 
 A listing for Keras 3 runs when its import changes: `from keras import layers, models` becomes
-`from autoconv import layers, models`. Names, signatures, defaults and numerics are Keras's. What is not implemented raises
-an error that says so: no argument is ever ignored. This page is made from the signatures at hand, compared with Keras {version}.
+`from autoconv import layers, models`. Names, signatures, defaults and numerics are Keras's. What is not implemented
+raises an error that says so: no argument is ever ignored. This page is made from the signatures as they are,
+compared with Keras {version}.
 
 - **same**: the same name and the same default.
-- **another default**: the argument is there; ours stands before Keras's.
+- **another default**: the argument is there, its default is another one.
 - **default alone**: accepted with Keras's default; any other value is a `ValueError`.
 - **absent**: a `TypeError`.
 - **ours**: Keras has no such argument.
@@ -46,7 +48,7 @@ class Compared:
     """One class or function: its arguments by how they compare."""
 
     same: list[str] = field(default_factory=list)
-    another_default: list[str] = field(default_factory=list)  # "name: ours, Keras's"
+    another_default: list[str] = field(default_factory=list)  # both defaults, in Markdown
     default_alone: list[str] = field(default_factory=list)
     absent: list[str] = field(default_factory=list)
     ours: list[str] = field(default_factory=list)
@@ -103,12 +105,12 @@ def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
         elif known[name] == default:
             result.same.append(name)
         else:
-            result.another_default.append(f"{name}: {_default(known[name])}, {_default(default)}")
+            result.another_default.append(f"`{name}={_default(known[name])}` (Keras: `{_default(default)}`)")
     return result
 
 
 def left_at_default(value: Callable, path: str) -> set[str]:
-    """The arguments that are accepted with their default alone: the code says so by `unsupported` and `_keras_default`."""
+    """The arguments that are accepted with their default alone: `unsupported` and `_keras_default` say so."""
     kinds = [kind for kind in inspect.getmro(value) if kind.__module__.startswith("autoconv.")] if inspect.isclass(
         value) else []
     found = {name for kind in kinds for name in getattr(kind, "unsupported", ())}
@@ -129,9 +131,9 @@ def missing(module: str) -> list[str]:
 
 
 def _row(name: str, compared: Compared) -> str:
-    cells = [", ".join(f"`{item}`" for item in items) for items in (
-        compared.same, compared.another_default, compared.default_alone, compared.absent, compared.ours)]
-    return f"| `{name}` | {' | '.join(cells)} |"
+    plain = compared.same, compared.default_alone, compared.absent, compared.ours
+    same, alone, absent, ours = (", ".join(f"`{item}`" for item in items) for items in plain)
+    return f"| `{name}` | {same} | {', '.join(compared.another_default)} | {alone} | {absent} | {ours} |"
 
 
 def _default(text: str | None) -> str:

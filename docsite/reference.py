@@ -1,4 +1,4 @@
-"""The API reference: a page for each public module, with a heading for each of its names; mkdocstrings reads the rest."""
+"""The API reference: a page for each public module, a heading for each of its names. mkdocstrings reads the rest."""
 
 import importlib
 import inspect

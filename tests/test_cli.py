@@ -326,7 +326,7 @@ class TestPredict:
         assert "none.png" in autoconv_("predict", trained / "run", tmp_path / "none.png", code=1)
 
     def test_without_pillow_the_extra_is_named(self, trained, monkeypatch, tmp_path):
-        monkeypatch.setitem(sys.modules, "PIL", None)
+        monkeypatch.setitem(sys.modules, "PIL.Image", None)
         assert "autoconv[images]" in autoconv_("predict", trained / "run", tmp_path / "x.png", code=1)
 
 

@@ -12,10 +12,13 @@ from ..arguments.extras import ExtraError
 from ..backend.device import DeviceError
 from ..datasets import DatasetCorrupt
 from .bench import bench
+from .demo import demo
 from .evaluate import evaluate
 from .filter import filter_
 from .info import info
+from .inspect import inspect
 from .predict import predict
+from .summary import summary
 from .train import train
 from .warmup import warmup
 
@@ -62,5 +65,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, filter_, info, bench, warmup):
+for _command in (train, evaluate, predict, inspect, filter_, summary, demo, info, bench, warmup):
     main.add_command(_command)

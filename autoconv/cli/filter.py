@@ -34,7 +34,7 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
     """
     from .. import pictures
     from ..pictures import files as picture_files
-    from ..pictures.kernels import matrix, side_by_side, to_pixels
+    from ..pictures.image_kernels import matrix, side_by_side, to_pixels
 
     for kernel in kernels:
         try:

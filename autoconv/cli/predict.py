@@ -6,6 +6,7 @@ from typing import Any
 import click
 import numpy as np
 
+from ..utils.pixels import UnreadableImage
 from . import files, options, pictures, trained
 from .pictures import Picture
 
@@ -29,7 +30,8 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     An IMAGE is a picture (that needs Pillow: pip install 'autoconv[images]'), brought to the size and the colours that
     the net takes. For a net that reads digits the digit is found first, as MNIST was made: paper taken away, the ink
     scaled into 20x20 pixels and centred by its mass. Another net for gray images gets bright figures on dark ground: a
-    picture whose border is bright is inverted.
+    picture whose border is bright is inverted. A net for colours, or one that was trained on a folder, gets the photo
+    scaled to its size.
 
     Or it is a .npy file: an array of pixels 0..255 in the net's own shape, (H, W), (H, W, C) or several of them, taken
     as it is.
@@ -41,8 +43,8 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     seen: list[Picture] = []
     for path in (file for given in image for file in pictures.files_in(given)):
         try:
-            found = pictures.read(path, seer.shape, seer.reads_digits and not as_is)
-        except pictures.UnreadableError as error:
+            found = pictures.read(path, seer.shape, "figure" if as_is and seer.kind == "digit" else seer.kind)
+        except UnreadableImage as error:
             answers.append({"file": str(path), "error": str(error)})
             continue
         seen += found

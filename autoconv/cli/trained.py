@@ -17,11 +17,14 @@ DIGITS = tuple("0123456789")
 
 
 class Trained(NamedTuple):
-    """A net, the names of its classes, and what pixels 0..255 are multiplied by before it gets them."""
+    """A net, the names of its classes, what pixels 0..255 are multiplied by before it gets them, and whether it was
+    trained on a folder of photos.
+    """
 
     net: Model
     classes: Sequence[str]
     factor: float
+    on_photos: bool = False
 
     @property
     def shape(self) -> tuple[int | None, int | None, int]:
@@ -29,9 +32,13 @@ class Trained(NamedTuple):
         return self.net.input_shape[1:]  # type: ignore[return-value]
 
     @property
-    def reads_digits(self) -> bool:
-        """Whether it takes images as MNIST has them, and says which digit they show."""
-        return self.shape == (28, 28, 1) and tuple(self.classes) == DIGITS
+    def kind(self) -> str:
+        """How it wants a picture, for `pictures.read`: of nets for gray images those that tell MNIST's digits apart get
+        a digit, those that were trained on other sets a figure.
+        """
+        if self.on_photos or self.shape[2] != 1:
+            return "photo"
+        return "digit" if self.shape == (28, 28, 1) and tuple(self.classes) == DIGITS else "figure"
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Of each class (N, C) for pixels 0..255 (N, H, W, C)."""
@@ -46,8 +53,7 @@ def load(path: Path, device: Device) -> Trained:
     net takes pixels 0..255 where it scales them itself, else 0..1, as the lectures' listings prepare them.
     """
     if path.suffix != ".safetensors":
-        net, results = runs.restored(path, device)
-        return _checked(path, Trained(net, results["classes"], 1.0))
+        return _checked(path, of_run(*runs.restored(path, device)))
     try:
         net = models.load_model(path)
     except (OSError, TypeError, ValueError) as error:
@@ -55,6 +61,11 @@ def load(path: Path, device: Device) -> Trained:
     net.to(device.name)
     scales = any(isinstance(layer, Rescaling) for layer in net.layers)
     return _checked(path, Trained(net, net.class_names or (), 1.0 if scales else 1 / 255))
+
+
+def of_run(net: Model, results: dict[str, Any]) -> Trained:
+    """The net of a run, and what its run.json says."""
+    return Trained(net, results["classes"], 1.0, "folder" in results)
 
 
 def _checked(path: Path, trained: Trained) -> Trained:

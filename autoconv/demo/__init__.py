@@ -1,1 +1,4 @@
-"""`autoconv demo`: a page, served on this machine, where one watches a net learn."""
+"""`autoconv demo`: a page, served on this machine, where one watches a net learn.
+
+`serving.Demo` is the server, `session.Session` the net that learns; `views` and `explain` say what can be seen of it.
+"""

@@ -14,17 +14,17 @@ BAR, SHORTEST_BAR = 20, 5  # characters
 
 
 class Progress:
-    """Progress over `total` steps, written to what sys.stdout is when it is made.
+    """Progress over `total` steps, None where nobody knows, written to what sys.stdout is when it is made.
 
     verbose 0 shows nothing, 1 ("auto") a line that is updated in place where the output can do that, 2 one plain line.
     `title` ("Epoch 1/5") stands above the line on a terminal, else before it. `before` is the progress that this one
     goes on from: in a notebook both are lines of one output.
     """
 
-    def __init__(self, total: int, verbose: str | int = "auto", title: str = "",
+    def __init__(self, total: int | None, verbose: str | int = "auto", title: str = "",
                  before: "Progress | None" = None) -> None:
         verbose = check_verbose(verbose)
-        self.total, self.title = total, title
+        self.total, self.title, self._done = total, title, 0
         self.display: Plain | None = before.display if before else None
         if self.display is None and verbose and sys.stdout is not None:
             self.display = open_display(sys.stdout, live=verbose == 1)
@@ -37,19 +37,21 @@ class Progress:
 
     def update(self, step: int, values: Callable[[], Mapping[str, float]]) -> None:
         """After step number `step`. `values` is asked only when the line is really written: ten times a second."""
+        self._done = step
         if self._first is None:
             self._first = time.perf_counter()  # after the first step: that one pays for what is set up
         if self.display is not None and self.live:
             now = time.perf_counter()
             if now - self._shown >= INTERVAL:
                 self._shown = now
-                left = self._seconds_per_step(step) * (self.total - step)
-                line = self._line(step, _duration(left), values())
+                rest = step if self.total is None else self.total - step  # where it is not known: what it took so far
+                line = self._line(step, _duration(self._seconds_per_step(step) * rest), values())
                 self.display.show(line[: self.display.columns() - 1])
 
     def finish(self, values: Mapping[str, float]) -> None:
         """After the last step: the line as it stays."""
         if self.display is not None:
+            self.total = self._done if self.total is None else self.total
             text = self._line(self.total, f"{time.perf_counter() - self._start:.0f}s", values)
             self.display.keep(_wrapped(text, self.display.columns() - 1))
 
@@ -69,7 +71,7 @@ class Progress:
     def _line(self, step: int, duration: str, values: Mapping[str, float]) -> str:
         """`Epoch 1/5 - 12/94 ━━━─────── 2s 3ms/step - loss: 0.1600`, with a bar as long as there is space for."""
         start = f"{self.title} - " if self.title and not self.display.titles_above else ""  # type: ignore[union-attr]
-        start += f"{step:>{len(str(self.total))}}/{self.total}"
+        start += f"{step}/Unknown" if self.total is None else f"{step:>{len(str(self.total))}}/{self.total}"
         rest = f"{duration}{self._speed(step)}{_listed(values)}"
         if not self.live:
             return f"{start} - {rest}"
@@ -81,7 +83,7 @@ class Progress:
         if length < SHORTEST_BAR:
             return ""
         full, rest = ("━", "─") if self.display.can_write("━─") else ("=", ".")  # type: ignore[union-attr]
-        done = length * step // self.total
+        done = length * step // self.total if self.total else 0
         return full * done + rest * (length - done) + " "
 
     def _seconds_per_step(self, step: int) -> float:
@@ -133,11 +135,14 @@ def _digits(value: float) -> str:
 
 
 def warn_of_nan(value: float, epoch: int, step: int) -> None:
-    """Warns, where the user called, that the loss is NaN or infinite."""
+    """Warns that the loss is NaN or infinite."""
+    warn(f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
+         "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warns, where the user called."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
         frame, level = frame.f_back, level + 1
-    warnings.warn(
-        f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
-        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, level + 1,
-    )
+    warnings.warn(message, category, level + 1)

@@ -13,7 +13,7 @@ from .. import random
 from . import class_folders
 from .class_folders import FORMATS, Files
 from .labels import to_categorical
-from .pixels import CHANNELS, Decoding, UnreadableImage, pillow_image
+from .pixels import CHANNELS, Decoding, UnreadableImage, pillow
 
 AHEAD = 3  # batches that are decoded or being decoded while one is worked on
 PIECE = 8  # pictures that a thread takes at once
@@ -128,10 +128,10 @@ def image_dataset_from_directory(
     label_mode "int" (int32), "categorical" (one-hot), "binary" or None; batch_size None gives single images. Files and
     validation_split are those of Keras for the same seed (.webp files are taken, too).
 
-    Pixels: as Keras's where a picture is enlarged, to half a grey level. Where it is made smaller, every pixel counts
-    (Keras skips some, so fine patterns flicker), and a JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that
-    suffices. With interpolation="nearest" they are Keras's always. Pictures come upright (EXIF), transparent ones on
-    white. Raises ValueError for arguments that do not fit, ImportError without Pillow.
+    Pixels: Keras's, rounded to whole numbers, where a picture is enlarged (its JPEG decoder differs by a few of 255).
+    Where it is made smaller, every pixel counts (Keras skips some, so fine patterns flicker), and a JPEG is decoded at
+    1/2, 1/4 or 1/8 of its size where that suffices; "nearest" takes Keras's pixels then, too. Pictures come upright
+    (EXIF), transparent ones on white. Raises ValueError for arguments that do not fit, ImportError without Pillow.
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size, interpolation.lower(), validation_split,
                         subset, shuffle, seed)
@@ -139,7 +139,7 @@ def image_dataset_from_directory(
                                  ("data_format", data_format, data_format and "channels_last")):
         if value != default:
             raise ValueError(f"{name}={value!r} is not supported. Leave it out.")
-    pillow_image()
+    pillow("Image")
     label_mode = None if labels is None else label_mode
     files = class_folders.find(directory, labels if label_mode else None, class_names, follow_links)
     if label_mode == "binary" and len(files.class_names or ()) != 2:
@@ -181,7 +181,7 @@ def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch
         raise ValueError(f"`validation_split` must be between 0 and 1, received: {share}")
     if bool(share) != (subset is not None):
         raise ValueError("If `subset` is set, `validation_split` must be set, and inversely.")
-    if seed is not None and not (seed == 0 or _is_count(seed) and seed < 2**32):
+    if seed is not None and not (seed == 0 or (_is_count(seed) and seed < 2**32)):
         raise ValueError(f"`seed` must be an integer in 0..2**32-1. Received: seed={seed}")
     if share and shuffle and seed is None:
         raise ValueError("If using `validation_split` and shuffling the data, you must provide a `seed` argument, to "

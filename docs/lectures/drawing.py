@@ -74,7 +74,8 @@ def convolution(file, image, kernel, result, strides=1, same=False, dilation=1):
         line = " + ".join(products) + f" = {written(result[i, j])}" if size <= 3 else f"sum = {written(result[i, j])}"
         longest = max(longest, len(line))
         below = TITLE + max(len(padded), len(result)) * CELL + 20
-        scenes.append(boxes + box(to_result, i, j, ORANGE) + f'<text x="{left}" y="{below}" font-size="12">{line}</text>')
+        text = f'<text x="{left}" y="{below}" font-size="12">{line}</text>'
+        scenes.append(boxes + box(to_result, i, j, ORANGE) + text)
     draw(file, Grid(padded, "image", frame=frame), Grid(kernel, "kernel"), Grid(result, "result"), scenes=scenes,
          text_width=left + int(longest * 7.3) + 10)
 
