@@ -155,9 +155,10 @@ def fit(
         history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=watch)
         tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
     except ValueError as error:
-        if any(images.counts):
+        if all(images.counts):
             raise
-        raise click.ClickException(f"No picture of {images.name} can be read.") from error
+        raise click.ClickException(f"No picture of {images.name} to {'test' if images.counts[0] else 'train'} on can be "
+                                   "read.") from error
     train_images, test_images = images.counts
     return net, history.history, {
         "dataset": images.name, "train_images": train_images, "test_images": test_images, "epochs": epochs,
