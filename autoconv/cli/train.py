@@ -16,6 +16,8 @@ from . import data, files, options, runs
 from .clock import Stopwatch, since_start
 
 RECIPES = {  # the defaults of the options below
+    "best": {"model": "best", "epochs": 16, "batch_size": 128, "optimizer": "adam", "lr": 6e-3,
+             "schedule": "one-cycle"},
     "careful": {"epochs": 5, "schedule": "cosine"},
     "fast": {"epochs": 1, "schedule": "one-cycle", "lr": 5e-3},
     "lecture": {"epochs": 5, "schedule": "constant"},
@@ -38,7 +40,8 @@ def _recipe(ctx: click.Context, param: click.Parameter, value: str) -> str:
 
 @click.command()
 @click.argument("dataset", required=False, metavar="[DATASET]", type=options.Name("dataset", datasets.NAMES))
-@click.option("--model", type=options.Name("net", nets.NETS), default="lecture", help="Which of the built-in nets.")
+@click.option("--model", type=options.Name("net", nets.NETS), default="lecture",
+              show_default="lecture; best if best", help="Which of the built-in nets.")
 @click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_recipe,
               help="What the options below are by default: fast trains one epoch along one cycle of the learning rate, "
               "lecture is careful with the lectures' constant rate.")
