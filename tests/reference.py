@@ -157,6 +157,8 @@ def folded(c, size, fill_mode):
 def taps(t, i, j, size, interpolation, fill_mode):
     """(row, column, share) of every pixel that pixel (i, j) of a result is made of."""
     s = t[6] * j + t[7] * i + 1
+    if s == 0:  # the horizon
+        return [(-1, -1, 1.0)]
     row = folded((t[3] * j + t[4] * i + t[5]) / s, size[0], fill_mode)
     column = folded((t[0] * j + t[1] * i + t[2]) / s, size[1], fill_mode)
     if row is None or column is None:

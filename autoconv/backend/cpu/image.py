@@ -102,6 +102,8 @@ def source(t, i, j, h, w, fill_mode, bilinear):
     x, y = type(one)(j), type(one)(i)
     scale = t[6] * x + t[7] * y + one
     column, row = t[0] * x + t[1] * y + t[2], t[3] * x + t[4] * y + t[5]
+    if scale == 0:
+        return -2, -2, zero, zero
     if scale != 1:
         column, row = column / scale, row / scale
     if fill_mode == CONSTANT:
