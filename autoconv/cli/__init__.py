@@ -17,6 +17,7 @@ from .filter import filter_
 from .info import info
 from .inspect import inspect
 from .predict import predict
+from .report import report
 from .summary import summary
 from .train import train
 from .warmup import warmup
@@ -64,5 +65,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, inspect, filter_, summary, info, bench, warmup):
+for _command in (train, evaluate, predict, inspect, report, filter_, summary, info, bench, warmup):
     main.add_command(_command)
