@@ -26,7 +26,8 @@ def net():
     utils.set_random_seed(3)
     return models.Sequential([
         layers.Input((9, 8, 3)), layers.Conv2D(4, 3, activation="relu", name="first"), layers.MaxPooling2D(name="pool"),
-        layers.DepthwiseConv2D(2, depth_multiplier=2, name="second"), layers.Flatten(name="flat"), layers.Dense(3, name="answer")])
+        layers.DepthwiseConv2D(2, depth_multiplier=2, name="second"), layers.Flatten(name="flat"),
+        layers.Dense(3, name="answer")])
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage
+
 BRIGHT = 128  # a border whose mean is at least this is bright ground
 
 
@@ -16,12 +18,18 @@ class Picture(NamedTuple):
     pixels: np.ndarray
 
 
-def read(path: Path, shape: tuple[int, int, int]) -> list[Picture]:
-    """The picture in a file, or those in a .npy file. Raises a ClickException for what cannot be read."""
+def read(path: Path, shape: tuple[int, int, int], photo: bool = False) -> list[Picture]:
+    """The picture in a file, or those in a .npy file; `photo`: as nets get it that are trained on folders. Raises a
+    ClickException for what cannot be read.
+    """
     try:
         if path.suffix == ".npy":
             return _from_array(path, np.load(path, allow_pickle=False), shape)
+        if photo:
+            return [Picture(str(path), Decoding(shape[:2], COLOR_MODES[shape[2]], "BILINEAR").read(path))]
         return [Picture(str(path), _from_picture(path, shape))]
+    except UnreadableImage as error:
+        raise click.ClickException(str(error)) from error
     except (OSError, ValueError, EOFError) as error:
         raise click.ClickException(f"{path} cannot be read as an image: {error}") from error
 

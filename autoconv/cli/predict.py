@@ -19,8 +19,8 @@ def predict(run: Path, image: tuple[Path, ...], device: str, threads: int | None
     """Print what the net of RUN sees in each IMAGE: the file, the class and its probability.
 
     An IMAGE is a picture (that needs Pillow: pip install 'autoconv[images]'), brought to the size and the colours that
-    the net takes. Nets for grey images know white figures on black ground, as MNIST has them, so a picture whose border
-    is bright is inverted.
+    the net takes; for a net that was trained on a folder of photos, as these were. Nets for grey images know white
+    figures on black ground, as MNIST has them, so a picture whose border is bright is inverted.
 
     Or it is a .npy file: an array of pixels 0..255 in the net's own shape, (H, W), (H, W, C) or several of them, taken
     as it is.
@@ -28,7 +28,7 @@ def predict(run: Path, image: tuple[Path, ...], device: str, threads: int | None
     target = options.use_device(device, threads)
     model, trained = runs.restored(run, target)
     shape = cast(tuple[int, int, int], model.input_shape[1:])
-    pictures = [picture for path in image for picture in read(path, shape)]
+    pictures = [picture for path in image for picture in read(path, shape, photo="folder" in trained)]
     outputs = model.predict(np.stack([p.pixels for p in pictures]), verbose=0)
     probabilities = _softmax(outputs) if nets.NETS[trained["model"]].from_logits else outputs
     for line in _table(pictures, probabilities, trained["classes"]):

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from ..files import atomic
-from . import data, files, options, runs
+from . import files, options, runs, tested
 
 APART = ("classes", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step", "compile_s",
          "time_to_first_step_s", "total_s")  # of a run's results: they have a place of their own on the page
@@ -32,16 +32,16 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     files.check_writable(out)
     model, trained = runs.restored(run, options.use_device(device, threads))
     history = runs.history(run)
-    images, labels = data.tested(trained)
+    images, labels = tested.images(trained)
     scores = class_scores(model, images)
     model.predict(images[: trained["batch_size"]], trained["batch_size"], verbose=0)  # which records the step
     begun = time.perf_counter()
     model.predict(images, trained["batch_size"], verbose=0)
-    tested = Tested(images, labels, scores, time.perf_counter() - begun)
+    results = Tested(images, labels, scores, time.perf_counter() - begun)
     name = f"{trained['model']} on {trained['dataset']}"
     facts = {"net": f"{trained['model']}, {model.count_params():,} parameters",
              "data": f"{trained['dataset']}, {len(images):,} test images", "run": str(run)}
-    html = page(name, facts, model, trained["classes"], history, tested, _speed(trained), _settings(trained))
+    html = page(name, facts, model, trained["classes"], history, results, _speed(trained), _settings(trained))
     atomic.write(out, html)
     if not quiet:
         right = int((scores.argmax(-1) == labels).sum())

@@ -13,15 +13,15 @@ BAR = 20  # characters
 
 
 class Progress:
-    """Progress over `total` steps, written to what sys.stdout is when it is made.
+    """Progress over `total` steps, None where nobody knows, written to what sys.stdout is when it is made.
 
     verbose 0 shows nothing, 1 ("auto") a line that is updated in place where the output can do that, 2 one plain line.
     `title` ("Epoch 1/5") stands above the line, or before it where it is plain.
     """
 
-    def __init__(self, total: int, verbose: str | int = "auto", title: str = "") -> None:
+    def __init__(self, total: int | None, verbose: str | int = "auto", title: str = "") -> None:
         verbose = check_verbose(verbose)
-        self.total, self.title = total, title
+        self.total, self.title, self._done = total, title, 0
         self.stream: TextIO | None = sys.stdout if verbose else None
         self.live = verbose == 1 and self.stream is not None and updates_in_place(self.stream)
         self._start = self._shown = time.perf_counter()
@@ -32,20 +32,23 @@ class Progress:
 
     def update(self, step: int, values: Callable[[], Mapping[str, float]]) -> None:
         """After step number `step`. `values` is asked only when the line is really written: ten times a second."""
+        self._done = step
         if self._first is None:
             self._first = time.perf_counter()  # after the first step: that one pays for what is set up
         if self.live:
             now = time.perf_counter()
             if now - self._shown >= INTERVAL:
                 self._shown = now
-                left = self._seconds_per_step(step) * (self.total - step)
-                text = f"{self._count(step)} {self._bar(step)} {_duration(left)}{self._speed(step)}{_listed(values())}"
+                rest = step if self.total is None else self.total - step  # where it is not known: what it took so far
+                left = _duration(self._seconds_per_step(step) * rest)
+                text = f"{self._count(step)} {self._bar(step)} {left}{self._speed(step)}{_listed(values())}"
                 self._in_place(text[: shutil.get_terminal_size().columns - 1])
 
     def finish(self, values: Mapping[str, float]) -> None:
         """After the last step: the line as it stays."""
         if self.stream is None:
             return
+        self.total = self._done if self.total is None else self.total
         took = f"{time.perf_counter() - self._start:.0f}s{self._speed(self.total)}{_listed(values)}"
         if self.live:
             self._in_place(f"{self._count(self.total)} {self._bar(self.total)} {took}")
@@ -75,11 +78,11 @@ class Progress:
         self.stream.flush()  # type: ignore[union-attr]
 
     def _count(self, step: int) -> str:
-        return f"{step:>{len(str(self.total))}}/{self.total}"
+        return f"{step:>{len(str(self.total))}}/{self.total}" if self.total is not None else f"{step}/Unknown"
 
     def _bar(self, step: int) -> str:
         full, rest = ("━", "─") if _can_write(self.stream, "━─") else ("=", ".")
-        done = BAR * step // self.total
+        done = BAR * step // self.total if self.total else 0
         return full * done + rest * (BAR - done)
 
     def _seconds_per_step(self, step: int) -> float:
@@ -133,11 +136,14 @@ def _digits(value: float) -> str:
 
 
 def warn_of_nan(value: float, epoch: int, step: int) -> None:
-    """Warns, where the user called, that the loss is NaN or infinite."""
+    """Warns that the loss is NaN or infinite."""
+    warn(f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
+         "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warns, where the user called."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
         frame, level = frame.f_back, level + 1
-    warnings.warn(
-        f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
-        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, level + 1,
-    )
+    warnings.warn(message, category, level + 1)
