@@ -6,7 +6,7 @@ import click
 
 from ..arguments import names
 from ..files import atomic
-from . import data, files, options, pictures, runs
+from . import files, options, pictures, runs, tested
 from .trained import of_run
 
 PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
@@ -61,5 +61,5 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
 
 
 def _first_test_image(trained: dict) -> pictures.Picture:
-    images, labels = data.tested(trained)
+    images, labels = tested.images(trained)
     return pictures.Picture(f"{trained['dataset']}, test image 0 ({trained['classes'][labels[0]]})", images[0])

@@ -14,6 +14,7 @@ MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
 _ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
 _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
          7: "TRANSVERSE", 8: "ROTATE_90"}
@@ -61,7 +62,8 @@ def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
     Raises UnreadableImage.
     """
     with naming(path), pillow("Image").open(path) as image:
-        mode = color_mode or ("grayscale" if image.mode[0] in "1LIF" else "rgb")
+        gray = image.mode in _GRAY or image.mode.startswith("I;")
+        mode = color_mode or ("grayscale" if gray else "rgb")
         pixels = np.asarray(in_colors(undone(image, orientation(image)), mode))
     return pixels[..., None] if pixels.ndim == 2 else pixels
 
