@@ -192,12 +192,15 @@ def test_a_drawn_seven_is_read_and_looked_into(window):
 def test_a_clicked_pixel_has_the_sum_of_conv2d_and_the_kernel_slides(window):
     tab = window(part="look")
     tab.wait_for_selector("#sum [data-value=total]")
-    tab.click("#look-images .thumb >> nth=3")
-    until(tab, "document.querySelector('#look-images [aria-pressed=true]') !== null")
-    tab.click(".pill >> nth=0")
+    def is_sum(message):
+        return "/api/explain" in message.url
+
+    for element in ("#look-images .thumb >> nth=3", ".pill >> nth=0"):
+        with tab.expect_response(is_sum):
+            tab.click(element)
     asked = []
-    tab.on("request", lambda request: asked.append(request.url) if "/api/explain" in request.url else None)
-    with tab.expect_response(lambda response: "/api/explain" in response.url) as answered:
+    tab.on("request", lambda request: asked.append(request.url) if is_sum(request) else None)
+    with tab.expect_response(is_sum) as answered:
         tab.locator("#above").click(position={"x": 150, "y": 121})
     found = answered.value.json()
     row, column, _ = found["place"]
