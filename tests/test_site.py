@@ -11,7 +11,8 @@ from autoconv.cli import main
 from docsite import blocks, commands, keras_table, reference
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
-CODE = blocks.pages(DOCS)
+WRITTEN, CODE = sorted(DOCS.rglob("*.md")), blocks.pages(DOCS)
+MADE = {DOCS / page for page in ("keras.md", "commands.md", "contributing.md", "changelog.md", *reference.pages())}
 ROWS = [f"{note}{number}" for note, count in (("A", 10), ("B", 8), ("C", 4), ("D", 5), ("E", 8))
         for number in range(1, count + 1)]
 
@@ -55,10 +56,16 @@ def test_every_row_of_the_lectures_has_its_place():
             assert re.search(heading, text(DOCS / "lectures" / page), re.MULTILINE), (page, anchor)
 
 
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: page.relative_to(DOCS).as_posix())
+def test_every_link_leads_somewhere(page):
+    """To a file, to a page that is made when the site is built, or to a picture that the page's own code draws."""
+    for target in re.findall(r"(?<!!)\[[^\]]*\]\(([^)#]+)[^)]*\)", text(page)):
+        assert (page.parent / target).exists() or (page.parent / target).resolve() in MADE, f"{page.name}: {target}"
+
+
 def test_every_page_is_in_the_navigation():
     navigation = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
-    made = {"keras.md", "commands.md", "contributing.md", "changelog.md", *reference.pages()}
-    for page in {path.relative_to(DOCS).as_posix() for path in DOCS.rglob("*.md")} | made:
+    for page in (path.relative_to(DOCS).as_posix() for path in {*WRITTEN, *MADE}):
         assert re.search(rf"[ -]{re.escape(page)}$", navigation, re.MULTILINE), f"{page} is missing in mkdocs.yml"
 
 
