@@ -102,7 +102,7 @@ def differing(case, expected, rtol, atol):
 
 @pytest.mark.parametrize("name", CASES)
 def test_the_same_training_as_in_keras(expected, name, tmp_path):
-    """Where a rounding puts a ReLU on the other side of 0 in one of them, float32 says nothing: then float64 decides."""
+    """Where rounding puts a ReLU of one of them on the other side of 0, float32 says nothing: float64 decides."""
     if differing(CASES[name], expected[name], 1e-4, 1e-5):
         case = {**CASES[name], "dtype": "float64"}
         assert not differing(case, of_keras({name: case}, tmp_path)[name], 1e-6, 1e-8), json.dumps(case)
