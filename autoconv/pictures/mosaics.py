@@ -6,6 +6,7 @@ GAP = 2
 GROUND = 128  # between the parts of a picture
 LEAST = 48  # pixels of a map's side: smaller ones are enlarged
 WIDE = 720  # pixels that a picture of many maps may be wide, unless four of them are wider
+WIDEST, TALLEST = 840, 1600  # pixels of a picture of many filters, without the gaps, where it is enlarged
 CELL = 14  # pixels of a square that stands for a number
 MANY = 1024  # numbers: more of them are drawn small, and without gaps
 CELLS = 4096  # that one picture of filters may have
@@ -54,7 +55,8 @@ def filters(kernel: np.ndarray) -> np.ndarray:
         tiles = np.moveaxis(colours[:, :, 0], 2, 0)
         return grid(_enlarged(tiles, -(-LEAST // kernel.shape[0])), 8)
     tiles = np.moveaxis(colours, (2, 3), (0, 1)).reshape(-1, *kernel.shape[:2], 3)
-    return grid(_enlarged(tiles, max(1, 12 // kernel.shape[0]) if count <= 64 else 1), count, gap=1)
+    room = min(LEAST // kernel.shape[0], WIDEST // (count * kernel.shape[1]), TALLEST // (rows * kernel.shape[0]))
+    return grid(_enlarged(tiles, max(1, room)), count, GAP if room > 5 else 1)
 
 
 def shown(kernel: np.ndarray) -> tuple[int, int]:
