@@ -184,6 +184,13 @@ class TestFigures:
         assert "first (Conv2D): feature maps" in maps.axes[0].get_title("left")
         assert "7 x 6 x 4, min 0, max" in maps.axes[0].get_title("left")
 
+    def test_a_net_that_diverged_can_be_looked_at(self, image):
+        pytest.importorskip("matplotlib")
+        net = models.Sequential([layers.Input((9, 8, 3)), layers.Conv2D(2, 3, name="first"), layers.Flatten()])
+        net.set_weights([np.full((3, 3, 3, 2), [np.inf, np.nan]), np.zeros(2)])
+        for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
+            assert "nan" in figure.axes[0].get_title("left")
+
     def test_pyplot_is_left_alone(self):
         pytest.importorskip("matplotlib")
         code = ("import sys; from autoconv import pictures; assert 'matplotlib' not in sys.modules;"

@@ -14,14 +14,14 @@ CELLS = 4096  # that one picture of filters may have
 
 def gray(values: np.ndarray) -> np.ndarray:
     """Values as bytes: the smallest black, the largest white; all alike are black."""
-    values = np.nan_to_num(np.asarray(values, np.float64))
+    values = _finite(values)
     low, high = values.min(), values.max()
     return np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
 
 
 def signed(values: np.ndarray) -> np.ndarray:
     """Values (...) as colours (..., 3): white where they are 0, red above, blue below, at the largest size pure."""
-    values = np.nan_to_num(np.asarray(values, np.float64))
+    values = _finite(values)
     most = np.abs(values).max()
     share = values / most if most else values
     up, down = np.array([178, 24, 43]), np.array([33, 102, 172])
@@ -87,6 +87,12 @@ def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
     values = np.rint(pixels).astype(np.uint8) if as_it_is else gray(pixels)
     values = values if pixels.shape[2] in (1, 3) else values[..., :1]
     return _enlarged(values[None], max(1, -(-least // max(values.shape[:2]))))[0]
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """The values, with 0 in the place of NaN and infinities: a net that diverged can be looked at."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.isfinite(values), values, 0)
 
 
 def _enlarged(tiles: np.ndarray, factor: int) -> np.ndarray:
