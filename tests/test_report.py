@@ -100,6 +100,21 @@ class TestReport:
         autoconv_("report", other, "--out", tmp_path / "a.html", "--quiet")
         assert all(tag != "script" for tag, _ in Tags((tmp_path / "a.html").read_text()).found)
 
+    def test_a_folder_of_photos(self, tmp_path):
+        image = pytest.importorskip("PIL.Image")
+        rng = np.random.default_rng(0)
+        for name in ("cats", "dogs"):
+            (tmp_path / "photos" / name).mkdir(parents=True)
+            for i in range(8):
+                pixels = rng.integers(0, 256, (20, 24, 3), np.uint8)
+                image.fromarray(pixels).save(tmp_path / "photos" / name / f"{i}.png")
+        autoconv_("train", tmp_path / "photos", "--image-size", 16, "--epochs", 1, "--out", tmp_path / "run")
+        autoconv_("report", tmp_path / "run", "--out", tmp_path / "a.html")
+        assert ": cats" in (tmp_path / "a.html").read_text() or ": dogs" in (tmp_path / "a.html").read_text()
+        printed = autoconv_("inspect", tmp_path / "run", tmp_path / "photos" / "cats" / "1.png", "--out",
+                            tmp_path / "b.html")
+        assert "1.png" in printed
+
     def test_what_cannot_be_is_said(self, run, tmp_path):
         assert "must end in .html" in autoconv_("report", run, "--out", tmp_path / "a.pdf", code=2)
         assert "is no run" in autoconv_("report", tmp_path, "--out", tmp_path / "a.html", code=1)
