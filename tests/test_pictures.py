@@ -25,8 +25,9 @@ def net():
     """A small net for images of 9 x 8 x 3 in three classes."""
     utils.set_random_seed(3)
     return models.Sequential([
-        layers.Input((9, 8, 3)), layers.Conv2D(4, 3, activation="relu", name="first"), layers.MaxPooling2D(),
-        layers.DepthwiseConv2D(2, depth_multiplier=2, name="second"), layers.Flatten(), layers.Dense(3, name="answer")])
+        layers.Input((9, 8, 3)), layers.Conv2D(4, 3, activation="relu", name="first"), layers.MaxPooling2D(name="pool"),
+        layers.DepthwiseConv2D(2, depth_multiplier=2, name="second"), layers.Flatten(name="flat"),
+        layers.Dense(3, name="answer")])
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +46,7 @@ def run(tmp_path_factory):
 class TestArrays:
     def test_each_layer_gives_what_it_gives_in_the_model(self, net, image):
         found = pictures.activations(net, image)
-        assert [a.name for a in found] == ["first", "max_pooling2d", "second", "flatten", "answer"]
+        assert [a.name for a in found] == ["first", "pool", "second", "flat", "answer"]
         first = net.get_layer("first")
         expected = F.relu(F.conv2d(image[None], first.kernel, first.bias)).numpy()[0]
         np.testing.assert_allclose(found[0].output, expected, rtol=1e-5, atol=1e-6)
@@ -183,6 +184,13 @@ class TestFigures:
         assert "first (Conv2D): feature maps" in maps.axes[0].get_title("left")
         assert "7 x 6 x 4, min 0, max" in maps.axes[0].get_title("left")
 
+    def test_a_net_that_diverged_can_be_looked_at(self, image):
+        pytest.importorskip("matplotlib")
+        net = models.Sequential([layers.Input((9, 8, 3)), layers.Conv2D(2, 3, name="first"), layers.Flatten()])
+        net.set_weights([np.full((3, 3, 3, 2), [np.inf, np.nan]), np.zeros(2)])
+        for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
+            assert "nan" in figure.axes[0].get_title("left")
+
     def test_pyplot_is_left_alone(self):
         pytest.importorskip("matplotlib")
         code = ("import sys; from autoconv import pictures; assert 'matplotlib' not in sys.modules;"
@@ -202,8 +210,8 @@ class TestInspect:
         printed = autoconv_("inspect", run, "--out", tmp_path / "page.html")
         assert "digits, test image 0" in printed
         page = (tmp_path / "page.html").read_text(encoding="utf-8")
-        for name in ("rescaling", "conv2d", "max_pooling2d", "conv2d_2", "flatten", "dense_1"):
-            assert re.search(rf"<h3>{name}(_\d+)? \(\w+\): ", page), name
+        kinds = re.findall(r"<h3>\w+ \((\w+)\): ", page)
+        assert kinds == ["Rescaling", *["Conv2D", "MaxPooling2D"] * 2, "Conv2D", "Flatten", "Dense", "Dense"]
         assert "26 x 26 x 32, min 0, max" in page
         assert "32 filters of 3 x 3 x 1" in page
         assert "class scores" in page

@@ -124,8 +124,8 @@ class TestTable:
 
     def test_what_cannot_be_is_said(self, tmp_path):
         assert "Did you mean 'lecture'" in autoconv_("lectur", code=1)
-        assert "such as 180x120" in autoconv_("lecture", "--image-size", "0x3", code=2)
-        assert "such as 180x120" in autoconv_("lecture", "--image-size", "a", code=2)
+        assert "such as 180x180" in autoconv_("lecture", "--image-size", "0x3", code=2)
+        assert "such as 180x180" in autoconv_("lecture", "--image-size", "a", code=2)
         assert "cannot take these images" in autoconv_("lecture", "--image-size", 6, code=1)
         (tmp_path / "net.safetensors").write_text("no net")
         assert "cannot be read" in autoconv_(tmp_path / "net.safetensors", code=1)

@@ -18,6 +18,7 @@ from .filter import filter_
 from .info import info
 from .inspect import inspect
 from .predict import predict
+from .report import report
 from .summary import summary
 from .train import train
 from .warmup import warmup
@@ -65,5 +66,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, inspect, filter_, summary, demo, info, bench, warmup):
+for _command in (train, evaluate, predict, inspect, report, filter_, summary, demo, info, bench, warmup):
     main.add_command(_command)

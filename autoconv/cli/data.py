@@ -82,13 +82,6 @@ def load(name: str, data_dir: Path | None, limit: int | None) -> Images:
     )
 
 
-def tested(trained: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """The test images and labels of a run, as its net takes them; `trained` is what its run.json says."""
-    data_dir = trained["data_dir"] and Path(trained["data_dir"])
-    images = load(trained["dataset"], data_dir, trained["limit"])
-    return as_taken(images.x_test, trained["model"]), images.y_test
-
-
 def as_taken(images: np.ndarray, model: str) -> np.ndarray:
     """The images as the net of that name takes them: as they are, or enlarged."""
     return enlarge(images, nets.NETS[model].input_shape[:2]) if model in ENLARGED else images

@@ -7,7 +7,7 @@ import click
 
 from ..arguments import names
 from ..files import atomic
-from . import data, files, options, pictures, runs
+from . import files, options, pictures, runs, tested
 
 PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
 
@@ -42,7 +42,8 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
     shape = cast(tuple[int, int, int], model.input_shape[1:])
-    shown = [picture for path in image for picture in pictures.read(path, shape)] or [_first_test_image(trained)]
+    shown = [picture for path in image for picture in pictures.read(path, shape, photo="folder" in trained)]
+    shown = shown or [_first_test_image(trained)]
     found = [inspection.inspected(model, each.pixels, each.name, trained["classes"], layer) for each in shown]
     filters = inspection.filters_of(model, layer)
     if out.suffix.lower() in PAGES:
@@ -60,5 +61,5 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
 
 
 def _first_test_image(trained: dict) -> pictures.Picture:
-    images, labels = data.tested(trained)
+    images, labels = tested.images(trained)
     return pictures.Picture(f"{trained['dataset']}, test image 0 ({trained['classes'][labels[0]]})", images[0])

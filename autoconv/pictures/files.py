@@ -2,36 +2,32 @@
 
 import io
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from ..arguments import extras, names
+from ..arguments import names
 from ..files import atomic
+from ..utils import pixels as decoding
 
-ONE_IN_16_BITS = 257  # 65535 / 255
+GRAY = ("1", "L", "LA", "La", "I", "F")  # Pillow's modes; those of 16 bits begin with I
 
 
 def read(path: Path) -> np.ndarray:
     """The picture in a file as pixels 0..255, (H, W, 1) where it is gray, else (H, W, 3); upright, transparent parts
-    on white. Raises OSError or ValueError, which name the file, where there is none or it is damaged or too large.
+    on white. Raises UnreadableImage, which names the file, where there is none or it is damaged or too large.
     """
-    image_module = _pillow("Image")
-    try:
-        with image_module.open(path) as opened:
-            return _pixels(_pillow("ImageOps").exif_transpose(opened))
-    except image_module.UnidentifiedImageError:
-        raise ValueError(f"{path} is no picture that Pillow knows.") from None
-    except OSError as error:
-        raise OSError(f"{path} cannot be read as a picture: {error.strerror or error}.") from error
-    except (ValueError, EOFError, SyntaxError, image_module.DecompressionBombError) as error:
-        raise ValueError(f"{path} cannot be read as a picture: {error}.") from error
+    pillow = decoding.pillow_image()
+    with decoding.naming(path), pillow.open(path) as image:
+        upright = decoding.undone(image, decoding.orientation(image))
+        gray = upright.mode in GRAY or upright.mode.startswith("I;")
+        found = np.asarray(decoding.in_colors(upright, "grayscale" if gray else "rgb"))
+        return found[..., None] if gray else found
 
 
 def check_suffix(path: Path) -> None:
     """Raises ValueError where the name of a file does not say which format a picture has that is written there."""
-    image_module = _pillow("Image")
-    known = {suffix: kind for suffix, kind in image_module.registered_extensions().items() if kind in image_module.SAVE}
+    pillow = decoding.pillow_image()
+    known = {suffix: kind for suffix, kind in pillow.registered_extensions().items() if kind in pillow.SAVE}
     try:
         names.lookup("suffix of a picture", path.suffix.lower(), known)
     except ValueError:
@@ -42,26 +38,8 @@ def check_suffix(path: Path) -> None:
 def write(path: Path, pixels: np.ndarray) -> None:
     """Writes pixels 0..255, (H, W, 1) or (H, W, 3), in the format that the suffix names; at one stroke."""
     check_suffix(path)
-    image_module = _pillow("Image")
+    pillow = decoding.pillow_image()
     data = io.BytesIO()
-    image = image_module.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
-    image.save(data, image_module.registered_extensions()[path.suffix.lower()])
+    image = pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(data, pillow.registered_extensions()[path.suffix.lower()])
     atomic.write(path, data.getvalue())
-
-
-def _pixels(image: Any) -> np.ndarray:
-    """The pixels of Pillow's image, (H, W, 1) or (H, W, 3)."""
-    if image.mode.startswith("I"):  # 16 bits a pixel
-        return (np.asarray(image, np.float32) / ONE_IN_16_BITS).clip(0, 255).astype(np.uint8)[..., None]
-    if image.mode == "F":
-        return np.asarray(image).clip(0, 255).astype(np.uint8)[..., None]
-    gray = image.mode in ("1", "L", "LA", "La")
-    if image.has_transparency_data:
-        ground = _pillow("Image").new("RGBA", image.size, "white")
-        image = _pillow("Image").alpha_composite(ground, image.convert("RGBA"))
-    pixels = np.asarray(image.convert("L" if gray else "RGB"))
-    return pixels[..., None] if gray else pixels
-
-
-def _pillow(module: str) -> Any:
-    return extras.load(f"PIL.{module}", "Pillow", "images", "Reading and writing pictures")

@@ -8,7 +8,7 @@ from ..arguments import names
 from ..layers import Conv2DTranspose, DepthwiseConv2D
 from ..models import Model
 from ..symbolic import Node
-from ..tensor import Tensor, no_grad
+from ..tensor import no_grad
 
 
 class Activation(NamedTuple):
@@ -46,19 +46,14 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
     return {layer: found[layer]}
 
 
-def class_scores(model: Model, images: Any) -> np.ndarray:
+def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
     """The probabilities of the classes, (N, classes), for images as the model takes them: its outputs, after a softmax
     where it ends in logits.
     """
     with no_grad():
-        y = model(images, training=False)
-    return probabilities(y)
-
-
-def probabilities(outputs: Tensor) -> np.ndarray:
-    """A model's outputs as probabilities: those of a softmax or sigmoid as they are, of logits the softmax."""
-    values = outputs.numpy()
-    if outputs.logits is not None or values.shape[-1] == 1:
+        parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
+    values = np.concatenate([part.numpy() for part in parts])
+    if parts[0].logits is not None or values.shape[-1] == 1:
         return values
     powers = np.exp(values - values.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)

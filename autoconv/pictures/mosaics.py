@@ -6,6 +6,7 @@ GAP = 2
 GROUND = 128  # between the parts of a picture
 LEAST = 48  # pixels of a map's side: smaller ones are enlarged
 WIDE = 720  # pixels that a picture of many maps may be wide, unless four of them are wider
+WIDEST, TALLEST = 840, 1600  # pixels of a picture of many filters, without the gaps, where it is enlarged
 CELL = 14  # pixels of a square that stands for a number
 MANY = 1024  # numbers: more of them are drawn small, and without gaps
 CELLS = 4096  # that one picture of filters may have
@@ -13,14 +14,14 @@ CELLS = 4096  # that one picture of filters may have
 
 def gray(values: np.ndarray) -> np.ndarray:
     """Values as bytes: the smallest black, the largest white; all alike are black."""
-    values = np.nan_to_num(np.asarray(values, np.float64))
+    values = _finite(values)
     low, high = values.min(), values.max()
     return np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
 
 
 def signed(values: np.ndarray) -> np.ndarray:
     """Values (...) as colours (..., 3): white where they are 0, red above, blue below, at the largest size pure."""
-    values = np.nan_to_num(np.asarray(values, np.float64))
+    values = _finite(values)
     most = np.abs(values).max()
     share = values / most if most else values
     up, down = np.array([178, 24, 43]), np.array([33, 102, 172])
@@ -54,7 +55,8 @@ def filters(kernel: np.ndarray) -> np.ndarray:
         tiles = np.moveaxis(colours[:, :, 0], 2, 0)
         return grid(_enlarged(tiles, -(-LEAST // kernel.shape[0])), 8)
     tiles = np.moveaxis(colours, (2, 3), (0, 1)).reshape(-1, *kernel.shape[:2], 3)
-    return grid(_enlarged(tiles, max(1, 12 // kernel.shape[0]) if count <= 64 else 1), count, gap=1)
+    room = min(LEAST // kernel.shape[0], WIDEST // (count * kernel.shape[1]), TALLEST // (rows * kernel.shape[0]))
+    return grid(_enlarged(tiles, max(1, room)), count, GAP if room > 5 else 1)
 
 
 def shown(kernel: np.ndarray) -> tuple[int, int]:
@@ -85,6 +87,12 @@ def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
     values = np.rint(pixels).astype(np.uint8) if as_it_is else gray(pixels)
     values = values if pixels.shape[2] in (1, 3) else values[..., :1]
     return _enlarged(values[None], max(1, -(-least // max(values.shape[:2]))))[0]
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """The values, with 0 in the place of NaN and infinities: a net that diverged can be looked at."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.isfinite(values), values, 0)
 
 
 def _enlarged(tiles: np.ndarray, factor: int) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments import extras
+
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
@@ -54,12 +56,8 @@ class Decoding(NamedTuple):
 
 
 def pillow_image() -> ModuleType:
-    """Pillow's module Image, or an ImportError that names the extra."""
-    try:
-        from PIL import Image
-    except ImportError as error:
-        raise ImportError("Pictures need Pillow, which is not installed: pip install 'autoconv[images]'.") from error
-    return Image
+    """Pillow's module Image. Raises ExtraError, which names the extra, where it is missing."""
+    return extras.load("PIL.Image", "Pillow", "images", "Reading or writing a picture")
 
 
 @contextmanager
