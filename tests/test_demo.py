@@ -1,4 +1,4 @@
-"""The demo's server: who may ask, what is refused, and that a net learns behind it. By http.client, as a stranger would."""
+"""The demo's server: who may ask, what is refused, and that a net learns behind it; asked by http.client."""
 
 import base64
 import http.client
@@ -158,10 +158,12 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(client, claimed):
     ("/api/start", {"net": "lectrue"}, "lecture"), ("/api/start", {"data": "cifar10"}, "Unknown data set"),
     ("/api/start", {"layers": 3}, "no setting 'layers'"), ("/api/start", {"learning_rate": 1e9}, "learning_rate"),
     ("/api/start", {"learning_rate": True}, "learning_rate"), ("/api/start", {"batch_size": 10**9}, "batch_size"),
-    ("/api/start", {"epochs": 0}, "epochs"), ("/api/start", [1], "JSON object"), ("/api/start", b"\xff{", "JSON object"),
+    ("/api/start", {"epochs": 0}, "epochs"), ("/api/start", [1], "JSON object"),
+    ("/api/start", b"\xff{", "JSON object"),
     ("/api/start", b"[" * 100_000, "JSON object"), ("/api/start", {"net": {"a": 1}}, "Unknown net"),
     ("/api/optimizer", {"optimizer": "lamb", "learning_rate": 0.1}, "Unknown optimizer"),
-    ("/api/optimizer", {"optimizer": "adam"}, "learning_rate is missing"), ("/api/rate", {"learning_rate": "1"}, "rate"),
+    ("/api/optimizer", {"optimizer": "adam"}, "learning_rate is missing"),
+    ("/api/rate", {"learning_rate": "1"}, "rate"),
     ("/api/rate", b'{"learning_rate": NaN}', "learning_rate"), ("/api/image", {"image": -1}, "test images"),
     ("/api/image", {"image": 1.5}, "test images"), ("/api/look", {"image": 10**9}, "test images"),
     ("/api/look", {"picture": "AAAA"}, "28 x 28"), ("/api/look", {"picture": 7}, "28 x 28"),
@@ -348,13 +350,17 @@ def test_ctrl_c_ends_it_while_it_learns_and_a_port_in_use_is_passed_over():
         assert port < int(found[0]) < port + 20
         connection = http.client.HTTPConnection("127.0.0.1", int(found[0]), timeout=30)
         connection.request("POST", f"/api/start?token={found[2]}", json.dumps(TINY | {"epochs": 1000}))
-        assert connection.getresponse().status == 200
+        assert connection.getresponse().read()
+        connection.close()
         watching = http.client.HTTPConnection("127.0.0.1", int(found[0]), timeout=30)
         watching.request("GET", f"/api/events?token={found[2]}")
-        watching.getresponse().readline()
+        events = watching.getresponse()
+        assert events.readline() == b"event: state\n"
     finally:
         process.send_signal(signal.SIGINT)
         out, error = process.communicate(timeout=20)
+    events.close()
+    watching.close()
     assert process.returncode == 0
     assert out.endswith("Stopped.\n")
     assert error == f"note: port {port} is in use, so the page is at {found[0]}\n"

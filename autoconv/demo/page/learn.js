@@ -18,7 +18,7 @@ export class Learn {
       lines: { training: "train", test: "test" }, form: (v) => `${Math.round(100 * v)}%` });
     this.loss = new Chart(byId("loss"), { label: "Loss over the training steps", lines: { training: "train" },
       form: (v) => v.toFixed(2) });
-    this.filters = new Atlas(byId("filters"), "The filters of the first layer");
+    this.filters = new Atlas(byId("filters"), "The filters of the first layer", { gap: 9, most: 8 });
     this.layers = new Layers(byId("learn-layers"), { wanted: ({ maps }) => maps.shape.length === 3 });
     this.scores = new Scores(byId("learn-scores"));
     this.images = new Images(byId("learn-images"), byId("learn-more"), (image) => post("/api/image", { image }));

@@ -90,7 +90,7 @@ export class Look {
   // Goes to a place, or to the nearest there is, and shows its sum.
   async go(change) {
     if (!change || !this.seen) return;
-    if (change.layer !== undefined && change.layer !== this.at.layer) this.revealed = null;
+    if (change.layer !== undefined && change.layer !== this.at.layer) this.begun = false;
     Object.assign(this.at, change);
     const { height, width, count } = this.above;
     for (const [name, most] of [["map", count], ["row", height], ["column", width]]) {
@@ -120,25 +120,22 @@ export class Look {
   // Lets the window slide from the beginning, or from where it was stopped.
   async play(on) {
     if (on === this.playing) return;
+    const turn = (this.turn = (this.turn ?? 0) + 1);
     this.playing = on;
     byId("look-play").textContent = on ? "Pause" : "Play";
-    if (!on) return;
-    const size = this.above.height * this.above.width;
-    if (this.revealed === null || this.revealed >= size - 1) {
-      this.revealed = 0;
+    if (!on) return this.paint();
+    const { layer } = this.at, { width, height } = this.above, last = width * height - 1;
+    if (!this.begun) {
+      this.begun = true;
       await this.go({ row: 0, column: 0 });
     }
-    const layer = this.at.layer;
-    while (this.playing && this.at.layer === layer && !byId("look").hidden) {
+    while (this.at.layer === layer && !byId("look").hidden && this.at.row * width + this.at.column < last) {
       await new Promise((done) => setTimeout(done, 1000 / byId("look-speed").value));
-      if (!this.playing || this.at.row * this.above.width + this.at.column >= size - 1) break;
-      this.revealed = this.at.row * this.above.width + this.at.column + 1;
+      if (turn !== this.turn) return;
       await this.move(1);
     }
-    this.playing = false;
-    this.revealed = null;
-    byId("look-play").textContent = "Play";
-    this.paint();
+    this.begun = false; // at the end, or elsewhere: the next time from the beginning
+    this.play(false);
   }
 
   repaint() {
@@ -201,7 +198,7 @@ export class Look {
       frame(canvas, (map % 32) * this.cell, Math.floor(map / 32) * this.cell, this.cell, this.cell);
     } else {
       this.cell = paintMap(canvas, maps, map, this.room());
-      if (this.playing && this.revealed !== null) this.hide(canvas, maps);
+      if (this.playing) this.hide(canvas, maps);
       frame(canvas, column * this.cell, row * this.cell, this.cell, this.cell);
     }
     canvas.setAttribute("aria-label", `${title}, map ${map + 1}, row ${row}, column ${column}: arrow keys move`);
@@ -216,7 +213,7 @@ export class Look {
   // Pixels that the sliding kernel has not reached yet are not there yet.
   hide(canvas, { height, width }) {
     const context = canvas.getContext("2d");
-    for (let i = this.revealed + 1; i < height * width; i++) {
+    for (let i = this.at.row * width + this.at.column + 1; i < height * width; i++) {
       context.clearRect((i % width) * this.cell, Math.floor(i / width) * this.cell, this.cell, this.cell);
     }
   }

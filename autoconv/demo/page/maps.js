@@ -31,7 +31,9 @@ export function palette(low, high) {
 
 // All maps of a layer side by side on one canvas.
 export class Atlas {
-  constructor(host, label = "") {
+  // most: how many stand side by side, where that is not a matter of the room.
+  constructor(host, label = "", { gap = GAP, most = null } = {}) {
+    Object.assign(this, { gap, most });
     this.canvas = element("canvas", { class: "atlas", role: "img", "aria-label": label });
     host.append(this.canvas);
     this.host = host;
@@ -41,7 +43,7 @@ export class Atlas {
     const { height, width, count, values, low, high } = unpack(packed);
     Object.assign(this, { height, width, count, ...this.layout(height, width, count) });
     const { columns, across, down } = this, rows = Math.ceil(count / columns);
-    const [w, h] = [columns * (across + GAP) - GAP, rows * (down + GAP) - GAP];
+    const [w, h] = [columns * (across + this.gap) - this.gap, rows * (down + this.gap) - this.gap];
     if (this.canvas.width !== w || this.canvas.height !== h) [this.canvas.width, this.canvas.height] = [w, h];
     const small = new OffscreenCanvas(columns * width, rows * height);
     const image = new ImageData(columns * width, rows * height);
@@ -61,15 +63,15 @@ export class Atlas {
     for (let map = 0; map < count; map++) {
       const column = map % columns, row = (map - column) / columns;
       context.drawImage(small, column * width, row * height, width, height,
-        column * (across + GAP), row * (down + GAP), across, down);
+        column * (across + this.gap), row * (down + this.gap), across, down);
     }
   }
 
   // How many maps stand side by side, and how large each is on the screen: 8, 16 or 32, so that rows are full.
   layout(height, width, count) {
     const room = Math.max(this.host.clientWidth, 120), flat = height === 1;
-    const columns = Math.min(count, (room < 480 ? 8 : 16) * (flat ? 2 : 1));
-    const across = Math.min(Math.floor((room + GAP) / columns) - GAP, flat ? 22 : 58);
+    const columns = Math.min(count, this.most ?? (room < 480 ? 8 : 16) * (flat ? 2 : 1));
+    const across = Math.min(Math.floor((room + this.gap) / columns) - this.gap, flat ? 22 : 58);
     return { columns, across, down: Math.round((across * height) / width) };
   }
 
@@ -77,7 +79,7 @@ export class Atlas {
   at(event) {
     const box = this.canvas.getBoundingClientRect(), scale = this.canvas.width / box.width;
     const x = (event.clientX - box.left) * scale, y = (event.clientY - box.top) * scale;
-    const [right, below] = [this.across + GAP, this.down + GAP];
+    const [right, below] = [this.across + this.gap, this.down + this.gap];
     const map = Math.floor(y / below) * this.columns + Math.floor(x / right);
     const column = Math.floor(((x % right) / this.across) * this.width);
     const row = Math.floor(((y % below) / this.down) * this.height);

@@ -4,8 +4,14 @@ export async function get(path, query = {}) {
   return ask(`${path}?${new URLSearchParams(query)}`, {});
 }
 
-export async function post(path, body = {}) {
-  return ask(path, { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+let last = Promise.resolve();
+
+// Commands reach the server in the order in which they were given.
+export function post(path, body = {}) {
+  const how = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = last.then(() => ask(path, how));
+  last = answer.catch(() => {});
+  return answer;
 }
 
 export async function postBytes(path, query, bytes) {
