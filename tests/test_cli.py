@@ -121,15 +121,19 @@ class TestTrain:
         assert losses["cosine"] != losses["constant"]
 
     def test_a_recipe_sets_what_was_not_given(self, tmp_path):
-        def settings(*given):
+        def settings(*given, also=()):
             autoconv_("train", "digits", "--limit", 100, *given, "--json", tmp_path / "results.json")
             results = read(tmp_path / "results.json")
-            return [results[k] for k in ("recipe", "epochs", "schedule", "learning_rate")]
+            return [results[k] for k in ("recipe", "epochs", "schedule", "learning_rate", *also)]
 
         assert settings("--epochs", 1) == ["careful", 1, "cosine", pytest.approx(1e-3)]
         assert settings("--recipe", "fast") == ["fast", 1, "one-cycle", pytest.approx(5e-3)]
         assert settings("--epochs", 1, "--recipe", "lecture") == ["lecture", 1, "constant", pytest.approx(1e-3)]
         assert settings("--recipe", "fast", "--schedule", "cosine", "--lr", 0.01) == ["fast", 1, "cosine", 0.01]
+        also = ("model", "batch_size", "optimizer")
+        assert settings("--recipe", "best", "--epochs", 1, also=also) == [
+            "best", 1, "one-cycle", 0.006, "best", 128, "adam"]
+        assert settings("--model", "lecture", "--recipe", "best", "--epochs", 1, also=also)[4] == "lecture"
 
     def test_dash_prints_json_and_nothing_else(self):
         assert json.loads(autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--json", "-")).keys() >= KEYS

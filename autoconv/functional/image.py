@@ -13,7 +13,7 @@ from .nn import _beside, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
-KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # of random transforms, as kernels number them
+KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as kernels number them
 
 
 def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",

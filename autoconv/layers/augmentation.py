@@ -74,7 +74,8 @@ class _Geometric(_Augmentation):
 class RandomFlip(_Augmentation):
     """Mirrors images left to right, upside down or both, by `mode`, each with probability 1/2.
 
-    An image is flipped vertically where its first number is at most 1/2, horizontally by the second.
+    An image is flipped vertically where its first number is at most 1/2, horizontally by the second. In Keras one
+    number decides on both.
     """
 
     mode = checks.one_of(FLIPS)

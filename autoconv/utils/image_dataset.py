@@ -128,7 +128,7 @@ def image_dataset_from_directory(
     label_mode "int" (int32), "categorical" (one-hot), "binary" or None; batch_size None gives single images. Files and
     validation_split are those of Keras for the same seed (.webp files are taken, too).
 
-    Pixels: Keras's, rounded to whole numbers, where a picture is enlarged (its JPEG decoder differs by a few of 255).
+    Pixels: Keras's, as whole numbers of 0..255, where a picture is enlarged (its JPEG decoder differs by a few).
     Where it is made smaller, every pixel counts (Keras skips some, so fine patterns flicker), and a JPEG is decoded at
     1/2, 1/4 or 1/8 of its size where that suffices; "nearest" takes Keras's pixels then, too. Pictures come upright
     (EXIF), transparent ones on white. Raises ValueError for arguments that do not fit, ImportError without Pillow.

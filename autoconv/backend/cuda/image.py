@@ -1,6 +1,5 @@
-"""Images moved, turned, scaled and cropped: a thread an item of the result, in a gradient a thread a channel of a sample.
-
-Coordinates, borders and interpolation are those of the CPU's twin.
+"""Images moved, turned, scaled and cropped: a thread an item of the result. In the gradient, whose items add up in a
+fixed order, a thread a channel of a sample. Coordinates, borders and interpolation are those of the CPU's twin.
 """
 
 import math
@@ -28,6 +27,28 @@ def _draws(count, low, high, second_low, second_high, word, seed, stream, first,
         d[1, n] = second_low + (second_high - second_low) * (step * np.int64(second >> np.uint64(8)))
 
 
+@inline
+def rounded_down(c):
+    """The largest integer that is not above `c`."""
+    whole = np.int64(c)
+    return whole - 1 if type(c)(whole) > c else whole
+
+
+@inline
+def turn(degrees):
+    """Cosine and sine, by their series within an eighth of a turn: libdevice's do not stay within registers."""
+    T = type(degrees)
+    quarters = rounded_down(degrees / T(90) + T(1) / T(2))
+    x = (degrees - T(90 * quarters)) * T(math.pi / 180)
+    c, s = T(1), T(1)
+    for i in range(16, 0, -2):
+        c, s = T(1) - x * x * c / T(i * (i - 1)), T(1) - x * x * s / T(i * (i + 1))
+    s *= x
+    if quarters & 1:
+        c, s = -s, c
+    return (-c, -s) if quarters & 2 else (c, s)
+
+
 @kernel("(int64, const T[:,::1], int64, int64, int64, T[:,::1])")
 def _transforms(count, d, kind, h, w, t):
     T = t.dtype.type
@@ -43,8 +64,7 @@ def _transforms(count, d, kind, h, w, t):
             if a <= half:
                 t[n, 4], t[n, 5] = T(-1), T(h - 1)
         elif kind == ROTATION:
-            angle = a * T(math.pi / 180)
-            c, s = math.cos(angle), math.sin(angle)
+            c, s = turn(a)
             t[n, 0], t[n, 1], t[n, 2] = c, -s, half_w - half_w * c + half_h * s
             t[n, 3], t[n, 4], t[n, 5] = s, c, half_h - half_w * s - half_h * c
         elif kind == TRANSLATION:
@@ -52,14 +72,7 @@ def _transforms(count, d, kind, h, w, t):
         elif kind == ZOOM:
             t[n, 0], t[n, 2], t[n, 4], t[n, 5] = b, half_w * (T(1) - b), a, half_h * (T(1) - a)
         else:
-            t[n, 2], t[n, 5] = T(lower(b)), T(lower(a))
-
-
-@inline
-def lower(c):
-    """The largest integer that is not above `c`."""
-    whole = np.int64(c)
-    return whole - 1 if type(c)(whole) > c else whole
+            t[n, 2], t[n, 5] = T(rounded_down(b)), T(rounded_down(a))
 
 
 @inline
@@ -71,7 +84,7 @@ def within(c, size, fill_mode):
         c = T(FAR) if c > T(FAR) else T(-FAR) if c < T(-FAR) else c
         if fill_mode == REFLECT:
             period = 2 * size
-            c -= T(period * lower(c / T(period)))
+            c -= T(period * rounded_down(c / T(period)))
             if c >= T(size):
                 c = T(period - 1) - c
         elif c < T(0):
@@ -104,7 +117,7 @@ def source(t, n, i, j, h, w, fill_mode, bilinear):
         if row <= -half or column <= -half:
             return -2, -2, T(0), T(0)
         return np.int64(row + half), np.int64(column + half), T(0), T(0)
-    r, c = lower(row), lower(column)
+    r, c = rounded_down(row), rounded_down(column)
     return r, c, row - T(r), column - T(c)
 
 
