@@ -25,14 +25,14 @@ def on_files(files: Files, config: Any) -> Files:
         files.append(File.generated(config, page, content=(ROOT / source).read_text(encoding="utf-8")))
     docs = Path(config.docs_dir)
     _work.append(tempfile.TemporaryDirectory())
-    for page in blocks.pages(docs):
-        folder = Path(_work[-1].name) / page.relative_to(docs).with_suffix("")
+    for written in blocks.pages(docs):
+        folder = Path(_work[-1].name) / written.relative_to(docs).with_suffix("")
         folder.mkdir(parents=True)
-        blocks.run(page, folder)
+        blocks.run(written, folder)
         for made in sorted(blocks.pictures(folder)):
-            address = (page.parent.relative_to(docs) / made.name).as_posix()
+            address = (written.parent.relative_to(docs) / made.name).as_posix()
             if files.get_file_from_path(address) is not None:
-                raise blocks.WrongPageError(f"{page.name} writes {address}, which is there already.")
+                raise blocks.WrongPageError(f"{written.name} writes {address}, which is there already.")
             files.append(File.generated(config, address, abs_src_path=str(made)))
     return files
 

@@ -1,11 +1,14 @@
-"""What a cell of a notebook shows: one output that is updated, and at most one line an epoch in a page made of it."""
+"""What is shown in a notebook, one updated output with a line an epoch, and on a narrow terminal."""
 
+import io
+import os
 import re
 
 import numpy as np
 import pytest
 
 from autoconv import layers, models
+from autoconv.cli import lines
 from autoconv.train.display import Cell
 
 CELL = """
@@ -39,6 +42,11 @@ def test_a_notebook_that_nbconvert_runs_has_one_line_an_epoch():
     assert "━\n" not in page
 
 
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
 class Handle:
     """What IPython.display.display returns: it keeps the contents that were shown."""
 
@@ -66,3 +74,14 @@ def test_one_output_is_updated(monkeypatch):
     assert len(handle.shown) > 12  # each step of each epoch
     lines = handle.shown[-1].splitlines()
     assert all(re.fullmatch(EPOCH.format(i), line) for i, line in enumerate(lines, 1))
+
+
+def test_the_command_line_s_own_lines_are_broken_between_words_on_a_narrow_terminal(monkeypatch):
+    """A file gets them whole."""
+    text = "data   Digits, 14,000 training and 2,000 test images of 28 x 28 x 1, from /home/somebody/datasets/digits"
+    assert lines.fitted(text) == text
+    monkeypatch.setattr("sys.stdout", Terminal())
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((60, 24)))
+    assert lines.fitted(text).splitlines() == [
+        "data   Digits, 14,000 training and 2,000 test images of 28",
+        "       x 28 x 1, from /home/somebody/datasets/digits"]

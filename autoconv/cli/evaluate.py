@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 import click
 
 from .. import datasets, utils
-from . import data, files, options, photos, runs
+from . import data, files, lines, options, photos, runs
 
 
 @click.command()
@@ -29,7 +29,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
     model, trained = runs.restored(run, target)
     tests = _tests(trained, dataset, data_dir, limit, cast(tuple[int, int, int], model.input_shape[1:]))
     if not quiet and not silent:
-        click.echo(f"data   {tests.described}")
+        click.echo(lines.fitted(f"data   {tests.described}"))
     try:
         tested = model.evaluate(**tests.feed, verbose=0, return_dict=True)
     except ValueError as error:

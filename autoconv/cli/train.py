@@ -12,7 +12,7 @@ import click
 from .. import __version__, datasets, models, nets, utils
 from .. import optimizers as optim
 from ..backend import device as devices
-from . import data, files, options, photos, runs
+from . import data, files, lines, options, photos, runs
 from .clock import Stopwatch, since_start
 
 SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # the defaults for named data sets
@@ -199,4 +199,4 @@ def _summed_up(results: dict[str, Any]) -> str:
 
 def _say(silent: bool, text: str) -> None:
     if not silent:
-        click.echo(text)
+        click.echo(lines.fitted(text))
