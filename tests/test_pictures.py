@@ -235,3 +235,20 @@ class TestInspect:
         assert "must end in" in autoconv_("inspect", run, "--out", tmp_path / "a.gif", code=2)
         assert "is no run" in autoconv_("inspect", tmp_path, "--out", tmp_path / "a.html", code=1)
         assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.gpu
+def test_a_net_on_a_gpu_is_seen_as_on_the_processor(gpu_somewhere):
+    net = models.Sequential([layers.Input((6, 6, 1)), layers.Conv2D(2, 3, activation="relu"), layers.Flatten(),
+                             layers.Dense(3)])
+    image = np.random.default_rng(0).random((6, 6), np.float32)
+
+    def seen():
+        return [*(each.output for each in pictures.activations(net, image)), pictures.saliency_map(net, image),
+                pictures.occlusion_map(net, image, size=3)]
+
+    expected = seen()
+    net.to("cuda")
+    for a, b in zip(expected, seen(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-2)  # products of ten bits
+    assert net.profile(2).seconds is None
