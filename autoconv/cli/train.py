@@ -155,7 +155,8 @@ def fit(
     net.to(device.name)
     runs.compile_net(net, model, optimizing)
     threads = "" if device.is_gpu else f"threads: {devices.get_num_threads()}, "
-    _say(not verbose, f"net    {model}, {net.count_params():,} parameters, on {device}, {threads}seed: {seed}")
+    _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
+         f"on {device}, {threads}seed: {seed}")
     watch = Stopwatch()
     try:
         history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=watch)
