@@ -71,7 +71,7 @@ class Client:
 
 @pytest.fixture(scope="module")
 def client():
-    session = Session()
+    session = Session(threads=1)
     session.anew(TINY)
     server = Demo(session, 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
@@ -209,18 +209,15 @@ def test_a_net_learns_pauses_steps_and_goes_on(client):
 
     client.post("/api/pause")
     paused = client.server.session
-    with paused.between_steps():
-        steps = paused.steps
+    steps = paused.do(lambda: paused.steps)
     client.post("/api/step")
     for name, data in events:
         if name == "state" and data["step"] == steps + 1:
             break
-    with paused.between_steps():
-        assert paused.steps == steps + 1
+    assert paused.do(lambda: paused.steps) == steps + 1
     assert client.post("/api/rate", {"learning_rate": 0.0005})["learning_rate"] == 0.0005
     assert client.post("/api/optimizer", {"optimizer": "sgd", "learning_rate": 0.01})["optimizer"] == "sgd"
-    with paused.between_steps():
-        assert paused.steps == steps + 1  # still paused, with the same weights
+    assert paused.do(lambda: paused.steps) == steps + 1  # still paused, with the same weights
     client.post("/api/resume")
     finished = now("finished")
     assert finished["step"] == finished["steps"] == 5 * finished["steps_per_epoch"]
@@ -335,7 +332,7 @@ def test_curves_stay_short_and_keep_their_means():
 
 
 def start(*arguments):
-    process = subprocess.Popen([sys.executable, "-m", "autoconv", "demo", "--no-browser", *arguments],
+    process = subprocess.Popen([sys.executable, "-m", "autoconv", "demo", "--no-browser", "--threads", "1", *arguments],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     return process, process.stdout.readline().strip()
 
@@ -370,7 +367,7 @@ def test_ctrl_c_ends_it_while_it_learns_and_a_port_in_use_is_passed_over():
 
 def test_closing_leaves_no_thread():
     before = set(threading.enumerate())
-    session = Session()
+    session = Session(threads=1)
     server = Demo(session, 0)
     serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     serving.start()

@@ -38,7 +38,8 @@ def browser():
 @pytest.fixture(scope="module")
 def address():
     """Of a server that is ended with Ctrl-C, while it learns, and leaves nothing."""
-    process = subprocess.Popen([sys.executable, "-m", "autoconv", "demo", "--no-browser", "--port", "0"],
+    process = subprocess.Popen([sys.executable, "-m", "autoconv", "demo", "--no-browser", "--port", "0",
+                                "--threads", "1"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     yield process.stdout.readline().strip()
     process.send_signal(signal.SIGINT)

@@ -27,7 +27,7 @@ def demo(port: int, browser: bool, device: str, threads: int | None) -> None:
     target = options.use_device(device, threads)
     kernels = target.all_kernels(["float32"])
     target.prepare([(k, dtype) for k, dtype in kernels if not k.compiled_before(dtype)], Progress(0, 1).compiling)
-    server = serving.Demo(Session(target.name), port)
+    server = serving.Demo(Session(target.name, threads), port)
     try:
         if port not in (0, server.port):
             click.echo(f"note: port {port} is in use, so the page is at {server.port}", err=True)

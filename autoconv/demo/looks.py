@@ -43,8 +43,8 @@ class Looks:
 
     def take(self, image: np.ndarray) -> dict[str, Any]:
         """Looks at an image (28, 28) of bytes; the answer has the number under which it can be explained."""
-        with self._session.between_steps() as views:
-            look, steps = Look(views.model, image[..., None], views.of(image[..., None])), self._session.steps
+        session, pixels = self._session, image[..., None]
+        look, steps = session.do(lambda: (Look(session.model, pixels, session.views.of(pixels)), session.steps))
         with self._lock:
             number = next(self._numbers)
             self._kept[number] = look

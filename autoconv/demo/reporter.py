@@ -1,14 +1,14 @@
-"""`Reporter`: the callback that tells a session how far its net is, and stops at the gate between two steps."""
+"""`Reporter`: the callback that tells a session how far its net is, and passes by what others ask for."""
 
 import math
 import time
 from typing import TYPE_CHECKING
 
 from ..callbacks import Callback, Logs
-from .gate import Gate
 
 if TYPE_CHECKING:
     from .session import Session
+    from .worker import Worker
 
 REPORT = 0.2  # seconds between two looks at the net that learns
 TEST = 1.0  # seconds between two tests of it
@@ -17,12 +17,12 @@ TESTED = 500  # images: what such a test takes
 
 
 class Reporter(Callback):
-    """After most steps it only passes the gate; five times a second it adds a point to the curves and takes a view,
+    """After most steps it does next to nothing; five times a second it adds a point to the curves and takes a view,
     once a second it tests. `logs` are means since the epoch began, so a point is the difference of two sums.
     """
 
-    def __init__(self, session: "Session", gate: Gate) -> None:
-        self._session, self._gate = session, gate
+    def __init__(self, session: "Session", worker: "Worker") -> None:
+        self._session, self._worker = session, worker
         self._logs: Logs = {}
         self._begun = self._tested = time.perf_counter()  # of the interval that the next point is about
         self._images = 0  # in that interval
@@ -31,22 +31,22 @@ class Reporter(Callback):
         self._samples, self._sums = 0, (0.0, 0.0)  # in this epoch up to the last point
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
-        session, gate, size = self._session, self._gate, self._session.chosen.batch_size
+        session, worker, size = self._session, self._worker, self._session.chosen.batch_size
         session.steps += 1
         samples = min((batch + 1) * size, len(session.data.x_train))
         self._images += samples - batch * size
         self._logs = logs or {}
         now = time.perf_counter()
-        if now - self._begun >= REPORT or gate.paused or session.phase == "starting":
+        if now - self._begun >= REPORT or worker.paused or session.phase == "starting":
             self._report(now, samples)
         before = time.perf_counter()
-        gate.pass_through()
+        worker.pass_through()
         self._begun += time.perf_counter() - before  # what it waited is not learning
-        if gate.stopping or session.steps >= session.goal or not self._is_finite():
+        if worker.stopping or session.steps >= session.goal or not self._is_finite():
             self.model.stop_training = True
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
-        if self._images and not self._gate.stopping:
+        if self._images and not self._worker.stopping:
             self._report(time.perf_counter(), len(self._session.data.x_train))
 
     def check_loss(self) -> None:

@@ -71,8 +71,8 @@ class Routes:
         if len(body) != width * height:
             raise ValueError(f"A drawing of {width} x {height} pixels has as many bytes. Received: {len(body)}.")
         picture = as_mnist(np.frombuffer(body, np.uint8).reshape(height, width))
-        with self._session.between_steps() as views:
-            seen, steps = views.described(picture[..., None]), self._session.steps
+        session = self._session
+        seen, steps = session.do(lambda: (session.views.described(picture[..., None]), session.steps))
         return {"step": steps, "ink": bool(picture.any()), "classes": self._session.data.classes, **seen}
 
     def _look(self, arguments: Arguments, body: bytes) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from .session import Session
 HOST, PORT = "127.0.0.1", 8765
 TRIES = 20  # ports, one after the other
 LARGEST_BODY = 1 << 19  # bytes
+LINGER = 0.5  # seconds for somebody whose request was refused
 SILENCE = 10.0  # seconds that a connection may neither take nor give anything
 
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
@@ -132,6 +133,7 @@ class Handler(BaseHTTPRequestHandler):
             find()
         except RefusedError as refused:
             self._send(refused.status, {"error": str(refused)})
+            self._let_read()
         except (ValueError, TypeError) as error:
             self._send(HTTPStatus.BAD_REQUEST, {"error": str(error)})
         except TimeoutError as error:
@@ -198,6 +200,15 @@ class Handler(BaseHTTPRequestHandler):
         if len(body) != int(size):
             raise RefusedError(HTTPStatus.BAD_REQUEST, "The body ended too early.")
         return body
+
+    def _let_read(self) -> None:
+        """Waits a moment for who still sends what was refused: else the system would take the answer away again."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(LINGER)
+            left = LARGEST_BODY
+            while left > 0 and (sent := len(self.connection.recv(1 << 16))):
+                left -= sent
 
     def _send(self, status: HTTPStatus, answer: dict[str, Any]) -> None:
         text = json.dumps(answer, separators=(",", ":"))

@@ -1,40 +1,41 @@
-"""`Session`: the net that learns, in a thread of its own, and what one may do with it meanwhile."""
+"""`Session`: the net that learns, in the worker's thread, and what one may do with it meanwhile."""
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
+from ..backend import device as devices
 from . import choices
 from .curve import Curve
-from .gate import Gate
 from .reporter import TESTED, Reporter
 from .views import Views
+from .worker import Worker
 
-ENDING = 30.0  # seconds that a training thread may need for its last step
+T = TypeVar("T")
 
 
 class Session:
     """One net. Every change raises `version` and wakes those who wait in `wait`.
 
     Its phases: "new", "starting", "learning", "paused", "finished", "failed". Commands may come from any thread; what
-    reads the weights does so within `between_steps`.
+    reads the weights goes through `do`.
     """
 
     chosen: choices.Settings
     phase: str
     message: str
 
-    def __init__(self, device: str = "cpu") -> None:
+    def __init__(self, device: str = "cpu", threads: int | None = None) -> None:
         self._device = device
         self._commands = threading.RLock()  # one command at a time
         self._changed = threading.Condition()
-        self._gate = Gate()
-        self._thread: threading.Thread | None = None
+        self._worker = Worker()
         self.version, self.watchers, self.closed = 0, 0, False
         self.image = 0  # which test image is looked at
-        self._make(choices.settings({}))
+        if threads is not None:
+            self._worker.do(lambda: devices.set_num_threads(threads))  # a setting of the thread that computes
+        self._worker.do(lambda: self._make(choices.settings({})))
 
     # Commands.
 
@@ -42,8 +43,8 @@ class Session:
         """A new net of these settings, which has learned nothing. Raises ValueError for settings that cannot be."""
         chosen = choices.settings(given)
         with self._commands:
-            self._stop()
-            self._make(chosen)
+            self._worker.stop()
+            self._worker.do(lambda: self._make(chosen))
 
     def start(self, given: Mapping[str, Any]) -> None:
         """A new net of these settings begins to learn. Raises ValueError for settings that cannot be."""
@@ -54,15 +55,15 @@ class Session:
     def pause(self) -> None:
         """After the step that runs now."""
         with self._commands:
-            if self._runs():
-                self._gate.pause()
+            if self._worker.is_busy:
+                self._worker.pause()
                 self._set(phase="paused")
 
     def resume(self) -> None:
         """Goes on; a net that had finished learns for as many epochs again."""
         with self._commands:
-            if self._runs():
-                self._gate.resume()
+            if self._worker.is_busy:
+                self._worker.resume()
                 self._set(phase="learning")
             else:
                 self._learn()
@@ -70,25 +71,29 @@ class Session:
     def step(self) -> None:
         """A single step, then it waits."""
         with self._commands:
-            if not self._runs():
+            if not self._worker.is_busy:
                 self._learn(paused=True)
-            self._gate.step()
+            self._worker.step()
             self._set(phase="paused")
 
     def set_rate(self, value: Any) -> None:
         """Another learning rate from the next step on."""
         rate = choices.checked_rate(value)
-        with self._commands, self._gate.between_steps():
+
+        def change() -> None:
             self.model.optimizer.learning_rate = rate  # type: ignore[union-attr]
             self.chosen = replace(self.chosen, learning_rate=rate)
             self._set()
+
+        with self._commands:
+            self._worker.do(change)
 
     def set_optimizer(self, name: Any, rate: Any) -> None:
         """Another optimizer, which starts anew; the weights stay."""
         chosen = replace(self.chosen, optimizer=name, learning_rate=choices.checked_rate(rate))
         with self._commands:
-            ran, paused = self._runs(), self._gate.paused
-            self._stop()
+            ran, paused = self._worker.is_busy, self._worker.paused
+            self._worker.stop()
             self.chosen = chosen
             choices.compile_net(self.model, chosen.optimizer, chosen.learning_rate)
             self._set()
@@ -99,25 +104,27 @@ class Session:
         """Another of the test images."""
         if type(number) is not int or not 0 <= number < len(self.data.x_test):
             raise ValueError(f"There are {len(self.data.x_test):,} test images. Received the number {number!r}.")
-        with self._commands, self._gate.between_steps():
+
+        def change() -> None:
             self.image = number
             self.take_view()
             self._set()
+
+        with self._commands:
+            self._worker.do(change)
 
     def close(self) -> None:
         """Ends the training thread and lets go of those who wait."""
         with self._commands:
             self.closed = True
-            self._stop()
             self._set()
+            self._worker.close()
 
     # What can be seen.
 
-    @contextmanager
-    def between_steps(self) -> Iterator[Any]:
-        """Within this block no step runs; gives the `Views` of the net."""
-        with self._gate.between_steps():
-            yield self.views
+    def do(self, function: Callable[[], T]) -> T:
+        """What the function gives, called while no step runs: whatever reads the weights goes through here."""
+        return self._worker.do(function)
 
     def state(self) -> dict[str, Any]:
         """Where it stands, as the page shows it."""
@@ -142,7 +149,7 @@ class Session:
         with self._changed:
             self.watchers += more
 
-    # The thread that trains.
+    # What the worker does.
 
     def _make(self, chosen: choices.Settings) -> None:
         """A net that has learned nothing."""
@@ -160,39 +167,23 @@ class Session:
     def _learn(self, paused: bool = False) -> None:
         if self.steps >= self.goal:
             self.goal = self.steps + self.chosen.epochs * self._steps_per_epoch()
-        self._gate.enter(paused)
         self._set("paused" if paused else "starting")
-        self._thread = threading.Thread(target=self._train, name="autoconv demo: training", daemon=True)
-        self._thread.start()
+        self._worker.run(self._train, paused)
 
     def _train(self) -> None:
-        data, reporter = self.data, Reporter(self, self._gate)
+        data, reporter = self.data, Reporter(self, self._worker)
         epochs = -(-(self.goal - self.steps) // self._steps_per_epoch())
         try:
-            self._gate.pass_through()  # it may begin paused
-            if self._gate.stopping:
+            self._worker.pass_through()  # it may begin paused
+            if self._worker.stopping:
                 return
             self.model.fit(data.x_train, data.y_train, self.chosen.batch_size, epochs, verbose=0, callbacks=reporter)
             reporter.check_loss()
-            if not self._gate.stopping:
+            if not self._worker.stopping:
                 self.test(len(data.x_test))
                 self._set("finished")
         except Exception as error:  # whatever it is, the page must say it: nobody waits for this thread
             self._set("failed", str(error) or type(error).__name__)
-        finally:
-            self._gate.leave()
-
-    def _stop(self) -> None:
-        """Ends the training thread after its step."""
-        thread, self._thread = self._thread, None
-        if thread is not None and thread.is_alive():
-            self._gate.stop()
-            thread.join(ENDING)
-            if thread.is_alive():
-                raise TimeoutError("The training step that runs now does not end.")
-
-    def _runs(self) -> bool:
-        return self._thread is not None and self._thread.is_alive()
 
     def _steps_per_epoch(self) -> int:
         return -(-len(self.data.x_train) // self.chosen.batch_size)
@@ -208,7 +199,7 @@ class Session:
             answers = self.model.predict_on_batch(self.data.x_test[i : min(i + TESTED, count)])
             right += int((answers.argmax(1) == self.data.y_test[i : i + len(answers)]).sum())
             if count > TESTED:
-                self._gate.pass_through()
+                self._worker.pass_through()
         self.test_accuracy = right / count
         self.tests.add(self.steps, 1.0, self.test_accuracy)
 

@@ -1,0 +1,132 @@
+"""`Worker`: the one thread in which the demo computes. It trains, and between two steps does what others ask for."""
+
+import threading
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+PATIENCE = 30.0  # seconds that somebody waits for an answer, or for the end of a step
+
+T = TypeVar("T")
+
+
+class Worker:
+    """`run` starts a job, which calls `pass_through` after each of its steps; `do` has something done in between.
+
+    So nobody sees weights of which a step has changed only a part. And one thread alone runs kernels: each thread that
+    does gets threads of its own from OpenMP, which then lets all of them sleep between two kernels, and training at
+    less than its full speed.
+    """
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._asked: deque[tuple[Callable[[], Any], Future]] = deque()
+        self._job: Callable[[], None] | None = None
+        self._paused, self._steps, self._stopping, self._closed = False, 0, False, False
+        self._thread = threading.Thread(target=self._work, name="autoconv demo: the net", daemon=True)
+        self._thread.start()
+
+    @property
+    def paused(self) -> bool:
+        return self._paused
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the job was told to end."""
+        return self._stopping
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether there is a job, even if it is paused."""
+        return self._job is not None
+
+    def do(self, function: Callable[[], T]) -> T:
+        """What the function gives, called in the worker's thread while no step runs.
+
+        Raises what it raises; TimeoutError where a step, or what others ask for, takes too long.
+        """
+        if threading.current_thread() is self._thread:
+            return function()
+        answer: Future = Future()
+        with self._changed:
+            if self._closed:
+                raise TimeoutError("The demo ends.")
+            self._asked.append((function, answer))
+            self._changed.notify_all()
+        try:
+            return answer.result(PATIENCE)
+        except TimeoutError as error:
+            answer.cancel()
+            raise TimeoutError("The net is busy: what it does takes too long.") from error
+
+    def run(self, job: Callable[[], None], paused: bool = False) -> None:
+        """Starts a job; there must be none."""
+        with self._changed:
+            self._job, self._stopping, self._paused, self._steps = job, False, paused, 0
+            self._changed.notify_all()
+
+    def pass_through(self) -> None:
+        """Called by the job after each step. Costs nothing where nobody wants anything."""
+        while self._asked or (self._paused and not self._stopping):
+            self._answer()
+            with self._changed:
+                if self._paused and not self._stopping and self._steps:
+                    self._steps -= 1
+                    return
+                self._changed.wait_for(lambda: self._asked or not self._paused or self._steps or self._stopping)
+
+    def pause(self) -> None:
+        with self._changed:
+            self._paused = True
+
+    def resume(self) -> None:
+        with self._changed:
+            self._paused, self._steps = False, 0
+            self._changed.notify_all()
+
+    def step(self) -> None:
+        """One more step, then it waits again."""
+        with self._changed:
+            self._paused = True
+            self._steps += 1
+            self._changed.notify_all()
+
+    def stop(self) -> None:
+        """Ends the job after its step, and waits for that. Raises TimeoutError where the step does not end."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+            if not self._changed.wait_for(lambda: self._job is None, PATIENCE):
+                raise TimeoutError("The training step that runs now does not end.")
+            self._paused = False
+
+    def close(self) -> None:
+        """Ends the job and the thread."""
+        self.stop()
+        with self._changed:
+            self._closed = True
+            self._changed.notify_all()
+        self._thread.join(PATIENCE)
+
+    def _work(self) -> None:
+        while not self._closed:
+            self._answer()
+            if self._job is not None:
+                self._job()
+                with self._changed:
+                    self._job = None
+                    self._changed.notify_all()
+            with self._changed:
+                self._changed.wait_for(lambda: self._asked or self._job is not None or self._closed)
+        self._answer()
+
+    def _answer(self) -> None:
+        """Does what was asked for so far."""
+        for _ in range(len(self._asked)):
+            function, answer = self._asked.popleft()
+            if answer.set_running_or_notify_cancel():
+                try:
+                    answer.set_result(function())
+                except BaseException as error:
+                    answer.set_exception(error)

@@ -1,0 +1,163 @@
+"""What the demo costs the net that learns behind it: `python -m bench.demo [--rounds N] [--browser]`.
+
+In each round the lecture net learns for some seconds by `fit` alone, then as a demo's session that nobody watches, then
+with a process that only reads the session's events, and with --browser (needs playwright and Chromium) with the page in
+a window. The ratios of each round are compared, so that a machine that is busy now and then does not matter. Last comes
+the time from a drawing's request to its answer, while the net learns.
+"""
+
+import argparse
+import http.client
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import numpy as np
+
+from autoconv.bench import stats
+from autoconv.callbacks import LambdaCallback
+from autoconv.demo import choices
+from autoconv.demo.serving import Demo
+from autoconv.demo.session import Session
+
+WARM = 30  # steps before the clock starts
+SETTINGS = {"net": "lecture", "epochs": 1000}
+READER = """
+import http.client, sys
+connection = http.client.HTTPConnection("127.0.0.1", int(sys.argv[1]))
+connection.request("GET", "/api/events?token=" + sys.argv[2])
+for line in connection.getresponse():
+    pass
+"""
+BROWSER = """
+import sys
+from playwright.sync_api import sync_playwright
+with sync_playwright() as play:
+    browser = play.chromium.launch(executable_path=sys.argv[2], args=["--no-sandbox", "--disable-gpu"])
+    tab = browser.new_page(viewport={"width": 1200, "height": 850})
+    tab.goto(sys.argv[1])
+    tab.wait_for_selector("#learn-layers canvas")
+    print("ready", flush=True)
+    sys.stdin.read()
+"""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
+    parser.add_argument("--rounds", type=int, default=6)
+    parser.add_argument("--seconds", type=float, default=4.0, help="how long each is measured in a round")
+    parser.add_argument("--browser", action="store_true")
+    given = parser.parse_args()
+    server = Demo(Session(), 0)
+    serving = threading.Thread(target=server.serve_forever)
+    serving.start()
+    ways: dict[str, Callable[[], float]] = {
+        "fit alone": lambda: server.session.do(lambda: fit_alone(given.seconds)),
+        "in a session": lambda: in_session(server.session, given.seconds),
+        "and a client reads the events": lambda: watched(server, given.seconds, reader),
+    }
+    if given.browser:
+        ways["and a browser shows the page"] = lambda: watched(server, given.seconds, browser)
+    taken: dict[str, list[float]] = {name: [] for name in ways}
+    try:
+        for i in range(given.rounds):
+            for name in list(ways)[:: 1 if i % 2 else -1]:
+                taken[name].append(ways[name]())
+        report(taken)
+        print(f"a drawing, while it learns: {drawing(server)}")
+    finally:
+        server.shutdown()
+        serving.join()
+        server.close()
+
+
+def fit_alone(seconds: float) -> float:
+    """Seconds a step of `fit`, with a callback that costs nothing. In the thread of the session, as the others."""
+    chosen = choices.settings(SETTINGS)
+    data, model, times = choices.load(chosen.data), choices.build(chosen), []
+
+    def begin(batch: int, logs: dict) -> None:
+        times.append(time.perf_counter())
+        model.stop_training = len(times) > WARM and times[-1] - times[WARM] > seconds
+
+    model.fit(data.x_train, data.y_train, chosen.batch_size, chosen.epochs, verbose=0,
+              callbacks=LambdaCallback(on_train_batch_begin=begin))
+    return (times[-1] - times[WARM]) / (len(times) - 1 - WARM)
+
+
+def in_session(session: Session, seconds: float) -> float:
+    """Seconds a step of a session, as it counts them."""
+    session.start(SETTINGS)
+    while session.steps < WARM:
+        time.sleep(0.05)
+    begun, before = time.perf_counter(), session.steps
+    time.sleep(seconds)
+    took, steps = time.perf_counter() - begun, session.steps - before
+    session.anew(SETTINGS)
+    return took / steps
+
+
+def watched(server: Demo, seconds: float, watching: Callable) -> float:
+    with watching(server):
+        return in_session(server.session, seconds)
+
+
+@contextmanager
+def reader(server: Demo) -> Iterator[None]:
+    """A process that reads the events and does nothing with them."""
+    process = subprocess.Popen([sys.executable, "-c", READER, str(server.port), server.token])
+    try:
+        while not server.session.watchers:
+            time.sleep(0.02)
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+@contextmanager
+def browser(server: Demo) -> Iterator[None]:
+    """The page in a Chromium."""
+    program = shutil.which("chromium") or shutil.which("google-chrome") or ""
+    process = subprocess.Popen([sys.executable, "-c", BROWSER, server.url, program], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE, text=True)
+    try:
+        if process.stdout.readline() != "ready\n":  # type: ignore[union-attr]
+            raise RuntimeError("The browser did not start.")
+        yield
+    finally:
+        process.communicate("")
+
+
+def report(taken: dict[str, list[float]]) -> None:
+    base, *_ = taken
+    for name, seconds in taken.items():
+        ratio = stats.ratio(seconds, taken[base])
+        print(f"{name:<32} {choices.settings(SETTINGS).batch_size / np.median(seconds):>8,.0f} images/s   time a step: "
+              f"{ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f}) times that of {base}")
+
+
+def drawing(server: Demo) -> str:
+    """From the request to the answer, both included, in milliseconds."""
+    paper = np.full((140, 140), 255, np.uint8)
+    paper[30:40, 40:100] = paper[40:110, 70:80] = 0
+    server.session.start(SETTINGS)
+    times = []
+    for _ in range(60):
+        begun = time.perf_counter()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port)
+        connection.request("POST", f"/api/draw?width=140&height=140&token={server.token}", paper.tobytes())
+        connection.getresponse().read()
+        connection.close()
+        times.append(1e3 * (time.perf_counter() - begun))
+        time.sleep(0.03)
+    low, median, high = np.percentile(times[10:], (0, 50, 95))
+    return f"{median:.1f} ms (at best {low:.1f}, 95% within {high:.1f})"
+
+
+if __name__ == "__main__":
+    main()
