@@ -64,9 +64,10 @@ def test_a_seed_repeats_a_run(folder, tmp_path):
 def test_a_split_of_the_folders_own(name, tmp_path):
     make(tmp_path / "set" / "train", each=8)
     make(tmp_path / "set" / name, each=3)
-    out = autoconv_("train", tmp_path / "set", *QUICK, "--epochs", "1", "--out", tmp_path / "run").stdout
+    out = autoconv_("train", tmp_path / "set", *QUICK, "--epochs", "1", "--augment", "--out", tmp_path / "run").stdout
     assert "24 training and 9 test images" in out
     assert f"tested on {name}/" in out
+    assert "photos with augmentation" in out
     assert "9 test images" in autoconv_("evaluate", tmp_path / "run").stdout
     assert f"has train/ and {name}/" in autoconv_(
         "train", tmp_path / "set", "--validation-split", "0.5", code=2).output

@@ -10,6 +10,7 @@ import pytest
 from autoconv import layers, models
 from autoconv.cli import lines
 from autoconv.train.display import Cell
+from autoconv.train.progress import Progress
 
 CELL = """
 import numpy as np
@@ -85,3 +86,16 @@ def test_the_command_line_s_own_lines_are_broken_between_words_on_a_narrow_termi
     assert lines.fitted(text).splitlines() == [
         "data   Digits, 14,000 training and 2,000 test images of 28",
         "       x 28 x 1, from /home/somebody/datasets/digits"]
+
+
+def test_a_command_that_a_cell_starts_writes_a_line_an_epoch(monkeypatch):
+    """`!autoconv train` has a terminal for its output, of which the page keeps everything."""
+    stream = Terminal()
+    monkeypatch.setattr("sys.stdout", stream)
+    monkeypatch.setenv("JPY_PARENT_PID", "1")
+    monkeypatch.setattr("autoconv.train.progress.INTERVAL", 0.0)
+    line = Progress(2, title="Epoch 1/1")
+    line.update(1, dict)
+    line.update(2, dict)
+    line.finish({"loss": 0.5})
+    assert re.fullmatch(r"Epoch 1/1 - 2/2 - 0s \S+/step - loss: 0.5000\n", stream.getvalue())

@@ -4,9 +4,10 @@ import inspect
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from autoconv import layers, losses, models, optimizers
+from autoconv import datasets, layers, losses, models, optimizers
 from autoconv.cli import main
 from docsite import blocks, commands, keras_table, reference
 
@@ -144,3 +145,15 @@ def test_every_public_name_is_in_the_reference():
     for module, page in ((name, pages[f"api/{name.replace('.', '-')}.md"]) for name in reference.MODULES):
         for name in reference.public_names(reference.load(module)):
             assert re.search(rf"\.{name}$|`{name}` is", page, re.MULTILINE), f"{module}.{name}"
+
+
+def test_the_table_of_classes_is_that_of_cifar10_where_it_is_on_the_computer(tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib")
+    images, labels = np.full((20, 32, 32, 3), 90, "uint8"), np.arange(20)[:, None] % 10
+    monkeypatch.setattr(datasets, "load", lambda name: ((images, labels), (images, labels)))
+    monkeypatch.setattr(datasets, "where", lambda name: tmp_path)
+    monkeypatch.chdir(tmp_path)
+    page = blocks.blocks(text(DOCS / "lectures" / "nets.md"))
+    (table,) = (block for block in page if "def class_table" in block.source)
+    exec(table.source, {})
+    assert (tmp_path / "classes-of-cifar10.png").stat().st_size > 1000

@@ -1,10 +1,12 @@
 """Where lines of progress are shown: on a terminal, in the cell of a notebook, or one after the other as plain text."""
 
 import importlib
+import os
 import shutil
 from collections.abc import Callable
 from typing import Any, TextIO
 
+KERNEL = "JPY_PARENT_PID"  # in the environment of a notebook's kernel, and of what it starts
 NO_LIMIT = 10_000  # characters in a line of a file, or of a page, which breaks it itself
 
 
@@ -87,9 +89,12 @@ class Cell(Plain):
 
 
 def open_display(stream: TextIO, live: bool = True) -> Plain:
-    """The display for this output; `live=False` asks for lines as they stay."""
+    """The display for this output; `live=False` asks for lines as they stay.
+
+    What a cell starts by `!` has a terminal for its output, but all that it writes there stays in the page.
+    """
     if live and type(stream).__module__.startswith("ipykernel"):
         return Cell(stream)
-    if live and bool(getattr(stream, "isatty", bool)()):
+    if live and bool(getattr(stream, "isatty", bool)()) and KERNEL not in os.environ:
         return Terminal(stream)
     return Plain(stream)

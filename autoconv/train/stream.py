@@ -118,7 +118,7 @@ class Epochs:
             if done != self._steps:
                 self._next = next(self._tickets, None)  # type: ignore[arg-type]
         if done != self._steps:
-            self._tickets, self._seen = None, done
+            self._seen = done
             if self._steps is not None:
                 warn_of_end()
         self.source.end_epoch()
