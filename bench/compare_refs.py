@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from autoconv.arguments import names
-from autoconv.bench import machine, stats
+from autoconv.bench import machine
 from autoconv.bench.suite import SUITE
-from autoconv.bench.tables import table
+from autoconv.costs import stats
+from autoconv.costs.tables import table
 
 from . import environment, peers, show, workloads
 from .environment import ROOT

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from autoconv.bench import stats, timing
+from autoconv.costs import stats, timing
 
 TRIES = 5
 

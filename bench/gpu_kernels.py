@@ -4,9 +4,9 @@ import time
 from typing import Any
 
 from autoconv.backend import device, precision
-from autoconv.bench import ceilings
 from autoconv.bench.cases import Case, cases
 from autoconv.bench.suite import SUITE
+from autoconv.costs import ceilings
 
 REPEATS, TRIES = 50, 3
 

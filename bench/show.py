@@ -3,7 +3,7 @@
 import sys
 from typing import Any
 
-from autoconv.bench.tables import table
+from autoconv.costs.tables import table
 
 from . import peers
 

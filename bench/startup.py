@@ -10,7 +10,8 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from autoconv.bench import machine, stats
+from autoconv.bench import machine
+from autoconv.costs import stats
 
 from . import peers, show, workloads
 from .process import PeerError, Process

@@ -9,9 +9,9 @@ which the kernel and both ceilings run in turns, so that a busy machine disturbs
 import pytest
 
 from autoconv.backend import device
-from autoconv.bench import ceilings
 from autoconv.bench.cases import cases
 from autoconv.bench.suite import SUITE
+from autoconv.costs import ceilings
 
 from .conftest import FOUND
 

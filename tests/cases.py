@@ -286,6 +286,35 @@ ACTIVATIONS = [
       for shape, rate, seed in (((3, 7), 0.5, 7), ((2, 2, 5), 0.2, 2**40 + 3), ((2, 4), 0.9, 0))),
 ]
 
+TURNED = np.array([[0.81, -0.55, 3.13, 0.57, 0.83, -1.29, 0, 0], [1.3, 0.21, -2.17, -0.33, 0.72, 1.41, 0.02, 0.013]])
+FAR_AWAY = np.array([2.3, 0.41, -9.3, -0.37, 1.9, 13.7, 0, 0])  # every border is crossed more than once
+
+HORIZON = np.array([1.1, 0, 0.1, 0, 1, 0, -1, 0])  # which the second column looks at
+
+
+def moved(x, transform=TURNED, **parameters):
+    return Case("affine_transform", lambda x, **p: F.affine_transform(x, transform, **p),
+                lambda x, **p: reference.affine_transform(x, transform, **p), (x,), parameters,
+                note=said(parameters) + ("" if transform is TURNED else " far"))
+
+
+def resized(x, size, **parameters):
+    parameters = {"size": size, **parameters}
+    return Case("affine_transform", F.resize, reference.resize, (x,), parameters, note=f"resize {said(parameters)}")
+
+
+IMAGES = [
+    *(moved(shape, transform, interpolation=interpolation, fill_mode=fill_mode, fill_value=1.5)
+      for shape, transform in (((2, 5, 7, 3), TURNED), ((3, 6, 4, 1), FAR_AWAY)) for interpolation in
+      ("bilinear", "nearest") for fill_mode in ("constant", "nearest", "reflect", "wrap")),
+    moved((2, 5, 6, 17), size=(4, 9)),
+    *(moved((1, 1, 4, 2), FAR_AWAY, fill_mode=fill_mode) for fill_mode in ("reflect", "wrap")),
+    *(moved((1, 3, 4, 1), HORIZON, fill_mode=fill_mode, fill_value=1.5) for fill_mode in ("constant", "nearest")),
+    resized((2, 7, 5, 3), (4, 9)),
+    resized((1, 3, 8, 1), (6, 4), interpolation="nearest"),
+    resized((2, 4, 6, 2), (5, 9), interpolation="nearest"),  # samples that lie between two pixels
+]
+
 
 def normalised(shape, training, gamma=True, beta=True, relu=False):
     """The moving statistics are parameters; in training a case must not see what another left in them."""
@@ -346,4 +375,4 @@ LOSSES = [
 ]
 
 CASES = [*CONVOLUTIONS, *TRANSPOSED, *DEPTHWISE, *POOLS, *FUSED, *DENSE, *ARITHMETIC, *CHOOSING, *JOINING, *ACTIVATIONS,
-         *NORMALISED, *LOSSES]
+         *NORMALISED, *LOSSES, *IMAGES]

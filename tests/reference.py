@@ -138,6 +138,63 @@ def dense(x, w, b=None):
     return y
 
 
+# Images
+
+
+def folded(c, size, fill_mode):
+    """Where a coordinate lies within 0..size-1, by what is outside of an image; None where that is one number."""
+    last = size - 1
+    if fill_mode == "constant":
+        return c if -1 < c < size else None
+    if fill_mode == "reflect":
+        c %= 2 * size
+        c = 2 * size - 1 - c if c >= size else c
+    if fill_mode == "wrap" and size > 1 and not 0 <= c <= last:
+        c += size * (int(-c / last) + 1) if c < 0 else -size * int(c / last)
+    return min(max(c, 0), last)
+
+
+def taps(t, i, j, size, interpolation, fill_mode):
+    """(row, column, share) of every pixel that pixel (i, j) of a result is made of."""
+    s = t[6] * j + t[7] * i + 1
+    if s == 0:  # the horizon
+        return [(-1, -1, 1.0)]
+    row = folded((t[3] * j + t[4] * i + t[5]) / s, size[0], fill_mode)
+    column = folded((t[0] * j + t[1] * i + t[2]) / s, size[1], fill_mode)
+    if row is None or column is None:
+        return [(-1, -1, 1.0)]
+    if interpolation == "nearest":
+        return [(int(np.floor(row + 0.5)), int(np.floor(column + 0.5)), 1.0)]
+    r, c = int(np.floor(row)), int(np.floor(column))
+    return [(r + u, c + v, (1 - abs(row - r - u)) * (1 - abs(column - c - v))) for u, v in product(range(2), range(2))]
+
+
+def affine_transform(images, transform, interpolation="bilinear", fill_mode="constant", fill_value=0.0, size=None):
+    n, h, w, channels = images.shape
+    y = np.zeros((n, *(size or (h, w)), channels), images.dtype)
+    for k, i, j in np.ndindex(*y.shape[:3]):
+        t = np.broadcast_to(transform, (n, 8))[k]
+        for r, c, share in taps(t, i, j, (h, w), interpolation, fill_mode):
+            inside = 0 <= r < h and 0 <= c < w
+            y[k, i, j] += share * (images[k, r, c] if inside else fill_value)
+    return y
+
+
+def resize(images, size, interpolation="bilinear"):
+    """The square of each new pixel is compared with those of the old ones by their centres."""
+    (h, w), (oh, ow) = images.shape[1:3], size
+    y = np.zeros((len(images), oh, ow, images.shape[3]), images.dtype)
+    for i, j in product(range(oh), range(ow)):
+        row, column = (i + 0.5) * h / oh, (j + 0.5) * w / ow  # from the edge of the image
+        if interpolation == "nearest":
+            y[:, i, j] = images[:, int(row), int(column)]
+        else:
+            row, column = min(max(row - 0.5, 0), h - 1), min(max(column - 0.5, 0), w - 1)
+            for r, c in product(range(h), range(w)):
+                y[:, i, j] += max(1 - abs(row - r), 0) * max(1 - abs(column - c), 0) * images[:, r, c]
+    return y
+
+
 # Arithmetic
 
 

@@ -11,12 +11,12 @@ from click.testing import CliRunner
 from autoconv import nets
 from autoconv import optimizers as optim
 from autoconv.backend import device
-from autoconv.bench import ceilings, stats
 from autoconv.bench.cases import cases
 from autoconv.bench.page import page
 from autoconv.bench.suite import SUITE
 from autoconv.bench.throughput import NetUnderTest
 from autoconv.cli import main
+from autoconv.costs import ceilings, stats
 from bench import (
     compare,
     compare_refs,

@@ -21,6 +21,7 @@ LAYERS = {
     layers.Activation: lambda: layers.Activation("tanh"),
     layers.AveragePooling2D: lambda: layers.AveragePooling2D(3, strides=2),
     layers.BatchNormalization: layers.BatchNormalization,
+    layers.CenterCrop: lambda: layers.CenterCrop(3, 4),
     layers.Conv2D: lambda: layers.Conv2D(4, 3, activation="relu", bias_initializer="ones"),
     layers.Conv2DTranspose: lambda: layers.Conv2DTranspose(4, 3, strides=2, activation="relu"),
     layers.Dense: lambda: layers.Dense(5, activation="relu", bias_initializer="ones"),
@@ -30,8 +31,16 @@ LAYERS = {
     layers.GlobalAveragePooling2D: layers.GlobalAveragePooling2D,
     layers.GlobalMaxPooling2D: layers.GlobalMaxPooling2D,
     layers.MaxPooling2D: layers.MaxPooling2D,
+    layers.RandomBrightness: lambda: layers.RandomBrightness(0.3, (0, 1), seed=3),
+    layers.RandomContrast: lambda: layers.RandomContrast(0.5, (0, 1), seed=3),
+    layers.RandomCrop: lambda: layers.RandomCrop(3, 4, seed=3),
+    layers.RandomFlip: lambda: layers.RandomFlip("horizontal", seed=3),
+    layers.RandomRotation: lambda: layers.RandomRotation(0.3, "constant", seed=3),
+    layers.RandomTranslation: lambda: layers.RandomTranslation(0.3, 0.4, "constant", seed=3),
+    layers.RandomZoom: lambda: layers.RandomZoom(0.3, 0.4, "constant", seed=3),
     layers.ReLU: layers.ReLU,
     layers.Rescaling: lambda: layers.Rescaling([1.0, 2.0, 3.0, 4.0], [0.5, 0.0, 0.0, 0.0]),
+    layers.Resizing: lambda: layers.Resizing(3, 6, pad_to_aspect_ratio=True),
     layers.Softmax: layers.Softmax,
     layers.ZeroPadding2D: layers.ZeroPadding2D,
     **{kind: kind for kind in (layers.Add, layers.Average, layers.Concatenate, layers.Maximum, layers.Minimum,
@@ -41,13 +50,20 @@ NOT_ASKED = {"name", "built", "channels"}  # what a layer is called, and what it
 READ_WHEN_BUILT = {"filters", "kernel_size", "units", "depth_multiplier"}
 MUST_COUNT = {  # attributes whose change changes the answer, so that the tests below compare something
     layers.Activation: {"activation"}, layers.AveragePooling2D: {"pool_size", "strides", "padding"},
-    layers.Concatenate: {"axis"},
+    layers.CenterCrop: {"height", "width"}, layers.Concatenate: {"axis"},
     layers.Conv2D: {"kernel", "bias", "strides", "padding", "dilation_rate", "activation"},
     layers.BatchNormalization: {"gamma", "beta", "moving_mean", "moving_variance", "epsilon"},
     layers.Conv2DTranspose: {"kernel", "bias", "strides", "padding", "activation"},
     layers.Dense: {"kernel", "bias", "activation"}, layers.Dropout: {"rate", "seed"},
     layers.DepthwiseConv2D: {"kernel", "bias", "strides", "padding", "activation"},
     layers.GlobalAveragePooling2D: set(), layers.MaxPooling2D: {"pool_size", "strides"},
+    layers.RandomBrightness: {"factor", "value_range", "seed"},
+    layers.RandomContrast: {"factor", "value_range", "seed"},
+    layers.RandomCrop: {"height", "width", "seed"}, layers.RandomFlip: {"seed"},
+    **{kind: {*factors, "fill_value", "seed"} for kind, factors in (
+        (layers.RandomRotation, {"factor"}), (layers.RandomTranslation, {"height_factor", "width_factor"}),
+        (layers.RandomZoom, {"height_factor", "width_factor"}))},
+    layers.Resizing: {"height", "width", "fill_value", "pad_to_aspect_ratio"},
     layers.Rescaling: {"scale", "offset"}, layers.Softmax: {"axis"}, layers.ZeroPadding2D: {"padding"},
 }
 
@@ -84,6 +100,11 @@ def net(kind):
 
 def targets(model):
     return np.linspace(-1, 1, 6 * model.output_shape[1], dtype="float32").reshape(6, -1)
+
+
+def draws(layer):
+    """Whether it draws anew in each step of training."""
+    return hasattr(layer, "seed")
 
 
 def run(model, mode, y):
@@ -182,7 +203,7 @@ def test_an_attribute_of_a_layer(kind, monkeypatch):
                         continue
                     assert not isinstance(wanted, type), (name, value, mode, wanted)
                     assert same(found, wanted), (name, value, mode)
-                    if (mode == "predict" and not same(found, before)) or (mode == "train" and kind is layers.Dropout):
+                    if (mode == "predict" and not same(found, before)) or (mode == "train" and draws(layer)):
                         counted.add(name)
     assert counted >= MUST_COUNT.get(kind, set())
 

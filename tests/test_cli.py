@@ -121,15 +121,19 @@ class TestTrain:
         assert losses["cosine"] != losses["constant"]
 
     def test_a_recipe_sets_what_was_not_given(self, tmp_path):
-        def settings(*given):
+        def settings(*given, also=()):
             autoconv_("train", "digits", "--limit", 100, *given, "--json", tmp_path / "results.json")
             results = read(tmp_path / "results.json")
-            return [results[k] for k in ("recipe", "epochs", "schedule", "learning_rate")]
+            return [results[k] for k in ("recipe", "epochs", "schedule", "learning_rate", *also)]
 
         assert settings("--epochs", 1) == ["careful", 1, "cosine", pytest.approx(1e-3)]
         assert settings("--recipe", "fast") == ["fast", 1, "one-cycle", pytest.approx(5e-3)]
         assert settings("--epochs", 1, "--recipe", "lecture") == ["lecture", 1, "constant", pytest.approx(1e-3)]
         assert settings("--recipe", "fast", "--schedule", "cosine", "--lr", 0.01) == ["fast", 1, "cosine", 0.01]
+        also = ("model", "batch_size", "optimizer")
+        assert settings("--recipe", "best", "--epochs", 1, also=also) == [
+            "best", 1, "one-cycle", 0.006, "best", 128, "adam"]
+        assert settings("--model", "lecture", "--recipe", "best", "--epochs", 1, also=also)[4] == "lecture"
 
     def test_dash_prints_json_and_nothing_else(self):
         assert json.loads(autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--json", "-")).keys() >= KEYS
@@ -300,7 +304,7 @@ class TestPredict:
         np.save(tmp_path / "one.npy", digits[0])
         logits = autoconv.models.load_model(tmp_path / "run" / "model.safetensors").predict(
             digits[:1, ..., None], verbose=0)[0].astype(float)
-        _, digit, probability = autoconv_("predict", tmp_path / "run", tmp_path / "one.npy").split()
+        _, digit, probability, *_ = autoconv_("predict", tmp_path / "run", tmp_path / "one.npy").split()
         assert digit == str(logits.argmax())
         assert float(probability) == pytest.approx(np.exp(logits.max()) / np.exp(logits).sum(), abs=1e-4)
 
@@ -313,7 +317,7 @@ class TestPredict:
         transparent[..., 3] = digits[0]  # black ink on nothing
         image.fromarray(transparent).save(tmp_path / "ink.png")
         names = ("dark", "bright", "ink", "large")
-        lines = autoconv_("predict", trained / "run", *(tmp_path / f"{n}.png" for n in names)).splitlines()
+        lines = autoconv_("predict", trained / "run", "--as-is", *(tmp_path / f"{n}.png" for n in names)).splitlines()
         answers = [line.split()[1:] for line in lines]
         assert answers == [answers[0]] * 4
 
@@ -326,7 +330,7 @@ class TestPredict:
         assert "none.png" in autoconv_("predict", trained / "run", tmp_path / "none.png", code=1)
 
     def test_without_pillow_the_extra_is_named(self, trained, monkeypatch, tmp_path):
-        monkeypatch.setitem(sys.modules, "PIL", None)
+        monkeypatch.setitem(sys.modules, "PIL.Image", None)
         assert "autoconv[images]" in autoconv_("predict", trained / "run", tmp_path / "x.png", code=1)
 
 

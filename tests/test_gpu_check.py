@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from autoconv.backend import device
-from autoconv.bench import timing
+from autoconv.costs import timing
 from bench import (
     child,
     equal_work,

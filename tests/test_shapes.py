@@ -170,9 +170,20 @@ def test_ops_refuse_windows_that_do_not_go_with_their_arrays():
 
 def test_kernels_compute_in_one_floating_dtype():
     with pytest.raises(TypeError, match=r"conv2d computes in one dtype. Received: float64, float32. Convert with"):
-        F.conv2d(ones(1, 3, 3, 1), np.ones((3, 3, 1, 1), "float32"))
+        F.conv2d(ones(1, 3, 3, 1), tensor(np.ones((3, 3, 1, 1), "float32")))
     with pytest.raises(TypeError, match="float32 or float64"):
         F.relu(tensor([1, 2]))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kernel", [np.ones((3, 3, 1, 1)) / 9, np.ones((3, 3, 1, 1), "int64"), [[[[2.0]]]]])
+def test_a_kernel_that_is_no_tensor_takes_the_dtype_of_the_image(dtype, kernel):
+    image = tensor(ones(1, 5, 5, 1).astype(dtype), requires_grad=True)
+    y = F.conv2d(image, kernel, np.zeros(1))
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y.numpy(), np.sum(kernel), rtol=1e-6)
+    y.sum().backward()
+    assert image.grad.dtype == dtype
 
 
 def test_labels_with_an_axis_of_one():

@@ -18,6 +18,7 @@ from autoconv import optimizers as optim
 from autoconv.backend import device, device_cuda
 from autoconv.backend.precision import get_precision, set_precision
 from autoconv.train import progress
+from autoconv.train.display import Terminal
 from autoconv.train.phases import Reducer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
@@ -607,7 +608,7 @@ def test_a_model_that_moves_between_two_trainings():
 def test_sums_that_are_read_after_every_step(monkeypatch):
     """As a line on a terminal reads them, ten times a second."""
     monkeypatch.setattr(progress, "INTERVAL", 0)
-    monkeypatch.setattr(progress, "updates_in_place", lambda stream: True)
+    monkeypatch.setattr(progress, "open_display", lambda stream, live: Terminal(stream))
     equal(*both(net, lambda model: {**fitted(model, verbose=1, validation_data=(ROWS, LABELS, np.arange(N))),
                                     "scores": model.evaluate(ROWS, LABELS, batch_size=4)}))
     x = ROWS.copy()

@@ -527,8 +527,8 @@ def test_validation_labels_are_checked_before_the_first_epoch():
 def test_arrays_of_no_numbers():
     x, y = problem(10)
     model = compiled()
-    with pytest.raises(TypeError, match=r"x must be an array of numbers.*generator"):
-        model.fit((row for row in x), y)
+    with pytest.raises(TypeError, match=r"x must be an array of numbers.*list"):
+        model.fit(["a"] * 10, y)
     with pytest.raises(TypeError, match="y must be an array of numbers"):
         model.fit(x, ["a"] * 10)
     with pytest.raises(TypeError, match="callback"):
@@ -600,16 +600,28 @@ def test_a_terminal_shows_a_line_that_is_updated_in_place(monkeypatch):
     x, y = problem(70)
     model = compiled()
     monkeypatch.setattr("autoconv.train.progress.INTERVAL", 0.0)
-    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((60, 24)))
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((80, 24)))
     model.predict(x, verbose=0)
     text = shown(Terminal(), monkeypatch, lambda: model.fit(x, y, epochs=2))
     epochs = re.findall(r"Epoch (\d)/2\n(.*)\n", text)
     assert [e for e, _ in epochs] == ["1", "2"]
     updates = epochs[0][1].split("\r")[1:]
     assert len(updates) == 4  # one a step, and the last
-    assert updates[0].startswith("1/3 ━━━━━━──────────────")
-    assert all(len(u) <= 60 for u in updates[:-1])
+    assert re.match("1/3 ━━━━━[━─]+ ", updates[0])
+    assert all(len(u) < 80 for u in updates[:-1])
     assert re.fullmatch(r"3/3 ━{20} 0s \d+(us|ms)/step - accuracy: \d\.\d{4} - loss: \d\.\d{4} *", updates[-1])
+
+
+def test_a_narrow_terminal_gets_no_bar_and_a_line_for_the_values_that_do_not_fit(monkeypatch):
+    x, y = problem(70)
+    model = compiled()
+    monkeypatch.setattr("autoconv.train.progress.INTERVAL", 0.0)
+    monkeypatch.setattr("shutil.get_terminal_size", lambda: os.terminal_size((60, 24)))
+    text = shown(Terminal(), monkeypatch, lambda: model.fit(x, y, validation_split=0.5))
+    *_, last, more = text.splitlines()
+    assert max(len(line) for line in text.replace("\r", "\n").splitlines()) < 60
+    assert re.fullmatch(r"2/2 \d+s \d+(us|ms)/step - accuracy: \S+ - loss: \S+ *", last.rpartition("\r")[2])
+    assert re.fullmatch(r"    - val_accuracy: \S+ - val_loss: \S+", more)
 
 
 def test_evaluate_and_predict_show_their_progress(monkeypatch):
@@ -619,7 +631,7 @@ def test_evaluate_and_predict_show_their_progress(monkeypatch):
     assert re.fullmatch(r"3/3 - 0s \d+(us|ms)/step - accuracy: \S+ - loss: \S+\n",
                         shown(io.StringIO(), monkeypatch, lambda: model.evaluate(x, y)))
     assert re.fullmatch(r"3/3 - 0s \d+(us|ms)/step\n", shown(io.StringIO(), monkeypatch, lambda: model.predict(x)))
-    assert re.search(r"\r3/3 ━{20} 0s .*\n$", shown(Terminal(), monkeypatch, lambda: model.predict(x)))
+    assert re.search(r"^\r?3/3 ━{20} 0s .*\n$", shown(Terminal(), monkeypatch, lambda: model.predict(x)))
 
 
 def test_verbose_0_and_2(monkeypatch):

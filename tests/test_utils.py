@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import utils
+from autoconv import layers, utils
 
 
 def test_one_hot_rows():
@@ -38,3 +38,10 @@ def test_a_seed_repeats_all_random_numbers():
 def test_seeds_out_of_range(seed):
     with pytest.raises(ValueError, match=r"2\*\*32-1"):
         utils.set_random_seed(seed)
+
+
+def test_clear_session_names_layers_from_the_start():
+    utils.clear_session()
+    first, second = layers.Flatten(), layers.Flatten()
+    utils.clear_session()
+    assert (first.name, second.name, layers.Flatten().name) == ("flatten", "flatten_1", "flatten")

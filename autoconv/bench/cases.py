@@ -158,10 +158,3 @@ def _bytes(*arrays: tuple[int, ...]) -> int:
 def _images(shape: tuple[int, ...]) -> str:
     """One image of a batch: 28x28x1."""
     return "x".join(map(str, shape[1:]))
-
-
-def layer_flops(layer: Layer, output_shape: tuple) -> float:
-    """The multiplications and additions of one sample's forward pass through a layer; 0 where they do not matter."""
-    if isinstance(layer, Conv2D):
-        return 2 * prod(output_shape[1:]) * prod(layer.kernel.shape[:3])
-    return 2 * prod(layer.kernel.shape) if isinstance(layer, Dense) else 0

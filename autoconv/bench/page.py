@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from html import escape
-from importlib.resources import files
 from typing import Any
 
+from ..pages import document
+from ..pages.charts import Bar, Point, bars, roofline
+from ..pages.document import section
 from . import tables
-from .charts import Bar, Point, bars, roofline
 
 Results = dict[str, Any]
 
@@ -27,13 +28,7 @@ def page(documents: Sequence[Results]) -> str:
         *_accuracy(entries), *_start(entries), *_memory(entries), *_size(documents),
         *_kernels([k for d in documents for k in d["kernels"]]), *_not_timed(entries),
     ]
-    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    return (
-        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1"><title>autoconv benchmarks</title>'
-        f'<link rel="icon" href="data:,"><style>{style}</style></head><body><main>\n' + "\n".join(body)
-        + "\n</main></body></html>\n"
-    )
+    return document.document("autoconv benchmarks", body)
 
 
 def _labelled(documents: Sequence[Results]) -> list[Results]:
@@ -93,7 +88,7 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
                 row += _ratio(timed[n]["ratio"])
         title = _title(entry)
         cards.append(_card(title, bars(f"{heading}: {title}", rows), head, numbers))
-    return _section(heading, "Images a second, more is better.", cards)
+    return section(heading, "Images a second, more is better.", cards)
 
 
 def _accuracy(entries: Sequence[Results]) -> list[str]:
@@ -105,7 +100,7 @@ def _accuracy(entries: Sequence[Results]) -> list[str]:
         numbers = [[n, f"{reached[n]['seconds_to_target']['median']:.1f}", reached[n]["reached"]] for n in order]
         title = f"MNIST to {entry['recipe']['target']:.1%} of the test images"
         cards.append(_card(title, bars(title, rows), ["", "seconds", "reached in"], numbers))
-    return _section(
+    return section(
         "Time to accuracy",
         "Seconds from the start of the process, less is better. The recipe is the same for all.", cards)
 
@@ -122,7 +117,7 @@ def _start(entries: Sequence[Results]) -> list[str]:
         numbers = [[n, f"{timed[n]['cold_s']:.1f}", f"{timed[n]['warm']['median']:.1f}"] for n in order]
         title = _title(entry)
         cards.append(_card(title, bars(f"Start: {title}", rows), ["", "cold, s", "warm, s"], numbers))
-    return _section(
+    return section(
         "From start to the first training step",
         "Seconds, less is better. Cold: with empty caches of compiled code.", cards)
 
@@ -133,7 +128,7 @@ def _memory(entries: Sequence[Results]) -> list[str]:
         held = {n: f["peak_memory"] for n, f in entry["peers"].items() if f.get("peak_memory")}
         if held:
             cards.append(_megabytes("Peak memory in training", _title(entry), held))
-    return _section("Peak memory in training", "Of the whole process, the data included; less is better.", cards)
+    return section("Peak memory in training", "Of the whole process, the data included; less is better.", cards)
 
 
 def _size(documents: Sequence[Results]) -> list[str]:
@@ -143,7 +138,7 @@ def _size(documents: Sequence[Results]) -> list[str]:
             if peer.get("install_bytes"):
                 alike.setdefault(peer["install_bytes"], peer.get("label", name))
     cards = [_megabytes("Install size", "On the disk", {n: size for size, n in alike.items()})] if alike else []
-    return _section("Install size", "The package and all that it needs; less is better.", cards)
+    return section("Install size", "The package and all that it needs; less is better.", cards)
 
 
 def _kernels(shares: Sequence[Results]) -> list[str]:
@@ -162,7 +157,7 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
         numbers = [[label, *tables.achieved(k), f"{k['fraction']['median']:.0%}"] for k, label in zip(found, called)]
         cards.append(_card(f"{name}: share of the ceiling", bars(f"Kernels of {name}", rows, most=1.0),
                            ["kernel", "achieved", "ceiling", "share"], numbers))
-    return _section(
+    return section(
         "Kernels against this machine's own ceilings",
         "The ceiling is multiply-adds from registers or a copy of as many bytes, whichever is lower for that kernel, "
         "measured in the same rounds. The slope of a roofline is the copy of the largest kernel's bytes; smaller ones "
@@ -203,21 +198,6 @@ def _megabytes(chart: str, heading: str, found: dict[str, int]) -> str:
     return _card(heading, bars(f"{chart}: {heading}", rows), ["", "MB"], [[n, f"{found[n] / 1e6:,.0f}"] for n in order])
 
 
-def _section(title: str, note: str, cards: Sequence[str]) -> list[str]:
-    if not cards:
-        return []
-    if len(cards) == 1:  # there is room for the numbers
-        cards = [cards[0].replace("<details>", "<details open>")]
-    head = f"<h2>{escape(title)}</h2><p>{escape(note)}</p>"
-    return [f'<section>{head}<div class="cards">{"".join(cards)}</div></section>']
-
-
 def _card(title: str, chart: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A chart and, to be unfolded, its numbers."""
-
-    def line(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    table = f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(r, 'td') for r in rows)}</tbody></table>"
-    numbers = f'<details><summary>Numbers</summary><div class="scroll">{table}</div></details>'
-    return f"<article><h3>{escape(title)}</h3>{chart}{numbers}</article>"
+    return document.card(title, chart + document.numbers(head, rows))

@@ -5,7 +5,8 @@ from typing import Any
 
 from .. import __version__
 from ..backend.device import Device
-from . import ceilings, machine, throughput
+from ..costs import ceilings
+from . import machine, throughput
 from .cases import cases
 from .suite import SUITE
 

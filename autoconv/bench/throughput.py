@@ -9,8 +9,7 @@ import numpy as np
 from .. import losses, utils
 from .. import optimizers as optim
 from ..backend.device import Device
-from . import stats, timing
-from .cases import layer_flops
+from ..costs import counting, stats, timing
 from .suite import Timed
 
 DATA = 32e6  # bytes of images in memory, 4 to 100 batches: enough that what a call of `fit` costs by itself is little
@@ -43,7 +42,9 @@ class NetUnderTest:
 
     def flops(self, mode: str) -> float:
         """Operations an image: forward, and in training both gradients as well, except the first layer's input."""
-        each = [layer_flops(node.operation, node.outputs[0].shape) for node in self.net.graph.nodes]
+        shapes = counting.shapes_in(self.net.graph, [(1, *self.net.input_shape[1:])])
+        each = [2 * counting.multiply_adds(node.operation, *counting.shapes_of(self.net.graph, node, shapes))
+                for node in self.net.graph.nodes if node.inputs]
         return sum(each) if mode == "infer" else 3 * sum(each) - next(filter(None, each), 0)
 
 

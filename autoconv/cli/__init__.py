@@ -8,13 +8,18 @@ import click
 
 from .. import __version__
 from ..arguments import names
+from ..arguments.extras import ExtraError
 from ..backend.device import DeviceError
 from ..datasets import DatasetCorrupt
 from .bench import bench
 from .demo import demo
 from .evaluate import evaluate
+from .filter import filter_
 from .info import info
+from .inspect import inspect
 from .predict import predict
+from .report import report
+from .summary import summary
 from .train import train
 from .warmup import warmup
 
@@ -34,7 +39,7 @@ class Commands(click.Group):
                 ctx.exit(INTERRUPTED)
             except BrokenPipeError:
                 raise
-            except (OSError, DatasetCorrupt, DeviceError) as error:  # DatasetNotFound is an OSError
+            except (OSError, DatasetCorrupt, DeviceError, ExtraError) as error:  # DatasetNotFound is an OSError
                 raise click.ClickException(str(error)) from error
             except MemoryError as error:
                 raise click.ClickException(f"There is not enough memory: {error}") from error
@@ -61,5 +66,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, demo, info, bench, warmup):
+for _command in (train, evaluate, predict, inspect, report, filter_, summary, demo, info, bench, warmup):
     main.add_command(_command)

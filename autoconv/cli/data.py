@@ -1,15 +1,23 @@
 """Which data a command works on, as a net takes them."""
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 import numpy as np
 
-from .. import datasets, nets
+from .. import datasets, nets, utils
 
 ENLARGED = ("lecture-large",)  # nets in which images of 28 x 28 pixels would shrink to nothing on their way
 A_FEW_SECONDS = 3.0  # how long MNIST's mirrors may be silent before the built-in digits stand in for it
+
+
+class Feeds(NamedTuple):
+    """What a net is made for and fed with: the shape of an image, and the arguments of fit and of evaluate."""
+
+    input_shape: tuple[int, int, int]
+    train: dict[str, Any]
+    test: dict[str, Any]
 
 
 class Images(NamedTuple):
@@ -28,6 +36,24 @@ class Images(NamedTuple):
         size = " x ".join(map(str, self.x_train.shape[1:]))
         return (f"{self.title}, {len(self.x_train):,} training and {len(self.x_test):,} test images of {size}, "
                 f"from {self.place}")
+
+    def feeds(self, model: str, batch_size: int) -> Feeds:
+        """What fit and evaluate get, for the net of that name."""
+
+        def arguments(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
+            return {"x": as_taken(x, model), "y": utils.to_categorical(y, len(self.classes)), "batch_size": batch_size}
+
+        train, test = arguments(self.x_train, self.y_train), arguments(self.x_test, self.y_test)
+        return Feeds(train["x"].shape[1:], train, test)
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images are trained and tested on."""
+        return len(self.x_train), len(self.x_test)
+
+    def kept(self) -> dict[str, Any]:
+        """What run.json keeps beside the name."""
+        return {"skipped": []}
 
 
 def choose(data_dir: Path | None) -> tuple[str, str]:

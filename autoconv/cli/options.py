@@ -1,5 +1,7 @@
 """The options that several commands share, and names that are answered with the nearest known one."""
 
+import os
+import re
 from collections.abc import Callable
 from functools import reduce
 from pathlib import Path
@@ -25,6 +27,35 @@ class Name(click.Choice):
             return names.lookup(self.kind, value, {name: name for name in self.choices})
         except ValueError as error:
             self.fail(str(error), param, ctx)
+
+
+class Data(Name):
+    """The name of a data set, or else a folder: the name wins, ./name is the folder."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        if isinstance(value, Path) or value in self.choices:
+            return value
+        if Path(value).is_dir():
+            return Path(value)
+        if set(value) & {os.sep, "/", "."}:
+            self.fail(f"There is no folder {value!r}.", param, ctx)
+        return super().convert(value, param, ctx)
+
+
+class Size(click.ParamType):
+    """A number of pixels, or two of them, HEIGHTxWIDTH, as (height, width)."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        if isinstance(value, tuple):
+            return value
+        found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", value)
+        height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
+        if not height or not width:
+            self.fail(f"{value!r} is no size of at least one pixel, such as 180x180 (height x width) or 180.", param,
+                      ctx)
+        return height, width
 
 
 def device_options(command: Callable) -> Callable:

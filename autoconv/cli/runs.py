@@ -98,6 +98,16 @@ def _read(folder: Path) -> Run:
         raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
 
 
+def history(folder: Path) -> dict[str, list[float]]:
+    """The history of the run in a folder: a list over the epochs for the loss and every metric."""
+    try:
+        with open(folders.place(folder, HISTORY), encoding="utf-8", newline="") as file:
+            rows = list(csv.DictReader(file))
+        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ()) if name != "epoch"}
+    except (OSError, TypeError, ValueError) as error:
+        raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
+
+
 def compile_net(net: Model, name: str, optimizer: Any = "rmsprop") -> None:
     """Compiles the net of that name as every run is trained and tested."""
     loss = losses.CategoricalCrossentropy(from_logits=nets.NETS[name].from_logits)

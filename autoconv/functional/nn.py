@@ -1,6 +1,7 @@
 """What nets are made of, on tensors: convolutions, pooling, activations, normalisation, losses.
 
 Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: integers and lists as float32.
+Kernels and biases that are no tensors take the dtype of the images.
 """
 
 from typing import Any
@@ -230,13 +231,15 @@ def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
     return apply(loss.mean_absolute_error, y_pred, y_true=_targets(y_true, y_pred, "mean_absolute_error"))
 
 
-def _tensor(value: Any) -> Tensor:
-    """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists as float32."""
+def _tensor(value: Any, dtype: Any = None) -> Tensor:
+    """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists as float32. With a
+    `dtype` all that is no tensor in that one.
+    """
     if isinstance(value, Tensor):
         return value
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
     device = devices.get("cpu")
-    return Tensor(device.asarray(value, None if floating else np.float32), device=device)
+    return Tensor(device.asarray(value, dtype or (None if floating else np.float32)), device=device)
 
 
 def _image(value: Any) -> Tensor:
@@ -246,8 +249,12 @@ def _image(value: Any) -> Tensor:
 
 
 def _same_dtype(name: str, *values: Any) -> list[Any]:
-    """The values as tensors (None stays), or a TypeError: a kernel computes in one dtype."""
-    tensors = [None if v is None else _tensor(v) for v in values]
+    """The values as tensors (None stays). What is no tensor has no gradient to lose, so it takes the dtype of the first
+    value, the images. Tensors of another dtype raise TypeError: a kernel computes in one dtype.
+    """
+    x = _tensor(values[0])
+    follow = x.dtype if x.dtype.kind == "f" else None
+    tensors = [x, *(None if v is None else _tensor(v, follow) for v in values[1:])]
     dtypes = [str(t.dtype) for t in tensors if t is not None]
     if len(set(dtypes)) > 1:
         raise TypeError(f"{name} computes in one dtype. Received: {', '.join(dtypes)}. "

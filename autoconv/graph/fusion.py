@@ -21,12 +21,12 @@ from .graph import Graph
 class Step:
     """One call in a plan: an operation, or several that run as one.
 
-    `inputs` and `outputs` are the numbers of the values it reads and makes, `last` of those that nobody reads later;
-    `shape` is that of the first output.
+    `nodes` are the calls that it makes; `inputs` and `outputs` the numbers of the values it reads and makes, `last` of
+    those that nobody reads later; `shape` is that of the first output.
     """
 
     def __init__(self, operation: Any, first: Node, node: Node, number: Callable[[SymbolicTensor], int]) -> None:
-        self.operation = operation
+        self.operation, self.nodes = operation, [first] if first is node else [first, node]
         self.inputs = [number(tensor) for tensor in first.inputs]
         self.outputs = [number(tensor) for tensor in node.outputs]
         self.last: list[int] = []

@@ -29,6 +29,11 @@ def automatic_name(name: str) -> str:
     return names.numbered(name, _names_given)
 
 
+def forget_names() -> None:
+    """Begins to count the automatic names anew."""
+    _names_given.clear()
+
+
 class Layer(Versioned):
     """A function with weights. Your own: make the weights in `build`, compute in `call`.
 

@@ -4,16 +4,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional as F
-from .. import random
 from ..ops import dropout as ops
 from ..tensor import Tensor, apply
-from .base import Layer, Shape
+from .base import Shape
+from .drawing import RandomLayer
 
-_OWN_STREAMS = 2**62  # far from those that autoconv.random hands out and from the initializers'
 
-
-class Dropout(Layer):
+class Dropout(RandomLayer):
     """In training sets a share `rate` of the items to 0 and scales the others by 1 / (1 - rate); else x itself.
 
     With a `seed` the layer draws its own masks, the same in every run. Srivastava et al., JMLR 2014.
@@ -23,9 +20,9 @@ class Dropout(Layer):
     recordable = True
 
     def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         self._keras_default("noise_shape", noise_shape, None)
-        self.rate, self.seed = rate, seed
+        self.rate = rate
 
     @property
     def rate(self) -> float:
@@ -38,22 +35,8 @@ class Dropout(Layer):
             raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
         self._rate = float(rate)
 
-    @property
-    def seed(self) -> int | None:
-        """The seed of the layer's own masks, which begin anew when it is set."""
-        return self._seed
-
-    @seed.setter
-    def seed(self, seed: int | None) -> None:
-        self._seed = None if seed is None else random.check_seed(seed)
-        self._masks = None if self._seed is None else random.Generator(self._seed, _OWN_STREAMS)
-
     def call(self, x: Tensor, training: bool = False) -> Tensor:
-        if self._masks is None or not training or self.rate == 0:
-            return F.dropout(x, self.rate, training)
-        key = x.device.dynamic(self._masks.stream, np.uint64, 2)
-        first = x.device.dynamic(random.first_sample.get, np.uint64)
-        return apply(ops.dropout, x, rate=self.rate, key=key, first=first)
+        return apply(ops.dropout, x, rate=self.rate, **self._draw(x)) if training and self.rate else x
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
+from ..costs.profile import Profile, profile
 from ..graph import fusion, summary
 from ..graph.graph import Graph
 from ..layers import Layer
@@ -35,6 +36,7 @@ class Model(Trainer, Layer):
         "optimizer", "reducer", "shard",
     }
     recordable = True  # a graph's call; a class with a call of its own must say it again
+    class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file
     _graph: Graph | None = None
     _steps: fusion.Plan | None = None  # how the graph runs; made again when it changes
 
@@ -227,6 +229,25 @@ class Model(Trainer, Layer):
             sys.stdout.write(text + "\n")
         except UnicodeEncodeError:
             sys.stdout.write(summary.plain(text) + "\n")
+
+    def profile(self, batch_size: int = 1, input_shape: Any = None, measure: bool = True) -> Profile:
+        """What each layer costs: parameters, multiply-adds, memory in inference and in training, and, unless `measure`
+        is false or the model is on a GPU, time in inference and its share of what this machine can do. It prints as a
+        table; `rows` has the same as data.
+
+        input_shape: without the batch, such as (180, 180, 3), where sizes of the inputs are open; of several inputs a
+        list. Raises ValueError for shapes that do not fit, AttributeError for a class with a call of its own.
+        """
+        if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+            raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")
+        wanted = [tensor.shape[1:] for tensor in self.inputs]
+        given = wanted if input_shape is None else [input_shape] if is_shape(input_shape) else list(input_shape)
+        if len(given) != len(wanted) or any(None in shape for shape in given):
+            raise ValueError(f"The sizes of all inputs must be known to count what {self.name!r} costs: pass "
+                             f"input_shape. Its inputs: {wanted}. Received: {input_shape!r}.")
+        shapes: list[Any] = [(int(batch_size), *shape) for shape in given]
+        self.check_input(shapes if len(shapes) > 1 else shapes[0])
+        return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)
 
     # Files. The formats know models, so models look for them only when one is written or read.
 

@@ -1,1 +1,17 @@
-"""Pictures: image kernels, what a net's layers see, and pictures as nets take them."""
+"""Pictures: image kernels, what a net's layers see, which pixels moved its answer, and how it did.
+
+`filters`, `feature_maps`, `confusion`, `curves`, `occlusion` and `saliency` return figures of matplotlib's (the extra
+`plots`); `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and `saliency_map` give the same as arrays.
+"""
+
+from .figures import confusion, curves, feature_maps, filters, occlusion, saliency
+from .image_kernels import KERNELS, convolve, filter
+from .influence import occlusion_map, saliency_map
+from .inside import Activation, activations, class_scores, kernels
+from .results import confusion_matrix, precision_recall, worst_mistakes
+
+__all__ = [
+    "KERNELS", "Activation", "activations", "class_scores", "confusion", "confusion_matrix", "convolve", "curves",
+    "feature_maps", "filter", "filters", "kernels", "occlusion", "occlusion_map", "precision_recall", "saliency",
+    "saliency_map", "worst_mistakes",
+]

@@ -12,19 +12,27 @@ from ..tensor import Tensor
 class Data(NamedTuple):
     """Inputs x, targets y and sample weights, each a list of arrays (N, ...), one for each input or output of a model.
 
-    x and y may also be arrays of a GPU; what is not there is None.
+    x and y may also be arrays of a GPU; what is not there is None. form: puts a list of inputs into the form in which
+    the model's call takes it.
     """
 
     x: list[Any]
     y: list[Any]
     weights: list[Any]
+    form: Callable[[list[Any]], Any]
 
     def __len__(self) -> int:
         return len(self.x[0])
 
+    @property
+    def like(self) -> "Data":
+        """What has the shapes of its batches."""
+        return self
+
     def rows(self, start: int, stop: int) -> "Data":
         """The samples start..stop-1, without a copy."""
-        return Data(*([None if a is None else a[start:stop] for a in arrays] for arrays in self))
+        x, y, weights = ([None if a is None else a[start:stop] for a in arrays] for arrays in self[:3])
+        return Data(x, y, weights, self.form)
 
 
 def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,
@@ -47,7 +55,7 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
     for array in weights:
         if array is not None and array.ndim != 1:
             raise ValueError(f"sample_weight must have one number a sample. Received shape: {array.shape}.")
-    return Data(inputs, targets, weights)
+    return Data(inputs, targets, weights, structure(x, names))
 
 
 def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
@@ -90,6 +98,16 @@ def _only(items: list[Any]) -> Any:
 def _by_keys(keys: tuple[str, ...]) -> Callable[[list[Any]], Any]:
     """The same function for the same keys, so that it can tell one form from another."""
     return lambda items: dict(zip(keys, items))
+
+
+def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
+    """What an iterable gives as one batch: x, (x,), (x, y) or (x, y, sample_weight), as the three of them."""
+    if not isinstance(batch, tuple | list):
+        return batch, None, None
+    if len(batch) not in (1, 2, 3):
+        raise ValueError("A batch must be x, (x, y) or (x, y, sample_weight). "
+                         f"Received: {type(batch).__name__} of length {len(batch)}.")
+    return (*batch, None, None)[:3]  # type: ignore[return-value]
 
 
 def _numbers(name: str, value: Any) -> Any:

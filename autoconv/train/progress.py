@@ -1,86 +1,90 @@
 """The line that fit, evaluate and predict show: Keras's, updated in place where that can be done, else plain."""
 
 import inspect
-import shutil
 import sys
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TextIO
+from typing import Any
+
+from .display import Plain, open_display
 
 INTERVAL = 0.1  # seconds between two updates of a line
-BAR = 20  # characters
+BAR, SHORTEST_BAR = 20, 5  # characters
 
 
 class Progress:
-    """Progress over `total` steps, written to what sys.stdout is when it is made.
+    """Progress over `total` steps, None where nobody knows, written to what sys.stdout is when it is made.
 
     verbose 0 shows nothing, 1 ("auto") a line that is updated in place where the output can do that, 2 one plain line.
-    `title` ("Epoch 1/5") stands above the line, or before it where it is plain.
+    `title` ("Epoch 1/5") stands above the line on a terminal, else before it. `before` is the progress that this one
+    goes on from: in a notebook both are lines of one output.
     """
 
-    def __init__(self, total: int, verbose: str | int = "auto", title: str = "") -> None:
+    def __init__(self, total: int | None, verbose: str | int = "auto", title: str = "",
+                 before: "Progress | None" = None) -> None:
         verbose = check_verbose(verbose)
-        self.total, self.title = total, title
-        self.stream: TextIO | None = sys.stdout if verbose else None
-        self.live = verbose == 1 and self.stream is not None and updates_in_place(self.stream)
+        self.total, self.title, self._done = total, title, 0
+        self.display: Plain | None = before.display if before else None
+        if self.display is None and verbose and sys.stdout is not None:
+            self.display = open_display(sys.stdout, live=verbose == 1)
+        self.live = self.display is not None and self.display.live
         self._start = self._shown = time.perf_counter()
         self._first: float | None = None
-        self._width = 0
-        if self.live and title:
-            self._write(title + "\n")
+        self._said_compiling = False
+        if self.display is not None and self.display.titles_above and title:
+            self.display.keep(title)
 
     def update(self, step: int, values: Callable[[], Mapping[str, float]]) -> None:
         """After step number `step`. `values` is asked only when the line is really written: ten times a second."""
+        self._done = step
         if self._first is None:
             self._first = time.perf_counter()  # after the first step: that one pays for what is set up
-        if self.live:
+        if self.display is not None and self.live:
             now = time.perf_counter()
             if now - self._shown >= INTERVAL:
                 self._shown = now
-                left = self._seconds_per_step(step) * (self.total - step)
-                text = f"{self._count(step)} {self._bar(step)} {_duration(left)}{self._speed(step)}{_listed(values())}"
-                self._in_place(text[: shutil.get_terminal_size().columns - 1])
+                rest = step if self.total is None else self.total - step  # where it is not known: what it took so far
+                line = self._line(step, _duration(self._seconds_per_step(step) * rest), values())
+                self.display.show(line[: self.display.columns() - 1])
 
     def finish(self, values: Mapping[str, float]) -> None:
         """After the last step: the line as it stays."""
-        if self.stream is None:
-            return
-        took = f"{time.perf_counter() - self._start:.0f}s{self._speed(self.total)}{_listed(values)}"
-        if self.live:
-            self._in_place(f"{self._count(self.total)} {self._bar(self.total)} {took}")
-            self._write("\n")
-        else:
-            self._write(f"{self.title + ' - ' if self.title else ''}{self._count(self.total)} - {took}\n")
+        if self.display is not None:
+            self.total = self._done if self.total is None else self.total
+            text = self._line(self.total, f"{time.perf_counter() - self._start:.0f}s", values)
+            self.display.keep(_wrapped(text, self.display.columns() - 1))
 
     def compiling(self, done: int, total: int) -> None:
         """Says how far the compiling of kernels is, in one line; where it is plain, at its start and at its end."""
-        if self.stream is None:
+        if self.display is None:
             return
         text = f"compiling kernels, first run only: {done}/{total}"
-        if self.live:
-            self._in_place(text)
-            self._write("\n" if done == total else "")
-            self._width = 0 if done == total else self._width
-        elif done == total or self._width == 0:
-            self._write(text + "\n")
-            self._width = len(text)
+        if done == total:
+            self.display.keep(text, lasting=False)
+        elif self.live:
+            self.display.show(text)
+        elif not self._said_compiling:
+            self.display.keep(text)
+        self._said_compiling = True
 
-    def _in_place(self, text: str) -> None:
-        self._write("\r" + text.ljust(self._width))
-        self._width = len(text)
+    def _line(self, step: int, duration: str, values: Mapping[str, float]) -> str:
+        """`Epoch 1/5 - 12/94 ━━━─────── 2s 3ms/step - loss: 0.1600`, with a bar as long as there is space for."""
+        start = f"{self.title} - " if self.title and not self.display.titles_above else ""  # type: ignore[union-attr]
+        start += f"{step}/Unknown" if self.total is None else f"{step:>{len(str(self.total))}}/{self.total}"
+        rest = f"{duration}{self._speed(step)}{_listed(values)}"
+        if not self.live:
+            return f"{start} - {rest}"
+        space = self.display.columns() - len(start) - len(rest) - 3  # type: ignore[union-attr]
+        return f"{start} {self._bar(step, min(space, BAR))}{rest}"
 
-    def _write(self, text: str) -> None:
-        self.stream.write(text)  # type: ignore[union-attr]
-        self.stream.flush()  # type: ignore[union-attr]
-
-    def _count(self, step: int) -> str:
-        return f"{step:>{len(str(self.total))}}/{self.total}"
-
-    def _bar(self, step: int) -> str:
-        full, rest = ("━", "─") if _can_write(self.stream, "━─") else ("=", ".")
-        done = BAR * step // self.total
-        return full * done + rest * (BAR - done)
+    def _bar(self, step: int, length: int) -> str:
+        """The bar and a blank, or nothing where it would be too short to say anything."""
+        if length < SHORTEST_BAR:
+            return ""
+        full, rest = ("━", "─") if self.display.can_write("━─") else ("=", ".")  # type: ignore[union-attr]
+        done = length * step // self.total if self.total else 0
+        return full * done + rest * (length - done) + " "
 
     def _seconds_per_step(self, step: int) -> float:
         now = time.perf_counter()
@@ -103,24 +107,22 @@ def check_verbose(verbose: Any) -> int:
     return 1 if verbose == "auto" else int(verbose)
 
 
-def updates_in_place(stream: Any) -> bool:
-    """Whether a carriage return starts the line anew: on a terminal, and in the cell of a notebook."""
-    return bool(getattr(stream, "isatty", bool)()) or type(stream).__module__.startswith("ipykernel")
-
-
-def _can_write(stream: Any, text: str) -> bool:
-    try:
-        text.encode(getattr(stream, "encoding", None) or "utf-8")
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def _duration(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     if minutes >= 60:
         return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"
     return f"{minutes}:{rest:02d}" if minutes else f"{rest}s"
+
+
+def _wrapped(text: str, columns: int) -> str:
+    """A line that is too long, broken before one of its values; what follows is indented."""
+    lines = [""]
+    for i, part in enumerate(text.split(" - ")):
+        separator = " - " if i else ""
+        if i and len(lines[-1]) + len(separator) + len(part) > columns:
+            lines.append("   ")
+        lines[-1] += separator + part
+    return "\n".join(lines)
 
 
 def _listed(values: Mapping[str, float]) -> str:
@@ -133,11 +135,14 @@ def _digits(value: float) -> str:
 
 
 def warn_of_nan(value: float, epoch: int, step: int) -> None:
-    """Warns, where the user called, that the loss is NaN or infinite."""
+    """Warns that the loss is NaN or infinite."""
+    warn(f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
+         "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning)
+
+
+def warn(message: str, category: type[Warning] = UserWarning) -> None:
+    """Warns, where the user called."""
     frame, level = inspect.currentframe(), 0
     while frame is not None and str(frame.f_globals.get("__name__")).startswith("autoconv."):
         frame, level = frame.f_back, level + 1
-    warnings.warn(
-        f"The loss became {value} in epoch {epoch + 1}, step {step + 1}. The usual causes are a learning rate that is "
-        "too high and inputs that are not scaled to about [-1, 1] or hold NaN.", RuntimeWarning, level + 1,
-    )
+    warnings.warn(message, category, level + 1)

@@ -1,11 +1,17 @@
 """`Running`: what the methods of a model that train and evaluate share, from one compile() to the next."""
 
 import threading
+from collections.abc import Mapping
 from typing import Any
 
+from ..versions import contents
+from . import compiled
 from .compiled import Goal, Score
+from .data import Data
 from .step import Steps
 from .sums import Sums
+
+Shape = tuple[int | None, ...]
 
 
 class Running:
@@ -22,3 +28,41 @@ class Running:
 
     def __reduce__(self) -> tuple:
         return Running, ()  # a copy of a model makes its own
+
+    def settle(self, model: Any, data: Data) -> None:
+        """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
+        shapes = output_shapes(model)
+        names = getattr(model, "output_names", None) or [f"output_{i + 1}" for i in range(len(shapes))]
+        made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
+                             model.reducer, model.shard])
+        if self.made_for != made_for:
+            if len(data.y) != len(shapes):
+                raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
+            self.goals = compiled.goals(model.loss, model._loss_weights, names)
+            targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
+            self.scores = compiled.scores(model._metrics_wanted, names, targets, shapes)
+            self.steps.forget()
+            self.sums = {kind: Sums(model.device, self.goals, self.scores) for kind in ("train", "test")}
+            self.steps, self.made_for = Steps(), made_for
+        self.check_targets(model, data)
+
+    def check_targets(self, model: Any, data: Data) -> None:
+        """Raises ValueError where targets do not go with the outputs and their losses."""
+        shapes = output_shapes(model)
+        for goal in self.goals:
+            if data.y[goal.output] is None:
+                raise ValueError(f"y has no targets for the output number {goal.output}, which has a loss.")
+            goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
+        for score in self.scores:
+            if data.y[score.output] is None:
+                raise ValueError(f"y has no targets for the output number {score.output}, which has a metric.")
+
+
+def output_shapes(model: Any) -> list[Shape]:
+    """The shapes of the outputs; of a class with a call of its own, which takes other sizes too, the last axis."""
+    found = model.output_shape
+    if getattr(model, "output_names", None) is None and isinstance(found, tuple) and not isinstance(found[-1], tuple):
+        found = (None,) * (len(found) - 1) + found[-1:]
+    if isinstance(found, Mapping):
+        return list(found.values())
+    return list(found) if found and isinstance(found[0], tuple | list) else [found]

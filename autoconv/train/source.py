@@ -2,14 +2,14 @@
 arrays of a step.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import random
 from ..backend import device as devices
-from .data import check_count
+from .data import Data, check_count
 
 SHARE = 0.5  # of a GPU's free memory: what a data set may take
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are
@@ -23,8 +23,11 @@ class Source:
     before that part, and the whole batch has `shards` times as many samples.
     """
 
-    def __init__(self, arrays: Sequence[Any], dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
+    varies = False  # all batches are of the same arrays
+
+    def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
                  shuffled: bool = False, rank: int = 0, world: int = 1) -> None:
+        arrays = [*data.x, *data.y, *data.weights]
         batch_size = 32 if batch_size is None else batch_size
         check_count("batch_size", batch_size, 1)
         least = min(int(batch_size), len(arrays[0]) % int(batch_size) or int(batch_size), len(arrays[0]))
@@ -32,20 +35,29 @@ class Source:
             raise ValueError(f"Each of the processes, numbered from 0, needs a sample of each batch. Received: number "
                              f"{rank} of {world}, and a batch of {least}. Choose another batch_size.")
         self.batch_size, self._device, self._rank, self._world = int(batch_size), device, rank, world
-        self._arrays, self.samples = list(arrays), len(arrays[0])
+        self._arrays, self.samples, self.like = arrays, len(arrays[0]), data
+        self.key: random.Key | None = None  # of the orders, where there is one
         self._order: Any = np.arange(self.samples) if shuffled or device.is_gpu else None
         self._first, self.before, self.shards = 0, 0, 1.0
-        plain = [None if a is None else self._plain(a, dtype) for a, dtype in zip(arrays, dtypes)]
-        self._there, self._sent = plain, {}  # type: ignore[var-annotated]
+        self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
+        self._there, self._sent = self._arrays, {}  # type: ignore[var-annotated]
         self._order_there: Any = self._order
-        to_send = sum(a.nbytes for a in plain if isinstance(a, np.ndarray))  # the rest is on the GPU already
+        to_send = sum(a.size * dtype.itemsize for a, dtype in zip(arrays, self._dtypes) if dtype is not None)
         self._fits = not device.is_gpu or to_send <= SHARE * device.memory_left()
         if device.is_gpu and self._fits:
-            self._there = [None if a is None else device.asarray(a) for a in plain]
+            self._there = [a if dtype is None else device.asarray(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
             self._order_there = device.asarray(self._order)
 
-    def __len__(self) -> int:
+    @property
+    def steps(self) -> int:
+        """How many batches there are."""
         return -(-self.samples // self.batch_size)
+
+    def tickets(self, epoch: int) -> Iterator[int]:
+        """What `seek` takes for one batch after the other, in an epoch."""
+        if self.key is not None:
+            self.shuffle(self.key, epoch)
+        return iter(range(self.steps))
 
     def shuffle(self, key: random.Key, epoch: int) -> None:
         """The order of an epoch: a function of the key and the epoch's number, the same on all processes."""
@@ -85,9 +97,18 @@ class Source:
         rows: Any = slice(self._first, self._first + n)
         return np.asarray(self._arrays[which][rows if self._order is None else self._order[rows]])
 
+    def run(self, step: Any, sink: Sequence[Any] | None = None) -> None:
+        """One step on the batch that is the next one."""
+        step.run(self, sink)
+
+    def end_epoch(self) -> None:
+        """Arrays do not change from epoch to epoch."""
+
     def _send(self, n: int) -> None:
         """From the host's memory into arrays on the GPU that stay."""
-        host = [None if a is None else a[self._order[self._first : self._first + n]] for a in self._there]
+        rows = self._order[self._first : self._first + n]
+        host = [a if a is None else a[rows] if dtype is None else np.asarray(a[rows], dtype)
+                for a, dtype in zip(self._there, self._dtypes)]
         if n not in self._sent:
             self._sent[n] = [None if a is None else self._device.asarray(a) for a in host]
             return
@@ -95,9 +116,11 @@ class Source:
             if there is not None:
                 there[...] = source
 
-    def _plain(self, array: Any, dtype: Any) -> Any:
-        """An array as the kernels of the device read it: on a GPU one of few bytes, or on a GPU, as it is, else in the
-        step's dtype.
-        """
-        as_it_is = not isinstance(array, np.ndarray) or (array.dtype in _READ and np.dtype(dtype).kind == "f")
-        return array if as_it_is or not self._device.is_gpu else array.astype(dtype, copy=False)
+
+def _sent_as(array: Any, dtype: Any) -> np.dtype | None:
+    """The dtype in which an array of the host's goes to a GPU: its own where that is of few bytes and kernels read it,
+    else the step's.
+    """
+    if not isinstance(array, np.ndarray):
+        return None  # nothing, or there already
+    return array.dtype if array.dtype in _READ and np.dtype(dtype).kind == "f" else np.dtype(dtype)

@@ -20,8 +20,8 @@ class Ceilings:
         self._x = np.array([0.999, 0.001], np.float32)
         self._start = np.full((self._tasks, self._k.items(self._x.dtype)), 0.5, np.float32)
         self._y = np.empty_like(self._start)
-        self._rounds = 1000
-        self._rounds *= timing.repetitions(self._multiply_add, ROUND)  # in one call, so that calling costs nothing
+        self._rounds = 50_000  # in one call, so that calling costs nothing, also where others use the processors
+        self._rounds *= timing.repetitions(self._multiply_add, ROUND)
         self._copies: dict[int, tuple[Callable[[], None], int]] = {}
 
     def flops(self) -> float:

@@ -1,7 +1,7 @@
-"""Charts as SVG: bars, and a roofline. Colours come from the page's style sheet, so they follow light and dark."""
+"""Charts as SVG: bars, lines, a roofline. Colours come from the page's style sheet, so they follow light and dark."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import NamedTuple
 
@@ -41,6 +41,50 @@ def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
             parts.append(f'<path d="M{a:.1f} {y + 24}H{b:.1f}M{a:.1f} {y + 21}v6M{b:.1f} {y + 21}v6" class="whisker"/>')
         parts.append("</g>")
     return "".join([*parts, "</svg>"])
+
+
+def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str:
+    """One line a series over 1, 2, 3, ...; `across` says what these are. At most four series; NaN leaves a gap."""
+    left, right, top, bottom = 44, WIDTH - 8, 12, 190
+    values = [v for row in series.values() for v in row if math.isfinite(v)] or [0.0]
+    low, high = min(values), max(values)
+    margin = 0.06 * (high - low) or abs(high) * 0.05 or 1.0
+    low, high = low - margin, high + margin
+    count = max(map(len, series.values()))
+
+    def at(place: int, value: float) -> tuple[float, float]:
+        return (left + (right - left) * (place / (count - 1) if count > 1 else 0.5),
+                bottom - (bottom - top) * (value - low) / (high - low))
+
+    parts = [_open(title, bottom + 54)]
+    for value in _ticks(low, high):
+        y = at(0, value)[1]
+        parts.append(f'<path d="M{left} {y:.1f}H{right}" class="grid"/>'
+                     f'<text x="{left - 5}" y="{y + 4:.1f}" class="tick" text-anchor="end">{value:.6g}</text>')
+    step = -(-count // 8)
+    for place in range(0, count, step):
+        x = at(place, low)[0]
+        parts.append(f'<text x="{x:.1f}" y="{bottom + 15}" class="tick" text-anchor="middle">{place + 1}</text>')
+    parts.append(f'<text x="{(left + right) / 2}" y="{bottom + 31}" class="tick" text-anchor="middle">'
+                 f"{escape(across)}</text>")
+    for i, (name, row) in enumerate(series.items()):
+        points = [(*at(place, v), v, place) for place, v in enumerate(row) if math.isfinite(v)]
+        path = " ".join(f"{x:.1f},{y:.1f}" for x, y, _, _ in points)
+        parts.append(f'<polyline points="{path}" class="series s{i % 4}"/>')
+        for x, y, v, place in points if count <= 60 else ():
+            said = escape(f"{name}, {across} {place + 1}: {v:.6g}")
+            parts.append(f'<g><title>{said}</title><circle cx="{x:.1f}" cy="{y:.1f}" r="3" class="dot s{i % 4}"/></g>')
+        x = left + 100 * i
+        parts.append(f'<path d="M{x} {bottom + 45}h18" class="series s{i % 4}"/>'
+                     f'<text x="{x + 24}" y="{bottom + 49}" class="tick">{escape(name)}</text>')
+    return "".join([*parts, "</svg>"])
+
+
+def _ticks(low: float, high: float) -> list[float]:
+    """Round numbers between the two, four to eight of them."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 4))
+    step = next(power * n for n in (10, 5, 2, 1) if (high - low) / (power * n) >= 3)
+    return [round(step * i, 12) for i in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 class Point(NamedTuple):

@@ -1,0 +1,17 @@
+"""Libraries that only some functions need: imported where they are used."""
+
+from importlib import import_module
+from typing import Any
+
+
+class ExtraError(ImportError):
+    """A library that only some functions need is not installed; the message names the extra that brings it."""
+
+
+def load(module: str, library: str, extra: str, what: str) -> Any:
+    """The module of an optional library. Raises ExtraError, which says what needs it and how to install it."""
+    try:
+        return import_module(module)
+    except ImportError:
+        raise ExtraError(f"{what} needs {library}, which is not installed: "
+                         f"pip install 'autoconv[{extra}]'.") from None

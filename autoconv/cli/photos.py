@@ -1,0 +1,143 @@
+"""Folders of photos, a folder for each class, as data to train and test on."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+
+from ..utils import ImageDataset, image_dataset_from_directory
+from ..utils.class_folders import FORMATS, classes_in
+from ..utils.pixels import COLOR_MODES
+from .data import Feeds
+
+TESTS = ("test", "val", "validation")  # what the held-out part may be called beside train/
+
+
+class Photos(NamedTuple):
+    """The pictures of a folder to train on, those to test on, and how the two were told apart."""
+
+    folder: Path
+    split: str
+    train: ImageDataset
+    test: ImageDataset
+
+    def described(self) -> str:
+        size = " x ".join(map(str, self.train.image_shape))
+        return (f"{self.folder}, {len(self.train.class_names or ())} classes, {len(self.train.file_paths):,} training "
+                f"and {len(self.test.file_paths):,} test images, made {size}\n       {self.split}")
+
+    def feeds(self, model: str, batch_size: int) -> Feeds:
+        """What fit and evaluate get."""
+        self.train.batch_size = self.test.batch_size = batch_size
+        return Feeds(self.train.image_shape, {"x": self.train}, {"x": self.test})
+
+    @property
+    def name(self) -> str:
+        return str(self.folder)
+
+    @property
+    def classes(self) -> Sequence[str]:
+        return self.train.class_names or ()
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many images were trained and tested on."""
+        return counted(self.train), counted(self.test)
+
+    def kept(self) -> dict[str, Any]:
+        """What run.json keeps, to find the pictures again and to say what became of them."""
+        return {"folder": str(self.folder.absolute()), "split": self.split,
+                "image_size": list(self.train.image_shape[:2]), "skipped": skipped(self.train, self.test)}
+
+
+def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: int, strict: bool) -> Photos:
+    """The photos of a folder: train/ and test/ (or val/, validation/) where it has them, else split by the seed, a
+    fifth held out by default. Raises a ClickException for what is no such folder; `strict`: for a broken file, too.
+    """
+    own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
+    if own is None:
+        share = 0.2 if share is None else share
+        classes = _classes(folder)
+        train, test = _dataset(folder, image_size, 3, classes, seed, validation_split=share, subset="both")
+        split = f"{share:.0%} of it held out to test on, drawn by the seed (--validation-split)"
+    elif share is not None:
+        raise click.UsageError(f"--validation-split is for folders without a split of their own. {folder} has train/ "
+                               f"and {own}/.")
+    else:
+        classes = _classes(folder / "train")
+        train = _dataset(folder / "train", image_size, 3, classes, seed)
+        test = _dataset(folder / own, image_size, 3, classes, seed, shuffle=False)
+        split = f"trained on train/, tested on {own}/"
+    _prepare([train, test], strict)
+    return Photos(folder, split, train, test)
+
+
+def held_out(trained: dict[str, Any]) -> ImageDataset:
+    """The pictures that a run was tested on, again: as long as the folder is what it was, they are the same."""
+    folder, share = Path(trained["folder"]), trained["validation_split"]
+    if not folder.is_dir():
+        raise click.ClickException(f"The folder {folder}, which the run was trained on, is not there. Name another "
+                                   "folder of photos to test on.")
+    return load(folder, tuple(trained["image_size"]), share, trained["seed"], strict=False).test
+
+
+def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
+    """All pictures of a folder, or of its test/, to test a net of these classes on."""
+    own = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
+    dataset = _dataset(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
+    _prepare([dataset], strict=False)
+    return dataset
+
+
+def counted(dataset: ImageDataset) -> int:
+    """How many of its pictures could be read."""
+    return len(dataset.file_paths) - len(dataset.skipped)
+
+
+def skipped(*datasets: ImageDataset) -> list[str]:
+    """The files that could not be read."""
+    return sorted(path for dataset in datasets for path in dataset.skipped)
+
+
+def say_skipped(paths: Sequence[str]) -> None:
+    """Counts them, at the end."""
+    if paths:
+        click.echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
+                   f"{'were' if len(paths) > 1 else 'was'} left out", err=True)
+
+
+def _prepare(datasets: Sequence[ImageDataset], strict: bool) -> None:
+    for dataset in datasets:
+        if strict:
+            dataset.check()
+        dataset.on_unreadable = _name
+
+
+def _name(path: str, reason: str) -> None:
+    """Names a file that is left out; on a terminal in the place of the line that shows progress."""
+    click.echo(f"{chr(13)}\033[K" * sys.stderr.isatty() + f"skipped {path}: {reason}", err=True)
+
+
+def _dataset(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int, **how: Any) -> Any:
+    try:
+        return image_dataset_from_directory(
+            folder, label_mode="categorical", class_names=classes, color_mode=COLOR_MODES[channels], image_size=size,
+            seed=seed, verbose=False, **how)
+    except (ValueError, ImportError) as error:
+        raise click.ClickException(str(error)) from error
+
+
+def _classes(folder: Path) -> list[str]:
+    """The classes of a folder. Raises a ClickException where it has none to tell apart."""
+    names = classes_in(folder)
+    if len(names) < 2:
+        found = f"one folder alone, {names[0]!r}" if names else "no folder"
+        raise click.ClickException(f"{folder} must hold a folder of pictures for each class, of two classes at least. "
+                                   f"Received: {found}.")
+    for name in names:
+        if not any(path.suffix.lower() in FORMATS for path in (folder / name).rglob("*")):
+            raise click.ClickException(f"The class {name!r} has no pictures: there is no {', '.join(FORMATS)} file in "
+                                       f"{folder / name}. Remove the folder, or fill it.")
+    return names

@@ -1,0 +1,23 @@
+"""What a run was tested on, as arrays."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import data, photos
+
+
+def images(trained: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """The test images (N, H, W, C) of bytes as the net takes them, and their labels (N,); `trained` is what the run's
+    run.json says. Of a folder of photos those that can be read.
+    """
+    if "folder" not in trained:
+        data_dir = trained["data_dir"] and Path(trained["data_dir"])
+        found = data.load(trained["dataset"], data_dir, trained["limit"])
+        return data.as_taken(found.x_test, trained["model"]), found.y_test
+    dataset = photos.held_out(trained)
+    dataset.batch_size = trained["batch_size"]
+    batches = [(np.rint(x).astype(np.uint8), np.argmax(y, -1)) for x, y in dataset]
+    x, y = (np.concatenate(parts) for parts in zip(*batches))
+    return x, y

@@ -1,0 +1,97 @@
+"""Images moved, turned, scaled and cropped, and the random transforms of augmentation. Images are (N, H, W, C)."""
+
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ..arguments import names, shapes
+from ..ops import image as ops
+from ..symbolic import on_symbols_too
+from ..tensor import Tensor, apply
+from .nn import _beside, _tensor
+
+__all__ = ["affine_transform", "resize"]
+
+KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as kernels number them
+
+
+def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",
+                     fill_value: float = 0.0, size: tuple[int, int] | None = None) -> Tensor:
+    """Pixel (i, j) of a result shows what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s of its
+    image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or one for each image (N, 8).
+
+    interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (the fill_value), "nearest" (a
+    a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). Results are `size` (H, W), by default as large as
+    the images. Names and values are those of `keras.ops.image.affine_transform` on TensorFlow.
+    """
+    x = _tensor(images)
+    count, h, w, _ = shapes.check_image(x.shape)
+    names.lookup("interpolation", interpolation, ops.INTERPOLATIONS)
+    names.lookup("fill_mode", fill_mode, ops.FILL_MODES)
+    if isinstance(fill_value, bool) or not isinstance(fill_value, Real):
+        raise ValueError(f"fill_value must be a number. Received: {fill_value!r}.")
+    if isinstance(transform, Tensor) and transform.requires_grad:
+        raise ValueError("affine_transform has no gradient for the transform. Pass transform.detach().")
+    t = _beside(transform, x, x.dtype) if isinstance(transform, Tensor) else x.device.constant(
+        np.ascontiguousarray(transform, x.dtype))
+    if t.shape not in ((8,), (1, 8), (count, 8)):
+        raise ValueError("The transform must have shape (8,), or (N, 8) for N images. "
+                         f"Received shapes: {t.shape} and {x.shape}.")
+    return apply(ops.affine_transform, x, transform=t.reshape(-1, 8), size=(h, w) if size is None else _size(size),
+                 fill_mode=fill_mode, fill_value=float(fill_value), interpolation=interpolation)
+
+
+def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
+    """Images (N, H, W, C) as (N, *size, C), "bilinear" or "nearest": pixels are squares, whose centres are compared.
+
+    Where it shrinks, pixels between the samples are not read (no antialiasing), as in `keras.ops.image.resize`.
+    """
+    x = _tensor(images)
+    _, *old, _ = shapes.check_image(x.shape)
+    (down, first_row), (right, first_column) = (_sampling(*pair, interpolation) for pair in zip(old, _size(size)))
+    transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
+    return affine_transform(x, transform, interpolation, "nearest", size=size)
+
+
+def _sampling(old: int, new: int, interpolation: str) -> tuple[float, float]:
+    """How far apart the samples of an axis lie, and the first one. Of two equally near pixels the later one counts."""
+    return old / new, 0.5 * old / new - 0.5 + (0.125 / new if interpolation == "nearest" else 0.0)
+
+
+def _size(size: Any) -> tuple[int, int]:
+    h, w = size if isinstance(size, (tuple, list)) and len(size) == 2 else (0, 0)
+    if not all(hasattr(n, "__index__") and n > 0 for n in (h, w)):
+        raise ValueError(f"size must be two positive integers, (height, width). Received: {size!r}.")
+    return int(h), int(w)
+
+
+# What augmentation layers are made of.
+
+
+def random_pairs(images: Tensor, one: tuple[float, float], other: tuple[float, float] | None, key: Any,
+                 first: Any) -> Tensor:
+    """Two random numbers for each image, as (2, N): one in the range `one`, one in `other`, or the same one twice.
+
+    They depend on `key` = (seed, stream) and on the image's number in the whole batch, which is `first` for the first.
+    """
+    d = images.device.empty((2, images.shape[0]), images.dtype)
+    ranges = [float(end) for end in (*one, *(one if other is None else other))]
+    place = [np.uint64(part) if isinstance(part, int) else part for part in (*key, first)]
+    images.device.kernels("image").draws(*ranges, int(other is not None), *place, d)
+    return Tensor(d, device=images.device)
+
+
+def random_transform(images: Tensor, kind: str, pairs: Any, interpolation: str, fill_mode: str, fill_value: float,
+                     size: tuple[int, int] | None = None) -> Tensor:
+    """The images, each transformed by its pair of numbers (2, N): `kind` is a key of KINDS."""
+    d = _beside(pairs, images, images.dtype)
+    count, h, w, _ = shapes.check_image(images.shape)
+    if d.shape != (2, count):
+        raise ValueError(f"A transformation has shape (2, N) for N images. Received: {d.shape} for {count} images.")
+    t = images.device.empty((count, 8), images.dtype)
+    images.device.kernels("image").transforms(d, KINDS[kind], h, w, t)
+    return affine_transform(images, Tensor(t, device=images.device), interpolation, fill_mode, fill_value, size)
+
+
+on_symbols_too(globals(), __all__)

@@ -1,0 +1,262 @@
+"""Random changes of images that act in training only, so that a net sees no picture twice. All have Keras's arguments.
+
+`call` draws two numbers for each image, `get_random_transformation`, and applies them, `transform_images`.
+"""
+
+from math import isfinite
+from numbers import Real
+from typing import Any
+
+from .. import functional as F
+from ..functional.image import random_pairs, random_transform
+from ..ops.image import FILL_MODES, INTERPOLATIONS
+from ..tensor import Tensor
+from . import checks
+from .base import Shape
+from .drawing import RandomLayer
+from .preprocessing import smart_resize
+
+Range = tuple[float, float]
+
+FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
+
+
+class _Augmentation(RandomLayer):
+    """What these layers share: outside of training they pass on what they get."""
+
+    one_input = True
+    rank = 4
+    recordable = True
+    unsupported = {"bounding_box_format": None}  # noqa: RUF012 (as in the base class)
+
+    def __init__(self, seed: int | None = None, data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        checks.channels_last(self, data_format)
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        return self.transform_images(x, self.get_random_transformation(x)) if training else x
+
+    def get_random_transformation(self, images: Any) -> Tensor:
+        """The two numbers of each image, drawn anew: (2, N), in the units that the layer's description gives."""
+        x = self._tensors(images)
+        return random_pairs(x, *self._ranges(x.shape), **self._draw(x))
+
+    def transform_images(self, images: Any, transformation: Any) -> Tensor:
+        """The images, changed by the numbers (2, N) that are given."""
+        raise NotImplementedError
+
+    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        """What the two numbers are drawn from; None where the second is the first."""
+        raise NotImplementedError
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class _Geometric(_Augmentation):
+    """A change of places; what comes from outside of an image is filled as `functional.affine_transform` says."""
+
+    kind: str  # a random transform's
+    fill_mode = checks.one_of(FILL_MODES)
+    interpolation = checks.one_of(INTERPOLATIONS)
+    fill_value = checks.Checked(lambda value, name: _number(value, name))
+
+    def __init__(self, fill_mode: str, interpolation: str, seed: int | None, fill_value: float,
+                 data_format: str | None, **kwargs: Any) -> None:
+        super().__init__(seed, data_format, **kwargs)
+        self.fill_mode, self.interpolation, self.fill_value = fill_mode, interpolation, fill_value
+
+    def transform_images(self, images: Any, transformation: Any) -> Tensor:
+        return random_transform(self._tensors(images), self.kind, transformation, self.interpolation, self.fill_mode,
+                                self.fill_value)
+
+
+class RandomFlip(_Augmentation):
+    """Mirrors images left to right, upside down or both, by `mode`, each with probability 1/2.
+
+    An image is flipped vertically where its first number is at most 1/2, horizontally by the second. In Keras one
+    number decides on both.
+    """
+
+    mode = checks.one_of(FLIPS)
+
+    def __init__(self, mode: str = "horizontal_and_vertical", seed: int | None = None, data_format: str | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(seed, data_format, **kwargs)
+        self.mode = mode
+
+    def transform_images(self, images: Any, transformation: Any) -> Tensor:
+        return random_transform(self._tensors(images), "flip", transformation, "nearest", "nearest", 0.0)
+
+    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        never, evenly = (1.0, 1.0), (0.0, 1.0)
+        return (never if self.mode == "horizontal" else evenly), (never if self.mode == "vertical" else evenly)
+
+
+class RandomRotation(_Geometric):
+    """Turns each image about its middle by `factor` * 360 degrees at most, either way, or within `factor` = (a, b).
+
+    Its number is the angle in degrees; a positive one turns counterclockwise.
+    """
+
+    kind = "rotation"
+    factor = checks.Checked(lambda value, name: _range(value, name, -1, 1))
+
+    def __init__(self, factor: Any, fill_mode: str = "reflect", interpolation: str = "bilinear",
+                 seed: int | None = None, fill_value: float = 0.0, data_format: str | None = None,
+                 **kwargs: Any) -> None:
+        super().__init__(fill_mode, interpolation, seed, fill_value, data_format, **kwargs)
+        self.factor = factor
+
+    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        return (360 * self.factor[0], 360 * self.factor[1]), None
+
+
+class RandomTranslation(_Geometric):
+    """Shifts each image, by shares of its height and of its width: f is -f..f, (a, b) is a..b.
+
+    Its numbers are the shares; positive ones move it down and to the right.
+    """
+
+    kind = "translation"
+    height_factor = checks.Checked(lambda value, name: _range(value, name, -1, 1))
+    width_factor = checks.Checked(lambda value, name: _range(value, name, -1, 1))
+
+    def __init__(self, height_factor: Any, width_factor: Any, fill_mode: str = "reflect",
+                 interpolation: str = "bilinear", seed: int | None = None, fill_value: float = 0.0,
+                 data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(fill_mode, interpolation, seed, fill_value, data_format, **kwargs)
+        self.height_factor, self.width_factor = height_factor, width_factor
+
+    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        return self.height_factor, self.width_factor
+
+
+class RandomZoom(_Geometric):
+    """Shows each image smaller or larger: f is -f..f, (a, b) is a..b; positive shares zoom out, negative ones in.
+
+    Without a `width_factor` both sides have the same zoom. Its numbers are 1 + the shares, of height and of width.
+    """
+
+    kind = "zoom"
+    height_factor = checks.Checked(lambda value, name: _zoom(value, name))
+    width_factor = checks.Checked(lambda value, name: None if value is None else _zoom(value, name))
+
+    def __init__(self, height_factor: Any, width_factor: Any = None, fill_mode: str = "reflect",
+                 interpolation: str = "bilinear", seed: int | None = None, fill_value: float = 0.0,
+                 data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(fill_mode, interpolation, seed, fill_value, data_format, **kwargs)
+        self.height_factor, self.width_factor = height_factor, width_factor
+
+    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        high, wide = ((1 + f[0], 1 + f[1]) if f else None for f in (self.height_factor, self.width_factor))
+        return high, wide  # type: ignore[return-value]  # only the width may be None
+
+
+class RandomCrop(_Augmentation):
+    """A part (N, height, width, C) of images (N, H, W, C), of each image at another place.
+
+    Outside of training, and of images that are smaller on a side, the largest middle part with these proportions,
+    resized. Its numbers, rounded down, are the first row and column. Keras takes one place for the whole batch.
+    """
+
+    recordable = True
+    height, width = checks.Checked(checks.positive), checks.Checked(checks.positive)
+
+    def __init__(self, height: int, width: int, seed: int | None = None, data_format: str | None = None,
+                 name: str | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, data_format, name=name, **kwargs)
+        self.height, self.width = height, width
+
+    def call(self, x: Tensor, training: bool = False) -> Tensor:
+        if not training or x.shape[1] < self.height or x.shape[2] < self.width:
+            return smart_resize(x, self.height, self.width)
+        return super().call(x, training)
+
+    def transform_images(self, images: Any, transformation: Any) -> Tensor:
+        return random_transform(self._tensors(images), "crop", transformation, "nearest", "constant", 0.0,
+                                (self.height, self.width))
+
+    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        return (0, shape[1] - self.height + 1), (0, shape[2] - self.width + 1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.height, self.width, input_shape[3])
+
+
+class _Colours(_Augmentation):
+    """A change of values, which are then cut to `value_range`."""
+
+    value_range = checks.Checked(lambda value, name: _pair(value, name))
+
+    def __init__(self, factor: Any, value_range: Any = (0, 255), seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        self.factor, self.value_range = factor, value_range
+
+
+class RandomContrast(_Colours):
+    """(x - mean) * number + mean, with the mean of each channel of each image; the number lies in 1 - f..1 + f, with
+    `factor` = (a, b) in 1 - a..1 + b.
+    """
+
+    factor = checks.Checked(lambda value, name: _range(value, name, 0, 1, positive=True))
+
+    def transform_images(self, images: Any, transformation: Any) -> Tensor:
+        x = self._tensors(images)
+        mean = x.mean((1, 2), keepdims=True)
+        return F.clip((x - mean) * _by_image(transformation, x) + mean, *self.value_range)
+
+    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        return (1 - self.factor[0], 1 + self.factor[1]), None
+
+
+class RandomBrightness(_Colours):
+    """Adds a number to each image: a share of the width of `value_range`, in -f..f, with `factor` = (a, b) in a..b."""
+
+    factor = checks.Checked(lambda value, name: _range(value, name, -1, 1))
+
+    def transform_images(self, images: Any, transformation: Any) -> Tensor:
+        x = self._tensors(images)
+        return F.clip(x + _by_image(transformation, x), *self.value_range)
+
+    def _ranges(self, shape: Shape) -> tuple[Range, Range | None]:
+        width = self.value_range[1] - self.value_range[0]
+        return (self.factor[0] * width, self.factor[1] * width), None
+
+
+def _by_image(transformation: Any, x: Tensor) -> Tensor:
+    """The first numbers (N,) as they stand beside images (N, H, W, C)."""
+    return x.operand(transformation)[0].reshape(-1, 1, 1, 1)
+
+
+def _number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+        raise ValueError(f"{name} must be a finite number. Received: {value!r}.")
+    return float(value)
+
+
+def _pair(value: Any, name: str) -> Range:
+    """Two finite numbers, the smaller one first."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{name} must be two numbers. Received: {value!r}.")
+    low, high = sorted(_number(item, name) for item in value)
+    return low, high
+
+
+def _range(value: Any, name: str, least: float, most: float, positive: bool = False) -> Range:
+    """A factor as a range: a number f is -f..f, or f..f where a range is two `positive` distances from 1."""
+    wanted = f"{name} must be a number, or two, from {least} to {most}. Received: {value!r}."
+    try:
+        low, high = _pair(value, name) if isinstance(value, (tuple, list)) else (_number(value, name),) * 2
+    except ValueError as error:
+        raise ValueError(wanted) from error
+    if low < least or high > most:
+        raise ValueError(wanted)
+    return (low, high) if positive or isinstance(value, (tuple, list)) else (-abs(low), abs(high))
+
+
+def _zoom(value: Any, name: str) -> Range:
+    low, high = _range(value, name, -1, 1)
+    if (low if isinstance(value, (tuple, list)) else value) == -1:
+        raise ValueError(f"{name} must be larger than -1: at -1 nothing is left of an image. Received: {value!r}.")
+    return low, high

@@ -1,0 +1,37 @@
+"""What layers that draw random numbers share."""
+
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from ..tensor import Tensor
+from .base import Layer
+
+_OWN_STREAMS = 2**62  # far from those that autoconv.random hands out and from the initializers'
+
+
+class RandomLayer(Layer):
+    """A layer that draws from the generator of `utils.set_random_seed`, or with a `seed` from one of its own."""
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = seed
+
+    @property
+    def seed(self) -> int | None:
+        """The seed of the layer's own draws, which begin anew when it is set."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: int | None) -> None:
+        self._seed = None if seed is None else random.check_seed(seed)
+        self._generator = None if self._seed is None else random.Generator(self._seed, _OWN_STREAMS)
+
+    def _draw(self, x: Tensor) -> dict[str, Any]:
+        """What numbers for x are drawn from: the next key, and the number of x's first sample in the whole batch. Each
+        replay of a recording draws both anew.
+        """
+        stream = random.stream if self._generator is None else self._generator.stream
+        return {"key": x.device.dynamic(stream, np.uint64, 2),
+                "first": x.device.dynamic(random.first_sample.get, np.uint64)}

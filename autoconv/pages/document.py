@@ -1,0 +1,68 @@
+"""A page and its parts as HTML. All text is escaped here; what is called html goes in as it is."""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from html import escape
+from importlib.resources import files
+
+import numpy as np
+
+from . import png
+
+__all__ = ["card", "document", "escape", "facts", "numbers", "picture", "section", "table"]
+
+
+def document(title: str, body: Sequence[str]) -> str:
+    """A whole page with its style sheet, of parts in HTML."""
+    style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
+    return (
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
+        f'<link rel="icon" href="data:,"><style>{style}</style></head><body><main>\n' + "\n".join(body)
+        + "\n</main></body></html>\n"
+    )
+
+
+def section(title: str, note: str, cards: Sequence[str]) -> list[str]:
+    """A heading with cards below it, as a list of one part; of none where there are no cards."""
+    if not cards:
+        return []
+    if len(cards) == 1:  # there is room for the numbers
+        cards = [cards[0].replace("<details>", "<details open>")]
+    said = f"<p>{escape(note)}</p>" if note else ""
+    return [f'<section><h2>{escape(title)}</h2>{said}<div class="cards">{"".join(cards)}</div></section>']
+
+
+def card(title: str, html: str) -> str:
+    """What belongs together, under a heading."""
+    return f"<article><h3>{escape(title)}</h3>{html}</article>"
+
+
+def numbers(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table to be unfolded."""
+    return f'<details><summary>Numbers</summary><div class="scroll">{table(head, rows)}</div></details>'
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A table; the first column is flush left, the others, numbers, flush right."""
+
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return f"<table><thead>{line(head, 'th')}</thead><tbody>{''.join(line(r, 'td') for r in rows)}</tbody></table>"
+
+
+def facts(rows: dict[str, str]) -> str:
+    """Names and what goes with them; those with nothing are left out."""
+    return "<dl>" + "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>" for k, v in rows.items() if v) + "</dl>"
+
+
+def picture(pixels: np.ndarray, alt: str, caption: str = "", width: int | None = None) -> str:
+    """Pixels (H, W, 1) or (H, W, 3) as a picture within the page; `alt` says what it shows to those who do not see it.
+
+    It is shown `width` pixels wide (by default its own), or as wide as there is room.
+    """
+    data = b64encode(png.encode(pixels)).decode()
+    below = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+    return (f'<figure><img src="data:image/png;base64,{data}" width="{width or pixels.shape[1]}" '
+            f'alt="{escape(alt)}">{below}</figure>')

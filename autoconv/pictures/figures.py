@@ -1,0 +1,131 @@
+"""Figures of matplotlib's: filters, feature maps, confusion, learning curves, and which pixels moved the answer.
+
+Each function returns a `matplotlib.figure.Figure` of its own; nothing of pyplot's state is read or changed. Save one
+by `figure.savefig("maps.png")`. It needs matplotlib: the extra `plots`.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arguments import extras
+from ..arguments.shapes import Pair
+from ..models import Model
+from . import mosaics
+from .influence import occlusion_map, saliency_map
+from .inside import batch_of_one
+from .panels import Panel, Scores, filter_panels, map_panels
+from .results import confusion_matrix
+
+WIDTH = 9.0  # inches
+PIXELS = 100  # of a picture, an inch
+
+
+def filters(model: Model, layer: str | None = None) -> Any:
+    """A figure of the filters of each convolution, or of the layer of that name: red above 0, blue below.
+
+    Raises ValueError for a layer that is not there or has no filters.
+    """
+    return stacked(filter_panels(model, layer))
+
+
+def feature_maps(model: Model, image: Any, layer: str | None = None) -> Any:
+    """A figure of each layer's output for an image (H, W) or (H, W, C), or of that of one layer; each layer has a scale
+    of its own, from black, its smallest value, to white. Raises ValueError for a layer that is not there.
+    """
+    return stacked(map_panels(model, image, layer))
+
+
+def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None) -> Any:
+    """A figure of how many samples of each class (rows) were taken for which (columns).
+
+    Both are labels (N,) or rows (N, classes). `class_names` are 0, 1, 2, ... by default.
+    """
+    matrix = confusion_matrix(y_true, y_pred, None if class_names is None else len(class_names))
+    names = [str(i) for i in range(len(matrix))] if class_names is None else [str(name) for name in class_names]
+    side = 2.2 + 0.45 * len(names)
+    figure = _figure((side, side))
+    axes = figure.subplots()
+    shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
+    axes.set_yticks(range(len(names)), names)
+    axes.set(xlabel="taken for", ylabel="class")
+    for i, j in zip(*np.nonzero(matrix)):
+        colour = "white" if shares[i, j] > 0.5 else "black"
+        axes.text(j, i, f"{matrix[i, j]}", ha="center", va="center", fontsize=8, color=colour)
+    return figure
+
+
+def curves(history: Any) -> Any:
+    """A figure of the loss and of each metric over the epochs, validation beside training: of what `fit` returned, or
+    of its `history`, a dict of lists.
+    """
+    values: Mapping[str, Sequence[float]] = getattr(history, "history", history)
+    if not values or not all(len(row) for row in values.values()):
+        raise ValueError("There are no epochs to draw: the history is empty.")
+    kinds = list(dict.fromkeys(name.removeprefix("val_") for name in values))
+    figure = _figure((4.5 * len(kinds), 3.4))
+    for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
+        for name, label in ((kind, "training"), (f"val_{kind}", "validation")):
+            if name in values:
+                axes.plot(range(1, len(values[name]) + 1), values[name], marker="o", markersize=3, label=label)
+        axes.set(title=kind, xlabel="epoch")
+        axes.grid(alpha=0.3)
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.legend()
+    return figure
+
+
+def occlusion(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
+              strides: Pair | None = None, value: float | None = None) -> Any:
+    """A figure of the image beside `occlusion_map`: how far the class's probability falls where a patch hides it."""
+    found = occlusion_map(model, image, class_index, size, strides, value)
+    return _influence(model, image, found, "fall of the probability where hidden", "RdBu_r", float(np.abs(found).max()))
+
+
+def saliency(model: Model, image: Any, class_index: int | None = None) -> Any:
+    """A figure of the image beside `saliency_map`: how much the class's score moves with each pixel."""
+    return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
+
+
+def stacked(parts: Sequence[Panel | Scores]) -> Any:
+    """A figure of pictures, and of bars for class scores, one below the other."""
+    if not parts:
+        raise ValueError("There is nothing to draw: the model has no convolution.")
+    heights = [0.3 + 0.22 * len(p.values) if isinstance(p, Scores) else
+               min(WIDTH * p.pixels.shape[0] / p.pixels.shape[1], p.pixels.shape[0] / PIXELS + 0.2) for p in parts]
+    figure = _figure((WIDTH, sum(heights) + 0.55 * len(heights)), 150)
+    rows = figure.subplots(len(heights), 1, squeeze=False, gridspec_kw={"height_ratios": heights})[:, 0]
+    for axes, part in zip(rows, parts):
+        if isinstance(part, Scores):
+            axes.barh(list(part.values)[::-1], list(part.values.values())[::-1], color="#0b6e4f")
+            axes.set_xlim(0, 1)
+            axes.set_title(part.title, loc="left", fontsize=8)
+            axes.tick_params(labelsize=7)
+            continue
+        axes.imshow(part.pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
+        axes.set_anchor("W")
+        axes.set_axis_off()
+        axes.set_title(f"{part.title}\n{part.note}", loc="left", fontsize=8)
+    return figure
+
+
+def _influence(model: Model, image: Any, found: np.ndarray, title: str, colours: str, most: float | None) -> Any:
+    figure = _figure((8.0, 3.8))
+    left, right = figure.subplots(1, 2)
+    pixels = mosaics.image(batch_of_one(model, image)[0])
+    left.imshow(pixels[..., 0] if pixels.shape[2] == 1 else pixels, cmap="gray", interpolation="nearest")
+    left.set_title("the image", fontsize=9)
+    drawn = right.imshow(found, cmap=colours, vmin=None if most is None else -most, vmax=most)
+    right.set_title(title, fontsize=9)
+    figure.colorbar(drawn, ax=right, shrink=0.8)
+    for axes in (left, right):
+        axes.set_axis_off()
+    return figure
+
+
+def _figure(size: tuple[float, float], dpi: int = 100) -> Any:
+    module = extras.load("matplotlib.figure", "matplotlib", "plots", "Drawing figures")
+    return module.Figure(figsize=size, dpi=dpi, layout="constrained")

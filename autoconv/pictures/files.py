@@ -1,0 +1,38 @@
+"""Picture files as arrays of pixels, and the other way round. Needs Pillow: the extra `images`."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+
+from ..arguments import names
+from ..files import atomic
+from ..utils.pixels import pillow, read_whole
+
+
+def read(path: Path) -> np.ndarray:
+    """The picture in a file as pixels 0..255, (H, W, 1) where it is gray, else (H, W, 3); upright, transparent parts
+    on white. Raises UnreadableImage, which names the file, where there is none or it is damaged or too large.
+    """
+    return read_whole(path)
+
+
+def check_suffix(path: Path) -> None:
+    """Raises ValueError where the name of a file does not say which format a picture has that is written there."""
+    image_module = pillow("Image")
+    known = {suffix: kind for suffix, kind in image_module.registered_extensions().items() if kind in image_module.SAVE}
+    try:
+        names.lookup("suffix of a picture", path.suffix.lower(), known)
+    except ValueError:
+        raise ValueError(f"The name of a picture must end in .png, .jpg or another that Pillow writes. "
+                         f"Received: {str(path)!r}.") from None
+
+
+def write(path: Path, pixels: np.ndarray) -> None:
+    """Writes pixels 0..255, (H, W, 1) or (H, W, 3), in the format that the suffix names; at one stroke."""
+    check_suffix(path)
+    image_module = pillow("Image")
+    data = io.BytesIO()
+    image = image_module.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image.save(data, image_module.registered_extensions()[path.suffix.lower()])
+    atomic.write(path, data.getvalue())

@@ -1,0 +1,107 @@
+"""Image kernels: a picture under a small matrix, by the convolution that nets are made of."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..arguments import names
+from ..arguments.shapes import Padding, Pair
+from . import files
+
+Kernel = str | Sequence[Sequence[float]] | np.ndarray
+
+KERNELS: dict[str, str] = {  # rows divided by "/"
+    "sharpen": "0 -1 0 / -1 5 -1 / 0 -1 0",
+    "blur": " / ".join(["0.1111111111111111 0.1111111111111111 0.1111111111111111"] * 3),
+    "gaussian": "0.0625 0.125 0.0625 / 0.125 0.25 0.125 / 0.0625 0.125 0.0625",
+    "edge": "0 1 0 / 1 -4 1 / 0 1 0",
+    "outline": "-1 -1 -1 / -1 8 -1 / -1 -1 -1",
+    "emboss": "-2 -1 0 / -1 1 1 / 0 1 2",
+    "sobel-top": "1 2 1 / 0 0 0 / -1 -2 -1",
+    "sobel-bottom": "-1 -2 -1 / 0 0 0 / 1 2 1",
+    "sobel-left": "1 0 -1 / 2 0 -2 / 1 0 -1",
+    "sobel-right": "-1 0 1 / -2 0 2 / -1 0 1",
+    "line-h": "-1 -1 -1 / 1 1 1 / 0 0 0",
+    "line-v": "-1 1 0 / -1 1 0 / -1 1 0",
+    "identity": "0 0 0 / 0 1 0 / 0 0 0",
+}
+
+
+def matrix(kernel: Kernel) -> np.ndarray:
+    """A kernel as an array (KH, KW): one of KERNELS by its name, "0 -1 0 / -1 5 -1 / 0 -1 0", or rows of numbers.
+
+    Raises ValueError for an unknown name, with the nearest, and for what is no matrix of finite numbers.
+    """
+    if isinstance(kernel, str):
+        text = kernel if any(map(str.isdigit, kernel)) else names.lookup("kernel", kernel.strip(), KERNELS)
+        rows: Any = [row.replace(",", " ").split() for row in text.split("/")]
+    else:
+        rows = kernel
+    try:
+        values: np.ndarray = np.array([list(row) for row in rows], np.float32)
+    except (TypeError, ValueError):
+        values = np.empty(0)
+    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        raise ValueError("A kernel must be a matrix: rows of equally many numbers, such as "
+                         f"'0 -1 0 / -1 5 -1 / 0 -1 0', or one of {', '.join(KERNELS)}. Received: {kernel!r}.")
+    return values
+
+
+def convolve(image: Any, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1, dilation_rate: Pair = 1
+             ) -> np.ndarray:
+    """The values of a picture under a kernel, each channel by itself, neither rounded nor clipped: float32 (OH, OW, C).
+
+    image: the name of a file, or numbers (H, W) or (H, W, C). kernel: see `matrix`. The rest is as in `F.conv2d`.
+    """
+    x, w = _image(image), matrix(kernel)
+    each = np.repeat(w[:, :, None, None], x.shape[2], axis=2)
+    return F.depthwise_conv2d(x[None], each, None, strides, padding, dilation_rate).numpy()[0]
+
+
+def filter(image: Any, kernel: Kernel = "sharpen", padding: Padding = "valid", strides: Pair = 1,
+           dilation_rate: Pair = 1, absolute: bool = False, scale: bool = False) -> np.ndarray:
+    """A picture under a kernel, as a picture: bytes (OH, OW, C), or (OH, OW) where `image` is an array (H, W).
+
+    image: the name of a file, or pixels 0..255 (H, W) or (H, W, C). kernel: a name of KERNELS, a text such as
+    "0 -1 0 / -1 5 -1 / 0 -1 0", or a matrix. Values are rounded and clipped to 0..255; `absolute` takes them without
+    their sign, `scale` stretches them so that the smallest is 0 and the largest 255. `convolve` gives them as they are.
+    Raises ValueError for what is no kernel or no picture, OSError for a file that cannot be read.
+    """
+    pixels = to_pixels(convolve(image, kernel, padding, strides, dilation_rate), absolute, scale)
+    return pixels[..., 0] if not isinstance(image, (str, os.PathLike)) and np.ndim(image) == 2 else pixels
+
+
+def to_pixels(values: np.ndarray, absolute: bool = False, scale: bool = False) -> np.ndarray:
+    """Values as bytes 0..255: clipped, or with `scale` stretched from the smallest to the largest."""
+    values = np.abs(values) if absolute else values
+    if scale:
+        low, high = float(values.min()), float(values.max())
+        values = (values - low) * (255 / (high - low)) if high > low else np.zeros_like(values)
+    return np.rint(values).clip(0, 255).astype(np.uint8)
+
+
+def side_by_side(pictures: Sequence[np.ndarray], gap: int = 8) -> np.ndarray:
+    """Pictures (H, W, C) of the same C in a row, tops level, white between and below them."""
+    height = max(picture.shape[0] for picture in pictures)
+    columns: list[np.ndarray] = []
+    for picture in pictures:
+        h, w, c = picture.shape
+        column = np.full((height, w + (gap if columns else 0), c), 255, np.uint8)
+        column[:h, column.shape[1] - w :] = picture
+        columns.append(column)
+    return np.concatenate(columns, 1)
+
+
+def _image(image: Any) -> np.ndarray:
+    """The numbers of a picture, float32 (H, W, C)."""
+    values = files.read(Path(image)) if isinstance(image, (str, os.PathLike)) else np.asarray(image)
+    if values.ndim == 2:
+        values = values[..., None]
+    if values.ndim != 3 or not values.size or values.dtype.kind not in "buif":
+        raise ValueError("A picture is the name of a file, or an array of numbers of shape (H, W) or (H, W, C). "
+                         f"Received: {type(image).__name__} of {values.dtype}, shape {values.shape}.")
+    return values.astype(np.float32)

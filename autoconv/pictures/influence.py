@@ -1,0 +1,74 @@
+"""Which pixels moved the answer: by hiding them, and by the gradient of the class's score."""
+
+from typing import Any
+
+import numpy as np
+
+from ..arguments.shapes import Pair, pair
+from ..models import Model
+from ..tensor import Tensor
+from .inside import batch_of_one, class_scores
+
+BATCH = 64  # hidden images in one call
+
+
+def occlusion_map(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
+                  strides: Pair | None = None, value: float | None = None) -> np.ndarray:
+    """How far the probability of a class falls where a patch hides part of the image: (H, W), the mean over all patches
+    that hide a pixel (Zeiler and Fergus, 2014). Large: the answer needs that pixel; below 0: it speaks against it.
+
+    class_index: by default the likeliest class. The patch has `size` pixels (a seventh of the image) and moves by
+    `strides` (half its size); it is filled with `value`, by default each channel's median.
+    """
+    x = batch_of_one(model, image).astype(np.float32)
+    _, h, w, _ = x.shape
+    high, wide = pair(size or (max(1, h // 7), max(1, w // 7)), "size")
+    if high > h or wide > w:
+        raise ValueError(f"The patch must fit into the image. Received: size {(high, wide)} for {h}x{w} pixels.")
+    down, right = pair(strides or (max(1, high // 2), max(1, wide // 2)), "strides")
+    scores = class_scores(model, x)[0]
+    chosen = _class(scores, class_index)
+    filling = np.median(x, axis=(0, 1, 2)) if value is None else value
+    places = [(i, j) for i in _starts(h, high, down) for j in _starts(w, wide, right)]
+    total, count = np.zeros((h, w)), np.zeros((h, w))
+    for begin in range(0, len(places), BATCH):
+        part = places[begin : begin + BATCH]
+        hidden = np.repeat(x, len(part), axis=0)
+        for one, (i, j) in zip(hidden, part):
+            one[i : i + high, j : j + wide] = filling
+        for score, (i, j) in zip(class_scores(model, hidden)[:, chosen], part):
+            total[i : i + high, j : j + wide] += scores[chosen] - score
+            count[i : i + high, j : j + wide] += 1
+    return total / np.maximum(count, 1)
+
+
+def saliency_map(model: Model, image: Any, class_index: int | None = None) -> np.ndarray:
+    """The size of the gradient of a class's score (before the softmax) on each pixel, (H, W): how much the score moves
+    with the pixel; the largest of its channels (Simonyan et al., 2014). The gradients of the weights stay as they were.
+    """
+    x = Tensor(model.device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=model.device)
+    y = model(x, training=False)
+    score = (y if y.logits is None else y.logits)[0]
+    weights = model.weights
+    held = [weight.grad for weight in weights]
+    try:
+        for weight in weights:
+            weight.grad = None
+        score[_class(score.numpy(), class_index)].backward()
+    finally:
+        for weight, gradient in zip(weights, held):
+            weight.grad = gradient
+    return np.abs(x.device.numpy(x.grad)[0]).max(-1)
+
+
+def _starts(n: int, size: int, stride: int) -> list[int]:
+    """Where patches begin on an axis; the last one ends with it."""
+    return [*range(0, n - size, stride), n - size]
+
+
+def _class(scores: np.ndarray, class_index: int | None) -> int:
+    if class_index is None:
+        return int(scores.argmax())
+    if not 0 <= class_index < len(scores):
+        raise ValueError(f"class_index must lie in 0..{len(scores) - 1}. Received: {class_index!r}.")
+    return int(class_index)

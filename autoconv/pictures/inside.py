@@ -1,0 +1,92 @@
+"""What the layers of a net make of an image, as arrays: their outputs, their filters, and the class scores."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arguments import names
+from ..layers import Conv2DTranspose, DepthwiseConv2D
+from ..models import Model
+from ..symbolic import Node
+from ..tensor import no_grad
+
+
+class Activation(NamedTuple):
+    """What a layer gave for one image: its name and class, and its output without the batch, such as (26, 26, 32)."""
+
+    name: str
+    kind: str
+    output: np.ndarray
+
+
+def activations(model: Model, image: Any, layer: str | None = None) -> list[Activation]:
+    """The outputs of all layers for one image (H, W) or (H, W, C), in the order in which they run; or those of the one
+    layer of that name. Raises ValueError for a layer that is not there and for an image that the model does not take.
+    """
+    nodes = _nodes(model, layer)
+    maps = Model(model.inputs, [tensor for node in nodes for tensor in node.outputs])
+    with no_grad():
+        found = maps(batch_of_one(model, image), training=False)
+    outputs = iter(found if isinstance(found, list) else [found])
+    return [Activation(node.operation.name, getattr(node.operation, "kind", None) or type(node.operation).__name__,
+                       next(outputs).numpy()[0]) for node in nodes for _ in node.outputs]
+
+
+def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
+    """The kernels of all convolutions, or of the one of that name, as (KH, KW, C, F): F filters over C maps.
+
+    Raises ValueError for a layer that is not there or is no convolution.
+    """
+    found = {each.name: _kernel(each) for each in model.layers if np.ndim(getattr(each, "kernel", 0)) == 4}
+    if layer is None:
+        return found
+    names.lookup("layer", layer, {each.name: each for each in model.layers})
+    if layer not in found:
+        raise ValueError(f"Layer {layer!r} has no filters. Those that have: {', '.join(found) or 'none'}.")
+    return {layer: found[layer]}
+
+
+def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
+    """The probabilities of the classes, (N, classes), for images as the model takes them: its outputs, after a softmax
+    where it ends in logits.
+    """
+    with no_grad():
+        parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
+    values = np.concatenate([part.numpy() for part in parts])
+    if parts[0].logits is not None or values.shape[-1] == 1:
+        return values
+    powers = np.exp(values - values.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
+
+
+def batch_of_one(model: Model, image: Any) -> np.ndarray:
+    """An image as a batch that the model takes: (H, W) or (H, W, C) as (1, H, W, C)."""
+    if len(model.inputs) != 1:
+        raise ValueError(f"The model must take one image. Received one of {len(model.inputs)} inputs: "
+                         f"{', '.join(model.input_names)}.")
+    x, rank = np.asarray(image), len(model.input_shape)
+    if x.ndim == rank - 2 and model.input_shape[-1] == 1:
+        x = x[..., None]
+    x = x[None] if x.ndim == rank - 1 else x
+    if x.ndim != rank or len(x) != 1:
+        raise ValueError(f"One image of shape {model.input_shape[1:]} is wanted. Received shape {np.shape(image)}.")
+    model.check_input(x.shape)
+    return x
+
+
+def _nodes(model: Model, layer: str | None) -> list[Node]:
+    """The calls of layers and functions in the model, the inputs left out; or those of one."""
+    nodes = [node for node in model.graph.nodes if node.inputs]
+    if layer is None:
+        return nodes
+    names.lookup("layer", layer, {node.operation.name: node for node in nodes})
+    return [node for node in nodes if node.operation.name == layer]
+
+
+def _kernel(layer: Any) -> np.ndarray:
+    kernel = layer.kernel.numpy()
+    if isinstance(layer, Conv2DTranspose):  # (KH, KW, F, C)
+        return kernel.swapaxes(2, 3)
+    if isinstance(layer, DepthwiseConv2D):  # each filter sees one map
+        return kernel.reshape(*kernel.shape[:2], 1, -1)
+    return kernel

@@ -1,0 +1,70 @@
+"""A net and images in it as one page: each layer's filters and feature maps, the class scores, what moved the answer.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from ..models import Model
+from ..pages import charts, document
+from .panels import Panel, Scores, filter_panels, image_panel, influence_panels, map_panels, scores
+
+
+class Inspected(NamedTuple):
+    """What a net made of one image."""
+
+    name: str
+    image: Panel
+    scores: Scores
+    layers: list[Panel]
+    influence: list[Panel]
+
+    def parts(self) -> list[Panel | Scores]:
+        """All of it, in the order in which it is shown."""
+        return [self.image._replace(title=self.name), self.scores, *self.layers, *self.influence]
+
+
+def inspected(model: Model, image: Any, name: str, classes: Sequence[str], layer: str | None = None) -> Inspected:
+    """What the model makes of an image; of its layers all, or the one of that name (ValueError where there is none)."""
+    found = scores(model, image, classes)
+    answer = max(found.values, key=found.values.__getitem__)
+    return Inspected(name, image_panel(model, image), found, map_panels(model, image, layer),
+                     [] if layer else influence_panels(model, image, answer))
+
+
+def filters_of(model: Model, layer: str | None) -> list[Panel]:
+    """The filters of all convolutions, or of the layer of that name, which may have none."""
+    return [panel for panel in filter_panels(model) if layer is None or panel.title == f"{layer}: filters"]
+
+
+def page(title: str, facts: dict[str, str], filters: Sequence[Panel], images: Sequence[Inspected]) -> str:
+    """The page of a net and what it made of some images."""
+    body = [f"<header><h1>{document.escape(title)}</h1>{document.facts(facts)}</header>"]
+    for one in images:
+        head = document.card("the image", drawn(one.image)) + document.card(one.scores.title, score_bars(one.scores))
+        body += [f'<section><h2>{document.escape(one.name)}</h2><div class="cards">{head}</div></section>']
+        body += stack(f"{one.name}: layer by layer", one.layers)
+        moved = [document.card(panel.title, drawn(panel)) for panel in one.influence]
+        body += document.section(f"{one.name}: what moved the answer", "", moved)
+    body += stack("Filters", filters)
+    return document.document(title, body)
+
+
+def stack(title: str, panels: Sequence[Panel]) -> list[str]:
+    """Pictures under a heading, one below the other."""
+    if not panels:
+        return []
+    cards = "".join(document.card(panel.title, drawn(panel)) for panel in panels)
+    return [f'<section><h2>{document.escape(title)}</h2><div class="layers">{cards}</div></section>']
+
+
+def drawn(panel: Panel) -> str:
+    """A panel's picture with its caption."""
+    return document.picture(panel.pixels, f"{panel.title}: {panel.note}", panel.note)
+
+
+def score_bars(found: Scores) -> str:
+    """The class scores as a chart, the ten likeliest."""
+    best = sorted(found.values.items(), key=lambda item: -item[1])[:10]
+    bars = [charts.Bar(name, value, f"{value:.4f}", kind="first" if i == 0 else "other")
+            for i, (name, value) in enumerate(best)]
+    return charts.bars("class scores", bars, most=1.0)

@@ -1,0 +1,100 @@
+"""Arrays as pixels: values as gray or coloured, many maps or filters as one picture."""
+
+import numpy as np
+
+GAP = 2
+GROUND = 128  # between the parts of a picture
+LEAST = 48  # pixels of a map's side: smaller ones are enlarged
+WIDE = 720  # pixels that a picture of many maps may be wide, unless four of them are wider
+WIDEST, TALLEST = 840, 1600  # pixels of a picture of many filters, without the gaps, where it is enlarged
+CELL = 14  # pixels of a square that stands for a number
+MANY = 1024  # numbers: more of them are drawn small, and without gaps
+CELLS = 4096  # that one picture of filters may have
+
+
+def gray(values: np.ndarray) -> np.ndarray:
+    """Values as bytes: the smallest black, the largest white; all alike are black."""
+    values = _finite(values)
+    low, high = values.min(), values.max()
+    return np.rint((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
+
+
+def signed(values: np.ndarray) -> np.ndarray:
+    """Values (...) as colours (..., 3): white where they are 0, red above, blue below, at the largest size pure."""
+    values = _finite(values)
+    most = np.abs(values).max()
+    share = values / most if most else values
+    up, down = np.array([178, 24, 43]), np.array([33, 102, 172])
+    pure = np.where(share[..., None] > 0, up, down)
+    return np.rint(255 + np.abs(share)[..., None] * (pure - 255)).astype(np.uint8)
+
+
+def maps(output: np.ndarray) -> np.ndarray:
+    """A layer's output as one picture (H', W', 3): maps (H, W, C) one beside the other, anything else as rows of
+    squares for its numbers. All share one scale, from the smallest (black) to the largest (white).
+    """
+    if output.ndim == 3:
+        tiles = np.moveaxis(gray(output), 2, 0)
+        tiles = _enlarged(tiles, -(-LEAST // min(tiles.shape[1:])))
+        columns = int(np.clip(WIDE // (tiles.shape[2] + GAP), 4, 8))
+        return grid(np.repeat(tiles[..., None], 3, -1), columns)
+    side, columns, gap = (CELL, 32, GAP) if output.size <= MANY else (3, 256, 0)
+    tiles = _enlarged(gray(output).reshape(-1, 1, 1), side)
+    return grid(np.repeat(tiles[..., None], 3, -1), columns, gap)
+
+
+def filters(kernel: np.ndarray) -> np.ndarray:
+    """Filters (KH, KW, C, F) as one picture (H', W', 3), one scale for all: red above 0, blue below.
+
+    Of filters that see one map, one picture each. Else one column a filter, one row a map that it sees; those beyond
+    CELLS cells are left out, as `shown` says.
+    """
+    rows, count = shown(kernel)
+    colours = signed(kernel)[:, :, :rows, :count]
+    if rows == 1:
+        tiles = np.moveaxis(colours[:, :, 0], 2, 0)
+        return grid(_enlarged(tiles, -(-LEAST // kernel.shape[0])), 8)
+    tiles = np.moveaxis(colours, (2, 3), (0, 1)).reshape(-1, *kernel.shape[:2], 3)
+    room = min(LEAST // kernel.shape[0], WIDEST // (count * kernel.shape[1]), TALLEST // (rows * kernel.shape[0]))
+    return grid(_enlarged(tiles, max(1, room)), count, GAP if room > 5 else 1)
+
+
+def shown(kernel: np.ndarray) -> tuple[int, int]:
+    """How many of the C maps and of the F filters of (KH, KW, C, F) are in the picture of `filters`."""
+    count = min(kernel.shape[3], CELLS)
+    return min(kernel.shape[2], max(1, CELLS // count)), count
+
+
+def grid(tiles: np.ndarray, columns: int, gap: int = GAP) -> np.ndarray:
+    """Tiles (N, H, W, 3) in rows of so many, as one picture."""
+    n, h, w, _ = tiles.shape
+    columns = max(1, min(columns, n))
+    rows = -(-n // columns)
+    whole = np.full((rows * (h + gap) + gap, columns * (w + gap) + gap, 3), GROUND, np.uint8)
+    for number, tile in enumerate(tiles):
+        top, left = (gap + side * (size + gap) for side, size in zip(divmod(number, columns), (h, w)))
+        whole[top : top + h, left : left + w] = tile
+    return whole
+
+
+def image(pixels: np.ndarray, least: int = 112) -> np.ndarray:
+    """An image as a net takes it, (H, W, C), as bytes (H', W', 1 or 3): pixels 0..255 as they are, other values
+    stretched; enlarged to at least so many pixels a side.
+    """
+    if pixels.ndim != 3:
+        return maps(pixels)
+    as_it_is = pixels.dtype == np.uint8 or (pixels.min() >= 0 and 1 < pixels.max() <= 255)
+    values = np.rint(pixels).astype(np.uint8) if as_it_is else gray(pixels)
+    values = values if pixels.shape[2] in (1, 3) else values[..., :1]
+    return _enlarged(values[None], max(1, -(-least // max(values.shape[:2]))))[0]
+
+
+def _finite(values: np.ndarray) -> np.ndarray:
+    """The values, with 0 in the place of NaN and infinities: a net that diverged can be looked at."""
+    values = np.asarray(values, np.float64)
+    return np.where(np.isfinite(values), values, 0)
+
+
+def _enlarged(tiles: np.ndarray, factor: int) -> np.ndarray:
+    """Tiles (N, H, W, ...) with each pixel as a square."""
+    return tiles.repeat(factor, 1).repeat(factor, 2)

@@ -1,0 +1,48 @@
+"""How a net did on images whose classes are known: which classes it takes for which, and its worst mistakes."""
+
+from typing import Any
+
+import numpy as np
+
+
+def confusion_matrix(y_true: Any, y_pred: Any, classes: int | None = None) -> np.ndarray:
+    """How many samples of class i (the row) were taken for class j (the column): integers (classes, classes).
+
+    Both are labels (N,) or rows (N, classes), of which the largest counts. Raises ValueError where they do not fit.
+    """
+    true, guessed = _labels(y_true), _labels(y_pred)
+    if true.shape != guessed.shape or not true.size:
+        raise ValueError("As many predictions as targets are wanted, at least one. "
+                         f"Received: {len(guessed)} and {len(true)}.")
+    widths = [np.shape(y)[1] for y in (y_true, y_pred) if np.ndim(y) == 2 and np.shape(y)[1] > 1]
+    count = max([int(true.max()) + 1, int(guessed.max()) + 1, *widths]) if classes is None else classes
+    if min(true.min(), guessed.min()) < 0 or max(true.max(), guessed.max()) >= count:
+        raise ValueError(f"Labels must lie in 0..{count - 1}. Received: {min(true.min(), guessed.min())} to "
+                         f"{max(true.max(), guessed.max())}.")
+    return np.bincount(true * count + guessed, minlength=count * count).reshape(count, count)
+
+
+def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(classes,) each: the share of those taken for a class that are of it, and of those of a class that were found.
+    NaN where there are none.
+    """
+    right = np.diag(matrix).astype(float)
+    taken, there = matrix.sum(0), matrix.sum(1)
+    precision = np.where(taken, right / np.maximum(taken, 1), np.nan)
+    return precision, np.where(there, right / np.maximum(there, 1), np.nan)
+
+
+def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarray:
+    """The numbers of the samples that were taken for another class, the surest mistake first."""
+    wrong = np.flatnonzero(_labels(y_true) != scores.argmax(-1))
+    return wrong[np.argsort(-scores[wrong].max(-1), kind="stable")][:count]
+
+
+def _labels(y: Any) -> np.ndarray:
+    values = np.asarray(y)
+    if values.ndim == 2:
+        return values.argmax(-1) if values.shape[1] > 1 else _labels(values[:, 0])
+    if values.ndim != 1 or (values.dtype.kind not in "bui" and (values != values.astype(np.int64)).any()):
+        raise ValueError("Classes are labels (N,) or rows of scores (N, classes). "
+                         f"Received: {values.dtype} of shape {values.shape}.")
+    return values.astype(np.int64)

@@ -1,0 +1,74 @@
+"""The files of a folder with a folder for each class, in Keras's order, and Keras's way to hold some of them back."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+
+
+class Files(NamedTuple):
+    """Files with their labels (N,), None where there are none, and the names of the classes."""
+
+    paths: list[str]
+    labels: np.ndarray | None
+    class_names: list[str] | None
+
+    def rows(self, start: int, stop: int) -> "Files":
+        """The files start..stop-1."""
+        return Files(self.paths[start:stop], None if self.labels is None else self.labels[start:stop], self.class_names)
+
+
+def classes_in(directory: str | os.PathLike) -> list[str]:
+    """The names of the folders in a folder, in order; hidden ones are left out."""
+    return sorted(entry.name for entry in Path(directory).iterdir() if entry.is_dir() and entry.name[0] != ".")
+
+
+def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool) -> Files:
+    """All pictures below a folder, in order of their classes and paths. Raises ValueError where labels do not fit."""
+    if labels != "inferred":
+        if class_names is not None:
+            raise ValueError("class_names can only be given with labels='inferred'.")
+        paths = list(_pictures(Path(directory), follow_links))
+        if labels is None:
+            return Files(paths, None, None)
+        if len(labels) != len(paths):
+            raise ValueError("Expected the lengths of `labels` to match the number of files in the target directory. "
+                             f"len(labels) is {len(labels)} while we found {len(paths)} files in directory "
+                             f"{directory}.")
+        return Files(paths, np.array(labels, "int32"), [str(label) for label in sorted(set(labels))])
+    found = classes_in(directory)
+    if class_names is not None and not set(class_names) <= set(found):
+        raise ValueError("The `class_names` passed did not match the names of the subdirectories of the target "
+                         f"directory. Expected: {found} (or a subset of it), but received: class_names={class_names}")
+    names = found if class_names is None else list(class_names)
+    groups = [list(_pictures(Path(directory, name), follow_links)) for name in names]
+    return Files([path for group in groups for path in group],
+                 np.repeat(np.arange(len(names), dtype="int32"), [len(group) for group in groups]), names)
+
+
+def shuffled(files: Files, seed: int) -> Files:
+    """The files in the order in which Keras has them for this seed: what `validation_split` cuts."""
+    order = np.arange(len(files.paths))
+    np.random.RandomState(seed).shuffle(order)
+    return Files([files.paths[i] for i in order], None if files.labels is None else files.labels[order],
+                 files.class_names)
+
+
+def split(files: Files, share: float | None, subset: str | None) -> list[Files]:
+    """The part, or with "both" the two parts, of the files; the last ones are those for validation."""
+    if not share:
+        return [files]
+    cut = len(files.paths) - int(share * len(files.paths))
+    parts = {"training": files.rows(0, cut), "validation": files.rows(cut, len(files.paths))}
+    return list(parts.values()) if subset == "both" else [parts[subset or ""]]
+
+
+def _pictures(folder: Path, follow_links: bool) -> Iterator[str]:
+    for root, _, files in sorted(os.walk(folder, followlinks=follow_links)):
+        for name in sorted(files):
+            if name.lower().endswith(FORMATS):
+                yield os.path.join(root, name)

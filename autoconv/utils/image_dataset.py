@@ -1,0 +1,213 @@
+"""`image_dataset_from_directory`: folders of pictures as batches, which threads decode ahead of who takes them."""
+
+import os
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from .. import random
+from . import class_folders
+from .class_folders import FORMATS, Files
+from .labels import to_categorical
+from .pixels import CHANNELS, Decoding, UnreadableImage, pillow
+
+AHEAD = 3  # batches that are decoded or being decoded while one is worked on
+PIECE = 8  # pictures that a thread takes at once
+_FILTERS = {"bilinear": "BILINEAR", "nearest": "NEAREST", "bicubic": "BICUBIC", "area": "BOX", "lanczos3": "LANCZOS"}
+
+
+class ImageDataset:
+    """Batches (images, labels) of picture files, or images alone: float32 (N, height, width, channels) of 0..255.
+
+    Iterating over it is one epoch. The order is a function of the seed and of `epoch`, which counts them; `workers`
+    threads decode, any number of them the same. Nothing is kept in memory but the few batches that are decoded ahead.
+    A file that cannot be read raises UnreadableImage; where `on_unreadable(path, reason)` is set it is called instead,
+    and the file is left out: `skipped` has them all, and `len` is the number of batches without them.
+    """
+
+    def __init__(self, files: Files, decoding: Decoding, label_mode: str | None, batch_size: int | None, shuffle: bool,
+                 seed: int) -> None:
+        self.file_paths, self.class_names = files.paths, files.class_names
+        self.batch_size, self.epoch, self.workers = batch_size, 0, _processors()
+        self.skipped: dict[str, str] = {}
+        self.on_unreadable: Callable[[str, str], None] | None = None
+        self._decoding, self._shuffle, self._seed = decoding, shuffle, seed
+        self._labels = None if label_mode is None else _encoded(files, label_mode)
+
+    def __len__(self) -> int:
+        count = len(self.file_paths) - len(self.skipped)
+        return count if self.batch_size is None else -(-count // self.batch_size)
+
+    def __repr__(self) -> str:
+        classes = "" if self.class_names is None else f" in {len(self.class_names)} classes"
+        return f"<ImageDataset of {len(self.file_paths)} files{classes}, {self.image_shape}>"
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """(height, width, channels)."""
+        return *self._decoding.size, CHANNELS[self._decoding.color_mode]
+
+    def __iter__(self) -> Iterator[Any]:
+        number, self.epoch = self.epoch, self.epoch + 1
+        order = np.arange(len(self.file_paths))
+        if self._shuffle:
+            order = random.permutation(len(order), random.epoch_stream((self._seed, 0), number))
+        rows = [int(i) for i in order if self.file_paths[i] not in self.skipped]
+        size = self.batch_size or PIECE * self.workers
+        for images, kept in self._decoded([rows[i : i + size] for i in range(0, len(rows), size)]):
+            batch = images if self._labels is None else (images, self._labels[kept])
+            if self.batch_size is not None:
+                yield batch
+            else:
+                yield from images if self._labels is None else zip(*batch)
+
+    def check(self) -> None:
+        """Decodes every file once. Raises UnreadableImage for the first that cannot be read."""
+        with ThreadPoolExecutor(self.workers) as pool:
+            for start in range(0, len(self.file_paths), PIECE * self.workers):
+                list(pool.map(self._decoding.read, self.file_paths[start : start + PIECE * self.workers]))
+
+    def _decoded(self, batches: Sequence[list[int]]) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """The images of each batch with the numbers of their files; a bounded number of batches is under way."""
+        pool, waiting = ThreadPoolExecutor(self.workers, "autoconv-decode"), iter(batches)
+        started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
+        try:
+            while True:
+                while len(started) <= AHEAD and (rows := next(waiting, None)):
+                    images = np.empty((len(rows), *self.image_shape), np.float32)
+                    pieces = [slice(i, i + PIECE) for i in range(0, len(rows), PIECE)]
+                    started.append((rows, images, [pool.submit(self._read, rows[p], images[p]) for p in pieces]))
+                if not started:
+                    return
+                rows, images, pieces_done = started.popleft()
+                broken = [error for piece in pieces_done for error in piece.result()]
+                kept = [i for i, error in zip(rows, broken) if error is None]
+                self._leave_out([error for error in broken if error is not None])
+                if len(kept) < len(rows):
+                    images = images[[error is None for error in broken]]
+                if kept:
+                    yield images, kept
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+    def _read(self, rows: list[int], images: np.ndarray) -> list[UnreadableImage | None]:
+        """Decodes files into their places. Returns what went wrong with each."""
+        broken: list[UnreadableImage | None] = []
+        for i, image in zip(rows, images):
+            try:
+                image[...] = self._decoding.read(self.file_paths[i])
+                broken.append(None)
+            except UnreadableImage as error:
+                broken.append(error)
+        return broken
+
+    def _leave_out(self, broken: list[UnreadableImage]) -> None:
+        for error in broken:
+            if self.on_unreadable is None:
+                raise error
+            if error.path not in self.skipped:  # another iteration may have found it
+                self.skipped[error.path] = error.reason
+                self.on_unreadable(error.path, error.reason)
+
+
+def image_dataset_from_directory(
+    directory: str | os.PathLike, labels: Any = "inferred", label_mode: str | None = "int",
+    class_names: Sequence[str] | None = None, color_mode: str = "rgb", batch_size: int | None = 32,
+    image_size: tuple[int, int] = (256, 256), shuffle: bool = True, seed: int | None = None,
+    validation_split: float | None = None, subset: str | None = None, interpolation: str = "bilinear",
+    follow_links: bool = False, crop_to_aspect_ratio: bool = False, pad_to_aspect_ratio: bool = False,
+    data_format: str | None = None, format: str = "tf", verbose: bool = True,
+) -> Any:
+    """The pictures of a folder as an `ImageDataset`, which fit, evaluate and predict take; of two for subset="both".
+
+    Arguments are Keras's: labels from the names of the folders, as numbers, a list in the files' order, or None;
+    label_mode "int" (int32), "categorical" (one-hot), "binary" or None; batch_size None gives single images. Files and
+    validation_split are those of Keras for the same seed (.webp files are taken, too).
+
+    Pixels: Keras's, as whole numbers of 0..255, where a picture is enlarged (its JPEG decoder differs by a few).
+    Where it is made smaller, every pixel counts (Keras skips some, so fine patterns flicker), and a JPEG is decoded at
+    1/2, 1/4 or 1/8 of its size where that suffices; "nearest" takes Keras's pixels then, too. Pictures come upright
+    (EXIF), transparent ones on white. Raises ValueError for arguments that do not fit, ImportError without Pillow.
+    """
+    image_size = _check(labels, label_mode, color_mode, image_size, batch_size, interpolation.lower(), validation_split,
+                        subset, shuffle, seed)
+    for name, value, default in (("pad_to_aspect_ratio", pad_to_aspect_ratio, False), ("format", format, "tf"),
+                                 ("data_format", data_format, data_format and "channels_last")):
+        if value != default:
+            raise ValueError(f"{name}={value!r} is not supported. Leave it out.")
+    pillow("Image")
+    label_mode = None if labels is None else label_mode
+    files = class_folders.find(directory, labels if label_mode else None, class_names, follow_links)
+    if label_mode == "binary" and len(files.class_names or ()) != 2:
+        raise ValueError('When passing `label_mode="binary"`, there must be exactly 2 class_names. '
+                         f"Received: class_names={files.class_names}")
+    seed = int(np.random.randint(1_000_000)) if seed is None else seed
+    parts = class_folders.split(class_folders.shuffled(files, seed) if shuffle else files, validation_split, subset)
+    if verbose:
+        sys.stdout.write(_found(files, parts, subset))
+    for part, what in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
+        if not part.paths:
+            raise ValueError(f"No {what}images found in directory {directory}. Allowed formats: {FORMATS}")
+    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()], crop_to_aspect_ratio)
+    datasets = [ImageDataset(part, decoding, label_mode, batch_size, shuffle and i == 0, seed)
+                for i, part in enumerate(parts)]
+    return datasets if subset == "both" else datasets[0]
+
+
+def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch_size: Any, interpolation: str,
+           share: Any, subset: Any, shuffle: bool, seed: Any) -> tuple[int, int]:
+    """Raises ValueError, in Keras's words, for arguments that do not fit. Returns the size as two numbers."""
+    if not (labels is None or isinstance(labels, list | tuple) or (isinstance(labels, str) and labels == "inferred")):
+        raise ValueError("`labels` argument should be a list/tuple of integer labels, of the same size as the number "
+                         "of image files in the target directory, 'inferred' (from the names of the subdirectories) or "
+                         f"None (no labels). Received: labels={labels}")
+    for name, value, known in (("label_mode", label_mode, ("int", "categorical", "binary", None)),
+                               ("color_mode", color_mode, tuple(CHANNELS)), ("interpolation", interpolation,
+                                                                             tuple(_FILTERS)),
+                               ("subset", subset, ("training", "validation", "both", None))):
+        if value not in known:
+            raise ValueError(f"`{name}` must be one of {known}. Received: {name}={value}")
+    size = (image_size, image_size) if isinstance(image_size, int) else image_size
+    if not isinstance(size, tuple | list) or len(size) != 2 or not all(_is_count(n) for n in size):
+        raise ValueError("Invalid `image_size` value. Expected a tuple of 2 integers of at least 1. "
+                         f"Received: image_size={image_size}")
+    if batch_size is not None and not _is_count(batch_size):
+        raise ValueError(f"`batch_size` must be an integer of at least 1, or None. Received: batch_size={batch_size}")
+    if share and not 0 < share < 1:
+        raise ValueError(f"`validation_split` must be between 0 and 1, received: {share}")
+    if bool(share) != (subset is not None):
+        raise ValueError("If `subset` is set, `validation_split` must be set, and inversely.")
+    if seed is not None and not (seed == 0 or (_is_count(seed) and seed < 2**32)):
+        raise ValueError(f"`seed` must be an integer in 0..2**32-1. Received: seed={seed}")
+    if share and shuffle and seed is None:
+        raise ValueError("If using `validation_split` and shuffling the data, you must provide a `seed` argument, to "
+                         "make sure that there is no overlap between the training and validation subset.")
+    return int(size[0]), int(size[1])
+
+
+def _is_count(n: Any) -> bool:
+    return hasattr(n, "__index__") and not isinstance(n, bool) and n >= 1
+
+
+def _encoded(files: Files, label_mode: str) -> np.ndarray:
+    labels, classes = np.asarray(files.labels), files.class_names or []
+    if label_mode == "categorical":
+        return to_categorical(labels, len(classes)).astype("float32")
+    return labels.astype("float32")[:, None] if label_mode == "binary" else labels
+
+
+def _found(files: Files, parts: list[Files], subset: str | None) -> str:
+    """What Keras prints."""
+    classes = "" if files.class_names is None else f" belonging to {len(files.class_names)} classes"
+    text = f"Found {len(files.paths)} files{classes}.\n"
+    used = ("training", "validation") if subset == "both" else (subset,)
+    return text + "".join(f"Using {len(part.paths)} files for {what}.\n" for part, what in zip(parts, used) if what)
+
+
+def _processors() -> int:
+    """How many this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

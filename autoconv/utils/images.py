@@ -1,0 +1,89 @@
+"""Pictures as Pillow has them, and as arrays."""
+
+import io
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..arguments import names
+from .pixels import MODES, central_box, in_colors, naming, orientation, pillow, undone
+
+_FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
+
+
+def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | None = None,
+             interpolation: str = "nearest", keep_aspect_ratio: bool = False) -> Any:
+    """The picture in a file, or an io.BytesIO, as Pillow's Image; target_size is (height, width).
+
+    color_mode: "grayscale", "rgb" or "rgba". keep_aspect_ratio: the largest centred part of the target's shape is
+    resized. Other than Keras's, it comes upright where a camera was turned (EXIF), with 8 bits a channel, and on white
+    where it is transparent and the mode is not. Raises UnreadableImage, which names the file, and ValueError.
+    """
+    pil = pillow("Image")
+    if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):
+        raise TypeError(f"path must be path-like or an io.BytesIO. Received: {type(path).__name__}.")
+    names.lookup("color_mode", color_mode, MODES)
+    resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
+    file = path if isinstance(path, io.BytesIO) else io.BytesIO(Path(os.fsdecode(path)).read_bytes())
+    with naming(path if not isinstance(path, io.BytesIO) else "The stream"), pil.open(file) as image:
+        found = in_colors(undone(image, orientation(image)), color_mode)
+        found.load()
+    if target_size is not None and found.size != (target_size[1], target_size[0]):
+        size = target_size[1], target_size[0]
+        found = found.resize(size, resample, central_box(found.size, size) if keep_aspect_ratio else None)
+    return found
+
+
+def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> np.ndarray:
+    """Pillow's Image as an array (height, width, channels), float32 by default."""
+    _check_format(data_format)
+    array = np.array(img, "float32" if dtype is None else dtype)
+    if array.ndim not in (2, 3):
+        raise ValueError(f"img must have height and width, and may have channels. Received shape: {array.shape}.")
+    return array.reshape(*array.shape[:2], -1)
+
+
+def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dtype: Any = None) -> Any:
+    """An array (height, width, channels) of 1, 3 or 4 channels as Pillow's Image.
+
+    scale: stretches the values, so that the smallest is 0 and the largest 255. Without it, one channel with values
+    above 255 gives a picture of 32 bits (mode "I").
+    """
+    pil = pillow("Image")
+    _check_format(data_format)
+    x = np.array(x, "float32" if dtype is None else dtype)
+    if x.ndim != 3 or x.shape[2] not in (1, 3, 4):
+        raise ValueError(f"x must have the shape (height, width, channels) with 1, 3 or 4 channels. "
+                         f"Received shape: {x.shape}.")
+    if scale:
+        x = x - x.min()
+        x = x * (255 / x.max()) if x.max() else x
+    if x.shape[2] > 1:
+        return pil.fromarray(x.astype(np.uint8))
+    return pil.fromarray(x[..., 0].astype(np.int32 if x.max() > 255 else np.uint8))
+
+
+def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None, scale: bool = True,
+             **kwargs: Any) -> None:
+    """Writes an array (height, width, channels) as a picture, in the format of the file's ending or `file_format`.
+
+    scale: as in `array_to_img`. More arguments go to Pillow's `Image.save`. JPEG has no transparency: it is left out,
+    with a warning.
+    """
+    if file_format is None and isinstance(path, str | Path):
+        file_format = Path(path).suffix[1:]
+    file_format = "jpeg" if file_format and file_format.lower() == "jpg" else file_format
+    image = array_to_img(x, data_format, scale)
+    if image.mode == "RGBA" and file_format and file_format.lower() == "jpeg":
+        warnings.warn("The JPEG format does not support RGBA images, converting to RGB.", stacklevel=2)
+        image = image.convert("RGB")
+    image.save(path, format=file_format or None, **kwargs)
+
+
+def _check_format(data_format: str | None) -> None:
+    if data_format not in (None, "channels_last"):
+        raise ValueError("data_format must be 'channels_last': autoconv's images are (height, width, channels). "
+                         f"Received: {data_format!r}.")

@@ -1,0 +1,131 @@
+"""The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..arguments import extras
+
+MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
+CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
+COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
+_WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
+_ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
+_UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
+         7: "TRANSVERSE", 8: "ROTATE_90"}
+
+
+class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
+    """A file that is no picture, or a broken one. `path` is the file, `reason` what is wrong with it."""
+
+    def __init__(self, path: Any, reason: str) -> None:
+        super().__init__(f"{path} cannot be read as a picture: {reason}.")
+        self.path, self.reason = str(path), reason
+
+    def __reduce__(self) -> tuple:
+        return UnreadableImage, (self.path, self.reason)
+
+
+class Decoding(NamedTuple):
+    """How files become pixels: the size (height, width), a color_mode of Keras's, a filter of Pillow's by its name, and
+    whether the largest centred part of the size's shape is taken rather than all of the picture, distorted.
+    """
+
+    size: tuple[int, int]
+    color_mode: str
+    filter: str
+    crop: bool = False
+
+    def read(self, path: Any) -> np.ndarray:
+        """The pixels (height, width, channels) of a file, as bytes. Raises UnreadableImage."""
+        size = self.size[::-1]
+        with naming(path), pillow("Image").open(path) as image:
+            turned = orientation(image)
+            if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
+                image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
+            upright = in_colors(undone(image, turned), self.color_mode)
+            if self.crop:
+                upright = upright.crop(central_box(upright.size, size))
+            if upright.size != size:
+                upright = upright.resize(size, pillow("Image").Resampling[self.filter])
+            return np.asarray(upright).reshape(*self.size, CHANNELS[self.color_mode])
+
+
+def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
+    """All pixels (H, W, channels) of a file, as bytes; gray where the file is and no color_mode says otherwise.
+
+    Raises UnreadableImage.
+    """
+    with naming(path), pillow("Image").open(path) as image:
+        gray = image.mode in _GRAY or image.mode.startswith("I;")
+        mode = color_mode or ("grayscale" if gray else "rgb")
+        pixels = np.asarray(in_colors(undone(image, orientation(image)), mode))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def pillow(module: str) -> ModuleType:
+    """A module of Pillow's, or an ExtraError that names the extra."""
+    return extras.load(f"PIL.{module}", "Pillow", "images", "Reading and writing pictures")
+
+
+@contextmanager
+def naming(path: Any) -> Iterator[None]:
+    """Whatever Pillow's decoders raise, of which there are many kinds, becomes an UnreadableImage."""
+    try:
+        yield
+    except MemoryError:
+        raise
+    except Exception as error:
+        raise UnreadableImage(path, _reason(path, error)) from error
+
+
+def _reason(path: Any, error: Exception) -> str:
+    if isinstance(path, str | Path) and Path(path).is_file() and not Path(path).stat().st_size:
+        return "the file is empty"
+    if type(error).__name__ == "UnidentifiedImageError":
+        return "it is in no format that Pillow knows"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return (text or type(error).__name__).rstrip(".")
+
+
+def orientation(image: Any) -> int:
+    """How a camera was held, by EXIF: 1 upright, 2 to 8. A tag that cannot be read says nothing about the pixels."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except (SyntaxError, ValueError, KeyError, TypeError, IndexError, ArithmeticError, RuntimeError):
+        return 1
+    return found if found in _UNDO else 1
+
+
+def undone(image: Any, turned: int) -> Any:
+    """The picture upright."""
+    return image if turned == 1 else image.transpose(pillow("Image").Transpose[_UNDO[turned]])
+
+
+def in_colors(image: Any, color_mode: str) -> Any:
+    """The picture with 8 bits a channel, in the mode. Where that has no alpha, what is transparent becomes white."""
+    mode = MODES[color_mode]
+    if image.mode[0] in "IF":  # 16 bits and more: the upper eight, as TensorFlow takes them; numbers are cut to 0..255
+        values = np.asarray(image)
+        if ";16" in image.mode or (image.mode == "I" and values.max(initial=0) > 255):
+            values = values >> 8
+        image = pillow("Image").fromarray(values.clip(0, 255).astype(np.uint8))
+    if mode != "RGBA" and (image.mode in _WITH_ALPHA or "transparency" in image.info):
+        image = image.convert("RGBA")
+        image = pillow("Image").alpha_composite(pillow("Image").new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
+
+
+def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, int, int, int]:
+    """The largest centred part (left, top, right, bottom) of a picture that has the shape of `target`, as Keras's
+    `smart_resize` takes it. Sizes are (width, height).
+    """
+    (width, height), (w, h) = size, target
+    part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
+    left, top = (width - part[0]) // 2, (height - part[1]) // 2
+    return left, top, left + part[0], top + part[1]

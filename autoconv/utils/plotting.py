@@ -1,0 +1,71 @@
+"""A model's graph as a picture, drawn by Graphviz."""
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..arguments import extras
+from ..files import atomic
+from ..symbolic import map_structure
+
+SOURCE = (".dot", ".gv")  # what Graphviz draws: written without it
+
+
+def plot_model(
+    model: Any, to_file: str | os.PathLike[str] = "model.png", show_shapes: bool = False, show_dtype: bool = False,
+    show_layer_names: bool = False, rankdir: str = "TB", expand_nested: bool = False, dpi: int = 200,
+    show_layer_activations: bool = False, show_trainable: bool = False, **kwargs: Any,
+) -> Path:
+    """Draws the model's layers and what flows between them into `to_file`, and returns its path: .png, .svg, .pdf, or
+    .dot, the description that Graphviz draws.
+
+    rankdir: "TB" from the top down, "LR" from left to right. Arguments as Keras's; a nested model is one box. Raises
+    ImportError where the Python package `graphviz` (the extra `graphs`) is missing, FileNotFoundError where its program
+    `dot` is, AttributeError for a class with a call of its own: it has no graph.
+    """
+    if expand_nested or kwargs:
+        raise ValueError("plot_model draws a nested model as one box: expand_nested must be False, and there are no "
+                         f"other arguments. Received: {dict(kwargs, expand_nested=expand_nested)}.")
+    if rankdir not in ("TB", "BT", "LR", "RL"):
+        raise ValueError(f"rankdir must be 'TB', 'BT', 'LR' or 'RL'. Received: {rankdir!r}.")
+    path, graph = Path(to_file), model.graph
+    graphviz = extras.load("graphviz", "the package graphviz", "graphs", "Drawing a model")
+    if path.suffix[1:] not in graphviz.FORMATS and path.suffix not in SOURCE:
+        raise ValueError(f"The suffix must be a format of Graphviz's, such as .png or .svg. Received: {str(path)!r}.")
+    drawing = graphviz.Digraph(model.name, graph_attr={"rankdir": rankdir, "dpi": str(dpi)},
+                               node_attr={"shape": "box", "fontname": "Helvetica"})
+    numbers = {id(node): str(number) for number, node in enumerate(graph.nodes)}
+    wanted = {"names": show_layer_names, "shapes": show_shapes, "dtype": show_dtype,
+              "activations": show_layer_activations, "trainable": show_trainable}
+    for node in graph.nodes:
+        drawing.node(numbers[id(node)], graphviz.escape("\n".join(_lines(node, **wanted))))
+        for parent in graph.parents(node):
+            drawing.edge(numbers[id(parent)], numbers[id(node)])
+    if path.suffix in SOURCE:
+        atomic.write(path, drawing.source)
+        return path
+    try:
+        atomic.write(path, drawing.pipe(format=path.suffix[1:]))
+    except graphviz.ExecutableNotFound:
+        raise FileNotFoundError("Drawing a model needs Graphviz's program `dot`, which is not installed: see "
+                                "https://graphviz.org/download, or write model.dot, its description.") from None
+    return path
+
+
+def _lines(node: Any, names: bool, shapes: bool, dtype: bool, activations: bool, trainable: bool) -> list[str]:
+    """What stands in the box of a call."""
+    operation = node.operation
+    kind = getattr(operation, "kind", None) or type(operation).__name__
+    lines = [f"{operation.name} ({kind})" if names else kind]
+    activation = getattr(operation, "activation", None)
+    if activations and activation is not None:
+        lines.append(f"activation: {getattr(activation, '__name__', type(activation).__name__)}")
+    if shapes:
+        made = map_structure(lambda tensor: tensor.shape, node.structure)
+        lines += [f"input: {', '.join(str(t.shape) for t in node.inputs)}"] if node.inputs else []
+        lines.append(f"output: {made}")
+    if dtype:
+        lines.append(f"dtype: {node.outputs[0].dtype}")
+    if trainable and getattr(operation, "weights", None):
+        lines.append("trainable" if operation.trainable else "not trainable")
+    return lines

@@ -1,0 +1,66 @@
+"""`python -m docsite.keras_arguments` writes keras_arguments.json: the arguments and defaults of the installed Keras.
+
+So the table of the site is made where Keras is not installed. A default stands as Python writes it, null is none.
+"""
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+FILE = Path(__file__).with_suffix(".json")
+MODULES = ["layers", "models", "optimizers", "optimizers.schedules", "losses", "metrics", "callbacks", "initializers",
+           "utils", "datasets.mnist", "datasets.fashion_mnist", "datasets.cifar10"]
+METHODS = {"models.Model": ["compile", "fit", "evaluate", "predict", "predict_on_batch", "train_on_batch",
+                            "test_on_batch", "summary", "save", "save_weights", "load_weights", "get_layer", "build"],
+           "models.Sequential": ["add", "pop"],
+           "layers.Layer": ["add_weight", "build", "get_weights", "set_weights", "count_params"]}
+SET = {"rank", "pool_dimensions", "pool_mode"}  # what a base class takes and each class sets
+
+
+def main() -> None:
+    """Writes the file, a line an entry."""
+    keras = importlib.import_module("keras")
+    found: dict[str, dict[str, Any]] = {}
+    for module in MODULES:
+        holder = importlib.import_module(f"keras.{module}")
+        for name, value in vars(holder).items():
+            if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
+                found[f"{module}.{name}"] = arguments(value)
+    for owner, methods in METHODS.items():
+        module, name = owner.split(".")
+        kind = getattr(importlib.import_module(f"keras.{module}"), name)
+        found.update({f"{owner}.{method}": arguments(getattr(kind, method)) for method in methods})
+    pixels = keras.Input((1,))
+    found["models.Model"] = arguments(type(keras.Model(pixels, pixels)))
+    lines = ",\n".join(f"{json.dumps(name)}: {json.dumps(entry)}" for name, entry in sorted(found.items()))
+    FILE.write_text(f'{{\n"version": "{keras.__version__}",\n{lines}\n}}\n', encoding="utf-8")
+
+
+def arguments(value: Callable) -> dict[str, Any]:
+    """Each argument with its default, as text; those of base classes too, where **kwargs passes them on."""
+    try:
+        signatures = [inspect.signature(value)] if not inspect.isclass(value) else [
+            inspect.signature(kind.__init__) for kind in inspect.getmro(value) if "__init__" in vars(kind)]
+    except (TypeError, ValueError):
+        return {}
+    found: dict[str, Any] = {}
+    for signature in signatures:
+        parameters = signature.parameters.values()
+        for p in parameters:
+            if p.name not in ("self", *SET, *found) and p.kind not in (p.VAR_KEYWORD, p.VAR_POSITIONAL):
+                found[p.name] = None if p.default is p.empty else written(p.default)
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters):
+            break
+    return found
+
+
+def written(default: Any) -> str:
+    """A default as text; an object by its class."""
+    return repr(default) if not hasattr(default, "__dict__") else type(default).__name__
+
+
+if __name__ == "__main__":
+    main()

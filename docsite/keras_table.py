@@ -1,0 +1,140 @@
+"""The page "Coming from Keras": each argument of Keras's beside ours, from our signatures as they are."""
+
+import inspect
+import json
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from docsite import reference
+from docsite.keras_arguments import FILE, METHODS, arguments
+
+KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
+LEFT_OUT = ("random", "nets", "functional", "datasets", "pictures")  # Keras has no such module, or another one
+SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
+LISTED_AS_MISSING = ("layers", "losses", "metrics", "optimizers", "callbacks")
+ALWAYS_LEFT = {"layers.": {"activity_regularizer", "autocast"}}  # Layer takes these with their default alone
+LEGACY = {"input_shape", "input_dim"}  # Keras takes them too, though no signature has them
+ANY_KEYWORD = {"callbacks.LambdaCallback"}  # whose signature is **, for all that Keras's names
+
+START = """# Coming from Keras
+
+A listing for Keras 3 runs when its import changes: `from keras import layers, models` becomes
+`from autoconv import layers, models`. Names, signatures, defaults and numerics are Keras's. What is not implemented
+raises an error that says so: no argument is ever ignored. This page is made from the signatures as they are,
+compared with Keras {version}.
+
+- **same**: the same name and the same default.
+- **another default**: the argument is there, its default is another one.
+- **default alone**: accepted with Keras's default; any other value is a `ValueError`.
+- **absent**: a `TypeError`.
+- **ours**: Keras has no such argument.
+
+What differs beyond arguments:
+
+- Images are `(N, H, W, C)`. `data_format="channels_first"` is refused.
+- `padding` of a convolution may also be numbers: `1`, `(1, 2)` or `((1, 0), (2, 2))`.
+- A model is saved as `.safetensors`, never as `.keras` or HDF5, and is not compiled when it is loaded.
+- `to("cuda")` moves a model; there is no `keras.config` and no back end to choose.
+- `keras.ops` is [`autoconv.functional`](api/functional.md), with the names of PyTorch's `functional` for convolutions.
+- A layer, loss, metric or optimizer of yours says `recordable = True` to be replayed as kernels alone
+  ([how](extending.md)).
+"""
+
+
+@dataclass
+class Compared:
+    """One class or function: its arguments by how they compare."""
+
+    same: list[str] = field(default_factory=list)
+    another_default: list[str] = field(default_factory=list)  # both defaults, in Markdown
+    default_alone: list[str] = field(default_factory=list)
+    absent: list[str] = field(default_factory=list)
+    ours: list[str] = field(default_factory=list)
+
+
+def page() -> str:
+    """The page, in Markdown."""
+    parts = [START.format(version=KERAS["version"])]
+    for module in SHOWN_MODULES:
+        rows = [_row(name, compared) for name, compared in comparisons(module).items()]
+        if rows:
+            parts.append(f"## {module}\n\n| | same | another default | default alone | absent | ours |\n"
+                         f"|---|---|---|---|---|---|\n" + "\n".join(rows))
+        alone = [f"`{name}`" for name in names(module) if not any(path.endswith(f".{name}") for path in KERAS)]
+        if alone:
+            parts.append("Keras has no " + ", ".join(alone) + ".")
+        if module in LISTED_AS_MISSING:
+            parts.append(f"??? note \"Keras's {module} that are not here\"\n\n    {', '.join(missing(module))}")
+    return "\n\n".join(parts) + "\n"
+
+
+def names(module: str) -> list[str]:
+    """The public classes and functions of one of our modules, the short names of a class left out."""
+    holder = reference.load(module)
+    return [name for name in reference.public_names(holder)
+            if getattr(getattr(holder, name), "__name__", name) in (name, None) or name not in vars(holder)]
+
+
+def comparisons(module: str) -> dict[str, Compared]:
+    """What Keras has too of a module, methods included, by name."""
+    holder, found = reference.load(module), {}
+    for name in names(module):
+        path = f"{module}.{name}"
+        if path in KERAS:
+            found[name] = compare(getattr(holder, name), KERAS[path], path)
+        if path in METHODS:
+            kind = getattr(holder, name)
+            found.update({f"{name}.{method}": compare(getattr(kind, method), KERAS[f"{path}.{method}"], path)
+                          for method in METHODS[path] if hasattr(kind, method)})
+    return found
+
+
+def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
+    """The arguments of a class or function beside Keras's."""
+    known, left = arguments(ours), left_at_default(ours, path)
+    if path in ANY_KEYWORD:
+        known = {**theirs, **known}
+    result = Compared(ours=[name for name in known if name not in theirs and name not in left | LEGACY])
+    for name, default in theirs.items():
+        if name in left:
+            result.default_alone.append(name)
+        elif name not in known:
+            result.absent.append(name)
+        elif known[name] == default:
+            result.same.append(name)
+        else:
+            result.another_default.append(f"`{name}={_default(known[name])}` (Keras: `{_default(default)}`)")
+    return result
+
+
+def left_at_default(value: Callable, path: str) -> set[str]:
+    """The arguments that are accepted with their default alone: `unsupported` and `_keras_default` say so."""
+    kinds = [kind for kind in inspect.getmro(value) if kind.__module__.startswith("autoconv.")] if inspect.isclass(
+        value) else []
+    found = {name for kind in kinds for name in getattr(kind, "unsupported", ())}
+    bodies = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] if kinds else [value]
+    for body in bodies:
+        if inspect.isfunction(body):
+            found.update(re.findall(r'_keras_default\("(\w+)"', inspect.getsource(body)))
+    if inspect.isclass(value):
+        found.update(*(names for start, names in ALWAYS_LEFT.items() if path.startswith(start)))
+    return found
+
+
+def missing(module: str) -> list[str]:
+    """The classes that Keras has in a module and we have not."""
+    holder = reference.load(module)
+    return [path.removeprefix(f"{module}.") for path in KERAS
+            if re.fullmatch(rf"{re.escape(module)}\.[A-Z]\w*", path) and not hasattr(holder, path.split(".")[-1])]
+
+
+def _row(name: str, compared: Compared) -> str:
+    plain = compared.same, compared.default_alone, compared.absent, compared.ours
+    same, alone, absent, ours = (", ".join(f"`{item}`" for item in items) for items in plain)
+    return f"| `{name}` | {same} | {', '.join(compared.another_default)} | {alone} | {absent} | {ours} |"
+
+
+def _default(text: str | None) -> str:
+    return "required" if text is None else text

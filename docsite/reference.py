@@ -1,0 +1,69 @@
+"""The API reference: a page for each public module, a heading for each of its names. mkdocstrings reads the rest."""
+
+import importlib
+import inspect
+from types import ModuleType
+
+MODULES = {  # module -> title, in the order of the site
+    "models": "Models", "layers": "Layers", "optimizers": "Optimizers", "optimizers.schedules": "Schedules",
+    "losses": "Losses", "metrics": "Metrics", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
+    "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "random": "Random",
+    "nets": "Built-in nets",
+}
+TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
+       "set_num_threads", "get_num_threads"]
+HIDDEN = {"metrics.check", "callbacks.CallbackList", "initializers.fans"}  # used between modules
+
+
+def pages() -> dict[str, str]:
+    """Each page by its path."""
+    top = "\n\n".join(f"::: autoconv.{name}" for name in TOP)
+    rows = "\n".join(f"| [`autoconv.{name}`]({_file(name)}) | {_first_line(name)} |" for name in MODULES)
+    index = ("# API reference\n\nNames, signatures and defaults are Keras's where Keras has the name; "
+             "[Coming from Keras](../keras.md) compares them argument by argument.\n\n"
+             f"| module | |\n|---|---|\n{rows}\n\n## The package itself\n\n{top}\n")
+    return {"api/index.md": index, **{f"api/{_file(name)}": _page(name, title) for name, title in MODULES.items()}}
+
+
+def public_names(module: ModuleType) -> list[str]:
+    """The names of a module that are its own: those of `__all__`, else what is defined in it and has no underscore."""
+    names = getattr(module, "__all__", None)
+    if names is None:
+        names = [name for name, value in vars(module).items()
+                 if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__]
+    short = module.__name__.removeprefix("autoconv.")
+    return [name for name in names if callable(getattr(module, name)) and f"{short}.{name}" not in HIDDEN]
+
+
+def load(name: str) -> ModuleType:
+    """The public module of that name."""
+    return importlib.import_module(f"autoconv.{name}")
+
+
+def _page(name: str, title: str) -> str:
+    module = load(name)
+    others, shown = {}, {}  # a class may have several names
+    for item in public_names(module):
+        value = getattr(module, item)
+        first = getattr(value, "__name__", item)
+        (others if first != item and first in vars(module) else shown)[item] = first
+    parts = [f"# {title}\n\n`autoconv.{name}`: {inspect.getdoc(module)}"]
+    if others:
+        parts.append("Other names: " + ", ".join(f"`{other}` is `{item}`" for other, item in others.items()) + ".")
+    return "\n\n".join([*parts, *(f"::: {_place(module, item)}" for item in shown)]) + "\n"
+
+
+def _place(module: ModuleType, item: str) -> str:
+    """Where the name is defined, for those who read the sources."""
+    value = getattr(module, item)
+    if (inspect.isclass(value) or inspect.isfunction(value)) and not hasattr(value, "__wrapped__"):
+        return f"{value.__module__}.{value.__qualname__}"
+    return f"{module.__name__}.{item}"
+
+
+def _file(name: str) -> str:
+    return f"{name.replace('.', '-')}.md"
+
+
+def _first_line(name: str) -> str:
+    return (inspect.getdoc(load(name)) or "").split("\n")[0]

@@ -1,0 +1,124 @@
+"""`autoconv train FOLDER`, and what evaluate and predict do with its runs."""
+
+import json
+import os
+import shutil
+
+import pytest
+from click.testing import CliRunner
+
+pytest.importorskip("PIL", reason="pictures need the extra images")
+
+from photo_files import BROKEN, add_broken, add_odd, make
+
+from autoconv.cli import main
+
+QUICK = ("--image-size", "20x24", "--epochs", "3", "--seed", "1")
+
+
+def autoconv_(*args, code=0):
+    """Runs a command in this process; what it printed on stdout and stderr, after a look at its exit code."""
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    assert "Traceback" not in result.output
+    return result
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("cli") / "colors", each=20)
+
+
+@pytest.fixture(scope="module")
+def spoiled(tmp_path_factory):
+    folder = make(tmp_path_factory.mktemp("cli") / "spoiled", each=10)
+    add_odd(folder / "red")
+    add_broken(folder / "green")
+    return folder
+
+
+def test_a_folder_is_learned_tested_and_recognised(folder, tmp_path):
+    out = autoconv_("train", folder, *QUICK, "--out", tmp_path / "run", "--json", tmp_path / "r.json")
+    results = json.loads((tmp_path / "r.json").read_text())
+    for text in ("3 classes, 48 training and 12 test images, made 20 x 24 x 3", "20% of it held out",
+                 "--validation-split", "photos,", "test accuracy 1.0000"):
+        assert text in out.stdout
+    wanted = {"model": "photos", "optimizer": "adam", "batch_size": 32, "train_images": 48, "test_images": 12,
+              "classes": ["blue", "green", "red"], "test_accuracy": 1.0, "skipped": [], "image_size": [20, 24]}
+    assert {key: results[key] for key in wanted} == wanted
+    tested = json.loads(autoconv_("evaluate", tmp_path / "run", "--json", "-").stdout)
+    assert tested["test_images"] == 12
+    assert tested["test_loss"] == results["test_loss"]
+    assert "60 test images" in autoconv_("evaluate", tmp_path / "run", folder).stdout
+    lines = autoconv_("predict", tmp_path / "run", folder / "red" / "00.png", folder / "blue" / "01.jpg").stdout
+    assert [line.split()[1] for line in lines.splitlines()] == ["red", "blue"]
+
+
+def test_a_seed_repeats_a_run(folder, tmp_path):
+    losses = [json.loads(autoconv_("train", folder, *QUICK, "--epochs", "1", "--json", "-").stdout)["test_loss"]
+              for _ in range(2)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize("name", ["test", "val"])
+def test_a_split_of_the_folders_own(name, tmp_path):
+    make(tmp_path / "set" / "train", each=8)
+    make(tmp_path / "set" / name, each=3)
+    out = autoconv_("train", tmp_path / "set", *QUICK, "--epochs", "1", "--out", tmp_path / "run").stdout
+    assert "24 training and 9 test images" in out
+    assert f"tested on {name}/" in out
+    assert "9 test images" in autoconv_("evaluate", tmp_path / "run").stdout
+    assert f"has train/ and {name}/" in autoconv_(
+        "train", tmp_path / "set", "--validation-split", "0.5", code=2).output
+
+
+def test_pictures_that_cannot_be_read_are_named_and_counted(spoiled, tmp_path):
+    for how in ((), ("--quiet",)):
+        result = autoconv_("train", spoiled, *QUICK, "--epochs", "2", "--json", tmp_path / "r.json", *how)
+        for name in BROKEN:
+            assert result.stderr.count(f"skipped {spoiled / 'green' / name}: ") == 1
+        assert "4 pictures could not be read and were left out" in result.stderr
+    results = json.loads((tmp_path / "r.json").read_text())
+    assert results["skipped"] == [str(spoiled / "green" / name) for name in sorted(BROKEN)]
+    assert results["train_images"] + results["test_images"] == 36
+    said = autoconv_("train", spoiled, *QUICK, "--strict", code=1).stderr
+    assert "cannot be read as a picture" in said
+    assert "Epoch" not in said
+
+
+def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch):
+    shutil.copytree(folder, tmp_path / "digits")
+    monkeypatch.chdir(tmp_path)
+    few = ("--epochs", "1", "--json", "-")
+    assert json.loads(autoconv_("train", "digits", *few, "--limit", "64").stdout)["classes"][0] == "0"
+    assert json.loads(autoconv_("train", os.path.join(".", "digits"), *QUICK, *few).stdout)["classes"][0] == "blue"
+
+
+@pytest.mark.parametrize(("args", "code", "said"), [
+    (("--image-size", "0"), 2, "at least one pixel"),
+    (("--image-size", "20x"), 2, "180x180"),
+    (("--validation-split", "1"), 2, "0<x<1"),
+    (("--validation-split", "0.001"), 1, "No validation images"),
+    (("--limit", "5"), 2, "--limit is for named data sets"),
+    (("--data-dir", "x"), 2, "--data-dir is for named data sets"),
+    (("--image-size", "4"), 1, "cannot take these images"),
+])
+def test_options_that_do_not_fit(folder, args, code, said):
+    assert said in autoconv_("train", folder, *args, code=code).output
+
+
+def test_folders_that_are_no_data_set(folder, tmp_path):
+    (tmp_path / "one" / "cat").mkdir(parents=True)
+    shutil.copytree(folder, tmp_path / "gap")
+    (tmp_path / "gap" / "yellow").mkdir()
+    (tmp_path / "bad" / "a").mkdir(parents=True)
+    (tmp_path / "bad" / "b").mkdir()
+    for name in ("bad/a/x.png", "bad/b/x.png", "bad/a/y.png", "bad/b/y.png", "bad/b/z.png"):
+        (tmp_path / name).write_bytes(b"")
+    for path, code, said in (
+        (tmp_path / "one" / "cat", 1, "Received: no folder"), (tmp_path / "one", 1, "one folder alone, 'cat'"),
+        (tmp_path / "gap", 1, "The class 'yellow' has no pictures"), (tmp_path / "nobody", 2, "There is no folder"),
+        (tmp_path / "bad", 1, "No picture"),
+    ):
+        assert said in autoconv_("train", path, code=code).output
+    assert "--image-size is for a folder of photos" in autoconv_("train", "digits", "--image-size", "20", code=2).output

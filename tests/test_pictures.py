@@ -1,0 +1,254 @@
+"""What a net's layers see, which pixels moved its answer, how it did: as arrays, figures and pages."""
+
+import re
+import subprocess
+import sys
+import xml.dom.minidom
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from autoconv import functional as F
+from autoconv import layers, losses, models, pictures, tensor, utils
+from autoconv.cli import main
+
+
+def autoconv_(*args, code=0):
+    result = CliRunner().invoke(main, [str(a) for a in args])
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    return result.output
+
+
+@pytest.fixture(scope="module")
+def net():
+    """A small net for images of 9 x 8 x 3 in three classes."""
+    utils.set_random_seed(3)
+    return models.Sequential([
+        layers.Input((9, 8, 3)), layers.Conv2D(4, 3, activation="relu", name="first"), layers.MaxPooling2D(name="pool"),
+        layers.DepthwiseConv2D(2, depth_multiplier=2, name="second"), layers.Flatten(name="flat"),
+        layers.Dense(3, name="answer")])
+
+
+@pytest.fixture(scope="module")
+def image():
+    return np.random.default_rng(0).random((9, 8, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run of a few steps on the built-in digits."""
+    folder = tmp_path_factory.mktemp("pictures") / "run"
+    autoconv_("train", "digits", "--limit", 128, "--epochs", 1, "--seed", 1, "--out", folder, "--quiet")
+    return folder
+
+
+class TestArrays:
+    def test_each_layer_gives_what_it_gives_in_the_model(self, net, image):
+        found = pictures.activations(net, image)
+        assert [a.name for a in found] == ["first", "pool", "second", "flat", "answer"]
+        first = net.get_layer("first")
+        expected = F.relu(F.conv2d(image[None], first.kernel, first.bias)).numpy()[0]
+        np.testing.assert_allclose(found[0].output, expected, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(found[-1].output, net.predict(image[None], verbose=0)[0], rtol=1e-5, atol=1e-6)
+        assert [a.kind for a in pictures.activations(net, image, "second")] == ["DepthwiseConv2D"]
+
+    def test_a_graph_with_branches(self):
+        x = layers.Input((6, 6, 1))
+        y = layers.Add(name="sum")([layers.Conv2D(2, 3, padding="same")(x), layers.Conv2D(2, 1)(x)])
+        found = pictures.activations(models.Model(x, layers.Flatten()(y)), np.ones((6, 6)))
+        assert [a.output.shape for a in found] == [(6, 6, 2), (6, 6, 2), (6, 6, 2), (72,)]
+
+    def test_kernels_have_the_shape_of_a_convolution(self, net):
+        found = pictures.kernels(net)
+        assert {name: k.shape for name, k in found.items()} == {"first": (3, 3, 3, 4), "second": (2, 2, 1, 8)}
+        np.testing.assert_array_equal(found["first"], net.get_layer("first").kernel.numpy())
+
+    def test_logits_become_probabilities(self, net, image):
+        scores = pictures.class_scores(net, image[None])
+        logits = net.predict(image[None], verbose=0)
+        np.testing.assert_allclose(scores, F.softmax(logits).numpy(), rtol=1e-5)
+
+    def test_a_layer_that_is_not_there_is_answered_with_the_nearest(self, net, image):
+        for call in (lambda: pictures.activations(net, image, "frst"), lambda: pictures.filters(net, "frst")):
+            with pytest.raises(ValueError, match=r"Unknown layer: 'frst'\. Did you mean 'first'"):
+                call()
+        with pytest.raises(ValueError, match=r"'answer' has no filters\. Those that have: first, second"):
+            pictures.filters(net, "answer")
+
+    def test_an_image_of_another_shape_is_refused(self, net):
+        for shape in ((9, 8), (2, 9, 8, 3), (9, 9, 3)):
+            with pytest.raises(ValueError, match="shape"):
+                pictures.activations(net, np.zeros(shape))
+
+
+class TestInfluence:
+    def test_hiding_the_pixel_that_counts_lowers_the_answer(self):
+        """A net that reads one pixel alone: class 1 where it is bright."""
+        net = models.Sequential([layers.Input((5, 5, 1)), layers.Flatten(), layers.Dense(2)])
+        weights = np.zeros((25, 2))
+        weights[7, 1] = 3
+        net.set_weights([weights, np.array([1.0, 0.0])])
+        image = np.zeros((5, 5))
+        image[1, 2] = 1
+        fall = pictures.occlusion_map(net, image, size=1, strides=1)
+        expected = 1 / (1 + np.exp(-2)) - 1 / (1 + np.exp(1))
+        assert fall[1, 2] == pytest.approx(expected, rel=1e-5)
+        assert np.count_nonzero(np.abs(fall) > 1e-6) == 1
+        assert pictures.occlusion_map(net, image, 0, size=1, strides=1)[1, 2] == pytest.approx(-expected, rel=1e-5)
+        saliency = pictures.saliency_map(net, image)
+        assert saliency[1, 2] == 3
+        assert np.count_nonzero(saliency) == 1
+
+    def test_patches_cover_every_pixel(self, net, image):
+        fall = pictures.occlusion_map(net, image, size=(4, 3), strides=(3, 2), value=0.0)
+        assert fall.shape == (9, 8)
+        assert np.count_nonzero(fall) == fall.size
+        with pytest.raises(ValueError, match="The patch must fit into the image"):
+            pictures.occlusion_map(net, image, size=10)
+        with pytest.raises(ValueError, match=r"class_index must lie in 0\.\.2"):
+            pictures.saliency_map(net, image, 3)
+
+    def test_the_gradient_is_that_of_the_score_before_the_softmax(self, net, image):
+        x = tensor(image[None], requires_grad=True)
+        net(x)[0, 1].backward()
+        expected = np.abs(x.grad[0]).max(-1)
+        np.testing.assert_allclose(pictures.saliency_map(net, image, 1), expected, rtol=1e-5)
+        ends = models.Model(net.inputs, layers.Softmax()(net.outputs[0]))
+        np.testing.assert_allclose(pictures.saliency_map(ends, image, 1), expected, rtol=1e-5)
+
+    def test_looking_changes_no_gradient_and_no_training(self, net, image):
+        net.compile("sgd", losses.SparseCategoricalCrossentropy(from_logits=True))
+        start = net.get_weights()
+
+        def trained(look):
+            net.set_weights(start)
+            for label in (0, 1, 2):
+                if look:
+                    pictures.saliency_map(net, image)
+                    pictures.activations(net, image)
+                net.train_on_batch(image[None], np.array([label]))
+            return net.get_weights()
+
+        for a, b in zip(trained(look=False), trained(look=True)):
+            np.testing.assert_array_equal(a, b)
+        net(tensor(image[None])).sum().backward()
+        before = [w.grad.copy() for w in net.weights]
+        pictures.saliency_map(net, image)
+        for a, w in zip(before, net.weights):
+            np.testing.assert_array_equal(a, w.grad)
+
+
+class TestResults:
+    def test_confusion_counts_rows_that_were_taken_for_columns(self):
+        matrix = pictures.confusion_matrix([0, 0, 1, 2, 2, 2], [0, 1, 1, 2, 2, 0])
+        assert matrix.tolist() == [[1, 1, 0], [0, 1, 0], [1, 0, 2]]
+        one_hot = pictures.confusion_matrix(np.eye(3)[[0, 0, 1, 2, 2, 2]], np.eye(3)[[0, 1, 1, 2, 2, 0]])
+        np.testing.assert_array_equal(matrix, one_hot)
+        precision, recall = pictures.precision_recall(matrix)
+        np.testing.assert_allclose(precision, [1 / 2, 1 / 2, 1])
+        np.testing.assert_allclose(recall, [1 / 2, 1, 2 / 3])
+        precision, recall = pictures.precision_recall(np.array([[1, 0], [0, 0]]))
+        assert np.isnan(precision[1])
+        assert np.isnan(recall[1])
+
+    @pytest.mark.parametrize(("true", "guessed", "said"), [
+        ([0, 1], [0], "As many predictions"), ([], [], "at least one"), ([0.5], [0], "labels"),
+        ([0, -1], [0, 0], "0..0"),
+    ])
+    def test_what_does_not_fit_is_refused(self, true, guessed, said):
+        with pytest.raises(ValueError, match=said):
+            pictures.confusion_matrix(true, guessed)
+
+    def test_the_surest_mistake_comes_first(self):
+        scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.1, 0.9]])
+        assert pictures.worst_mistakes([0, 0, 0, 1], scores).tolist() == [1, 2]
+        assert pictures.worst_mistakes([0, 0, 0, 1], scores, 1).tolist() == [1]
+
+
+class TestFigures:
+    def test_each_is_a_figure_that_can_be_saved(self, net, image, tmp_path):
+        pytest.importorskip("matplotlib")
+        drawn = {
+            "filters": (pictures.filters(net), 2), "maps": (pictures.feature_maps(net, image), 5),
+            "one": (pictures.feature_maps(net, image, "first"), 1),
+            "confusion": (pictures.confusion([0, 1, 1], [0, 1, 0], ["cat", "dog"]), 1),
+            "curves": (pictures.curves({"loss": [2, 1], "val_loss": [2, 2], "accuracy": [0, 1]}), 2),
+            "occlusion": (pictures.occlusion(net, image), 3), "saliency": (pictures.saliency(net, image), 3),
+        }
+        for name, (figure, axes) in drawn.items():
+            assert len(figure.axes) == axes
+            figure.savefig(tmp_path / f"{name}.png", dpi=20)
+            assert (tmp_path / f"{name}.png").stat().st_size > 300
+        maps = drawn["maps"][0]
+        assert "first (Conv2D): feature maps" in maps.axes[0].get_title("left")
+        assert "7 x 6 x 4, min 0, max" in maps.axes[0].get_title("left")
+
+    def test_a_net_that_diverged_can_be_looked_at(self, image):
+        pytest.importorskip("matplotlib")
+        net = models.Sequential([layers.Input((9, 8, 3)), layers.Conv2D(2, 3, name="first"), layers.Flatten()])
+        net.set_weights([np.full((3, 3, 3, 2), [np.inf, np.nan]), np.zeros(2)])
+        for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
+            assert "nan" in figure.axes[0].get_title("left")
+
+    def test_pyplot_is_left_alone(self):
+        pytest.importorskip("matplotlib")
+        code = ("import sys; from autoconv import pictures; assert 'matplotlib' not in sys.modules;"
+                "pictures.curves({'loss': [1]}); assert 'matplotlib.pyplot' not in sys.modules")
+        subprocess.run([sys.executable, "-c", code], check=True)
+
+    def test_an_empty_history_and_a_missing_library_are_said(self, monkeypatch):
+        with pytest.raises(ValueError, match="no epochs"):
+            pictures.curves({})
+        monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+        with pytest.raises(ImportError, match=r"pip install 'autoconv\[plots\]'"):
+            pictures.curves({"loss": [1.0]})
+
+
+class TestInspect:
+    def test_the_page_has_every_layer_and_nothing_from_outside(self, run, tmp_path):
+        printed = autoconv_("inspect", run, "--out", tmp_path / "page.html")
+        assert "digits, test image 0" in printed
+        page = (tmp_path / "page.html").read_text(encoding="utf-8")
+        kinds = re.findall(r"<h3>\w+ \((\w+)\): ", page)
+        assert kinds == ["Rescaling", *["Conv2D", "MaxPooling2D"] * 2, "Conv2D", "Flatten", "Dense", "Dense"]
+        assert "26 x 26 x 32, min 0, max" in page
+        assert "32 filters of 3 x 3 x 1" in page
+        assert "class scores" in page
+        assert not re.search(r"""(src|href)=["'](?!data:)""", page)
+        assert all("alt=" in tag and 'alt=""' not in tag for tag in re.findall("<img[^>]*>", page))
+        xml.dom.minidom.parseString(re.search("<svg.*?</svg>", page)[0])
+
+    def test_one_layer_of_a_picture_as_a_figure(self, run, tmp_path):
+        pytest.importorskip("matplotlib")
+        np.save(tmp_path / "digit.npy", np.eye(28) * 255)
+        net = models.load_model(run / "model.safetensors")
+        name = next(layer.name for layer in net.layers if isinstance(layer, layers.Conv2D))
+        printed = autoconv_("inspect", run, tmp_path / "digit.npy", "--layer", name, "--out", tmp_path / "a.svg")
+        assert "wrote 1 layers and 1 sets of filters" in printed
+        assert "digit.npy" in printed
+        xml.dom.minidom.parse(str(tmp_path / "a.svg"))
+
+    def test_what_is_not_there_is_refused_before_the_work(self, run, tmp_path):
+        printed = autoconv_("inspect", run, "--layer", "conv2", "--out", tmp_path / "a.html", code=2)
+        assert "Did you mean 'conv2d" in printed
+        assert "must end in" in autoconv_("inspect", run, "--out", tmp_path / "a.gif", code=2)
+        assert "is no run" in autoconv_("inspect", tmp_path, "--out", tmp_path / "a.html", code=1)
+        assert not (tmp_path / "a.html").exists()
+
+
+@pytest.mark.gpu
+def test_a_net_on_a_gpu_is_seen_as_on_the_processor(gpu_somewhere):
+    net = models.Sequential([layers.Input((6, 6, 1)), layers.Conv2D(2, 3, activation="relu"), layers.Flatten(),
+                             layers.Dense(3)])
+    image = np.random.default_rng(0).random((6, 6), np.float32)
+
+    def seen():
+        return [*(each.output for each in pictures.activations(net, image)), pictures.saliency_map(net, image),
+                pictures.occlusion_map(net, image, size=3)]
+
+    expected = seen()
+    net.to("cuda")
+    for a, b in zip(expected, seen(), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-2)  # products of ten bits
+    assert net.profile(2).seconds is None

@@ -1,0 +1,166 @@
+"""What a net costs: the lectures' exercise, counts beside plain arithmetic, the table, the picture of a graph."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from autoconv import layers, models, nets, utils
+from autoconv.cli import main
+
+
+def autoconv_(*args, code=0):
+    result = CliRunner().invoke(main, ["summary", *map(str, args)])
+    assert result.exit_code == code, f"{result.output}\n{result.exception!r}"
+    return result.output
+
+
+def exercise():
+    """Three convolutions with strides of 2 on colour images of 200 x 300."""
+    return models.Sequential([layers.Input((200, 300, 3)), *(
+        layers.Conv2D(maps, 3, strides=2, padding="same") for maps in (100, 200, 400))])
+
+
+def branches():
+    x = layers.Input((8, 8, 2))
+    left, right = layers.Conv2D(4, 3, padding="same", name="left")(x), layers.Conv2D(4, 1, name="right")(x)
+    return models.Model(x, layers.Flatten(name="flat")(layers.Add(name="sum")([left, right])))
+
+
+class TestCounting:
+    def test_the_exercise_of_the_lectures(self):
+        one, fifty = exercise().profile(measure=False), exercise().profile(50, measure=False)
+        assert one.params == 903_400
+        assert [row.params for row in one.rows] == [2_800, 180_200, 720_400]
+        assert [row.train_bytes for row in one.rows] == [6_000_000, 3_000_000, 1_520_000]
+        assert one.predict_bytes == 9_000_000 + 3_613_600  # 12.6 MB
+        assert fifty.map_bytes == 526_000_000
+        assert fifty.train_bytes == 526_000_000 + 36_000_000 + 3_613_600  # 565 MB
+        assert [row.output_shape for row in one.rows] == [(100, 150, 100), (50, 75, 200), (25, 38, 400)]
+        assert [row.multiply_adds for row in one.rows] == [
+            100 * 150 * 100 * 27, 50 * 75 * 200 * 900, 25 * 38 * 400 * 1800]
+
+    def test_every_layer_with_weights_is_counted(self):
+        net = models.Sequential([
+            layers.Input((6, 5, 2)), layers.DepthwiseConv2D(3, depth_multiplier=2), layers.Conv2D(6, 1, groups=2),
+            layers.Conv2DTranspose(3, 2, strides=2), layers.Flatten(), layers.Dropout(0.5), layers.Dense(7)])
+        rows = net.profile(3, measure=False).rows
+        counts = [4 * 3 * 4 * 9, 4 * 3 * 6 * 2, 4 * 3 * 6 * 3 * 4, 0, 0, 8 * 6 * 3 * 7]
+        assert [row.multiply_adds for row in rows] == counts
+        assert [row.params for row in rows] == [layer.count_params() for layer in net.layers]
+        assert [row.train_bytes for row in rows] == [
+            3 * 4 * n for n in (4 * 3 * 4, 4 * 3 * 6, 8 * 6 * 3, 0, 8 * 6 * 3, 7)]
+
+    def test_values_are_needed_until_their_last_reader(self):
+        profile = branches().profile(measure=False)
+        image, maps = 8 * 8 * 2 * 4, 8 * 8 * 4 * 4
+        found = {row.name: row.predict_bytes for row in profile.rows}
+        first, second = (row.name for row in profile.rows[:2])
+        assert found[first] == image + maps
+        assert found[second] == image + 2 * maps  # the first branch waits
+        assert found["sum"] == 3 * maps
+        assert found["flat"] == maps
+
+    def test_a_layer_that_is_called_twice_has_its_weights_once(self):
+        x, shared = layers.Input((4,)), layers.Dense(4)
+        profile = models.Model(x, shared(shared(x))).profile(measure=False)
+        assert [row.params for row in profile.rows] == [20, 0]
+        assert profile.multiply_adds == 32
+        assert profile.params == 20
+
+    def test_a_model_within_a_model_counts_what_it_holds(self):
+        inner = models.Sequential([layers.Input((4,)), layers.Dense(5), layers.Dense(2)])
+        profile = models.Sequential([layers.Input((4,)), inner]).profile(measure=False)
+        assert profile.multiply_adds == 4 * 5 + 5 * 2
+
+    def test_open_sizes_must_be_told(self):
+        net = models.Sequential([layers.Input((None, None, 1)), layers.Conv2D(2, 3), layers.GlobalMaxPooling2D()])
+        with pytest.raises(ValueError, match="pass input_shape"):
+            net.profile()
+        assert net.profile(measure=False, input_shape=(10, 12, 1)).rows[0].output_shape == (8, 10, 2)
+        with pytest.raises(ValueError, match=r"Received shape \(1, 10, 12, 3\)"):
+            net.profile(input_shape=(10, 12, 3))
+        with pytest.raises(ValueError, match="batch_size must be a positive integer"):
+            net.profile(0)
+
+
+class TestMeasuring:
+    def test_each_step_has_a_time_and_a_share_of_the_ceiling(self):
+        net = models.Sequential([layers.Input((12, 12, 1)), layers.Conv2D(8, 3, activation="relu"),
+                                 layers.MaxPooling2D(), layers.Flatten(), layers.Dense(10, "softmax")])
+        profile = net.profile(4)
+        convolution, pooling, flatten, dense = profile.rows
+        assert pooling.within == convolution.name
+        assert pooling.seconds is None
+        assert flatten.share is None
+        assert all(row.seconds > 0 and row.share > 0 for row in (convolution, dense))
+        assert profile.seconds == pytest.approx(sum(row.seconds for row in (convolution, flatten, dense)))
+        json.dumps(profile.as_dict())
+
+    def test_a_graph_with_branches_runs_step_by_step(self):
+        assert all(row.seconds > 0 for row in branches().profile(2).rows)
+
+
+class TestTable:
+    def test_it_prints_as_a_table(self):
+        lines = str(exercise().profile(50, measure=False)).splitlines()
+        assert lines[1].split() == ["layer", "output", "params", "mult-adds", "predict", "train"]
+        assert lines[4].split()[1:] == ["50x75x200", "180,200", "675", "M", "450", "MB", "150", "MB"]
+        assert "parameters       903,400 (3.61 MB)" in lines
+        assert any("526 MB of outputs" in line for line in lines)
+        profile = exercise().profile(measure=False)
+        assert repr(profile) == str(profile)
+
+    def test_a_built_in_net_a_run_and_a_file(self, tmp_path):
+        assert "to predict" in autoconv_("lecture", "--no-time")
+        assert "16x12x64" in autoconv_("photos", "--no-time", "--image-size", "64x48")
+        exercise().save(tmp_path / "net.safetensors")
+        autoconv_(tmp_path / "net.safetensors", "--no-time", "--batch-size", 50, "--json", tmp_path / "net.json")
+        assert json.loads((tmp_path / "net.json").read_text())["map_bytes"] == 526_000_000
+        CliRunner().invoke(main, ["train", "digits", "--limit", "64", "--epochs", "1", "--out", str(tmp_path / "run")])
+        assert "rescaling" in autoconv_(tmp_path / "run", "--no-time")
+
+    def test_what_cannot_be_is_said(self, tmp_path):
+        assert "Did you mean 'lecture'" in autoconv_("lectur", code=1)
+        assert "such as 180x180" in autoconv_("lecture", "--image-size", "0x3", code=2)
+        assert "such as 180x180" in autoconv_("lecture", "--image-size", "a", code=2)
+        assert "cannot take these images" in autoconv_("lecture", "--image-size", 6, code=1)
+        (tmp_path / "net.safetensors").write_text("no net")
+        assert "cannot be read" in autoconv_(tmp_path / "net.safetensors", code=1)
+
+
+class TestPlot:
+    def test_the_graph_as_graphviz_describes_it(self, tmp_path):
+        pytest.importorskip("graphviz")
+        path = utils.plot_model(branches(), tmp_path / "net.dot", show_shapes=True, show_layer_names=True, rankdir="LR")
+        text = path.read_text()
+        assert "rankdir=LR" in text
+        assert text.count(" -> ") == 5
+        assert "left (Conv2D)" in text
+        assert "output: (None, 8, 8, 4)" in text
+
+    def test_what_is_missing_is_named(self, tmp_path, monkeypatch):
+        graphviz = pytest.importorskip("graphviz")
+        net = nets.build("lecture", (28, 28, 1), 10)
+        monkeypatch.setattr(graphviz.Digraph, "pipe", lambda *a, **k: (_ for _ in ()).throw(
+            graphviz.ExecutableNotFound(["dot"])))
+        with pytest.raises(FileNotFoundError, match="program `dot`, which is not installed"):
+            utils.plot_model(net, tmp_path / "net.png")
+        with pytest.raises(ValueError, match="expand_nested must be False"):
+            utils.plot_model(net, tmp_path / "net.dot", expand_nested=True)
+        with pytest.raises(ValueError, match="suffix must be a format"):
+            utils.plot_model(net, tmp_path / "net.xyz")
+        monkeypatch.setitem(sys.modules, "graphviz", None)
+        with pytest.raises(ImportError, match=r"pip install 'autoconv\[graphs\]'"):
+            utils.plot_model(net, tmp_path / "net.dot")
+        assert not list(tmp_path.iterdir())
+
+
+def test_profiles_change_nothing():
+    net = exercise()
+    before = [w.copy() for w in net.get_weights()]
+    net.profile(measure=False)
+    for a, b in zip(before, net.get_weights()):
+        np.testing.assert_array_equal(a, b)
