@@ -2,8 +2,9 @@
 
 In each round the lecture net learns for some seconds by `fit` alone, then as a demo's session that nobody watches, then
 with a process that only reads the session's events, and with --browser (needs playwright and Chromium) with the page in
-a window. The ratios of each round are compared, so that a machine that is busy now and then does not matter. Last comes
-the time from a drawing's request to its answer, while the net learns.
+a window. The ratios of each round are compared, so that a machine that is busy now and then does not matter. Beside the
+time is the processor time of this process, which other programs change less; it means something with --threads 1 alone:
+threads that wait for each other use it too. Last comes the time from a drawing's request to its answer.
 """
 
 import argparse
@@ -15,6 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import numpy as np
 
@@ -46,62 +48,83 @@ with sync_playwright() as play:
 """
 
 
+class Cost(NamedTuple):
+    """Seconds, and seconds of processor time of this process."""
+
+    time: float
+    processor: float
+
+
+def now() -> Cost:
+    return Cost(time.perf_counter(), time.process_time())
+
+
+def per_step(begun: Cost, ended: Cost, steps: int) -> Cost:
+    return Cost((ended.time - begun.time) / steps, (ended.processor - begun.processor) / steps)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition(":")[0])
     parser.add_argument("--rounds", type=int, default=6)
     parser.add_argument("--seconds", type=float, default=4.0, help="how long each is measured in a round")
+    parser.add_argument("--threads", type=int, help="how many threads compute; all processors by default")
     parser.add_argument("--browser", action="store_true")
     given = parser.parse_args()
-    server = Demo(Session(), 0)
+    server = Demo(Session(threads=given.threads), 0)
     serving = threading.Thread(target=server.serve_forever)
     serving.start()
-    ways: dict[str, Callable[[], float]] = {
+    ways: dict[str, Callable[[], Cost]] = {
         "fit alone": lambda: server.session.do(lambda: fit_alone(given.seconds)),
         "in a session": lambda: in_session(server.session, given.seconds),
         "and a client reads the events": lambda: watched(server, given.seconds, reader),
     }
     if given.browser:
         ways["and a browser shows the page"] = lambda: watched(server, given.seconds, browser)
-    taken: dict[str, list[float]] = {name: [] for name in ways}
+    taken: dict[str, list[Cost]] = {name: [] for name in ways}
     try:
         for i in range(given.rounds):
             for name in list(ways)[:: 1 if i % 2 else -1]:
                 taken[name].append(ways[name]())
         report(taken)
+        server.session.start(SETTINGS)
         print(f"a drawing, while it learns: {drawing(server)}")
+        server.session.pause()
+        print(f"a drawing, while it is paused: {drawing(server)}")
     finally:
         server.shutdown()
         serving.join()
         server.close()
 
 
-def fit_alone(seconds: float) -> float:
-    """Seconds a step of `fit`, with a callback that costs nothing. In the thread of the session, as the others."""
+def fit_alone(seconds: float) -> Cost:
+    """The cost of a step of `fit`, with a callback that costs nothing. In the thread of the session, as the others."""
     chosen = choices.settings(SETTINGS)
-    data, model, times = choices.load(chosen.data), choices.build(chosen), []
+    data, model = choices.load(chosen.data), choices.build(chosen)
+    times: list[Cost] = []
 
     def begin(batch: int, logs: dict) -> None:
-        times.append(time.perf_counter())
-        model.stop_training = len(times) > WARM and times[-1] - times[WARM] > seconds
+        times.append(now())
+        if len(times) > WARM and times[-1].time - times[WARM].time > seconds:  # set once: each time is a change
+            model.stop_training = True
 
     model.fit(data.x_train, data.y_train, chosen.batch_size, chosen.epochs, verbose=0,
               callbacks=LambdaCallback(on_train_batch_begin=begin))
-    return (times[-1] - times[WARM]) / (len(times) - 1 - WARM)
+    return per_step(times[WARM], times[-1], len(times) - 1 - WARM)
 
 
-def in_session(session: Session, seconds: float) -> float:
-    """Seconds a step of a session, as it counts them."""
+def in_session(session: Session, seconds: float) -> Cost:
+    """The cost of a step of a session, as it counts them."""
     session.start(SETTINGS)
     while session.steps < WARM:
         time.sleep(0.05)
-    begun, before = time.perf_counter(), session.steps
+    begun, before = now(), session.steps
     time.sleep(seconds)
-    took, steps = time.perf_counter() - begun, session.steps - before
+    cost = per_step(begun, now(), session.steps - before)
     session.anew(SETTINGS)
-    return took / steps
+    return cost
 
 
-def watched(server: Demo, seconds: float, watching: Callable) -> float:
+def watched(server: Demo, seconds: float, watching: Callable) -> Cost:
     with watching(server):
         return in_session(server.session, seconds)
 
@@ -133,19 +156,20 @@ def browser(server: Demo) -> Iterator[None]:
         process.communicate("")
 
 
-def report(taken: dict[str, list[float]]) -> None:
+def report(taken: dict[str, list[Cost]]) -> None:
     base, *_ = taken
-    for name, seconds in taken.items():
-        ratio = stats.ratio(seconds, taken[base])
-        print(f"{name:<32} {choices.settings(SETTINGS).batch_size / np.median(seconds):>8,.0f} images/s   time a step: "
-              f"{ratio['median']:.3f} ({ratio['low']:.3f} to {ratio['high']:.3f}) times that of {base}")
+    size = choices.settings(SETTINGS).batch_size
+    print(f"a step's time and processor time, times those of {base}:")
+    for name, costs in taken.items():
+        ratios = [stats.ratio([c[i] for c in costs], [c[i] for c in taken[base]]) for i in range(2)]
+        texts = [f"{r['median']:.3f} ({r['low']:.3f} to {r['high']:.3f})" for r in ratios]
+        print(f"{name:<32} {size / np.median([c.time for c in costs]):>8,.0f} images/s   {texts[0]}   {texts[1]}")
 
 
 def drawing(server: Demo) -> str:
     """From the request to the answer, both included, in milliseconds."""
     paper = np.full((140, 140), 255, np.uint8)
     paper[30:40, 40:100] = paper[40:110, 70:80] = 0
-    server.session.start(SETTINGS)
     times = []
     for _ in range(60):
         begun = time.perf_counter()

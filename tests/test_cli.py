@@ -304,7 +304,7 @@ class TestPredict:
         np.save(tmp_path / "one.npy", digits[0])
         logits = autoconv.models.load_model(tmp_path / "run" / "model.safetensors").predict(
             digits[:1, ..., None], verbose=0)[0].astype(float)
-        _, digit, probability = autoconv_("predict", tmp_path / "run", tmp_path / "one.npy").split()
+        _, digit, probability, *_ = autoconv_("predict", tmp_path / "run", tmp_path / "one.npy").split()
         assert digit == str(logits.argmax())
         assert float(probability) == pytest.approx(np.exp(logits.max()) / np.exp(logits).sum(), abs=1e-4)
 
@@ -317,7 +317,7 @@ class TestPredict:
         transparent[..., 3] = digits[0]  # black ink on nothing
         image.fromarray(transparent).save(tmp_path / "ink.png")
         names = ("dark", "bright", "ink", "large")
-        lines = autoconv_("predict", trained / "run", *(tmp_path / f"{n}.png" for n in names)).splitlines()
+        lines = autoconv_("predict", trained / "run", "--as-is", *(tmp_path / f"{n}.png" for n in names)).splitlines()
         answers = [line.split()[1:] for line in lines]
         assert answers == [answers[0]] * 4
 
@@ -330,7 +330,7 @@ class TestPredict:
         assert "none.png" in autoconv_("predict", trained / "run", tmp_path / "none.png", code=1)
 
     def test_without_pillow_the_extra_is_named(self, trained, monkeypatch, tmp_path):
-        monkeypatch.setitem(sys.modules, "PIL", None)
+        monkeypatch.setitem(sys.modules, "PIL.Image", None)
         assert "autoconv[images]" in autoconv_("predict", trained / "run", tmp_path / "x.png", code=1)
 
 

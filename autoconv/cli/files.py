@@ -24,9 +24,9 @@ def check_writable(path: Path | None) -> None:
         raise click.ClickException(f"{path} cannot be written: {error.strerror}.") from error
 
 
-def write_json(path: Path, results: dict[str, Any]) -> None:
+def write_json(path: Path, results: Any) -> None:
     """Writes the results to `path` at one stroke, or to the standard output for "-". NaN becomes null."""
-    text = json.dumps({key: _plain(value) for key, value in results.items()}, indent=2, allow_nan=False)
+    text = json.dumps(_plain(results), indent=2, allow_nan=False)
     if path == STDOUT:
         click.echo(text)
         return
@@ -35,4 +35,8 @@ def write_json(path: Path, results: dict[str, Any]) -> None:
 
 def _plain(value: Any) -> Any:
     """JSON has no NaN and no infinity."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value

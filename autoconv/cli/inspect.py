@@ -1,13 +1,13 @@
 """`autoconv inspect`: what the layers of a net make of a picture."""
 
 from pathlib import Path
-from typing import cast
 
 import click
 
 from ..arguments import names
 from ..files import atomic
 from . import files, options, pictures, runs, tested
+from .trained import of_run
 
 PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
 
@@ -41,9 +41,9 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
             names.lookup("layer", layer, {each.name: each for each in model.layers})
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
-    shape = cast(tuple[int, int, int], model.input_shape[1:])
-    shown = [picture for path in image for picture in pictures.read(path, shape, photo="folder" in trained)]
-    shown = shown or [_first_test_image(trained)]
+    takes = of_run(model, trained)
+    shown = [picture for path in image for picture in pictures.read(path, takes.shape, takes.kind)] or [
+        _first_test_image(trained)]
     found = [inspection.inspected(model, each.pixels, each.name, trained["classes"], layer) for each in shown]
     filters = inspection.filters_of(model, layer)
     if out.suffix.lower() in PAGES:

@@ -1,13 +1,18 @@
 """Picture files as pixels that a net takes."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import click
 import numpy as np
 
-from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage
+from ..pictures.digit import as_mnist
+from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
 
+Shape = tuple[int | None, int | None, int]  # (H, W, C) of the images that a net takes, None for any size
+
+SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".tif", ".tiff", ".webp")
+INK = " .:-=+*#%@"
 BRIGHT = 128  # a border whose mean is at least this is bright ground
 
 
@@ -18,44 +23,70 @@ class Picture(NamedTuple):
     pixels: np.ndarray
 
 
-def read(path: Path, shape: tuple[int, int, int], photo: bool = False) -> list[Picture]:
-    """The picture in a file, or those in a .npy file; `photo`: as nets get it that are trained on folders. Raises a
-    ClickException for what cannot be read.
+def files_in(path: Path) -> list[Path]:
+    """The file itself, or all pictures in a folder and its folders, by their names. An empty folder is refused."""
+    if not path.is_dir():
+        return [path]
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    if not found:
+        raise click.ClickException(f"There is no picture in the folder {path}. Pictures end in {', '.join(SUFFIXES)}.")
+    return found
+
+
+def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
+    """The picture in a file, or those in a .npy file. Raises UnreadableImage for what is none.
+
+    kind: "digit", as MNIST would have the digit in it; "photo", scaled to the net's size as the photos in a folder are;
+    "figure", whole, bright on dark ground.
     """
     try:
         if path.suffix == ".npy":
             return _from_array(path, np.load(path, allow_pickle=False), shape)
-        if photo:
-            return [Picture(str(path), Decoding(shape[:2], COLOR_MODES[shape[2]], "BILINEAR").read(path))]
-        return [Picture(str(path), _from_picture(path, shape))]
-    except UnreadableImage as error:
-        raise click.ClickException(str(error)) from error
+        if shape[2] not in (1, 3):
+            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or 3: give it a .npy "
+                             "file")
+        return [Picture(str(path), _from_picture(path, shape, kind))]
+    except UnreadableImage:
+        raise
     except (OSError, ValueError, EOFError) as error:
-        raise click.ClickException(f"{path} cannot be read as an image: {error}") from error
+        raise UnreadableImage(path, (getattr(error, "strerror", None) or str(error)).rstrip(".")) from error
 
 
-def _from_array(path: Path, array: np.ndarray, shape: tuple[int, int, int]) -> list[Picture]:
-    wanted = {shape, shape[:2]} if shape[2] == 1 else {shape}
-    if array.dtype.kind not in "uif" or not wanted & {array.shape, array.shape[1:]}:
+def drawn(pixels: np.ndarray) -> str:
+    """A picture (H, W, C) as text: two characters a pixel, the denser the brighter; at most 40 pixels wide."""
+    step = -(-pixels.shape[1] // 40)
+    gray = pixels[::step, ::step].mean(-1)
+    return "\n".join("".join(2 * INK[int(value * len(INK) / 256)] for value in row).rstrip() for row in gray)
+
+
+def _from_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
+    array = array[..., None] if shape[2] == 1 and array.shape[-1:] != (1,) else array
+    fits = array.ndim in (3, 4) and all(want in (None, n) for want, n in zip(shape, array.shape[-3:]))
+    if array.dtype.kind not in "uif" or not fits:
         raise ValueError(f"the net takes numbers of shape {shape}, or several of them. "
                          f"Received: {array.dtype} of shape {array.shape}.")
-    if array.shape in wanted:
-        return [Picture(str(path), array.reshape(shape))]
-    return [Picture(f"{path}[{i}]", one.reshape(shape)) for i, one in enumerate(array)]
+    if array.ndim == 3:
+        return [Picture(str(path), array)]
+    return [Picture(f"{path}[{i}]", one) for i, one in enumerate(array)]
 
 
-def _from_picture(path: Path, shape: tuple[int, int, int]) -> np.ndarray:
-    """The picture upright, without transparency, in the net's colours and size; its border fills what it lacks."""
-    image_module, ops = _pillow()
-    if shape[2] not in (1, 3):
-        raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or 3. Give it a .npy file.")
-    with image_module.open(path) as opened:
-        image = ops.exif_transpose(opened).convert("RGBA")
-    ground = image_module.new("RGBA", image.size, "white")
-    image = image_module.alpha_composite(ground, image).convert("L" if shape[2] == 1 else "RGB")
-    border = _border(np.asarray(image))
-    image = ops.pad(image, (shape[1], shape[0]), image_module.Resampling.BOX, color=tuple(int(v) for v in border))
-    pixels = np.asarray(image).reshape(shape)
+def _from_picture(path: Path, shape: Shape, kind: str) -> np.ndarray:
+    h, w, mode = *shape[:2], COLOR_MODES[shape[2]]
+    if kind == "photo" and h is not None and w is not None:
+        return Decoding((h, w), mode, "BILINEAR").read(path)
+    whole = read_whole(path, mode)
+    if kind == "photo":
+        return whole
+    return as_mnist(whole[..., 0])[..., None] if kind == "digit" else _figure(whole, shape)
+
+
+def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:
+    """The whole picture in the net's size; its border fills what it lacks. In gray its ground is dark."""
+    border = _border(pixels)
+    image = pillow("Image").fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
+    size = (shape[1] or image.size[0], shape[0] or image.size[1])
+    image = pillow("ImageOps").pad(image, size, pillow("Image").Resampling.BOX, color=tuple(int(v) for v in border))
+    pixels = np.asarray(image).reshape(size[1], size[0], shape[2])
     return 255 - pixels if shape[2] == 1 and border[0] >= BRIGHT else pixels
 
 
@@ -65,13 +96,3 @@ def _border(pixels: np.ndarray) -> np.ndarray:
     edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
     return np.concatenate(edges).mean(0)
 
-
-def _pillow() -> tuple[Any, Any]:
-    try:
-        from PIL import Image, ImageOps
-    except ImportError:
-        raise click.ClickException(
-            "Reading pictures needs Pillow, which is not installed: pip install 'autoconv[images]'. "
-            "A .npy file with an array of pixels needs nothing more."
-        ) from None
-    return Image, ImageOps

@@ -1,49 +1,89 @@
 """`autoconv predict`: what a net sees in pictures."""
 
 from pathlib import Path
-from typing import cast
+from typing import Any
 
 import click
 import numpy as np
 
-from .. import nets
-from . import options, runs
-from .pictures import Picture, read
+from ..utils.pixels import UnreadableImage
+from . import files, options, pictures, trained
+from .pictures import Picture
+
+LIKELIEST = 3
 
 
 @click.command()
-@click.argument("run", type=options.FILE)
-@click.argument("image", type=options.FILE, nargs=-1, required=True)
+@click.argument("net", type=options.FILE, metavar="RUN|MODEL.safetensors")
+@click.argument("image", type=options.FILE, nargs=-1, required=True, metavar="IMAGE|FOLDER...")
+@click.option("--as-is", is_flag=True, help="Do not look for a digit: only bring the picture to the net's size.")
+@click.option("--show", is_flag=True, help="Draw each picture as the net saw it.")
 @options.device_options
-def predict(run: Path, image: tuple[Path, ...], device: str, threads: int | None) -> None:
-    """Print what the net of RUN sees in each IMAGE: the file, the class and its probability.
+@options.json_option
+def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device: str, threads: int | None,
+            json_file: Path | None) -> None:
+    """Print what a trained net sees in each IMAGE: the file, the class, its probability, and the next likeliest.
+
+    RUN is the folder that `autoconv train --out RUN` wrote, or a model file that `model.save` wrote. A FOLDER stands
+    for all pictures in it.
 
     An IMAGE is a picture (that needs Pillow: pip install 'autoconv[images]'), brought to the size and the colours that
-    the net takes; for a net that was trained on a folder of photos, as these were. Nets for grey images know white
-    figures on black ground, as MNIST has them, so a picture whose border is bright is inverted.
+    the net takes. For a net that reads digits the digit is found first, as MNIST was made: paper taken away, the ink
+    scaled into 20x20 pixels and centred by its mass. Another net for gray images gets bright figures on dark ground: a
+    picture whose border is bright is inverted. A net for colours, or one that was trained on a folder, gets the photo
+    scaled to its size.
 
     Or it is a .npy file: an array of pixels 0..255 in the net's own shape, (H, W), (H, W, C) or several of them, taken
     as it is.
     """
     target = options.use_device(device, threads)
-    model, trained = runs.restored(run, target)
-    shape = cast(tuple[int, int, int], model.input_shape[1:])
-    pictures = [picture for path in image for picture in read(path, shape, photo="folder" in trained)]
-    outputs = model.predict(np.stack([p.pixels for p in pictures]), verbose=0)
-    probabilities = _softmax(outputs) if nets.NETS[trained["model"]].from_logits else outputs
-    for line in _table(pictures, probabilities, trained["classes"]):
-        click.echo(line)
+    files.check_writable(json_file)
+    seer = trained.load(net, target)
+    answers: list[dict[str, Any]] = []
+    seen: list[Picture] = []
+    for path in (file for given in image for file in pictures.files_in(given)):
+        try:
+            found = pictures.read(path, seer.shape, "figure" if as_is and seer.kind == "digit" else seer.kind)
+        except UnreadableImage as error:
+            answers.append({"file": str(path), "error": str(error)})
+            continue
+        seen += found
+        answers += [{"file": picture.name} for picture in found]
+    rows = iter(_probabilities(seer, seen))
+    for answer in answers:
+        if "error" not in answer:
+            answer.update(_answer(next(rows), seer.classes))
+    _report(answers, iter(seen) if show else None, json_file)
+    if any("error" in answer for answer in answers):
+        raise click.exceptions.Exit(1)
 
 
-def _softmax(logits: np.ndarray) -> np.ndarray:
-    powers = np.exp(logits - logits.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)
+def _probabilities(seer: trained.Trained, seen: list[Picture]) -> np.ndarray:
+    """A row a picture: at once where all have one size."""
+    if len({picture.pixels.shape for picture in seen}) <= 1:
+        return seer.probabilities(np.stack([p.pixels for p in seen])) if seen else np.empty((0, len(seer.classes)))
+    return np.vstack([seer.probabilities(picture.pixels[None]) for picture in seen])
 
 
-def _table(pictures: list[Picture], probabilities: np.ndarray, classes: list[str]) -> list[str]:
-    """A line a picture, in columns."""
-    wide = max(len(p.name) for p in pictures)
-    return [
-        f"{p.name:<{wide}}  {classes[row.argmax()]:<{max(map(len, classes))}}  {row.max():.4f}"
-        for p, row in zip(pictures, probabilities)
-    ]
+def _answer(row: np.ndarray, classes: Any) -> dict[str, Any]:
+    """The likeliest classes of a row of probabilities, the first of them by itself."""
+    top = [{"class": classes[i], "probability": float(row[i])} for i in np.argsort(-row, kind="stable")[:LIKELIEST]]
+    return {**top[0], "top": top}
+
+
+def _report(answers: list[dict[str, Any]], seen: Any, json_file: Path | None) -> None:
+    """Failures on the standard error output; answers as a table, or as JSON."""
+    for answer in answers:
+        if "error" in answer:
+            click.echo(f"Error: {answer['error']}", err=True)
+    good = [answer for answer in answers if "error" not in answer]
+    if json_file is not None:
+        files.write_json(json_file, answers)
+    if json_file != files.STDOUT and good:
+        wide = max(len(answer["file"]) for answer in good)
+        name = max(len(choice["class"]) for answer in good for choice in answer["top"])
+        for answer in good:
+            choices = [f"{choice['class']:<{name}}  {choice['probability']:.4f}" for choice in answer["top"]]
+            click.echo(f"{answer['file']:<{wide}}  " + "   ".join(choices))
+            if seen is not None:
+                click.echo(pictures.drawn(next(seen).pixels))

@@ -152,6 +152,7 @@ def fit(
         kind = {"cosine": optim.schedules.CosineDecay, "one-cycle": optim.schedules.OneCycle}[schedule]
         steps = epochs * -(-images.counts[0] // batch_size)
         optimizing = optim.BY_NAME[optimizer](learning_rate=kind(highest_rate, steps))
+    net.class_names = tuple(images.classes)
     net.to(device.name)
     runs.compile_net(net, model, optimizing)
     threads = "" if device.is_gpu else f"threads: {devices.get_num_threads()}, "

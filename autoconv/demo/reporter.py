@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from .worker import Worker
 
 REPORT = 0.2  # seconds between two looks at the net that learns
-TEST = 1.0  # seconds between two tests of it
+TEST = 1.0  # seconds between two tests of it, and at least
+SHARE = 0.01  # of the time is all that tests may take
 SMOOTH = 0.4  # how much the latest interval counts in the speed that is shown
 TESTED = 500  # images: what such a test takes
 
 
 class Reporter(Callback):
     """After most steps it does next to nothing; five times a second it adds a point to the curves and takes a view,
-    once a second it tests. `logs` are means since the epoch began, so a point is the difference of two sums.
+    now and then it tests. `logs` are means since the epoch began, so a point is the difference of two sums.
     """
 
     def __init__(self, session: "Session", worker: "Worker") -> None:
@@ -26,6 +27,7 @@ class Reporter(Callback):
         self._logs: Logs = {}
         self._begun = self._tested = time.perf_counter()  # of the interval that the next point is about
         self._images = 0  # in that interval
+        self._test_took = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._samples, self._sums = 0, (0.0, 0.0)  # in this epoch up to the last point
@@ -71,8 +73,8 @@ class Reporter(Callback):
         self._samples, self._sums = samples, sums
         if session.watchers:
             session.take_view()
-        if now - self._tested >= TEST:
+        if now - self._tested >= max(TEST, self._test_took / SHARE):
             session.test(TESTED)
-            self._tested = now
+            self._tested, self._test_took = now, time.perf_counter() - now
         self._begun, self._images = now, 0
         session.reached()

@@ -21,7 +21,8 @@ from ..symbolic import map_shapes
 def save_model(model: Model, path: Path) -> None:
     """Writes the architecture and all weights of a built model."""
     architecture = {"input_shape": model.input_shape, **serialize(model)}
-    _write(path, model, {"model": json.dumps(architecture)})
+    classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
+    _write(path, model, {"model": json.dumps(architecture), **classes})
 
 
 def save_weights(model: Model, path: Path) -> None:
@@ -39,12 +40,15 @@ def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Mod
     try:
         architecture = json.loads(metadata["model"])
         input_shape = map_shapes(tuple, architecture.pop("input_shape"))
+        classes = tuple(map(str, json.loads(metadata.get("class_names", "[]"))))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"The architecture in {str(path)!r} cannot be read: {error!r}.") from error
     model = deserialize(architecture, custom_objects)
     if not model.built:
         model.build(input_shape)
     _assign(model, tensors, path)
+    if classes:
+        model.class_names = classes
     return model
 
 

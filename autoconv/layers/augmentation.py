@@ -3,8 +3,6 @@
 `call` draws two numbers for each image, `get_random_transformation`, and applies them, `transform_images`.
 """
 
-from math import isfinite
-from numbers import Real
 from typing import Any
 
 from .. import functional as F
@@ -13,10 +11,9 @@ from ..ops.image import FILL_MODES, INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Shape
+from .checks import Range
 from .drawing import RandomLayer
 from .preprocessing import smart_resize
-
-Range = tuple[float, float]
 
 FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
@@ -59,7 +56,7 @@ class _Geometric(_Augmentation):
     kind: str  # a random transform's
     fill_mode = checks.one_of(FILL_MODES)
     interpolation = checks.one_of(INTERPOLATIONS)
-    fill_value = checks.Checked(lambda value, name: _number(value, name))
+    fill_value = checks.Checked(checks.number)
 
     def __init__(self, fill_mode: str, interpolation: str, seed: int | None, fill_value: float,
                  data_format: str | None, **kwargs: Any) -> None:
@@ -100,7 +97,7 @@ class RandomRotation(_Geometric):
     """
 
     kind = "rotation"
-    factor = checks.Checked(lambda value, name: _range(value, name, -1, 1))
+    factor = checks.factor(-1, 1)
 
     def __init__(self, factor: Any, fill_mode: str = "reflect", interpolation: str = "bilinear",
                  seed: int | None = None, fill_value: float = 0.0, data_format: str | None = None,
@@ -119,8 +116,8 @@ class RandomTranslation(_Geometric):
     """
 
     kind = "translation"
-    height_factor = checks.Checked(lambda value, name: _range(value, name, -1, 1))
-    width_factor = checks.Checked(lambda value, name: _range(value, name, -1, 1))
+    height_factor = checks.factor(-1, 1)
+    width_factor = checks.factor(-1, 1)
 
     def __init__(self, height_factor: Any, width_factor: Any, fill_mode: str = "reflect",
                  interpolation: str = "bilinear", seed: int | None = None, fill_value: float = 0.0,
@@ -139,8 +136,8 @@ class RandomZoom(_Geometric):
     """
 
     kind = "zoom"
-    height_factor = checks.Checked(lambda value, name: _zoom(value, name))
-    width_factor = checks.Checked(lambda value, name: None if value is None else _zoom(value, name))
+    height_factor = checks.Checked(checks.zoom)
+    width_factor = checks.Checked(lambda value, name: None if value is None else checks.zoom(value, name))
 
     def __init__(self, height_factor: Any, width_factor: Any = None, fill_mode: str = "reflect",
                  interpolation: str = "bilinear", seed: int | None = None, fill_value: float = 0.0,
@@ -187,7 +184,7 @@ class RandomCrop(_Augmentation):
 class _Colours(_Augmentation):
     """A change of values, which are then cut to `value_range`."""
 
-    value_range = checks.Checked(lambda value, name: _pair(value, name))
+    value_range = checks.Checked(checks.ascending)
 
     def __init__(self, factor: Any, value_range: Any = (0, 255), seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
@@ -199,7 +196,7 @@ class RandomContrast(_Colours):
     `factor` = (a, b) in 1 - a..1 + b.
     """
 
-    factor = checks.Checked(lambda value, name: _range(value, name, 0, 1, positive=True))
+    factor = checks.factor(0, 1, around_one=True)
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
         x = self._tensors(images)
@@ -213,7 +210,7 @@ class RandomContrast(_Colours):
 class RandomBrightness(_Colours):
     """Adds a number to each image: a share of the width of `value_range`, in -f..f, with `factor` = (a, b) in a..b."""
 
-    factor = checks.Checked(lambda value, name: _range(value, name, -1, 1))
+    factor = checks.factor(-1, 1)
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
         x = self._tensors(images)
@@ -227,36 +224,3 @@ class RandomBrightness(_Colours):
 def _by_image(transformation: Any, x: Tensor) -> Tensor:
     """The first numbers (N,) as they stand beside images (N, H, W, C)."""
     return x.operand(transformation)[0].reshape(-1, 1, 1, 1)
-
-
-def _number(value: Any, name: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
-        raise ValueError(f"{name} must be a finite number. Received: {value!r}.")
-    return float(value)
-
-
-def _pair(value: Any, name: str) -> Range:
-    """Two finite numbers, the smaller one first."""
-    if not isinstance(value, (tuple, list)) or len(value) != 2:
-        raise ValueError(f"{name} must be two numbers. Received: {value!r}.")
-    low, high = sorted(_number(item, name) for item in value)
-    return low, high
-
-
-def _range(value: Any, name: str, least: float, most: float, positive: bool = False) -> Range:
-    """A factor as a range: a number f is -f..f, or f..f where a range is two `positive` distances from 1."""
-    wanted = f"{name} must be a number, or two, from {least} to {most}. Received: {value!r}."
-    try:
-        low, high = _pair(value, name) if isinstance(value, (tuple, list)) else (_number(value, name),) * 2
-    except ValueError as error:
-        raise ValueError(wanted) from error
-    if low < least or high > most:
-        raise ValueError(wanted)
-    return (low, high) if positive or isinstance(value, (tuple, list)) else (-abs(low), abs(high))
-
-
-def _zoom(value: Any, name: str) -> Range:
-    low, high = _range(value, name, -1, 1)
-    if (low if isinstance(value, (tuple, list)) else value) == -1:
-        raise ValueError(f"{name} must be larger than -1: at -1 nothing is left of an image. Received: {value!r}.")
-    return low, high

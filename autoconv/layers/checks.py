@@ -1,10 +1,14 @@
 """The checks of constructor arguments that several layers share."""
 
 from collections.abc import Callable
+from math import isfinite
+from numbers import Real
 from typing import Any
 
 from ..arguments import names, shapes
 from .base import Layer, Shape
+
+Range = tuple[float, float]
 
 _ANY_SIZE = 2**20  # stands for an axis whose size is not known yet: every kernel fits into it
 
@@ -28,6 +32,46 @@ class Checked:
 def one_of(known: Any) -> Checked:
     """An attribute that is one of these names."""
     return Checked(lambda value, name: names.lookup(name, value, {item: item for item in known}))
+
+
+def number(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real) or not isfinite(value):
+        raise ValueError(f"{name} must be a finite number. Received: {value!r}.")
+    return float(value)
+
+
+def ascending(value: Any, name: str) -> Range:
+    """Two finite numbers, the smaller one first."""
+    if not isinstance(value, (tuple, list)) or len(value) != 2:
+        raise ValueError(f"{name} must be two numbers. Received: {value!r}.")
+    low, high = sorted(number(item, name) for item in value)
+    return low, high
+
+
+def factor(least: float, most: float, around_one: bool = False) -> Checked:
+    """An attribute that is a range: two numbers, or one number f for -f..f. Where a range is two distances from 1, down
+    and up, f is (f, f).
+    """
+
+    def check(value: Any, name: str) -> Range:
+        several = isinstance(value, (tuple, list))
+        try:
+            low, high = ascending(value, name) if several else (number(value, name),) * 2
+        except ValueError:
+            low, high = least - 1, most + 1
+        if low < least or high > most:
+            raise ValueError(f"{name} must be a number, or two, from {least} to {most}. Received: {value!r}.")
+        return (low, high) if several or around_one else (-abs(low), abs(high))
+
+    return Checked(check)
+
+
+def zoom(value: Any, name: str) -> Range:
+    """As `factor` from -1 to 1, without -1."""
+    low, high = factor(-1, 1).check(value, name)
+    if -1 in (value if isinstance(value, (tuple, list)) else (value,)):
+        raise ValueError(f"{name} must be larger than -1: at -1 nothing is left of an image. Received: {value!r}.")
+    return low, high
 
 
 def positive(value: Any, what: str) -> int:

@@ -36,6 +36,7 @@ class Model(Trainer, Layer):
         "optimizer", "reducer", "shard",
     }
     recordable = True  # a graph's call; a class with a call of its own must say it again
+    class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file
     _graph: Graph | None = None
     _steps: fusion.Plan | None = None  # how the graph runs; made again when it changes
 

@@ -84,23 +84,23 @@ def _figure(mask: np.ndarray) -> np.ndarray:
     """The parts of a mask that belong to the digit: the largest, and others that are no specks; what touches the edge
     only where there is nothing else.
     """
-    labels, sizes, edges = np.zeros(mask.shape, np.int32), [0], [False]
+    labels, counts, at_edge = np.zeros(mask.shape, np.int32), [0], [False]
     for start in zip(*np.nonzero(mask)):
         if labels[start]:
             continue
-        labels[start], waiting, size, edge = len(sizes), [start], 0, False
+        labels[start], waiting, count, touches = len(counts), [start], 0, False
         while waiting:
             i, j = waiting.pop()
-            size += 1
-            edge |= i in (0, mask.shape[0] - 1) or j in (0, mask.shape[1] - 1)
+            count += 1
+            touches |= i in (0, mask.shape[0] - 1) or j in (0, mask.shape[1] - 1)
             for near in ((i + a, j + b) for a in (-1, 0, 1) for b in (-1, 0, 1)):
                 if 0 <= near[0] < mask.shape[0] and 0 <= near[1] < mask.shape[1] and mask[near] and not labels[near]:
-                    labels[near] = len(sizes)
+                    labels[near] = len(counts)
                     waiting.append(near)
-        sizes.append(size)
-        edges.append(edge)
-    size, edge = np.array(sizes), np.array(edges)
-    inner = size * ~edge
+        counts.append(count)
+        at_edge.append(touches)
+    size = np.array(counts)
+    inner = size * ~np.array(at_edge)
     kept = inner if inner.max() >= 0.1 * size.max() else size
     return (kept > 0.1 * kept.max())[labels] & mask
 

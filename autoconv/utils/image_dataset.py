@@ -13,7 +13,7 @@ from .. import random
 from . import class_folders
 from .class_folders import FORMATS, Files
 from .labels import to_categorical
-from .pixels import CHANNELS, Decoding, UnreadableImage, pillow_image
+from .pixels import CHANNELS, Decoding, UnreadableImage, pillow
 
 AHEAD = 3  # batches that are decoded or being decoded while one is worked on
 PIECE = 8  # pictures that a thread takes at once
@@ -139,7 +139,7 @@ def image_dataset_from_directory(
                                  ("data_format", data_format, data_format and "channels_last")):
         if value != default:
             raise ValueError(f"{name}={value!r} is not supported. Leave it out.")
-    pillow_image()
+    pillow("Image")
     label_mode = None if labels is None else label_mode
     files = class_folders.find(directory, labels if label_mode else None, class_names, follow_links)
     if label_mode == "binary" and len(files.class_names or ()) != 2:

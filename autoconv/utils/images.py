@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names
-from .pixels import MODES, central_box, in_colors, naming, orientation, pillow_image, undone
+from .pixels import MODES, central_box, in_colors, naming, orientation, pillow, undone
 
 _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
 
@@ -22,13 +22,13 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
     resized. Other than Keras's, it comes upright where a camera was turned (EXIF), with 8 bits a channel, and on white
     where it is transparent and the mode is not. Raises UnreadableImage, which names the file, and ValueError.
     """
-    pillow = pillow_image()
+    pil = pillow("Image")
     if not isinstance(path, io.BytesIO | os.PathLike | str | bytes):
         raise TypeError(f"path must be path-like or an io.BytesIO. Received: {type(path).__name__}.")
     names.lookup("color_mode", color_mode, MODES)
-    resample = pillow.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
+    resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
     file = path if isinstance(path, io.BytesIO) else io.BytesIO(Path(os.fsdecode(path)).read_bytes())
-    with naming(path if not isinstance(path, io.BytesIO) else "The stream"), pillow.open(file) as image:
+    with naming(path if not isinstance(path, io.BytesIO) else "The stream"), pil.open(file) as image:
         found = in_colors(undone(image, orientation(image)), color_mode)
         found.load()
     if target_size is not None and found.size != (target_size[1], target_size[0]):
@@ -52,7 +52,7 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
     scale: stretches the values, so that the smallest is 0 and the largest 255. Without it, one channel with values
     above 255 gives a picture of 32 bits (mode "I").
     """
-    pillow = pillow_image()
+    pil = pillow("Image")
     _check_format(data_format)
     x = np.array(x, "float32" if dtype is None else dtype)
     if x.ndim != 3 or x.shape[2] not in (1, 3, 4):
@@ -62,8 +62,8 @@ def array_to_img(x: Any, data_format: str | None = None, scale: bool = True, dty
         x = x - x.min()
         x = x * (255 / x.max()) if x.max() else x
     if x.shape[2] > 1:
-        return pillow.fromarray(x.astype(np.uint8))
-    return pillow.fromarray(x[..., 0].astype(np.int32 if x.max() > 255 else np.uint8))
+        return pil.fromarray(x.astype(np.uint8))
+    return pil.fromarray(x[..., 0].astype(np.int32 if x.max() > 255 else np.uint8))
 
 
 def save_img(path: Any, x: Any, data_format: str | None = None, file_format: str | None = None, scale: bool = True,

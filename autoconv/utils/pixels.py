@@ -14,6 +14,7 @@ MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
+_GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
 _ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
 _UNDO = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_270",
          7: "TRANSVERSE", 8: "ROTATE_90"}
@@ -42,8 +43,8 @@ class Decoding(NamedTuple):
 
     def read(self, path: Any) -> np.ndarray:
         """The pixels (height, width, channels) of a file, as bytes. Raises UnreadableImage."""
-        pillow, size = pillow_image(), self.size[::-1]
-        with naming(path), pillow.open(path) as image:
+        size = self.size[::-1]
+        with naming(path), pillow("Image").open(path) as image:
             turned = orientation(image)
             if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
@@ -51,13 +52,25 @@ class Decoding(NamedTuple):
             if self.crop:
                 upright = upright.crop(central_box(upright.size, size))
             if upright.size != size:
-                upright = upright.resize(size, pillow.Resampling[self.filter])
+                upright = upright.resize(size, pillow("Image").Resampling[self.filter])
             return np.asarray(upright).reshape(*self.size, CHANNELS[self.color_mode])
 
 
-def pillow_image() -> ModuleType:
-    """Pillow's module Image. Raises ExtraError, which names the extra, where it is missing."""
-    return extras.load("PIL.Image", "Pillow", "images", "Reading or writing a picture")
+def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
+    """All pixels (H, W, channels) of a file, as bytes; gray where the file is and no color_mode says otherwise.
+
+    Raises UnreadableImage.
+    """
+    with naming(path), pillow("Image").open(path) as image:
+        gray = image.mode in _GRAY or image.mode.startswith("I;")
+        mode = color_mode or ("grayscale" if gray else "rgb")
+        pixels = np.asarray(in_colors(undone(image, orientation(image)), mode))
+    return pixels[..., None] if pixels.ndim == 2 else pixels
+
+
+def pillow(module: str) -> ModuleType:
+    """A module of Pillow's, or an ExtraError that names the extra."""
+    return extras.load(f"PIL.{module}", "Pillow", "images", "Reading and writing pictures")
 
 
 @contextmanager
@@ -91,20 +104,20 @@ def orientation(image: Any) -> int:
 
 def undone(image: Any, turned: int) -> Any:
     """The picture upright."""
-    return image if turned == 1 else image.transpose(pillow_image().Transpose[_UNDO[turned]])
+    return image if turned == 1 else image.transpose(pillow("Image").Transpose[_UNDO[turned]])
 
 
 def in_colors(image: Any, color_mode: str) -> Any:
     """The picture with 8 bits a channel, in the mode. Where that has no alpha, what is transparent becomes white."""
-    pillow, mode = pillow_image(), MODES[color_mode]
+    mode = MODES[color_mode]
     if image.mode[0] in "IF":  # 16 bits and more: the upper eight, as TensorFlow takes them; numbers are cut to 0..255
         values = np.asarray(image)
         if ";16" in image.mode or (image.mode == "I" and values.max(initial=0) > 255):
             values = values >> 8
-        image = pillow.fromarray(values.clip(0, 255).astype(np.uint8))
+        image = pillow("Image").fromarray(values.clip(0, 255).astype(np.uint8))
     if mode != "RGBA" and (image.mode in _WITH_ALPHA or "transparency" in image.info):
         image = image.convert("RGBA")
-        image = pillow.alpha_composite(pillow.new("RGBA", image.size, "white"), image)
+        image = pillow("Image").alpha_composite(pillow("Image").new("RGBA", image.size, "white"), image)
     return image if image.mode == mode else image.convert(mode)
 
 

@@ -99,24 +99,23 @@ def source(t, i, j, h, w, fill_mode, bilinear):
     Without interpolation that is the nearest pixel. Row -2 stands for outside.
     """
     zero, one = type(t[0])(0), type(t[0])(1)
-    x, y = type(one)(j), type(one)(i)
-    scale = t[6] * x + t[7] * y + one
-    column, row = t[0] * x + t[1] * y + t[2], t[3] * x + t[4] * y + t[5]
-    if scale == 0:
-        return -2, -2, zero, zero
-    if scale != 1:
-        column, row = column / scale, row / scale
-    if fill_mode == CONSTANT:
-        if not (-1 < column < w and -1 < row < h):
+    x, y, high, wide = type(one)(j), type(one)(i), type(one)(h), type(one)(w)
+    column, row, scale = t[0] * x + t[1] * y + t[2], t[3] * x + t[4] * y + t[5], t[6] * x + t[7] * y + one
+    if scale != one:
+        if scale == zero:
             return -2, -2, zero, zero
-    else:
-        column, row = within(column, w, fill_mode), within(row, h, fill_mode)
+        column, row = column / scale, row / scale
+    if not (zero <= column <= wide - one and zero <= row <= high - one):
+        if fill_mode != CONSTANT:
+            column, row = within(column, w, fill_mode), within(row, h, fill_mode)
+        elif not (-one < column < wide and -one < row < high):
+            return -2, -2, zero, zero
     if not bilinear:
         half = one / type(one)(2)
         if row <= -half or column <= -half:
             return -2, -2, zero, zero
         return int(row + half), int(column + half), zero, zero
-    r, c = math.floor(row), math.floor(column)
+    r, c = int(row + one) - 1, int(column + one) - 1  # rounded down, as nothing is below -1
     return r, c, row - type(one)(r), column - type(one)(c)
 
 
@@ -139,8 +138,9 @@ def affine_transform(x, transform, fill_mode, fill_value, bilinear, y):
             for j in range(y.shape[2]):
                 r, c, v, u = source(t, i, j, h, w, fill_mode, bilinear)
                 if r < -1 or not bilinear:
+                    inside = 0 <= r < h and 0 <= c < w
                     for k in range(channels):
-                        y[n, i, j, k] = pixel(x, n, r, c, k, fill)
+                        y[n, i, j, k] = x[n, r, c, k] if inside else fill
                 elif 0 <= r < h - 1 and 0 <= c < w - 1:
                     for k in range(channels):
                         above = (one - u) * x[n, r, c, k] + u * x[n, r, c + 1, k]

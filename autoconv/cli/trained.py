@@ -1,0 +1,97 @@
+"""A trained net from a run or from a model file, and what it sees in pictures."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import click
+import numpy as np
+
+from .. import models
+from ..backend.device import Device
+from ..layers import Rescaling
+from ..models import Model
+from . import runs
+
+DIGITS = tuple("0123456789")
+
+
+class Trained(NamedTuple):
+    """A net, the names of its classes, what pixels 0..255 are multiplied by before it gets them, and whether it was
+    trained on a folder of photos.
+    """
+
+    net: Model
+    classes: Sequence[str]
+    factor: float
+    on_photos: bool = False
+
+    @property
+    def shape(self) -> tuple[int | None, int | None, int]:
+        """The images that it takes: (H, W, C), None for any size."""
+        return self.net.input_shape[1:]  # type: ignore[return-value]
+
+    @property
+    def kind(self) -> str:
+        """How it wants a picture, for `pictures.read`: of nets for gray images those that tell MNIST's digits apart get
+        a digit, those that were trained on other sets a figure.
+        """
+        if self.on_photos or self.shape[2] != 1:
+            return "photo"
+        return "digit" if self.shape == (28, 28, 1) and tuple(self.classes) == DIGITS else "figure"
+
+    def probabilities(self, pixels: np.ndarray) -> np.ndarray:
+        """Of each class (N, C) for pixels 0..255 (N, H, W, C)."""
+        outputs = self.net.predict(pixels * np.float32(self.factor), verbose=0).astype(np.float64)
+        return _probabilities(outputs)
+
+
+def load(path: Path, device: Device) -> Trained:
+    """The net of a run's folder or of a model file. Raises a ClickException where it cannot tell pictures apart.
+
+    A model file has the classes' names where the model had `class_names` when it was saved, else they are numbers. Its
+    net takes pixels 0..255 where it scales them itself, else 0..1, as the lectures' listings prepare them.
+    """
+    if path.suffix != ".safetensors":
+        return _checked(path, of_run(*runs.restored(path, device)))
+    try:
+        net = models.load_model(path)
+    except (OSError, TypeError, ValueError) as error:
+        raise click.ClickException(f"The model in {path} cannot be read: {error}") from error
+    net.to(device.name)
+    scales = any(isinstance(layer, Rescaling) for layer in net.layers)
+    return _checked(path, Trained(net, net.class_names or (), 1.0 if scales else 1 / 255))
+
+
+def of_run(net: Model, results: dict[str, Any]) -> Trained:
+    """The net of a run, and what its run.json says."""
+    return Trained(net, results["classes"], 1.0, "folder" in results)
+
+
+def _checked(path: Path, trained: Trained) -> Trained:
+    """With a name for each class."""
+    takes, gives = trained.net.input_shape, trained.net.output_shape
+    if not _is_shape(takes, 4) or not _is_shape(gives, 2) or gives[1] is None:
+        raise click.ClickException(f"The net in {path} takes {takes} and gives {gives}. A net for pictures takes "
+                                   "(None, height, width, channels) and gives (None, classes).")
+    count = max(gives[1], 2)  # one output is the second of two classes
+    classes = trained.classes or tuple(map(str, range(count)))
+    if len(classes) != count:
+        raise click.ClickException(f"The net in {path} tells {count} classes apart, but {len(classes)} have names.")
+    return trained._replace(classes=classes)
+
+
+def _is_shape(shape: Any, rank: int) -> bool:
+    return isinstance(shape, tuple) and len(shape) == rank and all(n is None or isinstance(n, int) for n in shape)
+
+
+def _probabilities(outputs: np.ndarray) -> np.ndarray:
+    """The outputs of a net that ends in softmax or sigmoid as they are; of one that ends in logits their softmax."""
+    inside = bool(((outputs >= 0) & (outputs <= 1)).all())
+    if outputs.shape[1] == 1:
+        one = outputs if inside else 1 / (1 + np.exp(-outputs))
+        return np.hstack([1 - one, one])
+    if inside and np.allclose(outputs.sum(1), 1, atol=1e-3):
+        return outputs
+    powers = np.exp(outputs - outputs.max(-1, keepdims=True))
+    return powers / powers.sum(-1, keepdims=True)
