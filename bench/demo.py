@@ -20,8 +20,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from autoconv.bench import stats
 from autoconv.callbacks import LambdaCallback
+from autoconv.costs import stats
 from autoconv.demo import choices
 from autoconv.demo.serving import Demo
 from autoconv.demo.session import Session

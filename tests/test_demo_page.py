@@ -231,6 +231,8 @@ def test_a_clicked_pixel_has_the_sum_of_conv2d_and_the_kernel_slides(window):
 def test_a_kernel_that_is_typed_changes_the_picture(window):
     tab = window(part="kernels")
     before = pixels(tab, "before", 384, 256)
+    tab.select_option("#preset", "blur")
+    assert tab.locator("#matrix input").first.input_value() == "1/9"
     tab.select_option("#preset", "identity")
     for i, number in enumerate(["1", "2", "1", "0", "0", "0", "-1", "-2", "-1"]):
         tab.locator("#matrix input").nth(i).fill(number)

@@ -13,6 +13,7 @@ from .. import optimizers as optim
 from ..arguments import names
 from ..layers import Conv2D, Dense, Flatten, Input, Layer, MaxPooling2D, Rescaling
 from ..models import Sequential
+from ..pictures.image_kernels import KERNELS
 
 SIDE = 28  # all sets on the page have images of 28 x 28 gray pixels
 CLASSES = 10
@@ -119,4 +120,5 @@ def offered() -> dict[str, Any]:
         "nets": {name: title for name, (title, _) in NETS.items()},
         "data": {name: datasets.info(name).title for name in sets_here()},
         "optimizers": OPTIMIZERS, "batch_sizes": BATCH_SIZES, "rates": RATES, "most_epochs": MOST_EPOCHS,
+        "kernels": KERNELS,
     }

@@ -5,28 +5,14 @@ import { drawPhoto } from "./photo.js";
 import { say } from "./server.js";
 
 const LARGEST = 480; // pixels of the longer side
-const KERNELS = {
-  sharpen: "0 -1 0 / -1 5 -1 / 0 -1 0",
-  blur: "1/9 1/9 1/9 / 1/9 1/9 1/9 / 1/9 1/9 1/9",
-  gaussian: "1/16 1/8 1/16 / 1/8 1/4 1/8 / 1/16 1/8 1/16",
-  "gaussian 5 x 5": "1/256 1/64 3/128 1/64 1/256 / 1/64 1/16 3/32 1/16 1/64 / 3/128 3/32 9/64 3/32 3/128 / 1/64 1/16 3/32 1/16 1/64 / 1/256 1/64 3/128 1/64 1/256",
-  edge: "0 1 0 / 1 -4 1 / 0 1 0",
-  outline: "-1 -1 -1 / -1 8 -1 / -1 -1 -1",
-  emboss: "-2 -1 0 / -1 1 1 / 0 1 2",
-  "sobel-top": "1 2 1 / 0 0 0 / -1 -2 -1",
-  "sobel-bottom": "-1 -2 -1 / 0 0 0 / 1 2 1",
-  "sobel-left": "1 0 -1 / 2 0 -2 / 1 0 -1",
-  "sobel-right": "-1 0 1 / -2 0 2 / -1 0 1",
-  "line-h": "-1 -1 -1 / 2 2 2 / -1 -1 -1",
-  "line-v": "-1 2 -1 / -1 2 -1 / -1 2 -1",
-  identity: "0 0 0 / 0 1 0 / 0 0 0",
-};
+const LARGER = { "gaussian 5 x 5": "1/256 1/64 3/128 1/64 1/256 / 1/64 1/16 3/32 1/16 1/64 / 3/128 3/32 9/64 3/32 3/128 / 1/64 1/16 3/32 1/16 1/64 / 1/256 1/64 3/128 1/64 1/256" };
 const KEYS = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
 
 export class Kernels {
-  constructor() {
+  constructor({ offered }) {
     this.place = null;
-    options(byId("preset"), [...Object.keys(KERNELS).map((name) => [name, name]), ["", "your own"]]);
+    this.kernels = { ...offered.kernels, ...LARGER };
+    options(byId("preset"), [...Object.keys(this.kernels).map((name) => [name, name]), ["", "your own"]]);
     drawPhoto(byId("before"));
     this.choose("sharpen");
     byId("preset").addEventListener("change", () => { if (byId("preset").value) this.choose(byId("preset").value); });
@@ -64,7 +50,7 @@ export class Kernels {
 
   choose(name) {
     byId("preset").value = name;
-    const rows = KERNELS[name].split(" / ").map((row) => row.split(" "));
+    const rows = this.kernels[name].split(" / ").map((row) => row.split(" ").map(fraction));
     byId("size").value = rows.length;
     this.fill(rows);
   }
@@ -178,6 +164,12 @@ function parse(text) {
   if (!found) return null;
   const [top, bottom] = [found[1], found[2] ?? "1"].map((part) => Number(part.replace(",", ".")));
   return Number.isFinite(top / bottom) ? top / bottom : null;
+}
+
+// "0.1111111111111111" as "1/9".
+function fraction(text) {
+  const parts = 1 / Number(text);
+  return text.includes(".") && Math.abs(parts - Math.round(parts)) < 1e-9 ? `1/${Math.round(parts)}` : text;
 }
 
 function planes(data, gray) {

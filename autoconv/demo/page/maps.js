@@ -67,11 +67,11 @@ export class Atlas {
     }
   }
 
-  // How many maps stand side by side, and how large each is on the screen: 8, 16 or 32, so that rows are full.
+  // How many maps stand side by side, and how large each is on the screen: 8, 16, 32 or 64, so that rows are full.
   layout(height, width, count) {
-    const room = Math.max(this.host.clientWidth, 120), flat = height === 1;
-    const columns = Math.min(count, this.most ?? (room < 480 ? 8 : 16) * (flat ? 2 : 1));
-    const across = Math.min(Math.floor((room + this.gap) / columns) - this.gap, flat ? 22 : 58);
+    const room = Math.max(this.host.clientWidth, 120), kind = height > 1 ? 0 : count > 100 ? 2 : 1;
+    const columns = Math.min(count, this.most ?? (room < 480 ? 8 : 16) * 2 ** kind);
+    const across = Math.max(Math.min(Math.floor((room + this.gap) / columns) - this.gap, [58, 22, 12][kind]), 2);
     return { columns, across, down: Math.round((across * height) / width) };
   }
 
