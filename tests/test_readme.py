@@ -65,11 +65,18 @@ def test_the_commands(digits_as_mnist):
     from PIL import Image
 
     (_, _), (images, _) = datasets.digits.load_data()
-    Image.fromarray(images[0]).save("three.png")
+    Image.fromarray(images[0]).save("three.jpg")
+    Image.fromarray(images[1]).resize((60, 40)).convert("RGB").save("photo.jpg")
+    for kind in ("daisy", "tulip"):
+        Path("flowers", kind).mkdir(parents=True)
+        for i in range(5):
+            Image.fromarray(images[i]).save(f"flowers/{kind}/{i}.png")
     commands = [line.split("&& ")[-1].split() for line in SHELL if "autoconv " in line]
-    assert {command[1] for command in commands} == {"train", "evaluate", "predict"}
+    assert {command[1] for command in commands} == {"train", *main.commands} - {"bench", "info", "warmup"}
     for command in commands:
-        few = ["--limit", str(IMAGES), "--epochs", "1"] if command[1] == "train" else []
+        if command[1] == "demo":
+            continue  # it serves until Ctrl-C: tests/test_demo.py
+        few = ["--epochs", "1", *([] if "flowers" in command else ["--limit", str(IMAGES)])] * (command[1] == "train")
         result = CliRunner().invoke(main, [*command[1:], *few])
         if "cuda" in command and not device_cuda.usable():
             assert "cannot be used" in result.output
