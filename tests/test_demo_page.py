@@ -99,6 +99,7 @@ def learn(tab):
     tab.press("[name=learning_rate]", "Tab")
     tab.fill("[name=epochs]", "200")
     tab.click("#anew" if tab.is_enabled("#anew") else "#go")
+    until(tab, "document.getElementById('status').textContent === 'The net learns'")  # the new one
     until(tab, "document.querySelectorAll('#learn-layers .layer').length === 4")
     until(tab, f"parseFloat({figure('training accuracy')}) > 95")
     tab.click("#go")

@@ -86,6 +86,7 @@ export class Learn {
 
   // A net was made, here or in another window.
   follow(state) {
+    this.curves = { learned: [], tests: [] };
     for (const name of ["net", "data", "batch_size", "epochs"]) this.form[name].value = state[name];
     say("");
   }
