@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { Images } from "./images.js";
 import { Atlas, Layers } from "./maps.js";
 import { Scores } from "./scores.js";
-import { post, quietly, say } from "./server.js";
+import { commands, post, quietly, say } from "./server.js";
 
 const GO = { new: "Start", starting: "Pause", learning: "Pause", paused: "Resume", finished: "Learn on", failed: "Start" };
 
@@ -84,9 +84,10 @@ export class Learn {
     this.figures(state);
   }
 
-  // A net was made, here or in another window.
+  // A net was made, here or in another window; what was chosen here since then stays chosen.
   follow(state) {
     this.curves = { learned: [], tests: [] };
+    if (commands.waiting) return;
     for (const name of ["net", "data", "batch_size", "epochs"]) this.form[name].value = state[name];
     say("");
   }

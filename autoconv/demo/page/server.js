@@ -5,11 +5,13 @@ export async function get(path, query = {}) {
 }
 
 let last = Promise.resolve();
+export const commands = { waiting: 0 }; // given, and not answered yet
 
 // Commands reach the server in the order in which they were given.
 export function post(path, body = {}) {
   const how = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
-  const answer = last.then(() => ask(path, how));
+  commands.waiting++;
+  const answer = last.then(() => ask(path, how)).finally(() => commands.waiting--);
   last = answer.catch(() => {});
   return answer;
 }
