@@ -337,7 +337,7 @@ def test_curves_stay_short_and_keep_their_means():
 def start(*arguments):
     process = subprocess.Popen([sys.executable, "-m", "autoconv", "demo", "--no-browser", "--threads", "1", *arguments],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    return process, process.stdout.readline().strip()
+    return process, next(line.strip() for line in process.stdout if line.startswith("http"))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")

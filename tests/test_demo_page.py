@@ -41,7 +41,7 @@ def address():
     process = subprocess.Popen([sys.executable, "-m", "autoconv", "demo", "--no-browser", "--port", "0",
                                 "--threads", "1"],
                                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    yield process.stdout.readline().strip()
+    yield next(line.strip() for line in process.stdout if line.startswith("http"))
     process.send_signal(signal.SIGINT)
     out, error = process.communicate(timeout=20)
     assert (process.returncode, error) == (0, "")

@@ -273,7 +273,7 @@ def test_normalize():
 
 
 def test_without_pillow_the_extra_is_named(folder, monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "PIL", None)
+    monkeypatch.setitem(__import__("sys").modules, "PIL.Image", None)
     for function in (lambda: dataset(folder), lambda: utils.load_img("x.png"),
                      lambda: utils.array_to_img(np.zeros((2, 2, 3)))):
         with pytest.raises(ImportError, match=r"autoconv\[images\]"):

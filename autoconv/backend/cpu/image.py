@@ -93,7 +93,7 @@ def within(c, size, fill_mode):
 
 
 @inline
-def source(t, i, j, h, w, fill_mode, bilinear):
+def _source(t, i, j, h, w, fill_mode, bilinear):
     """Where pixel (i, j) of a result comes from: its row and column, and how far towards the next row and column.
 
     Without interpolation that is the nearest pixel. Row -2 stands for outside.
@@ -136,7 +136,7 @@ def affine_transform(x, transform, fill_mode, fill_value, bilinear, y):
         t = transform[min(np.int64(n), transform.shape[0] - 1)]
         for i in range(y.shape[1]):
             for j in range(y.shape[2]):
-                r, c, v, u = source(t, i, j, h, w, fill_mode, bilinear)
+                r, c, v, u = _source(t, i, j, h, w, fill_mode, bilinear)
                 if r < -1 or not bilinear:
                     inside = 0 <= r < h and 0 <= c < w
                     for k in range(channels):
@@ -163,7 +163,7 @@ def affine_transform_grad(dy, transform, fill_mode, bilinear, dx):
         t = transform[min(np.int64(n), transform.shape[0] - 1)]
         for i in range(dy.shape[1]):
             for j in range(dy.shape[2]):
-                r, c, v, u = source(t, i, j, h, w, fill_mode, bilinear)
+                r, c, v, u = _source(t, i, j, h, w, fill_mode, bilinear)
                 for p in range(2 if bilinear else 1):
                     for q in range(2 if bilinear else 1):
                         if 0 <= r + p < h and 0 <= c + q < w:

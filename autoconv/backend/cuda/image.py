@@ -95,7 +95,7 @@ def within(c, size, fill_mode):
 
 
 @inline
-def source(t, n, i, j, h, w, fill_mode, bilinear):
+def _source(t, n, i, j, h, w, fill_mode, bilinear):
     """Where pixel (i, j) of a result comes from: its row and column, and how far towards the next row and column.
 
     Without interpolation that is the nearest pixel. Row -2 stands for outside.
@@ -135,7 +135,7 @@ def _affine_transform(count, x, transform, fill_mode, fill_value, bilinear, y):
         k, place = item % y.shape[3], item // y.shape[3]
         j, place = place % y.shape[2], place // y.shape[2]
         i, n = place % y.shape[1], place // y.shape[1]
-        r, c, v, u = source(transform, n, i, j, x.shape[1], x.shape[2], fill_mode, bilinear)
+        r, c, v, u = _source(transform, n, i, j, x.shape[1], x.shape[2], fill_mode, bilinear)
         if r < -1 or not bilinear:
             y[n, i, j, k] = pixel(x, n, r, c, k, fill)
         else:
@@ -155,7 +155,7 @@ def _affine_transform_grad(count, dy, transform, fill_mode, bilinear, dx):
                 dx[n, i, j, k] = dx.dtype.type(0)
         for i in range(dy.shape[1]):
             for j in range(dy.shape[2]):
-                r, c, v, u = source(transform, n, i, j, h, w, fill_mode, bilinear)
+                r, c, v, u = _source(transform, n, i, j, h, w, fill_mode, bilinear)
                 for p in range(2 if bilinear else 1):
                     for q in range(2 if bilinear else 1):
                         if 0 <= r + p < h and 0 <= c + q < w:
