@@ -133,8 +133,11 @@ class SparseCategoricalCrossentropy(Loss):
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted, classes = tuple(output_shape[1:-1]), output_shape[-1]
         if not _fits(y_true.shape[1:], wanted) and not _fits(y_true.shape[1:], (*wanted, 1)):
+            remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(wanted) + 1 else (
+                "Is a Flatten or a global pooling missing before the last layer?")
+            shape = str(("N", *wanted, classes)).replace("'N'", "N")
             raise ValueError("SparseCategoricalCrossentropy needs one integer label an output. Received y of shape "
-                             f"{y_true.shape}. For one-hot targets use CategoricalCrossentropy.")
+                             f"{y_true.shape}, and a model with outputs of shape {shape}. {remedy}")
         whole_labels(y_true, None)
         if classes is not None and (y_true.min() < 0 or y_true.max() >= classes):
             raise ValueError(f"Labels must lie in 0..{classes - 1} for a model with {classes} outputs. Received labels "

@@ -168,3 +168,19 @@ def test_what_is_said_goes_to_standard_output(capsys):
         "Epoch 1: LearningRateScheduler setting learning rate to 0.5.\n"
         "Epoch 2: LearningRateScheduler setting learning rate to 0.5.\nEpoch 2: early stopping\n"
     )
+
+
+def test_evaluating_in_a_callback_leaves_the_metrics_of_training_alone():
+    def looked(batch, logs=None):
+        each.append(logs["accuracy"])
+        model.evaluate(X, Y, verbose=0)
+
+    plain, _ = fit(epochs=2)
+    utils.set_random_seed(0)
+    model = models.Sequential([layers.Input((4,)), layers.Dense(2, "softmax")])
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    each = []
+    history = model.fit(X, Y, batch_size=20, epochs=2, verbose=0,
+                        callbacks=callbacks.LambdaCallback(on_train_batch_end=looked))
+    assert history.history == plain.history
+    assert each[1::2] == history.history["accuracy"]

@@ -135,6 +135,50 @@ def test_show_draws_what_the_net_saw(run, photos):
     assert "@@" in "".join(lines)
 
 
+def ending_in(units, activation, bias, folder):
+    net = models.Sequential([layers.Input((None, None, 3)), layers.Rescaling(1 / 255),
+                             layers.GlobalAveragePooling2D(), layers.Dense(units, activation)])
+    net.layers[-1].set_weights([np.zeros((3, units)), np.array(bias)])
+    net.save(folder / "net.safetensors")
+    return folder / "net.safetensors"
+
+
+def test_the_net_says_whether_its_outputs_are_probabilities(photos, tmp_path):
+    def top(units, activation, bias):
+        net = ending_in(units, activation, bias, tmp_path)
+        (answer,) = json.loads(autoconv("predict", net, photos / "3.png", "--json", "-").output)
+        return {choice["class"]: round(choice["probability"], 4) for choice in answer["top"]}
+
+    assert top(1, None, [0.5]) == {"1": 0.6225, "0": 0.3775}  # a logit
+    assert top(1, "sigmoid", [0.5]) == {"1": 0.6225, "0": 0.3775}
+    assert top(3, "sigmoid", [5, 5, -5]) == {"0": 0.9933, "1": 0.9933, "2": 0.0067}
+    assert top(2, None, [0.4, 0.6]) == {"1": 0.5498, "0": 0.4502}
+
+
+def test_whatever_is_wrong_with_a_file_the_others_are_answered(run, photos, tmp_path):
+    np.savez(tmp_path / "several.npz", a=np.zeros((28, 28)))
+    (tmp_path / "several.npz").rename(tmp_path / "zip.npy")
+    (tmp_path / "cut.npy").write_bytes(b"PK\x03\x04")
+    np.save(tmp_path / "none.npy", np.zeros((0, 28, 28)))
+    Image.new("L", (40, 40), 200).save(tmp_path / "blank.png")
+    names = ["zip.npy", "cut.npy", "none.npy", "blank.png"]
+    answers = json.loads(autoconv("predict", run, *(tmp_path / name for name in names), photos / "5.png", "--json", "-",
+                                  code=1).stdout)
+    assert ["error" in answer for answer in answers] == [True] * 4 + [False]
+    assert "no digit is found" in answers[3]["error"]
+    assert answers[4]["class"] == "5"
+
+
+def test_a_picture_that_is_too_small_for_the_net_fails_alone(photos, tmp_path):
+    net = models.Sequential([layers.Input((None, None, 3)), layers.Conv2D(2, 9), layers.GlobalAveragePooling2D(),
+                             layers.Dense(2)])
+    net.save(tmp_path / "net.safetensors")
+    Image.new("RGB", (4, 4)).save(tmp_path / "small.png")
+    result = autoconv("predict", tmp_path / "net.safetensors", tmp_path / "small.png", photos / "1.png", code=1)
+    assert "small.png cannot be seen by this net" in result.stderr
+    assert "1.png" in result.stdout
+
+
 class TestAsMnist:
     def test_ink_is_bright_in_a_box_of_20_and_centred_by_its_mass(self):
         image = as_mnist(np.asarray(photo(7, "in the corner").convert("L")))

@@ -15,3 +15,9 @@ def fitted(text: str) -> str:
     return "\n".join(
         textwrap.fill(line, columns, subsequent_indent=" " * LABEL, break_long_words=False, break_on_hyphens=False)
         for line in text.splitlines())
+
+
+def printable(text: str) -> str:
+    """A name from a file or a folder, as it may be printed: no control characters, nothing that UTF-8 does not have."""
+    known = text.encode("utf-8", "replace").decode()
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in known)

@@ -11,8 +11,9 @@ from ..utils import ImageDataset, image_dataset_from_directory
 from ..utils.class_folders import FORMATS, classes_in
 from ..utils.pixels import COLOR_MODES
 from .data import Feeds
+from .lines import printable
 
-TESTS = ("test", "val", "validation")  # what the held-out part may be called beside train/
+TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be called beside train/
 
 
 class Photos(NamedTuple):
@@ -57,6 +58,9 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     fifth held out by default. Raises a ClickException for what is no such folder; `strict`: for a broken file, too.
     """
     own = next((name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), None)
+    if own is None and (folder / "train").is_dir() and classes_in(folder / "train"):
+        raise click.ClickException(f"{folder} has a folder train/, but none to test on beside it. Name that one "
+                                   f"{', '.join(TESTS)}; or train on {folder / 'train'} alone.")
     if own is None:
         share = 0.2 if share is None else share
         classes = _classes(folder)
@@ -67,6 +71,9 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
                                f"and {own}/.")
     else:
         classes = _classes(folder / "train")
+        if unknown := sorted(set(classes_in(folder / own)) - set(classes)):
+            raise click.ClickException(f"{folder / own} has classes that {folder / 'train'} has not: "
+                                       f"{', '.join(unknown)}. A net cannot be tested on what it was not trained on.")
         train = _dataset(folder / "train", image_size, 3, classes, seed)
         test = _dataset(folder / own, image_size, 3, classes, seed, shuffle=False)
         split = f"trained on train/, tested on {own}/"
@@ -117,7 +124,7 @@ def _prepare(datasets: Sequence[ImageDataset], strict: bool) -> None:
 
 def _name(path: str, reason: str) -> None:
     """Names a file that is left out; on a terminal in the place of the line that shows progress."""
-    click.echo(f"{chr(13)}\033[K" * sys.stderr.isatty() + f"skipped {path}: {reason}", err=True)
+    click.echo(f"{chr(13)}\033[K" * sys.stderr.isatty() + printable(f"skipped {path}: {reason}"), err=True)
 
 
 def _dataset(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int, **how: Any) -> Any:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import click
 import numpy as np
 
+from ..arguments.extras import ExtraError
 from ..pictures.digit import as_mnist
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
 
@@ -40,15 +41,18 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
     "figure", whole, bright on dark ground.
     """
     try:
-        if path.suffix == ".npy":
-            return _from_array(path, np.load(path, allow_pickle=False), shape)
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                return _from_array(path, np.lib.format.read_array(file, allow_pickle=False), shape)
         if shape[2] not in (1, 3):
             raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or 3: give it a .npy "
                              "file")
         return [Picture(str(path), _from_picture(path, shape, kind))]
     except UnreadableImage:
         raise
-    except (OSError, ValueError, EOFError) as error:
+    except Exception as error:  # NumPy's readers raise many kinds, also for lack of memory
+        if isinstance(error, ExtraError):
+            raise
         raise UnreadableImage(path, (getattr(error, "strerror", None) or str(error)).rstrip(".")) from error
 
 
@@ -60,6 +64,8 @@ def drawn(pixels: np.ndarray) -> str:
 
 
 def _from_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
+    if not array.size:
+        raise ValueError("it holds an array without pixels")
     array = array[..., None] if shape[2] == 1 and array.shape[-1:] != (1,) else array
     fits = array.ndim in (3, 4) and all(want in (None, n) for want, n in zip(shape, array.shape[-3:]))
     if array.dtype.kind not in "uif" or not fits:
@@ -77,7 +83,12 @@ def _from_picture(path: Path, shape: Shape, kind: str) -> np.ndarray:
     whole = read_whole(path, mode)
     if kind == "photo":
         return whole
-    return as_mnist(whole[..., 0])[..., None] if kind == "digit" else _figure(whole, shape)
+    if kind == "figure":
+        return _figure(whole, shape)
+    digit = as_mnist(whole[..., 0])[..., None]
+    if not digit.any():
+        raise ValueError("no digit is found in it (--as-is takes it as it is)")
+    return digit
 
 
 def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..utils.pixels import UnreadableImage
 from . import files, options, pictures, trained
+from .lines import printable
 from .pictures import Picture
 
 LIKELIEST = 3
@@ -52,17 +53,26 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     rows = iter(_probabilities(seer, seen))
     for answer in answers:
         if "error" not in answer:
-            answer.update(_answer(next(rows), seer.classes))
-    _report(answers, iter(seen) if show else None, json_file)
+            row = next(rows)
+            answer.update({"error": row} if isinstance(row, str) else _answer(row, seer.classes))
+    _report(answers, {p.name: p.pixels for p in seen} if show else None, json_file)
     if any("error" in answer for answer in answers):
         raise click.exceptions.Exit(1)
 
 
-def _probabilities(seer: trained.Trained, seen: list[Picture]) -> np.ndarray:
-    """A row a picture: at once where all have one size."""
-    if len({picture.pixels.shape for picture in seen}) <= 1:
-        return seer.probabilities(np.stack([p.pixels for p in seen])) if seen else np.empty((0, len(seer.classes)))
-    return np.vstack([seer.probabilities(picture.pixels[None]) for picture in seen])
+def _probabilities(seer: trained.Trained, seen: list[Picture]) -> list[np.ndarray | str]:
+    """A row a picture, at once where all have one size; or why the net cannot take it."""
+    if seen and len({picture.pixels.shape for picture in seen}) == 1:
+        seen_at_once = [np.stack([picture.pixels for picture in seen])]
+    else:
+        seen_at_once = [picture.pixels[None] for picture in seen]
+    rows: list[np.ndarray | str] = []
+    for pixels in seen_at_once:
+        try:
+            rows += list(seer.probabilities(pixels))
+        except ValueError as error:  # too small for its windows, say
+            rows += [f"{seen[len(rows) + i].name} cannot be seen by this net: {error}" for i in range(len(pixels))]
+    return rows
 
 
 def _answer(row: np.ndarray, classes: Any) -> dict[str, Any]:
@@ -71,19 +81,19 @@ def _answer(row: np.ndarray, classes: Any) -> dict[str, Any]:
     return {**top[0], "top": top}
 
 
-def _report(answers: list[dict[str, Any]], seen: Any, json_file: Path | None) -> None:
+def _report(answers: list[dict[str, Any]], seen: dict[str, np.ndarray] | None, json_file: Path | None) -> None:
     """Failures on the standard error output; answers as a table, or as JSON."""
     for answer in answers:
         if "error" in answer:
-            click.echo(f"Error: {answer['error']}", err=True)
+            click.echo(f"Error: {printable(answer['error'])}", err=True)
     good = [answer for answer in answers if "error" not in answer]
     if json_file is not None:
         files.write_json(json_file, answers)
     if json_file != files.STDOUT and good:
-        wide = max(len(answer["file"]) for answer in good)
+        wide = max(len(printable(answer["file"])) for answer in good)
         name = max(len(choice["class"]) for answer in good for choice in answer["top"])
         for answer in good:
             choices = [f"{choice['class']:<{name}}  {choice['probability']:.4f}" for choice in answer["top"]]
-            click.echo(f"{answer['file']:<{wide}}  " + "   ".join(choices))
+            click.echo(f"{printable(answer['file']):<{wide}}  " + "   ".join(choices))
             if seen is not None:
-                click.echo(pictures.drawn(next(seen).pixels))
+                click.echo(pictures.drawn(seen[answer["file"]]))

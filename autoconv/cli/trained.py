@@ -11,7 +11,9 @@ from .. import models
 from ..backend.device import Device
 from ..layers import Rescaling
 from ..models import Model
+from ..pictures.inside import class_scores
 from . import runs
+from .lines import printable
 
 DIGITS = tuple("0123456789")
 
@@ -41,9 +43,9 @@ class Trained(NamedTuple):
         return "digit" if self.shape == (28, 28, 1) and tuple(self.classes) == DIGITS else "figure"
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
-        """Of each class (N, C) for pixels 0..255 (N, H, W, C)."""
-        outputs = self.net.predict(pixels * np.float32(self.factor), verbose=0).astype(np.float64)
-        return _probabilities(outputs)
+        """Of each class (N, C) for pixels 0..255 (N, H, W, C). One output is the second of two classes."""
+        found = class_scores(self.net, pixels * np.float32(self.factor))
+        return np.hstack([1 - found, found]) if found.shape[1] == 1 else found
 
 
 def load(path: Path, device: Device) -> Trained:
@@ -60,7 +62,7 @@ def load(path: Path, device: Device) -> Trained:
         raise click.ClickException(f"The model in {path} cannot be read: {error}") from error
     net.to(device.name)
     scales = any(isinstance(layer, Rescaling) for layer in net.layers)
-    return _checked(path, Trained(net, net.class_names or (), 1.0 if scales else 1 / 255))
+    return _checked(path, Trained(net, tuple(map(printable, net.class_names or ())), 1.0 if scales else 1 / 255))
 
 
 def of_run(net: Model, results: dict[str, Any]) -> Trained:
@@ -84,14 +86,3 @@ def _checked(path: Path, trained: Trained) -> Trained:
 def _is_shape(shape: Any, rank: int) -> bool:
     return isinstance(shape, tuple) and len(shape) == rank and all(n is None or isinstance(n, int) for n in shape)
 
-
-def _probabilities(outputs: np.ndarray) -> np.ndarray:
-    """The outputs of a net that ends in softmax or sigmoid as they are; of one that ends in logits their softmax."""
-    inside = bool(((outputs >= 0) & (outputs <= 1)).all())
-    if outputs.shape[1] == 1:
-        one = outputs if inside else 1 / (1 + np.exp(-outputs))
-        return np.hstack([1 - one, one])
-    if inside and np.allclose(outputs.sum(1), 1, atol=1e-3):
-        return outputs
-    powers = np.exp(outputs - outputs.max(-1, keepdims=True))
-    return powers / powers.sum(-1, keepdims=True)

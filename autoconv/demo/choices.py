@@ -1,6 +1,5 @@
 """What one may choose on the page: nets, data sets, optimizers, and the numbers that go with them."""
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -76,7 +75,7 @@ class Settings:
 def checked_rate(value: Any) -> float:
     """A learning rate, or a ValueError."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    if not is_number or not math.isfinite(value) or not RATES[0] <= value <= RATES[1]:
+    if not is_number or not RATES[0] <= value <= RATES[1]:  # false for NaN, too
         raise ValueError(f"learning_rate must be a number from {RATES[0]} to {RATES[1]}. Received: {value!r}.")
     return float(value)
 

@@ -90,8 +90,8 @@ class Session:
 
     def set_optimizer(self, name: Any, rate: Any) -> None:
         """Another optimizer, which starts anew; the weights stay."""
-        chosen = replace(self.chosen, optimizer=name, learning_rate=choices.checked_rate(rate))
         with self._commands:
+            chosen = replace(self.chosen, optimizer=name, learning_rate=choices.checked_rate(rate))
             ran, paused = self._worker.is_busy, self._worker.paused
             self._worker.stop()
             self.chosen = chosen

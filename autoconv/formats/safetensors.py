@@ -41,7 +41,7 @@ def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Mod
         architecture = json.loads(metadata["model"])
         input_shape = map_shapes(tuple, architecture.pop("input_shape"))
         classes = tuple(map(str, json.loads(metadata.get("class_names", "[]"))))
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(f"The architecture in {str(path)!r} cannot be read: {error!r}.") from error
     model = deserialize(architecture, custom_objects)
     if not model.built:

@@ -53,7 +53,7 @@ class _Augmentation(RandomLayer):
 class _Geometric(_Augmentation):
     """A change of places; what comes from outside of an image is filled as `functional.affine_transform` says."""
 
-    kind: str  # a random transform's
+    moves: str  # a random transform's kind
     fill_mode = checks.one_of(FILL_MODES)
     interpolation = checks.one_of(INTERPOLATIONS)
     fill_value = checks.Checked(checks.number)
@@ -64,7 +64,7 @@ class _Geometric(_Augmentation):
         self.fill_mode, self.interpolation, self.fill_value = fill_mode, interpolation, fill_value
 
     def transform_images(self, images: Any, transformation: Any) -> Tensor:
-        return random_transform(self._tensors(images), self.kind, transformation, self.interpolation, self.fill_mode,
+        return random_transform(self._tensors(images), self.moves, transformation, self.interpolation, self.fill_mode,
                                 self.fill_value)
 
 
@@ -96,7 +96,7 @@ class RandomRotation(_Geometric):
     Its number is the angle in degrees; a positive one turns counterclockwise.
     """
 
-    kind = "rotation"
+    moves = "rotation"
     factor = checks.factor(-1, 1)
 
     def __init__(self, factor: Any, fill_mode: str = "reflect", interpolation: str = "bilinear",
@@ -115,7 +115,7 @@ class RandomTranslation(_Geometric):
     Its numbers are the shares; positive ones move it down and to the right.
     """
 
-    kind = "translation"
+    moves = "translation"
     height_factor = checks.factor(-1, 1)
     width_factor = checks.factor(-1, 1)
 
@@ -135,7 +135,7 @@ class RandomZoom(_Geometric):
     Without a `width_factor` both sides have the same zoom. Its numbers are 1 + the shares, of height and of width.
     """
 
-    kind = "zoom"
+    moves = "zoom"
     height_factor = checks.Checked(checks.zoom)
     width_factor = checks.Checked(lambda value, name: None if value is None else checks.zoom(value, name))
 

@@ -15,12 +15,13 @@ __all__ = ["card", "document", "escape", "facts", "numbers", "picture", "section
 def document(title: str, body: Sequence[str]) -> str:
     """A whole page with its style sheet, of parts in HTML."""
     style = files(__package__).joinpath("page.css").read_text(encoding="utf-8")
-    return (
+    page = (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         f'<meta name="viewport" content="width=device-width, initial-scale=1"><title>{escape(title)}</title>'
         f'<link rel="icon" href="data:,"><style>{style}</style></head><body><main>\n' + "\n".join(body)
         + "\n</main></body></html>\n"
     )
+    return page.encode("utf-8", "replace").decode()  # names of files need not be UTF-8
 
 
 def section(title: str, note: str, cards: Sequence[str]) -> list[str]:

@@ -51,6 +51,8 @@ def confusion(y_true: Any, y_pred: Any, class_names: Sequence[str] | None = None
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xticks(range(len(names)), names, rotation=90 if max(map(len, names)) > 2 else 0)
     axes.set_yticks(range(len(names)), names)
+    for label in (*axes.get_xticklabels(), *axes.get_yticklabels()):
+        label.set_parse_math(False)  # a name may have a $
     axes.set(xlabel="taken for", ylabel="class")
     for i, j in zip(*np.nonzero(matrix)):
         colour = "white" if shares[i, j] > 0.5 else "black"
@@ -102,13 +104,13 @@ def stacked(parts: Sequence[Panel | Scores]) -> Any:
         if isinstance(part, Scores):
             axes.barh(list(part.values)[::-1], list(part.values.values())[::-1], color="#0b6e4f")
             axes.set_xlim(0, 1)
-            axes.set_title(part.title, loc="left", fontsize=8)
+            axes.set_title(part.title, loc="left", fontsize=8, parse_math=False)
             axes.tick_params(labelsize=7)
             continue
         axes.imshow(part.pixels.squeeze(), cmap="gray", vmin=0, vmax=255, interpolation="nearest")
         axes.set_anchor("W")
         axes.set_axis_off()
-        axes.set_title(f"{part.title}\n{part.note}", loc="left", fontsize=8)
+        axes.set_title(f"{part.title}\n{part.note}", loc="left", fontsize=8, parse_math=False)
     return figure
 
 

@@ -47,14 +47,16 @@ def kernels(model: Model, layer: str | None = None) -> dict[str, np.ndarray]:
 
 
 def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
-    """The probabilities of the classes, (N, classes), for images as the model takes them: its outputs, after a softmax
-    where it ends in logits.
+    """The probabilities of the classes, (N, classes), for images as the model takes them: its outputs, after a softmax,
+    of one output a sigmoid, where it ends in logits.
     """
     with no_grad():
         parts = [model(images[i : i + batch_size], training=False) for i in range(0, len(images), batch_size)]
     values = np.concatenate([part.numpy() for part in parts])
-    if parts[0].logits is not None or values.shape[-1] == 1:
+    if parts[0].logits is not None:
         return values
+    if values.shape[-1] == 1:
+        return 1 / (1 + np.exp(-values))
     powers = np.exp(values - values.max(-1, keepdims=True))
     return powers / powers.sum(-1, keepdims=True)
 

@@ -20,7 +20,7 @@ class Running:
     def __init__(self) -> None:
         self.steps = Steps()
         self.goals: list[Goal] = []
-        self.scores: list[Score] = []
+        self.scores: dict[str, list[Score]] = {}  # of training and of evaluation, like the sums
         self.sums: dict[str, Sums] = {}  # of training and of evaluation: a callback may evaluate while fit runs
         self.made_for: Any = None  # the device, and what `compile` was given, that they are of
         self.nan_seen = False
@@ -40,9 +40,10 @@ class Running:
                 raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
             self.goals = compiled.goals(model.loss, model._loss_weights, names)
             targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
-            self.scores = compiled.scores(model._metrics_wanted, names, targets, shapes)
+            self.scores = {kind: compiled.scores(model._metrics_wanted, names, targets, shapes)
+                           for kind in ("train", "test")}
             self.steps.forget()
-            self.sums = {kind: Sums(model.device, self.goals, self.scores) for kind in ("train", "test")}
+            self.sums = {kind: Sums(model.device, self.goals, scores) for kind, scores in self.scores.items()}
             self.steps, self.made_for = Steps(), made_for
         self.check_targets(model, data)
 
@@ -53,7 +54,7 @@ class Running:
             if data.y[goal.output] is None:
                 raise ValueError(f"y has no targets for the output number {goal.output}, which has a loss.")
             goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
-        for score in self.scores:
+        for score in self.scores["train"]:
             if data.y[score.output] is None:
                 raise ValueError(f"y has no targets for the output number {score.output}, which has a metric.")
 

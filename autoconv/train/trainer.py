@@ -166,8 +166,7 @@ class Trainer:
         hooks = CallbackList(callbacks or (), self, {"steps": count, "verbose": check_verbose(verbose)})
         line, running = Progress(count, verbose, before=before), self._running()
         try:
-            with running.lock:
-                logs = self._test(source, steps, hooks, line)
+            logs = self._test(source, steps, hooks, line)
         finally:
             running.steps.detach("test")
         line.finish(logs)
@@ -288,9 +287,10 @@ class Trainer:
         if not passes.ready(0):
             raise ValueError("The iterable to evaluate on has no batches left. Pass one that can be iterated again, or "
                              "the number of steps to take of it each time.")
-        hooks.call("on_test_begin", {})
-        logs = self._pass(self._work("test"), passes, hooks, line)
-        hooks.call("on_test_end", logs)
+        with self._running().lock:
+            hooks.call("on_test_begin", {})
+            logs = self._pass(self._work("test"), passes, hooks, line)
+            hooks.call("on_test_end", logs)
         return logs
 
     def _step(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Step:
@@ -319,7 +319,7 @@ class Trainer:
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
         running = self._running()
-        return Work(kind, running.goals, running.scores, running.sums[kind], optimizer, self.reducer)
+        return Work(kind, running.goals, running.scores[kind], running.sums[kind], optimizer, self.reducer)
 
     # What comes before the first step.
 
