@@ -78,7 +78,7 @@ def naming(path: Any) -> Iterator[None]:
     """Whatever Pillow's decoders raise, of which there are many kinds, becomes an UnreadableImage."""
     try:
         yield
-    except MemoryError:
+    except (MemoryError, extras.ExtraError):
         raise
     except Exception as error:
         raise UnreadableImage(path, _reason(path, error)) from error
