@@ -301,3 +301,16 @@ def test_nets_that_cannot_be():
         nets.build("lectur", (28, 28, 1), 10)
     with pytest.raises(ValueError, match="must fit into the padded image"):
         nets.build("lecture", (8, 8, 1), 10)
+
+
+def test_a_layer_with_an_attribute_called_kind_is_shown_by_its_class(capsys):
+    class Mine(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.kind = "odd"
+
+        def call(self, x):
+            return x
+
+    models.Sequential([layers.Input((3,)), Mine(name="first")]).summary()
+    assert "first (Mine)" in capsys.readouterr().out

@@ -39,7 +39,10 @@ class Data(Name):
             return Path(value)
         if set(value) & {os.sep, "/", "."}:
             self.fail(f"There is no folder {value!r}.", param, ctx)
-        return super().convert(value, param, ctx)
+        try:
+            return names.lookup(self.kind, value, {name: name for name in self.choices})
+        except ValueError as error:
+            self.fail(f"{error} There is no folder of that name either.", param, ctx)
 
 
 class Size(click.ParamType):

@@ -8,6 +8,7 @@ import numpy as np
 
 from ..backend.device import Device
 from ..graph.graph import Graph
+from ..layers.function import kind_of
 from ..symbolic import Node
 from . import counting, measuring
 from .tables import short, table
@@ -122,7 +123,7 @@ def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shap
         counted.add(id(operation))
         read, made = counting.shapes_of(graph, node, shapes)
         rows.append(Row(
-            operation.name, getattr(operation, "kind", None) or type(operation).__name__, made[0][1:], params,
+            operation.name, kind_of(operation), made[0][1:], params,
             counting.multiply_adds(operation, read, made) // batch_size, together,
             0 if counting.is_view(node, training=True) else sum(size[id(t)] for t in node.outputs),
             *times.get(id(node), ()),

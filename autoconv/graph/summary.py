@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from itertools import pairwise
 from typing import Any
 
+from ..layers.function import kind_of
 from ..symbolic import flat_shapes, map_structure
 
 # The lines of the box: (left, filling, between, right) above the header, below it, between rows and at the end.
@@ -22,7 +23,8 @@ def text(model: Any, line_length: int | None = None) -> str:
     operations = model.layers if graph is None or model.layers != graph.layers else graph.operations
     chain = graph is None or graph.is_chain()
     length = line_length or min(88 if chain else 108, shutil.get_terminal_size().columns - 4)
-    rows = [(f"{operation.name} ({_kind(operation)})", *_shape_and_size(model, operation)) for operation in operations]
+    rows = [(f"{operation.name} ({kind_of(operation)})", *_shape_and_size(model, operation))
+            for operation in operations]
     if chain:
         table = _table(("Layer (type)", "Output Shape", "Param #"), rows, length, (0.45, 0.8, 1.0))
     else:
@@ -49,10 +51,6 @@ def readable_size(size: float) -> str:
             return f"{size:.2f} {unit}"
         size /= 1024
     return f"{size:.2f} TB"
-
-
-def _kind(operation: Any) -> str:
-    return getattr(operation, "kind", None) or type(operation).__name__
 
 
 def _shape_and_size(model: Any, operation: Any) -> tuple[str, str]:

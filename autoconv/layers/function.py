@@ -135,3 +135,8 @@ def _add_node(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
 
 record_call.append(_add_node)
 CLASSES["Function"] = Function
+
+
+def kind_of(operation: Any) -> str:
+    """What a layer or a function is, as summaries show it: "Conv2D", "TrueDivide"."""
+    return operation.kind if isinstance(operation, Function) else type(operation).__name__

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arguments import names
 from ..layers import Conv2DTranspose, DepthwiseConv2D
+from ..layers.function import kind_of
 from ..models import Model
 from ..symbolic import Node
 from ..tensor import no_grad
@@ -28,7 +29,7 @@ def activations(model: Model, image: Any, layer: str | None = None) -> list[Acti
     with no_grad():
         found = maps(batch_of_one(model, image), training=False)
     outputs = iter(found if isinstance(found, list) else [found])
-    return [Activation(node.operation.name, getattr(node.operation, "kind", None) or type(node.operation).__name__,
+    return [Activation(node.operation.name, kind_of(node.operation),
                        next(outputs).numpy()[0]) for node in nodes for _ in node.outputs]
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from ..arguments import extras
 from ..files import atomic
+from ..layers.function import kind_of
 from ..symbolic import map_structure
 
 SOURCE = (".dot", ".gv")  # what Graphviz draws: written without it
@@ -55,7 +56,7 @@ def plot_model(
 def _lines(node: Any, names: bool, shapes: bool, dtype: bool, activations: bool, trainable: bool) -> list[str]:
     """What stands in the box of a call."""
     operation = node.operation
-    kind = getattr(operation, "kind", None) or type(operation).__name__
+    kind = kind_of(operation)
     lines = [f"{operation.name} ({kind})" if names else kind]
     activation = getattr(operation, "activation", None)
     if activations and activation is not None:
