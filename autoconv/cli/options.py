@@ -18,6 +18,8 @@ FILE = click.Path(path_type=Path)
 class Name(click.Choice):
     """One of a few names of one kind. A wrong one is a usage error that suggests the nearest."""
 
+    besides = ""  # what else is said of a wrong one
+
     def __init__(self, kind: str, known: Any) -> None:
         super().__init__(list(known))
         self.kind = kind
@@ -26,11 +28,13 @@ class Name(click.Choice):
         try:
             return names.lookup(self.kind, value, {name: name for name in self.choices})
         except ValueError as error:
-            self.fail(str(error), param, ctx)
+            self.fail(f"{error}{self.besides}", param, ctx)
 
 
 class Data(Name):
     """The name of a data set, or else a folder: the name wins, ./name is the folder."""
+
+    besides = " There is no folder of that name either."
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         if isinstance(value, Path) or value in self.choices:
@@ -39,10 +43,7 @@ class Data(Name):
             return Path(value)
         if set(value) & {os.sep, "/", "."}:
             self.fail(f"There is no folder {value!r}.", param, ctx)
-        try:
-            return names.lookup(self.kind, value, {name: name for name in self.choices})
-        except ValueError as error:
-            self.fail(f"{error} There is no folder of that name either.", param, ctx)
+        return super().convert(value, param, ctx)
 
 
 class Size(click.ParamType):
