@@ -191,6 +191,12 @@ class TestFigures:
         for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
             assert "nan" in figure.axes[0].get_title("left")
 
+    def test_curves_of_one_epoch_say_their_values(self):
+        pytest.importorskip("matplotlib")
+        axes = pictures.curves({"loss": [1.4664], "val_loss": [1.1]}).axes[0]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training 1.4664", "validation 1.1"]
+        assert axes.get_xticks().tolist() == [1]
+
     def test_pyplot_is_left_alone(self):
         pytest.importorskip("matplotlib")
         code = ("import sys; from autoconv import pictures; assert 'matplotlib' not in sys.modules;"

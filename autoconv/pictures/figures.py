@@ -71,11 +71,17 @@ def curves(history: Any) -> Any:
     figure = _figure((4.5 * len(kinds), 3.4))
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
         for name, label in ((kind, "training"), (f"val_{kind}", "validation")):
-            if name in values:
-                axes.plot(range(1, len(values[name]) + 1), values[name], marker="o", markersize=3, label=label)
+            row = values.get(name, ())
+            if len(row) == 1:  # no line to see
+                axes.plot(1, row[0], "o", label=f"{label} {row[0]:.5g}")
+            elif row:
+                axes.plot(range(1, len(row) + 1), row, marker="o", markersize=3, label=label)
         axes.set(title=kind, xlabel="epoch")
         axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        if max(map(len, values.values())) == 1:
+            axes.set_xticks([1])
+        else:
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
     return figure
 
