@@ -31,8 +31,9 @@ def filters(model: Model, layer: str | None = None) -> Any:
 
 
 def feature_maps(model: Model, image: Any, layer: str | None = None) -> Any:
-    """A figure of each layer's output for an image (H, W) or (H, W, C), or of that of one layer; each layer has a scale
-    of its own, from black, its smallest value, to white. Raises ValueError for a layer that is not there.
+    """A figure of each layer's output for an image, or of that of one layer; each layer has a scale of its own, from
+    black, its smallest value, to white. image: an array or the name of a file, see `activations`. Raises ValueError for
+    a layer that is not there.
     """
     return stacked(map_panels(model, image, layer))
 
@@ -88,13 +89,19 @@ def curves(history: Any) -> Any:
 
 def occlusion(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
               strides: Pair | None = None, value: float | None = None) -> Any:
-    """A figure of the image beside `occlusion_map`: how far the class's probability falls where a patch hides it."""
+    """A figure of the image beside `occlusion_map`: how far the class's probability falls where a patch hides it.
+
+    image: an array or the name of a file, see `activations`.
+    """
     found = occlusion_map(model, image, class_index, size, strides, value)
     return _influence(model, image, found, "fall of the probability where hidden", "RdBu_r", float(np.abs(found).max()))
 
 
 def saliency(model: Model, image: Any, class_index: int | None = None) -> Any:
-    """A figure of the image beside `saliency_map`: how much the class's score moves with each pixel."""
+    """A figure of the image beside `saliency_map`: how much the class's score moves with each pixel.
+
+    image: an array or the name of a file, see `activations`.
+    """
     return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
 
 
