@@ -165,7 +165,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(client, claimed):
     ("/api/start", b"[" * 100_000, "JSON object"), ("/api/start", {"net": {"a": 1}}, "Unknown net"),
     ("/api/optimizer", {"optimizer": "lamb", "learning_rate": 0.1}, "Unknown optimizer"),
     ("/api/optimizer", {"optimizer": "adam"}, "learning_rate is missing"),
-    ("/api/rate", {"learning_rate": "1"}, "rate"),
+    ("/api/rate", {"learning_rate": "1"}, "Received: '1'"), ("/api/start", {"epochs": "many"}, "Received: 'many'"),
     ("/api/rate", b'{"learning_rate": NaN}', "learning_rate"), ("/api/image", {"image": -1}, "test images"),
     ("/api/image", {"image": 1.5}, "test images"), ("/api/look", {"image": 10**9}, "test images"),
     ("/api/look", {"picture": "AAAA"}, "28 x 28"), ("/api/look", {"picture": 7}, "28 x 28"),

@@ -7,11 +7,11 @@ MOST = 600  # points; when there are more, neighbours are joined
 
 
 class Mark(NamedTuple):
-    """How far somebody has read: so many points of a curve, after its points were joined so often."""
+    """How far somebody has read: so many points of a curve, whose points had been joined so often."""
 
     curve: "Curve"
     generation: int
-    count: int
+    read: int
 
 
 class Curve:
@@ -41,7 +41,7 @@ class Curve:
         """
         with self._lock:
             holds = mark is not None and mark.curve is self and mark.generation == self._generation
-            begin = mark.count if mark is not None and holds else 0
+            begin = mark.read if mark is not None and holds else 0
             return begin, self._points[begin:], Mark(self, self._generation, len(self._points))
 
     def _join(self) -> None:
