@@ -111,7 +111,7 @@ export class Kernels {
       for (let c = 0; c < 3; c++) image.data[4 * i + c] = shown(this.sums[c % this.sums.length][i]);
       image.data[4 * i + 3] = 255;
     }
-    after.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0); // pixels, no shapes
+    after.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
   }
 
   // One pixel of the result: its window, the kernel, the products and their sum.
