@@ -254,6 +254,13 @@ def test_class_and_sample_weights_are_the_same_thing():
     assert unweighted.fit(x, y, verbose=0).history["loss"] != results[0][1]
 
 
+def test_class_weights_do_not_weigh_the_validation_loss():
+    x, y = problem(50)
+    split = compiled()
+    history = split.fit(x, y, verbose=0, class_weight={0: 1.0, 1: 0.5, 2: 3.0}, validation_split=0.2).history
+    assert history["val_loss"][-1] == pytest.approx(split.evaluate(x[40:], y[40:], verbose=0)[0], rel=1e-6)
+
+
 def test_weight_zero_leaves_a_sample_out_of_the_gradient():
     x, y = problem(32)
     model, twin = compiled(), compiled()

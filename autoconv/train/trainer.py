@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -385,7 +386,7 @@ class Trainer:
                              "validation_data.")
         data, validation = split_validation(data, share)
         unweighted = [None] * len(validation.weights)
-        return data, validation if class_weight is None else validation._replace(weights=unweighted)
+        return data, validation if class_weight is None else replace(validation, weights=unweighted)
 
     def _build_for(self, data: Data) -> None:
         """Builds a model that is not built, and asks whether the data fit."""
