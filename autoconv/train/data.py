@@ -33,8 +33,10 @@ class Data:
 
     def rows(self, start: int, stop: int) -> "Data":
         """The samples start..stop-1, without a copy."""
-        kept = ([None if a is None else a[start:stop] for a in arrays] for arrays in (self.x, self.y, self.weights))
-        return Data(*kept, self.form)
+        def kept(arrays: list[Any]) -> list[Any]:
+            return [None if a is None else a[start:stop] for a in arrays]
+
+        return Data(kept(self.x), kept(self.y), kept(self.weights), self.form)
 
 
 def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,
