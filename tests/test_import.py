@@ -53,6 +53,22 @@ def test_modules_answer_under_the_names_of_version_0_1():
         ac.devise  # noqa: B018
 
 
+@pytest.mark.parametrize(("module", "name", "near"), [
+    ("autoconv", "Sequental", "Sequential"), ("autoconv.layers", "Conv2d", "Conv2D"),
+    ("autoconv.models", "Modle", "Model"), ("autoconv.callbacks", "Earlystopping", "EarlyStopping"),
+    ("autoconv.losses", "SparseCrossentropy", "SparseCategoricalCrossentropy"), ("autoconv.optimizers", "adam", "Adam"),
+    ("autoconv.datasets", "minst", "mnist"), ("autoconv.utils", "to_categoricl", "to_categorical"),
+    ("autoconv.functional", "max_pool", "max_pool2d"), ("autoconv.pictures", "convolv", "convolve"),
+])
+def test_a_misspelt_name_is_answered_with_the_nearest_one(module, name, near):
+    said = rf"'{module}'\. Did you mean '{near}'\? It has: .*{near}"
+    with pytest.raises(ImportError, match=rf"cannot import name '{name}' from {said}"):
+        exec(f"from {module} import {name}", {})
+    with pytest.raises(AttributeError, match=rf"has no attribute '{name}'\. Did you mean '{near}'"):
+        getattr(importlib.import_module(module), name)
+    assert not hasattr(importlib.import_module(module), name)
+
+
 def test_tensor_is_the_function_and_not_its_module():
     assert ac.tensor([1.0, 2.0]).shape == (2,)
     assert isinstance(ac.tensor(1.0), ac.Tensor)

@@ -258,7 +258,8 @@ def test_to_moves_a_model_or_says_why_not():
     ((60000, 784), "Reshape it: x.reshape(-1, 28, 28, 1)."),
     ((60000, 28, 28), "Reshape it: x.reshape(-1, 28, 28, 1)."),
     ((2, 32, 32, 3), ""),
-    ((28, 28, 1), ""),
+    ((28, 28, 1), "One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."),
+    ((28, 28, 3), ""),
 ])
 def test_the_lecture_net_says_which_shape_it_wants(shape, remedy):
     model = nets.build("lecture", (28, 28, 1), 10)
