@@ -98,6 +98,7 @@ def test_pictures_that_cannot_be_read_are_named_and_counted(spoiled, tmp_path):
     assert results["train_images"] + results["test_images"] == 36
     said = autoconv_("train", spoiled, *QUICK, "--strict", code=1).stderr
     assert "cannot be read as a picture" in said
+    assert "leave out --strict" in said
     assert "Epoch" not in said
 
 

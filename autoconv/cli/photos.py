@@ -116,17 +116,15 @@ def say_skipped(paths: Sequence[str], remained: str) -> None:
 
 def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
     """Finds out what stands in the way before the work: in each part, to train or to test on, one picture can be read;
-    if `strict`, all of them.
+    if `strict`, all of them. What is found later is named and left out.
     """
     for part, dataset in datasets.items():
         dataset.on_unreadable = _name
-        if strict:
-            dataset.check()
-            continue
         try:
-            dataset.check_any()
+            dataset.check() if strict else dataset.check_any()
         except UnreadableImage as error:
             raise click.ClickException(
+                f"{error} Replace the file, or train without it: leave out --strict." if strict else
                 f"At least one picture to {part} on must be readable. Received: {len(dataset.file_paths):,} files in "
                 f"{folder}, none of which is. {error} Replace the files, or name another folder.") from error
 
