@@ -46,7 +46,8 @@ __all__ = [
 ]
 
 _modules.suggest(
-    callbacks, datasets, functional, initializers, layers, losses, metrics, models, nets, optim, random, utils)
+    callbacks, datasets, datasets.cifar10, datasets.digits, datasets.fashion_mnist, datasets.mnist, functional,
+    initializers, layers, losses, metrics, models, nets, optim, optim.schedules, random, utils)
 
 _MOVED = {"device": "backend.device", "precision": "backend.precision", "schedules": "optimizers.schedules",
           "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3

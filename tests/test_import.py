@@ -1,6 +1,7 @@
 """What `import autoconv` brings, and what it leaves for later."""
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -57,7 +58,8 @@ def test_modules_answer_under_the_names_of_version_0_1():
     ("autoconv", "Sequental", "Sequential"), ("autoconv.layers", "Conv2d", "Conv2D"),
     ("autoconv.models", "Modle", "Model"), ("autoconv.callbacks", "Earlystopping", "EarlyStopping"),
     ("autoconv.losses", "SparseCrossentropy", "SparseCategoricalCrossentropy"), ("autoconv.optimizers", "adam", "Adam"),
-    ("autoconv.datasets", "minst", "mnist"), ("autoconv.utils", "to_categoricl", "to_categorical"),
+    ("autoconv.datasets", "minst", "mnist"), ("autoconv.datasets.mnist", "loaddata", "load_data"),
+    ("autoconv.optimizers.schedules", "Cosine", "CosineDecay"), ("autoconv.utils", "to_categoricl", "to_categorical"),
     ("autoconv.functional", "max_pool", "max_pool2d"), ("autoconv.pictures", "convolv", "convolve"),
 ])
 def test_a_misspelt_name_is_answered_with_the_nearest_one(module, name, near):
@@ -67,6 +69,12 @@ def test_a_misspelt_name_is_answered_with_the_nearest_one(module, name, near):
     with pytest.raises(AttributeError, match=rf"has no attribute '{name}'\. Did you mean '{near}'"):
         getattr(importlib.import_module(module), name)
     assert not hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("module", [m for m in map(ac.__dict__.get, ac.__all__) if inspect.ismodule(m)])
+def test_every_public_module_says_what_it_has(module):
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'\..* It has: \w+"):
+        module.nothing  # noqa: B018
 
 
 def test_tensor_is_the_function_and_not_its_module():
