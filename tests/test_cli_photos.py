@@ -76,14 +76,10 @@ def test_a_split_of_the_folders_own(name, tmp_path):
 
 def test_augmentation_helps_where_few_pictures_are_upright_and_those_to_test_on_are_not(tmp_path):
     make_turned(tmp_path / "shapes")
-    how = ("--image-size", "32", "--epochs", "25", "--batch-size", "16", "--json", "-")
-
-    def reached(*more):
-        runs = [autoconv_("train", tmp_path / "shapes", *how, "--seed", seed, *more).stdout for seed in (1, 2)]
-        return sum(json.loads(run)["test_accuracy"] for run in runs) / 2
-
-    plain, augmented = reached(), reached("--augment")
-    assert augmented > plain + 0.1, (plain, augmented)  # 0.60 and 0.85
+    how = ("--image-size", "32", "--epochs", "25", "--batch-size", "16", "--seed", "1", "--json", "-")
+    plain, augmented = (json.loads(autoconv_("train", tmp_path / "shapes", *how, *more).stdout)["test_accuracy"]
+                        for more in ((), ("--augment",)))
+    assert augmented > plain + 0.1, (plain, augmented)  # 0.60 and 0.85; with the seeds 2 to 4 they are as far apart
 
 
 def test_pictures_that_cannot_be_read_are_named_and_counted(spoiled, tmp_path):
