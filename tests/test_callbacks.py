@@ -148,6 +148,20 @@ def test_csv_logger(tmp_path):
     assert len(path.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(("given", "remedy"), [
+    ("early", r"Received: 'early'.*EarlyStopping\(\)\. Did you mean 'EarlyStopping'\?"),
+    (["early"], "Received: 'early'"),
+    (callbacks.EarlyStopping, r"Pass an object of it: EarlyStopping\(\)"),
+    ([callbacks.EarlyStopping(), print], "Received: <built-in function print>"),
+    (3, "Received: 3"),
+])
+def test_what_is_no_callback_is_refused(given, remedy):
+    _, model = fit(epochs=0)
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(TypeError, match=rf"instance of callbacks\.Callback, or a list.*{remedy}"):
+            method(X, Y, callbacks=given, verbose=0)
+
+
 def test_lambda_callback_refuses_unknown_stages():
     with pytest.raises(ValueError, match=r"no stage 'on_epoch_ends'.*on_epoch_end"):
         callbacks.LambdaCallback(on_epoch_ends=print)

@@ -125,11 +125,15 @@ class TestTable:
         CliRunner().invoke(main, ["train", "digits", "--limit", "64", "--epochs", "1", "--out", str(tmp_path / "run")])
         assert "rescaling" in autoconv_(tmp_path / "run", "--no-time")
 
+    def test_help_names_all_built_in_nets(self):
+        said = " ".join(autoconv_("--help").split())
+        assert f"built-in one by its name ({', '.join(nets.NETS)};" in said
+
     def test_what_cannot_be_is_said(self, tmp_path):
         assert "Did you mean 'lecture'" in autoconv_("lectur", code=1)
         assert "such as 180x180" in autoconv_("lecture", "--image-size", "0x3", code=2)
         assert "such as 180x180" in autoconv_("lecture", "--image-size", "a", code=2)
-        assert "cannot take these images" in autoconv_("lecture", "--image-size", 6, code=1)
+        assert "at least 18 x 18 pixels. Received: 6 x 6" in autoconv_("lecture", "--image-size", 6, code=1)
         (tmp_path / "net.safetensors").write_text("no net")
         assert "cannot be read" in autoconv_(tmp_path / "net.safetensors", code=1)
 
