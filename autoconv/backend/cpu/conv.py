@@ -217,12 +217,13 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> N
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
-    wt = transposed(w.reshape(-1, *w.shape[2:]), groups)
-    if winograd.pays(dx.shape[3], dy.shape[3], dy.shape[1:3], window, groups):
-        winograd.conv2d_input_grad(dy, wt.reshape(9, dy.shape[3], dx.shape[3]), bias(b, dy.dtype, dx.shape[3]), dx, window)
+    c, f = dx.shape[3], dy.shape[3]
+    wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
+    if winograd.pays(c, f, dy.shape[1:3], window, groups):
+        winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window)
         return
     p = plan(*dx.shape, w.shape[2], window)
-    _input_gradient(dy, wt, bias(b, dy.dtype, dx.shape[3]), dx, p.pixels, p.samples, p.points, groups, p.border)
+    _input_gradient(dy, wt, b, dx, p.pixels, p.samples, p.points, groups, p.border)
 
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)

@@ -1,5 +1,5 @@
-"""Winograd's transforms of one tile for a vector of channels, in registers. F(2x2,3x3): four outputs of a 3x3 kernel from
-a patch of 4x4 pixels by 16 products in the place of 36.
+"""Winograd's transforms of one tile for a vector of channels, in registers. F(2x2,3x3): four outputs of a 3x3 kernel
+from a patch of 4x4 pixels by 16 products in the place of 36.
 
     Y = A' [(G g G') * (B' d B)] A        d the patch, g the kernel, * item by item, ' the transpose
 

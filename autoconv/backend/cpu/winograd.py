@@ -1,6 +1,6 @@
 """3x3 convolutions of stride 1 by Winograd's F(2x2,3x3): 16 products for four outputs and a pair of channels, not 36.
 
-The image is cut into tiles of 2x2 outputs, each computed from a patch of 4x4 pixels. Item i of all patches (i = 0 to 15)
+The image is cut into tiles of 2x2 outputs, each computed from a patch of 4x4 pixels. Item i of all patches (i = 0..15)
 is a matrix (tiles, C), item i of all kernels one of (C, F), and their products are 16 ordinary matrix products:
 
     V = B' d B of each patch    U = G g G' of each kernel    M[i] = V[i] @ U[i]    y = A' M A + b of each tile
@@ -34,16 +34,16 @@ STRETCH = 36  # channels in a task of a weight gradient
 
 
 class Tiles(NamedTuple):
-    """Where the tiles of one image lie: offsets into its pixels, -1 for those that do not exist."""
+    """Where the tiles of one image lie: offsets of pixels, -1 for those that do not exist."""
 
-    count: int
-    patches: np.ndarray  # (count*16,) into x
-    targets: np.ndarray  # (count*4,) into y
+    each: int  # how many tiles an image has
+    patches: np.ndarray  # (each*16,) into x
+    targets: np.ndarray  # (each*4,) into y
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
-    """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its shape
-    alone, whatever the batch. AUTOCONV_WINOGRAD=0 in the environment turns it off.
+    """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
+    shape alone, whatever the batch. AUTOCONV_WINOGRAD=0 in the environment turns it off.
     """
     covered = (size[0] + size[0] % 2) * (size[1] + size[1] % 2)
     return (
@@ -107,7 +107,9 @@ def _multiply(v, u, no_bias, m, rows, run, count, c, panel, part):
 
 @inline
 def _directly(acc, x, start, patches, at, c, w, turned, b, f, filters):
-    """The four outputs of a tile for one vector of filters, by the definition."""
+    """The four outputs of a tile for one vector of filters, by the definition. As in conv.py a border's zeros are
+    multiplied in the forward pass, and are not there for a `turned` kernel: that matters where a weight is infinite.
+    """
     lanes = simd.width(simd.zeros(x, 1, 1))
     exact = np.empty(4 * lanes, x.dtype)
     for r in range(4):
@@ -116,7 +118,7 @@ def _directly(acc, x, start, patches, at, c, w, turned, b, f, filters):
         for tap in range(9):
             offset = patches[at + (r // 2 + tap // 3) * 4 + r % 2 + tap % 3]
             weights = (8 - tap if turned else tap) * c * filters + f
-            for k in range(c):
+            for k in range(0 if turned and offset < 0 else c):
                 value = x[start + offset + k] if offset >= 0 else x.dtype.type(0)
                 for j in range(lanes):
                     row[j] += value * w[weights + k * filters + j]
@@ -191,7 +193,7 @@ def _forward_pooled(x, u, w, b, y, winner, per_image, patches, rows, run, no_bia
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1])",
         parallel=True)
 def _kernel_sums(x, dy, v, dm, du, per_image, patches, targets, steps, taps):
-    """dU (panel, 16, C, columns): each product belongs to one task, which adds up all blocks of tiles in their order."""
+    """dU (panel, 16, C, columns): each product belongs to one task, which adds up the blocks of tiles in order."""
     (n, c), f, total = (x.shape[0], x.shape[3]), dy.shape[3], x.shape[0] * per_image
     width, one = simd.width(simd.zeros(x, 1, N)), simd.zeros(x, 1, 1)
     panels, stretches, lanes = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH, simd.width(one)
@@ -201,7 +203,8 @@ def _kernel_sums(x, dy, v, dm, du, per_image, patches, targets, steps, taps):
         for t in prange(count):
             image, tile = (first + t) // per_image, (first + t) % per_image
             for k in range(0, c, lanes):
-                transforms.patch(one, flat, image * (x.size // n) + k, patches, 16 * tile, zero, v, t * c + k, count * c)
+                transforms.patch(one, flat, image * (x.size // n) + k, patches, 16 * tile, zero,
+                                 v, t * c + k, count * c)
             for k in range(0, f, lanes):
                 panel = k // width * width
                 part = min(width, f - panel)
@@ -278,16 +281,16 @@ def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False)
     """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) and b (F,); see conv.py."""
     (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    _forward(x, transformed(w, turned), w.reshape(-1), b, y, t.count, t.patches, t.targets, _steps(TILES, c), _ZERO,
-             zeros(x.dtype, f), turned, relu, _pieces(n, t.count, f))
+    _forward(x, transformed(w, turned), w.reshape(-1), b, y, t.each, t.patches, t.targets, _steps(TILES, c), _ZERO,
+             zeros(x.dtype, f), turned, relu, _pieces(n, t.each, f))
 
 
 def conv2d_pooled(x, w, b, y, winner, window: Window) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); see fused.py."""
     (n, h, width, c), f, (oh, ow) = x.shape, y.shape[3], window.output_size(*x.shape[1:3])
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, True)
-    _forward_pooled(x, transformed(w), w.reshape(-1), b, y, winner, t.count, t.patches, _steps(TILES, c), _ZERO,
-                    zeros(x.dtype, f), _pieces(n, t.count, f))
+    _forward_pooled(x, transformed(w), w.reshape(-1), b, y, winner, t.each, t.patches, _steps(TILES, c), _ZERO,
+                    zeros(x.dtype, f), _pieces(n, t.each, f))
 
 
 def conv2d_input_grad(dy, wt, b, dx, window: Window) -> None:
@@ -300,7 +303,7 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     """dw (9,C,F) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    block = min(BLOCK, n * t.count)
+    block = min(BLOCK, n * t.each)
     v, dm, du = (np.empty(16 * size, x.dtype) for size in (block * c, block * f, c * f))
-    _kernel_sums(x, dy, v, dm, du, t.count, t.patches, t.targets, _steps(block, c), _steps(STRETCH, 1))
-    _kernel_gradient(du, dw, x, dy, t.count, t.patches, t.targets)
+    _kernel_sums(x, dy, v, dm, du, t.each, t.patches, t.targets, _steps(block, c), _steps(STRETCH, 1))
+    _kernel_gradient(du, dw, x, dy, t.each, t.patches, t.targets)
