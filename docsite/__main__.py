@@ -1,4 +1,4 @@
-"""`python -m docsite` writes what is made in docs/: the pages of Keras's arguments and of the commands, all pictures."""
+"""`python -m docsite` writes what is made in docs/: the comparison with Keras, the commands, all pictures."""
 
 import sys
 import tempfile

@@ -1,7 +1,7 @@
 """The code of a page: its ```python blocks run in order, as one script, in a folder that gets the pictures they write.
 
 A ```text block right after one holds what it prints, where `...` stands for anything. A block that begins with the
-name of a file (`# signs.py`) is that file's text, and one after `<!-- needs cifar10 -->` wants that data set: other tests
+name of a file (`# signs.py`) is that file's text, one after `<!-- needs cifar10 -->` needs that data set: other tests
 run these.
 """
 

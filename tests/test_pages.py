@@ -10,8 +10,9 @@ from docsite import made
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)#\s]*)(?:#([^)]+))?\)")
-OF_THE_SITE_ALONE = {"an included file": r"^ *--8<--", "an admonition": r"^ *(!!!|\?\?\?) ", "attributes": r"\{ *[#:.]\w",
-                     "a docstring": r"^:::", "tabs": r'^=== "', "HTML with Markdown in it": r"<\w+[^>]* markdown"}
+OF_THE_SITE_ALONE = {"an included file": r"^ *--8<--", "an admonition": r"^ *(!!!|\?\?\?) ",
+                     "attributes": r"\{ *[#:.]\w", "a docstring": r"^:::",
+                     "tabs": r'^=== "', "HTML with Markdown in it": r"<\w+[^>]* markdown"}
 
 
 def prose(page):
