@@ -11,7 +11,6 @@ from click.testing import CliRunner
 import autoconv as ac
 from autoconv import callbacks, datasets, layers, models
 from autoconv import optimizers as optim
-from autoconv.backend import device_cuda
 from autoconv.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,10 +76,7 @@ def test_the_commands(digits_as_mnist):
             continue  # it serves until Ctrl-C: tests/test_demo.py
         few = ["--epochs", "1", *([] if "flowers" in command else ["--limit", str(IMAGES)])] * (command[1] == "train")
         result = CliRunner().invoke(main, [*command[1:], *few])
-        if "cuda" in command and not device_cuda.usable():
-            assert "cannot be used" in result.output
-        else:
-            assert result.exit_code == 0, f"{' '.join(command)}: {result.output}"
+        assert result.exit_code == 0, f"{' '.join(command)}: {result.output}"
 
 
 def test_every_name_in_the_table():
@@ -101,5 +97,6 @@ def test_every_name_in_the_table():
 
 def test_every_variable_is_read_somewhere():
     sources = "".join(path.read_text(encoding="utf-8") for path in (ROOT / "autoconv").rglob("*.py"))
-    for name in re.findall(r"^\| `(AUTOCONV_\w+)` \|", README, re.MULTILINE):
+    page = (ROOT / "docs" / "platforms.md").read_text(encoding="utf-8")
+    for name in re.findall(r"^\| `(AUTOCONV_\w+)` \|", page, re.MULTILINE):
         assert f'"{name}"' in sources
