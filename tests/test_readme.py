@@ -53,6 +53,10 @@ def test_the_listing(monkeypatch, capsys):
     assert names["shapes"][1:] == [*[(5, 28, 28, 16)] * 3, (5, 14, 14, 16), (5, 3136), (5, 10), (5, 1)]
 
 
+def test_the_listing_is_that_of_the_lectures_page():
+    assert f"```py\n{LISTING}```" in (ROOT / "docs" / "lectures" / "nets.md").read_text(encoding="utf-8")
+
+
 def test_below_the_layers(capsys):
     exec(BELOW_THE_LAYERS, {})
     promised = re.search(r"print\(.*\) +# (\[.*\])", BELOW_THE_LAYERS).group(1)
