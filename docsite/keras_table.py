@@ -38,6 +38,8 @@ What differs beyond arguments:
 - A model is saved as `.safetensors`, never as `.keras` or HDF5, and is not compiled when it is loaded.
 - `to("cuda")` moves a model; there is no `keras.config` and no back end to choose.
 - `keras.ops` is [`autoconv.functional`](../autoconv/functional), with PyTorch's names for convolutions.
+- `evaluate` in a callback leaves `fit`'s loss and the metrics that were given by name as they are; in Keras it starts
+  their means anew. Metric objects start anew in both.
 - A layer, loss, metric or optimizer of yours says `recordable = True` to be replayed as kernels alone
   ([how](extending.md)).
 """

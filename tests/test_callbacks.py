@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from autoconv import callbacks, layers, models, utils
+from autoconv import callbacks, layers, metrics, models, optimizers, utils
 
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = (X[:, 0] > 0).astype(int)
@@ -184,3 +184,20 @@ def test_evaluating_in_a_callback_leaves_the_metrics_of_training_alone():
                         callbacks=callbacks.LambdaCallback(on_train_batch_end=looked))
     assert history.history == plain.history
     assert each[1::2] == history.history["accuracy"]
+
+
+def test_a_metric_object_is_shared_by_fit_and_evaluate_as_in_keras():
+    """`evaluate` starts its mean anew, and what comes later in the epoch is added. Keras 3 gives the same number."""
+    x = np.arange(8, dtype=np.float32)[:, None]
+    model = models.Sequential([layers.Input((1,)), layers.Dense(1, use_bias=False)])
+    model.set_weights([np.ones((1, 1), np.float32)])
+    model.compile(optimizers.SGD(0.0), "mse", metrics=[metrics.MeanAbsoluteError(name="mae")])
+
+    def between(batch, logs=None):
+        if batch == 1:
+            model.evaluate(x[:2], x[:2] + 40, verbose=0)
+
+    history = model.fit(x, x + np.repeat([10, 20, 30, 40], 2)[:, None], batch_size=2, shuffle=False, verbose=0,
+                        callbacks=callbacks.LambdaCallback(on_train_batch_end=between)).history
+    assert history["mae"] == pytest.approx([(40 + 30 + 40) / 3])
+    assert history["loss"] == pytest.approx([(100 + 400 + 900 + 1600) / 4])

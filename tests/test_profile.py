@@ -1,7 +1,10 @@
 """What a net costs: the lectures' exercise, counts beside plain arithmetic, the table, the picture of a graph."""
 
 import json
+import re
+import shutil
 import sys
+import xml.dom.minidom
 
 import numpy as np
 import pytest
@@ -140,6 +143,28 @@ class TestPlot:
         assert text.count(" -> ") == 5
         assert "left (Conv2D)" in text
         assert "output: (None, 8, 8, 4)" in text
+
+    @pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz's program dot")
+    def test_graphviz_draws_every_layer_within_the_picture(self, tmp_path):
+        pytest.importorskip("graphviz")
+        image = pytest.importorskip("PIL.Image")
+        odd = models.Sequential([layers.Input((4,)), layers.Dense(2, name='a <b> & "c" {d|e} \\n')])
+        for net, count in ((exercise(), 4), (branches(), 5), (odd, 2)):
+            drawn = xml.dom.minidom.parse(str(utils.plot_model(net, tmp_path / "net.svg", show_layer_names=True)))
+            texts = [text.firstChild.data for text in drawn.getElementsByTagName("text")]
+            assert len(texts) == len(net.graph.nodes) == count
+            assert any(net.layers[-1].name in text for text in texts)
+            *_, width, height = map(float, drawn.documentElement.getAttribute("viewBox").split())
+            scale, _, (left, top) = (list(map(float, re.findall(r"[-.\d]+", part))) for part in re.findall(
+                r"\(.*?\)", drawn.getElementsByTagName("g")[0].getAttribute("transform")))
+            for text in drawn.getElementsByTagName("text"):
+                assert 0 < scale[0] * (float(text.getAttribute("x")) + left) < width
+                assert 0 < scale[0] * (float(text.getAttribute("y")) + top) < height
+        widths = []
+        for dpi in (60, 240):
+            with image.open(utils.plot_model(odd, tmp_path / "net.png", dpi=dpi)) as picture:
+                widths.append(picture.size[0])
+        assert widths[1] == pytest.approx(4 * widths[0], rel=0.05)
 
     def test_what_is_missing_is_named(self, tmp_path, monkeypatch):
         graphviz = pytest.importorskip("graphviz")
