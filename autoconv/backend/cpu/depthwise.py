@@ -28,6 +28,7 @@ from .products import PARTS, add_rows, bias
 PIXELS = 6  # neighbours of a row whose sums are in registers at a time
 EDGE = 4  # vectors of channels at a time where a pixel has taps of its own
 STRIP = 2048  # items of dy at a time: with the x that they meet they stay in the first-level cache
+CACHE_LINE = 16  # items, if they are float32
 M, N = simd.NARROW  # taps and vectors of channels that the weight gradient sums at a time
 
 
@@ -52,6 +53,13 @@ def _backward_axis(size: int, stride: int, dilation: int, before: int, outputs: 
         classes.append([first, stride, -(-(outputs - first) // stride), 1, source, dilation // apart, tap,
                         -(stride // apart), len(taps)])
     return np.array(classes, np.int64).reshape(-1, 9)
+
+
+@inline
+def _prefetch(x, k, count):
+    """Asks for `count` items that are read soon. They may lie outside the array: nothing is read."""
+    for i in range(k, k + count, CACHE_LINE):
+        vectors.prefetch(x, i)
 
 
 @inline
@@ -130,6 +138,7 @@ def _gather(x, w, b, y, row_classes, column_classes, relu):
         row, low, end = inside(p // step, source_step, -source, taps, gap, high)
         rows, x_row, w_row = max(0, end - low), gap * wide * channels, tap_gap * w.shape[1] * channels
         from_x, from_w = (s * high + row + low * gap) * wide * channels, (tap + low * tap_gap) * w.shape[1] * channels
+        _prefetch(flat_x, from_x + rows * x_row, wide * channels)
         for kind in range(column_classes.shape[0]):
             first, step, count, source_step, source, gap, tap, tap_gap, taps = column_classes[kind]
             begin = min(count, max(0, -(source // source_step)))
@@ -151,14 +160,14 @@ def _gather(x, w, b, y, row_classes, column_classes, relu):
 
 @lru_cache(maxsize=256)
 def _regions(x_shape: tuple[int, ...], oh: int, ow: int, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The output pixels as rectangles, all of whose pixels reach the same taps: (p, end, q, end, first tap, end) each.
-    For the taps where they lie in x, behind the pixel of tap (0, 0), and in dw.
+    """The output pixels as rectangles, all of whose pixels reach the same taps: (first row, end, first column, end,
+    first tap, end) each. For the taps where they lie in x, seen from the pixel that tap (0, 0) reads, and in dw.
     """
     _, h, w, c = x_shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     rectangles, in_x, in_w = [], [], []
     for (p, p_end, i_low, i_end), (q, q_end, j_low, j_end) in product(_runs(oh, sh, top, kh, dh, h),
-                                                                   _runs(ow, sw, left, kw, dw, w)):
+                                                                      _runs(ow, sw, left, kw, dw, w)):
         taps = list(product(range(i_low, i_end), range(j_low, j_end)))
         rectangles.append((p, p_end, q, q_end, len(in_x), len(in_x) + len(taps)))
         in_x += [(i * dh * w + j * dw) * c for i, j in taps]
@@ -179,11 +188,11 @@ def _runs(outputs: int, stride: int, before: int, size: int, dilation: int, n: i
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[:,::1], int64[::1], int64[::1],"
         " UniTuple(int64, 10))", parallel=True)
-def _weight_gradient(x, dy, partial, partial_b, regions, in_x, in_w, window):
+def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
     """dw (PARTS, KH*KW*C) and db (PARTS, C): partial sums, each over its share of the samples."""
     n, h, wide, channels = x.shape
     _, oh, ow, _ = dy.shape
-    _, _, sh, sw, _, _, top, _, left, _ = window
+    kh, _, sh, sw, dh, _, top, _, left, _ = window
     flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), partial.reshape(partial.size)
     tile = simd.zeros(x, M, N)
     lanes = simd.width(tile)
@@ -194,13 +203,15 @@ def _weight_gradient(x, dy, partial, partial_b, regions, in_x, in_w, window):
         partial[part] = 0
         partial_b[part] = 0
         for s in range(begin, end):
-            for region in range(regions.shape[0]):
-                p_low, p_end, q_low, q_end, tap_low, tap_end = regions[region]
-                strip = max(1, STRIP // (channels * (q_end - q_low)))
-                for p in range(p_low, p_end, strip):
-                    k = ((s * h + p * sh - top) * wide + q_low * sw - left) * channels
-                    j = ((s * oh + p) * ow + q_low) * channels
-                    size = (min(strip, p_end - p), q_end - q_low)
+            for rectangle in range(rectangles.shape[0]):
+                first, last, q, q_end, tap_low, tap_end = rectangles[rectangle]
+                strip = max(1, STRIP // (channels * (q_end - q)))
+                for p in range(first, last, strip):
+                    size = (min(strip, last - p), q_end - q)
+                    k = ((s * h + p * sh - top) * wide + q * sw - left) * channels
+                    j = ((s * oh + p) * ow + q) * channels
+                    _prefetch(flat_dy, j + size[0] * dy_steps[0], size[0] * dy_steps[0])
+                    _prefetch(flat_x, k + kh * dh * wide * channels + (size[0] - 1) * x_steps[0], size[0] * x_steps[0])
                     for tap in range(tap_low, tap_end, M):
                         at, to = simd.rows(in_x, tap, tap_end, tile), simd.rows(in_w, tap, tap_end, tile)
                         for c in range(0, whole, lanes):

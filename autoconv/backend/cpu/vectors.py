@@ -9,7 +9,8 @@ A vector of `w` is loaded once for all rows. `add_neighbours` loads each pixel o
 Only the first `columns` columns exist. Where these are `simd.width(acc)`, LLVM sees it and leaves the masks out.
 """
 
-from numba.core import types
+from llvmlite import ir
+from numba.core import cgutils, types
 from numba.extending import intrinsic
 
 from .simd import INDEX, _Flat, _load, _multiply_add, _no_load_crosses, _splat
@@ -72,3 +73,18 @@ def divided(typingctx, acc, number):
         return total
 
     return acc(acc, number), codegen
+
+
+@intrinsic
+def prefetch(typingctx, x, k):
+    """Asks for the cache line of x[k], to be read soon. Nothing is read: any k is allowed."""
+
+    def codegen(context, builder, signature, args):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0i8")
+        address = builder.bitcast(_Flat(context, builder, signature.args[0], args[0]).at(args[1]), byte)
+        builder.call(function, [address, number(0), number(3), number(1)])  # to be read, near, as data
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64), codegen
