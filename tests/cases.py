@@ -171,6 +171,8 @@ POOLS = [
     *pools((1, 6, 7, 5), pool_size=(3, 2), strides=2, padding=((1, 0), (0, 1))),
     *pools((3, 5, 5, 32), pool_size=1, strides=2),
     *pools((1, 5, 4, 3), pool_size=(5, 4)),
+    *pools((2, 4, 15, 18), pool_size=3, strides=1),
+    *pools((1, 11, 6, 35), pool_size=(4, 3), strides=(3, 2), padding="same"),
 ]
 
 DENSE = [

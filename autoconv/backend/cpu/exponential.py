@@ -5,6 +5,7 @@ the last place. For float64 they are the C library's. NaN stays NaN. exp is that
 """
 
 import math
+from typing import Any
 
 import numpy as np
 from numba.core import types
@@ -13,7 +14,7 @@ from numba.extending import intrinsic, overload, register_jitable
 from . import simd
 from .jit import FASTMATH
 
-OPTIONS = {"fastmath": FASTMATH, "error_model": "numpy"}
+OPTIONS: Any = {"fastmath": FASTMATH, "error_model": "numpy"}
 _inline = register_jitable(**OPTIONS)
 
 ZERO, ONE, TWO = np.float32(0), np.float32(1), np.float32(2)
