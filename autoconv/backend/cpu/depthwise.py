@@ -40,6 +40,7 @@ def _regions(x_shape: tuple[int, ...], oh: int, ow: int, window: Window) -> tupl
         rectangles.append((p, p_end, q, q_end, len(in_x), len(in_x) + len(taps)))
         in_x += [(i * dh * w + j * dw) * c for i, j in taps]
         in_w += [(i * kw + j) * c for i, j in taps]
+    rectangles.sort(key=lambda r: (r[0] - r[1]) * (r[3] - r[2]))  # largest first: edges find their pixels in the cache
     return np.array(rectangles, np.int64).reshape(-1, 6), np.array(in_x, np.int64), np.array(in_w, np.int64)
 
 
