@@ -25,6 +25,7 @@ P0, P1, P2, P3, P4, P5 = (np.float32(p) for p in (
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1))
 LEAST_EXP = np.float32(-104)  # its exp is 0, as is that of all below
 MOST_TANH = np.float32(10)  # its tanh is 1, as is that of all above
+ROUNDING_BITS, LAST_BITS, FIRST_BIT = ROUNDING.view(np.int32), np.int32(2**31 - 1), np.int32(-(2**31))
 BIAS, MANTISSA = np.int32(127), np.int32(23)  # of a float32
 
 
@@ -41,10 +42,11 @@ def _fma(typingctx, a, b, c):
 @_inline
 def _reduced(x):
     """(n, exp(r) - 1) for x = n ln(2) + r with a whole n and |r| at most ln(2) / 2."""
-    n = _fma(x, PER_LN2, ROUNDING) - ROUNDING
+    shifted = np.float32(_fma(x, PER_LN2, ROUNDING))
+    n = shifted - ROUNDING
     r = _fma(-n, LN2_LOW, _fma(-n, LN2_HIGH, x))
     q = _fma(_fma(_fma(_fma(_fma(P0, r, P1), r, P2), r, P3), r, P4), r, P5)
-    return np.int32(n), _fma(q, r * r, r)
+    return np.int32(shifted.view(np.int32) - ROUNDING_BITS), _fma(q, r * r, r)
 
 
 @_inline
@@ -58,8 +60,7 @@ def _exp(x):
     """exp(x) of a float32 x <= 0. Scaled twice, so that results below the normal numbers are rounded once."""
     n, less_one = _reduced(LEAST_EXP if x < LEAST_EXP else x)
     half = n >> np.int32(1)
-    y = (less_one + ONE) * _power_of_two(half) * _power_of_two(n - half)
-    return x if x != x else y
+    return (less_one + ONE) * _power_of_two(half) * _power_of_two(n - half)
 
 
 @_inline
@@ -77,12 +78,12 @@ def _sigmoid64(x):
 @_inline
 def _tanh32(x):
     """(exp(2|x|) - 1) / (exp(2|x|) + 1) with the sign of x: nothing cancels."""
-    size = -x if x < ZERO else x
+    bits = np.float32(x).view(np.int32)
+    size = np.int32(bits & LAST_BITS).view(np.float32)
     n, less_one = _reduced(TWO * (MOST_TANH if size > MOST_TANH else size))
     scale = _power_of_two(n)
     grown = _fma(scale, less_one, scale - ONE)
-    y = grown / (grown + TWO)
-    return x if x != x else (-y if x < ZERO else y)
+    return np.int32(np.float32(grown / (grown + TWO)).view(np.int32) | (bits & FIRST_BIT)).view(np.float32)
 
 
 @_inline
