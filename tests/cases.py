@@ -137,6 +137,11 @@ DEPTHWISE = [
     depthwise((1, 8, 9, 32), (3, 3, 32, 1), dilation_rate=2),
     depthwise((2, 5, 5, 3), (3, 3, 3, 2), padding=((2, 0), (0, 1)), strides=4),
     depthwise((1, 7, 7, 5), (1, 1, 5, 1), strides=3),
+    depthwise((2, 4, 17, 16), (3, 3, 16, 1), padding="same"),  # tiles of neighbouring pixels, the last one overlaps
+    depthwise((1, 3, 12, 37), (2, 3, 37, 1), bias=False),
+    depthwise((9, 5, 9, 3), (5, 3, 3, 1), padding="same", strides=(2, 1)),
+    depthwise((1, 10, 13, 2), (4, 5, 2, 1), strides=(3, 2), dilation_rate=(2, 3), padding=((3, 4), (1, 6))),
+    depthwise((1, 2, 3, 5), (2, 2, 5, 2), padding=4),  # windows that see nothing but padding
 ]
 
 FUSED = [
@@ -151,6 +156,10 @@ FUSED = [
     fused_pool((1, 9, 9, 16), (3, 3, 16, 16), dilation_rate=2),
     Case("conv2d", lambda x, w, b: apply(conv_ops.conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
          lambda x, w, b: np.maximum(reference.conv2d(x, w, b), 0), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
+    Case("depthwise_conv2d",
+         lambda x, w, b: apply(conv_ops.depthwise_conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
+         lambda x, w, b: np.maximum(reference.depthwise_conv2d(x, w, b), 0), ((2, 5, 9, 18), (3, 3, 18, 1), (18,)),
+         note="relu"),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True),
          lambda x, w, b: np.maximum(reference.dense(x, w, b), 0), ((5, 65), (65, 17), (17,)), note="relu"),
 ]
@@ -168,6 +177,8 @@ POOLS = [
     *pools((1, 6, 7, 5), pool_size=(3, 2), strides=2, padding=((1, 0), (0, 1))),
     *pools((3, 5, 5, 32), pool_size=1, strides=2),
     *pools((1, 5, 4, 3), pool_size=(5, 4)),
+    *pools((2, 4, 15, 18), pool_size=3, strides=1),
+    *pools((1, 11, 6, 35), pool_size=(4, 3), strides=(3, 2), padding="same"),
 ]
 
 DENSE = [

@@ -1,0 +1,90 @@
+"""Operations on the register tile (simd.py) that go item by item: each column has weights of its own.
+
+    acc = add_products(acc, x, at, k, w, j, columns)            acc[m, :] += x[at[m] + k : ...] * w[j : ...]
+    acc = add_neighbours(acc, x, k, step, w, j, gap, columns)   acc[m, :] += the sum over i < 3 of
+                                                                x[k + (m + i) * step : ...] * w[j + i * gap : ...]
+    acc = divided(acc, number)                                  acc[m, :] / number
+
+A vector of `w` is loaded once for all rows. `add_neighbours` loads each pixel once for the three taps that read it.
+Only the first `columns` columns exist. Where these are `simd.width(acc)`, LLVM sees it and leaves the masks out.
+"""
+
+from llvmlite import ir
+from numba.core import cgutils, types
+from numba.extending import intrinsic
+
+from .simd import INDEX, _Flat, _load, _multiply_add, _no_load_crosses, _splat
+
+TAPS = 3  # that `add_neighbours` adds
+
+
+@intrinsic
+def add_products(typingctx, acc, x, at, k, w, j, columns):
+    """acc[m, :columns] += x[at[m] + k : + columns] * w[j : + columns]."""
+
+    def codegen(context, builder, signature, args):
+        total, x, at, k, w, j, columns = args
+        _no_load_crosses(builder)
+        x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], w)
+        weights = [_load(builder, w, acc, j, columns, v) for v in range(acc.vectors)]
+        for m in range(acc.rows):
+            start = builder.add(builder.extract_value(at, m), k)
+            for v, weight in enumerate(weights):
+                i = m * acc.vectors + v
+                value = _load(builder, x, acc, start, columns, v)
+                item = _multiply_add(builder, acc, value, weight, builder.extract_value(total, i))
+                total = builder.insert_value(total, item, i)
+        return total
+
+    return acc(acc, x, at, types.int64, w, types.int64, types.int64), codegen
+
+
+@intrinsic
+def add_neighbours(typingctx, acc, x, k, step, w, j, gap, columns):
+    """acc[m, :columns] += x[k + (m + i) * step : + columns] * w[j + i * gap : + columns] for i = 0, 1, 2. The tile has
+    one vector a row.
+    """
+
+    def codegen(context, builder, signature, args):
+        total, x, k, step, w, j, gap, columns = args
+        _no_load_crosses(builder)
+        x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], w)
+        weights = [_load(builder, w, acc, builder.add(j, builder.mul(gap, INDEX(i))), columns) for i in range(TAPS)]
+        for pixel in range(acc.rows + TAPS - 1):
+            value = _load(builder, x, acc, builder.add(k, builder.mul(step, INDEX(pixel))), columns)
+            for i, weight in enumerate(weights):
+                if 0 <= pixel - i < acc.rows:
+                    item = _multiply_add(builder, acc, value, weight, builder.extract_value(total, pixel - i))
+                    total = builder.insert_value(total, item, pixel - i)
+        return total
+
+    return acc(acc, x, types.int64, types.int64, w, types.int64, types.int64, types.int64), codegen
+
+
+@intrinsic
+def divided(typingctx, acc, number):
+    """acc / number, item by item."""
+
+    def codegen(context, builder, signature, args):
+        total, by = args[0], context.cast(builder, args[1], signature.args[1], acc.item)
+        for i in range(acc.rows * acc.vectors):
+            quotient = builder.fdiv(builder.extract_value(args[0], i), _splat(builder, by, acc.lanes))
+            total = builder.insert_value(total, quotient, i)
+        return total
+
+    return acc(acc, number), codegen
+
+
+@intrinsic
+def prefetch(typingctx, x, k):
+    """Asks for the cache line of x[k], to be read soon. Nothing is read: any k is allowed."""
+
+    def codegen(context, builder, signature, args):
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        function = cgutils.get_or_insert_function(
+            builder.module, ir.FunctionType(ir.VoidType(), [byte, number, number, number]), "llvm.prefetch.p0i8")
+        address = builder.bitcast(_Flat(context, builder, signature.args[0], args[0]).at(args[1]), byte)
+        builder.call(function, [address, number(0), number(3), number(1)])  # to be read, near, as data
+        return context.get_dummy_value()
+
+    return types.void(x, types.int64), codegen
