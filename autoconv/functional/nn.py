@@ -181,7 +181,7 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     if x.ndim < 2 or any(v is not None and v.shape != x.shape[-1:] for v in (gamma, beta, *moving)):
         raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
-    statistics = [x.device.empty(m.shape, x.dtype) for m in moving] if training else moving
+    statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
     y = apply(norm.batch_norm, x, gamma, beta, mean=statistics[0], variance=statistics[1], training=bool(training),
               epsilon=epsilon, relu=bool(relu))
     if training:

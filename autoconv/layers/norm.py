@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from .. import functional as F
 from .. import initializers
-from ..tensor import Tensor
+from ..ops import norm
+from ..tensor import Tensor, needs_gradients
 from . import checks
 from .base import Layer, Shape
 
@@ -62,6 +63,24 @@ class BatchNormalization(Layer):
             x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training and self.trainable,
             self.momentum, self.epsilon, relu,
         )
+
+    def folded(self, kernel: Tensor, bias: Tensor | None, training: bool) -> tuple[Tensor, Tensor] | None:
+        """Kernel and bias with which a convolution or a dense layer gives what this layer makes of its result, in the
+        kernel's last axes. Computed anew at each call.
+
+        None where there are none such: where the batch's mean is wanted, or gradients of what they are made of are, or
+        shapes, dtypes or devices differ.
+        """
+        mean, variance = self.moving_mean, self.moving_variance
+        tensors = [t for t in (kernel, bias, self.gamma, self.beta, mean, variance) if t is not None]
+        if (training and self.trainable) or mean is None or variance is None or needs_gradients(*tensors) or any(
+                (t.dtype, t.device) != (kernel.dtype, kernel.device) for t in tensors):
+            return None
+        if any(t.shape != mean.shape for t in tensors[1:]) or kernel.size % mean.size:
+            return None
+        k, vectors = kernel.device.kernels("norm"), (bias, self.gamma, self.beta, mean, variance)
+        arrays = norm.fold(k, kernel.data, *(None if t is None else t.data for t in vectors), self.epsilon)
+        return Tensor(arrays[0], device=kernel.device), Tensor(arrays[1], device=kernel.device)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -4,7 +4,7 @@ import numpy as np
 
 from .registry import gradient_buffer, op
 
-PARTS = 32  # sums over the batch are made of this many parts, whatever the number of threads
+PARTS, PART = 32, 1 << 14  # sums over the batch are made of so many parts, of so few items fewer: by shape alone
 
 
 @op(kernels="norm")
@@ -17,14 +17,12 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False)
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)  # (M, C)
-    parts = k.empty((2, PARTS, channels), np.float64)
+    parts = k.empty((2, max(1, min(PARTS, rows.size // PART)), channels), np.float64)
     if training:
         k.moments(rows, parts, mean, variance)
     center, inverse, scale, shift = (k.empty((channels,), x.dtype) for _ in range(4))
-    k.copy(mean, center)  # the moving average may have moved on before the way back
-    k.inverse_deviation(variance, epsilon, inverse)
-    k.multiply(inverse, 1 if gamma is None else gamma, scale)
-    k.copy(0 if beta is None else beta, shift)
+    # Copies, too: moving averages and parameters may have moved on before the way back.
+    k.coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift)
     y = k.empty(x.shape, x.dtype)
     k.normalize(rows, center, scale, shift, relu, y.reshape(-1, channels))
 
@@ -46,6 +44,17 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False)
         return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None
 
     return y, backward
+
+
+def fold(k, w, b, gamma, beta, mean, variance, epsilon):
+    """Kernel (..., C) and bias (C,) of a convolution or a dense layer whose result has this normalization in it, with
+    `mean` and `variance` as constants: w gamma / sqrt(variance + epsilon), and (b - mean) times that, plus beta.
+    """
+    channels = mean.shape[0]
+    folded, shift = k.empty(w.shape, w.dtype), k.empty(mean.shape, w.dtype)
+    rows, target = w.reshape(-1, channels), folded.reshape(-1, channels)
+    k.fold(rows, b, gamma, beta, mean, variance, epsilon, target, shift)
+    return folded, shift
 
 
 def _room_for(k, need, like):
