@@ -14,6 +14,7 @@ from . import simd, vectors
 from .jit import inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .products import bias
+from .vectors import VECTORS
 
 WIDE = 64  # items of neighbouring rows that are worked on as one: rows of few channels would not fill vectors
 DEPTH = 32  # such rows are added up in the floating type of x, more of them in float64
@@ -31,8 +32,9 @@ def repeated(row, times):
 
 @inline
 def times_for(channels):
-    """How many rows of that many channels are worked on as one."""
-    return max(1, WIDE // channels)
+    """How many rows of that many channels are worked on as one: so many that vectors have no rest, if these are few."""
+    times = WIDE // math.gcd(channels, WIDE)
+    return times if times * channels <= 8 * WIDE else max(1, WIDE // channels)
 
 
 @inline
@@ -52,7 +54,7 @@ def add_folded(wide, out):
 @inline
 def deviations(x, i, stop, center, sums, squares):
     """For each column the sums of x - center and of their squares, over x[i : stop] as rows of center's size."""
-    none, wide = simd.zeros(x, 1, vectors.VECTORS), center.size
+    none, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(none)):
         columns, at = min(simd.width(none), wide - j), i + j
         around, total, squared = vectors.row(none, center, j, columns), none, none
@@ -116,7 +118,7 @@ def normalize(x, mean, scale, shift, relu, y):
     """y = (x - mean) scale + shift, or with `relu` the larger of that and 0."""
     times, source, target = times_for(x.shape[1]), x.reshape(x.size), y.reshape(y.size)
     center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
-    wide, none = center.size, simd.zeros(x, 1, vectors.VECTORS)
+    wide, none = center.size, simd.zeros(x, 1, VECTORS)
     width, block = simd.width(none), DEPTH * center.size
     for task in prange((x.size + block - 1) // block):
         stop = min((task + 1) * block, x.size)
@@ -135,7 +137,7 @@ def normalize(x, mean, scale, shift, relu, y):
 @inline
 def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
     """For each column the sums of dy and of dy (x - center), over [i : stop] as rows of center's size."""
-    none, wide = simd.zeros(x, 1, vectors.VECTORS), center.size
+    none, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(none)):
         columns, at, total, product = min(simd.width(none), wide - j), i + j, none, none
         around, slope = vectors.row(none, center, j, columns), vectors.row(none, scale, j, columns)
@@ -188,7 +190,7 @@ def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     for j in range(center.size):
         c = j % channels
         means[j], slopes[j] = dbeta[c] / rows, dgamma[c] / rows * inverse[c]
-    wide, none = center.size, simd.zeros(x, 1, vectors.VECTORS)
+    wide, none = center.size, simd.zeros(x, 1, VECTORS)
     width, block = simd.width(none), DEPTH * center.size
     for task in prange((x.size + block - 1) // block):
         stop = min((task + 1) * block, x.size)
