@@ -93,7 +93,7 @@ def fuse(graph: Graph) -> Plan:
 
 
 def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int]) -> list[Node]:
-    """A node and those behind it, as many as a pattern may have, each of which alone reads what the one before gives."""
+    """A node and those behind it, as many as a pattern may have: each alone reads what the one before it gives."""
     chain = [node]
     while len(chain) < LONGEST and len(node.outputs) == 1 and id(node.outputs[0]) not in outputs:
         readers = consumers.get(id(node.outputs[0]), [])

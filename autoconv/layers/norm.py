@@ -65,22 +65,23 @@ class BatchNormalization(Layer):
         )
 
     def folded(self, kernel: Tensor, bias: Tensor | None, training: bool) -> tuple[Tensor, Tensor] | None:
-        """Kernel and bias with which a convolution or a dense layer gives what this layer makes of its result, in the
-        kernel's last axes. Computed anew at each call.
+        """Kernel and bias with which the convolution or dense layer that has these gives what this layer makes of its
+        result. Computed anew at each call.
 
-        None where there are none such: where the batch's mean is wanted, or gradients of what they are made of are, or
-        shapes, dtypes or devices differ.
+        None where there are none: where the batch's mean is wanted, or gradients of what they would be made of, or
+        where shapes, dtypes or devices differ.
         """
-        mean, variance = self.moving_mean, self.moving_variance
-        tensors = [t for t in (kernel, bias, self.gamma, self.beta, mean, variance) if t is not None]
-        if (training and self.trainable) or mean is None or variance is None or needs_gradients(*tensors) or any(
-                (t.dtype, t.device) != (kernel.dtype, kernel.device) for t in tensors):
+        vectors = (bias, self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        tensors, size = [kernel, *(t for t in vectors if t is not None)], self.moving_mean.shape
+        if (training and self.trainable) or needs_gradients(*tensors):
             return None
-        if any(t.shape != mean.shape for t in tensors[1:]) or kernel.size % mean.size:
+        alike = all((t.dtype, t.device) == (kernel.dtype, kernel.device) for t in tensors)
+        if not alike or any(t.shape != size for t in tensors[1:]) or kernel.size % size[0]:
             return None
-        k, vectors = kernel.device.kernels("norm"), (bias, self.gamma, self.beta, mean, variance)
-        arrays = norm.fold(k, kernel.data, *(None if t is None else t.data for t in vectors), self.epsilon)
-        return Tensor(arrays[0], device=kernel.device), Tensor(arrays[1], device=kernel.device)
+        b, gamma, beta, mean, variance = (None if t is None else t.data for t in vectors)
+        k = kernel.device.kernels("norm")
+        folded, shift = norm.fold(k, kernel.data, b, gamma, beta, mean, variance, self.epsilon)
+        return Tensor(folded, device=kernel.device), Tensor(shift, device=kernel.device)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

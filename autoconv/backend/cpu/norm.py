@@ -6,6 +6,7 @@ number of threads. A part adds up a few rows at a time in vector registers, and 
 
 import math
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import prange
@@ -157,7 +158,7 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, float64[:,:,::1], T[::1], T[::1])",
         parallel=True)
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over the rows; with `relu` over those that it let by."""
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows; with `relu` over those that it let by."""
     (rows, channels), count = x.shape, parts.shape[1]
     pixels, gradients, times = x.reshape(x.size), dy.reshape(dy.size), times_for(channels)
     center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
@@ -222,8 +223,9 @@ def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, s
     """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta; gamma may be None for
     ones, beta for zeros.
     """
-    _coefficients(mean, variance, float(epsilon), _ones(mean) if gamma is None else gamma, bias(beta, mean.dtype, mean.size),
-                  center, inverse, scale, shift)
+    gamma = _ones(mean.dtype, mean.size) if gamma is None else gamma
+    _coefficients(mean, variance, float(epsilon), gamma, bias(beta, mean.dtype, mean.size), center, inverse, scale,
+                  shift)
 
 
 @kernel("(T[:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], float64, T[:,::1], T[::1])")
@@ -241,18 +243,14 @@ def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift) -> None:
     """folded (R,C) = w (R,C) scale and shift (C,) = (b - mean) scale + beta, with scale = gamma / sqrt(variance +
     epsilon); b and beta may be None for zeros, gamma for ones. By one thread: for most nets it takes microseconds.
     """
-    zeros = bias(None, mean.dtype, mean.size)
-    _fold(w, zeros if b is None else b, _ones(mean) if gamma is None else gamma, zeros if beta is None else beta,
-          mean, variance, float(epsilon), folded, shift)
-
-
-def _ones(like):
-    return _constant_ones(like.dtype, like.size)
+    like = mean.dtype, mean.size
+    _fold(w, bias(b, *like), _ones(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,
+          float(epsilon), folded, shift)
 
 
 @lru_cache(maxsize=64)
-def _constant_ones(dtype: np.dtype, count: int) -> np.ndarray:
-    """Shared, so never written."""
+def _ones(dtype: Any, count: int) -> np.ndarray:
+    """A gamma of ones; shared, so never written."""
     return np.ones(count, dtype)
 
 

@@ -19,8 +19,8 @@ VECTORS = 4 if simd.VECTOR_BYTES == 64 else 2  # in a row: five such rows and wh
 
 
 def _part_or_all(builder, tile, columns, visit):
-    """`visit(columns)`, or `visit(None)` where all of them exist: behind masked loads and stores processors do not fetch
-    ahead, so from memory they take several times as long.
+    """`visit(columns)`, or `visit(None)` where all of them exist: a processor does not fetch ahead of masked loads and
+    stores, so from memory they take several times as long.
     """
     there = builder.icmp_signed(">=", columns, simd.INDEX(tile.vectors * tile.lanes))
     found = []
