@@ -7,6 +7,7 @@ float64.
 import math
 
 from .arith import multiply  # noqa: F401 (part of this module)
+from .conv import bias
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .ptx import global_index
 from .runtime import kernel
@@ -89,31 +90,32 @@ def _input_grad(count, x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, 
         dx[i, c] = scale[c] * (gradient - share * (dbeta[c] + centered * inverse[c] * dgamma[c]))
 
 
-@kernel("(int64, const T[::1], const T[::1], float64, const T[::1], const T[::1], T[::1], T[::1], T[::1], T[::1])")
-def _coefficients(count, mean, variance, epsilon, gamma, beta, center, inverse, scale, shift):
+@kernel("(int64, const T[::1], const T[::1], float64, const T[::1], boolean, const T[::1], boolean, T[::1], T[::1],"
+        " T[::1], T[::1])")
+def _coefficients(count, mean, variance, epsilon, gamma, scaled, beta, shifted, center, inverse, scale, shift):
     real = mean.dtype.type
     c = global_index()
     if c < count:
         factor = real(1) / math.sqrt(variance[c] + real(epsilon))
         center[c], inverse[c] = mean[c], factor
-        scale[c] = factor * gamma[c] if gamma.size > 0 else factor
-        shift[c] = beta[c] if beta.size > 0 else real(0)
+        scale[c] = factor * gamma[c] if scaled else factor
+        shift[c] = beta[c] if shifted else real(0)
 
 
-@kernel("(int64, const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], float64,"
-        " T[:,::1], T[::1])")
-def _fold(count, w, b, gamma, beta, mean, variance, epsilon, folded, shift):
-    real, channels = mean.dtype.type, mean.size
+@kernel("(int64, const T[:,::1], const T[::1], boolean, const T[::1], boolean, const T[::1], boolean, const T[::1],"
+        " const T[::1], float64, T[:,::1], T[::1])")
+def _fold(count, w, b, biased, gamma, scaled, beta, shifted, mean, variance, epsilon, folded, shift):
+    real, channels = mean.dtype.type, w.shape[1]
     item = global_index()
     if item < count:
         r, c = item // channels, item % channels
         factor = real(1) / math.sqrt(variance[c] + real(epsilon))
-        if gamma.size > 0:
+        if scaled:
             factor *= gamma[c]
         folded[r, c] = w[r, c] * factor
         if r == 0:
-            centered = (b[c] if b.size > 0 else real(0)) - mean[c]
-            shift[c] = centered * factor + (beta[c] if beta.size > 0 else real(0))
+            centered = (b[c] if biased else real(0)) - mean[c]
+            shift[c] = centered * factor + (beta[c] if shifted else real(0))
 
 
 @kernel("(int64, T[::1], const T[::1], float64)")
@@ -155,7 +157,7 @@ def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, s
     """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta; gamma may be None for
     ones, beta for zeros.
     """
-    _coefficients(mean.size, mean, variance, float(epsilon), _given(gamma, mean), _given(beta, mean), center, inverse,
+    _coefficients(mean.size, mean, variance, float(epsilon), *bias(gamma, mean), *bias(beta, mean), center, inverse,
                   scale, shift)
 
 
@@ -163,13 +165,8 @@ def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
     """folded (R,C) = w (R,C) scale and shift (C,) = (b - mean) scale + beta, with scale = gamma / sqrt(variance +
     epsilon); b and beta may be None for zeros, gamma for ones.
     """
-    _fold(w.size, w, _given(b, mean), _given(gamma, mean), _given(beta, mean), mean, variance, float(epsilon), folded,
-          shift)
-
-
-def _given(vector, like):
-    """The vector, or an empty one where there is none."""
-    return like[:0] if vector is None else vector
+    vectors = *bias(b, mean), *bias(gamma, mean), *bias(beta, mean)
+    _fold(w.size, w, *vectors, mean, variance, float(epsilon), folded, shift)
 
 
 def moving_average(average, batch, momentum):
