@@ -31,7 +31,7 @@ PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
     "grouped relu", "grouped norm", "grouped norm relu",
     "depthwise norm",
     "dense relu", "dense norm", "dense norm relu",
-    "norm relu",
+    "norm relu", "norm relu pool",
 ))
 LONGEST = max(map(len, PATTERNS))
 
@@ -111,7 +111,7 @@ def _as_one(layers: Sequence[Any], x: Tensor, training: bool) -> Tensor | None:
     if norm is not None and (not norm.built or norm.dtype != x.dtype):
         return None
     if first is norm:
-        return norm.normalized(x, training, relu=True)
+        return norm.normalized(x, training, relu=True, pool=pattern[-1] == "pool")
     if not _weights_fit(first, x):
         return None
     w, b = first.kernel, first.bias

@@ -55,14 +55,18 @@ class BatchNormalization(Layer):
         self.channels = size[0]
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
-        return self.normalized(x, training)
+        return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance,
+                            training and self.trainable, self.momentum, self.epsilon)
 
-    def normalized(self, x: Tensor, training: bool, relu: bool = False) -> Tensor:
-        """What the layer does; with `relu` the larger of that and 0, in one pass."""
-        return F.batch_norm(
-            x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training and self.trainable,
-            self.momentum, self.epsilon, relu,
-        )
+    def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False) -> Tensor | None:
+        """What the layer does; with `relu` the larger of that and 0, with `pool` 2x2 max pooling of these, in one pass;
+        None where there is no such pass: pooling needs the batch's mean, and images that are large enough.
+        """
+        training = training and self.trainable
+        if pool and (not training or x.ndim != 4 or min(x.shape[1:3]) < 2):
+            return None
+        return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
+                            self.epsilon, relu, pool)
 
     def folded(self, kernel: Tensor, bias: Tensor | None, training: bool) -> tuple[Tensor, Tensor] | None:
         """Kernel and bias with which the convolution or dense layer that has these gives what this layer makes of its

@@ -259,8 +259,12 @@ def multiply(a, b, out):
     np.multiply(a, b, out=out)
 
 
-@recorded
-def moving_average(average, batch, momentum):
+@kernel("(T[::1], T[::1], float64)")
+def _moving_average(average, batch, momentum):
+    for c in range(average.size):
+        average[c] = average[c] * momentum + batch[c] * (1 - momentum)
+
+
+def moving_average(average, batch, momentum) -> None:
     """average = average momentum + batch (1 - momentum), in place."""
-    average *= average.dtype.type(momentum)
-    average += batch * average.dtype.type(1 - momentum)
+    _moving_average(average, batch, float(momentum))

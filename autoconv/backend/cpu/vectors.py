@@ -37,6 +37,21 @@ def _part_or_all(builder, tile, columns, visit):
 
 
 @intrinsic
+def filled(typingctx, like, number):
+    """The integer `number` in every item of the shape of the tile `like`."""
+
+    def codegen(context, builder, signature, args):
+        item = args[0].type.element.element
+        vector = simd._splat(builder, builder.sitofp(args[1], item), like.lanes)
+        total = args[0]
+        for v in range(like.vectors):
+            total = builder.insert_value(total, vector, v)
+        return total
+
+    return like(like, types.int64), codegen
+
+
+@intrinsic
 def row(typingctx, like, x, i, columns):
     """The row x[i : i + columns], of the shape of the tile `like`; zero beyond."""
 
@@ -122,3 +137,74 @@ def passed(typingctx, value, gradient):
         return builder.select(builder.fcmp_ordered("<=", x, zero), zero, dy)
 
     return _item_by_item(combine, value, gradient)
+
+
+@intrinsic
+def where_larger(typingctx, a, b, this, that):
+    """`this` where a > b or a is NaN, `that` elsewhere."""
+
+    def combine(builder, a, b, this, that):
+        larger = builder.or_(builder.fcmp_ordered(">", a, b), builder.fcmp_unordered("uno", a, a))
+        return builder.select(larger, this, that)
+
+    return _item_by_item(combine, a, b, this, that)
+
+
+@intrinsic
+def where_equal(typingctx, a, b, this):
+    """`this` where a = b, 0 elsewhere."""
+
+    def combine(builder, a, b, this):
+        return builder.select(builder.fcmp_ordered("==", a, b), this, ir.Constant(this.type, None))
+
+    return _item_by_item(combine, a, b, this)
+
+
+def _bytes(builder, tile, index, flat, columns, vector, value=None):
+    """Loads a vector of bytes, or stores `value` there; with `columns` only those that exist."""
+    kind = ir.VectorType(ir.IntType(8), tile.lanes)
+    pointer = flat.vector_at(builder.add(index, simd.INDEX(vector * tile.lanes)), tile.lanes)
+    if columns is None:
+        return builder.load(pointer, align=1) if value is None else builder.store(value, pointer, align=1)
+    name, aligned = f"v{tile.lanes}i8.p0v{tile.lanes}i8", ir.IntType(32)(1)
+    mask = simd._mask(builder, tile, vector, columns)
+    if value is None:
+        return simd._call(builder, f"llvm.masked.load.{name}", kind, [pointer, aligned, mask, ir.Constant(kind, None)])
+    return simd._call(builder, f"llvm.masked.store.{name}", ir.VoidType(), [value, pointer, aligned, mask])
+
+
+@intrinsic
+def row_of_bytes(typingctx, like, x, i, columns):
+    """The row x[i : i + columns] of an array of bytes, as numbers of the tile `like`; zero beyond."""
+
+    def codegen(context, builder, signature, args):
+        flat, tile = simd._Flat(context, builder, x, args[1]), args[0].type
+
+        def read(there):
+            total = ir.Constant(tile, ir.Undefined)
+            for v in range(like.vectors):
+                number = builder.uitofp(_bytes(builder, like, args[2], flat, there, v), tile.element)
+                total = builder.insert_value(total, number, v)
+            return total
+
+        return _part_or_all(builder, like, args[3], read)
+
+    return like(like, x, types.int64, types.int64), codegen
+
+
+@intrinsic
+def put_bytes(typingctx, value, y, i, columns):
+    """y[i : i + columns] = the row `value`, small whole numbers, as bytes."""
+
+    def codegen(context, builder, signature, args):
+        flat = simd._Flat(context, builder, y, args[1])
+
+        def write(there):
+            for v in range(value.vectors):
+                number = builder.fptoui(builder.extract_value(args[0], v), ir.VectorType(ir.IntType(8), value.lanes))
+                _bytes(builder, value, args[2], flat, there, v, number)
+
+        _part_or_all(builder, value, args[3], write)
+        return context.get_dummy_value()
+
+    return types.void(value, y, types.int64, types.int64), codegen
