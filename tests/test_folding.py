@@ -79,6 +79,7 @@ STACKS = {
     "dense": (Flatten(), Dense(20), BatchNormalization(), ReLU(), Dense(10, use_bias=False), BatchNormalization()),
     "dense on rows": (Dense(20), BatchNormalization(), ReLU()),
     "two": (Conv2D(9, 3), BatchNormalization(), BatchNormalization(), ReLU()),
+    "normalization first": (BatchNormalization(), ReLU(), MaxPooling2D()),
     "dropout between": (Conv2D(9, 3), Dropout(0.5), BatchNormalization(), ReLU()),
 }
 
@@ -102,6 +103,7 @@ def test_predictions_are_those_of_the_layers_one_by_one(what, dtype):
     ("relu before", [("conv", "relu"), ("norm", "relu")]), ("tanh", [("conv", "norm"), "Activation"]),
     ("pooling without relu", [("conv", "norm"), "MaxPooling2D"]),
     ("depthwise", [("depthwise", "norm"), "ReLU", ("conv", "norm", "relu")]),
+    ("normalization first", [("norm", "relu", "pool")]),
     ("dense", ["Flatten", ("dense", "norm", "relu"), ("dense", "norm")]),
 ])
 def test_the_longest_pattern_is_taken(what, expected):
