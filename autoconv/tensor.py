@@ -360,6 +360,11 @@ def from_dlpack(array: Any) -> Tensor:
     return Tensor(device.from_dlpack(array), device=device)
 
 
+def needs_gradients(*inputs: Tensor | None) -> bool:
+    """Whether an op on these tensors is written on the tape."""
+    return _recording.get() and any(t is not None and t.requires_grad for t in inputs)
+
+
 def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
     """Runs `op` on tensors and writes it on the tape when one of them requires gradients."""
     device = next(t.device for t in inputs if t is not None)
@@ -368,7 +373,7 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
             raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
                                       f"{t.device}: move one with .to({device.name!r}).")
     arrays = [None if t is None else t.data for t in inputs]
-    if not _recording.get() or not any(t is not None and t.requires_grad for t in inputs):
+    if not needs_gradients(*inputs):
         with seen_by_recording(op.name, arrays) as results:
             results.append(op.infer(device, *arrays, **parameters))
         return Tensor(results[0], device=device)

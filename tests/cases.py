@@ -351,6 +351,20 @@ def normalised(shape, training, gamma=True, beta=True, relu=False):
     return Case("batch_norm", call, loops, shapes, note=note)
 
 
+def normalised_and_pooled(shape, gamma=True, beta=True):
+    """In training, with a ReLU and 2x2 max pooling behind it."""
+    unpooled = normalised(shape, True, gamma, beta, relu=True)
+
+    def call(x, gamma, beta):
+        moving = (tensor(np.zeros(shape[-1]), dtype=x.dtype, device=x.device.name) for _ in range(2))
+        return F.batch_norm(x, gamma, beta, *moving, True, relu=True, pool=True)
+
+    def loops(x, gamma, beta):
+        return reference.max_pool2d(unpooled.reference(x, gamma, beta), 2)
+
+    return Case("batch_norm_relu_pool", call, loops, unpooled.shapes, note="training")
+
+
 def scored(op, targets, shape, low=-2.0, high=2.0, **parameters):
     """A loss: the predictions are the input, the targets stay as they are."""
     call, loops = getattr(F, op), getattr(reference, op)
@@ -377,6 +391,10 @@ NORMALISED = [
     normalised((50, 5), True, beta=False, relu=True),
     normalised((2, 3, 2, 700), True, relu=True),
     normalised((2, 5, 3, 4), False, relu=True),
+    normalised_and_pooled((2, 4, 6, 17)),
+    normalised_and_pooled((3, 5, 7, 3), gamma=False),
+    normalised_and_pooled((2, 3, 2, 40), beta=False),
+    normalised_and_pooled((1, 2, 3, 1), gamma=False, beta=False),
 ]
 
 LOSSES = [

@@ -314,6 +314,48 @@ def test_moving_statistics():
     np.testing.assert_allclose(variance, 0.9 + 0.1 * x.var((0, 1, 2)), rtol=1e-5)
 
 
+DISTRIBUTIONS = {
+    "normal": lambda z: z, "far away": lambda z: z + 1e3, "rectified": lambda z: np.maximum(z, 0),
+    "heavy tails": lambda z: np.exp(2 * z), "another first row": lambda z: np.where(np.arange(len(z))[:, None], z, 1e4),
+    "a drift": lambda z: z + np.linspace(-100, 100, len(z))[:, None], "one number": lambda z: np.full_like(z, 3.7),
+    "mostly zeros": lambda z: z * (np.abs(z) > 2.5), "huge": lambda z: z * 1e15, "tiny": lambda z: z * 1e-15,
+}
+
+
+@pytest.mark.parametrize("what", DISTRIBUTIONS)
+@pytest.mark.parametrize("shape", [(5000, 48), (64, 70), (3001, 3)])
+def test_the_sums_of_batch_norm_lose_no_digits(what, shape):
+    """Mean, variance and gradients of gamma and beta, summed up in float32 and float64, against float64 alone."""
+    rng = np.random.default_rng(0)
+    x, dy = DISTRIBUTIONS[what](rng.standard_normal(shape)).astype("float32"), rng.standard_normal(shape)
+    wide = x.astype("float64")
+    mean, variance = wide.mean(0), wide.var(0)
+    moving = [np.zeros(shape[1], "float32") for _ in range(2)]
+    gamma, beta = (tensor(np.ones(shape[1], "float32"), requires_grad=True) for _ in range(2))
+    y = F.batch_norm(tensor(x, requires_grad=True), gamma, beta, *moving, training=True, momentum=0.0, epsilon=1e-20)
+    y.backward(dy.astype("float32"))
+    np.testing.assert_allclose(moving[0], mean, rtol=2e-7, atol=2e-7 * float(np.sqrt(variance).max()))
+    np.testing.assert_allclose(moving[1], variance, rtol=2e-6)
+    dy = dy.astype("float32").astype("float64")
+    terms = dy * (wide - moving[0]) / np.sqrt(variance + 1e-20)
+    assert (abs(gamma.grad - terms.sum(0)) <= 1e-6 * abs(terms).sum(0)).all()
+    assert (abs(beta.grad - dy.sum(0)) <= 2e-7 * abs(dy).sum(0)).all()
+
+
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("row", [0, 1, 700])
+def test_a_number_that_is_none_stays_in_its_channel_of_batch_norm(odd, row):
+    x = np.random.default_rng(0).standard_normal((1000, 20)).astype("float32")
+    x[row, 3] = odd
+    mean, variance = np.zeros(20, "float32"), np.zeros(20, "float32")
+    y = F.batch_norm(x, None, None, mean, variance, training=True, momentum=0.0).numpy()
+    np.testing.assert_equal(mean[3], np.float32(odd))
+    assert np.isnan(y[:, 3]).any()
+    others = np.arange(20) != 3
+    assert np.isfinite(y[:, others]).all()
+    assert np.isfinite([mean[others], variance[others]]).all()
+
+
 def test_batch_norm_of_numbers_far_from_zero():
     x = (1e4 + np.random.default_rng(0).normal(size=(1000, 1))).astype("float32")
     y = F.batch_norm(x, None, None, np.zeros(1, "float32"), np.ones(1, "float32"), training=True, epsilon=1e-6)

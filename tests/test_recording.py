@@ -279,7 +279,7 @@ def eager(kind):
 def full_net(wrap=lambda kind: kind):
     utils.set_random_seed(5)
     x = layers.Input((12, 12, 2))
-    y = wrap(layers.Conv2D)(8, 3, padding="same")(layers.Rescaling(2.0, -1.0)(x))
+    y = layers.Conv2D(8, 3, padding="same")(wrap(layers.Rescaling)(2.0, -1.0)(x))
     y = layers.ReLU()(layers.BatchNormalization()(y))
     z = layers.Add()([y, layers.Conv2D(8, 1)(y)])
     z = layers.Dropout(0.3)(layers.MaxPooling2D()(z))

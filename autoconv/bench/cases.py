@@ -11,6 +11,7 @@ from .. import optimizers as optim
 from ..arguments import shapes
 from ..backend.device import Device, Pool, reusing
 from ..graph import fusion
+from ..graph.patterns import Fused
 from ..layers import Conv2D, Dense, Layer, MaxPooling2D
 from ..models import Model
 from ..ops import activations, conv, dense, fused, pool
@@ -48,7 +49,7 @@ def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 
 def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
     pooled = {id(step.operation.layers[0]): step.shape for step in fusion.fuse(net.graph).steps
-              if isinstance(step.operation, fusion.ConvReluPool)}
+              if isinstance(step.operation, Fused) and step.operation.pattern == ("conv", "relu", "pool")}
     first = True  # nobody asks for the gradient of the images
     for node in net.graph.nodes:
         if not node.inputs:

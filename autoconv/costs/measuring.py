@@ -8,6 +8,7 @@ import numpy as np
 from ..backend.device import Device, Pool, reusing
 from ..graph import fusion
 from ..graph.graph import Graph
+from ..graph.patterns import Fused
 from ..tensor import Tensor, no_grad
 from . import ceilings, counting
 
@@ -63,8 +64,9 @@ def _work(graph: Graph, step: fusion.Step, shapes: Known, size: dict[int, int]) 
     """The multiplications and additions of a step, and the bytes of what it reads and writes, each once."""
     parts = [counting.shapes_of(graph, node, shapes) for node in step.nodes]
     flops = 2.0 * sum(counting.multiply_adds(node.operation, *part) for node, part in zip(step.nodes, parts))
-    if isinstance(step.operation, fusion.ConvReluPool):  # which computes only the pixels that the pooling reads
-        (_, ((_, h, w, _),)), (_, ((_, pooled_h, pooled_w, _),)) = parts
+    if isinstance(step.operation, Fused) and step.operation.pattern[-1] == "pool":
+        # The convolution computes only the pixels that the pooling reads.
+        (_, ((_, h, w, _),)), *_, (_, ((_, pooled_h, pooled_w, _),)) = parts
         flops *= 4 * pooled_h * pooled_w / (h * w)
     read = sum(size[id(graph.resolve(t))] for t in step.nodes[0].inputs)
     written = sum(size[id(t)] for t in step.nodes[-1].outputs)

@@ -169,9 +169,9 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, training: bool, momentum: float = 0.99,
-               epsilon: float = 1e-3, relu: bool = False) -> Tensor:
+               epsilon: float = 1e-3, relu: bool = False, pool: bool = False) -> Tensor:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (..., C). With `relu` the
-    larger of that and 0, in the same pass over memory.
+    larger of that and 0, in the same pass over memory, with `pool` 2x2 max pooling of these, of images in training.
 
     In training mean and (biased) variance are the batch's, and the moving ones change in place to
     `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None.
@@ -181,9 +181,15 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     if x.ndim < 2 or any(v is not None and v.shape != x.shape[-1:] for v in (gamma, beta, *moving)):
         raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
-    statistics = [x.device.empty(m.shape, x.dtype) for m in moving] if training else moving
-    y = apply(norm.batch_norm, x, gamma, beta, mean=statistics[0], variance=statistics[1], training=bool(training),
-              epsilon=epsilon, relu=bool(relu))
+    statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
+    given: dict[str, Any] = {"mean": statistics[0], "variance": statistics[1], "epsilon": epsilon}
+    if pool:
+        if not (relu and training) or x.ndim != 4 or min(x.shape[1:3]) < 2:
+            raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in training, with "
+                             f"relu=True. Received: x of shape {x.shape}, training={training}, relu={relu}.")
+        y = apply(norm.batch_norm_relu_pool, x, gamma, beta, **given)
+    else:
+        y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training), relu=bool(relu))
     if training:
         k = x.device.kernels("norm")
         for average, batch in zip(moving, statistics):

@@ -4,7 +4,8 @@ from typing import Any, ClassVar
 
 from .. import functional as F
 from .. import initializers
-from ..tensor import Tensor
+from ..ops import norm
+from ..tensor import Tensor, needs_gradients
 from . import checks
 from .base import Layer, Shape
 
@@ -54,14 +55,37 @@ class BatchNormalization(Layer):
         self.channels = size[0]
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
-        return self.normalized(x, training)
+        return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance,
+                            training and self.trainable, self.momentum, self.epsilon)
 
-    def normalized(self, x: Tensor, training: bool, relu: bool = False) -> Tensor:
-        """What the layer does; with `relu` the larger of that and 0, in one pass."""
-        return F.batch_norm(
-            x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training and self.trainable,
-            self.momentum, self.epsilon, relu,
-        )
+    def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False) -> Tensor | None:
+        """What the layer does; with `relu` the larger of that and 0, with `pool` 2x2 max pooling of these, in one pass;
+        None where there is no such pass: pooling needs the batch's mean, and images that are large enough.
+        """
+        training = training and self.trainable
+        if pool and (not training or x.ndim != 4 or min(x.shape[1:3]) < 2):
+            return None
+        return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
+                            self.epsilon, relu, pool)
+
+    def folded(self, kernel: Tensor, bias: Tensor | None, training: bool) -> tuple[Tensor, Tensor] | None:
+        """Kernel and bias with which the convolution or dense layer that has these gives what this layer makes of its
+        result. Computed anew at each call.
+
+        None where there are none: where the batch's mean is wanted, or gradients of what they would be made of, or
+        where shapes, dtypes or devices differ.
+        """
+        vectors = (bias, self.gamma, self.beta, self.moving_mean, self.moving_variance)
+        tensors, size = [kernel, *(t for t in vectors if t is not None)], self.moving_mean.shape
+        if (training and self.trainable) or needs_gradients(*tensors):
+            return None
+        alike = all((t.dtype, t.device) == (kernel.dtype, kernel.device) for t in tensors)
+        if not alike or any(t.shape != size for t in tensors[1:]) or kernel.size % size[0]:
+            return None
+        b, gamma, beta, mean, variance = (None if t is None else t.data for t in vectors)
+        k = kernel.device.kernels("norm")
+        folded, shift = norm.fold(k, kernel.data, b, gamma, beta, mean, variance, self.epsilon)
+        return Tensor(folded, device=kernel.device), Tensor(shift, device=kernel.device)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

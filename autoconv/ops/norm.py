@@ -4,7 +4,7 @@ import numpy as np
 
 from .registry import gradient_buffer, op
 
-PARTS = 32  # sums over the batch are made of this many parts, whatever the number of threads
+PARTS, PART = 32, 1 << 14  # sums over the batch are made of so many parts, of so few items fewer: by shape alone
 
 
 @op(kernels="norm")
@@ -17,14 +17,10 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False)
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)  # (M, C)
-    parts = k.empty((2, PARTS, channels), np.float64)
+    parts = _parts(k, rows)
     if training:
         k.moments(rows, parts, mean, variance)
-    center, inverse, scale, shift = (k.empty((channels,), x.dtype) for _ in range(4))
-    k.copy(mean, center)  # the moving average may have moved on before the way back
-    k.inverse_deviation(variance, epsilon, inverse)
-    k.multiply(inverse, 1 if gamma is None else gamma, scale)
-    k.copy(0 if beta is None else beta, shift)
+    center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
     y = k.empty(x.shape, x.dtype)
     k.normalize(rows, center, scale, shift, relu, y.reshape(-1, channels))
 
@@ -46,6 +42,58 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False)
         return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None
 
     return y, backward
+
+
+@op(kernels="norm_pool")
+def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
+    """2x2 max pooling of `batch_norm` in training with `relu`: x (N,H,W,C), y (N,H//2,W//2,C), without the full-size
+    image in between. Kept for the gradient: of each window the x that won, and one byte.
+    """
+    n, h, w, channels = x.shape
+    rows = x.reshape(-1, channels)
+    parts = _parts(k, rows)
+    k.moments(rows, parts, mean, variance)
+    center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
+    pooled = n, h // 2, w // 2, channels
+    y, peak, winner = k.empty(pooled, x.dtype), k.empty(pooled, x.dtype), k.empty(pooled, np.dtype(np.uint8))
+    k.normalize_pool(x, center, scale, shift, y, peak, winner)
+
+    def backward(dy, needs):
+        dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
+        winners, gradients = peak.reshape(-1, channels), dy.reshape(-1, channels)
+        k.parameter_grads(winners, gradients, center, inverse, scale, shift, True, parts, dgamma, dbeta)
+        dx = None
+        if needs[0] is not False:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            k.input_grad_pool(x, peak, winner, dy, center, inverse, scale, shift, dgamma, dbeta, dx)
+        return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None
+
+    return y, backward
+
+
+def _parts(k, rows):
+    """Room for the parts of sums over rows (M, C)."""
+    return k.empty((2, max(1, min(PARTS, rows.size // PART)), rows.shape[1]), np.float64)
+
+
+def _coefficients(k, x, gamma, beta, mean, variance, epsilon):
+    """center, inverse, scale and shift (C,): y = (x - center) scale + shift. Of all a copy: the moving averages and the
+    parameters may have moved on before the way back.
+    """
+    vectors = [k.empty(mean.shape, x.dtype) for _ in range(4)]
+    k.coefficients(mean, variance, epsilon, gamma, beta, *vectors)
+    return vectors
+
+
+def fold(k, w, b, gamma, beta, mean, variance, epsilon):
+    """Kernel (..., C) and bias (C,) of a convolution or a dense layer whose result has this normalization in it, with
+    `mean` and `variance` as constants: w gamma / sqrt(variance + epsilon), and (b - mean) times that, plus beta.
+    """
+    channels = mean.shape[0]
+    folded, shift = k.empty(w.shape, w.dtype), k.empty(mean.shape, w.dtype)
+    rows, target = w.reshape(-1, channels), folded.reshape(-1, channels)
+    k.fold(rows, b, gamma, beta, mean, variance, epsilon, target, shift)
+    return folded, shift
 
 
 def _room_for(k, need, like):

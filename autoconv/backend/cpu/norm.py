@@ -1,26 +1,24 @@
 """Batch normalisation over the rows of (M, C), one channel a column.
 
-Sums over rows are made of a number of parts that the op fixes, added in their order in float64, so they have the same
-bits for any number of threads.
+Sums over rows are made of a number of parts that the op fixes, added in their order, so they have the same bits for any
+number of threads. A part adds up a few rows at a time in vector registers, and those sums in float64.
 """
+
+import math
+from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numba import prange
 
+from . import rowwise, simd
 from .jit import inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
+from .products import bias
+from .rowwise import VECTORS
 
-WIDE = 512  # items of neighbouring rows that one loop runs over: rows of few channels would cost more than the work
-
-
-@inline
-def add_parts(parts, out):
-    """out (C,) = the sum of the parts (P, C), in their order."""
-    for c in range(out.size):
-        total = 0.0
-        for p in range(parts.shape[0]):
-            total += parts[p, c]
-        out[c] = total
+WIDE = 64  # items of neighbouring rows that are worked on as one: rows of few channels would not fill vectors
+DEPTH = 32  # such rows are added up in the floating type of x, more of them in float64
 
 
 @inline
@@ -34,91 +32,151 @@ def repeated(row, times):
 
 
 @inline
-def fold(wide, out):
-    """out (C,) = the sum of the rows of C that lie in `wide` one after the other."""
-    out[:] = 0
+def times_for(channels):
+    """How many rows of that many channels are worked on as one: so many that vectors have no rest, if these are few."""
+    times = WIDE // math.gcd(channels, WIDE)
+    return times if times * channels <= 8 * WIDE else max(1, WIDE // channels)
+
+
+@inline
+def share(rows, p, count):
+    """The rows of the p-th of `count` parts: the first, and the one behind the last."""
+    return rows * p // count, rows * (p + 1) // count
+
+
+@inline
+def add_folded(wide, out):
+    """out (C,) float64 += the sum of the rows of C that lie in `wide` one after the other."""
     for r in range(wide.size // out.size):
         for c in range(out.size):
             out[c] += wide[r * out.size + c]
+
+
+@inline
+def deviations(x, i, stop, center, sums, squares):
+    """For each column the sums of x - center and of their squares, over x[i : stop] as rows of center's size."""
+    none, wide = simd.zeros(x, 1, VECTORS), center.size
+    for j in range(0, wide, simd.width(none)):
+        columns, at = min(simd.width(none), wide - j), i + j
+        around, total, squared = rowwise.row(none, center, j, columns), none, none
+        while at < stop:
+            if at + columns > stop:
+                columns = stop - at
+                around = rowwise.row(none, center, j, columns)
+            away = rowwise.subtract(rowwise.row(none, x, at, columns), around)
+            total, squared = rowwise.add(total, away), rowwise.multiply_add(away, away, squared)
+            at += wide
+        columns = min(simd.width(none), wide - j)
+        rowwise.put(total, sums, j, columns)
+        rowwise.put(squared, squares, j, columns)
 
 
 @kernel("(T[:,::1], float64[:,:,::1], T[::1], T[::1])", parallel=True)
 def moments(x, parts, mean, variance):
     """The mean and the biased variance of each column; `parts` (2, P, C) is room to work in.
 
-    A part takes its rows' mean, then their squares around it, while they lie in the cache. Chan, Golub and LeVeque
-    (1979) put parts together.
+    A block of rows is summed up around the mean of the block before it, so few digits are lost and x is read once. In
+    float64 blocks and parts are put together around x's first row.
     """
     (rows, channels), count = x.shape, parts.shape[1]
-    flat, times = x.reshape(x.size), max(1, WIDE // channels)
+    flat, pivot = x.reshape(x.size), np.zeros(channels, x.dtype)
+    for c in range(channels if rows > 0 else 0):
+        pivot[c] = x[0, c] if np.abs(x[0, c]) < np.inf else 0
     for p in prange(count):
-        first, stop = p * rows // count * channels, (p + 1) * rows // count * channels
-        sums = np.zeros(times * channels)
-        for i in range(first, stop, sums.size):
-            some = flat[i : min(i + sums.size, stop)]
-            for j in range(some.size):
-                sums[j] += some[j]
-        fold(sums, parts[0, p])
-        for c in range(channels):
-            parts[0, p, c] /= max((stop - first) // channels, 1)
-        center = repeated(parts[0, p], times)
-        sums[:] = 0
-        for i in range(first, stop, sums.size):
-            some = flat[i : min(i + sums.size, stop)]
-            for j in range(some.size):
-                sums[j] += (some[j] - center[j]) ** 2
-        fold(sums, parts[1, p])
+        begin, end = share(rows, p, count)
+        center = repeated(pivot, times_for(channels))
+        sums, squares = np.empty(center.size, x.dtype), np.empty(center.size, x.dtype)
+        total, squared, block = np.empty(channels), np.empty(channels), DEPTH * center.size
+        parts[0, p], parts[1, p] = 0, 0
+        for turn in range(-1, ((end - begin) * channels + block - 1) // block):  # the first block twice: for its mean
+            i = begin * channels + max(turn, 0) * block
+            stop = min(i + block, end * channels)
+            size = max((stop - i) // channels, 1)
+            deviations(flat, i, stop, center, sums, squares)
+            total[:], squared[:] = 0, 0
+            add_folded(sums, total)
+            add_folded(squares, squared)
+            for c in range(channels):
+                away = np.float64(center[c]) - pivot[c]
+                if turn >= 0:
+                    parts[0, p, c] += total[c] + size * away
+                    parts[1, p, c] += squared[c] + away * (2 * total[c] + size * away)
+                step = total[c] / size
+                center[c] += step if np.abs(step) < np.inf else 0.0
+            for r in range(1, center.size // channels):
+                center[r * channels : (r + 1) * channels] = center[:channels]
     for c in range(channels):
-        total = 0.0
+        total_c, squared_c = 0.0, 0.0
         for p in range(count):
-            total += parts[0, p, c] * ((p + 1) * rows // count - p * rows // count)
-        average, total = total / rows, 0.0
-        for p in range(count):
-            size = (p + 1) * rows // count - p * rows // count
-            total += parts[1, p, c] + size * (parts[0, p, c] - average) ** 2
-        mean[c], variance[c] = average, total / rows
+            total_c += parts[0, p, c]
+            squared_c += parts[1, p, c]
+        rest = squared_c - total_c * total_c / rows
+        mean[c], variance[c] = pivot[c] + total_c / rows, 0.0 if rest < 0 else rest / rows
 
 
 @kernel("(T[:,::1], T[::1], T[::1], T[::1], boolean, T[:,::1])", parallel=True)
 def normalize(x, mean, scale, shift, relu, y):
     """y = (x - mean) scale + shift, or with `relu` the larger of that and 0."""
-    zero = mean.dtype.type(0)
-    for i in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            value = (x[i, c] - mean[c]) * scale[c] + shift[c]
-            y[i, c] = zero if relu & (value < 0) else value
+    times, source, target = times_for(x.shape[1]), x.reshape(x.size), y.reshape(y.size)
+    center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
+    wide, none = center.size, simd.zeros(x, 1, VECTORS)
+    width, block = simd.width(none), DEPTH * center.size
+    for task in prange((x.size + block - 1) // block):
+        stop = min((task + 1) * block, x.size)
+        for j in range(0, wide, width):
+            columns, at = min(width, wide - j), task * block + j
+            around, slope = rowwise.row(none, center, j, columns), rowwise.row(none, scales, j, columns)
+            level = rowwise.row(none, shifts, j, columns)
+            while at < stop:
+                here = min(columns, stop - at)
+                value = rowwise.subtract(rowwise.row(none, source, at, here), around)
+                value = rowwise.add(rowwise.multiply(value, slope), level)
+                rowwise.put(simd.relu(value) if relu else value, target, at, here)
+                at += wide
+
+
+@inline
+def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
+    """For each column the sums of dy and of dy (x - center), over [i : stop] as rows of center's size."""
+    none, wide = simd.zeros(x, 1, VECTORS), center.size
+    for j in range(0, wide, simd.width(none)):
+        columns, at, total, product = min(simd.width(none), wide - j), i + j, none, none
+        around, slope = rowwise.row(none, center, j, columns), rowwise.row(none, scale, j, columns)
+        level = rowwise.row(none, shift, j, columns)
+        while at < stop:
+            here = min(columns, stop - at)
+            away = rowwise.subtract(rowwise.row(none, x, at, here), around)
+            gradient = rowwise.row(none, dy, at, here)
+            if relu:
+                gradient = rowwise.passed(rowwise.add(rowwise.multiply(away, slope), level), gradient)
+            total, product = rowwise.add(total, gradient), rowwise.multiply_add(gradient, away, product)
+            at += wide
+        rowwise.put(total, sums, j, columns)
+        rowwise.put(product, products, j, columns)
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, float64[:,:,::1], T[::1], T[::1])",
         parallel=True)
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over the rows; with `relu` over those that it let by.
-
-    The gradients that it let by are made in a loop of their own: LLVM gives up on loops over more arrays.
-    """
-    (rows, channels), count, zero = x.shape, parts.shape[1], mean.dtype.type(0)
-    pixels, gradients, times = x.reshape(x.size), dy.reshape(dy.size), max(1, WIDE // channels)
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows; with `relu` over those that it let by."""
+    (rows, channels), count = x.shape, parts.shape[1]
+    pixels, gradients, times = x.reshape(x.size), dy.reshape(dy.size), times_for(channels)
     center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
     for p in prange(count):
-        first, stop = p * rows // count * channels, (p + 1) * rows // count * channels
-        products, sums, passed = np.zeros(center.size), np.zeros(center.size), np.empty(center.size, dy.dtype)
-        for i in range(first, stop, center.size):
-            n = min(center.size, stop - i)
-            some, dsome = pixels[i : i + n], gradients[i : i + n]
-            if relu:
-                for j in range(n):
-                    gradient = dsome[j]
-                    passed[j] = zero if (some[j] - center[j]) * scales[j] + shifts[j] <= 0 else gradient
-                dsome = passed[:n]
-            for j in range(n):
-                products[j] += dsome[j] * (some[j] - center[j])
-                sums[j] += dsome[j]
-        fold(products, parts[0, p])
-        fold(sums, parts[1, p])
-    add_parts(parts[0], dgamma)
-    add_parts(parts[1], dbeta)
+        begin, end = share(rows, p, count)
+        sums, products = np.empty(center.size, x.dtype), np.empty(center.size, x.dtype)
+        parts[0, p], parts[1, p] = 0, 0
+        for i in range(begin * channels, end * channels, DEPTH * center.size):
+            gradient_sums(pixels, gradients, i, min(i + DEPTH * center.size, end * channels), center, scales, shifts,
+                          relu, sums, products)
+            add_folded(products, parts[0, p])
+            add_folded(sums, parts[1, p])
     for c in range(channels):
-        dgamma[c] *= inverse[c]
+        product, total = 0.0, 0.0
+        for p in range(count):
+            product += parts[0, p, c]
+            total += parts[1, p, c]
+        dgamma[c], dbeta[c] = product * inverse[c], total
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, T[::1], T[::1], T[:,::1])", parallel=True)
@@ -126,18 +184,74 @@ def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse, and dy = 0 where `relu`
     let nothing by.
     """
-    share, zero = mean.dtype.type(1 / x.shape[0]), mean.dtype.type(0)
-    for i in prange(x.shape[0]):
-        for c in range(x.shape[1]):
-            centered, gradient = x[i, c] - mean[c], dy[i, c]
-            gradient = zero if relu & (centered * scale[c] + shift[c] <= 0) else gradient
-            dx[i, c] = scale[c] * (gradient - share * (dbeta[c] + centered * inverse[c] * dgamma[c]))
+    (rows, channels), times = x.shape, times_for(x.shape[1])
+    pixels, gradients, target = x.reshape(x.size), dy.reshape(dy.size), dx.reshape(dx.size)
+    center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
+    means, slopes = np.empty_like(center), np.empty_like(center)
+    for j in range(center.size):
+        c = j % channels
+        means[j], slopes[j] = dbeta[c] / rows, dgamma[c] / rows * inverse[c]
+    wide, none = center.size, simd.zeros(x, 1, VECTORS)
+    width, block = simd.width(none), DEPTH * center.size
+    for task in prange((x.size + block - 1) // block):
+        stop = min((task + 1) * block, x.size)
+        for j in range(0, wide, width):
+            columns, at = min(width, wide - j), task * block + j
+            around, factor = rowwise.row(none, center, j, columns), rowwise.row(none, scales, j, columns)
+            level, average = rowwise.row(none, shifts, j, columns), rowwise.row(none, means, j, columns)
+            slope = rowwise.row(none, slopes, j, columns)
+            while at < stop:
+                here = min(columns, stop - at)
+                away = rowwise.subtract(rowwise.row(none, pixels, at, here), around)
+                gradient = rowwise.row(none, gradients, at, here)
+                if relu:
+                    gradient = rowwise.passed(rowwise.add(rowwise.multiply(away, factor), level), gradient)
+                gradient = rowwise.subtract(gradient, rowwise.multiply_add(away, slope, average))
+                rowwise.put(rowwise.multiply(factor, gradient), target, at, here)
+                at += wide
 
 
-@recorded
-def inverse_deviation(variance, epsilon, inverse):
-    """inverse = 1 / sqrt(variance + epsilon)."""
-    inverse[...] = 1 / np.sqrt(variance + variance.dtype.type(epsilon))
+@kernel("(T[::1], T[::1], float64, T[::1], T[::1], T[::1], T[::1], T[::1], T[::1])")
+def _coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift):
+    for c in range(mean.size):
+        center[c], shift[c] = mean[c], beta[c]
+        inverse[c] = 1 / math.sqrt(variance[c] + epsilon)
+        scale[c] = inverse[c] * gamma[c]
+
+
+def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift) -> None:
+    """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta; gamma may be None for
+    ones, beta for zeros.
+    """
+    gamma = _ones(mean.dtype, mean.size) if gamma is None else gamma
+    _coefficients(mean, variance, float(epsilon), gamma, bias(beta, mean.dtype, mean.size), center, inverse, scale,
+                  shift)
+
+
+@kernel("(T[:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], float64, T[:,::1], T[::1])")
+def _fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
+    scale = np.empty(mean.size, w.dtype)
+    for c in range(mean.size):
+        factor = gamma[c] / math.sqrt(variance[c] + epsilon)
+        scale[c], shift[c] = factor, (b[c] - mean[c]) * factor + beta[c]
+    for r in range(w.shape[0]):
+        for c in range(w.shape[1]):
+            folded[r, c] = w[r, c] * scale[c]
+
+
+def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift) -> None:
+    """folded (R,C) = w (R,C) scale and shift (C,) = (b - mean) scale + beta, with scale = gamma / sqrt(variance +
+    epsilon); b and beta may be None for zeros, gamma for ones. By one thread: for most nets it takes microseconds.
+    """
+    like = mean.dtype, mean.size
+    _fold(w, bias(b, *like), _ones(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,
+          float(epsilon), folded, shift)
+
+
+@lru_cache(maxsize=64)
+def _ones(dtype: Any, count: int) -> np.ndarray:
+    """A gamma of ones; shared, so never written."""
+    return np.ones(count, dtype)
 
 
 @recorded
@@ -145,13 +259,12 @@ def multiply(a, b, out):
     np.multiply(a, b, out=out)
 
 
-@recorded
-def copy(a, out):
-    out[...] = a
+@kernel("(T[::1], T[::1], float64)")
+def _moving_average(average, batch, momentum):
+    for c in range(average.size):
+        average[c] = average[c] * momentum + batch[c] * (1 - momentum)
 
 
-@recorded
-def moving_average(average, batch, momentum):
+def moving_average(average, batch, momentum) -> None:
     """average = average momentum + batch (1 - momentum), in place."""
-    average *= average.dtype.type(momentum)
-    average += batch * average.dtype.type(1 - momentum)
+    _moving_average(average, batch, float(momentum))

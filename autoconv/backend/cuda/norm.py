@@ -6,7 +6,8 @@ float64.
 
 import math
 
-from .arith import copy, multiply  # noqa: F401 (part of this module)
+from .arith import multiply  # noqa: F401 (part of this module)
+from .conv import bias
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .ptx import global_index
 from .runtime import kernel
@@ -89,11 +90,32 @@ def _input_grad(count, x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, 
         dx[i, c] = scale[c] * (gradient - share * (dbeta[c] + centered * inverse[c] * dgamma[c]))
 
 
-@kernel("(int64, const T[::1], float64, T[::1])")
-def _inverse_deviation(count, variance, epsilon, inverse):
+@kernel("(int64, const T[::1], const T[::1], float64, const T[::1], boolean, const T[::1], boolean, T[::1], T[::1],"
+        " T[::1], T[::1])")
+def _coefficients(count, mean, variance, epsilon, gamma, scaled, beta, shifted, center, inverse, scale, shift):
+    real = mean.dtype.type
     c = global_index()
     if c < count:
-        inverse[c] = variance.dtype.type(1) / math.sqrt(variance[c] + variance.dtype.type(epsilon))
+        factor = real(1) / math.sqrt(variance[c] + real(epsilon))
+        center[c], inverse[c] = mean[c], factor
+        scale[c] = factor * gamma[c] if scaled else factor
+        shift[c] = beta[c] if shifted else real(0)
+
+
+@kernel("(int64, const T[:,::1], const T[::1], boolean, const T[::1], boolean, const T[::1], boolean, const T[::1],"
+        " const T[::1], float64, T[:,::1], T[::1])")
+def _fold(count, w, b, biased, gamma, scaled, beta, shifted, mean, variance, epsilon, folded, shift):
+    real, channels = mean.dtype.type, w.shape[1]
+    item = global_index()
+    if item < count:
+        r, c = item // channels, item % channels
+        factor = real(1) / math.sqrt(variance[c] + real(epsilon))
+        if scaled:
+            factor *= gamma[c]
+        folded[r, c] = w[r, c] * factor
+        if r == 0:
+            centered = (b[c] if biased else real(0)) - mean[c]
+            shift[c] = centered * factor + (beta[c] if shifted else real(0))
 
 
 @kernel("(int64, T[::1], const T[::1], float64)")
@@ -131,9 +153,20 @@ def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     _input_grad(dx.size, x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx)
 
 
-def inverse_deviation(variance, epsilon, inverse):
-    """inverse = 1 / sqrt(variance + epsilon)."""
-    _inverse_deviation(inverse.size, variance, float(epsilon), inverse)
+def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift):
+    """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta; gamma may be None for
+    ones, beta for zeros.
+    """
+    _coefficients(mean.size, mean, variance, float(epsilon), *bias(gamma, mean), *bias(beta, mean), center, inverse,
+                  scale, shift)
+
+
+def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
+    """folded (R,C) = w (R,C) scale and shift (C,) = (b - mean) scale + beta, with scale = gamma / sqrt(variance +
+    epsilon); b and beta may be None for zeros, gamma for ones.
+    """
+    vectors = *bias(b, mean), *bias(gamma, mean), *bias(beta, mean)
+    _fold(w.size, w, *vectors, mean, variance, float(epsilon), folded, shift)
 
 
 def moving_average(average, batch, momentum):

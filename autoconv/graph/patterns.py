@@ -1,0 +1,166 @@
+"""Which layers in a row run as one op.
+
+A layer is described by the words of what it computes: a Conv2D with a ReLU is "conv relu". A pattern is a sentence of
+such words that one op computes; of the patterns that a row of layers begins with, the longest runs.
+"""
+
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
+from .. import functional
+from ..arguments import shapes
+from ..layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    MaxPooling2D,
+    ReLU,
+    activations,
+)
+from ..layers.base import in_training
+from ..ops import conv, dense, fused
+from ..tensor import Tensor, apply
+
+Words = tuple[str, ...]
+
+PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
+    "conv relu", "conv relu pool", "conv norm", "conv norm relu", "conv norm relu pool",
+    "grouped relu", "grouped norm", "grouped norm relu",
+    "depthwise norm",
+    "dense relu", "dense norm", "dense norm relu",
+    "norm relu", "norm relu pool",
+))
+LONGEST = max(map(len, PATTERNS))
+
+
+class Fused:
+    """Layers in a row that run as one op as long as they fit a pattern.
+
+    They are asked at each call. Where they do not fit it then (a layer was changed, or is not built, or a normalization
+    takes the mean of the batch), each runs in the longest pattern that does fit, or by itself, with checks of its own.
+    """
+
+    def __init__(self, layers: Sequence[Any]) -> None:
+        self.layers, self.pattern = tuple(layers), words_of(layers)
+
+    def __call__(self, x: Tensor, training: bool | None = None) -> Tensor:
+        self.layers[0].check_input(x.shape)
+        training, layers = in_training.get() if training is None else bool(training), self.layers
+        while layers:
+            for count in range(len(layers), 0, -1):
+                y = _as_one(layers[:count], x, training)
+                if y is not None:
+                    break
+            x, layers = layers[0](x, training) if y is None else y, layers[count:]
+        return x
+
+
+def words(layer: Any) -> Words:
+    """What a layer computes, as words of patterns; none for what no pattern knows: other attributes, a class derived
+    from one of ours, a `call` of its own.
+    """
+    kind = type(layer)
+    if kind not in _WORDS or "call" in vars(layer):
+        return ()
+    return _WORDS[kind](layer)
+
+
+def words_of(layers: Sequence[Any]) -> Words:
+    """The pattern that these layers make; none where there is no such pattern."""
+    each = [words(layer) for layer in layers]
+    together = tuple(word for some in each for word in some)
+    return together if all(each) and together in PATTERNS else ()
+
+
+def _weighted(word: str, layer: Any) -> Words:
+    if layer.activation is functional.relu:
+        return word, "relu"
+    return (word,) if layer.activation is activations.linear else ()
+
+
+def _halves(pooling: Any) -> Words:
+    """The usual max pooling: 2x2 windows side by side, no padding."""
+    sizes = _hashable(pooling.pool_size), _hashable(pooling.strides)
+    return ("pool",) if sizes == ((2, 2), (2, 2)) and pooling.padding == "valid" else ()
+
+
+def _activated(layer: Any) -> Words:
+    return ("relu",) if layer.activation is functional.relu else ()
+
+
+_WORDS: dict[type, Any] = {
+    Conv2D: lambda layer: _weighted("conv" if layer.groups == 1 else "grouped", layer),
+    DepthwiseConv2D: lambda layer: _weighted("depthwise", layer),
+    Dense: lambda layer: _weighted("dense", layer),
+    BatchNormalization: lambda layer: ("norm",),
+    ReLU: _activated,
+    Activation: _activated,
+    MaxPooling2D: _halves,
+}
+
+
+def _as_one(layers: Sequence[Any], x: Tensor, training: bool) -> Tensor | None:
+    """What these layers give for x, computed by one op; None where none does that."""
+    pattern = words_of(layers)
+    if not pattern:
+        return None
+    first, norm = layers[0], next((layer for layer in layers if type(layer) is BatchNormalization), None)
+    if norm is not None and (not norm.built or norm.dtype != x.dtype):
+        return None
+    if first is norm:
+        return norm.normalized(x, training, relu=True, pool=pattern[-1] == "pool")
+    if not _weights_fit(first, x):
+        return None
+    w, b = first.kernel, first.bias
+    if norm is not None:
+        weights = norm.folded(w, b, training)
+        if weights is None:
+            return None
+        w, b = weights
+    return _product(pattern, first, x, w, b)
+
+
+def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor | None:
+    """The layer's op with these weights, and what else the pattern names but the normalization, which is in them."""
+    relu = "relu" in pattern
+    if pattern[0] == "dense":
+        return apply(dense.dense, x, w, b, relu=relu) if x.ndim == 2 else None
+    window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
+    if pattern[0] == "depthwise":
+        return apply(conv.depthwise_conv2d, x, w, b, window=window)
+    if pattern[-1] != "pool":
+        return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu)
+    if min(window.output_size(*x.shape[1:3])) < 2:
+        return None  # the pooling says that its window does not fit
+    return apply(fused.conv2d_relu_pool, x, w, b, window=window)
+
+
+def _weights_fit(layer: Any, x: Tensor) -> bool:
+    """Whether the layer's weights are there and go together with x as its function would want it."""
+    if not layer.built:
+        return False
+    w, b, kind = layer.kernel, layer.bias, type(layer)
+    if not all(isinstance(t, Tensor) and t.dtype == x.dtype for t in (w, b) if t is not None):
+        return False
+    if w.ndim != (2 if kind is Dense else 4):
+        return False
+    if kind is DepthwiseConv2D:
+        depth, filters = w.shape[2], w.shape[2] * w.shape[3]
+    else:
+        groups = getattr(layer, "groups", 1)
+        if not isinstance(groups, int) or groups <= 0 or w.shape[-1] % groups:
+            return False
+        depth, filters = w.shape[-2] * groups, w.shape[-1]
+    return depth == x.shape[-1] and (b is None or b.shape == (filters,))
+
+
+def _hashable(value: Any) -> Any:
+    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
+
+
+@lru_cache(maxsize=256)
+def _window(size: tuple[int, int], kernel: Any, strides: Any, padding: Any, dilation_rate: Any) -> shapes.Window:
+    return shapes.window(size, kernel, strides, padding, dilation_rate)
