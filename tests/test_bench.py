@@ -28,6 +28,7 @@ from bench import (
     reference,
     report,
     rounds,
+    specs,
     startup,
     workloads,
 )
@@ -336,9 +337,9 @@ def test_comparing_versions_says_what_is_wrong_with_an_argument(wrong, capsys):
 
 def test_the_nets_with_dropout_and_normalization_are_the_lecture_net_otherwise():
     plain, dropped, normal = (workloads.WORKLOADS[n] for n in ("lecture", "lecture-dropout", "lecture-bn"))
-    assert [s for s in dropped.layers if not isinstance(s, workloads.Dropout)] == list(plain.layers)
-    kept = [s._replace(relu=True) if isinstance(s, workloads.Conv) else s for s in normal.layers
-            if not isinstance(s, workloads.Norm)]
+    assert [s for s in dropped.layers if not isinstance(s, specs.Dropout)] == list(plain.layers)
+    kept = [s._replace(activation="relu") if isinstance(s, specs.Conv) else s for s in normal.layers
+            if not isinstance(s, specs.Norm)]
     assert kept == list(plain.layers)
     assert peers_network(normal) == [
         *(name for pool in ("MaxPooling2D", "MaxPooling2D", "Flatten")
@@ -347,7 +348,7 @@ def test_the_nets_with_dropout_and_normalization_are_the_lecture_net_otherwise()
 
 def peers_network(workload):
     """The kinds of layers of autoconv's net for a workload."""
-    return [type(layer).__name__ for layer in autoconv_peer.network(workload).layers]
+    return [type(layer).__name__ for layer in autoconv_peer.network(workload)[0].layers[1:]]
 
 
 def test_a_peer_that_lacks_a_kind_of_layer_is_not_asked_for_it():

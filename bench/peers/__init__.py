@@ -4,7 +4,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import NamedTuple
 
-from ..workloads import WORKLOADS, Norm, Workload
+from ..workloads import WORKLOADS, Workload, shapes
 from .base import INFERENCE, TRAINING, Peer
 
 
@@ -33,7 +33,7 @@ PEERS = {
                    ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
     "keras-50": Entry("Keras on TensorFlow, 50 steps a call", "bench.peers.keras_tf:fifty_steps",
                       ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
-    "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",), lacks=(Norm,)),
+    "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",)),
     "onnxruntime": Entry("ONNX Runtime", "bench.peers.onnx_rt:OnnxRuntime",
                          ("onnxruntime", "onnx", "torch"), ("onnxruntime",), INFERENCE),
     "autoconv-cuda": Entry("autoconv", "bench.peers.autoconv:OnGpu", ("autoconv", "numba_cuda"), ("autoconv",),
@@ -42,10 +42,9 @@ PEERS = {
                         device="cuda"),
     "torch-cuda-graph": Entry("PyTorch, a step as one CUDA graph", "bench.peers.pytorch_cuda:Graphed", ("torch",),
                               ("torch",), device="cuda"),
-    "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda",
-                      lacks=(Norm,)),
+    "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda"),
     "jax-cuda-50": Entry("JAX, jit, 50 steps a call", "bench.peers.jax_cuda:fifty_steps", ("jax", "jaxlib"), ("jax",),
-                         device="cuda", lacks=(Norm,)),
+                         device="cuda"),
     "torch-cuda-compile": Entry("PyTorch, torch.compile(mode='reduce-overhead')",  # the last one to be ready
                                 "bench.peers.pytorch_cuda:Compiled", ("torch",), ("torch",), device="cuda"),
 }
@@ -64,7 +63,7 @@ def missing(name: str) -> tuple[str, ...]:
 def able(name: str, mode: str, workload: str) -> bool:
     """Whether this peer can be timed in that mode on that net."""
     entry = PEERS[name]
-    return mode in entry.modes and not any(isinstance(layer, entry.lacks) for layer in WORKLOADS[workload].layers)
+    return mode in entry.modes and not any(isinstance(layer, entry.lacks) for layer, *_ in shapes(WORKLOADS[workload]))
 
 
 def label(name: str) -> str:

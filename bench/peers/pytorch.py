@@ -1,6 +1,6 @@
 """PyTorch: a loop written by hand over tensors that are loaded already, in three configurations."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice, repeat
 
 import numpy as np
@@ -8,22 +8,26 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..workloads import (
-    EPSILON,
-    NORM_EPSILON,
-    NORM_MOMENTUM,
-    RHO,
+from ..specs import (
+    AveragePool,
     Conv,
     Dense,
+    Depthwise,
     Dropout,
     Flatten,
+    GlobalPool,
     Norm,
     Pool,
+    Residual,
     Scale,
-    Workload,
-    shapes,
+    Shape,
+    Spec,
+    after,
 )
+from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload, shapes
 from .base import Peer, chunks
+
+ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, None: nn.Identity}
 
 
 class Multiply(nn.Module):
@@ -35,26 +39,50 @@ class Multiply(nn.Module):
         return x * self.factor
 
 
-def network(workload: Workload) -> nn.Sequential:
-    """The net up to its logits; PyTorch's loss takes those."""
+class Add(nn.Module):
+    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.body(x) + self.shortcut(x))
+
+
+def network(layers: Sequence[Spec], shape: Shape) -> nn.Sequential:
+    """These layers for samples of this shape: the net up to its logits, which PyTorch's loss takes."""
     modules: list[nn.Module] = []
-    for layer, before, _ in shapes(workload):
-        match layer:
-            case Conv(filters, kernel, padding, relu):
-                modules += [nn.Conv2d(before[-1], filters, kernel, padding=padding), *([nn.ReLU()] if relu else [])]
-            case Norm():  # PyTorch's momentum is the share that a step changes
-                modules += [nn.BatchNorm2d(before[-1], NORM_EPSILON, 1 - NORM_MOMENTUM), nn.ReLU()]
-            case Pool():
-                modules.append(nn.MaxPool2d(2))
-            case Flatten():
-                modules.append(nn.Flatten())
-            case Dense(units, relu):
-                modules += [nn.Linear(before[0], units), *([nn.ReLU()] if relu else [])]
-            case Dropout(rate):
-                modules.append(nn.Dropout(rate))
-            case Scale(factor):
-                modules.append(Multiply(factor))
-    return nn.Sequential(*modules)
+    for layer in layers:
+        modules += _modules(layer, shape)
+        shape = after(layer, shape)
+    return nn.Sequential(*(module for module in modules if not isinstance(module, nn.Identity)))
+
+
+def _modules(layer: Spec, shape: Shape) -> list[nn.Module]:
+    match layer:
+        case Conv(filters, kernel, padding, activation, strides, bias):
+            conv = nn.Conv2d(shape[-1], filters, kernel, strides, padding, bias=bias)
+            return [conv, ACTIVATIONS[activation]()]
+        case Depthwise(kernel, strides):
+            return [nn.Conv2d(shape[-1], shape[-1], kernel, strides, kernel // 2, groups=shape[-1], bias=False)]
+        case Norm(relu):  # PyTorch's momentum is the share that a step changes
+            return [nn.BatchNorm2d(shape[-1], NORM_EPSILON, 1 - NORM_MOMENTUM), nn.ReLU() if relu else nn.Identity()]
+        case Pool():
+            return [nn.MaxPool2d(2)]
+        case AveragePool():
+            return [nn.AvgPool2d(2)]
+        case GlobalPool():
+            return [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        case Flatten():
+            return [nn.Flatten()]
+        case Dense(units, activation):
+            return [nn.Linear(shape[0], units), ACTIVATIONS[activation]()]
+        case Dropout(rate):
+            return [nn.Dropout(rate)]
+        case Scale(factor):
+            return [Multiply(factor)]
+        case Residual(body, shortcut):
+            return [Add(network(body, shape), network(shortcut, shape))]
+    raise NotImplementedError(layer)
 
 
 class Torch(Peer):
@@ -67,7 +95,7 @@ class Torch(Peer):
         torch.set_num_threads(threads)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.device = torch.device(device)
-        self.net = network(workload).to(self.device, memory_format=self.format)
+        self.net = network(workload.layers, workload.input_shape).to(self.device, memory_format=self.format)
         self.run = self.net
         if compiled:
             freeze = {"freezing": True} if mode == "infer" else {}  # weights become constants; needs no gradients
@@ -147,7 +175,10 @@ def exchanged(workload: Workload, weights: list[np.ndarray], to_torch: bool) -> 
             image = before
         elif isinstance(layer, Conv):
             yield np.ascontiguousarray(next(left).transpose((3, 2, 0, 1) if to_torch else (2, 3, 1, 0)))
-            yield next(left)
+            if layer.bias:
+                yield next(left)
+        elif isinstance(layer, Depthwise):  # (KH, KW, C, 1) and (C, 1, KH, KW)
+            yield np.ascontiguousarray(next(left).transpose(2, 3, 0, 1))
         elif isinstance(layer, Norm):
             yield from islice(left, 4)
         elif isinstance(layer, Dense):
