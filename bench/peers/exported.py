@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from .base import Peer, chunks
+from .channels_first import transposed
 
 
 class Exported(Peer):
@@ -33,16 +34,13 @@ class Exported(Peer):
         return self.given
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
-        shares = self.answer(_channels_first(images))
+        shares = self.answer(transposed(images))
         return float(-np.log(shares[np.arange(len(labels)), labels].astype(np.float64)).mean())
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        self.batches = [_channels_first(images[rows]) for rows in chunks(len(images), batch_size)]
+        self.batches = [transposed(images[rows]) for rows in chunks(len(images), batch_size)]
 
     def infer(self, steps: int) -> None:
         for batch in self.batches[:steps]:
             self.answer(batch)
 
-
-def _channels_first(images: np.ndarray) -> np.ndarray:
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2))

@@ -1,7 +1,7 @@
 """PyTorch: a loop written by hand over tensors that are loaded already, in three configurations."""
 
 from collections.abc import Iterator, Sequence
-from itertools import islice, repeat
+from itertools import repeat
 
 import numpy as np
 import torch
@@ -24,8 +24,9 @@ from ..specs import (
     Spec,
     after,
 )
-from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload, shapes
+from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
+from .channels_first import exchanged
 
 ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, None: nn.Identity}
 
@@ -108,11 +109,11 @@ class Torch(Peer):
 
     def load(self, weights: list[np.ndarray]) -> None:
         with torch.no_grad():
-            for own, array in zip(self._tensors(), self._exchanged(weights, to_torch=True), strict=True):
+            for own, array in zip(self._tensors(), exchanged(self.workload, weights, True), strict=True):
                 own.copy_(torch.from_numpy(array))
 
     def weights(self) -> list[np.ndarray]:
-        return self._exchanged([t.cpu().numpy() for t in self._tensors()], to_torch=False)
+        return list(exchanged(self.workload, [t.cpu().numpy() for t in self._tensors()], False))
 
     def _tensors(self) -> list[torch.Tensor]:
         """All weights in Keras's order: a normalization's averages come behind its two parameters in both."""
@@ -160,37 +161,6 @@ class Torch(Peer):
 
     def _in_format(self, images: torch.Tensor) -> torch.Tensor:
         return images.contiguous(memory_format=self.format)
-
-    def _exchanged(self, weights: list[np.ndarray], to_torch: bool) -> list[np.ndarray]:
-        return list(exchanged(self.workload, weights, to_torch))
-
-
-def exchanged(workload: Workload, weights: list[np.ndarray], to_torch: bool) -> Iterator[np.ndarray]:
-    """Weights from Keras's layout to PyTorch's or back. The first dense layer's rows count (H, W, C) in the one and
-    (C, H, W) in the other.
-    """
-    left, image = iter(weights), None
-    for layer, before, _ in shapes(workload):
-        if isinstance(layer, Flatten):
-            image = before
-        elif isinstance(layer, Conv):
-            yield np.ascontiguousarray(next(left).transpose((3, 2, 0, 1) if to_torch else (2, 3, 1, 0)))
-            if layer.bias:
-                yield next(left)
-        elif isinstance(layer, Depthwise):  # (KH, KW, C, 1) and (C, 1, KH, KW)
-            yield np.ascontiguousarray(next(left).transpose(2, 3, 0, 1))
-        elif isinstance(layer, Norm):
-            yield from islice(left, 4)
-        elif isinstance(layer, Dense):
-            w = next(left)
-            if to_torch:
-                w = w.T if image is None else w.reshape(*image, -1).transpose(3, 2, 0, 1).reshape(w.shape[1], -1)
-            else:
-                h, wide, c = image or (1, 1, w.shape[1])
-                w = w.reshape(-1, c, h, wide).transpose(2, 3, 1, 0).reshape(-1, len(w))
-            yield np.ascontiguousarray(w)
-            yield next(left)
-            image = None
 
 
 def eager(workload: Workload, threads: int, mode: str, seed: int) -> Torch:
