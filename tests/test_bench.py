@@ -185,6 +185,31 @@ def test_every_way_to_the_first_step_is_a_step_of_that_net(net):
             assert a.ndim == 1 or not np.array_equal(a, start)  # a bias before a normalization has no gradient
 
 
+@pytest.mark.parametrize("name", ["lenet5", "mlp", "resnet20", "vgg-bn", "mobile", "wide"])
+def test_a_step_of_gradient_descent_is_the_same_in_pytorch(name):
+    """Forward, all gradients and the normalizations' averages: of the layers' net, the bare functions and PyTorch."""
+    torch = pytest.importorskip("torch")
+    workload, batch = workloads.WORKLOADS[name], 4
+    found = []
+    for factory in (peers.PEERS["autoconv"].factory, startup.WAYS["functional"], peers.PEERS["torch"].factory):
+        peer = peers.create(factory, workload, 1, "train", workloads.SEED)
+        if isinstance(peer, autoconv_peer.Autoconv):
+            peer.rate = 0.1
+            peer.net.compile(optim.SGD(0.1), "categorical_crossentropy")
+        else:
+            peer.optimizer = torch.optim.SGD(peer.net.parameters())
+            peer.schedule(np.array([0.1]))
+        peer.load(workloads.weights(workload))
+        peer.shuffle = False
+        peer.hold(*workloads.data(workload, batch), batch)
+        peer.train(1)
+        found.append([a - b for a, b in zip(peer.weights(), workloads.weights(workload), strict=True)])
+    for layers, functions, others in zip(*found, strict=True):
+        size = np.linalg.norm(layers)
+        assert np.linalg.norm(layers - functions) < 1e-3 * size
+        assert np.linalg.norm(layers - others) < 3e-2 * size  # PyTorch's average is of unbiased variances
+
+
 def test_the_ways_to_the_first_step_are_timed_with_empty_and_with_filled_caches(fakes, monkeypatch, capsys):
     monkeypatch.setattr(startup, "WAYS", {"fit": "fake_peers:Honest", "functional": "fake_peers:Honest"})
     assert startup.main(["--rounds", "1", "--threads", "1"]) == 0

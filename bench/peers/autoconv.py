@@ -138,13 +138,15 @@ class ByBatch(Autoconv):
 class ByFunctions(Autoconv):
     """Trains through the bare functions: forward, backward, and a step of gradient descent in NumPy."""
 
+    rate = 0.001
+
     def train(self, steps: int) -> None:
         for i in range(steps):
             rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
             logits = self._logits(tensor(self.images[rows]))
             functional.categorical_crossentropy(self.targets[rows], logits, from_logits=True).mean().backward()
             for weight in self.net.trainable_weights:
-                weight.assign(weight.numpy() - 0.001 * weight.grad)
+                weight.assign(weight.numpy() - self.rate * weight.grad)
                 weight.grad = None
 
     def _logits(self, x: Tensor) -> Tensor:
