@@ -1,6 +1,7 @@
 """PyTorch: a loop written by hand over tensors that are loaded already, in three configurations."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import repeat
 
 import numpy as np
@@ -28,7 +29,7 @@ from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
 from .channels_first import exchanged
 
-ACTIVATIONS = {"relu": nn.ReLU, "tanh": nn.Tanh, None: nn.Identity}
+ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "tanh": nn.Tanh, None: nn.Identity}
 
 
 class Multiply(nn.Module):
@@ -46,7 +47,7 @@ class Add(nn.Module):
         self.body, self.shortcut = body, shortcut
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.body(x) + self.shortcut(x))
+        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
 
 
 def network(layers: Sequence[Spec], shape: Shape) -> nn.Sequential:
@@ -66,7 +67,8 @@ def _modules(layer: Spec, shape: Shape) -> list[nn.Module]:
         case Depthwise(kernel, strides):
             return [nn.Conv2d(shape[-1], shape[-1], kernel, strides, kernel // 2, groups=shape[-1], bias=False)]
         case Norm(relu):  # PyTorch's momentum is the share that a step changes
-            return [nn.BatchNorm2d(shape[-1], NORM_EPSILON, 1 - NORM_MOMENTUM), nn.ReLU() if relu else nn.Identity()]
+            norm = nn.BatchNorm2d(shape[-1], NORM_EPSILON, 1 - NORM_MOMENTUM)
+            return [norm, ACTIVATIONS["relu" if relu else None]()]
         case Pool():
             return [nn.MaxPool2d(2)]
         case AveragePool():
