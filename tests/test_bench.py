@@ -104,6 +104,19 @@ def test_slower_is_slower(fakes):
     assert len(found["Slower"]["seconds"]) == 6
 
 
+FRAMEWORKS = ("torch", "keras", "jax", "onnxruntime", "openvino", "mnn", "mygrad")  # tinygrad compiles for a minute
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_every_framework_computes_the_same_net(name):
+    if lacks := peers.missing(name):
+        pytest.skip(f"not installed: {', '.join(lacks)}")
+    mode = next(mode for mode in ("train", "infer") if mode in peers.PEERS[name].modes)
+    workload = next(w for w in ("resnet20", "lenet5") if peers.able(name, mode, w))
+    found = run([name], mode, 1, workload)["peers"][name]
+    assert found["status"] == "timed", found["reason"]
+
+
 # What is timed.
 
 

@@ -1,9 +1,10 @@
-"""What the inference engines share: they read PyTorch's export of the same weights, and answer batches (N, C, H, W)."""
+"""What the inference engines share: they read PyTorch's export of the same weights, and answer batches."""
 
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -18,8 +19,12 @@ class Exported(Peer):
         """Takes the net, a file in ONNX's format that is gone afterwards, with any number of images in a batch."""
         raise NotImplementedError
 
-    def answer(self, images: np.ndarray) -> np.ndarray:
-        """The shares of the classes (N, classes) for images (N, C, H, W)."""
+    def held(self, images: np.ndarray) -> Any:
+        """A batch of images (N, C, H, W) in the form that the engine likes best."""
+        return images
+
+    def answer(self, images: Any) -> np.ndarray:
+        """The shares of the classes (N, classes) for what `held` gave."""
         raise NotImplementedError
 
     def load(self, weights: list[np.ndarray]) -> None:
@@ -34,11 +39,11 @@ class Exported(Peer):
         return self.given
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
-        shares = self.answer(transposed(images))
+        shares = self.answer(self.held(transposed(images)))
         return float(-np.log(shares[np.arange(len(labels)), labels].astype(np.float64)).mean())
 
     def hold(self, images: np.ndarray, labels: np.ndarray, batch_size: int) -> None:
-        self.batches = [transposed(images[rows]) for rows in chunks(len(images), batch_size)]
+        self.batches = [self.held(transposed(images[rows])) for rows in chunks(len(images), batch_size)]
 
     def infer(self, steps: int) -> None:
         for batch in self.batches[:steps]:

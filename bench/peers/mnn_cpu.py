@@ -23,18 +23,18 @@ class Mnn(Exported):
                        check=True, stdout=sys.stderr)
         self.net = MNN.Interpreter(str(converted))
         self.session = self.net.createSession({"backend": "CPU", "numThread": self.threads, "precision": "high"})
+        self.shape: tuple[int, ...] = ()  # what the session is made for
 
-    def answer(self, images: np.ndarray) -> np.ndarray:
-        given = self.net.getSessionInput(self.session)
-        if given.getShape() != images.shape:
-            self.net.resizeTensor(given, images.shape)
+    def held(self, images: np.ndarray) -> MNN.Tensor:
+        return MNN.Tensor(images.shape, MNN.Halide_Type_Float, images, MNN.Tensor_DimensionType_Caffe)
+
+    def answer(self, images: MNN.Tensor) -> np.ndarray:
+        given, shape = self.net.getSessionInput(self.session), images.getShape()
+        if shape != self.shape:
+            self.net.resizeTensor(given, shape)
             self.net.resizeSession(self.session)
-        given.copyFrom(_tensor(images))
+            self.shape, self.shares = shape, self.held(np.zeros((shape[0], self.workload.classes), np.float32))
+        given.copyFrom(images)
         self.net.runSession(self.session)
-        shares = np.empty((len(images), self.workload.classes), np.float32)
-        self.net.getSessionOutput(self.session).copyToHostTensor(_tensor(shares))
-        return shares
-
-
-def _tensor(array: np.ndarray) -> MNN.Tensor:
-    return MNN.Tensor(array.shape, MNN.Halide_Type_Float, array, MNN.Tensor_DimensionType_Caffe)
+        self.net.getSessionOutput(self.session).copyToHostTensor(self.shares)
+        return np.array(self.shares.getNumpyData())
