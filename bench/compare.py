@@ -12,7 +12,7 @@ from autoconv.arguments import names
 from autoconv.bench import machine
 from autoconv.bench.run import SCHEMA
 
-from . import accuracy, install_size, peers, rounds, show, startup, workloads
+from . import accuracy, install_size, overview, peers, rounds, show, startup, workloads
 
 DEFAULT_ROUNDS = {"train": 18, "infer": 18, "start": 3, "accuracy": 3}
 ROUNDS_OF_A_PROCESS = 3
@@ -57,6 +57,8 @@ def main(given: Sequence[str] | None = None) -> int:
         results.append(result)
         say.clear()
         print(show.entry(result) + "\n", flush=True)
+    if sum(result["mode"] in ("train", "infer") for result in results) > 1:
+        print(overview.shown(results) + "\n")
     for remark in show.remarks(results):
         print(remark)
     if options.json is not None:

@@ -23,6 +23,7 @@ from bench import (
     equal_work,
     install_size,
     markdown,
+    overview,
     peers,
     reference,
     report,
@@ -304,6 +305,30 @@ def test_compare_writes_every_round_and_reports_who_is_absent(fakes, tmp_path, c
     assert start["peers"]["Honest"]["cold_s"] > 0
     assert len(start["peers"]["Honest"]["warm_s"]) == 2
     assert "Honest" in page([found])
+
+
+def test_the_overview_has_a_line_for_each_net_with_the_fastest_rival(tmp_path, capsys):
+    def timed(speed, times):
+        return {"status": "timed", "images_per_s": {"median": speed, "low": speed, "high": speed},
+                "ratio": {"median": times, "low": 0.9 * times, "high": 1.1 * times, "confidence": 0.97}}
+
+    found = {"autoconv": timed(900.0, 1.0), "torch": timed(300.0, 3.0), "jax": timed(450.0, 2.0),
+             "keras": {"status": "failed", "reason": "x"}}
+    answers = {"autoconv": timed(100.0, 2.0), "torch": timed(400.0, 0.5), "mnn": timed(200.0, 1.0)}
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"schema": 1, "results": [
+        {"workload": "resnet20", "batch_size": 64, "mode": "train", "peers": found},
+        {"workload": "resnet20", "batch_size": 1, "mode": "infer", "peers": answers},
+        {"workload": "wide", "batch_size": 64, "mode": "infer", "peers": {"autoconv": {"status": "wrong"}}},
+    ]}))
+    assert overview.main([str(file)]) == 0
+    train, infer, wrong = capsys.readouterr().out.splitlines()[-3:]
+    assert " ".join(train.split()) == "resnet20, 64 train 900 JAX, jit 450 2.00 1.80 .. 2.20 1.4 2.2"
+    assert " ".join(infer.split()) == "resnet20, 1 infer 100 MNN 200 0.50 0.45 .. 0.55 0.8 1.2"
+    assert " ".join(wrong.split()) == "wide, 64 infer wrong"
+    with pytest.raises(SystemExit) as error:
+        overview.main([str(tmp_path / "none.json")])
+    assert error.value.code == 1
 
 
 def test_compare_fails_where_a_net_is_wrong(fakes, capsys):
