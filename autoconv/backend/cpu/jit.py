@@ -27,7 +27,7 @@ FASTMATH = {"nsz"}
 OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfunc_wrapper": True}
 
 # A helper that is compiled into the kernels that call it. Nobody calls it from Python or C, so it needs no wrappers.
-inline = numba.njit(**OPTIONS, no_cpython_wrapper=True)
+inline = numba.njit(**OPTIONS, no_cpython_wrapper=True)  # type: ignore[call-overload]  # not in its stubs
 
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
