@@ -25,6 +25,7 @@ from . import (
     utils,
 )
 from . import optimizers as optim
+from .arguments import modules as _modules
 from .backend.device import get_num_threads, set_num_threads
 from .backend.precision import get_precision, set_precision
 
@@ -44,6 +45,10 @@ __all__ = [
     "models", "nets", "no_grad", "optim", "optimizers", "random", "set_num_threads", "set_precision", "tensor", "utils",
 ]
 
+_modules.suggest(
+    callbacks, datasets, datasets.cifar10, datasets.digits, datasets.fashion_mnist, datasets.mnist, functional,
+    initializers, layers, losses, metrics, models, nets, optim, optim.schedules, random, utils)
+
 _MOVED = {"device": "backend.device", "precision": "backend.precision", "schedules": "optimizers.schedules",
           "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3
 
@@ -51,7 +56,7 @@ _MOVED = {"device": "backend.device", "precision": "backend.precision", "schedul
 def __getattr__(name: str) -> Any:
     """A module under the name that it had in version 0.1, with a warning."""
     if name not in _MOVED:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        raise _modules.missing(sys.modules[__name__], name, sys._getframe(1))
     warnings.warn(f"autoconv.{name} is autoconv.{_MOVED[name]} since version 0.2: the old name goes in 0.3.",
                   DeprecationWarning, stacklevel=2)
     return importlib.import_module(f".{_MOVED[name]}", __name__)

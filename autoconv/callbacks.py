@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
+from .arguments import names
+
 Logs = dict[str, float]
 
 
@@ -55,12 +57,10 @@ class Callback:
 class CallbackList:
     """Calls a stage of those callbacks that override it, so that the others cost nothing."""
 
-    def __init__(self, callbacks: Iterable[Callback], model: Any, params: Mapping[str, Any]) -> None:
-        self._callbacks = list(callbacks)
+    def __init__(self, given: Any, model: Any, params: Mapping[str, Any], *ours: Callback) -> None:
+        self._callbacks = [*_listed(given), *ours]
         self._listeners: dict[str, list[Callable]] = {}
         for c in self._callbacks:
-            if not isinstance(c, Callback):
-                raise TypeError(f"A callback must be an instance of callbacks.Callback. Received: {c!r}.")
             c.set_model(model)
             c.set_params(params)
 
@@ -211,6 +211,21 @@ class LambdaCallback(Callback):
                 raise ValueError(f"A callback has no stage {stage!r}. Known: {', '.join(known)}.")
             if function is not None:
                 setattr(self, stage, function)
+
+
+def _listed(given: Any) -> list[Callback]:
+    """One callback, several of them, or None, as a list. Raises TypeError for what is none."""
+    if given is None:
+        return []
+    found = list(given) if isinstance(given, Iterable) and not isinstance(given, str | type) else [given]
+    for each in found:
+        if not isinstance(each, Callback):
+            known = [c.__name__ for c in Callback.__subclasses__()]
+            remedy = f"Pass an object of it: {each.__name__}()." if isinstance(each, type) else (
+                f"Pass an object, such as callbacks.EarlyStopping().{names.suggestion(each, known)}")
+            raise TypeError("callbacks must be an instance of callbacks.Callback, or a list of such. "
+                            f"Received: {each!r}. {remedy}")
+    return found
 
 
 def _sign(mode: str, monitor: str) -> int:

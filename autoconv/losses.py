@@ -140,8 +140,14 @@ class SparseCategoricalCrossentropy(Loss):
                              f"{y_true.shape}, and a model with outputs of shape {shape}. {remedy}")
         whole_labels(y_true, None)
         if classes is not None and (y_true.min() < 0 or y_true.max() >= classes):
-            raise ValueError(f"Labels must lie in 0..{classes - 1} for a model with {classes} outputs. Received labels "
-                             f"from {y_true.min()} to {y_true.max()}.")
+            low, top = y_true.min(), y_true.max()
+            remedy = "" if top < classes else f" The last layer needs {int(top) + 1} units, one for each class."
+            if classes == 1 and low == 0 and top == 1:
+                remedy = " For two classes it needs 2 units; or 1 with a sigmoid, and loss='binary_crossentropy'."
+            elif low == 1 and top == classes:
+                remedy = " Count the labels from 0."
+            raise ValueError(f"Labels must lie in 0..{classes - 1} for a model whose last layer has {classes} "
+                             f"output{'s' * (classes > 1)}. Received labels from {low} to {top}.{remedy}")
 
 
 class BinaryCrossentropy(_SameShape):

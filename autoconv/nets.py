@@ -1,6 +1,7 @@
 """The nets that the command line offers by name."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NamedTuple
 
 from .arguments import names
@@ -38,18 +39,44 @@ class Net(NamedTuple):
 
 def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augment: bool = False) -> Sequential:
     """The net of that name behind what turns pixels 0..255 into what it takes: preprocessing is part of the model.
-    augment: `augmentation` comes before it.
+    augment: `augmentation` comes before it. Raises ValueError where the images are too small.
     """
     net = names.lookup("net", name, NETS)
     scaling = [] if net.divide_by == 1 else [Rescaling(1 / net.divide_by)]
-    front = augmentation() if augment else []
-    return Sequential([Input(input_shape), *front, *scaling, *net.layers(classes)], name=name.replace("-", "_"))
+    return _chain(name, input_shape, classes, [*(augmentation() if augment else []), *scaling])
 
 
 def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequential:
-    """The net of that name for images of `input_shape` (H, W, C) and so many classes, with new weights."""
+    """The net of that name for images of `input_shape` (H, W, C) and so many classes, with new weights. Raises
+    ValueError where the images are too small.
+    """
+    names.lookup("net", name, NETS)
+    return _chain(name, input_shape, classes, [])
+
+
+def smallest(name: str) -> int:
+    """How many pixels high and wide the images for the net of that name must be at least, so that every window fits."""
     net = names.lookup("net", name, NETS)
-    return Sequential([Input(input_shape), *net.layers(classes)], name=name.replace("-", "_"))
+    for size in range(1, max(net.input_shape)):
+        with suppress(ValueError):
+            Sequential([Input((size, size, 1)), *net.layers(2)])
+            return size
+    return max(net.input_shape)
+
+
+def _chain(name: str, input_shape: tuple[int, int, int], classes: int, front: list[Layer]) -> Sequential:
+    try:
+        return Sequential([Input(input_shape), *front, *NETS[name].layers(classes)], name=name.replace("-", "_"))
+    except ValueError as error:
+        height, width = input_shape[:2]
+        least = {each: smallest(each) for each in NETS}
+        if min(height, width) >= least[name]:
+            raise
+        others = [f"{each} (at least {n} x {n})" for each, n in least.items() if n <= min(height, width)]
+        raise ValueError(
+            f"The net {name!r} cannot take these images: they must be at least {least[name]} x {least[name]} pixels. "
+            f"Received: {height} x {width}. Make them larger{', or take the net ' if others else ''}"
+            f"{' or '.join(others)}.") from error
 
 
 def augmentation() -> list[Layer]:

@@ -12,7 +12,7 @@ from autoconv.arguments import names
 from autoconv.bench import machine
 from autoconv.bench.run import SCHEMA
 
-from . import accuracy, install_size, peers, rounds, show, startup, workloads
+from . import accuracy, install_size, overview, peers, rounds, show, startup, workloads
 
 DEFAULT_ROUNDS = {"train": 18, "infer": 18, "start": 3, "accuracy": 3}
 ROUNDS_OF_A_PROCESS = 3
@@ -23,8 +23,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--workload", default="lecture",
                         help=f"comma-separated, or all: {', '.join(workloads.WORKLOADS)}")
     parser.add_argument("--mode", default="train,infer", help=f"comma-separated: {', '.join(workloads.MODES)}")
-    parser.add_argument("--peers", default="all", help=f"comma-separated, or all: {', '.join(peers.on('cpu'))}; "
-                        "ratios are taken to the first one")
+    parser.add_argument("--peers", default="all", help=f"comma-separated: {', '.join(peers.on('cpu'))}; "
+                        f"or all, which are those without {' and '.join(_slow())}; ratios are taken to the first one")
     parser.add_argument("--batch-size", default="", help="comma-separated, or all: those of the workload; "
                         "by default the workload's usual one")
     parser.add_argument("--threads", type=_positive, default=machine.processors(), help="default: %(default)s")
@@ -35,7 +35,8 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
     try:
         options.workload = _known("workload", options.workload, workloads.WORKLOADS)
         options.mode = _known("mode", options.mode, workloads.MODES)
-        options.peers = _known("peer", options.peers, peers.on("cpu"))
+        usual = [name for name in peers.on("cpu") if name not in _slow()]
+        options.peers = usual if options.peers == "all" else _known("peer", options.peers, peers.on("cpu"))
         options.batch_sizes = {w: _batch_sizes(options.batch_size, w) for w in options.workload}
     except ValueError as error:
         parser.error(str(error))
@@ -56,6 +57,8 @@ def main(given: Sequence[str] | None = None) -> int:
         results.append(result)
         say.clear()
         print(show.entry(result) + "\n", flush=True)
+    if sum(result["mode"] in ("train", "infer") for result in results) > 1:
+        print(overview.shown(results) + "\n")
     for remark in show.remarks(results):
         print(remark)
     if options.json is not None:
@@ -122,6 +125,11 @@ def _known(kind: str, given: str, known: Iterable[str]) -> list[str]:
     if given == "all":
         return known
     return [names.lookup(kind, word.strip(), {k: k for k in known}) for word in given.split(",")]
+
+
+def _slow() -> list[str]:
+    """The peers that take minutes a round, and are timed where they are named."""
+    return [name for name, entry in peers.on("cpu").items() if not entry.usual]
 
 
 def _batch_sizes(given: str, workload: str) -> list[int]:

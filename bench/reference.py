@@ -1,48 +1,77 @@
 """The nets once more, in NumPy and float64: what the loss of every peer is compared with."""
 
+from collections.abc import Iterator, Sequence
+from itertools import islice
+
 import numpy as np
 
-from .workloads import NORM_EPSILON, Conv, Dense, Flatten, Norm, Pool, Scale, Workload
+from .specs import AveragePool, Conv, Dense, Depthwise, Flatten, GlobalPool, Norm, Pool, Residual, Scale, Spec
+from .workloads import NORM_EPSILON, Workload
+
+ACTIVATIONS = {"relu": lambda x: np.maximum(x, 0), "tanh": np.tanh, None: lambda x: x}
 
 
 def loss(workload: Workload, weights: list[np.ndarray], images: np.ndarray, labels: np.ndarray) -> float:
     """The mean cross-entropy of a batch, without dropout."""
-    logits = np.concatenate([_logits(workload, weights, images[i : i + 8]) for i in range(0, len(images), 8)])
+    exact = [w.astype(np.float64) for w in weights]
+    parts = (images[i : i + 8].astype(np.float64) for i in range(0, len(images), 8))
+    logits = np.concatenate([forward(workload.layers, x, iter(exact)) for x in parts])
     logits -= logits.max(axis=1, keepdims=True)
     log_shares = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
     return float(-log_shares[np.arange(len(labels)), labels].mean())
 
 
-def _logits(workload: Workload, weights: list[np.ndarray], images: np.ndarray) -> np.ndarray:
-    x, left = images.astype(np.float64), iter([w.astype(np.float64) for w in weights])
-    for layer in workload.layers:
-        if isinstance(layer, Conv):
-            x = _convolution(x, next(left), layer.padding) + next(left)
-            x = _relu(x) if layer.relu else x
-        elif isinstance(layer, Norm):
-            gamma, beta, mean, variance = (next(left) for _ in range(4))
-            x = _relu(gamma * (x - mean) / np.sqrt(variance + NORM_EPSILON) + beta)
-        elif isinstance(layer, Pool):
-            n, h, w, c = x.shape
-            x = x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
-        elif isinstance(layer, Flatten):
-            x = x.reshape(len(x), -1)
-        elif isinstance(layer, Dense):
-            x = x @ next(left) + next(left)
-            x = _relu(x) if layer.relu else x
-        elif isinstance(layer, Scale):
-            x = x * layer.factor
+def forward(layers: Sequence[Spec], x: np.ndarray, left: Iterator[np.ndarray]) -> np.ndarray:
+    """What these layers make of x with the next weights of `left`."""
+    for layer in layers:
+        match layer:
+            case Conv(_, _, padding, activation, strides, bias):
+                x = _convolution(_padded(x, padding), next(left), strides)
+                x = ACTIVATIONS[activation](x + next(left) if bias else x)
+            case Depthwise(kernel, strides):
+                x = _depthwise(_padded(x, kernel // 2), next(left)[..., 0], strides)
+            case Norm(relu):
+                gamma, beta, mean, variance = islice(left, 4)
+                x = gamma * (x - mean) / np.sqrt(variance + NORM_EPSILON) + beta
+                x = np.maximum(x, 0) if relu else x
+            case Pool():
+                x = _squares(x).max(axis=(2, 4))
+            case AveragePool():
+                x = _squares(x).mean(axis=(2, 4))
+            case GlobalPool():
+                x = x.mean(axis=(1, 2))
+            case Flatten():
+                x = x.reshape(len(x), -1)
+            case Dense(_, activation):
+                x = ACTIVATIONS[activation](x @ next(left) + next(left))
+            case Scale(factor):
+                x = x * factor
+            case Residual(body, shortcut):
+                x = np.maximum(forward(body, x, left) + forward(shortcut, x, left), 0)
     return x
 
 
-def _convolution(x: np.ndarray, w: np.ndarray, padding: str) -> np.ndarray:
+def _padded(x: np.ndarray, padding: int) -> np.ndarray:
+    return np.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+
+
+def _windows(x: np.ndarray, kernel: tuple[int, ...], strides: int) -> Iterator[tuple[int, int, np.ndarray]]:
+    """For each position in the kernel the pixels that it meets."""
+    h, w = ((size - k) // strides * strides + 1 for size, k in zip(x.shape[1:3], kernel))
+    for i, j in np.ndindex(kernel[:2]):
+        yield i, j, x[:, i : i + h : strides, j : j + w : strides]
+
+
+def _convolution(x: np.ndarray, w: np.ndarray, strides: int) -> np.ndarray:
     """One matrix product for each position in the kernel."""
-    kh, kw = w.shape[:2]
-    if padding == "same":
-        x = np.pad(x, ((0, 0), (kh // 2, kh // 2), (kw // 2, kw // 2), (0, 0)))
-    oh, ow = x.shape[1] - kh + 1, x.shape[2] - kw + 1
-    return sum(x[:, i : i + oh, j : j + ow] @ w[i, j] for i in range(kh) for j in range(kw))
+    return sum(pixels @ w[i, j] for i, j, pixels in _windows(x, w.shape, strides))
 
 
-def _relu(x: np.ndarray) -> np.ndarray:
-    return np.maximum(x, 0)
+def _depthwise(x: np.ndarray, w: np.ndarray, strides: int) -> np.ndarray:
+    return sum(pixels * w[i, j] for i, j, pixels in _windows(x, w.shape, strides))
+
+
+def _squares(x: np.ndarray) -> np.ndarray:
+    """Images as squares of 2x2 pixels (N, H/2, 2, W/2, 2, C); an odd row or column is left out."""
+    n, h, w, c = x.shape
+    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)

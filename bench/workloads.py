@@ -9,70 +9,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from . import nets
+from .specs import Conv, Dense, Depthwise, Norm, Shape, Spec, each
+
 SEED = 1
 
 
-class Conv(NamedTuple):
-    """A convolution with a square kernel, a bias and, where nothing stands between them, a ReLU."""
-
-    filters: int
-    kernel: int = 3
-    padding: str = "valid"
-    relu: bool = True
-
-
-class Norm(NamedTuple):
-    """Batch normalization of each channel, and a ReLU."""
-
-
-class Pool(NamedTuple):
-    """2x2 max pooling."""
-
-
-class Flatten(NamedTuple):
-    """Images (N, H, W, C) as rows (N, H*W*C)."""
-
-
-class Dense(NamedTuple):
-    """A dense layer with a bias; `relu` is False for the last one, whose outputs are the logits."""
-
-    units: int
-    relu: bool = True
-
-
-class Dropout(NamedTuple):
-    """Dropout, in training only."""
-
-    rate: float
-
-
-class Scale(NamedTuple):
-    """A multiplication by a constant: pixels 0..255 to 0..1."""
-
-    factor: float
-
-
-Spec = Conv | Norm | Pool | Flatten | Dense | Dropout | Scale
-
-LECTURE = (Conv(32), Pool(), Conv(64), Pool(), Conv(64), Flatten(), Dense(64))
-LECTURE_DROPOUT = (
-    Conv(32), Pool(), Dropout(0.25), Conv(64), Pool(), Dropout(0.25), Conv(64), Flatten(), Dense(64), Dropout(0.5),
-)
-LECTURE_BN = (
-    Conv(32, relu=False), Norm(), Pool(), Conv(64, relu=False), Norm(), Pool(), Conv(64, relu=False), Norm(),
-    Flatten(), Dense(64),
-)
-LECTURE_LARGE = (
-    Conv(32), Pool(), Conv(32), Pool(), Conv(64), Conv(64), Pool(), Dropout(0.25), Flatten(), Dense(512), Dropout(0.5),
-)
-PHOTOS = (
-    Scale(1 / 255), Conv(16, 3, "same"), Pool(), Conv(32, 3, "same"), Pool(), Conv(64, 3, "same"), Pool(), Flatten(),
-    Dense(128),
-)
-
-
 class Workload(NamedTuple):
-    """A net with the images it takes. `net` is all but the last layer, which is Dense(classes) and a softmax."""
+    """A net with the images it takes. `body` is all but the last layer, which is Dense(classes) and a softmax."""
 
     name: str
     input_shape: tuple[int, int, int]
@@ -83,18 +27,25 @@ class Workload(NamedTuple):
 
     @property
     def layers(self) -> tuple[Spec, ...]:
-        return (*self.body, Dense(self.classes, relu=False))
+        return (*self.body, Dense(self.classes, activation=None))
 
 
 WORKLOADS = {
     w.name: w
     for w in (
-        Workload("lecture", (28, 28, 1), 10, LECTURE, (64, 1, 256, 1024)),
-        Workload("lecture-dropout", (28, 28, 1), 10, LECTURE_DROPOUT, (64, 1)),
-        Workload("lecture-bn", (28, 28, 1), 10, LECTURE_BN, (64, 1)),
-        Workload("lecture-large", (150, 150, 1), 10, LECTURE_LARGE, (32,)),
-        Workload("photos", (180, 180, 3), 5, PHOTOS, (32,), brightest=255.0),
-        Workload("cifar", (32, 32, 3), 10, LECTURE, (64,)),
+        Workload("lecture", (28, 28, 1), 10, nets.LECTURE, (64, 1, 256, 1024)),
+        Workload("lecture-dropout", (28, 28, 1), 10, nets.LECTURE_DROPOUT, (64, 1)),
+        Workload("lecture-bn", (28, 28, 1), 10, nets.LECTURE_BN, (64, 1)),
+        Workload("lecture-large", (150, 150, 1), 10, nets.LECTURE_LARGE, (32,)),
+        Workload("photos", (180, 180, 3), 5, nets.PHOTOS, (32,), brightest=255.0),
+        Workload("cifar", (32, 32, 3), 10, nets.LECTURE, (64,)),
+        Workload("lenet5", (28, 28, 1), 10, nets.LENET5, (64, 1)),
+        Workload("mlp", (28, 28, 1), 10, nets.MLP, (64, 1)),
+        Workload("resnet20", (32, 32, 3), 10, nets.RESNET20, (64, 1)),
+        Workload("vgg-bn", (32, 32, 3), 10, nets.VGG_BN, (64, 1)),
+        Workload("vgg", (32, 32, 3), 10, nets.VGG, (64, 1)),
+        Workload("mobile", (32, 32, 3), 10, nets.MOBILE, (64, 1)),
+        Workload("wide", (8, 8, 512), 10, nets.WIDE, (64, 1)),
     )
 }
 MODES = ("train", "infer", "start", "accuracy")
@@ -124,38 +75,35 @@ RHO, EPSILON = 0.9, 1e-7  # of RMSprop, in every peer
 NORM_MOMENTUM, NORM_EPSILON = 0.99, 1e-3  # of batch normalization: the share of its averages that a step keeps
 
 
-def shapes(workload: Workload) -> Iterator[tuple[Spec, tuple[int, ...], tuple[int, ...]]]:
-    """Each layer with the shape of one sample before and after it."""
-    shape: tuple[int, ...] = workload.input_shape
-    for layer in workload.layers:
-        before = shape
-        if isinstance(layer, Conv):
-            lost = layer.kernel - 1 if layer.padding == "valid" else 0
-            shape = (before[0] - lost, before[1] - lost, layer.filters)
-        elif isinstance(layer, Pool):
-            shape = (before[0] // 2, before[1] // 2, before[2])
-        elif isinstance(layer, Flatten):
-            shape = (prod(before),)
-        elif isinstance(layer, Dense):
-            shape = (layer.units,)
-        yield layer, before, shape
+def shapes(workload: Workload) -> Iterator[tuple[Spec, Shape, Shape]]:
+    """Each layer with the shape of one sample before and after it; of a residual block those within it."""
+    return each(workload.layers, workload.input_shape)
 
 
 def weights(workload: Workload, seed: int = SEED) -> list[np.ndarray]:
-    """The weights every peer starts from, in Keras's order and layout: kernel (KH, KW, C, F) or (C, F), bias (F,); of a
-    normalization gamma, beta, moving mean and moving variance (C,).
+    """The weights every peer starts from, layer by layer (`shapes`) and in Keras's layout: kernel (KH, KW, C, F), of a
+    depthwise convolution (KH, KW, C, 1), of a dense layer (C, F), bias (F,); of a normalization gamma, beta, and the
+    averages of mean and variance (C,).
     """
     random, result = np.random.default_rng(seed), []
+
+    def draw(low: float, high: float, *shape: int) -> None:
+        result.append(random.uniform(low, high, shape).astype(np.float32))
+
     for layer, before, after in shapes(workload):
         if isinstance(layer, Conv | Dense):
             window = (layer.kernel, layer.kernel) if isinstance(layer, Conv) else ()
             fan_in, fan_out = prod(window) * before[-1], prod(window) * after[-1]
             limit = (6 / (fan_in + fan_out)) ** 0.5
-            result.append(random.uniform(-limit, limit, (*window, before[-1], after[-1])).astype(np.float32))
-            result.append(random.uniform(-0.05, 0.05, after[-1]).astype(np.float32))  # not zero, so that it is checked
+            draw(-limit, limit, *window, before[-1], after[-1])
+            if isinstance(layer, Dense) or layer.bias:
+                draw(-0.05, 0.05, after[-1])  # not zero, so that it is checked
+        elif isinstance(layer, Depthwise):
+            limit = 3**0.5 / layer.kernel
+            draw(-limit, limit, layer.kernel, layer.kernel, before[-1], 1)
         elif isinstance(layer, Norm):
             for low, high in ((0.8, 1.2), (-0.05, 0.05), (-0.05, 0.05), (0.8, 1.2)):
-                result.append(random.uniform(low, high, after[-1]).astype(np.float32))
+                draw(low, high, after[-1])
     return result
 
 
@@ -170,13 +118,15 @@ def flops(workload: Workload, mode: str) -> float:
     """Multiplications and additions of one image: forward, or a training step with both gradients of every layer but
     the first, of which nobody wants the gradient of the images.
     """
-    each = []
+    work = []
     for layer, before, after in shapes(workload):
         if isinstance(layer, Conv):
-            each.append(2 * prod(after) * layer.kernel**2 * before[-1])
+            work.append(2 * prod(after) * layer.kernel**2 * before[-1])
+        elif isinstance(layer, Depthwise):
+            work.append(2 * prod(after) * layer.kernel**2)
         elif isinstance(layer, Dense):
-            each.append(2 * before[-1] * after[-1])
-    return float(sum(each) if mode == "infer" else 3 * sum(each) - each[0])
+            work.append(2 * before[-1] * after[-1])
+    return float(sum(work) if mode == "infer" else 3 * sum(work) - work[0])
 
 
 def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:

@@ -1,7 +1,8 @@
 """The code of a page: its ```python blocks run in order, as one script, in a folder that gets the pictures they write.
 
-A ```text block right after one holds what it prints, where `...` stands for anything. Blocks may be indented, within
-an admonition; one that includes a file (`--8<--`) is run by that file's own test.
+A ```text block right after one holds what it prints, where `...` stands for anything. A block that begins with the
+name of a file (`# signs.py`) is that file's text, one after `<!-- needs cifar10 -->` needs that data set: other tests
+run these.
 """
 
 import contextlib
@@ -20,6 +21,7 @@ from autoconv import utils
 
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w+)[^\n]*\n(?P<text>.*?)^(?P=indent)```[ \t]*$",
                    re.DOTALL | re.MULTILINE)
+OF_A_FILE, NEEDS = re.compile(r"# [\w/]+\.py\b"), re.compile(r"<!-- needs (\w+) -->\n$")
 COMPARED = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -30,6 +32,7 @@ class Block:
     source: str
     line: int
     printed: str | None
+    needs: str | None = None  # the data set without which it does not run
 
 
 class WrongPageError(Exception):
@@ -41,8 +44,9 @@ def blocks(text: str) -> list[Block]:
     found, previous = [], None
     for fence in FENCE.finditer(text):
         content = textwrap.dedent(fence["text"])
-        if fence["language"] == "python" and "--8<--" not in content:
-            previous = Block(content, text.count("\n", 0, fence.start()) + 2, None)
+        if fence["language"] == "python" and not OF_A_FILE.match(content):
+            needs = NEEDS.search(text[: fence.start()])
+            previous = Block(content, text.count("\n", 0, fence.start()) + 2, None, needs and needs[1])
             found.append(previous)
             end = fence.end()
         elif fence["language"] == "text" and previous is not None and not text[end : fence.start()].strip():
@@ -60,18 +64,21 @@ def pages(folder: Path) -> list[Path]:
 
 def pictures(folder: Path) -> list[Path]:
     """The pictures that a page wrote into its folder."""
-    return [path for path in folder.iterdir() if path.suffix in (".png", ".svg")]
+    return [path for path in folder.iterdir() if path.suffix in (".jpg", ".png", ".svg")]
 
 
 def run(page: Path, folder: Path) -> dict[str, Any]:
     """Runs the page's blocks in `folder`, which gets the files they write. Returns the names they define.
 
-    Raises WrongPageError, with the place in the page, where one fails or prints something else.
+    Those that need a data set are left out. Raises WrongPageError, with the place in the page, where one fails or
+    prints something else.
     """
     names: dict[str, Any] = {"__name__": page.stem}
     utils.clear_session()
     with _working_in(folder, page.parent):
         for block in blocks(page.read_text(encoding="utf-8")):
+            if block.needs is not None:
+                continue
             place = f"{page.name}, line {block.line}"
             out = io.StringIO()
             code = compile("\n" * (block.line - 1) + block.source, str(page), "exec")

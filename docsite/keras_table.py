@@ -37,7 +37,9 @@ What differs beyond arguments:
 - `padding` of a convolution may also be numbers: `1`, `(1, 2)` or `((1, 0), (2, 2))`.
 - A model is saved as `.safetensors`, never as `.keras` or HDF5, and is not compiled when it is loaded.
 - `to("cuda")` moves a model; there is no `keras.config` and no back end to choose.
-- `keras.ops` is [`autoconv.functional`](api/functional.md), with the names of PyTorch's `functional` for convolutions.
+- `keras.ops` is [`autoconv.functional`](../autoconv/functional), with PyTorch's names for convolutions.
+- `evaluate` in a callback leaves `fit`'s loss and the metrics that were given by name as they are; in Keras it starts
+  their means anew. Metric objects start anew in both.
 - A layer, loss, metric or optimizer of yours says `recordable = True` to be replayed as kernels alone
   ([how](extending.md)).
 """
@@ -66,7 +68,8 @@ def page() -> str:
         if alone:
             parts.append("Keras has no " + ", ".join(alone) + ".")
         if module in LISTED_AS_MISSING:
-            parts.append(f"??? note \"Keras's {module} that are not here\"\n\n    {', '.join(missing(module))}")
+            parts.append(f"<details>\n<summary>Keras's {module} that are not here</summary>\n\n"
+                         f"{', '.join(missing(module))}\n\n</details>")
     return "\n\n".join(parts) + "\n"
 
 

@@ -25,6 +25,15 @@ def pages() -> dict[str, str]:
     return {"api/index.md": index, **{f"api/{_file(name)}": _page(name, title) for name, title in MODULES.items()}}
 
 
+def sources() -> dict[str, str]:
+    """The pages by what they are made of: the package's files and folders, as a link within the project has them."""
+    found = {"autoconv": "api/index.md"}
+    for name in MODULES:
+        path = f"autoconv/{name.replace('.', '/')}"
+        found[path if hasattr(load(name), "__path__") else f"{path}.py"] = f"api/{_file(name)}"
+    return found
+
+
 def public_names(module: ModuleType) -> list[str]:
     """The names of a module that are its own: those of `__all__`, else what is defined in it and has no underscore."""
     names = getattr(module, "__all__", None)

@@ -108,6 +108,9 @@ CONVOLUTIONS = [
     conv((2, 5, 6, 3), (3, 3, 3, 17), padding=((1, 0), (0, 2))),
     conv((1, 6, 5, 5), (3, 5, 5, 3), padding=((0, 3), (4, 1)), strides=(3, 1)),
     conv((1, 2, 2, 3), (5, 5, 3, 5), padding=4),  # windows that see nothing but padding
+    conv((2, 8, 9, 32), (3, 3, 32, 64), padding="same"),  # from here on by Winograd's products
+    conv((1, 10, 10, 64), (3, 3, 64, 48), bias=False),
+    conv((1, 9, 7, 48), (3, 3, 48, 80), padding=((0, 1), (2, 2))),
     conv((2, 6, 6, 6), (3, 3, 2, 9), groups=3),
     conv((2, 7, 5, 34), (3, 3, 17, 34), groups=2, padding="same"),
     conv((1, 6, 6, 5), (3, 3, 1, 10), groups=5, strides=2, bias=False),
@@ -122,6 +125,7 @@ TRANSPOSED = [
     transposed((1, 3, 4, 3), (1, 1, 5, 3), strides=2, padding="same"),
     transposed((1, 4, 3, 3), (5, 5, 3, 3), strides=(2, 3), padding="same"),
     transposed((1, 4, 3, 5), (3, 3, 3, 5), dilation_rate=2),
+    transposed((1, 8, 8, 64), (3, 3, 32, 64)),
     transposed((1, 4, 4, 3), (3, 2, 1, 3), dilation_rate=(2, 1), padding="same"),
 ]
 
@@ -133,18 +137,29 @@ DEPTHWISE = [
     depthwise((1, 8, 9, 32), (3, 3, 32, 1), dilation_rate=2),
     depthwise((2, 5, 5, 3), (3, 3, 3, 2), padding=((2, 0), (0, 1)), strides=4),
     depthwise((1, 7, 7, 5), (1, 1, 5, 1), strides=3),
+    depthwise((2, 4, 17, 16), (3, 3, 16, 1), padding="same"),  # tiles of neighbouring pixels, the last one overlaps
+    depthwise((1, 3, 12, 37), (2, 3, 37, 1), bias=False),
+    depthwise((9, 5, 9, 3), (5, 3, 3, 1), padding="same", strides=(2, 1)),
+    depthwise((1, 10, 13, 2), (4, 5, 2, 1), strides=(3, 2), dilation_rate=(2, 3), padding=((3, 4), (1, 6))),
+    depthwise((1, 2, 3, 5), (2, 2, 5, 2), padding=4),  # windows that see nothing but padding
 ]
 
 FUSED = [
     fused_pool((2, 8, 8, 1), (3, 3, 1, 32)),
     fused_pool((3, 7, 9, 5), (3, 3, 5, 17)),  # an odd row and column that no window reads
     fused_pool((1, 6, 6, 32), (3, 3, 32, 64), bias=False),
+    fused_pool((2, 10, 11, 32), (3, 3, 32, 64)),
+    fused_pool((1, 8, 9, 64), (3, 3, 64, 128), padding="same"),
     fused_pool((2, 5, 6, 3), (2, 3, 3, 70), padding="same"),
     fused_pool((11, 4, 4, 17), (3, 3, 17, 5)),  # one pooled pixel a sample
     fused_pool((2, 11, 9, 3), (3, 3, 3, 5), strides=2, padding=((0, 1), (2, 0))),
     fused_pool((1, 9, 9, 16), (3, 3, 16, 16), dilation_rate=2),
     Case("conv2d", lambda x, w, b: apply(conv_ops.conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
          lambda x, w, b: np.maximum(reference.conv2d(x, w, b), 0), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
+    Case("depthwise_conv2d",
+         lambda x, w, b: apply(conv_ops.depthwise_conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
+         lambda x, w, b: np.maximum(reference.depthwise_conv2d(x, w, b), 0), ((2, 5, 9, 18), (3, 3, 18, 1), (18,)),
+         note="relu"),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True),
          lambda x, w, b: np.maximum(reference.dense(x, w, b), 0), ((5, 65), (65, 17), (17,)), note="relu"),
 ]
@@ -162,6 +177,8 @@ POOLS = [
     *pools((1, 6, 7, 5), pool_size=(3, 2), strides=2, padding=((1, 0), (0, 1))),
     *pools((3, 5, 5, 32), pool_size=1, strides=2),
     *pools((1, 5, 4, 3), pool_size=(5, 4)),
+    *pools((2, 4, 15, 18), pool_size=3, strides=1),
+    *pools((1, 11, 6, 35), pool_size=(4, 3), strides=(3, 2), padding="same"),
 ]
 
 DENSE = [

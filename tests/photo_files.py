@@ -3,10 +3,16 @@
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageDraw
 
 COLORS = {"blue": (30, 60, 220), "green": (40, 200, 60), "red": (220, 50, 40)}
 BROKEN = ("cut.jpg", "empty.png", "huge.png", "text.jpg")
+SHAPES = {  # corners in -1..1; each is another one in the mirror, or turned
+    "flag": [(-0.6, -1), (0.7, -0.9), (0.7, -0.1), (-0.3, -0.1), (-0.3, 1), (-0.6, 1)],
+    "hook": [(-0.5, -1), (-0.1, -1), (-0.1, 0.6), (0.7, 0.6), (0.7, 1), (-0.5, 1)],
+    "step": [(-1, 0.9), (-1, 0.2), (-0.2, 0.2), (-0.2, -0.9), (0.3, -0.9), (0.3, 0.9)],
+    "wedge": [(-0.9, 1), (0.9, 1), (-0.9, -1)],
+}
 ODD = ("a.gif", "a.webp", "cmyk.jpg", "deep.png", "exif.jpg", "palette.png")
 
 
@@ -18,6 +24,28 @@ def make(folder: Path, each: int = 12, size: tuple[int, int] = (20, 24), classes
         for i in range(each):
             pixels = (rng.normal(0, 20, (*size, 3)) + COLORS[name]).clip(0, 255).astype("uint8")
             Image.fromarray(pixels).save(folder / name / f"{i:02d}.{'jpg' if i % 2 else 'png'}")
+    return folder
+
+
+def make_turned(folder: Path, train: int = 20, test: int = 50) -> Path:
+    """Four shapes of 32 x 32 pixels, so many pictures of each: upright in train/; in test/ turned by up to 36 degrees,
+    half of them mirrored.
+    """
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train), ("test", test)):
+        for name, corners in SHAPES.items():
+            (folder / part / name).mkdir(parents=True)
+            for i in range(count):
+                shape = np.array(corners)
+                if part == "test":
+                    angle = np.deg2rad(rng.uniform(-36, 36))
+                    turn = [[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]]
+                    shape = shape * (rng.choice([-1, 1]), 1) @ turn
+                image = Image.new("L", (32, 32), int(rng.integers(20, 60)))
+                where = shape * rng.uniform(9, 11) + 16 + rng.uniform(-3, 3, 2)
+                ImageDraw.Draw(image).polygon(list(map(tuple, where)), fill=int(rng.integers(170, 230)))
+                pixels = (np.asarray(image) + rng.normal(0, 12, (32, 32))).clip(0, 255).astype("uint8")
+                Image.fromarray(pixels).save(folder / part / name / f"{i:02d}.png")
     return folder
 
 

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from autoconv import nets
 from autoconv import optimizers as optim
 from autoconv.backend import device
 from autoconv.bench.cases import cases
@@ -24,10 +23,12 @@ from bench import (
     equal_work,
     install_size,
     markdown,
+    overview,
     peers,
     reference,
     report,
     rounds,
+    specs,
     startup,
     workloads,
 )
@@ -104,23 +105,36 @@ def test_slower_is_slower(fakes):
     assert len(found["Slower"]["seconds"]) == 6
 
 
+FRAMEWORKS = ("torch", "keras", "jax", "onnxruntime", "openvino", "mnn", "mygrad")  # tinygrad compiles for a minute
+
+
+@pytest.mark.parametrize("name", FRAMEWORKS)
+def test_every_framework_computes_the_same_net(name):
+    if lacks := peers.missing(name):
+        pytest.skip(f"not installed: {', '.join(lacks)}")
+    mode = next(mode for mode in ("train", "infer") if mode in peers.PEERS[name].modes)
+    workload = next(w for w in ("resnet20", "lenet5") if peers.able(name, mode, w))
+    found = run([name], mode, 1, workload)["peers"][name]
+    assert found["status"] == "timed", found["reason"]
+
+
 # What is timed.
 
 
-@pytest.mark.parametrize(("ours", "theirs"), [(n, n) for n in SUITE])
-def test_the_workloads_are_the_nets_of_the_command_line(ours, theirs):
-    workload, timed = workloads.WORKLOADS[ours], SUITE[theirs]
-    net = timed.build()
+@pytest.mark.parametrize("name", SUITE)
+def test_the_workloads_are_the_nets_of_the_command_line(name):
+    workload, timed = workloads.WORKLOADS[name], SUITE[name]
     assert timed.input_shape == workload.input_shape
     assert timed.batch_size == workload.batch_sizes[0]
-    assert [w.shape for w in net.get_weights()] == [w.shape for w in workloads.weights(workload)]
     tested = NetUnderTest(timed, 1, CPU)
     for mode in ("train", "infer"):
         assert tested.flops(mode) == workloads.flops(workload, mode)
+    peer = peers.create(peers.PEERS["autoconv"].factory, workload, 1, "infer", workloads.SEED)
+    peer.load(workloads.weights(workload))
+    tested.net.set_weights(peer.net.get_weights())
     images, labels = workloads.data(workload, 2)
-    net.set_weights(workloads.weights(workload))
-    out = net.predict(images, verbose=0).astype(float)
-    shares = np.exp(out) / np.exp(out).sum(1, keepdims=True) if nets.NETS[timed.net].from_logits else out
+    out = tested.net.predict(images, verbose=0).astype(float)
+    shares = np.exp(out) / np.exp(out).sum(1, keepdims=True) if timed.from_logits else out
     expected = reference.loss(workload, workloads.weights(workload), images, labels)
     assert -np.log(shares[[0, 1], labels]).mean() == pytest.approx(expected, abs=1e-5)
 
@@ -183,6 +197,31 @@ def test_every_way_to_the_first_step_is_a_step_of_that_net(net):
         for a, b, start in zip(ways[one], ways[other], workloads.weights(workload)):
             np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
             assert a.ndim == 1 or not np.array_equal(a, start)  # a bias before a normalization has no gradient
+
+
+@pytest.mark.parametrize("name", ["lenet5", "mlp", "resnet20", "vgg-bn", "mobile", "wide"])
+def test_a_step_of_gradient_descent_is_the_same_in_pytorch(name):
+    """Forward, all gradients and the normalizations' averages: of the layers' net, the bare functions and PyTorch."""
+    torch = pytest.importorskip("torch")
+    workload, batch = workloads.WORKLOADS[name], 4
+    found = []
+    for factory in (peers.PEERS["autoconv"].factory, startup.WAYS["functional"], peers.PEERS["torch"].factory):
+        peer = peers.create(factory, workload, 1, "train", workloads.SEED)
+        if isinstance(peer, autoconv_peer.Autoconv):
+            peer.rate = 0.1
+            peer.net.compile(optim.SGD(0.1), "categorical_crossentropy")
+        else:
+            peer.optimizer = torch.optim.SGD(peer.net.parameters())
+            peer.schedule(np.array([0.1]))
+        peer.load(workloads.weights(workload))
+        peer.shuffle = False
+        peer.hold(*workloads.data(workload, batch), batch)
+        peer.train(1)
+        found.append([a - b for a, b in zip(peer.weights(), workloads.weights(workload), strict=True)])
+    for layers, functions, others in zip(*found, strict=True):
+        size = np.linalg.norm(layers)
+        assert np.linalg.norm(layers - functions) < 1e-3 * size
+        assert np.linalg.norm(layers - others) < 3e-2 * size  # PyTorch's average is of unbiased variances
 
 
 def test_the_ways_to_the_first_step_are_timed_with_empty_and_with_filled_caches(fakes, monkeypatch, capsys):
@@ -268,6 +307,30 @@ def test_compare_writes_every_round_and_reports_who_is_absent(fakes, tmp_path, c
     assert "Honest" in page([found])
 
 
+def test_the_overview_has_a_line_for_each_net_with_the_fastest_rival(tmp_path, capsys):
+    def timed(speed, times):
+        return {"status": "timed", "images_per_s": {"median": speed, "low": speed, "high": speed},
+                "ratio": {"median": times, "low": 0.9 * times, "high": 1.1 * times, "confidence": 0.97}}
+
+    found = {"autoconv": timed(900.0, 1.0), "torch": timed(300.0, 3.0), "jax": timed(450.0, 2.0),
+             "keras": {"status": "failed", "reason": "x"}}
+    answers = {"autoconv": timed(100.0, 2.0), "torch": timed(400.0, 0.5), "mnn": timed(200.0, 1.0)}
+    file = tmp_path / "results.json"
+    file.write_text(json.dumps({"schema": 1, "results": [
+        {"workload": "resnet20", "batch_size": 64, "mode": "train", "peers": found},
+        {"workload": "resnet20", "batch_size": 1, "mode": "infer", "peers": answers},
+        {"workload": "wide", "batch_size": 64, "mode": "infer", "peers": {"autoconv": {"status": "wrong"}}},
+    ]}))
+    assert overview.main([str(file)]) == 0
+    train, infer, wrong = capsys.readouterr().out.splitlines()[-3:]
+    assert " ".join(train.split()) == "resnet20, 64 train 900 JAX, jit 450 2.00 1.80 .. 2.20 1.4 2.2"
+    assert " ".join(infer.split()) == "resnet20, 1 infer 100 MNN 200 0.50 0.45 .. 0.55 0.8 1.2"
+    assert " ".join(wrong.split()) == "wide, 64 infer wrong"
+    with pytest.raises(SystemExit) as error:
+        overview.main([str(tmp_path / "none.json")])
+    assert error.value.code == 1
+
+
 def test_compare_fails_where_a_net_is_wrong(fakes, capsys):
     assert compare.main(["--peers", "Honest,OtherLoss", "--mode", "infer", "--rounds", "1", "--threads", "1",
                          "--batch-size", "2", "--quick"]) == 1
@@ -336,9 +399,9 @@ def test_comparing_versions_says_what_is_wrong_with_an_argument(wrong, capsys):
 
 def test_the_nets_with_dropout_and_normalization_are_the_lecture_net_otherwise():
     plain, dropped, normal = (workloads.WORKLOADS[n] for n in ("lecture", "lecture-dropout", "lecture-bn"))
-    assert [s for s in dropped.layers if not isinstance(s, workloads.Dropout)] == list(plain.layers)
-    kept = [s._replace(relu=True) if isinstance(s, workloads.Conv) else s for s in normal.layers
-            if not isinstance(s, workloads.Norm)]
+    assert [s for s in dropped.layers if not isinstance(s, specs.Dropout)] == list(plain.layers)
+    kept = [s._replace(activation="relu") if isinstance(s, specs.Conv) else s for s in normal.layers
+            if not isinstance(s, specs.Norm)]
     assert kept == list(plain.layers)
     assert peers_network(normal) == [
         *(name for pool in ("MaxPooling2D", "MaxPooling2D", "Flatten")
@@ -347,13 +410,13 @@ def test_the_nets_with_dropout_and_normalization_are_the_lecture_net_otherwise()
 
 def peers_network(workload):
     """The kinds of layers of autoconv's net for a workload."""
-    return [type(layer).__name__ for layer in autoconv_peer.network(workload).layers]
+    return [type(layer).__name__ for layer in autoconv_peer.network(workload)[0].layers[1:]]
 
 
-def test_a_peer_that_lacks_a_kind_of_layer_is_not_asked_for_it():
-    assert not peers.able("jax", "train", "lecture-bn")
-    assert peers.able("jax", "train", "lecture-dropout")
-    assert peers.able("torch", "train", "lecture-bn")
+def test_a_peer_is_asked_only_for_what_it_has():
+    assert not peers.able("mygrad", "train", "mobile")
+    assert peers.able("mygrad", "train", "lecture-bn")
+    assert peers.able("torch", "train", "mobile")
     assert not peers.able("onnxruntime", "train", "lecture")
 
 

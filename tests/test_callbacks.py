@@ -5,7 +5,7 @@ import csv
 import numpy as np
 import pytest
 
-from autoconv import callbacks, layers, models, utils
+from autoconv import callbacks, layers, metrics, models, optimizers, utils
 
 X = np.random.default_rng(0).normal(size=(40, 4)).astype("float32")
 Y = (X[:, 0] > 0).astype(int)
@@ -148,6 +148,20 @@ def test_csv_logger(tmp_path):
     assert len(path.read_text().splitlines()) == 2
 
 
+@pytest.mark.parametrize(("given", "remedy"), [
+    ("early", r"Received: 'early'.*EarlyStopping\(\)\. Did you mean 'EarlyStopping'\?"),
+    (["early"], "Received: 'early'"),
+    (callbacks.EarlyStopping, r"Pass an object of it: EarlyStopping\(\)"),
+    ([callbacks.EarlyStopping(), print], "Received: <built-in function print>"),
+    (3, "Received: 3"),
+])
+def test_what_is_no_callback_is_refused(given, remedy):
+    _, model = fit(epochs=0)
+    for method in (model.fit, model.evaluate):
+        with pytest.raises(TypeError, match=rf"instance of callbacks\.Callback, or a list.*{remedy}"):
+            method(X, Y, callbacks=given, verbose=0)
+
+
 def test_lambda_callback_refuses_unknown_stages():
     with pytest.raises(ValueError, match=r"no stage 'on_epoch_ends'.*on_epoch_end"):
         callbacks.LambdaCallback(on_epoch_ends=print)
@@ -184,3 +198,20 @@ def test_evaluating_in_a_callback_leaves_the_metrics_of_training_alone():
                         callbacks=callbacks.LambdaCallback(on_train_batch_end=looked))
     assert history.history == plain.history
     assert each[1::2] == history.history["accuracy"]
+
+
+def test_a_metric_object_is_shared_by_fit_and_evaluate_as_in_keras():
+    """`evaluate` starts its mean anew, and what comes later in the epoch is added. Keras 3 gives the same number."""
+    x = np.arange(8, dtype=np.float32)[:, None]
+    model = models.Sequential([layers.Input((1,)), layers.Dense(1, use_bias=False)])
+    model.set_weights([np.ones((1, 1), np.float32)])
+    model.compile(optimizers.SGD(0.0), "mse", metrics=[metrics.MeanAbsoluteError(name="mae")])
+
+    def between(batch, logs=None):
+        if batch == 1:
+            model.evaluate(x[:2], x[:2] + 40, verbose=0)
+
+    history = model.fit(x, x + np.repeat([10, 20, 30, 40], 2)[:, None], batch_size=2, shuffle=False, verbose=0,
+                        callbacks=callbacks.LambdaCallback(on_train_batch_end=between)).history
+    assert history["mae"] == pytest.approx([(40 + 30 + 40) / 3])
+    assert history["loss"] == pytest.approx([(100 + 400 + 900 + 1600) / 4])

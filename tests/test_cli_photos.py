@@ -9,8 +9,9 @@ from click.testing import CliRunner
 
 pytest.importorskip("PIL", reason="pictures need the extra images")
 
-from photo_files import BROKEN, add_broken, add_odd, make
+from photo_files import BROKEN, add_broken, add_odd, make, make_turned
 
+from autoconv import models
 from autoconv.cli import main
 
 QUICK = ("--image-size", "20x24", "--epochs", "3", "--seed", "1")
@@ -73,18 +74,70 @@ def test_a_split_of_the_folders_own(name, tmp_path):
         "train", tmp_path / "set", "--validation-split", "0.5", code=2).output
 
 
+def test_augmentation_helps_where_few_pictures_are_upright_and_those_to_test_on_are_not(tmp_path):
+    make_turned(tmp_path / "shapes")
+    how = ("--image-size", "32", "--epochs", "25", "--batch-size", "16", "--seed", "1", "--json", "-")
+    plain, augmented = (json.loads(autoconv_("train", tmp_path / "shapes", *how, *more).stdout)["test_accuracy"]
+                        for more in ((), ("--augment",)))
+    assert augmented > plain + 0.1, (plain, augmented)  # 0.60 and 0.85; with the seeds 2 to 4 they are as far apart
+
+
 def test_pictures_that_cannot_be_read_are_named_and_counted(spoiled, tmp_path):
     for how in ((), ("--quiet",)):
         result = autoconv_("train", spoiled, *QUICK, "--epochs", "2", "--json", tmp_path / "r.json", *how)
         for name in BROKEN:
             assert result.stderr.count(f"skipped {spoiled / 'green' / name}: ") == 1
-        assert "4 pictures could not be read and were left out" in result.stderr
-    results = json.loads((tmp_path / "r.json").read_text())
+        results = json.loads((tmp_path / "r.json").read_text())
+        assert (f"4 pictures could not be read and were left out; {results['train_images']} to train and "
+                f"{results['test_images']} to test on remained") in result.stderr
     assert results["skipped"] == [str(spoiled / "green" / name) for name in sorted(BROKEN)]
     assert results["train_images"] + results["test_images"] == 36
     said = autoconv_("train", spoiled, *QUICK, "--strict", code=1).stderr
     assert "cannot be read as a picture" in said
+    assert "leave out --strict" in said
     assert "Epoch" not in said
+
+
+@pytest.mark.parametrize("part", ["train", "val"])
+def test_a_part_that_cannot_be_read_is_found_before_the_training(part, tmp_path):
+    for name in ("train", "val"):
+        make(tmp_path / "set" / name, each=2)
+    for path in (tmp_path / "set" / part).rglob("*.*"):
+        path.write_bytes(b"")
+    result = autoconv_("train", tmp_path / "set", *QUICK, "--out", tmp_path / "run", code=1)
+    what = "test" if part == "val" else "train"
+    assert f"At least one picture to {what} on must be readable. Received: 6 files" in result.stderr
+    assert "the file is empty. Replace the files" in result.stderr
+    assert "Epoch" not in result.output
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(("error", "code"), [(ValueError("There is no batch."), 1), (KeyboardInterrupt(), 130)])
+def test_what_happens_in_the_test_does_not_lose_the_training(folder, error, code, tmp_path, monkeypatch):
+    def fails(*args, **kwargs):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(models.Sequential, "evaluate", fails)
+        result = autoconv_("train", folder, *QUICK, "--out", tmp_path / "run", code=code)
+    if code == 1:
+        assert "it cannot be tested. There is no batch." in result.stderr
+        assert f"`autoconv evaluate {tmp_path / 'run'}` tests it" in " ".join(result.stderr.split())
+    assert "test accuracy 1.0000" in autoconv_("evaluate", tmp_path / "run").stdout
+
+
+def test_a_folder_to_test_on_has_the_classes_of_the_training(folder, tmp_path):
+    autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
+    make(tmp_path / "test", each=2, classes=("blue", "green"))
+    said = autoconv_("evaluate", tmp_path / "run", tmp_path / "test", code=1).stderr
+    assert f"trained on: blue, green, red. Received: {tmp_path / 'test'} with blue, green. Add red: an empty" in said
+    (tmp_path / "test" / "red").mkdir()
+    assert "4 test images" in autoconv_("evaluate", tmp_path / "run", tmp_path / "test").stdout
+    (tmp_path / "test" / "pink").mkdir()
+    assert "Rename or remove pink." in autoconv_("evaluate", tmp_path / "run", tmp_path / "test", code=1).stderr
+    shutil.copytree(folder, tmp_path / "set" / "train")
+    shutil.copytree(tmp_path / "test", tmp_path / "set" / "test")
+    assert "Rename or remove pink." in autoconv_("train", tmp_path / "set", code=1).stderr
 
 
 def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch):
@@ -99,10 +152,11 @@ def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch
     (("--image-size", "0"), 2, "at least one pixel"),
     (("--image-size", "20x"), 2, "180x180"),
     (("--validation-split", "1"), 2, "0<x<1"),
-    (("--validation-split", "0.001"), 1, "No validation images"),
+    (("--validation-split", "0.001"), 1, "validation_split=0.001 of 60 files. Add files, or raise it to 0.02 or more"),
     (("--limit", "5"), 2, "--limit is for named data sets"),
     (("--data-dir", "x"), 2, "--data-dir is for named data sets"),
-    (("--image-size", "4"), 1, "cannot take these images"),
+    (("--image-size", "4"), 1, "at least 8 x 8 pixels. Received: 4 x 4. Make them larger."),
+    (("--image-size", "10", "--model", "lecture"), 1, "Make them larger, or take the net photos (at least 8 x 8)."),
 ])
 def test_options_that_do_not_fit(folder, args, code, said):
     assert said in autoconv_("train", folder, *args, code=code).output
@@ -117,9 +171,10 @@ def test_folders_that_are_no_data_set(folder, tmp_path):
     for name in ("bad/a/x.png", "bad/b/x.png", "bad/a/y.png", "bad/b/y.png", "bad/b/z.png"):
         (tmp_path / name).write_bytes(b"")
     for path, code, said in (
-        (tmp_path / "one" / "cat", 1, "Received: no folder"), (tmp_path / "one", 1, "one folder alone, 'cat'"),
+        (tmp_path / "one" / "cat", 1, "Received: no folder and no picture"),
+        (tmp_path / "one", 1, "one folder alone, 'cat'"),
         (tmp_path / "gap", 1, "The class 'yellow' has no pictures"), (tmp_path / "nobody", 2, "There is no folder"),
-        (tmp_path / "bad", 1, "No picture"),
+        (tmp_path / "bad", 1, "must be readable"), (folder / "red", 1, "Received: 20 pictures in no folder"),
     ):
         assert said in autoconv_("train", path, code=code).output
     assert "--image-size is for a folder of photos" in autoconv_("train", "digits", "--image-size", "20", code=2).output

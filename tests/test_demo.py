@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ import pytest
 
 from autoconv import functional as F
 from autoconv.demo.curve import MOST, Curve
+from autoconv.demo.events import News
 from autoconv.demo.serving import LARGEST_BODY, PAGE, Demo
 from autoconv.demo.session import Session
 
@@ -163,7 +165,7 @@ def test_a_body_that_is_too_large_is_refused_before_it_is_read(client, claimed):
     ("/api/start", b"[" * 100_000, "JSON object"), ("/api/start", {"net": {"a": 1}}, "Unknown net"),
     ("/api/optimizer", {"optimizer": "lamb", "learning_rate": 0.1}, "Unknown optimizer"),
     ("/api/optimizer", {"optimizer": "adam"}, "learning_rate is missing"),
-    ("/api/rate", {"learning_rate": "1"}, "rate"),
+    ("/api/rate", {"learning_rate": "1"}, "Received: '1'"), ("/api/start", {"epochs": "many"}, "Received: 'many'"),
     ("/api/rate", b'{"learning_rate": NaN}', "learning_rate"), ("/api/image", {"image": -1}, "test images"),
     ("/api/image", {"image": 1.5}, "test images"), ("/api/look", {"image": 10**9}, "test images"),
     ("/api/look", {"picture": "AAAA"}, "28 x 28"), ("/api/look", {"picture": 7}, "28 x 28"),
@@ -318,17 +320,54 @@ def test_a_loss_that_is_no_number_stops_the_net_and_says_why(client):
 
 
 def test_curves_stay_short_and_keep_their_means():
-    curve = Curve()
-    for i in range(5 * MOST):
+    curve, count = Curve(), 5 * MOST - 10
+    for i in range(count):
         curve.add(i + 1, 1.0, float(i))
-    assert MOST / 2 <= len(curve.points) <= MOST
-    assert curve.points[-1][0] == 5 * MOST
-    begin, points = curve.since(curve.generation, 10)
-    assert begin == 10
-    assert points == curve.points[10:]
-    assert curve.since(curve.generation - 1, 10) == (0, curve.points)
-    steps = np.diff([0, *(step for step, _ in curve.points)])
-    assert np.average([value for _, value in curve.points], weights=steps) == pytest.approx((5 * MOST - 1) / 2)
+    begin, points, mark = curve.since()
+    assert begin == 0
+    assert MOST / 2 <= len(points) <= MOST
+    assert points[-1][0] == count
+    steps = np.diff([0, *(step for step, _ in points)])
+    assert np.average([value for _, value in points], weights=steps) == pytest.approx((count - 1) / 2)
+    assert curve.since(mark) == (len(points), [], mark)
+    curve.add(count + 1, 1.0, 7.0)
+    assert curve.since(mark)[:2] == (len(points), [[count + 1, 7.0]])
+    assert Curve().since(mark)[:2] == (0, [])
+
+
+def test_a_curve_is_read_whole_while_another_thread_adds_to_it():
+    """Points are added, and joined, in the middle of the reading: they count as added before it or after it."""
+    class Slow(int):
+        """Is compared after the other thread had its chance."""
+
+        def __eq__(self, other):
+            adding.start()
+            adding.join(0.1)
+            return int(self) == other
+
+        __hash__ = int.__hash__
+
+    curve = Curve()
+    for i in range(MOST):
+        curve.add(i + 1, 1.0, float(i))
+    adding = threading.Thread(target=curve.add, args=(MOST + 1, 1.0, 7.0))  # one too many
+    _, followed, mark = curve.since()
+    for known in (mark._replace(generation=Slow(mark.generation)), None):
+        begin, points, mark = curve.since(known or mark)
+        followed[begin:] = points
+        adding.join()
+    assert followed == curve.since()[1]
+    assert len(followed) == MOST // 2 + 1
+
+
+def test_a_new_net_has_curves_of_its_own(client):
+    """Also for who looks at the moment at which it is made: points are not taken for those of the net before."""
+    client.post("/api/start", TINY)
+    news = News(client.server.session)
+    while "event: points" not in (text := news.text()) or '"points":[[' not in text:
+        time.sleep(0.02)
+    client.post("/api/anew", TINY)
+    assert '{"learned":{"begin":0,"points":[]},"tests":{"begin":0,"points":[]}}' in news.text()
 
 
 # The process.

@@ -173,6 +173,7 @@ def test_files_that_cannot_be_read_can_be_left_out(spoiled):
     data, said = dataset(spoiled, batch_size=8), []
     data.on_unreadable = lambda path, reason: said.append((path.rpartition("/")[2], reason))
     assert len(data) == 5  # of 34 files
+    assert [len(x) for x, _ in data] == [8, 8, 8, 6]  # the next ones fill a batch, in the first epoch too
     first, second = joined(data), joined(data)
     assert sorted(name for name, _ in said) == sorted(BROKEN)
     assert dict(said)["empty.png"] == "the file is empty"
@@ -182,6 +183,26 @@ def test_files_that_cannot_be_read_can_be_left_out(spoiled):
     for x, y in (first, second):
         assert len(x) == 30
         np.testing.assert_array_equal(np.bincount(y), [8, 14, 8])
+
+
+def test_what_is_left_out_leaves_the_others_in_their_order_with_their_labels(tmp_path):
+    make(tmp_path, each=9)
+    add_broken(tmp_path / "green")
+    for size in (1, 5, 8, None):
+        data = dataset(tmp_path, batch_size=size, shuffle=False)
+        data.on_unreadable = lambda path, reason: None
+        x, y = joined(data) if size else (np.array(part) for part in zip(*data))
+        np.testing.assert_array_equal(y, np.repeat([0, 1, 2], 9))
+        np.testing.assert_array_equal(x.mean((1, 2)).argmax(1), 2 - y)
+
+
+def test_whether_any_file_can_be_read(spoiled, tmp_path):
+    dataset(spoiled, class_names=["green"], shuffle=False).check_any()
+    (tmp_path / "all").mkdir()
+    for name in BROKEN:
+        (tmp_path / "all" / name).write_bytes((spoiled / "green" / name).read_bytes())
+    with pytest.raises(utils.UnreadableImage, match="cut"):
+        dataset(tmp_path, shuffle=False).check_any()
 
 
 def test_decoding_stops_with_who_takes_the_batches(folder):
@@ -225,7 +246,8 @@ def test_a_net_learns_from_files(folder):
     ({"validation_split": 2, "subset": "both"}, "between 0 and 1"),
     ({"validation_split": 0.5, "subset": "test"}, "subset"),
     ({"validation_split": 0.5, "subset": "both", "seed": None}, "seed"),
-    ({"validation_split": 0.01, "subset": "both"}, "No validation images"),
+    ({"validation_split": 0.01, "subset": "both"},
+     r"No validation images .*validation_split=0\.01 of 36 files\. Add files, or raise it to 0\.03 or more"),
     ({"seed": -1}, "seed"),
     ({"pad_to_aspect_ratio": True}, "pad_to_aspect_ratio"),
     ({"format": "grain"}, "format"),

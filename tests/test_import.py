@@ -1,6 +1,7 @@
 """What `import autoconv` brings, and what it leaves for later."""
 
 import importlib
+import inspect
 import re
 import subprocess
 import sys
@@ -51,6 +52,29 @@ def test_modules_answer_under_the_names_of_version_0_1():
         assert ac.device.get("cpu").name == "cpu"
     with pytest.raises(AttributeError, match="no attribute 'devise'"):
         ac.devise  # noqa: B018
+
+
+@pytest.mark.parametrize(("module", "name", "near"), [
+    ("autoconv", "Sequental", "Sequential"), ("autoconv.layers", "Conv2d", "Conv2D"),
+    ("autoconv.models", "Modle", "Model"), ("autoconv.callbacks", "Earlystopping", "EarlyStopping"),
+    ("autoconv.losses", "SparseCrossentropy", "SparseCategoricalCrossentropy"), ("autoconv.optimizers", "adam", "Adam"),
+    ("autoconv.datasets", "minst", "mnist"), ("autoconv.datasets.mnist", "loaddata", "load_data"),
+    ("autoconv.optimizers.schedules", "Cosine", "CosineDecay"), ("autoconv.utils", "to_categoricl", "to_categorical"),
+    ("autoconv.functional", "max_pool", "max_pool2d"), ("autoconv.pictures", "convolv", "convolve"),
+])
+def test_a_misspelt_name_is_answered_with_the_nearest_one(module, name, near):
+    said = rf"'{module}'\. Did you mean '{near}'\? It has: .*{near}"
+    with pytest.raises(ImportError, match=rf"cannot import name '{name}' from {said}"):
+        exec(f"from {module} import {name}", {})
+    with pytest.raises(AttributeError, match=rf"has no attribute '{name}'\. Did you mean '{near}'"):
+        getattr(importlib.import_module(module), name)
+    assert not hasattr(importlib.import_module(module), name)
+
+
+@pytest.mark.parametrize("module", [m for m in map(ac.__dict__.get, ac.__all__) if inspect.ismodule(m)])
+def test_every_public_module_says_what_it_has(module):
+    with pytest.raises(AttributeError, match=r"has no attribute 'nothing'\..* It has: \w+"):
+        module.nothing  # noqa: B018
 
 
 def test_tensor_is_the_function_and_not_its_module():

@@ -258,7 +258,8 @@ def test_to_moves_a_model_or_says_why_not():
     ((60000, 784), "Reshape it: x.reshape(-1, 28, 28, 1)."),
     ((60000, 28, 28), "Reshape it: x.reshape(-1, 28, 28, 1)."),
     ((2, 32, 32, 3), ""),
-    ((28, 28, 1), ""),
+    ((28, 28, 1), "One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."),
+    ((28, 28, 3), ""),
 ])
 def test_the_lecture_net_says_which_shape_it_wants(shape, remedy):
     model = nets.build("lecture", (28, 28, 1), 10)
@@ -299,8 +300,18 @@ def test_scaling_is_done_once():
 def test_nets_that_cannot_be():
     with pytest.raises(ValueError, match=r"Unknown net: 'lectur'\. Did you mean 'lecture'\?"):
         nets.build("lectur", (28, 28, 1), 10)
-    with pytest.raises(ValueError, match="must fit into the padded image"):
-        nets.build("lecture", (8, 8, 1), 10)
+    with pytest.raises(ValueError, match=r"'lecture' .* 18 x 18 pixels\. Received: 28 x 17\. .*photos \(at least 8"):
+        nets.build("lecture", (28, 17, 1), 10)
+    with pytest.raises(ValueError, match=r"'photos' .* at least 8 x 8 pixels\. Received: 7 x 9\. Make them larger\.$"):
+        nets.for_pixels("photos", (7, 9, 3), 10)
+
+
+@pytest.mark.parametrize("name", nets.NETS)
+def test_the_smallest_images_of_a_net_are_just_large_enough(name):
+    size = nets.smallest(name)
+    assert nets.build(name, (size, size, 3), 2).built
+    with pytest.raises(ValueError, match=f"at least {size} x {size} pixels"):
+        nets.build(name, (size, size - 1, 3), 2)
 
 
 def test_a_layer_with_an_attribute_called_kind_is_shown_by_its_class(capsys):

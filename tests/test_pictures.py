@@ -82,6 +82,52 @@ class TestArrays:
                 pictures.activations(net, np.zeros(shape))
 
 
+class TestFiles:
+    def test_a_file_is_brought_to_the_size_and_the_range_of_the_model(self, net, image, tmp_path):
+        pil = pytest.importorskip("PIL.Image")
+        pixels = np.rint(255 * image).astype(np.uint8)
+        pil.fromarray(pixels).save(tmp_path / "small.png")
+        pil.new("RGB", (100, 70), (51, 102, 255)).save(tmp_path / "large.png")
+        one_colour = np.full((9, 8, 3), [0.2, 0.4, 1.0])
+        for name, given in (("small.png", pixels / 255), ("large.png", one_colour)):
+            for path in (tmp_path / name, str(tmp_path / name)):
+                for found, expected in zip(pictures.activations(net, path), pictures.activations(net, given)):
+                    np.testing.assert_allclose(found.output, expected.output, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(pictures.saliency_map(net, tmp_path / "small.png"),
+                                   pictures.saliency_map(net, pixels / 255), rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(pictures.occlusion_map(net, tmp_path / "small.png"),
+                                   pictures.occlusion_map(net, pixels / 255), atol=1e-5)
+        scales = models.Sequential([layers.Input((9, 8, 3)), layers.Rescaling(1 / 255), net])  # takes pixels 0..255
+        np.testing.assert_allclose(pictures.activations(scales, tmp_path / "small.png")[-1].output,
+                                   net.predict(pixels[None] / 255, verbose=0)[0], rtol=1e-4, atol=1e-5)
+
+    def test_a_digit_is_found_as_predict_finds_it(self, tmp_path):
+        pil = pytest.importorskip("PIL.Image")
+        paper = np.full((60, 50), 230, np.uint8)
+        paper[5:35, 8:14] = 20
+        pil.fromarray(paper).save(tmp_path / "one.png")
+        net = models.Sequential([layers.Input((28, 28, 1)), layers.Flatten(), layers.Dense(10)])
+        seen = pictures.activations(net, tmp_path / "one.png")[0].output.reshape(28, 28)
+        rows = np.flatnonzero(seen.any(1))
+        assert (rows[0], rows[-1]) == (4, 23)
+        assert seen.max() == pytest.approx(1, abs=0.02)
+        net.class_names = tuple("abcdefghij")  # no digits: the whole picture, bright on dark ground
+        whole = pictures.activations(net, tmp_path / "one.png")[0].output.reshape(28, 28)
+        assert np.flatnonzero((whole > 0.5).any(1))[[0, -1]].tolist() == [2, 16]
+
+    def test_what_is_no_picture_is_named(self, net, tmp_path):
+        pytest.importorskip("PIL")
+        (tmp_path / "text.png").write_text("no picture")
+        for name in ("text.png", "missing.png"):
+            with pytest.raises(OSError, match=f"{name} cannot be read as a picture"):
+                pictures.feature_maps(net, tmp_path / name)
+        np.save(tmp_path / "two.npy", np.zeros((2, 9, 8, 3)))
+        with pytest.raises(ValueError, match=r"One picture is wanted.*two\.npy holds 2"):
+            pictures.activations(net, tmp_path / "two.npy")
+        with pytest.raises(ValueError, match="the model takes"):
+            pictures.activations(models.Sequential([layers.Input((3,)), layers.Dense(2)]), "x.png")
+
+
 class TestInfluence:
     def test_hiding_the_pixel_that_counts_lowers_the_answer(self):
         """A net that reads one pixel alone: class 1 where it is bright."""
@@ -190,6 +236,12 @@ class TestFigures:
         net.set_weights([np.full((3, 3, 3, 2), [np.inf, np.nan]), np.zeros(2)])
         for figure in (pictures.filters(net), pictures.feature_maps(net, image)):
             assert "nan" in figure.axes[0].get_title("left")
+
+    def test_curves_of_one_epoch_say_their_values(self):
+        pytest.importorskip("matplotlib")
+        axes = pictures.curves({"loss": [1.4664], "val_loss": [1.1]}).axes[0]
+        assert [text.get_text() for text in axes.get_legend().get_texts()] == ["training 1.4664", "validation 1.1"]
+        assert axes.get_xticks().tolist() == [1]
 
     def test_pyplot_is_left_alone(self):
         pytest.importorskip("matplotlib")

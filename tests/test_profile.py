@@ -1,7 +1,10 @@
 """What a net costs: the lectures' exercise, counts beside plain arithmetic, the table, the picture of a graph."""
 
 import json
+import re
+import shutil
 import sys
+import xml.dom.minidom
 
 import numpy as np
 import pytest
@@ -122,11 +125,15 @@ class TestTable:
         CliRunner().invoke(main, ["train", "digits", "--limit", "64", "--epochs", "1", "--out", str(tmp_path / "run")])
         assert "rescaling" in autoconv_(tmp_path / "run", "--no-time")
 
+    def test_help_names_all_built_in_nets(self):
+        said = " ".join(autoconv_("--help").split())
+        assert f"built-in one by its name ({', '.join(nets.NETS)};" in said
+
     def test_what_cannot_be_is_said(self, tmp_path):
         assert "Did you mean 'lecture'" in autoconv_("lectur", code=1)
         assert "such as 180x180" in autoconv_("lecture", "--image-size", "0x3", code=2)
         assert "such as 180x180" in autoconv_("lecture", "--image-size", "a", code=2)
-        assert "cannot take these images" in autoconv_("lecture", "--image-size", 6, code=1)
+        assert "at least 18 x 18 pixels. Received: 6 x 6" in autoconv_("lecture", "--image-size", 6, code=1)
         (tmp_path / "net.safetensors").write_text("no net")
         assert "cannot be read" in autoconv_(tmp_path / "net.safetensors", code=1)
 
@@ -140,6 +147,28 @@ class TestPlot:
         assert text.count(" -> ") == 5
         assert "left (Conv2D)" in text
         assert "output: (None, 8, 8, 4)" in text
+
+    @pytest.mark.skipif(shutil.which("dot") is None, reason="needs Graphviz's program dot")
+    def test_graphviz_draws_every_layer_within_the_picture(self, tmp_path):
+        pytest.importorskip("graphviz")
+        image = pytest.importorskip("PIL.Image")
+        odd = models.Sequential([layers.Input((4,)), layers.Dense(2, name='a <b> & "c" {d|e} \\n')])
+        for net, count in ((exercise(), 4), (branches(), 5), (odd, 2)):
+            drawn = xml.dom.minidom.parse(str(utils.plot_model(net, tmp_path / "net.svg", show_layer_names=True)))
+            texts = [text.firstChild.data for text in drawn.getElementsByTagName("text")]
+            assert len(texts) == len(net.graph.nodes) == count
+            assert any(net.layers[-1].name in text for text in texts)
+            *_, width, height = map(float, drawn.documentElement.getAttribute("viewBox").split())
+            scale, _, (left, top) = (list(map(float, re.findall(r"[-.\d]+", part))) for part in re.findall(
+                r"\(.*?\)", drawn.getElementsByTagName("g")[0].getAttribute("transform")))
+            for text in drawn.getElementsByTagName("text"):
+                assert 0 < scale[0] * (float(text.getAttribute("x")) + left) < width
+                assert 0 < scale[0] * (float(text.getAttribute("y")) + top) < height
+        widths = []
+        for dpi in (60, 240):
+            with image.open(utils.plot_model(odd, tmp_path / "net.png", dpi=dpi)) as picture:
+                widths.append(picture.size[0])
+        assert widths[1] == pytest.approx(4 * widths[0], rel=0.05)
 
     def test_what_is_missing_is_named(self, tmp_path, monkeypatch):
         graphviz = pytest.importorskip("graphviz")

@@ -1,4 +1,4 @@
-"""The recipes in CONTRIBUTING.md do what they say: each code block is put where its first comment says, and run."""
+"""The recipes in docs/extending.md do what they say: each code block is put where its first comment says, and run."""
 
 import ast
 import os
@@ -16,10 +16,11 @@ from autoconv import layers, losses, metrics, models, optimizers, utils
 from autoconv.backend.cuda import driver
 from autoconv.ops.registry import OPS
 from autoconv.tensor import tensor
+from docsite import blocks
 
 ROOT = Path(__file__).resolve().parents[1]
 BLOCKS = re.findall(r"^```python\n# (\S+\.py)(?:, (after|in) (\w+))?\n(.*?)^```$",
-                    (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+                    (ROOT / "docs" / "extending.md").read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 RNG = np.random.default_rng(0)
 
 
@@ -39,7 +40,7 @@ def put(text, how, name, source):
             lines = source.splitlines(keepends=True)
             at = node.lineno if how == "in" else node.end_lineno
             return "".join([*lines[:at], *(["\n\n"] if how == "after" else []), text, *lines[at:]])
-    raise AssertionError(f"CONTRIBUTING names {name}, which is not there.")
+    raise AssertionError(f"The recipe names {name}, which is not there.")
 
 
 # An op.
@@ -205,6 +206,6 @@ def test_an_optimizer():
 def test_all_blocks_are_run():
     own = {path for path, how, _, _ in BLOCKS if not how}
     assert own == {"cube.py", "squeeze.py", "huber.py", "within.py", "signs.py"}
-    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-    assert len(BLOCKS) == text.count("```python")
+    text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
+    assert len(BLOCKS) + len(blocks.blocks(text)) == text.count("```python")
     assert "leaky_relu" not in F.__all__  # else the recipe needs another example

@@ -155,6 +155,15 @@ class TestPages:
                 assert 0 <= x <= charts.WIDTH
                 assert 0 <= y <= height
 
+    def test_one_epoch_alone_is_written_beside_its_dots(self):
+        """There is no line to see, and two values that are alike are written one below the other."""
+        svg = xml.dom.minidom.parseString(
+            charts.lines("loss", {"training": [0.51234], "validation": [0.51233], "gone": [float("nan")]}, "epoch"))
+        texts = {text.firstChild.data: float(text.getAttribute("y")) for text in svg.getElementsByTagName("text")}
+        assert abs(texts["training 0.51234"] - texts["validation 0.51233"]) >= 12
+        assert not any("nan" in text for text in texts)
+        assert "training 0.5" not in charts.lines("loss", {"training": [0.5, 0.4]}, "epoch")
+
     def test_text_is_escaped(self):
         made = document.table(["<a>"], [["&"]]) + document.facts({"<b>": "\"'"}) + document.picture(
             np.zeros((1, 1, 1), np.uint8), 'x" onload="y', "<i>")

@@ -140,6 +140,9 @@ ERRORS = [  # what is called, and what the error says: the rule, what was receiv
     (lambda: F.mean_squared_error(ones(3), ones(2, 3)), "mean_squared_error needs y_true of the shape of y_pred"),
     (lambda: F.mean_absolute_error(ones(3), ones(2, 3)), "mean_absolute_error needs"),
     (lambda: lookup("activation", "rleu", {"relu": 1, "tanh": 2}), "Unknown activation: 'rleu'. Did you mean 'relu'"),
+    (lambda: lookup("layer", "conv2d", {"Conv1D": 1, "Conv2D": 2}), "Did you mean 'Conv2D'"),
+    (lambda: lookup("argument", "epoch", {"initial_epoch": 1, "epochs": 2}), "Did you mean 'epochs'"),
+    (lambda: lookup("argument", "size", {"kernel_size": 1, "side": 2}), "Did you mean 'kernel_size'"),
 ]
 
 

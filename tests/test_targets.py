@@ -25,7 +25,7 @@ TARGETS = {  # Numba's name of it, its features, and the width of its vectors in
     "plain": ("x86-64", "", 16),
 }
 
-TILED = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense")
+TILED = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense", "depthwise_conv2d", "avg_pool2d")
 
 IN_IT = """
 import os
@@ -70,7 +70,7 @@ sys.exit(not all(binding.get_host_cpu_features()[name] for name in ("avx2", "fma
 def test_values_and_gradients(target):
     done = run(target, "-c", IN_IT, str(TESTS / "test_ops.py"), "-q", "-x", "-p", "no:cacheprovider",
                "-k", "(test_value or test_gradient_is_the_derivative or test_gradient_in_float32) "
-                     f"and ({' or '.join(TILED)}) and not depthwise")
+                     f"and ({' or '.join(TILED)})")
     assert done.returncode == 0, done.stdout + done.stderr
     assert " passed" in done.stdout
 

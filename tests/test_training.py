@@ -254,6 +254,13 @@ def test_class_and_sample_weights_are_the_same_thing():
     assert unweighted.fit(x, y, verbose=0).history["loss"] != results[0][1]
 
 
+def test_class_weights_do_not_weigh_the_validation_loss():
+    x, y = problem(50)
+    split = compiled()
+    history = split.fit(x, y, verbose=0, class_weight={0: 1.0, 1: 0.5, 2: 3.0}, validation_split=0.2).history
+    assert history["val_loss"][-1] == pytest.approx(split.evaluate(x[40:], y[40:], verbose=0)[0], rel=1e-6)
+
+
 def test_weight_zero_leaves_a_sample_out_of_the_gradient():
     x, y = problem(32)
     model, twin = compiled(), compiled()
@@ -498,7 +505,7 @@ def test_two_models_that_share_a_layer():
     ({"sample_weight": np.ones(3)}, "90 and 3"),
     ({"sample_weight": np.ones((90, 1))}, "one number a sample"),
     ({"y": np.zeros(89, int)}, "x and y must have the same number of samples.*90 and 89"),
-    ({"y": np.full(90, 3)}, r"Labels must lie in 0\.\.2 for a model with 3 outputs.*3"),
+    ({"y": np.full(90, 3)}, r"Labels must lie in 0\.\.2 for .* 3 outputs.*from 3 to 3.*needs 4 units"),
     ({"y": np.full(90, -1)}, "from -1"),
     ({"y": np.eye(90, 4)}, "integer label"),
     ({"y": None}, "y is missing"),
@@ -514,6 +521,30 @@ def test_arguments_that_do_not_fit_are_refused_before_anything_runs(arguments, m
         model.fit(**{"x": x, "y": y, "verbose": 0, **arguments})
     np.testing.assert_array_equal(before[0], model.get_weights()[0])
     assert model.optimizer.iterations == 0
+
+
+@pytest.mark.parametrize(("units", "labels", "message"), [
+    (1, [0, 1], r"1 output\..*from 0 to 1\. For two classes it needs 2 units; or 1 with a sigmoid, and loss='binary_"),
+    (1, [0, 2], "The last layer needs 3 units, one for each class"),
+    (2, [1, 2], r"from 1 to 2\. Count the labels from 0"),
+    (2, [-1, 0], r"from -1 to 0\.$"),
+])
+def test_labels_that_a_net_has_no_output_for(units, labels, message):
+    model = net(units=units)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match=message):
+        model.fit(np.ones((2, 4)), np.array(labels), verbose=0)
+
+
+@pytest.mark.parametrize(("method", "argument", "near"), [
+    ("fit", "epoch", "epochs"), ("compile", "metric", "metrics"), ("predict", "batchsize", "batch_size"),
+    ("evaluate", "return_dic", "return_dict"), ("train_on_batch", "sampleweight", "sample_weight"),
+    ("test_on_batch", "sampleweight", "sample_weight"),
+])
+def test_a_misspelt_argument_is_answered_with_the_nearest_one(method, argument, near):
+    said = rf"^Sequential\.{method} has no argument '{argument}'\. Did you mean '{near}'\?"
+    with pytest.raises(TypeError, match=said):
+        getattr(net(), method)(**{argument: 1})
 
 
 def test_validation_labels_are_checked_before_the_first_epoch():
@@ -549,6 +580,7 @@ def test_compile_comes_first(method):
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"optimizer": "adm"}, "Did you mean 'adam'"),
     ({"loss": "categorical_crosentropy"}, "Did you mean 'categorical_crossentropy'"),
+    ({"loss": "sparse_crossentropy"}, "Did you mean 'sparse_categorical_crossentropy'"),
     ({"metrics": ["acuracy"]}, "Did you mean 'accuracy'"),
     ({"metrics": ["accuracy", "accuracy"]}, "name of its own"),
 ])

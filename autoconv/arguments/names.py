@@ -10,9 +10,19 @@ T = TypeVar("T")
 
 
 def suggestion(name: object, known: Mapping[str, object] | list[str]) -> str:
-    """` Did you mean 'relu'?` for 'rleu', an empty string when nothing is near."""
-    near = get_close_matches(str(name).lower(), list(known), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """` Did you mean 'relu'?` for 'rleu', an empty string when nothing is near.
+
+    Capitals and underscores do not count. Where no name is spelt nearly the same, one with all words of the given one
+    is nearer than others: sparse_crossentropy is sparse_categorical_crossentropy rather than binary_crossentropy.
+    """
+    wanted, spelt = snake_case(str(name)), [snake_case(each) for each in known]
+    complete = [each for each in spelt if _words(wanted) and _words(wanted) <= _words(each)]
+    near = (get_close_matches(wanted, spelt, n=1, cutoff=0.85) or get_close_matches(wanted, complete, n=1, cutoff=0)
+            or get_close_matches(wanted, spelt, n=1, cutoff=0.6))
+    if not near:
+        return ""
+    same = [each for each, spelling in zip(known, spelt) if spelling == near[0]]  # a class and a function, say
+    return f" Did you mean {get_close_matches(str(name), same, n=1, cutoff=0)[0]!r}?"
 
 
 def lookup(kind: str, name: object, known: Mapping[str, T]) -> T:
@@ -26,6 +36,10 @@ def snake_case(name: str) -> str:
     """`MaxPooling2D` as `max_pooling2d`, as Keras makes names of classes."""
     name = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
+
+
+def _words(name: str) -> set[str]:
+    return set(re.findall("[a-z0-9]+", name))
 
 
 def numbered(name: str, given: Counter[str]) -> str:

@@ -12,13 +12,14 @@ from ..arguments import shapes
 from ..backend.device import Device, Pool, reusing
 from ..graph import fusion
 from ..graph.patterns import Fused
-from ..layers import Conv2D, Dense, Layer, MaxPooling2D
+from ..layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPooling2D
 from ..models import Model
-from ..ops import activations, conv, dense, fused, pool
+from ..ops import activations, conv, dense, fused, norm, pool
 from ..optimizers.flat import FlatParameters
 from ..tensor import Parameter
 
 ITEM = 4  # bytes of a float32
+ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.tanh}
 
 
 class Case(NamedTuple):
@@ -60,12 +61,16 @@ def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
             yield from _conv(device, layer, x, y, first)
             if id(layer) in pooled:
                 yield from _fused(device, layer, x, (batch_size, *pooled[id(layer)][1:]), first)
-        elif isinstance(layer, MaxPooling2D):
+        elif isinstance(layer, DepthwiseConv2D):
+            yield from _depthwise(device, layer, x, y)
+        elif isinstance(layer, BatchNormalization):
+            yield from _norm(device, layer, y)
+        elif isinstance(layer, MaxPooling2D | AveragePooling2D):
             yield from _pool(device, layer, x, y)
         elif isinstance(layer, Dense):
-            yield from _dense(device, layer, x, y)
-        if getattr(layer, "activation", None) is functional.relu:
-            yield from _relu(device, y)
+            yield from _dense(device, layer, x, y, first)
+        if (activation := getattr(layer, "activation", None)) in ACTIVATIONS:
+            yield from _activation(device, ACTIVATIONS[activation], y)
         first = first and not (isinstance(layer, Layer) and layer.weights)
     yield _update(device, net)
 
@@ -73,7 +78,7 @@ def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 def _conv(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
-    flops, size, label = 2 * prod(y) * prod(w[:3]), _bytes(x, w, y), f"{_images(x)} -> {_images(y)}"
+    flops, size, label = 2 * prod(y) * prod(w[:3]), _bytes(x, w, y), f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     arrays = [_random(x), _random(w), _random(w[3:])]
     forward, backward = _calls(device, conv.conv2d, arrays, y, window=window)
     yield Case("conv forward", label, flops, size, forward)
@@ -86,7 +91,8 @@ def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> It
     """Convolution, ReLU and pooling as one kernel: only the pixels that the pooling reads are asked for."""
     w = layer.kernel.shape
     window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
-    flops, size, label = 4 * 2 * prod(y) * prod(w[:3]), _bytes(x, w, y), f"{_images(x)} -> {_images(y)}"
+    flops, size = 4 * 2 * prod(y) * prod(w[:3]), _bytes(x, w, y)
+    label = f"{_images(x)} -> {_images(y)}{_kernel(w)}"
     forward, backward = _calls(device, fused.conv2d_relu_pool, [_random(x), _random(w), _random(w[3:])], y,
                                window=window)
     gradients = 1 if first else 2
@@ -95,28 +101,49 @@ def _fused(device: Device, layer: Conv2D, x: tuple, y: tuple, first: bool) -> It
                lambda: backward((not first, True, True)))
 
 
-def _pool(device: Device, layer: MaxPooling2D, x: tuple, y: tuple) -> Iterator[Case]:
+def _depthwise(device: Device, layer: DepthwiseConv2D, x: tuple, y: tuple) -> Iterator[Case]:
+    w = layer.kernel.shape
+    window = shapes.window(x[1:3], w[:2], layer.strides, layer.padding, layer.dilation_rate)
+    forward, backward = _calls(device, conv.depthwise_conv2d, [_random(x), _random(w), None], y, window=window)
+    flops, size, label = 2 * prod(y) * prod(w[:2]), _bytes(x, w, y), f"{_images(x)} -> {_images(y)}{_kernel(w)}"
+    yield Case("depthwise forward", label, flops, size, forward)
+    yield Case("depthwise input gradient", label, flops, size, lambda: backward((True, False, False)))
+    yield Case("depthwise weight gradient", label, flops, size, lambda: backward((False, True, False)))
+
+
+def _norm(device: Device, layer: BatchNormalization, y: tuple) -> Iterator[Case]:
+    """In training, where the batch's own mean and variance are found first."""
+    size = y[-1:]
+    averages = [device.asarray(_random(size)) for _ in range(2)]
+    forward, backward = _calls(device, norm.batch_norm, [_random(y), _random(size), _random(size)], y,
+                               mean=averages[0], variance=averages[1], training=True, epsilon=layer.epsilon)
+    yield Case("normalization forward", _images(y), 0, 2 * _bytes(y), forward)
+    yield Case("normalization gradients", _images(y), 0, 3 * _bytes(y), lambda: backward((True, True, True)))
+
+
+def _pool(device: Device, layer: MaxPooling2D | AveragePooling2D, x: tuple, y: tuple) -> Iterator[Case]:
     window = shapes.window(x[1:3], layer.pool_size, layer.strides, layer.padding)
-    forward, backward = _calls(device, pool.max_pool2d, [_random(x)], y, window=window)
+    kind, op = ("pool", pool.max_pool2d) if isinstance(layer, MaxPooling2D) else ("average pool", pool.avg_pool2d)
+    forward, backward = _calls(device, op, [_random(x)], y, window=window)
     label = f"{_images(x)} -> {_images(y)}"
-    yield Case("pool forward", label, 0, _bytes(x, y), forward)
-    yield Case("pool gradient", label, 0, _bytes(x, y), lambda: backward((True,)))
+    yield Case(f"{kind} forward", label, 0, _bytes(x, y), forward)
+    yield Case(f"{kind} gradient", label, 0, _bytes(x, y), lambda: backward((True,)))
 
 
-def _dense(device: Device, layer: Dense, x: tuple, y: tuple) -> Iterator[Case]:
+def _dense(device: Device, layer: Dense, x: tuple, y: tuple, first: bool) -> Iterator[Case]:
     w = layer.kernel.shape
     forward, backward = _calls(device, dense.dense, [_random(x), _random(w), _random(w[1:])], y)
     flops, size, label = 2 * prod(y) * w[0], _bytes(x, w, y), f"{x[1]} -> {y[1]}"
     yield Case("dense forward", label, flops, size, forward)
-    yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
+    if not first:
+        yield Case("dense input gradient", label, flops, size, lambda: backward((True, False, False)))
     yield Case("dense weight gradient", label, flops, size, lambda: backward((False, True, True)))
 
 
-def _relu(device: Device, y: tuple) -> Iterator[Case]:
-    forward, backward = _calls(device, activations.relu, [_random(y)], y)
-    label = _images(y)
-    yield Case("relu forward", label, 0, 2 * _bytes(y), forward)
-    yield Case("relu gradient", label, 0, 3 * _bytes(y), lambda: backward((True,)))
+def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
+    forward, backward = _calls(device, op, [_random(y)], y)
+    yield Case(f"{op.name} forward", _images(y), 0, 2 * _bytes(y), forward)
+    yield Case(f"{op.name} gradient", _images(y), 0, 3 * _bytes(y), lambda: backward((True,)))
 
 
 def _update(device: Device, net: Model) -> Case:
@@ -132,7 +159,7 @@ def _update(device: Device, net: Model) -> Case:
 def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
     """The op's forward call, and its backward call for what is asked; buffers are reused as in a training step."""
     buffers = Pool()
-    arrays = [device.asarray(a) for a in arrays]
+    arrays = [None if a is None else device.asarray(a) for a in arrays]
     with reusing(buffers):
         _, back = op(device, *arrays, **static)
     dy = device.asarray(_random(y))
@@ -159,3 +186,8 @@ def _bytes(*arrays: tuple[int, ...]) -> int:
 def _images(shape: tuple[int, ...]) -> str:
     """One image of a batch: 28x28x1."""
     return "x".join(map(str, shape[1:]))
+
+
+def _kernel(w: tuple[int, ...]) -> str:
+    """The size of a kernel, where it is not the usual one."""
+    return "" if w[:2] == (3, 3) else f", {w[0]}x{w[1]}"

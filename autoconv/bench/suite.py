@@ -1,30 +1,45 @@
-"""The nets that are timed: those of `autoconv train`, and the lecture net on CIFAR's images."""
+"""The nets that are timed: those of `autoconv train`, the lecture net on CIFAR's images, and those of nets.py."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
-from .. import nets
-from ..models import Sequential
+from .. import nets as built_in
+from ..models import Model
+from . import nets
 
 
 class Timed(NamedTuple):
-    """A built-in net, the images it gets, and how many of them a step."""
+    """A net, made for images (H, W, C) and so many classes, and how many images a step takes.
 
-    net: str
+    from_logits: it ends before the softmax.
+    """
+
+    make: Callable[[tuple[int, int, int], int], Model]
     input_shape: tuple[int, int, int]
     classes: int
     batch_size: int
+    from_logits: bool = False
 
-    def build(self) -> Sequential:
-        return nets.build(self.net, self.input_shape, self.classes)
+    def build(self) -> Model:
+        return self.make(self.input_shape, self.classes)
 
-    @property
-    def from_logits(self) -> bool:
-        return nets.NETS[self.net].from_logits
+
+def _built_in(name: str, input_shape: tuple[int, int, int], classes: int, batch_size: int) -> Timed:
+    return Timed(partial(built_in.build, name), input_shape, classes, batch_size, built_in.NETS[name].from_logits)
 
 
 SUITE = {
-    "lecture": Timed("lecture", (28, 28, 1), 10, 64),
-    "lecture-large": Timed("lecture-large", (150, 150, 1), 10, 32),
-    "photos": Timed("photos", (180, 180, 3), 5, 32),
-    "cifar": Timed("lecture", (32, 32, 3), 10, 64),
+    "lecture": _built_in("lecture", (28, 28, 1), 10, 64),
+    "lecture-bn": Timed(nets.lecture_bn, (28, 28, 1), 10, 64),
+    "lecture-large": _built_in("lecture-large", (150, 150, 1), 10, 32),
+    "photos": _built_in("photos", (180, 180, 3), 5, 32),
+    "cifar": _built_in("lecture", (32, 32, 3), 10, 64),
+    "lenet5": Timed(nets.lenet5, (28, 28, 1), 10, 64),
+    "mlp": Timed(nets.mlp, (28, 28, 1), 10, 64),
+    "resnet20": Timed(nets.resnet20, (32, 32, 3), 10, 64),
+    "vgg-bn": Timed(nets.vgg_bn, (32, 32, 3), 10, 64),
+    "vgg": Timed(nets.vgg, (32, 32, 3), 10, 64),
+    "mobile": Timed(nets.mobile, (32, 32, 3), 10, 64),
+    "wide": Timed(nets.wide, (8, 8, 512), 10, 64),
 }

@@ -41,7 +41,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         })
     if not silent:
         click.echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
-    photos.say_skipped(tests.skipped())
+    photos.say_skipped(tests.skipped(), f"{tests.images():,} to test on remained")
 
 
 class _Tests(NamedTuple):

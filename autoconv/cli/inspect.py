@@ -6,7 +6,8 @@ import click
 
 from ..arguments import names
 from ..files import atomic
-from . import files, options, pictures, runs, tested
+from ..pictures.reading import Picture, read
+from . import files, options, runs, tested
 from .trained import of_run
 
 PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
@@ -42,7 +43,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
     takes = of_run(model, trained)
-    shown = [picture for path in image for picture in pictures.read(path, takes.shape, takes.kind)] or [
+    shown = [picture for path in image for picture in read(path, takes.shape, takes.kind)] or [
         _first_test_image(trained)]
     found = [inspection.inspected(model, each.pixels, each.name, trained["classes"], layer) for each in shown]
     filters = inspection.filters_of(model, layer)
@@ -60,6 +61,6 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     click.echo(f"wrote {len(found[0].layers)} layers and {len(filters)} sets of filters to {out}")
 
 
-def _first_test_image(trained: dict) -> pictures.Picture:
+def _first_test_image(trained: dict) -> Picture:
     images, labels = tested.images(trained)
-    return pictures.Picture(f"{trained['dataset']}, test image 0 ({trained['classes'][labels[0]]})", images[0])
+    return Picture(f"{trained['dataset']}, test image 0 ({trained['classes'][labels[0]]})", images[0])

@@ -9,7 +9,7 @@ import click
 
 from ..utils import ImageDataset, image_dataset_from_directory
 from ..utils.class_folders import FORMATS, classes_in
-from ..utils.pixels import COLOR_MODES
+from ..utils.pixels import COLOR_MODES, UnreadableImage
 from .data import Feeds
 from .lines import printable
 
@@ -71,13 +71,11 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
                                f"and {own}/.")
     else:
         classes = _classes(folder / "train")
-        if unknown := sorted(set(classes_in(folder / own)) - set(classes)):
-            raise click.ClickException(f"{folder / own} has classes that {folder / 'train'} has not: "
-                                       f"{', '.join(unknown)}. A net cannot be tested on what it was not trained on.")
+        _check_classes(folder / own, classes)
         train = _dataset(folder / "train", image_size, 3, classes, seed)
         test = _dataset(folder / own, image_size, 3, classes, seed, shuffle=False)
         split = f"trained on train/, tested on {own}/"
-    _prepare([train, test], strict)
+    _prepare(folder, {"train": train, "test": test}, strict)
     return Photos(folder, split, train, test)
 
 
@@ -93,8 +91,9 @@ def held_out(trained: dict[str, Any]) -> ImageDataset:
 def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
     """All pictures of a folder, or of its test/, to test a net of these classes on."""
     own = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
+    _check_classes(own, classes)
     dataset = _dataset(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
-    _prepare([dataset], strict=False)
+    _prepare(own, {"test": dataset}, strict=False)
     return dataset
 
 
@@ -108,18 +107,26 @@ def skipped(*datasets: ImageDataset) -> list[str]:
     return sorted(path for dataset in datasets for path in dataset.skipped)
 
 
-def say_skipped(paths: Sequence[str]) -> None:
-    """Counts them, at the end."""
+def say_skipped(paths: Sequence[str], remained: str) -> None:
+    """Counts them, at the end, and says how many remained."""
     if paths:
         click.echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
-                   f"{'were' if len(paths) > 1 else 'was'} left out", err=True)
+                   f"{'were' if len(paths) > 1 else 'was'} left out; {remained}", err=True)
 
 
-def _prepare(datasets: Sequence[ImageDataset], strict: bool) -> None:
-    for dataset in datasets:
-        if strict:
-            dataset.check()
+def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> None:
+    """Finds out what stands in the way before the work: in each part, to train or to test on, one picture can be read;
+    if `strict`, all of them. What is found later is named and left out.
+    """
+    for part, dataset in datasets.items():
         dataset.on_unreadable = _name
+        try:
+            dataset.check() if strict else dataset.check_any()
+        except UnreadableImage as error:
+            raise click.ClickException(
+                f"{error} Replace the file, or train without it: leave out --strict." if strict else
+                f"At least one picture to {part} on must be readable. Received: {len(dataset.file_paths):,} files in "
+                f"{folder}, none of which is. {error} Replace the files, or name another folder.") from error
 
 
 def _name(path: str, reason: str) -> None:
@@ -140,11 +147,32 @@ def _classes(folder: Path) -> list[str]:
     """The classes of a folder. Raises a ClickException where it has none to tell apart."""
     names = classes_in(folder)
     if len(names) < 2:
-        found = f"one folder alone, {names[0]!r}" if names else "no folder"
-        raise click.ClickException(f"{folder} must hold a folder of pictures for each class, of two classes at least. "
-                                   f"Received: {found}.")
+        raise click.ClickException(
+            f"{folder} must hold a folder of pictures for each class, of two classes at least, such as "
+            f"{folder / 'cats'} and {folder / 'dogs'}. Received: {_held(folder)}.")
     for name in names:
         if not any(path.suffix.lower() in FORMATS for path in (folder / name).rglob("*")):
             raise click.ClickException(f"The class {name!r} has no pictures: there is no {', '.join(FORMATS)} file in "
                                        f"{folder / name}. Remove the folder, or fill it.")
     return names
+
+
+def _check_classes(folder: Path, classes: Sequence[str]) -> None:
+    """Raises a ClickException where a folder to test on has other classes than those that a net is trained on."""
+    found = classes_in(folder)
+    unknown, missing = sorted(set(found) - set(classes)), [name for name in classes if name not in found]
+    remedies = [f"Rename or remove {', '.join(unknown)}."] * bool(unknown) + [
+        f"Add {', '.join(missing)}: an empty folder stands for a class without pictures."] * bool(missing)
+    if remedies:
+        raise click.ClickException(f"A net is tested on the classes that it is trained on: {', '.join(classes)}. "
+                                   f"Received: {folder} with {_held(folder)}. {' '.join(remedies)}")
+
+
+def _held(folder: Path) -> str:
+    """What is in a folder, for messages: its folders, or how many loose pictures."""
+    names = classes_in(folder)
+    loose = sum(path.suffix.lower() in FORMATS for path in folder.iterdir() if path.is_file())
+    pictures = f"{loose:,} picture{'s' * (loose != 1)} in no folder"
+    if not names:
+        return pictures if loose else "no folder and no picture"
+    return f"one folder alone, {names[0]!r}" if len(names) == 1 else ", ".join(names)

@@ -6,10 +6,11 @@ from typing import Any
 import click
 import numpy as np
 
+from ..pictures import reading
+from ..pictures.reading import Picture
 from ..utils.pixels import UnreadableImage
 from . import files, options, pictures, trained
 from .lines import printable
-from .pictures import Picture
 
 LIKELIEST = 3
 
@@ -44,7 +45,7 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
     seen: list[Picture] = []
     for path in (file for given in image for file in pictures.files_in(given)):
         try:
-            found = pictures.read(path, seer.shape, "figure" if as_is and seer.kind == "digit" else seer.kind)
+            found = reading.read(path, seer.shape, "figure" if as_is and seer.kind == "digit" else seer.kind)
         except UnreadableImage as error:
             answers.append({"file": str(path), "error": str(error)})
             continue

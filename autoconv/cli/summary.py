@@ -12,7 +12,13 @@ from . import files, options, runs
 CLASSES = 10  # of a built-in net, which is made for any number
 
 
-@click.command()
+@click.command(help=f"""Show for each layer its output, parameters, multiply-adds of an image, memory, and time.
+
+    The net is a built-in one by its name ({', '.join(nets.NETS)}; with ten classes), a RUN that `autoconv train
+    --out` wrote, or a FILE.safetensors. predict: the bytes of all arrays that are needed while the layer runs. train:
+    its output, which training keeps. time: in inference. ceiling: the least time that its operations and bytes could
+    take on this machine, divided by that.
+    """)
 @click.argument("net", metavar="NET|RUN|FILE")
 @click.option("--image-size", type=options.Size(), metavar="HxW", show_default="the net's own",
               help="The images it gets, such as 180x120; for a built-in net, or one that takes images of any size.")
@@ -22,13 +28,7 @@ CLASSES = 10  # of a built-in net, which is made for any number
 @options.json_option
 def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measure: bool, device: str,
             threads: int | None, json_file: Path | None) -> None:
-    """Show for each layer its output, parameters, multiply-adds of an image, memory, and time.
-
-    The net is a built-in one by its name (lecture, lecture-large, photos; with ten classes), a RUN that `autoconv train
-    --out` wrote, or a FILE.safetensors. predict: the bytes of all arrays that are needed while the layer runs. train:
-    its output, which training keeps. time: in inference. ceiling: the least time that its operations and bytes could
-    take on this machine, divided by that.
-    """
+    """Prints what a net costs, or writes it as JSON."""
     target = options.use_device(device, threads)
     files.check_writable(json_file)
     model = _model(net, image_size, target)
@@ -51,7 +51,7 @@ def _model(net: str, image_size: tuple[int, int] | None, device: Device) -> mode
         try:
             return nets.build(net, (*(image_size or (h, w)), channels), CLASSES).to(device.name)  # type: ignore[return-value]
         except ValueError as error:
-            raise click.ClickException(f"The net {net!r} cannot take these images. {error}") from error
+            raise click.ClickException(str(error)) from error
     path = Path(net)
     if path.is_dir():
         return runs.restored(path, device)[0]

@@ -105,15 +105,20 @@ def train(dataset: str | Path | None, device: str, threads: int | None, out: Pat
         images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2], validation_split,
                             seed, strict)
         _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
-        net, history, results = fit(images, target, 0 if quiet or silent else 1, model, batch_size, seed, **how)
+        feeds = images.feeds(model, batch_size)
+        net, history, results = fit(images, feeds, target, 0 if quiet or silent else 1, model, batch_size, seed, **how)
         results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
                        validation_split=validation_split)
+        if place is not None:  # before the test, so that nothing that happens then loses the training
+            runs.write(place, net, history, results)
+    results.update(_tested(net, images, feeds, out))
+    with runs.reserve(out) as place:
         if place is not None:
             runs.write(place, net, history, results)
     if json_file is not None:
         files.write_json(json_file, results)
     _say(silent, _summed_up(results))
-    photos.say_skipped(results["skipped"])
+    photos.say_skipped(results["skipped"], "{:,} to train and {:,} to test on remained".format(*images.counts))
     for what, path in (("run", out), ("results", json_file)):
         _say(silent or path is None, f"wrote the {what} to {path}")
 
@@ -136,16 +141,16 @@ def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: d
 
 
 def fit(
-    images: data.Images | photos.Photos, device: devices.Device, verbose: int, model: str, batch_size: int, seed: int,
-    augment: bool, epochs: int, optimizer: str, lr: float | None, recipe: str, schedule: str,
+    images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, verbose: int, model: str,
+    batch_size: int, seed: int, augment: bool, epochs: int, optimizer: str, lr: float | None, recipe: str,
+    schedule: str,
 ) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
-    """Trains and tests. Returns the net, its history and the results as `--json` has them."""
+    """Trains. Returns the net, its history and what `--json` has of it."""
     utils.set_random_seed(seed)
-    feeds = images.feeds(model, batch_size)
     try:
         net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment)
     except ValueError as error:
-        raise click.ClickException(f"The net {model!r} cannot take these images. {error}") from error
+        raise click.ClickException(str(error)) from error
     optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))
     highest_rate = optimizing.learning_rate
     if schedule != "constant":
@@ -159,28 +164,32 @@ def fit(
     _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
          f"on {device}, {threads}seed: {seed}")
     watch = Stopwatch()
-    try:
-        history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=watch)
-        tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
-    except ValueError as error:
-        if all(images.counts):
-            raise
-        part = "test" if images.counts[0] else "train"
-        raise click.ClickException(f"No picture of {images.name} to {part} on can be read.") from error
-    train_images, test_images = images.counts
+    history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=watch)
+    train_images = images.counts[0]
     return net, history.history, {
-        "dataset": images.name, "train_images": train_images, "test_images": test_images, "epochs": epochs,
+        "dataset": images.name, "train_images": train_images, "epochs": epochs,
         "batch_size": batch_size, "optimizer": optimizer, "learning_rate": highest_rate,
         "recipe": recipe, "schedule": schedule, "model": model, "augment": augment, "params": net.count_params(),
         "classes": list(images.classes), "takes": runs.PIXELS,
         "device": device.name, "threads": devices.get_num_threads(), "seed": seed,
-        "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
         "train_images_per_s": train_images / watch.median_epoch(),
         "ms_per_step": 1e3 * watch.median_epoch() / -(-train_images // batch_size),
         "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
-        "total_s": since_start(), "versions": versions(),
+        "versions": versions(),
         **images.kept(),
     }
+
+
+def _tested(net: models.Sequential, images: data.Images | photos.Photos, feeds: data.Feeds,
+            out: Path | None) -> dict[str, Any]:
+    """What `--json` has of the test, and of all together. Raises a ClickException that says where the net is."""
+    try:
+        tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
+    except (OSError, ValueError) as error:
+        kept = "--out RUN would have kept it" if out is None else f"{out} has it; `autoconv evaluate {out}` tests it"
+        raise click.ClickException(f"The net was trained, but it cannot be tested. {error} The net: {kept}.") from error
+    return {"test_images": images.counts[1], "test_accuracy": tested["accuracy"], "test_loss": tested["loss"],
+            "total_s": since_start(), **images.kept()}
 
 
 def versions() -> dict[str, str]:

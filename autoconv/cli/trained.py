@@ -9,13 +9,11 @@ import numpy as np
 
 from .. import models
 from ..backend.device import Device
-from ..layers import Rescaling
 from ..models import Model
+from ..pictures import reading
 from ..pictures.inside import class_scores
 from . import runs
 from .lines import printable
-
-DIGITS = tuple("0123456789")
 
 
 class Trained(NamedTuple):
@@ -29,18 +27,14 @@ class Trained(NamedTuple):
     on_photos: bool = False
 
     @property
-    def shape(self) -> tuple[int | None, int | None, int]:
+    def shape(self) -> reading.Shape:
         """The images that it takes: (H, W, C), None for any size."""
         return self.net.input_shape[1:]  # type: ignore[return-value]
 
     @property
     def kind(self) -> str:
-        """How it wants a picture, for `pictures.read`: of nets for gray images those that tell MNIST's digits apart get
-        a digit, those that were trained on other sets a figure.
-        """
-        if self.on_photos or self.shape[2] != 1:
-            return "photo"
-        return "digit" if self.shape == (28, 28, 1) and tuple(self.classes) == DIGITS else "figure"
+        """How it wants a picture, for `reading.read`."""
+        return reading.kind_for(self.shape, self.classes, self.on_photos)
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Of each class (N, C) for pixels 0..255 (N, H, W, C). One output is the second of two classes."""
@@ -61,8 +55,7 @@ def load(path: Path, device: Device) -> Trained:
     except (OSError, TypeError, ValueError) as error:
         raise click.ClickException(f"The model in {path} cannot be read: {error}") from error
     net.to(device.name)
-    scales = any(isinstance(layer, Rescaling) for layer in net.layers)
-    return _checked(path, Trained(net, tuple(map(printable, net.class_names or ())), 1.0 if scales else 1 / 255))
+    return _checked(path, Trained(net, tuple(map(printable, net.class_names or ())), reading.factor(net)))
 
 
 def of_run(net: Model, results: dict[str, Any]) -> Trained:

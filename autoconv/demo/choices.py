@@ -1,5 +1,6 @@
 """What one may choose on the page: nets, data sets, optimizers, and the numbers that go with them."""
 
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -50,6 +51,14 @@ SETS = ("mnist", "digits", "fashion_mnist")
 OPTIMIZERS = {"rmsprop": 0.001, "adam": 0.001, "sgd": 0.05}  # with the learning rate that the page proposes
 
 
+class SettingError(ValueError):
+    """A value that a setting cannot have."""
+
+    def __init__(self, setting: str, wanted: str, received: Any) -> None:
+        super().__init__(f"{setting} must be {wanted}. Received: {reprlib.repr(received)}.")
+        self.setting = setting
+
+
 @dataclass(frozen=True)
 class Settings:
     """How a net is made and trained. Raises ValueError for what cannot be chosen."""
@@ -67,16 +76,16 @@ class Settings:
         names.lookup("optimizer", self.optimizer, OPTIMIZERS)
         object.__setattr__(self, "learning_rate", checked_rate(self.learning_rate))
         if type(self.batch_size) is not int or self.batch_size not in BATCH_SIZES:
-            raise ValueError(f"batch_size must be one of {BATCH_SIZES}. Received: {self.batch_size!r}.")
+            raise SettingError("batch_size", f"one of {BATCH_SIZES}", self.batch_size)
         if type(self.epochs) is not int or not 1 <= self.epochs <= MOST_EPOCHS:
-            raise ValueError(f"epochs must be a whole number from 1 to {MOST_EPOCHS}. Received: {self.epochs!r}.")
+            raise SettingError("epochs", f"a whole number from 1 to {MOST_EPOCHS}", self.epochs)
 
 
 def checked_rate(value: Any) -> float:
     """A learning rate, or a ValueError."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     if not is_number or not RATES[0] <= value <= RATES[1]:  # false for NaN, too
-        raise ValueError(f"learning_rate must be a number from {RATES[0]} to {RATES[1]}. Received: {value!r}.")
+        raise SettingError("learning_rate", f"a number from {RATES[0]} to {RATES[1]}", value)
     return float(value)
 
 

@@ -1,39 +1,57 @@
 """`Curve`: what was measured while the net learned, in at most a few hundred points however long it takes."""
 
+import threading
+from typing import NamedTuple
+
 MOST = 600  # points; when there are more, neighbours are joined
+
+
+class Mark(NamedTuple):
+    """How far somebody has read: so many points of a curve, whose points had been joined so often."""
+
+    curve: "Curve"
+    generation: int
+    read: int
 
 
 class Curve:
     """Points `[step, value, ...]`, each the mean over the steps since the one before.
 
-    `generation` counts how often points were joined, so that whoever has some of them knows whether they still hold.
+    One thread adds to it while others read: neither sees half of what the other does.
     """
 
     def __init__(self) -> None:
-        self.points: list[list[float]] = []
-        self.generation = 0
+        self._lock = threading.Lock()
+        self._points: list[list[float]] = []
         self._weights: list[float] = []
+        self._generation = 0  # how often points were joined
 
     def add(self, step: int, weight: float, *values: float) -> None:
         """The mean values over what weighs `weight` (so many images, say), up to this step."""
-        self.points.append([step, *values])
-        self._weights.append(weight)
-        if len(self.points) > MOST:
-            self._join()
+        with self._lock:
+            self._points.append([step, *values])
+            self._weights.append(weight)
+            if len(self._points) > MOST:
+                self._join()
 
-    def since(self, generation: int, count: int) -> tuple[int, list[list[float]]]:
-        """What is new to somebody who has `count` points of a generation: the place at which it belongs, and it."""
-        begin = count if generation == self.generation else 0
-        return begin, self.points[begin:]
+    def since(self, mark: Mark | None = None) -> tuple[int, list[list[float]], Mark]:
+        """What is new to somebody who has read up to a mark: the place at which it belongs, it, and the mark behind it.
+
+        All points are new, from place 0 on, to who has none, has those of another curve, or has some that were joined.
+        """
+        with self._lock:
+            holds = mark is not None and mark.curve is self and mark.generation == self._generation
+            begin = mark.read if mark is not None and holds else 0
+            return begin, self._points[begin:], Mark(self, self._generation, len(self._points))
 
     def _join(self) -> None:
         """Each two points become one. The last stays where it has no partner."""
-        points, weights = [], []
-        for i in range(0, len(self.points) - 1, 2):
-            (a, b), (v, w) = self.points[i : i + 2], self._weights[i : i + 2]
+        old, points, weights = self._points, [], []
+        for i in range(0, len(old) - 1, 2):
+            (a, b), (v, w) = old[i : i + 2], self._weights[i : i + 2]
             points.append([b[0], *((v * x + w * y) / (v + w) for x, y in zip(a[1:], b[1:]))])
             weights.append(v + w)
-        if len(self.points) % 2:
-            points.append(self.points[-1])
+        if len(old) % 2:
+            points.append(old[-1])
             weights.append(self._weights[-1])
-        self.points, self._weights, self.generation = points, weights, self.generation + 1
+        self._points, self._weights, self._generation = points, weights, self._generation + 1

@@ -5,7 +5,7 @@ import time
 from http import HTTPStatus
 from typing import Any
 
-from .curve import Curve
+from .curve import Mark
 from .session import Session
 
 LEAST = 0.1  # seconds between two messages
@@ -44,7 +44,7 @@ class News:
         self._session = session
         self.version = -1
         self._view: Any = None
-        self._told = {"learned": (-1, -1, 0), "tests": (-1, -1, 0)}  # net, generation and number of points
+        self._marks: dict[str, Mark] = {}  # by the name of the curve
 
     def text(self) -> str:
         """The events that are due; a comment where nothing is new."""
@@ -55,7 +55,7 @@ class News:
         events = [_event("state", session.state())]
         curves: dict[str, Any] = {}
         for name, curve in (("learned", session.learned), ("tests", session.tests)):
-            begin, points = self._new(name, curve)
+            begin, points, self._marks[name] = curve.since(self._marks.get(name))
             curves[name] = {"begin": begin, "points": points}
         if any(c["points"] or not c["begin"] for c in curves.values()):
             events.append(_event("points", curves))
@@ -63,15 +63,6 @@ class News:
             self._view = session.view
             events.append(_event("view", self._view))
         return "".join(events)
-
-    def _new(self, name: str, curve: Curve) -> tuple[int, list[Any]]:
-        made, generation, count = self._told[name]
-        if made != self._session.made:
-            generation = -1
-        begin, points = curve.since(generation, count)
-        points = list(points)
-        self._told[name] = (self._session.made, curve.generation, begin + len(points))
-        return begin, points
 
 
 def _event(name: str, data: Any) -> str:

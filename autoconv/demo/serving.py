@@ -17,6 +17,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from .. import __version__
+from .choices import SettingError
 from .events import stream
 from .routes import Routes
 from .session import Session
@@ -28,8 +29,8 @@ LINGER = 0.5  # seconds for somebody whose request was refused
 SILENCE = 10.0  # seconds that a connection may neither take nor give anything
 
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
-PAGE = ("index.html", "style.css", "app.js", "server.js", "dom.js", "maps.js", "chart.js", "scores.js", "images.js",
-        "learn.js", "draw.js", "look.js", "sums.js", "kernels.js", "photo.js")
+PAGE = ("index.html", "style.css", "app.js", "server.js", "notes.js", "dom.js", "maps.js", "chart.js", "scores.js",
+        "images.js", "learn.js", "draw.js", "look.js", "sums.js", "kernels.js", "photo.js")
 HEADERS = {
     "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; "
                                "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
@@ -135,7 +136,8 @@ class Handler(BaseHTTPRequestHandler):
             self._send(refused.status, {"error": str(refused)})
             self._let_read()
         except (ValueError, TypeError) as error:
-            self._send(HTTPStatus.BAD_REQUEST, {"error": str(error)})
+            setting = {"setting": error.setting} if isinstance(error, SettingError) else {}
+            self._send(HTTPStatus.BAD_REQUEST, {"error": str(error), **setting})
         except TimeoutError as error:
             self._send(HTTPStatus.SERVICE_UNAVAILABLE, {"error": str(error)})
         except OSError:

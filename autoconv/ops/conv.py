@@ -62,17 +62,19 @@ def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
 
 
 @op(kernels="depthwise")
-def depthwise_conv2d(k, x, w, b, window: Window):
+def depthwise_conv2d(k, x, w, b, window: Window, relu: bool = False):
     """Each channel c convolved with its own M kernels: y[..., c*M + m] = b[c*M + m] + x[..., c] * w[:, :, c, m].
 
-    x (N,H,W,C), w (KH,KW,C,M), b (C*M,) or None; y (N,OH,OW,C*M).
+    x (N,H,W,C), w (KH,KW,C,M), b (C*M,) or None; y (N,OH,OW,C*M), or with `relu` the larger of that and 0.
     """
     filters = w.shape[2] * w.shape[3]
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), filters), x.dtype)
-    k.depthwise_conv2d(x, w, b, y, window)
+    k.depthwise_conv2d(x, w, b, y, window, relu)
 
     def backward(dy, needs):
         dx = None
+        if relu:
+            dy = relu_gradient(k, y, dy)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             k.depthwise_conv2d_input_grad(dy, w, dx, window)

@@ -44,7 +44,10 @@ def bars(title: str, rows: Sequence[Bar], most: float | None = None) -> str:
 
 
 def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str:
-    """One line a series over 1, 2, 3, ...; `across` says what these are. At most four series; NaN leaves a gap."""
+    """One line a series over 1, 2, 3, ...; `across` says what these are. At most four series; NaN leaves a gap.
+
+    Where there is one place alone, there are no lines, and the values are written beside their dots.
+    """
     left, right, top, bottom = 44, WIDTH - 8, 12, 190
     values = [v for row in series.values() for v in row if math.isfinite(v)] or [0.0]
     low, high = min(values), max(values)
@@ -77,7 +80,19 @@ def lines(title: str, series: Mapping[str, Sequence[float]], across: str) -> str
         x = left + 100 * i
         parts.append(f'<path d="M{x} {bottom + 45}h18" class="series s{i % 4}"/>'
                      f'<text x="{x + 24}" y="{bottom + 49}" class="tick">{escape(name)}</text>')
+    if count == 1:
+        parts += _written([(*at(0, row[0]), f"{name} {row[0]:.5g}") for name, row in series.items()
+                           if row and math.isfinite(row[0])])
     return "".join([*parts, "</svg>"])
+
+
+def _written(points: Sequence[tuple[float, float, str]]) -> list[str]:
+    """Texts to the right of their points (x, y), from the top down, none over another."""
+    lowest, parts = 0.0, []
+    for x, y, text in sorted(points, key=lambda point: point[1]):
+        lowest = max(y + 4, lowest + 15)
+        parts.append(f'<text x="{x + 10:.1f}" y="{lowest:.1f}" class="label beside">{escape(text)}</text>')
+    return parts
 
 
 def _ticks(low: float, high: float) -> list[float]:

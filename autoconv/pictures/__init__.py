@@ -4,6 +4,9 @@
 `plots`); `kernels`, `activations`, `confusion_matrix`, `occlusion_map` and `saliency_map` give the same as arrays.
 """
 
+import sys
+
+from ..arguments import modules
 from .figures import confusion, curves, feature_maps, filters, occlusion, saliency
 from .image_kernels import KERNELS, convolve, filter
 from .influence import occlusion_map, saliency_map
@@ -15,3 +18,5 @@ __all__ = [
     "feature_maps", "filter", "filters", "kernels", "occlusion", "occlusion_map", "precision_recall", "saliency",
     "saliency_map", "worst_mistakes",
 ]
+
+modules.suggest(sys.modules[__name__])

@@ -31,8 +31,9 @@ def filters(model: Model, layer: str | None = None) -> Any:
 
 
 def feature_maps(model: Model, image: Any, layer: str | None = None) -> Any:
-    """A figure of each layer's output for an image (H, W) or (H, W, C), or of that of one layer; each layer has a scale
-    of its own, from black, its smallest value, to white. Raises ValueError for a layer that is not there.
+    """A figure of each layer's output for an image, or of that of one layer; each layer has a scale of its own, from
+    black, its smallest value, to white. image: an array or the name of a file, see `activations`. Raises ValueError for
+    a layer that is not there.
     """
     return stacked(map_panels(model, image, layer))
 
@@ -71,24 +72,36 @@ def curves(history: Any) -> Any:
     figure = _figure((4.5 * len(kinds), 3.4))
     for axes, kind in zip(figure.subplots(1, len(kinds), squeeze=False)[0], kinds):
         for name, label in ((kind, "training"), (f"val_{kind}", "validation")):
-            if name in values:
-                axes.plot(range(1, len(values[name]) + 1), values[name], marker="o", markersize=3, label=label)
+            row = values.get(name, ())
+            if len(row) == 1:  # no line to see
+                axes.plot(1, row[0], "o", label=f"{label} {row[0]:.5g}")
+            elif row:
+                axes.plot(range(1, len(row) + 1), row, marker="o", markersize=3, label=label)
         axes.set(title=kind, xlabel="epoch")
         axes.grid(alpha=0.3)
-        axes.xaxis.get_major_locator().set_params(integer=True)
+        if max(map(len, values.values())) == 1:
+            axes.set_xticks([1])
+        else:
+            axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
     return figure
 
 
 def occlusion(model: Model, image: Any, class_index: int | None = None, size: Pair | None = None,
               strides: Pair | None = None, value: float | None = None) -> Any:
-    """A figure of the image beside `occlusion_map`: how far the class's probability falls where a patch hides it."""
+    """A figure of the image beside `occlusion_map`: how far the class's probability falls where a patch hides it.
+
+    image: an array or the name of a file, see `activations`.
+    """
     found = occlusion_map(model, image, class_index, size, strides, value)
     return _influence(model, image, found, "fall of the probability where hidden", "RdBu_r", float(np.abs(found).max()))
 
 
 def saliency(model: Model, image: Any, class_index: int | None = None) -> Any:
-    """A figure of the image beside `saliency_map`: how much the class's score moves with each pixel."""
+    """A figure of the image beside `saliency_map`: how much the class's score moves with each pixel.
+
+    image: an array or the name of a file, see `activations`.
+    """
     return _influence(model, image, saliency_map(model, image, class_index), "gradient of the score", "magma", None)
 
 

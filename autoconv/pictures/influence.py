@@ -17,8 +17,9 @@ def occlusion_map(model: Model, image: Any, class_index: int | None = None, size
     """How far the probability of a class falls where a patch hides part of the image: (H, W), the mean over all patches
     that hide a pixel (Zeiler and Fergus, 2014). Large: the answer needs that pixel; below 0: it speaks against it.
 
-    class_index: by default the likeliest class. The patch has `size` pixels (a seventh of the image) and moves by
-    `strides` (half its size); it is filled with `value`, by default each channel's median.
+    image: an array or the name of a file, see `activations`. class_index: by default the likeliest class. The patch has
+    `size` pixels (a seventh of the image) and moves by `strides` (half its size); it is filled with `value`, by default
+    each channel's median.
     """
     x = batch_of_one(model, image).astype(np.float32)
     _, h, w, _ = x.shape
@@ -44,7 +45,8 @@ def occlusion_map(model: Model, image: Any, class_index: int | None = None, size
 
 def saliency_map(model: Model, image: Any, class_index: int | None = None) -> np.ndarray:
     """The size of the gradient of a class's score (before the softmax) on each pixel, (H, W): how much the score moves
-    with the pixel; the largest of its channels (Simonyan et al., 2014). The gradients of the weights stay as they were.
+    with the pixel; the largest of its channels (Simonyan et al., 2014). image: an array or the name of a file, see
+    `activations`. The gradients of the weights stay as they were.
     """
     x = Tensor(model.device.asarray(batch_of_one(model, image), model.dtype), requires_grad=True, device=model.device)
     y = model(x, training=False)

@@ -1,5 +1,7 @@
 """What the layers of a net make of an image, as arrays: their outputs, their filters, and the class scores."""
 
+import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -10,6 +12,7 @@ from ..layers.function import kind_of
 from ..models import Model
 from ..symbolic import Node
 from ..tensor import no_grad
+from . import reading
 
 
 class Activation(NamedTuple):
@@ -21,8 +24,12 @@ class Activation(NamedTuple):
 
 
 def activations(model: Model, image: Any, layer: str | None = None) -> list[Activation]:
-    """The outputs of all layers for one image (H, W) or (H, W, C), in the order in which they run; or those of the one
-    layer of that name. Raises ValueError for a layer that is not there and for an image that the model does not take.
+    """The outputs of all layers for one image, in the order in which they run; or those of the one layer of that name.
+
+    image: an array (H, W) or (H, W, C) as the model takes it, or the name of a picture file, which is read as `autoconv
+    predict MODEL.safetensors` reads it: in the model's size and colours; for a model that tells ten digits apart, the
+    digit is found in it; pixels 0..255, or 0..1 where the model has no Rescaling layer. Raises ValueError for a layer
+    that is not there and for an image that the model does not take, UnreadableImage for a file that is no picture.
     """
     nodes = _nodes(model, layer)
     maps = Model(model.inputs, [tensor for node in nodes for tensor in node.outputs])
@@ -63,10 +70,12 @@ def class_scores(model: Model, images: Any, batch_size: int = 64) -> np.ndarray:
 
 
 def batch_of_one(model: Model, image: Any) -> np.ndarray:
-    """An image as a batch that the model takes: (H, W) or (H, W, C) as (1, H, W, C)."""
+    """An image as a batch that the model takes: (H, W) or (H, W, C) as (1, H, W, C), or a file, read for the model."""
     if len(model.inputs) != 1:
         raise ValueError(f"The model must take one image. Received one of {len(model.inputs)} inputs: "
                          f"{', '.join(model.input_names)}.")
+    if isinstance(image, str | os.PathLike):
+        image = reading.for_model(model, Path(image))
     x, rank = np.asarray(image), len(model.input_shape)
     if x.ndim == rank - 2 and model.input_shape[-1] == 1:
         x = x[..., None]

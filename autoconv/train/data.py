@@ -1,15 +1,17 @@
 """Arrays as a user passes them: one, a list or a dict by names; checked before anything runs, and never copied here."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..tensor import Tensor
 
 
-class Data(NamedTuple):
+@dataclass(frozen=True)
+class Data:
     """Inputs x, targets y and sample weights, each a list of arrays (N, ...), one for each input or output of a model.
 
     x and y may also be arrays of a GPU; what is not there is None. form: puts a list of inputs into the form in which
@@ -31,8 +33,10 @@ class Data(NamedTuple):
 
     def rows(self, start: int, stop: int) -> "Data":
         """The samples start..stop-1, without a copy."""
-        x, y, weights = ([None if a is None else a[start:stop] for a in arrays] for arrays in self[:3])
-        return Data(x, y, weights, self.form)
+        def kept(arrays: list[Any]) -> list[Any]:
+            return [None if a is None else a[start:stop] for a in arrays]
+
+        return Data(kept(self.x), kept(self.y), kept(self.weights), self.form)
 
 
 def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,

@@ -21,6 +21,7 @@ from ..backend.precision import get_precision
 from ..backend.turns import turn
 from ..versions import Versioned, changes, contents
 from .phases import Phases, Work, is_recordable
+from .progress import Progress
 from .source import Source
 
 KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets
@@ -86,6 +87,12 @@ class Step(Phases):
                 elif name == "loss" and self.reasons["forward"] is None:
                     self._pretend_gradients()
         self._device.prepare(dry.found, report)
+
+    def prepare_alone(self) -> None:
+        """Compiles what a step without a line of progress needs, before its first run; says so on a terminal alone."""
+        if not self.ran:
+            line = Progress(0)
+            self.prepare(None, line.compiling if line.live else lambda done, total: None)
 
     def _run(self, source: Source | None, sink: Sequence[Any] | None) -> None:
         anew = not self._plan or not self.is_current()

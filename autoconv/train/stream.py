@@ -1,6 +1,7 @@
 """`Stream`: batches from an iterable; `Epochs`: which batches, of a stream or of arrays, make an epoch."""
 
 from collections.abc import Callable, Iterator
+from inspect import isclass, isroutine
 from itertools import chain
 from typing import Any
 
@@ -16,7 +17,13 @@ from .step import Step
 
 
 def is_stream(x: Any) -> bool:
-    """Whether x gives batches one after the other: an iterable, or what has a length and items, but no array."""
+    """Whether x gives batches one after the other: an iterable, or what has a length and items, but no array.
+
+    Raises ValueError, as Keras does, for a function or a class that makes them.
+    """
+    if isroutine(x) or isclass(x):
+        raise ValueError("Data must be arrays or an iterable of batches, and not what makes it. Received: the "
+                         f"{'class' if isclass(x) else 'function'} {x.__name__}. Call it: {x.__name__}().")
     if isinstance(x, np.ndarray | Tensor | list | tuple | dict | str) or hasattr(x, "__array__") or hasattr(x, "shape"):
         return False
     return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))

@@ -1,7 +1,7 @@
 """`Trainer`: what makes a layer a model that can be fitted, evaluated and asked, with Keras's methods and defaults."""
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import optimizers as optim
 from .. import random
+from ..arguments.keywords import known_only
 from ..backend import device as devices
 from ..backend.turns import turn
 from ..callbacks import Callback, CallbackList, History
@@ -27,7 +28,7 @@ from .data import (
 )
 from .outputs import Outputs
 from .phases import Reducer, Work, is_recordable
-from .progress import Progress, check_verbose, warn_of_nan
+from .progress import Progress, check_verbose, warn, warn_of_nan
 from .running import Running
 from .source import Source
 from .step import Step
@@ -59,6 +60,7 @@ class Trainer:
     _loss_weights: Any = None
     _metrics_wanted: Any = None
 
+    @known_only
     def compile(self, optimizer: str | optim.Optimizer = "rmsprop", loss: Any = None, loss_weights: Any = None,
                 metrics: Any = None) -> None:
         """Says how to train: an optimizer and a loss, by name or as objects, and metrics to report.
@@ -84,6 +86,7 @@ class Trainer:
         sums = self._running().sums
         return list(sums["train"].logs()) if sums else compiled.metric_names(self._metrics_wanted)
 
+    @known_only
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
         verbose: str | int = "auto", callbacks: Iterable[Callback] | Callback | None = None,
@@ -122,9 +125,8 @@ class Trainer:
         test = None if tests is None else partial(self._test, tests, validation_steps)
 
         self.history, self.stop_training, self._running().nan_seen = History(), False, False
-        given = [callbacks] if isinstance(callbacks, Callback) else list(callbacks or ())
-        hooks = CallbackList([*given, self.history], self, {
-            "epochs": epochs, "steps": passes.steps, "verbose": verbose})
+        hooks = CallbackList(callbacks, self, {"epochs": epochs, "steps": passes.steps, "verbose": verbose},
+                             self.history)
         order = random.stream()
         if shuffle and isinstance(source, Source):
             source.key = order
@@ -149,10 +151,11 @@ class Trainer:
             self._running().steps.forget("train", "test")
         return self.history
 
+    @known_only
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto",
-        sample_weight: Any = None, steps: int | None = None, callbacks: Iterable[Callback] | None = None,
-        return_dict: bool = False,
+        sample_weight: Any = None, steps: int | None = None,
+        callbacks: Iterable[Callback] | Callback | None = None, return_dict: bool = False,
     ) -> Any:
         """The loss over x and y, or the batches (x, y) of an iterable, with metrics `[loss, metric, ...]` (see
         `metrics_names`), or a dict of them. steps: how many batches, by default all.
@@ -163,7 +166,7 @@ class Trainer:
         source = self._source(data, batch_size)
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
-        hooks = CallbackList(callbacks or (), self, {"steps": count, "verbose": check_verbose(verbose)})
+        hooks = CallbackList(callbacks, self, {"steps": count, "verbose": check_verbose(verbose)})
         line, running = Progress(count, verbose, before=before), self._running()
         try:
             logs = self._test(source, steps, hooks, line)
@@ -172,6 +175,7 @@ class Trainer:
         line.finish(logs)
         return _returned(logs, return_dict)
 
+    @known_only
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto",
                 steps: int | None = None) -> Any:
         """The outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model has
@@ -204,9 +208,10 @@ class Trainer:
         key = (x.shape, self.device) if isinstance(x, np.ndarray) else (
             data.form, *(a.shape for a in data.x), self.device)
         step = self._running().steps.of("predict", key, self._maker(Work("predict"), data, len(data)))
-        _prepare_alone(step)
+        step.prepare_alone()
         return step.run_on(data.x)
 
+    @known_only
     def train_on_batch(
         self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
         return_dict: bool = False,
@@ -216,6 +221,7 @@ class Trainer:
         data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight))
         return self._on_batch("train", data, return_dict)
 
+    @known_only
     def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
         """The loss of one batch, with metrics `[loss, metric, ...]`, or a dict of them. Nothing is trained."""
         self._check_compiled("test_on_batch")
@@ -237,7 +243,7 @@ class Trainer:
         work = self._work(kind, self.optimizer if kind == "train" else None)
         step, sums = self._step(work, data, len(data)), self._running().sums[kind]
         sums.reset()
-        _prepare_alone(step)
+        step.prepare_alone()
         step.run_on([*data.x, *data.y, *data.weights])
         sums.drain()
         return _returned(sums.logs(), return_dict)
@@ -385,7 +391,7 @@ class Trainer:
                              "validation_data.")
         data, validation = split_validation(data, share)
         unweighted = [None] * len(validation.weights)
-        return data, validation if class_weight is None else validation._replace(weights=unweighted)
+        return data, validation if class_weight is None else replace(validation, weights=unweighted)
 
     def _build_for(self, data: Data) -> None:
         """Builds a model that is not built, and asks whether the data fit."""
@@ -428,7 +434,7 @@ class Trainer:
         if parameters:
             self.optimizer.build(parameters)  # type: ignore[union-attr]
         else:
-            warnings.warn("The model has no trainable weights, so nothing is trained.", stacklevel=3)
+            warn("The model has no trainable weights, so nothing is trained.")
 
     def _prepare(self, work: Work, source: Source | Stream, verbose: str | int) -> Progress:
         """Compiles, once a machine, what the first step would otherwise have to wait for, and says so."""
@@ -436,13 +442,6 @@ class Trainer:
         self._step(work, source.like, n, source.shards).prepare(
             None if isinstance(source, Stream) else source, line.compiling)
         return line
-
-
-def _prepare_alone(step: Step) -> None:
-    """Compiles what a step without a line of its own needs, at its first run; says so on a terminal alone."""
-    if not step.ran:
-        line = Progress(0)
-        step.prepare(None, line.compiling if line.live else lambda done, total: None)
 
 
 def _returned(logs: Logs, return_dict: bool) -> Any:

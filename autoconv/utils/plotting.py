@@ -10,6 +10,10 @@ from ..layers.function import kind_of
 from ..symbolic import map_structure
 
 SOURCE = (".dot", ".gv")  # what Graphviz draws: written without it
+SCALABLE = (".svg", ".svgz", ".pdf", ".ps", ".eps")  # have no dots an inch: told of them, Graphviz cuts off an .svg
+BOX = {"shape": "box", "style": "rounded,filled", "fillcolor": "#f4f6fb", "color": "#3f51b5", "fontname": "Helvetica",
+       "margin": "0.16,0.09", "height": "0.4"}
+ARROW = {"color": "#5a5d64", "arrowsize": "0.7"}
 
 
 def plot_model(
@@ -20,9 +24,9 @@ def plot_model(
     """Draws the model's layers and what flows between them into `to_file`, and returns its path: .png, .svg, .pdf, or
     .dot, the description that Graphviz draws.
 
-    rankdir: "TB" from the top down, "LR" from left to right. Arguments as Keras's; a nested model is one box. Raises
-    ImportError where the Python package `graphviz` (the extra `graphs`) is missing, FileNotFoundError where its program
-    `dot` is, AttributeError for a class with a call of its own: it has no graph.
+    rankdir: "TB" from the top down, "LR" from left to right. dpi: of pictures made of pixels. Arguments as Keras's; a
+    nested model is one box. Raises ImportError where the Python package `graphviz` (the extra `graphs`) is missing,
+    FileNotFoundError where its program `dot` is, AttributeError for a class with a call of its own: it has no graph.
     """
     if expand_nested or kwargs:
         raise ValueError("plot_model draws a nested model as one box: expand_nested must be False, and there are no "
@@ -33,8 +37,9 @@ def plot_model(
     graphviz = extras.load("graphviz", "the package graphviz", "graphs", "Drawing a model")
     if path.suffix[1:] not in graphviz.FORMATS and path.suffix not in SOURCE:
         raise ValueError(f"The suffix must be a format of Graphviz's, such as .png or .svg. Received: {str(path)!r}.")
-    drawing = graphviz.Digraph(model.name, graph_attr={"rankdir": rankdir, "dpi": str(dpi)},
-                               node_attr={"shape": "box", "fontname": "Helvetica"})
+    resolution = {} if path.suffix in (*SCALABLE, *SOURCE) else {"dpi": str(dpi)}
+    drawing = graphviz.Digraph(model.name, graph_attr={"rankdir": rankdir, "ranksep": "0.3", **resolution},
+                               node_attr=BOX, edge_attr=ARROW)
     numbers = {id(node): str(number) for number, node in enumerate(graph.nodes)}
     wanted = {"names": show_layer_names, "shapes": show_shapes, "dtype": show_dtype,
               "activations": show_layer_activations, "trainable": show_trainable}

@@ -2,17 +2,18 @@
 
 from importlib import import_module
 from importlib.util import find_spec
+from shutil import which
 from typing import NamedTuple
 
-from ..workloads import WORKLOADS, Norm, Workload
+from ..workloads import Workload
 from .base import INFERENCE, TRAINING, Peer
 
 
 class Entry(NamedTuple):
     """A peer without its framework: what is known before anything is imported.
 
-    modules: what must be importable; distributions: what is installed for it, besides what those need; lacks: kinds of
-    layers that its adapter does not have.
+    modules: what must be importable; programs: what must be on the PATH; distributions: what is installed for it,
+    besides what those need; lacks: workloads with layers that its framework does not have; usual: "all" means it too.
     """
 
     label: str
@@ -21,7 +22,9 @@ class Entry(NamedTuple):
     distributions: tuple[str, ...]
     modes: tuple[str, ...] = TRAINING
     device: str = "cpu"
-    lacks: tuple[type, ...] = ()
+    lacks: tuple[str, ...] = ()
+    programs: tuple[str, ...] = ()
+    usual: bool = True
 
 
 PEERS = {
@@ -33,19 +36,25 @@ PEERS = {
                    ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
     "keras-50": Entry("Keras on TensorFlow, 50 steps a call", "bench.peers.keras_tf:fifty_steps",
                       ("keras", "tensorflow"), ("keras", "tensorflow-cpu")),
-    "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",), lacks=(Norm,)),
+    "jax": Entry("JAX, jit", "bench.peers.jax_jit:Jax", ("jax", "jaxlib"), ("jax",)),
     "onnxruntime": Entry("ONNX Runtime", "bench.peers.onnx_rt:OnnxRuntime",
                          ("onnxruntime", "onnx", "torch"), ("onnxruntime",), INFERENCE),
+    "openvino": Entry("OpenVINO", "bench.peers.openvino_cpu:OpenVino", ("openvino", "torch", "onnx"), ("openvino",),
+                      INFERENCE),
+    "mnn": Entry("MNN", "bench.peers.mnn_cpu:Mnn", ("MNN", "torch", "onnx"), ("mnn",), INFERENCE),
+    "tinygrad": Entry("tinygrad", "bench.peers.tinygrad_cpu:Tinygrad", ("tinygrad",), ("tinygrad",),
+                      programs=("clang",), usual=False),
+    "mygrad": Entry("MyGrad", "bench.peers.mygrad_np:MyGrad", ("mygrad",), ("mygrad",),
+                    lacks=("resnet20", "mobile"), usual=False),  # strides that leave a row over; depthwise
     "autoconv-cuda": Entry("autoconv", "bench.peers.autoconv:OnGpu", ("autoconv", "numba_cuda"), ("autoconv",),
                            device="cuda"),
     "torch-cuda": Entry("PyTorch, channels_last, TF32", "bench.peers.pytorch_cuda:Eager", ("torch",), ("torch",),
                         device="cuda"),
     "torch-cuda-graph": Entry("PyTorch, a step as one CUDA graph", "bench.peers.pytorch_cuda:Graphed", ("torch",),
                               ("torch",), device="cuda"),
-    "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda",
-                      lacks=(Norm,)),
+    "jax-cuda": Entry("JAX, jit", "bench.peers.jax_cuda:JaxOnGpu", ("jax", "jaxlib"), ("jax",), device="cuda"),
     "jax-cuda-50": Entry("JAX, jit, 50 steps a call", "bench.peers.jax_cuda:fifty_steps", ("jax", "jaxlib"), ("jax",),
-                         device="cuda", lacks=(Norm,)),
+                         device="cuda"),
     "torch-cuda-compile": Entry("PyTorch, torch.compile(mode='reduce-overhead')",  # the last one to be ready
                                 "bench.peers.pytorch_cuda:Compiled", ("torch",), ("torch",), device="cuda"),
 }
@@ -57,14 +66,16 @@ def on(device: str) -> dict[str, Entry]:
 
 
 def missing(name: str) -> tuple[str, ...]:
-    """The modules this peer lacks here; empty where it is present."""
-    return tuple(module for module in PEERS[name].modules if find_spec(module) is None)
+    """The modules and programs this peer lacks here; empty where it is present."""
+    entry = PEERS[name]
+    modules = (module for module in entry.modules if find_spec(module) is None)
+    return (*modules, *(program for program in entry.programs if which(program) is None))
 
 
 def able(name: str, mode: str, workload: str) -> bool:
     """Whether this peer can be timed in that mode on that net."""
     entry = PEERS[name]
-    return mode in entry.modes and not any(isinstance(layer, entry.lacks) for layer in WORKLOADS[workload].layers)
+    return mode in entry.modes and workload not in entry.lacks
 
 
 def label(name: str) -> str:

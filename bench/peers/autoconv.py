@@ -1,49 +1,92 @@
 """autoconv as its documentation says to use it: `fit` on arrays in memory, `predict_on_batch` for an answer."""
 
 import time
+from collections.abc import Iterator, Sequence
 from importlib.metadata import version
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
 from autoconv import Tensor, __version__, callbacks, functional, layers, losses, models, tensor, utils
 from autoconv import optimizers as optim
 
-from ..workloads import NORM_EPSILON, NORM_MOMENTUM, Conv, Dense, Dropout, Flatten, Norm, Pool, Scale, Workload
+from ..specs import (
+    AveragePool,
+    Conv,
+    Dense,
+    Depthwise,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Norm,
+    Pool,
+    Residual,
+    Scale,
+    Spec,
+)
+from ..workloads import NORM_EPSILON, NORM_MOMENTUM, Workload
 from .base import Peer, chunks
 
+ACTIVATIONS = {"relu": functional.relu, "tanh": functional.tanh, None: lambda x: x}
 
-def network(workload: Workload) -> models.Sequential:
-    net = models.Sequential([layers.Input(workload.input_shape)])
-    for layer in workload.layers:
-        match layer:
-            case Conv(filters, kernel, padding, relu):
-                net.add(layers.Conv2D(filters, kernel, padding=padding, activation="relu" if relu else None))
-            case Norm():
-                net.add(layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON))
-                net.add(layers.ReLU())
-            case Pool():
-                net.add(layers.MaxPooling2D())
-            case Flatten():
-                net.add(layers.Flatten())
-            case Dense(units, relu):
-                net.add(layers.Dense(units, activation="relu" if relu else "softmax"))
-            case Dropout(rate):
-                net.add(layers.Dropout(rate))
-            case Scale(factor):
-                net.add(layers.Rescaling(factor))
-    return net
+
+def made(spec: Spec) -> list[layers.Layer]:
+    """One of the workload's layers as autoconv's."""
+    match spec:
+        case Conv(filters, kernel, padding, activation, strides, bias):
+            return [layers.Conv2D(filters, kernel, strides, padding, activation=activation, use_bias=bias)]
+        case Depthwise(kernel, strides):
+            return [layers.DepthwiseConv2D(kernel, strides, kernel // 2, use_bias=False)]
+        case Norm(relu):
+            norm = layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON)
+            return [norm, layers.ReLU()] if relu else [norm]
+        case Pool():
+            return [layers.MaxPooling2D()]
+        case AveragePool():
+            return [layers.AveragePooling2D(2)]
+        case GlobalPool():
+            return [layers.GlobalAveragePooling2D()]
+        case Flatten():
+            return [layers.Flatten()]
+        case Dense(units, activation):
+            return [layers.Dense(units, activation or "softmax")]  # whose loss is computed from the logits
+        case Dropout(rate):
+            return [layers.Dropout(rate)]
+        case Scale(factor):
+            return [layers.Rescaling(factor)]
+    raise NotImplementedError(spec)
+
+
+def outputs(specs: Sequence[Spec], x: Any, weighted: list[layers.Layer]) -> Any:
+    """What these layers make of the symbolic tensor x. Layers with weights are put into `weighted`, in their order."""
+    for spec in specs:
+        if isinstance(spec, Residual):
+            x = layers.ReLU()(layers.Add()([outputs(spec.body, x, weighted), outputs(spec.shortcut, x, weighted)]))
+            continue
+        for layer in made(spec):
+            x = layer(x)
+            if layer.weights:
+                weighted.append(layer)
+    return x
+
+
+def network(workload: Workload) -> tuple[models.Model, list[layers.Layer]]:
+    """The net with its softmax, and its layers with weights in the order of the workload's."""
+    images, weighted = layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
+    return models.Model(images, outputs(workload.layers, images, weighted)), weighted
 
 
 class Autoconv(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
         utils.set_random_seed(seed)
-        self.net = self.placed(network(workload))
+        net, self.weighted = network(workload)
+        self.net = self.placed(net)
         self.optimizer = optim.RMSprop()
         self.net.compile(self.optimizer, losses.CategoricalCrossentropy())
 
-    def placed(self, net: models.Sequential) -> models.Sequential:
+    def placed(self, net: models.Model) -> models.Model:
         """The net where it shall run."""
         return net
 
@@ -51,10 +94,12 @@ class Autoconv(Peer):
         return {"autoconv": __version__, "numba": version("numba"), "numpy": np.__version__}
 
     def load(self, weights: list[np.ndarray]) -> None:
-        self.net.set_weights(weights)
+        left = iter(weights)
+        for layer in self.weighted:
+            layer.set_weights(list(islice(left, len(layer.weights))))
 
     def weights(self) -> list[np.ndarray]:
-        return self.net.get_weights()
+        return [array for layer in self.weighted for array in layer.get_weights()]
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         return self.net.evaluate(images, self._targets(labels), len(images), verbose=0)
@@ -93,37 +138,51 @@ class ByBatch(Autoconv):
 class ByFunctions(Autoconv):
     """Trains through the bare functions: forward, backward, and a step of gradient descent in NumPy."""
 
+    rate = 0.001
+
     def train(self, steps: int) -> None:
         for i in range(steps):
             rows = slice(i * self.batch_size, (i + 1) * self.batch_size)
             logits = self._logits(tensor(self.images[rows]))
             functional.categorical_crossentropy(self.targets[rows], logits, from_logits=True).mean().backward()
             for weight in self.net.trainable_weights:
-                weight.assign(weight.numpy() - 0.001 * weight.grad)
+                weight.assign(weight.numpy() - self.rate * weight.grad)
                 weight.grad = None
 
     def _logits(self, x: Tensor) -> Tensor:
-        left = iter(self.net.weights)
-        for layer in self.workload.layers:
-            match layer:
-                case Conv(_, _, padding, relu):
-                    x = functional.conv2d(x, next(left), next(left), padding=padding)
-                    x = functional.relu(x) if relu else x
-                case Norm():
-                    x = functional.relu(functional.batch_norm(x, *islice(left, 4), training=True,
-                                                              momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON))
-                case Pool():
-                    x = functional.max_pool2d(x, 2)
-                case Flatten():
-                    x = functional.flatten(x)
-                case Dense(_, relu):
-                    x = functional.dense(x, next(left), next(left))
-                    x = functional.relu(x) if relu else x
-                case Dropout(rate):
-                    x = functional.dropout(x, rate, training=True)
-                case Scale(factor):
-                    x = x * factor
-        return x
+        return forward(self.workload.layers, x, iter([w for layer in self.weighted for w in layer.weights]))
+
+
+def forward(specs: Sequence[Spec], x: Tensor, left: Iterator[Any]) -> Tensor:
+    """What these layers make of x in training, with the next weights of `left`."""
+    for spec in specs:
+        match spec:
+            case Conv(_, _, padding, activation, strides, bias):
+                w, b = next(left), next(left) if bias else None
+                x = ACTIVATIONS[activation](functional.conv2d(x, w, b, strides, padding))
+            case Depthwise(kernel, strides):
+                x = functional.depthwise_conv2d(x, next(left), None, strides, kernel // 2)
+            case Norm(relu):
+                x = functional.batch_norm(x, *islice(left, 4), training=True, momentum=NORM_MOMENTUM,
+                                          epsilon=NORM_EPSILON)
+                x = functional.relu(x) if relu else x
+            case Pool():
+                x = functional.max_pool2d(x, 2)
+            case AveragePool():
+                x = functional.avg_pool2d(x, 2)
+            case GlobalPool():
+                x = functional.global_avg_pool2d(x)
+            case Flatten():
+                x = functional.flatten(x)
+            case Dense(_, activation):
+                x = ACTIVATIONS[activation](functional.dense(x, next(left), next(left)))
+            case Dropout(rate):
+                x = functional.dropout(x, rate, training=True)
+            case Scale(factor):
+                x = x * factor
+            case Residual(body, shortcut):
+                x = functional.relu(forward(body, x, left) + forward(shortcut, x, left))
+    return x
 
 
 class OnGpu(Autoconv):
@@ -133,7 +192,7 @@ class OnGpu(Autoconv):
 
     device = "cuda"
 
-    def placed(self, net: models.Sequential) -> models.Sequential:
+    def placed(self, net: models.Model) -> models.Model:
         return net.to(self.device)
 
     def versions(self) -> dict[str, str]:

@@ -16,9 +16,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..workloads import EPSILON, RHO, Workload
+from ..workloads import Workload
 from .base import chunks
-from .jax_jit import JaxNet, forward, mean_loss
+from .jax_jit import JaxNet, logits, updated
 
 
 class State(NamedTuple):
@@ -84,9 +84,7 @@ def training(
         weights, squares, key, total, number = state
         key, own = jax.random.split(key)
         rows = order[number]
-        loss, gradients = jax.value_and_grad(lambda w: mean_loss(workload, w, images[rows], labels[rows], own))(weights)
-        squares = [RHO * v + (1 - RHO) * g * g for v, g in zip(squares, gradients)]
-        weights = [w - rates[number] * g / jnp.sqrt(v + EPSILON) for w, g, v in zip(weights, gradients, squares)]
+        weights, squares, loss = updated(workload, weights, squares, images[rows], labels[rows], rates[number], own)
         return State(weights, squares, key, total + loss, number + 1)
 
     return step(0, state) if steps == 1 else lax.fori_loop(0, steps, step, state)
@@ -101,7 +99,7 @@ def answering(
     def one(_: int, carried: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         answers, step = carried
         x = lax.dynamic_slice_in_dim(images, step * batch_size, batch_size)
-        found = jax.nn.softmax(forward(workload, weights, x, None))
+        found = jax.nn.softmax(logits(workload, weights, x))
         return lax.dynamic_update_slice_in_dim(answers, found, step * batch_size, 0), step + 1
 
     return one(0, (answers, step)) if steps == 1 else lax.fori_loop(0, steps, one, (answers, step))

@@ -1,6 +1,6 @@
 """JAX: a whole training step, gathering of its batch included, as one jitted function that reuses its buffers."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import repeat
 
@@ -9,43 +9,138 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from ..workloads import EPSILON, RHO, Conv, Dense, Dropout, Flatten, Pool, Scale, Workload
+from ..specs import (
+    AveragePool,
+    Conv,
+    Dense,
+    Depthwise,
+    Dropout,
+    Flatten,
+    GlobalPool,
+    Norm,
+    Pool,
+    Residual,
+    Scale,
+    Spec,
+)
+from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
 
+ACTIVATIONS = {"relu": jax.nn.relu, "tanh": jnp.tanh, None: lambda x: x}
 
-def forward(workload: Workload, weights: list, x: jax.Array, key: jax.Array | None) -> jax.Array:
-    """The logits; dropout only with a key."""
-    left = iter(weights)
-    for layer in workload.layers:
+
+class Left:
+    """The weights that the layers to come will take, one after the other, and what the normalizations among them will
+    have as averages. key: of the random numbers of training; None in inference.
+    """
+
+    def __init__(self, weights: list, key: jax.Array | None) -> None:
+        self.weights, self.key = iter(enumerate(weights)), key
+        self.moved: dict[int, jax.Array] = {}
+
+    def next(self) -> jax.Array:
+        return next(self.weights)[1]
+
+    def move(self, value: jax.Array) -> jax.Array:
+        """The next weight, an average, which takes a step towards a value."""
+        index, average = next(self.weights)
+        self.moved[index] = lax.stop_gradient(NORM_MOMENTUM * average + (1 - NORM_MOMENTUM) * value)
+        return average
+
+    def random(self) -> jax.Array:
+        self.key, own = jax.random.split(self.key)
+        return own
+
+
+def forward(layers: Sequence[Spec], x: jax.Array, left: Left) -> jax.Array:
+    """What these layers make of x."""
+    for layer in layers:
         match layer:
-            case Conv(_, _, padding):
-                x = lax.conv_general_dilated(x, next(left), (1, 1), padding.upper(),
-                                             dimension_numbers=("NHWC", "HWIO", "NHWC"))
-                x = jax.nn.relu(x + next(left))
+            case Conv(_, _, padding, activation, strides, bias):
+                x = _convolution(x, left.next(), padding, strides)
+                x = ACTIVATIONS[activation](x + left.next() if bias else x)
+            case Depthwise(kernel, strides):
+                x = _depthwise(x, left.next()[..., 0], kernel // 2, strides)
+            case Norm(relu):
+                x = _normalized(x, left)
+                x = jax.nn.relu(x) if relu else x
             case Pool():
-                x = _pool(x)
+                x = _squares(x).max(axis=(2, 4))
+            case AveragePool():
+                x = _squares(x).mean(axis=(2, 4))
+            case GlobalPool():
+                x = x.mean(axis=(1, 2))
             case Flatten():
                 x = x.reshape(len(x), -1)
-            case Dense(_, relu):
-                x = x @ next(left) + next(left)
-                x = jax.nn.relu(x) if relu else x
-            case Dropout(rate) if key is not None:
-                key, own = jax.random.split(key)
-                x = jnp.where(jax.random.bernoulli(own, 1 - rate, x.shape), x / (1 - rate), 0)
+            case Dense(_, activation):
+                x = ACTIVATIONS[activation](x @ left.next() + left.next())
+            case Dropout(rate) if left.key is not None:
+                x = jnp.where(jax.random.bernoulli(left.random(), 1 - rate, x.shape), x / (1 - rate), 0)
             case Scale(factor):
                 x = x * factor
+            case Residual(body, shortcut):
+                x = jax.nn.relu(forward(body, x, left) + forward(shortcut, x, left))
     return x
 
 
-def _pool(x: jax.Array) -> jax.Array:
-    """2x2 max pooling by reshaping, whose gradient is many times as fast here as that of `lax.reduce_window`."""
+def _convolution(x: jax.Array, w: jax.Array, padding: int, strides: int) -> jax.Array:
+    return lax.conv_general_dilated(x, w, (strides, strides), [(padding, padding)] * 2,
+                                    dimension_numbers=("NHWC", "HWIO", "NHWC"))
+
+
+def _depthwise(x: jax.Array, w: jax.Array, padding: int, strides: int) -> jax.Array:
+    """A sum of shifted images, which XLA fuses: 2.7 times as fast here, with its gradients, as its own convolution with
+    `feature_group_count`.
+    """
+    h, wide = ((size + 2 * padding - k) // strides * strides + 1 for size, k in zip(x.shape[1:3], w.shape))
+    x = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    return sum(x[:, i : i + h : strides, j : j + wide : strides] * w[i, j] for i, j in np.ndindex(w.shape[:2]))
+
+
+def _normalized(x: jax.Array, left: Left) -> jax.Array:
+    gamma, beta = left.next(), left.next()
+    if left.key is None:
+        mean, variance = left.next(), left.next()
+    else:
+        mean = x.mean((0, 1, 2))
+        variance = (x * x).mean((0, 1, 2)) - mean * mean  # so that one pass finds both
+        left.move(mean)
+        left.move(variance)
+    scale = gamma * lax.rsqrt(variance + NORM_EPSILON)
+    return x * scale + (beta - mean * scale)
+
+
+def _squares(x: jax.Array) -> jax.Array:
+    """Images as squares of 2x2 pixels (N, H/2, 2, W/2, 2, C). Pooling these has a gradient that is many times as fast
+    here as that of `lax.reduce_window`.
+    """
     n, h, w, c = x.shape
-    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c).max(axis=(2, 4))
+    return x[:, : h // 2 * 2, : w // 2 * 2].reshape(n, h // 2, 2, w // 2, 2, c)
 
 
-def mean_loss(workload: Workload, weights: list, x: jax.Array, labels: jax.Array, key: jax.Array | None) -> jax.Array:
-    shares = jax.nn.log_softmax(forward(workload, weights, x, key))
-    return -jnp.take_along_axis(shares, labels[:, None], axis=1).mean()
+def logits(workload: Workload, weights: list, x: jax.Array) -> jax.Array:
+    """In inference."""
+    return forward(workload.layers, x, Left(weights, None))
+
+
+def mean_loss(
+    workload: Workload, weights: list, x: jax.Array, labels: jax.Array, key: jax.Array | None
+) -> tuple[jax.Array, dict[int, jax.Array]]:
+    """The loss, and those weights that no gradient changes but the step itself: the averages of normalizations."""
+    left = Left(weights, key)
+    shares = jax.nn.log_softmax(forward(workload.layers, x, left))
+    return -jnp.take_along_axis(shares, labels[:, None], axis=1).mean(), left.moved
+
+
+def updated(
+    workload: Workload, weights: list, squares: list, x: jax.Array, labels: jax.Array, rate: jax.Array, key: jax.Array
+) -> tuple[list, list, jax.Array]:
+    """Weights and running squares after a step of RMSprop, and its loss."""
+    (loss, moved), gradients = jax.value_and_grad(
+        lambda w: mean_loss(workload, w, x, labels, key), has_aux=True)(weights)
+    squares = [RHO * v + (1 - RHO) * g * g for v, g in zip(squares, gradients)]
+    stepped = [w - rate * g / jnp.sqrt(v + EPSILON) for w, g, v in zip(weights, gradients, squares)]
+    return [moved.get(i, w) for i, w in enumerate(stepped)], squares, loss
 
 
 class JaxNet(Peer):
@@ -54,8 +149,8 @@ class JaxNet(Peer):
     def __init__(self, workload: Workload, threads: int, mode: str, seed: int) -> None:
         super().__init__(workload, threads, mode, seed)
         self.key = jax.random.key(seed)
-        self.loss_of = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None))
-        self.answer = jax.jit(lambda weights, x: jax.nn.softmax(forward(workload, weights, x, None)))
+        self.loss_of = jax.jit(lambda weights, x, labels: mean_loss(workload, weights, x, labels, None)[0])
+        self.answer = jax.jit(lambda weights, x: jax.nn.softmax(logits(workload, weights, x)))
 
     def versions(self) -> dict[str, str]:
         return {"jax": jax.__version__}
@@ -80,10 +175,7 @@ class Jax(JaxNet):
         @partial(jax.jit, donate_argnums=(0, 1))
         def step(weights, squares, images, labels, rows, rate, key):
             key, own = jax.random.split(key)
-            gradients = jax.grad(lambda w: mean_loss(workload, w, images[rows], labels[rows], own))(weights)
-            squares = [RHO * v + (1 - RHO) * g * g for v, g in zip(squares, gradients)]
-            weights = [w - rate * g / jnp.sqrt(v + EPSILON) for w, g, v in zip(weights, gradients, squares)]
-            return weights, squares, key
+            return *updated(workload, weights, squares, images[rows], labels[rows], rate, own)[:2], key
 
         self._step = step
 

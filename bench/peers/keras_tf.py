@@ -1,6 +1,9 @@
 """Keras on TensorFlow: `fit` on arrays in memory. `steps_per_execution` runs many steps without returning to Python."""
 
 import os
+from collections.abc import Sequence
+from itertools import islice
+from typing import Any
 
 os.environ["KERAS_BACKEND"] = "tensorflow"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,43 +12,80 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from ..workloads import (
-    EPSILON,
-    NORM_EPSILON,
-    NORM_MOMENTUM,
-    RHO,
+from ..specs import (
+    AveragePool,
     Conv,
     Dense,
+    Depthwise,
     Dropout,
     Flatten,
+    GlobalPool,
     Norm,
     Pool,
+    Residual,
     Scale,
-    Workload,
+    Spec,
 )
+from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
 
 
-def network(workload: Workload) -> keras.Sequential:
-    net = keras.Sequential([keras.layers.Input(workload.input_shape)])
-    for layer in workload.layers:
-        match layer:
-            case Conv(filters, kernel, padding, relu):
-                net.add(keras.layers.Conv2D(filters, kernel, padding=padding, activation="relu" if relu else None))
-            case Norm():
-                net.add(keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON))
-                net.add(keras.layers.ReLU())
-            case Pool():
-                net.add(keras.layers.MaxPooling2D())
-            case Flatten():
-                net.add(keras.layers.Flatten())
-            case Dense(units, relu):
-                net.add(keras.layers.Dense(units, activation="relu" if relu else "softmax"))
-            case Dropout(rate):
-                net.add(keras.layers.Dropout(rate))
-            case Scale(factor):
-                net.add(keras.layers.Rescaling(factor))
-    return net
+def made(spec: Spec) -> list[keras.layers.Layer]:
+    """One of the workload's layers as Keras's."""
+    match spec:
+        case Conv(filters, kernel, padding, activation, strides, bias):
+            front, word = padded(padding, strides)
+            return [*front, keras.layers.Conv2D(filters, kernel, strides, word, activation=activation, use_bias=bias)]
+        case Depthwise(kernel, strides):
+            front, word = padded(kernel // 2, strides)
+            return [*front, keras.layers.DepthwiseConv2D(kernel, strides, word, use_bias=False)]
+        case Norm(relu):
+            norm = keras.layers.BatchNormalization(momentum=NORM_MOMENTUM, epsilon=NORM_EPSILON)
+            return [norm, keras.layers.ReLU()] if relu else [norm]
+        case Pool():
+            return [keras.layers.MaxPooling2D()]
+        case AveragePool():
+            return [keras.layers.AveragePooling2D(2)]
+        case GlobalPool():
+            return [keras.layers.GlobalAveragePooling2D()]
+        case Flatten():
+            return [keras.layers.Flatten()]
+        case Dense(units, activation):
+            return [keras.layers.Dense(units, activation or "softmax")]
+        case Dropout(rate):
+            return [keras.layers.Dropout(rate)]
+        case Scale(factor):
+            return [keras.layers.Rescaling(factor)]
+    raise NotImplementedError(spec)
+
+
+def padded(padding: int, strides: int) -> tuple[list[keras.layers.Layer], str]:
+    """What stands before a convolution with so many zeros on each side, and its word for the padding: with strides
+    "same" would put the odd row and column of zeros after the image.
+    """
+    if padding and strides > 1:
+        return [keras.layers.ZeroPadding2D(padding)], "valid"
+    return [], "same" if padding else "valid"
+
+
+def outputs(specs: Sequence[Spec], x: Any, weighted: list[keras.layers.Layer]) -> Any:
+    """What these layers make of the symbolic tensor x. Layers with weights are put into `weighted`, in their order."""
+    for spec in specs:
+        if isinstance(spec, Residual):
+            parts = [outputs(spec.body, x, weighted), outputs(spec.shortcut, x, weighted)]
+            x = keras.layers.ReLU()(keras.layers.Add()(parts))
+            continue
+        for layer in made(spec):
+            x = layer(x)
+            if layer.weights:
+                weighted.append(layer)
+    return x
+
+
+def network(workload: Workload) -> tuple[keras.Model, list[keras.layers.Layer]]:
+    """The net with its softmax, and its layers with weights in the order of the workload's."""
+    images, weighted = keras.layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
+    return keras.Model(images, outputs(workload.layers, images, weighted)), weighted
 
 
 class RateOfEachStep(keras.optimizers.schedules.LearningRateSchedule):
@@ -65,7 +105,7 @@ class KerasTensorFlow(Peer):
         tf.config.threading.set_inter_op_parallelism_threads(threads)
         keras.utils.set_random_seed(seed)
         self.many = steps_per_execution > 1
-        self.net = network(workload)
+        self.net, self.weighted = network(workload)
         self.optimizer = keras.optimizers.RMSprop(1e-3, rho=RHO, epsilon=EPSILON)
         self.net.compile(self.optimizer, "categorical_crossentropy", steps_per_execution=steps_per_execution)
 
@@ -73,10 +113,12 @@ class KerasTensorFlow(Peer):
         return {"keras": keras.__version__, "tensorflow": tf.__version__}
 
     def load(self, weights: list[np.ndarray]) -> None:
-        self.net.set_weights(weights)
+        left = iter(weights)
+        for layer in self.weighted:
+            layer.set_weights(list(islice(left, len(layer.weights))))
 
     def weights(self) -> list[np.ndarray]:
-        return self.net.get_weights()
+        return [array for layer in self.weighted for array in layer.get_weights()]
 
     def loss(self, images: np.ndarray, labels: np.ndarray) -> float:
         return float(self.net.evaluate(images, self._targets(labels), batch_size=len(images), verbose=0))

@@ -1,29 +1,35 @@
 """PyTorch: a loop written by hand over tensors that are loaded already, in three configurations."""
 
-from collections.abc import Iterator
-from itertools import islice, repeat
+from collections.abc import Iterator, Sequence
+from functools import partial
+from itertools import repeat
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from ..workloads import (
-    EPSILON,
-    NORM_EPSILON,
-    NORM_MOMENTUM,
-    RHO,
+from ..specs import (
+    AveragePool,
     Conv,
     Dense,
+    Depthwise,
     Dropout,
     Flatten,
+    GlobalPool,
     Norm,
     Pool,
+    Residual,
     Scale,
-    Workload,
-    shapes,
+    Shape,
+    Spec,
+    after,
 )
+from ..workloads import EPSILON, NORM_EPSILON, NORM_MOMENTUM, RHO, Workload
 from .base import Peer, chunks
+from .channels_first import exchanged
+
+ACTIVATIONS = {"relu": partial(nn.ReLU, inplace=True), "tanh": nn.Tanh, None: nn.Identity}
 
 
 class Multiply(nn.Module):
@@ -35,26 +41,51 @@ class Multiply(nn.Module):
         return x * self.factor
 
 
-def network(workload: Workload) -> nn.Sequential:
-    """The net up to its logits; PyTorch's loss takes those."""
+class Add(nn.Module):
+    def __init__(self, body: nn.Sequential, shortcut: nn.Sequential) -> None:
+        super().__init__()
+        self.body, self.shortcut = body, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu(self.body(x) + self.shortcut(x), inplace=True)
+
+
+def network(layers: Sequence[Spec], shape: Shape) -> nn.Sequential:
+    """These layers for samples of this shape: the net up to its logits, which PyTorch's loss takes."""
     modules: list[nn.Module] = []
-    for layer, before, _ in shapes(workload):
-        match layer:
-            case Conv(filters, kernel, padding, relu):
-                modules += [nn.Conv2d(before[-1], filters, kernel, padding=padding), *([nn.ReLU()] if relu else [])]
-            case Norm():  # PyTorch's momentum is the share that a step changes
-                modules += [nn.BatchNorm2d(before[-1], NORM_EPSILON, 1 - NORM_MOMENTUM), nn.ReLU()]
-            case Pool():
-                modules.append(nn.MaxPool2d(2))
-            case Flatten():
-                modules.append(nn.Flatten())
-            case Dense(units, relu):
-                modules += [nn.Linear(before[0], units), *([nn.ReLU()] if relu else [])]
-            case Dropout(rate):
-                modules.append(nn.Dropout(rate))
-            case Scale(factor):
-                modules.append(Multiply(factor))
-    return nn.Sequential(*modules)
+    for layer in layers:
+        modules += _modules(layer, shape)
+        shape = after(layer, shape)
+    return nn.Sequential(*(module for module in modules if not isinstance(module, nn.Identity)))
+
+
+def _modules(layer: Spec, shape: Shape) -> list[nn.Module]:
+    match layer:
+        case Conv(filters, kernel, padding, activation, strides, bias):
+            conv = nn.Conv2d(shape[-1], filters, kernel, strides, padding, bias=bias)
+            return [conv, ACTIVATIONS[activation]()]
+        case Depthwise(kernel, strides):
+            return [nn.Conv2d(shape[-1], shape[-1], kernel, strides, kernel // 2, groups=shape[-1], bias=False)]
+        case Norm(relu):  # PyTorch's momentum is the share that a step changes
+            norm = nn.BatchNorm2d(shape[-1], NORM_EPSILON, 1 - NORM_MOMENTUM)
+            return [norm, ACTIVATIONS["relu" if relu else None]()]
+        case Pool():
+            return [nn.MaxPool2d(2)]
+        case AveragePool():
+            return [nn.AvgPool2d(2)]
+        case GlobalPool():
+            return [nn.AdaptiveAvgPool2d(1), nn.Flatten()]
+        case Flatten():
+            return [nn.Flatten()]
+        case Dense(units, activation):
+            return [nn.Linear(shape[0], units), ACTIVATIONS[activation]()]
+        case Dropout(rate):
+            return [nn.Dropout(rate)]
+        case Scale(factor):
+            return [Multiply(factor)]
+        case Residual(body, shortcut):
+            return [Add(network(body, shape), network(shortcut, shape))]
+    raise NotImplementedError(layer)
 
 
 class Torch(Peer):
@@ -67,7 +98,7 @@ class Torch(Peer):
         torch.set_num_threads(threads)
         self.format = torch.channels_last if channels_last else torch.contiguous_format
         self.device = torch.device(device)
-        self.net = network(workload).to(self.device, memory_format=self.format)
+        self.net = network(workload.layers, workload.input_shape).to(self.device, memory_format=self.format)
         self.run = self.net
         if compiled:
             freeze = {"freezing": True} if mode == "infer" else {}  # weights become constants; needs no gradients
@@ -80,11 +111,11 @@ class Torch(Peer):
 
     def load(self, weights: list[np.ndarray]) -> None:
         with torch.no_grad():
-            for own, array in zip(self._tensors(), self._exchanged(weights, to_torch=True), strict=True):
+            for own, array in zip(self._tensors(), exchanged(self.workload, weights, True), strict=True):
                 own.copy_(torch.from_numpy(array))
 
     def weights(self) -> list[np.ndarray]:
-        return self._exchanged([t.cpu().numpy() for t in self._tensors()], to_torch=False)
+        return list(exchanged(self.workload, [t.cpu().numpy() for t in self._tensors()], False))
 
     def _tensors(self) -> list[torch.Tensor]:
         """All weights in Keras's order: a normalization's averages come behind its two parameters in both."""
@@ -132,34 +163,6 @@ class Torch(Peer):
 
     def _in_format(self, images: torch.Tensor) -> torch.Tensor:
         return images.contiguous(memory_format=self.format)
-
-    def _exchanged(self, weights: list[np.ndarray], to_torch: bool) -> list[np.ndarray]:
-        return list(exchanged(self.workload, weights, to_torch))
-
-
-def exchanged(workload: Workload, weights: list[np.ndarray], to_torch: bool) -> Iterator[np.ndarray]:
-    """Weights from Keras's layout to PyTorch's or back. The first dense layer's rows count (H, W, C) in the one and
-    (C, H, W) in the other.
-    """
-    left, image = iter(weights), None
-    for layer, before, _ in shapes(workload):
-        if isinstance(layer, Flatten):
-            image = before
-        elif isinstance(layer, Conv):
-            yield np.ascontiguousarray(next(left).transpose((3, 2, 0, 1) if to_torch else (2, 3, 1, 0)))
-            yield next(left)
-        elif isinstance(layer, Norm):
-            yield from islice(left, 4)
-        elif isinstance(layer, Dense):
-            w = next(left)
-            if to_torch:
-                w = w.T if image is None else w.reshape(*image, -1).transpose(3, 2, 0, 1).reshape(w.shape[1], -1)
-            else:
-                h, wide, c = image or (1, 1, w.shape[1])
-                w = w.reshape(-1, c, h, wide).transpose(2, 3, 1, 0).reshape(-1, len(w))
-            yield np.ascontiguousarray(w)
-            yield next(left)
-            image = None
 
 
 def eager(workload: Workload, threads: int, mode: str, seed: int) -> Torch:

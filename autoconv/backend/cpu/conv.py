@@ -19,9 +19,9 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
-from . import simd
+from . import simd, winograd
 from .arith import copy
-from .jit import inline, kernel, recorded
+from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
 from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, scattered_product
 
@@ -207,6 +207,9 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`."""
+    if winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups):
+        winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu)
+        return
     p = plan(*x.shape, w.shape[2], window)
     _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, p.pixels, p.samples, p.runs, p.run_length, groups,
              p.border, relu, pieces_of_a_chunk(x.shape[0], p.samples))
@@ -214,15 +217,30 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> N
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
+    c, f = dx.shape[3], dy.shape[3]
+    wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
+    if winograd.pays(c, f, dy.shape[1:3], window, groups):
+        winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window)
+        return
     p = plan(*dx.shape, w.shape[2], window)
-    wt = transposed(w.reshape(p.points.size, w.shape[2], w.shape[3]), groups)
-    _input_gradient(dy, wt, bias(b, dy.dtype, dx.shape[3]), dx, p.pixels, p.samples, p.points, groups, p.border)
+    _input_gradient(dy, wt, b, dx, p.pixels, p.samples, p.points, groups, p.border)
 
 
-@recorded
+@kernel("(T[:,::1], T[:,::1])", parallel=True)
+def _row_sums(rows, partial):
+    """partial (PARTS, F): sums over shares of the rows (M, F)."""
+    count, columns = rows.shape
+    for part in prange(PARTS):
+        first, stop = count * part // PARTS, count * (part + 1) // PARTS
+        add_rows(rows.reshape(rows.size), first * columns, stop - first, columns, partial.reshape(partial.size),
+                 part * columns, columns, True)
+
+
 def channel_sums(dy, db) -> None:
     """db (F,) = the sum of dy (..., F) over all but its last axis."""
-    np.sum(dy, axis=tuple(range(dy.ndim - 1)), out=db)
+    partial = np.empty((PARTS, db.size), dy.dtype)
+    _row_sums(dy.reshape(-1, db.size), partial)
+    add_parts(partial, db)
 
 
 def transposed(w, groups: int = 1) -> np.ndarray:
@@ -239,6 +257,10 @@ def transposed(w, groups: int = 1) -> np.ndarray:
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
+    if winograd.pays(x.shape[3], dy.shape[3], dy.shape[1:3], window, groups):
+        winograd.conv2d_weight_grad(x, dy, dw.reshape(9, *dw.shape[2:]), window)
+        channel_sums(dy, db)
+        return
     p = plan(*x.shape, dw.shape[2], window)
     partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, db.size), x.dtype)
     _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border)

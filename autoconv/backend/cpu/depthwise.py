@@ -1,106 +1,141 @@
-"""Depthwise convolution on the CPU: each channel has its own M kernels. Vectorised over the channels.
+"""Depthwise convolution on the CPU: each channel has its own M kernels.
 
 y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i, j, c, m]
+
+Forward and input gradient are stencils (stencil.py). The weight gradient keeps the sums of nine taps in registers while
+it goes over the pixels that these taps reach. Several kernels a channel are so many copies of the channel.
 """
+
+from functools import lru_cache
+from itertools import groupby, product
 
 import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
+from . import simd, vectors
+from .arith import copy
+from .arith import sum as sum_axes
 from .conv import add_parts
 from .jit import inline, kernel
-from .pool import inside
-from .products import PARTS, bias
+from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
+from .products import PARTS, add_rows, bias
+from .stencil import backward_axis, forward_axis, inside, prefetch, stencil
+
+M, N = simd.NARROW  # taps and vectors of channels that are summed at a time
+STRIP = 2048  # items of dy at a time: with the x that they meet they stay in the first-level cache
+
+
+@lru_cache(maxsize=256)
+def _regions(x_shape: tuple[int, ...], oh: int, ow: int, window: Window) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The output pixels as rectangles, all of whose pixels reach the same taps: (first row, end, first column, end,
+    first tap, end) each. For the taps where they lie in x, seen from the pixel that tap (0, 0) reads, and in dw.
+    """
+    _, h, w, c = x_shape
+    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
+    rectangles, in_x, in_w = [], [], []
+    for (p, p_end, i_low, i_end), (q, q_end, j_low, j_end) in product(_runs(oh, sh, top, kh, dh, h),
+                                                                      _runs(ow, sw, left, kw, dw, w)):
+        taps = list(product(range(i_low, i_end), range(j_low, j_end)))
+        rectangles.append((p, p_end, q, q_end, len(in_x), len(in_x) + len(taps)))
+        in_x += [(i * dh * w + j * dw) * c for i, j in taps]
+        in_w += [(i * kw + j) * c for i, j in taps]
+    rectangles.sort(key=lambda r: (r[0] - r[1]) * (r[3] - r[2]))  # largest first: edges find their pixels in the cache
+    return np.array(rectangles, np.int64).reshape(-1, 6), np.array(in_x, np.int64), np.array(in_w, np.int64)
+
+
+def _runs(outputs: int, stride: int, before: int, size: int, dilation: int, n: int) -> list[tuple[int, int, int, int]]:
+    """An axis' outputs as stretches (first, end) whose windows have the same taps (low, end) inside the image."""
+    taps = [inside.py_func(o, stride, before, size, dilation, n)[1:] for o in range(outputs)]
+    stretches, first = [], 0
+    for (low, end), same in groupby(taps):
+        length = len(list(same))
+        stretches.append((first, first + length, low, end))
+        first += length
+    return stretches
+
+
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[:,::1], int64[::1], int64[::1],"
+        " UniTuple(int64, 10))", parallel=True)
+def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
+    """dw (PARTS, KH*KW*C) and db (PARTS, C): partial sums, each over its share of the samples."""
+    n, h, wide, channels = x.shape
+    _, oh, ow, _ = dy.shape
+    kh, _, sh, sw, dh, _, top, _, left, _ = window
+    flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), partial.reshape(partial.size)
+    tile = simd.zeros(x, M, N)
+    lanes = simd.width(tile)
+    whole = channels - channels % lanes
+    x_steps, dy_steps = (sh * wide * channels, sw * channels), (ow * channels, channels)
+    for part in prange(PARTS):
+        begin, end, total = n * part // PARTS, n * (part + 1) // PARTS, part * partial.shape[1]
+        partial[part] = 0
+        partial_b[part] = 0
+        for s in range(begin, end):
+            for rectangle in range(rectangles.shape[0]):
+                first, last, q, q_end, tap_low, tap_end = rectangles[rectangle]
+                strip = max(1, STRIP // (channels * (q_end - q)))
+                for p in range(first, last, strip):
+                    size = (min(strip, last - p), q_end - q)
+                    k = ((s * h + p * sh - top) * wide + q * sw - left) * channels
+                    j = ((s * oh + p) * ow + q) * channels
+                    prefetch(flat_dy, j + size[0] * dy_steps[0], size[0] * dy_steps[0])
+                    prefetch(flat_x, k + kh * dh * wide * channels + (size[0] - 1) * x_steps[0], size[0] * x_steps[0])
+                    for tap in range(tap_low, tap_end, M):
+                        at, to = simd.rows(in_x, tap, tap_end, tile), simd.rows(in_w, tap, tap_end, tile)
+                        for c in range(0, whole, lanes):
+                            _outer(tile, flat_x, at, k + c, x_steps, flat_dy, j + c, dy_steps, size, flat_dw, to,
+                                   total + c, lanes)
+                        if whole < channels:
+                            _outer(tile, flat_x, at, k + whole, x_steps, flat_dy, j + whole, dy_steps, size, flat_dw,
+                                   to, total + whole, channels - whole)
+            add_rows(flat_dy, s * oh * ow * channels, oh * ow, channels, partial_b.reshape(partial_b.size),
+                     part * channels, channels, s == begin)
 
 
 @inline
-def _spread(row, weights, out):
-    """out[c*M + m] += row[c] * weights[c, m]."""
-    c, m = weights.shape
-    if m == 1:
-        for k in range(c):
-            out[k] += row[k] * weights[k, 0]
-    else:
-        for k in range(c):
-            for i in range(m):
-                out[k * m + i] += row[k] * weights[k, i]
+def _outer(tile, x, at, k, x_steps, dy, j, dy_steps, size, dw, to, total, columns):
+    """dw[to[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[at[t] + k + ...] * dy[j + ...]."""
+    acc = simd.load(tile, dw, to, total, columns)
+    for p in range(size[0]):
+        from_x, from_dy = k + p * x_steps[0], j + p * dy_steps[0]
+        for _ in range(size[1]):
+            acc = vectors.add_products(acc, x, at, from_x, dy, from_dy, columns)
+            from_x += x_steps[1]
+            from_dy += dy_steps[1]
+    simd.store(acc, dw, to, total, columns)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
-def _forward(x, w, b, y, window):
-    n, h, wide, _ = x.shape
-    _, oh, ow, _ = y.shape
+def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
+    """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None; max(y, 0) with `relu`."""
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    for s in prange(n):
-        for p in range(oh):
-            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
-            for q in range(ow):
-                t, j_low, j_high = inside(q, sw, left, kw, dw, wide)
-                out = y[s, p, q]
-                out[:] = b
-                for i in range(i_low, i_high):
-                    for j in range(j_low, j_high):
-                        _spread(x[s, r + i * dh, t + j * dw], w[i, j], out)
-
-
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
-def _input_gradient(dy, w, dx, window):
-    n, h, wide, c = dx.shape
-    _, oh, ow, _ = dy.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    m = w.shape[3]
-    for s in prange(n):
-        dx[s] = 0
-        for p in range(oh):
-            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
-            for q in range(ow):
-                t, j_low, j_high = inside(q, sw, left, kw, dw, wide)
-                gradient = dy[s, p, q]
-                for i in range(i_low, i_high):
-                    for j in range(j_low, j_high):
-                        row, weights = dx[s, r + i * dh, t + j * dw], w[i, j]
-                        for k in range(c):
-                            for e in range(m):
-                                row[k] += gradient[k * m + e] * weights[k, e]
-
-
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,:,:,:,::1], T[:,::1], UniTuple(int64, 10))", parallel=True)
-def _weight_gradient(x, dy, partial, partial_b, window):
-    n, h, wide, c = x.shape
-    _, oh, ow, _ = dy.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    m = partial.shape[4]
-    for part in prange(PARTS):
-        partial[part] = 0
-        partial_b[part] = 0
-        for s in range(n * part // PARTS, n * (part + 1) // PARTS):
-            for p in range(oh):
-                r, i_low, i_high = inside(p, sh, top, kh, dh, h)
-                for q in range(ow):
-                    t, j_low, j_high = inside(q, sw, left, kw, dw, wide)
-                    gradient = dy[s, p, q]
-                    partial_b[part] += gradient
-                    for i in range(i_low, i_high):
-                        for j in range(j_low, j_high):
-                            row, weights = x[s, r + i * dh, t + j * dw], partial[part, i, j]
-                            for k in range(c):
-                                for e in range(m):
-                                    weights[k, e] += row[k] * gradient[k * m + e]
-
-
-def depthwise_conv2d(x, w, b, y, window: Window) -> None:
-    """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None."""
-    _forward(x, w, bias(b, y.dtype, y.shape[3]), y, tuple(window))
+    stencil(_repeated(x, w.shape[3]), w.reshape(kh, kw, -1, 1), bias(b, y.dtype, y.shape[3]), y,
+            forward_axis(kh, sh, dh, top, y.shape[1]), forward_axis(kw, sw, dw, left, y.shape[2]), 1, relu)
 
 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,C*M)."""
-    _input_gradient(dy, w, dx, tuple(window))
+    (kh, kw, sh, sw, dh, dw, top, _, left, _), multiplier = window, w.shape[3]
+    wide = dx if multiplier == 1 else np.empty((*dx.shape[:3], dy.shape[3]), dx.dtype)
+    stencil(dy, w.reshape(kh, kw, -1, 1), bias(None, dx.dtype, dy.shape[3]), wide,
+            backward_axis(kh, sh, dh, top, dx.shape[1]), backward_axis(kw, sw, dw, left, dx.shape[2]), 1, False)
+    if multiplier > 1:
+        sum_axes(wide.reshape(*dx.shape, multiplier), (4,), dx.reshape(*dx.shape, 1))
 
 
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
-    partial, partial_b = np.empty((PARTS, *dw.shape), x.dtype), np.empty((PARTS, *db.shape), x.dtype)
-    _weight_gradient(x, dy, partial, partial_b, tuple(window))
-    add_parts(partial.reshape(PARTS, -1), dw.reshape(-1))
+    wide = _repeated(x, dw.shape[3])
+    partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, db.size), x.dtype)
+    _weight_gradient(wide, dy, partial, partial_b, *_regions(wide.shape, *dy.shape[1:3], window), tuple(window))
+    add_parts(partial, dw.reshape(-1))
     add_parts(partial_b, db)
+
+
+def _repeated(x, times: int) -> np.ndarray:
+    """x (N,H,W,C), each channel `times` times: what lies beside the weights of several kernels a channel."""
+    if times == 1:
+        return x
+    wide = np.empty((*x.shape, times), x.dtype)
+    copy(x[..., None], wide)
+    return wide.reshape(*x.shape[:3], -1)

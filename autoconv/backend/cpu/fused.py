@@ -12,10 +12,12 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import simd
+from . import simd, winograd
 from .conv import (
     add_parts,
     close_chunk,
+    conv2d_input_grad,
+    conv2d_weight_grad,
     open_chunk,
     piece,
     pieces_of_a_chunk,
@@ -28,6 +30,7 @@ from .jit import inline, kernel
 from .products import PARTS, add_rows, bias, gathered_outer, pooled_product
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 
+SPARSE = 64 * 128  # channels times filters from which Winograd's products beat the winners' sparse ones
 SPREAD = 4096  # items of the unpooled gradient that are made at a time, so that they stay in the first-level cache
 
 
@@ -140,18 +143,52 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
                 close_chunk(dx, first, count, border, target)
 
 
+@kernel("(T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
+def _spread(y, winner, dy, full):
+    """The pooled gradients at their winners in `full` (N,OH,OW,F), where the ReLU was above 0; zero elsewhere."""
+    n, rows, columns, filters = y.shape
+    for task in prange(n * rows):
+        s, p = task // rows, task % rows
+        for q in range(columns):
+            start = (task * columns + q) * filters
+            for r in range(4):
+                to, value, gradient = full[s, 2 * p + r // 2, 2 * q + r % 2], y[s, p, q], dy[s, p, q]
+                for f in range(filters):
+                    won = (winner[start + f] == np.uint8(r)) & (not value[f] <= 0)
+                    to[f] = gradient[f] if won else 0
+        full[s, 2 * p, 2 * columns :] = 0
+        full[s, 2 * p + 1, 2 * columns :] = 0
+        if p == rows - 1:
+            full[s, 2 * rows :] = 0
+
+
+def _by_tiles(x, y, window: Window) -> bool:
+    """Whether Winograd's products pay; they compute the pixels alone that the pooling reads."""
+    return winograd.pays(x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]), window)
+
+
 def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
     unless it is empty.
     """
-    p = plan(*x.shape, x.shape[3], window)
     b = bias(b, x.dtype, y.shape[3])
+    if _by_tiles(x, y, window):
+        winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window)
+        return
+    p = plan(*x.shape, x.shape[3], window)
     _forward(x, w.reshape(-1), b, y, winner.reshape(-1), _windows(*x.shape, window), p.samples, p.runs, p.run_length,
              p.border, pieces_of_a_chunk(x.shape[0], p.samples))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
+    if _by_tiles(x, y, window) and x.shape[3] * y.shape[3] >= SPARSE:
+        full = np.empty((x.shape[0], *window.output_size(*x.shape[1:3]), y.shape[3]), x.dtype)
+        _spread(y, winner.reshape(-1), dy, full)
+        if dx is not None:
+            conv2d_input_grad(full, w, dx, window)
+        conv2d_weight_grad(x, full, dw, db, window)
+        return
     p = plan(*x.shape, x.shape[3], window)
     items, filters, windows = p.taps.size, y.shape[3], _windows(*x.shape, window)
     partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, filters), x.dtype)

@@ -24,7 +24,10 @@ from ..turns import turn
 # gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
 FASTMATH = {"nsz"}
 
-inline = numba.njit(fastmath=FASTMATH, error_model="numpy")  # a helper that is compiled into the kernels that call it
+OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfunc_wrapper": True}
+
+# A helper that is compiled into the kernels that call it. Nobody calls it from Python or C, so it needs no wrappers.
+inline = numba.njit(**OPTIONS, no_cpython_wrapper=True)  # type: ignore[call-overload]  # not in its stubs
 
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
@@ -41,7 +44,7 @@ class Kernel:
         self.__doc__, self.signature = function.__doc__, signature
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
         self.parallel = parallel
-        self._dispatcher = numba.njit(fastmath=FASTMATH, error_model="numpy", parallel=parallel, nogil=True)(function)
+        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True)(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
         self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types

@@ -57,8 +57,7 @@ def _threading_layer() -> str:
     import numba
     import numpy as np
 
-    from . import pool
+    from . import pointwise
 
-    image = np.zeros((1, 1, 1, 1), np.float32)
-    pool._average(image, image.copy(), (1, 1, 1, 1, 1, 1, 0, 0, 0, 0))
+    pointwise.relu(np.zeros(1, np.float32), np.empty(1, np.float32))
     return numba.threading_layer()

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from numba import prange
 
-from . import simd, vectors
+from . import rowwise, simd
 from .jit import inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .products import bias
-from .vectors import VECTORS
+from .rowwise import VECTORS
 
 WIDE = 64  # items of neighbouring rows that are worked on as one: rows of few channels would not fill vectors
 DEPTH = 32  # such rows are added up in the floating type of x, more of them in float64
@@ -58,17 +58,17 @@ def deviations(x, i, stop, center, sums, squares):
     none, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(none)):
         columns, at = min(simd.width(none), wide - j), i + j
-        around, total, squared = vectors.row(none, center, j, columns), none, none
+        around, total, squared = rowwise.row(none, center, j, columns), none, none
         while at < stop:
             if at + columns > stop:
                 columns = stop - at
-                around = vectors.row(none, center, j, columns)
-            away = vectors.subtract(vectors.row(none, x, at, columns), around)
-            total, squared = vectors.add(total, away), vectors.multiply_add(away, away, squared)
+                around = rowwise.row(none, center, j, columns)
+            away = rowwise.subtract(rowwise.row(none, x, at, columns), around)
+            total, squared = rowwise.add(total, away), rowwise.multiply_add(away, away, squared)
             at += wide
         columns = min(simd.width(none), wide - j)
-        vectors.put(total, sums, j, columns)
-        vectors.put(squared, squares, j, columns)
+        rowwise.put(total, sums, j, columns)
+        rowwise.put(squared, squares, j, columns)
 
 
 @kernel("(T[:,::1], float64[:,:,::1], T[::1], T[::1])", parallel=True)
@@ -125,13 +125,13 @@ def normalize(x, mean, scale, shift, relu, y):
         stop = min((task + 1) * block, x.size)
         for j in range(0, wide, width):
             columns, at = min(width, wide - j), task * block + j
-            around, slope = vectors.row(none, center, j, columns), vectors.row(none, scales, j, columns)
-            level = vectors.row(none, shifts, j, columns)
+            around, slope = rowwise.row(none, center, j, columns), rowwise.row(none, scales, j, columns)
+            level = rowwise.row(none, shifts, j, columns)
             while at < stop:
                 here = min(columns, stop - at)
-                value = vectors.subtract(vectors.row(none, source, at, here), around)
-                value = vectors.add(vectors.multiply(value, slope), level)
-                vectors.put(simd.relu(value) if relu else value, target, at, here)
+                value = rowwise.subtract(rowwise.row(none, source, at, here), around)
+                value = rowwise.add(rowwise.multiply(value, slope), level)
+                rowwise.put(simd.relu(value) if relu else value, target, at, here)
                 at += wide
 
 
@@ -141,18 +141,18 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
     none, wide = simd.zeros(x, 1, VECTORS), center.size
     for j in range(0, wide, simd.width(none)):
         columns, at, total, product = min(simd.width(none), wide - j), i + j, none, none
-        around, slope = vectors.row(none, center, j, columns), vectors.row(none, scale, j, columns)
-        level = vectors.row(none, shift, j, columns)
+        around, slope = rowwise.row(none, center, j, columns), rowwise.row(none, scale, j, columns)
+        level = rowwise.row(none, shift, j, columns)
         while at < stop:
             here = min(columns, stop - at)
-            away = vectors.subtract(vectors.row(none, x, at, here), around)
-            gradient = vectors.row(none, dy, at, here)
+            away = rowwise.subtract(rowwise.row(none, x, at, here), around)
+            gradient = rowwise.row(none, dy, at, here)
             if relu:
-                gradient = vectors.passed(vectors.add(vectors.multiply(away, slope), level), gradient)
-            total, product = vectors.add(total, gradient), vectors.multiply_add(gradient, away, product)
+                gradient = rowwise.passed(rowwise.add(rowwise.multiply(away, slope), level), gradient)
+            total, product = rowwise.add(total, gradient), rowwise.multiply_add(gradient, away, product)
             at += wide
-        vectors.put(total, sums, j, columns)
-        vectors.put(product, products, j, columns)
+        rowwise.put(total, sums, j, columns)
+        rowwise.put(product, products, j, columns)
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[::1], boolean, float64[:,:,::1], T[::1], T[::1])",
@@ -197,17 +197,17 @@ def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
         stop = min((task + 1) * block, x.size)
         for j in range(0, wide, width):
             columns, at = min(width, wide - j), task * block + j
-            around, factor = vectors.row(none, center, j, columns), vectors.row(none, scales, j, columns)
-            level, average = vectors.row(none, shifts, j, columns), vectors.row(none, means, j, columns)
-            slope = vectors.row(none, slopes, j, columns)
+            around, factor = rowwise.row(none, center, j, columns), rowwise.row(none, scales, j, columns)
+            level, average = rowwise.row(none, shifts, j, columns), rowwise.row(none, means, j, columns)
+            slope = rowwise.row(none, slopes, j, columns)
             while at < stop:
                 here = min(columns, stop - at)
-                away = vectors.subtract(vectors.row(none, pixels, at, here), around)
-                gradient = vectors.row(none, gradients, at, here)
+                away = rowwise.subtract(rowwise.row(none, pixels, at, here), around)
+                gradient = rowwise.row(none, gradients, at, here)
                 if relu:
-                    gradient = vectors.passed(vectors.add(vectors.multiply(away, factor), level), gradient)
-                gradient = vectors.subtract(gradient, vectors.multiply_add(away, slope, average))
-                vectors.put(vectors.multiply(factor, gradient), target, at, here)
+                    gradient = rowwise.passed(rowwise.add(rowwise.multiply(away, factor), level), gradient)
+                gradient = rowwise.subtract(gradient, rowwise.multiply_add(away, slope, average))
+                rowwise.put(rowwise.multiply(factor, gradient), target, at, here)
                 at += wide
 
 

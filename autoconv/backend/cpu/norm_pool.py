@@ -7,7 +7,7 @@ the parameters' gradients run over the winners alone, by the kernel of norm.py.
 import numpy as np
 from numba import prange
 
-from . import simd, vectors
+from . import rowwise, simd
 from .jit import kernel
 from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
 
@@ -25,20 +25,20 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
             first, to = ((task // oh * h + task % oh * 2) * w + 2 * j) * c, (task * ow + j) * c
             for f in range(0, c, simd.width(none)):
                 columns = min(simd.width(none), c - f)
-                center, slope = vectors.row(none, mean, f, columns), vectors.row(none, scale, f, columns)
-                level = vectors.row(none, shift, f, columns)
-                top = vectors.row(none, source, first + f, columns)
-                best = vectors.add(vectors.multiply(vectors.subtract(top, center), slope), level)
+                center, slope = rowwise.row(none, mean, f, columns), rowwise.row(none, scale, f, columns)
+                level = rowwise.row(none, shift, f, columns)
+                top = rowwise.row(none, source, first + f, columns)
+                best = rowwise.add(rowwise.multiply(rowwise.subtract(top, center), slope), level)
                 place = none
                 for k in range(1, 4):
-                    here = vectors.row(none, source, first + (k // 2 * w + k % 2) * c + f, columns)
-                    value = vectors.add(vectors.multiply(vectors.subtract(here, center), slope), level)
-                    place = vectors.where_larger(value, best, vectors.filled(none, k), place)
-                    top = vectors.where_larger(value, best, here, top)
-                    best = vectors.where_larger(value, best, value, best)
-                vectors.put(simd.relu(best), target, to + f, columns)
-                vectors.put(top, tops, to + f, columns)
-                vectors.put_bytes(place, places, to + f, columns)
+                    here = rowwise.row(none, source, first + (k // 2 * w + k % 2) * c + f, columns)
+                    value = rowwise.add(rowwise.multiply(rowwise.subtract(here, center), slope), level)
+                    place = rowwise.where_larger(value, best, rowwise.filled(none, k), place)
+                    top = rowwise.where_larger(value, best, here, top)
+                    best = rowwise.where_larger(value, best, value, best)
+                rowwise.put(simd.relu(best), target, to + f, columns)
+                rowwise.put(top, tops, to + f, columns)
+                rowwise.put_bytes(place, places, to + f, columns)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], T[::1],"
@@ -58,18 +58,18 @@ def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, db
             within, first = i < oh and j < ow, ((s * h + 2 * i) * w + 2 * j) * c
             for f in range(0, c, simd.width(none)):
                 columns, gradient, place = min(simd.width(none), c - f), none, none
-                center, factor = vectors.row(none, mean, f, columns), vectors.row(none, scale, f, columns)
-                slope, average = vectors.row(none, slopes, f, columns), vectors.row(none, means, f, columns)
+                center, factor = rowwise.row(none, mean, f, columns), rowwise.row(none, scale, f, columns)
+                slope, average = rowwise.row(none, slopes, f, columns), rowwise.row(none, means, f, columns)
                 if within:
                     pooled = ((s * oh + i) * ow + j) * c + f
-                    value = vectors.subtract(vectors.row(none, tops, pooled, columns), center)
-                    value = vectors.add(vectors.multiply(value, factor), vectors.row(none, shift, f, columns))
-                    gradient = vectors.passed(value, vectors.row(none, gradients, pooled, columns))
-                    place = vectors.row_of_bytes(none, places, pooled, columns)
+                    value = rowwise.subtract(rowwise.row(none, tops, pooled, columns), center)
+                    value = rowwise.add(rowwise.multiply(value, factor), rowwise.row(none, shift, f, columns))
+                    gradient = rowwise.passed(value, rowwise.row(none, gradients, pooled, columns))
+                    place = rowwise.row_of_bytes(none, places, pooled, columns)
                 for k in range(4):
                     if within or (2 * i + k // 2 < h and 2 * j + k % 2 < w):
                         at = first + (k // 2 * w + k % 2) * c + f
-                        away = vectors.subtract(vectors.row(none, pixels, at, columns), center)
-                        here = vectors.where_equal(place, vectors.filled(none, k), gradient)
-                        here = vectors.subtract(here, vectors.multiply_add(away, slope, average))
-                        vectors.put(vectors.multiply(factor, here), target, at, columns)
+                        away = rowwise.subtract(rowwise.row(none, pixels, at, columns), center)
+                        here = rowwise.where_equal(place, rowwise.filled(none, k), gradient)
+                        here = rowwise.subtract(here, rowwise.multiply_add(away, slope, average))
+                        rowwise.put(rowwise.multiply(factor, here), target, at, columns)

@@ -1,21 +1,18 @@
 """Max and average pooling on the CPU, parallel over the batch, vectorised over the channels."""
 
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
+from .arith import divide
 from .jit import inline, kernel
+from .products import bias
+from .stencil import backward_axis, forward_axis, inside, stencil
 
 SIDE_BY_SIDE = Window(2, 2, 2, 2)  # the usual pooling: 2x2 windows that neither overlap nor need padding
-
-
-@inline
-def inside(o, stride, before, size, dilation, n):
-    """The first pixel of output o's window on an axis of n pixels, and which positions low <= k < high fall inside."""
-    start = o * stride - before
-    low = 0 if start >= 0 else (-start + dilation - 1) // dilation
-    high = min(size, (n - 1 - start) // dilation + 1)
-    return start, low, high
 
 
 @inline
@@ -98,41 +95,34 @@ def _max_grad(dy, winner, dx, window):
                             row[k] += gradient[k] if at[k] == index else row.dtype.type(0)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
-def _average(x, y, window):
-    """The mean over the real pixels of each window."""
-    n, h, w, _ = x.shape
-    _, oh, ow, _ = y.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    for s in prange(n):
-        for p in range(oh):
-            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
-            for q in range(ow):
-                t, j_low, j_high = inside(q, sw, left, kw, dw, w)
-                total = y[s, p, q]
-                total[:] = 0
-                for i in range(i_low, i_high):
-                    for j in range(j_low, j_high):
-                        total += x[s, r + i * dh, t + j * dw]
-                total /= (i_high - i_low) * (j_high - j_low)
+@kernel("(T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
+def _average_2x2(x, y):
+    """The means of 2x2 windows side by side without padding."""
+    n, oh, ow, c = y.shape
+    quarter = y.dtype.type(0.25)
+    for task in prange(n * oh):
+        s, p = task // oh, task % oh
+        for q in range(ow):
+            for k in range(c):
+                total = x[s, 2 * p, 2 * q, k] + x[s, 2 * p, 2 * q + 1, k]
+                total += x[s, 2 * p + 1, 2 * q, k] + x[s, 2 * p + 1, 2 * q + 1, k]
+                y[s, p, q, k] = quarter * total
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))", parallel=True)
-def _average_grad(dy, dx, window):
-    """dx: every window's gradient, shared out evenly among its real pixels."""
-    n, h, w, _ = dx.shape
-    _, oh, ow, _ = dy.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
+@kernel("(T[:,:,:,::1], T[:,:,:,::1])", parallel=True)
+def _average_2x2_grad(dy, dx):
+    """The gradient of `_average_2x2`: each pixel is written once."""
+    n, oh, ow, c = dy.shape
+    quarter = dy.dtype.type(0.25)
     for s in prange(n):
-        dx[s] = 0
+        dx[s, 2 * oh :] = 0
+        dx[s, :, 2 * ow :] = 0
         for p in range(oh):
-            r, i_low, i_high = inside(p, sh, top, kh, dh, h)
             for q in range(ow):
-                t, j_low, j_high = inside(q, sw, left, kw, dw, w)
-                share = dy[s, p, q] / ((i_high - i_low) * (j_high - j_low))
-                for i in range(i_low, i_high):
-                    for j in range(j_low, j_high):
-                        dx[s, r + i * dh, t + j * dw] += share
+                for k in range(c):
+                    share = quarter * dy[s, p, q, k]
+                    for i in range(4):
+                        dx[s, 2 * p + i // 2, 2 * q + i % 2, k] = share
 
 
 def max_pool2d(x, y, winner, window: Window) -> None:
@@ -152,10 +142,51 @@ def max_pool2d_grad(dy, winner, dx, window: Window) -> None:
 
 
 def avg_pool2d(x, y, window: Window) -> None:
-    """y (N,OH,OW,C): the means of the windows of x (N,H,W,C)."""
-    _average(x, y, tuple(window))
+    """y (N,OH,OW,C): the means of the windows of x (N,H,W,C), over their pixels inside x."""
+    if window == SIDE_BY_SIDE:
+        _average_2x2(x, y)
+        return
+    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
+    stencil(x, *_unweighted(x), y, forward_axis(kh, sh, dh, top, y.shape[1], weighted=False),
+            forward_axis(kw, sw, dw, left, y.shape[2], weighted=False), _size(x, y, window), False)
 
 
 def avg_pool2d_grad(dy, dx, window: Window) -> None:
-    """dx (N,H,W,C) from dy (N,OH,OW,C)."""
-    _average_grad(dy, dx, tuple(window))
+    """dx (N,H,W,C) from dy (N,OH,OW,C): every window's gradient, shared out evenly among its pixels inside x."""
+    if window == SIDE_BY_SIDE:
+        _average_2x2_grad(dy, dx)
+        return
+    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
+    size = _size(dx, dy, window)
+    if size == 0:
+        dy, shared = np.empty(dy.shape, dy.dtype), dy
+        divide(shared, _sizes(*dx.shape[1:3], *dy.shape[1:3], window, dy.dtype), dy)
+    stencil(dy, *_unweighted(dy), dx, backward_axis(kh, sh, dh, top, dx.shape[1], weighted=False),
+            backward_axis(kw, sw, dw, left, dx.shape[2], weighted=False), size or 1, False)
+
+
+@lru_cache(maxsize=64)
+def _ones(dtype: Any, count: int) -> np.ndarray:
+    """The weights of every tap; shared, so never written."""
+    return np.ones((1, 1, count, 1), dtype)
+
+
+def _unweighted(x) -> tuple[np.ndarray, np.ndarray]:
+    """Weights and bias that change nothing."""
+    return _ones(x.dtype, x.shape[3]), bias(None, x.dtype, x.shape[3])
+
+
+def _size(x, y, window: Window) -> int:
+    """How many pixels each window has, or 0 where some windows have fewer."""
+    sizes = _sizes(*x.shape[1:3], *y.shape[1:3], window, x.dtype)
+    return window.kh * window.kw if (sizes == window.kh * window.kw).all() else 0
+
+
+@lru_cache(maxsize=64)
+def _sizes(h: int, w: int, oh: int, ow: int, window: Window, dtype: Any) -> np.ndarray:
+    """How many pixels inside the image each window has, (OH,OW,1)."""
+    axes = (oh, window.sh, window.top, window.kh, h), (ow, window.sw, window.left, window.kw, w)
+    rows, columns = (np.array([high - low for _, low, high in (inside.py_func(o, stride, before, size, 1, n)
+                                                               for o in range(outputs))], dtype)
+                     for outputs, stride, before, size, n in axes)
+    return (rows[:, None] * columns)[..., None]

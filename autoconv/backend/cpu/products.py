@@ -69,7 +69,7 @@ def gathered_product(
     `fresh` starts from b[f:end], else y is added to; `relu` cuts the sum off below 0. w and y have rows of `filters`
     items.
     """
-    wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
+    wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
     while end - f >= columns:
         for p in range(0, count, M):
@@ -81,13 +81,26 @@ def gathered_product(
         f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
-        for p in range(0, count, NARROW_M):
-            to = simd.steps(filters, p, count, narrow)
-            acc = simd.add_row(narrow, b, f, part) if fresh else simd.load(narrow, y, to, y_start + f, part)
-            at = simd.rows(pixels, p, count, narrow)
-            acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
-            simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, part)
+        if part > simd.width(single):
+            _product_part(narrow, x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f,
+                          part, fresh, relu)
+        else:
+            _product_part(single, x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f,
+                          part, fresh, relu)
         f += part
+
+
+@inline
+def _product_part(
+    tile, x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f, part, fresh, relu
+):
+    """The `part` columns from f on, as many as the tile has or less."""
+    for p in range(0, count, NARROW_M):
+        to = simd.steps(filters, p, count, tile)
+        acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, to, y_start + f, part)
+        at = simd.rows(pixels, p, count, tile)
+        acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
+        simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, part)
 
 
 @inline
@@ -182,7 +195,7 @@ def scattered_product(dy, dy_start, pixels, count, taps, wt, dx, dx_start, filte
 
     f runs over the `each_f` filters from `first_f` on. dy has rows of `filters` items, wt of `row` items.
     """
-    wide, narrow = simd.zeros(dy, M, N), simd.zeros(dy, NARROW_M, NARROW_N)
+    wide, narrow, single = simd.zeros(dy, M, N), simd.zeros(dy, NARROW_M, NARROW_N), simd.zeros(dy, NARROW_M, 1)
     columns = simd.width(wide)
     while end - c >= columns:
         for t in range(taps.size):
@@ -197,16 +210,27 @@ def scattered_product(dy, dy_start, pixels, count, taps, wt, dx, dx_start, filte
         c += columns
     while c < end:
         part = min(simd.width(narrow), end - c)
-        for t in range(taps.size):
-            for p in range(0, count, NARROW_M):
-                at, to = simd.steps(filters, p, count, narrow), simd.rows(pixels, p, count, narrow)
-                acc = simd.load(narrow, dx, to, dx_start + taps[t] + c, part)
-                j = t * each_f * row + c
-                for f in range(dy_start + first_f, dy_start + first_f + each_f):
-                    acc = simd.fma_part(acc, dy, at, f, wt, j, part)
-                    j += row
-                simd.store(acc, dx, to, dx_start + taps[t] + c, part)
+        if part > simd.width(single):
+            _scatter_part(narrow, dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c,
+                          part)
+        else:
+            _scatter_part(single, dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c,
+                          part)
         c += part
+
+
+@inline
+def _scatter_part(tile, dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c, part):
+    """The `part` columns from c on, as many as the tile has or less."""
+    for t in range(taps.size):
+        for p in range(0, count, NARROW_M):
+            at, to = simd.steps(filters, p, count, tile), simd.rows(pixels, p, count, tile)
+            acc = simd.load(tile, dx, to, dx_start + taps[t] + c, part)
+            j = t * each_f * row + c
+            for f in range(dy_start + first_f, dy_start + first_f + each_f):
+                acc = simd.fma_part(acc, dy, at, f, wt, j, part)
+                j += row
+            simd.store(acc, dx, to, dx_start + taps[t] + c, part)
 
 
 @inline

@@ -6,14 +6,15 @@ y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*d
 from ...arguments.shapes import Window
 from . import array as arrays
 from .conv import PARTS, add_parts, bias, channel_sums
+from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
 from .ptx import global_index
 from .runtime import kernel
 from .windows import output, tap
 
 
 @kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], const T[::1], boolean, T[:,:,:,::1],"
-        " UniTuple(int64, 10))")
-def _forward(count, x, w, b, has_bias, y, window):
+        " UniTuple(int64, 10), boolean)")
+def _forward(count, x, w, b, has_bias, y, window, relu):
     _, oh, ow, filters = y.shape
     kh, kw, sh, sw, dh, dw, top, _, left, _ = window
     m = w.shape[3]
@@ -29,7 +30,7 @@ def _forward(count, x, w, b, has_bias, y, window):
                     t = tap(q, j, sw, dw, left)
                     if 0 <= t < x.shape[2]:
                         total += x[n, r, t, f // m] * w[i, j, f // m, f % m]
-        y[n, p, q, f] = total
+        y[n, p, q, f] = y.dtype.type(0) if relu and total < y.dtype.type(0) else total
 
 
 @kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
@@ -74,9 +75,9 @@ def _weight_gradient(count, x, dy, partial, window):
         partial[part, i, j, f // m, f % m] = total
 
 
-def depthwise_conv2d(x, w, b, y, window: Window) -> None:
-    """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None."""
-    _forward(y.size, x, w, *bias(b, w), y, tuple(window))
+def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
+    """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None; max(y, 0) with `relu`."""
+    _forward(y.size, x, w, *bias(b, w), y, tuple(window), relu)
 
 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:

@@ -1,7 +1,8 @@
 // The parts of the page, and what the server says all the time.
 
 import { byId, count } from "./dom.js";
-import { get, say } from "./server.js";
+import { done, say } from "./notes.js";
+import { get } from "./server.js";
 import { Draw } from "./draw.js";
 import { Kernels } from "./kernels.js";
 import { Learn } from "./learn.js";
@@ -10,7 +11,7 @@ import { Look } from "./look.js";
 const PHASES = { new: "has learned nothing yet", starting: "starts", learning: "learns", paused: "is paused",
   finished: "has finished", failed: "has failed" };
 const tabs = [...document.querySelectorAll("[role=tab]")];
-const app = { state: null, offered: null, show };
+const app = { state: null, offered: null, failure: "", show };
 let parts = {};
 let events = null;
 
@@ -42,16 +43,23 @@ function tell(name, data) {
   for (const part of Object.values(parts)) part[name]?.(data);
 }
 
+// Once, not at each event: somebody may have dismissed it.
+function tellFailure(failure, message) {
+  if (failure !== app.failure) failure ? say("learning", message) : done("learning");
+  app.failure = failure;
+}
+
 function connect() {
   events = new EventSource("/api/events");
   for (const name of ["points", "view"]) events.addEventListener(name, (event) => tell(name, JSON.parse(event.data)));
   events.addEventListener("state", (event) => {
+    done("server");
     app.state = JSON.parse(event.data);
     const { phase, images_per_s: speed, message } = app.state;
     const text = `The net ${PHASES[phase]}`;
     if (byId("status").dataset.text !== text) byId("status").textContent = byId("status").dataset.text = text;
     byId("status").dataset.phase = phase;
-    say(phase === "failed" ? message : "");
+    tellFailure(phase === "failed" ? `${app.state.made}: ${message}` : "", message);
     document.title = phase === "learning" ? `${count(speed)} images/s, autoconv` : "autoconv: watch a net learn";
     tell("state", app.state);
   });

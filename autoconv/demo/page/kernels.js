@@ -2,7 +2,7 @@
 
 import { byId, element, matrix, number, options } from "./dom.js";
 import { drawPhoto } from "./photo.js";
-import { say } from "./server.js";
+import { done, say } from "./notes.js";
 
 const LARGEST = 480; // pixels of the longer side
 const LARGER = { "gaussian 5 x 5": "1/256 1/64 3/128 1/64 1/256 / 1/64 1/16 3/32 1/16 1/64 / 3/128 3/32 9/64 3/32 3/128 / 1/64 1/16 3/32 1/16 1/64 / 1/256 1/64 3/128 1/64 1/256" };
@@ -65,7 +65,8 @@ export class Kernels {
     const host = byId("matrix");
     host.style.setProperty("--side", rows.length);
     host.replaceChildren(...rows.flatMap((row, i) => row.map((text, j) => element("input", {
-      value: text, "aria-label": `row ${i + 1}, column ${j + 1}`, inputmode: "text", size: 4, spellcheck: "false" }))));
+      value: text, "aria-label": `row ${i + 1}, column ${j + 1}`, inputmode: "text", size: 4, spellcheck: "false",
+      "aria-describedby": "kernel-wrong" }))));
     this.run();
   }
 
@@ -74,22 +75,25 @@ export class Kernels {
     return Array.from({ length: side }, (_, i) => all.slice(i * side, (i + 1) * side));
   }
 
-  // The numbers that are typed; what is no number is marked, and nothing is computed.
+  // The kernel that is typed. Where a number is none, that is said, and the last valid kernel stays.
   read() {
-    const values = [...byId("matrix").children].map((input) => {
-      const value = parse(input.value);
-      input.setAttribute("aria-invalid", String(value === null));
-      return value;
-    });
-    if (values.includes(null)) return null;
-    const side = Math.sqrt(values.length);
-    return Array.from({ length: side }, (_, i) => values.slice(i * side, (i + 1) * side));
+    const inputs = [...byId("matrix").children], values = inputs.map((input) => parse(input.value));
+    inputs.forEach((input, i) => input.setAttribute("aria-invalid", values[i] === null));
+    const wrong = inputs.filter((_, i) => values[i] === null), side = Math.sqrt(values.length);
+    this.blame(wrong);
+    if (!wrong.length) this.kernel = Array.from({ length: side }, (_, i) => values.slice(i * side, (i + 1) * side));
+  }
+
+  blame(wrong) {
+    const named = wrong.slice(0, 3).map((input) => `${input.ariaLabel} (${input.value.trim() || "empty"})`);
+    if (wrong.length > 3) named.push(`and ${wrong.length - 3} more`);
+    byId("kernel-wrong").textContent = `No number: ${named.join("; ")}. The picture shows the last valid kernel.`;
+    byId("kernel-wrong").hidden = byId("kernel-last").hidden = !wrong.length;
   }
 
   run() {
-    const kernel = this.read();
-    if (!kernel) return;
-    this.kernel = kernel;
+    this.read();
+    const { kernel } = this;
     const before = byId("before");
     const { data } = before.getContext("2d", { willReadFrequently: true }).getImageData(0, 0, before.width, before.height);
     this.source = { width: before.width, height: before.height, planes: planes(data, byId("gray").checked) };
@@ -107,7 +111,7 @@ export class Kernels {
       for (let c = 0; c < 3; c++) image.data[4 * i + c] = shown(this.sums[c % this.sums.length][i]);
       image.data[4 * i + 3] = 255;
     }
-    after.getContext("2d").putImageData(image, 0, 0);
+    after.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
   }
 
   // One pixel of the result: its window, the kernel, the products and their sum.
@@ -141,9 +145,9 @@ export class Kernels {
     try {
       bitmap = await createImageBitmap(file);
     } catch {
-      return say(`${file.name} is no picture that this browser can read.`);
+      return say("file", `${file.name} is no picture that this browser can read.`);
     }
-    say("");
+    done("file");
     const scale = Math.min(1, LARGEST / Math.max(bitmap.width, bitmap.height)), before = byId("before");
     before.width = Math.max(1, Math.round(scale * bitmap.width));
     before.height = Math.max(1, Math.round(scale * bitmap.height));

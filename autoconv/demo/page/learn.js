@@ -5,7 +5,7 @@ import { Chart } from "./chart.js";
 import { Images } from "./images.js";
 import { Atlas, Layers } from "./maps.js";
 import { Scores } from "./scores.js";
-import { commands, post, quietly, say } from "./server.js";
+import { commands, post, quietly } from "./server.js";
 
 const GO = { new: "Start", starting: "Pause", learning: "Pause", paused: "Resume", finished: "Learn on", failed: "Start" };
 
@@ -41,10 +41,10 @@ export class Learn {
       return this.go();
     }));
     byId("step").addEventListener("click", quietly(() => post("/api/step")));
-    byId("anew").addEventListener("click", quietly(() => post("/api/start", this.settings())));
+    byId("anew").addEventListener("click", quietly(() => this.renew("/api/start")));
     for (const name of ["net", "data", "batch_size"]) {
       this.form[name].addEventListener("change", quietly(() => {
-        if (this.app.state.phase === "new") return post("/api/anew", this.settings());
+        if (this.app.state.phase === "new") return this.renew("/api/anew");
       }));
     }
     this.form.optimizer.addEventListener("change", quietly(() => {
@@ -55,18 +55,22 @@ export class Learn {
   }
 
   optimizer() {
-    const rate = Number(this.form.learning_rate.value.replace(",", "."));
-    return { optimizer: this.form.optimizer.value, learning_rate: Number.isFinite(rate) ? rate : null };
+    return { optimizer: this.form.optimizer.value, learning_rate: typed(this.form.learning_rate) };
   }
 
   settings() {
     return { net: this.form.net.value, data: this.form.data.value, batch_size: Number(this.form.batch_size.value),
-      epochs: Number(this.form.epochs.value), ...this.optimizer() };
+      epochs: typed(this.form.epochs), ...this.optimizer() };
+  }
+
+  // A new net of these settings. They are on the page already.
+  async renew(path) {
+    this.made = (await post(path, this.settings())).made;
   }
 
   go() {
     const { phase } = this.app.state;
-    if (phase === "new" || phase === "failed") return post("/api/start", this.settings());
+    if (phase === "new" || phase === "failed") return this.renew("/api/start");
     return post(phase === "starting" || phase === "learning" ? "/api/pause" : "/api/resume");
   }
 
@@ -74,7 +78,8 @@ export class Learn {
     if (state.made !== this.made) this.follow(state);
     this.made = state.made;
     const focused = document.activeElement;
-    if (focused !== this.form.learning_rate) this.form.learning_rate.value = state.learning_rate;
+    const { learning_rate: rate } = this.form;
+    if (focused !== rate && rate.ariaInvalid !== "true" && !commands.waiting) rate.value = state.learning_rate;
     if (focused !== this.form.optimizer) this.form.optimizer.value = state.optimizer;
     byId("go").textContent = GO[state.phase];
     byId("anew").disabled = state.phase === "new";
@@ -84,12 +89,10 @@ export class Learn {
     this.figures(state);
   }
 
-  // A net was made, here or in another window; what was chosen here since then stays chosen.
+  // A net was made, as a rule in another window; what was chosen here since then stays chosen.
   follow(state) {
-    this.curves = { learned: [], tests: [] };
     if (commands.waiting) return;
     for (const name of ["net", "data", "batch_size", "epochs"]) this.form[name].value = state[name];
-    say("");
   }
 
   figures(state) {
@@ -143,4 +146,10 @@ export class Learn {
     this.paintCurves();
     this.paintView();
   }
+}
+
+// The number in a field; what is none as it was typed, for the server to say so.
+function typed({ value }) {
+  const number = Number(value.replace(",", "."));
+  return value.trim() && Number.isFinite(number) ? number : value;
 }

@@ -121,7 +121,7 @@ export const picture = (canvas, packed) => {
   canvas.height = maps.height;
   const image = new ImageData(maps.width, maps.height);
   for (let i = 0; i < maps.values.length; i++) image.data.set([maps.values[i], maps.values[i], maps.values[i], 255], 4 * i);
-  canvas.getContext("2d").putImageData(image, 0, 0);
+  canvas.getContext("2d", { willReadFrequently: true }).putImageData(image, 0, 0);
 };
 
 const KINDS = { Conv2D: "Convolution", MaxPooling2D: "Max pooling", Dense: "Dense", Flatten: "Flatten" };

@@ -1,7 +1,9 @@
-// Asking the server. What goes wrong is shown in the line under the header, and thrown.
+// Asking the server. What goes wrong is shown under the header, and thrown.
+
+import { done, say } from "./notes.js";
 
 export async function get(path, query = {}) {
-  return ask(`${path}?${new URLSearchParams(query)}`, {});
+  return ask(path, `?${new URLSearchParams(query)}`, {});
 }
 
 let last = Promise.resolve();
@@ -11,36 +13,32 @@ export const commands = { waiting: 0 }; // given, and not answered yet
 export function post(path, body = {}) {
   const how = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
   commands.waiting++;
-  const answer = last.then(() => ask(path, how)).finally(() => commands.waiting--);
+  const answer = last.then(() => ask(path, "", how, body)).finally(() => commands.waiting--);
   last = answer.catch(() => {});
   return answer;
 }
 
 export async function postBytes(path, query, bytes) {
-  return ask(`${path}?${new URLSearchParams(query)}`, { method: "POST", body: bytes });
+  return ask(path, `?${new URLSearchParams(query)}`, { method: "POST", body: bytes });
 }
 
-async function ask(address, how) {
-  let answer;
+// `sent` are the settings in the body: what was said about one of them is settled where the server takes it.
+async function ask(path, query, how, sent = {}) {
+  let response, answer;
   try {
-    const response = await fetch(address, how);
+    response = await fetch(`${path}${query}`, how);
     answer = await response.json();
-    if (response.ok) {
-      say("");
-      return answer;
-    }
   } catch {
-    answer = { error: "The server does not answer. Is autoconv demo still running?" };
+    say("server", "The server does not answer. Is autoconv demo still running?");
+    throw new Error("no answer");
   }
-  say(answer.error);
-  throw new Error(answer.error);
-}
-
-// Shows a sentence under the header; an empty one hides it.
-export function say(text) {
-  const line = document.getElementById("trouble");
-  line.textContent = text;
-  line.hidden = !text;
+  done("server");
+  if (!response.ok) {
+    say(answer.setting ?? path, answer.error);
+    throw new Error(answer.error);
+  }
+  for (const about of [path, ...Object.keys(sent)]) done(about);
+  return answer;
 }
 
 // For handlers of events: what failed has been shown already.

@@ -1,0 +1,27 @@
+"""An argument that a method does not take: the error suggests the nearest one that it takes."""
+
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from typing import Any, TypeVar, cast
+
+from .names import suggestion
+
+Method = TypeVar("Method", bound=Callable)
+
+
+def known_only(method: Method) -> Method:
+    """`method`, which then raises TypeErrors such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?"
+    in the place of Python's, which name neither the user's class nor the remedy.
+    """
+    known = list(signature(method).parameters)[1:]
+
+    @wraps(method)
+    def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
+        for name in kwargs:
+            if name not in known:
+                raise TypeError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
+                                f"{suggestion(name, known)} It takes: {', '.join(known)}.")
+        return method(self, *args, **kwargs)
+
+    return cast(Method, checked)

@@ -1,0 +1,36 @@
+"""A name that a module does not have: the error suggests the nearest one that it has."""
+
+import dis
+import sys
+from functools import partial
+from types import FrameType, ModuleType
+from typing import NoReturn
+
+from .names import suggestion
+
+
+def suggest(*modules: ModuleType) -> None:
+    """Lets `module.name` and `from module import name` suggest a name where there is none. Modules with a
+    `__getattr__` of their own call `missing` in it.
+    """
+    for module in modules:
+        # A partial has no frame of its own: the caller's is that of whoever asked for the name.
+        vars(module).setdefault("__getattr__", partial(_missing, module))
+
+
+def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError | ImportError:
+    """The error for a name that a module does not have, asked for in the frame `asked`.
+
+    It is an ImportError where that runs `from module import name`: of an AttributeError Python would drop the text.
+    """
+    public = vars(module).get("__all__") or [
+        known for known, value in vars(module).items()
+        if known[0] != "_" and getattr(value, "__module__", None) == module.__name__]
+    text = f"{suggestion(name, public)} It has: {', '.join(sorted(public))}."
+    if dis.opname[asked.f_code.co_code[asked.f_lasti]] == "IMPORT_FROM":
+        return ImportError(f"cannot import name {name!r} from {module.__name__!r}.{text}", name=module.__name__)
+    return AttributeError(f"module {module.__name__!r} has no attribute {name!r}.{text}", name=name)
+
+
+def _missing(module: ModuleType, name: str) -> NoReturn:
+    raise missing(module, name, sys._getframe(1))

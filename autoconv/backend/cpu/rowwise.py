@@ -1,0 +1,210 @@
+"""Arithmetic on rows of columns: register tiles (simd.py) of one row, item by item.
+
+    columns = min(simd.width(like), wide - j)
+    total = like                                   zeros
+    for i in ...:
+        total = add(total, row(like, x, i + j, columns))
+    put(total, sums, j, columns)                   sums[j : j + columns] = the sums down x's columns
+
+The same as a loop over arrays keeps its sums in memory, at half the speed or less.
+"""
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from . import simd
+
+VECTORS = 4 if simd.VECTOR_BYTES == 64 else 2  # in a row: five such rows and what is made of them fit the registers
+
+
+def _part_or_all(builder, tile, columns, visit):
+    """`visit(columns)`, or `visit(None)` where all of them exist: a processor does not fetch ahead of masked loads and
+    stores, so from memory they take several times as long.
+    """
+    there = builder.icmp_signed(">=", columns, simd.INDEX(tile.vectors * tile.lanes))
+    found = []
+    with builder.if_else(there) as (whole, part):
+        for block, given in ((whole, None), (part, columns)):
+            with block:
+                found.append((visit(given), builder.block))
+    if found[0][0] is None:
+        return None
+    result = builder.phi(found[0][0].type)
+    for value, block in found:
+        result.add_incoming(value, block)
+    return result
+
+
+@intrinsic
+def filled(typingctx, like, number):
+    """The integer `number` in every item of the shape of the tile `like`."""
+
+    def codegen(context, builder, signature, args):
+        item = args[0].type.element.element
+        vector = simd._splat(builder, builder.sitofp(args[1], item), like.lanes)
+        total = args[0]
+        for v in range(like.vectors):
+            total = builder.insert_value(total, vector, v)
+        return total
+
+    return like(like, types.int64), codegen
+
+
+@intrinsic
+def row(typingctx, like, x, i, columns):
+    """The row x[i : i + columns], of the shape of the tile `like`; zero beyond."""
+
+    def codegen(context, builder, signature, args):
+        flat, tile = simd._Flat(context, builder, x, args[1]), args[0].type
+
+        def read(there):
+            total = ir.Constant(tile, ir.Undefined)
+            for v in range(like.vectors):
+                total = builder.insert_value(total, simd._load(builder, flat, like, args[2], there, v), v)
+            return total
+
+        return _part_or_all(builder, like, args[3], read)
+
+    return like(like, x, types.int64, types.int64), codegen
+
+
+@intrinsic
+def put(typingctx, value, y, i, columns):
+    """y[i : i + columns] = the row `value`."""
+
+    def codegen(context, builder, signature, args):
+        flat = simd._Flat(context, builder, y, args[1])
+
+        def write(there):
+            for v in range(value.vectors):
+                vector = builder.extract_value(args[0], v)
+                if there is not None:
+                    simd._store(builder, flat, value, vector, args[2], there, v)
+                else:
+                    at = builder.add(args[2], simd.INDEX(v * value.lanes))
+                    builder.store(vector, flat.vector_at(at, value.lanes), align=flat.bytes)
+
+        _part_or_all(builder, value, args[3], write)
+        return context.get_dummy_value()
+
+    return types.void(value, y, types.int64, types.int64), codegen
+
+
+def _item_by_item(combine, *tiles):
+    """Type and code of an intrinsic whose vectors are `combine(builder, *vectors)` of those of its arguments."""
+
+    def codegen(context, builder, signature, args):
+        total = args[0]
+        for v in range(tiles[0].rows * tiles[0].vectors):
+            vectors = [builder.extract_value(arg, v) for arg in args]
+            total = builder.insert_value(total, combine(builder, *vectors), v)
+        return total
+
+    return tiles[0](*tiles), codegen
+
+
+@intrinsic
+def add(typingctx, a, b):
+    """a + b."""
+    return _item_by_item(lambda builder, x, y: builder.fadd(x, y), a, b)
+
+
+@intrinsic
+def subtract(typingctx, a, b):
+    """a - b."""
+    return _item_by_item(lambda builder, x, y: builder.fsub(x, y), a, b)
+
+
+@intrinsic
+def multiply(typingctx, a, b):
+    """a b."""
+    return _item_by_item(lambda builder, x, y: builder.fmul(x, y), a, b)
+
+
+@intrinsic
+def multiply_add(typingctx, a, b, c):
+    """a b + c, in one instruction where the target has it."""
+    return _item_by_item(lambda builder, x, y, z: simd._multiply_add(builder, a, x, y, z), a, b, c)
+
+
+@intrinsic
+def passed(typingctx, value, gradient):
+    """The gradient of a ReLU of `value`: 0 where that is 0 or less."""
+
+    def combine(builder, x, dy):
+        zero = ir.Constant(x.type, None)
+        return builder.select(builder.fcmp_ordered("<=", x, zero), zero, dy)
+
+    return _item_by_item(combine, value, gradient)
+
+
+@intrinsic
+def where_larger(typingctx, a, b, this, that):
+    """`this` where a > b or a is NaN, `that` elsewhere."""
+
+    def combine(builder, a, b, this, that):
+        larger = builder.or_(builder.fcmp_ordered(">", a, b), builder.fcmp_unordered("uno", a, a))
+        return builder.select(larger, this, that)
+
+    return _item_by_item(combine, a, b, this, that)
+
+
+@intrinsic
+def where_equal(typingctx, a, b, this):
+    """`this` where a = b, 0 elsewhere."""
+
+    def combine(builder, a, b, this):
+        return builder.select(builder.fcmp_ordered("==", a, b), this, ir.Constant(this.type, None))
+
+    return _item_by_item(combine, a, b, this)
+
+
+def _bytes(builder, tile, index, flat, columns, vector, value=None):
+    """Loads a vector of bytes, or stores `value` there; with `columns` only those that exist."""
+    kind = ir.VectorType(ir.IntType(8), tile.lanes)
+    pointer = flat.vector_at(builder.add(index, simd.INDEX(vector * tile.lanes)), tile.lanes)
+    if columns is None:
+        return builder.load(pointer, align=1) if value is None else builder.store(value, pointer, align=1)
+    name, aligned = f"v{tile.lanes}i8.p0v{tile.lanes}i8", ir.IntType(32)(1)
+    mask = simd._mask(builder, tile, vector, columns)
+    if value is None:
+        return simd._call(builder, f"llvm.masked.load.{name}", kind, [pointer, aligned, mask, ir.Constant(kind, None)])
+    return simd._call(builder, f"llvm.masked.store.{name}", ir.VoidType(), [value, pointer, aligned, mask])
+
+
+@intrinsic
+def row_of_bytes(typingctx, like, x, i, columns):
+    """The row x[i : i + columns] of an array of bytes, as numbers of the tile `like`; zero beyond."""
+
+    def codegen(context, builder, signature, args):
+        flat, tile = simd._Flat(context, builder, x, args[1]), args[0].type
+
+        def read(there):
+            total = ir.Constant(tile, ir.Undefined)
+            for v in range(like.vectors):
+                number = builder.uitofp(_bytes(builder, like, args[2], flat, there, v), tile.element)
+                total = builder.insert_value(total, number, v)
+            return total
+
+        return _part_or_all(builder, like, args[3], read)
+
+    return like(like, x, types.int64, types.int64), codegen
+
+
+@intrinsic
+def put_bytes(typingctx, value, y, i, columns):
+    """y[i : i + columns] = the row `value`, small whole numbers, as bytes."""
+
+    def codegen(context, builder, signature, args):
+        flat = simd._Flat(context, builder, y, args[1])
+
+        def write(there):
+            for v in range(value.vectors):
+                number = builder.fptoui(builder.extract_value(args[0], v), ir.VectorType(ir.IntType(8), value.lanes))
+                _bytes(builder, value, args[2], flat, there, v, number)
+
+        _part_or_all(builder, value, args[3], write)
+        return context.get_dummy_value()
+
+    return types.void(value, y, types.int64, types.int64), codegen

@@ -1,0 +1,309 @@
+"""3x3 convolutions of stride 1 by Winograd's F(2x2,3x3): 16 products for four outputs and a pair of channels, not 36.
+
+The image is cut into tiles of 2x2 outputs, each computed from a patch of 4x4 pixels. Item i of all patches (i = 0..15)
+is a matrix (tiles, C), item i of all kernels one of (C, F), and their products are 16 ordinary matrix products:
+
+    V = B' d B of each patch    U = G g G' of each kernel    M[i] = V[i] @ U[i]    y = A' M A + b of each tile
+    dU[i] = sum over tiles of V[i]' (A dy A')[i]             dw = G' dU G
+
+The input gradient is the forward pass of dy with the kernel turned by 180 degrees and its two channels exchanged.
+A tile's numbers do not depend on the other tiles, and sums over tiles have one order, so results are the same bits for
+any number of threads and an image's the same in any batch. Where a result is not finite, it is computed again directly:
+an infinity would spread over its tile, and sums of huge pixels overflow. transforms.py has the transforms.
+"""
+
+import os
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from ...arguments.shapes import Window
+from . import simd, transforms
+from .jit import inline, kernel
+from .products import N, add_rows, gathered_outer, gathered_product, zeros
+
+# From where it pays: channels times filters, which must be whole vectors, and rows and columns of outputs; and how much
+# of the tiles may lie outside the outputs.
+LEAST, MULTIPLE, SMALLEST, WASTE = 32 * 64, 16, 8, 1.15
+TILES = 54  # in a task: whole rows of both register tiles; V, M and a panel of U stay in the second-level cache
+BLOCK = 216  # tiles of a weight gradient that are transformed before their products are added
+CHAIN = 54  # tiles of it that are added one after the other: sums of such sums round less than one long sum
+STRETCH = 36  # channels in a task of a weight gradient
+
+
+class Tiles(NamedTuple):
+    """Where the tiles of one image lie: offsets of pixels, -1 for those that do not exist."""
+
+    each: int  # how many tiles an image has
+    patches: np.ndarray  # (each*16,) into x
+    targets: np.ndarray  # (each*4,) into y
+
+
+def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
+    """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
+    shape alone, whatever the batch. AUTOCONV_WINOGRAD=0 in the environment turns it off.
+    """
+    covered = (size[0] + size[0] % 2) * (size[1] + size[1] % 2)
+    return (
+        window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1
+        and min(c, f) >= 32 and c * f >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
+        and min(size) >= SMALLEST and covered <= WASTE * size[0] * size[1]
+        and os.environ.get("AUTOCONV_WINOGRAD", "1") != "0"
+    )
+
+
+@lru_cache(maxsize=256)
+def tiles(h: int, w: int, c: int, oh: int, ow: int, f: int, top: int, left: int, pooled: bool) -> Tiles:
+    """The tiles of images (h, w, c) and results (oh, ow, f); `pooled`: those alone that 2x2 pooling reads whole."""
+    rows, columns = (oh // 2, ow // 2) if pooled else (-(-oh // 2), -(-ow // 2))
+    return Tiles(
+        rows * columns,
+        _offsets(2 * np.arange(rows) - top, 2 * np.arange(columns) - left, 4, h, w, c),
+        _offsets(2 * np.arange(rows), 2 * np.arange(columns), 2, oh, ow, f),
+    )
+
+
+def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, channels: int) -> np.ndarray:
+    """The offsets of squares of pixels that begin at these rows and columns."""
+    i, j = rows[:, None] + np.arange(side), columns[:, None] + np.arange(side)
+    i, j = i[:, None, :, None], j[None, :, None, :]
+    inside = (i >= 0) & (i < h) & (j >= 0) & (j < w)
+    return np.where(inside, (i * w + j) * channels, -1).astype(np.int64).ravel()
+
+
+@kernel("(T[:,:,::1], T[::1], boolean)", parallel=True)
+def _transform_kernels(w, u, turned):
+    """U from w (9,C,F), in panels of as many columns as the wide tile has: (panel, 16, C, columns)."""
+    _, c, f = w.shape
+    one, width = simd.zeros(w, 1, 1), simd.width(simd.zeros(w, 1, N))
+    flat, first, step = w.reshape(w.size), 8 * c * f if turned else 0, -c * f if turned else c * f
+    for k in prange(c):
+        for j in range(0, f, simd.width(one)):
+            panel = j // width * width
+            part = min(width, f - panel)
+            transforms.kernel(one, flat, first + k * f + j, step, u, 16 * c * panel + k * part + j - panel, c * part)
+
+
+@inline
+def _patches(x, size, first, count, per_image, patches, c, v):
+    """V (16, count, C) of `count` tiles, from x whose images have `size` items."""
+    one = simd.zeros(x, 1, 1)
+    zero = np.zeros(simd.width(one), x.dtype)
+    for t in range(count):
+        start, at = (first + t) // per_image * size, (first + t) % per_image * 16
+        for k in range(0, c, simd.width(one)):
+            transforms.patch(one, x, start + k, patches, at, zero, v, t * c + k, count * c)
+
+
+@inline
+def _multiply(v, u, no_bias, m, rows, run, count, c, panel, part):
+    """M (16, count, part) = V @ U for the `part` columns from `panel` on."""
+    for i in range(16):
+        gathered_product(v, i * count * c, rows, count, run, c, u, (16 * panel + i * part) * c, no_bias,
+                         m, i * count * part, part, 0, part, True, False)
+
+
+@inline
+def _directly(acc, x, start, patches, at, c, w, turned, b, f, filters):
+    """The four outputs of a tile for one vector of filters, by the definition. As in conv.py a border's zeros are
+    multiplied in the forward pass, and are not there for a `turned` kernel: that matters where a weight is infinite.
+    """
+    lanes = simd.width(simd.zeros(x, 1, 1))
+    exact = np.empty(4 * lanes, x.dtype)
+    for r in range(4):
+        row = exact[r * lanes : (r + 1) * lanes]
+        row[:] = b[f : f + lanes]
+        for tap in range(9):
+            offset = patches[at + (r // 2 + tap // 3) * 4 + r % 2 + tap % 3]
+            weights = (8 - tap if turned else tap) * c * filters + f
+            for k in range(0 if turned and offset < 0 else c):
+                value = x[start + offset + k] if offset >= 0 else x.dtype.type(0)
+                for j in range(lanes):
+                    row[j] += value * w[weights + k * filters + j]
+    return simd.load(acc, exact, simd.steps(lanes, 0, 4, acc), 0, lanes)
+
+
+@inline
+def _result(x, start, patches, at, c, w, turned, b, f, filters, m, j, step):
+    """The four outputs of a tile for one vector of filters."""
+    acc = simd.add_row(transforms.output(simd.zeros(x, 1, 1), m, j, step), b, f, simd.width(simd.zeros(x, 1, 1)))
+    if not transforms.finite(acc):
+        acc = _directly(acc, x, start, patches, at, c, w, turned, b, f, filters)
+    return acc
+
+
+@inline
+def _share(task, pieces, total, f, width):
+    """The tiles and the columns of a task: first tile, how many, first column, end."""
+    first, piece, panels = task // pieces * TILES, task % pieces, (f + width - 1) // width
+    return first, min(TILES, total - first), panels * piece // pieces * width, panels * (piece + 1) // pieces * width
+
+
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64[::1], int64[::1], int64[::1], int64[::1],"
+        " T[::1], boolean, boolean, int64)", parallel=True)
+def _forward(x, u, w, b, y, per_image, patches, targets, rows, run, no_bias, turned, relu, pieces):
+    (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
+    total, size, y_size = n * per_image, x.size // n, y.size // n
+    width, lanes = simd.width(simd.zeros(x, 1, N)), simd.width(simd.zeros(x, 1, 1))
+    for task in prange((total + TILES - 1) // TILES * pieces):
+        first, count, panel, end = _share(task, pieces, total, f, width)
+        v, m = np.empty(16 * count * c, x.dtype), np.empty(16 * count * width, x.dtype)
+        spare = np.empty(lanes, x.dtype)
+        _patches(flat, size, first, count, per_image, patches, c, v)
+        for q in range(panel, min(end, f), width):
+            part = min(width, f - q)
+            _multiply(v, u, no_bias, m, rows, run, count, c, q, part)
+            for t in range(count):
+                image, tile = (first + t) // per_image, (first + t) % per_image
+                for j in range(0, part, lanes):
+                    acc = _result(flat, image * size, patches, 16 * tile, c, w, turned, b, q + j, f, m, t * part + j,
+                                  count * part)
+                    acc = simd.relu(acc) if relu else acc
+                    transforms.store_pixels(acc, y.reshape(y.size), image * y_size + q + j, targets, 4 * tile, spare)
+
+
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64, int64[::1], int64[::1], int64[::1],"
+        " T[::1], int64)", parallel=True)
+def _forward_pooled(x, u, w, b, y, winner, per_image, patches, rows, run, no_bias, pieces):
+    """y (N,OH//2,OW//2,F) = relu of the largest of each tile's four outputs; `winner` says which it was."""
+    (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
+    total, size = n * per_image, x.size // n
+    width, lanes = simd.width(simd.zeros(x, 1, N)), simd.width(simd.zeros(x, 1, 1))
+    for task in prange((total + TILES - 1) // TILES * pieces):
+        first, count, panel, end = _share(task, pieces, total, f, width)
+        v, m = np.empty(16 * count * c, x.dtype), np.empty(16 * count * width, x.dtype)
+        _patches(flat, size, first, count, per_image, patches, c, v)
+        for q in range(panel, min(end, f), width):
+            part = min(width, f - q)
+            _multiply(v, u, no_bias, m, rows, run, count, c, q, part)
+            for t in range(count):
+                image, tile = (first + t) // per_image, (first + t) % per_image
+                for j in range(0, part, lanes):
+                    acc = _result(flat, image * size, patches, 16 * tile, c, w, False, b, q + j, f, m, t * part + j,
+                                  count * part)
+                    best = simd.window_max(acc)
+                    to = simd.steps(0, 0, 1, best)
+                    simd.store(simd.relu(best), y.reshape(y.size), to, (first + t) * f + q + j, lanes)
+                    if winner.size > 0:
+                        simd.store_winners(acc, best, winner, to, (first + t) * f + q + j, lanes)
+
+
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1])",
+        parallel=True)
+def _kernel_sums(x, dy, v, dm, du, per_image, patches, targets, steps, taps):
+    """dU (panel, 16, C, columns): each product belongs to one task, which adds up the blocks of tiles in order."""
+    (n, c), f, total = (x.shape[0], x.shape[3]), dy.shape[3], x.shape[0] * per_image
+    width, one = simd.width(simd.zeros(x, 1, N)), simd.zeros(x, 1, 1)
+    panels, stretches, lanes = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH, simd.width(one)
+    flat, flat_dy, zero = x.reshape(x.size), dy.reshape(dy.size), np.zeros(lanes, x.dtype)
+    for first in range(0, total, BLOCK):
+        count = min(BLOCK, total - first)
+        for t in prange(count):
+            image, tile = (first + t) // per_image, (first + t) % per_image
+            for k in range(0, c, lanes):
+                transforms.patch(one, flat, image * (x.size // n) + k, patches, 16 * tile, zero,
+                                 v, t * c + k, count * c)
+            for k in range(0, f, lanes):
+                panel = k // width * width
+                part = min(width, f - panel)
+                transforms.gradient(one, flat_dy, image * (dy.size // n) + k, targets, 4 * tile, zero,
+                                    dm, 16 * count * panel + t * part + k - panel, count * part)
+        for task in prange(16 * panels * stretches):
+            i, panel, k = task % 16, task // 16 % panels * width, task // (16 * panels) * STRETCH
+            part, items = min(width, f - panel), min(STRETCH, c - k)
+            chain, sums = np.empty(items * part, x.dtype), np.empty(items * part, x.dtype)
+            for t in range(0, count, CHAIN):
+                gathered_outer(v, (i * count + t) * c + k, steps, min(CHAIN, count - t), taps, items, dm,
+                               (16 * panel + i * part) * count + t * part, chain, 0, part, 0, part, True)
+                add_rows(chain, 0, 1, 0, sums, 0, sums.size, t == 0)
+            add_rows(sums, 0, 1, 0, du, (16 * panel + i * part) * c + k * part, sums.size, first == 0)
+
+
+@kernel("(T[::1], T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64[::1], int64[::1])", parallel=True)
+def _kernel_gradient(du, dw, x, dy, per_image, patches, targets):
+    """dw (9,C,F) = G' dU G."""
+    _, c, f = dw.shape
+    one, width, nine = simd.zeros(du, 1, 1), simd.width(simd.zeros(du, 1, N)), simd.zeros(du, 9, 1)
+    flat, flat_x, flat_dy, lanes = dw.reshape(dw.size), x.reshape(x.size), dy.reshape(dy.size), simd.width(one)
+    for k in prange(c):
+        for j in range(0, f, lanes):
+            panel = j // width * width
+            part, at = min(width, f - panel), simd.steps(c * f, 0, 9, nine)
+            transforms.kernel_gradient(one, du, 16 * c * panel + k * part + j - panel, c * part, flat, k * f + j, c * f)
+            if not transforms.finite(simd.load(nine, flat, at, k * f + j, lanes)):
+                exact = np.zeros((9, lanes), dw.dtype)
+                for t in range(x.shape[0] * per_image):
+                    image, tile = t // per_image, t % per_image
+                    _outer_directly(flat_x, image * (x.size // x.shape[0]) + k, patches, 16 * tile, flat_dy,
+                                    image * (dy.size // x.shape[0]) + j, targets, 4 * tile, exact)
+                for tap in range(9):
+                    for e in range(lanes):
+                        flat[(tap * c + k) * f + j + e] = exact[tap, e]
+
+
+@inline
+def _outer_directly(x, start, patches, p, dy, dy_start, targets, q, exact):
+    """exact (9, lanes) += what the tile adds to the gradient of one channel's weights for a vector of filters."""
+    for r in range(4):
+        if targets[q + r] >= 0:
+            for tap in range(9):
+                offset = patches[p + (r // 2 + tap // 3) * 4 + r % 2 + tap % 3]
+                value = x[start + offset] if offset >= 0 else x.dtype.type(0)
+                for e in range(exact.shape[1]):
+                    exact[tap, e] += value * dy[dy_start + targets[q + r] + e]
+
+
+@lru_cache(maxsize=64)
+def _steps(count: int, step: int) -> np.ndarray:
+    """The offsets of `count` rows that lie `step` items apart."""
+    return np.arange(count, dtype=np.int64) * step
+
+
+_ZERO = np.zeros(1, np.int64)
+
+
+def _pieces(images: int, per_image: int, filters: int) -> int:
+    """In how many pieces the columns are cut where the tiles make fewer tasks than there are threads."""
+    panels = -(-filters // (N * simd.VECTOR_BYTES // 4))
+    return min(panels, -(-get_num_threads() // -(-images * per_image // TILES)))
+
+
+def transformed(w, turned: bool = False) -> np.ndarray:
+    """U of the kernels w (9,C,F); `turned` by 180 degrees."""
+    u = np.empty(16 * w[0].size, w.dtype)
+    _transform_kernels(w, u, turned)
+    return u
+
+
+def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False) -> None:
+    """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) and b (F,); see conv.py."""
+    (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
+    t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
+    _forward(x, transformed(w, turned), w.reshape(-1), b, y, t.each, t.patches, t.targets, _steps(TILES, c), _ZERO,
+             zeros(x.dtype, f), turned, relu, _pieces(n, t.each, f))
+
+
+def conv2d_pooled(x, w, b, y, winner, window: Window) -> None:
+    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); see fused.py."""
+    (n, h, width, c), f, (oh, ow) = x.shape, y.shape[3], window.output_size(*x.shape[1:3])
+    t = tiles(h, width, c, oh, ow, f, window.top, window.left, True)
+    _forward_pooled(x, transformed(w), w.reshape(-1), b, y, winner, t.each, t.patches, _steps(TILES, c), _ZERO,
+                    zeros(x.dtype, f), _pieces(n, t.each, f))
+
+
+def conv2d_input_grad(dy, wt, b, dx, window: Window) -> None:
+    """dx (N,H,W,C) = b + what dy (N,OH,OW,F) gives it; wt (9,F,C)."""
+    around = Window(*window[:6], *(2 - side for side in window[6:]))
+    conv2d(dy, wt, b, dx, around, turned=True)
+
+
+def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
+    """dw (9,C,F) from x (N,H,W,C) and dy (N,OH,OW,F)."""
+    (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
+    t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
+    block = min(BLOCK, n * t.each)
+    v, dm, du = (np.empty(16 * size, x.dtype) for size in (block * c, block * f, c * f))
+    _kernel_sums(x, dy, v, dm, du, t.each, t.patches, t.targets, _steps(block, c), _steps(STRETCH, 1))
+    _kernel_gradient(du, dw, x, dy, t.each, t.patches, t.targets)

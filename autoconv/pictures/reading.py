@@ -1,0 +1,123 @@
+"""Picture files as nets take them: in the net's size and colours, a digit as MNIST's makers would have scanned it."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from ..arguments.extras import ExtraError
+from ..layers import Rescaling
+from ..models import Model
+from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
+from .digit import as_mnist
+
+Shape = tuple[int | None, int | None, int]  # (H, W, C) of the images that a net takes, None for any size
+
+DIGITS = tuple("0123456789")
+BRIGHT = 128  # a border whose mean is at least this is bright ground
+
+
+class Picture(NamedTuple):
+    """Pixels 0..255 in a net's shape (H, W, C), and the name they are reported under."""
+
+    name: str
+    pixels: np.ndarray
+
+
+def for_model(model: Model, path: Path) -> np.ndarray:
+    """The picture in a file (H, W, C) as the model takes it: pixels times `factor`, read as its `kind_for` says, with
+    the model's `class_names` or numbers as classes. Raises UnreadableImage, also for a model that takes no pictures.
+    """
+    shape, given = model.input_shape[1:], model.output_shape
+    if len(shape) != 3:
+        raise ValueError(f"A picture is (height, width, channels), and the model takes {shape}: give it an array.")
+    count = given[-1] if isinstance(given, tuple) and len(given) == 2 else 0
+    kind = kind_for(shape, model.class_names or tuple(map(str, range(count))))
+    found = read(path, shape, kind)
+    if len(found) != 1:
+        raise ValueError(f"One picture is wanted. {path} holds {len(found)}.")
+    return found[0].pixels * np.float32(factor(model))
+
+
+def factor(model: Model) -> float:
+    """What pixels 0..255 are multiplied by for a model of which no more is known: 1 where it scales them itself by a
+    Rescaling layer, else 1 / 255, as the lectures' listings prepare them.
+    """
+    return 1.0 if any(isinstance(layer, Rescaling) for layer in model.layers) else 1 / 255
+
+
+def kind_for(shape: Shape, classes: Sequence[str], on_photos: bool = False) -> str:
+    """How a net wants its pictures, for `read`: of nets for gray images those that tell MNIST's digits apart get a
+    digit, those that were trained on other sets a figure. A net for colours, or one trained on photos, gets a photo.
+    """
+    if on_photos or shape[2] != 1:
+        return "photo"
+    return "digit" if shape == (28, 28, 1) and tuple(classes) == DIGITS else "figure"
+
+
+def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
+    """The picture in a file, or those in a .npy file. Raises UnreadableImage for what is none.
+
+    kind: "digit", as MNIST would have the digit in it; "photo", scaled to the net's size as the photos in a folder are;
+    "figure", whole, bright on dark ground.
+    """
+    try:
+        if path.suffix.lower() == ".npy":
+            with path.open("rb") as file:
+                return _from_array(path, np.lib.format.read_array(file, allow_pickle=False), shape)
+        if shape[2] not in (1, 3):
+            raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or 3: give it a .npy "
+                             "file")
+        return [Picture(str(path), _from_picture(path, shape, kind))]
+    except UnreadableImage:
+        raise
+    except Exception as error:  # NumPy's readers raise many kinds, also for lack of memory
+        if isinstance(error, ExtraError):
+            raise
+        raise UnreadableImage(path, (getattr(error, "strerror", None) or str(error)).rstrip(".")) from error
+
+
+def _from_array(path: Path, array: np.ndarray, shape: Shape) -> list[Picture]:
+    if not array.size:
+        raise ValueError("it holds an array without pixels")
+    array = array[..., None] if shape[2] == 1 and array.shape[-1:] != (1,) else array
+    fits = array.ndim in (3, 4) and all(want in (None, n) for want, n in zip(shape, array.shape[-3:]))
+    if array.dtype.kind not in "uif" or not fits:
+        raise ValueError(f"the net takes numbers of shape {shape}, or several of them. "
+                         f"Received: {array.dtype} of shape {array.shape}.")
+    if array.ndim == 3:
+        return [Picture(str(path), array)]
+    return [Picture(f"{path}[{i}]", one) for i, one in enumerate(array)]
+
+
+def _from_picture(path: Path, shape: Shape, kind: str) -> np.ndarray:
+    h, w, mode = *shape[:2], COLOR_MODES[shape[2]]
+    if kind == "photo" and h is not None and w is not None:
+        return Decoding((h, w), mode, "BILINEAR").read(path)
+    whole = read_whole(path, mode)
+    if kind == "photo":
+        return whole
+    if kind == "figure":
+        return _figure(whole, shape)
+    digit = as_mnist(whole[..., 0])[..., None]
+    if not digit.any():
+        raise ValueError("no digit is found in it (as an array, or with --as-is, it is taken as it is)")
+    return digit
+
+
+def _figure(pixels: np.ndarray, shape: Shape) -> np.ndarray:
+    """The whole picture in the net's size; its border fills what it lacks. In gray its ground is dark."""
+    border = _border(pixels)
+    image = pillow("Image").fromarray(pixels[..., 0] if shape[2] == 1 else pixels)
+    size = (shape[1] or image.size[0], shape[0] or image.size[1])
+    image = pillow("ImageOps").pad(image, size, pillow("Image").Resampling.BOX, color=tuple(int(v) for v in border))
+    pixels = np.asarray(image).reshape(size[1], size[0], shape[2])
+    return 255 - pixels if shape[2] == 1 and border[0] >= BRIGHT else pixels
+
+
+def _border(pixels: np.ndarray) -> np.ndarray:
+    """The mean of the outermost pixels of (H, W) or (H, W, C), for each channel."""
+    pixels = pixels.reshape(*pixels.shape[:2], -1)
+    edges = (pixels[0], pixels[-1], pixels[:, 0], pixels[:, -1])
+    return np.concatenate(edges).mean(0)

@@ -1,0 +1,61 @@
+"""The nets that every peer is timed on, without their last layer: that is a dense one with an output for each class."""
+
+from .specs import AveragePool, Conv, Dense, Depthwise, Dropout, Flatten, GlobalPool, Norm, Pool, Residual, Scale, Spec
+
+Net = tuple[Spec, ...]
+
+LECTURE = (Conv(32), Pool(), Conv(64), Pool(), Conv(64), Flatten(), Dense(64))
+LECTURE_DROPOUT = (
+    Conv(32), Pool(), Dropout(0.25), Conv(64), Pool(), Dropout(0.25), Conv(64), Flatten(), Dense(64), Dropout(0.5),
+)
+LECTURE_BN = (
+    Conv(32, activation=None), Norm(), Pool(), Conv(64, activation=None), Norm(), Pool(),
+    Conv(64, activation=None), Norm(), Flatten(), Dense(64),
+)
+LECTURE_LARGE = (
+    Conv(32), Pool(), Conv(32), Pool(), Conv(64), Conv(64), Pool(), Dropout(0.25), Flatten(), Dense(512), Dropout(0.5),
+)
+PHOTOS = (
+    Scale(1 / 255), Conv(16, 3, 1), Pool(), Conv(32, 3, 1), Pool(), Conv(64, 3, 1), Pool(), Flatten(),
+    Dense(128),
+)
+LENET5 = (  # LeCun et al., 1998, with its 32x32 pixels as 28x28 and a border
+    Conv(6, 5, 2, "tanh"), AveragePool(), Conv(16, 5, 0, "tanh"), AveragePool(), Flatten(),
+    Dense(120, "tanh"), Dense(84, "tanh"),
+)
+MLP = (Flatten(), Dense(512), Dense(512))
+VGG = (
+    Conv(64, 3, 1), Conv(64, 3, 1), Pool(), Conv(128, 3, 1), Conv(128, 3, 1), Pool(),
+    Conv(256, 3, 1), Conv(256, 3, 1), Pool(), GlobalPool(),
+)
+WIDE = (Conv(512, 3, 1), Conv(512, 3, 1), GlobalPool())
+
+
+def normalized(filters: int, kernel: int = 3, strides: int = 1, relu: bool = True) -> Net:
+    """A convolution without a bias, a normalization and a ReLU."""
+    return Conv(filters, kernel, kernel // 2, None, strides, bias=False), Norm(relu)
+
+
+def block(filters: int, strides: int = 1) -> Residual:
+    """Two convolutions beside a shortcut, a 1x1 convolution where the shape changes (option B of the paper)."""
+    shortcut = normalized(filters, 1, strides, relu=False) if strides > 1 else ()
+    return Residual((*normalized(filters, strides=strides), *normalized(filters, relu=False)), shortcut)
+
+
+def separable(filters: int, strides: int = 1) -> Net:
+    """A depthwise convolution and one of 1x1, each normalized (MobileNet: Howard et al., 2017)."""
+    return Depthwise(3, strides), Norm(), *normalized(filters, 1)
+
+
+VGG_BN = (
+    *normalized(64), *normalized(64), Pool(), *normalized(128), *normalized(128), Pool(),
+    *normalized(256), *normalized(256), Pool(), GlobalPool(),
+)
+RESNET20 = (  # He et al., 2016, section 4.2, n = 3
+    *normalized(16), block(16), block(16), block(16), block(32, 2), block(32), block(32), block(64, 2), block(64),
+    block(64), GlobalPool(),
+)
+MOBILE = (
+    *normalized(32), *separable(64), *separable(128, 2), *separable(128), *separable(256, 2), *separable(256),
+    GlobalPool(),
+)

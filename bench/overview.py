@@ -1,0 +1,88 @@
+"""`python -m bench.overview RESULTS.json ...`: one line for each net of bench.compare, autoconv beside the best peer.
+
+Training is compared with the fastest framework, inference with the fastest engine that is made for inference alone.
+Each line has the ratio that autoconv shall reach at least, and the aim.
+"""
+
+import argparse
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autoconv.costs.tables import table
+
+from . import peers, report
+
+OURS = "autoconv"
+
+
+class Target(NamedTuple):
+    """How many times as fast as the fastest peer: at least, and as an aim."""
+
+    least: float
+    aim: float
+
+
+TARGETS = {  # (net, mode, batch size)
+    ("lecture", "train", 64): Target(3.6, 5), ("lecture", "infer", 64): Target(1.4, 2),
+    ("lecture", "infer", 1): Target(1.25, 2),
+    ("resnet20", "train", 64): Target(1.4, 2.2), ("resnet20", "infer", 64): Target(1.0, 1.4),
+    ("resnet20", "infer", 1): Target(0.8, 1.2),
+    ("vgg-bn", "train", 64): Target(1.5, 2), ("vgg-bn", "infer", 64): Target(0.95, 1.3),
+    ("vgg-bn", "infer", 1): Target(0.9, 1.3),
+    ("mobile", "train", 64): Target(1.3, 2), ("mobile", "infer", 64): Target(0.9, 1.3),
+    ("mobile", "infer", 1): Target(0.7, 1.2),
+    ("wide", "train", 64): Target(1.3, 1.8), ("wide", "infer", 64): Target(0.85, 1.1),
+    ("wide", "infer", 1): Target(1, 1.3),
+    ("lecture-bn", "train", 64): Target(2, 3), ("lecture-bn", "infer", 64): Target(1.3, 1.7),
+    ("lecture-bn", "infer", 1): Target(1, 1.5),
+    ("lenet5", "train", 64): Target(2, 3), ("lenet5", "infer", 64): Target(1.1, 1.5),
+    ("lenet5", "infer", 1): Target(0.9, 1.2),
+    ("mlp", "train", 64): Target(2, 3), ("mlp", "infer", 64): Target(1.0, 1.3), ("mlp", "infer", 1): Target(0.9, 1.2),
+    ("lecture-large", "train", 32): Target(2, 3), ("photos", "train", 32): Target(1.8, 2.5),
+}
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m bench.overview", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("results", nargs="+", type=Path)
+    options = parser.parse_args(given)
+    try:
+        print(shown(entry for path in options.results for entry in report.load(path)["results"]))
+    except (OSError, ValueError) as error:
+        parser.exit(1, f"{parser.prog}: {error}\n")
+    return 0
+
+
+def shown(entries: Iterable[dict[str, Any]]) -> str:
+    """The table: of each measurement of training or inference a line."""
+    rows = [_row(entry) for entry in entries if entry["mode"] in ("train", "infer")]
+    return table(["net, batch size", "", "autoconv", "the fastest peer", "", "times as fast", "interval", "at least",
+                  "aim"], rows)
+
+
+def _row(entry: dict[str, Any]) -> list[str]:
+    mode, found = entry["mode"], entry["peers"]
+    head = [f"{entry['workload']}, {entry['batch_size']}", mode]
+    ours = found.get(OURS, {"status": "not measured"})
+    rivals = {name: f for name, f in found.items() if f["status"] == "timed" and _is_rival(name, mode)}
+    if ours["status"] != "timed" or not rivals:
+        return [*head, ours["status"] if ours["status"] != "timed" else "no peer was timed", *[""] * 6]
+    best = min(rivals, key=lambda name: rivals[name]["ratio"]["median"] / ours["ratio"]["median"])
+    base, ratio = ours["ratio"]["median"], rivals[best]["ratio"]
+    target = TARGETS.get((entry["workload"], mode, entry["batch_size"]))
+    return [*head, f"{ours['images_per_s']['median']:,.0f}", peers.label(best),
+            f"{rivals[best]['images_per_s']['median']:,.0f}", f"{ratio['median'] / base:.2f}",
+            f"{ratio['low'] / base:.2f} .. {ratio['high'] / base:.2f}",
+            *((f"{target.least:g}", f"{target.aim:g}") if target else ("", ""))]
+
+
+def _is_rival(name: str, mode: str) -> bool:
+    """Whether this peer is one that the mode is compared with."""
+    return name in peers.PEERS and name != OURS and ("train" in peers.PEERS[name].modes) == (mode == "train")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

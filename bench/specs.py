@@ -1,0 +1,115 @@
+"""The layers of a net in words that belong to no framework, and the shapes that they make of an image."""
+
+from collections.abc import Iterator, Sequence
+from math import prod
+from typing import NamedTuple, Union
+
+
+class Conv(NamedTuple):
+    """A convolution with a square kernel, and so many rows and columns of zeros on each side as `padding` says.
+    activation: "relu", "tanh" or None.
+    """
+
+    filters: int
+    kernel: int = 3
+    padding: int = 0
+    activation: str | None = "relu"
+    strides: int = 1
+    bias: bool = True
+
+
+class Depthwise(NamedTuple):
+    """A convolution of each channel by itself, with `kernel // 2` zeros on each side and no bias: a normalization
+    follows.
+    """
+
+    kernel: int = 3
+    strides: int = 1
+
+
+class Norm(NamedTuple):
+    """Batch normalization of each channel, and a ReLU unless `relu` is False."""
+
+    relu: bool = True
+
+
+class Pool(NamedTuple):
+    """2x2 max pooling."""
+
+
+class AveragePool(NamedTuple):
+    """2x2 average pooling."""
+
+
+class GlobalPool(NamedTuple):
+    """The mean of each channel: images (N, H, W, C) to rows (N, C)."""
+
+
+class Flatten(NamedTuple):
+    """Images (N, H, W, C) as rows (N, H*W*C)."""
+
+
+class Dense(NamedTuple):
+    """A dense layer with a bias; the last one has no activation: its outputs are the logits."""
+
+    units: int
+    activation: str | None = "relu"
+
+
+class Dropout(NamedTuple):
+    """Dropout, in training only."""
+
+    rate: float
+
+
+class Scale(NamedTuple):
+    """A multiplication by a constant: pixels 0..255 to 0..1."""
+
+    factor: float
+
+
+class Residual(NamedTuple):
+    """relu(body(x) + shortcut(x)); an empty shortcut is x itself (He et al., 2016). Weights: the body's come first."""
+
+    body: tuple["Spec", ...]
+    shortcut: tuple["Spec", ...] = ()
+
+
+Spec = Union[  # noqa: UP007 ("Residual | ..." would not do within its own definition)
+    Conv, Depthwise, Norm, Pool, AveragePool, GlobalPool, Flatten, Dense, Dropout, Scale, Residual
+]
+Shape = tuple[int, ...]
+
+
+def after(layer: Spec, before: Shape) -> Shape:
+    """The shape of one sample behind a layer."""
+    match layer:
+        case Conv(filters, kernel, padding, _, strides):
+            h, w = ((size + 2 * padding - kernel) // strides + 1 for size in before[:2])
+            return h, w, filters
+        case Depthwise(_, strides):
+            return -(-before[0] // strides), -(-before[1] // strides), before[2]
+        case Pool() | AveragePool():
+            return before[0] // 2, before[1] // 2, before[2]
+        case GlobalPool():
+            return before[2:]
+        case Flatten():
+            return (prod(before),)
+        case Dense(units):
+            return (units,)
+        case Residual(body):
+            for inner in body:
+                before = after(inner, before)
+    return before
+
+
+def each(layers: Sequence[Spec], before: Shape) -> Iterator[tuple[Spec, Shape, Shape]]:
+    """Each layer with the shape of one sample before and after it; of a residual block those within it."""
+    for layer in layers:
+        if isinstance(layer, Residual):
+            yield from each(layer.body, before)
+            yield from each(layer.shortcut, before)
+        else:
+            yield layer, before, after(layer, before)
+        before = after(layer, before)
+

@@ -1,0 +1,55 @@
+"""What is made in docs/ and lies there for those who read the repository: two pages and the pictures."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from docsite import commands, keras_table
+
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+SHOWN = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
+GRID, GREYS = 6, 13  # cells in each direction, and by how much they may differ on the average, of 255
+
+
+def texts() -> dict[Path, str]:
+    """The pages that are made, by their path."""
+    return {DOCS / "keras.md": keras_table.page(), DOCS / "commands.md": commands.page()}
+
+
+def same_text(path: Path, text: str) -> bool:
+    """Whether a page is there and says that. Versions of click break lines differently, so blanks do not count."""
+    return path.exists() and path.read_text(encoding="utf-8").split() == text.split()
+
+
+def same_picture(one: Path, other: Path) -> bool:
+    """Whether two files show the same. SVG is text and must be equal.
+
+    Of others the sizes and the means of 6 x 6 cells must be nearly equal: with another Matplotlib the letters differ,
+    and where a processor rounds otherwise, a net has other mistakes. Pictures of different things are 17 or more apart.
+    """
+    if not (one.exists() and other.exists()):
+        return False
+    if one.suffix == ".svg":
+        return one.read_text(encoding="utf-8") == other.read_text(encoding="utf-8")
+    (size, ours), (other_size, theirs) = _cells(one), _cells(other)
+    return np.allclose(size, other_size, rtol=0.02) and float(np.abs(ours - theirs).mean()) < GREYS
+
+
+def shown(page: Path) -> list[str]:
+    """The names of the pictures that a page shows."""
+    return SHOWN.findall(page.read_text(encoding="utf-8"))
+
+
+def left_over() -> list[Path]:
+    """The pictures that no page shows."""
+    wanted = {page.parent / "pictures" / name for page in DOCS.rglob("*.md") for name in shown(page)}
+    return [path for path in DOCS.rglob("pictures/*") if path not in wanted]
+
+
+def _cells(file: Path) -> tuple[tuple[int, int], np.ndarray]:
+    """The size of a picture, and the means of its cells in three channels."""
+    from PIL import Image
+
+    with Image.open(file) as image:
+        return image.size, np.asarray(image.convert("RGB").resize((GRID, GRID), Image.Resampling.BOX), float)

@@ -1,0 +1,96 @@
+"""3x3 convolutions by Winograd's products against direct ones: errors, infinities, batches, and the switch."""
+
+import numpy as np
+import pytest
+
+from autoconv import functional as F
+from autoconv.arguments import shapes
+from autoconv.ops import fused
+from autoconv.tensor import apply, tensor
+
+CHANNELS, FILTERS = 32, 64
+
+
+@pytest.fixture
+def directly(monkeypatch):
+    """Calls a function with Winograd's products switched off."""
+
+    def call(function, *args):
+        with monkeypatch.context() as patch:
+            patch.setenv("AUTOCONV_WINOGRAD", "0")
+            return function(*args)
+
+    return call
+
+
+def drawn(distribution, seed=0, size=(2, 12, 12), channels=CHANNELS, filters=FILTERS):
+    """An image, a kernel and an output's gradient, in float32."""
+    rng = np.random.default_rng(seed)
+    draw = {"normal": rng.standard_normal, "uniform": rng.random, "pixels": lambda shape: rng.integers(0, 256, shape),
+            "sparse": lambda shape: rng.standard_normal(shape) * (rng.random(shape) < 0.1)}[distribution]
+    kernel = rng.standard_normal((3, 3, channels, filters)) / np.sqrt(9 * channels)
+    gradient = rng.standard_normal((*size, filters))
+    return [a.astype(np.float32) for a in (draw((*size, channels)), kernel, gradient)]
+
+
+def results(x, w, dy):
+    """The convolution and its gradients."""
+    x, w = tensor(x, True), tensor(w, True)
+    y = F.conv2d(x, w, padding="same")
+    y.backward(dy)
+    return y.numpy(), x.grad, w.grad
+
+
+def pooled(x, w):
+    """2x2 pooling of the convolution, with its gradients."""
+    x, w = tensor(x, True), tensor(w, True)
+    y = apply(fused.conv2d_relu_pool, x, w, None, window=shapes.window(x.shape[1:3], (3, 3), padding="same"))
+    y.backward(np.ones(y.shape, np.float32))
+    return y.numpy(), x.grad, w.grad
+
+
+def kinds(array):
+    """0 where an item is finite, else 1, 2 or 3 for infinity, minus infinity, NaN."""
+    return np.isposinf(array) + 2 * np.isneginf(array) + 3 * np.isnan(array)
+
+
+@pytest.mark.parametrize("distribution", ["normal", "uniform", "pixels", "sparse"])
+@pytest.mark.parametrize(("channels", "filters"), [(32, 64), (128, 32), (64, 256)])
+def test_errors_are_no_larger_than_those_of_direct_sums(directly, distribution, channels, filters):
+    """Where nine of ten pixels are 0, a direct sum has few terms, and the transforms' sums have more."""
+    allowed = 2.2 if distribution == "sparse" else 1.2
+    arrays = drawn(distribution, channels=channels, filters=filters)
+    exact = directly(results, *(a.astype(np.float64) for a in arrays))
+    for by_tiles, direct, true in zip(results(*arrays), directly(results, *arrays), exact):
+        assert not np.array_equal(by_tiles, direct)  # they are two ways of computing it
+        ours, theirs = (np.sqrt(np.mean((a - true) ** 2)) for a in (by_tiles, direct))
+        assert ours <= allowed * theirs
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
+@pytest.mark.parametrize("where", ["x", "w", "dy"])
+def test_what_is_not_finite_is_what_the_direct_sum_gives(directly, value, where):
+    x, w, dy = drawn("normal")
+    {"x": x[1, 0, 5], "w": w[2, 1], "dy": dy[0, 7, 3]}[where].flat[3] = value
+    for by_tiles, direct in zip((*results(x, w, dy), *pooled(x, w)),
+                                (*directly(results, x, w, dy), *directly(pooled, x, w))):
+        np.testing.assert_array_equal(kinds(by_tiles), kinds(direct))
+        if value != 3e38:  # a huge finite number costs the others of its tile their accuracy: docs/kernels.md
+            finite = np.isfinite(direct)
+            np.testing.assert_allclose(by_tiles[finite], direct[finite], rtol=1e-4, atol=1e-4)
+
+
+def test_an_image_gives_the_same_bits_in_any_batch():
+    x, w, dy = drawn("normal", size=(7, 12, 12))
+    y, dx, _ = results(x, w, dy)
+    for first, last in ((0, 1), (3, 5), (2, 7)):
+        some = results(x[first:last], w, dy[first:last])
+        np.testing.assert_array_equal(some[0], y[first:last])
+        np.testing.assert_array_equal(some[1], dx[first:last])
+
+
+def test_small_images_and_few_channels_stay_direct(directly):
+    for size, channels, filters in (((2, 7, 8), 32, 64), ((2, 12, 12), 16, 128), ((2, 12, 12), 32, 32)):
+        arrays = drawn("normal", size=size, channels=channels, filters=filters)
+        for here, direct in zip(results(*arrays), directly(results, *arrays)):
+            np.testing.assert_array_equal(here, direct)
