@@ -29,7 +29,7 @@ Words = tuple[str, ...]
 PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
     "conv relu", "conv relu pool", "conv norm", "conv norm relu", "conv norm relu pool",
     "grouped relu", "grouped norm", "grouped norm relu",
-    "depthwise norm",
+    "depthwise relu", "depthwise norm", "depthwise norm relu",
     "dense relu", "dense norm", "dense norm relu",
     "norm relu", "norm relu pool",
 ))
@@ -130,7 +130,7 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None)
         return apply(dense.dense, x, w, b, relu=relu)
     window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
     if pattern[0] == "depthwise":
-        return apply(conv.depthwise_conv2d, x, w, b, window=window)
+        return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
     if pattern[-1] != "pool":
         return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu)
     if min(window.output_size(*x.shape[1:3])) < 2:
