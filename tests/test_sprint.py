@@ -51,7 +51,9 @@ def test_the_frameworks_learn_by_the_recipe_of_the_command_line():
 
 
 @pytest.mark.parametrize("name", ["torch", "keras"])
-def test_a_framework_trains_the_same_net(name):
+def test_a_framework_trains_the_same_net(name, monkeypatch):
+    for variable, value in (("KERAS_BACKEND", "tensorflow"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
+        monkeypatch.setenv(variable, value)  # so that they are what they were afterwards
     pytest.importorskip(name)
     import numpy as np
 
