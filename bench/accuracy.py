@@ -28,7 +28,7 @@ def measure(
     """
     found: dict[str, dict[str, Any]] = {name: {"status": "timed", "runs": []} for name in names}
     with tempfile.TemporaryDirectory() as folder:
-        arrays = _mnist(Path(folder))
+        arrays = mnist_arrays(Path(folder))
         for i in range(rounds):
             for name in names:
                 if found[name]["status"] == "timed" and time.perf_counter() < until:
@@ -63,7 +63,7 @@ def _run(
             "accuracy": answer["accuracy"], "took": answer["at"], "peak_memory": answer["peak"]}
 
 
-def _mnist(folder: Path) -> dict[str, str]:
+def mnist_arrays(folder: Path) -> dict[str, str]:
     """MNIST as plain arrays, so that no peer needs autoconv to read it."""
     (train, train_labels), (test, test_labels) = datasets.mnist.load_data()
     arrays = {"train": train, "train_labels": train_labels, "test": test, "test_labels": test_labels}

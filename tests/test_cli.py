@@ -137,6 +137,19 @@ class TestTrain:
             "sprint", 1, "one-cycle", 0.012, "sprint", 96, "adam", 0.1]
         assert settings("--model", "lecture", "--recipe", "best", "--epochs", 1, also=also)[4] == "lecture"
 
+    def test_smoothed_labels_are_for_training_alone(self, tmp_path):
+        tested = []
+        for share in (0, 0.6):
+            autoconv_("train", "digits", "--limit", 640, "--epochs", 2, "--seed", 1, "--label-smoothing", share,
+                      "--out", tmp_path / "run")
+            trained = read(tmp_path / "run" / "run.json")
+            assert trained["label_smoothing"] == share
+            autoconv_("evaluate", tmp_path / "run", "--json", tmp_path / "tested.json")
+            tested.append(trained["test_loss"])
+            assert read(tmp_path / "tested.json")["test_loss"] == pytest.approx(tested[-1])
+        assert tested[1] > 1.2 * tested[0]  # it has learned to be less certain
+        assert "0<=x<1" in autoconv_("train", "digits", "--label-smoothing", 1, code=2)
+
     def test_dash_prints_json_and_nothing_else(self):
         assert json.loads(autoconv_("train", "digits", "--limit", 64, "--epochs", 1, "--json", "-")).keys() >= KEYS
 

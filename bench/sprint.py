@@ -1,0 +1,90 @@
+"""MNIST to 99.0% in a second: `python -m bench.sprint --seeds 10`, one process after the other, each with another seed.
+
+It runs `autoconv train mnist --recipe sprint`; with --peers other frameworks train the same net by the same recipe
+(sprint_peers.py). The training's seconds are those of its epoch, with the reading of batches; the whole is from the
+start of the process to the test's result: imports, data, kernels from the cache on disk, training, test.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from autoconv.bench import machine
+
+from . import environment, show
+from .accuracy import mnist_arrays
+
+PEERS = ("torch", "keras", "keras-jax")
+TARGET = 0.990
+
+
+class Run(NamedTuple):
+    """The share of the test images that are right, seconds of training, and of the whole process up to the test."""
+
+    accuracy: float
+    training: float
+    total: float
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m bench.sprint", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=10, help="0, 1, ...; default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, default=[],
+                        help="those of these frameworks that are installed; default: none")
+    options = parser.parse_args(given)
+    names = ["autoconv", *options.peers]
+    with tempfile.TemporaryDirectory() as folder:
+        if options.peers:
+            mnist_arrays(Path(folder))
+        run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # so that the kernels are compiled
+        found: dict[str, list[Run]] = {name: [] for name in names}
+        say = show.Progress()
+        for seed in range(options.seeds):
+            for name in names:
+                say(f"{name}, seed {seed}")
+                found[name].append(run(name, seed, options.threads, Path(folder)))
+        say.clear()
+    print(table(found, options.threads))
+    return 0 if np.mean([r.accuracy for r in found["autoconv"]]) >= TARGET else 1
+
+
+def run(name: str, seed: int, threads: int, folder: Path, *more: str) -> Run:
+    """One training in a process of its own. Raises CalledProcessError where it fails."""
+    if name == "autoconv":
+        command = ["autoconv", "train", "mnist", "--recipe", "sprint", "--seed", str(seed), *more, "--json", "-"]
+    else:
+        command = ["bench.sprint_peers", name, str(seed), str(threads), str(folder), str(time.time())]
+    done = subprocess.run([sys.executable, "-m", *command], env=environment.clean(threads), check=True, text=True,
+                          stdout=subprocess.PIPE)
+    results = json.loads(done.stdout)
+    return Run(results["test_accuracy"], sum(results["epoch_seconds"]), results["total_s"])
+
+
+def table(found: dict[str, list[Run]], threads: int) -> str:
+    """A line for each framework: its accuracy's mean and range, and the median and range of its seconds."""
+    seeds = len(found["autoconv"])
+    lines = [f"MNIST, one epoch, {threads} threads, {seeds} seeds each; seconds: median (least .. most)",
+             f"{'':10}  {'accuracy: mean (least .. most)':32}  {'training':22}  whole process"]
+    for name, runs in found.items():
+        accuracy, training, total = np.array(runs).T
+        lines.append(f"{name:10}  {f'{accuracy.mean():.4f} ({accuracy.min():.4f} .. {accuracy.max():.4f})':32}  "
+                     f"{seconds(training):22}  {seconds(total)}")
+    return "\n".join(lines)
+
+
+def seconds(values: np.ndarray) -> str:
+    return f"{np.median(values):.2f} ({values.min():.2f} .. {values.max():.2f})"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,110 @@
+"""The net and the recipe of `autoconv train mnist --recipe sprint` in other frameworks, for bench.sprint.
+
+`python -m bench.sprint_peers NAME SEED THREADS FOLDER BEGUN`: FOLDER holds MNIST as .npy files, BEGUN is time.time() at
+the start of this process. Prints what autoconv's --json has. PyTorch is a loop written by hand (channels_last, fused
+Adam); Keras runs its own `fit` on TensorFlow or JAX, compiled, with 25 steps a call where that is possible.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+BATCH_SIZE, PEAK, WARMUP, SMOOTHING, EPSILON = 96, 0.012, 0.25, 0.1, 1e-7
+SCALE, OFFSET = 1 / 78.6, -0.424
+
+Arrays = dict[str, np.ndarray]
+
+
+def rates(steps: int) -> np.ndarray:
+    """The learning rate of each step: from a tenth of the peak up to it, then down to 0."""
+    return np.interp(np.arange(steps) / steps, [0, WARMUP, 1], [0.1 * PEAK, PEAK, 0.0])
+
+
+def torch(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
+    """Seconds of training, and the share of the test images that are right."""
+    import torch
+    import torch.nn.functional as F
+    from torch import nn
+
+    torch.manual_seed(seed)
+    torch.set_num_threads(threads)
+    net = nn.Sequential(nn.Conv2d(1, 16, 4, 2), nn.ReLU(), nn.Conv2d(16, 32, 3), nn.ReLU(), nn.MaxPool2d(2),
+                        nn.Conv2d(32, 32, 3), nn.ReLU(), nn.Flatten(), nn.Linear(288, 10))
+    for layer in net:
+        if isinstance(layer, nn.Conv2d):
+            nn.init.xavier_uniform_(layer.weight)
+            nn.init.zeros_(layer.bias)
+    nn.init.zeros_(net[-1].weight)
+    nn.init.zeros_(net[-1].bias)
+    net = net.to(memory_format=torch.channels_last)
+    optimizer = torch.optim.Adam(net.parameters(), lr=PEAK, eps=EPSILON, fused=True)
+    train, test = (torch.from_numpy(arrays[name])[:, None] for name in ("train", "test"))
+    labels = torch.from_numpy(arrays["train_labels"].astype(np.int64))
+    begun = time.perf_counter()
+    batches = torch.randperm(len(train)).split(BATCH_SIZE)
+    for rows, rate in zip(batches, rates(len(batches)).tolist()):
+        optimizer.param_groups[0]["lr"] = rate
+        optimizer.zero_grad()
+        x = train[rows].float() * SCALE + OFFSET
+        F.cross_entropy(net(x), labels[rows], label_smoothing=SMOOTHING).backward()
+        optimizer.step()
+    taken = time.perf_counter() - begun
+    with torch.inference_mode():
+        found = torch.cat([net(x.float() * SCALE + OFFSET).argmax(1) for x in test.split(1000)])
+    return taken, float((found.numpy() == arrays["test_labels"]).mean())
+
+
+def keras(arrays: Arrays, seed: int, threads: int, backend: str = "tensorflow") -> tuple[float, float]:
+    """The same on Keras. The time of the first 25 steps, in which it compiles, counts: it trains only once."""
+    os.environ.update(KERAS_BACKEND=backend, TF_CPP_MIN_LOG_LEVEL="3")
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(seed)
+    train, labels = arrays["train"][..., None], keras.utils.to_categorical(arrays["train_labels"], 10)
+
+    class OneCycle(keras.optimizers.schedules.LearningRateSchedule):
+        def __call__(self, step):
+            share = keras.ops.cast(step, "float32") / -(-len(train) // BATCH_SIZE)
+            return PEAK * keras.ops.minimum(0.1 + 0.9 * share / WARMUP, (1 - share) / (1 - WARMUP))
+
+    net = keras.Sequential([
+        layers.Input((28, 28, 1)), layers.Rescaling(SCALE, OFFSET),
+        layers.Conv2D(16, 4, strides=2, activation="relu"), layers.Conv2D(32, 3, activation="relu"),
+        layers.MaxPooling2D(), layers.Conv2D(32, 3, activation="relu"), layers.Flatten(),
+        layers.Dense(10, kernel_initializer="zeros"),
+    ])
+    net.compile(keras.optimizers.Adam(OneCycle()), metrics=["accuracy"],
+                loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=SMOOTHING),
+                **({"steps_per_execution": 25} if backend == "tensorflow" else {}))
+    begun = time.perf_counter()
+    net.fit(train, labels, batch_size=BATCH_SIZE, epochs=1, verbose=0)
+    taken = time.perf_counter() - begun
+    found = net.predict(arrays["test"][..., None], batch_size=1000, verbose=0).argmax(1)
+    return taken, float((found == arrays["test_labels"]).mean())
+
+
+def keras_on_jax(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
+    return keras(arrays, seed, threads, "jax")
+
+
+FRAMEWORKS: dict[str, Callable[[Arrays, int, int], tuple[float, float]]] = {
+    "torch": torch, "keras": keras, "keras-jax": keras_on_jax}
+
+
+def main() -> None:
+    name, seed, threads, folder, begun = sys.argv[1:]
+    out = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # whatever the framework prints
+    arrays = {key: np.load(f"{folder}/{key}.npy") for key in ("train", "train_labels", "test", "test_labels")}
+    taken, accuracy = FRAMEWORKS[name](arrays, int(seed), int(threads))
+    print(json.dumps({"test_accuracy": accuracy, "epoch_seconds": [taken], "total_s": time.time() - float(begun)}),
+          file=out, flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,69 @@
+"""`python -m bench.sprint`: what it says of a record."""
+
+import pytest
+
+from bench import sprint
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    """Runs that are made up: each framework's accuracy, and what was run."""
+    accuracies, ran = {"autoconv": [0.992, 0.990, 0.989], "torch": [0.990, 0.991, 0.986]}, []
+
+    def run(name, seed, threads, folder, *more):
+        ran.append((name, seed, *more))
+        seconds = 0.5 + 0.1 * seed
+        return sprint.Run(accuracies[name][seed], seconds, seconds + 1)
+
+    monkeypatch.setattr(sprint, "run", run)
+    monkeypatch.setattr(sprint, "mnist_arrays", lambda folder: None)
+    return accuracies, ran
+
+
+def test_means_ranges_and_times_of_each_framework(runs, capsys):
+    assert sprint.main(["--seeds", "3", "--threads", "2", "--peers", "torch"]) == 0
+    heading, _, ours, theirs = capsys.readouterr().out.splitlines()
+    assert "2 threads, 3 seeds" in heading
+    assert ours.split("  ")[0] == "autoconv"
+    assert "0.9903 (0.9890 .. 0.9920)" in ours
+    assert "0.60 (0.50 .. 0.70)" in ours
+    assert "1.60 (1.50 .. 1.70)" in ours
+    assert "0.9890 (0.9860 .. 0.9910)" in theirs
+    warmed, *timed = runs[1]
+    assert warmed == ("autoconv", 0, "--limit", "960")
+    assert timed == [(name, seed) for seed in range(3) for name in ("autoconv", "torch")]
+
+
+def test_a_mean_below_the_target_fails(runs):
+    runs[0]["autoconv"] = [0.9899, 0.9899, 0.99]
+    assert sprint.main(["--seeds", "3"]) == 1
+
+
+def test_the_frameworks_learn_by_the_recipe_of_the_command_line():
+    from autoconv.cli.train import RECIPES
+    from autoconv.optimizers.schedules import OneCycle
+    from bench import sprint_peers
+
+    recipe = RECIPES["sprint"]
+    assert (recipe["batch_size"], recipe["label_smoothing"]) == (sprint_peers.BATCH_SIZE, sprint_peers.SMOOTHING)
+    rates = OneCycle(recipe["lr"], 625)
+    assert sprint_peers.rates(625) == pytest.approx([rates(step) for step in range(625)])
+
+
+@pytest.mark.parametrize("name", ["torch", "keras"])
+def test_a_framework_trains_the_same_net(name, monkeypatch):
+    for variable, value in (("KERAS_BACKEND", "tensorflow"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
+        monkeypatch.setenv(variable, value)  # so that they are what they were afterwards
+    pytest.importorskip(name)
+    import numpy as np
+
+    from bench import sprint_peers
+
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 10, 1920).astype(np.uint8)
+    images = np.zeros((1920, 28, 28), np.uint8)
+    images[np.arange(1920), 2 * labels + 3, 8:20] = 255
+    arrays = {"train": images, "train_labels": labels, "test": images[:300], "test_labels": labels[:300]}
+    seconds, accuracy = sprint_peers.FRAMEWORKS[name](arrays, 0, 1)
+    assert seconds > 0
+    assert accuracy > 0.9
