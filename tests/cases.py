@@ -154,6 +154,8 @@ FUSED = [
     fused_pool((11, 4, 4, 17), (3, 3, 17, 5)),  # one pooled pixel a sample
     fused_pool((2, 11, 9, 3), (3, 3, 3, 5), strides=2, padding=((0, 1), (2, 0))),
     fused_pool((1, 9, 9, 16), (3, 3, 16, 16), dilation_rate=2),
+    fused_pool((2, 7, 8, 16), (3, 3, 16, 33)),  # a run of 48 items, half of a tile of runs
+    fused_pool((2, 8, 9, 12), (4, 4, 12, 8)),  # the same, of four rows: the last tile repeats one
     Case("conv2d", lambda x, w, b: apply(conv_ops.conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
          lambda x, w, b: np.maximum(reference.conv2d(x, w, b), 0), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
     Case("depthwise_conv2d",

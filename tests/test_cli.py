@@ -133,6 +133,8 @@ class TestTrain:
         also = ("model", "batch_size", "optimizer")
         assert settings("--recipe", "best", "--epochs", 1, also=also) == [
             "best", 1, "one-cycle", 0.006, "best", 128, "adam"]
+        assert settings("--recipe", "sprint", also=(*also, "label_smoothing")) == [
+            "sprint", 1, "one-cycle", 0.012, "sprint", 96, "adam", 0.1]
         assert settings("--model", "lecture", "--recipe", "best", "--epochs", 1, also=also)[4] == "lecture"
 
     def test_dash_prints_json_and_nothing_else(self):

@@ -102,7 +102,7 @@ def test_predictions_are_those_of_the_layers_one_by_one(what, dtype):
     ("groups", [("grouped", "norm", "relu"), "MaxPooling2D"]), ("conv", [("conv", "norm")]),
     ("relu before", [("conv", "relu"), ("norm", "relu")]), ("tanh", [("conv", "norm"), "Activation"]),
     ("pooling without relu", [("conv", "norm"), "MaxPooling2D"]),
-    ("depthwise", [("depthwise", "norm"), "ReLU", ("conv", "norm", "relu")]),
+    ("depthwise", [("depthwise", "norm", "relu"), ("conv", "norm", "relu")]),
     ("normalization first", [("norm", "relu", "pool")]),
     ("dense", ["Flatten", ("dense", "norm", "relu"), ("dense", "norm")]),
 ])

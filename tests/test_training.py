@@ -142,6 +142,19 @@ def test_inputs_of_any_number_type_become_float32(dtype):
         np.testing.assert_array_equal(a, b)
 
 
+def test_pixels_and_one_hot_targets_that_are_bytes():
+    x, y = problem(50)
+    x, y = np.abs(x * 20).astype(np.uint8), np.eye(CLASSES, dtype=np.uint8)[y]
+    x.flags.writeable = False  # as a mapped file is
+    results = []
+    for dtype in (np.uint8, np.float32):
+        model = compiled(loss="categorical_crossentropy")
+        model.fit(x.astype(dtype, copy=False), y.astype(dtype, copy=False), batch_size=7, verbose=0)
+        results.append((model.get_weights()[0], model.evaluate(x.astype(dtype), y.astype(dtype), verbose=0)))
+    np.testing.assert_array_equal(results[0][0], results[1][0])
+    assert results[0][1] == results[1][1]
+
+
 def test_arrays_that_are_lists_strided_or_read_only():
     x, y = problem(50)
     wide = np.repeat(x, 2, axis=1)

@@ -3,6 +3,7 @@
 import importlib
 import pkgutil
 import re
+import threading
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
@@ -71,6 +72,10 @@ class Device:
         Calls `report(done, total)` where something has to be compiled.
         """
         self.module("jit").prepare(list(found), report)
+
+    def import_ahead(self) -> None:
+        """Imports the kernels' compiler in a thread, while the caller reads data: both are there sooner."""
+        threading.Thread(target=self.module, args=("jit",)).start()
 
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
         """Every kernel there is, for each of these dtypes."""

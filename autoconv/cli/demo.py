@@ -7,12 +7,12 @@ import webbrowser
 
 import click
 
-from ..demo import serving
+from ..demo import PORT
 from . import options
 
 
 @click.command()
-@click.option("--port", type=click.IntRange(0, 65535), metavar="N", default=serving.PORT,
+@click.option("--port", type=click.IntRange(0, 65535), metavar="N", default=PORT,
               help="Where the page is served; the next free port, where this one is in use; 0 for any.")
 @click.option("--browser/--no-browser", default=True, help="Open the page in the browser.")
 @options.device_options
@@ -21,6 +21,7 @@ def demo(port: int, browser: bool, device: str, threads: int | None) -> None:
 
     The address that is printed works on this machine alone, and only with its token. Ctrl-C ends it.
     """
+    from ..demo import serving
     from ..demo.session import Session
     from ..train.progress import Progress
 

@@ -108,9 +108,9 @@ def history(folder: Path) -> dict[str, list[float]]:
         raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
 
 
-def compile_net(net: Model, name: str, optimizer: Any = "rmsprop") -> None:
-    """Compiles the net of that name as every run is trained and tested."""
-    loss = losses.CategoricalCrossentropy(from_logits=nets.NETS[name].from_logits)
+def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0) -> None:
+    """Compiles the net of that name as every run is trained; as it is tested, too, where nothing is smoothed."""
+    loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
     net.compile(optimizer, loss, metrics=["accuracy"])
 
 

@@ -23,6 +23,8 @@ RECIPES: dict[str, dict[str, Any]] = {  # what a recipe changes in them
     "careful": {"schedule": "cosine"},
     "fast": {"epochs": 1, "schedule": "one-cycle", "lr": 5e-3},
     "lecture": {"schedule": "constant"},
+    "sprint": {"model": "sprint", "epochs": 1, "batch_size": 96, "optimizer": "adam", "lr": 0.012,
+               "schedule": "one-cycle", "label_smoothing": 0.1},
 }
 SCHEDULES = ("cosine", "one-cycle", "constant")
 
@@ -48,22 +50,26 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_defaults,
               help="What the options below are by default: fast trains one epoch along one cycle of the learning rate, "
               "lecture is careful with the lectures' constant rate, best takes some minutes for the highest accuracy: "
-              "a deeper net that sees each digit turned, moved and zoomed anew.")
-@click.option("--model", type=options.Name("net", nets.NETS), show_default="lecture; photos for a folder; best if best",
+              "a deeper net that sees each digit turned, moved and zoomed anew, sprint less than a second for 99%: a "
+              "smaller net, one epoch.")
+@click.option("--model", type=options.Name("net", nets.NETS), show_default="lecture; photos for a folder; that of best or sprint",
               help="Which of the built-in nets.")
 @click.option("--augment", is_flag=True, help="Show the net each photo mirrored, turned and zoomed anew.")
-@click.option("--epochs", type=click.IntRange(min=1), show_default="5; 10 for a folder; 1 if fast, 16 if best",
+@click.option("--epochs", type=click.IntRange(min=1), show_default="5; 10 for a folder; 1 if fast or sprint, 16 if best",
               help="How often to go through the training images.")
-@click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder; 128 if best",
+@click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder; 128 if best, 96 if sprint",
               help="How many images a step takes.")
 @click.option("--optimizer", type=options.Name("optimizer", optim.BY_NAME),
-              show_default="rmsprop; adam for a folder, or if best")
+              show_default="rmsprop; adam for a folder, or if best or sprint")
 @click.option("--lr", type=click.FloatRange(min=0, min_open=True), callback=_finite,
-              show_default="the optimizer's own; 0.005 if fast, 0.006 if best",
+              show_default="the optimizer's own; 0.005 if fast, 0.006 if best, 0.012 if sprint",
               help="The learning rate, at its highest.")
-@click.option("--schedule", type=options.Name("schedule", SCHEDULES), show_default="cosine; one-cycle if fast or best",
+@click.option("--schedule", type=options.Name("schedule", SCHEDULES), show_default="cosine; one-cycle if fast, best or sprint",
               help="How the learning rate goes on: cosine lowers it to 0 by the last step, one-cycle raises it before, "
               "constant is the lectures'.")
+@click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
+              default=0.0, show_default="0; 0.1 if sprint",
+              help="How much of each training target is spread over all classes, so that no answer need be certain.")
 @options.device_options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a new one, which is printed",
               help="Makes the run repeatable bit for bit.")
@@ -101,6 +107,7 @@ def train(dataset: str | Path | None, device: str, threads: int | None, out: Pat
     target = options.use_device(device, threads)
     files.check_writable(json_file)
     silent = json_file == files.STDOUT
+    target.import_ahead()
     with runs.reserve(out) as place:
         images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2], validation_split,
                             seed, strict)
@@ -111,7 +118,7 @@ def train(dataset: str | Path | None, device: str, threads: int | None, out: Pat
                        validation_split=validation_split)
         if place is not None:  # before the test, so that nothing that happens then loses the training
             runs.write(place, net, history, results)
-    results.update(_tested(net, images, feeds, out))
+    results.update(_tested(net, model, images, feeds, out))
     with runs.reserve(out) as place:
         if place is not None:
             runs.write(place, net, history, results)
@@ -143,7 +150,7 @@ def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: d
 def fit(
     images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, verbose: int, model: str,
     batch_size: int, seed: int, augment: bool, epochs: int, optimizer: str, lr: float | None, recipe: str,
-    schedule: str,
+    schedule: str, label_smoothing: float,
 ) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
     """Trains. Returns the net, its history and what `--json` has of it."""
     utils.set_random_seed(seed)
@@ -159,7 +166,7 @@ def fit(
         optimizing = optim.BY_NAME[optimizer](learning_rate=kind(highest_rate, steps))
     net.class_names = tuple(images.classes)
     net.to(device.name)
-    runs.compile_net(net, model, optimizing)
+    runs.compile_net(net, model, optimizing, label_smoothing)
     threads = "" if device.is_gpu else f"threads: {devices.get_num_threads()}, "
     _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
          f"on {device}, {threads}seed: {seed}")
@@ -169,7 +176,7 @@ def fit(
     return net, history.history, {
         "dataset": images.name, "train_images": train_images, "epochs": epochs,
         "batch_size": batch_size, "optimizer": optimizer, "learning_rate": highest_rate,
-        "recipe": recipe, "schedule": schedule, "model": model, "augment": augment, "params": net.count_params(),
+        "recipe": recipe, "schedule": schedule, "label_smoothing": label_smoothing, "model": model, "augment": augment, "params": net.count_params(),
         "classes": list(images.classes), "takes": runs.PIXELS,
         "device": device.name, "threads": devices.get_num_threads(), "seed": seed,
         "train_images_per_s": train_images / watch.median_epoch(),
@@ -180,9 +187,10 @@ def fit(
     }
 
 
-def _tested(net: models.Sequential, images: data.Images | photos.Photos, feeds: data.Feeds,
+def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos, feeds: data.Feeds,
             out: Path | None) -> dict[str, Any]:
     """What `--json` has of the test, and of all together. Raises a ClickException that says where the net is."""
+    runs.compile_net(net, model, net.optimizer)  # by the crossentropy itself, whatever the training smoothed
     try:
         tested = net.evaluate(**feeds.test, verbose=0, return_dict=True)
     except (OSError, ValueError) as error:

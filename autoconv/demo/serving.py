@@ -17,12 +17,13 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from .. import __version__
+from . import PORT
 from .choices import SettingError
 from .events import stream
 from .routes import Routes
 from .session import Session
 
-HOST, PORT = "127.0.0.1", 8765
+HOST = "127.0.0.1"
 TRIES = 20  # ports, one after the other
 LARGEST_BODY = 1 << 19  # bytes
 LINGER = 0.5  # seconds for somebody whose request was refused

@@ -178,7 +178,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     """
     x, gamma, beta = _same_dtype("batch_norm", x, gamma, beta)
     moving = [m.data if isinstance(m, Tensor) else m for m in (moving_mean, moving_var)]
-    if x.ndim < 2 or any(v is not None and v.shape != x.shape[-1:] for v in (gamma, beta, *moving)):
+    vectors = [*(v for v in (gamma, beta) if v is not None), *moving]
+    if x.ndim < 2 or any(v is None or v.shape != x.shape[-1:] for v in vectors):
         raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]

@@ -29,7 +29,7 @@ Words = tuple[str, ...]
 PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
     "conv relu", "conv relu pool", "conv norm", "conv norm relu", "conv norm relu pool",
     "grouped relu", "grouped norm", "grouped norm relu",
-    "depthwise norm",
+    "depthwise relu", "depthwise norm", "depthwise norm relu",
     "dense relu", "dense norm", "dense norm relu",
     "norm relu", "norm relu pool",
 ))
@@ -116,7 +116,7 @@ def _as_one(layers: Sequence[Any], x: Tensor, training: bool) -> Tensor | None:
         return None
     w, b = first.kernel, first.bias
     if norm is not None:
-        weights = norm.folded(w, b, training)
+        weights = norm.folded(w, b, training) if norm.channels == _filters(first, w) else None
         if weights is None:
             return None
         w, b = weights
@@ -127,10 +127,10 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None)
     """The layer's op with these weights, and what else the pattern names but the normalization, which is in them."""
     relu = "relu" in pattern
     if pattern[0] == "dense":
-        return apply(dense.dense, x, w, b, relu=relu) if x.ndim == 2 else None
+        return apply(dense.dense, x, w, b, relu=relu)
     window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
     if pattern[0] == "depthwise":
-        return apply(conv.depthwise_conv2d, x, w, b, window=window)
+        return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
     if pattern[-1] != "pool":
         return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu)
     if min(window.output_size(*x.shape[1:3])) < 2:
@@ -145,16 +145,17 @@ def _weights_fit(layer: Any, x: Tensor) -> bool:
     w, b, kind = layer.kernel, layer.bias, type(layer)
     if not all(isinstance(t, Tensor) and t.dtype == x.dtype for t in (w, b) if t is not None):
         return False
-    if w.ndim != (2 if kind is Dense else 4):
+    if (w.ndim, x.ndim) != ((2, 2) if kind is Dense else (4, 4)):  # a dense layer of more axes reshapes them
         return False
-    if kind is DepthwiseConv2D:
-        depth, filters = w.shape[2], w.shape[2] * w.shape[3]
-    else:
-        groups = getattr(layer, "groups", 1)
-        if not isinstance(groups, int) or groups <= 0 or w.shape[-1] % groups:
-            return False
-        depth, filters = w.shape[-2] * groups, w.shape[-1]
-    return depth == x.shape[-1] and (b is None or b.shape == (filters,))
+    groups = getattr(layer, "groups", 1)
+    if not isinstance(groups, int) or groups <= 0 or w.shape[-1] % groups:
+        return False
+    return w.shape[-2] * groups == x.shape[-1] and (b is None or b.shape == (_filters(layer, w),))
+
+
+def _filters(layer: Any, w: Tensor) -> int:
+    """How many channels a layer with the kernel w gives."""
+    return w.shape[-1] * w.shape[-2] if type(layer) is DepthwiseConv2D else w.shape[-1]
 
 
 def _hashable(value: Any) -> Any:

@@ -76,11 +76,11 @@ class BatchNormalization(Layer):
         where shapes, dtypes or devices differ.
         """
         vectors = (bias, self.gamma, self.beta, self.moving_mean, self.moving_variance)
-        tensors, size = [kernel, *(t for t in vectors if t is not None)], self.moving_mean.shape
-        if (training and self.trainable) or needs_gradients(*tensors):
+        tensors, size = [kernel, *(t for t in vectors if t is not None)], (self.channels,)
+        if (training and self.trainable) or any(v is None for v in vectors[-2:]) or needs_gradients(*tensors):
             return None
         alike = all((t.dtype, t.device) == (kernel.dtype, kernel.device) for t in tensors)
-        if not alike or any(t.shape != size for t in tensors[1:]) or kernel.size % size[0]:
+        if not alike or any(t.shape != size for t in tensors[1:]):
             return None
         b, gamma, beta, mean, variance = (None if t is None else t.data for t in vectors)
         k = kernel.device.kernels("norm")

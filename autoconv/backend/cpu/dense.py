@@ -97,6 +97,11 @@ def dense(x, w, b, y, relu: bool = False) -> None:
 def dense_input_grad(dy, w, dx) -> None:
     """dx (N,C) = dy (N,F) @ w (C,F).T."""
     n, filters = dy.shape
+    if filters <= n:  # w is smaller than the result, so it is what is turned
+        wt = np.empty((filters, w.shape[0]), w.dtype)
+        copy(w.T, wt)
+        dense(dy, wt, None, dx)
+        return
     dy_t, scratch = np.empty((filters, n), dy.dtype), np.empty((w.shape[0], n), dy.dtype)
     copy(dy.T, dy_t)
     starts = _steps(min(ROWS, w.shape[0]), filters)

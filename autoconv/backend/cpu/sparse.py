@@ -13,6 +13,7 @@ from . import simd
 from .jit import inline
 
 S = simd.RUN_VECTORS
+SHORT = S // 2  # the same for runs that fill no more than half of it: a pixel's 16 channels times 3
 ROWS = 3  # runs of a window in one tile: all of them for a 3x3 kernel
 
 
@@ -21,7 +22,20 @@ def sparse_outer(
     x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start, fresh
 ):
     """dwt[f, :] (+)= sum over q below `count` of gradient[q, f] * the window of x at windows[4q + winner[q, f]]."""
-    tile = simd.zeros(x, ROWS, S)
+    wide, short = simd.zeros(x, ROWS, S), simd.zeros(x, ROWS, SHORT)
+    if length <= simd.width(short):
+        _outer(short, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start,
+               fresh)
+    else:
+        _outer(wide, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start,
+               fresh)
+
+
+@inline
+def _outer(
+    tile, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start, fresh
+):
+    """`sparse_outer` on tiles of that kind."""
     items, columns = runs.size * length, simd.width(tile)
     for f in range(filters):
         for m in range(0, runs.size, ROWS):
@@ -65,21 +79,31 @@ def winners_lists(gradient, winner, winner_start, count, filters, length, places
 @inline
 def sparse_scatter(places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start):
     """dx[windows[4q + r] + runs[m] + c] += sum over the list of pixel 4q + r of value * wt[m, f, c]."""
-    tile = simd.zeros(dx, 1, S)
-    columns, nothing = simd.width(tile), simd.steps(0, 0, 1, tile)
-    for m in range(runs.size):
+    wide, short = simd.zeros(dx, 1, S), simd.zeros(dx, ROWS, SHORT)
+    if length <= simd.width(short):
+        _scatter(short, ROWS, places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start)
+    else:
+        _scatter(wide, 1, places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start)
+
+
+@inline
+def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt, filters, dx, dx_start):
+    """`sparse_scatter` on tiles of that kind, which have so many rows."""
+    columns = simd.width(tile)
+    for m in range(0, runs.size, rows):
+        to, at = simd.rows(runs, m, runs.size, tile), simd.steps(filters * length, m, runs.size, tile)
         for c in range(0, length, columns):
-            part, block = min(columns, length - c), m * filters * length + c
+            part = min(columns, length - c)
             for q in range(count):
                 for r in range(4):
                     first, last = begin[r, q], begin[r, q + 1]
                     if first < last:
-                        j = dx_start + windows[4 * q + r] + runs[m] + c
-                        acc = simd.load(tile, dx, nothing, j, part)
+                        j = dx_start + windows[4 * q + r] + c
+                        acc = simd.load(tile, dx, to, j, part)
                         if part == columns:
                             for e in range(first, last):
-                                acc = simd.axpy(acc, values[r], e, wt, nothing, block + places[r, e])
+                                acc = simd.axpy(acc, values[r], e, wt, at, places[r, e] + c)
                         else:
                             for e in range(first, last):
-                                acc = simd.axpy_part(acc, values[r], e, wt, nothing, block + places[r, e], part)
-                        simd.store(acc, dx, nothing, j, part)
+                                acc = simd.axpy_part(acc, values[r], e, wt, at, places[r, e] + c, part)
+                        simd.store(acc, dx, to, j, part)

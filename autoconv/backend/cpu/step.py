@@ -7,16 +7,22 @@ every step, else by NumPy.
 import math
 
 import numpy as np
+from numba import prange
 
 from .jit import inline, kernel, recorded
 from .pool import larger
 
 
+@kernel("(Array(uint8,2,'C',True), int64[::1], int64, T[:,::1])", parallel=True)
+def _take_bytes(source, order, first, out):
+    for i in prange(out.shape[0]):
+        row = source[order[first + i]]
+        for j in range(out.shape[1]):
+            out[i, j] = row[j]
+
+
 @recorded
-def take_rows(source, order, first, out):
-    """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype. Without an
-    order the rows first, ..., first + n - 1.
-    """
+def _take_rows(source, order, first, out):
     rows = slice(first, first + len(out))
     if order is None:
         out[...] = source[rows]
@@ -24,6 +30,18 @@ def take_rows(source, order, first, out):
         np.take(source, order[rows], axis=0, out=out, mode="clip")  # the mode "raise" would buffer the result once more
     else:
         out[...] = source[order[rows]]
+
+
+def take_rows(source, order, first, out):
+    """out (n, ...) = the rows order[first], ..., order[first + n - 1] of source (N, ...), in out's dtype. Without an
+    order the rows first, ..., first + n - 1.
+    """
+    if order is None or source.dtype != np.uint8 or out.dtype.kind != "f" or not source.flags.c_contiguous:
+        _take_rows(source, order, first, out)
+        return
+    pixels = source.reshape(len(source), -1).view()
+    pixels.flags.writeable = False  # a file that is mapped is read-only, so the kernel takes such arrays alone
+    _take_bytes(pixels, order, first, out.reshape(len(out), -1))
 
 
 @recorded
