@@ -224,10 +224,9 @@ def test_a_changed_layer_is_saved_as_it_is_or_refused_by_name(kind, tmp_path):
                 wanted = model.predict_on_batch(X)
             except (ValueError, TypeError, AttributeError, IndexError):
                 continue  # refused
-            try:
-                model.save(tmp_path / "m.safetensors")
-            except ValueError as error:
-                assert layer.name in str(error), (name, error)
+            error = refusal(model.save, tmp_path / "m.safetensors")
+            if error:
+                assert layer.name in error, (name, error)
                 continue
             loaded = models.load_model(tmp_path / "m.safetensors")
             assert same([loaded.predict_on_batch(X)], [wanted]), (name, others(name, before)[i])
@@ -236,6 +235,15 @@ def test_a_changed_layer_is_saved_as_it_is_or_refused_by_name(kind, tmp_path):
             if name in arguments and getattr(again, name) != before:
                 kept.add(name)
     assert kept >= MUST_COUNT.get(kind, set()) & set(arguments)
+
+
+def refusal(function, *args):
+    """The error's text, or None."""
+    try:
+        function(*args)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 class Twice(layers.Layer):

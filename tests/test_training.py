@@ -570,7 +570,7 @@ def test_two_models_that_share_a_layer():
     ({"validation_split": 0.999}, "cannot be split"),
     ({"validation_data": np.zeros(3)}, r"validation_data must be \(x, y\)"),
     ({"verbose": 3}, "verbose must be"),
-    ({"class_weight": [2, 1, 1]}, r"class_weight must be a dict .class: weight.*Received: \[2, 1, 1\].*dict\(enumerate"),
+    ({"class_weight": [2, 1, 1]}, r"must be a dict .class: weight.*Received: \[2, 1, 1\].*dict\(enumerate"),
     ({"class_weight": {"0": 2.0}}, "class_weight must be a dict .class: weight"),
     ({"class_weight": {0: 1.0, 1: 1.0, 2: 1.0}, "sample_weight": np.ones(90)}, "Only one of class_weight"),
     ({"sample_weight": np.ones(3)}, "90 and 3"),

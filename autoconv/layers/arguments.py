@@ -21,14 +21,14 @@ def remembers(init: Callable) -> Callable:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         if type(self).__init__ is wrapper:
-            made = {name: attribute(self, name) for name in names_of(type(self))}
+            made = {name: attribute(self, name) for name in argument_names(type(self))}
             vars(self)["_made"] = {name: contents(value) for name, value in made.items() if value is not _MISSING}
 
     return wrapper
 
 
 @cache
-def names_of(kind: type) -> tuple[str, ...]:
+def argument_names(kind: type) -> tuple[str, ...]:
     """The names of the constructor's arguments; of one with **kwargs also those of the class it derives from."""
     names: dict[str, None] = {}
     for of in kind.__mro__:

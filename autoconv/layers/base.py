@@ -152,8 +152,8 @@ class Layer(Versioned):
             return map_structure(lambda y: (batch, *y.shape[1:]), self(zeros, training=False))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data, as the attributes of their names are now, so that `from_config` makes
-        an equal layer with new weights.
+        """The constructor's arguments, as the attributes of these names are now, in plain data: `from_config` makes an
+        equal layer of it, with new weights. Raises ValueError for what has no plain form, such as a lambda.
         """
         config = {}
         for argument, value in arguments_now(self).items():

@@ -150,7 +150,8 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
         isinstance(key, Integral) and isinstance(weight, Real) for key, weight in class_weight.items())
     if not numbers:
         raise ValueError("class_weight must be a dict {class: weight} of numbers, such as {0: 2.0}; a class that is "
-                         f"not in it has the weight 1. Received: {class_weight!r}. Of a list make dict(enumerate(...)).")
+                         f"not in it has the weight 1. Received: {class_weight!r}. A list becomes one by "
+                         "dict(enumerate(...)).")
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     labels = y.argmax(-1) if one_hot else y.reshape(len(y))
     classes, position = np.unique(labels, return_inverse=True)

@@ -1,17 +1,18 @@
 """Whether a file would make the model again that it is written from: asked before it is written."""
 
 import json
+from collections import Counter
 from types import FunctionType
 from typing import Any, Protocol, runtime_checkable
 
 from .. import random
+from ..arguments import names
 from ..layers import Layer
-from ..layers.arguments import attribute, names_of
+from ..layers.arguments import argument_names, attribute
 from ..layers.config import deserialize, serialize
 from ..layers.parts import held, numbering
 from ..models import Model
 from ..tensor import Parameter
-
 
 _START = "A file must make the model again."
 
@@ -23,7 +24,7 @@ class _Described(Protocol):
     def get_config(self) -> dict[str, Any]: ...
 
 
-def check_twin(model: Model, architecture: dict[str, Any]) -> None:
+def check_description(model: Model, architecture: dict[str, Any]) -> None:
     """Makes the model that `architecture` describes and compares its layers with those of `model`.
 
     Raises ValueError where one cannot be made, has other weights or settings, or lacks a function that was set on the
@@ -35,32 +36,32 @@ def check_twin(model: Model, architecture: dict[str, Any]) -> None:
     before = random.state()
     with numbering():
         try:
-            twin = deserialize(architecture, classes)
-            if not twin.built:
-                twin.build(model.input_shape)
+            made = deserialize(architecture, classes)
+            if not made.built:
+                made.build(model.input_shape)
         except Exception as error:
             raise ValueError(f"{_START} {_culprit(layers, classes) or repr(model.name)} cannot be made as it is now: "
                              f"{error} Set what was changed back, or make a new model.") from error
         finally:
             random.set_state(before)
-    twins = list(twin._walk())
-    for layer, other in zip(layers, twins):
+    copies = list(made._walk())
+    for layer, other in zip(layers, copies):
         _compare(layer, other)
-    if len(layers) != len(twins):
+    if len(layers) != len(copies):
         raise ValueError(f"{_START} {model.name!r} has {len(layers)} layers, with those in "
-                         f"layers; what its constructor makes has {len(twins)}. Make all of them in the constructor.")
+                         f"layers; what its constructor makes has {len(copies)}. Make all of them in the constructor.")
 
 
-def _compare(layer: Layer, twin: Layer) -> None:
+def _compare(layer: Layer, made: Layer) -> None:
     """Raises ValueError where a file would make another layer than this one."""
     start = f"{_START} {_called(layer)}"
-    if type(layer) is not type(twin):
-        raise ValueError(f"{start} would come back as a {type(twin).__name__}. Make it in the constructor.")
+    if type(layer) is not type(made):
+        raise ValueError(f"{start} would come back as a {type(made).__name__}. Make it in the constructor.")
     for name in vars(layer):
-        if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(twin):
+        if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(made):
             raise ValueError(f"{start} has a function {name!r} that was set on it, and a file holds no code. Define "
                              f"it in a class of yours: class Mine(layers.{type(layer).__name__}).")
-    mine, others = ({w.name: (w.shape, w.dtype.name) for w in of._own_weights()} for of in (layer, twin))
+    mine, others = _weights(layer), _weights(made)
     for name in {**mine, **others}:
         if mine.get(name) != others.get(name):
             has, makes = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
@@ -68,11 +69,17 @@ def _compare(layer: Layer, twin: Layer) -> None:
             raise ValueError(f"{start} must have the weights that its arguments say. Received: as {name!r} it has "
                              f"{has}, its arguments make {makes}. Set the arguments too, such as use_bias, filters or "
                              "kernel_size, or put the weight back.")
-    for name in names_of(type(layer)):
-        now, then = (_plain(attribute(of, name)) for of in (layer, twin))
+    for name in argument_names(type(layer)):  # type: ignore[arg-type]
+        now, then = (_plain(attribute(of, name)) for of in (layer, made))
         if name not in ("name", "trainable") and now != then:
             raise ValueError(f"{start} would come back with {name}={then!r}. Received: {now!r}. Set it back, or make "
                              "it an argument that the constructor stores as it is.")
+
+
+def _weights(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Shapes and dtypes of a layer's own weights, by their names."""
+    given: Counter[str] = Counter()
+    return {names.numbered(w.name or "variable", given): (w.shape, w.dtype.name) for w in layer._own_weights()}
 
 
 def _called(layer: Layer) -> str:
