@@ -21,7 +21,7 @@ def remembers(init: Callable) -> Callable:
     def wrapper(self: Any, *args: Any, **kwargs: Any) -> None:
         init(self, *args, **kwargs)
         if type(self).__init__ is wrapper:
-            made = {name: attribute(self, name) for name in argument_names(type(self))}
+            made = {name: attribute(self, name) for name in argument_names(type(self))}  # type: ignore[arg-type]
             vars(self)["_made"] = {name: contents(value) for name, value in made.items() if value is not _MISSING}
 
     return wrapper
