@@ -149,11 +149,11 @@ def others(name, value):
     if isinstance(value, str):
         return ["same", "valid", "sum", "float64"]
     if isinstance(value, (list, tuple)) and value and isinstance(value[0], (int, float)):
-        return [type(value)(v + 1 for v in value), list(value)[::-1], value[0] + 1]
+        return [type(value)(v + 1 for v in value), list(value)[::-1], value[0] + 1, type(value)(v / 2 for v in value)]
     if isinstance(value, (list, tuple)):
         return [((2, 1), (1, 0)), 1]
     if callable(value):
-        return [F.sigmoid, F.relu]
+        return [F.sigmoid, F.relu, None, "tanh"]
     return [3, 0.5, 1, "same"]
 
 
@@ -206,6 +206,111 @@ def test_an_attribute_of_a_layer(kind, monkeypatch):
                     if (mode == "predict" and not same(found, before)) or (mode == "train" and draws(layer)):
                         counted.add(name)
     assert counted >= MUST_COUNT.get(kind, set())
+
+
+@pytest.mark.parametrize("kind", LAYERS, ids=lambda kind: kind.__name__)
+def test_a_changed_layer_is_saved_as_it_is_or_refused_by_name(kind, tmp_path):
+    """What is loaded answers like the net that was saved, and says the same of itself."""
+    kept, plain, arguments = set(), set(attributes(layers.Layer())), inspect.signature(kind.__init__).parameters
+    names = [name for name in attributes(LAYERS[kind]()) if kind is layers.Dense or name not in plain]
+    for name in [*names, "kernel", "bias", "gamma", "beta", "moving_mean", "moving_variance"]:
+        for i in range(len(others(name, getattr(net(kind)[1], name, None)))):
+            model, layer = net(kind)
+            before = getattr(layer, name, None)
+            if name not in names and name not in vars(layer):
+                continue
+            try:
+                setattr(layer, name, others(name, before)[i])
+                wanted = model.predict_on_batch(X)
+            except (ValueError, TypeError, AttributeError, IndexError):
+                continue  # refused
+            error = refusal(model.save, tmp_path / "m.safetensors")
+            if error:
+                assert layer.name in error, (name, error)
+                continue
+            loaded = models.load_model(tmp_path / "m.safetensors")
+            assert same([loaded.predict_on_batch(X)], [wanted]), (name, others(name, before)[i])
+            again = loaded.get_layer(layer.name)
+            assert again.get_config() == layer.get_config()
+            if name in arguments and getattr(again, name) != before:
+                kept.add(name)
+    assert kept >= MUST_COUNT.get(kind, set()) & set(arguments)
+
+
+def refusal(function, *args):
+    """The error's text, or None."""
+    try:
+        function(*args)
+    except ValueError as error:
+        return str(error)
+    return None
+
+
+class Twice(layers.Layer):
+    """A user's layer, whose attribute is not what its argument was."""
+
+    recordable = True
+
+    def __init__(self, factor, units=2, **kwargs):
+        super().__init__(**kwargs)
+        self.factor, self.inner = 2 * factor, layers.Dense(units)
+
+    def call(self, x):
+        return self.inner(x) * self.factor
+
+
+@pytest.mark.parametrize(("change", "message"), [
+    (lambda m: None, None),
+    (lambda m: m.layers[2].inner.set_weights([w + 1 for w in m.layers[2].inner.get_weights()]), None),
+    (lambda m: setattr(m.layers[0], "activation", lambda x: x * 2.0), "activation of layer 'conv': .*plain data"),
+    (lambda m: setattr(m.layers[0], "bias", None), "'conv' .*as 'bias' it has none.*use_bias"),
+    (lambda m: (setattr(m.layers[0], "bias", None), setattr(m.layers[0], "use_bias", False)), None),
+    (lambda m: setattr(m.layers[0], "kernel", Parameter(np.ones((5, 5, 4, 3), "float32"))),
+     r"'conv' .*as 'kernel' it has one of shape \(5, 5, 4, 3\).*kernel_size"),
+    (lambda m: (setattr(m.layers[0], "kernel", Parameter(np.ones((5, 5, 4, 3), "float32"))),
+                setattr(m.layers[0], "kernel_size", (5, 5))), None),
+    (lambda m: setattr(m.layers[0], "call", lambda x: x[..., :3]), "'conv' .*function 'call'.*holds no code"),
+    (lambda m: setattr(m, "call", lambda x: x), "'net' .*function 'call'.*holds no code"),
+    (lambda m: setattr(m.layers[0], "name", "twice"), "different names"),
+    (lambda m: setattr(m.layers[2], "factor", 5.0), "'twice' .*come back with factor=10.0. Received: 5.0"),
+    (lambda m: setattr(m.layers[2].inner, "activation", "relu"), "'dense.* with activation='linear'.*'relu'"),
+    (lambda m: setattr(m.layers[2], "second", layers.Dense(3)), "'net' has 6 layers, .*has 5"),
+])
+def test_a_file_makes_the_model_again_or_is_not_written(change, message, tmp_path):
+    model = models.Sequential([layers.Input((6, 6, 4)), layers.Conv2D(3, 3, padding="same", name="conv"),
+                               layers.GlobalAveragePooling2D(), Twice(0.5, name="twice")], name="net")
+    change(model)
+    path, numbers = tmp_path / "m.safetensors", state()
+    if message is not None:
+        with pytest.raises(ValueError, match=message):
+            model.save(path)
+        assert not path.exists()
+    else:
+        model.save(path)
+        loaded = models.load_model(path, {"Twice": Twice})
+        assert same([loaded.predict_on_batch(X)], [model.predict_on_batch(X)])
+    assert message is None or state() == numbers
+
+
+def test_saving_draws_no_numbers_and_gives_no_names(tmp_path):
+    model, _ = net(layers.Conv2D)
+    name, numbers = layers.Dense(1).name, state()
+    model.save(tmp_path / "m.safetensors")
+    assert state() == numbers
+    assert int(layers.Dense(1).name.rpartition("_")[2]) == int(name.rpartition("_")[2] or 0) + 1
+
+
+@pytest.mark.parametrize("kind", [layers.Activation, layers.Conv2D, layers.Conv2DTranspose, layers.Dense,
+                                  layers.DepthwiseConv2D])
+def test_an_activation_is_set_as_the_constructor_takes_it(kind):
+    model, layer = net(kind)
+    for value in (None, "sigmoid", F.tanh, "linear"):
+        model.predict_on_batch(X)
+        layer.activation = value
+        assert same([model.predict_on_batch(X)], [copy.deepcopy(model).predict_on_batch(X)])
+        assert model.recording_report()["predict"] == {"forward": None}
+    with pytest.raises(ValueError, match="Did you mean 'sigmoid'"):
+        layer.activation = "sigmoit"
 
 
 @pytest.mark.usefixtures("_fusion")

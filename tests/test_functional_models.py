@@ -11,7 +11,7 @@ import pytest
 import autoconv as ac
 from autoconv import Input, Model, layers, losses, models
 from autoconv import functional as F
-from autoconv.layers import base
+from autoconv.layers import parts
 
 RNG = np.random.default_rng(0)
 
@@ -73,7 +73,7 @@ Model: "functional"
 
 @pytest.fixture(autouse=True)
 def _names_start_anew(monkeypatch):
-    monkeypatch.setattr(base, "_names_given", base.Counter())
+    monkeypatch.setattr(parts, "_names_given", parts.Counter())
     monkeypatch.setenv("COLUMNS", "200")
 
 

@@ -7,7 +7,7 @@ import autoconv as ac
 from autoconv import functional as F
 from autoconv import initializers, layers, models
 from autoconv.arguments import names
-from autoconv.layers import base
+from autoconv.layers import parts
 
 RNG = np.random.default_rng(0)
 
@@ -209,7 +209,7 @@ def test_automatic_names_are_keras_names(kind, name):
 
 
 def test_automatic_names_are_numbered_per_class(monkeypatch):
-    monkeypatch.setattr(base, "_names_given", base.Counter())
+    monkeypatch.setattr(parts, "_names_given", parts.Counter())
     made = [layers.Flatten(), layers.ReLU(), layers.Flatten(), layers.Flatten(name="mine"), layers.Flatten()]
     assert [layer.name for layer in made] == ["flatten", "re_lu", "flatten_1", "mine", "flatten_2"]
 

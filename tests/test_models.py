@@ -8,7 +8,7 @@ import pytest
 
 from autoconv import layers, models, nets
 from autoconv.graph import summary
-from autoconv.layers import base
+from autoconv.layers import parts
 
 LECTURE_SUMMARY = """\
 Model: "sequential"
@@ -54,7 +54,7 @@ Model: "sequential"
 
 @pytest.fixture(autouse=True)
 def _names_start_anew(monkeypatch):
-    monkeypatch.setattr(base, "_names_given", base.Counter())
+    monkeypatch.setattr(parts, "_names_given", parts.Counter())
 
 
 def small(*first):

@@ -105,7 +105,8 @@ def test_a_step_on_a_batch_is_a_step_of_fit():
 @pytest.mark.parametrize(("x", "y", "message"), [
     (lambda x: x[0], lambda y: y, "x must have 2 arrays, a list or a dict with the keys .*'a', 'b'.*Received: 1"),
     (lambda x: {"a": x[0], "c": x[1]}, lambda y: y, "x must have the keys .*'a', 'b'.*Received: .*'c'"),
-    (lambda x: [x[0], x[1][:9]], lambda y: y, "same number of samples.*50 and 9"),
+    (lambda x: [x[0], x[1][:9]], lambda y: y, r"x\['a'\] and x\['b'\] must have the same number of samples.*50 and 9"),
+    (lambda x: x, lambda y: [y[0], y[1][:9]], r"x\['a'\] and y\['reg'\] must have the same number.*50 and 9"),
     (lambda x: x[::-1], lambda y: y, r"input 'a' of shape \(None, 6\)"),
     (lambda x: x, lambda y: y[0], "y must have 2 arrays"),
     (lambda x: x, lambda y: {"cls": y[0]}, "y must have the keys"),

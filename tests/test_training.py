@@ -267,6 +267,17 @@ def test_class_and_sample_weights_are_the_same_thing():
     assert unweighted.fit(x, y, verbose=0).history["loss"] != results[0][1]
 
 
+def test_a_class_without_a_weight_counts_once():
+    x, y = problem(60)
+    weights = []
+    for given in ({0: 3.0}, {0: 3.0, 1: 1.0, 2: 1.0}):
+        model = compiled()
+        model.fit(x, y, shuffle=False, verbose=0, class_weight=given)
+        weights.append(model.get_weights())
+    for a, b in zip(*weights):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_class_weights_do_not_weigh_the_validation_loss():
     x, y = problem(50)
     split = compiled()
@@ -431,6 +442,52 @@ def test_fitting_twice_continues():
     assert model.optimizer.iterations == 6
 
 
+@pytest.mark.parametrize("shuffle", [True, False])
+@pytest.mark.parametrize("kind", ["arrays", "sequence"])
+def test_a_training_goes_on_from_an_initial_epoch_as_if_it_had_not_stopped(shuffle, kind):
+    """The same order of samples, the same dropout masks, so the same bits."""
+    x, y = problem(50)
+    weights = []
+    for parts in ([4], [2, 4], [1, 2, 3, 4]):
+        utils.set_random_seed(3)
+        model = models.Sequential([layers.Input(x.shape[1:]), layers.Dense(8, "relu"), layers.Dropout(0.3),
+                                   layers.Dense(3, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy")
+        for first, last in zip([0, *parts], parts):
+            of = (x, y) if kind == "arrays" else (Sequence(x, y),)
+            model.fit(*of, epochs=last, initial_epoch=first, shuffle=shuffle, verbose=0)
+        weights.append(model.get_weights())
+    for others in weights[1:]:
+        for a, b in zip(weights[0], others):
+            np.testing.assert_array_equal(a, b)
+
+
+def test_a_new_training_has_a_new_order():
+    """Only an initial_epoch goes on; a second `fit` begins a training of its own."""
+    x, y = problem(50)
+    seen = []
+    for first in (0, 1):
+        utils.set_random_seed(3)
+        model = compiled(optimizer="sgd")
+        model.fit(x, y, epochs=1, verbose=0)
+        model.fit(x, y, epochs=1 + first, initial_epoch=first, verbose=0)
+        seen.append(model.get_weights()[0])
+    assert not np.array_equal(*seen)
+
+
+class Sequence:
+    """Batches by their number, as Keras's PyDataset gives them."""
+
+    def __init__(self, x, y):
+        self.x, self.y = x, y
+
+    def __len__(self):
+        return len(self.x) // 10
+
+    def __getitem__(self, i):
+        return self.x[10 * i : 10 * i + 10], self.y[10 * i : 10 * i + 10]
+
+
 def test_compiling_again_starts_the_optimizer_anew_and_keeps_the_weights():
     x, y = problem(50)
     model = compiled(optimizer="adam")
@@ -513,7 +570,8 @@ def test_two_models_that_share_a_layer():
     ({"validation_split": 0.999}, "cannot be split"),
     ({"validation_data": np.zeros(3)}, r"validation_data must be \(x, y\)"),
     ({"verbose": 3}, "verbose must be"),
-    ({"class_weight": {0: 1.0, 1: 1.0}}, r"Missing: \[2\]"),
+    ({"class_weight": [2, 1, 1]}, r"must be a dict .class: weight.*Received: \[2, 1, 1\].*dict\(enumerate"),
+    ({"class_weight": {"0": 2.0}}, "class_weight must be a dict .class: weight"),
     ({"class_weight": {0: 1.0, 1: 1.0, 2: 1.0}, "sample_weight": np.ones(90)}, "Only one of class_weight"),
     ({"sample_weight": np.ones(3)}, "90 and 3"),
     ({"sample_weight": np.ones((90, 1))}, "one number a sample"),

@@ -16,11 +16,15 @@ from ..files import atomic
 from ..layers.config import deserialize, serialize
 from ..models import Model
 from ..symbolic import map_shapes
+from .checking import check_description
 
 
 def save_model(model: Model, path: Path) -> None:
     """Writes the architecture and all weights of a built model."""
-    architecture = {"input_shape": model.input_shape, **serialize(model)}
+    model.count_params()  # raises where it is not built
+    description = serialize(model)
+    check_description(model, json.loads(json.dumps(description)))
+    architecture = {"input_shape": model.input_shape, **description}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
     _write(path, model, {"model": json.dumps(architecture), **classes})
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from .. import functional as F
 from ..tensor import Tensor
-from . import activations
+from . import checks
 from .base import Layer, Shape
 
 
@@ -12,11 +12,12 @@ class Activation(Layer):
     """An activation function: "relu", "sigmoid", "tanh", "softmax", "log_softmax", "linear", or a function of yours."""
 
     one_input = True
+    activation = checks.activation()
     recordable = True
 
     def __init__(self, activation: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.activation = activations.get(activation)
+        self.activation = activation
 
     def call(self, x: Tensor) -> Tensor:
         return self.activation(x)

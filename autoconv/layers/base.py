@@ -17,21 +17,11 @@ from ..backend import trace
 from ..symbolic import Node, Shape, SymbolicTensor, is_shape, is_symbolic, map_shapes, map_structure
 from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
+from .arguments import arguments_now, remembers
 from .config import CLASSES, deserialize, serialize
-from .parts import DTYPES, dtype_name, held
+from .parts import DTYPES, automatic_name, dtype_name, held
 
 in_training: ContextVar[bool] = ContextVar("training", default=False)
-_names_given: Counter[str] = Counter()
-
-
-def automatic_name(name: str) -> str:
-    """The next name of this kind that no layer was given yet."""
-    return names.numbered(name, _names_given)
-
-
-def forget_names() -> None:
-    """Begins to count the automatic names anew."""
-    _names_given.clear()
 
 
 class Layer(Versioned):
@@ -53,20 +43,23 @@ class Layer(Versioned):
     rank: int | None = None  # how many dimensions it takes, where only one number will do
     one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
-    unwatched = frozenset({"_arguments", "_build_shape", "_fixed", "_nodes", "_weights"})
+    unwatched = frozenset({"_arguments", "_build_shape", "_fixed", "_made", "_nodes", "_weights"})
     _arguments: tuple[tuple, dict[str, Any]]  # what the constructor got
+    _made: dict[str, Any]  # what the constructor made of them
     _fixed: dict[str, Any]  # arguments that are accepted with this value only
     _nodes: list[Node]  # its calls on symbolic tensors
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
         layer = super().__new__(cls)
         layer._fixed = {}
-        layer._arguments = (args, kwargs)  # for get_config
+        layer._arguments, layer._made = (args, kwargs), {}  # for get_config
         layer._nodes = []
         return layer
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "__init__" in vars(cls):
+            cls.__init__ = remembers(cls.__init__)  # type: ignore[method-assign]
         if "build" in vars(cls):
             cls.build = _marks_as_built(cls.build)  # type: ignore[method-assign]
         if cls.__module__.startswith("autoconv."):
@@ -159,19 +152,16 @@ class Layer(Versioned):
             return map_structure(lambda y: (batch, *y.shape[1:]), self(zeros, training=False))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments as plain data, so that `from_config` makes an equal layer with new weights."""
-        arguments = signature(type(self).__init__).parameters
-        open_ended = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
-        common = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
-        config = {name: value for name, value in common.items() if open_ended or name in arguments}
-        args, kwargs = self._arguments
-        for argument, value in signature(type(self).__init__).bind(self, *args, **kwargs).arguments.items():
-            if arguments[argument].kind is Argument.VAR_POSITIONAL:
-                raise NotImplementedError(f"{type(self).__name__} takes *{argument}: give it a get_config of its own.")
-            new = value if arguments[argument].kind is Argument.VAR_KEYWORD else {argument: value}
-            config.update({name: item for name, item in new.items() if name not in common})
-        config.pop(next(iter(arguments)))  # the layer itself
-        return serialize(config)
+        """The constructor's arguments, as the attributes of these names are now, in plain data: `from_config` makes an
+        equal layer of it, with new weights. Raises ValueError for what has no plain form, such as a lambda.
+        """
+        config = {}
+        for argument, value in arguments_now(self).items():
+            try:
+                config[argument] = serialize(value)
+            except ValueError as error:
+                raise ValueError(f"{argument} of layer {self.name!r}: {error}") from None
+        return config
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Layer":
@@ -441,6 +431,7 @@ def _marks_as_built(build: Callable) -> Callable:
     return wrapper
 
 
+Layer.__init__ = remembers(Layer.__init__)  # type: ignore[method-assign]
 Layer.build = _marks_as_built(Layer.build)  # type: ignore[method-assign]
 
 

@@ -6,6 +6,7 @@ from numbers import Real
 from typing import Any
 
 from ..arguments import names, shapes
+from . import activations
 from .base import Layer, Shape
 
 Range = tuple[float, float]
@@ -32,6 +33,16 @@ class Checked:
 def one_of(known: Any) -> Checked:
     """An attribute that is one of these names."""
     return Checked(lambda value, name: names.lookup(name, value, {item: item for item in known}))
+
+
+def pair() -> Checked:
+    """An attribute that is two positive integers; one stands for both."""
+    return Checked(shapes.pair)
+
+
+def activation() -> Checked:
+    """An attribute that is an activation function; a name or None becomes one."""
+    return Checked(lambda value, name: activations.get(value))
 
 
 def number(value: Any, name: str) -> float:

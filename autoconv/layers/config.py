@@ -7,6 +7,7 @@ import numpy as np
 from .. import functional, initializers
 from ..arguments import names
 from ..tensor import Tensor
+from . import activations
 
 CLASSES: dict[str, Any] = dict(initializers.CLASSES)  # autoconv's layers add themselves
 
@@ -26,9 +27,10 @@ def serialize(value: Any) -> Any:
         return np.asarray(value).tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
-    name = getattr(value, "__name__", None)
-    if callable(value) and getattr(functional, str(name), None) is value:
-        return name
+    functions = {**{name: getattr(functional, name) for name in functional.__all__}, **activations.ACTIVATIONS}
+    for name, function in functions.items():
+        if function is value:
+            return name
     raise ValueError(
         f"This cannot be written as plain data: {value!r}. Pass a function by name (such as 'relu'), or give its layer "
         "a get_config() that returns numbers, strings, lists and layers."

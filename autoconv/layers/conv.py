@@ -6,7 +6,7 @@ from .. import functional as F
 from .. import initializers
 from ..arguments import shapes
 from ..tensor import Parameter, Tensor
-from . import activations, checks
+from . import checks
 from .base import Layer, Shape
 
 
@@ -14,6 +14,8 @@ class _Convolution(Layer):
     """What the convolutions share: the arguments, the bias and the activation."""
 
     one_input = True
+    activation = checks.activation()
+    kernel_size, strides, dilation_rate = checks.pair(), checks.pair(), checks.pair()
     rank = 4
 
     def _set_up(
@@ -21,10 +23,9 @@ class _Convolution(Layer):
         activation: Any, use_bias: bool, kernel_initializer: Any, bias_initializer: Any,
     ) -> None:
         checks.channels_last(self, data_format)
-        self.kernel_size, self.strides = shapes.pair(kernel_size, "kernel_size"), shapes.pair(strides, "strides")
-        self.dilation_rate = shapes.pair(dilation_rate, "dilation_rate")
+        self.kernel_size, self.strides, self.dilation_rate = kernel_size, strides, dilation_rate
         self.padding, self.use_bias = padding, bool(use_bias)
-        self.activation = activations.get(activation)
+        self.activation = activation
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 

@@ -6,7 +6,7 @@ from typing import Any
 from .. import functional as F
 from .. import initializers
 from ..tensor import Parameter, Tensor
-from . import activations, checks
+from . import checks
 from .base import Layer, Shape
 
 
@@ -17,6 +17,7 @@ class Dense(Layer):
     """
 
     one_input = True
+    activation = checks.activation()
     recordable = True
     unsupported = dict.fromkeys((
         "kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint", "lora_rank", "lora_alpha",
@@ -29,7 +30,7 @@ class Dense(Layer):
     ) -> None:
         super().__init__(**kwargs)
         self.units, self.use_bias = checks.positive(units, "units"), bool(use_bias)
-        self.activation = activations.get(activation)
+        self.activation = activation
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 

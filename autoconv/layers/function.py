@@ -11,7 +11,7 @@ from .. import functional
 from ..arguments import names
 from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_structure, record_call
 from ..tensor import Parameter, Tensor, no_grad
-from . import base
+from . import parts
 from .config import CLASSES
 
 METHODS: dict[str, Callable] = {
@@ -42,7 +42,7 @@ class Function:
         if kind not in ("", "functional"):
             raise ValueError(f"A function is a tensor's method or functional.NAME. Received: {function!r}.")
         self.function, self.short = function, short
-        self.name = name or base.automatic_name(short)
+        self.name = name or parts.automatic_name(short)
         self._nodes: list[Node] = []
 
     def __repr__(self) -> str:

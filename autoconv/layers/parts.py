@@ -1,5 +1,8 @@
-"""What a layer is made of: its dtype, and the weights and layers in its attributes."""
+"""What a layer is made of: its name, its dtype, and the weights and layers in its attributes."""
 
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -7,6 +10,28 @@ import numpy as np
 from ..arguments import names
 
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+_names_given: Counter[str] = Counter()
+
+
+def automatic_name(name: str) -> str:
+    """The next name of this kind that no layer was given yet."""
+    return names.numbered(name, _names_given)
+
+
+def forget_names() -> None:
+    """Begins to count the automatic names anew."""
+    _names_given.clear()
+
+
+@contextmanager
+def numbering() -> Iterator[None]:
+    """Automatic names that are given within count for nothing afterwards."""
+    before = _names_given.copy()
+    try:
+        yield
+    finally:
+        _names_given.clear()
+        _names_given.update(before)
 
 
 def dtype_name(dtype: Any) -> str:
@@ -16,10 +41,10 @@ def dtype_name(dtype: Any) -> str:
     return name or "float32"
 
 
-def held(attributes: dict[str, Any], kind: type) -> list[Any]:
+def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
     """Everything of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
     found: dict[int, Any] = {}
-    waiting = [value for name, value in reversed(attributes.items()) if name not in ("_arguments", "_nodes")]
+    waiting = [value for name, value in reversed(attributes.items()) if name not in ("_arguments", "_made", "_nodes")]
     while waiting:
         value = waiting.pop()
         if isinstance(value, kind):

@@ -3,7 +3,6 @@
 from typing import Any
 
 from .. import functional as F
-from ..arguments import shapes
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
@@ -14,11 +13,12 @@ class _Pooling(Layer):
 
     one_input = True
     rank = 4
+    pool_size, strides = checks.pair(), checks.pair()
 
     def _set_up(self, pool_size: Any, strides: Any, padding: Any, data_format: str | None) -> None:
         checks.channels_last(self, data_format)
-        self.pool_size = shapes.pair(pool_size, "pool_size")
-        self.strides = self.pool_size if strides is None else shapes.pair(strides, "strides")
+        self.pool_size = pool_size
+        self.strides = pool_size if strides is None else strides
         self.padding = checks.padding(padding)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

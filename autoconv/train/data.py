@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -51,15 +52,23 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
     samples = inputs[0].shape[0]
     if not samples:
         raise ValueError(f"x holds no samples. Received shape: {inputs[0].shape}.")
-    for name, arrays in (("x", inputs), ("y", targets), ("sample_weight", weights)):
-        for array in arrays:
-            if array is not None and len(array) != samples:
-                raise ValueError(f"x and {name} must have the same number of samples. "
-                                 f"Received: {samples} and {len(array)}.")
+    called = [*_called("x", x, inputs, names), *_called("y", y, targets, output_names),
+              *_called("sample_weight", sample_weight, weights, output_names)]
+    for name, array in zip(called, [*inputs, *targets, *weights]):
+        if array is not None and len(array) != samples:
+            raise ValueError(f"{called[0]} and {name} must have the same number of samples. "
+                             f"Received: {samples} and {len(array)}.")
     for array in weights:
         if array is not None and array.ndim != 1:
             raise ValueError(f"sample_weight must have one number a sample. Received shape: {array.shape}.")
     return Data(inputs, targets, weights, structure(x, names))
+
+
+def _called(what: str, given: Any, arrays: list[Any], names: Sequence[str] | None) -> list[str]:
+    """What to call each array for a user: x, or of several x['left'], by the keys or the model's names, else x[0]."""
+    if not isinstance(given, list | tuple | Mapping) or len(arrays) == 1:
+        return [what] * len(arrays)
+    return [f"{what}[{key!r}]" for key in names or (given if isinstance(given, Mapping) else range(len(arrays)))]
 
 
 def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
@@ -136,15 +145,17 @@ def split_validation(data: Data, share: float) -> tuple[Data, Data]:
 
 
 def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarray:
-    """The weight of each sample by its class; y are labels (N,) or (N, 1), or one-hot (N, C)."""
+    """The weight of each sample by its class, 1 where there is none; y are labels (N,) or (N, 1), or one-hot (N, C)."""
+    numbers = isinstance(class_weight, Mapping) and all(
+        isinstance(key, Integral) and isinstance(weight, Real) for key, weight in class_weight.items())
+    if not numbers:
+        raise ValueError("class_weight must be a dict {class: weight} of numbers, such as {0: 2.0}; a class that is "
+                         f"not in it has the weight 1. Received: {class_weight!r}. A list becomes one by "
+                         "dict(enumerate(...)).")
     one_hot = y.ndim > 1 and y.shape[-1] > 1
     labels = y.argmax(-1) if one_hot else y.reshape(len(y))
     classes, position = np.unique(labels, return_inverse=True)
-    missing = [int(c) for c in classes if c not in class_weight]
-    if missing:
-        raise ValueError(f"class_weight must have a weight for every class in y. Missing: {missing}. "
-                         f"Received: {dict(class_weight)}.")
-    return np.array([class_weight[c] for c in classes], np.float64)[position]
+    return np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]
 
 
 def check_count(name: str, value: Any, least: int) -> None:

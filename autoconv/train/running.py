@@ -4,6 +4,7 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from .. import random
 from ..versions import contents
 from . import compiled
 from .compiled import Goal, Score
@@ -23,8 +24,14 @@ class Running:
         self.scores: dict[str, list[Score]] = {}  # of training and of evaluation, like the sums
         self.sums: dict[str, Sums] = {}  # of training and of evaluation: a callback may evaluate while fit runs
         self.made_for: Any = None  # the device, and what `compile` was given, that they are of
+        self.key: random.Key | None = None  # of the last training's orders
         self.nan_seen = False
         self.lock = threading.RLock()  # one evaluation at a time: they share the sums
+
+    def training(self) -> random.Key:
+        """The key of this training's orders: that of the last one where it goes on, else the next key."""
+        self.key = self.key or random.stream()
+        return self.key
 
     def __reduce__(self) -> tuple:
         return Running, ()  # a copy of a model makes its own

@@ -32,18 +32,19 @@ def is_stream(x: Any) -> bool:
 class Stream:
     """Batches as an iterable or a sequence (Keras's PyDataset) gives them, which `parse` turns into `Data`.
 
-    shuffle: a sequence gives its batches in a new order each epoch. like: the batch that is the next one; before the
-    first that one.
+    shuffle: a sequence gives its batches in a new order each epoch, by the key that `draw` returns. like: the batch
+    that is the next one; before the first that one.
     """
 
     varies = True  # each batch has arrays of its own
     samples: int | None = None
     shards = 1.0
 
-    def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0) -> None:
+    def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0,
+                 draw: Callable[[], random.Key] = random.stream) -> None:
         self._batches, self._parse = batches, parse
         self._is_sequence = all(hasattr(batches, name) for name in ("__getitem__", "__len__"))
-        self._key = random.stream() if shuffle and self._is_sequence else None
+        self._key = draw() if shuffle and self._is_sequence else None
         begun = self._read(number)
         first = next(begun, None)
         if first is None:

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 
 from .. import optimizers as optim
-from .. import random
 from ..arguments.keywords import known_only
 from ..backend import device as devices
 from ..backend.turns import turn
@@ -103,16 +102,19 @@ class Trainer:
         validation_split: that share of the samples, the last ones, is only evaluated; every validation_freq epochs, or
         in those it lists. shuffle: a new order each epoch, of samples or of a sequence's batches. class_weight:
         {class: weight}; sample_weight: (N,). Several inputs or outputs come as a list or a dict by names. Warns when
-        the loss becomes NaN or infinite. An interrupt leaves the weights as the last whole step left them.
+        the loss becomes NaN or infinite. An interrupt leaves the weights as the last whole step left them. With an
+        initial_epoch the last training goes on, in the orders that its later epochs would have had.
         """
         self._check_compiled("fit")
         verbose = check_verbose(verbose)
         for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
             check_count(name, value, 0)
         validates = validates_in(validation_freq)
+        if not initial_epoch:
+            self._running().key = None
         data, validation = self._training_and_validation(
             x, y, sample_weight, class_weight, validation_split, validation_data, batch_size,
-            shuffle=shuffle, number=initial_epoch)
+            shuffle=shuffle, number=initial_epoch, draw=self._running().training)
         self._start(data.like)
         if validation is not None:
             self._running().check_targets(self, validation.like)
@@ -127,7 +129,7 @@ class Trainer:
         self.history, self.stop_training, self._running().nan_seen = History(), False, False
         hooks = CallbackList(callbacks, self, {"epochs": epochs, "steps": passes.steps, "verbose": verbose},
                              self.history)
-        order = random.stream()
+        order = self._running().training()
         if shuffle and isinstance(source, Source):
             source.key = order
         try:

@@ -1,6 +1,6 @@
 """`clear_session`: layers are named from the start again."""
 
-from ..layers import base
+from ..layers import parts
 
 
 def clear_session(free_memory: bool = True) -> None:
@@ -8,4 +8,4 @@ def clear_session(free_memory: bool = True) -> None:
 
     `free_memory` is Keras's and changes nothing: a model's memory is freed when the last reference to it goes.
     """
-    base.forget_names()
+    parts.forget_names()
