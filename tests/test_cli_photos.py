@@ -140,6 +140,37 @@ def test_a_folder_to_test_on_has_the_classes_of_the_training(folder, tmp_path):
     assert "Rename or remove pink." in autoconv_("train", tmp_path / "set", code=1).stderr
 
 
+def test_a_run_is_tested_on_the_pictures_that_it_held_out_also_when_the_folder_has_changed(tmp_path):
+    folder = make(tmp_path / "colors", each=10)
+    autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run", "--json", tmp_path / "r.json")
+    results = json.loads((tmp_path / "r.json").read_text())
+    held = [folder / name for name in results["held_out"]["files"]]
+    assert len(held) == results["test_images"] == 6
+    shutil.copy(held[0], held[0].with_name("0.png"))
+    again = json.loads(autoconv_("evaluate", tmp_path / "run", "--json", "-").stdout)
+    assert (again["test_images"], again["test_loss"]) == (6, results["test_loss"])
+    held[0].unlink()
+    fewer = autoconv_("evaluate", tmp_path / "run")
+    assert f"1 of the 6 pictures that the net was tested on is gone from {folder}: {held[0].parent.name}/" in fewer.stderr
+    assert "5 test images" in fewer.stdout
+    for path in held[1:]:
+        path.unlink()
+    assert "Put them back" in autoconv_("evaluate", tmp_path / "run", code=1).stderr
+
+
+def test_an_older_run_says_when_its_folder_has_changed(tmp_path):
+    folder = make(tmp_path / "colors", each=10)
+    autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
+    run = tmp_path / "run" / "run.json"
+    results = json.loads(run.read_text())
+    del results["held_out"]
+    run.write_text(json.dumps(results))
+    assert not autoconv_("evaluate", tmp_path / "run").stderr
+    shutil.copy(folder / "red" / "00.png", folder / "red" / "0.png")
+    said = autoconv_("evaluate", tmp_path / "run").stderr
+    assert f"{folder} has 31 pictures, and had 30 when the net was trained" in said
+
+
 def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch):
     shutil.copytree(folder, tmp_path / "digits")
     monkeypatch.chdir(tmp_path)

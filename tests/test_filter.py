@@ -82,10 +82,12 @@ def test_an_unknown_kernel_is_answered_with_the_nearest(photo):
     assert "Did you mean 'emboss'" in autoconv_(photo[0], "--kernel", "embos", code=2)
 
 
-def test_the_command_names_its_file_after_the_picture(photo):
+def test_the_command_names_its_file_after_the_picture(photo, tmp_path, monkeypatch):
     path, pixels = photo
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # not beside the picture: that may be a folder to train on
     printed = autoconv_(path, "--kernel", "sobel-top", "--absolute")
-    out = path.with_name("photo-sobel-top.png")
+    out = tmp_path / "here" / "photo-sobel-top.png"
     assert f"wrote 18 x 10 pixels to {out}" in printed
     values = pictures.convolve(pixels, "sobel-top")
     assert f"values from {values.min():.1f} to {values.max():.1f}" in printed

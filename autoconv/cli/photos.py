@@ -2,14 +2,15 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
 from ..utils import ImageDataset, image_dataset_from_directory
-from ..utils.class_folders import FORMATS, classes_in
-from ..utils.pixels import COLOR_MODES, UnreadableImage
+from ..utils.class_folders import FORMATS, Files, classes_in
+from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage
 from .data import Feeds
 from .lines import printable
 
@@ -17,10 +18,13 @@ TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be 
 
 
 class Photos(NamedTuple):
-    """The pictures of a folder to train on, those to test on, and how the two were told apart."""
+    """The pictures of a folder to train on, those to test on, how the two were told apart, and the folder below which
+    the latter have their classes: test/, val/ or the folder itself.
+    """
 
     folder: Path
     split: str
+    tested_in: Path
     train: ImageDataset
     test: ImageDataset
 
@@ -48,8 +52,12 @@ class Photos(NamedTuple):
         return counted(self.train), counted(self.test)
 
     def kept(self) -> dict[str, Any]:
-        """What run.json keeps, to find the pictures again and to say what became of them."""
+        """What run.json keeps, to find the pictures again and to say what became of them. Those to test on are kept
+        one by one: drawn anew from a folder that changed since, some would be pictures that the net was trained on.
+        """
+        files = [Path(path).relative_to(self.tested_in).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
+                "held_out": {"in": self.tested_in.relative_to(self.folder).as_posix(), "files": files},
                 "image_size": list(self.train.image_shape[:2]), "skipped": skipped(self.train, self.test)}
 
 
@@ -76,16 +84,48 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
         test = _dataset(folder / own, image_size, 3, classes, seed, shuffle=False)
         split = f"trained on train/, tested on {own}/"
     _prepare(folder, {"train": train, "test": test}, strict)
-    return Photos(folder, split, train, test)
+    return Photos(folder, split, folder / (own or ""), train, test)
 
 
 def held_out(trained: dict[str, Any]) -> ImageDataset:
-    """The pictures that a run was tested on, again: as long as the folder is what it was, they are the same."""
-    folder, share = Path(trained["folder"]), trained["validation_split"]
+    """The pictures that a run was tested on, again, in the same order; what is gone is said, and left out.
+
+    Runs of version 0.1 do not name them: they are drawn again, and it is said where the folder has changed since.
+    """
+    folder, share, size = Path(trained["folder"]), trained["validation_split"], tuple(trained["image_size"])
     if not folder.is_dir():
         raise click.ClickException(f"The folder {folder}, which the run was trained on, is not there. Name another "
                                    "folder of photos to test on.")
-    return load(folder, tuple(trained["image_size"]), share, trained["seed"], strict=False).test
+    if "held_out" in trained:
+        files = _still_there(folder, trained["held_out"], trained["classes"])
+        dataset = ImageDataset(files, Decoding(size, COLOR_MODES[3], "BILINEAR"), "categorical", trained["batch_size"],
+                               False, trained["seed"])
+        _prepare(folder, {"test": dataset}, strict=False)
+        return dataset
+    found = load(folder, size, share, trained["seed"], strict=False)
+    now = len(found.train.file_paths) + len(found.test.file_paths)
+    then = trained["train_images"] + trained.get("test_images", 0) + len(trained["skipped"])
+    if "test_images" in trained and now != then:
+        click.echo(f"{folder} has {now:,} pictures, and had {then:,} when the net was trained. The run does not say "
+                   "which were held out, so some of these may be pictures that the net was trained on.", err=True)
+    return found.test
+
+
+def _still_there(folder: Path, held: dict[str, Any], classes: Sequence[str]) -> Files:
+    """The files that run.json names as held out, as far as they are there. Raises a ClickException where none is."""
+    names = {name: PurePosixPath(held["in"], name) for name in held["files"]}
+    gone = [str(path) for path in names.values() if not (folder / path).is_file()]
+    if gone:
+        some = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
+        text = (f"{len(gone):,} of the {len(names):,} pictures that the net was tested on "
+                f"{'is' if len(gone) == 1 else 'are'} gone from {folder}: {some}")
+        if len(gone) == len(names):
+            raise click.ClickException(f"{printable(text)}. Put them back, or name another folder of photos.")
+        click.echo(printable(f"{text}; the others are tested on"), err=True)
+    lost = set(gone)
+    there = [name for name, path in names.items() if str(path) not in lost]
+    labels = [classes.index(PurePosixPath(name).parts[0]) for name in there]
+    return Files([str(folder / names[name]) for name in there], np.array(labels, "int32"), list(classes))
 
 
 def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
