@@ -230,6 +230,10 @@ class TestFigures:
         assert "first (Conv2D): feature maps" in maps.axes[0].get_title("left")
         assert "7 x 6 x 4, min 0, max" in maps.axes[0].get_title("left")
 
+    def test_a_notebook_shows_what_a_cell_returns(self, net):
+        pytest.importorskip("matplotlib")
+        assert pictures.filters(net)._repr_png_().startswith(b"\x89PNG")
+
     def test_a_net_that_diverged_can_be_looked_at(self, image):
         pytest.importorskip("matplotlib")
         net = models.Sequential([layers.Input((9, 8, 3)), layers.Conv2D(2, 3, name="first"), layers.Flatten()])
