@@ -125,6 +125,12 @@ class TestTable:
         CliRunner().invoke(main, ["train", "digits", "--limit", "64", "--epochs", "1", "--out", str(tmp_path / "run")])
         assert "rescaling" in autoconv_(tmp_path / "run", "--no-time")
 
+    def test_a_net_with_two_inputs(self, tmp_path):
+        left, right = layers.Input((8, 8, 1)), layers.Input((6, 6, 1))
+        both = layers.Concatenate()([layers.Flatten()(left), layers.Flatten()(right)])
+        models.Model([left, right], layers.Dense(3, name="both")(both)).save(tmp_path / "two.safetensors")
+        assert "both" in autoconv_(tmp_path / "two.safetensors", "--no-time")
+
     def test_help_names_all_built_in_nets(self):
         said = " ".join(autoconv_("--help").split())
         assert f"built-in one by its name ({', '.join(nets.NETS)};" in said

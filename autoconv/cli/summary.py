@@ -32,11 +32,11 @@ def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measu
     target = options.use_device(device, threads)
     files.check_writable(json_file)
     model = _model(net, image_size, target)
-    shape = model.input_shape[1:]
-    if image_size is not None and len(shape) == 3:
-        shape = (*image_size, shape[2])
+    shapes = [tensor.shape[1:] for tensor in model.inputs]
+    if image_size is not None:
+        shapes = [(*image_size, shape[2]) if len(shape) == 3 else shape for shape in shapes]
     try:
-        profile = model.profile(batch_size, shape, measure)
+        profile = model.profile(batch_size, shapes, measure)
     except ValueError as error:
         raise click.ClickException(f"{error} --image-size says which images it gets.") from error
     if json_file is not None:
