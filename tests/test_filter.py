@@ -76,6 +76,22 @@ def test_what_is_no_matrix_is_refused(kernel):
         pictures.filter(PHOTO, kernel)
 
 
+def test_a_kernel_may_have_fractions():
+    thirds = np.full((2, 3), 1 / 3, np.float32)
+    for kernel, values in (("1/3 1/3 1/3 / 1/3 1/3 1/3", thirds), ("1/3, 1/3, 1/3", thirds[:1]),
+                           ("1 -1/2 / .5 2", [[1, -0.5], [0.5, 2]]), ("1 2/3 4", [[1, 2], [3, 4]])):
+        np.testing.assert_array_equal(pictures.convolve(np.pad([[1.0]], (2, 3)), kernel),
+                                      pictures.convolve(np.pad([[1.0]], (2, 3)), values))
+
+
+@pytest.mark.parametrize(("kernel", "said"), [
+    ("1 2 / 3", "Row 1 has 2 numbers, row 2 has 1"), ("1 2 / 1/0 3", "Row 2 is '1/0 3', which are not all numbers"),
+    ("1 2 / 3 x", "Row 2 is '3 x'"), ("1 2 / / 3 4", "row 2 has 0")])
+def test_a_wrong_row_of_a_kernel_is_named(kernel, said):
+    with pytest.raises(ValueError, match=said):
+        pictures.filter(PHOTO, kernel)
+
+
 def test_an_unknown_kernel_is_answered_with_the_nearest(photo):
     with pytest.raises(ValueError, match=r"Unknown kernel: 'sharpn'\. Did you mean 'sharpen'"):
         pictures.filter(PHOTO, "sharpn")

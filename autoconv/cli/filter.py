@@ -12,8 +12,8 @@ from . import files, options
 @click.command("filter")
 @click.argument("image", type=options.FILE)
 @click.option("--kernel", "kernels", multiple=True, metavar="NAME|MATRIX", default=("sharpen",), show_default="sharpen",
-              help="A kernel by its name, or its numbers with rows divided by /: \"0 -1 0 / -1 5 -1 / 0 -1 0\". Can be "
-              "given several times: the pictures then stand side by side.")
+              help="A kernel by its name, or its numbers, rows divided by a slash between blanks: \"0 -1 0 / -1 5 -1 / "
+              "0 -1 0\"; 1/9 is a fraction. Can be given several times: the pictures then stand side by side.")
 @click.option("--out", type=options.FILE, metavar="FILE",
               show_default="IMAGE's name and the kernels', in the current folder", help="Where to write the picture; the suffix says in which format.")
 @click.option("--padding", type=options.Name("padding", ("valid", "same")), default="valid",
