@@ -74,6 +74,16 @@ def test_a_split_of_the_folders_own(name, tmp_path):
         "train", tmp_path / "set", "--validation-split", "0.5", code=2).output
 
 
+def test_digits_are_not_mirrored(folder, tmp_path):
+    few = ("--epochs", "1", "--augment", "--out")
+    autoconv_("train", "digits", "--limit", "64", *few, tmp_path / "digits")
+    autoconv_("train", folder, "--image-size", "20x24", *few, tmp_path / "photos")
+    kinds = [[type(layer).__name__ for layer in models.load_model(tmp_path / run / "model.safetensors").layers]
+             for run in ("digits", "photos")]
+    assert kinds[0][:2] == ["RandomRotation", "RandomZoom"]
+    assert kinds[1][:3] == ["RandomFlip", "RandomRotation", "RandomZoom"]
+
+
 def test_augmentation_helps_where_few_pictures_are_upright_and_those_to_test_on_are_not(tmp_path):
     make_turned(tmp_path / "shapes")
     how = ("--image-size", "32", "--epochs", "25", "--batch-size", "16", "--seed", "1", "--json", "-")
@@ -151,7 +161,8 @@ def test_a_run_is_tested_on_the_pictures_that_it_held_out_also_when_the_folder_h
     assert (again["test_images"], again["test_loss"]) == (6, results["test_loss"])
     held[0].unlink()
     fewer = autoconv_("evaluate", tmp_path / "run")
-    assert f"1 of the 6 pictures that the net was tested on is gone from {folder}: {held[0].parent.name}/" in fewer.stderr
+    gone = held[0].relative_to(folder).as_posix()
+    assert f"1 of the 6 pictures that the net was tested on is gone from {folder}: {gone}" in fewer.stderr
     assert "5 test images" in fewer.stdout
     for path in held[1:]:
         path.unlink()

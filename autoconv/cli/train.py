@@ -51,7 +51,8 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               "a deeper net that sees each digit turned, moved and zoomed anew.")
 @click.option("--model", type=options.Name("net", nets.NETS), show_default="lecture; photos for a folder; best if best",
               help="Which of the built-in nets.")
-@click.option("--augment", is_flag=True, help="Show the net each photo mirrored, turned and zoomed anew.")
+@click.option("--augment", is_flag=True, help="Show the net each image mirrored (but not digits), turned and zoomed "
+              "anew.")
 @click.option("--epochs", type=click.IntRange(min=1), show_default="5; 10 for a folder; 1 if fast, 16 if best",
               help="How often to go through the training images.")
 @click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder; 128 if best",
@@ -148,7 +149,8 @@ def fit(
     """Trains. Returns the net, its history and what `--json` has of it."""
     utils.set_random_seed(seed)
     try:
-        net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment)
+        mirror = not set(images.classes) <= set("0123456789")  # a mirrored digit is none
+        net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))
