@@ -10,6 +10,7 @@ from click.testing import CliRunner
 pytest.importorskip("PIL", reason="pictures need the extra images")
 
 from photo_files import BROKEN, add_broken, add_odd, make, make_turned
+from PIL import Image
 
 from autoconv import models
 from autoconv.cli import main
@@ -72,6 +73,26 @@ def test_a_split_of_the_folders_own(name, tmp_path):
     assert "9 test images" in autoconv_("evaluate", tmp_path / "run").stdout
     assert f"has train/ and {name}/" in autoconv_(
         "train", tmp_path / "set", "--validation-split", "0.5", code=2).output
+
+
+def test_pictures_of_all_formats_are_read_or_named(tmp_path):
+    folder = make(tmp_path / "colors", each=4)
+    for name, color in (("a.tif", "red"), ("b.PPM", "red"), ("c.tga", "blue")):
+        Image.new("RGB", (24, 20), color).save(folder / color / name)
+    (folder / "red" / "d.heic").write_bytes(b"....ftypheic no decoder knows what follows")
+    for name in ("notes.txt", "labels.json", "Thumbs.db", ".e.jpg"):
+        (folder / "red" / name).write_text("no picture")
+    result = autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert results["train_images"] + results["test_images"] == 15
+    assert results["skipped"] == [str(folder / "red" / "d.heic")]
+    assert f"skipped {folder / 'red' / 'd.heic'}: it is in no format that Pillow knows" in result.stderr
+    assert "1 picture could not be read" in result.stderr
+    assert "d.heic cannot be read" in autoconv_("train", folder, *QUICK, "--strict", code=1).stderr
+    seen = autoconv_("predict", tmp_path / "run", folder / "red", code=1)
+    assert "a.tif" in seen.stdout
+    assert "d.heic" in seen.stderr
+    assert ".e.jpg" not in seen.output
 
 
 def test_digits_are_not_mirrored(folder, tmp_path):

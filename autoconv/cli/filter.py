@@ -15,7 +15,8 @@ from . import files, options
               help="A kernel by its name, or its numbers, rows divided by a slash between blanks: \"0 -1 0 / -1 5 -1 / "
               "0 -1 0\"; 1/9 is a fraction. Can be given several times: the pictures then stand side by side.")
 @click.option("--out", type=options.FILE, metavar="FILE",
-              show_default="IMAGE's name and the kernels', in the current folder", help="Where to write the picture; the suffix says in which format.")
+              show_default="IMAGE's name and the kernels', in the current folder",
+              help="Where to write the picture; the suffix says in which format.")
 @click.option("--padding", type=options.Name("padding", ("valid", "same")), default="valid",
               help="valid: only where the whole kernel lies on the picture. same: black around it, the size stays.")
 @click.option("--strides", type=click.IntRange(min=1), default=1, metavar="N", help="Take each N-th place alone.")

@@ -8,9 +8,10 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from ..utils import ImageDataset, image_dataset_from_directory
-from ..utils.class_folders import FORMATS, Files, classes_in
-from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage
+from ..utils import ImageDataset
+from ..utils.class_folders import Files, classes_in, find, is_picture
+from ..utils.image_dataset import parted
+from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow
 from .data import Feeds
 from .lines import printable
 
@@ -72,7 +73,7 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     if own is None:
         share = 0.2 if share is None else share
         classes = _classes(folder)
-        train, test = _dataset(folder, image_size, 3, classes, seed, validation_split=share, subset="both")
+        train, test = _datasets(folder, image_size, 3, classes, seed, share)
         split = f"{share:.0%} of it held out to test on, drawn by the seed (--validation-split)"
     elif share is not None:
         raise click.UsageError(f"--validation-split is for folders without a split of their own. {folder} has train/ "
@@ -80,8 +81,8 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     else:
         classes = _classes(folder / "train")
         _check_classes(folder / own, classes)
-        train = _dataset(folder / "train", image_size, 3, classes, seed)
-        test = _dataset(folder / own, image_size, 3, classes, seed, shuffle=False)
+        train, = _datasets(folder / "train", image_size, 3, classes, seed)
+        test, = _datasets(folder / own, image_size, 3, classes, seed, shuffle=False)
         split = f"trained on train/, tested on {own}/"
     _prepare(folder, {"train": train, "test": test}, strict)
     return Photos(folder, split, folder / (own or ""), train, test)
@@ -98,8 +99,7 @@ def held_out(trained: dict[str, Any]) -> ImageDataset:
                                    "folder of photos to test on.")
     if "held_out" in trained:
         files = _still_there(folder, trained["held_out"], trained["classes"])
-        dataset = ImageDataset(files, Decoding(size, COLOR_MODES[3], "BILINEAR"), "categorical", trained["batch_size"],
-                               False, trained["seed"])
+        dataset = _dataset(files, size, 3, False, trained["seed"])
         _prepare(folder, {"test": dataset}, strict=False)
         return dataset
     found = load(folder, size, share, trained["seed"], strict=False)
@@ -132,7 +132,7 @@ def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str
     """All pictures of a folder, or of its test/, to test a net of these classes on."""
     own = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
     _check_classes(own, classes)
-    dataset = _dataset(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
+    dataset, = _datasets(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
     _prepare(own, {"test": dataset}, strict=False)
     return dataset
 
@@ -174,13 +174,20 @@ def _name(path: str, reason: str) -> None:
     click.echo(f"{chr(13)}\033[K" * sys.stderr.isatty() + printable(f"skipped {path}: {reason}"), err=True)
 
 
-def _dataset(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int, **how: Any) -> Any:
+def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
+              share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
+    """All pictures of a folder, whatever their format; with a `share` those to train on, and those to test on."""
+    pillow("Image")
+    files = find(folder, "inferred", classes, follow_links=False, wanted=is_picture)
     try:
-        return image_dataset_from_directory(
-            folder, label_mode="categorical", class_names=classes, color_mode=COLOR_MODES[channels], image_size=size,
-            seed=seed, verbose=False, **how)
-    except (ValueError, ImportError) as error:
+        parts = parted(files, folder, share, None if share is None else "both", shuffle, seed)
+    except ValueError as error:
         raise click.ClickException(str(error)) from error
+    return [_dataset(part, size, channels, shuffle and i == 0, seed) for i, part in enumerate(parts)]
+
+
+def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool, seed: int) -> ImageDataset:
+    return ImageDataset(files, Decoding(size, COLOR_MODES[channels], "BILINEAR"), "categorical", 32, shuffle, seed)
 
 
 def _classes(folder: Path) -> list[str]:
@@ -191,9 +198,9 @@ def _classes(folder: Path) -> list[str]:
             f"{folder} must hold a folder of pictures for each class, of two classes at least, such as "
             f"{folder / 'cats'} and {folder / 'dogs'}. Received: {_held(folder)}.")
     for name in names:
-        if not any(path.suffix.lower() in FORMATS for path in (folder / name).rglob("*")):
-            raise click.ClickException(f"The class {name!r} has no pictures: there is no {', '.join(FORMATS)} file in "
-                                       f"{folder / name}. Remove the folder, or fill it.")
+        if not any(is_picture(path.name) for path in (folder / name).rglob("*")):
+            raise click.ClickException(f"The class {name!r} has no pictures: there is no .jpg, .png or other picture "
+                                       f"in {folder / name}. Remove the folder, or fill it.")
     return names
 
 
@@ -211,7 +218,7 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
 def _held(folder: Path) -> str:
     """What is in a folder, for messages: its folders, or how many loose pictures."""
     names = classes_in(folder)
-    loose = sum(path.suffix.lower() in FORMATS for path in folder.iterdir() if path.is_file())
+    loose = sum(is_picture(path.name) for path in folder.iterdir() if path.is_file())
     pictures = f"{loose:,} picture{'s' * (loose != 1)} in no folder"
     if not names:
         return pictures if loose else "no folder and no picture"

@@ -1,7 +1,7 @@
 """Figures of matplotlib's: filters, feature maps, confusion, learning curves, and which pixels moved the answer.
 
 Each function returns a `matplotlib.figure.Figure` of its own; nothing of pyplot's state is read or changed. A notebook
-shows one that is the last line of a cell; `figure.savefig("maps.png")` saves it. It needs matplotlib: the extra `plots`.
+shows one that is the last line of a cell; `figure.savefig("maps.png")` saves it. Needs matplotlib: the extra `plots`.
 """
 
 from collections.abc import Mapping, Sequence
