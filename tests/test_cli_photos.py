@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 
 import pytest
 from click.testing import CliRunner
@@ -93,6 +94,17 @@ def test_pictures_of_all_formats_are_read_or_named(tmp_path):
     assert "a.tif" in seen.stdout
     assert "d.heic" in seen.stderr
     assert ".e.jpg" not in seen.output
+
+
+def test_a_very_large_picture_is_named_and_read(tmp_path):
+    folder = make(tmp_path / "colors", each=4)
+    Image.new("1", (10_000, 9_000)).save(folder / "red" / "vast.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as in a process of its own
+        result = autoconv_("train", folder, *QUICK, "--epochs", "2", "--json", "-")
+    assert result.stderr == f"note: {folder / 'red' / 'vast.png'} is very large, 90 million pixels: " \
+                            "reading it takes long.\n"
+    assert json.loads(result.stdout)["skipped"] == []
 
 
 def test_digits_are_not_mirrored(folder, tmp_path):

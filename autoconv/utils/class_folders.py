@@ -10,7 +10,8 @@ import numpy as np
 FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # Keras's, and the last one
 PICTURES = (  # all endings of pictures, also of those that Pillow cannot read everywhere
     *FORMATS, ".arw", ".avif", ".cr2", ".cr3", ".dib", ".dng", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe",
-    ".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf", ".rw2", ".svg", ".tga", ".tif", ".tiff")
+    ".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf", ".rw2", ".svg", ".tga", ".tif",
+    ".tiff")
 
 
 class Files(NamedTuple):
