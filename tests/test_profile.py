@@ -1,5 +1,6 @@
 """What a net costs: the lectures' exercise, counts beside plain arithmetic, the table, the picture of a graph."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -101,6 +102,17 @@ class TestMeasuring:
         assert all(row.seconds > 0 and row.share > 0 for row in (convolution, dense))
         assert profile.seconds == pytest.approx(sum(row.seconds for row in (convolution, flatten, dense)))
         json.dumps(profile.as_dict())
+
+    def test_what_acts_in_training_only_costs_nothing_in_inference(self):
+        net = models.Sequential([layers.Input((8, 8, 3)), *nets.augmentation(), layers.Dropout(0.5)])
+        profile = net.profile()
+        assert [row.share for row in profile.rows] == [None] * 4
+        assert profile.predict_bytes == 4 * 8 * 8 * 3
+
+    def test_a_share_above_its_ceiling_is_explained(self):
+        profile = models.Sequential([layers.Input((6,)), layers.Dense(3)]).profile()
+        rows = [row._replace(share=1.2) for row in profile.rows]
+        assert "Shares can pass 100%" in str(dataclasses.replace(profile, rows=rows))
 
     def test_a_graph_with_branches_runs_step_by_step(self):
         assert all(row.seconds > 0 for row in branches().profile(2).rows)
