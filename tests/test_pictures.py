@@ -285,6 +285,20 @@ class TestInspect:
         assert "digit.npy" in printed
         xml.dom.minidom.parse(str(tmp_path / "a.svg"))
 
+    def test_a_picture_that_cannot_be_read_is_named_beside_the_others(self, run, tmp_path):
+        np.save(tmp_path / "seven.npy", np.eye(28, dtype=np.uint8) * 255)
+        (tmp_path / "bad.png").write_text("no picture")
+        out = tmp_path / "inside.html"
+        said = autoconv_("inspect", run, tmp_path / "bad.png", tmp_path / "seven.npy", "--out", out, code=1)
+        assert "bad.png cannot be read" in said
+        assert "seven.npy" in out.read_text(encoding="utf-8")
+        assert "bad.png cannot be read" in autoconv_("inspect", run, tmp_path / "bad.png", "--out", out, code=1)
+
+    def test_a_model_file_is_no_run(self, run):
+        for command in (("inspect", "--out", "x.html"), ("report", "--out", "x.html"), ("evaluate",)):
+            said = autoconv_(command[0], run / "model.safetensors", *command[1:], code=1)
+            assert "model.safetensors is a file, and a run is a folder" in said
+
     def test_what_is_not_there_is_refused_before_the_work(self, run, tmp_path):
         printed = autoconv_("inspect", run, "--layer", "conv2", "--out", tmp_path / "a.html", code=2)
         assert "Did you mean 'conv2d" in printed

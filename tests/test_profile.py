@@ -151,6 +151,7 @@ class TestTable:
         assert "Did you mean 'lecture'" in autoconv_("lectur", code=1)
         assert "such as 180x180" in autoconv_("lecture", "--image-size", "0x3", code=2)
         assert "such as 180x180" in autoconv_("lecture", "--image-size", "a", code=2)
+        assert "at most 10,000 pixels a side" in autoconv_("lecture", "--image-size", "100000", code=2)
         assert "at least 18 x 18 pixels. Received: 6 x 6" in autoconv_("lecture", "--image-size", 6, code=1)
         (tmp_path / "net.safetensors").write_text("no net")
         assert "cannot be read" in autoconv_(tmp_path / "net.safetensors", code=1)
