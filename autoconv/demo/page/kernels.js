@@ -50,7 +50,7 @@ export class Kernels {
 
   choose(name) {
     byId("preset").value = name;
-    const rows = this.kernels[name].split(" / ").map((row) => row.split(" "));
+    const rows = this.kernels[name].split(" / ").map((row) => row.split(" ").map(fraction));
     byId("size").value = rows.length;
     this.fill(rows);
   }
@@ -168,6 +168,12 @@ function parse(text) {
   if (!found) return null;
   const [top, bottom] = [found[1], found[2] ?? "1"].map((part) => Number(part.replace(",", ".")));
   return Number.isFinite(top / bottom) ? top / bottom : null;
+}
+
+// "0.1111111111111111" as "1/9".
+function fraction(text) {
+  const parts = 1 / Number(text);
+  return text.includes(".") && Math.abs(parts - Math.round(parts)) < 1e-9 ? `1/${Math.round(parts)}` : text;
 }
 
 function planes(data, gray) {
