@@ -37,13 +37,14 @@ class Net(NamedTuple):
     input_shape: tuple[int, int, int]
 
 
-def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augment: bool = False) -> Sequential:
+def for_pixels(name: str, input_shape: tuple[int, int, int], classes: int, augment: bool = False,
+               mirror: bool = True) -> Sequential:
     """The net of that name behind what turns pixels 0..255 into what it takes: preprocessing is part of the model.
-    augment: `augmentation` comes before it. Raises ValueError where the images are too small.
+    augment: `augmentation(mirror)` comes before it. Raises ValueError where the images are too small.
     """
     net = names.lookup("net", name, NETS)
     scaling = [] if net.divide_by == 1 else [Rescaling(1 / net.divide_by)]
-    return _chain(name, input_shape, classes, [*(augmentation() if augment else []), *scaling])
+    return _chain(name, input_shape, classes, [*(augmentation(mirror) if augment else []), *scaling])
 
 
 def build(name: str, input_shape: tuple[int, int, int], classes: int) -> Sequential:
@@ -79,11 +80,12 @@ def _chain(name: str, input_shape: tuple[int, int, int], classes: int, front: li
             f"{' or '.join(others)}.") from error
 
 
-def augmentation() -> list[Layer]:
-    """What makes new photos of old ones, to be put in front of a net: left and right change places, and they are turned
-    by up to 36 degrees and shown up to a tenth larger or smaller. Acts in training only, on pixels of any range.
+def augmentation(mirror: bool = True) -> list[Layer]:
+    """What makes new photos of old ones, to be put in front of a net: left and right change places if `mirror`, and
+    they are turned by up to 36 degrees and shown up to a tenth larger or smaller. Acts in training only, on pixels of
+    any range.
     """
-    return [RandomFlip("horizontal"), RandomRotation(0.1), RandomZoom(0.1)]
+    return [*([RandomFlip("horizontal")] if mirror else []), RandomRotation(0.1), RandomZoom(0.1)]
 
 
 def _lecture(classes: int) -> list[Layer]:

@@ -37,6 +37,8 @@ What differs beyond arguments:
 - `padding` of a convolution may also be numbers: `1`, `(1, 2)` or `((1, 0), (2, 2))`.
 - A model is saved as `.safetensors`, never as `.keras` or HDF5, and is not compiled when it is loaded.
 - `to("cuda")` moves a model; there is no `keras.config` and no back end to choose.
+- `image_dataset_from_directory` takes files with Keras's endings, and `.webp`: the same seed splits as in Keras. On the
+  shell `autoconv train FOLDER` takes pictures of all formats, and names those that Pillow cannot read.
 - `keras.ops` is [`autoconv.functional`](../autoconv/functional), with PyTorch's names for convolutions.
 - `evaluate` in a callback leaves `fit`'s loss and the metrics that were given by name as they are; in Keras it starts
   their means anew. Metric objects start anew in both.

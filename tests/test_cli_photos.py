@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import warnings
 
 import pytest
 from click.testing import CliRunner
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 pytest.importorskip("PIL", reason="pictures need the extra images")
 
 from photo_files import BROKEN, add_broken, add_odd, make, make_turned
+from PIL import Image
 
 from autoconv import models
 from autoconv.cli import main
@@ -72,6 +74,47 @@ def test_a_split_of_the_folders_own(name, tmp_path):
     assert "9 test images" in autoconv_("evaluate", tmp_path / "run").stdout
     assert f"has train/ and {name}/" in autoconv_(
         "train", tmp_path / "set", "--validation-split", "0.5", code=2).output
+
+
+def test_pictures_of_all_formats_are_read_or_named(tmp_path):
+    folder = make(tmp_path / "colors", each=4)
+    for name, color in (("a.tif", "red"), ("b.PPM", "red"), ("c.tga", "blue")):
+        Image.new("RGB", (24, 20), color).save(folder / color / name)
+    (folder / "red" / "d.heic").write_bytes(b"....ftypheic no decoder knows what follows")
+    for name in ("notes.txt", "labels.json", "Thumbs.db", ".e.jpg"):
+        (folder / "red" / name).write_text("no picture")
+    result = autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
+    results = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert results["train_images"] + results["test_images"] == 15
+    assert results["skipped"] == [str(folder / "red" / "d.heic")]
+    assert f"skipped {folder / 'red' / 'd.heic'}: it is in no format that Pillow knows" in result.stderr
+    assert "1 picture could not be read" in result.stderr
+    assert "d.heic cannot be read" in autoconv_("train", folder, *QUICK, "--strict", code=1).stderr
+    seen = autoconv_("predict", tmp_path / "run", folder / "red", code=1)
+    assert "a.tif" in seen.stdout
+    assert "d.heic" in seen.stderr
+    assert ".e.jpg" not in seen.output
+
+
+def test_a_very_large_picture_is_named_and_read(tmp_path):
+    folder = make(tmp_path / "colors", each=4)
+    Image.new("1", (10_000, 9_000)).save(folder / "red" / "vast.png")
+    with warnings.catch_warnings():
+        warnings.simplefilter("default")  # as in a process of its own
+        result = autoconv_("train", folder, *QUICK, "--epochs", "2", "--json", "-")
+    assert result.stderr == f"note: {folder / 'red' / 'vast.png'} is very large, 90 million pixels: " \
+                            "reading it takes long.\n"
+    assert json.loads(result.stdout)["skipped"] == []
+
+
+def test_digits_are_not_mirrored(folder, tmp_path):
+    few = ("--epochs", "1", "--augment", "--out")
+    autoconv_("train", "digits", "--limit", "64", *few, tmp_path / "digits")
+    autoconv_("train", folder, "--image-size", "20x24", *few, tmp_path / "photos")
+    kinds = [[type(layer).__name__ for layer in models.load_model(tmp_path / run / "model.safetensors").layers]
+             for run in ("digits", "photos")]
+    assert kinds[0][:2] == ["RandomRotation", "RandomZoom"]
+    assert kinds[1][:3] == ["RandomFlip", "RandomRotation", "RandomZoom"]
 
 
 def test_augmentation_helps_where_few_pictures_are_upright_and_those_to_test_on_are_not(tmp_path):
@@ -138,6 +181,38 @@ def test_a_folder_to_test_on_has_the_classes_of_the_training(folder, tmp_path):
     shutil.copytree(folder, tmp_path / "set" / "train")
     shutil.copytree(tmp_path / "test", tmp_path / "set" / "test")
     assert "Rename or remove pink." in autoconv_("train", tmp_path / "set", code=1).stderr
+
+
+def test_a_run_is_tested_on_the_pictures_that_it_held_out_also_when_the_folder_has_changed(tmp_path):
+    folder = make(tmp_path / "colors", each=10)
+    autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run", "--json", tmp_path / "r.json")
+    results = json.loads((tmp_path / "r.json").read_text())
+    held = [folder / name for name in results["held_out"]["files"]]
+    assert len(held) == results["test_images"] == 6
+    shutil.copy(held[0], held[0].with_name("0.png"))
+    again = json.loads(autoconv_("evaluate", tmp_path / "run", "--json", "-").stdout)
+    assert (again["test_images"], again["test_loss"]) == (6, results["test_loss"])
+    held[0].unlink()
+    fewer = autoconv_("evaluate", tmp_path / "run")
+    gone = held[0].relative_to(folder).as_posix()
+    assert f"1 of the 6 pictures that the net was tested on is gone from {folder}: {gone}" in fewer.stderr
+    assert "5 test images" in fewer.stdout
+    for path in held[1:]:
+        path.unlink()
+    assert "Put them back" in autoconv_("evaluate", tmp_path / "run", code=1).stderr
+
+
+def test_an_older_run_says_when_its_folder_has_changed(tmp_path):
+    folder = make(tmp_path / "colors", each=10)
+    autoconv_("train", folder, *QUICK, "--epochs", "1", "--out", tmp_path / "run")
+    run = tmp_path / "run" / "run.json"
+    results = json.loads(run.read_text())
+    del results["held_out"]
+    run.write_text(json.dumps(results))
+    assert not autoconv_("evaluate", tmp_path / "run").stderr
+    shutil.copy(folder / "red" / "00.png", folder / "red" / "0.png")
+    said = autoconv_("evaluate", tmp_path / "run").stderr
+    assert f"{folder} has 31 pictures, and had 30 when the net was trained" in said
 
 
 def test_the_name_of_a_data_set_wins_over_a_folder(folder, tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """The demo's page in a real Chromium: a net learns, reads what is drawn, and each of its numbers can be checked."""
 
 import base64
+import contextlib
 import os
 import re
 import shutil
@@ -160,6 +161,20 @@ def test_a_net_learns_pauses_steps_and_goes_on_in_two_windows(window):
     until(tab, f"parseInt({figure('step')}.replace(',', '')) > {step + 20}")
     other.click("#go")
     assert other.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_enter_in_a_field_takes_its_value_and_starts_or_pauses_nothing(window):
+    tab = window()
+    start(tab)
+    for name, typed in (("learning_rate", "0.001"), ("epochs", "300")):
+        tab.fill(f"[name={name}]", typed)
+        with tab.expect_response("**/api/rate") if name == "learning_rate" else contextlib.nullcontext():
+            tab.press(f"[name={name}]", "Enter")
+        step = step_of(tab)
+        until(tab, f"parseInt({figure('step')}.replace(',', '')) > {step + 20}")
+        assert tab.inner_text("#status") == "The net learns"
+    tab.click("#go")
+    until(tab, "document.getElementById('status').textContent === 'The net is paused'")
 
 
 def test_a_message_stays_until_its_cause_is_gone_or_it_is_dismissed(window):

@@ -76,16 +76,34 @@ def test_what_is_no_matrix_is_refused(kernel):
         pictures.filter(PHOTO, kernel)
 
 
+def test_a_kernel_may_have_fractions():
+    thirds = np.full((2, 3), 1 / 3, np.float32)
+    for kernel, values in (("1/3 1/3 1/3 / 1/3 1/3 1/3", thirds), ("1/3, 1/3, 1/3", thirds[:1]),
+                           ("1 -1/2 / .5 2", [[1, -0.5], [0.5, 2]]), ("1 2/3 4", [[1, 2], [3, 4]])):
+        np.testing.assert_array_equal(pictures.convolve(np.pad([[1.0]], (2, 3)), kernel),
+                                      pictures.convolve(np.pad([[1.0]], (2, 3)), values))
+
+
+@pytest.mark.parametrize(("kernel", "said"), [
+    ("1 2 / 3", "Row 1 has 2 numbers, row 2 has 1"), ("1 2 / 1/0 3", "Row 2 is '1/0 3', which are not all numbers"),
+    ("1 2 / 3 x", "Row 2 is '3 x'"), ("1 2 / / 3 4", "row 2 has 0")])
+def test_a_wrong_row_of_a_kernel_is_named(kernel, said):
+    with pytest.raises(ValueError, match=said):
+        pictures.filter(PHOTO, kernel)
+
+
 def test_an_unknown_kernel_is_answered_with_the_nearest(photo):
     with pytest.raises(ValueError, match=r"Unknown kernel: 'sharpn'\. Did you mean 'sharpen'"):
         pictures.filter(PHOTO, "sharpn")
     assert "Did you mean 'emboss'" in autoconv_(photo[0], "--kernel", "embos", code=2)
 
 
-def test_the_command_names_its_file_after_the_picture(photo):
+def test_the_command_names_its_file_after_the_picture(photo, tmp_path, monkeypatch):
     path, pixels = photo
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")  # not beside the picture: that may be a folder to train on
     printed = autoconv_(path, "--kernel", "sobel-top", "--absolute")
-    out = path.with_name("photo-sobel-top.png")
+    out = tmp_path / "here" / "photo-sobel-top.png"
     assert f"wrote 18 x 10 pixels to {out}" in printed
     values = pictures.convolve(pixels, "sobel-top")
     assert f"values from {values.min():.1f} to {values.max():.1f}" in printed

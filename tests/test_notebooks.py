@@ -43,6 +43,18 @@ def test_a_notebook_that_nbconvert_runs_has_one_line_an_epoch():
     assert "━\n" not in page
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_notebook_shows_the_figure_in_the_last_line_of_a_cell():
+    for name in ("matplotlib", "ipykernel"):
+        pytest.importorskip(name)
+    nbformat, client = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(
+        "from autoconv import pictures\npictures.curves({'loss': [2.0, 1.0]})")])
+    client.NotebookClient(book, timeout=120).execute()
+    (shown,) = book.cells[0].outputs
+    assert "image/png" in shown["data"]
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

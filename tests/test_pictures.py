@@ -230,6 +230,10 @@ class TestFigures:
         assert "first (Conv2D): feature maps" in maps.axes[0].get_title("left")
         assert "7 x 6 x 4, min 0, max" in maps.axes[0].get_title("left")
 
+    def test_a_notebook_shows_what_a_cell_returns(self, net):
+        pytest.importorskip("matplotlib")
+        assert pictures.filters(net)._repr_png_().startswith(b"\x89PNG")
+
     def test_a_net_that_diverged_can_be_looked_at(self, image):
         pytest.importorskip("matplotlib")
         net = models.Sequential([layers.Input((9, 8, 3)), layers.Conv2D(2, 3, name="first"), layers.Flatten()])
@@ -280,6 +284,20 @@ class TestInspect:
         assert "wrote 1 layers and 1 sets of filters" in printed
         assert "digit.npy" in printed
         xml.dom.minidom.parse(str(tmp_path / "a.svg"))
+
+    def test_a_picture_that_cannot_be_read_is_named_beside_the_others(self, run, tmp_path):
+        np.save(tmp_path / "seven.npy", np.eye(28, dtype=np.uint8) * 255)
+        (tmp_path / "bad.png").write_text("no picture")
+        out = tmp_path / "inside.html"
+        said = autoconv_("inspect", run, tmp_path / "bad.png", tmp_path / "seven.npy", "--out", out, code=1)
+        assert "bad.png cannot be read" in said
+        assert "seven.npy" in out.read_text(encoding="utf-8")
+        assert "bad.png cannot be read" in autoconv_("inspect", run, tmp_path / "bad.png", "--out", out, code=1)
+
+    def test_a_model_file_is_no_run(self, run):
+        for command in (("inspect", "--out", "x.html"), ("report", "--out", "x.html"), ("evaluate",)):
+            said = autoconv_(command[0], run / "model.safetensors", *command[1:], code=1)
+            assert "model.safetensors is a file, and a run is a folder" in said
 
     def test_what_is_not_there_is_refused_before_the_work(self, run, tmp_path):
         printed = autoconv_("inspect", run, "--layer", "conv2", "--out", tmp_path / "a.html", code=2)

@@ -1,5 +1,6 @@
 """What a net costs: the lectures' exercise, counts beside plain arithmetic, the table, the picture of a graph."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -102,6 +103,17 @@ class TestMeasuring:
         assert profile.seconds == pytest.approx(sum(row.seconds for row in (convolution, flatten, dense)))
         json.dumps(profile.as_dict())
 
+    def test_what_acts_in_training_only_costs_nothing_in_inference(self):
+        net = models.Sequential([layers.Input((8, 8, 3)), *nets.augmentation(), layers.Dropout(0.5)])
+        profile = net.profile()
+        assert [row.share for row in profile.rows] == [None] * 4
+        assert profile.predict_bytes == 4 * 8 * 8 * 3
+
+    def test_a_share_above_its_ceiling_is_explained(self):
+        profile = models.Sequential([layers.Input((6,)), layers.Dense(3)]).profile()
+        rows = [row._replace(share=1.2) for row in profile.rows]
+        assert "Shares can pass 100%" in str(dataclasses.replace(profile, rows=rows))
+
     def test_a_graph_with_branches_runs_step_by_step(self):
         assert all(row.seconds > 0 for row in branches().profile(2).rows)
 
@@ -125,6 +137,12 @@ class TestTable:
         CliRunner().invoke(main, ["train", "digits", "--limit", "64", "--epochs", "1", "--out", str(tmp_path / "run")])
         assert "rescaling" in autoconv_(tmp_path / "run", "--no-time")
 
+    def test_a_net_with_two_inputs(self, tmp_path):
+        left, right = layers.Input((8, 8, 1)), layers.Input((6, 6, 1))
+        both = layers.Concatenate()([layers.Flatten()(left), layers.Flatten()(right)])
+        models.Model([left, right], layers.Dense(3, name="both")(both)).save(tmp_path / "two.safetensors")
+        assert "both" in autoconv_(tmp_path / "two.safetensors", "--no-time")
+
     def test_help_names_all_built_in_nets(self):
         said = " ".join(autoconv_("--help").split())
         assert f"built-in one by its name ({', '.join(nets.NETS)};" in said
@@ -133,6 +151,7 @@ class TestTable:
         assert "Did you mean 'lecture'" in autoconv_("lectur", code=1)
         assert "such as 180x180" in autoconv_("lecture", "--image-size", "0x3", code=2)
         assert "such as 180x180" in autoconv_("lecture", "--image-size", "a", code=2)
+        assert "at most 10,000 pixels a side" in autoconv_("lecture", "--image-size", "100000", code=2)
         assert "at least 18 x 18 pixels. Received: 6 x 6" in autoconv_("lecture", "--image-size", 6, code=1)
         (tmp_path / "net.safetensors").write_text("no net")
         assert "cannot be read" in autoconv_(tmp_path / "net.safetensors", code=1)

@@ -32,6 +32,7 @@ class Commands(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
             warnings.showwarning = _note  # type: ignore[assignment]
+            warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's, which does not say whose
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt:

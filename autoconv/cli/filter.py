@@ -12,9 +12,10 @@ from . import files, options
 @click.command("filter")
 @click.argument("image", type=options.FILE)
 @click.option("--kernel", "kernels", multiple=True, metavar="NAME|MATRIX", default=("sharpen",), show_default="sharpen",
-              help="A kernel by its name, or its numbers with rows divided by /: \"0 -1 0 / -1 5 -1 / 0 -1 0\". Can be "
-              "given several times: the pictures then stand side by side.")
-@click.option("--out", type=options.FILE, metavar="FILE", show_default="IMAGE's name and the kernels'",
+              help="A kernel by its name, or its numbers, rows divided by a slash between blanks: \"0 -1 0 / -1 5 -1 / "
+              "0 -1 0\"; 1/9 is a fraction. Can be given several times: the pictures then stand side by side.")
+@click.option("--out", type=options.FILE, metavar="FILE",
+              show_default="IMAGE's name and the kernels', in the current folder",
               help="Where to write the picture; the suffix says in which format.")
 @click.option("--padding", type=options.Name("padding", ("valid", "same")), default="valid",
               help="valid: only where the whole kernel lies on the picture. same: black around it, the size stays.")
@@ -41,7 +42,8 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
             matrix(kernel)
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--kernel") from error
-    target = out or image.with_name(f"{image.stem}-{'-'.join(_label(k, i) for i, k in enumerate(kernels))[:80]}.png")
+    labels = "-".join(_label(k, i) for i, k in enumerate(kernels))
+    target = out or Path.cwd() / f"{image.stem}-{labels[:80]}.png"  # not beside IMAGE: that may be a folder to train on
     try:
         picture_files.check_suffix(target)
         pixels = picture_files.read(image)

@@ -7,8 +7,10 @@ import click
 from ..arguments import names
 from ..files import atomic
 from ..pictures.reading import Picture, read
+from ..utils.pixels import UnreadableImage
 from . import files, options, runs, tested
-from .trained import of_run
+from .lines import printable
+from .trained import Trained, of_run
 
 PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
 
@@ -43,8 +45,7 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         except ValueError as error:
             raise click.BadParameter(str(error), param_hint="--layer") from error
     takes = of_run(model, trained)
-    shown = [picture for path in image for picture in read(path, takes.shape, takes.kind)] or [
-        _first_test_image(trained)]
+    shown, unreadable = _read(image, takes) if image else ([_first_test_image(trained)], [])
     found = [inspection.inspected(model, each.pixels, each.name, trained["classes"], layer) for each in shown]
     filters = inspection.filters_of(model, layer)
     if out.suffix.lower() in PAGES:
@@ -59,6 +60,24 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
             best = max(one.scores.values.items(), key=lambda item: item[1])
             click.echo(f"{one.name}  {best[0]}  {best[1]:.4f}")
     click.echo(f"wrote {len(found[0].layers)} layers and {len(filters)} sets of filters to {out}")
+    if unreadable:
+        raise click.exceptions.Exit(1)
+
+
+def _read(images: tuple[Path, ...], takes: Trained) -> tuple[list[Picture], list[UnreadableImage]]:
+    """The pictures as the net takes them, and what was wrong with others, which is said. Raises it where all are."""
+    shown: list[Picture] = []
+    unreadable: list[UnreadableImage] = []
+    for path in images:
+        try:
+            shown += read(path, takes.shape, takes.kind)
+        except UnreadableImage as error:
+            unreadable.append(error)
+    if not shown:
+        raise unreadable[0]
+    for each in unreadable:
+        click.echo(f"Error: {printable(str(each))}", err=True)
+    return shown, unreadable
 
 
 def _first_test_image(trained: dict) -> Picture:

@@ -50,15 +50,18 @@ class Size(click.ParamType):
     """A number of pixels, or two of them, HEIGHTxWIDTH, as (height, width)."""
 
     name = "size"
+    largest = 10_000
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
         if isinstance(value, tuple):
             return value
-        found = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", value)
+        found = re.fullmatch(r"(\d{1,9})(?:x(\d{1,9}))?", value)
         height, width = (int(found[1]), int(found[2] or found[1])) if found else (0, 0)
         if not height or not width:
             self.fail(f"{value!r} is no size of at least one pixel, such as 180x180 (height x width) or 180.", param,
                       ctx)
+        if max(height, width) > self.largest:
+            self.fail(f"{value!r} is too large: images have at most {self.largest:,} pixels a side.", param, ctx)
         return height, width
 
 

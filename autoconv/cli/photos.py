@@ -2,14 +2,16 @@
 
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
 import click
+import numpy as np
 
-from ..utils import ImageDataset, image_dataset_from_directory
-from ..utils.class_folders import FORMATS, classes_in
-from ..utils.pixels import COLOR_MODES, UnreadableImage
+from ..utils import ImageDataset
+from ..utils.class_folders import Files, classes_in, find, is_picture
+from ..utils.image_dataset import parted
+from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow
 from .data import Feeds
 from .lines import printable
 
@@ -17,10 +19,13 @@ TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be 
 
 
 class Photos(NamedTuple):
-    """The pictures of a folder to train on, those to test on, and how the two were told apart."""
+    """The pictures of a folder to train on, those to test on, how the two were told apart, and the folder below which
+    the latter have their classes: test/, val/ or the folder itself.
+    """
 
     folder: Path
     split: str
+    tested_in: Path
     train: ImageDataset
     test: ImageDataset
 
@@ -48,8 +53,12 @@ class Photos(NamedTuple):
         return counted(self.train), counted(self.test)
 
     def kept(self) -> dict[str, Any]:
-        """What run.json keeps, to find the pictures again and to say what became of them."""
+        """What run.json keeps, to find the pictures again and to say what became of them. Those to test on are kept
+        one by one: drawn anew from a folder that changed since, some would be pictures that the net was trained on.
+        """
+        files = [Path(path).relative_to(self.tested_in).as_posix() for path in self.test.file_paths]
         return {"folder": str(self.folder.absolute()), "split": self.split,
+                "held_out": {"in": self.tested_in.relative_to(self.folder).as_posix(), "files": files},
                 "image_size": list(self.train.image_shape[:2]), "skipped": skipped(self.train, self.test)}
 
 
@@ -64,7 +73,7 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     if own is None:
         share = 0.2 if share is None else share
         classes = _classes(folder)
-        train, test = _dataset(folder, image_size, 3, classes, seed, validation_split=share, subset="both")
+        train, test = _datasets(folder, image_size, 3, classes, seed, share)
         split = f"{share:.0%} of it held out to test on, drawn by the seed (--validation-split)"
     elif share is not None:
         raise click.UsageError(f"--validation-split is for folders without a split of their own. {folder} has train/ "
@@ -72,27 +81,58 @@ def load(folder: Path, image_size: tuple[int, int], share: float | None, seed: i
     else:
         classes = _classes(folder / "train")
         _check_classes(folder / own, classes)
-        train = _dataset(folder / "train", image_size, 3, classes, seed)
-        test = _dataset(folder / own, image_size, 3, classes, seed, shuffle=False)
+        train, = _datasets(folder / "train", image_size, 3, classes, seed)
+        test, = _datasets(folder / own, image_size, 3, classes, seed, shuffle=False)
         split = f"trained on train/, tested on {own}/"
     _prepare(folder, {"train": train, "test": test}, strict)
-    return Photos(folder, split, train, test)
+    return Photos(folder, split, folder / (own or ""), train, test)
 
 
 def held_out(trained: dict[str, Any]) -> ImageDataset:
-    """The pictures that a run was tested on, again: as long as the folder is what it was, they are the same."""
-    folder, share = Path(trained["folder"]), trained["validation_split"]
+    """The pictures that a run was tested on, again, in the same order; what is gone is said, and left out.
+
+    Runs of version 0.1 do not name them: they are drawn again, and it is said where the folder has changed since.
+    """
+    folder, share, size = Path(trained["folder"]), trained["validation_split"], tuple(trained["image_size"])
     if not folder.is_dir():
         raise click.ClickException(f"The folder {folder}, which the run was trained on, is not there. Name another "
                                    "folder of photos to test on.")
-    return load(folder, tuple(trained["image_size"]), share, trained["seed"], strict=False).test
+    if "held_out" in trained:
+        files = _still_there(folder, trained["held_out"], trained["classes"])
+        dataset = _dataset(files, size, 3, False, trained["seed"])
+        _prepare(folder, {"test": dataset}, strict=False)
+        return dataset
+    found = load(folder, size, share, trained["seed"], strict=False)
+    now = len(found.train.file_paths) + len(found.test.file_paths)
+    then = trained["train_images"] + trained.get("test_images", 0) + len(trained["skipped"])
+    if "test_images" in trained and now != then:
+        click.echo(f"{folder} has {now:,} pictures, and had {then:,} when the net was trained. The run does not say "
+                   "which were held out, so some of these may be pictures that the net was trained on.", err=True)
+    return found.test
+
+
+def _still_there(folder: Path, held: dict[str, Any], classes: Sequence[str]) -> Files:
+    """The files that run.json names as held out, as far as they are there. Raises a ClickException where none is."""
+    names = {name: PurePosixPath(held["in"], name) for name in held["files"]}
+    gone = [str(path) for path in names.values() if not (folder / path).is_file()]
+    if gone:
+        some = ", ".join(gone[:3]) + (", ..." if len(gone) > 3 else "")
+        text = (f"{len(gone):,} of the {len(names):,} pictures that the net was tested on "
+                f"{'is' if len(gone) == 1 else 'are'} gone from {folder}: {some}")
+        if len(gone) == len(names):
+            raise click.ClickException(f"{printable(text)}. Put them back, or name another folder of photos.")
+        click.echo(printable(f"{text}; the others are tested on"), err=True)
+    lost = set(gone)
+    there = [name for name, path in names.items() if str(path) not in lost]
+    labels = [classes.index(PurePosixPath(name).parts[0]) for name in there]
+    return Files([str(folder / names[name]) for name in there], np.array(labels, "int32"), list(classes))
 
 
 def whole(folder: Path, image_shape: tuple[int, int, int], classes: Sequence[str]) -> ImageDataset:
     """All pictures of a folder, or of its test/, to test a net of these classes on."""
     own = next((folder / name for name in TESTS if (folder / "train").is_dir() and (folder / name).is_dir()), folder)
     _check_classes(own, classes)
-    dataset = _dataset(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
+    dataset, = _datasets(own, image_shape[:2], image_shape[2], classes, 0, shuffle=False)
     _prepare(own, {"test": dataset}, strict=False)
     return dataset
 
@@ -134,13 +174,20 @@ def _name(path: str, reason: str) -> None:
     click.echo(f"{chr(13)}\033[K" * sys.stderr.isatty() + printable(f"skipped {path}: {reason}"), err=True)
 
 
-def _dataset(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int, **how: Any) -> Any:
+def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,
+              share: float | None = None, shuffle: bool = True) -> list[ImageDataset]:
+    """All pictures of a folder, whatever their format; with a `share` those to train on, and those to test on."""
+    pillow("Image")
+    files = find(folder, "inferred", classes, follow_links=False, wanted=is_picture)
     try:
-        return image_dataset_from_directory(
-            folder, label_mode="categorical", class_names=classes, color_mode=COLOR_MODES[channels], image_size=size,
-            seed=seed, verbose=False, **how)
-    except (ValueError, ImportError) as error:
+        parts = parted(files, folder, share, None if share is None else "both", shuffle, seed)
+    except ValueError as error:
         raise click.ClickException(str(error)) from error
+    return [_dataset(part, size, channels, shuffle and i == 0, seed) for i, part in enumerate(parts)]
+
+
+def _dataset(files: Files, size: tuple[int, int], channels: int, shuffle: bool, seed: int) -> ImageDataset:
+    return ImageDataset(files, Decoding(size, COLOR_MODES[channels], "BILINEAR"), "categorical", 32, shuffle, seed)
 
 
 def _classes(folder: Path) -> list[str]:
@@ -151,9 +198,9 @@ def _classes(folder: Path) -> list[str]:
             f"{folder} must hold a folder of pictures for each class, of two classes at least, such as "
             f"{folder / 'cats'} and {folder / 'dogs'}. Received: {_held(folder)}.")
     for name in names:
-        if not any(path.suffix.lower() in FORMATS for path in (folder / name).rglob("*")):
-            raise click.ClickException(f"The class {name!r} has no pictures: there is no {', '.join(FORMATS)} file in "
-                                       f"{folder / name}. Remove the folder, or fill it.")
+        if not any(is_picture(path.name) for path in (folder / name).rglob("*")):
+            raise click.ClickException(f"The class {name!r} has no pictures: there is no .jpg, .png or other picture "
+                                       f"in {folder / name}. Remove the folder, or fill it.")
     return names
 
 
@@ -171,7 +218,7 @@ def _check_classes(folder: Path, classes: Sequence[str]) -> None:
 def _held(folder: Path) -> str:
     """What is in a folder, for messages: its folders, or how many loose pictures."""
     names = classes_in(folder)
-    loose = sum(path.suffix.lower() in FORMATS for path in folder.iterdir() if path.is_file())
+    loose = sum(is_picture(path.name) for path in folder.iterdir() if path.is_file())
     pictures = f"{loose:,} picture{'s' * (loose != 1)} in no folder"
     if not names:
         return pictures if loose else "no folder and no picture"

@@ -5,17 +5,20 @@ from pathlib import Path
 import click
 import numpy as np
 
-SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".npy", ".png", ".ppm", ".tif", ".tiff", ".webp")
+from ..utils.class_folders import is_picture
+
 INK = " .:-=+*#%@"
 
 
 def files_in(path: Path) -> list[Path]:
-    """The file itself, or all pictures in a folder and its folders, by their names. An empty folder is refused."""
+    """The file itself, or all pictures and .npy files in a folder and its folders, by their names. An empty folder is
+    refused.
+    """
     if not path.is_dir():
         return [path]
-    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in SUFFIXES and p.is_file())
+    found = sorted(p for p in path.rglob("*") if p.is_file() and (is_picture(p.name) or p.suffix.lower() == ".npy"))
     if not found:
-        raise click.ClickException(f"There is no picture in the folder {path}. Pictures end in {', '.join(SUFFIXES)}.")
+        raise click.ClickException(f"There is no picture in the folder {path}: no .jpg, .png or other, and no .npy.")
     return found
 
 

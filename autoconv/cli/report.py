@@ -9,8 +9,8 @@ import click
 from ..files import atomic
 from . import files, options, runs, tested
 
-APART = ("classes", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step", "compile_s",
-         "time_to_first_step_s", "total_s")  # of a run's results: they have a place of their own on the page
+APART = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
+         "compile_s", "time_to_first_step_s", "total_s")  # of a run's results: they have a place of their own, or none
 
 
 @click.command()

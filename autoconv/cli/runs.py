@@ -83,6 +83,10 @@ def read(folder: Path) -> Run:
 
 
 def _read(folder: Path) -> Run:
+    if folder.is_file():
+        raise click.ClickException(f"{folder} is a file, and a run is a folder: it keeps with the net what it was "
+                                   "trained and tested on. `autoconv train --out RUN` writes one. `autoconv predict` "
+                                   "and `autoconv summary` take model files.")
     model, file = folders.place(folder, MODEL), folders.place(folder, RESULTS)
     if not (model.is_file() and file.is_file()):
         raise click.ClickException(f"{folder} is no run: it lacks {MODEL} or {RESULTS}. "

@@ -54,7 +54,8 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
               "by a small net.")
 @click.option("--model", type=options.Name("net", nets.NETS), help="Which of the built-in nets.",
               show_default="lecture; photos for a folder; best if best, sprint if sprint")
-@click.option("--augment", is_flag=True, help="Show the net each photo mirrored, turned and zoomed anew.")
+@click.option("--augment", is_flag=True, help="Show the net each image mirrored (but not digits), turned and zoomed "
+              "anew.")
 @click.option("--epochs", type=click.IntRange(min=1), help="How often to go through the training images.",
               show_default="5; 10 for a folder; 1 if fast or sprint, 16 if best")
 @click.option("--batch-size", type=click.IntRange(min=1), show_default="64; 32 for a folder; 128 if best, 96 if sprint",
@@ -156,7 +157,8 @@ def fit(
     """Trains. Returns the net, its history and what `--json` has of it."""
     utils.set_random_seed(seed)
     try:
-        net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment)
+        mirror = not set(images.classes) <= set("0123456789")  # a mirrored digit is none
+        net = nets.for_pixels(model, feeds.input_shape, len(images.classes), augment, mirror)
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))

@@ -4,10 +4,27 @@ from math import prod
 from typing import Any
 
 from ..graph.graph import Graph
-from ..layers import Activation, Conv2D, Conv2DTranspose, Dense, DepthwiseConv2D, Dropout, Flatten, InputLayer
+from ..layers import (
+    Activation,
+    Conv2D,
+    Conv2DTranspose,
+    Dense,
+    DepthwiseConv2D,
+    Dropout,
+    Flatten,
+    InputLayer,
+    RandomBrightness,
+    RandomContrast,
+    RandomFlip,
+    RandomRotation,
+    RandomTranslation,
+    RandomZoom,
+)
 from ..symbolic import Node, SymbolicTensor
 
 Shapes = list[tuple[int, ...]]
+IN_TRAINING = (  # layers that act in training only
+    Dropout, RandomBrightness, RandomContrast, RandomFlip, RandomRotation, RandomTranslation, RandomZoom)
 
 
 def multiply_adds(operation: Any, inputs: Shapes, outputs: Shapes) -> int:
@@ -56,7 +73,7 @@ def shapes_of(graph: Graph, node: Node, shapes: dict[int, tuple[int, ...]]) -> t
 def is_view(node: Node, training: bool) -> bool:
     """Whether a call gives the array that it got, in another shape at most, and so takes no memory of its own."""
     operation = node.operation
-    if isinstance(operation, Dropout):
+    if isinstance(operation, IN_TRAINING):
         return not training
     if isinstance(operation, Activation):
         return getattr(operation.activation, "__name__", "") == "linear"

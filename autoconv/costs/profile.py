@@ -99,7 +99,8 @@ class Profile:
             sums.append(f"time             {1e3 * self.seconds:.3f} ms for {images}, "
                         f"{self.batch_size / self.seconds:,.0f} samples/s")
         if any(row.share is not None and row.share > 1 for row in self.rows):
-            sums.append("Shares above 100%: other programs slowed this machine down while its ceiling was measured.")
+            sums.append("Shares can pass 100%: wide 3x3 layers take fewer multiplications than are counted (Winograd's "
+                        "products), and the\nceiling is measured too low where other programs run meanwhile.")
         return f"{self.name}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
 
     def __repr__(self) -> str:

@@ -1,7 +1,7 @@
 """Figures of matplotlib's: filters, feature maps, confusion, learning curves, and which pixels moved the answer.
 
-Each function returns a `matplotlib.figure.Figure` of its own; nothing of pyplot's state is read or changed. Save one
-by `figure.savefig("maps.png")`. It needs matplotlib: the extra `plots`.
+Each function returns a `matplotlib.figure.Figure` of its own; nothing of pyplot's state is read or changed. A notebook
+shows one that is the last line of a cell; `figure.savefig("maps.png")` saves it. Needs matplotlib: the extra `plots`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -142,5 +142,7 @@ def _influence(model: Model, image: Any, found: np.ndarray, title: str, colours:
 
 
 def _figure(size: tuple[float, float], dpi: int = 100) -> Any:
-    module = extras.load("matplotlib.figure", "matplotlib", "plots", "Drawing figures")
-    return module.Figure(figsize=size, dpi=dpi, layout="constrained")
+    extras.load("matplotlib.figure", "matplotlib", "plots", "Drawing figures")
+    from .notebook import Figure
+
+    return Figure(figsize=size, dpi=dpi, layout="constrained")

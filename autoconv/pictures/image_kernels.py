@@ -1,7 +1,9 @@
 """Image kernels: a picture under a small matrix, by the convolution that nets are made of."""
 
 import os
+import re
 from collections.abc import Sequence
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from . import files
 
 Kernel = str | Sequence[Sequence[float]] | np.ndarray
 
-KERNELS: dict[str, str] = {  # rows divided by "/"
+KERNELS: dict[str, str] = {  # rows divided by " / "
     "sharpen": "0 -1 0 / -1 5 -1 / 0 -1 0",
     "blur": " / ".join(["0.1111111111111111 0.1111111111111111 0.1111111111111111"] * 3),
     "gaussian": "0.0625 0.125 0.0625 / 0.125 0.25 0.125 / 0.0625 0.125 0.0625",
@@ -32,23 +34,42 @@ KERNELS: dict[str, str] = {  # rows divided by "/"
 
 
 def matrix(kernel: Kernel) -> np.ndarray:
-    """A kernel as an array (KH, KW): one of KERNELS by its name, "0 -1 0 / -1 5 -1 / 0 -1 0", or rows of numbers.
+    """A kernel as an array (KH, KW): one of KERNELS by its name, "0 -1 0 / -1 5 -1 / 0 -1 0", or rows of numbers. In a
+    text 1/9 is a fraction: the slash between two rows has blanks around it.
 
     Raises ValueError for an unknown name, with the nearest, and for what is no matrix of finite numbers.
     """
-    if isinstance(kernel, str):
-        text = kernel if any(map(str.isdigit, kernel)) else names.lookup("kernel", kernel.strip(), KERNELS)
-        rows: Any = [row.replace(",", " ").split() for row in text.split("/")]
-    else:
-        rows = kernel
+    if isinstance(kernel, str) and not any(map(str.isdigit, kernel)):
+        return matrix(KERNELS[names.lookup("kernel", kernel.strip(), {name: name for name in KERNELS})])
     try:
+        rows: Any = _rows(kernel) if isinstance(kernel, str) else kernel
         values: np.ndarray = np.array([list(row) for row in rows], np.float32)
-    except (TypeError, ValueError):
-        values = np.empty(0)
-    if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+        if values.ndim != 2 or not values.size or not np.isfinite(values).all():
+            raise ValueError
+    except (TypeError, ValueError, OverflowError) as error:
+        why = f" {error}." if isinstance(kernel, str) and str(error) else ""
         raise ValueError("A kernel must be a matrix: rows of equally many numbers, such as "
-                         f"'0 -1 0 / -1 5 -1 / 0 -1 0', or one of {', '.join(KERNELS)}. Received: {kernel!r}.")
+                         f"'0 -1 0 / -1 5 -1 / 0 -1 0', or one of {', '.join(KERNELS)}.{why} "
+                         f"Received: {kernel!r}.") from None
     return values
+
+
+def _rows(text: str) -> list[list[float]]:
+    """The numbers of a text, row by row. Raises ValueError that says which row is wrong."""
+    text = text.replace(",", " ")
+    rows = [row.split() for row in re.split(r"(?<=\s)/|/(?=\s)", text)]
+    if len(rows) == 1:  # "1 0/0 1" has no blanks around its slashes, and 1/3 1/3 1/3 is one row of fractions
+        tight = [row.split() for row in text.split("/")]
+        rows = tight if len({len(row) for row in tight}) == 1 else rows
+    numbers: list[list[float]] = []
+    for count, row in enumerate(rows, 1):
+        if len(row) != len(rows[0]):
+            raise ValueError(f"Row 1 has {len(rows[0])} numbers, row {count} has {len(row)}")
+        try:
+            numbers.append([float(Fraction(number)) if "/" in number else float(number) for number in row])
+        except (ValueError, ZeroDivisionError):
+            raise ValueError(f"Row {count} is {' '.join(row)!r}, which are not all numbers") from None
+    return numbers
 
 
 def convolve(image: Any, kernel: Kernel, padding: Padding = "valid", strides: Pair = 1, dilation_rate: Pair = 1

@@ -1,13 +1,17 @@
 """The files of a folder with a folder for each class, in Keras's order, and Keras's way to hold some of them back."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")
+FORMATS = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".webp")  # Keras's, and the last one
+PICTURES = (  # all endings of pictures, also of those that Pillow cannot read everywhere
+    *FORMATS, ".arw", ".avif", ".cr2", ".cr3", ".dib", ".dng", ".heic", ".heif", ".j2k", ".jfif", ".jp2", ".jpe",
+    ".jxl", ".nef", ".orf", ".pbm", ".pcx", ".pgm", ".pnm", ".ppm", ".psd", ".raf", ".rw2", ".svg", ".tga", ".tif",
+    ".tiff")
 
 
 class Files(NamedTuple):
@@ -22,17 +26,30 @@ class Files(NamedTuple):
         return Files(self.paths[start:stop], None if self.labels is None else self.labels[start:stop], self.class_names)
 
 
+def in_keras(name: str) -> bool:
+    """Whether Keras takes a file of that name for a picture; or it is one of WebP."""
+    return name.lower().endswith(FORMATS)
+
+
+def is_picture(name: str) -> bool:
+    """Whether a file of that name is a picture of any format, and not hidden."""
+    return name[0] != "." and name.lower().endswith(PICTURES)
+
+
 def classes_in(directory: str | os.PathLike) -> list[str]:
     """The names of the folders in a folder, in order; hidden ones are left out."""
     return sorted(entry.name for entry in Path(directory).iterdir() if entry.is_dir() and entry.name[0] != ".")
 
 
-def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool) -> Files:
-    """All pictures below a folder, in order of their classes and paths. Raises ValueError where labels do not fit."""
+def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] | None, follow_links: bool,
+         wanted: Callable[[str], bool] = in_keras) -> Files:
+    """All files below a folder whose names are `wanted`, in order of their classes and paths. Raises ValueError where
+    labels do not fit.
+    """
     if labels != "inferred":
         if class_names is not None:
             raise ValueError("class_names can only be given with labels='inferred'.")
-        paths = list(_pictures(Path(directory), follow_links))
+        paths = list(_files(Path(directory), follow_links, wanted))
         if labels is None:
             return Files(paths, None, None)
         if len(labels) != len(paths):
@@ -45,7 +62,7 @@ def find(directory: str | os.PathLike, labels: Any, class_names: Sequence[str] |
         raise ValueError("The `class_names` passed did not match the names of the subdirectories of the target "
                          f"directory. Expected: {found} (or a subset of it), but received: class_names={class_names}")
     names = found if class_names is None else list(class_names)
-    groups = [list(_pictures(Path(directory, name), follow_links)) for name in names]
+    groups = [list(_files(Path(directory, name), follow_links, wanted)) for name in names]
     return Files([path for group in groups for path in group],
                  np.repeat(np.arange(len(names), dtype="int32"), [len(group) for group in groups]), names)
 
@@ -67,8 +84,8 @@ def split(files: Files, share: float | None, subset: str | None) -> list[Files]:
     return list(parts.values()) if subset == "both" else [parts[subset or ""]]
 
 
-def _pictures(folder: Path, follow_links: bool) -> Iterator[str]:
+def _files(folder: Path, follow_links: bool, wanted: Callable[[str], bool]) -> Iterator[str]:
     for root, _, files in sorted(os.walk(folder, followlinks=follow_links)):
         for name in sorted(files):
-            if name.lower().endswith(FORMATS):
+            if wanted(name):
                 yield os.path.join(root, name)

@@ -176,21 +176,28 @@ def image_dataset_from_directory(
         raise ValueError('When passing `label_mode="binary"`, there must be exactly 2 class_names. '
                          f"Received: class_names={files.class_names}")
     seed = int(np.random.randint(1_000_000)) if seed is None else seed
-    parts = class_folders.split(class_folders.shuffled(files, seed) if shuffle else files, validation_split, subset)
+    parts = parted(files, directory, validation_split, subset, shuffle, seed)
     if verbose:
         sys.stdout.write(_found(files, parts, subset))
+    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()], crop_to_aspect_ratio)
+    datasets = [ImageDataset(part, decoding, label_mode, batch_size, shuffle and i == 0, seed)
+                for i, part in enumerate(parts)]
+    return datasets if subset == "both" else datasets[0]
+
+
+def parted(files: Files, directory: str | os.PathLike, share: float | None, subset: str | None, shuffle: bool,
+           seed: int) -> list[Files]:
+    """The parts of a folder's files that `subset` names, split as Keras does. Raises ValueError for an empty one."""
+    parts = class_folders.split(class_folders.shuffled(files, seed) if shuffle else files, share, subset)
     for part, what in zip(parts, ("training ", "validation ") if subset == "both" else ("",)):
         if not part.paths:
             count = len(files.paths)
             why = f"Allowed formats: {FORMATS}"
             if count:
                 larger = f", or raise it to {-(-100 // count) / 100:g} or more" if count > 1 else ""
-                why = f"Received: validation_split={validation_split} of {count} files. Add files{larger}."
+                why = f"Received: validation_split={share} of {count} files. Add files{larger}."
             raise ValueError(f"No {what}images found in directory {directory}. {why}")
-    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()], crop_to_aspect_ratio)
-    datasets = [ImageDataset(part, decoding, label_mode, batch_size, shuffle and i == 0, seed)
-                for i, part in enumerate(parts)]
-    return datasets if subset == "both" else datasets[0]
+    return parts
 
 
 def _check(labels: Any, label_mode: Any, color_mode: Any, image_size: Any, batch_size: Any, interpolation: str,

@@ -1,5 +1,6 @@
 """The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
 
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -44,7 +45,7 @@ class Decoding(NamedTuple):
     def read(self, path: Any) -> np.ndarray:
         """The pixels (height, width, channels) of a file, as bytes. Raises UnreadableImage."""
         size = self.size[::-1]
-        with naming(path), pillow("Image").open(path) as image:
+        with naming(path), opened(path) as image:
             turned = orientation(image)
             if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
@@ -61,7 +62,7 @@ def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
 
     Raises UnreadableImage.
     """
-    with naming(path), pillow("Image").open(path) as image:
+    with naming(path), opened(path) as image:
         gray = image.mode in _GRAY or image.mode.startswith("I;")
         mode = color_mode or ("grayscale" if gray else "rgb")
         pixels = np.asarray(in_colors(undone(image, orientation(image)), mode))
@@ -71,6 +72,17 @@ def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
 def pillow(module: str) -> ModuleType:
     """A module of Pillow's, or an ExtraError that names the extra."""
     return extras.load(f"PIL.{module}", "Pillow", "images", "Reading and writing pictures")
+
+
+def opened(path: Any) -> Any:
+    """The picture in a file, of which only the size is read yet. Warns of one that is so large that it takes long and
+    much memory; Pillow itself refuses one of twice that size.
+    """
+    image = pillow("Image").open(path)
+    limit, count = pillow("Image").MAX_IMAGE_PIXELS, image.width * image.height
+    if limit is not None and count > limit:
+        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=3)
+    return image
 
 
 @contextmanager
@@ -89,6 +101,9 @@ def _reason(path: Any, error: Exception) -> str:
         return "the file is empty"
     if type(error).__name__ == "UnidentifiedImageError":
         return "it is in no format that Pillow knows"
+    if type(error).__name__ == "DecompressionBombError":
+        most = 2 * pillow("Image").MAX_IMAGE_PIXELS
+        return f"it has more pixels than Pillow takes, {most / 1e6:.0f} million"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__).rstrip(".")
 

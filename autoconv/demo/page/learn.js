@@ -36,10 +36,8 @@ export class Learn {
   }
 
   listen() {
-    byId("settings").addEventListener("submit", quietly((event) => {
-      event.preventDefault();
-      return this.go();
-    }));
+    byId("settings").addEventListener("submit", (event) => event.preventDefault()); // Enter in a field takes its value
+    byId("go").addEventListener("click", quietly(() => byId("settings").reportValidity() && this.go()));
     byId("step").addEventListener("click", quietly(() => post("/api/step")));
     byId("anew").addEventListener("click", quietly(() => this.renew("/api/start")));
     for (const name of ["net", "data", "batch_size"]) {
