@@ -97,13 +97,14 @@ def test_pictures_of_all_formats_are_read_or_named(tmp_path):
 
 
 def test_a_very_large_picture_is_named_and_read(tmp_path):
-    folder = make(tmp_path / "colors", each=4)
-    Image.new("1", (10_000, 9_000)).save(folder / "red" / "vast.png")
+    for part in ("train", "test"):
+        make(tmp_path / "set" / part, each=2)
+    vast = tmp_path / "set" / "test" / "blue" / "0.png"  # the first: it is read before the training, too
+    Image.new("1", (10_000, 9_000)).save(vast)
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # as in a process of its own
-        result = autoconv_("train", folder, *QUICK, "--epochs", "2", "--json", "-")
-    assert result.stderr == f"note: {folder / 'red' / 'vast.png'} is very large, 90 million pixels: " \
-                            "reading it takes long.\n"
+        result = autoconv_("train", tmp_path / "set", *QUICK, "--epochs", "2", "--json", "-")
+    assert result.stderr == f"note: {vast} is very large, 90 million pixels: reading it takes long.\n"
     assert json.loads(result.stdout)["skipped"] == []
 
 

@@ -2,6 +2,7 @@
 
 import sys
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -31,7 +32,7 @@ class Commands(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
-            warnings.showwarning = _note  # type: ignore[assignment]
+            warnings.showwarning = _notes()
             warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's, which does not say whose
             try:
                 return super().invoke(ctx)
@@ -53,9 +54,16 @@ class Commands(click.Group):
         return super().resolve_command(ctx, args)
 
 
-def _note(message: Any, category: type, *_: Any) -> None:
-    """A warning as a line for people: where in the sources it was raised is not their concern."""
-    click.echo(f"note: {message}", err=True)
+def _notes() -> Callable[..., None]:
+    """What shows a warning as a line for people, each once: where in the sources it was raised is not their concern."""
+    said: set[str] = set()
+
+    def note(message: Any, *_: Any) -> None:
+        if str(message) not in said:
+            said.add(str(message))
+            click.echo(f"note: {message}", err=True)
+
+    return note
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "show_default": True})

@@ -81,7 +81,7 @@ def opened(path: Any) -> Any:
     image = pillow("Image").open(path)
     limit, count = pillow("Image").MAX_IMAGE_PIXELS, image.width * image.height
     if limit is not None and count > limit:
-        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=3)
+        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=2)
     return image
 
 
