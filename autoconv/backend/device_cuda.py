@@ -31,6 +31,9 @@ class CudaDevice(Device):
         self._gpu.enter()
         self.module("runtime").prepare(list(found), report)
 
+    def import_ahead(self) -> None:
+        """Nothing: what compiles was imported when the GPU was opened."""
+
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
         kernels = self.module("assembly").kernels().values()
         return [(k, np.dtype(dtype)) for dtype in dtypes for k in kernels
