@@ -108,9 +108,9 @@ CONVOLUTIONS = [
     conv((2, 5, 6, 3), (3, 3, 3, 17), padding=((1, 0), (0, 2))),
     conv((1, 6, 5, 5), (3, 5, 5, 3), padding=((0, 3), (4, 1)), strides=(3, 1)),
     conv((1, 2, 2, 3), (5, 5, 3, 5), padding=4),  # windows that see nothing but padding
-    conv((2, 8, 9, 32), (3, 3, 32, 64), padding="same"),  # from here on by Winograd's products
-    conv((1, 10, 10, 64), (3, 3, 64, 48), bias=False),
-    conv((1, 9, 7, 48), (3, 3, 48, 80), padding=((0, 1), (2, 2))),
+    conv((2, 8, 9, 64), (3, 3, 64, 64), padding="same"),  # from here on by Winograd's products
+    conv((1, 10, 10, 64), (3, 3, 64, 80), bias=False),
+    conv((1, 9, 7, 48), (3, 3, 48, 96), padding=((0, 1), (2, 2))),
     conv((2, 6, 6, 6), (3, 3, 2, 9), groups=3),
     conv((2, 7, 5, 34), (3, 3, 17, 34), groups=2, padding="same"),
     conv((1, 6, 6, 5), (3, 3, 1, 10), groups=5, strides=2, bias=False),
@@ -125,7 +125,7 @@ TRANSPOSED = [
     transposed((1, 3, 4, 3), (1, 1, 5, 3), strides=2, padding="same"),
     transposed((1, 4, 3, 3), (5, 5, 3, 3), strides=(2, 3), padding="same"),
     transposed((1, 4, 3, 5), (3, 3, 3, 5), dilation_rate=2),
-    transposed((1, 8, 8, 64), (3, 3, 32, 64)),
+    transposed((1, 8, 8, 64), (3, 3, 64, 64)),
     transposed((1, 4, 4, 3), (3, 2, 1, 3), dilation_rate=(2, 1), padding="same"),
 ]
 
@@ -148,7 +148,7 @@ FUSED = [
     fused_pool((2, 8, 8, 1), (3, 3, 1, 32)),
     fused_pool((3, 7, 9, 5), (3, 3, 5, 17)),  # an odd row and column that no window reads
     fused_pool((1, 6, 6, 32), (3, 3, 32, 64), bias=False),
-    fused_pool((2, 10, 11, 32), (3, 3, 32, 64)),
+    fused_pool((2, 10, 11, 64), (3, 3, 64, 64)),
     fused_pool((1, 8, 9, 64), (3, 3, 64, 128), padding="same"),
     fused_pool((2, 5, 6, 3), (2, 3, 3, 70), padding="same"),
     fused_pool((11, 4, 4, 17), (3, 3, 17, 5)),  # one pooled pixel a sample

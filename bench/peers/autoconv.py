@@ -71,8 +71,14 @@ def outputs(specs: Sequence[Spec], x: Any, weighted: list[layers.Layer]) -> Any:
     return x
 
 
-def network(workload: Workload) -> tuple[models.Model, list[layers.Layer]]:
-    """The net with its softmax, and its layers with weights in the order of the workload's."""
+def network(workload: Workload) -> "tuple[models.Model | models.Sequential, list[layers.Layer]]":
+    """The net with its softmax, and its layers with weights in the order of the workload's. A chain is a Sequential,
+    which the versions that `compare_refs` looks back to have as well.
+    """
+    if not any(isinstance(spec, Residual) for spec in workload.layers):
+        chain = [layer for spec in workload.layers for layer in made(spec)]
+        net = models.Sequential([layers.Input(workload.input_shape), *chain])
+        return net, [layer for layer in chain if layer.weights]
     images, weighted = layers.Input(workload.input_shape), []  # type: ignore[var-annotated]
     return models.Model(images, outputs(workload.layers, images, weighted)), weighted
 
@@ -86,7 +92,7 @@ class Autoconv(Peer):
         self.optimizer = optim.RMSprop()
         self.net.compile(self.optimizer, losses.CategoricalCrossentropy())
 
-    def placed(self, net: models.Model) -> models.Model:
+    def placed(self, net: Any) -> Any:
         """The net where it shall run."""
         return net
 
@@ -192,7 +198,7 @@ class OnGpu(Autoconv):
 
     device = "cuda"
 
-    def placed(self, net: models.Model) -> models.Model:
+    def placed(self, net: Any) -> Any:
         return net.to(self.device)
 
     def versions(self) -> dict[str, str]:

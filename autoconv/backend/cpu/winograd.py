@@ -26,7 +26,7 @@ from .products import N, add_rows, gathered_outer, gathered_product, zeros
 
 # From where it pays: channels times filters, which must be whole vectors, and rows and columns of outputs; and how much
 # of the tiles may lie outside the outputs.
-LEAST, MULTIPLE, SMALLEST, WASTE = 32 * 64, 16, 8, 1.15
+LEAST, MULTIPLE, SMALLEST, WASTE = 64 * 64, 16, 8, 1.15
 TILES = 54  # in a task: whole rows of both register tiles; V, M and a panel of U stay in the second-level cache
 BLOCK = 216  # tiles of a weight gradient that are transformed before their products are added
 CHAIN = 54  # tiles of it that are added one after the other: sums of such sums round less than one long sum
