@@ -160,7 +160,7 @@ class TestTrain:
 
     @pytest.mark.filterwarnings("default")
     def test_a_loss_that_is_no_number_is_noted_and_null_in_json(self, tmp_path):
-        printed = autoconv_("train", "digits", "--limit", 640, "--epochs", 2, "--lr", "1e6",
+        printed = autoconv_("train", "digits", "--limit", 640, "--epochs", 2, "--lr", "1e12", "--seed", 0,
                             "--model", "photos", "--quiet", "--json", tmp_path / "results.json")
         assert "note: The loss became" in printed
         assert read(tmp_path / "results.json")["test_loss"] is None
