@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
-from .. import datasets, nets
+from .. import datasets, nets, utils
 
 ENLARGED = ("lecture-large",)  # nets in which images of 28 x 28 pixels would shrink to nothing on their way
 A_FEW_SECONDS = 3.0  # how long MNIST's mirrors may be silent before the built-in digits stand in for it
@@ -41,7 +41,8 @@ class Images(NamedTuple):
         """What fit and evaluate get, for the net of that name."""
 
         def arguments(x: np.ndarray, y: np.ndarray) -> dict[str, Any]:
-            return {"x": as_taken(x, model), "y": _one_hot(y, len(self.classes)), "batch_size": batch_size}
+            targets = utils.to_categorical(y, len(self.classes)).astype(np.uint8)  # a step gathers bytes fastest
+            return {"x": as_taken(x, model), "y": targets, "batch_size": batch_size}
 
         train, test = arguments(self.x_train, self.y_train), arguments(self.x_test, self.y_test)
         return Feeds(train["x"].shape[1:], train, test)
@@ -99,11 +100,6 @@ def enlarge(images: np.ndarray, size: tuple[int, int]) -> np.ndarray:
     for i, image in enumerate(images):  # one by one: a whole set enlarged is more than a gigabyte
         large[i, top : top + factor * h, left : left + factor * w] = image.repeat(factor, 0).repeat(factor, 1)
     return large
-
-
-def _one_hot(labels: np.ndarray, classes: int) -> np.ndarray:
-    """As bytes, which a step gathers fastest."""
-    return np.eye(classes, dtype=np.uint8)[labels]
 
 
 def _images(x: np.ndarray) -> np.ndarray:

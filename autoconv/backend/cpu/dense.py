@@ -4,8 +4,6 @@ Three matrix products on the register tile (products.py). Each task owns a block
 across threads and results are the same bits for any number of them.
 """
 
-from functools import lru_cache
-
 import numpy as np
 from numba import prange
 
@@ -13,18 +11,12 @@ from . import simd
 from .arith import copy
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
-from .products import add_rows, bias, gathered_outer, gathered_product, zeros
+from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets, zeros
 
 M, N = simd.TILE
 ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
 LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds all rows
 DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
-
-
-@lru_cache(maxsize=64)
-def _steps(count: int, step: int) -> np.ndarray:
-    """The offsets of `count` rows that lie `step` items apart."""
-    return np.arange(count, dtype=np.int64) * step
 
 
 @inline
@@ -84,14 +76,11 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
     add_rows(dy.reshape(dy.size), 0, n, filters, db, 0, filters, True)
 
 
-_ZERO = np.zeros(1, np.int64)
-
-
 def dense(x, w, b, y, relu: bool = False) -> None:
     """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
     n, c = x.shape
     rows = n if w.size >= LARGE else ROWS
-    _multiply(x, w, bias(b, x.dtype, w.shape[1]), y, _steps(min(rows, n), c), _ZERO, rows, relu)
+    _multiply(x, w, bias(b, x.dtype, w.shape[1]), y, row_offsets(min(rows, n), c), ONE_RUN, rows, relu)
 
 
 def dense_input_grad(dy, w, dx) -> None:
@@ -104,11 +93,11 @@ def dense_input_grad(dy, w, dx) -> None:
         return
     dy_t, scratch = np.empty((filters, n), dy.dtype), np.empty((w.shape[0], n), dy.dtype)
     copy(dy.T, dy_t)
-    starts = _steps(min(ROWS, w.shape[0]), filters)
-    _multiply_transposed(w, dy_t, dx, zeros(dy.dtype, n), scratch, starts, _ZERO)
+    starts = row_offsets(min(ROWS, w.shape[0]), filters)
+    _multiply_transposed(w, dy_t, dx, zeros(dy.dtype, n), scratch, starts, ONE_RUN)
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:
     """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy over the batch."""
     n, c = x.shape
-    _weight_gradient(x, dy, dw, db, _steps(n, c), _steps(min(ROWS, c), 1))
+    _weight_gradient(x, dy, dw, db, row_offsets(n, c), row_offsets(min(ROWS, c), 1))

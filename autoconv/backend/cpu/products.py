@@ -19,6 +19,7 @@ from .jit import inline
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
 PARTS = 8  # partial sums of a weight gradient, added in order: as many threads as can share the work
+ONE_RUN = np.zeros(1, np.int64)  # the taps of a row of an ordinary matrix: one run of them
 POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
 
 
@@ -26,6 +27,12 @@ POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
 def zeros(dtype: Any, count: int) -> np.ndarray:
     """A bias of zeros; shared, so never written."""
     return np.zeros(count, dtype)
+
+
+@lru_cache(maxsize=64)
+def row_offsets(count: int, step: int) -> np.ndarray:
+    """The offsets of `count` rows that lie `step` items apart."""
+    return np.arange(count, dtype=np.int64) * step
 
 
 def bias(b: np.ndarray | None, dtype: Any, count: int) -> np.ndarray:

@@ -36,6 +36,18 @@ def _part_or_all(builder, tile, columns, visit):
     return result
 
 
+def _read(builder, like, kind, columns, vector):
+    """A row of the shape of `like`, whose vectors are `vector(columns or None, number)`."""
+
+    def read(there):
+        total = ir.Constant(kind, ir.Undefined)
+        for v in range(like.vectors):
+            total = builder.insert_value(total, vector(there, v), v)
+        return total
+
+    return _part_or_all(builder, like, columns, read)
+
+
 @intrinsic
 def filled(typingctx, like, number):
     """The integer `number` in every item of the shape of the tile `like`."""
@@ -56,15 +68,9 @@ def row(typingctx, like, x, i, columns):
     """The row x[i : i + columns], of the shape of the tile `like`; zero beyond."""
 
     def codegen(context, builder, signature, args):
-        flat, tile = simd._Flat(context, builder, x, args[1]), args[0].type
-
-        def read(there):
-            total = ir.Constant(tile, ir.Undefined)
-            for v in range(like.vectors):
-                total = builder.insert_value(total, simd._load(builder, flat, like, args[2], there, v), v)
-            return total
-
-        return _part_or_all(builder, like, args[3], read)
+        flat = simd._Flat(context, builder, x, args[1])
+        return _read(builder, like, args[0].type, args[3],
+                     lambda there, v: simd._load(builder, flat, like, args[2], there, v))
 
     return like(like, x, types.int64, types.int64), codegen
 
@@ -179,15 +185,8 @@ def row_of_bytes(typingctx, like, x, i, columns):
 
     def codegen(context, builder, signature, args):
         flat, tile = simd._Flat(context, builder, x, args[1]), args[0].type
-
-        def read(there):
-            total = ir.Constant(tile, ir.Undefined)
-            for v in range(like.vectors):
-                number = builder.uitofp(_bytes(builder, like, args[2], flat, there, v), tile.element)
-                total = builder.insert_value(total, number, v)
-            return total
-
-        return _part_or_all(builder, like, args[3], read)
+        return _read(builder, like, tile, args[3],
+                     lambda there, v: builder.uitofp(_bytes(builder, like, args[2], flat, there, v), tile.element))
 
     return like(like, x, types.int64, types.int64), codegen
 

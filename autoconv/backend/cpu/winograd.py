@@ -22,7 +22,7 @@ from numba import get_num_threads, prange
 from ...arguments.shapes import Window
 from . import simd, transforms
 from .jit import inline, kernel
-from .products import N, add_rows, gathered_outer, gathered_product, zeros
+from .products import ONE_RUN, N, add_rows, gathered_outer, gathered_product, row_offsets, zeros
 
 # From where it pays: channels times filters, which must be whole vectors, and rows and columns of outputs; and how much
 # of the tiles may lie outside the outputs.
@@ -255,15 +255,6 @@ def _outer_directly(x, start, patches, p, dy, dy_start, targets, q, exact):
                     exact[tap, e] += value * dy[dy_start + targets[q + r] + e]
 
 
-@lru_cache(maxsize=64)
-def _steps(count: int, step: int) -> np.ndarray:
-    """The offsets of `count` rows that lie `step` items apart."""
-    return np.arange(count, dtype=np.int64) * step
-
-
-_ZERO = np.zeros(1, np.int64)
-
-
 def _pieces(images: int, per_image: int, filters: int) -> int:
     """In how many pieces the columns are cut where the tiles make fewer tasks than there are threads."""
     panels = -(-filters // (N * simd.VECTOR_BYTES // 4))
@@ -281,7 +272,7 @@ def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False)
     """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) and b (F,); see conv.py."""
     (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    _forward(x, transformed(w, turned), w.reshape(-1), b, y, t.each, t.patches, t.targets, _steps(TILES, c), _ZERO,
+    _forward(x, transformed(w, turned), w.reshape(-1), b, y, t.each, t.patches, t.targets, row_offsets(TILES, c), ONE_RUN,
              zeros(x.dtype, f), turned, relu, _pieces(n, t.each, f))
 
 
@@ -289,7 +280,7 @@ def conv2d_pooled(x, w, b, y, winner, window: Window) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); see fused.py."""
     (n, h, width, c), f, (oh, ow) = x.shape, y.shape[3], window.output_size(*x.shape[1:3])
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, True)
-    _forward_pooled(x, transformed(w), w.reshape(-1), b, y, winner, t.each, t.patches, _steps(TILES, c), _ZERO,
+    _forward_pooled(x, transformed(w), w.reshape(-1), b, y, winner, t.each, t.patches, row_offsets(TILES, c), ONE_RUN,
                     zeros(x.dtype, f), _pieces(n, t.each, f))
 
 
@@ -305,5 +296,5 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
     block = min(BLOCK, n * t.each)
     v, dm, du = (np.empty(16 * size, x.dtype) for size in (block * c, block * f, c * f))
-    _kernel_sums(x, dy, v, dm, du, t.each, t.patches, t.targets, _steps(block, c), _steps(STRETCH, 1))
+    _kernel_sums(x, dy, v, dm, du, t.each, t.patches, t.targets, row_offsets(block, c), row_offsets(STRETCH, 1))
     _kernel_gradient(du, dw, x, dy, t.each, t.patches, t.targets)
