@@ -272,8 +272,8 @@ def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False)
     """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) and b (F,); see conv.py."""
     (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    _forward(x, transformed(w, turned), w.reshape(-1), b, y, t.each, t.patches, t.targets, row_offsets(TILES, c), ONE_RUN,
-             zeros(x.dtype, f), turned, relu, _pieces(n, t.each, f))
+    _forward(x, transformed(w, turned), w.reshape(-1), b, y, t.each, t.patches, t.targets, row_offsets(TILES, c),
+             ONE_RUN, zeros(x.dtype, f), turned, relu, _pieces(n, t.each, f))
 
 
 def conv2d_pooled(x, w, b, y, winner, window: Window) -> None:
