@@ -91,9 +91,9 @@ def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt
     """`sparse_scatter` on tiles of that kind, which have so many rows."""
     columns = simd.width(tile)
     for m in range(0, runs.size, rows):
-        to, at = simd.rows(runs, m, runs.size, tile), simd.steps(filters * length, m, runs.size, tile)
+        to, at = simd.rows(runs, m, runs.size, tile), simd.steps(filters * length, 0, runs.size - m, tile)
         for c in range(0, length, columns):
-            part = min(columns, length - c)
+            part, block = min(columns, length - c), m * filters * length + c
             for q in range(count):
                 for r in range(4):
                     first, last = begin[r, q], begin[r, q + 1]
@@ -102,8 +102,8 @@ def _scatter(tile, rows, places, values, begin, windows, count, runs, length, wt
                         acc = simd.load(tile, dx, to, j, part)
                         if part == columns:
                             for e in range(first, last):
-                                acc = simd.axpy(acc, values[r], e, wt, at, places[r, e] + c)
+                                acc = simd.axpy(acc, values[r], e, wt, at, block + places[r, e])
                         else:
                             for e in range(first, last):
-                                acc = simd.axpy_part(acc, values[r], e, wt, at, places[r, e] + c, part)
+                                acc = simd.axpy_part(acc, values[r], e, wt, at, block + places[r, e], part)
                         simd.store(acc, dx, to, j, part)
