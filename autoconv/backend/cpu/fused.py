@@ -2,8 +2,8 @@
 
 Forward computes only the pixels that the pooling reads, four rows of a tile for each of its windows, takes their
 maximum in registers and keeps the pooled value and one byte that says which of the four it was. Backward goes from
-each pooled gradient to its winner (sparse.py), or, where the kernel's windows are too narrow for that, spreads the
-gradients to the winners in a scratch and runs the ordinary products.
+each pooled gradient to its winner (sparse.py), or, where the kernel's windows are too narrow for that, runs the
+ordinary product on gradients that are 0 at the three pixels which lost.
 """
 
 from functools import lru_cache
@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import simd, winograd
+from . import rowwise, simd, winograd
 from .conv import (
     add_parts,
     close_chunk,
@@ -27,11 +27,10 @@ from .conv import (
     transposed,
 )
 from .jit import inline, kernel
-from .products import PARTS, add_rows, bias, gathered_outer, pooled_product
+from .products import NARROW_M, NARROW_N, PARTS, add_rows, bias, pooled_product
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 
 SPARSE = 64 * 128  # channels times filters from which Winograd's products beat the winners' sparse ones
-SPREAD = 4096  # items of the unpooled gradient that are made at a time, so that they stay in the first-level cache
 
 
 @lru_cache(maxsize=256)
@@ -68,47 +67,53 @@ def _mask(dy, y, start, count, filters, masked):
 
 
 @inline
-def _unpool(masked, masked_start, winner, start, count, filters, spread):
-    """Each pooled gradient at its winner's row of `spread`, zero at the three others."""
-    vector = simd.zeros(masked, 1, 1)
-    whole = filters - filters % simd.width(vector)
+def _add_winners(acc, total, x, at, start, windows, count, y, dy, winner, dy_start, filters, f, columns):
+    """acc[m, f] += gradient * x[at[m] + start + the winner's pixel] over `count` windows, total[f] += the gradient."""
+    none = simd.zeros(x, 1, NARROW_N)
     for q in range(count):
-        e, k, j = masked_start + q * filters, start + q * filters, 4 * q * filters
-        for f in range(0, whole, simd.width(vector)):
-            simd.unpool(vector, masked, e + f, winner, k + f, spread, j + f, filters)
-        for f in range(whole, filters):
-            for r in range(4):
-                spread[j + r * filters + f] = masked[e + f] if winner[k + f] == r else 0
+        j = dy_start + q * filters + f
+        gradient = rowwise.passed(rowwise.row(none, y, j, columns), rowwise.row(none, dy, j, columns))
+        place = rowwise.row_of_bytes(none, winner, j, columns)
+        total = rowwise.add(total, gradient)
+        for r in range(4):
+            won = rowwise.where_equal(place, rowwise.filled(none, r), gradient)
+            k = start + windows[4 * q + r]
+            if k >= 0:  # always. Without a branch LLVM loads for all four pixels first: more values than registers
+                acc = simd.fma_row(acc, x, at, k, won)
+    return acc, total
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1],"
         " UniTuple(int64, 4))", parallel=True)
 def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, samples, taps, border):
-    """dw (PARTS, items*F) and db (PARTS, F) by the product of an ordinary convolution on the unpooled gradient."""
-    n = x.shape[0]
+    """dw (PARTS, items*F) and db (PARTS, F) by the product of an ordinary convolution: the gradient at the four pixels
+    of a window, three times 0, is made in registers.
+    """
+    n, items = x.shape[0], taps.size
     per_sample, filters = y.shape[1] * y.shape[2], y.shape[3]
     chunks = (n + samples - 1) // samples
+    tile, none = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, 1, NARROW_N)
+    values, dw, db = y.reshape(y.size), partial.reshape(partial.size), partial_b.reshape(partial_b.size)
     for part in prange(PARTS):
         begin, end = chunks * part // PARTS, chunks * (part + 1) // PARTS
-        if begin == end:
-            partial[part] = 0
-            partial_b[part] = 0
-        masked = np.empty(samples * per_sample * filters, dy.dtype)
-        block = max(1, SPREAD // (4 * filters))
-        spread = np.empty(4 * block * filters, dy.dtype)
+        partial[part] = 0
+        partial_b[part] = 0
         for chunk in range(begin, end):
             first = chunk * samples
-            count, fresh = min(samples, n - first), chunk == begin
+            count = min(samples, n - first)
             pooled, start_y = count * per_sample, first * per_sample * filters
-            _mask(dy, y.reshape(y.size), start_y, pooled, filters, masked)
             source, start = read_chunk(x, first, count, border)
-            for q in range(0, pooled, block):
-                here = min(block, pooled - q)
-                _unpool(masked, q * filters, winner, start_y + q * filters, here, filters, spread)
-                gathered_outer(source, start, windows[4 * q :], 4 * here, taps, taps.size, spread, 0,
-                               partial.reshape(partial.size), part * taps.size * filters, filters, 0, filters,
-                               fresh and q == 0)
-            add_rows(masked, 0, pooled, filters, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
+            for f in range(0, filters, simd.width(none)):
+                columns = min(simd.width(none), filters - f)
+                for q in range(0, items, NARROW_M):
+                    at, to = simd.rows(taps, q, items, tile), simd.steps(filters, q, items, tile)
+                    acc = simd.load(tile, dw, to, part * items * filters + f, columns)
+                    total = rowwise.row(none, db, part * filters + f, columns)
+                    acc, total = _add_winners(acc, total, source, at, start, windows, pooled, values, dy, winner,
+                                              start_y, filters, f, columns)
+                    simd.store(acc, dw, to, part * items * filters + f, columns)
+                    if q + NARROW_M >= items:
+                        rowwise.put(total, db, part * filters + f, columns)
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,::1], T[:,::1],"
@@ -124,7 +129,8 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
             partial[part] = 0
             partial_b[part] = 0
         masked = np.empty(samples * per_sample * filters, dy.dtype)
-        places, values = np.empty((4, masked.size + 1), np.int64), np.empty((4, masked.size + 1), dy.dtype)
+        room = masked.size + simd.width(simd.zeros(dy, 1, 1))
+        places, values = np.empty((4, room), np.int32), np.empty((4, room), dy.dtype)
         lists = np.empty((4, samples * per_sample + 1), np.int64)
         for chunk in range(begin, end):
             first = chunk * samples

@@ -217,6 +217,25 @@ def fma_part(typingctx, acc, x, at, k, w, j, columns):
     return acc(acc, x, at, types.int64, w, types.int64, types.int64), codegen
 
 
+@intrinsic
+def fma_row(typingctx, acc, x, at, k, row):
+    """acc[m, :] += x[at[m] + k] * row[0, :] of a tile `row` with one row: `fma` with its right side in registers."""
+
+    def codegen(context, builder, signature, args):
+        total, flat = args[0], _Flat(context, builder, x, args[1])
+        _no_load_crosses(builder)
+        for m in range(acc.rows):
+            item = builder.load(flat.at(builder.add(builder.extract_value(args[2], m), args[3])))
+            left = _splat(builder, item, acc.lanes)
+            for v in range(acc.vectors):
+                i, right = m * acc.vectors + v, builder.extract_value(args[4], v)
+                value = _multiply_add(builder, acc, left, right, builder.extract_value(total, i))
+                total = builder.insert_value(total, value, i)
+        return total
+
+    return acc(acc, x, at, types.int64, row), codegen
+
+
 def _axpy(context, builder, tile, args, arg_types, columns=None):
     acc, values, e, x, at, k = args[:6]
     _no_load_crosses(builder)
@@ -378,27 +397,6 @@ def store_winners(typingctx, acc, best, out, at, j, columns):
         return context.get_dummy_value()
 
     return types.void(acc, best, out, at, types.int64, types.int64), codegen
-
-
-@intrinsic
-def unpool(typingctx, acc, gradient, e, winner, k, out, j, step):
-    """out[j + r*step : ... + lanes] = gradient[e : e + lanes] where winner[k : k + lanes] is r, else 0, for r = 0 to 3.
-    One vector of the kind that `acc` is made of.
-    """
-
-    def codegen(context, builder, signature, args):
-        values, which = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 3))
-        to, byte = _Flat(context, builder, out, args[5]), ir.VectorType(ir.IntType(8), acc.lanes)
-        value = _load(builder, values, acc, args[2])
-        won = builder.load(which.vector_at(args[4], acc.lanes), align=1)
-        zero = ir.Constant(value.type, None)
-        for r in range(4):
-            here = builder.select(builder.icmp_signed("==", won, ir.Constant(byte, [r] * acc.lanes)), value, zero)
-            start = builder.add(args[6], builder.mul(args[7], INDEX(r)))
-            builder.store(here, to.vector_at(start, acc.lanes), align=to.bytes)
-        return context.get_dummy_value()
-
-    return types.void(acc, gradient, types.int64, winner, types.int64, out, types.int64, types.int64), codegen
 
 
 @intrinsic

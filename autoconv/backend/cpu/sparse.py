@@ -9,7 +9,8 @@ output gradient is not zero. What one such item does is a number times a stretch
 
 import numpy as np
 
-from . import simd
+from . import rowwise, simd
+from .compress import append_nonzero
 from .jit import inline
 
 S = simd.RUN_VECTORS
@@ -61,17 +62,20 @@ def _outer(
 def winners_lists(gradient, winner, winner_start, count, filters, length, places, values, begin):
     """For each pixel 4q + r the filters whose winner it is: places[r, begin[r, q] : begin[r, q + 1]] = f * length.
 
-    `values` gets their gradients; those that are 0 are left out.
+    `values` gets their gradients; those that are 0 are left out. Each row has room for a vector more than it needs.
     """
-    size = np.zeros(4, np.int64)
+    none, room, size = simd.zeros(gradient, 1, 1), places.shape[1], np.zeros(4, np.int64)
+    all_places, all_values = places.reshape(places.size), values.reshape(values.size)
     for q in range(count):
         for r in range(4):
             begin[r, q] = size[r]
-        for f in range(filters):
-            value, r = gradient[q * filters + f], winner[winner_start + q * filters + f]
-            places[r, size[r]] = f * length
-            values[r, size[r]] = value
-            size[r] += value != 0
+        for f in range(0, filters, simd.width(none)):
+            columns, j = min(simd.width(none), filters - f), q * filters + f
+            value = rowwise.row(none, gradient, j, columns)
+            place = rowwise.row_of_bytes(none, winner, winner_start + j, columns)
+            for r in range(4):
+                won = rowwise.where_equal(place, rowwise.filled(none, r), value)
+                size[r] += append_nonzero(won, all_values, all_places, r * room + size[r], f * length, length)
     for r in range(4):
         begin[r, count] = size[r]
 

@@ -1,0 +1,53 @@
+"""The items of a register row (rowwise.py) that are not 0, written side by side."""
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from . import simd
+
+COMPRESSES = simd.VECTOR_BYTES == 64  # AVX-512 has an instruction for it; elsewhere each lane is stored by itself
+
+
+@intrinsic
+def append_nonzero(typingctx, value, values, places, i, first, step):
+    """values[i:] = the items of the row `value`, one vector, that are not 0; places[i:] (int32) = first + step * the
+    lane of each. Returns how many; what lies within a vector's length behind them is overwritten.
+    """
+    write = _by_compression if COMPRESSES else _lane_by_lane
+
+    def codegen(context, builder, signature, args):
+        items, numbers = (simd._Flat(context, builder, signature.args[k], args[k]) for k in (1, 2))
+        vector = builder.extract_value(args[0], 0)
+        there = builder.fcmp_unordered("!=", vector, ir.Constant(vector.type, None))
+        return write(builder, vector, there, items, numbers, *args[3:])
+
+    return types.int64(value, values, places, types.int64, types.int64, types.int64), codegen
+
+
+def _by_compression(builder, vector, there, items, numbers, i, first, step):
+    lanes = vector.type.count
+    bits = 64 * 8 // lanes  # the instruction wants the places as wide as the items
+    wide, narrow = ir.VectorType(simd.INDEX, lanes), ir.VectorType(numbers.item, lanes)
+    lane = ir.Constant(wide, list(range(lanes)))
+    place = builder.add(simd._splat(builder, first, lanes), builder.mul(simd._splat(builder, step, lanes), lane))
+    if bits < 64:
+        place = builder.trunc(place, narrow)
+    for flat, row, kind in ((items, vector, f"f{bits}"), (numbers, place, f"i{bits}")):
+        packed = simd._call(builder, f"llvm.x86.avx512.mask.compress.v{lanes}{kind}", row.type,
+                            [row, ir.Constant(row.type, None), there])
+        if packed.type == wide:
+            packed = builder.trunc(packed, narrow)
+        builder.store(packed, flat.vector_at(i, lanes), align=flat.bytes)
+    return builder.zext(builder.ctpop(builder.bitcast(there, ir.IntType(lanes))), simd.INDEX)
+
+
+def _lane_by_lane(builder, vector, there, items, numbers, i, first, step):
+    at = i
+    for lane in range(vector.type.count):
+        index = ir.IntType(32)(lane)
+        place = builder.add(first, builder.mul(step, simd.INDEX(lane)))
+        builder.store(builder.extract_element(vector, index), items.at(at))
+        builder.store(builder.trunc(place, numbers.item), numbers.at(at))
+        at = builder.add(at, builder.zext(builder.extract_element(there, index), simd.INDEX))
+    return builder.sub(at, i)
