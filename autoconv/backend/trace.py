@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .threads import team
 from .turns import turn
 
 HOST = "cpu"  # the owner of traces on the CPU
@@ -112,6 +113,7 @@ class Trace:
     def __init__(self, owner: Any) -> None:
         self.owner = owner
         self.sections: dict[str, Section] = {}
+        self.usual: dict[tuple[str, ...], list] = {}  # how long replays take, for the team
 
     @contextmanager
     def record(self, name: str) -> Iterator[Section]:
@@ -125,6 +127,7 @@ class Trace:
         """Lets go of these sections, if they are there, and of the arrays that they hold."""
         for name in names:
             self.sections.pop(name, None)
+        self.usual.clear()
 
     def dynamic(self, section: Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
         """What stands for `count` numbers of `draw()`, in the arguments of kernels."""
@@ -136,12 +139,16 @@ class Trace:
     def replay(self, *names: str) -> None:
         """Does again what these complete sections did, on what their arrays hold now."""
         with turn:
-            for name in names:
-                section = self.sections[name]
-                for draw, scalars in section.draws:
-                    _draw(draw, scalars)
-                for function, arguments in section.calls:
-                    function(*arguments)
+            begun = team.begin()
+            try:
+                for name in names:
+                    section = self.sections[name]
+                    for draw, scalars in section.draws:
+                        _draw(draw, scalars)
+                    for function, arguments in section.calls:
+                        function(*arguments)
+            finally:
+                team.end(begun, self.usual, names)
 
     def cut(self, name: str, places: list[int]) -> list[str]:
         """Cuts a section before the calls of these numbers, in rising order. Returns the names of the pieces."""
