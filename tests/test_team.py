@@ -128,12 +128,12 @@ def trained(team, monkeypatch):
     utils.set_random_seed(3)
     (x, y), _ = datasets.digits.load_data()
     model = models.Sequential([
-        layers.Input((28, 28, 1)), layers.Conv2D(8, 3, activation="relu"), layers.MaxPooling2D(),
+        layers.Input((14, 14, 1)), layers.Conv2D(8, 3, activation="relu"), layers.MaxPooling2D(),
         layers.Conv2D(32, 3, activation="relu"), layers.BatchNormalization(), layers.Flatten(), layers.Dropout(0.3),
         layers.Dense(10, activation="softmax")])
     model.compile("rmsprop", "sparse_categorical_crossentropy")
-    model.fit(x[:320, ..., None] / 255.0, y[:320], batch_size=32, epochs=4, verbose=0, validation_split=0.2)
-    return [*model.get_weights(), model.predict(x[:50, ..., None] / 255.0, verbose=0)]
+    model.fit(x[:128, ::2, ::2, None] / 255.0, y[:128], batch_size=16, epochs=4, verbose=0, validation_split=0.2)
+    return [*model.get_weights(), model.predict(x[:50, ::2, ::2, None] / 255.0, verbose=0)]
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
@@ -154,7 +154,7 @@ def test_the_same_bits_while_the_number_changes(monkeypatch):
     expected, found = trained(still, monkeypatch), trained(restless, monkeypatch)
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
     assert numba.get_num_threads() == own == max(counts)
-    assert counts.count(1) > 10
+    assert counts.count(1) > 3
     assert restless.changes >= 1
 
 
