@@ -18,24 +18,21 @@ class Machine:
     def __init__(self, processors, own=None, work=0.004):
         self.processors, self.own, self.work = processors, own or processors, work
         self.time, self.spent, self.others, self.count = 0.0, 0.0, 0, own or processors
-        self.most, self.changes = self.count, []
         self.team = threads.Team(lambda: self.time, lambda: self.spent, lambda: self.count, self.put)
-        self.usual, self.noise = {}, random.Random(0)
+        self.pace, self.noise = threads.Pace(), random.Random(0)
 
     def put(self, count):
         self.count = count
-        self.most = max(self.most, count)
 
     def replay(self, delay=0.0):
         begun = self.team.begin()
         n, free = self.count, self.processors - self.others
-        if not self.changes or n != self.changes[-1]:
-            self.changes.append(n)
+        assert n <= self.own
         taken = self.work / n if n <= free or n == 1 else 3 * self.work
         taken *= self.noise.uniform(0.95, 1.1)
         self.time += taken + delay
         self.spent += taken * min(n, max(1, free))
-        self.team.end(begun, self.usual, ("step",))
+        self.team.end(begun, self.pace)
         assert self.count == self.own
         return n
 
@@ -92,25 +89,25 @@ def test_one_bad_moment_changes_nothing():
     for _ in range(50):
         machine.run(0.3)
         machine.replay(delay=0.1)
+        machine.replay(delay=0.1)
         machine.run(0.1)
     assert sum(machine.replay() == 2 for _ in range(100)) == 100
     assert machine.team.changes == 0
 
 
-def test_the_users_number_is_the_most():
-    machine = Machine(16, own=3)
-    machine.others = 15
+def test_the_users_number_is_the_most():  # `replay` asks each time
+    machine = Machine(16, own=8)
+    machine.others = 10
     machine.run(5)
+    assert machine.mostly(4, 6)
     machine.own = machine.count = 2
+    assert machine.replay() == 2
     machine.others = 0
     machine.run(10)
-    assert machine.most == 3
-    assert machine.replay() == 2
-    assert set(machine.changes) == {1, 2, 3}
+    assert machine.mostly(2, 2)
     machine.own = machine.count = 1
-    machine.changes.clear()
     machine.run(10)
-    assert machine.changes == [1]
+    assert machine.mostly(1, 1)
 
 
 def test_what_was_found_is_forgotten_in_a_pause():
@@ -132,16 +129,17 @@ def trained(team, monkeypatch):
         layers.Conv2D(32, 3, activation="relu"), layers.BatchNormalization(), layers.Flatten(), layers.Dropout(0.3),
         layers.Dense(10, activation="softmax")])
     model.compile("rmsprop", "sparse_categorical_crossentropy")
-    model.fit(x[:128, ::2, ::2, None] / 255.0, y[:128], batch_size=16, epochs=4, verbose=0, validation_split=0.2)
+    model.fit(x[:128, ::2, ::2, None] / 255.0, y[:128], batch_size=16, epochs=6, verbose=0, validation_split=0.2)
     return [*model.get_weights(), model.predict(x[:50, ::2, ::2, None] / 255.0, verbose=0)]
 
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_the_same_bits_while_the_number_changes(monkeypatch):
-    counts, own, ticks = [], numba.get_num_threads(), random.Random(1)
+    counts, own = [], numba.get_num_threads()
 
-    def clock():  # by which any number of threads may seem the best
-        clock.time += ticks.choice([0.001, 0.05])
+    def clock():  # by which now one thread is the fastest, now all are
+        fastest = 1 if clock.time % 4 < 2 else own
+        clock.time += 0.01 if numba.get_num_threads() == fastest else 0.1
         return clock.time
 
     def put(count):
@@ -154,8 +152,8 @@ def test_the_same_bits_while_the_number_changes(monkeypatch):
     expected, found = trained(still, monkeypatch), trained(restless, monkeypatch)
     assert all(np.array_equal(a, b) for a, b in zip(expected, found, strict=True))
     assert numba.get_num_threads() == own == max(counts)
-    assert counts.count(1) > 3
-    assert restless.changes >= 1
+    assert counts.count(1) > 10
+    assert restless.changes > 1
 
 
 def test_an_error_gives_the_users_number_back():

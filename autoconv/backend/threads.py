@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 PHASE, WINDOW = 0.02, 0.05  # seconds of replays by which a number is judged in a look, and the present one else
-WORTH = 2e-4  # seconds: replays on all threads that take less are not judged by
+BRIEF, SURE = 1e-4, 16  # seconds: work that takes less on all threads, in so many replays, is left alone from then on
 LESS, MORE = 0.9, 0.98  # a lower number stays if it takes less than this share of the time, and a higher one
 SLOW, IDLE = 1.3, 0.75  # times the usual duration, and the usual share of the processors, that ask for a look
 # Seconds up to the next look, for each second that the last one cost: where all is well with all threads, with fewer of
@@ -19,6 +19,21 @@ SLOW, IDLE = 1.3, 0.75  # times the usual duration, and the usual share of the p
 ALL, FEWER, ASKED = 300.0, 60.0, 30.0
 CHANGED, LEAST = 0.1, 0.5  # seconds up to the next look after a change, and at least after none
 FORGOTTEN = 3.0  # seconds without a replay, after which nothing is known of the machine
+
+
+class Pace:
+    """How long the replays of some work take, which is always the same: `seconds`, since the last of `changes`."""
+
+    __slots__ = ("brief", "changes", "replays", "seconds")
+
+    def __init__(self) -> None:
+        self.seconds, self.changes, self.replays, self.brief = 0.0, -1, 0, False
+
+    def add(self, taken: float, changes: int) -> None:
+        if changes != self.changes:
+            self.seconds, self.changes, self.replays = taken, changes, 0
+        self.seconds += (taken - self.seconds) / 8
+        self.replays += 1
 
 
 class Phase(NamedTuple):
@@ -52,13 +67,13 @@ class Team:
                  get: Callable[[], int] = _get, put: Callable[[int], None] = _put) -> None:
         self._clock, self._spent, self._get, self._put = clock, spent, get, put
         self._own = 0  # the user's number, while a replay has another one
-        self.changes = -1  # of the number of threads so far; durations from before the last one no longer hold
+        self.changes = -1  # of the number of threads so far; a pace from before the last one no longer holds
         self._last = 0.0  # when the last replay ended
         self._settle(None)
 
     def _settle(self, fewer: int | None) -> None:
         """So many threads from now on, None for the user's own number, of which no duration is known yet."""
-        self._fewer = self._chosen = fewer
+        self.fewer = self._chosen = fewer
         self.changes += 1
         self._share: float | None = None  # of the processors, in processors
         self._due = self._soonest = 0.0  # when the next look comes, and when it may where replays are slow
@@ -71,41 +86,41 @@ class Team:
         self._begun = self._clock(), self._spent()
 
     def begin(self) -> float:
-        """Called before a replay. `end` takes what it returns."""
+        """Called before a replay, but for brief work while `fewer` is None. `end` takes what it returns."""
         now = self._clock()
-        if self._fewer is not None:
+        if self.fewer is not None:
             if now - self._last > FORGOTTEN:
                 self._settle(None)
             else:
                 self._own = self._get()
-                self._put(min(self._fewer, self._own))
+                self._put(min(self.fewer, self._own))
         return now
 
-    def end(self, begun: float, usual: dict, key: tuple) -> None:
-        """Called after a replay. `usual` keeps how long those of this key take, which all do the same work."""
+    def end(self, begun: float, pace: Pace) -> None:
+        """Called after a replay of the work of that pace."""
         now = self._clock()
         if self._own:
             self._put(self._own)
             self._own = 0
-        taken, known = now - begun, usual.get(key)
-        if known is None or known[0] != self.changes:
-            usual[key] = [self.changes, taken]
-        elif known[1] < WORTH and self._fewer is None:
-            known[1] += (taken - known[1]) / 8
+        if pace.changes != self.changes:
+            pace.add(now - begun, self.changes)
+        elif self.fewer is None and pace.seconds < BRIEF:
+            pace.add(now - begun, self.changes)
+            pace.brief = pace.replays > SURE
         else:
-            self._count(now, taken, known)
+            self._count(now, now - begun, pace)
         self._last = now
 
-    def _count(self, now: float, taken: float, known: list) -> None:
+    def _count(self, now: float, taken: float, pace: Pace) -> None:
         if now - self._last > FORGOTTEN:
             self._restart()
         self._seconds += taken
-        self._usual += known[1]
+        self._usual += pace.seconds
         if self._ahead:
             if self._seconds >= PHASE:
                 self._end_phase(now)
             return
-        known[1] += (taken - known[1]) / 8
+        pace.add(taken, self.changes)
         if self._seconds >= WINDOW:
             self._end_window(now, taken)
 
@@ -132,14 +147,14 @@ class Team:
         others = sorted({min(n, own) for n in near if n > 0} - {count})
         if others:
             self._ahead, self._found = [count, *others, count], []
-            self._fewer = count
+            self.fewer = count
         else:
             self._due = self._soonest = now + 1
 
     def _end_phase(self, now: float) -> None:
         self._found.append(Phase(self._ahead.pop(0), self._seconds, self._seconds / self._usual))
         if self._ahead:
-            self._fewer = self._ahead[0]
+            self.fewer = self._ahead[0]
         else:
             self._decide(now)
         self._restart()
@@ -154,7 +169,7 @@ class Team:
             self._settle(None if best >= self._get() else best)
             return
         cost = sum(max(0.0, phase.seconds * (1 - present / phase.times)) for phase in others)
-        self._fewer, self._share = self._chosen, None
+        self.fewer, self._share = self._chosen, None
         self._due = now + max(LEAST, cost * (FEWER if self._chosen else ALL))
         self._soonest = now + cost * ASKED
 
