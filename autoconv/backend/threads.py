@@ -18,6 +18,7 @@ SLOW, IDLE = 1.3, 0.75  # times the usual duration, and the usual share of the p
 # them, and where replays are slow; after a change, in which the next look may go on.
 ALL, FEWER, ASKED = 300.0, 60.0, 30.0
 CHANGED, LEAST = 0.1, 0.5  # seconds up to the next look after a change, and at least after none
+MOSTLY = 0.8  # the share of the time that replays take, where that of the processors says something
 FORGOTTEN = 3.0  # seconds without a replay, after which nothing is known of the machine
 
 
@@ -75,7 +76,7 @@ class Team:
         """So many threads from now on, None for the user's own number, of which no duration is known yet."""
         self.fewer = self._chosen = fewer
         self.changes += 1
-        self._share: float | None = None  # of the processors, in processors
+        self._share: float | None = 1.0  # of a processor that a thread gets; None for what the next window finds
         self._due = self._soonest = 0.0  # when the next look comes, and when it may where replays are slow
         self._ahead: list[int] = []  # the numbers of this look that are still to be tried
         self._found: list[Phase] = []
@@ -126,23 +127,24 @@ class Team:
 
     def _end_window(self, now: float, taken: float) -> None:
         """Begins a look where one is due, or where replays are slow or get less of the processors than before."""
-        begun, spent = self._begun
-        share = (self._spent() - spent) / max(now - begun, WINDOW)
-        if self._share is None:
-            self._share = share if self._chosen else float(self._get())
+        wall, spent = now - self._begun[0], self._spent() - self._begun[1]
+        own = self._get()
+        count = min(self._chosen or own, own)
+        share = spent / wall / count
         if not self._due:
             self._due = now + (CHANGED if self._chosen else ALL / 2 * max(PHASE, taken))
-        asked = self._seconds > SLOW * self._usual or share < IDLE * self._share
-        if now >= self._due or (asked and now >= self._soonest):
-            self._look(now, round(share))
+        if self._share is None:
+            self._share = share
+        slow = self._seconds > SLOW * self._usual
+        idle = self._seconds > MOSTLY * wall and share < IDLE * self._share  # Python's own work is no sign
+        if now >= self._due or ((slow or idle) and now >= self._soonest):
+            self._look(now, count, own, round(share * count))
         self._restart()
 
-    def _look(self, now: float, free: int) -> None:
+    def _look(self, now: float, count: int, own: int, free: int) -> None:
         """Next come the present number, its neighbours, half and twice of it, as many threads as had a processor, all
         of them, and the present number again.
         """
-        own = self._get()
-        count = min(self._chosen or own, own)
         near = {count - 1, count - count // 4, count // 2, count + 1, 2 * count, free, own}
         others = sorted({min(n, own) for n in near if n > 0} - {count})
         if others:
