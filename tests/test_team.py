@@ -84,13 +84,14 @@ def test_two_processors_change_within_a_second_or_two():
     assert machine.replay() == 2
 
 
-def test_what_python_does_between_replays_is_no_sign():
+def test_what_python_does_between_replays_causes_few_looks():
     machine, counts = Machine(2), []
-    for _ in range(20_000):
+    for i in range(20_000):
         counts.append(machine.replay())
-        machine.time += machine.work
-        machine.spent += machine.work  # on one thread
-    assert counts.count(1) < 0.003 * len(counts)
+        if i // 100 % 2:  # as in an evaluation with metrics of the user's
+            machine.time += machine.work
+            machine.spent += machine.work  # on one thread
+    assert counts.count(1) < 0.02 * len(counts)
 
 
 def test_one_bad_moment_changes_nothing():

@@ -18,7 +18,6 @@ SLOW, IDLE = 1.3, 0.75  # times the usual duration, and the usual share of the p
 # them, and where replays are slow; after a change, in which the next look may go on.
 ALL, FEWER, ASKED = 300.0, 60.0, 30.0
 CHANGED, LEAST = 0.1, 0.5  # seconds up to the next look after a change, and at least after none
-MOSTLY = 0.8  # the share of the time that replays take, where that of the processors says something
 FORGOTTEN = 3.0  # seconds without a replay, after which nothing is known of the machine
 
 
@@ -135,9 +134,8 @@ class Team:
             self._due = now + (CHANGED if self._chosen else ALL / 2 * max(PHASE, taken))
         if self._share is None:
             self._share = share
-        slow = self._seconds > SLOW * self._usual
-        idle = self._seconds > MOSTLY * wall and share < IDLE * self._share  # Python's own work is no sign
-        if now >= self._due or ((slow or idle) and now >= self._soonest):
+        asked = self._seconds > SLOW * self._usual or share < IDLE * self._share
+        if now >= self._due or (asked and now >= self._soonest):
             self._look(now, count, own, round(share * count))
         self._restart()
 
