@@ -28,7 +28,7 @@ from .turns import ROUND, STARTING
 USUAL = ("autoconv", "torch", "torch-channels-last", "keras", "keras-50")
 LOADS = (0, 1, 2)
 AWAKE = 0.5  # seconds that the busy programs run before a measurement
-EFFORT = 2.0  # of a measurement, in those of `bench.compare`: some two seconds
+EFFORT, SECONDS = 0.5, 2.0  # of a pass, in those of `bench.compare`; a measurement has passes that take so long alone
 
 Taken = dict[int, list[float]]  # for each number of busy programs: seconds of a step, round by round
 
@@ -86,7 +86,7 @@ def one_round(name: str, expected: Expected, threads: int, taken: Taken, number:
     batch_size = expected.workload.batch_sizes[0]
     job = {"factory": peers.PEERS[name].factory, "workload": expected.workload.name, "batch_size": batch_size,
            "mode": "train", "steps": workloads.steps(expected.workload, batch_size, "train", EFFORT),
-           "threads": threads, "seed": workloads.SEED}
+           "seconds": SECONDS, "threads": threads, "seed": workloads.SEED}
     with Process(job) as process:
         expected.check(name, process.answer(STARTING))
         check_trained(name, process.ask("warm-up", STARTING), "train")

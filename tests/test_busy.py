@@ -14,6 +14,7 @@ def fakes(monkeypatch):
     """The fake peers, by name, and no time to wake up in."""
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
     monkeypatch.setattr(busy, "AWAKE", 0.05)
+    monkeypatch.setattr(busy, "SECONDS", 0.01)
     monkeypatch.setattr(peers, "PEERS", {name: peers.Entry(name, f"fake_peers:{name}", (), ("click",))
                                          for name in ("Honest", "Lazy")})
 
