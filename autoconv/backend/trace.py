@@ -5,6 +5,7 @@ replays is a `Dynamic` scalar. Whatever a replay would miss makes the section in
 safe.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from .threads import Pace, team
 from .turns import turn
 
 HOST = "cpu"  # the owner of traces on the CPU
@@ -112,6 +114,7 @@ class Trace:
     def __init__(self, owner: Any) -> None:
         self.owner = owner
         self.sections: dict[str, Section] = {}
+        self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)
 
     @contextmanager
     def record(self, name: str) -> Iterator[Section]:
@@ -125,6 +128,7 @@ class Trace:
         """Lets go of these sections, if they are there, and of the arrays that they hold."""
         for name in names:
             self.sections.pop(name, None)
+        self._paces.clear()
 
     def dynamic(self, section: Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
         """What stands for `count` numbers of `draw()`, in the arguments of kernels."""
@@ -135,13 +139,24 @@ class Trace:
 
     def replay(self, *names: str) -> None:
         """Does again what these complete sections did, on what their arrays hold now."""
+        pace = self._paces[names]
         with turn:
-            for name in names:
-                section = self.sections[name]
-                for draw, scalars in section.draws:
-                    _draw(draw, scalars)
-                for function, arguments in section.calls:
-                    function(*arguments)
+            if pace.brief and team.fewer is None:
+                self._run(names)
+                return
+            begun = team.begin()
+            try:
+                self._run(names)
+            finally:
+                team.end(begun, pace)
+
+    def _run(self, names: tuple[str, ...]) -> None:
+        for name in names:
+            section = self.sections[name]
+            for draw, scalars in section.draws:
+                _draw(draw, scalars)
+            for function, arguments in section.calls:
+                function(*arguments)
 
     def cut(self, name: str, places: list[int]) -> list[str]:
         """Cuts a section before the calls of these numbers, in rising order. Returns the names of the pieces."""

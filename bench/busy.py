@@ -1,0 +1,127 @@
+"""Training beside programs that each keep a processor busy: `python -m bench.busy`, autoconv and others alike.
+
+Each framework trains alone, beside one and beside two programs that compute without end, one after the other in the
+same process; a round starts all processes anew. The busy programs run on the processors that the frameworks are
+confined to, and end with this command whatever becomes of it.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from autoconv.bench import machine
+from autoconv.bench.run import SCHEMA
+from autoconv.costs import stats
+from autoconv.costs.tables import table
+
+from . import environment, peers, show, workloads
+from .equal_work import Expected, check_trained
+from .process import Process
+from .turns import ROUND, STARTING
+
+USUAL = ("autoconv", "torch", "torch-channels-last", "keras", "keras-50")
+LOADS = (0, 1, 2)
+AWAKE = 0.5  # seconds that the busy programs run before a measurement
+EFFORT, SECONDS = 0.5, 2.0  # of a pass, in those of `bench.compare`; a measurement has passes that take so long alone
+
+Taken = dict[int, list[float]]  # for each number of busy programs: seconds of a step, round by round
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """The exit code: 0, or 1 where a framework failed or computed something else than it should."""
+    parser = argparse.ArgumentParser("python -m bench.busy", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--workload", default="lecture", choices=workloads.WORKLOADS, help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=6, help="default: %(default)s")
+    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--peers", nargs="*", choices=list(peers.on("cpu")), metavar="PEER",
+                        help=f"default: those of {', '.join(USUAL)} that are installed")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
+    options, say = parser.parse_args(given), show.Progress()
+    names = options.peers or [name for name in USUAL if not peers.missing(name)]
+    result = measure(names, options.workload, options.rounds, options.threads, say)
+    say.clear()
+    print(shown(result))
+    for line in show.remarks([result]):
+        print(line)
+    if options.json is not None:
+        document = {"schema": SCHEMA, "machine": machine.describe(), "threads": options.threads, "device": "cpu",
+                    "settings": {"rounds": options.rounds, "command": " ".join(sys.argv[1:])}, "results": [result]}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0 if all(found["status"] == "timed" for found in result["peers"].values()) else 1
+
+
+def measure(names: Sequence[str], workload: str, rounds: int, threads: int, report: show.Progress) -> dict[str, Any]:
+    """Each framework's images a second by the number of busy programs, and how many times as long as alone it takes."""
+    net = workloads.WORKLOADS[workload]
+    batch_size = net.batch_sizes[0]
+    expected = Expected(net, batch_size)
+    taken: dict[str, Taken] = {name: {load: [] for load in LOADS} for name in names}
+    found: dict[str, dict[str, Any]] = {}
+    for i in range(rounds):
+        for name in [n for n in names if n not in found]:
+            report(f"busy {workload}: round {i + 1}/{rounds}, {name}")
+            try:
+                one_round(name, expected, threads, taken[name], i)
+            except RuntimeError as error:
+                found[name] = {"status": "failed", "reason": str(error)}
+    for name in names:
+        found[name] = found.get(name) or {
+            "status": "timed", "seconds": taken[name],
+            "images_per_s": {load: stats.spread([batch_size / s for s in seconds])
+                             for load, seconds in taken[name].items()},
+            "slower": {load: stats.ratio(seconds, taken[name][0]) for load, seconds in taken[name].items() if load}}
+    return {"workload": workload, "batch_size": batch_size, "mode": "busy",
+            "peers": {name: found[name] for name in names}}
+
+
+def one_round(name: str, expected: Expected, threads: int, taken: Taken, number: int) -> None:
+    """Adds one measurement for each number of busy programs. Raises RuntimeError for a framework that cannot."""
+    batch_size = expected.workload.batch_sizes[0]
+    job = {"factory": peers.PEERS[name].factory, "workload": expected.workload.name, "batch_size": batch_size,
+           "mode": "train", "steps": workloads.steps(expected.workload, batch_size, "train", EFFORT),
+           "seconds": SECONDS, "threads": threads, "seed": workloads.SEED}
+    with Process(job) as process:
+        expected.check(name, process.answer(STARTING))
+        check_trained(name, process.ask("warm-up", STARTING), "train")
+        for load in (*LOADS[number % len(LOADS):], *LOADS[:number % len(LOADS)]):
+            with busy(load, threads):
+                taken[load].append(process.ask("round", ROUND)["seconds"])
+
+
+@contextmanager
+def busy(count: int, threads: int) -> Iterator[list[subprocess.Popen]]:
+    """Within this block so many programs compute, on the processors of frameworks with that many threads."""
+    programs: list[subprocess.Popen] = []
+    try:
+        for _ in range(count):
+            programs.append(subprocess.Popen([sys.executable, "-m", "bench.busy_program", str(threads)],
+                                             env=environment.clean(1)))
+        time.sleep(AWAKE if count else 0)
+        yield programs
+    finally:
+        for program in programs:
+            program.kill()
+            program.wait()
+
+
+def shown(result: dict[str, Any]) -> str:
+    """A line for each framework."""
+    rows = []
+    for name, f in result["peers"].items():
+        if f["status"] != "timed":
+            rows.append([peers.label(name), f["status"], "", "", "", ""])
+            continue
+        rows.append([peers.label(name), *(f"{f['images_per_s'][load]['median']:,.0f}" for load in LOADS),
+                     *(f"{f['slower'][load]['median']:.2f}" for load in LOADS[1:])])
+    return table([f"{result['workload']}, training, images/s", "alone", "beside 1", "beside 2", "x time: 1", "2"], rows)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
