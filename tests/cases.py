@@ -110,7 +110,6 @@ CONVOLUTIONS = [
     conv((1, 2, 2, 3), (5, 5, 3, 5), padding=4),  # windows that see nothing but padding
     conv((2, 8, 9, 64), (3, 3, 64, 64), padding="same"),  # from here on by Winograd's products
     conv((1, 10, 10, 64), (3, 3, 64, 80), bias=False),
-    conv((3, 10, 12, 32), (3, 3, 32, 128)),  # more tiles: their weights are transformed ahead
     conv((1, 9, 7, 48), (3, 3, 48, 96), padding=((0, 1), (2, 2))),
     conv((2, 6, 6, 6), (3, 3, 2, 9), groups=3),
     conv((2, 7, 5, 34), (3, 3, 17, 34), groups=2, padding="same"),
