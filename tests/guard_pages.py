@@ -67,13 +67,14 @@ def guard_kernels(at):
 
 def main(at):
     """Every case forward and backward, in both precisions."""
-    from cases import CASES, WITHOUT_GRADIENT
+    from cases import CASES, WITHOUT_GRADIENT, conv
 
     from autoconv.tensor import Tensor
 
     guard_kernels(at)
 
-    for case in (*CASES, *WITHOUT_GRADIENT):
+    many_tiles = conv((2, 14, 14, 32), (3, 3, 32, 128))  # winograd.py transforms the weights ahead of these
+    for case in (*CASES, *WITHOUT_GRADIENT, many_tiles):
         for dtype in ("float32", "float64"):
             inputs = [None if a is None else Tensor(copied(a, at), requires_grad=True) for a in case.inputs(dtype)]
             y = case.call(*inputs, **case.parameters)

@@ -17,9 +17,12 @@ import autoconv as ac
 from autoconv import cli, layers, metrics, models, nets
 from autoconv import functional as F
 from autoconv import optimizers as optim
+from autoconv.arguments import shapes
 from autoconv.backend import device
 from autoconv.gradcheck import gradcheck
+from autoconv.ops import conv as conv_ops
 from autoconv.ops import dense as dense_ops
+from autoconv.ops import fused as fused_ops
 from autoconv.tensor import apply, tensor
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere")]
@@ -97,6 +100,17 @@ def test_value_without_a_gradient(case):
         y = case.call(*tensors(arrays, "cuda"), **case.parameters)
         assert not y.requires_grad
         np.testing.assert_array_equal(y.numpy(), case.reference(*arrays, **case.parameters))
+
+
+@pytest.mark.parametrize("op", [conv_ops.conv2d, fused_ops.conv2d_relu_pool], ids=lambda op: op.name)
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_a_scale_multiplies_the_filters(op, where):
+    x, w, b, scale = (np.random.default_rng(i).normal(size=shape).astype("float32")
+                      for i, shape in enumerate(((2, 7, 6, 3), (3, 3, 3, 5), (5,), (5,))))
+    window = shapes.window((7, 6), (3, 3))
+    found = apply(op, *tensors((x, w, b), where, False), window=window, scale=tensor(scale, device=where).data)
+    expected = apply(op, *tensors((x, w * scale, b), "cpu", False), window=window)
+    np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
 def test_numpy_s_words_within_a_layer_stay_on_the_gpu():

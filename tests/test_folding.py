@@ -80,6 +80,10 @@ STACKS = {
     "dense on rows": (Dense(20), BatchNormalization(), ReLU()),
     "two": (Conv2D(9, 3), BatchNormalization(), BatchNormalization(), ReLU()),
     "normalization first": (BatchNormalization(), ReLU(), MaxPooling2D()),
+    "by tiles": (Conv2D(64, 3, padding="same"), Conv2D(64, 3, padding="same"), BatchNormalization(), ReLU()),
+    "by tiles, pooling": (Conv2D(64, 3, padding="same"), Conv2D(80, 3, use_bias=False), BatchNormalization(), ReLU(),
+                          MaxPooling2D()),
+    "by tiles, no scale": (Conv2D(64, 3), Conv2D(64, 3), BatchNormalization(scale=False)),
     "dropout between": (Conv2D(9, 3), Dropout(0.5), BatchNormalization(), ReLU()),
 }
 
@@ -118,6 +122,13 @@ def normalizing():
     return model
 
 
+def by_tiles():
+    """The convolution before the normalization multiplies its filters itself: winograd.py."""
+    return net(Conv2D(16, 1), ReLU(), Conv2D(32, 1), ReLU(),
+               Conv2D(128, 3), BatchNormalization(), ReLU(), MaxPooling2D(), Flatten(), Dense(5))
+
+
+@pytest.mark.parametrize("make", [normalizing, by_tiles])
 @pytest.mark.parametrize("change", [
     lambda conv, norm: conv.kernel.data.__setitem__(0, 0.5), lambda conv, norm: conv.bias.assign(conv.bias.numpy() + 1),
     lambda conv, norm: norm.gamma.data.__setitem__(0, -2), lambda conv, norm: norm.beta.assign(norm.beta.numpy() + 1),
@@ -130,15 +141,17 @@ def normalizing():
     lambda conv, norm: setattr(conv, "activation", np.tanh), lambda conv, norm: setattr(norm, "trainable", False),
     lambda conv, norm: setattr(norm, "call", lambda x, training=False: x * 2),
 ])
-def test_predictions_follow_every_change(change):
-    model = normalizing()
+def test_predictions_follow_every_change(change, make):
+    model = make()
     x = images(model)
     for _ in range(3):
         model.predict_on_batch(x)
+        model.predict_on_batch(x[:1])
     change(*model.layers[4:6])
     expected = one_by_one(model, x)
     for _ in range(2):
         np.testing.assert_allclose(model.predict_on_batch(x), expected, rtol=2e-5, atol=2e-5)
+        np.testing.assert_allclose(model.predict_on_batch(x[:1]), expected[:1], rtol=2e-5, atol=2e-5)
 
 
 def test_predictions_follow_training():
@@ -226,8 +239,9 @@ def test_an_image_has_the_same_bits_in_a_batch_of_any_size(what):
     np.testing.assert_array_equal(model.predict_on_batch(x[64:]), whole[64:])
 
 
-def test_infinite_and_missing_numbers_go_where_they_go_without_folding():
-    model = net(Conv2D(9, 3), BatchNormalization(), ReLU(), MaxPooling2D())
+@pytest.mark.parametrize("filters", [9, 64])
+def test_infinite_and_missing_numbers_go_where_they_go_without_folding(filters):
+    model = net(Conv2D(filters, 3), BatchNormalization(), ReLU(), MaxPooling2D(), shape=(13, 12, filters))
     x = images(model)
     x[0, 5, 5, 1], x[1, 2, 3, 0], x[2, 9, 9, 2] = np.nan, np.inf, -np.inf
     found, expected = model.predict_on_batch(x), one_by_one(model, x)

@@ -1,5 +1,9 @@
 """3x3 convolutions by Winograd's products against direct ones: errors, infinities, batches, and the switch."""
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 
@@ -80,13 +84,37 @@ def test_what_is_not_finite_is_what_the_direct_sum_gives(directly, value, where)
             np.testing.assert_allclose(by_tiles[finite], direct[finite], rtol=1e-4, atol=1e-4)
 
 
-def test_an_image_gives_the_same_bits_in_any_batch():
-    x, w, dy = drawn("normal", size=(7, 12, 12))
-    y, dx, _ = results(x, w, dy)
+@pytest.mark.parametrize(("channels", "filters"), [(64, 64), (144, 32), (48, 272)])
+def test_an_image_gives_the_same_bits_in_any_batch(channels, filters):
+    """Few tiles transform the weights as they go, many find them transformed."""
+    x, w, dy = drawn("normal", size=(7, 12, 12), channels=channels, filters=filters)
+    (y, dx, _), smaller = results(x, w, dy), pooled(x, w)[0]
     for first, last in ((0, 1), (3, 5), (2, 7)):
         some = results(x[first:last], w, dy[first:last])
         np.testing.assert_array_equal(some[0], y[first:last])
         np.testing.assert_array_equal(some[1], dx[first:last])
+        np.testing.assert_array_equal(pooled(x[first:last], w)[0], smaller[first:last])
+
+
+THREADS = """
+import hashlib
+import numpy as np
+from autoconv import functional as F, tensor
+rng, digest = np.random.default_rng(0), hashlib.sha256()
+for shape, filters in (((1, 8, 8, 64), 64), ((1, 9, 9, 32), 272), ((5, 12, 12, 64), 64), ((2, 16, 16, 32), 144)):
+    w = rng.standard_normal((3, 3, shape[3], filters), np.float32)
+    digest.update(F.conv2d(tensor(rng.standard_normal(shape, np.float32)), tensor(w), padding="same").numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+def test_any_number_of_threads_gives_the_same_bits():
+    def digest(threads):
+        environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+        return subprocess.run([sys.executable, "-c", THREADS], env=environment, capture_output=True, text=True,
+                              check=True).stdout
+
+    assert len({digest(threads) for threads in (1, 2, 3, 8)}) == 1
 
 
 def test_small_images_and_few_channels_stay_direct(directly):

@@ -22,7 +22,7 @@ from ..layers import (
 )
 from ..layers.base import in_training
 from ..ops import conv, dense, fused
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, needs_gradients
 
 Words = tuple[str, ...]
 
@@ -114,28 +114,42 @@ def _as_one(layers: Sequence[Any], x: Tensor, training: bool) -> Tensor | None:
         return norm.normalized(x, training, relu=True, pool=pattern[-1] == "pool")
     if not _weights_fit(first, x):
         return None
-    w, b = first.kernel, first.bias
+    w, b, scale = first.kernel, first.bias, None
     if norm is not None:
-        weights = norm.folded(w, b, training) if norm.channels == _filters(first, w) else None
+        apart = _prefers_scale(pattern, first, x, w)
+        weights = norm.folded(w, b, training, apart) if norm.channels == _filters(first, w) else None
         if weights is None:
             return None
-        w, b = weights
-    return _product(pattern, first, x, w, b)
+        w, b, scale = weights
+    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale})
 
 
-def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None) -> Tensor | None:
-    """The layer's op with these weights, and what else the pattern names but the normalization, which is in them."""
+def _prefers_scale(pattern: Words, layer: Any, x: Tensor, w: Tensor) -> bool:
+    """Whether the convolution multiplies its filters itself, at less cost: it has no gradients then."""
+    if pattern[0] != "conv" or needs_gradients(x):
+        return False
+    window = _window_of(layer, x, w)
+    size = window.output_size(*x.shape[1:3])
+    whole = tuple(n // 2 * 2 for n in size) if pattern[-1] == "pool" else size
+    return x.device.module("conv").prefers_scale(x.shape[3], w.shape[3], whole, window)
+
+
+def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
+             scale: dict[str, Any]) -> Tensor | None:
+    """The layer's op with these weights, and what else the pattern names but the normalization, which is in them and
+    in the scale.
+    """
     relu = "relu" in pattern
     if pattern[0] == "dense":
         return apply(dense.dense, x, w, b, relu=relu)
-    window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
+    window = _window_of(layer, x, w)
     if pattern[0] == "depthwise":
         return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
     if pattern[-1] != "pool":
-        return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu)
+        return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **scale)
     if min(window.output_size(*x.shape[1:3])) < 2:
         return None  # the pooling says that its window does not fit
-    return apply(fused.conv2d_relu_pool, x, w, b, window=window)
+    return apply(fused.conv2d_relu_pool, x, w, b, window=window, **scale)
 
 
 def _weights_fit(layer: Any, x: Tensor) -> bool:
@@ -160,6 +174,10 @@ def _filters(layer: Any, w: Tensor) -> int:
 
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _window_of(layer: Any, x: Tensor, w: Tensor) -> shapes.Window:
+    return _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
 
 
 @lru_cache(maxsize=256)

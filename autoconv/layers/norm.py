@@ -2,6 +2,8 @@
 
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .. import functional as F
 from .. import initializers
 from ..ops import norm
@@ -68,9 +70,11 @@ class BatchNormalization(Layer):
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
                             self.epsilon, relu, pool)
 
-    def folded(self, kernel: Tensor, bias: Tensor | None, training: bool) -> tuple[Tensor, Tensor] | None:
+    def folded(self, kernel: Tensor, bias: Tensor | None, training: bool,
+               apart: bool = False) -> tuple[Tensor, Tensor, Any] | None:
         """Kernel and bias with which the convolution or dense layer that has these gives what this layer makes of its
-        result. Computed anew at each call.
+        result, and None. `apart`: the kernel as it is, that bias, and an array by which the kernel's filters are to be
+        multiplied. Computed anew at each call.
 
         None where there are none: where the batch's mean is wanted, or gradients of what they would be made of, or
         where shapes, dtypes or devices differ.
@@ -84,8 +88,10 @@ class BatchNormalization(Layer):
             return None
         b, gamma, beta, mean, variance = (None if t is None else t.data for t in vectors)
         k = kernel.device.kernels("norm")
-        folded, shift = norm.fold(k, kernel.data, b, gamma, beta, mean, variance, self.epsilon)
-        return Tensor(folded, device=kernel.device), Tensor(shift, device=kernel.device)
+        w = kernel.device.constant(np.ones(kernel.shape[-1:], kernel.dtype)) if apart else kernel.data
+        folded, shift = norm.fold(k, w, b, gamma, beta, mean, variance, self.epsilon)
+        result, scale = (kernel, folded) if apart else (Tensor(folded, device=kernel.device), None)
+        return result, Tensor(shift, device=kernel.device), scale
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -31,6 +31,14 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
     return y, backward
 
 
+@conv2d.without_gradients
+def _infer(k, x, w, b, window: Window, groups: int = 1, relu: bool = False, scale=None):
+    """`scale` (F,) multiplies w."""
+    y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
+    k.conv2d(x, w, b, y, window, groups, relu, scale)
+    return y
+
+
 @op(kernels="conv")
 def conv2d_transpose(k, x, w, b, window: Window, size: tuple[int, int]):
     """The transposed convolution: the input gradient of `conv2d` with this window, as a forward function.

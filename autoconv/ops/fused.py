@@ -27,9 +27,10 @@ def conv2d_relu_pool(k, x, w, b, window: Window):
 
 
 @conv2d_relu_pool.without_gradients
-def _infer(k, x, w, b, window: Window):
+def _infer(k, x, w, b, window: Window, scale=None):
+    """`scale` (F,) multiplies w."""
     y = _pooled(k, x, w, b, window)
-    k.conv2d_relu_pool(x, w, b, y, k.empty((0,), np.dtype(np.uint8)), window)
+    k.conv2d_relu_pool(x, w, b, y, k.empty((0,), np.dtype(np.uint8)), window, scale)
     return y
 
 

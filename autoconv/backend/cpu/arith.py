@@ -1,17 +1,47 @@
-"""Arithmetic, reductions and copies, by NumPy: these are bound by memory, and compiled loops would gain nothing."""
+"""Arithmetic, reductions and copies, by NumPy: these are bound by memory, and compiled loops would gain nothing. But
+large additions and the sums of a net's global pooling are shared by all threads.
+"""
 
+from math import prod
 from typing import Any
 
 import numpy as np
+from numba import prange
 
-from .jit import recorded
+from .jit import kernel, recorded
+from .products import N, add_rows
+from .simd import VECTOR_BYTES
 
 Array = np.ndarray
+LEAST = 1 << 15  # items from which several threads are worth their barrier
+
+
+@kernel("(T[::1], T[::1], T[::1])", parallel=True)
+def _add(a, b, out):
+    for i in prange(a.size):
+        out[i] = a[i] + b[i]
 
 
 @recorded
-def add(a: Array, b: Array, out: Array) -> None:
+def _add_by_numpy(a: Array, b: Array, out: Array) -> None:
     np.add(a, b, out=out)
+
+
+def add(a: Array, b: Array, out: Array) -> None:
+    """out = a + b."""
+    if out.size >= LEAST and _is_plain(out) and all(_is_plain(x) and _like(x) == _like(out) for x in (a, b)):
+        _add(a.reshape(-1), b.reshape(-1), out.reshape(-1))
+    else:
+        _add_by_numpy(a, b, out)
+
+
+def _is_plain(a: Any) -> bool:
+    """Whether kernels take it: floating-point numbers in scan order."""
+    return isinstance(a, np.ndarray) and a.dtype.char in "fd" and a.flags.c_contiguous
+
+
+def _like(a: Array) -> tuple:
+    return a.shape, a.dtype
 
 
 @recorded
@@ -71,10 +101,29 @@ def copy(a: Array, out: Array) -> None:
     out[...] = a
 
 
+@kernel("(T[:,:,::1], T[:,::1], int64)", parallel=True)
+def _sum_rows(a, out, columns):
+    """out (N,C) = the sums of a (N,M,C) over M, in tasks of so many columns; row is added to row, as NumPy does it."""
+    _, m, c = a.shape
+    panels = (c + columns - 1) // columns
+    for task in prange(a.shape[0] * panels):
+        n, f = task // panels, task % panels * columns
+        add_rows(a.reshape(a.size), n * m * c + f, m, c, out.reshape(out.size), n * c + f, min(columns, c - f), True)
+
+
 @recorded
+def _sum_by_numpy(a: Array, axes: tuple[int, ...], out: Array) -> None:
+    np.sum(a, axis=axes, out=out, keepdims=True)
+
+
 def sum(a: Array, axes: tuple[int, ...], out: Array) -> None:
     """Sums over `axes`, which `out` keeps with size 1. NumPy's order, which is the same in every run."""
-    np.sum(a, axis=axes, out=out, keepdims=True)
+    beside = len(axes) > 0 and axes == tuple(range(axes[0], axes[-1] + 1)) and prod(a.shape[axes[-1] + 1 :]) > 1
+    if beside and a.size and _is_plain(a) and _is_plain(out) and a.dtype == out.dtype:
+        n, m = prod(a.shape[: axes[0]]), prod(a.shape[axes[0] : axes[-1] + 1])
+        _sum_rows(a.reshape(n, m, -1), out.reshape(n, -1), N * VECTOR_BYTES // a.itemsize)
+    else:
+        _sum_by_numpy(a, axes, out)
 
 
 @recorded

@@ -20,7 +20,7 @@ from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
 from . import simd, winograd
-from .arith import copy
+from .arith import copy, multiply
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
 from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, scattered_product
@@ -205,11 +205,29 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                      chunk == begin)
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`."""
+def prefers_scale(channels: int, filters: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
+    """Whether a convolution with outputs of this size had rather be given a scale of its filters than the scaled ones:
+    where it transforms them anyway.
+    """
+    return winograd.pays(channels, filters, size, window, groups)
+
+
+def scaled(w, scale) -> np.ndarray:
+    """w times scale (F,), which may be None."""
+    if scale is None:
+        return w
+    multiply(w, scale, out := np.empty(w.shape, w.dtype))
+    return out
+
+
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
+    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
+    multiplies w.
+    """
     if winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups):
-        winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu)
+        winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale)
         return
+    w = scaled(w, scale)
     p = plan(*x.shape, w.shape[2], window)
     _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, p.pixels, p.samples, p.runs, p.run_length, groups,
              p.border, relu, pieces_of_a_chunk(x.shape[0], p.samples))

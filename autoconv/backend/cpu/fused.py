@@ -23,6 +23,7 @@ from .conv import (
     pieces_of_a_chunk,
     plan,
     read_chunk,
+    scaled,
     transpose,
     transposed,
 )
@@ -173,15 +174,15 @@ def _by_tiles(x, y, window: Window) -> bool:
     return winograd.pays(x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]), window)
 
 
-def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
+def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
-    unless it is empty.
+    unless it is empty. `scale` (F,) multiplies w.
     """
     b = bias(b, x.dtype, y.shape[3])
     if _by_tiles(x, y, window):
-        winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window)
+        winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window, scale)
         return
-    p = plan(*x.shape, x.shape[3], window)
+    w, p = scaled(w, scale), plan(*x.shape, x.shape[3], window)
     _forward(x, w.reshape(-1), b, y, winner.reshape(-1), _windows(*x.shape, window), p.samples, p.runs, p.run_length,
              p.border, pieces_of_a_chunk(x.shape[0], p.samples))
 

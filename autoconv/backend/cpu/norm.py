@@ -223,7 +223,7 @@ def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, s
     """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta; gamma may be None for
     ones, beta for zeros.
     """
-    gamma = _ones(mean.dtype, mean.size) if gamma is None else gamma
+    gamma = no_scale(mean.dtype, mean.size) if gamma is None else gamma
     _coefficients(mean, variance, float(epsilon), gamma, bias(beta, mean.dtype, mean.size), center, inverse, scale,
                   shift)
 
@@ -244,12 +244,12 @@ def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift) -> None:
     epsilon); b and beta may be None for zeros, gamma for ones. By one thread: for most nets it takes microseconds.
     """
     like = mean.dtype, mean.size
-    _fold(w, bias(b, *like), _ones(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,
+    _fold(w, bias(b, *like), no_scale(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,
           float(epsilon), folded, shift)
 
 
 @lru_cache(maxsize=64)
-def _ones(dtype: Any, count: int) -> np.ndarray:
+def no_scale(dtype: Any, count: int) -> np.ndarray:
     """A gamma of ones; shared, so never written."""
     return np.ones(count, dtype)
 

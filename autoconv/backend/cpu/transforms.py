@@ -95,24 +95,33 @@ patch = _gathering(PATCH, 16)
 gradient = _gathering(transpose(OUTPUT), 4)
 
 
-def _between(matrix, count):
-    """An intrinsic from `count` vectors that lie `x_step` apart to vectors that lie `step` apart."""
+@intrinsic
+def kernel(typingctx, acc, x, i, x_step, scale, s, out, j, step):
+    """out[j + i*step : + lanes] = the 16 items of G g G', for the 9 vectors of weights that lie `x_step` apart, each
+    times the vector scale[s : + lanes].
+    """
 
-    def transform(typingctx, acc, x, i, x_step, out, j, step):
-        def codegen(context, builder, signature, args):
-            source, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
-            vectors = _strided(builder, source, acc, args[2], args[3], count)
-            _store_strided(builder, to, _sandwich(builder, matrix, _square(vectors)), args[5], args[6])
-            return context.get_dummy_value()
+    def codegen(context, builder, signature, args):
+        source, factor, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4, 6))
+        times = _load(builder, factor, acc, args[5])
+        weights = [builder.fmul(g, times) for g in _strided(builder, source, acc, args[2], args[3], 9)]
+        _store_strided(builder, to, _sandwich(builder, KERNEL, _square(weights)), args[7], args[8])
+        return context.get_dummy_value()
 
-        return types.void(acc, x, types.int64, types.int64, out, types.int64, types.int64), codegen
-
-    return intrinsic(transform)
+    return types.void(acc, x, types.int64, types.int64, scale, types.int64, out, types.int64, types.int64), codegen
 
 
-# G g G': 9 vectors of weights to 16; and G' dU G: 16 vectors of their gradient to 9
-kernel = _between(KERNEL, 9)
-kernel_gradient = _between(transpose(KERNEL), 16)
+@intrinsic
+def kernel_gradient(typingctx, acc, x, i, x_step, out, j, step):
+    """out[j + i*step : + lanes] = the 9 items of G' dU G, for the 16 vectors of dU that lie `x_step` apart."""
+
+    def codegen(context, builder, signature, args):
+        source, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
+        vectors = _strided(builder, source, acc, args[2], args[3], 16)
+        _store_strided(builder, to, _sandwich(builder, transpose(KERNEL), _square(vectors)), args[5], args[6])
+        return context.get_dummy_value()
+
+    return types.void(acc, x, types.int64, types.int64, out, types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -22,12 +22,16 @@ from numba import get_num_threads, prange
 from ...arguments.shapes import Window
 from . import simd, transforms
 from .jit import inline, kernel
+from .norm import no_scale
 from .products import ONE_RUN, N, add_rows, gathered_outer, gathered_product, row_offsets, zeros
 
 # From where it pays: channels times filters, which must be whole vectors, and rows and columns of outputs; and how much
 # of the tiles may lie outside the outputs.
 LEAST, MULTIPLE, SMALLEST, WASTE = 64 * 64, 16, 8, 1.15
 TILES = 54  # in a task: whole rows of both register tiles; V, M and a panel of U stay in the second-level cache
+FEW = 64  # tiles: where there are no more, U is not made ahead, but by each task for its own columns ...
+DEPTH = 128  # ... and so many channels at a time, which stay in the second-level cache until they are used
+APART = 16  # items between the 16 parts of that U: whole cache lines at one distance would share a set of the cache
 BLOCK = 216  # tiles of a weight gradient that are transformed before their products are added
 CHAIN = 54  # tiles of it that are added one after the other: sums of such sums round less than one long sum
 STRETCH = 36  # channels in a task of a weight gradient
@@ -73,17 +77,26 @@ def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, c
     return np.where(inside, (i * w + j) * channels, -1).astype(np.int64).ravel()
 
 
-@kernel("(T[:,:,::1], T[::1], boolean)", parallel=True)
-def _transform_kernels(w, u, turned):
-    """U from w (9,C,F), in panels of as many columns as the wide tile has: (panel, 16, C, columns)."""
+@inline
+def _transform(w, c, f, turned, scale, k, count, panel, part, u, at, step):
+    """U of `count` channels from k on and the `part` columns from `panel` on. Item i of it begins at u[at + i*step]."""
+    one, first, tap = simd.zeros(w, 1, 1), 8 * c * f if turned else 0, -c * f if turned else c * f
+    for row in range(count):
+        for j in range(0, part, simd.width(one)):
+            transforms.kernel(one, w, first + (k + row) * f + panel + j, tap, scale, panel + j,
+                              u, at + row * part + j, step)
+
+
+@kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
+def _transform_kernels(w, scale, u, turned):
+    """U of w (9,C,F) scale (F,), in panels of as many columns as the wide tile has: (panel, 16, C, columns)."""
     _, c, f = w.shape
-    one, width = simd.zeros(w, 1, 1), simd.width(simd.zeros(w, 1, N))
-    flat, first, step = w.reshape(w.size), 8 * c * f if turned else 0, -c * f if turned else c * f
+    width = simd.width(simd.zeros(w, 1, N))
     for k in prange(c):
-        for j in range(0, f, simd.width(one)):
-            panel = j // width * width
+        for panel in range(0, f, width):
             part = min(width, f - panel)
-            transforms.kernel(one, flat, first + k * f + j, step, u, 16 * c * panel + k * part + j - panel, c * part)
+            start, step = 16 * c * panel + k * part, c * part
+            _transform(w.reshape(w.size), c, f, turned, scale, k, 1, panel, part, u, start, step)
 
 
 @inline
@@ -98,15 +111,22 @@ def _patches(x, size, first, count, per_image, patches, c, v):
 
 
 @inline
-def _multiply(v, u, no_bias, m, rows, run, count, c, panel, part):
-    """M (16, count, part) = V @ U for the `part` columns from `panel` on."""
-    for i in range(16):
-        gathered_product(v, i * count * c, rows, count, run, c, u, (16 * panel + i * part) * c, no_bias,
-                         m, i * count * part, part, 0, part, True, False)
+def _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, panel, part):
+    """M (16, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here."""
+    ahead = u.size > 0
+    depth, source = c if ahead else DEPTH, u if ahead else room
+    for k in range(0, c, depth):
+        deep = min(depth, c - k)
+        start, step = (16 * panel * c, part * c) if ahead else (0, deep * part + APART)
+        if not ahead:
+            _transform(w, c, f, turned, scale, k, deep, panel, part, room, start, step)
+        for i in range(16):
+            gathered_product(v, i * count * c + k, rows, count, run, deep, source, start + i * step, no_bias,
+                             m, i * count * part, part, 0, part, k == 0, False)
 
 
 @inline
-def _directly(acc, x, start, patches, at, c, w, turned, b, f, filters):
+def _directly(acc, x, start, patches, at, c, w, turned, scale, b, f, filters):
     """The four outputs of a tile for one vector of filters, by the definition. As in conv.py a border's zeros are
     multiplied in the forward pass, and are not there for a `turned` kernel: that matters where a weight is infinite.
     """
@@ -121,68 +141,71 @@ def _directly(acc, x, start, patches, at, c, w, turned, b, f, filters):
             for k in range(0 if turned and offset < 0 else c):
                 value = x[start + offset + k] if offset >= 0 else x.dtype.type(0)
                 for j in range(lanes):
-                    row[j] += value * w[weights + k * filters + j]
+                    row[j] += value * (w[weights + k * filters + j] * scale[f + j])
     return simd.load(acc, exact, simd.steps(lanes, 0, 4, acc), 0, lanes)
 
 
 @inline
-def _result(x, start, patches, at, c, w, turned, b, f, filters, m, j, step):
+def _result(x, start, patches, at, c, w, turned, scale, b, f, filters, m, j, step):
     """The four outputs of a tile for one vector of filters."""
     acc = simd.add_row(transforms.output(simd.zeros(x, 1, 1), m, j, step), b, f, simd.width(simd.zeros(x, 1, 1)))
     if not transforms.finite(acc):
-        acc = _directly(acc, x, start, patches, at, c, w, turned, b, f, filters)
+        acc = _directly(acc, x, start, patches, at, c, w, turned, scale, b, f, filters)
     return acc
 
 
 @inline
-def _share(task, pieces, total, f, width):
+def _share(task, total, each, f, columns):
     """The tiles and the columns of a task: first tile, how many, first column, end."""
-    first, piece, panels = task // pieces * TILES, task % pieces, (f + width - 1) // width
-    return first, min(TILES, total - first), panels * piece // pieces * width, panels * (piece + 1) // pieces * width
+    pieces = (f + columns - 1) // columns
+    first, panel = task // pieces * each, task % pieces * columns
+    return first, min(each, total - first), panel, min(panel + columns, f)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64[::1], int64[::1], int64[::1], int64[::1],"
-        " T[::1], boolean, boolean, int64)", parallel=True)
-def _forward(x, u, w, b, y, per_image, patches, targets, rows, run, no_bias, turned, relu, pieces):
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64[::1], int64[::1], int64[::1],"
+        " int64[::1], T[::1], boolean, boolean, UniTuple(int64, 3))", parallel=True)
+def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bias, turned, relu, shares):
     (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
-    total, size, y_size = n * per_image, x.size // n, y.size // n
-    width, lanes = simd.width(simd.zeros(x, 1, N)), simd.width(simd.zeros(x, 1, 1))
-    for task in prange((total + TILES - 1) // TILES * pieces):
-        first, count, panel, end = _share(task, pieces, total, f, width)
+    total, size, y_size, lanes = n * per_image, x.size // n, y.size // n, simd.width(simd.zeros(x, 1, 1))
+    each, columns, width = shares
+    for task in prange((total + each - 1) // each * ((f + columns - 1) // columns)):
+        first, count, panel, end = _share(task, total, each, f, columns)
         v, m = np.empty(16 * count * c, x.dtype), np.empty(16 * count * width, x.dtype)
+        room = np.empty(0 if u.size > 0 else 16 * (min(DEPTH, c) * width + APART), x.dtype)
         spare = np.empty(lanes, x.dtype)
         _patches(flat, size, first, count, per_image, patches, c, v)
-        for q in range(panel, min(end, f), width):
-            part = min(width, f - q)
-            _multiply(v, u, no_bias, m, rows, run, count, c, q, part)
+        for q in range(panel, end, width):
+            part = min(width, end - q)
+            _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, q, part)
             for t in range(count):
                 image, tile = (first + t) // per_image, (first + t) % per_image
                 for j in range(0, part, lanes):
-                    acc = _result(flat, image * size, patches, 16 * tile, c, w, turned, b, q + j, f, m, t * part + j,
-                                  count * part)
+                    acc = _result(flat, image * size, patches, 16 * tile, c, w, turned, scale, b, q + j, f, m,
+                                  t * part + j, count * part)
                     acc = simd.relu(acc) if relu else acc
                     transforms.store_pixels(acc, y.reshape(y.size), image * y_size + q + j, targets, 4 * tile, spare)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64, int64[::1], int64[::1], int64[::1],"
-        " T[::1], int64)", parallel=True)
-def _forward_pooled(x, u, w, b, y, winner, per_image, patches, rows, run, no_bias, pieces):
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64, int64[::1], int64[::1],"
+        " int64[::1], T[::1], UniTuple(int64, 3))", parallel=True)
+def _forward_pooled(x, u, w, scale, b, y, winner, per_image, patches, rows, run, no_bias, shares):
     """y (N,OH//2,OW//2,F) = relu of the largest of each tile's four outputs; `winner` says which it was."""
     (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
-    total, size = n * per_image, x.size // n
-    width, lanes = simd.width(simd.zeros(x, 1, N)), simd.width(simd.zeros(x, 1, 1))
-    for task in prange((total + TILES - 1) // TILES * pieces):
-        first, count, panel, end = _share(task, pieces, total, f, width)
+    total, size, lanes = n * per_image, x.size // n, simd.width(simd.zeros(x, 1, 1))
+    each, columns, width = shares
+    for task in prange((total + each - 1) // each * ((f + columns - 1) // columns)):
+        first, count, panel, end = _share(task, total, each, f, columns)
         v, m = np.empty(16 * count * c, x.dtype), np.empty(16 * count * width, x.dtype)
+        room = np.empty(0 if u.size > 0 else 16 * (min(DEPTH, c) * width + APART), x.dtype)
         _patches(flat, size, first, count, per_image, patches, c, v)
-        for q in range(panel, min(end, f), width):
-            part = min(width, f - q)
-            _multiply(v, u, no_bias, m, rows, run, count, c, q, part)
+        for q in range(panel, end, width):
+            part = min(width, end - q)
+            _multiply(v, u, room, w, False, scale, no_bias, m, rows, run, count, c, f, q, part)
             for t in range(count):
                 image, tile = (first + t) // per_image, (first + t) % per_image
                 for j in range(0, part, lanes):
-                    acc = _result(flat, image * size, patches, 16 * tile, c, w, False, b, q + j, f, m, t * part + j,
-                                  count * part)
+                    acc = _result(flat, image * size, patches, 16 * tile, c, w, False, scale, b, q + j, f, m,
+                                  t * part + j, count * part)
                     best = simd.window_max(acc)
                     to = simd.steps(0, 0, 1, best)
                     simd.store(simd.relu(best), y.reshape(y.size), to, (first + t) * f + q + j, lanes)
@@ -255,33 +278,45 @@ def _outer_directly(x, start, patches, p, dy, dy_start, targets, q, exact):
                     exact[tap, e] += value * dy[dy_start + targets[q + r] + e]
 
 
-def _pieces(images: int, per_image: int, filters: int) -> int:
-    """In how many pieces the columns are cut where the tiles make fewer tasks than there are threads."""
-    panels = -(-filters // (N * simd.VECTOR_BYTES // 4))
-    return min(panels, -(-get_num_threads() // -(-images * per_image // TILES)))
+def _shares(tiles: int, filters: int, dtype: np.dtype) -> tuple[int, int, int]:
+    """How many tiles and how many columns a task has, and how many columns of these are worked on at a time. The number
+    of threads may decide here: a result does not depend on what else is in its task.
+    """
+    threads, lanes = get_num_threads(), simd.VECTOR_BYTES // dtype.itemsize
+    panels = -(-filters // (N * lanes))
+    if tiles <= FEW:
+        width = (N if panels >= threads else simd.NARROW[1]) * lanes
+        return max(1, tiles), -(-filters // (width * threads)) * width, width
+    groups = -(-tiles // TILES)
+    pieces = min(panels, -(-threads // groups))
+    groups = max(groups, -(-groups * pieces // threads) * threads // pieces)  # as many for each thread
+    return max(simd.TILE[0], -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes
 
 
-def transformed(w, turned: bool = False) -> np.ndarray:
-    """U of the kernels w (9,C,F); `turned` by 180 degrees."""
-    u = np.empty(16 * w[0].size, w.dtype)
-    _transform_kernels(w, u, turned)
+def _transformed(w, scale, turned: bool, tiles: int) -> np.ndarray:
+    """U of w (9,C,F) times scale (F,), `turned` by 180 degrees; empty where the tasks make it themselves."""
+    u = np.empty(16 * w[0].size if tiles > FEW else 0, w.dtype)
+    if u.size:
+        _transform_kernels(w, scale, u, turned)
     return u
 
 
-def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False) -> None:
-    """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) and b (F,); see conv.py."""
+def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, scale=None) -> None:
+    """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,); see conv.py."""
     (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    _forward(x, transformed(w, turned), w.reshape(-1), b, y, t.each, t.patches, t.targets, row_offsets(TILES, c),
-             ONE_RUN, zeros(x.dtype, f), turned, relu, _pieces(n, t.each, f))
+    scale = no_scale(x.dtype, f) if scale is None else scale
+    _forward(x, _transformed(w, scale, turned, n * t.each), w.reshape(-1), scale, b, y, t.each, t.patches, t.targets,
+             row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), turned, relu, _shares(n * t.each, f, x.dtype))
 
 
-def conv2d_pooled(x, w, b, y, winner, window: Window) -> None:
-    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); see fused.py."""
+def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None) -> None:
+    """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w scale, b)); see fused.py."""
     (n, h, width, c), f, (oh, ow) = x.shape, y.shape[3], window.output_size(*x.shape[1:3])
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, True)
-    _forward_pooled(x, transformed(w), w.reshape(-1), b, y, winner, t.each, t.patches, row_offsets(TILES, c), ONE_RUN,
-                    zeros(x.dtype, f), _pieces(n, t.each, f))
+    scale = no_scale(x.dtype, f) if scale is None else scale
+    _forward_pooled(x, _transformed(w, scale, False, n * t.each), w.reshape(-1), scale, b, y, winner, t.each, t.patches,
+                    row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), _shares(n * t.each, f, x.dtype))
 
 
 def conv2d_input_grad(dy, wt, b, dx, window: Window) -> None:

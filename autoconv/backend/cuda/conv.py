@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
+from .arith import multiply
 from .gather import Gathering
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
 from .product import SUMS, copying, layout, place_of, summing
@@ -249,10 +250,25 @@ def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gatherin
            lengths, *gathering, has_bias, relu)
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`."""
+def prefers_scale(channels: int, filters: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
+    """Whether a convolution had rather be given a scale of its filters than the scaled ones: never."""
+    return False
+
+
+def scaled(w, scale):
+    """w times scale (F,), which may be None."""
+    if scale is None:
+        return w
+    multiply(w, scale, out := arrays.empty(w.gpu, w.shape, w.dtype))
+    return out
+
+
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
+    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
+    multiplies w.
+    """
     filters, each = y.shape[3], y.shape[3] // groups
-    _launch(_FORWARD, x, w, b, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
+    _launch(_FORWARD, x, scaled(w, scale), b, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
             (filters, each, filters, each), relu)
 
 

@@ -24,6 +24,7 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this mod
     pick,
     product_kernel,
     put,
+    scaled,
     starts_fours,
 )
 from .product import SUMS, copying, layout, place_of, summing
@@ -125,11 +126,11 @@ def _unpool(y, winner, dy, spread) -> None:
                    tuple(map(gather.divisor, (high, wide, pieces))))
 
 
-def conv2d_relu_pool(x, w, b, y, winner, window: Window) -> None:
+def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
-    unless it is empty.
+    unless it is empty. `scale` (F,) multiplies w.
     """
-    filters, count = y.shape[3], math.prod(y.shape[:3])
+    w, filters, count = scaled(w, scale), y.shape[3], math.prod(y.shape[:3])
     kernel, tile = pick(_FORWARD, (4 * count, filters), 1, x.shape[3], filters, (x, w, y, winner))
     kernel(tiles.blocks(tile, 4 * count, filters), x.reshape(-1), w.reshape(-1), bias(b, w)[0], y.reshape(-1),
            winner.reshape(-1), count, (filters,) * 4, *gather.forward(x.shape, y.shape[1:3], window, x.shape[3]),
