@@ -1,0 +1,123 @@
+"""How evenly the kernels of a step fall on threads: `python -m bench.plan [--workload NAME ...]`, on any machine.
+
+For each number of threads a step is recorded and its kernels run call by call, each thread's share after the other
+(shares.py). The bound on the speed-up is all work by one thread, divided by the sum of the largest shares: what so many
+cores could reach if barriers, memory and turbo cost nothing. Exits with 1 where a step stays below 70% of 16 threads.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from autoconv.costs.tables import table
+
+from . import shares, workloads
+from .workloads import WORKLOADS, Workload
+
+THREADS = (1, 2, 8, 16, 32, 64)
+AT, LEAST = 16, 0.7  # a step must reach this share of the ideal with so many threads
+SHOWN = 0.01  # calls with a smaller share of the work have no line of their own
+
+
+class Call(NamedTuple):
+    """A kernel's call: its name with the shapes of its arrays, and what was measured of it."""
+
+    name: str
+    found: shares.Timed
+
+
+class Plan(NamedTuple):
+    """The calls of a step for each number of threads."""
+
+    workload: str
+    batch_size: int
+    mode: str
+    calls: dict[int, list[Call]]
+
+    def work(self, name: str | None = None) -> int:
+        """Nanoseconds of all calls of that name, or of the step, by one thread."""
+        return sum(call.found.work for call in self.calls[1] if name in (None, call.name))
+
+    def bound(self, threads: int, name: str | None = None) -> float:
+        """How many times as fast so many threads can be at most."""
+        longest = sum(call.found.longest for call in self.calls[threads] if name in (None, call.name))
+        return min(threads, self.work(name) / max(longest, 1))
+
+    def names(self) -> list[str]:
+        """Of the calls that take most, in the step's order."""
+        names = dict.fromkeys(call.name for call in self.calls[1])
+        return [name for name in names if self.work(name) >= SHOWN * self.work()]
+
+    def __str__(self) -> str:
+        columns = [threads for threads in self.calls if threads > 1]
+        rows = [[name or "the step", f"{self.work(name) / self.work():.1%}",
+                 *(f"{self.bound(threads, name):.1f}" for threads in columns)] for name in [*self.names(), None]]
+        head = f"{self.workload}, batch {self.batch_size}, {self.mode}: {self.work() / 1e6:.1f} ms of work"
+        return f"{head}\n{table(['kernel', 'work', *map(str, columns)], rows)}"
+
+
+def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = THREADS, rounds: int = 3) -> Plan:
+    """The plan of a training step ("train"), or of inference ("infer")."""
+    entry, calls = shares.cost_of_entry(), {}
+    for count in dict.fromkeys((1, *threads)):
+        calls[count] = [Call(_name(function, arguments), shares.timed(function, arguments, rounds, entry))
+                        for function, arguments in _recorded(workload, batch_size, mode, count)]
+    return Plan(workload.name, batch_size, mode, calls)
+
+
+def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> list[tuple[Any, tuple]]:
+    """The calls of a step for so many threads, each a compiled function and its arguments."""
+    from autoconv.backend import device
+
+    from .peers.autoconv import Autoconv
+
+    device.get("cpu").set_num_threads(threads)
+    peer = Autoconv(workload, threads, mode, workloads.SEED)
+    peer.load(workloads.weights(workload))
+    peer.hold(*workloads.data(workload, batch_size), batch_size)
+    if mode == "train":
+        peer.net.train_on_batch(peer.images, peer.targets)
+    else:
+        peer.net.predict_on_batch(peer.images)
+    (step,) = peer.net._running().steps._kept.values()
+    missing = {phase: reason for phase, reason in step.reasons.items() if reason is not None}
+    assert not missing, f"Not recorded: {missing}"
+    return [call for section in step._trace.sections.values() for call in section.calls]
+
+
+def _name(function: Any, arguments: tuple) -> str:
+    """A call's kernel, and the shapes of its two largest arrays."""
+    if arguments and callable(arguments[0]):  # with dynamic scalars
+        function, arguments = arguments
+    arrays = [a for a in arguments if isinstance(a, np.ndarray) and a.ndim > 1]
+    largest = sorted(sorted(arrays, key=lambda a: -prod(a.shape))[:2], key=lambda a: a.ndim, reverse=True)
+    shapes = ", ".join("x".join(map(str, a.shape)) for a in largest)
+    return f"{function.__module__.rpartition('.')[2]}.{function.__name__.strip('_')} {shapes}"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.plan", description=__doc__.partition("\n")[0])
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--mode", choices=("train", "infer"), default="train")
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
+    parser.add_argument("--rounds", type=int, default=3)
+    given = parser.parse_args(argv)
+    shares.watch(max(given.threads))
+    low = []
+    for name in given.workload:
+        plan = of(WORKLOADS[name], given.batch, given.mode, given.threads, given.rounds)
+        print(plan, end="\n\n", flush=True)
+        if AT in plan.calls and plan.bound(AT) < LEAST * AT:
+            low.append(name)
+    if low:
+        print(f"Below {LEAST:.0%} of {AT} threads: {', '.join(low)}")
+    return 1 if low else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
