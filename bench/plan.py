@@ -1,8 +1,8 @@
 """How evenly the kernels of a step fall on threads: `python -m bench.plan [--workload NAME ...]`, on any machine.
 
 For each number of threads a step is recorded and its kernels run call by call, each thread's share after the other
-(shares.py). The bound on the speed-up is all work by one thread, divided by the sum of the largest shares: what so many
-cores could reach if barriers, memory and turbo cost nothing. Exits with 1 where a step stays below 70% of 16 threads.
+(shares.py). The bound on the speed-up is all work, divided by the sum of the largest shares: what so many cores could
+reach if barriers, memory and clock rates cost nothing. Exits with 1 where a step stays below 70% of 16 threads.
 """
 
 import argparse
@@ -38,14 +38,14 @@ class Plan(NamedTuple):
     mode: str
     calls: dict[int, list[Call]]
 
-    def work(self, name: str | None = None) -> int:
-        """Nanoseconds of all calls of that name, or of the step, by one thread."""
-        return sum(call.found.work for call in self.calls[1] if name in (None, call.name))
+    def work(self, name: str | None = None, threads: int = 1) -> int:
+        """Nanoseconds of all calls of that name, or of the step, cut for so many threads."""
+        return sum(call.found.work for call in self.calls[threads] if name in (None, call.name))
 
     def bound(self, threads: int, name: str | None = None) -> float:
         """How many times as fast so many threads can be at most."""
         longest = sum(call.found.longest for call in self.calls[threads] if name in (None, call.name))
-        return min(threads, self.work(name) / max(longest, 1))
+        return self.work(name, threads) / max(longest, 1)
 
     def names(self) -> list[str]:
         """Of the calls that take most, in the step's order."""
@@ -56,6 +56,8 @@ class Plan(NamedTuple):
         columns = [threads for threads in self.calls if threads > 1]
         rows = [[name or "the step", f"{self.work(name) / self.work():.1%}",
                  *(f"{self.bound(threads, name):.1f}" for threads in columns)] for name in [*self.names(), None]]
+        rows.append(["work, by that of one thread", "", *(f"{self.work(None, threads) / self.work():.2f}"
+                                                          for threads in columns)])
         head = f"{self.workload}, batch {self.batch_size}, {self.mode}: {self.work() / 1e6:.1f} ms of work"
         return f"{head}\n{table(['kernel', 'work', *map(str, columns)], rows)}"
 

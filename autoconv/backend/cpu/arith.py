@@ -1,17 +1,34 @@
-"""Arithmetic, reductions and copies, by NumPy: these are bound by memory, and compiled loops would gain nothing."""
+"""Arithmetic, reductions and copies, by NumPy: these are bound by memory, and compiled loops would gain little."""
 
 from typing import Any
 
 import numpy as np
+from numba import prange
 
-from .jit import recorded
+from .jit import kernel, recorded
 
 Array = np.ndarray
+LARGE = 1 << 20  # items that outgrow a core's caches, so that a sum takes all threads
+
+
+@kernel("(T[::1], T[::1], T[::1])", parallel=True)
+def _add_large(a, b, out):
+    for i in prange(out.size):
+        out[i] = a[i] + b[i]
 
 
 @recorded
-def add(a: Array, b: Array, out: Array) -> None:
+def _add(a: Array, b: Array, out: Array) -> None:
     np.add(a, b, out=out)
+
+
+def add(a: Array, b: Array, out: Array) -> None:
+    """out = a + b. The sum of two large arrays, as a residual block has, is the one that every thread takes part in."""
+    alike = all(x.shape == out.shape and x.dtype == out.dtype and x.flags.c_contiguous for x in (a, b, out))
+    if out.size >= LARGE and alike and out.dtype.kind == "f":
+        _add_large(a.reshape(-1), b.reshape(-1), out.reshape(-1))
+    else:
+        _add(a, b, out)
 
 
 @recorded

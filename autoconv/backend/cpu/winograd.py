@@ -17,10 +17,10 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 
 from ...arguments.shapes import Window
-from . import simd, transforms
+from . import simd, tasks, transforms
 from .jit import inline, kernel
 from .products import ONE_RUN, N, add_rows, gathered_outer, gathered_product, row_offsets, zeros
 
@@ -211,7 +211,7 @@ def _kernel_sums(x, dy, v, dm, du, per_image, patches, targets, steps, taps):
                 transforms.gradient(one, flat_dy, image * (dy.size // n) + k, targets, 4 * tile, zero,
                                     dm, 16 * count * panel + t * part + k - panel, count * part)
         for task in prange(16 * panels * stretches):
-            i, panel, k = task % 16, task // 16 % panels * width, task // (16 * panels) * STRETCH
+            k, i, panel = task % stretches * STRETCH, task // stretches % 16, task // (16 * stretches) * width
             part, items = min(width, f - panel), min(STRETCH, c - k)
             chain, sums = np.empty(items * part, x.dtype), np.empty(items * part, x.dtype)
             for t in range(0, count, CHAIN):
@@ -256,9 +256,8 @@ def _outer_directly(x, start, patches, p, dy, dy_start, targets, q, exact):
 
 
 def _pieces(images: int, per_image: int, filters: int) -> int:
-    """In how many pieces the columns are cut where the tiles make fewer tasks than there are threads."""
-    panels = -(-filters // (N * simd.VECTOR_BYTES // 4))
-    return min(panels, -(-get_num_threads() // -(-images * per_image // TILES)))
+    """In how many pieces the columns of each task are cut."""
+    return tasks.pieces(-(-images * per_image // TILES), -(-filters // (N * simd.VECTOR_BYTES // 4)))
 
 
 def transformed(w, turned: bool = False) -> np.ndarray:
