@@ -24,9 +24,10 @@ SHOWN = 0.01  # calls with a smaller share of the work have no line of their own
 
 
 class Call(NamedTuple):
-    """A kernel's call: its name with the shapes of its arrays, and what was measured of it."""
+    """A kernel's call: its name with the shapes of its arrays, the bytes of all of them, and what was measured."""
 
     name: str
+    bytes: int
     found: shares.Timed
 
 
@@ -44,8 +45,20 @@ class Plan(NamedTuple):
 
     def bound(self, threads: int, name: str | None = None) -> float:
         """How many times as fast so many threads can be at most."""
-        longest = sum(call.found.longest for call in self.calls[threads] if name in (None, call.name))
-        return self.work(name, threads) / max(longest, 1)
+        return self.work(name, threads) / max(self.longest(threads, name), 1)
+
+    def longest(self, threads: int, name: str | None = None) -> int:
+        """Nanoseconds that so many threads need at least: the largest shares, region by region."""
+        return sum(call.found.longest for call in self.calls[threads] if name in (None, call.name))
+
+    @property
+    def regions(self) -> int:
+        return sum(len(call.found.regions) for call in self.calls[1])
+
+    @property
+    def bytes(self) -> int:
+        """Of all arrays of all calls: what passes through caches or memory in a step, at least."""
+        return sum(call.bytes for call in self.calls[1])
 
     def names(self) -> list[str]:
         """Of the calls that take most, in the step's order."""
@@ -56,9 +69,14 @@ class Plan(NamedTuple):
         columns = [threads for threads in self.calls if threads > 1]
         rows = [[name or "the step", f"{self.work(name) / self.work():.1%}",
                  *(f"{self.bound(threads, name):.1f}" for threads in columns)] for name in [*self.names(), None]]
-        rows.append(["work, by that of one thread", "", *(f"{self.work(None, threads) / self.work():.2f}"
-                                                          for threads in columns)])
-        head = f"{self.workload}, batch {self.batch_size}, {self.mode}: {self.work() / 1e6:.1f} ms of work"
+        for what, value in (
+            ("work, by that of one thread", lambda threads: self.work(None, threads) / self.work()),
+            ("us between two barriers", lambda threads: self.longest(threads) / 1e3 / max(self.regions, 1)),
+            ("GB/s that it asks for", lambda threads: self.bytes / self.longest(threads)),
+        ):
+            rows.append([what, "", *(f"{value(threads):.3g}" for threads in columns)])
+        head = (f"{self.workload}, batch {self.batch_size}, {self.mode}: {self.work() / 1e6:.1f} ms of work in "
+                f"{self.regions} parallel regions on {self.bytes / 1e6:.0f} MB of arrays")
         return f"{head}\n{table(['kernel', 'work', *map(str, columns)], rows)}"
 
 
@@ -66,7 +84,7 @@ def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = 
     """The plan of a training step ("train"), or of inference ("infer")."""
     entry, calls = shares.cost_of_entry(), {}
     for count in dict.fromkeys((1, *threads)):
-        calls[count] = [Call(_name(function, arguments), shares.timed(function, arguments, rounds, entry))
+        calls[count] = [Call(*_described(function, arguments), shares.timed(function, arguments, rounds, entry))
                         for function, arguments in _recorded(workload, batch_size, mode, count)]
     return Plan(workload.name, batch_size, mode, calls)
 
@@ -91,14 +109,15 @@ def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> l
     return [call for section in step._trace.sections.values() for call in section.calls]
 
 
-def _name(function: Any, arguments: tuple) -> str:
-    """A call's kernel, and the shapes of its two largest arrays."""
+def _described(function: Any, arguments: tuple) -> tuple[str, int]:
+    """A call's kernel with the shapes of its two largest arrays, and the bytes of all."""
     if arguments and callable(arguments[0]):  # with dynamic scalars
         function, arguments = arguments
-    arrays = [a for a in arguments if isinstance(a, np.ndarray) and a.ndim > 1]
-    largest = sorted(sorted(arrays, key=lambda a: -prod(a.shape))[:2], key=lambda a: a.ndim, reverse=True)
-    shapes = ", ".join("x".join(map(str, a.shape)) for a in largest)
-    return f"{function.__module__.rpartition('.')[2]}.{function.__name__.strip('_')} {shapes}"
+    arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+    largest = sorted((a for a in arrays if a.ndim > 1), key=lambda a: -prod(a.shape))[:2]
+    shapes = ", ".join("x".join(map(str, a.shape)) for a in sorted(largest, key=lambda a: -a.ndim))
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__.strip('_')} {shapes}"
+    return name, sum(a.nbytes for a in arrays)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -107,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--batch", type=int, default=256)
     parser.add_argument("--mode", choices=("train", "infer"), default="train")
     parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
-    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args(argv)
     shares.watch(max(given.threads))
     low = []

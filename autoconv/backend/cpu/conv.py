@@ -230,7 +230,7 @@ def _row_sums(rows, partial):
 def channel_sums(dy, db) -> None:
     """db (F,) = the sum of dy (..., F) over all but its last axis."""
     rows = dy.reshape(-1, db.size)
-    partial = np.empty((tasks.parts(len(rows), len(rows)), db.size), dy.dtype)
+    partial = np.empty((tasks.parts(len(rows), len(rows), db.size), db.size), dy.dtype)
     _row_sums(rows, partial)
     add_parts(partial, db)
 
@@ -254,7 +254,7 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
         channel_sums(dy, db)
         return
     p = plan(*x.shape, dw.shape[2], window)
-    parts = tasks.parts(len(x), dy.size // db.size)
+    parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
     _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
                      tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))

@@ -126,7 +126,7 @@ def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
     wide = _repeated(x, dw.shape[3])
-    parts = tasks.parts(len(x), dy.size // db.size)
+    parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
     _weight_gradient(wide, dy, partial, partial_b, *_regions(wide.shape, *dy.shape[1:3], window), tuple(window))
     add_parts(partial, dw.reshape(-1))

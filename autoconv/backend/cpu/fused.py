@@ -186,7 +186,7 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
         return
     p = plan(*x.shape, x.shape[3], window)
     items, filters, windows = p.taps.size, y.shape[3], _windows(*x.shape, window)
-    parts = tasks.parts(len(x), y.size // filters)
+    parts = tasks.parts(len(x), y.size // filters, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, filters), x.dtype)
     if dx is None and p.run_length * x.itemsize < simd.VECTOR_BYTES:
         # A window's runs do not fill a vector: what the winners alone save would be spent on its empty lanes.

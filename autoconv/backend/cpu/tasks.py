@@ -2,8 +2,9 @@
 
 A weight gradient is a sum over the batch. It is made of partial sums over fixed shares of the samples, which are added
 in order. How many follows from shapes alone, so that the number of threads changes no bit. A partial sum must be
-written, read and added up; that pays where its own sum is long. Where there are fewer of them than threads, each is cut
-into blocks of its result, as a forward pass is: no sum depends on the blocks, so the threads may decide.
+written, read and added up: that pays where its own sum is long, and where all of them stay in a core's cache. Where
+there are fewer of them than threads, each is cut into blocks of its result, as a forward pass is: no sum depends on the
+blocks, so the threads may decide.
 """
 
 from math import lcm
@@ -13,17 +14,18 @@ from numba import get_num_threads
 from . import simd
 from .jit import inline
 
-MOST, LEAST = 32, 2  # partial sums, of as many samples
-ROWS = 512  # pixels or rows that a partial sum is over, at least, from LEAST on
+MOST, USUAL, LEAST = 32, 8, 2  # partial sums, of as many samples
+ROWS = 512  # from LEAST on a partial sum is over so many pixels or rows
+ROOM = 1 << 17  # and from USUAL on all of them together have no more items than these
 EVEN = 0.9  # share of the threads' time that must be work for tasks not to be cut smaller
 BLOCK = lcm(simd.TILE[0], simd.NARROW[0])  # rows of a weight gradient that fill the tiles of both kinds
 
 
-def parts(samples: int, rows: int) -> int:
-    """How many partial sums a weight gradient over that many rows of so many samples has: a power of two, but never
-    more than there are samples.
+def parts(samples: int, rows: int, size: int) -> int:
+    """How many partial sums a weight gradient of `size` items over that many rows of so many samples has: a power of
+    two, but never more than there are samples.
     """
-    wanted = max(LEAST, min(MOST, rows // ROWS))
+    wanted = max(LEAST, min(MOST, rows // ROWS, max(USUAL, ROOM // size)))
     return min(samples, 1 << (wanted.bit_length() - 1))
 
 
