@@ -16,14 +16,15 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 
 from ...arguments.shapes import Window
-from . import simd, winograd
+from . import simd, tasks, winograd
 from .arith import copy, multiply
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
-from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, scattered_product
+from .products import add_rows, bias, gathered_outer, gathered_product, scattered_product
+from .tasks import piece
 
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
 
@@ -108,18 +109,9 @@ def close_chunk(dx, first, count, border, target):
                           target, ((s * high + top + i) * wide + left) * c, w * c)
 
 
-def pieces_of_a_chunk(n: int, samples: int) -> int:
-    """In how many pieces each chunk is cut where n samples make fewer chunks than there are threads. Only what is
-    computed row by row may be cut: then the number of threads changes no sum.
-    """
-    return -(-get_num_threads() // max(1, -(-n // samples)))
-
-
-@inline
-def piece(rows, i, pieces):
-    """The rows of the i-th piece: whole tiles, but for the last one's."""
-    tiles = (rows + simd.TILE[0] - 1) // simd.TILE[0]
-    return min(rows, tiles * i // pieces * simd.TILE[0]), min(rows, tiles * (i + 1) // pieces * simd.TILE[0])
+def pieces_of_a_chunk(n: int, samples: int, rows: int) -> int:
+    """In how many pieces each chunk is cut, which has so many rows of results."""
+    return tasks.pieces(-(-n // samples), -(-rows // simd.TILE[0]))
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
@@ -132,7 +124,7 @@ def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu
     for task in prange(chunks * pieces):
         first = task // pieces * samples
         count = min(samples, n - first)
-        begin, end = piece(count * per_sample, task % pieces, pieces)
+        begin, end = piece(count * per_sample, task % pieces, pieces, simd.TILE[0])
         source, start = read_chunk(x, first, count, border)
         for g in range(groups):
             gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length, w, 0,
@@ -171,38 +163,36 @@ def transpose(a, out):
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
 def add_parts(partial, total):
-    """total = partial[0] + ... + partial[PARTS - 1], in this order, in blocks that threads share."""
-    size, block = total.size, 1024
+    """total = partial[0] + partial[1] + ..., in this order, in blocks that threads share."""
+    (count, size), block = partial.shape, 1024
     for task in prange((size + block - 1) // block):
         start = task * block
-        add_rows(partial.reshape(partial.size), start, PARTS, size, total, start, min(block, size - start), True)
+        add_rows(partial.reshape(partial.size), start, count, size, total, start, min(block, size - start), True)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))",
-        parallel=True)
-def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border):
-    """dw (PARTS, items*F) and db (PARTS, F): partial sums, each over its share of the chunks."""
-    n, _, _, c = x.shape
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
+        " int64)", parallel=True)
+def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border, pieces):
+    """dw (parts, items*F) and db (parts, F): partial sums over shares of the samples, each in pieces of its items."""
+    (n, _, _, c), parts = x.shape, partial.shape[0]
     per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
     each, items = filters // groups, taps.size
-    chunks = (n + samples - 1) // samples
     flat_dy = dy.reshape(dy.size)
-    for part in prange(PARTS):
-        begin, end = chunks * part // PARTS, chunks * (part + 1) // PARTS
-        if begin == end:
-            partial[part] = 0
-            partial_b[part] = 0
-        for chunk in range(begin, end):
-            first = chunk * samples
-            count = min(samples, n - first)
+    for task in prange(parts * pieces):
+        part = task // pieces
+        begin, end = n * part // parts, n * (part + 1) // parts
+        low, high = piece(items, task % pieces, pieces, tasks.BLOCK)
+        for first in range(begin, end, samples):
+            count = min(samples, end - first)
             source, start = read_chunk(x, first, count, border)
             total, dy_start = count * per_sample, first * per_sample * filters
             for g in range(groups):
-                gathered_outer(source, start + g * (c // groups), pixels, total, taps, items, flat_dy, dy_start,
-                               partial.reshape(partial.size), part * items * filters, filters,
-                               g * each, (g + 1) * each, chunk == begin)
-            add_rows(flat_dy, dy_start, total, filters, partial_b.reshape(partial_b.size), part * filters, filters,
-                     chunk == begin)
+                gathered_outer(source, start + g * (c // groups), pixels, total, taps[low:high], high - low, flat_dy,
+                               dy_start, partial.reshape(partial.size), (part * items + low) * filters, filters,
+                               g * each, (g + 1) * each, first == begin)
+            if low == 0:
+                add_rows(flat_dy, dy_start, total, filters, partial_b.reshape(partial_b.size), part * filters, filters,
+                         first == begin)
 
 
 def prefers_scale(channels: int, filters: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
@@ -230,7 +220,7 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
     w = scaled(w, scale)
     p = plan(*x.shape, w.shape[2], window)
     _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, p.pixels, p.samples, p.runs, p.run_length, groups,
-             p.border, relu, pieces_of_a_chunk(x.shape[0], p.samples))
+             p.border, relu, pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size))
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
@@ -241,23 +231,25 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window)
         return
     p = plan(*dx.shape, w.shape[2], window)
-    _input_gradient(dy, wt, b, dx, p.pixels, p.samples, p.points, groups, p.border)
+    samples = tasks.at_a_time(dx.shape[0], p.samples)
+    _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points, groups, p.border)
 
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)
 def _row_sums(rows, partial):
-    """partial (PARTS, F): sums over shares of the rows (M, F)."""
-    count, columns = rows.shape
-    for part in prange(PARTS):
-        first, stop = count * part // PARTS, count * (part + 1) // PARTS
+    """partial (parts, F): sums over shares of the rows (M, F)."""
+    (count, columns), parts = rows.shape, partial.shape[0]
+    for part in prange(parts):
+        first, stop = count * part // parts, count * (part + 1) // parts
         add_rows(rows.reshape(rows.size), first * columns, stop - first, columns, partial.reshape(partial.size),
                  part * columns, columns, True)
 
 
 def channel_sums(dy, db) -> None:
     """db (F,) = the sum of dy (..., F) over all but its last axis."""
-    partial = np.empty((PARTS, db.size), dy.dtype)
-    _row_sums(dy.reshape(-1, db.size), partial)
+    rows = dy.reshape(-1, db.size)
+    partial = np.empty((tasks.parts(len(rows), len(rows), db.size), db.size), dy.dtype)
+    _row_sums(rows, partial)
     add_parts(partial, db)
 
 
@@ -280,7 +272,9 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
         channel_sums(dy, db)
         return
     p = plan(*x.shape, dw.shape[2], window)
-    partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, db.size), x.dtype)
-    _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border)
+    parts = tasks.parts(len(x), dy.size // db.size, dw.size)
+    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
+    _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
+                     tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))
     add_parts(partial, dw.reshape(-1))
     add_parts(partial_b, db)

@@ -7,15 +7,15 @@ across threads and results are the same bits for any number of them.
 import numpy as np
 from numba import prange
 
-from . import simd
-from .arith import copy
+from . import simd, tasks
+from .conv import transpose
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
 from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets, zeros
 
 M, N = simd.TILE
 ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
-LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds all rows
+LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds as many as can be
 DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
 
 
@@ -79,8 +79,14 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
 def dense(x, w, b, y, relu: bool = False) -> None:
     """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
     n, c = x.shape
-    rows = n if w.size >= LARGE else ROWS
+    rows = _large_rows(n, w.shape[1]) if w.size >= LARGE else ROWS
     _multiply(x, w, bias(b, x.dtype, w.shape[1]), y, row_offsets(min(rows, n), c), ONE_RUN, rows, relu)
+
+
+def _large_rows(n: int, filters: int) -> int:
+    """The rows of a task where each task reads its columns of large weights anew: few tasks, but even ones."""
+    pieces = tasks.pieces(-(-filters // (N * simd.VECTOR_BYTES // 4)), -(-n // M))
+    return -(-n // (pieces * M)) * M
 
 
 def dense_input_grad(dy, w, dx) -> None:
@@ -88,11 +94,11 @@ def dense_input_grad(dy, w, dx) -> None:
     n, filters = dy.shape
     if filters <= n:  # w is smaller than the result, so it is what is turned
         wt = np.empty((filters, w.shape[0]), w.dtype)
-        copy(w.T, wt)
+        transpose(w[None], wt[None])
         dense(dy, wt, None, dx)
         return
     dy_t, scratch = np.empty((filters, n), dy.dtype), np.empty((w.shape[0], n), dy.dtype)
-    copy(dy.T, dy_t)
+    transpose(dy[None], dy_t[None])
     starts = row_offsets(min(ROWS, w.shape[0]), filters)
     _multiply_transposed(w, dy_t, dx, zeros(dy.dtype, n), scratch, starts, ONE_RUN)
 

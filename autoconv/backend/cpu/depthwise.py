@@ -13,13 +13,13 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import simd, vectors
+from . import simd, tasks, vectors
 from .arith import copy
 from .arith import sum as sum_axes
 from .conv import add_parts
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
-from .products import PARTS, add_rows, bias
+from .products import add_rows, bias
 from .stencil import backward_axis, forward_axis, inside, prefetch, stencil
 
 M, N = simd.NARROW  # taps and vectors of channels that are summed at a time
@@ -58,8 +58,8 @@ def _runs(outputs: int, stride: int, before: int, size: int, dilation: int, n: i
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[:,::1], int64[::1], int64[::1],"
         " UniTuple(int64, 10))", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
-    """dw (PARTS, KH*KW*C) and db (PARTS, C): partial sums, each over its share of the samples."""
-    n, h, wide, channels = x.shape
+    """dw (parts, KH*KW*C) and db (parts, C): partial sums, each over its share of the samples."""
+    (n, h, wide, channels), parts = x.shape, partial.shape[0]
     _, oh, ow, _ = dy.shape
     kh, _, sh, sw, dh, _, top, _, left, _ = window
     flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), partial.reshape(partial.size)
@@ -67,8 +67,8 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
     lanes = simd.width(tile)
     whole = channels - channels % lanes
     x_steps, dy_steps = (sh * wide * channels, sw * channels), (ow * channels, channels)
-    for part in prange(PARTS):
-        begin, end, total = n * part // PARTS, n * (part + 1) // PARTS, part * partial.shape[1]
+    for part in prange(parts):
+        begin, end, total = n * part // parts, n * (part + 1) // parts, part * partial.shape[1]
         partial[part] = 0
         partial_b[part] = 0
         for s in range(begin, end):
@@ -126,7 +126,8 @@ def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
     wide = _repeated(x, dw.shape[3])
-    partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, db.size), x.dtype)
+    parts = tasks.parts(len(x), dy.size // db.size, dw.size)
+    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
     _weight_gradient(wide, dy, partial, partial_b, *_regions(wide.shape, *dy.shape[1:3], window), tuple(window))
     add_parts(partial, dw.reshape(-1))
     add_parts(partial_b, db)

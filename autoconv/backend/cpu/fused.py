@@ -12,14 +12,13 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import rowwise, simd, winograd
+from . import rowwise, simd, tasks, winograd
 from .conv import (
     add_parts,
     close_chunk,
     conv2d_input_grad,
     conv2d_weight_grad,
     open_chunk,
-    piece,
     pieces_of_a_chunk,
     plan,
     read_chunk,
@@ -28,8 +27,9 @@ from .conv import (
     transposed,
 )
 from .jit import inline, kernel
-from .products import NARROW_M, NARROW_N, PARTS, add_rows, bias, pooled_product
+from .products import NARROW_M, NARROW_N, add_rows, bias, pooled_product
 from .sparse import sparse_outer, sparse_scatter, winners_lists
+from .tasks import piece
 
 SPARSE = 64 * 128  # channels times filters from which Winograd's products beat the winners' sparse ones
 
@@ -53,7 +53,7 @@ def _forward(x, w, b, y, winner, windows, samples, runs, run_length, border, pie
     for task in prange(chunks * pieces):
         first = task // pieces * samples
         count = min(samples, n - first)
-        begin, end = piece(count * per_sample, task % pieces, pieces)
+        begin, end = piece(count * per_sample, task % pieces, pieces, simd.TILE[0])
         source, start = read_chunk(x, first, count, border)
         pooled_product(source, start, windows[4 * begin : 4 * end], end - begin, runs, run_length, w, b,
                        y.reshape(y.size), winner, (first * per_sample + begin) * filters, filters)
@@ -87,21 +87,19 @@ def _add_winners(acc, total, x, at, start, windows, count, y, dy, winner, dy_sta
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1],"
         " UniTuple(int64, 4))", parallel=True)
 def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, samples, taps, border):
-    """dw (PARTS, items*F) and db (PARTS, F) by the product of an ordinary convolution: the gradient at the four pixels
+    """dw (parts, items*F) and db (parts, F) by the product of an ordinary convolution: the gradient at the four pixels
     of a window, three times 0, is made in registers.
     """
-    n, items = x.shape[0], taps.size
+    (n, items), parts = (x.shape[0], taps.size), partial.shape[0]
     per_sample, filters = y.shape[1] * y.shape[2], y.shape[3]
-    chunks = (n + samples - 1) // samples
     tile, none = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, 1, NARROW_N)
     values, dw, db = y.reshape(y.size), partial.reshape(partial.size), partial_b.reshape(partial_b.size)
-    for part in prange(PARTS):
-        begin, end = chunks * part // PARTS, chunks * (part + 1) // PARTS
+    for part in prange(parts):
+        begin, end = n * part // parts, n * (part + 1) // parts
         partial[part] = 0
         partial_b[part] = 0
-        for chunk in range(begin, end):
-            first = chunk * samples
-            count = min(samples, n - first)
+        for first in range(begin, end, samples):
+            count = min(samples, end - first)
             pooled, start_y = count * per_sample, first * per_sample * filters
             source, start = read_chunk(x, first, count, border)
             for f in range(0, filters, simd.width(none)):
@@ -118,31 +116,31 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[:,:,:,::1], uint8[::1], T[::1], T[:,:,:,::1], T[:,::1], T[:,::1],"
-        " int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))", parallel=True)
-def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, samples, runs, length, border):
-    """dw (PARTS, F*items), db (PARTS, F), and dx unless it has no samples, from the winners alone."""
-    n = x.shape[0]
+        " int64[::1], int64, int64[::1], int64, UniTuple(int64, 4), int64)", parallel=True)
+def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, samples, runs, length, border, pieces):
+    """dw (parts, F*items), db (parts, F), and dx unless it has no samples, from the winners alone. Each part in pieces:
+    of its filters, and for dx of its chunks.
+    """
+    n, parts = x.shape[0], partial.shape[0]
     per_sample, filters, items = y.shape[1] * y.shape[2], y.shape[3], runs.size * length
-    chunks = (n + samples - 1) // samples
-    for part in prange(PARTS):
-        begin, end = chunks * part // PARTS, chunks * (part + 1) // PARTS
-        if begin == end:
-            partial[part] = 0
-            partial_b[part] = 0
+    for task in prange(parts * pieces):
+        part, i = task // pieces, task % pieces
+        begin, end = n * part // parts, n * (part + 1) // parts
+        low, high = filters * i // pieces, filters * (i + 1) // pieces
         masked = np.empty(samples * per_sample * filters, dy.dtype)
         room = masked.size + simd.width(simd.zeros(dy, 1, 1))
         places, values = np.empty((4, room), np.int32), np.empty((4, room), dy.dtype)
         lists = np.empty((4, samples * per_sample + 1), np.int64)
-        for chunk in range(begin, end):
-            first = chunk * samples
-            count, fresh = min(samples, n - first), chunk == begin
+        for first in range(begin, end, samples):
+            count, fresh = min(samples, end - first), first == begin
             pooled, start_y = count * per_sample, first * per_sample * filters
             _mask(dy, y.reshape(y.size), start_y, pooled, filters, masked)
             source, start = read_chunk(x, first, count, border)
-            sparse_outer(source, start, windows, pooled, runs, length, masked, winner, start_y, filters,
+            sparse_outer(source, start, windows, pooled, runs, length, masked, winner, start_y, filters, low, high,
                          partial.reshape(partial.size), part * items * filters, fresh)
-            add_rows(masked, 0, pooled, filters, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
-            if dx.shape[0] > 0:
+            if i == 0:
+                add_rows(masked, 0, pooled, filters, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
+            if dx.shape[0] > 0 and (first - begin) // samples % pieces == i:
                 winners_lists(masked, winner, start_y, pooled, filters, length, places, values, lists)
                 target, start = open_chunk(dx, first, count, border)
                 target[start : start + count * border[0] * border[1] * dx.shape[3]] = 0
@@ -184,7 +182,7 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
         return
     w, p = scaled(w, scale), plan(*x.shape, x.shape[3], window)
     _forward(x, w.reshape(-1), b, y, winner.reshape(-1), _windows(*x.shape, window), p.samples, p.runs, p.run_length,
-             p.border, pieces_of_a_chunk(x.shape[0], p.samples))
+             p.border, pieces_of_a_chunk(x.shape[0], p.samples, p.samples * y.shape[1] * y.shape[2]))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
@@ -198,7 +196,8 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
         return
     p = plan(*x.shape, x.shape[3], window)
     items, filters, windows = p.taps.size, y.shape[3], _windows(*x.shape, window)
-    partial, partial_b = np.empty((PARTS, dw.size), x.dtype), np.empty((PARTS, filters), x.dtype)
+    parts = tasks.parts(len(x), y.size // filters, dw.size)
+    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, filters), x.dtype)
     if dx is None and p.run_length * x.itemsize < simd.VECTOR_BYTES:
         # A window's runs do not fill a vector: what the winners alone save would be spent on its empty lanes.
         _dense_weight_gradient(x, y, winner.reshape(-1), dy.reshape(-1), partial, partial_b, windows, p.samples, p.taps,
@@ -208,7 +207,7 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
         wt = transposed(w.reshape(p.runs.size, p.run_length, filters))
         dx = np.empty((0, *x.shape[1:]), x.dtype) if dx is None else dx
         _sparse_gradients(x, wt, y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, windows, p.samples,
-                          p.runs, p.run_length, p.border)
+                          p.runs, p.run_length, p.border, tasks.pieces(parts, filters))
         add_parts(partial, partial[0])
         transpose(partial[0].reshape(1, filters, items), dw.reshape(1, items, filters))
     add_parts(partial_b, db)

@@ -18,7 +18,6 @@ from .jit import inline
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
-PARTS = 8  # partial sums of a weight gradient, added in order: as many threads as can share the work
 ONE_RUN = np.zeros(1, np.int64)  # the taps of a row of an ordinary matrix: one run of them
 POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
 

@@ -20,25 +20,28 @@ ROWS = 3  # runs of a window in one tile: all of them for a 3x3 kernel
 
 @inline
 def sparse_outer(
-    x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start, fresh
+    x, start, windows, count, runs, length, gradient, winner, winner_start, filters, low, high, dwt, dwt_start, fresh
 ):
-    """dwt[f, :] (+)= sum over q below `count` of gradient[q, f] * the window of x at windows[4q + winner[q, f]]."""
+    """dwt[f, :] (+)= sum over q below `count` of gradient[q, f] * the window of x at windows[4q + winner[q, f]], for
+    low <= f < high.
+    """
     wide, short = simd.zeros(x, ROWS, S), simd.zeros(x, ROWS, SHORT)
     if length <= simd.width(short):
-        _outer(short, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start,
-               fresh)
+        _outer(short, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, low, high, dwt,
+               dwt_start, fresh)
     else:
-        _outer(wide, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start,
-               fresh)
+        _outer(wide, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, low, high, dwt,
+               dwt_start, fresh)
 
 
 @inline
 def _outer(
-    tile, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, dwt, dwt_start, fresh
+    tile, x, start, windows, count, runs, length, gradient, winner, winner_start, filters, low, high, dwt, dwt_start,
+    fresh,
 ):
     """`sparse_outer` on tiles of that kind."""
     items, columns = runs.size * length, simd.width(tile)
-    for f in range(filters):
+    for f in range(low, high):
         for m in range(0, runs.size, ROWS):
             at, to = simd.rows(runs, m, runs.size, tile), simd.steps(length, m, runs.size, tile)
             for c in range(0, length, columns):

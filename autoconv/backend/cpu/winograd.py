@@ -234,7 +234,7 @@ def _kernel_sums(x, dy, v, dm, du, per_image, patches, targets, steps, taps):
                 transforms.gradient(one, flat_dy, image * (dy.size // n) + k, targets, 4 * tile, zero,
                                     dm, 16 * count * panel + t * part + k - panel, count * part)
         for task in prange(16 * panels * stretches):
-            i, panel, k = task % 16, task // 16 % panels * width, task // (16 * panels) * STRETCH
+            k, i, panel = task % stretches * STRETCH, task // stretches % 16, task // (16 * stretches) * width
             part, items = min(width, f - panel), min(STRETCH, c - k)
             chain, sums = np.empty(items * part, x.dtype), np.empty(items * part, x.dtype)
             for t in range(0, count, CHAIN):

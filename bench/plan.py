@@ -1,0 +1,149 @@
+"""How evenly the kernels of a step fall on threads: `python -m bench.plan [--workload NAME ...]`, on any machine.
+
+For each number of threads a step is recorded and its kernels run call by call, each thread's share after the other
+(shares.py). The bound on the speed-up is all work, divided by the sum of the largest shares: what so many cores could
+reach if barriers, memory and clock rates cost nothing. Exits with 1 where a step stays below 70% of 16 threads.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from autoconv.costs.tables import table
+
+from . import shares, workloads
+from .workloads import WORKLOADS, Workload
+
+THREADS = (1, 2, 8, 16, 32, 64)
+AT, LEAST = 16, 0.7  # a step must reach this share of the ideal with so many threads
+TRIES = 3  # what else the machine does can only have made shares longer, so a low figure is measured again
+SHOWN = 0.01  # calls with a smaller share of the work have no line of their own
+
+
+class Call(NamedTuple):
+    """A kernel's call: its name with the shapes of its arrays, the bytes of all of them, and what was measured."""
+
+    name: str
+    bytes: int
+    found: shares.Timed
+
+
+class Plan(NamedTuple):
+    """The calls of a step for each number of threads."""
+
+    workload: str
+    batch_size: int
+    mode: str
+    calls: dict[int, list[Call]]
+
+    def work(self, name: str | None = None, threads: int = 1) -> int:
+        """Nanoseconds of all calls of that name, or of the step, cut for so many threads."""
+        return sum(call.found.work for call in self.calls[threads] if name in (None, call.name))
+
+    def bound(self, threads: int, name: str | None = None) -> float:
+        """How many times as fast so many threads can be at most."""
+        return self.work(name, threads) / max(self.longest(threads, name), 1)
+
+    def longest(self, threads: int, name: str | None = None) -> int:
+        """Nanoseconds that so many threads need at least: the largest shares, region by region."""
+        return sum(call.found.longest for call in self.calls[threads] if name in (None, call.name))
+
+    @property
+    def regions(self) -> int:
+        return sum(len(call.found.regions) for call in self.calls[1])
+
+    @property
+    def bytes(self) -> int:
+        """Of all arrays of all calls: what passes through caches or memory in a step, at least."""
+        return sum(call.bytes for call in self.calls[1])
+
+    def names(self) -> list[str]:
+        """Of the calls that take most, in the step's order."""
+        names = dict.fromkeys(call.name for call in self.calls[1])
+        return [name for name in names if self.work(name) >= SHOWN * self.work()]
+
+    def __str__(self) -> str:
+        columns = [threads for threads in self.calls if threads > 1]
+        rows = [[name or "the step", f"{self.work(name) / self.work():.1%}",
+                 *(f"{self.bound(threads, name):.1f}" for threads in columns)] for name in [*self.names(), None]]
+        for what, value in (
+            ("work, by that of one thread", lambda threads: self.work(None, threads) / self.work()),
+            ("us between two barriers", lambda threads: self.longest(threads) / 1e3 / max(self.regions, 1)),
+            ("GB/s that it asks for", lambda threads: self.bytes / self.longest(threads)),
+        ):
+            rows.append([what, "", *(f"{value(threads):.3g}" for threads in columns)])
+        head = (f"{self.workload}, batch {self.batch_size}, {self.mode}: {self.work() / 1e6:.1f} ms of work in "
+                f"{self.regions} parallel regions on {self.bytes / 1e6:.0f} MB of arrays")
+        return f"{head}\n{table(['kernel', 'work', *map(str, columns)], rows)}"
+
+
+def of(workload: Workload, batch_size: int, mode: str, threads: Sequence[int] = THREADS, rounds: int = 3) -> Plan:
+    """The plan of a training step ("train"), or of inference ("infer")."""
+    entry, calls = shares.cost_of_entry(), {}
+    for count in dict.fromkeys((1, *threads)):
+        calls[count] = [Call(*_described(function, arguments), shares.timed(function, arguments, rounds, entry))
+                        for function, arguments in _recorded(workload, batch_size, mode, count)]
+    return Plan(workload.name, batch_size, mode, calls)
+
+
+def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> list[tuple[Any, tuple]]:
+    """The calls of a step for so many threads, each a compiled function and its arguments."""
+    from autoconv.backend import device
+
+    from .peers.autoconv import Autoconv
+
+    device.get("cpu").set_num_threads(threads)
+    peer = Autoconv(workload, threads, mode, workloads.SEED)
+    peer.load(workloads.weights(workload))
+    peer.hold(*workloads.data(workload, batch_size), batch_size)
+    if mode == "train":
+        peer.net.train_on_batch(peer.images, peer.targets)
+    else:
+        peer.net.predict_on_batch(peer.images)
+    (step,) = peer.net._running().steps._kept.values()
+    missing = {phase: reason for phase, reason in step.reasons.items() if reason is not None}
+    assert not missing, f"Not recorded: {missing}"
+    return [call for section in step._trace.sections.values() for call in section.calls]
+
+
+def _described(function: Any, arguments: tuple) -> tuple[str, int]:
+    """A call's kernel with the shapes of its two largest arrays, and the bytes of all."""
+    if arguments and callable(arguments[0]):  # with dynamic scalars
+        function, arguments = arguments
+    arrays = [a for a in arguments if isinstance(a, np.ndarray)]
+    largest = sorted((a for a in arrays if a.ndim > 1), key=lambda a: -prod(a.shape))[:2]
+    shapes = ", ".join("x".join(map(str, a.shape)) for a in sorted(largest, key=lambda a: -a.ndim))
+    name = f"{function.__module__.rpartition('.')[2]}.{function.__name__.strip('_')} {shapes}"
+    return name, sum(a.nbytes for a in arrays)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.plan", description=__doc__.partition("\n")[0])
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--batch", type=int, default=256)
+    parser.add_argument("--mode", choices=("train", "infer"), default="train")
+    parser.add_argument("--threads", type=int, nargs="+", default=THREADS)
+    parser.add_argument("--rounds", type=int, default=5)
+    given = parser.parse_args(argv)
+    shares.watch(max(given.threads))
+    low = []
+    for name in given.workload:
+        for _ in range(TRIES):
+            plan = of(WORKLOADS[name], given.batch, given.mode, given.threads, given.rounds)
+            even = AT not in plan.calls or plan.bound(AT) >= LEAST * AT
+            if even:
+                break
+        print(plan, end="\n\n", flush=True)
+        if not even:
+            low.append(name)
+    if low:
+        print(f"Below {LEAST:.0%} of {AT} threads: {', '.join(low)}")
+    return 1 if low else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,89 @@
+"""What each thread gets to do in a kernel, measured on one: the threads' shares of a region run one after the other.
+
+Compiled kernels call `numba_parallel_for` for each parallel region, with a schedule of one row for each thread. Here a
+function of ours takes its place, which runs row after row and times each. So the shares are those that the kernels
+really hand out, for any number of threads and on any machine: nobody has to count tasks a second time.
+"""
+
+import ctypes
+import os
+import time
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+# What numba_parallel_for gets: the region's function, its arguments, dimensions, steps and data; then how many
+# dimensions there are but the first, how many arguments, and how many threads.
+_LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, *[ctypes.c_ssize_t] * 3)
+_REGION = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
+_SIZES, _POINTERS = ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_void_p)
+
+_regions: list[tuple[int, np.ndarray]] = []  # of the call that runs: nanoseconds of each region, and of its shares
+
+
+class Timed(NamedTuple):
+    """Nanoseconds of processor time of a call: outside of its parallel regions, and each thread's in each region."""
+
+    serial: int
+    regions: list[np.ndarray]
+
+    @property
+    def work(self) -> int:
+        return self.serial + sum(int(shares.sum()) for shares in self.regions)
+
+    @property
+    def longest(self) -> int:
+        """What a call takes at least, where every thread has a core: each region as long as its largest share."""
+        return self.serial + sum(int(shares.max()) for shares in self.regions)
+
+
+def watch(most_threads: int) -> None:
+    """From here on kernels run on this thread alone, and are planned for up to so many. Before the first one runs."""
+    os.environ["NUMBA_NUM_THREADS"] = str(most_threads)
+    import llvmlite.binding
+    from numba.np.ufunc import parallel
+
+    parallel._launch_threads()
+    llvmlite.binding.add_symbol("numba_parallel_for", ctypes.cast(_one_by_one, ctypes.c_void_p).value)
+
+
+@_LAUNCH
+def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int, inner: int, arrays: int,
+                threads: int) -> None:
+    """Does on this thread what the threading layer has its threads do."""
+    clock = time.thread_time_ns
+    entered, run = clock(), _REGION(function)
+    first, step, sizes = ctypes.cast(args, _POINTERS), ctypes.cast(steps, _SIZES), ctypes.cast(dimensions, _SIZES)
+    shares, count = np.empty(sizes[0], np.int64), (ctypes.c_ssize_t * (inner + 1))(1, *sizes[1 : inner + 1])
+    here = (ctypes.c_void_p * arrays)(*first[:arrays])
+    apart = [(j, step[j]) for j in range(arrays) if step[j]] if len(shares) > 1 else []
+    for row in range(len(shares)):
+        for j, gap in apart:
+            here[j] = (first[j] or 0) + row * gap
+        begun = clock()
+        run(ctypes.addressof(here), ctypes.addressof(count), steps, data)
+        shares[row] = clock() - begun
+    _regions.append((clock() - entered, shares))
+
+
+def timed(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> Timed:
+    """The call, measured so many times, and the least of each part. `entry`: what entering a region costs here, which
+    is none of the call's.
+    """
+    serial, found = [], []
+    for _ in range(rounds):
+        _regions.clear()
+        begun = time.thread_time_ns()
+        function(*arguments)
+        serial.append(time.thread_time_ns() - begun - sum(whole + entry for whole, _ in _regions))
+        found.append([shares for _, shares in _regions])
+    return Timed(max(0, min(serial)), [np.min(same, axis=0) for same in zip(*found)])
+
+
+def cost_of_entry() -> int:
+    """Nanoseconds outside of the region of a kernel that does next to nothing."""
+    from autoconv.backend.cpu import pointwise
+
+    x = np.zeros(1, np.float32)
+    return timed(pointwise.relu, (x, x), 300).serial
