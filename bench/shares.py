@@ -19,6 +19,8 @@ _LAUNCH = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 5, *[ctypes.c_ssize_t] * 3
 _REGION = ctypes.CFUNCTYPE(None, *[ctypes.c_void_p] * 4)
 _SIZES, _POINTERS = ctypes.POINTER(ctypes.c_ssize_t), ctypes.POINTER(ctypes.c_void_p)
 
+ENOUGH, MOST_ROUNDS = 5_000_000, 50  # nanoseconds after which a call is measured no more often than it must be
+
 _regions: list[tuple[int, np.ndarray]] = []  # of the call that runs: nanoseconds of each region, and of its shares
 
 
@@ -68,11 +70,11 @@ def _one_by_one(function: int, args: int, dimensions: int, steps: int, data: int
 
 
 def timed(function: Callable, arguments: tuple, rounds: int, entry: int = 0) -> Timed:
-    """The call, measured so many times, and the least of each part. `entry`: what entering a region costs here, which
-    is none of the call's.
+    """The call, measured at least so many times, short ones more often, and the least of each part. `entry`: what
+    entering a region costs here, which is none of the call's.
     """
-    serial, found = [], []
-    for _ in range(rounds):
+    serial, found, end = [], [], time.thread_time_ns() + ENOUGH
+    while len(found) < rounds or (len(found) < MOST_ROUNDS and time.thread_time_ns() < end):
         _regions.clear()
         begun = time.thread_time_ns()
         function(*arguments)
