@@ -19,11 +19,11 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
-from . import simd, winograd
+from . import matrix, simd, winograd
 from .arith import copy
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
-from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, scattered_product
+from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, piece, scattered_product
 
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
 
@@ -115,13 +115,6 @@ def pieces_of_a_chunk(n: int, samples: int) -> int:
     return -(-get_num_threads() // max(1, -(-n // samples)))
 
 
-@inline
-def piece(rows, i, pieces):
-    """The rows of the i-th piece: whole tiles, but for the last one's."""
-    tiles = (rows + simd.TILE[0] - 1) // simd.TILE[0]
-    return min(rows, tiles * i // pieces * simd.TILE[0]), min(rows, tiles * (i + 1) // pieces * simd.TILE[0])
-
-
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " UniTuple(int64, 4), boolean, int64)", parallel=True)
 def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu, pieces):
@@ -205,8 +198,18 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                      chunk == begin)
 
 
+def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
+    """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
+    plain = window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
+    return plain and columns >= matrix.width(dtype)
+
+
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`."""
+    if _of_pixels(window, groups, y.shape[3], y.dtype):
+        c, f = w.shape[2:]
+        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu)
+        return
     if winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups):
         winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu)
         return
@@ -221,6 +224,9 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
     if winograd.pays(c, f, dy.shape[1:3], window, groups):
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window)
+        return
+    if _of_pixels(window, groups, c, dx.dtype):
+        matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
         return
     p = plan(*dx.shape, w.shape[2], window)
     _input_gradient(dy, wt, b, dx, p.pixels, p.samples, p.points, groups, p.border)

@@ -15,11 +15,14 @@ import numpy as np
 
 from . import simd
 from .jit import inline
+from .stencil import prefetch
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
 PARTS = 8  # partial sums of a weight gradient, added in order: as many threads as can share the work
 ONE_RUN = np.zeros(1, np.int64)  # the taps of a row of an ordinary matrix: one run of them
+# Pixels of a weight gradient that pass through its tiles at a time: where dw has few rows, and where dy is copied.
+FEW, STRETCH, COPIED = 64, 96, 48
 POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
 
 
@@ -38,6 +41,13 @@ def row_offsets(count: int, step: int) -> np.ndarray:
 def bias(b: np.ndarray | None, dtype: Any, count: int) -> np.ndarray:
     """b, or zeros where a layer has none."""
     return zeros(dtype, count) if b is None else b
+
+
+@inline
+def piece(rows, i, pieces):
+    """The rows of the i-th piece: whole tiles, but for the last one's."""
+    tiles = (rows + simd.TILE[0] - 1) // simd.TILE[0]
+    return min(rows, tiles * i // pieces * simd.TILE[0]), min(rows, tiles * (i + 1) // pieces * simd.TILE[0])
 
 
 @inline
@@ -160,17 +170,11 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
     `fresh` starts from zero, else dw is added to. dy and dw have rows of `filters` items.
     """
     wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
-    while end - f >= simd.width(wide):
-        for q in range(0, items, M):
-            to = simd.steps(filters, q, items, wide)
-            acc = wide if fresh else simd.load(wide, dw, to, dw_start + f, simd.width(wide))
-            at = simd.rows(taps, q, items, wide)
-            j = dy_start + f
-            for p in range(count):
-                acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
-                j += filters
-            simd.store(acc, dw, to, dw_start + f, simd.width(wide))
-        f += simd.width(wide)
+    columns = simd.width(wide)
+    whole = f + (end - f) // columns * columns
+    if whole > f:
+        _outer_blocks(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, whole, fresh)
+    f = whole
     while f < end:
         part = min(simd.width(narrow), end - f)
         if part > simd.width(single):
@@ -180,6 +184,54 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
             _outer_part(single, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part,
                         fresh)
         f += part
+
+
+@inline
+def _outer_blocks(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
+    """Whole wide tiles, for a stretch of pixels at a time, which stays in the first-level cache while all tiles pass.
+    With one panel of columns and many rows of dw, loading and storing the tiles more often costs more than it saves.
+
+    Where rows of dy are longer than a tile, one tile's columns of a stretch are copied side by side: rows a power of
+    two apart would share a few places in the cache. Meanwhile the next stretch is asked for, a share with every tile.
+    """
+    columns, tiles = simd.width(wide), (items + M - 1) // M
+    few = items < FEW
+    copied = filters > columns and not few
+    stretches = max(1, count // (COPIED if copied else STRETCH)) if copied or few else 1
+    panel = np.empty((count // stretches + 1) * columns if copied else 0, dy.dtype)
+    for s in range(stretches):
+        first, stop = count * s // stretches, count * (s + 1) // stretches
+        here, row, anew = pixels[first:stop], dy_start + first * filters, fresh and s == 0
+        shares = tiles * (end - f) // columns
+        share_x, share_dy = (here[-1] - here[0]) // shares + 1, (stop - first) * filters // shares + 1
+        next_x, next_dy = start + here[-1] + taps[items - 1], row + here.size * filters
+        for k in range(f, end, columns):
+            if copied:
+                for p in range(here.size):
+                    simd.copy(panel, p * columns, dy, row + p * filters + k, columns)
+                for t in range(tiles):
+                    prefetch(x, next_x + t * share_x, share_x)
+                    prefetch(dy, next_dy + t * share_dy, share_dy)
+                    _outer_tile(wide, x, start, here, taps, items, t * M, panel, 0, columns, dw, dw_start + k, filters,
+                                anew)
+                next_x += tiles * share_x
+                next_dy += tiles * share_dy
+            else:
+                for t in range(tiles):
+                    _outer_tile(wide, x, start, here, taps, items, t * M, dy, row + k, filters, dw, dw_start + k,
+                                filters, anew)
+
+
+@inline
+def _outer_tile(wide, x, start, pixels, taps, items, q, dy, j, step, dw, dw_start, filters, fresh):
+    """The tile from item q on. Rows of dy lie `step` apart, from j on."""
+    to = simd.steps(filters, q, items, wide)
+    acc = wide if fresh else simd.load(wide, dw, to, dw_start, simd.width(wide))
+    at = simd.rows(taps, q, items, wide)
+    for p in range(pixels.size):
+        acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
+        j += step
+    simd.store(acc, dw, to, dw_start, simd.width(wide))
 
 
 @inline
