@@ -22,6 +22,7 @@ from ...arguments.shapes import Window
 from . import matrix, simd, winograd
 from .arith import copy
 from .jit import inline, kernel
+from .matrix import transpose
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
 from .products import PARTS, add_rows, bias, gathered_outer, gathered_product, piece, scattered_product
 
@@ -150,16 +151,6 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, groups, border):
             scattered_product(dy.reshape(dy.size), first * per_sample * filters, pixels, count * per_sample, points, wt,
                               target, start, filters, g * each_f, each_f, c, g * each_c, (g + 1) * each_c)
         close_chunk(dx, first, count, border, target)
-
-
-@kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
-def transpose(a, out):
-    """out[b, j, i] = a[b, i, j]."""
-    _, rows, columns = a.shape
-    for task in prange(a.shape[0] * columns):
-        b, j = task // columns, task % columns
-        for i in range(rows):
-            out[b, j, i] = a[b, i, j]
 
 
 @kernel("(T[:,::1], T[::1])", parallel=True)

@@ -8,7 +8,7 @@ are asked for: the tile reads six rows at once, which the processor's own prefet
 import numpy as np
 from numba import get_num_threads, prange
 
-from . import simd
+from . import simd, vectors
 from .jit import inline, kernel
 from .products import ONE_RUN, M, N, gathered_product, piece, row_offsets, run_taps, zeros
 from .stencil import prefetch
@@ -16,6 +16,23 @@ from .stencil import prefetch
 ROWS = 96  # in a task
 PACKED = 2048  # rows from which packing the weights pays; it costs as much as a few rows, and a call
 AHEAD = 2 * M  # rows that are asked for before their turn
+
+
+@kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
+def transpose(a, out):
+    """out[b, j, i] = a[b, i, j]: squares of vectors in registers, the rest item by item."""
+    count, rows, columns = a.shape
+    one = simd.zeros(a, 1, 1)
+    side = simd.width(one)
+    blocks, flat, flat_out = (columns + side - 1) // side, a.reshape(a.size), out.reshape(out.size)
+    for task in prange(count * blocks):
+        b, j = task // blocks, task % blocks * side
+        whole, start = rows - rows % side if j + side <= columns else 0, b * rows * columns
+        for i in range(0, whole, side):
+            vectors.turn(one, flat, start + i * columns + j, columns, flat_out, start + j * rows + i, rows)
+        for k in range(j, min(j + side, columns)):
+            for i in range(whole, rows):
+                out[b, k, i] = a[b, i, k]
 
 
 @kernel("(T[:,::1], T[::1])", parallel=True)

@@ -21,8 +21,8 @@ M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
 PARTS = 8  # partial sums of a weight gradient, added in order: as many threads as can share the work
 ONE_RUN = np.zeros(1, np.int64)  # the taps of a row of an ordinary matrix: one run of them
-# Pixels of a weight gradient that pass through its tiles at a time: where dw has few rows, and where dy is copied.
-FEW, STRETCH, COPIED = 64, 96, 48
+# From how many items on a weight gradient with several tiles' columns copies dy, and for how many pixels at a time.
+MANY, STRETCH = 64, 48
 POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
 
 
@@ -172,9 +172,14 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
     wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
     whole = f + (end - f) // columns * columns
-    if whole > f:
-        _outer_blocks(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, whole, fresh)
-    f = whole
+    if filters > columns and items >= MANY:
+        _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, whole, fresh)
+        f = whole
+    while f < whole:
+        for q in range(0, items, M):
+            _outer_tile(wide, x, start, pixels, count, taps, items, q, dy, dy_start + f, filters, dw, dw_start + f,
+                        filters, fresh)
+        f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
         if part > simd.width(single):
@@ -187,48 +192,39 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
 
 
 @inline
-def _outer_blocks(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
-    """Whole wide tiles, for a stretch of pixels at a time, which stays in the first-level cache while all tiles pass.
-    With one panel of columns and many rows of dw, loading and storing the tiles more often costs more than it saves.
+def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
+    """Whole wide tiles, for a stretch of pixels at a time: one tile's columns of dy are copied side by side, and stay
+    in the first-level cache while all items pass. Rows a power of two apart would share a few places there.
 
-    Where rows of dy are longer than a tile, one tile's columns of a stretch are copied side by side: rows a power of
-    two apart would share a few places in the cache. Meanwhile the next stretch is asked for, a share with every tile.
+    Meanwhile the next stretch of x and dy is asked for, a share with every tile.
     """
     columns, tiles = simd.width(wide), (items + M - 1) // M
-    few = items < FEW
-    copied = filters > columns and not few
-    stretches = max(1, count // (COPIED if copied else STRETCH)) if copied or few else 1
-    panel = np.empty((count // stretches + 1) * columns if copied else 0, dy.dtype)
+    stretches = max(1, count // STRETCH)
+    panel, shares = np.empty((count // stretches + 1) * columns, dy.dtype), tiles * max(1, (end - f) // columns)
     for s in range(stretches):
         first, stop = count * s // stretches, count * (s + 1) // stretches
         here, row, anew = pixels[first:stop], dy_start + first * filters, fresh and s == 0
-        shares = tiles * (end - f) // columns
-        share_x, share_dy = (here[-1] - here[0]) // shares + 1, (stop - first) * filters // shares + 1
+        share_x, share_dy = (here[-1] - here[0]) // shares + 1, here.size * filters // shares + 1
         next_x, next_dy = start + here[-1] + taps[items - 1], row + here.size * filters
         for k in range(f, end, columns):
-            if copied:
-                for p in range(here.size):
-                    simd.copy(panel, p * columns, dy, row + p * filters + k, columns)
-                for t in range(tiles):
-                    prefetch(x, next_x + t * share_x, share_x)
-                    prefetch(dy, next_dy + t * share_dy, share_dy)
-                    _outer_tile(wide, x, start, here, taps, items, t * M, panel, 0, columns, dw, dw_start + k, filters,
-                                anew)
-                next_x += tiles * share_x
-                next_dy += tiles * share_dy
-            else:
-                for t in range(tiles):
-                    _outer_tile(wide, x, start, here, taps, items, t * M, dy, row + k, filters, dw, dw_start + k,
-                                filters, anew)
+            for p in range(here.size):
+                simd.copy(panel, p * columns, dy, row + p * filters + k, columns)
+            for q in range(0, items, M):
+                prefetch(x, next_x, share_x)
+                prefetch(dy, next_dy, share_dy)
+                next_x += share_x
+                next_dy += share_dy
+                _outer_tile(wide, x, start, here, here.size, taps, items, q, panel, 0, columns, dw, dw_start + k,
+                            filters, anew)
 
 
 @inline
-def _outer_tile(wide, x, start, pixels, taps, items, q, dy, j, step, dw, dw_start, filters, fresh):
+def _outer_tile(wide, x, start, pixels, count, taps, items, q, dy, j, step, dw, dw_start, filters, fresh):
     """The tile from item q on. Rows of dy lie `step` apart, from j on."""
     to = simd.steps(filters, q, items, wide)
     acc = wide if fresh else simd.load(wide, dw, to, dw_start, simd.width(wide))
     at = simd.rows(taps, q, items, wide)
-    for p in range(pixels.size):
+    for p in range(count):
         acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
         j += step
     simd.store(acc, dw, to, dw_start, simd.width(wide))
