@@ -177,8 +177,14 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
         f = whole
     while f < whole:
         for q in range(0, items, M):
-            _outer_tile(wide, x, start, pixels, count, taps, items, q, dy, dy_start + f, filters, dw, dw_start + f,
-                        filters, fresh)
+            to = simd.steps(filters, q, items, wide)
+            acc = wide if fresh else simd.load(wide, dw, to, dw_start + f, columns)
+            at = simd.rows(taps, q, items, wide)
+            j = dy_start + f
+            for p in range(count):
+                acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
+                j += filters
+            simd.store(acc, dw, to, dw_start + f, columns)
         f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
@@ -214,19 +220,18 @@ def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, 
                 prefetch(dy, next_dy, share_dy)
                 next_x += share_x
                 next_dy += share_dy
-                _outer_tile(wide, x, start, here, here.size, taps, items, q, panel, 0, columns, dw, dw_start + k,
-                            filters, anew)
+                _outer_tile(wide, x, start, here, taps, items, q, panel, dw, dw_start + k, filters, anew)
 
 
 @inline
-def _outer_tile(wide, x, start, pixels, count, taps, items, q, dy, j, step, dw, dw_start, filters, fresh):
-    """The tile from item q on. Rows of dy lie `step` apart, from j on."""
+def _outer_tile(wide, x, start, pixels, taps, items, q, panel, dw, dw_start, filters, fresh):
+    """The tile from item q on, with the columns of dy that are copied in `panel`."""
     to = simd.steps(filters, q, items, wide)
     acc = wide if fresh else simd.load(wide, dw, to, dw_start, simd.width(wide))
-    at = simd.rows(taps, q, items, wide)
-    for p in range(count):
-        acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
-        j += step
+    at, j = simd.rows(taps, q, items, wide), 0
+    for p in range(pixels.size):
+        acc = simd.fma(acc, x, at, start + pixels[p], panel, j)
+        j += simd.width(wide)
     simd.store(acc, dw, to, dw_start, simd.width(wide))
 
 
