@@ -108,6 +108,9 @@ CONVOLUTIONS = [
     conv((2, 5, 6, 3), (3, 3, 3, 17), padding=((1, 0), (0, 2))),
     conv((1, 6, 5, 5), (3, 5, 5, 3), padding=((0, 3), (4, 1)), strides=(3, 1)),
     conv((1, 2, 2, 3), (5, 5, 3, 5), padding=4),  # windows that see nothing but padding
+    conv((1, 10, 11, 70), (1, 1, 70, 80)),  # two panels of columns, or more, and some left over
+    conv((2, 32, 33, 3), (1, 1, 3, 70)),  # so many pixels that the weights are packed
+    conv((1, 8, 13, 66), (1, 2, 66, 130), bias=False),  # a weight gradient that copies dy
     conv((2, 8, 9, 64), (3, 3, 64, 64), padding="same"),  # from here on by Winograd's products
     conv((1, 10, 10, 64), (3, 3, 64, 80), bias=False),
     conv((1, 9, 7, 48), (3, 3, 48, 96), padding=((0, 1), (2, 2))),
@@ -188,6 +191,7 @@ DENSE = [
     Case("dense", F.dense, reference.dense, ((1, 17), (17, 32), None)),
     Case("dense", F.dense, reference.dense, ((9, 32), (32, 10), (10,))),
     Case("dense", F.dense, reference.dense, ((5, 65), (65, 1), (1,))),
+    Case("dense", F.dense, reference.dense, ((18, 33), (33, 50), (50,))),
     Case("dense", F.dense, reference.dense, ((64, 5), (5, 17), (17,))),
 ]
 

@@ -19,9 +19,10 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import simd, tasks, winograd
+from . import matrix, simd, tasks, winograd
 from .arith import copy, multiply
 from .jit import inline, kernel
+from .matrix import transpose
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
 from .products import add_rows, bias, gathered_outer, gathered_product, scattered_product
 from .tasks import piece
@@ -151,16 +152,6 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, groups, border):
         close_chunk(dx, first, count, border, target)
 
 
-@kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
-def transpose(a, out):
-    """out[b, j, i] = a[b, i, j]."""
-    _, rows, columns = a.shape
-    for task in prange(a.shape[0] * columns):
-        b, j = task // columns, task % columns
-        for i in range(rows):
-            out[b, j, i] = a[b, i, j]
-
-
 @kernel("(T[:,::1], T[::1])", parallel=True)
 def add_parts(partial, total):
     """total = partial[0] + partial[1] + ..., in this order, in blocks that threads share."""
@@ -195,6 +186,12 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                          first == begin)
 
 
+def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
+    """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
+    plain = window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
+    return plain and columns >= matrix.width(dtype)
+
+
 def prefers_scale(channels: int, filters: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
     """Whether a convolution with outputs of this size had rather be given a scale of its filters than the scaled ones:
     where it transforms them anyway.
@@ -218,6 +215,10 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
         winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale)
         return
     w = scaled(w, scale)
+    if _of_pixels(window, groups, y.shape[3], y.dtype):
+        c, f = w.shape[2:]
+        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu)
+        return
     p = plan(*x.shape, w.shape[2], window)
     _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, p.pixels, p.samples, p.runs, p.run_length, groups,
              p.border, relu, pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size))
@@ -229,6 +230,9 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
     if winograd.pays(c, f, dy.shape[1:3], window, groups):
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window)
+        return
+    if _of_pixels(window, groups, c, dx.dtype):
+        matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
         return
     p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.at_a_time(dx.shape[0], p.samples)

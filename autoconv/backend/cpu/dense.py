@@ -8,14 +8,16 @@ import numpy as np
 from numba import prange
 
 from . import simd, tasks
-from .conv import transpose
+from .arith import copy
 from .jit import inline, kernel
+from .matrix import transpose
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
-from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets, zeros
+from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets
 
 M, N = simd.TILE
 ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
 LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds as many as can be
+NARROW = 16  # rows or columns from which a matrix is turned in registers
 DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
 
 
@@ -49,21 +51,6 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
                              k == 0, relu and k + DEPTH >= c)
 
 
-@kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1])", parallel=True)
-def _multiply_transposed(w, dy_t, dx, no_bias, scratch, starts, zero):
-    """dx (N,C) = dy (N,F) @ w (C,F).T, computed as the rows of w @ dy.T and turned block by block."""
-    c, filters = w.shape
-    n = dy_t.shape[1]
-    for block in prange((c + ROWS - 1) // ROWS):
-        first = block * ROWS
-        count = min(ROWS, c - first)
-        gathered_product(w.reshape(w.size), first * filters, starts, count, zero, filters, dy_t.reshape(dy_t.size), 0,
-                         no_bias, scratch.reshape(scratch.size), first * n, n, 0, n, True, False)
-        for s in range(n):
-            for q in range(first, first + count):
-                dx[s, q] = scratch[q, s]
-
-
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], int64[::1], int64[::1])", parallel=True)
 def _weight_gradient(x, dy, dw, db, starts, taps):
     """dw (C,F) = x (N,C).T @ dy (N,F), in tasks of ROWS rows; db (F,) = the sum of dy's rows."""
@@ -89,18 +76,27 @@ def _large_rows(n: int, filters: int) -> int:
     return -(-n // (pieces * M)) * M
 
 
+def _turned(a):
+    out = np.empty(a.shape[::-1], a.dtype)
+    if min(a.shape) < NARROW:  # not a single square of vectors
+        copy(a.T, out)
+    else:
+        transpose(a.reshape(1, *a.shape), out.reshape(1, *out.shape))
+    return out
+
+
 def dense_input_grad(dy, w, dx) -> None:
-    """dx (N,C) = dy (N,F) @ w (C,F).T."""
-    n, filters = dy.shape
-    if filters <= n:  # w is smaller than the result, so it is what is turned
-        wt = np.empty((filters, w.shape[0]), w.dtype)
-        transpose(w[None], wt[None])
-        dense(dy, wt, None, dx)
+    """dx (N,C) = dy (N,F) @ w (C,F).T: the smaller ones of the three are turned."""
+    (n, filters), c = dy.shape, w.shape[0]
+    if n == 1:
+        dense(w, dy.reshape(filters, 1), None, dx.reshape(c, 1))
         return
-    dy_t, scratch = np.empty((filters, n), dy.dtype), np.empty((w.shape[0], n), dy.dtype)
-    transpose(dy[None], dy_t[None])
-    starts = row_offsets(min(ROWS, w.shape[0]), filters)
-    _multiply_transposed(w, dy_t, dx, zeros(dy.dtype, n), scratch, starts, ONE_RUN)
+    if filters <= n:
+        dense(dy, _turned(w), None, dx)
+        return
+    dx_t = np.empty((c, n), dx.dtype)
+    dense(w, _turned(dy), None, dx_t)
+    transpose(dx_t.reshape(1, c, n), dx.reshape(1, n, c))
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:

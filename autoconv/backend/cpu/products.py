@@ -15,10 +15,13 @@ import numpy as np
 
 from . import simd
 from .jit import inline
+from .stencil import prefetch
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
 ONE_RUN = np.zeros(1, np.int64)  # the taps of a row of an ordinary matrix: one run of them
+# From how many items on a weight gradient with several tiles' columns copies dy, and for how many pixels at a time.
+MANY, STRETCH = 64, 48
 POOL_M, POOL_NARROW_M = 4, 8  # rows of the tiles where each four are pooled
 
 
@@ -159,17 +162,22 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
     `fresh` starts from zero, else dw is added to. dy and dw have rows of `filters` items.
     """
     wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
-    while end - f >= simd.width(wide):
+    columns = simd.width(wide)
+    whole = f + (end - f) // columns * columns
+    if filters > columns and items >= MANY:
+        _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, whole, fresh)
+        f = whole
+    while f < whole:
         for q in range(0, items, M):
             to = simd.steps(filters, q, items, wide)
-            acc = wide if fresh else simd.load(wide, dw, to, dw_start + f, simd.width(wide))
+            acc = wide if fresh else simd.load(wide, dw, to, dw_start + f, columns)
             at = simd.rows(taps, q, items, wide)
             j = dy_start + f
             for p in range(count):
                 acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
                 j += filters
-            simd.store(acc, dw, to, dw_start + f, simd.width(wide))
-        f += simd.width(wide)
+            simd.store(acc, dw, to, dw_start + f, columns)
+        f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
         if part > simd.width(single):
@@ -179,6 +187,44 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
             _outer_part(single, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, part,
                         fresh)
         f += part
+
+
+@inline
+def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
+    """Whole wide tiles, for a stretch of pixels at a time: one tile's columns of dy are copied side by side, and stay
+    in the first-level cache while all items pass. Rows a power of two apart would share a few places there.
+
+    Meanwhile the next stretch of x and dy is asked for, a share with every tile.
+    """
+    columns, tiles = simd.width(wide), (items + M - 1) // M
+    stretches = max(1, count // STRETCH)
+    panel, shares = np.empty((count // stretches + 1) * columns, dy.dtype), tiles * max(1, (end - f) // columns)
+    for s in range(stretches):
+        first, stop = count * s // stretches, count * (s + 1) // stretches
+        here, row, anew = pixels[first:stop], dy_start + first * filters, fresh and s == 0
+        share_x, share_dy = (here[-1] - here[0]) // shares + 1, here.size * filters // shares + 1
+        next_x, next_dy = start + here[-1] + taps[items - 1], row + here.size * filters
+        for k in range(f, end, columns):
+            for p in range(here.size):
+                simd.copy(panel, p * columns, dy, row + p * filters + k, columns)
+            for q in range(0, items, M):
+                prefetch(x, next_x, share_x)
+                prefetch(dy, next_dy, share_dy)
+                next_x += share_x
+                next_dy += share_dy
+                _outer_tile(wide, x, start, here, taps, items, q, panel, dw, dw_start + k, filters, anew)
+
+
+@inline
+def _outer_tile(wide, x, start, pixels, taps, items, q, panel, dw, dw_start, filters, fresh):
+    """The tile from item q on, with the columns of dy that are copied in `panel`."""
+    to = simd.steps(filters, q, items, wide)
+    acc = wide if fresh else simd.load(wide, dw, to, dw_start, simd.width(wide))
+    at, j = simd.rows(taps, q, items, wide), 0
+    for p in range(pixels.size):
+        acc = simd.fma(acc, x, at, start + pixels[p], panel, j)
+        j += simd.width(wide)
+    simd.store(acc, dw, to, dw_start, simd.width(wide))
 
 
 @inline

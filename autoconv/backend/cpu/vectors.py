@@ -4,6 +4,7 @@
     acc = add_neighbours(acc, x, k, step, w, j, gap, columns)   acc[m, :] += the sum over i < 3 of
                                                                 x[k + (m + i) * step : ...] * w[j + i * gap : ...]
     acc = divided(acc, number)                                  acc[m, :] / number
+    turn(acc, x, k, step, y, j, gap)                            y[j + l * gap + m] = x[k + m * step + l], a square
 
 A vector of `w` is loaded once for all rows. `add_neighbours` loads each pixel once for the three taps that read it.
 Only the first `columns` columns exist. Where these are `simd.width(acc)`, LLVM sees it and leaves the masks out.
@@ -73,6 +74,33 @@ def divided(typingctx, acc, number):
         return total
 
     return acc(acc, number), codegen
+
+
+@intrinsic
+def turn(typingctx, acc, x, k, step, y, j, gap):
+    """y[j + l*gap + m] = x[k + m*step + l] for all m and l below the lanes of a vector of the kind `acc` is made of: a
+    square is turned in registers, by exchanging halves of pairs, quarters, and so on.
+    """
+
+    def codegen(context, builder, signature, args):
+        source, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
+        lanes, kind = acc.lanes, ir.VectorType(ir.IntType(32), acc.lanes)
+        rows = [_load(builder, source, acc, builder.add(args[2], builder.mul(args[3], INDEX(m)))) for m in range(lanes)]
+        half = lanes // 2
+        while half:
+            low = ir.Constant(kind, [i if not i & half else i - half + lanes for i in range(lanes)])
+            high = ir.Constant(kind, [i + half if not i & half else i + lanes for i in range(lanes)])
+            for m in range(lanes):
+                if not m & half:
+                    a, b = rows[m], rows[m + half]
+                    rows[m], rows[m + half] = builder.shuffle_vector(a, b, low), builder.shuffle_vector(a, b, high)
+            half //= 2
+        for i, row in enumerate(rows):
+            start = builder.add(args[5], builder.mul(args[6], INDEX(i)))
+            builder.store(row, to.vector_at(start, lanes), align=to.bytes)
+        return context.get_dummy_value()
+
+    return types.void(acc, x, types.int64, types.int64, x, types.int64, types.int64), codegen
 
 
 @intrinsic

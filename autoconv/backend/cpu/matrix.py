@@ -1,0 +1,101 @@
+"""Products of ordinary matrices with many rows, the weights packed for the caches: convolutions of single pixels.
+
+A tile's columns of the weights lie `filters` items apart, so a pass over them touches as many pages as the weights have
+rows. Packed, the columns of each tile are one stretch of memory (a panel). Meanwhile the rows of x and y that come next
+are asked for: the tile reads six rows at once, which the processor's own prefetching does not follow.
+"""
+
+import numpy as np
+from numba import get_num_threads, prange
+
+from . import simd, vectors
+from .jit import inline, kernel
+from .products import ONE_RUN, M, N, gathered_product, row_offsets, run_taps, zeros
+from .stencil import prefetch
+from .tasks import piece
+
+ROWS = 96  # in a task
+PACKED = 2048  # rows from which packing the weights pays; it costs as much as a few rows, and a call
+AHEAD = 2 * M  # rows that are asked for before their turn
+
+
+@kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
+def transpose(a, out):
+    """out[b, j, i] = a[b, i, j]: squares of vectors in registers, the rest item by item."""
+    count, rows, columns = a.shape
+    one = simd.zeros(a, 1, 1)
+    side = simd.width(one)
+    blocks, flat, flat_out = (columns + side - 1) // side, a.reshape(a.size), out.reshape(out.size)
+    for task in prange(count * blocks):
+        b, j = task // blocks, task % blocks * side
+        whole, start = rows - rows % side if j + side <= columns else 0, b * rows * columns
+        for i in range(0, whole, side):
+            vectors.turn(one, flat, start + i * columns + j, columns, flat_out, start + j * rows + i, rows)
+        for k in range(j, min(j + side, columns)):
+            for i in range(whole, rows):
+                out[b, k, i] = a[b, i, k]
+
+
+@kernel("(T[:,::1], T[::1])", parallel=True)
+def _pack(w, panels):
+    """The whole panels of w (C,F), one after the other: (panel, C, columns)."""
+    c, filters = w.shape
+    columns = simd.width(simd.zeros(w, 1, N))
+    for task in prange(filters // columns * c):
+        panel, k = task // c, task % c
+        simd.copy(panels, task * columns, w.reshape(w.size), k * filters + panel * columns, columns)
+
+
+@inline
+def _panel(x, first, count, starts, c, run, w, j, step, b, y, filters, f, relu):
+    """y[:, f : f + all columns of the tile] of `count` rows from `first` on. Rows of w lie `step` items apart."""
+    wide = simd.zeros(x, M, N)
+    columns = simd.width(wide)
+    for p in range(0, count, M):
+        row = first + p + AHEAD
+        if f == 0:
+            prefetch(x, row * c, M * c)
+        for _ in range(M):
+            prefetch(y, row * filters + f, columns)
+            row += 1
+        at, to = simd.rows(starts, p, count, wide), simd.steps(filters, p, count, wide)
+        acc = run_taps(simd.add_row(wide, b, f, columns), x, at, first * c, run, c, w, j, step)
+        simd.store(simd.relu(acc) if relu else acc, y, to, first * filters + f, columns)
+
+
+@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
+def _multiply(x, w, panels, b, y, starts, run, tasks, relu):
+    """y (N,F) = x (N,C) @ w (C,F) + b. The whole panels of w are read from `panels`, unless that is empty."""
+    (n, c), filters = x.shape, b.size
+    columns = simd.width(simd.zeros(x, M, N))
+    whole = filters - filters % columns
+    flat_x, flat_w, flat_y = x.reshape(x.size), w.reshape(w.size), y.reshape(y.size)
+    for task in prange(tasks):
+        first, end = piece(n, task, tasks, M)
+        for f in range(0, whole, columns):
+            if panels.size > 0:
+                _panel(flat_x, first, end - first, starts, c, run, panels, f * c, columns, b, flat_y, filters, f, relu)
+            else:
+                _panel(flat_x, first, end - first, starts, c, run, flat_w, f, filters, b, flat_y, filters, f, relu)
+        if whole < filters:
+            gathered_product(flat_x, first * c, starts, end - first, run, c, flat_w, 0, b, flat_y, first * filters,
+                             filters, whole, filters, True, relu)
+
+
+def width(dtype) -> int:
+    """The columns of a panel: with fewer of them in all, these loops have no advantage."""
+    return int(N * simd.VECTOR_BYTES // dtype.itemsize)
+
+
+def multiply(x, w, b, y, relu: bool = False) -> None:
+    """y (N,F) = x (N,C) @ w (C,F) + b (F,); max(y, 0) with `relu`. The bits do not depend on N or the threads."""
+    (n, c), filters = x.shape, y.shape[1]
+    columns, threads = width(w.dtype), get_num_threads()
+    panels = zeros(w.dtype, 0)
+    if filters == columns:
+        panels = w.reshape(-1)
+    elif n >= PACKED:
+        panels = np.empty(filters // columns * columns * c, w.dtype)
+        _pack(w, panels)
+    tasks = max(1, -(-n // (ROWS * threads))) * threads
+    _multiply(x, w, panels, b, y, row_offsets(-(-n // tasks) + M, c), ONE_RUN, tasks, relu)
