@@ -289,7 +289,8 @@ def _shares(tiles: int, filters: int, dtype: np.dtype) -> tuple[int, int, int]:
         return max(1, tiles), -(-filters // (width * threads)) * width, width
     groups = -(-tiles // TILES)
     pieces = min(panels, -(-threads // groups))
-    groups = max(groups, -(-groups * pieces // threads) * threads // pieces)  # as many for each thread
+    if groups * pieces < 4 * threads:  # few: as many for each thread
+        groups = max(groups, -(-groups * pieces // threads) * threads // pieces)
     return max(simd.TILE[0], -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes
 
 
