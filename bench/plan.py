@@ -104,10 +104,10 @@ def _recorded(workload: Workload, batch_size: int, mode: str, threads: int) -> l
         peer.net.train_on_batch(peer.images, peer.targets)
     else:
         peer.net.predict_on_batch(peer.images)
-    (step,) = peer.net._running().steps._kept.values()
-    missing = {phase: reason for phase, reason in step.reasons.items() if reason is not None}
-    assert not missing, f"Not recorded: {missing}"
-    return [call for section in step._trace.sections.values() for call in section.calls]
+    kind = "train" if mode == "train" else "predict"
+    if missing := {phase: reason for phase, reason in peer.net.recording_report()[kind].items() if reason is not None}:
+        raise RuntimeError(f"A plan needs a step that is recorded. Not recorded: {missing}.")
+    return peer.net._running().steps.calls(kind)
 
 
 def _described(function: Any, arguments: tuple) -> tuple[str, int]:

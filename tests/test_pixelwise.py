@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from autoconv import functional as F
+from autoconv import layers, models
 from autoconv.tensor import tensor
 
 
@@ -41,3 +42,21 @@ def test_what_is_not_finite_stays_with_its_pixel(value):
     found = np.isfinite(F.conv2d(x, w).numpy())
     assert not found[1, 2, 3].any()
     assert found.sum() == found.size - 70
+
+
+@pytest.mark.parametrize("kernel", [(3, 3, 3, 4), (1, 1, 3, 64), (3, 3, 3, 64)])
+def test_a_batch_of_no_images(kernel):
+    x = tensor(np.zeros((0, 8, 8, 3), np.float32), requires_grad=True)
+    w = tensor(np.ones(kernel, np.float32), requires_grad=True)
+    y = F.conv2d(x, w)
+    assert y.shape == (0, 9 - kernel[0], 9 - kernel[1], kernel[3])
+    F.max_pool2d(F.relu(y), 2).sum().backward()
+    assert x.grad.shape == x.shape
+    np.testing.assert_array_equal(w.grad, 0)
+
+
+def test_a_net_answers_no_images():
+    net = models.Sequential([layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(), layers.Flatten(),
+                             layers.Dense(600)])
+    assert net(np.zeros((2, 28, 28, 1), np.float32)).shape == (2, 600)
+    assert net(np.zeros((0, 28, 28, 1), np.float32)).shape == (0, 600)

@@ -178,3 +178,28 @@ def test_an_error_gives_the_users_number_back():
         with pytest.raises(KeyboardInterrupt):
             work.replay("all")
     assert numba.get_num_threads() == own
+
+
+def test_a_pause_before_a_long_replay_tells_nothing():
+    machine = Machine(2, work=0.3)
+    machine.run(5)
+    machine.time += 10
+    assert machine.replay() == 2
+    assert machine.replay() == 2
+
+
+def test_replays_that_take_longer_than_a_pause():
+    machine = Machine(2, work=8)
+    machine.run(100)
+    assert sum(machine.replay() == 2 for _ in range(20)) == 20
+
+
+def test_a_replay_within_a_replay_gives_the_users_number_back():
+    machine = Machine(4)
+    machine.others = 2
+    machine.run(5)
+    outer = machine.team.begin()
+    assert machine.count < 4
+    machine.team.end(machine.team.begin(), threads.Pace())
+    machine.team.end(outer, machine.pace)
+    assert machine.count == 4

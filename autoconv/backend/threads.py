@@ -18,7 +18,7 @@ SLOW, IDLE = 1.3, 0.75  # times the usual duration, and the usual share of the p
 # them, and where replays are slow; after a change, in which the next look may go on.
 ALL, FEWER, ASKED = 300.0, 60.0, 30.0
 CHANGED, LEAST = 0.1, 0.5  # seconds up to the next look after a change, and at least after none
-FORGOTTEN = 3.0  # seconds without a replay, after which nothing is known of the machine
+FORGOTTEN = 3.0  # seconds without a replay, after which a lower number is given up
 
 
 class Pace:
@@ -66,7 +66,6 @@ class Team:
     def __init__(self, clock: Callable[[], float] = time.perf_counter, spent: Callable[[], float] = time.process_time,
                  get: Callable[[], int] = _get, put: Callable[[int], None] = _put) -> None:
         self._clock, self._spent, self._get, self._put = clock, spent, get, put
-        self._own = 0  # the user's number, while a replay has another one
         self.changes = -1  # of the number of threads so far; a pace from before the last one no longer holds
         self._last = 0.0  # when the last replay ended
         self._settle(None)
@@ -85,23 +84,25 @@ class Team:
         self._seconds = self._usual = 0.0
         self._begun = self._clock(), self._spent()
 
-    def begin(self) -> float:
-        """Called before a replay, but for brief work while `fewer` is None. `end` takes what it returns."""
-        now = self._clock()
-        if self.fewer is not None:
-            if now - self._last > FORGOTTEN:
-                self._settle(None)
-            else:
-                self._own = self._get()
-                self._put(min(self.fewer, self._own))
-        return now
+    def begin(self) -> tuple[float, int | None]:
+        """Called before a replay, but for brief work while `fewer` is None. `end` takes what it returns: the time, and
+        the user's number where the replay has another one.
+        """
+        now, own = self._clock(), None
+        if now - self._last > FORGOTTEN and self.fewer is not None:
+            self._settle(None)
+        elif now - self._last > FORGOTTEN:
+            self._restart()
+        elif self.fewer is not None:
+            own = self._get()
+            self._put(min(self.fewer, own))
+        return now, own
 
-    def end(self, begun: float, pace: Pace) -> None:
+    def end(self, entered: tuple[float, int | None], pace: Pace) -> None:
         """Called after a replay of the work of that pace."""
-        now = self._clock()
-        if self._own:
-            self._put(self._own)
-            self._own = 0
+        now, (begun, own) = self._clock(), entered
+        if own is not None:
+            self._put(own)
         if pace.changes != self.changes:
             pace.add(now - begun, self.changes)
         elif self.fewer is None and pace.seconds < BRIEF:
@@ -112,8 +113,6 @@ class Team:
         self._last = now
 
     def _count(self, now: float, taken: float, pace: Pace) -> None:
-        if now - self._last > FORGOTTEN:
-            self._restart()
         self._seconds += taken
         self._usual += pace.seconds
         if self._ahead:

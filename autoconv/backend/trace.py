@@ -144,11 +144,11 @@ class Trace:
             if pace.brief and team.fewer is None:
                 self._run(names)
                 return
-            begun = team.begin()
+            entered = team.begin()
             try:
                 self._run(names)
             finally:
-                team.end(begun, pace)
+                team.end(entered, pace)
 
     def _run(self, names: tuple[str, ...]) -> None:
         for name in names:

@@ -131,13 +131,13 @@ def _prefers_scale(pattern: Words, layer: Any, x: Tensor, w: Tensor) -> bool:
     window = _window_of(layer, x, w)
     size = window.output_size(*x.shape[1:3])
     whole = tuple(n // 2 * 2 for n in size) if pattern[-1] == "pool" else size
-    return x.device.module("conv").prefers_scale(x.shape[3], w.shape[3], whole, window)
+    return x.device.module("conv").prefers_scale(x.shape[3], w.shape[3], whole, window, layer.groups)
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
-             scale: dict[str, Any]) -> Tensor | None:
+             more: dict[str, Any]) -> Tensor | None:
     """The layer's op with these weights, and what else the pattern names but the normalization, which is in them and
-    in the scale.
+    in `more`, a scale.
     """
     relu = "relu" in pattern
     if pattern[0] == "dense":
@@ -146,10 +146,10 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
     if pattern[0] == "depthwise":
         return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
     if pattern[-1] != "pool":
-        return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **scale)
+        return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **more)
     if min(window.output_size(*x.shape[1:3])) < 2:
         return None  # the pooling says that its window does not fit
-    return apply(fused.conv2d_relu_pool, x, w, b, window=window, **scale)
+    return apply(fused.conv2d_relu_pool, x, w, b, window=window, **more)
 
 
 def _weights_fit(layer: Any, x: Tensor) -> bool:

@@ -13,7 +13,7 @@ from .products import N, add_rows
 from .simd import VECTOR_BYTES
 
 Array = np.ndarray
-LEAST = 1 << 15  # items from which several threads are worth their barrier
+LARGE = 1 << 20  # items that outgrow a core's caches: two cores read more memory than one
 
 
 @kernel("(T[::1], T[::1], T[::1])", parallel=True)
@@ -29,7 +29,7 @@ def _add_by_numpy(a: Array, b: Array, out: Array) -> None:
 
 def add(a: Array, b: Array, out: Array) -> None:
     """out = a + b."""
-    if out.size >= LEAST and _is_plain(out) and all(_is_plain(x) and _like(x) == _like(out) for x in (a, b)):
+    if out.size >= LARGE and _is_plain(out) and all(_is_plain(x) and _like(x) == _like(out) for x in (a, b)):
         _add(a.reshape(-1), b.reshape(-1), out.reshape(-1))
     else:
         _add_by_numpy(a, b, out)

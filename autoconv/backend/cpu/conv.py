@@ -8,8 +8,8 @@ p; its first item lies at `pixels[p]` of the flat input, and item q of every win
     dx[pixels[p] + taps[q]]     +=   sum over f of  dy[p, f] * w[q, f]
 
 products.py has the loops. Strides and dilation are only other tables; where there is padding, a chunk of samples is
-worked on in a scratch with a border of zeros. A chunk belongs to one thread and every sum has a fixed order, so results
-are the same bits for any number of threads.
+worked on in a scratch with a border of zeros. No sum is cut for the threads, and each has a fixed order, so
+results are the same bits for any number of them.
 """
 
 from functools import lru_cache

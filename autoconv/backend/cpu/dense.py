@@ -8,16 +8,14 @@ import numpy as np
 from numba import prange
 
 from . import simd, tasks
-from .arith import copy
 from .jit import inline, kernel
-from .matrix import transpose
+from .matrix import turn, width
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
 from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets
 
 M, N = simd.TILE
 ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
 LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds as many as can be
-NARROW = 16  # rows or columns from which a matrix is turned in registers
 DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
 
 
@@ -66,37 +64,30 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
 def dense(x, w, b, y, relu: bool = False) -> None:
     """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
     n, c = x.shape
-    rows = _large_rows(n, w.shape[1]) if w.size >= LARGE else ROWS
+    rows = _large_rows(n, w.shape[1], w.dtype) if w.size >= LARGE else ROWS
     _multiply(x, w, bias(b, x.dtype, w.shape[1]), y, row_offsets(min(rows, n), c), ONE_RUN, rows, relu)
 
 
-def _large_rows(n: int, filters: int) -> int:
+def _large_rows(n: int, filters: int, dtype: np.dtype) -> int:
     """The rows of a task where each task reads its columns of large weights anew: few tasks, but even ones."""
-    pieces = tasks.pieces(-(-filters // (N * simd.VECTOR_BYTES // 4)), -(-n // M))
-    return -(-n // (pieces * M)) * M
-
-
-def _turned(a):
-    out = np.empty(a.shape[::-1], a.dtype)
-    if min(a.shape) < NARROW:  # not a single square of vectors
-        copy(a.T, out)
-    else:
-        transpose(a.reshape(1, *a.shape), out.reshape(1, *out.shape))
-    return out
+    pieces = tasks.pieces(-(-filters // width(dtype)), -(-n // M))
+    return max(1, -(-n // (pieces * M))) * M
 
 
 def dense_input_grad(dy, w, dx) -> None:
-    """dx (N,C) = dy (N,F) @ w (C,F).T: the smaller ones of the three are turned."""
+    """dx (N,C) = dy (N,F) @ w (C,F).T: w is turned, or dy and dx where these are smaller."""
     (n, filters), c = dy.shape, w.shape[0]
     if n == 1:
         dense(w, dy.reshape(filters, 1), None, dx.reshape(c, 1))
         return
     if filters <= n:
-        dense(dy, _turned(w), None, dx)
+        turn(w, wt := np.empty((filters, c), w.dtype))
+        dense(dy, wt, None, dx)
         return
     dx_t = np.empty((c, n), dx.dtype)
-    dense(w, _turned(dy), None, dx_t)
-    transpose(dx_t.reshape(1, c, n), dx.reshape(1, n, c))
+    turn(dy, dy_t := np.empty((filters, n), dy.dtype))
+    dense(w, dy_t, None, dx_t)
+    turn(dx_t, dx)
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from . import simd, vectors
+from .arith import copy
 from .jit import inline, kernel
 from .products import ONE_RUN, M, N, gathered_product, row_offsets, run_taps, zeros
 from .stencil import prefetch
@@ -16,6 +17,7 @@ from .tasks import piece
 
 ROWS = 96  # in a task
 PACKED = 2048  # rows from which packing the weights pays; it costs as much as a few rows, and a call
+SQUARE = 16  # rows and columns from which a matrix is turned in registers
 AHEAD = 2 * M  # rows that are asked for before their turn
 
 
@@ -80,6 +82,14 @@ def _multiply(x, w, panels, b, y, starts, run, tasks, relu):
         if whole < filters:
             gathered_product(flat_x, first * c, starts, end - first, run, c, flat_w, 0, b, flat_y, first * filters,
                              filters, whole, filters, True, relu)
+
+
+def turn(a, out) -> None:
+    """out (M,N) = a (N,M).T."""
+    if min(a.shape) < SQUARE:
+        copy(a.T, out)
+    else:
+        transpose(a.reshape(1, *a.shape), out.reshape(1, *out.shape))
 
 
 def width(dtype) -> int:

@@ -5,8 +5,6 @@ number of threads. A part adds up a few rows at a time in vector registers, and 
 """
 
 import math
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numba import prange
@@ -14,7 +12,7 @@ from numba import prange
 from . import rowwise, simd
 from .jit import inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
-from .products import bias
+from .products import bias, ones
 from .rowwise import VECTORS
 
 WIDE = 64  # items of neighbouring rows that are worked on as one: rows of few channels would not fill vectors
@@ -223,7 +221,7 @@ def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, s
     """center = mean, inverse = 1 / sqrt(variance + epsilon), scale = gamma inverse, shift = beta; gamma may be None for
     ones, beta for zeros.
     """
-    gamma = no_scale(mean.dtype, mean.size) if gamma is None else gamma
+    gamma = ones(mean.dtype, mean.size) if gamma is None else gamma
     _coefficients(mean, variance, float(epsilon), gamma, bias(beta, mean.dtype, mean.size), center, inverse, scale,
                   shift)
 
@@ -244,14 +242,8 @@ def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift) -> None:
     epsilon); b and beta may be None for zeros, gamma for ones. By one thread: for most nets it takes microseconds.
     """
     like = mean.dtype, mean.size
-    _fold(w, bias(b, *like), no_scale(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,
+    _fold(w, bias(b, *like), ones(*like) if gamma is None else gamma, bias(beta, *like), mean, variance,
           float(epsilon), folded, shift)
-
-
-@lru_cache(maxsize=64)
-def no_scale(dtype: Any, count: int) -> np.ndarray:
-    """A gamma of ones; shared, so never written."""
-    return np.ones(count, dtype)
 
 
 @recorded

@@ -9,7 +9,7 @@ from numba import prange
 from ...arguments.shapes import Window
 from .arith import divide
 from .jit import inline, kernel
-from .products import bias
+from .products import bias, ones
 from .stencil import backward_axis, forward_axis, inside, stencil
 
 SIDE_BY_SIDE = Window(2, 2, 2, 2)  # the usual pooling: 2x2 windows that neither overlap nor need padding
@@ -165,15 +165,9 @@ def avg_pool2d_grad(dy, dx, window: Window) -> None:
             backward_axis(kw, sw, dw, left, dx.shape[2], weighted=False), size or 1, False)
 
 
-@lru_cache(maxsize=64)
-def _ones(dtype: Any, count: int) -> np.ndarray:
-    """The weights of every tap; shared, so never written."""
-    return np.ones((1, 1, count, 1), dtype)
-
-
 def _unweighted(x) -> tuple[np.ndarray, np.ndarray]:
     """Weights and bias that change nothing."""
-    return _ones(x.dtype, x.shape[3]), bias(None, x.dtype, x.shape[3])
+    return ones(x.dtype, x.shape[3]).reshape(1, 1, -1, 1), bias(None, x.dtype, x.shape[3])
 
 
 def _size(x, y, window: Window) -> int:

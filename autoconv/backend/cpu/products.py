@@ -32,6 +32,12 @@ def zeros(dtype: Any, count: int) -> np.ndarray:
 
 
 @lru_cache(maxsize=64)
+def ones(dtype: Any, count: int) -> np.ndarray:
+    """A scale of ones; shared, so never written."""
+    return np.ones(count, dtype)
+
+
+@lru_cache(maxsize=64)
 def row_offsets(count: int, step: int) -> np.ndarray:
     """The offsets of `count` rows that lie `step` items apart."""
     return np.arange(count, dtype=np.int64) * step

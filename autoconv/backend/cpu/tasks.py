@@ -14,9 +14,9 @@ from numba import get_num_threads
 from . import simd
 from .jit import inline
 
-MOST, USUAL, LEAST = 32, 8, 2  # partial sums, of as many samples
-ROWS = 512  # from LEAST on a partial sum is over so many pixels or rows
-ROOM = 1 << 17  # and from USUAL on all of them together have no more items than these
+MOST, USUAL, LEAST = 32, 8, 2  # how many partial sums there are, never more than samples
+ROWS = 512  # where they are more than LEAST, each is over so many pixels or rows, or more
+ROOM = 1 << 17  # where they are more than USUAL, all of them together have no more items than these
 EVEN = 0.9  # share of the threads' time that must be work for tasks not to be cut smaller
 BLOCK = lcm(simd.TILE[0], simd.NARROW[0])  # rows of a weight gradient that fill the tiles of both kinds
 
@@ -32,7 +32,7 @@ def parts(samples: int, rows: int, size: int) -> int:
 def evenness(tasks: int) -> float:
     """Which share of the threads' time is work, where each gets as many of `tasks` equal ones, or one more or less."""
     threads = get_num_threads()
-    return tasks / (threads * -(-tasks // threads))
+    return tasks / (threads * -(-tasks // threads)) if tasks else 1.0  # an empty batch
 
 
 def pieces(tasks: int, most: int) -> int:

@@ -22,8 +22,7 @@ from numba import get_num_threads, prange
 from ...arguments.shapes import Window
 from . import simd, transforms
 from .jit import inline, kernel
-from .norm import no_scale
-from .products import ONE_RUN, N, add_rows, gathered_outer, gathered_product, row_offsets, zeros
+from .products import ONE_RUN, N, add_rows, gathered_outer, gathered_product, ones, row_offsets, zeros
 
 # From where it pays: channels times filters, which must be whole vectors, and rows and columns of outputs; and how much
 # of the tiles may lie outside the outputs.
@@ -306,7 +305,7 @@ def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False,
     """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,); see conv.py."""
     (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    scale = no_scale(x.dtype, f) if scale is None else scale
+    scale = ones(x.dtype, f) if scale is None else scale
     _forward(x, _transformed(w, scale, turned, n * t.each), w.reshape(-1), scale, b, y, t.each, t.patches, t.targets,
              row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), turned, relu, _shares(n * t.each, f, x.dtype))
 
@@ -315,7 +314,7 @@ def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w scale, b)); see fused.py."""
     (n, h, width, c), f, (oh, ow) = x.shape, y.shape[3], window.output_size(*x.shape[1:3])
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, True)
-    scale = no_scale(x.dtype, f) if scale is None else scale
+    scale = ones(x.dtype, f) if scale is None else scale
     _forward_pooled(x, _transformed(w, scale, False, n * t.each), w.reshape(-1), scale, b, y, winner, t.each, t.patches,
                     row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), _shares(n * t.each, f, x.dtype))
 
