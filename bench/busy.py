@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 from autoconv.bench import machine
-from autoconv.bench.run import SCHEMA
 from autoconv.costs import stats
 from autoconv.costs.tables import table
 
@@ -51,8 +50,8 @@ def main(given: Sequence[str] | None = None) -> int:
     for line in show.remarks([result]):
         print(line)
     if options.json is not None:
-        document = {"schema": SCHEMA, "machine": machine.describe(), "threads": options.threads, "device": "cpu",
-                    "settings": {"rounds": options.rounds, "command": " ".join(sys.argv[1:])}, "results": [result]}
+        document = {"machine": machine.describe(), "threads": options.threads,
+                    "command": show.command(sys.argv[1:] if given is None else given), "results": [result]}
         options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     return 0 if all(found["status"] == "timed" for found in result["peers"].values()) else 1
 

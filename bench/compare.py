@@ -95,7 +95,7 @@ def _document(
     """The results as JSON: machine, versions, threads, every round."""
     return {
         "schema": SCHEMA, "machine": machine.describe(), "threads": options.threads, "device": "cpu",
-        "settings": {"rounds": options.rounds, "quick": options.quick, "command": " ".join(sys.argv[1:])},
+        "settings": {"rounds": options.rounds, "quick": options.quick, "command": show.command(sys.argv[1:])},
         "peers": {
             name: {
                 "label": peers.label(name), "status": "absent" if lacks else "present",

@@ -1,6 +1,7 @@
 """The comparison as tables for a terminal, and its progress."""
 
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from autoconv.costs.tables import table
@@ -23,6 +24,14 @@ class Progress:
     def clear(self) -> None:
         if self._live:
             self("")
+
+
+def command(arguments: Sequence[str]) -> str:
+    """What was asked for, to be asked again; without where this machine put the results."""
+    parts = list(arguments)
+    while "--json" in parts:
+        del parts[(at := parts.index("--json")) : at + 2]
+    return " ".join(part for part in parts if not part.startswith("--json="))
 
 
 def entry(result: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from bench import busy, peers
+from bench import busy, peers, show
 
 
 @pytest.fixture
@@ -49,3 +49,8 @@ def test_the_programs_are_busy_and_end(monkeypatch):
     with pytest.raises(KeyboardInterrupt):
         interrupted()
     assert [program.poll() is not None for program in programs] == [True, True]
+
+
+def test_the_command_in_results_names_no_file_of_this_machine():
+    assert show.command(["--rounds", "3", "--json", "/home/me/a.json", "--quick"]) == "--rounds 3 --quick"
+    assert show.command(["--json=/home/me/a.json", "--peers", "torch"]) == "--peers torch"
