@@ -24,7 +24,16 @@ from .arith import copy, multiply
 from .jit import inline, kernel
 from .matrix import transpose
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
-from .products import add_rows, bias, gathered_outer, gathered_product, scattered_product
+from .products import (
+    TURNED_M,
+    add_rows,
+    bias,
+    gathered_outer,
+    gathered_product,
+    scattered_product,
+    turned_outer,
+    turns,
+)
 from .tasks import piece
 
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
@@ -186,6 +195,29 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                          first == begin)
 
 
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
+        " int64)", parallel=True)
+def _turned_weight_gradient(x, dy, partial, partial_b, pixels, samples, runs, run_length, border, pieces):
+    """dw (parts, F*items) and db (parts, F) for few filters: partial sums over shares of the samples, each in pieces of
+    its filters.
+    """
+    n, parts, filters, items = x.shape[0], partial.shape[0], dy.shape[3], runs.size * run_length
+    per_sample, flat_dy = dy.shape[1] * dy.shape[2], dy.reshape(dy.size)
+    for task in prange(parts * pieces):
+        part = task // pieces
+        begin, end = n * part // parts, n * (part + 1) // parts
+        low, high = piece(filters, task % pieces, pieces, TURNED_M)
+        for first in range(begin, end, samples):
+            count = min(samples, end - first)
+            source, start = read_chunk(x, first, count, border)
+            total, dy_start = count * per_sample, first * per_sample * filters
+            turned_outer(source, start, pixels, total, runs, run_length, flat_dy, dy_start, filters,
+                         partial.reshape(partial.size), part * filters * items, low, high, first == begin)
+            if low == 0:
+                add_rows(flat_dy, dy_start, total, filters, partial_b.reshape(partial_b.size), part * filters, filters,
+                         first == begin)
+
+
 def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
     plain = window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
@@ -219,20 +251,42 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
         c, f = w.shape[2:]
         matrix.multiply(x.reshape(-1, c), w.reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu)
         return
-    p = plan(*x.shape, w.shape[2], window)
-    _forward(x, w.reshape(-1), bias(b, x.dtype, y.shape[3]), y, p.pixels, p.samples, p.runs, p.run_length, groups,
-             p.border, relu, pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size))
+    _gather(x, w, bias(b, x.dtype, y.shape[3]), y, window, w.shape[2], groups, relu)
+
+
+def _gather(x, w, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
+    """conv2d by the loops around the tile."""
+    p = plan(*x.shape, group_channels, window)
+    _forward(x, w.reshape(-1), b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
+             pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size))
+
+
+def _gathers(results: tuple[int, int], pixels: tuple[int, int], window: Window) -> bool:
+    """Whether an input gradient is computed as a convolution of dy with the kernel turned by 180 degrees: with padding
+    and without strides, where that multiplies no more zeros. It writes each pixel once.
+    """
+    spans = (window.span_h, window.span_h, window.span_w, window.span_w)
+    return (window[2:4] == (1, 1) and results[0] * results[1] >= pixels[0] * pixels[1]
+            and all(pad < span for pad, span in zip(window[6:], spans)))
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
     c, f = dx.shape[3], dy.shape[3]
     wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
+    gathers = _gathers(dy.shape[1:3], dx.shape[1:3], window)
     if winograd.pays(c, f, dy.shape[1:3], window, groups):
-        winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window)
+        winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, gathers)
         return
     if _of_pixels(window, groups, c, dx.dtype):
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
+        return
+    if gathers:
+        spans = (window.span_h, window.span_h, window.span_w, window.span_w)
+        around = Window(*window[:6], *(span - 1 - pad for span, pad in zip(spans, window[6:])))
+        taps = wt.reshape(window.kh * window.kw, -1)
+        copy(taps[::-1], turned := np.empty_like(taps))
+        _gather(dy, turned, b, dx, around, f // groups, groups)
         return
     p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.at_a_time(dx.shape[0], p.samples)
@@ -278,6 +332,13 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     p = plan(*x.shape, dw.shape[2], window)
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
+    if groups == 1 and turns(db.size, p.run_length, x.dtype):
+        _turned_weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.runs, p.run_length, p.border,
+                                tasks.pieces(parts, db.size // TURNED_M))
+        add_parts(partial, partial[0])
+        transpose(partial[0].reshape(1, db.size, -1), dw.reshape(1, -1, db.size))
+        add_parts(partial_b, db)
+        return
     _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
                      tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))
     add_parts(partial, dw.reshape(-1))

@@ -24,13 +24,14 @@ from .jit import target
 
 # Vector width in bytes, and two tiles (M, N), by what the target has: 32, 16 or 16 vector registers. The narrow tile is
 # for what is left of the columns when no whole wide one fits: half as wide, with more rows.
-# RUN_VECTORS is for tiles whose rows are stretches of memory (`axpy`), up to three of them.
+# RUN_VECTORS is for tiles whose rows are stretches of memory (`axpy`), up to three of them; TURNED for weight gradients
+# of few filters, which are its rows.
 if "avx512f" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 64, (6, 4), (9, 2), 6
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS, TURNED = 64, (6, 4), (9, 2), 6, (8, 3)
 elif "avx2" in target()[1] and "fma" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 32, (6, 2), (9, 1), 4
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS, TURNED = 32, (6, 2), (9, 1), 4, (4, 3)
 else:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 16, (6, 2), (9, 1), 4
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS, TURNED = 16, (6, 2), (9, 1), 4, (4, 3)
 
 INDEX = ir.IntType(64)
 
@@ -183,18 +184,28 @@ def _no_load_crosses(builder):
     builder.asm(ir.FunctionType(ir.VoidType(), []), "", "~{memory}", [], side_effect=True)
 
 
+def _add_products(builder, tile, acc, x, places, right):
+    """acc[m, :] += x[places[m]] * right, a list of vectors."""
+    for m, place in enumerate(places):
+        left = _splat(builder, builder.load(x.at(place)), tile.lanes)
+        for v in range(tile.vectors):
+            i = m * tile.vectors + v
+            total = _multiply_add(builder, tile, left, right[v], builder.extract_value(acc, i))
+            acc = builder.insert_value(acc, total, i)
+    return acc
+
+
+def _places(builder, tile, at, k):
+    """at[m] + k of all rows."""
+    return (builder.add(builder.extract_value(at, m), k) for m in range(tile.rows))
+
+
 def _fma(context, builder, tile, args, arg_types, columns=None):
     acc, x, at, k, w, j = args[:6]
     _no_load_crosses(builder)
     x, w = _Flat(context, builder, arg_types[1], x), _Flat(context, builder, arg_types[4], w)
     right = [_load(builder, w, tile, j, columns, v) for v in range(tile.vectors)]
-    for r in range(tile.rows):
-        left = _splat(builder, builder.load(x.at(builder.add(builder.extract_value(at, r), k))), tile.lanes)
-        for v in range(tile.vectors):
-            i = r * tile.vectors + v
-            total = _multiply_add(builder, tile, left, right[v], builder.extract_value(acc, i))
-            acc = builder.insert_value(acc, total, i)
-    return acc
+    return _add_products(builder, tile, acc, x, _places(builder, tile, at, k), right)
 
 
 @intrinsic
@@ -222,18 +233,28 @@ def fma_row(typingctx, acc, x, at, k, row):
     """acc[m, :] += x[at[m] + k] * row[0, :] of a tile `row` with one row: `fma` with its right side in registers."""
 
     def codegen(context, builder, signature, args):
-        total, flat = args[0], _Flat(context, builder, x, args[1])
+        flat = _Flat(context, builder, x, args[1])
         _no_load_crosses(builder)
-        for m in range(acc.rows):
-            item = builder.load(flat.at(builder.add(builder.extract_value(args[2], m), args[3])))
-            left = _splat(builder, item, acc.lanes)
-            for v in range(acc.vectors):
-                i, right = m * acc.vectors + v, builder.extract_value(args[4], v)
-                value = _multiply_add(builder, acc, left, right, builder.extract_value(total, i))
-                total = builder.insert_value(total, value, i)
-        return total
+        right = [builder.extract_value(args[4], v) for v in range(acc.vectors)]
+        return _add_products(builder, acc, args[0], flat, _places(builder, acc, args[2], args[3]), right)
 
     return acc(acc, x, at, types.int64, row), codegen
+
+
+@intrinsic
+def fma_side_by_side(typingctx, acc, x, k, w, j):
+    """acc[m, :] += x[k + m] * w[j : j + all columns]: `fma` with the items of x side by side. One register has them
+    all, where `fma` needs one a row.
+    """
+
+    def codegen(context, builder, signature, args):
+        left, flat = _Flat(context, builder, x, args[1]), _Flat(context, builder, w, args[3])
+        _no_load_crosses(builder)
+        right = [_load(builder, flat, acc, args[4], None, v) for v in range(acc.vectors)]
+        places = (builder.add(args[2], INDEX(m)) for m in range(acc.rows))
+        return _add_products(builder, acc, args[0], left, places, right)
+
+    return acc(acc, x, types.int64, w, types.int64), codegen
 
 
 def _axpy(context, builder, tile, args, arg_types, columns=None):

@@ -125,9 +125,9 @@ def _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, 
 
 
 @inline
-def _directly(acc, x, start, patches, at, c, w, turned, scale, b, f, filters):
-    """The four outputs of a tile for one vector of filters, by the definition. As in conv.py a border's zeros are
-    multiplied in the forward pass, and are not there for a `turned` kernel: that matters where a weight is infinite.
+def _directly(acc, x, start, patches, at, c, w, turned, border, scale, b, f, filters):
+    """The four outputs of a tile for one vector of filters, by the definition. `border`: its zeros are multiplied, as
+    conv.py would do: that matters where a weight is infinite.
     """
     lanes = simd.width(simd.zeros(x, 1, 1))
     exact = np.empty(4 * lanes, x.dtype)
@@ -137,7 +137,7 @@ def _directly(acc, x, start, patches, at, c, w, turned, scale, b, f, filters):
         for tap in range(9):
             offset = patches[at + (r // 2 + tap // 3) * 4 + r % 2 + tap % 3]
             weights = (8 - tap if turned else tap) * c * filters + f
-            for k in range(0 if turned and offset < 0 else c):
+            for k in range(c if border or offset >= 0 else 0):
                 value = x[start + offset + k] if offset >= 0 else x.dtype.type(0)
                 for j in range(lanes):
                     row[j] += value * (w[weights + k * filters + j] * scale[f + j])
@@ -145,11 +145,11 @@ def _directly(acc, x, start, patches, at, c, w, turned, scale, b, f, filters):
 
 
 @inline
-def _result(x, start, patches, at, c, w, turned, scale, b, f, filters, m, j, step):
+def _result(x, start, patches, at, c, w, turned, border, scale, b, f, filters, m, j, step):
     """The four outputs of a tile for one vector of filters."""
     acc = simd.add_row(transforms.output(simd.zeros(x, 1, 1), m, j, step), b, f, simd.width(simd.zeros(x, 1, 1)))
     if not transforms.finite(acc):
-        acc = _directly(acc, x, start, patches, at, c, w, turned, scale, b, f, filters)
+        acc = _directly(acc, x, start, patches, at, c, w, turned, border, scale, b, f, filters)
     return acc
 
 
@@ -162,8 +162,8 @@ def _share(task, total, each, f, columns):
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64[::1], int64[::1], int64[::1],"
-        " int64[::1], T[::1], boolean, boolean, UniTuple(int64, 3))", parallel=True)
-def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bias, turned, relu, shares):
+        " int64[::1], T[::1], boolean, boolean, boolean, UniTuple(int64, 3))", parallel=True)
+def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bias, turned, border, relu, shares):
     (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
     total, size, y_size, lanes = n * per_image, x.size // n, y.size // n, simd.width(simd.zeros(x, 1, 1))
     each, columns, width = shares
@@ -179,7 +179,7 @@ def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bi
             for t in range(count):
                 image, tile = (first + t) // per_image, (first + t) % per_image
                 for j in range(0, part, lanes):
-                    acc = _result(flat, image * size, patches, 16 * tile, c, w, turned, scale, b, q + j, f, m,
+                    acc = _result(flat, image * size, patches, 16 * tile, c, w, turned, border, scale, b, q + j, f, m,
                                   t * part + j, count * part)
                     acc = simd.relu(acc) if relu else acc
                     transforms.store_pixels(acc, y.reshape(y.size), image * y_size + q + j, targets, 4 * tile, spare)
@@ -203,7 +203,7 @@ def _forward_pooled(x, u, w, scale, b, y, winner, per_image, patches, rows, run,
             for t in range(count):
                 image, tile = (first + t) // per_image, (first + t) % per_image
                 for j in range(0, part, lanes):
-                    acc = _result(flat, image * size, patches, 16 * tile, c, w, False, scale, b, q + j, f, m,
+                    acc = _result(flat, image * size, patches, 16 * tile, c, w, False, True, scale, b, q + j, f, m,
                                   t * part + j, count * part)
                     best = simd.window_max(acc)
                     to = simd.steps(0, 0, 1, best)
@@ -301,13 +301,15 @@ def _transformed(w, scale, turned: bool, tiles: int) -> np.ndarray:
     return u
 
 
-def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, scale=None) -> None:
+def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, border: bool = True,
+           scale=None) -> None:
     """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,); see conv.py."""
     (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
     scale = ones(x.dtype, f) if scale is None else scale
     _forward(x, _transformed(w, scale, turned, n * t.each), w.reshape(-1), scale, b, y, t.each, t.patches, t.targets,
-             row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), turned, relu, _shares(n * t.each, f, x.dtype))
+             row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), turned, border, relu,
+             _shares(n * t.each, f, x.dtype))
 
 
 def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None) -> None:
@@ -319,10 +321,10 @@ def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None) -> None:
                     row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), _shares(n * t.each, f, x.dtype))
 
 
-def conv2d_input_grad(dy, wt, b, dx, window: Window) -> None:
-    """dx (N,H,W,C) = b + what dy (N,OH,OW,F) gives it; wt (9,F,C)."""
+def conv2d_input_grad(dy, wt, b, dx, window: Window, border: bool) -> None:
+    """dx (N,H,W,C) = b + what dy (N,OH,OW,F) gives it; wt (9,F,C). `border`: see `_directly`."""
     around = Window(*window[:6], *(2 - side for side in window[6:]))
-    conv2d(dy, wt, b, dx, around, turned=True)
+    conv2d(dy, wt, b, dx, around, turned=True, border=border)
 
 
 def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
