@@ -139,10 +139,9 @@ def _best(classes: int) -> list[Layer]:
         RandomRotation(0.03, "constant"),
         RandomTranslation(0.08, 0.08, "constant"),
         RandomZoom(0.1, 0.1, "constant"),
-        *_normalized(32), *_normalized(32), MaxPooling2D(),
-        *_normalized(64), *_normalized(64), MaxPooling2D(),
-        *_normalized(128), Flatten(),
-        Dropout(0.3),
+        *_normalized(32), *_normalized(32), MaxPooling2D(), Dropout(0.2),
+        *_normalized(64), *_normalized(64), MaxPooling2D(), Dropout(0.2),
+        *_normalized(128), *_normalized(256, 2), Flatten(), Dropout(0.3),
         Dense(classes, activation="softmax"),
     ]
 
@@ -162,8 +161,8 @@ def _sprint(classes: int) -> list[Layer]:
     ]
 
 
-def _normalized(filters: int) -> list[Layer]:
-    return [Conv2D(filters, 3, use_bias=False), BatchNormalization(), ReLU()]
+def _normalized(filters: int, kernel_size: int = 3) -> list[Layer]:
+    return [Conv2D(filters, kernel_size, use_bias=False), BatchNormalization(), ReLU()]
 
 
 NETS = {

@@ -131,8 +131,8 @@ class TestTrain:
         assert settings("--epochs", 1, "--recipe", "lecture") == ["lecture", 1, "constant", pytest.approx(1e-3)]
         assert settings("--recipe", "fast", "--schedule", "cosine", "--lr", 0.01) == ["fast", 1, "cosine", 0.01]
         also = ("model", "batch_size", "optimizer")
-        assert settings("--recipe", "best", "--epochs", 1, also=also) == [
-            "best", 1, "one-cycle", 0.006, "best", 128, "adam"]
+        assert settings("--recipe", "best", "--epochs", 1, also=(*also, "label_smoothing")) == [
+            "best", 1, "one-cycle", 0.006, "best", 128, "adam", 0.05]
         assert settings("--recipe", "sprint", also=(*also, "label_smoothing")) == [
             "sprint", 1, "one-cycle", 0.012, "sprint", 96, "adam", 0.1]
         assert settings("--model", "lecture", "--recipe", "best", "--epochs", 1, also=also)[4] == "lecture"

@@ -274,7 +274,7 @@ def test_the_lecture_net_says_which_shape_it_wants(shape, remedy):
 
 
 @pytest.mark.parametrize(("name", "params", "last"), [
-    ("best", 144_938, "softmax"), ("lecture", 93_322, "softmax"), ("lecture-large", 8_459_242, "softmax"),
+    ("best", 274_474, "softmax"), ("lecture", 93_322, "softmax"), ("lecture-large", 8_459_242, "softmax"),
     ("photos", 3_989_285, "linear"), ("sprint", 17_050, "softmax"),
 ])
 def test_the_nets_have_the_sizes_they_are_known_by(name, params, last):
