@@ -116,22 +116,12 @@ def _as_one(layers: Sequence[Any], x: Tensor, training: bool) -> Tensor | None:
         return None
     w, b, scale = first.kernel, first.bias, None
     if norm is not None:
-        apart = _prefers_scale(pattern, first, x, w)
+        apart = pattern[0] == "conv" and not needs_gradients(x) and x.device.module("conv").PREFERS_SCALE
         weights = norm.folded(w, b, training, apart) if norm.channels == _filters(first, w) else None
         if weights is None:
             return None
         w, b, scale = weights
     return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale})
-
-
-def _prefers_scale(pattern: Words, layer: Any, x: Tensor, w: Tensor) -> bool:
-    """Whether the convolution multiplies its filters itself, at less cost: it has no gradients then."""
-    if pattern[0] != "conv" or needs_gradients(x):
-        return False
-    window = _window_of(layer, x, w)
-    size = window.output_size(*x.shape[1:3])
-    whole = tuple(n // 2 * 2 for n in size) if pattern[-1] == "pool" else size
-    return x.device.module("conv").prefers_scale(x.shape[3], w.shape[3], whole, window, layer.groups)
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,

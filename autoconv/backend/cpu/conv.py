@@ -33,9 +33,13 @@ from .products import (
     scattered_product,
     turned_outer,
     turns,
+    zeros,
 )
 from .tasks import piece
 
+# Whether a convolution had rather be given a scale of its filters than scaled ones: it multiplies its results, while
+# they are in registers, or what it makes of the filters anyway.
+PREFERS_SCALE = True
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
 
 
@@ -124,9 +128,9 @@ def pieces_of_a_chunk(n: int, samples: int, rows: int) -> int:
     return tasks.pieces(-(-n // samples), -(-rows // simd.TILE[0]))
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
         " UniTuple(int64, 4), boolean, int64)", parallel=True)
-def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu, pieces):
+def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, border, relu, pieces):
     n, _, _, c = x.shape
     per_sample, filters = y.shape[1] * y.shape[2], b.size
     each = filters // groups
@@ -138,7 +142,7 @@ def _forward(x, w, b, y, pixels, samples, runs, run_length, groups, border, relu
         source, start = read_chunk(x, first, count, border)
         for g in range(groups):
             gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length, w, 0,
-                             b, y.reshape(y.size), (first * per_sample + begin) * filters, filters,
+                             scale, b, y.reshape(y.size), (first * per_sample + begin) * filters, filters,
                              g * each, (g + 1) * each, True, relu)
 
 
@@ -224,13 +228,6 @@ def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     return plain and columns >= matrix.width(dtype)
 
 
-def prefers_scale(channels: int, filters: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
-    """Whether a convolution with outputs of this size had rather be given a scale of its filters than the scaled ones:
-    where it transforms them anyway.
-    """
-    return winograd.pays(channels, filters, size, window, groups)
-
-
 def scaled(w, scale) -> np.ndarray:
     """w times scale (F,), which may be None."""
     if scale is None:
@@ -246,18 +243,18 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
     if winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups):
         winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale)
         return
-    w = scaled(w, scale)
     if _of_pixels(window, groups, y.shape[3], y.dtype):
         c, f = w.shape[2:]
-        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu)
+        matrix.multiply(x.reshape(-1, c), scaled(w, scale).reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu)
         return
-    _gather(x, w, bias(b, x.dtype, y.shape[3]), y, window, w.shape[2], groups, relu)
+    scale = zeros(x.dtype, 0) if scale is None else scale
+    _gather(x, w, scale, bias(b, x.dtype, y.shape[3]), y, window, w.shape[2], groups, relu)
 
 
-def _gather(x, w, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
+def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
     """conv2d by the loops around the tile."""
     p = plan(*x.shape, group_channels, window)
-    _forward(x, w.reshape(-1), b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
+    _forward(x, w.reshape(-1), scale, b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
              pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size))
 
 
@@ -286,7 +283,7 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         around = Window(*window[:6], *(span - 1 - pad for span, pad in zip(spans, window[6:])))
         taps = wt.reshape(window.kh * window.kw, -1)
         copy(taps[::-1], turned := np.empty_like(taps))
-        _gather(dy, turned, b, dx, around, f // groups, groups)
+        _gather(dy, turned, zeros(dy.dtype, 0), b, dx, around, f // groups, groups)
         return
     p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.at_a_time(dx.shape[0], p.samples)

@@ -45,8 +45,8 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
             continue
         for k in range(0, c, DEPTH):
             gathered_product(x.reshape(x.size), first * c + k, starts, count, zero, min(DEPTH, c - k),
-                             w.reshape(w.size), k * filters, b, y.reshape(y.size), first * filters, filters, f, end,
-                             k == 0, relu and k + DEPTH >= c)
+                             w.reshape(w.size), k * filters, b[:0], b, y.reshape(y.size), first * filters, filters, f,
+                             end, k == 0, relu and k + DEPTH >= c)
 
 
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], int64[::1], int64[::1])", parallel=True)

@@ -22,12 +22,11 @@ from .conv import (
     pieces_of_a_chunk,
     plan,
     read_chunk,
-    scaled,
     transpose,
     transposed,
 )
 from .jit import inline, kernel
-from .products import NARROW_M, NARROW_N, add_rows, bias, pooled_product
+from .products import NARROW_M, NARROW_N, add_rows, bias, pooled_product, zeros
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 from .tasks import piece
 
@@ -44,9 +43,9 @@ def _windows(n: int, h: int, w: int, channels: int, window: Window) -> np.ndarra
     )
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64[::1], int64, int64[::1], int64,"
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64[::1], int64, int64[::1], int64,"
         " UniTuple(int64, 4), int64)", parallel=True)
-def _forward(x, w, b, y, winner, windows, samples, runs, run_length, border, pieces):
+def _forward(x, w, scale, b, y, winner, windows, samples, runs, run_length, border, pieces):
     n = x.shape[0]
     per_sample, filters = y.shape[1] * y.shape[2], b.size
     chunks = (n + samples - 1) // samples
@@ -55,8 +54,8 @@ def _forward(x, w, b, y, winner, windows, samples, runs, run_length, border, pie
         count = min(samples, n - first)
         begin, end = piece(count * per_sample, task % pieces, pieces, simd.TILE[0])
         source, start = read_chunk(x, first, count, border)
-        pooled_product(source, start, windows[4 * begin : 4 * end], end - begin, runs, run_length, w, b,
-                       y.reshape(y.size), winner, (first * per_sample + begin) * filters, filters)
+        pooled_product(source, start, windows[4 * begin : 4 * end], end - begin, runs, run_length, w, scale,
+                       b, y.reshape(y.size), winner, (first * per_sample + begin) * filters, filters)
 
 
 @inline
@@ -180,9 +179,9 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     if _by_tiles(x, y, window):
         winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window, scale)
         return
-    w, p = scaled(w, scale), plan(*x.shape, x.shape[3], window)
-    _forward(x, w.reshape(-1), b, y, winner.reshape(-1), _windows(*x.shape, window), p.samples, p.runs, p.run_length,
-             p.border, pieces_of_a_chunk(x.shape[0], p.samples, p.samples * y.shape[1] * y.shape[2]))
+    p, scale = plan(*x.shape, x.shape[3], window), zeros(x.dtype, 0) if scale is None else scale
+    _forward(x, w.reshape(-1), scale, b, y, winner.reshape(-1), _windows(*x.shape, window), p.samples, p.runs,
+             p.run_length, p.border, pieces_of_a_chunk(x.shape[0], p.samples, p.samples * y.shape[1] * y.shape[2]))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:

@@ -80,8 +80,8 @@ def _multiply(x, w, panels, b, y, starts, run, tasks, relu):
             else:
                 _panel(flat_x, first, end - first, starts, c, run, flat_w, f, filters, b, flat_y, filters, f, relu)
         if whole < filters:
-            gathered_product(flat_x, first * c, starts, end - first, run, c, flat_w, 0, b, flat_y, first * filters,
-                             filters, whole, filters, True, relu)
+            gathered_product(flat_x, first * c, starts, end - first, run, c, flat_w, 0, b[:0], b, flat_y,
+                             first * filters, filters, whole, filters, True, relu)
 
 
 def turn(a, out) -> None:

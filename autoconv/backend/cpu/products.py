@@ -78,50 +78,58 @@ def run_taps_part(acc, x, at, start, runs, run_length, w, j, filters, columns):
 
 @inline
 def gathered_product(
-    x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f, end, fresh, relu
+    x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, end, fresh, relu
 ):
     """y[p, f:end] (+)= sum over q of x[start + pixels[p] + taps[q]] * w[q, f:end], for p below `count`.
 
     `fresh` starts from b[f:end], else y is added to; `relu` cuts the sum off below 0. w and y have rows of `filters`
-    items.
+    items. `scale`, unless it is empty, multiplies the sum, to which b is then added: such a sum must be `fresh`.
     """
     wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
     while end - f >= columns:
         for p in range(0, count, M):
             to = simd.steps(filters, p, count, wide)
-            acc = simd.add_row(wide, b, f, columns) if fresh else simd.load(wide, y, to, y_start + f, columns)
+            acc = wide
+            if scale.size == 0:
+                acc = simd.add_row(wide, b, f, columns) if fresh else simd.load(wide, y, to, y_start + f, columns)
             at = simd.rows(pixels, p, count, wide)
             acc = run_taps(acc, x, at, start, runs, run_length, w, w_start + f, filters)
+            if scale.size > 0:
+                acc = simd.scale_rows(acc, scale, b, f, columns)
             simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, columns)
         f += columns
     while f < end:
         part = min(simd.width(narrow), end - f)
         if part > simd.width(single):
-            _product_part(narrow, x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f,
-                          part, fresh, relu)
+            _product_part(narrow, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start,
+                          filters, f, part, fresh, relu)
         else:
-            _product_part(single, x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f,
-                          part, fresh, relu)
+            _product_part(single, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start,
+                          filters, f, part, fresh, relu)
         f += part
 
 
 @inline
 def _product_part(
-    tile, x, start, pixels, count, runs, run_length, w, w_start, b, y, y_start, filters, f, part, fresh, relu
+    tile, x, start, pixels, count, runs, run_length, w, w_start, scale, b, y, y_start, filters, f, part, fresh, relu
 ):
     """The `part` columns from f on, as many as the tile has or less."""
     for p in range(0, count, NARROW_M):
         to = simd.steps(filters, p, count, tile)
-        acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, to, y_start + f, part)
+        acc = tile
+        if scale.size == 0:
+            acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, to, y_start + f, part)
         at = simd.rows(pixels, p, count, tile)
         acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
+        if scale.size > 0:
+            acc = simd.scale_rows(acc, scale, b, f, part)
         simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, part)
 
 
 @inline
-def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters):
-    """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`.
+def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters):
+    """y[q, f] = relu(max over the 2x2 window q of the gathered product), for q below `count`; `scale` as there.
 
     `windows` holds the four pixels of each window in a row. `winner` gets which of the four was the largest, unless
     it is empty.
@@ -131,25 +139,32 @@ def pooled_product(x, start, windows, count, runs, run_length, w, b, y, winner, 
     while filters - f >= simd.width(wide):
         for q in range(0, count, POOL_M // 4):
             at = simd.windows(windows, q, count, wide)
-            acc = simd.add_row(wide, b, f, simd.width(wide))
+            acc = wide if scale.size > 0 else simd.add_row(wide, b, f, simd.width(wide))
             acc = run_taps(acc, x, at, start, runs, run_length, w, f, filters)
+            if scale.size > 0:
+                acc = simd.scale_rows(acc, scale, b, f, simd.width(wide))
             _store_pooled(acc, y, winner, q, count, y_start + f, filters, simd.width(wide))
         f += simd.width(wide)
     while f < filters:
         part = min(simd.width(narrow), filters - f)
         if part > simd.width(single):
-            _pool_part(narrow, x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters, f, part)
+            _pool_part(narrow, x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters, f,
+                       part)
         else:
-            _pool_part(single, x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters, f, part)
+            _pool_part(single, x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters, f,
+                       part)
         f += part
 
 
 @inline
-def _pool_part(tile, x, start, windows, count, runs, run_length, w, b, y, winner, y_start, filters, f, part):
+def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters, f, part):
     """The `part` columns from f on, as many as the tile has or less."""
     for q in range(0, count, POOL_NARROW_M // 4):
         at = simd.windows(windows, q, count, tile)
-        acc = run_taps_part(simd.add_row(tile, b, f, part), x, at, start, runs, run_length, w, f, filters, part)
+        acc = tile if scale.size > 0 else simd.add_row(tile, b, f, part)
+        acc = run_taps_part(acc, x, at, start, runs, run_length, w, f, filters, part)
+        if scale.size > 0:
+            acc = simd.scale_rows(acc, scale, b, f, part)
         _store_pooled(acc, y, winner, q, count, y_start + f, filters, part)
 
 

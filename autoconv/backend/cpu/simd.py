@@ -308,6 +308,23 @@ def add_row(typingctx, acc, b, j, columns):
 
 
 @intrinsic
+def scale_rows(typingctx, acc, scale, b, j, columns):
+    """acc[m, :] = acc[m, :] * scale[j : j + columns] + b[j : j + columns] for every row m."""
+
+    def codegen(context, builder, signature, args):
+        total = args[0]
+        factors, terms = _Flat(context, builder, scale, args[1]), _Flat(context, builder, b, args[2])
+        for v in range(acc.vectors):
+            factor, term = (_load(builder, flat, acc, args[3], args[4], v) for flat in (factors, terms))
+            for i in range(v, acc.rows * acc.vectors, acc.vectors):
+                value = _multiply_add(builder, acc, builder.extract_value(total, i), factor, term)
+                total = builder.insert_value(total, value, i)
+        return total
+
+    return acc(acc, scale, b, types.int64, types.int64), codegen
+
+
+@intrinsic
 def load(typingctx, acc, y, at, j, columns):
     """The tile y[at[m] + j : ... + columns], zero beyond; `acc` gives the shape."""
 

@@ -120,8 +120,8 @@ def _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, 
         if not ahead:
             _transform(w, c, f, turned, scale, k, deep, panel, part, room, start, step)
         for i in range(16):
-            gathered_product(v, i * count * c + k, rows, count, run, deep, source, start + i * step, no_bias,
-                             m, i * count * part, part, 0, part, k == 0, False)
+            gathered_product(v, i * count * c + k, rows, count, run, deep, source, start + i * step, no_bias[:0],
+                             no_bias, m, i * count * part, part, 0, part, k == 0, False)
 
 
 @inline

@@ -23,6 +23,7 @@ from .ptx import load, store, store2, times
 from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
 from .tiles import Tile, Tiles
 
+PREFERS_SCALE = False  # a convolution is given scaled filters, which cost one small kernel
 PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
 LANES, SHARES = 32, 16  # a block that adds parts: columns, and who shares the parts
 
@@ -248,11 +249,6 @@ def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gatherin
     flat_b, has_bias = bias(b, w)
     kernel((*tiles.blocks(tile, count, lengths[1]), groups), x.reshape(-1), w.reshape(-1), flat_b, y.reshape(-1), count,
            lengths, *gathering, has_bias, relu)
-
-
-def prefers_scale(channels: int, filters: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
-    """Whether a convolution had rather be given a scale of its filters than the scaled ones: never."""
-    return False
 
 
 def scaled(w, scale):
