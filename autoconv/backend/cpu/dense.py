@@ -21,8 +21,33 @@ LONG, AHEAD = 4 * N, 4  # vectors of columns at a time for a single row of x, an
 DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
 
 
+@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
+def _multiply(x, w, b, y, starts, zero, rows, relu):
+    """y (N,F) = x (N,C) @ w (C,F) + b, in tasks of `rows` rows and as many columns as the wide tile has."""
+    n, c = x.shape
+    filters = w.shape[1]
+    columns = simd.width(simd.zeros(x, M, N))
+    blocks = (n + rows - 1) // rows
+    for task in prange(blocks * ((filters + columns - 1) // columns)):
+        first, f = (task % blocks) * rows, (task // blocks) * columns
+        count, end = min(rows, n - first), min(f + columns, filters)
+        for k in range(0, c, DEPTH):
+            gathered_product(x.reshape(x.size), first * c + k, starts, count, zero, min(DEPTH, c - k),
+                             w.reshape(w.size), k * filters, b, y.reshape(y.size), first * filters, filters, f, end,
+                             k == 0, relu and k + DEPTH >= c)
+
+
+@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, boolean)", parallel=True)
+def _multiply_row(x, w, b, y, zero, columns, relu):
+    """`_multiply` for a single row, in tasks of so many columns."""
+    filters = b.size
+    for task in prange((filters + columns - 1) // columns):
+        _row(x.reshape(x.size), w.reshape(w.size), b, y.reshape(y.size), zero, filters, task * columns,
+             min(filters, (task + 1) * columns), relu)
+
+
 @inline
-def _multiply_one(x, w, b, y, run, filters, f, end, relu):
+def _row(x, w, b, y, zero, filters, f, end, relu):
     """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x. All there is to do is to read w, which is fastest in
     long pieces of its rows: as many columns at a time as there are registers for.
     """
@@ -40,29 +65,11 @@ def _multiply_one(x, w, b, y, run, filters, f, end, relu):
         part = min(simd.width(row), end - f)
         acc = simd.add_row(row, b, f, part)
         if part == simd.width(row):
-            acc = run_taps(acc, x, here, 0, run, x.size, w, f, filters)
+            acc = run_taps(acc, x, here, 0, zero, x.size, w, f, filters)
         else:
-            acc = run_taps_part(acc, x, here, 0, run, x.size, w, f, filters, part)
+            acc = run_taps_part(acc, x, here, 0, zero, x.size, w, f, filters, part)
         simd.store(simd.relu(acc) if relu else acc, y, here, f, part)
         f += part
-
-
-@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, int64, boolean)", parallel=True)
-def _multiply(x, w, b, y, starts, zero, rows, columns, relu):
-    """y (N,F) = x (N,C) @ w (C,F) + b, in tasks of so many rows and columns."""
-    n, c = x.shape
-    filters = w.shape[1]
-    blocks = (n + rows - 1) // rows
-    for task in prange(blocks * ((filters + columns - 1) // columns)):
-        first, f = (task % blocks) * rows, (task // blocks) * columns
-        count, end = min(rows, n - first), min(f + columns, filters)
-        if n == 1:
-            _multiply_one(x.reshape(x.size), w.reshape(w.size), b, y.reshape(y.size), zero, filters, f, end, relu)
-            continue
-        for k in range(0, c, DEPTH):
-            gathered_product(x.reshape(x.size), first * c + k, starts, count, zero, min(DEPTH, c - k),
-                             w.reshape(w.size), k * filters, b, y.reshape(y.size), first * filters, filters, f, end,
-                             k == 0, relu and k + DEPTH >= c)
 
 
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], int64[::1], int64[::1])", parallel=True)
@@ -79,11 +86,13 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
 
 def dense(x, w, b, y, relu: bool = False) -> None:
     """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
-    (n, c), filters, columns = x.shape, w.shape[1], width(w.dtype)
-    rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS
+    (n, c), filters, tile = x.shape, w.shape[1], width(w.dtype)
     if n == 1:
-        columns *= max(1, -(-filters // (columns * get_num_threads())))  # one task for each thread
-    _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows, columns, relu)
+        columns = max(1, -(-filters // (tile * get_num_threads()))) * tile  # one task for each thread
+        _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, relu)
+        return
+    rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS
+    _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows, relu)
 
 
 def _large_rows(n: int, filters: int, dtype: np.dtype) -> int:
