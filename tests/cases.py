@@ -192,6 +192,7 @@ POOLS = [
 DENSE = [
     Case("dense", F.dense, reference.dense, ((2, 3), (3, 5), (5,))),
     Case("dense", F.dense, reference.dense, ((1, 17), (17, 32), None)),
+    Case("dense", F.dense, reference.dense, ((1, 6), (6, 665), (665,))),  # all of a single row's tiles, on two threads
     Case("dense", F.dense, reference.dense, ((9, 32), (32, 10), (10,))),
     Case("dense", F.dense, reference.dense, ((5, 65), (65, 1), (1,))),
     Case("dense", F.dense, reference.dense, ((18, 33), (33, 50), (50,))),

@@ -178,6 +178,22 @@ def test_same_bits_for_any_number_of_threads(case):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("inputs", "outputs"), [(37, 10), (37, 90), (37, 345), (620, 700)])
+def test_a_row_has_the_same_bits_in_a_dense_layer_of_any_batch(inputs, outputs, dtype):
+    """A single row has tiles of its own, which depend on the number of threads."""
+    rng = np.random.default_rng(5)
+    x, w, b = (rng.normal(size=shape).astype(dtype) for shape in ((65, inputs), (inputs, outputs), (outputs,)))
+    whole = F.dense(x, w, b).numpy()
+    for threads in (1, numba.config.NUMBA_NUM_THREADS):
+        numba.set_num_threads(threads)
+        try:
+            for first, last in ((0, 1), (64, 65), (3, 5), (10, 29)):
+                np.testing.assert_array_equal(F.dense(x[first:last], w, b).numpy(), whole[first:last])
+        finally:
+            numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)
+
+
 def test_functions_take_arrays_and_lists():
     image = np.arange(24.0).reshape(1, 2, 3, 4).transpose(0, 2, 1, 3)[..., ::2]
     w = np.ones((1, 1, 2, 1))

@@ -5,29 +5,20 @@ across threads and results are the same bits for any number of them.
 """
 
 import numpy as np
-from numba import prange
+from numba import get_num_threads, prange
 
 from . import simd, tasks
 from .jit import inline, kernel
 from .matrix import turn, width
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
-from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets
+from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets, run_taps, run_taps_part
+from .stencil import prefetch
 
 M, N = simd.TILE
 ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
 LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds as many as can be
+LONG, AHEAD = 4 * N, 4  # vectors of columns at a time for a single row of x, and rows of w that are asked for early
 DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
-
-
-@inline
-def _multiply_one(x, w, b, y, filters, f, end, relu):
-    """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x, in a tile that has no others."""
-    row = simd.zeros(x, 1, N)
-    part, here = end - f, simd.steps(0, 0, 1, row)
-    acc = simd.add_row(row, b, f, part)
-    for k in range(x.size):
-        acc = simd.fma_part(acc, x, here, k, w, k * filters + f, part)
-    simd.store(simd.relu(acc) if relu else acc, y, here, f, part)
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
@@ -40,13 +31,45 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
     for task in prange(blocks * ((filters + columns - 1) // columns)):
         first, f = (task % blocks) * rows, (task // blocks) * columns
         count, end = min(rows, n - first), min(f + columns, filters)
-        if n == 1:
-            _multiply_one(x.reshape(x.size), w.reshape(w.size), b, y.reshape(y.size), filters, f, end, relu)
-            continue
         for k in range(0, c, DEPTH):
             gathered_product(x.reshape(x.size), first * c + k, starts, count, zero, min(DEPTH, c - k),
                              w.reshape(w.size), k * filters, b[:0], b, y.reshape(y.size), first * filters, filters, f,
                              end, k == 0, relu and k + DEPTH >= c)
+
+
+@kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, boolean)", parallel=True)
+def _multiply_row(x, w, b, y, zero, columns, relu):
+    """`_multiply` for a single row, in tasks of so many columns."""
+    filters = b.size
+    for task in prange((filters + columns - 1) // columns):
+        _row(x.reshape(x.size), w.reshape(w.size), b, y.reshape(y.size), zero, filters, task * columns,
+             min(filters, (task + 1) * columns), relu)
+
+
+@inline
+def _row(x, w, b, y, zero, filters, f, end, relu):
+    """y[f:end] = x @ w[:, f:end] + b[f:end] for a single row x. All there is to do is to read w, which is fastest in
+    long pieces of its rows: as many columns at a time as there are registers for.
+    """
+    long, row = simd.zeros(x, 1, LONG), simd.zeros(x, 1, N)
+    here, columns = simd.steps(0, 0, 1, row), simd.width(long)
+    while end - f >= columns:
+        acc, j = simd.add_row(long, b, f, columns), f
+        for k in range(x.size):
+            prefetch(w, j + AHEAD * filters, columns)
+            acc = simd.fma(acc, x, here, k, w, j)
+            j += filters
+        simd.store(simd.relu(acc) if relu else acc, y, here, f, columns)
+        f += columns
+    while f < end:
+        part = min(simd.width(row), end - f)
+        acc = simd.add_row(row, b, f, part)
+        if part == simd.width(row):
+            acc = run_taps(acc, x, here, 0, zero, x.size, w, f, filters)
+        else:
+            acc = run_taps_part(acc, x, here, 0, zero, x.size, w, f, filters, part)
+        simd.store(simd.relu(acc) if relu else acc, y, here, f, part)
+        f += part
 
 
 @kernel("(T[:,::1], T[:,::1], T[:,::1], T[::1], int64[::1], int64[::1])", parallel=True)
@@ -63,9 +86,13 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
 
 def dense(x, w, b, y, relu: bool = False) -> None:
     """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
-    n, c = x.shape
-    rows = _large_rows(n, w.shape[1], w.dtype) if w.size >= LARGE else ROWS
-    _multiply(x, w, bias(b, x.dtype, w.shape[1]), y, row_offsets(min(rows, n), c), ONE_RUN, rows, relu)
+    (n, c), filters, tile = x.shape, w.shape[1], width(w.dtype)
+    if n == 1:
+        columns = max(1, -(-filters // (tile * get_num_threads()))) * tile  # one task for each thread
+        _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, relu)
+        return
+    rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS
+    _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows, relu)
 
 
 def _large_rows(n: int, filters: int, dtype: np.dtype) -> int:
