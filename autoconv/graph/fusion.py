@@ -33,8 +33,8 @@ class Step:
         self.last: list[int] = []
         self.shape = node.outputs[0].shape
         self._number, self._node = number, first
-        self._simple = not beside and len(first.args) == 1 and isinstance(first.args[0], SymbolicTensor) and not first.kwargs and (
-            isinstance(node.structure, SymbolicTensor))
+        alone = not beside and len(first.args) == 1 and not first.kwargs
+        self._simple = alone and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
 
     def run(self, values: list[Any]) -> None:
         """Reads its inputs from the values, and writes what it computes there."""
@@ -117,7 +117,7 @@ def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], take
         if len(readers) != 1 or chain[0].kwargs or readers[0].kwargs:  # `training` may be said for one layer alone
             break
         node = readers[0]
-        if id(node) in taken or len(node.inputs) > (2 if isinstance(node.operation, Add) else 1):
+        if id(node) in taken or len(node.inputs) != (2 if isinstance(node.operation, Add) else 1):
             break
         chain.append(node)
     return chain
