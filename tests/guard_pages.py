@@ -58,6 +58,7 @@ def for_kernels(special, usual):
 
 def guard_kernels(at):
     """From here on kernels are given guarded arrays."""
+    import autoconv.backend.cpu  # which takes memory when it is imported
     import autoconv.backend.device
 
     autoconv.backend.device.aligned_empty = lambda shape, dtype: guarded(shape, dtype, at)
