@@ -48,6 +48,7 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
     output's gradient into its inputs'.
 
     A node is newer than all it was computed from, so when it is taken every gradient that flows into it has arrived.
+    Two gradients of one tensor are added up, or given as a pair to the op that made it, where that takes two.
     Leaves add to `.grad`, each in memory of its own: in its buffer where it has one (a parameter in training).
     `arrived(leaf)` is called each time that a leaf's gradient has come so far.
     """
@@ -56,7 +57,7 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
 
     def flows_into(t: Tensor, gradient: Any) -> None:
         if id(t) in pending:
-            pending[id(t)] = _sum(t, pending[id(t)], gradient)
+            pending[id(t)] = _both(t, pending[id(t)], gradient)
         else:
             pending[id(t)] = gradient
             heapq.heappush(heap, (-(t._node.order if t._node else -1), id(t), t))
@@ -77,7 +78,8 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
         if node.backward is None:
             raise RuntimeError("This graph was freed by an earlier backward(). Compute the result again before a "
                                "second one.")
-        with seen_by_recording(f"{node.op.name}'s gradient", [gradient]) as results:
+        read = gradient if isinstance(gradient, tuple) else (gradient,)
+        with seen_by_recording(f"{node.op.name}'s gradient", read) as results:
             results.extend(node.backward(gradient, _needs(node.inputs, pending)))
         for i, g in zip(node.inputs, results):
             if i is not None and i.requires_grad:
@@ -94,6 +96,13 @@ def _needs(inputs: tuple[Tensor | None, ...], pending: dict[int, Any]) -> tuple:
             needs[-1] = t._grad_buffer
             offered.add(id(t))
     return tuple(needs)
+
+
+def _both(t: Tensor, a: Any, b: Any) -> Any:
+    """One more gradient b of t beside what has come so far: a pair where the op that made t takes two, else the sum."""
+    if isinstance(a, tuple):
+        a = _sum(t, *a)
+    return (a, b) if t._node is not None and t._node.op.takes_two else _sum(t, a, b)
 
 
 def _sum(t: Tensor, a: Any, b: Any) -> Any:

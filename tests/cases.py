@@ -5,7 +5,7 @@ A row names the op, how the public face calls it, its plain-loop reference, the 
 
 import operator
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from zlib import crc32
 
@@ -14,6 +14,7 @@ import reference
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
+from autoconv.ops import activations as activation_ops
 from autoconv.ops import conv as conv_ops
 from autoconv.ops import dense as dense_ops
 from autoconv.ops import fused
@@ -60,6 +61,23 @@ def depthwise(x, w, bias=True, **parameters):
     shapes = (x, w, (w[2] * w[3],) if bias else None)
     return Case("depthwise_conv2d", F.depthwise_conv2d, reference.depthwise_conv2d, shapes, parameters,
                 note=said(parameters))
+
+
+def read_twice(case):
+    """The case's result added to itself: its op is given two gradients."""
+
+    def call(*inputs, **parameters):
+        y = case.call(*inputs, **parameters)
+        return y + y
+
+    return replace(case, call=call, reference=lambda *inputs, **parameters: 2 * case.reference(*inputs, **parameters),
+                   note=f"{case.note} read twice".strip())
+
+
+def added(shape):
+    """An addition and a ReLU as one op."""
+    return Case("add_relu", lambda a, b: apply(activation_ops.add_relu, a, b), lambda a, b: np.maximum(a + b, 0),
+                (shape, shape))
 
 
 def fused_pool(x, w, bias=True, **window):
@@ -301,7 +319,9 @@ WITHOUT_GRADIENT = [
 
 ACTIVATIONS = [
     Case("relu", F.relu, reference.itemwise(lambda v: max(v, 0)), ((3, 7),)),
-    Case("relu", F.relu, reference.itemwise(lambda v: max(v, 0)), ((2, 5, 5, 17),)),
+    *(f(Case("relu", F.relu, reference.itemwise(lambda v: max(v, 0)), ((2, 5, 5, 17),)))
+      for f in (lambda case: case, read_twice)),
+    added((3, 7)), added((2, 5, 5, 17)), read_twice(added((4, 5, 33))),
     Case("sigmoid", F.sigmoid, reference.itemwise(lambda v: 1 / (1 + np.exp(-v))), ((3, 7),), low=-30, high=30),
     Case("tanh", F.tanh, reference.itemwise(np.tanh), ((3, 7),)),
     Case("softmax", F.softmax, reference.rows(reference.softmax_row), ((4, 10),)),
@@ -375,6 +395,20 @@ def normalised_and_pooled(shape, gamma=True, beta=True):
     return Case("batch_norm_relu_pool", call, loops, unpooled.shapes, note="training")
 
 
+def normalised_and_added(shape, gamma=True, beta=True):
+    """In training, with an addition and a ReLU behind it."""
+    alone = normalised(shape, True, gamma, beta)
+
+    def call(x, gamma, beta, other):
+        moving = (tensor(np.zeros(shape[-1]), dtype=x.dtype, device=x.device.name) for _ in range(2))
+        return F.batch_norm(x, gamma, beta, *moving, True, relu=True, other=other)
+
+    def loops(x, gamma, beta, other):
+        return np.maximum(alone.reference(x, gamma, beta) + other, 0)
+
+    return Case("batch_norm_add_relu", call, loops, (*alone.shapes, shape), note="training")
+
+
 def scored(op, targets, shape, low=-2.0, high=2.0, **parameters):
     """A loss: the predictions are the input, the targets stay as they are."""
     call, loops = getattr(F, op), getattr(reference, op)
@@ -405,6 +439,11 @@ NORMALISED = [
     normalised_and_pooled((3, 5, 7, 3), gamma=False),
     normalised_and_pooled((2, 3, 2, 40), beta=False),
     normalised_and_pooled((1, 2, 3, 1), gamma=False, beta=False),
+    normalised_and_added((2, 5, 3, 17)),
+    normalised_and_added((50, 5), beta=False),
+    normalised_and_added((2, 3, 2, 700), gamma=False),
+    read_twice(normalised_and_added((3, 4, 5, 16))),
+    read_twice(normalised_and_added((7, 3), gamma=False, beta=False)),
 ]
 
 LOSSES = [

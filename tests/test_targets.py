@@ -25,7 +25,8 @@ TARGETS = {  # Numba's name of it, its features, and the width of its vectors in
     "plain": ("x86-64", "", 16),
 }
 
-TILED = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense", "depthwise_conv2d", "avg_pool2d")
+TILED = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense", "depthwise_conv2d", "avg_pool2d",
+         "batch_norm_add_relu")
 
 IN_IT = """
 import os

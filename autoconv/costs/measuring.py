@@ -89,7 +89,7 @@ def _work(graph: Graph, step: fusion.Step, shapes: Known, size: dict[int, int]) 
         # The convolution computes only the pixels that the pooling reads.
         (_, ((_, h, w, _),)), *_, (_, ((_, pooled_h, pooled_w, _),)) = parts
         flops *= 4 * pooled_h * pooled_w / (h * w)
-    read = sum(size[id(graph.resolve(t))] for t in step.nodes[0].inputs)
+    read = sum(size[id(graph.resolve(t))] for t in step.reads)
     written = sum(size[id(t)] for t in step.nodes[-1].outputs)
     weights = [w for node in step.nodes for w in getattr(node.operation, "weights", ())]
     return flops, read + written + sum(w.size * w.dtype.itemsize for w in weights)

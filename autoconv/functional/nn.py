@@ -169,14 +169,15 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, training: bool, momentum: float = 0.99,
-               epsilon: float = 1e-3, relu: bool = False, pool: bool = False) -> Tensor:
+               epsilon: float = 1e-3, relu: bool = False, pool: bool = False, other: Any = None) -> Tensor:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (..., C). With `relu` the
-    larger of that and 0, in the same pass over memory, with `pool` 2x2 max pooling of these, of images in training.
+    larger of that and 0, in the same pass over memory, with `pool` 2x2 max pooling of these, of images in training, or
+    with `other`, of x's shape, of the sum with that, in training.
 
     In training mean and (biased) variance are the batch's, and the moving ones change in place to
     `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None.
     """
-    x, gamma, beta = _same_dtype("batch_norm", x, gamma, beta)
+    x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
     moving = [m.data if isinstance(m, Tensor) else m for m in (moving_mean, moving_var)]
     vectors = [*(v for v in (gamma, beta) if v is not None), *moving]
     if x.ndim < 2 or any(v is None or v.shape != x.shape[-1:] for v in vectors):
@@ -184,11 +185,17 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
     given: dict[str, Any] = {"mean": statistics[0], "variance": statistics[1], "epsilon": epsilon}
+    if other is not None and (other.shape != x.shape or pool or not (relu and training)):
+        raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and without pooling. "
+                         f"Received: x of shape {x.shape}, other of shape {other.shape}, training={training}, "
+                         f"relu={relu}, pool={pool}.")
     if pool:
         if not (relu and training) or x.ndim != 4 or min(x.shape[1:3]) < 2:
             raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in training, with "
                              f"relu=True. Received: x of shape {x.shape}, training={training}, relu={relu}.")
         y = apply(norm.batch_norm_relu_pool, x, gamma, beta, **given)
+    elif other is not None:
+        y = apply(norm.batch_norm_add_relu, x, gamma, beta, other, **given)
     else:
         y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training), relu=bool(relu))
     if training:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..layers import Add
 from ..symbolic import Node, SymbolicTensor, flatten
 from ..tensor import Tensor
 from .graph import Graph
@@ -16,20 +17,24 @@ from .patterns import LONGEST, Fused, words_of
 class Step:
     """One call in a plan: an operation, or several that run as one.
 
-    `nodes` are the calls that it makes; `inputs` and `outputs` the numbers of the values it reads and makes, `last` of
-    those that nobody reads later; `shape` is that of the first output.
+    `nodes` are the calls that it makes; `reads` the symbolic tensors that these take from others, `inputs` and
+    `outputs` the numbers of the values it reads and makes, `last` of those that nobody reads later; `shape` is that of
+    the first output.
     """
 
     def __init__(self, operation: Any, nodes: Sequence[Node], number: Callable[[SymbolicTensor], int]) -> None:
         first, node = nodes[0], nodes[-1]
         self.operation, self.nodes = operation, nodes
-        self.inputs = [number(tensor) for tensor in first.inputs]
+        inner = {id(tensor) for node in nodes[:-1] for tensor in node.outputs}
+        beside = [tensor for node in nodes[1:] for tensor in node.inputs if id(tensor) not in inner]
+        self.reads = [*first.inputs, *beside]
+        self.inputs, self._beside = [number(tensor) for tensor in self.reads], [number(tensor) for tensor in beside]
         self.outputs = [number(tensor) for tensor in node.outputs]
         self.last: list[int] = []
         self.shape = node.outputs[0].shape
         self._number, self._node = number, first
-        self._simple = len(first.args) == 1 and isinstance(first.args[0], SymbolicTensor) and not first.kwargs and (
-            isinstance(node.structure, SymbolicTensor))
+        alone = not beside and len(first.args) == 1 and not first.kwargs
+        self._simple = alone and all(isinstance(item, SymbolicTensor) for item in (first.args[0], node.structure))
 
     def run(self, values: list[Any]) -> None:
         """Reads its inputs from the values, and writes what it computes there."""
@@ -37,7 +42,8 @@ class Step:
             values[self.outputs[0]] = self.operation(values[self.inputs[0]])
         else:
             args, kwargs = self._node.arguments(lambda tensor: values[self._number(tensor)])
-            for place, value in zip(self.outputs, flatten(self.operation(*args, **kwargs))):
+            beside = [values[place] for place in self._beside]
+            for place, value in zip(self.outputs, flatten(self.operation(*args, *beside, **kwargs))):
                 values[place] = value
         for place in self.last:
             values[place] = None
@@ -77,29 +83,42 @@ class Plan:
 
 
 def fuse(graph: Graph) -> Plan:
-    """The plan of a graph, in which layers that have an op in common are one step."""
+    """The plan of a graph, in which layers that have an op in common are one step: where the last of them stands, as
+    all that they read is there then.
+    """
     off = os.environ.get("AUTOCONV_FUSION", "1") == "0"
-    groups: list[tuple[Any, Sequence[Node]]] = []
+    groups: dict[int, tuple[Any, Sequence[Node]]] = {}
     taken: set[int] = set()
     consumers, outputs = graph.consumers(), {id(tensor) for tensor in graph.outputs}
     for node in graph.nodes:
         if not node.inputs or id(node) in taken:
             continue
-        nodes = [node] if off else _longest(_chain(node, consumers, outputs))
+        nodes = [node] if off else _longest(_chain(node, consumers, outputs, taken))
         fits = not off and words_of([n.operation for n in nodes])
-        groups.append((Fused([n.operation for n in nodes]) if fits else node.operation, nodes))
+        groups[id(nodes[-1])] = (_fused(nodes) if fits else node.operation, nodes)
         taken.update(map(id, nodes))
-    return Plan(graph, groups)
+    return Plan(graph, [groups[id(node)] for node in graph.nodes if id(node) in groups])
 
 
-def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int]) -> list[Node]:
-    """A node and those behind it, as many as a pattern may have: each alone reads what the one before it gives."""
+def _fused(nodes: Sequence[Node]) -> Fused:
+    """The operation in the place of these calls."""
+    inner = [id(node.outputs[0]) for node in nodes]
+    return Fused([node.operation for node in nodes],
+                 other_first=any(len(node.inputs) == 2 and id(node.inputs[1]) in inner for node in nodes[1:]))
+
+
+def _chain(node: Node, consumers: dict[int, list[Node]], outputs: set[int], taken: set[int]) -> list[Node]:
+    """A node and those behind it, as many as a pattern may have: each alone reads what the one before it gives. An
+    addition may read a second tensor; that of two such rows belongs to the first.
+    """
     chain = [node]
     while len(chain) < LONGEST and len(node.outputs) == 1 and id(node.outputs[0]) not in outputs:
         readers = consumers.get(id(node.outputs[0]), [])
         if len(readers) != 1 or chain[0].kwargs or readers[0].kwargs:  # `training` may be said for one layer alone
             break
         node = readers[0]
+        if id(node) in taken or len(node.inputs) != (2 if isinstance(node.operation, Add) else 1):
+            break
         chain.append(node)
     return chain
 

@@ -12,6 +12,7 @@ from .. import functional
 from ..arguments import shapes
 from ..layers import (
     Activation,
+    Add,
     BatchNormalization,
     Conv2D,
     Dense,
@@ -21,7 +22,9 @@ from ..layers import (
     activations,
 )
 from ..layers.base import in_training
+from ..ops import activations as pointwise
 from ..ops import conv, dense, fused
+from ..symbolic import map_structure
 from ..tensor import Tensor, apply, needs_gradients
 
 Words = tuple[str, ...]
@@ -32,6 +35,9 @@ PATTERNS: frozenset[Words] = frozenset(tuple(sentence.split()) for sentence in (
     "depthwise relu", "depthwise norm", "depthwise norm relu",
     "dense relu", "dense norm", "dense norm relu",
     "norm relu", "norm relu pool",
+    "add relu", "norm add relu",
+    # What a normalization in training leaves, and what one in inference leaves, is a pattern of its own.
+    "conv norm add relu", "grouped norm add relu", "depthwise norm add relu", "dense norm add relu",
 ))
 LONGEST = max(map(len, PATTERNS))
 
@@ -41,17 +47,21 @@ class Fused:
 
     They are asked at each call. Where they do not fit it then (a layer was changed, or is not built, or a normalization
     takes the mean of the batch), each runs in the longest pattern that does fit, or by itself, with checks of its own.
+    An addition within the row takes what the row gives so far and a second tensor, `other`. `other_first` says that the
+    layer was called on them in that order.
     """
 
-    def __init__(self, layers: Sequence[Any]) -> None:
-        self.layers, self.pattern = tuple(layers), words_of(layers)
+    def __init__(self, layers: Sequence[Any], other_first: bool = False) -> None:
+        self.layers, self.pattern, self.other_first = tuple(layers), words_of(layers), other_first
 
-    def __call__(self, x: Tensor, training: bool | None = None) -> Tensor:
-        self.layers[0].check_input(x.shape)
+    def __call__(self, x: Any, other: Tensor | None = None, training: bool | None = None) -> Tensor:
+        self.layers[0].check_input(map_structure(lambda t: t.shape, x))
         training, layers = in_training.get() if training is None else bool(training), self.layers
         while layers:
+            if layers is not self.layers and other is not None and type(layers[0]) is Add:
+                x, other = [other, x] if self.other_first else [x, other], None
             for count in range(len(layers), 0, -1):
-                y = _as_one(layers[:count], x, training)
+                y = _as_one(layers[:count], x, other, training)
                 if y is not None:
                     break
             x, layers = layers[0](x, training) if y is None else y, layers[count:]
@@ -63,7 +73,7 @@ def words(layer: Any) -> Words:
     from one of ours, a `call` of its own.
     """
     kind = type(layer)
-    if kind not in _WORDS or "call" in vars(layer):
+    if kind not in _WORDS or not vars(layer).keys().isdisjoint(("call", "merge")):
         return ()
     return _WORDS[kind](layer)
 
@@ -96,22 +106,29 @@ _WORDS: dict[type, Any] = {
     DepthwiseConv2D: lambda layer: _weighted("depthwise", layer),
     Dense: lambda layer: _weighted("dense", layer),
     BatchNormalization: lambda layer: ("norm",),
+    Add: lambda layer: ("add",),
     ReLU: _activated,
     Activation: _activated,
     MaxPooling2D: _halves,
 }
 
 
-def _as_one(layers: Sequence[Any], x: Tensor, training: bool) -> Tensor | None:
-    """What these layers give for x, computed by one op; None where none does that."""
+def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool) -> Tensor | None:
+    """What these layers give for x, and for `other` where they add that, computed by one op; None where none does
+    that.
+    """
     pattern = words_of(layers)
-    if not pattern:
+    if not pattern or "add" in pattern[2:]:
         return None
+    if pattern[0] == "add":
+        return apply(pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
     first, norm = layers[0], next((layer for layer in layers if type(layer) is BatchNormalization), None)
     if norm is not None and (not norm.built or norm.dtype != x.dtype):
         return None
     if first is norm:
-        return norm.normalized(x, training, relu=True, pool=pattern[-1] == "pool")
+        if "add" not in pattern:
+            return norm.normalized(x, training, relu=True, pool=pattern[-1] == "pool")
+        return norm.normalized(x, training, relu=True, other=other) if other is not None and _alike(x, other) else None
     if not _weights_fit(first, x):
         return None
     w, b, scale = first.kernel, first.bias, None
@@ -122,6 +139,11 @@ def _as_one(layers: Sequence[Any], x: Tensor, training: bool) -> Tensor | None:
             return None
         w, b, scale = weights
     return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale})
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    """Whether they can be added item by item."""
+    return (a.shape, a.dtype) == (b.shape, b.dtype) and a.dtype.kind == "f"
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,

@@ -60,15 +60,19 @@ class BatchNormalization(Layer):
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance,
                             training and self.trainable, self.momentum, self.epsilon)
 
-    def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False) -> Tensor | None:
-        """What the layer does; with `relu` the larger of that and 0, with `pool` 2x2 max pooling of these, in one pass;
-        None where there is no such pass: pooling needs the batch's mean, and images that are large enough.
+    def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
+                   other: Tensor | None = None) -> Tensor | None:
+        """What the layer does; with `relu` the larger of that, plus `other` of x's shape, and 0, with `pool` 2x2 max
+        pooling of these, in one pass; None where there is no such pass: pooling needs the batch's mean, and images that
+        are large enough, an addition the batch's mean.
         """
         training = training and self.trainable
+        if other is not None and not training:
+            return None
         if pool and (not training or x.ndim != 4 or min(x.shape[1:3]) < 2):
             return None
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
-                            self.epsilon, relu, pool)
+                            self.epsilon, relu, pool, other)
 
     def folded(self, kernel: Tensor, bias: Tensor | None, training: bool,
                apart: bool = False) -> tuple[Tensor, Tensor, Any] | None:

@@ -4,7 +4,7 @@ from .arith import normalize_axes
 from .registry import gradient_buffer, op
 
 
-@op(kernels="pointwise")
+@op(kernels="pointwise", takes_two=True)
 def relu(k, x):
     """y = max(x, 0); the gradient passes where y > 0."""
     y = k.empty(x.shape, x.dtype)
@@ -12,8 +12,22 @@ def relu(k, x):
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], y.shape, y.dtype)
-        k.relu_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
+        _passed(k, y, dy, dx)
         return (dx,)
+
+    return y, backward
+
+
+@op(kernels="pointwise", takes_two=True)
+def add_relu(k, a, b):
+    """y = max(a + b, 0) for arrays of one shape and dtype; the gradient passes where y > 0, to both."""
+    y = k.empty(a.shape, a.dtype)
+    k.add_relu(a.reshape(-1), b.reshape(-1), y.reshape(-1))
+
+    def backward(dy, needs):
+        dx = k.empty(y.shape, y.dtype)
+        _passed(k, y, dy, dx)
+        return tuple(None if need is False else dx for need in needs)
 
     return y, backward
 
@@ -42,6 +56,14 @@ def log_softmax(k, x, axis=-1):
     """y = x - log(sum(exp(x))) along `axis`, stable for any x; dx = dy - exp(y) sum(dy)."""
     (axis,) = normalize_axes(axis, x.ndim)
     return _of_the_result(k, x, k.log_softmax, k.log_softmax_grad, axis)
+
+
+def _passed(k, y, dy, dx):
+    """dx = the gradient dy, or the sum of the two in it, where y > 0."""
+    if isinstance(dy, tuple):
+        k.relu_grad_of_two(y.reshape(-1), dy[0].reshape(-1), dy[1].reshape(-1), dx.reshape(-1))
+    else:
+        k.relu_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 
 
 def _of_the_result(k, x, forward, gradient, *axis):

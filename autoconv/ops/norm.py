@@ -71,6 +71,35 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
     return y, backward
 
 
+@op(kernels="norm_add", takes_two=True)
+def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
+    """max(batch_norm + other, 0) of `batch_norm` in training: x, other and y (..., C). The gradient of `other` is
+    written in the pass that sums up those of gamma and beta.
+    """
+    channels = x.shape[-1]
+    rows = x.reshape(-1, channels)
+    parts = _parts(k, rows)
+    k.moments(rows, parts, mean, variance)
+    center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
+    y = k.empty(x.shape, x.dtype)
+    k.normalize_add(rows, other.reshape(-1, channels), center, scale, shift, y.reshape(-1, channels))
+
+    def backward(dy, needs):
+        first, second = (a.reshape(-1, channels) for a in (dy if isinstance(dy, tuple) else (dy, dy)))
+        dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:3])
+        dother = _room_for(k, needs[3], x)
+        passed = dother.reshape(-1, channels)
+        k.parameter_grads_add(rows, y.reshape(-1, channels), first, second, isinstance(dy, tuple), center, inverse,
+                              parts, passed, dgamma, dbeta)
+        dx = None
+        if needs[0] is not False:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            k.input_grad(rows, passed, center, inverse, scale, shift, False, dgamma, dbeta, dx.reshape(-1, channels))
+        return tuple(None if need is False else found for need, found in zip(needs, (dx, dgamma, dbeta, dother)))
+
+    return y, backward
+
+
 def _parts(k, rows):
     """Room for the parts of sums over rows (M, C)."""
     return k.empty((2, max(1, min(PARTS, rows.size // PART)), rows.shape[1]), np.float64)
@@ -97,5 +126,5 @@ def fold(k, w, b, gamma, beta, mean, variance, epsilon):
 
 
 def _room_for(k, need, like):
-    """Where a parameter's gradient goes; one that is not asked for is needed for dx still."""
+    """Where a gradient goes that is needed for dx also where it is not asked for."""
     return gradient_buffer(k, True if need is False else need, like.shape, like.dtype)

@@ -13,12 +13,14 @@ class Op:
     """A differentiable function on raw arrays: `fn(k, *arrays, **parameters) -> (y, backward)`.
 
     `k` holds the kernels of the op's module for the arrays' device. `backward(dy, needs)` returns one gradient an array
-    (None where `needs` is False). Where `needs[i]` is an array, the gradient may be written straight into it.
+    (None where `needs` is False). Where `needs[i]` is an array, the gradient may be written straight into it. With
+    `takes_two` dy may be a pair of arrays, whose sum is meant: an op that reads dy once adds them as it does so.
     Both are kernels and views alone: what computes in another way is not recorded, so a step with it runs eagerly.
     """
 
-    def __init__(self, fn: Callable, kernels: str) -> None:
+    def __init__(self, fn: Callable, kernels: str, takes_two: bool = False) -> None:
         self.fn, self.kernels, self.name, self.__doc__ = fn, kernels, fn.__name__, fn.__doc__
+        self.takes_two = takes_two
         self._infer: Callable | None = None
         self._prepared: set[tuple] = set()  # devices and dtypes that it ran on, with gradients and without
 
@@ -64,11 +66,11 @@ class Op:
         return f"<op {self.name}>"
 
 
-def op(kernels: str) -> Callable[[Callable], Op]:
+def op(kernels: str, takes_two: bool = False) -> Callable[[Callable], Op]:
     """Registers a function as the op of its name, with the module its kernels live in."""
 
     def register(fn: Callable) -> Op:
-        OPS[fn.__name__] = Op(fn, kernels)
+        OPS[fn.__name__] = Op(fn, kernels, takes_two)
         return OPS[fn.__name__]
 
     return register

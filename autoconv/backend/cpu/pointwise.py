@@ -25,6 +25,21 @@ def relu_grad(y, dy, dx):
         dx[i] = 0 if y[i] <= 0 else dy[i]
 
 
+@kernel("(T[::1], T[::1], T[::1])", parallel=True)
+def add_relu(a, b, y):
+    """y = max(a + b, 0); NaN stays NaN."""
+    for i in prange(y.size):
+        total = a[i] + b[i]
+        y[i] = 0 if total < 0 else total
+
+
+@kernel("(T[::1], T[::1], T[::1], T[::1])", parallel=True)
+def relu_grad_of_two(y, dy, more, dx):
+    """dx = dy + more where y > 0."""
+    for i in prange(y.size):
+        dx[i] = 0 if y[i] <= 0 else dy[i] + more[i]
+
+
 @kernel("(T[::1], T[::1])", parallel=True)
 def _sigmoid(x, y):
     for i in prange(x.size):

@@ -142,6 +142,11 @@ def normalize(x, mean, scale, shift, relu, y):
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
     """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows, those that `relu` let by."""
     _products(parts.size // 2, x, dy, mean, inverse, scale, shift, relu, parts)
+    add_parts(parts, dgamma, dbeta)
+
+
+def add_parts(parts, dgamma, dbeta):
+    """dgamma, dbeta (C,) = the sums of the parts (2, P, C) over P, in their order."""
     _add_parts(dgamma.size, parts, 0, 1.0, dgamma)
     _add_parts(dbeta.size, parts, 1, 1.0, dbeta)
 

@@ -22,6 +22,23 @@ def _relu_grad(count, y, dy, dx):
         dx[i] = zero if y[i] <= zero else dy[i]
 
 
+@kernel("(int64, const T[::1], const T[::1], T[::1])")
+def _add_relu(count, a, b, y):
+    zero = y.dtype.type(0)
+    i = global_index()
+    if i < count:
+        total = a[i] + b[i]
+        y[i] = zero if total < zero else total
+
+
+@kernel("(int64, const T[::1], const T[::1], const T[::1], T[::1])")
+def _relu_grad_of_two(count, y, dy, more, dx):
+    zero = y.dtype.type(0)
+    i = global_index()
+    if i < count:
+        dx[i] = zero if y[i] <= zero else dy[i] + more[i]
+
+
 @inline
 def logistic(x):
     """1 / (1 + exp(-x)), where exp never overflows."""
@@ -130,6 +147,16 @@ def relu(x, y):
 def relu_grad(y, dy, dx):
     """dx = dy where y > 0."""
     _relu_grad(y.size, y, dy, dx)
+
+
+def add_relu(a, b, y):
+    """y = max(a + b, 0); NaN stays NaN."""
+    _add_relu(y.size, a, b, y)
+
+
+def relu_grad_of_two(y, dy, more, dx):
+    """dx = dy + more where y > 0."""
+    _relu_grad_of_two(y.size, y, dy, more, dx)
 
 
 def sigmoid(x, y):

@@ -1,0 +1,83 @@
+"""Batch normalization, the addition of another array and ReLU in one pass over memory, and the gradient of that.
+
+The way back reads which numbers the ReLU let by from y, and writes their gradient, which is that of the other array, in
+the pass that sums up the parameters' gradients.
+"""
+
+import numpy as np
+from numba import prange
+
+from . import rowwise, simd
+from .jit import inline, kernel
+from .norm import DEPTH, add_folded, coefficients, input_grad, moments, repeated, share, times_for  # noqa: F401
+from .rowwise import VECTORS
+
+
+@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1])", parallel=True)
+def normalize_add(x, other, mean, scale, shift, y):
+    """y = the larger of (x - mean) scale + shift + other and 0."""
+    times, source, beside, target = times_for(x.shape[1]), x.reshape(x.size), other.reshape(x.size), y.reshape(y.size)
+    center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
+    wide, none = center.size, simd.zeros(x, 1, VECTORS)
+    width, block = simd.width(none), DEPTH * center.size
+    for task in prange((x.size + block - 1) // block):
+        stop = min((task + 1) * block, x.size)
+        for j in range(0, wide, width):
+            columns, at = min(width, wide - j), task * block + j
+            around, slope = rowwise.row(none, center, j, columns), rowwise.row(none, scales, j, columns)
+            level = rowwise.row(none, shifts, j, columns)
+            while at < stop:
+                here = min(columns, stop - at)
+                value = rowwise.subtract(rowwise.row(none, source, at, here), around)
+                value = rowwise.add(rowwise.multiply(value, slope), level)
+                rowwise.put(simd.relu(rowwise.add(value, rowwise.row(none, beside, at, here))), target, at, here)
+                at += wide
+
+
+@inline
+def passed_sums(x, y, dy, more, two, i, stop, center, passed, sums, products):
+    """passed = dy, or dy + more, where y > 0, else 0; for each column the sums of that and of that times (x - center),
+    over [i : stop] as rows of center's size.
+    """
+    none, wide = simd.zeros(x, 1, VECTORS), center.size
+    for j in range(0, wide, simd.width(none)):
+        columns, at, total, product = min(simd.width(none), wide - j), i + j, none, none
+        around = rowwise.row(none, center, j, columns)
+        while at < stop:
+            here = min(columns, stop - at)
+            gradient = rowwise.row(none, dy, at, here)
+            if two:
+                gradient = rowwise.add(gradient, rowwise.row(none, more, at, here))
+            gradient = rowwise.passed(rowwise.row(none, y, at, here), gradient)
+            rowwise.put(gradient, passed, at, here)
+            away = rowwise.subtract(rowwise.row(none, x, at, here), around)
+            total, product = rowwise.add(total, gradient), rowwise.multiply_add(gradient, away, product)
+            at += wide
+        rowwise.put(total, sums, j, columns)
+        rowwise.put(product, products, j, columns)
+
+
+@kernel("(T[:,::1], T[:,::1], T[:,::1], T[:,::1], boolean, T[::1], T[::1], float64[:,:,::1], T[:,::1], T[::1], T[::1])",
+        parallel=True)
+def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamma, dbeta):
+    """passed = dy, or the sum of dy and `more` where they are `two`, where y > 0, else 0; dgamma = sum of passed
+    (x - mean) inverse, dbeta = sum of passed, over rows.
+    """
+    (rows, channels), count, times = x.shape, parts.shape[1], times_for(x.shape[1])
+    pixels, results, target = x.reshape(x.size), y.reshape(y.size), passed.reshape(passed.size)
+    gradients, others, center = dy.reshape(dy.size), more.reshape(more.size), repeated(mean, times)
+    for p in prange(count):
+        begin, end = share(rows, p, count)
+        sums, products = np.empty(center.size, x.dtype), np.empty(center.size, x.dtype)
+        parts[0, p], parts[1, p] = 0, 0
+        for i in range(begin * channels, end * channels, DEPTH * center.size):
+            passed_sums(pixels, results, gradients, others, two, i, min(i + DEPTH * center.size, end * channels),
+                        center, target, sums, products)
+            add_folded(products, parts[0, p])
+            add_folded(sums, parts[1, p])
+    for c in range(channels):
+        product, total = 0.0, 0.0
+        for p in range(count):
+            product += parts[0, p, c]
+            total += parts[1, p, c]
+        dgamma[c], dbeta[c] = product * inverse[c], total
