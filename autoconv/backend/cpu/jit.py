@@ -19,6 +19,7 @@ from numba.core.compiler import CompileResult
 
 from .. import caching, trace
 from ..turns import turn
+from .linking import KernelCompiler
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
 # gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
@@ -44,7 +45,7 @@ class Kernel:
         self.__doc__, self.signature = function.__doc__, signature
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
         self.parallel = parallel
-        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True)(function)
+        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=KernelCompiler)(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
         self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types
