@@ -6,9 +6,12 @@ import subprocess
 import sys
 import warnings
 
+import numba
+import numpy as np
 import pytest
 
 from autoconv.backend import caching
+from autoconv.backend.cpu.jit import kernel
 
 PREPARE = """
 import sys, warnings
@@ -42,6 +45,49 @@ def test_without_processes_they_are_compiled_here(tmp_path, python):
     assert done.stdout.split()[-1] == "2.0"
     assert "Error" not in done.stderr  # Python 3.14's multiprocessing may grumble about such a sys.executable
     assert prepare(tmp_path).stdout.split() == ["2.0"]
+
+
+SOFTMAX = """
+import hashlib
+import numpy as np
+from autoconv import functional as F
+x = np.random.default_rng(0).normal(size=(70, 70)).astype("float32")
+print(hashlib.sha256(F.softmax(x).numpy().tobytes()).hexdigest())
+"""
+
+
+def test_a_kernel_that_was_just_compiled_and_one_from_the_cache_give_the_same_bits(tmp_path):
+    environment = {**os.environ, "AUTOCONV_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "1"}
+    found = [subprocess.run([sys.executable, "-c", SOFTMAX], env=environment, capture_output=True, check=True).stdout
+             for _ in range(2)]
+    assert found[0] == found[1]
+
+
+def test_a_helper_that_a_kernel_calls_can_be_called_from_python_as_well():
+    @numba.njit
+    def half(a):
+        return a / 2
+
+    @numba.njit
+    def checked(a):
+        if a < 0:
+            raise ValueError("negative")
+        return half(a)
+
+    @kernel("(T[::1], T[::1])")
+    def halve(x, y):
+        for i in range(x.size):
+            y[i] = checked(x[i])
+
+    x, y = np.float32([2, 4, 6]), np.empty(3, np.float32)
+    halve(x, y)
+    np.testing.assert_array_equal(y, x / 2)
+    assert checked(x[0]) == half(x[0]) == 1
+    assert half(7) == 3.5
+    with pytest.raises(ValueError, match="negative"):
+        halve(-x, y)
+    with pytest.raises(ValueError, match="negative"):
+        checked(-x[0])
 
 
 def test_a_folder_that_cannot_be_written_is_noted_and_does_no_harm(tmp_path):

@@ -4,17 +4,26 @@ It reads names such as `conv._forward:float32` from its input, a line each, and 
 compiled.
 """
 
+import gc
 import importlib
+import os
 import sys
+
+SHARE = 8  # kernels between two collections of garbage, each of which takes the time of a small kernel
+
+os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")  # of errors that Numba drops while it looks on
 
 
 def main() -> None:
-    for line in sys.stdin:
+    gc.disable()
+    for done, line in enumerate(sys.stdin, 1):
         kernel, dtype = line.strip().split(":")
         module, name = kernel.split(".")
         getattr(importlib.import_module(f"{__package__}.{module}"), name).compile(dtype)
         sys.stdout.write(line)
         sys.stdout.flush()
+        if done % SHARE == 0:
+            gc.collect()
 
 
 if __name__ == "__main__":

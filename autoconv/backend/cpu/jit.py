@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import FunctionType, ModuleType
 from typing import Any
 
 import numba
@@ -19,6 +19,7 @@ from numba.core.compiler import CompileResult
 
 from .. import caching, trace
 from ..turns import turn
+from .linking import KernelCompiler
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
 # gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
@@ -44,7 +45,7 @@ class Kernel:
         self.__doc__, self.signature = function.__doc__, signature
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
         self.parallel = parallel
-        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True)(function)
+        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=KernelCompiler)(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
         self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types
@@ -85,12 +86,29 @@ class Kernel:
         path = None if dtype in self._ready else _path(self.name, self._types(dtype))
         return dtype in self._ready or (path is not None and path.exists())
 
+    @property
+    def size(self) -> int:
+        """The bytes of its code in Python with all helpers that it calls: the time to compile it grows with them."""
+        return _code_size(self._dispatcher.py_func, set())
+
     def _types(self, dtype: np.dtype) -> tuple:
         """The types of its arguments. Raises TypeError for what is no floating type of kernels."""
         if dtype not in _TYPES:
             raise TypeError(f"Kernels compute in float32 or float64. {self.name} received {dtype}: use .astype.")
         signature = re.sub(r"\bT\b", _TYPES[dtype], self.signature)
         return tuple(numba.core.sigutils.normalize_signature(signature)[0])
+
+
+def _code_size(function: Any, seen: set[Any]) -> int:
+    function = getattr(function, "py_func", function)
+    if not isinstance(function, FunctionType) or function in seen:
+        return 0
+    seen.add(function)
+    names, spaces = function.__code__.co_names, [function.__globals__]
+    spaces += [vars(module) for name in names if isinstance(module := spaces[0].get(name), ModuleType)]
+    called = (space[name] for space in spaces for name in names if name in space)
+    ours = (f for f in called if str(getattr(f, "__module__", "")).startswith(f"{__package__}."))
+    return len(function.__code__.co_code) + sum(_code_size(f, seen) for f in ours)
 
 
 class _Kept(NullCache):
@@ -155,7 +173,8 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
     missing = [(k, dtype) for k, dtype in wanted if not k.compiled_before(dtype)]
     if missing:
         report(0, len(missing))
-    names = [f"{k.name}:{dtype}" for k, dtype in missing if k._ours]
+    # The longest first, so that the processes end at about the same time.
+    names = [f"{k.name}:{dtype}" for k, dtype in sorted(missing, key=lambda m: m[0].size, reverse=True) if k._ours]
     folder = cache_folder() if len(names) > 1 else None
     elsewhere = folder is not None and caching.has_space(folder)
     if elsewhere:

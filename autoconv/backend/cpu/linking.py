@@ -1,0 +1,107 @@
+"""A kernel is optimised and made into machine code together with all that it calls, once.
+
+Numba does both for each function on its own, with what it calls linked in: a helper of a helper of a parallel loop is
+optimised five times and made into machine code five times, of which one is run. Here the parts of a kernel are only
+linked.
+"""
+
+from typing import Any
+
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler, DefaultPassBuilder
+from numba.core.compiler_machinery import AnalysisPass, register_pass
+from numba.core.typed_passes import AnnotateTypes
+from numba.parfors.parfor import Parfor
+
+
+class KernelCompiler(Compiler):
+    """Numba's compiler, for kernels. What it compiles on the way are parts."""
+
+    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+        super().__init__(typing, target, library, *rest)
+        self.state.library = JITCodeLibrary(target.codegen(), "kernel")
+        self.state.library.enable_object_caching()
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_HiddenLoops, AnnotateTypes)
+        passes.finalize()
+        return [passes]
+
+    def compile_extra(self, function: Any) -> Any:
+        codegen = self.state.targetctx.codegen()
+        before, codegen._library_class = codegen._library_class, _Part  # Numba's lock is held
+        try:
+            compiled = super().compile_extra(function)
+        finally:
+            codegen._library_class = before
+        for env in compiled._find_referenced_environments():  # as for a kernel from the disk cache
+            codegen.set_env(env.env_name, env)
+        return compiled
+
+
+class _Part(JITCodeLibrary):
+    """The code of a helper or of a parallel loop, as Numba wrote it, for kernels to link. It is made into machine code
+    of its own only where Python can call it, as it can a user's helper.
+    """
+
+    _finished = False
+
+    def get_pointer_to_function(self, name: str) -> int:
+        """The address of what Python would call; 0 where there is nothing for Python."""
+        self._ensure_finalized()
+        if not self._finished:
+            try:
+                self._final_module.get_function(name)
+            except NameError:
+                return 0
+            self._finished = True
+            self._optimize_final_module()
+            self._finalize_final_module()
+        return super().get_pointer_to_function(name)
+
+    def _optimize_final_module(self) -> None:
+        if self._finished:
+            super()._optimize_final_module()
+
+    def _finalize_final_module(self) -> None:
+        if self._finished:
+            super()._finalize_final_module()
+        else:
+            self._finalize_dynamic_globals()
+            self._finalized = True
+
+    @property
+    def codegen(self) -> Any:
+        return self._codegen if self._finished else _NoEngine(self._codegen)
+
+
+class _NoEngine:
+    """The code generator, for what is not in its engine."""
+
+    def __init__(self, codegen: Any) -> None:
+        self._codegen = codegen
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._codegen, name)
+
+    def set_env(self, name: str, env: Any) -> None:
+        """Nothing: a kernel has its own place for the environments of its parts."""
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _HiddenLoops(AnalysisPass):
+    """Numba makes each parallel loop a function that Python could call. Nobody does."""
+
+    _name = "autoconv_hidden_loops"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        for block in state.func_ir.blocks.values():
+            for loop in block.body:
+                if isinstance(loop, Parfor):
+                    loop.flags = loop.flags.copy()
+                    loop.flags.no_cpython_wrapper = True
+        return True
