@@ -7,19 +7,20 @@ the pass that sums up the parameters' gradients.
 import numpy as np
 from numba import prange
 
-from . import rowwise, simd
+from . import norm, rowwise, simd
 from .jit import inline, kernel
-from .norm import DEPTH, add_folded, coefficients, input_grad, moments, repeated, share, times_for  # noqa: F401
+from .norm import coefficients, input_grad, moments  # noqa: F401 (part of this module)
 from .rowwise import VECTORS
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1])", parallel=True)
 def normalize_add(x, other, mean, scale, shift, y):
     """y = the larger of (x - mean) scale + shift + other and 0."""
-    times, source, beside, target = times_for(x.shape[1]), x.reshape(x.size), other.reshape(x.size), y.reshape(y.size)
-    center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
+    times = norm.times_for(x.shape[1])
+    source, beside, target = x.reshape(x.size), other.reshape(x.size), y.reshape(y.size)
+    center, scales, shifts = norm.repeated(mean, times), norm.repeated(scale, times), norm.repeated(shift, times)
     wide, none = center.size, simd.zeros(x, 1, VECTORS)
-    width, block = simd.width(none), DEPTH * center.size
+    width, block = simd.width(none), norm.DEPTH * center.size
     for task in prange((x.size + block - 1) // block):
         stop = min((task + 1) * block, x.size)
         for j in range(0, wide, width):
@@ -63,18 +64,18 @@ def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamm
     """passed = dy, or the sum of dy and `more` where they are `two`, where y > 0, else 0; dgamma = sum of passed
     (x - mean) inverse, dbeta = sum of passed, over rows.
     """
-    (rows, channels), count, times = x.shape, parts.shape[1], times_for(x.shape[1])
+    (rows, channels), count, times = x.shape, parts.shape[1], norm.times_for(x.shape[1])
     pixels, results, target = x.reshape(x.size), y.reshape(y.size), passed.reshape(passed.size)
-    gradients, others, center = dy.reshape(dy.size), more.reshape(more.size), repeated(mean, times)
+    gradients, others, center = dy.reshape(dy.size), more.reshape(more.size), norm.repeated(mean, times)
     for p in prange(count):
-        begin, end = share(rows, p, count)
+        begin, end = norm.share(rows, p, count)
         sums, products = np.empty(center.size, x.dtype), np.empty(center.size, x.dtype)
         parts[0, p], parts[1, p] = 0, 0
-        for i in range(begin * channels, end * channels, DEPTH * center.size):
-            passed_sums(pixels, results, gradients, others, two, i, min(i + DEPTH * center.size, end * channels),
+        for i in range(begin * channels, end * channels, norm.DEPTH * center.size):
+            passed_sums(pixels, results, gradients, others, two, i, min(i + norm.DEPTH * center.size, end * channels),
                         center, target, sums, products)
-            add_folded(products, parts[0, p])
-            add_folded(sums, parts[1, p])
+            norm.add_folded(products, parts[0, p])
+            norm.add_folded(sums, parts[1, p])
     for c in range(channels):
         product, total = 0.0, 0.0
         for p in range(count):
