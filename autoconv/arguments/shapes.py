@@ -37,6 +37,14 @@ class Window(NamedTuple):
     def span_w(self) -> int:
         return (self.kw - 1) * self.dw + 1
 
+    @property
+    def around(self) -> "Window":
+        """The window over the results whose convolution with the turned kernel belongs to this one's pixels: input
+        gradients, for strides of 1. Padding beyond the span would be negative there.
+        """
+        h, w = self.span_h - 1, self.span_w - 1
+        return self._replace(top=h - self.top, bottom=h - self.bottom, left=w - self.left, right=w - self.right)
+
     def output_size(self, h: int, w: int) -> tuple[int, int]:
         """(OH, OW) of the window over an (H, W) image: `floor((n + padding - span) / stride) + 1` on each axis.
 

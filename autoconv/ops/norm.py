@@ -82,7 +82,7 @@ def batch_norm_add_relu(k, x, gamma, beta, other, mean, variance, epsilon):
     k.moments(rows, parts, mean, variance)
     center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
     y = k.empty(x.shape, x.dtype)
-    k.normalize_add(rows, other.reshape(-1, channels), center, scale, shift, y.reshape(-1, channels))
+    k.normalize(rows, center, scale, shift, True, y.reshape(-1, channels), other.reshape(-1, channels))
 
     def backward(dy, needs):
         first, second = (a.reshape(-1, channels) for a in (dy if isinstance(dy, tuple) else (dy, dy)))

@@ -10,7 +10,7 @@ from numba import prange
 
 from .jit import kernel, recorded
 from .products import N, add_rows
-from .simd import VECTOR_BYTES
+from .simd import lanes
 
 Array = np.ndarray
 LARGE = 1 << 20  # items that outgrow a core's caches: two cores read more memory than one
@@ -121,7 +121,7 @@ def sum(a: Array, axes: tuple[int, ...], out: Array) -> None:
     beside = len(axes) > 0 and axes == tuple(range(axes[0], axes[-1] + 1)) and prod(a.shape[axes[-1] + 1 :]) > 1
     if beside and a.size and _is_plain(a) and _is_plain(out) and a.dtype == out.dtype:
         n, m = prod(a.shape[: axes[0]]), prod(a.shape[axes[0] : axes[-1] + 1])
-        _sum_rows(a.reshape(n, m, -1), out.reshape(n, -1), N * VECTOR_BYTES // a.itemsize)
+        _sum_rows(a.reshape(n, m, -1), out.reshape(n, -1), N * lanes(a.dtype))
     else:
         _sum_by_numpy(a, axes, out)
 

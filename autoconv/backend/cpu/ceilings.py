@@ -51,4 +51,4 @@ def copy(x, y):
 
 def items(dtype) -> int:
     """How many numbers of this type a full tile holds."""
-    return M * N * simd.VECTOR_BYTES // dtype.itemsize
+    return M * N * simd.lanes(dtype)

@@ -262,9 +262,8 @@ def _gathers(results: tuple[int, int], pixels: tuple[int, int], window: Window) 
     """Whether an input gradient is computed as a convolution of dy with the kernel turned by 180 degrees: with padding
     and without strides, where that multiplies no more zeros. It writes each pixel once.
     """
-    spans = (window.span_h, window.span_h, window.span_w, window.span_w)
     return (window[2:4] == (1, 1) and results[0] * results[1] >= pixels[0] * pixels[1]
-            and all(pad < span for pad, span in zip(window[6:], spans)))
+            and min(window.around[6:]) >= 0)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
@@ -279,11 +278,9 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
         return
     if gathers:
-        spans = (window.span_h, window.span_h, window.span_w, window.span_w)
-        around = Window(*window[:6], *(span - 1 - pad for span, pad in zip(spans, window[6:])))
         taps = wt.reshape(window.kh * window.kw, -1)
         copy(taps[::-1], turned := np.empty_like(taps))
-        _gather(dy, turned, zeros(dy.dtype, 0), b, dx, around, f // groups, groups)
+        _gather(dy, turned, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
         return
     p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.at_a_time(dx.shape[0], p.samples)

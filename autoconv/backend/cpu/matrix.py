@@ -94,7 +94,7 @@ def turn(a, out) -> None:
 
 def width(dtype) -> int:
     """The columns of a panel: with fewer of them in all, these loops have no advantage."""
-    return int(N * simd.VECTOR_BYTES // dtype.itemsize)
+    return int(N * simd.lanes(dtype))
 
 
 def multiply(x, w, b, y, relu: bool = False) -> None:

@@ -112,10 +112,10 @@ def moments(x, parts, mean, variance):
         mean[c], variance[c] = pivot[c] + total_c / rows, 0.0 if rest < 0 else rest / rows
 
 
-@kernel("(T[:,::1], T[::1], T[::1], T[::1], boolean, T[:,::1])", parallel=True)
-def normalize(x, mean, scale, shift, relu, y):
-    """y = (x - mean) scale + shift, or with `relu` the larger of that and 0."""
+@kernel("(T[:,::1], T[:,::1], boolean, T[::1], T[::1], T[::1], boolean, T[:,::1])", parallel=True)
+def _normalize(x, other, two, mean, scale, shift, relu, y):
     times, source, target = times_for(x.shape[1]), x.reshape(x.size), y.reshape(y.size)
+    beside = other.reshape(other.size)
     center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
     wide, none = center.size, simd.zeros(x, 1, VECTORS)
     width, block = simd.width(none), DEPTH * center.size
@@ -129,8 +129,15 @@ def normalize(x, mean, scale, shift, relu, y):
                 here = min(columns, stop - at)
                 value = rowwise.subtract(rowwise.row(none, source, at, here), around)
                 value = rowwise.add(rowwise.multiply(value, slope), level)
+                if two:
+                    value = rowwise.add(value, rowwise.row(none, beside, at, here))
                 rowwise.put(simd.relu(value) if relu else value, target, at, here)
                 at += wide
+
+
+def normalize(x, mean, scale, shift, relu, y, other=None) -> None:
+    """y = (x - mean) scale + shift, to which `other` is added; or with `relu` the larger of that and 0."""
+    _normalize(x, x if other is None else other, other is not None, mean, scale, shift, relu, y)
 
 
 @inline

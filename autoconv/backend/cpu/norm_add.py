@@ -1,4 +1,4 @@
-"""Batch normalization, the addition of another array and ReLU in one pass over memory, and the gradient of that.
+"""Batch normalization, the addition of another array and ReLU in one pass over memory: the gradient of that.
 
 The way back reads which numbers the ReLU let by from y, and writes their gradient, which is that of the other array, in
 the pass that sums up the parameters' gradients.
@@ -9,30 +9,8 @@ from numba import prange
 
 from . import norm, rowwise, simd
 from .jit import inline, kernel
-from .norm import coefficients, input_grad, moments  # noqa: F401 (part of this module)
+from .norm import coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
 from .rowwise import VECTORS
-
-
-@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1])", parallel=True)
-def normalize_add(x, other, mean, scale, shift, y):
-    """y = the larger of (x - mean) scale + shift + other and 0."""
-    times = norm.times_for(x.shape[1])
-    source, beside, target = x.reshape(x.size), other.reshape(x.size), y.reshape(y.size)
-    center, scales, shifts = norm.repeated(mean, times), norm.repeated(scale, times), norm.repeated(shift, times)
-    wide, none = center.size, simd.zeros(x, 1, VECTORS)
-    width, block = simd.width(none), norm.DEPTH * center.size
-    for task in prange((x.size + block - 1) // block):
-        stop = min((task + 1) * block, x.size)
-        for j in range(0, wide, width):
-            columns, at = min(width, wide - j), task * block + j
-            around, slope = rowwise.row(none, center, j, columns), rowwise.row(none, scales, j, columns)
-            level = rowwise.row(none, shifts, j, columns)
-            while at < stop:
-                here = min(columns, stop - at)
-                value = rowwise.subtract(rowwise.row(none, source, at, here), around)
-                value = rowwise.add(rowwise.multiply(value, slope), level)
-                rowwise.put(simd.relu(rowwise.add(value, rowwise.row(none, beside, at, here))), target, at, here)
-                at += wide
 
 
 @inline

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from . import simd
+from . import simd, tile2x2
 from .jit import inline
 from .stencil import prefetch
 
@@ -138,7 +138,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, w
     single, f = simd.zeros(x, POOL_NARROW_M, 1), 0
     while filters - f >= simd.width(wide):
         for q in range(0, count, POOL_M // 4):
-            at = simd.windows(windows, q, count, wide)
+            at = tile2x2.windows(windows, q, count, wide)
             acc = wide if scale.size > 0 else simd.add_row(wide, b, f, simd.width(wide))
             acc = run_taps(acc, x, at, start, runs, run_length, w, f, filters)
             if scale.size > 0:
@@ -160,7 +160,7 @@ def pooled_product(x, start, windows, count, runs, run_length, w, scale, b, y, w
 def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y, winner, y_start, filters, f, part):
     """The `part` columns from f on, as many as the tile has or less."""
     for q in range(0, count, POOL_NARROW_M // 4):
-        at = simd.windows(windows, q, count, tile)
+        at = tile2x2.windows(windows, q, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, part)
         acc = run_taps_part(acc, x, at, start, runs, run_length, w, f, filters, part)
         if scale.size > 0:
@@ -170,11 +170,11 @@ def _pool_part(tile, x, start, windows, count, runs, run_length, w, scale, b, y,
 
 @inline
 def _store_pooled(acc, y, winner, q, count, j, filters, columns):
-    best = simd.window_max(acc)
+    best = tile2x2.window_max(acc)
     to = simd.steps(filters, q, count, best)
     simd.store(simd.relu(best), y, to, j, columns)
     if winner.size > 0:
-        simd.store_winners(acc, best, winner, to, j, columns)
+        tile2x2.store_winners(acc, best, winner, to, j, columns)
 
 
 @inline
@@ -286,7 +286,7 @@ def turned_outer(x, start, pixels, count, runs, run_length, dy, dy_start, filter
 
 def turns(filters: int, run_length: int, dtype: Any) -> bool:
     """Whether weight gradients of so many filters are computed turned: no more than a vector has."""
-    lanes = simd.VECTOR_BYTES // np.dtype(dtype).itemsize
+    lanes = simd.lanes(dtype)
     return filters <= lanes and filters % TURNED_M == 0 and run_length % (TURNED_N * lanes) == 0
 
 

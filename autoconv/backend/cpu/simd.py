@@ -15,6 +15,7 @@ with the same bits. `columns` is how many columns exist; the rest is neither rea
 multiplication" (2008); Georganas et al., arXiv 1808.05567.
 """
 
+import numpy as np
 from llvmlite import ir
 from numba.core import cgutils, types
 from numba.core.errors import RequireLiteralValue
@@ -34,6 +35,11 @@ else:
     VECTOR_BYTES, TILE, NARROW, RUN_VECTORS, TURNED = 16, (6, 2), (9, 1), 4, (4, 3)
 
 INDEX = ir.IntType(64)
+
+
+def lanes(dtype) -> int:
+    """How many numbers of that type a vector has."""
+    return int(VECTOR_BYTES // np.dtype(dtype).itemsize)
 
 
 class TileType(types.Type):
@@ -369,72 +375,6 @@ def relu(typingctx, acc):
         return total
 
     return acc(acc), codegen
-
-
-@intrinsic
-def windows(typingctx, offsets, i, count, acc):
-    """The offsets of 2x2 windows: rows 4k to 4k + 3 of the tile get window i + k; the last of `count` repeats."""
-    kind = RowsType(acc.rows)
-
-    def codegen(context, builder, signature, args):
-        flat = _Flat(context, builder, signature.args[0], args[0])
-        result = ir.Constant(ir.ArrayType(INDEX, acc.rows), ir.Undefined)
-        firsts = _rows_below(builder, RowsType(acc.rows // 4), args[1], args[2], lambda row: builder.mul(row, INDEX(4)))
-        for m in range(acc.rows):
-            index = builder.add(builder.extract_value(firsts, m // 4), INDEX(m % 4))
-            result = builder.insert_value(result, builder.load(flat.at(index)), m)
-        return result
-
-    return kind(offsets, types.int64, types.int64, acc), codegen
-
-
-def _larger(builder, a, b):
-    """The larger of two vectors in one instruction; which one, where either is NaN, is not said."""
-    return builder.select(builder.fcmp_ordered(">", a, b), a, b)
-
-
-@intrinsic
-def window_max(typingctx, acc):
-    """The tile of the maxima of each four rows; NaN where one of them is."""
-    pooled = TileType(acc.item, acc.rows // 4, acc.vectors)
-
-    def codegen(context, builder, signature, args):
-        total = ir.Constant(context.get_value_type(pooled), ir.Undefined)
-        for q in range(pooled.rows):
-            for v in range(acc.vectors):
-                a, b, c, d = (builder.extract_value(args[0], (4 * q + r) * acc.vectors + v) for r in range(4))
-                best = _larger(builder, _larger(builder, a, b), _larger(builder, c, d))
-                lost = builder.or_(builder.fcmp_unordered("uno", a, b), builder.fcmp_unordered("uno", c, d))
-                nan = ir.Constant(best.type, [float("nan")] * acc.lanes)
-                total = builder.insert_value(total, builder.select(lost, nan, best), q * acc.vectors + v)
-        return total
-
-    return pooled(acc), codegen
-
-
-@intrinsic
-def store_winners(typingctx, acc, best, out, at, j, columns):
-    """Which of its four rows each item of `best` = window_max(acc) came from, as bytes 0 to 3: the first of equals, and
-    0 where one of the four is NaN.
-    """
-
-    def codegen(context, builder, signature, args):
-        flat, byte = _Flat(context, builder, out, args[2]), ir.VectorType(ir.IntType(8), acc.lanes)
-        for q in range(best.rows):
-            start = builder.add(builder.extract_value(args[3], q), args[4])
-            for v in range(acc.vectors):
-                top = builder.extract_value(args[1], q * acc.vectors + v)
-                which = ir.Constant(byte, [3] * acc.lanes)
-                for r in (2, 1, 0):
-                    value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
-                    equal = builder.fcmp_unordered("==", value, top)
-                    which = builder.select(equal, ir.Constant(byte, [r] * acc.lanes), which)
-                pointer = flat.vector_at(builder.add(start, INDEX(v * acc.lanes)), acc.lanes)
-                _call(builder, f"llvm.masked.store.v{acc.lanes}i8.p0v{acc.lanes}i8", ir.VoidType(),
-                      [which, pointer, ir.IntType(32)(1), _mask(builder, acc, v, args[5])])
-        return context.get_dummy_value()
-
-    return types.void(acc, best, out, at, types.int64, types.int64), codegen
 
 
 @intrinsic

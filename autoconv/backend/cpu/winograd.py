@@ -20,7 +20,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
-from . import simd, transforms
+from . import simd, tile2x2, transforms
 from .jit import inline, kernel
 from .products import ONE_RUN, N, add_rows, gathered_outer, gathered_product, ones, row_offsets, zeros
 
@@ -205,11 +205,11 @@ def _forward_pooled(x, u, w, scale, b, y, winner, per_image, patches, rows, run,
                 for j in range(0, part, lanes):
                     acc = _result(flat, image * size, patches, 16 * tile, c, w, False, True, scale, b, q + j, f, m,
                                   t * part + j, count * part)
-                    best = simd.window_max(acc)
+                    best = tile2x2.window_max(acc)
                     to = simd.steps(0, 0, 1, best)
                     simd.store(simd.relu(best), y.reshape(y.size), to, (first + t) * f + q + j, lanes)
                     if winner.size > 0:
-                        simd.store_winners(acc, best, winner, to, (first + t) * f + q + j, lanes)
+                        tile2x2.store_winners(acc, best, winner, to, (first + t) * f + q + j, lanes)
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1])",
@@ -281,7 +281,7 @@ def _shares(tiles: int, filters: int, dtype: np.dtype) -> tuple[int, int, int]:
     """How many tiles and how many columns a task has, and how many columns of these are worked on at a time. The number
     of threads may decide here: a result does not depend on what else is in its task.
     """
-    threads, lanes = get_num_threads(), simd.VECTOR_BYTES // dtype.itemsize
+    threads, lanes = get_num_threads(), simd.lanes(dtype)
     panels = -(-filters // (N * lanes))
     if tiles <= FEW:
         width = (N if panels >= threads else simd.NARROW[1]) * lanes
@@ -323,8 +323,7 @@ def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 def conv2d_input_grad(dy, wt, b, dx, window: Window, border: bool) -> None:
     """dx (N,H,W,C) = b + what dy (N,OH,OW,F) gives it; wt (9,F,C). `border`: see `_directly`."""
-    around = Window(*window[:6], *(2 - side for side in window[6:]))
-    conv2d(dy, wt, b, dx, around, turned=True, border=border)
+    conv2d(dy, wt, b, dx, window.around, turned=True, border=border)
 
 
 def conv2d_weight_grad(x, dy, dw, window: Window) -> None:

@@ -67,13 +67,16 @@ def _add_parts(count, parts, which, factor, out):
         out[c] = total * factor
 
 
-@kernel("(int64, const T[:,::1], const T[::1], const T[::1], const T[::1], boolean, T[:,::1])")
-def _normalize(count, x, mean, scale, shift, relu, y):
+@kernel("(int64, const T[:,::1], const T[:,::1], boolean, const T[::1], const T[::1], const T[::1], boolean,"
+        " T[:,::1])")
+def _normalize(count, x, other, two, mean, scale, shift, relu, y):
     channels, zero = x.shape[1], x.dtype.type(0)
     item = global_index()
     if item < count:
         i, c = item // channels, item % channels
         value = (x[i, c] - mean[c]) * scale[c] + shift[c]
+        if two:
+            value += other[i, c]
         y[i, c] = zero if relu and value < 0 else value
 
 
@@ -134,9 +137,9 @@ def moments(x, parts, mean, variance):
     _add_parts(variance.size, parts, 0, 1 / x.shape[0], variance)
 
 
-def normalize(x, mean, scale, shift, relu, y):
-    """y = (x - mean) scale + shift, or with `relu` the larger of that and 0."""
-    _normalize(y.size, x, mean, scale, shift, relu, y)
+def normalize(x, mean, scale, shift, relu, y, other=None):
+    """y = (x - mean) scale + shift, to which `other` is added; or with `relu` the larger of that and 0."""
+    _normalize(y.size, x, x if other is None else other, other is not None, mean, scale, shift, relu, y)
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):

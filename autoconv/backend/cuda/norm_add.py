@@ -1,20 +1,8 @@
-"""Batch normalization, the addition of another array and ReLU, a thread an item of the result, and the gradient of
-that.
-"""
+"""The gradient of batch normalization, the addition of another array and ReLU."""
 
-from .norm import add_parts, coefficients, input_grad, moments  # noqa: F401 (part of this module)
+from .norm import add_parts, coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
 from .ptx import global_index
 from .runtime import kernel
-
-
-@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], T[:,::1])")
-def _normalize_add(count, x, other, mean, scale, shift, y):
-    channels, zero = x.shape[1], x.dtype.type(0)
-    item = global_index()
-    if item < count:
-        i, c = item // channels, item % channels
-        value = (x[i, c] - mean[c]) * scale[c] + shift[c] + other[i, c]
-        y[i, c] = zero if value < 0 else value
 
 
 @kernel("(int64, const T[:,::1], const T[:,::1], const T[:,::1], const T[:,::1], boolean, const T[::1], const T[::1],"
@@ -36,11 +24,6 @@ def _passed_products(count, x, y, dy, more, two, mean, inverse, parts, passed):
             products += gradient * ((x[i, c] - mean[c]) * inverse[c])
             gradients += gradient
         parts[0, p, c], parts[1, p, c] = products, gradients
-
-
-def normalize_add(x, other, mean, scale, shift, y):
-    """y = the larger of (x - mean) scale + shift + other and 0."""
-    _normalize_add(y.size, x, other, mean, scale, shift, y)
 
 
 def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamma, dbeta):
