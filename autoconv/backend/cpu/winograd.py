@@ -145,15 +145,6 @@ def _directly(acc, x, start, patches, at, c, w, turned, border, scale, b, f, fil
 
 
 @inline
-def _result(x, start, patches, at, c, w, turned, border, scale, b, f, filters, m, j, step):
-    """The four outputs of a tile for one vector of filters."""
-    acc = simd.add_row(transforms.output(simd.zeros(x, 1, 1), m, j, step), b, f, simd.width(simd.zeros(x, 1, 1)))
-    if not transforms.finite(acc):
-        acc = _directly(acc, x, start, patches, at, c, w, turned, border, scale, b, f, filters)
-    return acc
-
-
-@inline
 def _share(task, total, each, f, columns):
     """The tiles and the columns of a task: first tile, how many, first column, end."""
     pieces = (f + columns - 1) // columns
@@ -161,11 +152,11 @@ def _share(task, total, each, f, columns):
     return first, min(each, total - first), panel, min(panel + columns, f)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64[::1], int64[::1], int64[::1],"
-        " int64[::1], T[::1], boolean, boolean, boolean, UniTuple(int64, 3))", parallel=True)
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1],"
+        " T[::1], boolean, boolean, boolean, UniTuple(int64, 3))", parallel=True)
 def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bias, turned, border, relu, shares):
-    (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
-    total, size, y_size, lanes = n * per_image, x.size // n, y.size // n, simd.width(simd.zeros(x, 1, 1))
+    (n, c), f, flat, one = (x.shape[0], x.shape[3]), b.size, x.reshape(x.size), simd.zeros(x, 1, 1)
+    total, size, y_size, lanes = n * per_image, x.size // n, y.size // n, simd.width(one)
     each, columns, width = shares
     for task in prange((total + each - 1) // each * ((f + columns - 1) // columns)):
         first, count, panel, end = _share(task, total, each, f, columns)
@@ -179,18 +170,20 @@ def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bi
             for t in range(count):
                 image, tile = (first + t) // per_image, (first + t) % per_image
                 for j in range(0, part, lanes):
-                    acc = _result(flat, image * size, patches, 16 * tile, c, w, turned, border, scale, b, q + j, f, m,
-                                  t * part + j, count * part)
+                    acc = simd.add_row(transforms.output(one, m, t * part + j, count * part), b, q + j, lanes)
+                    if not transforms.finite(acc):
+                        acc = _directly(acc, flat, image * size, patches, 16 * tile, c, w, turned, border, scale, b,
+                                        q + j, f)
                     acc = simd.relu(acc) if relu else acc
-                    transforms.store_pixels(acc, y.reshape(y.size), image * y_size + q + j, targets, 4 * tile, spare)
+                    transforms.store_pixels(acc, y, image * y_size + q + j, targets, 4 * tile, spare)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64, int64[::1], int64[::1],"
-        " int64[::1], T[::1], UniTuple(int64, 3))", parallel=True)
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, int64[::1], int64[::1], int64[::1],"
+        " T[::1], UniTuple(int64, 3))", parallel=True)
 def _forward_pooled(x, u, w, scale, b, y, winner, per_image, patches, rows, run, no_bias, shares):
     """y (N,OH//2,OW//2,F) = relu of the largest of each tile's four outputs; `winner` says which it was."""
-    (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
-    total, size, lanes = n * per_image, x.size // n, simd.width(simd.zeros(x, 1, 1))
+    (n, c), f, flat, one = (x.shape[0], x.shape[3]), b.size, x.reshape(x.size), simd.zeros(x, 1, 1)
+    total, size, lanes = n * per_image, x.size // n, simd.width(one)
     each, columns, width = shares
     for task in prange((total + each - 1) // each * ((f + columns - 1) // columns)):
         first, count, panel, end = _share(task, total, each, f, columns)
@@ -203,11 +196,13 @@ def _forward_pooled(x, u, w, scale, b, y, winner, per_image, patches, rows, run,
             for t in range(count):
                 image, tile = (first + t) // per_image, (first + t) % per_image
                 for j in range(0, part, lanes):
-                    acc = _result(flat, image * size, patches, 16 * tile, c, w, False, True, scale, b, q + j, f, m,
-                                  t * part + j, count * part)
+                    acc = simd.add_row(transforms.output(one, m, t * part + j, count * part), b, q + j, lanes)
+                    if not transforms.finite(acc):
+                        acc = _directly(acc, flat, image * size, patches, 16 * tile, c, w, False, True, scale, b, q + j,
+                                        f)
                     best = tile2x2.window_max(acc)
                     to = simd.steps(0, 0, 1, best)
-                    simd.store(simd.relu(best), y.reshape(y.size), to, (first + t) * f + q + j, lanes)
+                    simd.store(simd.relu(best), y, to, (first + t) * f + q + j, lanes)
                     if winner.size > 0:
                         tile2x2.store_winners(acc, best, winner, to, (first + t) * f + q + j, lanes)
 
@@ -307,8 +302,8 @@ def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False,
     (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
     scale = ones(x.dtype, f) if scale is None else scale
-    _forward(x, _transformed(w, scale, turned, n * t.each), w.reshape(-1), scale, b, y, t.each, t.patches, t.targets,
-             row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), turned, border, relu,
+    _forward(x, _transformed(w, scale, turned, n * t.each), w.reshape(-1), scale, b, y.reshape(-1), t.each, t.patches,
+             t.targets, row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), turned, border, relu,
              _shares(n * t.each, f, x.dtype))
 
 
@@ -317,8 +312,9 @@ def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None) -> None:
     (n, h, width, c), f, (oh, ow) = x.shape, y.shape[3], window.output_size(*x.shape[1:3])
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, True)
     scale = ones(x.dtype, f) if scale is None else scale
-    _forward_pooled(x, _transformed(w, scale, False, n * t.each), w.reshape(-1), scale, b, y, winner, t.each, t.patches,
-                    row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), _shares(n * t.each, f, x.dtype))
+    _forward_pooled(x, _transformed(w, scale, False, n * t.each), w.reshape(-1), scale, b, y.reshape(-1), winner, t.each,
+                    t.patches, row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f),
+                    _shares(n * t.each, f, x.dtype))
 
 
 def conv2d_input_grad(dy, wt, b, dx, window: Window, border: bool) -> None:
