@@ -59,7 +59,7 @@ def kinds(array):
 
 
 @pytest.mark.parametrize("distribution", ["normal", "uniform", "pixels", "sparse"])
-@pytest.mark.parametrize(("channels", "filters"), [(64, 64), (128, 32), (64, 256)])
+@pytest.mark.parametrize(("channels", "filters"), [(64, 64), (32, 32), (128, 32), (64, 256)])
 def test_errors_are_no_larger_than_those_of_direct_sums(directly, distribution, channels, filters):
     """Where nine of ten pixels are 0, a direct sum has few terms, and the transforms' sums have more."""
     allowed = 2.2 if distribution == "sparse" else 1.2
@@ -118,7 +118,7 @@ def test_any_number_of_threads_gives_the_same_bits():
 
 
 def test_small_images_and_few_channels_stay_direct(directly):
-    for size, channels, filters in (((2, 7, 8), 64, 64), ((2, 12, 12), 16, 256), ((2, 12, 12), 32, 64)):
+    for size, channels, filters in (((2, 7, 8), 64, 64), ((2, 12, 12), 16, 256), ((2, 12, 12), 40, 64)):
         arrays = drawn("normal", size=size, channels=channels, filters=filters)
         for here, direct in zip(results(*arrays), directly(results, *arrays)):
             np.testing.assert_array_equal(here, direct)

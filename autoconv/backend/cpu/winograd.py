@@ -20,20 +20,21 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
-from . import simd, tile2x2, transforms
+from . import rowwise, simd, tile2x2, transforms
 from .jit import inline, kernel
-from .products import ONE_RUN, N, add_rows, gathered_outer, gathered_product, ones, row_offsets, zeros
+from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_rows, gathered_product, ones, row_offsets, zeros
+from .stencil import prefetch
 
-# From where it pays: channels times filters, which must be whole vectors, and rows and columns of outputs; and how much
-# of the tiles may lie outside the outputs.
-LEAST, MULTIPLE, SMALLEST, WASTE = 64 * 64, 16, 8, 1.15
+# From where it pays: channels and filters, which must be whole vectors, and rows and columns of outputs; and how much of
+# the tiles may lie outside the outputs.
+LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.15
 TILES = 54  # in a task: whole rows of both register tiles; V, M and a panel of U stay in the second-level cache
 FEW = 64  # tiles: where there are no more, U is not made ahead, but by each task for its own columns ...
 DEPTH = 128  # ... and so many channels at a time, which stay in the second-level cache until they are used
 APART = 16  # items between the 16 parts of that U: whole cache lines at one distance would share a set of the cache
-BLOCK = 216  # tiles of a weight gradient that are transformed before their products are added
-CHAIN = 54  # tiles of it that are added one after the other: sums of such sums round less than one long sum
-STRETCH = 36  # channels in a task of a weight gradient
+STRETCH = 64  # channels in a task of a weight gradient, with one panel of filters ...
+CHAIN = 54  # ... and so many tiles at a time, which are a sum of their own: sums of sums round less than one long sum
+PARTS, LEAST_TILES = 16, 4 * CHAIN  # a weight gradient has so many tasks by its shape, of so many tiles each or more
 
 
 class Tiles(NamedTuple):
@@ -51,7 +52,7 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1)
     covered = (size[0] + size[0] % 2) * (size[1] + size[1] % 2)
     return (
         window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1
-        and min(c, f) >= 32 and c * f >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
+        and min(c, f) >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
         and min(size) >= SMALLEST and covered <= WASTE * size[0] * size[1]
         and os.environ.get("AUTOCONV_WINOGRAD", "1") != "0"
     )
@@ -99,27 +100,51 @@ def _transform_kernels(w, scale, u, turned):
 
 
 @inline
-def _patches(x, size, first, count, per_image, patches, c, v):
-    """V (16, count, C) of `count` tiles, from x whose images have `size` items."""
+def _patches(x, k, size, first, count, per_image, patches, c, v):
+    """V (16, count, c) of `count` tiles and the c channels from k on, from x whose images have `size` items."""
     one = simd.zeros(x, 1, 1)
     zero = np.zeros(simd.width(one), x.dtype)
     for t in range(count):
-        start, at = (first + t) // per_image * size, (first + t) % per_image * 16
-        for k in range(0, c, simd.width(one)):
-            transforms.patch(one, x, start + k, patches, at, zero, v, t * c + k, count * c)
+        start, at = (first + t) // per_image * size + k, (first + t) % per_image * 16
+        for j in range(0, c, simd.width(one)):
+            transforms.patch(one, x, start + j, patches, at, zero, v, t * c + j, count * c)
 
 
 @inline
-def _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, panel, part):
-    """M (16, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here."""
-    ahead = u.size > 0
-    depth, source = c if ahead else DEPTH, u if ahead else room
+def _gradients(dy, f, size, first, count, per_image, targets, columns, dm):
+    """dM (16, count, columns) of `count` tiles and the filters from f on, from dy whose images have `size` items."""
+    one = simd.zeros(dy, 1, 1)
+    zero = np.zeros(simd.width(one), dy.dtype)
+    for t in range(count):
+        start, at = (first + t) // per_image * size + f, (first + t) % per_image * 4
+        for j in range(0, columns, simd.width(one)):
+            transforms.gradient(one, dy, start + j, targets, at, zero, dm, t * columns + j, count * columns)
+
+
+@inline
+def _ask(x, k, size, first, stop, per_image, table, side, count):
+    """Asks for `count` items, from k on, of the four pixels in the middle of each tile: they are read soon."""
+    for t in range(first, stop):
+        start, at = t // per_image * size + k, t % per_image * side * side + (side // 2 - 1) * (side + 1)
+        for i in (at, at + 1, at + side, at + side + 1):
+            prefetch(x, start + table[i], count)
+
+
+@inline
+def _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, panel, part, x, patches, ahead):
+    """M (16, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here.
+    Meanwhile x is asked for the tiles that come next: `ahead` is its images' size, their tiles, the first and how many.
+    """
+    size, per_image, first, soon = ahead
+    made = u.size > 0
+    depth, source = c if made else DEPTH, u if made else room
     for k in range(0, c, depth):
         deep = min(depth, c - k)
-        start, step = (16 * panel * c, part * c) if ahead else (0, deep * part + APART)
-        if not ahead:
+        start, step = (16 * panel * c, part * c) if made else (0, deep * part + APART)
+        if not made:
             _transform(w, c, f, turned, scale, k, deep, panel, part, room, start, step)
         for i in range(16):
+            _ask(x, 0, size, first + soon * i // 16, first + soon * (i + 1) // 16, per_image, patches, 4, c)
             gathered_product(v, i * count * c + k, rows, count, run, deep, source, start + i * step, no_bias[:0],
                              no_bias, m, i * count * part, part, 0, part, k == 0, False)
 
@@ -155,7 +180,7 @@ def _share(task, total, each, f, columns):
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1],"
         " T[::1], boolean, boolean, boolean, UniTuple(int64, 3))", parallel=True)
 def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bias, turned, border, relu, shares):
-    (n, c), f, flat, one = (x.shape[0], x.shape[3]), b.size, x.reshape(x.size), simd.zeros(x, 1, 1)
+    n, c, f, flat, one = x.shape[0], x.shape[3], b.size, x.reshape(x.size), simd.zeros(x, 1, 1)
     total, size, y_size, lanes = n * per_image, x.size // n, y.size // n, simd.width(one)
     each, columns, width = shares
     for task in prange((total + each - 1) // each * ((f + columns - 1) // columns)):
@@ -163,10 +188,11 @@ def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bi
         v, m = np.empty(16 * count * c, x.dtype), np.empty(16 * count * width, x.dtype)
         room = np.empty(0 if u.size > 0 else 16 * (min(DEPTH, c) * width + APART), x.dtype)
         spare = np.empty(lanes, x.dtype)
-        _patches(flat, size, first, count, per_image, patches, c, v)
+        _patches(flat, 0, size, first, count, per_image, patches, c, v)
         for q in range(panel, end, width):
             part = min(width, end - q)
-            _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, q, part)
+            ahead = (size, per_image, first + count, count if q == panel and u.size > 0 else 0)
+            _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, q, part, flat, patches, ahead)
             for t in range(count):
                 image, tile = (first + t) // per_image, (first + t) % per_image
                 for j in range(0, part, lanes):
@@ -182,17 +208,18 @@ def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bi
         " T[::1], UniTuple(int64, 3))", parallel=True)
 def _forward_pooled(x, u, w, scale, b, y, winner, per_image, patches, rows, run, no_bias, shares):
     """y (N,OH//2,OW//2,F) = relu of the largest of each tile's four outputs; `winner` says which it was."""
-    (n, c), f, flat, one = (x.shape[0], x.shape[3]), b.size, x.reshape(x.size), simd.zeros(x, 1, 1)
+    n, c, f, flat, one = x.shape[0], x.shape[3], b.size, x.reshape(x.size), simd.zeros(x, 1, 1)
     total, size, lanes = n * per_image, x.size // n, simd.width(one)
     each, columns, width = shares
     for task in prange((total + each - 1) // each * ((f + columns - 1) // columns)):
         first, count, panel, end = _share(task, total, each, f, columns)
         v, m = np.empty(16 * count * c, x.dtype), np.empty(16 * count * width, x.dtype)
         room = np.empty(0 if u.size > 0 else 16 * (min(DEPTH, c) * width + APART), x.dtype)
-        _patches(flat, size, first, count, per_image, patches, c, v)
+        _patches(flat, 0, size, first, count, per_image, patches, c, v)
         for q in range(panel, end, width):
             part = min(width, end - q)
-            _multiply(v, u, room, w, False, scale, no_bias, m, rows, run, count, c, f, q, part)
+            ahead = (size, per_image, first + count, count if q == panel and u.size > 0 else 0)
+            _multiply(v, u, room, w, False, scale, no_bias, m, rows, run, count, c, f, q, part, flat, patches, ahead)
             for t in range(count):
                 image, tile = (first + t) // per_image, (first + t) % per_image
                 for j in range(0, part, lanes):
@@ -207,44 +234,73 @@ def _forward_pooled(x, u, w, scale, b, y, winner, per_image, patches, rows, run,
                         tile2x2.store_winners(acc, best, winner, to, (first + t) * f + q + j, lanes)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1])",
-        parallel=True)
-def _kernel_sums(x, dy, v, dm, du, per_image, patches, targets, steps, taps):
-    """dU (panel, 16, C, columns): each product belongs to one task, which adds up the blocks of tiles in order."""
-    (n, c), f, total = (x.shape[0], x.shape[3]), dy.shape[3], x.shape[0] * per_image
-    width, one = simd.width(simd.zeros(x, 1, N)), simd.zeros(x, 1, 1)
-    panels, stretches, lanes = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH, simd.width(one)
-    flat, flat_dy, zero = x.reshape(x.size), dy.reshape(dy.size), np.zeros(lanes, x.dtype)
-    for first in range(0, total, BLOCK):
-        count = min(BLOCK, total - first)
-        for t in prange(count):
-            image, tile = (first + t) // per_image, (first + t) % per_image
-            for k in range(0, c, lanes):
-                transforms.patch(one, flat, image * (x.size // n) + k, patches, 16 * tile, zero,
-                                 v, t * c + k, count * c)
-            for k in range(0, f, lanes):
-                panel = k // width * width
-                part = min(width, f - panel)
-                transforms.gradient(one, flat_dy, image * (dy.size // n) + k, targets, 4 * tile, zero,
-                                    dm, 16 * count * panel + t * part + k - panel, count * part)
-        for task in prange(16 * panels * stretches):
-            k, i, panel = task % stretches * STRETCH, task // stretches % 16, task // (16 * stretches) * width
-            part, items = min(width, f - panel), min(STRETCH, c - k)
-            chain, sums = np.empty(items * part, x.dtype), np.empty(items * part, x.dtype)
-            for t in range(0, count, CHAIN):
-                gathered_outer(v, (i * count + t) * c + k, steps, min(CHAIN, count - t), taps, items, dm,
-                               (16 * panel + i * part) * count + t * part, chain, 0, part, 0, part, True)
-                add_rows(chain, 0, 1, 0, sums, 0, sums.size, t == 0)
-            add_rows(sums, 0, 1, 0, du, (16 * panel + i * part) * c + k * part, sums.size, first == 0)
+@inline
+def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, at, fresh):
+    """As many columns of du (items, columns) as the tile has (+)= V (count, items)' @ dM (count, columns): a sum of its
+    own, which is then added.
+    """
+    for q in range(0, items, height):
+        acc, rows, to, t, row = tile, simd.steps(1, q, items, tile), simd.steps(columns, q, items, tile), k, j
+        for _ in range(count):
+            acc = simd.fma(acc, v, rows, t, dm, row)
+            t += items
+            row += columns
+        if not fresh:
+            acc = rowwise.add(acc, simd.load(tile, du, to, at, simd.width(tile)))
+        simd.store(acc, du, to, at, simd.width(tile))
 
 
-@kernel("(T[::1], T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64[::1], int64[::1])", parallel=True)
-def _kernel_gradient(du, dw, x, dy, per_image, patches, targets):
-    """dw (9,C,F) = G' dU G."""
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], int64, int64[::1], int64[::1])", parallel=True)
+def _kernel_sums(x, dy, parts, per_image, patches, targets):
+    """dU (parts, panel, 16, C, columns): sums over shares of the tiles. Each task transforms for itself the channels and
+    filters of one block of dU, and waits for nobody. Meanwhile x and dy are asked for what comes next.
+    """
+    n, c, f, shares, wide = x.shape[0], x.shape[3], dy.shape[3], parts.shape[0], simd.zeros(x, M, N)
+    flat, flat_dy, du, total = x.reshape(x.size), dy.reshape(dy.size), parts.reshape(parts.size), n * per_image
+    narrow, single, width = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1), simd.width(wide)
+    panels, stretches = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH
+    for task in prange(shares * panels * stretches):
+        part, panel, k = task // (panels * stretches), task // stretches % panels * width, task % stretches * STRETCH
+        size, dy_size, items, columns = x.size // n, dy.size // n, min(STRETCH, c - k), min(width, f - panel)
+        v, dm = np.empty(16 * CHAIN * items, x.dtype), np.empty(16 * CHAIN * columns, x.dtype)
+        begin, end = total * part // shares, total * (part + 1) // shares
+        chains = (end - begin + CHAIN - 1) // CHAIN
+        for chain in range(chains):
+            first, stop = begin + (end - begin) * chain // chains, begin + (end - begin) * (chain + 1) // chains
+            count, fresh = stop - first, chain == 0
+            _patches(flat, k, size, first, count, per_image, patches, items, v)
+            _gradients(flat_dy, panel, dy_size, first, count, per_image, targets, columns, dm)
+            for i in range(16):
+                _ask(flat, k, size, stop + count * i // 16, stop + count * (i + 1) // 16, per_image, patches, 4, items)
+                _ask(flat_dy, panel, dy_size, stop + count * i // 16, stop + count * (i + 1) // 16, per_image, targets,
+                     2, columns)
+                at, j, row = 16 * (part * c * f + panel * c) + (i * c + k) * columns, 0, i * count * columns
+                while columns - j >= simd.width(wide):
+                    _add_outer(wide, M, v, i * count * items, count, items, dm, row + j, columns, du, at + j, fresh)
+                    j += simd.width(wide)
+                while columns - j >= simd.width(narrow):
+                    _add_outer(narrow, NARROW_M, v, i * count * items, count, items, dm, row + j, columns, du, at + j,
+                               fresh)
+                    j += simd.width(narrow)
+                while columns > j:
+                    _add_outer(single, NARROW_M, v, i * count * items, count, items, dm, row + j, columns, du, at + j,
+                               fresh)
+                    j += simd.width(single)
+
+
+@kernel("(T[:,::1], T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64[::1], int64[::1])", parallel=True)
+def _kernel_gradient(parts, dw, x, dy, per_image, patches, targets):
+    """dw (9,C,F) = G' dU G, where dU is the sum of its parts, which is made in the first of them."""
     _, c, f = dw.shape
-    one, width, nine = simd.zeros(du, 1, 1), simd.width(simd.zeros(du, 1, N)), simd.zeros(du, 9, 1)
+    one, width, nine = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N)), simd.zeros(dw, 9, 1)
     flat, flat_x, flat_dy, lanes = dw.reshape(dw.size), x.reshape(x.size), dy.reshape(dy.size), simd.width(one)
+    du, shares = parts.reshape(parts.size), parts.shape[0]
     for k in prange(c):
+        for panel in range(0, f if shares > 1 else 0, width):
+            part = min(width, f - panel)
+            for i in range(16):
+                at = 16 * panel * c + (i * c + k) * part
+                add_rows(du, at, shares, 16 * c * f, du, at, part, True)
         for j in range(0, f, lanes):
             panel = j // width * width
             part, at = min(width, f - panel), simd.steps(c * f, 0, 9, nine)
@@ -312,8 +368,8 @@ def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None) -> None:
     (n, h, width, c), f, (oh, ow) = x.shape, y.shape[3], window.output_size(*x.shape[1:3])
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, True)
     scale = ones(x.dtype, f) if scale is None else scale
-    _forward_pooled(x, _transformed(w, scale, False, n * t.each), w.reshape(-1), scale, b, y.reshape(-1), winner, t.each,
-                    t.patches, row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f),
+    _forward_pooled(x, _transformed(w, scale, False, n * t.each), w.reshape(-1), scale, b, y.reshape(-1), winner,
+                    t.each, t.patches, row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f),
                     _shares(n * t.each, f, x.dtype))
 
 
@@ -326,7 +382,7 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     """dw (9,C,F) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    block = min(BLOCK, n * t.each)
-    v, dm, du = (np.empty(16 * size, x.dtype) for size in (block * c, block * f, c * f))
-    _kernel_sums(x, dy, v, dm, du, t.each, t.patches, t.targets, row_offsets(block, c), row_offsets(STRETCH, 1))
-    _kernel_gradient(du, dw, x, dy, t.each, t.patches, t.targets)
+    blocks = -(-c // STRETCH) * -(-f // (N * simd.lanes(x.dtype)))
+    parts = np.empty((max(1, min(PARTS // blocks, n * t.each // LEAST_TILES)), 16 * c * f), x.dtype)
+    _kernel_sums(x, dy, parts, t.each, t.patches, t.targets)
+    _kernel_gradient(parts, dw, x, dy, t.each, t.patches, t.targets)
