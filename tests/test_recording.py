@@ -64,7 +64,9 @@ def test_the_kernels_that_an_op_records_are_all_there_is_to_it(case):
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda c: c.id)
-def test_an_op_without_gradients_gives_the_same(case):
+def test_an_op_without_gradients_gives_the_same(case, monkeypatch):
+    """But for larger tiles of a convolution, which are tested with the others: test_winograd.py."""
+    monkeypatch.setenv("AUTOCONV_WINOGRAD", "2")
     _, run = _wanted(case)
     expected = run()[1][0]
     with no_grad():
