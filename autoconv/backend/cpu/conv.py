@@ -20,7 +20,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import matrix, simd, tasks, winograd
-from .arith import copy, multiply
+from .arith import copy
 from .jit import inline, kernel
 from .matrix import transpose
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
@@ -123,9 +123,12 @@ def close_chunk(dx, first, count, border, target):
                           target, ((s * high + top + i) * wide + left) * c, w * c)
 
 
-def pieces_of_a_chunk(n: int, samples: int, rows: int) -> int:
-    """In how many pieces each chunk is cut, which has so many rows of results."""
-    return tasks.pieces(-(-n // samples), -(-rows // simd.TILE[0]))
+def pieces_of_a_chunk(n: int, samples: int, pixels: int, w: np.ndarray, pooled: int = 1) -> int:
+    """In how many pieces each chunk of so many pixels is cut, of which `pooled` make one result."""
+    lanes, filters = simd.lanes(w.dtype), w.shape[-1]
+    if n <= samples and pixels * (w.size // filters) * -(-filters // lanes) * lanes <= tasks.SMALL:
+        return 1
+    return tasks.pieces(-(-n // samples), -(-pixels // (pooled * simd.TILE[0])))
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
@@ -228,14 +231,6 @@ def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     return plain and columns >= matrix.width(dtype)
 
 
-def scaled(w, scale) -> np.ndarray:
-    """w times scale (F,), which may be None."""
-    if scale is None:
-        return w
-    multiply(w, scale, out := np.empty(w.shape, w.dtype))
-    return out
-
-
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
     multiplies w.
@@ -245,7 +240,7 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
         return
     if _of_pixels(window, groups, y.shape[3], y.dtype):
         c, f = w.shape[2:]
-        matrix.multiply(x.reshape(-1, c), scaled(w, scale).reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu)
+        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu, scale)
         return
     scale = zeros(x.dtype, 0) if scale is None else scale
     _gather(x, w, scale, bias(b, x.dtype, y.shape[3]), y, window, w.shape[2], groups, relu)
@@ -255,7 +250,7 @@ def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int,
     """conv2d by the loops around the tile."""
     p = plan(*x.shape, group_channels, window)
     _forward(x, w.reshape(-1), scale, b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
-             pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size))
+             pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size, w))
 
 
 def _gathers(results: tuple[int, int], pixels: tuple[int, int], window: Window) -> bool:

@@ -37,15 +37,16 @@ class Kernel:
     """A compiled function that the ops call. Compiled for a floating type when that first comes.
 
     `signature` is Numba's, with T for the floating type, which the first such argument decides: "(T[:,::1], T[::1],
-    int64)". Arrays are C-contiguous.
+    int64)". Arrays are C-contiguous. A parallel loop of up to `few` rounds runs in one thread.
     """
 
-    def __init__(self, function: Callable, signature: str, parallel: bool) -> None:
+    def __init__(self, function: Callable, signature: str, parallel: bool, few: int) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.__doc__, self.signature = function.__doc__, signature
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
         self.parallel = parallel
-        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=KernelCompiler)(function)
+        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True,
+                                      pipeline_class=functools.partial(KernelCompiler, few))(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
         self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types
@@ -156,9 +157,11 @@ def recorded(function: Callable) -> Callable:
     return wrapper
 
 
-def kernel(signature: str, parallel: bool = False) -> Callable[[Callable], Kernel]:
-    """Makes a function a `Kernel`; `parallel` runs its `prange` loops on all threads."""
-    return lambda function: Kernel(function, signature, parallel)
+def kernel(signature: str, parallel: bool = False, few: int = 1) -> Callable[[Callable], Kernel]:
+    """Makes a function a `Kernel`; `parallel` runs its `prange` loops on all threads, if they have more than `few`
+    rounds.
+    """
+    return lambda function: Kernel(function, signature, parallel, few)
 
 
 def kernels_of(module: ModuleType) -> dict[str, Kernel]:

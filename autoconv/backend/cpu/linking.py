@@ -13,12 +13,17 @@ from numba.core.compiler_machinery import AnalysisPass, register_pass
 from numba.core.typed_passes import AnnotateTypes
 from numba.parfors.parfor import Parfor
 
+from .loops import keep_few_rounds
+
 
 class KernelCompiler(Compiler):
-    """Numba's compiler, for kernels. What it compiles on the way are parts."""
+    """Numba's compiler, for kernels. What it compiles on the way are parts. Loops of up to `few` rounds are left to one
+    thread.
+    """
 
-    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+    def __init__(self, few: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:
         super().__init__(typing, target, library, *rest)
+        self._part = type("Part", (_Part,), {"few": few})
         self.state.library = JITCodeLibrary(target.codegen(), "kernel")
         self.state.library.enable_object_caching()
 
@@ -30,7 +35,7 @@ class KernelCompiler(Compiler):
 
     def compile_extra(self, function: Any) -> Any:
         codegen = self.state.targetctx.codegen()
-        before, codegen._library_class = codegen._library_class, _Part  # Numba's lock is held
+        before, codegen._library_class = codegen._library_class, self._part  # Numba's lock is held
         try:
             compiled = super().compile_extra(function)
         finally:
@@ -45,7 +50,12 @@ class _Part(JITCodeLibrary):
     of its own only where Python can call it, as it can a user's helper.
     """
 
+    few = 1
     _finished = False
+
+    def add_ir_module(self, module: Any) -> None:
+        keep_few_rounds(module, self.few)
+        super().add_ir_module(module)
 
     def get_pointer_to_function(self, name: str) -> int:
         """The address of what Python would call; 0 where there is nothing for Python."""
