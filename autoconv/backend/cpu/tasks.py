@@ -17,7 +17,7 @@ from .jit import inline
 MOST, USUAL, LEAST = 32, 8, 2  # how many partial sums there are, never more than samples
 ROWS = 512  # where they are more than LEAST, each is over so many pixels or rows, or more
 ROOM = 1 << 17  # where they are more than USUAL, all of them together have no more items than these
-SMALL = 3 << 16  # multiply-adds that one thread has made before a second one has begun
+SMALL = 3 << 17  # multiply-adds that one thread has made before a second one has begun
 EVEN = 0.9  # share of the threads' time that must be work for tasks not to be cut smaller
 BLOCK = lcm(simd.TILE[0], simd.NARROW[0])  # rows of a weight gradient that fill the tiles of both kinds
 
