@@ -54,7 +54,8 @@ class Plan(NamedTuple):
 
     @property
     def regions(self) -> int:
-        return sum(len(call.found.regions) for call in self.calls[1])
+        """With the most threads: one thread needs none."""
+        return sum(len(call.found.regions) for call in self.calls[max(self.calls)])
 
     @property
     def bytes(self) -> int:
