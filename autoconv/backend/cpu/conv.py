@@ -123,9 +123,9 @@ def close_chunk(dx, first, count, border, target):
                           target, ((s * high + top + i) * wide + left) * c, w * c)
 
 
-def pieces_of_a_chunk(n: int, samples: int, pixels: int, w: np.ndarray, pooled: int = 1) -> int:
+def pieces_of_a_chunk(n: int, samples: int, pixels: int, w: np.ndarray, filters: int, pooled: int = 1) -> int:
     """In how many pieces each chunk of so many pixels is cut, of which `pooled` make one result."""
-    lanes, filters = simd.lanes(w.dtype), w.shape[-1]
+    lanes = simd.lanes(w.dtype)
     if n <= samples and pixels * (w.size // filters) * -(-filters // lanes) * lanes <= tasks.SMALL:
         return 1
     return tasks.pieces(-(-n // samples), -(-pixels // (pooled * simd.TILE[0])))
@@ -228,7 +228,7 @@ def _turned_weight_gradient(x, dy, partial, partial_b, pixels, samples, runs, ru
 def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
     plain = window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
-    return plain and columns >= matrix.width(dtype)
+    return plain and matrix.pays(columns, dtype)
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
@@ -250,7 +250,7 @@ def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int,
     """conv2d by the loops around the tile."""
     p = plan(*x.shape, group_channels, window)
     _forward(x, w.reshape(-1), scale, b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
-             pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size, w))
+             pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
 
 
 def _gathers(results: tuple[int, int], pixels: tuple[int, int], window: Window) -> bool:

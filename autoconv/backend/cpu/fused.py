@@ -182,7 +182,7 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     p, scale = plan(*x.shape, x.shape[3], window), zeros(x.dtype, 0) if scale is None else scale
     windows = _windows(*x.shape, window)
     _forward(x, w.reshape(-1), scale, b, y, winner.reshape(-1), windows, p.samples, p.runs, p.run_length, p.border,
-             pieces_of_a_chunk(x.shape[0], p.samples, windows.size, w, pooled=4))
+             pieces_of_a_chunk(x.shape[0], p.samples, windows.size, w, y.shape[3], pooled=4))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
