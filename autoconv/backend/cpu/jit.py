@@ -45,8 +45,8 @@ class Kernel:
         self.__doc__, self.signature = function.__doc__, signature
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
         self.parallel = parallel
-        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True,
-                                      pipeline_class=functools.partial(KernelCompiler, few))(function)
+        compiler: Any = functools.partial(KernelCompiler, few)
+        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
         self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types
