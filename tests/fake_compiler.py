@@ -1,0 +1,11 @@
+"""Compiles nothing: writes down who was asked for what, and dies where a name says so."""
+
+import os
+import sys
+
+with open(sys.argv[1], "a") as asked:
+    for line in sys.stdin:
+        if line.startswith("deadly"):
+            break
+        print(os.getpid(), line.strip(), file=asked, flush=True)
+        print(line, end="", flush=True)
