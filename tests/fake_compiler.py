@@ -7,5 +7,7 @@ with open(sys.argv[1], "a") as asked:
     for line in sys.stdin:
         if line.startswith("deadly"):
             break
-        print(os.getpid(), line.strip(), file=asked, flush=True)
-        print(line, end="", flush=True)
+        asked.write(f"{os.getpid()} {line}")
+        asked.flush()
+        sys.stdout.write(line)
+        sys.stdout.flush()
