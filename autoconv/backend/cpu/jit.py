@@ -16,8 +16,10 @@ import numpy as np
 from numba.core import serialize
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 
 from .. import caching, trace
+from ..compilers import Compilers
 from ..turns import turn
 from .linking import KernelCompiler
 
@@ -29,6 +31,10 @@ OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfu
 
 # A helper that is compiled into the kernels that call it. Nobody calls it from Python or C, so it needs no wrappers.
 inline = numba.njit(**OPTIONS, no_cpython_wrapper=True)  # type: ignore[call-overload]  # not in its stubs
+
+AHEAD = 4  # processes at most that get ready to compile before it is known what
+
+_compilers = Compilers(f"{__package__}.compiling")
 
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
@@ -58,6 +64,8 @@ class Kernel:
             recorder.found[self, dtype] = None
             return
         if dtype not in self._ready:
+            if not self.compiled_before(dtype):
+                _expect_more()
             self.compile(dtype)
         given = args if recorder is None else trace.resolved(args)
         if self.parallel:
@@ -125,7 +133,7 @@ class _Kept(NullCache):
         data = None if path is None else caching.read(path)
         if data is None:
             return None
-        context.refresh()
+        rtsys.initialize(context)  # what kernels allocate memory by; all else that a compiler needs can wait
         return CompileResult._rebuild(context, *pickle.loads(data))
 
     def save_overload(self, types: Any, compiled: Any) -> None:
@@ -169,6 +177,14 @@ def kernels_of(module: ModuleType) -> dict[str, Kernel]:
     return {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
 
 
+@cache
+def _expect_more() -> None:
+    """On a machine's first start: processes get ready to compile, while this one compiles its first kernel."""
+    folder = cache_folder()
+    if folder is not None and caching.has_space(folder) and not any(folder.glob(f"*{caching.KERNEL}")):
+        _compilers.start(AHEAD)
+
+
 def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
     """Makes kernels ready, each for its dtype. Calls `report(done, total)` where some must be compiled, and after each
     one.
@@ -181,7 +197,7 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
     folder = cache_folder() if len(names) > 1 else None
     elsewhere = folder is not None and caching.has_space(folder)
     if elsewhere:
-        caching.compile_in_processes(f"{__package__}.compiling", [], names, report)
+        _compilers.compile(names, report)
     for done, (k, dtype) in enumerate(missing, 1):
         k.compile(dtype)
         if not elsewhere:
@@ -209,6 +225,11 @@ def _target_key() -> str:
 def cache_folder() -> Path | None:
     """The folder for compiled kernels; None (with a warning) where none can be written."""
     return caching.made_folder(f"kernels-{source_hash()}")
+
+
+def make_ready() -> None:
+    """Has Numba read what it knows of types and functions, which it otherwise does for the first kernel."""
+    numba.core.registry.cpu_target.target_context.refresh()
 
 
 def source_hash() -> str:

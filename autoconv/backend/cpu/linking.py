@@ -7,6 +7,7 @@ linked.
 
 from typing import Any
 
+from llvmlite import binding, ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, DefaultPassBuilder
 from numba.core.compiler_machinery import AnalysisPass, register_pass
@@ -24,7 +25,7 @@ class KernelCompiler(Compiler):
     def __init__(self, few: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:
         super().__init__(typing, target, library, *rest)
         self._part = type("Part", (_Part,), {"few": few})
-        self.state.library = JITCodeLibrary(target.codegen(), "kernel")
+        self.state.library = _Kernel(target.codegen(), "kernel")
         self.state.library.enable_object_caching()
 
     def define_pipelines(self) -> list[Any]:
@@ -45,7 +46,29 @@ class KernelCompiler(Compiler):
         return compiled
 
 
-class _Part(JITCodeLibrary):
+class _Kernel(JITCodeLibrary):
+    """The code of a kernel."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """As Numba does, but for declarations, of which each part has dozens and each would take a set of passes."""
+        ll_module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager()
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
+    def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
+        """Its machine code, with functions of the same names that do nothing in the place of LLVM's code: reading that
+        again takes longer than the machine code, and serves those who link it into something else, which nobody does.
+        """
+        self._ensure_finalized()
+        names, nothing = ir.Module(), ir.FunctionType(ir.VoidType(), ())
+        for function in self.get_defined_functions():
+            ir.IRBuilder(ir.Function(names, nothing, function.name).append_basic_block()).ret_void()
+        return self.name, "object", (self._get_compiled_object(), binding.parse_assembly(str(names)).as_bitcode())
+
+
+class _Part(_Kernel):
     """The code of a helper or of a parallel loop, as Numba wrote it, for kernels to link. It is made into machine code
     of its own only where Python can call it, as it can a user's helper.
     """
