@@ -68,17 +68,22 @@ def guard_kernels(at):
 
 def main(at):
     """Every case forward and backward, in both precisions."""
-    from cases import CASES, WITHOUT_GRADIENT, conv
+    from cases import CASES, WITHOUT_GRADIENT, conv, fused_pool
 
-    from autoconv.tensor import Tensor
+    from autoconv.tensor import Tensor, no_grad
 
     guard_kernels(at)
 
     many_tiles = conv((2, 14, 14, 32), (3, 3, 32, 128))  # winograd.py transforms the weights ahead of these
-    for case in (*CASES, *WITHOUT_GRADIENT, many_tiles):
+    larger_tiles = (conv((1, 17, 18, 48), (3, 3, 48, 80)), fused_pool((1, 17, 18, 48), (3, 3, 48, 80)),
+                    conv((5, 18, 18, 32), (3, 3, 32, 32)))
+    for case in (*CASES, *WITHOUT_GRADIENT, many_tiles, *larger_tiles):
         for dtype in ("float32", "float64"):
             inputs = [None if a is None else Tensor(copied(a, at), requires_grad=True) for a in case.inputs(dtype)]
             y = case.call(*inputs, **case.parameters)
+            if case in larger_tiles:
+                with no_grad():
+                    case.call(*inputs, **case.parameters)
             if y.requires_grad:
                 y.backward(copied(np.ones(y.shape, y.dtype), at))
 

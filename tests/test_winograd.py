@@ -45,10 +45,20 @@ def results(x, w, dy):
     return y.numpy(), x.grad, w.grad
 
 
+def inferred(x, w):
+    """The convolution and 2x2 pooling of it where no gradient is taken: by tiles of 4x4 outputs."""
+    x, w = tensor(x), tensor(w)
+    return F.conv2d(x, w, padding="same").numpy(), _pool(x, w).numpy()
+
+
+def _pool(x, w):
+    return apply(fused.conv2d_relu_pool, x, w, None, window=shapes.window(x.shape[1:3], (3, 3), padding="same"))
+
+
 def pooled(x, w):
     """2x2 pooling of the convolution, with its gradients."""
     x, w = tensor(x, True), tensor(w, True)
-    y = apply(fused.conv2d_relu_pool, x, w, None, window=shapes.window(x.shape[1:3], (3, 3), padding="same"))
+    y = _pool(x, w)
     y.backward(np.ones(y.shape, np.float32))
     return y.numpy(), x.grad, w.grad
 
@@ -59,7 +69,7 @@ def kinds(array):
 
 
 @pytest.mark.parametrize("distribution", ["normal", "uniform", "pixels", "sparse"])
-@pytest.mark.parametrize(("channels", "filters"), [(64, 64), (128, 32), (64, 256)])
+@pytest.mark.parametrize(("channels", "filters"), [(64, 64), (32, 32), (128, 32), (64, 256)])
 def test_errors_are_no_larger_than_those_of_direct_sums(directly, distribution, channels, filters):
     """Where nine of ten pixels are 0, a direct sum has few terms, and the transforms' sums have more."""
     allowed = 2.2 if distribution == "sparse" else 1.2
@@ -71,13 +81,37 @@ def test_errors_are_no_larger_than_those_of_direct_sums(directly, distribution, 
         assert ours <= allowed * theirs
 
 
+@pytest.mark.parametrize(("distribution", "allowed"), [("normal", 3), ("uniform", 2), ("pixels", 2), ("sparse", 8)])
+@pytest.mark.parametrize(("size", "channels", "filters"), [((2, 16, 16), 32, 96), ((1, 8, 8), 64, 64),
+                                                           ((1, 15, 16), 144, 64)])
+def test_errors_of_larger_tiles_are_a_few_times_those_of_direct_sums(directly, distribution, allowed, size, channels,
+                                                                     filters):
+    x, w, _ = drawn(distribution, size=size, channels=channels, filters=filters)
+    direct, exact = directly(inferred, x, w), directly(inferred, x.astype(np.float64), w.astype(np.float64))
+    for by_tiles, theirs, true in zip(inferred(x, w), direct, exact):
+        error, usual = (np.sqrt(np.mean((a - true) ** 2)) for a in (by_tiles, theirs))
+        assert 0 < error <= allowed * usual
+    for by_tiles, true in zip(inferred(x.astype(np.float64), w.astype(np.float64)), exact):
+        np.testing.assert_allclose(by_tiles, true, rtol=1e-11, atol=1e-11 * np.abs(true).max())
+
+
+def test_larger_tiles_can_be_switched_off(monkeypatch):
+    """Then a result without gradients has the bits of one with them."""
+    x, w, dy = drawn("normal", size=(1, 16, 16))
+    larger = inferred(x, w)
+    monkeypatch.setenv("AUTOCONV_WINOGRAD", "2")
+    for here, with_gradient, before in zip(inferred(x, w), (results(x, w, dy)[0], pooled(x, w)[0]), larger):
+        np.testing.assert_array_equal(here, with_gradient)
+        assert not np.array_equal(here, before)
+
+
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
 @pytest.mark.parametrize("where", ["x", "w", "dy"])
 def test_what_is_not_finite_is_what_the_direct_sum_gives(directly, value, where):
     x, w, dy = drawn("normal")
     {"x": x[1, 0, 5], "w": w[2, 1], "dy": dy[0, 7, 3]}[where].flat[3] = value
-    for by_tiles, direct in zip((*results(x, w, dy), *pooled(x, w)),
-                                (*directly(results, x, w, dy), *directly(pooled, x, w))):
+    for by_tiles, direct in zip((*results(x, w, dy), *pooled(x, w), *inferred(x, w)),
+                                (*directly(results, x, w, dy), *directly(pooled, x, w), *directly(inferred, x, w))):
         np.testing.assert_array_equal(kinds(by_tiles), kinds(direct))
         if value != 3e38:  # a huge finite number costs the others of its tile their accuracy: docs/kernels.md
             finite = np.isfinite(direct)
@@ -94,6 +128,15 @@ def test_an_image_gives_the_same_bits_in_any_batch(channels, filters):
         np.testing.assert_array_equal(some[0], y[first:last])
         np.testing.assert_array_equal(some[1], dx[first:last])
         np.testing.assert_array_equal(pooled(x[first:last], w)[0], smaller[first:last])
+
+
+@pytest.mark.parametrize(("side", "channels", "filters"), [(16, 80, 144), (8, 64, 64), (36, 32, 32)])
+def test_larger_tiles_give_the_same_bits_in_any_batch(side, channels, filters):
+    x, w, _ = drawn("normal", size=(5, side, side), channels=channels, filters=filters)
+    whole = inferred(x, w)
+    for first, last in ((0, 1), (2, 4)):
+        for part, of in zip(inferred(x[first:last], w), whole):
+            np.testing.assert_array_equal(part, of[first:last])
 
 
 THREADS = """
@@ -118,7 +161,7 @@ def test_any_number_of_threads_gives_the_same_bits():
 
 
 def test_small_images_and_few_channels_stay_direct(directly):
-    for size, channels, filters in (((2, 7, 8), 64, 64), ((2, 12, 12), 16, 256), ((2, 12, 12), 32, 64)):
+    for size, channels, filters in (((2, 7, 8), 64, 64), ((2, 12, 12), 16, 256), ((2, 12, 12), 40, 64)):
         arrays = drawn("normal", size=size, channels=channels, filters=filters)
         for here, direct in zip(results(*arrays), directly(results, *arrays)):
             np.testing.assert_array_equal(here, direct)

@@ -35,7 +35,7 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
 def _infer(k, x, w, b, window: Window, groups: int = 1, relu: bool = False, scale=None):
     """`scale` (F,) multiplies w."""
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
-    k.conv2d(x, w, b, y, window, groups, relu, scale)
+    k.infer_conv2d(x, w, b, y, window, groups, relu, scale)
     return y
 
 

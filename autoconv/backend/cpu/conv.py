@@ -19,7 +19,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import matrix, simd, tasks, winograd
+from . import matrix, simd, tasks, winograd, winograd_grad
 from .arith import copy
 from .jit import inline, kernel
 from .matrix import transpose
@@ -231,12 +231,18 @@ def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     return plain and matrix.pays(columns, dtype)
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
+    """`conv2d` where no gradient is taken: by larger tiles, where they pay."""
+    conv2d(x, w, b, y, window, groups, relu, scale, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
+
+
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, side: int = 2) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
-    multiplies w.
+    multiplies w. `side` is that of the tiles, where Winograd's products pay.
     """
     if winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups):
-        winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale)
+        winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale,
+                        side=side)
         return
     if _of_pixels(window, groups, y.shape[3], y.dtype):
         c, f = w.shape[2:]
@@ -315,7 +321,7 @@ def transposed(w, groups: int = 1) -> np.ndarray:
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     if winograd.pays(x.shape[3], dy.shape[3], dy.shape[1:3], window, groups):
-        winograd.conv2d_weight_grad(x, dy, dw.reshape(9, *dw.shape[2:]), window)
+        winograd_grad.conv2d_weight_grad(x, dy, dw.reshape(9, *dw.shape[2:]), window)
         channel_sums(dy, db)
         return
     p = plan(*x.shape, dw.shape[2], window)

@@ -177,7 +177,8 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     """
     b = bias(b, x.dtype, y.shape[3])
     if _by_tiles(x, y, window):
-        winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window, scale)
+        side = 2 if winner.size else winograd.tile_side(x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]))
+        winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window, scale, side)
         return
     p, scale = plan(*x.shape, x.shape[3], window), zeros(x.dtype, 0) if scale is None else scale
     windows = _windows(*x.shape, window)

@@ -1,48 +1,80 @@
 """Winograd's transforms of one tile for a vector of channels, in registers. F(2x2,3x3): four outputs of a 3x3 kernel
-from a patch of 4x4 pixels by 16 products in the place of 36.
+from a patch of 4x4 pixels by 16 products in the place of 36. F(4x4,3x3): sixteen from 6x6 pixels by 36, not 144.
 
     Y = A' [(G g G') * (B' d B)] A        d the patch, g the kernel, * item by item, ' the transpose
 
-Each function here is one sandwich L X L': it loads the vectors of X, adds them up, and stores or returns the result.
-Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308.
+Each function here is one sandwich L X L': it loads the vectors of X, adds them up, and stores or returns the result. L
+is a product of sparse matrices, which are applied one after the other. A register tile of four rows, one for each
+output of a tile, chooses the first of the two, one of 16 rows the second.
+Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.09308. F(2x2) evaluates polynomials at
+0, 1, -1 and infinity, F(4x4) at 0, 3/4, -3/4, 3/2, -3/2 and infinity: with the usual 0, 1, -1, 2, -2 its error is twice
+as large. Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution", arXiv 1803.10986.
 """
 
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from .simd import INDEX, TileType, _Flat, _load
+from .simd import INDEX, _Flat, _load, _multiply_add
 
-PATCH = ((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1))  # B'
-KERNEL = ((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1))  # G
-OUTPUT = ((1, 1, 1, 0), (0, 1, -1, -1))  # A'
+# By the rows of a register tile: the factors of a matrix, the right one first.
+_A, _B = 3 / 4, 3 / 2
+_P, _Q = _A**2, _B**2  # a pair of points +-a shares what is even and what is odd
+_F, _H = 2 * _P * (_P - _Q), 2 * _Q * (_Q - _P)
+PATCH = {  # B'
+    4: (((1, 0, -1, 0), (0, 1, 1, 0), (0, -1, 1, 0), (0, 1, 0, -1)),),
+    16: (((_P * _Q, 0, -_P - _Q, 0, 1, 0), (0, 0, -_Q, 0, 1, 0), (0, -_Q, 0, 1, 0, 0),
+          (0, 0, -_P, 0, 1, 0), (0, -_P, 0, 1, 0, 0), (0, _P * _Q, 0, -_P - _Q, 0, 1)),
+         ((1, 0, 0, 0, 0, 0), (0, 1, _A, 0, 0, 0), (0, 1, -_A, 0, 0, 0),
+          (0, 0, 0, 1, _B, 0), (0, 0, 0, 1, -_B, 0), (0, 0, 0, 0, 0, 1))),
+}
+KERNEL = {  # G
+    4: (((1, 0, 0), (0.5, 0.5, 0.5), (0.5, -0.5, 0.5), (0, 0, 1)),),
+    16: (((1, 0, 0), (1, 0, _P), (0, 1, 0), (1, 0, _Q), (0, 0, 1)),
+         ((1 / _P / _Q, 0, 0, 0, 0), (0, 1 / _F, _A / _F, 0, 0), (0, 1 / _F, -_A / _F, 0, 0),
+          (0, 0, _B / _H, 1 / _H, 0), (0, 0, -_B / _H, 1 / _H, 0), (0, 0, 0, 0, 1))),
+}
+OUTPUT = {  # A'
+    4: (((1, 1, 1, 0), (0, 1, -1, -1)),),
+    16: (((1, 0, 0, 0, 0, 0), (0, 1, 1, 0, 0, 0), (0, 1, -1, 0, 0, 0), (0, 0, 0, 1, 1, 0), (0, 0, 0, 1, -1, 0),
+          (0, 0, 0, 0, 0, 1)),
+         ((1, 1, 0, 1, 0, 0), (0, 0, _A, 0, _B, 0), (0, _P, 0, _Q, 0, 0), (0, 0, _A**3, 0, _B**3, 1))),
+}
 
 
 def transpose(matrix):
     return tuple(zip(*matrix))
 
 
-def _combined(builder, coefficients, vectors):
-    """The sum of coefficient times vector; those of 0 are left out."""
+def _combined(builder, tile, coefficients, vectors):
+    """The sum of coefficient times vector; those of 0 are left out, those of 1 and -1 come first."""
     total = None
-    for coefficient, vector in zip(coefficients, vectors):
-        if abs(coefficient) not in (0, 1):
-            vector = builder.fmul(vector, ir.Constant(vector.type, [abs(coefficient)] * vector.type.count))
+    for coefficient, vector in sorted(zip(coefficients, vectors), key=lambda pair: abs(pair[0]) != 1):
+        factor = ir.Constant(vector.type, [coefficient] * vector.type.count)
         if coefficient and total is None:
-            total = vector if coefficient > 0 else builder.fneg(vector)
-        elif coefficient:
+            one = vector if coefficient > 0 else builder.fneg(vector)
+            total = one if abs(coefficient) == 1 else builder.fmul(vector, factor)
+        elif abs(coefficient) == 1:
             total = builder.fadd(total, vector) if coefficient > 0 else builder.fsub(total, vector)
+        elif coefficient:
+            total = _multiply_add(builder, tile, factor, vector, total)
     return total
 
 
-def _sandwich(builder, matrix, grid):
-    """matrix X matrix', where the rows of X are lists of vectors."""
-    half = transpose([[_combined(builder, row, column) for row in matrix] for column in transpose(grid)])
-    return [[_combined(builder, row, line) for row in matrix] for line in half]
+def _times(builder, tile, factors, vectors):
+    for matrix in factors:
+        vectors = [_combined(builder, tile, row, vectors) for row in matrix]
+    return vectors
+
+
+def _sandwich(builder, tile, factors, grid):
+    """L X L' of a matrix L given by its factors, where the rows of X are lists of vectors."""
+    half = transpose([_times(builder, tile, factors, column) for column in transpose(grid)])
+    return [_times(builder, tile, factors, line) for line in half]
 
 
 def _square(vectors):
-    side = {4: 2, 9: 3, 16: 4}[len(vectors)]
+    side = {4: 2, 9: 3, 16: 4, 36: 6}[len(vectors)]
     return [vectors[i : i + side] for i in range(0, len(vectors), side)]
 
 
@@ -74,38 +106,57 @@ def _gather(context, builder, tile, signature, args, count):
     return vectors
 
 
-def _gathering(matrix, count):
-    """An intrinsic that transforms `count` gathered pixels, and stores the result in vectors that lie `step` apart."""
-
-    def transform(typingctx, acc, x, start, table, at, zero, out, j, step):
-        def codegen(context, builder, signature, args):
-            vectors = _gather(context, builder, acc, signature, args, count)
-            to = _Flat(context, builder, signature.args[6], args[6])
-            _store_strided(builder, to, _sandwich(builder, matrix, _square(vectors)), args[7], args[8])
-            return context.get_dummy_value()
-
-        return types.void(acc, x, types.int64, table, types.int64, zero, out, types.int64, types.int64), codegen
-
-    return intrinsic(transform)
+def _patch_side(tile):
+    return {4: 4, 16: 6}[tile.rows]
 
 
-# out[j + i*step : + lanes] = the 16 items of B' d B, for the patch of pixels x[start + table[at + 0..15]]
-patch = _gathering(PATCH, 16)
-# ... = the 16 items of A dy A', for the four pixels x[start + table[at + 0..3]] of an output gradient
-gradient = _gathering(transpose(OUTPUT), 4)
+@intrinsic
+def side(typingctx, acc):
+    """The side of the patch of a tile of outputs: 4 or 6 pixels."""
+
+    def codegen(context, builder, signature, args):
+        return INDEX(_patch_side(acc))
+
+    return types.int64(acc), codegen
+
+
+@intrinsic
+def patch(typingctx, acc, x, start, table, at, zero, out, j, step):
+    """out[j + i*step : + lanes] = the 16 or 36 items of B' d B, for the patch of pixels x[start + table[at + ...]]."""
+
+    def codegen(context, builder, signature, args):
+        vectors = _gather(context, builder, acc, signature, args, _patch_side(acc) ** 2)
+        to = _Flat(context, builder, signature.args[6], args[6])
+        _store_strided(builder, to, _sandwich(builder, acc, PATCH[acc.rows], _square(vectors)), args[7], args[8])
+        return context.get_dummy_value()
+
+    return types.void(acc, x, types.int64, table, types.int64, zero, out, types.int64, types.int64), codegen
+
+
+@intrinsic
+def gradient(typingctx, acc, x, start, table, at, zero, out, j, step):
+    """... = the 16 items of A dy A', for the four pixels x[start + table[at + 0..3]] of an output gradient."""
+
+    def codegen(context, builder, signature, args):
+        vectors = _gather(context, builder, acc, signature, args, 4)
+        to, matrix = _Flat(context, builder, signature.args[6], args[6]), transpose(OUTPUT[4][0])
+        _store_strided(builder, to, _sandwich(builder, acc, (matrix,), _square(vectors)), args[7], args[8])
+        return context.get_dummy_value()
+
+    return types.void(acc, x, types.int64, table, types.int64, zero, out, types.int64, types.int64), codegen
 
 
 @intrinsic
 def kernel(typingctx, acc, x, i, x_step, scale, s, out, j, step):
-    """out[j + i*step : + lanes] = the 16 items of G g G', for the 9 vectors of weights that lie `x_step` apart, each
-    times the vector scale[s : + lanes].
+    """out[j + i*step : + lanes] = the 16 or 36 items of G g G', for the 9 vectors of weights that lie `x_step` apart,
+    each times the vector scale[s : + lanes].
     """
 
     def codegen(context, builder, signature, args):
         source, factor, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4, 6))
         times = _load(builder, factor, acc, args[5])
         weights = [builder.fmul(g, times) for g in _strided(builder, source, acc, args[2], args[3], 9)]
-        _store_strided(builder, to, _sandwich(builder, KERNEL, _square(weights)), args[7], args[8])
+        _store_strided(builder, to, _sandwich(builder, acc, KERNEL[acc.rows], _square(weights)), args[7], args[8])
         return context.get_dummy_value()
 
     return types.void(acc, x, types.int64, types.int64, scale, types.int64, out, types.int64, types.int64), codegen
@@ -117,8 +168,8 @@ def kernel_gradient(typingctx, acc, x, i, x_step, out, j, step):
 
     def codegen(context, builder, signature, args):
         source, to = (_Flat(context, builder, signature.args[i], args[i]) for i in (1, 4))
-        vectors = _strided(builder, source, acc, args[2], args[3], 16)
-        _store_strided(builder, to, _sandwich(builder, transpose(KERNEL), _square(vectors)), args[5], args[6])
+        vectors, matrix = _strided(builder, source, acc, args[2], args[3], 16), transpose(KERNEL[4][0])
+        _store_strided(builder, to, _sandwich(builder, acc, (matrix,), _square(vectors)), args[5], args[6])
         return context.get_dummy_value()
 
     return types.void(acc, x, types.int64, types.int64, out, types.int64, types.int64), codegen
@@ -126,19 +177,21 @@ def kernel_gradient(typingctx, acc, x, i, x_step, out, j, step):
 
 @intrinsic
 def output(typingctx, acc, x, i, x_step):
-    """The tile of four rows A' M A from 16 vectors of x that lie `x_step` apart; `acc` has one vector a row."""
-    four = TileType(acc.item, 4, 1)
+    """The tile A' M A of 4 or 16 outputs from the 16 or 36 vectors of x that lie `x_step` apart: a row each, the four
+    of a 2x2 square one after the other. `acc` has its shape.
+    """
 
     def codegen(context, builder, signature, args):
         source = _Flat(context, builder, signature.args[1], args[1])
-        vectors = _strided(builder, source, acc, args[2], args[3], 16)
-        rows = [v for line in _sandwich(builder, OUTPUT, _square(vectors)) for v in line]
-        total = ir.Constant(context.get_value_type(four), ir.Undefined)
-        for r, vector in enumerate(rows):
+        vectors = _strided(builder, source, acc, args[2], args[3], _patch_side(acc) ** 2)
+        grid = _sandwich(builder, acc, OUTPUT[acc.rows], _square(vectors))
+        total = ir.Constant(context.get_value_type(acc), ir.Undefined)
+        for r in range(acc.rows):
+            vector = grid[2 * (r // 8) + r % 4 // 2][2 * (r // 4 % 2) + r % 2]
             total = builder.insert_value(total, vector, r)
         return total
 
-    return four(acc, x, types.int64, types.int64), codegen
+    return acc(acc, x, types.int64, types.int64), codegen
 
 
 @intrinsic

@@ -1,15 +1,17 @@
 """3x3 convolutions of stride 1 by Winograd's F(2x2,3x3): 16 products for four outputs and a pair of channels, not 36.
+Where no gradient is taken, larger layers by F(4x4,3x3): 36 products for sixteen, not 144.
 
 The image is cut into tiles of 2x2 outputs, each computed from a patch of 4x4 pixels. Item i of all patches (i = 0..15)
 is a matrix (tiles, C), item i of all kernels one of (C, F), and their products are 16 ordinary matrix products:
 
     V = B' d B of each patch    U = G g G' of each kernel    M[i] = V[i] @ U[i]    y = A' M A + b of each tile
-    dU[i] = sum over tiles of V[i]' (A dy A')[i]             dw = G' dU G
 
-The input gradient is the forward pass of dy with the kernel turned by 180 degrees and its two channels exchanged.
-A tile's numbers do not depend on the other tiles, and sums over tiles have one order, so results are the same bits for
-any number of threads and an image's the same in any batch. Where a result is not finite, it is computed again directly:
-an infinity would spread over its tile, and sums of huge pixels overflow. transforms.py has the transforms.
+Tiles of 4x4 outputs have patches of 6x6 pixels and 36 products. A register tile `tile` with a row for each output of a
+tile (4 or 16) says which of the two a function computes. The input gradient is the forward pass of dy with the kernel
+turned by 180 degrees and its two channels exchanged; winograd_grad.py has the weight gradient.
+A tile's numbers do not depend on the other tiles, so results are the same bits for any number of threads and an image's
+the same in any batch. Where a result is not finite, it is computed again directly: an infinity would spread over its
+tile, and sums of huge pixels overflow. transforms.py has the transforms.
 """
 
 import os
@@ -22,50 +24,65 @@ from numba import get_num_threads, prange
 from ...arguments.shapes import Window
 from . import simd, tile2x2, transforms
 from .jit import inline, kernel
-from .products import ONE_RUN, N, add_rows, gathered_outer, gathered_product, ones, row_offsets, zeros
+from .products import ONE_RUN, N, gathered_product, ones, row_offsets, zeros
+from .stencil import prefetch
 
-# From where it pays: channels times filters, which must be whole vectors, and rows and columns of outputs; and how much
+# From where it pays: channels and filters, which must be whole vectors, and rows and columns of outputs; and how much
 # of the tiles may lie outside the outputs.
-LEAST, MULTIPLE, SMALLEST, WASTE = 64 * 64, 16, 8, 1.15
-TILES = 54  # in a task: whole rows of both register tiles; V, M and a panel of U stay in the second-level cache
-FEW = 64  # tiles: where there are no more, U is not made ahead, but by each task for its own columns ...
-DEPTH = 128  # ... and so many channels at a time, which stay in the second-level cache until they are used
-APART = 16  # items between the 16 parts of that U: whole cache lines at one distance would share a set of the cache
-BLOCK = 216  # tiles of a weight gradient that are transformed before their products are added
-CHAIN = 54  # tiles of it that are added one after the other: sums of such sums round less than one long sum
-STRETCH = 36  # channels in a task of a weight gradient
+LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.15
+# Tiles of 4x4 outputs pay from so many an image on, or so few weights: their kernels are transformed in every call.
+MANY, LIGHT = 16, 64 * 64
+# By the side of a tile, how many of them a task has, whole rows of both register tiles, and how many channels of U are
+# made at a time where it is not made ahead: V, M and a panel of U stay in the second-level cache.
+TILES, DEPTH = {2: 54, 4: 18}, {2: 128, 4: 64}
+FEW = 64  # tiles: where there are no more, U is not made ahead, but by each task for its own columns
+APART = 16  # items between the parts of that U: whole cache lines at one distance would share a set of the cache
 
 
 class Tiles(NamedTuple):
     """Where the tiles of one image lie: offsets of pixels, -1 for those that do not exist."""
 
     each: int  # how many tiles an image has
-    patches: np.ndarray  # (each*16,) into x
-    targets: np.ndarray  # (each*4,) into y
+    patches: np.ndarray  # (each*16,) or (each*36,) into x
+    targets: np.ndarray  # (each*4,) or (each*16,) into y, each 2x2 pixels in a row; a quarter of it with pooling
+
+
+def _covers(size: tuple[int, int], side: int) -> bool:
+    return -(-size[0] // side) * -(-size[1] // side) * side * side <= WASTE * size[0] * size[1]
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
     """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
     shape alone, whatever the batch. AUTOCONV_WINOGRAD=0 in the environment turns it off.
     """
-    covered = (size[0] + size[0] % 2) * (size[1] + size[1] % 2)
     return (
         window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1
-        and min(c, f) >= 32 and c * f >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
-        and min(size) >= SMALLEST and covered <= WASTE * size[0] * size[1]
-        and os.environ.get("AUTOCONV_WINOGRAD", "1") != "0"
+        and min(c, f) >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
+        and min(size) >= SMALLEST and _covers(size, 2)
+        and os.environ.get("AUTOCONV_WINOGRAD") != "0"
     )
+
+
+def tile_side(c: int, f: int, size: tuple[int, int]) -> int:
+    """The side of a tile where no gradient is taken: 4 where that pays, by the layer's shape alone, else 2.
+    AUTOCONV_WINOGRAD=2 in the environment leaves it at 2.
+    """
+    many = size[0] * size[1] >= 16 * MANY or c * f <= LIGHT
+    return 4 if many and _covers(size, 4) and os.environ.get("AUTOCONV_WINOGRAD") != "2" else 2
 
 
 @lru_cache(maxsize=256)
-def tiles(h: int, w: int, c: int, oh: int, ow: int, f: int, top: int, left: int, pooled: bool) -> Tiles:
+def tiles(h: int, w: int, c: int, oh: int, ow: int, f: int, top: int, left: int, pooled: bool, side: int = 2) -> Tiles:
     """The tiles of images (h, w, c) and results (oh, ow, f); `pooled`: those alone that 2x2 pooling reads whole."""
-    rows, columns = (oh // 2, ow // 2) if pooled else (-(-oh // 2), -(-ow // 2))
-    return Tiles(
-        rows * columns,
-        _offsets(2 * np.arange(rows) - top, 2 * np.arange(columns) - left, 4, h, w, c),
-        _offsets(2 * np.arange(rows), 2 * np.arange(columns), 2, oh, ow, f),
-    )
+    oh, ow = (oh // 2 * 2, ow // 2 * 2) if pooled else (oh, ow)
+    rows, columns = side * np.arange(-(-oh // side)), side * np.arange(-(-ow // side))
+    patches = _offsets(rows - top, columns - left, side + 2, h, w, c)
+    if pooled:
+        targets = _offsets(rows // 2, columns // 2, side // 2, oh // 2, ow // 2, f)
+    else:
+        half = side // 2  # the four pixels of each 2x2 window in a row
+        targets = _offsets(rows, columns, side, oh, ow, f).reshape(-1, half, 2, half, 2).transpose(0, 1, 3, 2, 4)
+    return Tiles(rows.size * columns.size, patches, np.ascontiguousarray(targets.ravel()))
 
 
 def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, channels: int) -> np.ndarray:
@@ -77,260 +94,215 @@ def _offsets(rows: np.ndarray, columns: np.ndarray, side: int, h: int, w: int, c
 
 
 @inline
-def _transform(w, c, f, turned, scale, k, count, panel, part, u, at, step):
+def _transform(tile, w, c, f, turned, scale, k, count, panel, part, u, at, step):
     """U of `count` channels from k on and the `part` columns from `panel` on. Item i of it begins at u[at + i*step]."""
-    one, first, tap = simd.zeros(w, 1, 1), 8 * c * f if turned else 0, -c * f if turned else c * f
+    first, tap = 8 * c * f if turned else 0, -c * f if turned else c * f
     for row in range(count):
-        for j in range(0, part, simd.width(one)):
-            transforms.kernel(one, w, first + (k + row) * f + panel + j, tap, scale, panel + j,
+        for j in range(0, part, simd.width(tile)):
+            transforms.kernel(tile, w, first + (k + row) * f + panel + j, tap, scale, panel + j,
                               u, at + row * part + j, step)
+
+
+@inline
+def _transform_row(tile, w, scale, u, turned, k):
+    """U of one channel, in panels of as many columns as the wide register tile has: (panel, items, C, columns)."""
+    _, c, f = w.shape
+    width, items = simd.width(simd.zeros(w, 1, N)), transforms.side(tile) ** 2
+    for panel in range(0, f, width):
+        part = min(width, f - panel)
+        _transform(tile, w.reshape(w.size), c, f, turned, scale, k, 1, panel, part, u,
+                   items * c * panel + k * part, c * part)
 
 
 @kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
 def _transform_kernels(w, scale, u, turned):
-    """U of w (9,C,F) scale (F,), in panels of as many columns as the wide tile has: (panel, 16, C, columns)."""
-    _, c, f = w.shape
-    width = simd.width(simd.zeros(w, 1, N))
-    for k in prange(c):
-        for panel in range(0, f, width):
-            part = min(width, f - panel)
-            start, step = 16 * c * panel + k * part, c * part
-            _transform(w.reshape(w.size), c, f, turned, scale, k, 1, panel, part, u, start, step)
+    """U of w (9,C,F) scale (F,), for tiles of 2x2 outputs."""
+    for k in prange(w.shape[1]):
+        _transform_row(simd.zeros(w, 4, 1), w, scale, u, turned, k)
+
+
+@kernel("(T[:,:,::1], T[::1], T[::1], boolean)", parallel=True)
+def _transform_kernels_4x4(w, scale, u, turned):
+    """U of w (9,C,F) scale (F,), for tiles of 4x4 outputs."""
+    for k in prange(w.shape[1]):
+        _transform_row(simd.zeros(w, 16, 1), w, scale, u, turned, k)
 
 
 @inline
-def _patches(x, size, first, count, per_image, patches, c, v):
-    """V (16, count, C) of `count` tiles, from x whose images have `size` items."""
-    one = simd.zeros(x, 1, 1)
-    zero = np.zeros(simd.width(one), x.dtype)
+def transform_patches(tile, x, k, size, first, count, per_image, patches, c, v):
+    """V (items, count, c) of `count` tiles and the c channels from k on, from x whose images have `size` items."""
+    zero, items = np.zeros(simd.width(tile), x.dtype), transforms.side(tile) ** 2
     for t in range(count):
-        start, at = (first + t) // per_image * size, (first + t) % per_image * 16
-        for k in range(0, c, simd.width(one)):
-            transforms.patch(one, x, start + k, patches, at, zero, v, t * c + k, count * c)
+        start, at = (first + t) // per_image * size + k, (first + t) % per_image * items
+        for j in range(0, c, simd.width(tile)):
+            transforms.patch(tile, x, start + j, patches, at, zero, v, t * c + j, count * c)
 
 
 @inline
-def _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, panel, part):
-    """M (16, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here."""
-    ahead = u.size > 0
-    depth, source = c if ahead else DEPTH, u if ahead else room
+def ask_for(x, k, size, first, stop, per_image, table, side, edge, count):
+    """Asks for `count` items, from k on, of the pixels of each tile, whose squares have a side and an edge that belongs
+    to other tiles: they are read soon.
+    """
+    for t in range(first, stop):
+        start, at = t // per_image * size + k, t % per_image * side * side
+        for i in range(edge, side - edge):
+            for j in range(edge, side - edge):
+                prefetch(x, start + table[at + i * side + j], count)
+
+
+@inline
+def _multiply(tile, v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, panel, part, depth, x, patches,
+              ahead):
+    """M (items, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here,
+    `depth` channels at a time.
+    Meanwhile x is asked for the tiles that come next: `ahead` is its images' size, their tiles, the first and how many.
+    """
+    size, per_image, first, soon = ahead
+    made, square = u.size > 0, transforms.side(tile)
+    items, depth, source = square * square, c if made else depth, u if made else room
     for k in range(0, c, depth):
         deep = min(depth, c - k)
-        start, step = (16 * panel * c, part * c) if ahead else (0, deep * part + APART)
-        if not ahead:
-            _transform(w, c, f, turned, scale, k, deep, panel, part, room, start, step)
-        for i in range(16):
+        start, step = (items * panel * c, part * c) if made else (0, deep * part + APART)
+        if not made:
+            _transform(tile, w, c, f, turned, scale, k, deep, panel, part, room, start, step)
+        for i in range(items):
+            ask_for(x, 0, size, first + soon * i // items, first + soon * (i + 1) // items, per_image, patches, square,
+                    1, c)
             gathered_product(v, i * count * c + k, rows, count, run, deep, source, start + i * step, no_bias[:0],
                              no_bias, m, i * count * part, part, 0, part, k == 0, False)
 
 
 @inline
-def _directly(acc, x, start, patches, at, c, w, turned, border, scale, b, f, filters):
-    """The four outputs of a tile for one vector of filters, by the definition. `border`: its zeros are multiplied, as
+def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, b, f, filters):
+    """The outputs of a tile for one vector of filters, by the definition. `border`: its zeros are multiplied, as
     conv.py would do: that matters where a weight is infinite.
     """
-    lanes = simd.width(simd.zeros(x, 1, 1))
-    exact = np.empty(4 * lanes, x.dtype)
-    for r in range(4):
-        row = exact[r * lanes : (r + 1) * lanes]
-        row[:] = b[f : f + lanes]
+    lanes, square = simd.width(acc), transforms.side(acc)
+    exact = np.empty(outputs * lanes, x.dtype)
+    for r in range(outputs):
+        row, column = 2 * (r // 8) + r % 4 // 2, 2 * (r // 4 % 2) + r % 2
+        sums = exact[r * lanes : (r + 1) * lanes]
+        sums[:] = b[f : f + lanes]
         for tap in range(9):
-            offset = patches[at + (r // 2 + tap // 3) * 4 + r % 2 + tap % 3]
+            offset = patches[at + (row + tap // 3) * square + column + tap % 3]
             weights = (8 - tap if turned else tap) * c * filters + f
             for k in range(c if border or offset >= 0 else 0):
                 value = x[start + offset + k] if offset >= 0 else x.dtype.type(0)
                 for j in range(lanes):
-                    row[j] += value * (w[weights + k * filters + j] * scale[f + j])
-    return simd.load(acc, exact, simd.steps(lanes, 0, 4, acc), 0, lanes)
+                    sums[j] += value * (w[weights + k * filters + j] * scale[f + j])
+    return simd.load(acc, exact, simd.steps(lanes, 0, outputs, acc), 0, lanes)
 
 
 @inline
-def _result(x, start, patches, at, c, w, turned, border, scale, b, f, filters, m, j, step):
-    """The four outputs of a tile for one vector of filters."""
-    acc = simd.add_row(transforms.output(simd.zeros(x, 1, 1), m, j, step), b, f, simd.width(simd.zeros(x, 1, 1)))
-    if not transforms.finite(acc):
-        acc = _directly(acc, x, start, patches, at, c, w, turned, border, scale, b, f, filters)
-    return acc
-
-
-@inline
-def _share(task, total, each, f, columns):
-    """The tiles and the columns of a task: first tile, how many, first column, end."""
+def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
+    """A share of the tiles and of the columns. `options`: turned, border (see `_directly`), relu and pooled: that
+    gives y (N,OH//2,OW//2,F) and in `winner`, unless it is empty, which of four outputs it was.
+    """
+    turned, border, relu, pooled = options
+    each, columns, width, depth = shares
+    n, c, f, lanes, outputs = x.shape[0], x.shape[3], b.size, simd.width(tile), (transforms.side(tile) - 2) ** 2
+    flat, items, size, y_size = x.reshape(x.size), transforms.side(tile) ** 2, x.size // n, y.size // n
     pieces = (f + columns - 1) // columns
     first, panel = task // pieces * each, task % pieces * columns
-    return first, min(each, total - first), panel, min(panel + columns, f)
-
-
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64[::1], int64[::1], int64[::1],"
-        " int64[::1], T[::1], boolean, boolean, boolean, UniTuple(int64, 3))", parallel=True)
-def _forward(x, u, w, scale, b, y, per_image, patches, targets, rows, run, no_bias, turned, border, relu, shares):
-    (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
-    total, size, y_size, lanes = n * per_image, x.size // n, y.size // n, simd.width(simd.zeros(x, 1, 1))
-    each, columns, width = shares
-    for task in prange((total + each - 1) // each * ((f + columns - 1) // columns)):
-        first, count, panel, end = _share(task, total, each, f, columns)
-        v, m = np.empty(16 * count * c, x.dtype), np.empty(16 * count * width, x.dtype)
-        room = np.empty(0 if u.size > 0 else 16 * (min(DEPTH, c) * width + APART), x.dtype)
-        spare = np.empty(lanes, x.dtype)
-        _patches(flat, size, first, count, per_image, patches, c, v)
-        for q in range(panel, end, width):
-            part = min(width, end - q)
-            _multiply(v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, q, part)
-            for t in range(count):
-                image, tile = (first + t) // per_image, (first + t) % per_image
-                for j in range(0, part, lanes):
-                    acc = _result(flat, image * size, patches, 16 * tile, c, w, turned, border, scale, b, q + j, f, m,
-                                  t * part + j, count * part)
-                    acc = simd.relu(acc) if relu else acc
-                    transforms.store_pixels(acc, y.reshape(y.size), image * y_size + q + j, targets, 4 * tile, spare)
-
-
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], int64, int64[::1], int64[::1],"
-        " int64[::1], T[::1], UniTuple(int64, 3))", parallel=True)
-def _forward_pooled(x, u, w, scale, b, y, winner, per_image, patches, rows, run, no_bias, shares):
-    """y (N,OH//2,OW//2,F) = relu of the largest of each tile's four outputs; `winner` says which it was."""
-    (n, c), f, flat = (x.shape[0], x.shape[3]), y.shape[3], x.reshape(x.size)
-    total, size, lanes = n * per_image, x.size // n, simd.width(simd.zeros(x, 1, 1))
-    each, columns, width = shares
-    for task in prange((total + each - 1) // each * ((f + columns - 1) // columns)):
-        first, count, panel, end = _share(task, total, each, f, columns)
-        v, m = np.empty(16 * count * c, x.dtype), np.empty(16 * count * width, x.dtype)
-        room = np.empty(0 if u.size > 0 else 16 * (min(DEPTH, c) * width + APART), x.dtype)
-        _patches(flat, size, first, count, per_image, patches, c, v)
-        for q in range(panel, end, width):
-            part = min(width, end - q)
-            _multiply(v, u, room, w, False, scale, no_bias, m, rows, run, count, c, f, q, part)
-            for t in range(count):
-                image, tile = (first + t) // per_image, (first + t) % per_image
-                for j in range(0, part, lanes):
-                    acc = _result(flat, image * size, patches, 16 * tile, c, w, False, True, scale, b, q + j, f, m,
-                                  t * part + j, count * part)
-                    best = tile2x2.window_max(acc)
-                    to = simd.steps(0, 0, 1, best)
-                    simd.store(simd.relu(best), y.reshape(y.size), to, (first + t) * f + q + j, lanes)
-                    if winner.size > 0:
-                        tile2x2.store_winners(acc, best, winner, to, (first + t) * f + q + j, lanes)
-
-
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[::1], T[::1], int64, int64[::1], int64[::1], int64[::1], int64[::1])",
-        parallel=True)
-def _kernel_sums(x, dy, v, dm, du, per_image, patches, targets, steps, taps):
-    """dU (panel, 16, C, columns): each product belongs to one task, which adds up the blocks of tiles in order."""
-    (n, c), f, total = (x.shape[0], x.shape[3]), dy.shape[3], x.shape[0] * per_image
-    width, one = simd.width(simd.zeros(x, 1, N)), simd.zeros(x, 1, 1)
-    panels, stretches, lanes = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH, simd.width(one)
-    flat, flat_dy, zero = x.reshape(x.size), dy.reshape(dy.size), np.zeros(lanes, x.dtype)
-    for first in range(0, total, BLOCK):
-        count = min(BLOCK, total - first)
-        for t in prange(count):
-            image, tile = (first + t) // per_image, (first + t) % per_image
-            for k in range(0, c, lanes):
-                transforms.patch(one, flat, image * (x.size // n) + k, patches, 16 * tile, zero,
-                                 v, t * c + k, count * c)
-            for k in range(0, f, lanes):
-                panel = k // width * width
-                part = min(width, f - panel)
-                transforms.gradient(one, flat_dy, image * (dy.size // n) + k, targets, 4 * tile, zero,
-                                    dm, 16 * count * panel + t * part + k - panel, count * part)
-        for task in prange(16 * panels * stretches):
-            k, i, panel = task % stretches * STRETCH, task // stretches % 16, task // (16 * stretches) * width
-            part, items = min(width, f - panel), min(STRETCH, c - k)
-            chain, sums = np.empty(items * part, x.dtype), np.empty(items * part, x.dtype)
-            for t in range(0, count, CHAIN):
-                gathered_outer(v, (i * count + t) * c + k, steps, min(CHAIN, count - t), taps, items, dm,
-                               (16 * panel + i * part) * count + t * part, chain, 0, part, 0, part, True)
-                add_rows(chain, 0, 1, 0, sums, 0, sums.size, t == 0)
-            add_rows(sums, 0, 1, 0, du, (16 * panel + i * part) * c + k * part, sums.size, first == 0)
-
-
-@kernel("(T[::1], T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64[::1], int64[::1])", parallel=True)
-def _kernel_gradient(du, dw, x, dy, per_image, patches, targets):
-    """dw (9,C,F) = G' dU G."""
-    _, c, f = dw.shape
-    one, width, nine = simd.zeros(du, 1, 1), simd.width(simd.zeros(du, 1, N)), simd.zeros(du, 9, 1)
-    flat, flat_x, flat_dy, lanes = dw.reshape(dw.size), x.reshape(x.size), dy.reshape(dy.size), simd.width(one)
-    for k in prange(c):
-        for j in range(0, f, lanes):
-            panel = j // width * width
-            part, at = min(width, f - panel), simd.steps(c * f, 0, 9, nine)
-            transforms.kernel_gradient(one, du, 16 * c * panel + k * part + j - panel, c * part, flat, k * f + j, c * f)
-            if not transforms.finite(simd.load(nine, flat, at, k * f + j, lanes)):
-                exact = np.zeros((9, lanes), dw.dtype)
-                for t in range(x.shape[0] * per_image):
-                    image, tile = t // per_image, t % per_image
-                    _outer_directly(flat_x, image * (x.size // x.shape[0]) + k, patches, 16 * tile, flat_dy,
-                                    image * (dy.size // x.shape[0]) + j, targets, 4 * tile, exact)
-                for tap in range(9):
-                    for e in range(lanes):
-                        flat[(tap * c + k) * f + j + e] = exact[tap, e]
+    count, end = min(each, n * per_image - first), min(panel + columns, f)
+    v, m = np.empty(items * count * c, x.dtype), np.empty(items * count * width, x.dtype)
+    room = np.empty(0 if u.size > 0 else items * (min(depth, c) * width + APART), x.dtype)
+    spare = np.empty(lanes, x.dtype)
+    transform_patches(tile, flat, 0, size, first, count, per_image, patches, c, v)
+    for q in range(panel, end, width):
+        part = min(width, end - q)
+        ahead = (size, per_image, first + count, count if q == panel and u.size > 0 else 0)
+        _multiply(tile, v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, q, part, depth, flat, patches,
+                  ahead)
+        for t in range(count if pooled else 0):
+            image, at = (first + t) // per_image, (first + t) % per_image
+            for j in range(0, part, lanes):
+                acc = simd.add_row(transforms.output(tile, m, t * part + j, count * part), b, q + j, lanes)
+                if not transforms.finite(acc):
+                    acc = _directly(acc, outputs, flat, image * size, patches, items * at, c, w, turned, border, scale,
+                                    b, q + j, f)
+                best, to = tile2x2.window_max(acc), image * y_size + q + j
+                transforms.store_pixels(simd.relu(best), y, to, targets, outputs // 4 * at, spare)
+                if winner.size > 0:  # only for tiles of 2x2 outputs
+                    tile2x2.store_winners(acc, best, winner, simd.steps(0, 0, 1, best), to + targets[at], lanes)
+        for t in range(0 if pooled else count):
+            image, at = (first + t) // per_image, (first + t) % per_image
+            for j in range(0, part, lanes):
+                acc = simd.add_row(transforms.output(tile, m, t * part + j, count * part), b, q + j, lanes)
+                if not transforms.finite(acc):
+                    acc = _directly(acc, outputs, flat, image * size, patches, items * at, c, w, turned, border, scale,
+                                    b, q + j, f)
+                acc = simd.relu(acc) if relu else acc
+                transforms.store_pixels(acc, y, image * y_size + q + j, targets, outputs * at, spare)
 
 
 @inline
-def _outer_directly(x, start, patches, p, dy, dy_start, targets, q, exact):
-    """exact (9, lanes) += what the tile adds to the gradient of one channel's weights for a vector of filters."""
-    for r in range(4):
-        if targets[q + r] >= 0:
-            for tap in range(9):
-                offset = patches[p + (r // 2 + tap // 3) * 4 + r % 2 + tap % 3]
-                value = x[start + offset] if offset >= 0 else x.dtype.type(0)
-                for e in range(exact.shape[1]):
-                    exact[tap, e] += value * dy[dy_start + targets[q + r] + e]
+def _tasks(total, f, shares):
+    return (total + shares[0] - 1) // shares[0] * ((f + shares[1] - 1) // shares[1])
 
 
-def _shares(tiles: int, filters: int, dtype: np.dtype) -> tuple[int, int, int]:
-    """How many tiles and how many columns a task has, and how many columns of these are worked on at a time. The number
-    of threads may decide here: a result does not depend on what else is in its task.
+_ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, int64[::1], int64[::1],"
+              " int64[::1], int64[::1], T[::1], UniTuple(boolean, 4), UniTuple(int64, 4))")
+
+
+@kernel(_ARGUMENTS, parallel=True)
+def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
+    """By tiles of 2x2 outputs."""
+    for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
+        _task(simd.zeros(x, 4, 1), task, x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias,
+              options, shares)
+
+
+@kernel(_ARGUMENTS, parallel=True)
+def _forward_4x4(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
+    """By tiles of 4x4 outputs."""
+    for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
+        _task(simd.zeros(x, 16, 1), task, x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias,
+              options, shares)
+
+
+def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, int, int, int]:
+    """How many tiles and how many columns a task has, how many columns of these are worked on at a time, and how many
+    channels of U are made at a time. The number of threads may decide here: a result does not depend on what else is in
+    its task.
     """
     threads, lanes = get_num_threads(), simd.lanes(dtype)
     panels = -(-filters // (N * lanes))
     if tiles <= FEW:
         width = (N if panels >= threads else simd.NARROW[1]) * lanes
-        return max(1, tiles), -(-filters // (width * threads)) * width, width
-    groups = -(-tiles // TILES)
+        return max(1, tiles), -(-filters // (width * threads)) * width, width, DEPTH[side]
+    groups = -(-tiles // TILES[side])
     pieces = min(panels, -(-threads // groups))
     if groups * pieces < 4 * threads:  # few: as many for each thread
         groups = max(groups, -(-groups * pieces // threads) * threads // pieces)
-    return max(simd.TILE[0], -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes
+    return max(simd.TILE[0], -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes, DEPTH[side]
 
 
-def _transformed(w, scale, turned: bool, tiles: int) -> np.ndarray:
-    """U of w (9,C,F) times scale (F,), `turned` by 180 degrees; empty where the tasks make it themselves."""
-    u = np.empty(16 * w[0].size if tiles > FEW else 0, w.dtype)
-    if u.size:
-        _transform_kernels(w, scale, u, turned)
-    return u
+def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
+    """`options`: see `_task`."""
+    (n, _, _, c), f = x.shape, w.shape[2]
+    scale, count = ones(x.dtype, f) if scale is None else scale, n * t.each
+    u = np.empty((side + 2) ** 2 * w[0].size if count > FEW else 0, w.dtype)
+    forward, transform = (_forward_4x4, _transform_kernels_4x4) if side == 4 else (_forward, _transform_kernels)
+    if u.size:  # else the tasks make it themselves
+        transform(w, scale, u, options[0])
+    forward(x, u, w.reshape(-1), scale, b, y.reshape(-1), winner, t.each, t.patches, t.targets,
+            row_offsets(max(TILES[2], FEW), c), ONE_RUN, zeros(x.dtype, f), options, _shares(count, f, x.dtype, side))
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, border: bool = True,
-           scale=None) -> None:
-    """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,); see conv.py."""
-    (_, h, width, c), (n, oh, ow, f) = x.shape, y.shape
-    t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    scale = ones(x.dtype, f) if scale is None else scale
-    _forward(x, _transformed(w, scale, turned, n * t.each), w.reshape(-1), scale, b, y, t.each, t.patches, t.targets,
-             row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), turned, border, relu,
-             _shares(n * t.each, f, x.dtype))
+           scale=None, side: int = 2) -> None:
+    """y (N,OH,OW,F) from x (N,H,W,C), w (9,C,F) times scale (F,) and b (F,), by tiles of that side; see conv.py."""
+    t = tiles(*x.shape[1:], *y.shape[1:], window.top, window.left, False, side)
+    _compute(x, w, b, y, np.empty(0, np.uint8), t, side, scale, (turned, border, relu, False))
 
 
-def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None) -> None:
+def conv2d_pooled(x, w, b, y, winner, window: Window, scale=None, side: int = 2) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w scale, b)); see fused.py."""
-    (n, h, width, c), f, (oh, ow) = x.shape, y.shape[3], window.output_size(*x.shape[1:3])
-    t = tiles(h, width, c, oh, ow, f, window.top, window.left, True)
-    scale = ones(x.dtype, f) if scale is None else scale
-    _forward_pooled(x, _transformed(w, scale, False, n * t.each), w.reshape(-1), scale, b, y, winner, t.each, t.patches,
-                    row_offsets(max(TILES, FEW), c), ONE_RUN, zeros(x.dtype, f), _shares(n * t.each, f, x.dtype))
+    t = tiles(*x.shape[1:], *window.output_size(*x.shape[1:3]), y.shape[3], window.top, window.left, True, side)
+    _compute(x, w, b, y, winner, t, side, scale, (False, True, True, True))
 
 
 def conv2d_input_grad(dy, wt, b, dx, window: Window, border: bool) -> None:
     """dx (N,H,W,C) = b + what dy (N,OH,OW,F) gives it; wt (9,F,C). `border`: see `_directly`."""
     conv2d(dy, wt, b, dx, window.around, turned=True, border=border)
-
-
-def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
-    """dw (9,C,F) from x (N,H,W,C) and dy (N,OH,OW,F)."""
-    (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
-    t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
-    block = min(BLOCK, n * t.each)
-    v, dm, du = (np.empty(16 * size, x.dtype) for size in (block * c, block * f, c * f))
-    _kernel_sums(x, dy, v, dm, du, t.each, t.patches, t.targets, row_offsets(block, c), row_offsets(STRETCH, 1))
-    _kernel_gradient(du, dw, x, dy, t.each, t.patches, t.targets)

@@ -268,6 +268,9 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
             (filters, each, filters, each), relu)
 
 
+infer_conv2d = conv2d
+
+
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
     filters, each = dy.shape[3], dy.shape[3] // groups

@@ -1,0 +1,136 @@
+"""The weight gradient of 3x3 convolutions by Winograd's F(2x2,3x3): see winograd.py.
+
+    V = B' d B of each patch    dM = A dy A' of each tile    dU[i] = sum over tiles of V[i]' dM[i]    dw = G' dU G
+
+Sums over tiles have one order, so results are the same bits for any number of threads. Where a result is not finite, it
+is computed again directly.
+"""
+
+import numpy as np
+from numba import prange
+
+from ...arguments.shapes import Window
+from . import rowwise, simd, transforms
+from .jit import inline, kernel
+from .products import NARROW_M, NARROW_N, M, N, add_rows
+from .winograd import ask_for, tiles, transform_patches
+
+STRETCH = 64  # channels in a task, with one panel of filters ...
+CHAIN = 54  # ... and so many tiles at a time, which are a sum of their own: sums of sums round less than one long sum
+PARTS, LEAST_TILES = 16, 4 * CHAIN  # there are so many tasks by the layer's shape, of so many tiles each or more
+
+
+@inline
+def _gradients(dy, f, size, first, count, per_image, targets, columns, dm):
+    """dM (16, count, columns) of `count` tiles and the filters from f on, from dy whose images have `size` items."""
+    one = simd.zeros(dy, 1, 1)
+    zero = np.zeros(simd.width(one), dy.dtype)
+    for t in range(count):
+        start, at = (first + t) // per_image * size + f, (first + t) % per_image * 4
+        for j in range(0, columns, simd.width(one)):
+            transforms.gradient(one, dy, start + j, targets, at, zero, dm, t * columns + j, count * columns)
+
+
+@inline
+def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, at, fresh):
+    """As many columns of du (items, columns) as the tile has (+)= V (count, items)' @ dM (count, columns): a sum of its
+    own, which is then added.
+    """
+    for q in range(0, items, height):
+        acc, rows, to, t, row = tile, simd.steps(1, q, items, tile), simd.steps(columns, q, items, tile), k, j
+        for _ in range(count):
+            acc = simd.fma(acc, v, rows, t, dm, row)
+            t += items
+            row += columns
+        if not fresh:
+            acc = rowwise.add(acc, simd.load(tile, du, to, at, simd.width(tile)))
+        simd.store(acc, du, to, at, simd.width(tile))
+
+
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], int64, int64[::1], int64[::1])", parallel=True)
+def _kernel_sums(x, dy, parts, per_image, patches, targets):
+    """dU (parts, panel, 16, C, columns): sums over shares of the tiles. Each task transforms for itself the channels
+    and filters of one block of dU, and waits for nobody. Meanwhile x and dy are asked for what comes next.
+    """
+    n, c, f, shares, wide = x.shape[0], x.shape[3], dy.shape[3], parts.shape[0], simd.zeros(x, M, N)
+    flat, flat_dy, du, total = x.reshape(x.size), dy.reshape(dy.size), parts.reshape(parts.size), n * per_image
+    narrow, single, width = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1), simd.width(wide)
+    tile = simd.zeros(x, 4, 1)
+    panels, stretches = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH
+    for task in prange(shares * panels * stretches):
+        part, panel, k = task // (panels * stretches), task // stretches % panels * width, task % stretches * STRETCH
+        size, dy_size, items, columns = x.size // n, dy.size // n, min(STRETCH, c - k), min(width, f - panel)
+        v, dm = np.empty(16 * CHAIN * items, x.dtype), np.empty(16 * CHAIN * columns, x.dtype)
+        begin, end = total * part // shares, total * (part + 1) // shares
+        chains = (end - begin + CHAIN - 1) // CHAIN
+        for chain in range(chains):
+            first, stop = begin + (end - begin) * chain // chains, begin + (end - begin) * (chain + 1) // chains
+            count, fresh = stop - first, chain == 0
+            transform_patches(tile, flat, k, size, first, count, per_image, patches, items, v)
+            _gradients(flat_dy, panel, dy_size, first, count, per_image, targets, columns, dm)
+            for i in range(16):
+                soon, then = stop + count * i // 16, stop + count * (i + 1) // 16
+                ask_for(flat, k, size, soon, then, per_image, patches, 4, 1, items)
+                ask_for(flat_dy, panel, dy_size, soon, then, per_image, targets, 2, 0, columns)
+                at, j, row = 16 * (part * c * f + panel * c) + (i * c + k) * columns, 0, i * count * columns
+                while columns - j >= simd.width(wide):
+                    _add_outer(wide, M, v, i * count * items, count, items, dm, row + j, columns, du, at + j, fresh)
+                    j += simd.width(wide)
+                while columns - j >= simd.width(narrow):
+                    _add_outer(narrow, NARROW_M, v, i * count * items, count, items, dm, row + j, columns, du, at + j,
+                               fresh)
+                    j += simd.width(narrow)
+                while columns > j:
+                    _add_outer(single, NARROW_M, v, i * count * items, count, items, dm, row + j, columns, du, at + j,
+                               fresh)
+                    j += simd.width(single)
+
+
+@kernel("(T[:,::1], T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64[::1], int64[::1])", parallel=True)
+def _kernel_gradient(parts, dw, x, dy, per_image, patches, targets):
+    """dw (9,C,F) = G' dU G, where dU is the sum of its parts, which is made in the first of them."""
+    _, c, f = dw.shape
+    one, width, nine = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N)), simd.zeros(dw, 9, 1)
+    flat, flat_x, flat_dy, lanes = dw.reshape(dw.size), x.reshape(x.size), dy.reshape(dy.size), simd.width(one)
+    du, shares = parts.reshape(parts.size), parts.shape[0]
+    for k in prange(c):
+        for panel in range(0, f if shares > 1 else 0, width):
+            part = min(width, f - panel)
+            for i in range(16):
+                at = 16 * panel * c + (i * c + k) * part
+                add_rows(du, at, shares, 16 * c * f, du, at, part, True)
+        for j in range(0, f, lanes):
+            panel = j // width * width
+            part, at = min(width, f - panel), simd.steps(c * f, 0, 9, nine)
+            transforms.kernel_gradient(one, du, 16 * c * panel + k * part + j - panel, c * part, flat, k * f + j, c * f)
+            if not transforms.finite(simd.load(nine, flat, at, k * f + j, lanes)):
+                exact = np.zeros((9, lanes), dw.dtype)
+                for t in range(x.shape[0] * per_image):
+                    image, tile = t // per_image, t % per_image
+                    _outer_directly(flat_x, image * (x.size // x.shape[0]) + k, patches, 16 * tile, flat_dy,
+                                    image * (dy.size // x.shape[0]) + j, targets, 4 * tile, exact)
+                for tap in range(9):
+                    for e in range(lanes):
+                        flat[(tap * c + k) * f + j + e] = exact[tap, e]
+
+
+@inline
+def _outer_directly(x, start, patches, p, dy, dy_start, targets, q, exact):
+    """exact (9, lanes) += what the tile adds to the gradient of one channel's weights for a vector of filters."""
+    for r in range(4):
+        if targets[q + r] >= 0:
+            for tap in range(9):
+                offset = patches[p + (r // 2 + tap // 3) * 4 + r % 2 + tap % 3]
+                value = x[start + offset] if offset >= 0 else x.dtype.type(0)
+                for e in range(exact.shape[1]):
+                    exact[tap, e] += value * dy[dy_start + targets[q + r] + e]
+
+
+def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
+    """dw (9,C,F) from x (N,H,W,C) and dy (N,OH,OW,F)."""
+    (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
+    t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
+    blocks = -(-c // STRETCH) * -(-f // (N * simd.lanes(x.dtype)))
+    parts = np.empty((max(1, min(PARTS // blocks, n * t.each // LEAST_TILES)), 16 * c * f), x.dtype)
+    _kernel_sums(x, dy, parts, t.each, t.patches, t.targets)
+    _kernel_gradient(parts, dw, x, dy, t.each, t.patches, t.targets)
