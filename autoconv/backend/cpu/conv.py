@@ -19,7 +19,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import matrix, simd, tasks, winograd
+from . import matrix, simd, tasks, winograd, winograd_rows
 from .arith import copy, multiply
 from .jit import inline, kernel
 from .matrix import transpose
@@ -243,6 +243,9 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
     if winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups):
         winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale)
         return
+    if winograd_rows.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups, x.dtype):
+        winograd_rows.conv2d(x, w, bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale)
+        return
     if _of_pixels(window, groups, y.shape[3], y.dtype):
         c, f = w.shape[2:]
         matrix.multiply(x.reshape(-1, c), scaled(w, scale).reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu)
@@ -273,6 +276,9 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     gathers = _gathers(dy.shape[1:3], dx.shape[1:3], window)
     if winograd.pays(c, f, dy.shape[1:3], window, groups):
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, gathers)
+        return
+    if gathers and winograd_rows.pays(f, c, dx.shape[1:3], window.around, groups, dx.dtype):
+        winograd_rows.conv2d(dy, wt, b, dx, window.around, turned=True)
         return
     if _of_pixels(window, groups, c, dx.dtype):
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))

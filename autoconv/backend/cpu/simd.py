@@ -263,6 +263,22 @@ def fma_side_by_side(typingctx, acc, x, k, w, j):
     return acc(acc, x, types.int64, w, types.int64), codegen
 
 
+@intrinsic
+def fma_apart(typingctx, acc, x, k, w, j):
+    """acc[m, :] += x[k + m*lanes] * w[j : j + all columns]: `fma` with the items of x a vector apart, one register for
+    all of their places.
+    """
+
+    def codegen(context, builder, signature, args):
+        left, flat = _Flat(context, builder, x, args[1]), _Flat(context, builder, w, args[3])
+        _no_load_crosses(builder)
+        right = [_load(builder, flat, acc, args[4], None, v) for v in range(acc.vectors)]
+        places = (builder.add(args[2], INDEX(m * acc.lanes)) for m in range(acc.rows))
+        return _add_products(builder, acc, args[0], left, places, right)
+
+    return acc(acc, x, types.int64, w, types.int64), codegen
+
+
 def _axpy(context, builder, tile, args, arg_types, columns=None):
     acc, values, e, x, at, k = args[:6]
     _no_load_crosses(builder)
