@@ -23,7 +23,7 @@ from . import matrix, simd, tasks, winograd, winograd_rows
 from .arith import copy, multiply
 from .jit import inline, kernel
 from .matrix import transpose
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
+from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .products import (
     TURNED_M,
     add_rows,
@@ -236,15 +236,20 @@ def scaled(w, scale) -> np.ndarray:
     return out
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
-    multiplies w.
+    multiplies w. With `other` of y's shape it is max(y + other, 0).
     """
+    by_rows = winograd_rows.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups, x.dtype)
+    if other is not None and not by_rows:
+        conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale)
+        add_relu(first.reshape(-1), other.reshape(-1), y.reshape(-1))
+        return
     if winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups):
         winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale)
         return
-    if winograd_rows.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups, x.dtype):
-        winograd_rows.conv2d(x, w, bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale)
+    if by_rows:
+        winograd_rows.conv2d(x, w, bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale, other=other)
         return
     if _of_pixels(window, groups, y.shape[3], y.dtype):
         c, f = w.shape[2:]

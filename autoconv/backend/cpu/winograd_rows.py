@@ -94,13 +94,16 @@ def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
 
 
 @inline
-def _products(tile, height, v, rows, part, first, c, u, m):
+def _products(tile, height, v, rows, part, first, c, u, m, x, y, ahead):
     """M (4, height, F) of a tile of pairs, from `first` on. `rows`: where V of its three rows of pixels begins in v,
-    each in four parts.
+    each in four parts. `ahead`: which stretches of x and y will be needed next, a quarter of each.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
     j, to, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
+    next_x, share_x, next_y, share_y = ahead
     for i in range(4):
+        prefetch(x, next_x + i * share_x, share_x)
+        prefetch(y, next_y + i * share_y, share_y)
         acc, shift = tile, i * part + first * lanes
         row0, row1, row2 = rows[0] + shift, rows[1] + shift, rows[2] + shift
         for k in range(0, c, lanes):
@@ -114,9 +117,9 @@ def _products(tile, height, v, rows, part, first, c, u, m):
 
 
 @inline
-def _results(row, m, height, count, scale, b, more, y, at, pixels, relu):
+def _results(row, m, height, count, scale, b, other, y, at, pixels, relu):
     """The outputs of `count` pairs, at most so many `pixels`, from y[at] on. Returns whether all were finite before
-    `more` was added.
+    `other` was added.
     """
     columns, finite = simd.width(row), True
     for t in range(count):
@@ -127,9 +130,9 @@ def _results(row, m, height, count, scale, b, more, y, at, pixels, relu):
         y1 = simd.scale_rows(rowwise.subtract(rowwise.subtract(m1, m2), m3), scale, b, 0, columns)
         finite = finite and transforms.finite(y0) and transforms.finite(y1)
         two = 2 * t + 1 < pixels
-        if more.size > 0:
-            y0 = rowwise.add(y0, rowwise.row(row, more, at, columns))
-            y1 = rowwise.add(y1, rowwise.row(row, more, at + columns, columns if two else 0))
+        if other.size > 0:
+            y0 = rowwise.add(y0, rowwise.row(row, other, at, columns))
+            y1 = rowwise.add(y1, rowwise.row(row, other, at + columns, columns if two else 0))
         if relu:
             y0, y1 = simd.relu(y0), simd.relu(y1)
         rowwise.put(y0, y, at, columns)
@@ -139,7 +142,7 @@ def _results(row, m, height, count, scale, b, more, y, at, pixels, relu):
 
 
 @inline
-def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, more, y, at, pixels, relu):
+def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, other, y, at, pixels, relu):
     """The same outputs by the definition; the first one's window begins at row i and column p of the image."""
     filters, zero = b.size, x.dtype.type(0)
     for q in range(pixels):
@@ -152,14 +155,14 @@ def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, more, y, at, p
                     value = x[image + (row * wide + column) * c + e] if there else zero
                     total += value * w[(k + e) * filters + f]
             total = total * scale[f] + b[f]
-            if more.size > 0:
-                total += more[at + f]
+            if other.size > 0:
+                total += other[at + f]
             y[at + f] = zero if relu and total < zero else total
         at += filters
 
 
 @inline
-def _image(tile, height, row, x, s, w, scale, b, more, y, begin, end, top, left, turned, relu):
+def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu):
     """The rows from `begin` to `end` of the output of image s."""
     (_, high, wide, c), (_, oh, ow, _) = x.shape, y.shape
     one, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
@@ -174,32 +177,32 @@ def _image(tile, height, row, x, s, w, scale, b, more, y, begin, end, top, left,
     for o in range(begin, end):
         _open_row(one, flat, image, o + 2 - top, high, wide, c, left, pairs, v, (o + 2) % 3 * size, size)
         rows, at = (o % 3 * size, (o + 1) % 3 * size, (o + 2) % 3 * size), (s * oh + o) * ow * columns
-        prefetch(flat, image + (o + 3 - top) * wide * c, wide * c)
-        prefetch(out, at, ow * columns)
+        next_x, share_x = image + (o + 3 - top) * wide * c, wide * c // (4 * ((pairs + height - 1) // height))
         for first in range(0, pairs, height):
             count, start, pixels = min(height, pairs - first), at + 2 * first * columns, ow - 2 * first
-            _products(tile, height, v, rows, part, first, c, u, m)
-            if not _results(row, m, height, count, scale, b, more, out, start, pixels, relu):
-                _directly(flat, image, high, wide, c, o - top, 2 * first - left, w, turned, scale, b, more, out, start,
+            ahead = (next_x + first // height * 4 * share_x, share_x, start, count * columns // 2)
+            _products(tile, height, v, rows, part, first, c, u, m, flat, out, ahead)
+            if not _results(row, m, height, count, scale, b, other, out, start, pixels, relu):
+                _directly(flat, image, high, wide, c, o - top, 2 * first - left, w, turned, scale, b, other, out, start,
                           min(2 * count, pixels), relu)
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64, boolean, boolean, int64)",
         parallel=True)
-def _forward(x, w, scale, b, more, y, top, left, turned, relu, pieces):
+def _forward(x, w, scale, b, other, y, top, left, turned, relu, pieces):
     one, two = simd.zeros(x, 1, 1), simd.zeros(x, 1, 2)
     for task in prange(x.shape[0] * pieces):
         s = task // pieces
         begin, end = piece(y.shape[1], task % pieces, pieces, 1)
         if y.shape[3] == simd.width(one):
-            _image(simd.zeros(x, ONE, 1), ONE, one, x, s, w, scale, b, more, y, begin, end, top, left, turned, relu)
+            _image(simd.zeros(x, ONE, 1), ONE, one, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu)
         else:
-            _image(simd.zeros(x, TWO, 2), TWO, two, x, s, w, scale, b, more, y, begin, end, top, left, turned, relu)
+            _image(simd.zeros(x, TWO, 2), TWO, two, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu)
 
 
-def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, scale=None, more=None) -> None:
-    """y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) times scale (F,) and b (F,), plus `more` of y's shape; see conv.py."""
+def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, scale=None, other=None) -> None:
+    """y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) times scale (F,) and b (F,); see conv.py."""
     scale = ones(x.dtype, b.size) if scale is None else scale
-    more = zeros(x.dtype, 0) if more is None else more.reshape(-1)
-    _forward(x, w.reshape(-1), scale, b, more, y, window.top, window.left, turned, relu,
+    other = zeros(x.dtype, 0) if other is None else other.reshape(-1)
+    _forward(x, w.reshape(-1), scale, b, other, y, window.top, window.left, turned, relu or other.size > 0,
              tasks.pieces(x.shape[0], y.shape[1]))
