@@ -94,9 +94,10 @@ def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
 
 
 @inline
-def _products(tile, height, v, rows, part, first, c, u, m, x, y, ahead):
+def _products(tile, height, v, rows, part, first, c, u, m, x, other, y, ahead):
     """M (4, height, F) of a tile of pairs, from `first` on. `rows`: where V of its three rows of pixels begins in v,
-    each in four parts. `ahead`: which stretches of x and y will be needed next, a quarter of each.
+    each in four parts. `ahead`: which stretches of x, and of y and `other`, will be needed next, a
+    quarter of each.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
     j, to, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
@@ -104,6 +105,7 @@ def _products(tile, height, v, rows, part, first, c, u, m, x, y, ahead):
     for i in range(4):
         prefetch(x, next_x + i * share_x, share_x)
         prefetch(y, next_y + i * share_y, share_y)
+        prefetch(other, next_y + i * share_y, min(share_y, other.size))
         acc, shift = tile, i * part + first * lanes
         row0, row1, row2 = rows[0] + shift, rows[1] + shift, rows[2] + shift
         for k in range(0, c, lanes):
@@ -181,7 +183,7 @@ def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left
         for first in range(0, pairs, height):
             count, start, pixels = min(height, pairs - first), at + 2 * first * columns, ow - 2 * first
             ahead = (next_x + first // height * 4 * share_x, share_x, start, count * columns // 2)
-            _products(tile, height, v, rows, part, first, c, u, m, flat, out, ahead)
+            _products(tile, height, v, rows, part, first, c, u, m, flat, other, out, ahead)
             if not _results(row, m, height, count, scale, b, other, out, start, pixels, relu):
                 _directly(flat, image, high, wide, c, o - top, 2 * first - left, w, turned, scale, b, other, out, start,
                           min(2 * count, pixels), relu)
