@@ -19,20 +19,18 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import matrix, simd, tasks, winograd, winograd_rows
+from . import matrix, simd, tasks, winograd, winograd_rows, winograd_rows_grad
 from .arith import copy, multiply
 from .jit import inline, kernel
 from .matrix import transpose
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .products import (
-    TURNED_M,
+    add_parts,
     add_rows,
     bias,
     gathered_outer,
     gathered_product,
     scattered_product,
-    turned_outer,
-    turns,
     zeros,
 )
 from .tasks import piece
@@ -165,15 +163,6 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, groups, border):
         close_chunk(dx, first, count, border, target)
 
 
-@kernel("(T[:,::1], T[::1])", parallel=True)
-def add_parts(partial, total):
-    """total = partial[0] + partial[1] + ..., in this order, in blocks that threads share."""
-    (count, size), block = partial.shape, 1024
-    for task in prange((size + block - 1) // block):
-        start = task * block
-        add_rows(partial.reshape(partial.size), start, count, size, total, start, min(block, size - start), True)
-
-
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
         " int64)", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border, pieces):
@@ -194,29 +183,6 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                 gathered_outer(source, start + g * (c // groups), pixels, total, taps[low:high], high - low, flat_dy,
                                dy_start, partial.reshape(partial.size), (part * items + low) * filters, filters,
                                g * each, (g + 1) * each, first == begin)
-            if low == 0:
-                add_rows(flat_dy, dy_start, total, filters, partial_b.reshape(partial_b.size), part * filters, filters,
-                         first == begin)
-
-
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
-        " int64)", parallel=True)
-def _turned_weight_gradient(x, dy, partial, partial_b, pixels, samples, runs, run_length, border, pieces):
-    """dw (parts, F*items) and db (parts, F) for few filters: partial sums over shares of the samples, each in pieces of
-    its filters.
-    """
-    n, parts, filters, items = x.shape[0], partial.shape[0], dy.shape[3], runs.size * run_length
-    per_sample, flat_dy = dy.shape[1] * dy.shape[2], dy.reshape(dy.size)
-    for task in prange(parts * pieces):
-        part = task // pieces
-        begin, end = n * part // parts, n * (part + 1) // parts
-        low, high = piece(filters, task % pieces, pieces, TURNED_M)
-        for first in range(begin, end, samples):
-            count = min(samples, end - first)
-            source, start = read_chunk(x, first, count, border)
-            total, dy_start = count * per_sample, first * per_sample * filters
-            turned_outer(source, start, pixels, total, runs, run_length, flat_dy, dy_start, filters,
-                         partial.reshape(partial.size), part * filters * items, low, high, first == begin)
             if low == 0:
                 add_rows(flat_dy, dy_start, total, filters, partial_b.reshape(partial_b.size), part * filters, filters,
                          first == begin)
@@ -334,16 +300,12 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
         winograd.conv2d_weight_grad(x, dy, dw.reshape(9, *dw.shape[2:]), window)
         channel_sums(dy, db)
         return
+    if winograd_rows_grad.pays(x.shape[3], dy.shape[3], dy.shape[1:3], window, groups, x.dtype):
+        winograd_rows_grad.conv2d_weight_grad(x, dy, dw, db, window)
+        return
     p = plan(*x.shape, dw.shape[2], window)
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
-    if groups == 1 and turns(db.size, p.run_length, x.dtype):
-        _turned_weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.runs, p.run_length, p.border,
-                                tasks.pieces(parts, db.size // TURNED_M))
-        add_parts(partial, partial[0])
-        transpose(partial[0].reshape(1, db.size, -1), dw.reshape(1, -1, db.size))
-        add_parts(partial_b, db)
-        return
     _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
                      tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))
     add_parts(partial, dw.reshape(-1))

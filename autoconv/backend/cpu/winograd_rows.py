@@ -1,5 +1,4 @@
-"""3x3 convolutions of stride 1 with few filters by Winograd's F(2,3) along rows: 4 products for two outputs and a row of
-taps, not 6.
+"""3x3 convolutions with few filters by Winograd's F(2,3) along rows: 4 products for two outputs and three taps, not 6.
 
 Two neighbouring outputs of a row read four pixels d of each of three rows. With g the three weights of a row of taps,
 
@@ -30,16 +29,20 @@ ONE, TWO = (16, 8) if simd.VECTOR_BYTES == 64 else (8, 4)
 WASTE, LEAST = 1.15, 3
 
 
+def enabled() -> bool:
+    """AUTOCONV_WINOGRAD=0 in the environment turns Winograd's products off."""
+    return os.environ.get("AUTOCONV_WINOGRAD", "1") != "0"
+
+
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
-    shape alone, whatever the batch. AUTOCONV_WINOGRAD=0 in the environment turns it off.
+    shape alone, whatever the batch.
     """
     lanes, pixels = simd.lanes(dtype), size[1]
     pairs = {lanes: ONE, 2 * lanes: TWO}.get(f, 0)
     return (
         window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1 and c >= LEAST
-        and pairs > 0 and -(-pixels // (2 * pairs)) * 2 * pairs <= WASTE * pixels
-        and os.environ.get("AUTOCONV_WINOGRAD", "1") != "0"
+        and pairs > 0 and -(-pixels // (2 * pairs)) * 2 * pairs <= WASTE * pixels and enabled()
     )
 
 
@@ -66,10 +69,11 @@ def _pixel(one, x, start, c, p, wide, columns):
 
 
 @inline
-def _transform_row(one, x, start, c, wide, left, pairs, v, at):
-    """V (4, blocks of channels, pairs, lanes) of the row of pixels at x[start], with `left` zeros before it."""
+def transform_row(one, x, start, c, wide, left, pairs, v, at, step):
+    """V (4, blocks of channels, pairs, lanes) of the row of pixels at x[start], with `left` zeros before it. Its four
+    parts lie `step` apart.
+    """
     lanes = simd.width(one)
-    step = (c + lanes - 1) // lanes * lanes * pairs
     for k in range(0, c, lanes):
         columns, p, j = min(lanes, c - k), -left, at + k * pairs
         d0, d1 = (_pixel(one, x, start + k, c, p, wide, columns), _pixel(one, x, start + k, c, p + 1, wide, columns))
@@ -88,7 +92,7 @@ def _transform_row(one, x, start, c, wide, left, pairs, v, at):
 def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
     """V of row i of an image; of zeros outside."""
     if 0 <= i < high:
-        _transform_row(one, x, image + i * wide * c, c, wide, left, pairs, v, at)
+        transform_row(one, x, image + i * wide * c, c, wide, left, pairs, v, at, size // 4)
     else:
         v[at : at + size] = 0
 
