@@ -127,6 +127,8 @@ CONVOLUTIONS = [
     conv((1, 6, 5, 5), (3, 5, 5, 3), padding=((0, 3), (4, 1)), strides=(3, 1)),
     conv((1, 2, 2, 3), (5, 5, 3, 5), padding=4),  # windows that see nothing but padding
     conv((1, 10, 11, 70), (1, 1, 70, 80)),  # two panels of columns, or more, and some left over
+    conv((1, 12, 10, 64), (1, 1, 64, 32)),  # a narrow tile
+    conv((2, 9, 10, 40), (1, 1, 40, 100)),  # a panel, a narrow tile and some left over
     conv((2, 32, 33, 3), (1, 1, 3, 70)),  # so many pixels that the weights are packed
     conv((1, 8, 13, 66), (1, 2, 66, 130), bias=False),  # a weight gradient that copies dy
     conv((2, 4, 29, 16), (3, 3, 16, 16), padding="same"),  # by Winograd's products along rows, in float32 ...

@@ -191,7 +191,7 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
 def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
     plain = window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
-    return plain and columns >= matrix.width(dtype)
+    return plain and matrix.pays(columns, dtype)
 
 
 def scaled(w, scale) -> np.ndarray:

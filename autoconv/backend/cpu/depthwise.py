@@ -19,10 +19,10 @@ from .arith import sum as sum_axes
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
 from .products import add_parts, add_rows, bias
-from .stencil import backward_axis, forward_axis, inside, prefetch, stencil
+from .stencil import backward_axis, forward_axis, inside, stencil
 
 M, N = simd.NARROW  # taps and vectors of channels that are summed at a time
-STRIP = 2048  # items of dy at a time: with the x that they meet they stay in the first-level cache
+STRIP = 4096  # items of dy at a time: with the x that they meet they stay in the first-level cache
 
 
 @lru_cache(maxsize=256)
@@ -78,31 +78,45 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
                     size = (min(strip, last - p), q_end - q)
                     k = ((s * h + p * sh - top) * wide + q * sw - left) * channels
                     j = ((s * oh + p) * ow + q) * channels
-                    prefetch(flat_dy, j + size[0] * dy_steps[0], size[0] * dy_steps[0])
-                    prefetch(flat_x, k + kh * dh * wide * channels + (size[0] - 1) * x_steps[0], size[0] * x_steps[0])
+                    ahead = (kh * dh * wide * channels + (size[0] - 1) * x_steps[0], size[0] * dy_steps[0])
                     for tap in range(tap_low, tap_end, M):
                         at, to = simd.rows(in_x, tap, tap_end, tile), simd.rows(in_w, tap, tap_end, tile)
                         for c in range(0, whole, lanes):
                             _outer(tile, flat_x, at, k + c, x_steps, flat_dy, j + c, dy_steps, size, flat_dw, to,
-                                   total + c, lanes)
+                                   total + c, lanes, ahead)
                         if whole < channels:
                             _outer(tile, flat_x, at, k + whole, x_steps, flat_dy, j + whole, dy_steps, size, flat_dw,
-                                   to, total + whole, channels - whole)
+                                   to, total + whole, channels - whole, ahead)
             add_rows(flat_dy, s * oh * ow * channels, oh * ow, channels, partial_b.reshape(partial_b.size),
                      part * channels, channels, s == begin)
 
 
 @inline
-def _outer(tile, x, at, k, x_steps, dy, j, dy_steps, size, dw, to, total, columns):
-    """dw[to[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[at[t] + k + ...] * dy[j + ...]."""
+def _outer(tile, x, at, k, x_steps, dy, j, dy_steps, size, dw, to, total, columns, ahead):
+    """dw[to[t] + total + ...] += the sum over `size` (rows, columns) pixels of x[at[t] + k + ...] * dy[j + ...]. What
+    lies `ahead` in x and in dy is asked for meanwhile.
+    """
     acc = simd.load(tile, dw, to, total, columns)
     for p in range(size[0]):
         from_x, from_dy = k + p * x_steps[0], j + p * dy_steps[0]
-        for _ in range(size[1]):
-            acc = vectors.add_products(acc, x, at, from_x, dy, from_dy, columns)
-            from_x += x_steps[1]
-            from_dy += dy_steps[1]
+        if columns == simd.width(tile):  # a loop without masks
+            acc = _row(acc, x, at, from_x, x_steps[1], dy, from_dy, dy_steps[1], size[1], simd.width(tile), ahead)
+        else:
+            acc = _row(acc, x, at, from_x, x_steps[1], dy, from_dy, dy_steps[1], size[1], columns, ahead)
     simd.store(acc, dw, to, total, columns)
+
+
+@inline
+def _row(acc, x, at, k, x_step, dy, j, dy_step, count, columns, ahead):
+    """The pixels of one row."""
+    for _ in range(count):
+        for c in range(0, simd.width(acc), simd.width(acc) // N):
+            vectors.prefetch(x, k + ahead[0] + c)
+            vectors.prefetch(dy, j + ahead[1] + c)
+        acc = vectors.add_products(acc, x, at, k, dy, j, columns)
+        k += x_step
+        j += dy_step
+    return acc
 
 
 def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:

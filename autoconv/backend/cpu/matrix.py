@@ -11,14 +11,14 @@ from numba import get_num_threads, prange
 from . import simd, vectors
 from .arith import copy
 from .jit import inline, kernel
-from .products import ONE_RUN, M, N, gathered_product, row_offsets, run_taps, zeros
+from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, gathered_product, row_offsets, run_taps, zeros
 from .stencil import prefetch
 from .tasks import piece
 
 ROWS = 96  # in a task
 PACKED = 2048  # rows from which packing the weights pays; it costs as much as a few rows, and a call
 SQUARE = 16  # rows and columns from which a matrix is turned in registers
-AHEAD = 2 * M  # rows that are asked for before their turn
+AHEAD = 2  # tiles whose rows are asked for before their turn
 
 
 @kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
@@ -49,19 +49,20 @@ def _pack(w, panels):
 
 
 @inline
-def _panel(x, first, count, starts, c, run, w, j, step, b, y, filters, f, relu):
-    """y[:, f : f + all columns of the tile] of `count` rows from `first` on. Rows of w lie `step` items apart."""
-    wide = simd.zeros(x, M, N)
-    columns = simd.width(wide)
-    for p in range(0, count, M):
-        row = first + p + AHEAD
+def _panel(tile, high, x, first, count, starts, c, run, w, j, step, b, y, filters, f, relu):
+    """y[:, f : f + all columns of the tile, which is so high] of `count` rows from `first` on. Rows of w lie `step`
+    items apart.
+    """
+    columns = simd.width(tile)
+    for p in range(0, count, high):
+        row = first + p + AHEAD * high
         if f == 0:
-            prefetch(x, row * c, M * c)
-        for _ in range(M):
+            prefetch(x, row * c, high * c)
+        for _ in range(high):
             prefetch(y, row * filters + f, columns)
             row += 1
-        at, to = simd.rows(starts, p, count, wide), simd.steps(filters, p, count, wide)
-        acc = run_taps(simd.add_row(wide, b, f, columns), x, at, first * c, run, c, w, j, step)
+        at, to = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
+        acc = run_taps(simd.add_row(tile, b, f, columns), x, at, first * c, run, c, w, j, step)
         simd.store(simd.relu(acc) if relu else acc, y, to, first * filters + f, columns)
 
 
@@ -69,19 +70,27 @@ def _panel(x, first, count, starts, c, run, w, j, step, b, y, filters, f, relu):
 def _multiply(x, w, panels, b, y, starts, run, tasks, relu):
     """y (N,F) = x (N,C) @ w (C,F) + b. The whole panels of w are read from `panels`, unless that is empty."""
     (n, c), filters = x.shape, b.size
-    columns = simd.width(simd.zeros(x, M, N))
+    wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
+    columns = simd.width(wide)
     whole = filters - filters % columns
     flat_x, flat_w, flat_y = x.reshape(x.size), w.reshape(w.size), y.reshape(y.size)
     for task in prange(tasks):
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):
             if panels.size > 0:
-                _panel(flat_x, first, end - first, starts, c, run, panels, f * c, columns, b, flat_y, filters, f, relu)
+                _panel(wide, M, flat_x, first, end - first, starts, c, run, panels, f * c, columns, b, flat_y, filters,
+                       f, relu)
             else:
-                _panel(flat_x, first, end - first, starts, c, run, flat_w, f, filters, b, flat_y, filters, f, relu)
-        if whole < filters:
+                _panel(wide, M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, b, flat_y, filters, f,
+                       relu)
+        f = whole
+        if filters - f >= simd.width(narrow):
+            _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, b, flat_y, filters,
+                   f, relu)
+            f += simd.width(narrow)
+        if f < filters:
             gathered_product(flat_x, first * c, starts, end - first, run, c, flat_w, 0, b[:0], b, flat_y,
-                             first * filters, filters, whole, filters, True, relu)
+                             first * filters, filters, f, filters, True, relu)
 
 
 def turn(a, out) -> None:
@@ -93,8 +102,13 @@ def turn(a, out) -> None:
 
 
 def width(dtype) -> int:
-    """The columns of a panel: with fewer of them in all, these loops have no advantage."""
+    """The columns of a panel."""
     return int(N * simd.lanes(dtype))
+
+
+def pays(filters: int, dtype) -> bool:
+    """Whether these loops have an advantage: they do where the columns fill the narrow tile."""
+    return bool(filters >= NARROW_N * simd.lanes(dtype))
 
 
 def multiply(x, w, b, y, relu: bool = False) -> None:
@@ -104,7 +118,7 @@ def multiply(x, w, b, y, relu: bool = False) -> None:
     panels = zeros(w.dtype, 0)
     if filters == columns:
         panels = w.reshape(-1)
-    elif n >= PACKED:
+    elif n >= PACKED and filters > columns:
         panels = np.empty(filters // columns * columns * c, w.dtype)
         _pack(w, panels)
     tasks = max(1, -(-n // (ROWS * threads))) * threads

@@ -104,20 +104,31 @@ def _finish(acc, y, out, to, columns, end):
 
 
 @inline
-def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, to, y_step, end):
+def _neighbours(tile, x, k, x_step, count, w, j, taps, b, y, to, y_step, end, row):
     """`_pixels` for at least PIXELS pixels with rows of three taps, as far apart as the pixels. The last tile begins
-    early enough to be full: some pixels are computed twice.
+    early enough to be full: some pixels are computed twice. With each tile the pixels below it are asked for, in x and
+    in y, whose rows have `row` items: a whole row at once would keep the loads of the tiles waiting.
     """
     out, lanes = simd.steps(y_step, 0, PIXELS, tile), simd.width(tile)
-    whole = b.size - b.size % lanes
+    whole, below = b.size - b.size % lanes, taps[0] * taps[1]
     for start in range(0, count, PIXELS):
         first = min(start, count - PIXELS)
         from_x, to_y = k + first * x_step, to + first * y_step
         for c in range(0, whole, lanes):
+            for m in range(PIXELS):
+                vectors.prefetch(x, from_x + c + below + m * x_step)
+                vectors.prefetch(y, to_y + c + row + m * y_step)
             _neighbour_sums(tile, x, from_x + c, x_step, w, j + c, taps, b, c, y, out, to_y + c, lanes, end)
         if whole < b.size:
             _neighbour_sums(tile, x, from_x + whole, x_step, w, j + whole, taps, b, whole, y, out, to_y + whole,
                             b.size - whole, end)
+
+
+@inline
+def _touch(axis):
+    """Whether neighbours of this class have three taps each, as far apart as they are: each pixel of x is read once."""
+    _, _, _, source_step, _, gap, _, _, taps = axis
+    return taps == vectors.TAPS and gap == source_step
 
 
 @inline
@@ -149,7 +160,8 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
         row, low, high_tap = inside(p // step, source_step, -source, taps, gap, high)
         rows, x_row, w_row = max(0, high_tap - low), gap * wide * channels, tap_gap * w.shape[1] * channels
         from_x, from_w = (s * high + row + low * gap) * wide * channels, (tap + low * tap_gap) * w.shape[1] * channels
-        prefetch(flat_x, from_x + rows * x_row, wide * channels)
+        if not _touch(column_classes[0]):
+            prefetch(flat_x, from_x + rows * x_row, wide * channels)
         for kind in range(column_classes.shape[0]):
             first, step, count, source_step, source, gap, tap, tap_gap, taps = column_classes[kind]
             begin = min(count, max(0, -(source // source_step)))
@@ -158,8 +170,9 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
             window = (rows, x_row, w_row, taps, gap * channels, tap_gap * channels)
             k, j, at = from_x + (source + begin * source_step) * channels, from_w + tap * channels, to + begin * y_step
             end = (divisor if divisor > 0 else float(rows * taps), relu)
-            if stop - begin >= PIXELS and taps == vectors.TAPS and gap == source_step:
-                _neighbours(some, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, at, y_step, end)
+            if stop - begin >= PIXELS and _touch(column_classes[kind]):
+                _neighbours(some, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, at, y_step, end,
+                            ow * channels)
             elif stop - begin > 1:
                 _pixels(some, PIXELS, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, at, y_step, end)
             else:
