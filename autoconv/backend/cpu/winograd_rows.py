@@ -94,7 +94,8 @@ def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
     if 0 <= i < high:
         transform_row(one, x, image + i * wide * c, c, wide, left, pairs, v, at, size // 4)
     else:
-        v[at : at + size] = 0
+        for j in range(at, at + size):
+            v[j] = 0
 
 
 @inline

@@ -104,12 +104,13 @@ def _sums(x, dy, partial, partial_b, top, left, pieces):
                         _transform_gradients(one, flat_dy, start, filters, ow, d, at, part_d, sums, i >= 2 or r == 0)
                     else:
                         for e in range(4):
-                            d[at + e * part_d : at + e * part_d + pairs * filters] = 0
+                            for j in range(at + e * part_d, at + e * part_d + pairs * filters):
+                                d[j] = 0
                 _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, stop, du,
                           part * 12 * c * filters, s == begin and r == 0, flat, (s * high + r + count) * wide * c,
                           flat_dy, (s * oh + r + count + top) * ow * filters)
         if low == 0:
-            partial_b[part] = sums
+            simd.copy(partial_b.reshape(partial_b.size), part * filters, sums, 0, filters)
 
 
 @kernel("(T[::1], T[::1], T[::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64)", parallel=True)
