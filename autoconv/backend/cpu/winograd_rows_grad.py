@@ -25,8 +25,9 @@ SMALLEST = 8  # outputs in a row
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Whether the weight gradient of such a convolution is computed in this way."""
+    lanes = simd.lanes(dtype)
     return (window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1 and winograd_rows.enabled()
-            and c % CHANNELS == 0 and f % simd.lanes(dtype) == 0 and size[1] >= SMALLEST)
+            and c % CHANNELS == f % lanes == lanes % CHANNELS == 0 and size[1] >= SMALLEST)
 
 
 @inline
