@@ -14,7 +14,6 @@ from numba import prange
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, winograd
 from .conv import (
-    add_parts,
     close_chunk,
     conv2d_input_grad,
     conv2d_weight_grad,
@@ -26,7 +25,7 @@ from .conv import (
     transposed,
 )
 from .jit import inline, kernel
-from .products import NARROW_M, NARROW_N, add_rows, bias, pooled_product, zeros
+from .products import NARROW_M, NARROW_N, add_parts, add_rows, bias, pooled_product, zeros
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 from .tasks import piece
 
