@@ -197,6 +197,14 @@ def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     return plain and matrix.pays(columns, dtype)
 
 
+def _one_of(by_squares: bool, by_rows: bool, x, y, side: int = 2) -> tuple[bool, bool]:
+    """Which of Winograd's products, where both pay: those along rows have the shorter transforms, squares of 4x4
+    outputs save most.
+    """
+    squares = by_squares and not (by_rows and side == 2 and x.shape[3] <= y.shape[3])
+    return squares, by_rows and not squares
+
+
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
     """`conv2d` where no gradient is taken: by larger tiles, where they pay."""
     conv2d(x, w, b, y, window, groups, relu, scale, other, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
@@ -208,8 +216,8 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
     multiplies w. With `other` of y's shape it is max(y + other, 0). `side` is that of the tiles, where Winograd's
     products of squares pay.
     """
-    by_squares = winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups)
-    by_rows = not by_squares and winograd_rows.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups, x.dtype)
+    shape = x.shape[3], y.shape[3], y.shape[1:3], window, groups
+    by_squares, by_rows = _one_of(winograd.pays(*shape), winograd_rows.pays(*shape, x.dtype), x, y, side)
     if other is not None and not by_rows:
         conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale, None, side)
         add_relu(first.reshape(-1), other.reshape(-1), y.reshape(-1))
@@ -249,10 +257,12 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     c, f = dx.shape[3], dy.shape[3]
     wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
     gathers = _gathers(dy.shape[1:3], dx.shape[1:3], window)
-    if winograd.pays(c, f, dy.shape[1:3], window, groups):
+    along = gathers and winograd_rows.pays(f, c, dx.shape[1:3], window.around, groups, dx.dtype)
+    by_squares, by_rows = _one_of(winograd.pays(c, f, dy.shape[1:3], window, groups), along, dy, dx)
+    if by_squares:
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, gathers)
         return
-    if gathers and winograd_rows.pays(f, c, dx.shape[1:3], window.around, groups, dx.dtype):
+    if by_rows:
         winograd_rows.conv2d(dy, wt, b, dx, window.around, turned=True)
         return
     if _of_pixels(window, groups, c, dx.dtype):
@@ -300,11 +310,13 @@ def transposed(w, groups: int = 1) -> np.ndarray:
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
-    if winograd.pays(x.shape[3], dy.shape[3], dy.shape[1:3], window, groups):
+    shape = x.shape[3], dy.shape[3], dy.shape[1:3], window, groups
+    by_squares, by_rows = winograd.pays(*shape), winograd_rows_grad.pays(*shape, x.dtype)
+    if by_squares and not (by_rows and winograd_rows.pays(*shape, x.dtype)):
         winograd_grad.conv2d_weight_grad(x, dy, dw.reshape(9, *dw.shape[2:]), window)
         channel_sums(dy, db)
         return
-    if winograd_rows_grad.pays(x.shape[3], dy.shape[3], dy.shape[1:3], window, groups, x.dtype):
+    if by_rows:
         winograd_rows_grad.conv2d_weight_grad(x, dy, dw, db, window)
         return
     p = plan(*x.shape, dw.shape[2], window)
