@@ -11,8 +11,7 @@ from . import exponential
 from .jit import kernel, recorded
 from .tasks import loops, piece
 
-# Items up to which one thread is done before a second one has begun: simple functions, polynomials, and calls of exp.
-FEW, FEW_POWERS, FEW_CALLS = 1 << 15, 1 << 13, 1 << 10
+FEW, FEW_CALLS = 1 << 13, 1 << 10  # items, or calls of exp, that one thread has done before a second one has begun
 
 
 @kernel("(T[::1], T[::1])", parallel=True, few=FEW)
@@ -44,7 +43,7 @@ def relu_grad_of_two(y, dy, more, dx):
         dx[i] = 0 if y[i] <= 0 else dy[i] + more[i]
 
 
-@kernel("(T[::1], T[::1])", parallel=True, few=FEW_POWERS)
+@kernel("(T[::1], T[::1])", parallel=True, few=FEW)
 def _sigmoid(x, y):
     for i in prange(x.size):
         y[i] = exponential.sigmoid(x[i])
@@ -67,7 +66,7 @@ def sigmoid_grad(y, dy, dx):
     _sigmoid_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 
 
-@kernel("(T[::1], T[::1])", parallel=True, few=FEW_POWERS)
+@kernel("(T[::1], T[::1])", parallel=True, few=FEW)
 def _tanh(x, y):
     for i in prange(x.size):
         y[i] = exponential.tanh(x[i])
