@@ -5,6 +5,7 @@ optimised five times and made into machine code five times, of which one is run.
 linked.
 """
 
+from inspect import signature
 from typing import Any
 
 from llvmlite import binding, ir
@@ -50,7 +51,12 @@ class _Kernel(JITCodeLibrary):
     """The code of a kernel."""
 
     def _optimize_functions(self, ll_module: Any) -> None:
-        """As Numba does, but for declarations, of which each part has dozens and each would take a set of passes."""
+        """As Numba does, but not for declarations, of which each part has dozens. Newer Numbas make a set of passes for
+        each.
+        """
+        if signature(self._codegen._function_pass_manager).parameters.keys() - {"kwargs"}:  # an older one
+            super()._optimize_functions(ll_module)
+            return
         ll_module.data_layout = self._codegen._data_layout
         passes, builder = self._codegen._function_pass_manager()
         for function in ll_module.functions:
