@@ -101,8 +101,8 @@ def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
 @inline
 def _products(tile, height, v, rows, part, first, c, u, m, x, other, y, ahead):
     """M (4, height, F) of a tile of pairs, from `first` on. `rows`: where V of its three rows of pixels begins in v,
-    each in four parts. `ahead`: which stretches of x, and of y and `other`, will be needed next, a
-    quarter of each.
+    each in four parts. `ahead`: which stretches of x, and of y and `other`, are needed next, a quarter of each at a
+    time.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
     j, to, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
