@@ -147,7 +147,7 @@ def test_larger_tiles_give_the_same_bits_in_any_batch(side, channels, filters):
             np.testing.assert_array_equal(part, of[first:last])
 
 
-@pytest.mark.parametrize(("width", "channels", "filters"), [(32, 16, 16), (16, 32, 32), (12, 16, 64)])
+@pytest.mark.parametrize(("width", "channels", "filters"), [(32, 16, 16), (16, 32, 32), (12, 16, 64), (12, 64, 64)])
 def test_an_empty_batch_has_gradients_of_zero(width, channels, filters):
     y, dx, dw = results(*drawn("normal", 0, (0, 12, width), channels, filters))
     assert (y.shape, dx.shape) == ((0, 12, width, filters), (0, 12, width, channels))
