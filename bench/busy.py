@@ -24,7 +24,7 @@ from .equal_work import Expected, check_trained
 from .process import Process
 from .turns import ROUND, STARTING
 
-USUAL = ("autoconv", "torch", "torch-channels-last", "keras", "keras-50")
+USUAL = ("autoconv", "torch", "torch-channels-last", "keras", "keras-50", "jax")
 LOADS = (0, 1, 2)
 AWAKE = 0.5  # seconds that the busy programs run before a measurement
 EFFORT, SECONDS = 0.5, 2.0  # of a pass, in those of `bench.compare`; a measurement has passes that take so long alone

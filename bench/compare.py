@@ -29,13 +29,15 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
                         "by default the workload's usual one")
     parser.add_argument("--threads", type=_positive, default=machine.processors(), help="default: %(default)s")
     parser.add_argument("--rounds", type=_positive, help="default: 18, three in a process; 3 of start and accuracy")
-    parser.add_argument("--quick", action="store_true", help="six short rounds of the usual peers, for a first look")
+    parser.add_argument("--quick", action="store_true", help="six short rounds, for a first look, without "
+                        "torch-compile unless --peers names it")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)
     try:
         options.workload = _known("workload", options.workload, workloads.WORKLOADS)
         options.mode = _known("mode", options.mode, workloads.MODES)
-        usual = [name for name in peers.on("cpu") if name not in _slow()]
+        left_out = [*_slow(), *(["torch-compile"] if options.quick else [])]  # compiling takes it too long
+        usual = [name for name in peers.on("cpu") if name not in left_out]
         options.peers = usual if options.peers == "all" else _known("peer", options.peers, peers.on("cpu"))
         options.batch_sizes = {w: _batch_sizes(options.batch_size, w) for w in options.workload}
     except ValueError as error:
@@ -48,8 +50,6 @@ def arguments(given: Sequence[str] | None) -> argparse.Namespace:
 def main(given: Sequence[str] | None = None) -> int:
     """The exit code: 0, or 1 where a peer failed or computed something else than the others."""
     options, say = arguments(given), show.Progress()
-    if options.quick:
-        options.peers = [name for name in options.peers if name != "torch-compile"]  # compiling takes it too long
     present = {name: peers.missing(name) for name in options.peers}
     results = []
     for result in measurements(options, [name for name, lacks in present.items() if not lacks], say):

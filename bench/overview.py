@@ -1,7 +1,7 @@
 """`python -m bench.overview RESULTS.json ...`: one line for each net of bench.compare, autoconv beside the best peer.
 
 Training is compared with the fastest framework, inference with the fastest engine that is made for inference alone.
-Each line has the ratio that autoconv shall reach at least, and the aim.
+Each line has the ratio that autoconv shall reach at least, and the aim. Below them is the peak memory of each training.
 """
 
 import argparse
@@ -57,10 +57,25 @@ def main(given: Sequence[str] | None = None) -> int:
 
 
 def shown(entries: Iterable[dict[str, Any]]) -> str:
-    """The table: of each measurement of training or inference a line."""
-    rows = [_row(entry) for entry in entries if entry["mode"] in ("train", "infer")]
-    return table(["net, batch size", "", "autoconv", "the fastest peer", "", "times as fast", "interval", "at least",
-                  "aim"], rows)
+    """Of each measurement of training or inference a line, and below them of each training its peak memory."""
+    entries = list(entries)
+    parts = [table(["net, batch size", "", "autoconv", "the fastest peer", "", "times as fast", "interval", "at least",
+                    "aim"], [_row(entry) for entry in entries if entry["mode"] in ("train", "infer")])]
+    if memory := [row for entry in entries if entry["mode"] == "train" and (row := _memory(entry))]:
+        parts.append(table(["peak memory of training, MB", "autoconv", "the least of the others", "", "the lowest"],
+                           memory))
+    return "\n\n".join(parts)
+
+
+def _memory(entry: dict[str, Any]) -> list[str]:
+    """Of a process, as the system counts what it held at most; empty where that is not known."""
+    peaks = {name: f["peak_memory"] for name, f in entry["peers"].items() if f.get("peak_memory")}
+    ours = peaks.pop(OURS, None)
+    if ours is None or not peaks:
+        return []
+    least = min(peaks, key=peaks.__getitem__)
+    return [f"{entry['workload']}, {entry['batch_size']}", f"{ours / 1e6:,.0f}", peers.label(least),
+            f"{peaks[least] / 1e6:,.0f}", "yes" if ours < peaks[least] else "no"]
 
 
 def _row(entry: dict[str, Any]) -> list[str]:

@@ -22,7 +22,7 @@ from autoconv.bench import machine
 from . import environment, show
 from .accuracy import mnist_arrays
 
-PEERS = ("torch", "keras", "keras-jax")
+PEERS = ("torch", "keras", "jax", "keras-jax")
 TARGET = 0.990
 
 

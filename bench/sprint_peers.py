@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -88,12 +89,62 @@ def keras(arrays: Arrays, seed: int, threads: int, backend: str = "tensorflow") 
     return taken, float((found == arrays["test_labels"]).mean())
 
 
+def jax(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
+    """The same on JAX: the whole step, gathering of its batch included, as one jitted function, which counts too."""
+    import jax
+    import jax.numpy as jnp
+    from jax import lax
+
+    def net(weights, x):
+        x = x.astype(jnp.float32)[..., None] * SCALE + OFFSET
+        for i, strides in enumerate((2, 1, 1)):
+            w, b = weights[2 * i : 2 * i + 2]
+            y = lax.conv_general_dilated(x, w, (strides, strides), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+            x = jax.nn.relu(y + b)
+            if i == 1:
+                x = x[:, :10, :10].reshape(-1, 5, 2, 5, 2, 32).max((2, 4))
+        return x.reshape(len(x), -1) @ weights[6] + weights[7]
+
+    def loss(weights, x, labels):
+        shares = jax.nn.log_softmax(net(weights, x))
+        right = jnp.take_along_axis(shares, labels[:, None], 1).mean()
+        return -(1 - SMOOTHING) * right - SMOOTHING * shares.mean()
+
+    @partial(jax.jit, donate_argnums=(0, 1, 2))
+    def step(weights, means, squares, images, labels, rows, rate, count):
+        gradients = jax.grad(loss)(weights, images[rows], labels[rows])
+        means = [0.9 * m + 0.1 * g for m, g in zip(means, gradients)]
+        squares = [0.999 * v + 0.001 * g * g for v, g in zip(squares, gradients)]
+        rate *= jnp.sqrt(1 - 0.999**count) / (1 - 0.9**count)
+        moved = [w - rate * m / (jnp.sqrt(v) + EPSILON) for w, m, v in zip(weights, means, squares)]
+        return moved, means, squares
+
+    random, weights = np.random.default_rng(seed), []
+    for *window, c, f in ((4, 4, 1, 16), (3, 3, 16, 32), (3, 3, 32, 32)):
+        limit = (6 / (np.prod(window) * (c + f))) ** 0.5
+        weights += [jnp.array(random.uniform(-limit, limit, (*window, c, f)), jnp.float32), jnp.zeros(f)]
+    weights += [jnp.zeros((288, 10)), jnp.zeros(10)]
+    train, labels = jnp.array(arrays["train"]), jnp.array(arrays["train_labels"], jnp.int32)
+    means, squares = ([jnp.zeros_like(w) for w in weights] for _ in range(2))
+    begun = time.perf_counter()
+    order = random.permutation(len(train)).astype(np.int32)
+    batches = np.split(order, range(BATCH_SIZE, len(train), BATCH_SIZE))
+    for i, (rows, rate) in enumerate(zip(batches, rates(len(batches)).astype(np.float32)), 1):
+        weights, means, squares = step(weights, means, squares, train, labels, rows, rate, np.float32(i))
+    jax.block_until_ready(weights)
+    taken = time.perf_counter() - begun
+    answer = jax.jit(lambda weights, x: net(weights, x).argmax(1))
+    test = arrays["test"]
+    found = np.concatenate([answer(weights, test[i : i + 1000]) for i in range(0, len(test), 1000)])
+    return taken, float((found == arrays["test_labels"]).mean())
+
+
 def keras_on_jax(arrays: Arrays, seed: int, threads: int) -> tuple[float, float]:
     return keras(arrays, seed, threads, "jax")
 
 
 FRAMEWORKS: dict[str, Callable[[Arrays, int, int], tuple[float, float]]] = {
-    "torch": torch, "keras": keras, "keras-jax": keras_on_jax}
+    "torch": torch, "keras": keras, "jax": jax, "keras-jax": keras_on_jax}
 
 
 def main() -> None:

@@ -131,9 +131,10 @@ CONVOLUTIONS = [
     conv((2, 9, 10, 40), (1, 1, 40, 100)),  # a panel, a narrow tile and some left over
     conv((2, 32, 33, 3), (1, 1, 3, 70)),  # so many pixels that the weights are packed
     conv((1, 8, 13, 66), (1, 2, 66, 130), bias=False),  # a weight gradient that copies dy
-    conv((2, 6, 5, 16), (3, 3, 16, 16), padding="same"),  # weight gradients of few filters, by float32 ...
-    conv((3, 6, 5, 24), (3, 3, 24, 8), padding="same"),  # ... and by float64 as well
-    conv((2, 6, 8, 8), (3, 3, 8, 4), padding="same"),  # ... and in vectors of 32 bytes
+    conv((2, 4, 29, 16), (3, 3, 16, 16), padding="same"),  # by Winograd's products along rows, in float32 ...
+    conv((1, 3, 14, 24), (3, 3, 24, 32), padding=((2, 0), (1, 1))),
+    conv((2, 5, 30, 8), (3, 3, 8, 8), padding=((1, 1), (2, 0))),  # ... in float64 ...
+    conv((1, 9, 15, 8), (3, 3, 8, 4), padding="same"),  # ... and in shorter vectors
     conv((2, 8, 9, 64), (3, 3, 64, 64), padding="same"),  # from here on by Winograd's products
     conv((1, 10, 10, 64), (3, 3, 64, 80), bias=False),
     conv((1, 9, 7, 48), (3, 3, 48, 96), padding=((0, 1), (2, 2))),

@@ -70,7 +70,9 @@ def main(at):
     """Every case forward and backward, in both precisions."""
     from cases import CASES, WITHOUT_GRADIENT, conv, fused_pool
 
-    from autoconv.tensor import Tensor, no_grad
+    from autoconv.arguments import shapes
+    from autoconv.ops import conv as conv_ops
+    from autoconv.tensor import Tensor, apply, no_grad
 
     guard_kernels(at)
 
@@ -86,6 +88,10 @@ def main(at):
                     case.call(*inputs, **case.parameters)
             if y.requires_grad:
                 y.backward(copied(np.ones(y.shape, y.dtype), at))
+    for width, filters in ((29, 16), (15, 32)):  # of a residual block, in inference
+        sizes = ((2, 3, width, 3), (3, 3, 3, filters), (filters,), (2, 3, width, filters))
+        inputs = [Tensor(copied(np.ones(size, np.float32), at)) for size in sizes]
+        apply(conv_ops.conv2d, *inputs, window=shapes.window((3, width), (3, 3), padding="same"))
 
 
 def windows(at, count):

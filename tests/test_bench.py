@@ -201,8 +201,8 @@ def test_the_overview_has_a_line_for_each_net_with_the_fastest_rival(tmp_path, c
         return {"status": "timed", "images_per_s": {"median": speed, "low": speed, "high": speed},
                 "ratio": {"median": times, "low": 0.9 * times, "high": 1.1 * times, "confidence": 0.97}}
 
-    found = {"autoconv": timed(900.0, 1.0), "torch": timed(300.0, 3.0), "jax": timed(450.0, 2.0),
-             "keras": {"status": "failed", "reason": "x"}}
+    found = {"autoconv": {**timed(900.0, 1.0), "peak_memory": 2e8}, "torch": {**timed(300.0, 3.0), "peak_memory": 3e8},
+             "jax": {**timed(450.0, 2.0), "peak_memory": 4e8}, "keras": {"status": "failed", "reason": "x"}}
     answers = {"autoconv": timed(100.0, 2.0), "torch": timed(400.0, 0.5), "mnn": timed(200.0, 1.0)}
     file = tmp_path / "results.json"
     file.write_text(json.dumps({"schema": 1, "results": [
@@ -211,10 +211,11 @@ def test_the_overview_has_a_line_for_each_net_with_the_fastest_rival(tmp_path, c
         {"workload": "wide", "batch_size": 64, "mode": "infer", "peers": {"autoconv": {"status": "wrong"}}},
     ]}))
     assert overview.main([str(file)]) == 0
-    train, infer, wrong = capsys.readouterr().out.splitlines()[-3:]
+    train, infer, wrong, _, _, _, memory = capsys.readouterr().out.splitlines()[-7:]
     assert " ".join(train.split()) == "resnet20, 64 train 900 JAX, jit 450 2.00 1.80 .. 2.20 1.4 2.2"
     assert " ".join(infer.split()) == "resnet20, 1 infer 100 MNN 200 0.50 0.45 .. 0.55 0.8 1.2"
     assert " ".join(wrong.split()) == "wide, 64 infer wrong"
+    assert " ".join(memory.split()) == "resnet20, 64 200 PyTorch 300 yes"
     with pytest.raises(SystemExit) as error:
         overview.main([str(tmp_path / "none.json")])
     assert error.value.code == 1

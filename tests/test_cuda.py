@@ -102,6 +102,19 @@ def test_value_without_a_gradient(case):
         np.testing.assert_array_equal(y.numpy(), case.reference(*arrays, **case.parameters))
 
 
+@pytest.mark.parametrize(("size", "filters"), [((4, 32), 16), ((5, 15), 32), ((6, 7), 5)])
+@pytest.mark.parametrize("where", ["cpu", "cuda"])
+def test_another_array_is_added_before_the_relu(size, filters, where):
+    x, w, b, other = (np.random.default_rng(i).normal(size=shape).astype("float32")
+                      for i, shape in enumerate(((2, *size, 3), (3, 3, 3, filters), (filters,), (2, *size, filters))))
+    other[1, 2, 3], other[0, 0, 1], x[1, 3, 2, 0] = np.nan, np.inf, np.inf
+    given = tensors((x, w, b, other), where, False)
+    y = apply(conv_ops.conv2d, *given, window=shapes.window(size, (3, 3), padding="same")).numpy()
+    with np.errstate(invalid="ignore"):
+        expected = F.conv2d(*given[:3], padding="same").numpy() + other
+    close(y, np.where(expected < 0, 0, expected), "float32")
+
+
 @pytest.mark.parametrize("op", [conv_ops.conv2d, fused_ops.conv2d_relu_pool], ids=lambda op: op.name)
 @pytest.mark.parametrize("where", ["cpu", "cuda"])
 def test_a_scale_multiplies_the_filters(op, where):

@@ -13,6 +13,7 @@ from autoconv.layers import (
     DepthwiseConv2D,
     Dropout,
     Flatten,
+    GlobalAveragePooling2D,
     Input,
     MaxPooling2D,
     ReLU,
@@ -84,6 +85,8 @@ STACKS = {
     "by tiles, pooling": (Conv2D(64, 3, padding="same"), Conv2D(80, 3, use_bias=False), BatchNormalization(), ReLU(),
                           MaxPooling2D()),
     "by tiles, no scale": (Conv2D(64, 3), Conv2D(64, 3), BatchNormalization(scale=False)),
+    "one pixel": (Conv2D(165, 1), BatchNormalization(), ReLU(), Conv2D(64, 1, use_bias=False), BatchNormalization()),
+    "one pixel, averaged": (Conv2D(45, 1), BatchNormalization(), ReLU(), GlobalAveragePooling2D(), Dense(9, "tanh")),
     "dropout between": (Conv2D(9, 3), Dropout(0.5), BatchNormalization(), ReLU()),
 }
 
@@ -228,7 +231,8 @@ def test_fusion_can_be_turned_off(monkeypatch):
     np.testing.assert_array_equal(model.predict_on_batch(x), one_by_one(model, x))
 
 
-@pytest.mark.parametrize("what", ["pooling", "relu", "groups", "depthwise", "dense", "strides"])
+@pytest.mark.parametrize("what", ["pooling", "relu", "groups", "depthwise", "dense", "strides", "one pixel",
+                                  "one pixel, averaged"])
 def test_an_image_has_the_same_bits_in_a_batch_of_any_size(what):
     copies = [type(layer).from_config(layer.get_config()) for layer in STACKS[what]]
     model = net(*copies)

@@ -63,6 +63,26 @@ def test_a_kernel_that_was_just_compiled_and_one_from_the_cache_give_the_same_bi
     assert found[0] == found[1]
 
 
+OTHERS_USE_NUMBA_TOO = """
+import numba
+import numpy as np
+from autoconv import functional as F
+F.relu(np.float32([-1, 2]))
+@numba.njit(cache=False)
+def root(a):
+    return np.sqrt(a).sum()
+print(root(np.array([4.0, 9.0])))
+"""
+
+
+def test_numba_compiles_other_functions_after_a_kernel_was_loaded(tmp_path):
+    environment = {**os.environ, "AUTOCONV_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "1"}
+    for _ in range(2):
+        done = subprocess.run([sys.executable, "-c", OTHERS_USE_NUMBA_TOO], env=environment, capture_output=True,
+                              text=True, check=True)
+        assert done.stdout == "5.0\n"
+
+
 def test_a_helper_that_a_kernel_calls_can_be_called_from_python_as_well():
     @numba.njit
     def half(a):

@@ -176,6 +176,20 @@ def test_a_changed_layer_is_asked_at_each_pass(change, swapped, training):
     assert (found != before).any() or (not training and not norm.trainable)
 
 
+@pytest.mark.parametrize("swapped", [False, True])
+@pytest.mark.parametrize(("width", "filters"), [(32, 16), (16, 32), (9, 17)])
+def test_in_inference_a_block_ends_with_its_convolution(width, filters, swapped, monkeypatch):
+    image = Input((6, width, filters))
+    body = normalized(ReLU()(normalized(image, filters)), filters)
+    model = settled(models.Model(image, ReLU()(Add()([image, body] if swapped else [body, image]))))
+    x = RNG.standard_normal((5, 6, width, filters)).astype("float32")
+    found = model.predict(x, verbose=0)
+    np.testing.assert_array_equal(model.predict(x[2:3], verbose=0), found[2:3])
+    monkeypatch.setenv("AUTOCONV_FUSION", "0")
+    alone = models.Model(image, model.outputs)
+    np.testing.assert_allclose(found, alone.predict(x, verbose=0), rtol=1e-4, atol=1e-4)
+
+
 def test_infinite_and_missing_numbers_go_where_they_go_alone():
     x, other = RNG.standard_normal((2, 64, 20)).astype("float32")
     other[3, 4], other[5, 6], other[7, 8], x[9, 10] = np.nan, np.inf, -np.inf, np.nan

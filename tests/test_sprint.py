@@ -50,7 +50,7 @@ def test_the_frameworks_learn_by_the_recipe_of_the_command_line():
     assert sprint_peers.rates(625) == pytest.approx([rates(step) for step in range(625)])
 
 
-@pytest.mark.parametrize("name", ["torch", "keras"])
+@pytest.mark.parametrize("name", ["torch", "keras", "jax"])
 def test_a_framework_trains_the_same_net(name, monkeypatch):
     for variable, value in (("KERAS_BACKEND", "tensorflow"), ("TF_CPP_MIN_LOG_LEVEL", "3")):
         monkeypatch.setenv(variable, value)  # so that they are what they were afterwards

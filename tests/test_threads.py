@@ -56,6 +56,53 @@ def test_weights_are_the_same_bits_for_any_number_of_threads(tmp_path):
     assert [trained(n, tmp_path) for n in (1, 2, 3, 16)] == [(n, expected) for n in (1, 2, 3, 16)]
 
 
+LOOPS = """
+import hashlib
+import numba
+import numpy as np
+from numba import prange
+from autoconv import functional as F
+from autoconv.backend.cpu.jit import kernel
+
+def rounds(x, thread):
+    for i in prange(x.size):
+        x[i] += 1
+        thread[i] = numba.get_thread_id()
+
+for few, sizes in ((1, (0, 1, 2, 17)), (100, (0, 1, 99, 100, 101, 1000))):
+    run = kernel("(T[::1], int64[::1])", parallel=True, few=few)(rounds)
+    for size in sizes:
+        x, thread = np.zeros(size, np.float32), np.full(size, -1)
+        run(x, thread)
+        assert (x == 1).all(), size
+        used = len(set(thread.tolist()))
+        assert used <= 1 if size <= few else used == min(size, numba.get_num_threads()), (few, size, used)
+
+digest, rng = hashlib.sha256(), np.random.default_rng(0)
+for function, shapes in (
+    (F.tanh, [(8191,), (8192,), (8193,)]), (F.relu, [(8192,), (8193,)]),
+    (F.softmax, [(102, 10), (103, 10), (3, 2000)]), (lambda x: F.avg_pool2d(x, 2), [(1, 33, 32, 16), (1, 36, 32, 16)]),
+    (F.global_avg_pool2d, [(1, 16, 16, 64), (1, 16, 16, 65), (2, 16, 16, 64)]),
+    (lambda x: F.conv2d(x, weights[:, :, :, :5]), [(1, 20, 20, 8), (1, 30, 30, 8)]),
+):
+    weights = np.linspace(-1, 1, 360, dtype=np.float32).reshape(3, 3, 8, 5)
+    for shape in shapes:
+        digest.update(function(rng.standard_normal(shape).astype(np.float32)).numpy().tobytes())
+print(digest.hexdigest())
+"""
+
+
+@pytest.mark.timeout(900)
+def test_short_loops_stay_in_one_thread_and_give_the_bits_of_many():
+    digests = set()
+    for threads in (1, 2, 5):
+        environment = {**os.environ, "NUMBA_NUM_THREADS": str(threads), "OMP_WAIT_POLICY": "passive"}
+        done = subprocess.run([sys.executable, "-c", LOOPS], env=environment, capture_output=True, text=True)
+        assert not done.returncode, done.stderr
+        digests.add(done.stdout)
+    assert len(digests) == 1
+
+
 SEVERAL = """
 import threading
 import numpy as np

@@ -1,4 +1,6 @@
-"""3x3 convolutions by Winograd's products against direct ones: errors, infinities, batches, and the switch."""
+"""3x3 convolutions by Winograd's products, of squares and along rows, against direct ones: errors, infinities, batches,
+threads, and the switch.
+"""
 
 import os
 import subprocess
@@ -13,6 +15,7 @@ from autoconv.ops import fused
 from autoconv.tensor import apply, tensor
 
 CHANNELS, FILTERS = 64, 64
+ROWS = ((2, 12, 32), 16, 16)  # images, channels and filters of a convolution that is computed along rows
 
 
 @pytest.fixture
@@ -69,14 +72,17 @@ def kinds(array):
 
 
 @pytest.mark.parametrize("distribution", ["normal", "uniform", "pixels", "sparse"])
-@pytest.mark.parametrize(("channels", "filters"), [(64, 64), (32, 32), (128, 32), (64, 256)])
-def test_errors_are_no_larger_than_those_of_direct_sums(directly, distribution, channels, filters):
+@pytest.mark.parametrize(("size", "channels", "filters"),
+                         [((2, 12, 12), 64, 64), ((2, 12, 12), 32, 32), ((2, 12, 12), 128, 32), ((2, 12, 12), 64, 256),
+                          ROWS, ((2, 9, 31), 24, 16)])
+def test_errors_are_no_larger_than_those_of_direct_sums(directly, distribution, size, channels, filters):
     """Where nine of ten pixels are 0, a direct sum has few terms, and the transforms' sums have more."""
     allowed = 2.2 if distribution == "sparse" else 1.2
-    arrays = drawn(distribution, channels=channels, filters=filters)
+    arrays = drawn(distribution, 0, size, channels, filters)
     exact = directly(results, *(a.astype(np.float64) for a in arrays))
     for by_tiles, direct, true in zip(results(*arrays), directly(results, *arrays), exact):
-        assert not np.array_equal(by_tiles, direct)  # they are two ways of computing it
+        if channels >= 64:  # along rows is for one or two vectors of filters: that depends on the processor
+            assert not np.array_equal(by_tiles, direct)  # they are two ways of computing it
         ours, theirs = (np.sqrt(np.mean((a - true) ** 2)) for a in (by_tiles, direct))
         assert ours <= allowed * theirs
 
@@ -107,8 +113,9 @@ def test_larger_tiles_can_be_switched_off(monkeypatch):
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan, 3e38])
 @pytest.mark.parametrize("where", ["x", "w", "dy"])
-def test_what_is_not_finite_is_what_the_direct_sum_gives(directly, value, where):
-    x, w, dy = drawn("normal")
+@pytest.mark.parametrize(("size", "channels", "filters"), [((2, 12, 12), 64, 64), ROWS, ((2, 11, 15), 32, 32)])
+def test_what_is_not_finite_is_what_the_direct_sum_gives(directly, value, where, size, channels, filters):
+    x, w, dy = drawn("normal", 0, size, channels, filters)
     {"x": x[1, 0, 5], "w": w[2, 1], "dy": dy[0, 7, 3]}[where].flat[3] = value
     for by_tiles, direct in zip((*results(x, w, dy), *pooled(x, w), *inferred(x, w)),
                                 (*directly(results, x, w, dy), *directly(pooled, x, w), *directly(inferred, x, w))):
@@ -118,10 +125,11 @@ def test_what_is_not_finite_is_what_the_direct_sum_gives(directly, value, where)
             np.testing.assert_allclose(by_tiles[finite], direct[finite], rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize(("channels", "filters"), [(64, 64), (144, 32), (48, 272)])
-def test_an_image_gives_the_same_bits_in_any_batch(channels, filters):
+@pytest.mark.parametrize(("width", "channels", "filters"), [(12, 64, 64), (12, 144, 32), (12, 48, 272), (32, 16, 16),
+                                                            (16, 32, 32)])
+def test_an_image_gives_the_same_bits_in_any_batch(width, channels, filters):
     """Few tiles transform the weights as they go, many find them transformed."""
-    x, w, dy = drawn("normal", size=(7, 12, 12), channels=channels, filters=filters)
+    x, w, dy = drawn("normal", 0, (7, 12, width), channels, filters)
     (y, dx, _), smaller = results(x, w, dy), pooled(x, w)[0]
     for first, last in ((0, 1), (3, 5), (2, 7)):
         some = results(x[first:last], w, dy[first:last])
@@ -139,6 +147,13 @@ def test_larger_tiles_give_the_same_bits_in_any_batch(side, channels, filters):
             np.testing.assert_array_equal(part, of[first:last])
 
 
+@pytest.mark.parametrize(("width", "channels", "filters"), [(32, 16, 16), (16, 32, 32), (12, 16, 64), (12, 64, 64)])
+def test_an_empty_batch_has_gradients_of_zero(width, channels, filters):
+    y, dx, dw = results(*drawn("normal", 0, (0, 12, width), channels, filters))
+    assert (y.shape, dx.shape) == ((0, 12, width, filters), (0, 12, width, channels))
+    np.testing.assert_array_equal(dw, np.zeros((3, 3, channels, filters)))
+
+
 THREADS = """
 import hashlib
 import numpy as np
@@ -147,6 +162,13 @@ rng, digest = np.random.default_rng(0), hashlib.sha256()
 for shape, filters in (((1, 8, 8, 64), 64), ((1, 9, 9, 32), 272), ((5, 12, 12, 64), 64), ((2, 16, 16, 32), 144)):
     w = rng.standard_normal((3, 3, shape[3], filters), np.float32)
     digest.update(F.conv2d(tensor(rng.standard_normal(shape, np.float32)), tensor(w), padding="same").numpy().tobytes())
+for shape, filters in (((1, 15, 32, 16), 16), ((3, 16, 16, 32), 32)):  # along rows
+    x = tensor(rng.standard_normal(shape, np.float32), True)
+    w = tensor(rng.standard_normal((3, 3, shape[3], filters), np.float32), True)
+    y = F.conv2d(x, w, padding="same")
+    y.backward(y.numpy())
+    for array in (y.numpy(), x.grad, w.grad):
+        digest.update(array.tobytes())
 print(digest.hexdigest())
 """
 
@@ -160,8 +182,8 @@ def test_any_number_of_threads_gives_the_same_bits():
     assert len({digest(threads) for threads in (1, 2, 3, 8)}) == 1
 
 
-def test_small_images_and_few_channels_stay_direct(directly):
-    for size, channels, filters in (((2, 7, 8), 64, 64), ((2, 12, 12), 16, 256), ((2, 12, 12), 40, 64)):
+def test_narrow_images_and_odd_numbers_of_channels_stay_direct(directly):
+    for size, channels, filters in (((2, 12, 7), 64, 64), ((2, 12, 12), 6, 250), ((2, 12, 12), 2, 62)):
         arrays = drawn("normal", size=size, channels=channels, filters=filters)
         for here, direct in zip(results(*arrays), directly(results, *arrays)):
             np.testing.assert_array_equal(here, direct)

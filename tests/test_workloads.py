@@ -71,7 +71,7 @@ def test_every_kind_of_kernel_is_timed_and_no_work_twice():
     names = [case.name for case in found]
     assert len(set(names)) == len(names)
     kinds = {case.kind for case in found}
-    assert {"conv forward", "conv input gradient", "conv weight gradient", "pool forward", "pool gradient",
+    assert {"conv forward", "conv input gradient", "conv weight gradient", "conv+pool forward", "conv+pool gradients",
             "dense forward", "dense input gradient", "dense weight gradient", "relu forward", "relu gradient",
             "update"} <= kinds
     for case in found:

@@ -1,4 +1,4 @@
-"""Where compiled kernels are kept on disk, for both twins, and how a process a core fills that folder.
+"""Where compiled kernels are kept on disk, for both twins.
 
 A kernel's file begins with the SHA-256 of the rest. It is checked before anything in the file is used: what is damaged
 counts as missing, so it is compiled anew and written again.
@@ -6,14 +6,10 @@ counts as missing, so it is compiled anew and written again.
 
 import contextlib
 import hashlib
-import os
 import shutil
-import subprocess
 import sys
 import tempfile
-import threading
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 from ..files import atomic
@@ -97,50 +93,3 @@ def state(folder: Path | None) -> str:
         return "not writable"
     sizes = [f.stat().st_size for f in folder.glob(f"*{KERNEL}")]
     return f"{len(sizes)} kernel{'s' if len(sizes) != 1 else ''}, {sum(sizes) / 1e6:.1f} MB" if sizes else "empty"
-
-
-def compile_in_processes(module: str, arguments: list[str], names: list[str],
-                         report: Callable[[int, int], None]) -> None:
-    """Fills the disk cache with kernels, a process a core: Numba compiles one at a time, and the memory it took goes
-    with them. What a process could not compile is left to this one, which then says why.
-
-    Each process runs `module` with `arguments`, reads names from its input, a line each, and answers each with a line
-    once it is compiled.
-    """
-    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-    command = [sys.executable, "-P", "-m", module, *arguments]
-    waiting, lock, done = list(reversed(names)), threading.Lock(), 0
-
-    def feed(process: subprocess.Popen) -> None:
-        """Hands one kernel after the other to a process."""
-        nonlocal done
-        with contextlib.suppress(OSError):  # the process ended
-            while True:
-                with lock:
-                    if not waiting:
-                        return
-                    name = waiting.pop()
-                print(name, file=process.stdin, flush=True)
-                if not process.stdout.readline():  # type: ignore[union-attr]
-                    return
-                with lock:
-                    done += 1
-                    report(done, len(names))
-
-    processes: list[subprocess.Popen] = []
-    try:
-        with contextlib.suppress(OSError):  # no process can be started here
-            for _ in range(min(os.cpu_count() or 1, len(names))):
-                processes.append(subprocess.Popen(
-                    command, env={**os.environ, "PYTHONPATH": path}, text=True,
-                    stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                ))
-        threads = [threading.Thread(target=feed, args=(process,), daemon=True) for process in processes]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-    finally:
-        for process in processes:
-            process.kill()
-            process.communicate()

@@ -49,18 +49,22 @@ def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 
 
 def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
-    pooled = {id(step.operation.layers[0]): step.shape for step in fusion.fuse(net.graph).steps
-              if isinstance(step.operation, Fused) and step.operation.pattern == ("conv", "relu", "pool")}
+    pooling = [step for step in fusion.fuse(net.graph).steps
+               if isinstance(step.operation, Fused) and step.operation.pattern == ("conv", "relu", "pool")]
+    pooled = {id(step.operation.layers[0]): step.shape for step in pooling}
+    as_one = {id(layer) for step in pooling for layer in step.operation.layers}
     first = True  # nobody asks for the gradient of the images
     for node in net.graph.nodes:
         if not node.inputs:
             continue
         layer = node.operation
         x, y = ((batch_size, *tensor.shape[1:]) for tensor in (node.inputs[0], node.outputs[0]))
-        if isinstance(layer, Conv2D):
+        if id(layer) in pooled:
+            yield from _fused(device, layer, x, (batch_size, *pooled[id(layer)][1:]), first)
+        elif id(layer) in as_one:
+            continue
+        elif isinstance(layer, Conv2D):
             yield from _conv(device, layer, x, y, first)
-            if id(layer) in pooled:
-                yield from _fused(device, layer, x, (batch_size, *pooled[id(layer)][1:]), first)
         elif isinstance(layer, DepthwiseConv2D):
             yield from _depthwise(device, layer, x, y)
         elif isinstance(layer, BatchNormalization):
@@ -69,7 +73,7 @@ def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
             yield from _pool(device, layer, x, y)
         elif isinstance(layer, Dense):
             yield from _dense(device, layer, x, y, first)
-        if (activation := getattr(layer, "activation", None)) in ACTIVATIONS:
+        if id(layer) not in as_one and (activation := getattr(layer, "activation", None)) in ACTIVATIONS:
             yield from _activation(device, ACTIVATIONS[activation], y)
         first = first and not (isinstance(layer, Layer) and layer.weights)
     yield _update(device, net)

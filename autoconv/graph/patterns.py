@@ -118,7 +118,7 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool)
     that.
     """
     pattern = words_of(layers)
-    if not pattern or "add" in pattern[2:]:
+    if not pattern or ("add" in pattern[2:] and (pattern[0] != "conv" or other is None or needs_gradients(x, other))):
         return None
     if pattern[0] == "add":
         return apply(pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
@@ -138,7 +138,7 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool)
         if weights is None:
             return None
         w, b, scale = weights
-    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale})
+    return _product(pattern, first, x, w, b, {} if scale is None else {"scale": scale}, other)
 
 
 def _alike(a: Tensor, b: Tensor) -> bool:
@@ -147,7 +147,7 @@ def _alike(a: Tensor, b: Tensor) -> bool:
 
 
 def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
-             more: dict[str, Any]) -> Tensor | None:
+             more: dict[str, Any], other: Tensor | None) -> Tensor | None:
     """The layer's op with these weights, and what else the pattern names but the normalization, which is in them and
     in `more`, a scale.
     """
@@ -157,6 +157,10 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
     window = _window_of(layer, x, w)
     if pattern[0] == "depthwise":
         return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
+    if "add" in pattern:
+        fits = other is not None and other.dtype == x.dtype and other.shape == window.convolved_shape(
+            x.shape, w.shape, None, w.shape[3])
+        return apply(conv.conv2d, x, w, b, other, window=window, **more) if fits else None
     if pattern[-1] != "pool":
         return apply(conv.conv2d, x, w, b, window=window, groups=layer.groups, relu=relu, **more)
     if min(window.output_size(*x.shape[1:3])) < 2:

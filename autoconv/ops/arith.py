@@ -221,8 +221,7 @@ def mean(k, x, axis=None, keepdims=False):
     kept, shape, axes = _reduced(x.shape, axis, keepdims)
     y = k.empty(kept, _float(x.dtype))
     count = y.dtype.type(x.size // y.size if y.size else 1)
-    k.sum(x, axes, y)
-    k.divide(y, count, y)
+    k.sum(x, axes, y, count)
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], x.shape, x.dtype)

@@ -32,10 +32,10 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
 
 
 @conv2d.without_gradients
-def _infer(k, x, w, b, window: Window, groups: int = 1, relu: bool = False, scale=None):
-    """`scale` (F,) multiplies w."""
+def _infer(k, x, w, b, other=None, *, window: Window, groups: int = 1, relu: bool = False, scale=None):
+    """`scale` (F,) multiplies w. With `other` of y's shape it is max(y + other, 0)."""
     y = k.empty(window.convolved_shape(x.shape, w.shape, _shape(b), w.shape[3], groups), x.dtype)
-    k.infer_conv2d(x, w, b, y, window, groups, relu, scale)
+    k.infer_conv2d(x, w, b, y, window, groups, relu, scale, other)
     return y
 
 

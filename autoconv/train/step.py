@@ -94,11 +94,6 @@ class Step(Phases):
             line = Progress(0)
             self.prepare(None, line.compiling if line.live else lambda done, total: None)
 
-    @property
-    def calls(self) -> list[tuple[Callable, tuple]]:
-        """Of all recorded phases, in their order."""
-        return [call for section in self._trace.sections.values() for call in section.calls]
-
     def _run(self, source: Source | None, sink: Sequence[Any] | None) -> None:
         anew = not self._plan or not self.is_current()
         if anew and self._work.kind == "train":
@@ -280,10 +275,6 @@ class Steps:
             self._seen.add((kind, *key))
             self.reasons[kind] = step.reasons
         return step
-
-    def calls(self, kind: str) -> list[tuple[Callable, tuple]]:
-        """What replays of these steps run: compiled functions and their arguments."""
-        return [call for key, step in self._kept.items() if key[0] == kind for call in step.calls]
 
     def detach(self, kind: str) -> None:
         """Lets go of the data sets of one kind of steps, which themselves stay."""

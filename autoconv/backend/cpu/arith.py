@@ -13,6 +13,7 @@ from .products import N, add_rows
 from .simd import lanes
 
 Array = np.ndarray
+FEW = 1 << 14  # items whose sums one thread has made before a second one has begun
 LARGE = 1 << 20  # items that outgrow a core's caches: two cores read more memory than one
 
 
@@ -101,29 +102,39 @@ def copy(a: Array, out: Array) -> None:
     out[...] = a
 
 
-@kernel("(T[:,:,::1], T[:,::1], int64)", parallel=True)
-def _sum_rows(a, out, columns):
-    """out (N,C) = the sums of a (N,M,C) over M, in tasks of so many columns; row is added to row, as NumPy does it."""
-    _, m, c = a.shape
+@kernel("(T[:,:,::1], T[:,::1], int64, float64)", parallel=True)
+def _sum_rows(a, out, columns, divisor):
+    """out (N,C) = the sums of a (N,M,C) over M, divided by `divisor`, in tasks of so many columns; row is added to row,
+    as NumPy does it.
+    """
+    (_, m, c), flat, number = a.shape, out.reshape(out.size), out.dtype.type(divisor)
     panels = (c + columns - 1) // columns
     for task in prange(a.shape[0] * panels):
         n, f = task // panels, task % panels * columns
-        add_rows(a.reshape(a.size), n * m * c + f, m, c, out.reshape(out.size), n * c + f, min(columns, c - f), True)
+        start, count = n * c + f, min(columns, c - f)
+        add_rows(a.reshape(a.size), n * m * c + f, m, c, flat, start, count, True)
+        for i in range(start, start + count):
+            flat[i] /= number
 
 
 @recorded
-def _sum_by_numpy(a: Array, axes: tuple[int, ...], out: Array) -> None:
+def _sum_by_numpy(a: Array, axes: tuple[int, ...], out: Array, divisor: float) -> None:
     np.sum(a, axis=axes, out=out, keepdims=True)
+    if divisor != 1:
+        np.divide(out, out.dtype.type(divisor), out=out)
 
 
-def sum(a: Array, axes: tuple[int, ...], out: Array) -> None:
-    """Sums over `axes`, which `out` keeps with size 1. NumPy's order, which is the same in every run."""
+def sum(a: Array, axes: tuple[int, ...], out: Array, divisor: float = 1) -> None:
+    """Sums over `axes`, which `out` keeps with size 1, divided by `divisor`. NumPy's order, which is the same in every
+    run.
+    """
     beside = len(axes) > 0 and axes == tuple(range(axes[0], axes[-1] + 1)) and prod(a.shape[axes[-1] + 1 :]) > 1
     if beside and a.size and _is_plain(a) and _is_plain(out) and a.dtype == out.dtype:
         n, m = prod(a.shape[: axes[0]]), prod(a.shape[axes[0] : axes[-1] + 1])
-        _sum_rows(a.reshape(n, m, -1), out.reshape(n, -1), N * lanes(a.dtype))
+        columns = a.size // (n * m) if a.size <= FEW else N * lanes(a.dtype)
+        _sum_rows(a.reshape(n, m, -1), out.reshape(n, -1), columns, float(divisor))
     else:
-        _sum_by_numpy(a, axes, out)
+        _sum_by_numpy(a, axes, out, divisor)
 
 
 @recorded

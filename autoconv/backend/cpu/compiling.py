@@ -9,13 +9,18 @@ import importlib
 import os
 import sys
 
-SHARE = 8  # kernels between two collections of garbage, each of which takes the time of a small kernel
+from llvmlite import binding
+
+SHARE = 12  # kernels between two collections of garbage, each of which takes the time of a small kernel
 
 os.environ.setdefault("NUMBA_DISABLE_ERROR_MESSAGE_HIGHLIGHTING", "1")  # of errors that Numba drops while it looks on
 
 
 def main() -> None:
     gc.disable()
+    binding.ffi.register_lock_callback = lambda *_: None  # else Numba announces each call of LLVM, to no listener
+    importlib.import_module(f"{__package__}.jit").make_ready()
+    gc.freeze()  # what was imported stays
     for done, line in enumerate(sys.stdin, 1):
         kernel, dtype = line.strip().split(":")
         module, name = kernel.split(".")

@@ -19,20 +19,18 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import matrix, simd, tasks, winograd, winograd_grad
-from .arith import copy, multiply
+from . import matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
+from .arith import copy
 from .jit import inline, kernel
 from .matrix import transpose
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
+from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .products import (
-    TURNED_M,
+    add_parts,
     add_rows,
     bias,
     gathered_outer,
     gathered_product,
     scattered_product,
-    turned_outer,
-    turns,
     zeros,
 )
 from .tasks import piece
@@ -123,9 +121,12 @@ def close_chunk(dx, first, count, border, target):
                           target, ((s * high + top + i) * wide + left) * c, w * c)
 
 
-def pieces_of_a_chunk(n: int, samples: int, rows: int) -> int:
-    """In how many pieces each chunk is cut, which has so many rows of results."""
-    return tasks.pieces(-(-n // samples), -(-rows // simd.TILE[0]))
+def pieces_of_a_chunk(n: int, samples: int, pixels: int, w: np.ndarray, filters: int, pooled: int = 1) -> int:
+    """In how many pieces each chunk of so many pixels is cut, of which `pooled` make one result."""
+    lanes = simd.lanes(w.dtype)
+    if n <= samples and pixels * (w.size // filters) * -(-filters // lanes) * lanes <= tasks.SMALL:
+        return 1
+    return tasks.pieces(-(-n // samples), -(-pixels // (pooled * simd.TILE[0])))
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
@@ -165,15 +166,6 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, groups, border):
         close_chunk(dx, first, count, border, target)
 
 
-@kernel("(T[:,::1], T[::1])", parallel=True)
-def add_parts(partial, total):
-    """total = partial[0] + partial[1] + ..., in this order, in blocks that threads share."""
-    (count, size), block = partial.shape, 1024
-    for task in prange((size + block - 1) // block):
-        start = task * block
-        add_rows(partial.reshape(partial.size), start, count, size, total, start, min(block, size - start), True)
-
-
 @kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
         " int64)", parallel=True)
 def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, border, pieces):
@@ -199,59 +191,47 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                          first == begin)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4),"
-        " int64)", parallel=True)
-def _turned_weight_gradient(x, dy, partial, partial_b, pixels, samples, runs, run_length, border, pieces):
-    """dw (parts, F*items) and db (parts, F) for few filters: partial sums over shares of the samples, each in pieces of
-    its filters.
-    """
-    n, parts, filters, items = x.shape[0], partial.shape[0], dy.shape[3], runs.size * run_length
-    per_sample, flat_dy = dy.shape[1] * dy.shape[2], dy.reshape(dy.size)
-    for task in prange(parts * pieces):
-        part = task // pieces
-        begin, end = n * part // parts, n * (part + 1) // parts
-        low, high = piece(filters, task % pieces, pieces, TURNED_M)
-        for first in range(begin, end, samples):
-            count = min(samples, end - first)
-            source, start = read_chunk(x, first, count, border)
-            total, dy_start = count * per_sample, first * per_sample * filters
-            turned_outer(source, start, pixels, total, runs, run_length, flat_dy, dy_start, filters,
-                         partial.reshape(partial.size), part * filters * items, low, high, first == begin)
-            if low == 0:
-                add_rows(flat_dy, dy_start, total, filters, partial_b.reshape(partial_b.size), part * filters, filters,
-                         first == begin)
-
-
 def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
     plain = window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
     return plain and matrix.pays(columns, dtype)
 
 
-def scaled(w, scale) -> np.ndarray:
-    """w times scale (F,), which may be None."""
-    if scale is None:
-        return w
-    multiply(w, scale, out := np.empty(w.shape, w.dtype))
-    return out
-
-
-def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
-    """`conv2d` where no gradient is taken: by larger tiles, where they pay."""
-    conv2d(x, w, b, y, window, groups, relu, scale, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
-
-
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, side: int = 2) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
-    multiplies w. `side` is that of the tiles, where Winograd's products pay.
+def _one_of(by_squares: bool, by_rows: bool, x, y, side: int = 2) -> tuple[bool, bool]:
+    """Which of Winograd's products, where both pay: those along rows have the shorter transforms, squares of 4x4
+    outputs save most.
     """
-    if winograd.pays(x.shape[3], y.shape[3], y.shape[1:3], window, groups):
+    squares = by_squares and not (by_rows and side == 2 and x.shape[3] <= y.shape[3])
+    return squares, by_rows and not squares
+
+
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+    """`conv2d` where no gradient is taken: by larger tiles, where they pay."""
+    conv2d(x, w, b, y, window, groups, relu, scale, other, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
+
+
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None,
+           side: int = 2) -> None:
+    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
+    multiplies w. With `other` of y's shape it is max(y + other, 0). `side` is that of the tiles, where Winograd's
+    products of squares pay.
+    """
+    shape = x.shape[3], y.shape[3], y.shape[1:3], window, groups
+    by_squares, by_rows = _one_of(winograd.pays(*shape), winograd_rows.pays(*shape, x.dtype), x, y, side)
+    if other is not None and not by_rows:
+        conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale, None, side)
+        add_relu(first.reshape(-1), other.reshape(-1), y.reshape(-1))
+        return
+    if by_squares:
         winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale,
                         side=side)
         return
+    if by_rows:
+        winograd_rows.conv2d(x, w, bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale, other=other)
+        return
     if _of_pixels(window, groups, y.shape[3], y.dtype):
         c, f = w.shape[2:]
-        matrix.multiply(x.reshape(-1, c), scaled(w, scale).reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu)
+        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu, scale)
         return
     scale = zeros(x.dtype, 0) if scale is None else scale
     _gather(x, w, scale, bias(b, x.dtype, y.shape[3]), y, window, w.shape[2], groups, relu)
@@ -261,7 +241,7 @@ def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int,
     """conv2d by the loops around the tile."""
     p = plan(*x.shape, group_channels, window)
     _forward(x, w.reshape(-1), scale, b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
-             pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size))
+             pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
 
 
 def _gathers(results: tuple[int, int], pixels: tuple[int, int], window: Window) -> bool:
@@ -277,8 +257,13 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     c, f = dx.shape[3], dy.shape[3]
     wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
     gathers = _gathers(dy.shape[1:3], dx.shape[1:3], window)
-    if winograd.pays(c, f, dy.shape[1:3], window, groups):
+    along = gathers and winograd_rows.pays(f, c, dx.shape[1:3], window.around, groups, dx.dtype)
+    by_squares, by_rows = _one_of(winograd.pays(c, f, dy.shape[1:3], window, groups), along, dy, dx)
+    if by_squares:
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, gathers)
+        return
+    if by_rows:
+        winograd_rows.conv2d(dy, wt, b, dx, window.around, turned=True)
         return
     if _of_pixels(window, groups, c, dx.dtype):
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
@@ -325,20 +310,18 @@ def transposed(w, groups: int = 1) -> np.ndarray:
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
-    if winograd.pays(x.shape[3], dy.shape[3], dy.shape[1:3], window, groups):
+    shape = x.shape[3], dy.shape[3], dy.shape[1:3], window, groups
+    by_squares, by_rows = winograd.pays(*shape), winograd_rows_grad.pays(*shape, x.dtype)
+    if by_squares and not (by_rows and winograd_rows.pays(*shape, x.dtype)):
         winograd_grad.conv2d_weight_grad(x, dy, dw.reshape(9, *dw.shape[2:]), window)
         channel_sums(dy, db)
+        return
+    if by_rows:
+        winograd_rows_grad.conv2d_weight_grad(x, dy, dw, db, window)
         return
     p = plan(*x.shape, dw.shape[2], window)
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
-    if groups == 1 and turns(db.size, p.run_length, x.dtype):
-        _turned_weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.runs, p.run_length, p.border,
-                                tasks.pieces(parts, db.size // TURNED_M))
-        add_parts(partial, partial[0])
-        transpose(partial[0].reshape(1, db.size, -1), dw.reshape(1, -1, db.size))
-        add_parts(partial_b, db)
-        return
     _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
                      tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))
     add_parts(partial, dw.reshape(-1))

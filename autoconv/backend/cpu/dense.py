@@ -17,6 +17,7 @@ from .stencil import prefetch
 M, N = simd.TILE
 ROWS = 2 * simd.NARROW[0]  # rows of the result in one task ...
 LARGE = 1 << 18  # ... unless the weights outgrow a core's cache: from so many items on a task holds as many as can be
+FEW = 1 << 16  # weights that one thread has read for a single row of x before a second one has begun
 LONG, AHEAD = 4 * N, 4  # vectors of columns at a time for a single row of x, and rows of w that are asked for early
 DEPTH = 512  # items of the inner sum that are worked on at a time, so that a panel of the weights stays in the cache
 
@@ -88,10 +89,11 @@ def dense(x, w, b, y, relu: bool = False) -> None:
     """y (N,F) = x (N,C) @ w (C,F) + b (F,) or None; max(y, 0) with `relu`."""
     (n, c), filters, tile = x.shape, w.shape[1], width(w.dtype)
     if n == 1:
-        columns = max(1, -(-filters // (tile * get_num_threads()))) * tile  # one task for each thread
+        threads = get_num_threads() if w.size > FEW else 1
+        columns = max(1, -(-filters // (tile * threads))) * tile  # one task for each thread
         _multiply_row(x, w, bias(b, x.dtype, filters), y, ONE_RUN, columns, relu)
         return
-    rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS
+    rows = _large_rows(n, filters, w.dtype) if w.size >= LARGE else ROWS if n * w.size > tasks.SMALL else n
     _multiply(x, w, bias(b, x.dtype, filters), y, row_offsets(min(rows, n), c), ONE_RUN, rows, relu)
 
 

@@ -16,10 +16,9 @@ from ...arguments.shapes import Window
 from . import simd, tasks, vectors
 from .arith import copy
 from .arith import sum as sum_axes
-from .conv import add_parts
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
-from .products import add_rows, bias
+from .products import add_parts, add_rows, bias
 from .stencil import backward_axis, forward_axis, inside, stencil
 
 M, N = simd.NARROW  # taps and vectors of channels that are summed at a time

@@ -14,7 +14,6 @@ from numba import prange
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, winograd
 from .conv import (
-    add_parts,
     close_chunk,
     conv2d_input_grad,
     conv2d_weight_grad,
@@ -26,7 +25,7 @@ from .conv import (
     transposed,
 )
 from .jit import inline, kernel
-from .products import NARROW_M, NARROW_N, add_rows, bias, pooled_product, zeros
+from .products import NARROW_M, NARROW_N, add_parts, add_rows, bias, pooled_product, zeros
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 from .tasks import piece
 
@@ -181,8 +180,9 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
         winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window, scale, side)
         return
     p, scale = plan(*x.shape, x.shape[3], window), zeros(x.dtype, 0) if scale is None else scale
-    _forward(x, w.reshape(-1), scale, b, y, winner.reshape(-1), _windows(*x.shape, window), p.samples, p.runs,
-             p.run_length, p.border, pieces_of_a_chunk(x.shape[0], p.samples, p.samples * y.shape[1] * y.shape[2]))
+    windows = _windows(*x.shape, window)
+    _forward(x, w.reshape(-1), scale, b, y, winner.reshape(-1), windows, p.samples, p.runs, p.run_length, p.border,
+             pieces_of_a_chunk(x.shape[0], p.samples, windows.size, w, y.shape[3], pooled=4))
 
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:

@@ -16,8 +16,10 @@ import numpy as np
 from numba.core import serialize
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.runtime import rtsys
 
 from .. import caching, trace
+from ..compilers import Compilers
 from ..turns import turn
 from .linking import KernelCompiler
 
@@ -30,6 +32,10 @@ OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfu
 # A helper that is compiled into the kernels that call it. Nobody calls it from Python or C, so it needs no wrappers.
 inline = numba.njit(**OPTIONS, no_cpython_wrapper=True)  # type: ignore[call-overload]  # not in its stubs
 
+AHEAD = 4  # processes at most that get ready to compile before it is known what
+
+_compilers = Compilers(f"{__package__}.compiling")
+
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
 
 
@@ -37,15 +43,16 @@ class Kernel:
     """A compiled function that the ops call. Compiled for a floating type when that first comes.
 
     `signature` is Numba's, with T for the floating type, which the first such argument decides: "(T[:,::1], T[::1],
-    int64)". Arrays are C-contiguous.
+    int64)". Arrays are C-contiguous. A parallel loop of up to `few` rounds runs in one thread.
     """
 
-    def __init__(self, function: Callable, signature: str, parallel: bool) -> None:
+    def __init__(self, function: Callable, signature: str, parallel: bool, few: int) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.__doc__, self.signature = function.__doc__, signature
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
         self.parallel = parallel
-        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=KernelCompiler)(function)
+        compiler: Any = functools.partial(KernelCompiler, few)
+        self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
         self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types
@@ -57,6 +64,8 @@ class Kernel:
             recorder.found[self, dtype] = None
             return
         if dtype not in self._ready:
+            if not self.compiled_before(dtype):
+                _expect_more()
             self.compile(dtype)
         given = args if recorder is None else trace.resolved(args)
         if self.parallel:
@@ -124,7 +133,7 @@ class _Kept(NullCache):
         data = None if path is None else caching.read(path)
         if data is None:
             return None
-        context.refresh()
+        rtsys.initialize(context)  # what kernels allocate memory by; all else that a compiler needs can wait
         return CompileResult._rebuild(context, *pickle.loads(data))
 
     def save_overload(self, types: Any, compiled: Any) -> None:
@@ -156,14 +165,24 @@ def recorded(function: Callable) -> Callable:
     return wrapper
 
 
-def kernel(signature: str, parallel: bool = False) -> Callable[[Callable], Kernel]:
-    """Makes a function a `Kernel`; `parallel` runs its `prange` loops on all threads."""
-    return lambda function: Kernel(function, signature, parallel)
+def kernel(signature: str, parallel: bool = False, few: int = 1) -> Callable[[Callable], Kernel]:
+    """Makes a function a `Kernel`; `parallel` runs its `prange` loops on all threads, if they have more than `few`
+    rounds.
+    """
+    return lambda function: Kernel(function, signature, parallel, few)
 
 
 def kernels_of(module: ModuleType) -> dict[str, Kernel]:
     """The kernels of a file by their names, those that it takes from other files included."""
     return {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
+
+
+@cache
+def _expect_more() -> None:
+    """On a machine's first start: processes get ready to compile, while this one compiles its first kernel."""
+    folder = cache_folder()
+    if folder is not None and caching.has_space(folder) and not any(folder.glob(f"*{caching.KERNEL}")):
+        _compilers.start(AHEAD)
 
 
 def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
@@ -178,7 +197,7 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
     folder = cache_folder() if len(names) > 1 else None
     elsewhere = folder is not None and caching.has_space(folder)
     if elsewhere:
-        caching.compile_in_processes(f"{__package__}.compiling", [], names, report)
+        _compilers.compile(names, report)
     for done, (k, dtype) in enumerate(missing, 1):
         k.compile(dtype)
         if not elsewhere:
@@ -206,6 +225,11 @@ def _target_key() -> str:
 def cache_folder() -> Path | None:
     """The folder for compiled kernels; None (with a warning) where none can be written."""
     return caching.made_folder(f"kernels-{source_hash()}")
+
+
+def make_ready() -> None:
+    """Has Numba read what it knows of types and functions, which it otherwise does for the first kernel."""
+    numba.core.registry.cpu_target.target_context.refresh()
 
 
 def source_hash() -> str:

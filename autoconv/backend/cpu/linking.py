@@ -5,21 +5,28 @@ optimised five times and made into machine code five times, of which one is run.
 linked.
 """
 
+from inspect import signature
 from typing import Any
 
+from llvmlite import binding, ir
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, DefaultPassBuilder
 from numba.core.compiler_machinery import AnalysisPass, register_pass
 from numba.core.typed_passes import AnnotateTypes
 from numba.parfors.parfor import Parfor
 
+from .loops import keep_few_rounds
+
 
 class KernelCompiler(Compiler):
-    """Numba's compiler, for kernels. What it compiles on the way are parts."""
+    """Numba's compiler, for kernels. What it compiles on the way are parts. Loops of up to `few` rounds are left to one
+    thread.
+    """
 
-    def __init__(self, typing: Any, target: Any, library: Any, *rest: Any) -> None:
+    def __init__(self, few: int, typing: Any, target: Any, library: Any, *rest: Any) -> None:
         super().__init__(typing, target, library, *rest)
-        self.state.library = JITCodeLibrary(target.codegen(), "kernel")
+        self._part = type("Part", (_Part,), {"few": few})
+        self.state.library = _Kernel(target.codegen(), "kernel")
         self.state.library.enable_object_caching()
 
     def define_pipelines(self) -> list[Any]:
@@ -30,7 +37,7 @@ class KernelCompiler(Compiler):
 
     def compile_extra(self, function: Any) -> Any:
         codegen = self.state.targetctx.codegen()
-        before, codegen._library_class = codegen._library_class, _Part  # Numba's lock is held
+        before, codegen._library_class = codegen._library_class, self._part  # Numba's lock is held
         try:
             compiled = super().compile_extra(function)
         finally:
@@ -40,12 +47,44 @@ class KernelCompiler(Compiler):
         return compiled
 
 
-class _Part(JITCodeLibrary):
+class _Kernel(JITCodeLibrary):
+    """The code of a kernel."""
+
+    def _optimize_functions(self, ll_module: Any) -> None:
+        """As Numba does, but not for declarations, of which each part has dozens. Newer Numbas make a set of passes for
+        each.
+        """
+        if signature(self._codegen._function_pass_manager).parameters.keys() - {"kwargs"}:  # an older one
+            super()._optimize_functions(ll_module)
+            return
+        ll_module.data_layout = self._codegen._data_layout
+        passes, builder = self._codegen._function_pass_manager()
+        for function in ll_module.functions:
+            if not function.is_declaration:
+                passes.run(function, builder)
+
+    def serialize_using_object_code(self) -> tuple[str, str, tuple[bytes, bytes]]:
+        """Its machine code, with functions of the same names that do nothing in the place of LLVM's code: reading that
+        again takes longer than the machine code, and serves those who link it into something else, which nobody does.
+        """
+        self._ensure_finalized()
+        names, nothing = ir.Module(), ir.FunctionType(ir.VoidType(), ())
+        for function in self.get_defined_functions():
+            ir.IRBuilder(ir.Function(names, nothing, function.name).append_basic_block()).ret_void()
+        return self.name, "object", (self._get_compiled_object(), binding.parse_assembly(str(names)).as_bitcode())
+
+
+class _Part(_Kernel):
     """The code of a helper or of a parallel loop, as Numba wrote it, for kernels to link. It is made into machine code
     of its own only where Python can call it, as it can a user's helper.
     """
 
+    few = 1
     _finished = False
+
+    def add_ir_module(self, module: Any) -> None:
+        keep_few_rounds(module, self.few)
+        super().add_ir_module(module)
 
     def get_pointer_to_function(self, name: str) -> int:
         """The address of what Python would call; 0 where there is nothing for Python."""

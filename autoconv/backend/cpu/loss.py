@@ -14,6 +14,7 @@ from numba import prange
 from .jit import kernel, recorded
 from .pointwise import sigmoid, softmax
 
+FEW = 64  # rows, of some ten classes, up to which one thread is done before a second one has begun
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
 
 
@@ -48,7 +49,7 @@ def categorical_grad(t, x, dy, dx):
         dx *= dy[..., None] / total
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1])", parallel=True)
+@kernel("(T[:,::1], T[:,::1], T[::1])", parallel=True, few=FEW)
 def _categorical_logits(t, x, loss):
     rows, classes = x.shape
     for i in prange(rows):
@@ -69,7 +70,7 @@ def categorical_logits(t, x, loss):
     _categorical_logits(_rows(t), _rows(x), loss.reshape(-1))
 
 
-@kernel("(T[:,::1], T[::1], T[:,::1])", parallel=True)
+@kernel("(T[:,::1], T[::1], T[:,::1])", parallel=True, few=FEW)
 def _minus_targets(t, dy, dx):
     """dx = (dx sum(t) - t) dy."""
     for i in prange(t.shape[0]):

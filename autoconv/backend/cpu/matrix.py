@@ -49,7 +49,7 @@ def _pack(w, panels):
 
 
 @inline
-def _panel(tile, high, x, first, count, starts, c, run, w, j, step, b, y, filters, f, relu):
+def _panel(tile, high, x, first, count, starts, c, run, w, j, step, scale, b, y, filters, f, relu):
     """y[:, f : f + all columns of the tile, which is so high] of `count` rows from `first` on. Rows of w lie `step`
     items apart.
     """
@@ -62,13 +62,16 @@ def _panel(tile, high, x, first, count, starts, c, run, w, j, step, b, y, filter
             prefetch(y, row * filters + f, columns)
             row += 1
         at, to = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
-        acc = run_taps(simd.add_row(tile, b, f, columns), x, at, first * c, run, c, w, j, step)
+        acc = tile if scale.size > 0 else simd.add_row(tile, b, f, columns)
+        acc = run_taps(acc, x, at, first * c, run, c, w, j, step)
+        if scale.size > 0:
+            acc = simd.scale_rows(acc, scale, b, f, columns)
         simd.store(simd.relu(acc) if relu else acc, y, to, first * filters + f, columns)
 
 
-@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
-def _multiply(x, w, panels, b, y, starts, run, tasks, relu):
-    """y (N,F) = x (N,C) @ w (C,F) + b. The whole panels of w are read from `panels`, unless that is empty."""
+@kernel("(T[:,::1], T[:,::1], T[::1], T[::1], T[::1], T[:,::1], int64[::1], int64[::1], int64, boolean)", parallel=True)
+def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
+    """y (N,F) = x (N,C) @ w (C,F) scale + b. The whole panels of w are read from `panels`, unless that is empty."""
     (n, c), filters = x.shape, b.size
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
@@ -78,18 +81,18 @@ def _multiply(x, w, panels, b, y, starts, run, tasks, relu):
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):
             if panels.size > 0:
-                _panel(wide, M, flat_x, first, end - first, starts, c, run, panels, f * c, columns, b, flat_y, filters,
-                       f, relu)
+                _panel(wide, M, flat_x, first, end - first, starts, c, run, panels, f * c, columns, scale, b, flat_y,
+                       filters, f, relu)
             else:
-                _panel(wide, M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, b, flat_y, filters, f,
-                       relu)
+                _panel(wide, M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, scale, b, flat_y,
+                       filters, f, relu)
         f = whole
         if filters - f >= simd.width(narrow):
-            _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, b, flat_y, filters,
-                   f, relu)
+            _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, scale, b, flat_y,
+                   filters, f, relu)
             f += simd.width(narrow)
         if f < filters:
-            gathered_product(flat_x, first * c, starts, end - first, run, c, flat_w, 0, b[:0], b, flat_y,
+            gathered_product(flat_x, first * c, starts, end - first, run, c, flat_w, 0, scale, b, flat_y,
                              first * filters, filters, f, filters, True, relu)
 
 
@@ -111,8 +114,10 @@ def pays(filters: int, dtype) -> bool:
     return bool(filters >= NARROW_N * simd.lanes(dtype))
 
 
-def multiply(x, w, b, y, relu: bool = False) -> None:
-    """y (N,F) = x (N,C) @ w (C,F) + b (F,); max(y, 0) with `relu`. The bits do not depend on N or the threads."""
+def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
+    """y (N,F) = x (N,C) @ w (C,F) + b (F,); max(y, 0) with `relu`. `scale` (F,) multiplies w. The bits do not depend on
+    N or the threads.
+    """
     (n, c), filters = x.shape, y.shape[1]
     columns, threads = width(w.dtype), get_num_threads()
     panels = zeros(w.dtype, 0)
@@ -122,4 +127,5 @@ def multiply(x, w, b, y, relu: bool = False) -> None:
         panels = np.empty(filters // columns * columns * c, w.dtype)
         _pack(w, panels)
     tasks = max(1, -(-n // (ROWS * threads))) * threads
-    _multiply(x, w, panels, b, y, row_offsets(-(-n // tasks) + M, c), ONE_RUN, tasks, relu)
+    scale = zeros(x.dtype, 0) if scale is None else scale
+    _multiply(x, w, panels, scale, b, y, row_offsets(-(-n // tasks) + M, c), ONE_RUN, tasks, relu)

@@ -9,23 +9,26 @@ from numba import prange
 
 from . import exponential
 from .jit import kernel, recorded
+from .tasks import loops, piece
+
+FEW, FEW_CALLS = 1 << 13, 1 << 10  # items, or calls of exp, that one thread has done before a second one has begun
 
 
-@kernel("(T[::1], T[::1])", parallel=True)
+@kernel("(T[::1], T[::1])", parallel=True, few=FEW)
 def relu(x, y):
     """y = max(x, 0); NaN stays NaN."""
     for i in prange(x.size):
         y[i] = 0 if x[i] < 0 else x[i]
 
 
-@kernel("(T[::1], T[::1], T[::1])", parallel=True)
+@kernel("(T[::1], T[::1], T[::1])", parallel=True, few=FEW)
 def relu_grad(y, dy, dx):
     """dx = dy where y > 0."""
     for i in prange(y.size):
         dx[i] = 0 if y[i] <= 0 else dy[i]
 
 
-@kernel("(T[::1], T[::1], T[::1])", parallel=True)
+@kernel("(T[::1], T[::1], T[::1])", parallel=True, few=FEW)
 def add_relu(a, b, y):
     """y = max(a + b, 0); NaN stays NaN."""
     for i in prange(y.size):
@@ -33,14 +36,14 @@ def add_relu(a, b, y):
         y[i] = 0 if total < 0 else total
 
 
-@kernel("(T[::1], T[::1], T[::1], T[::1])", parallel=True)
+@kernel("(T[::1], T[::1], T[::1], T[::1])", parallel=True, few=FEW)
 def relu_grad_of_two(y, dy, more, dx):
     """dx = dy + more where y > 0."""
     for i in prange(y.size):
         dx[i] = 0 if y[i] <= 0 else dy[i] + more[i]
 
 
-@kernel("(T[::1], T[::1])", parallel=True)
+@kernel("(T[::1], T[::1])", parallel=True, few=FEW)
 def _sigmoid(x, y):
     for i in prange(x.size):
         y[i] = exponential.sigmoid(x[i])
@@ -51,7 +54,7 @@ def sigmoid(x, y):
     _sigmoid(x.reshape(-1), y.reshape(-1))
 
 
-@kernel("(T[::1], T[::1], T[::1])", parallel=True)
+@kernel("(T[::1], T[::1], T[::1])", parallel=True, few=FEW)
 def _sigmoid_grad(y, dy, dx):
     one = y.dtype.type(1)
     for i in prange(y.size):
@@ -63,7 +66,7 @@ def sigmoid_grad(y, dy, dx):
     _sigmoid_grad(y.reshape(-1), dy.reshape(-1), dx.reshape(-1))
 
 
-@kernel("(T[::1], T[::1])", parallel=True)
+@kernel("(T[::1], T[::1])", parallel=True, few=FEW)
 def _tanh(x, y):
     for i in prange(x.size):
         y[i] = exponential.tanh(x[i])
@@ -74,7 +77,7 @@ def tanh(x, y):
     _tanh(x.reshape(-1), y.reshape(-1))
 
 
-@kernel("(T[::1], T[::1], T[::1])", parallel=True)
+@kernel("(T[::1], T[::1], T[::1])", parallel=True, few=FEW)
 def _tanh_grad(y, dy, dx):
     one = y.dtype.type(1)
     for i in prange(y.size):
@@ -90,8 +93,11 @@ def tanh_grad(y, dy, dx):
 def _softmax(x, y):
     """Along the middle axis. The largest item is subtracted first, so no exp can overflow; inf - inf is NaN."""
     rows, n, inner = x.shape
-    for i in prange(rows):
-        for k in range(inner):
+    count = loops(rows * inner, x.size, FEW_CALLS)
+    for task in prange(count):
+        first, end = piece(rows * inner, task, count, 1)
+        for row in range(first, end):
+            i, k = row // inner, row % inner
             largest = x[i, 0, k]
             for j in range(n):
                 largest = x[i, j, k] if x[i, j, k] > largest else largest
@@ -112,8 +118,11 @@ def softmax(x, axis, y):
 @kernel("(T[:,:,::1], T[:,:,::1], T[:,:,::1])", parallel=True)
 def _softmax_grad(y, dy, dx):
     rows, n, inner = y.shape
-    for i in prange(rows):
-        for k in range(inner):
+    count = loops(rows * inner, y.size, FEW)
+    for task in prange(count):
+        first, end = piece(rows * inner, task, count, 1)
+        for row in range(first, end):
+            i, k = row // inner, row % inner
             total = y.dtype.type(0)
             for j in range(n):
                 total += y[i, j, k] * dy[i, j, k]

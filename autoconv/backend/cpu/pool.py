@@ -11,7 +11,9 @@ from .arith import divide
 from .jit import inline, kernel
 from .products import bias, ones
 from .stencil import backward_axis, forward_axis, inside, stencil
+from .tasks import loops, piece
 
+FEW = 1 << 12  # results of small windows up to which one thread is done before a second one has begun
 SIDE_BY_SIDE = Window(2, 2, 2, 2)  # the usual pooling: 2x2 windows that neither overlap nor need padding
 
 
@@ -99,14 +101,16 @@ def _max_grad(dy, winner, dx, window):
 def _average_2x2(x, y):
     """The means of 2x2 windows side by side without padding."""
     n, oh, ow, c = y.shape
-    quarter = y.dtype.type(0.25)
-    for task in prange(n * oh):
-        s, p = task // oh, task % oh
-        for q in range(ow):
-            for k in range(c):
-                total = x[s, 2 * p, 2 * q, k] + x[s, 2 * p, 2 * q + 1, k]
-                total += x[s, 2 * p + 1, 2 * q, k] + x[s, 2 * p + 1, 2 * q + 1, k]
-                y[s, p, q, k] = quarter * total
+    quarter, count = y.dtype.type(0.25), loops(n * oh, y.size, FEW)
+    for task in prange(count):
+        first, end = piece(n * oh, task, count, 1)
+        for row in range(first, end):
+            s, p = row // oh, row % oh
+            for q in range(ow):
+                for k in range(c):
+                    total = x[s, 2 * p, 2 * q, k] + x[s, 2 * p, 2 * q + 1, k]
+                    total += x[s, 2 * p + 1, 2 * q, k] + x[s, 2 * p + 1, 2 * q + 1, k]
+                    y[s, p, q, k] = quarter * total
 
 
 @kernel("(T[:,:,:,::1], T[:,:,:,::1])", parallel=True)

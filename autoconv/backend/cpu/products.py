@@ -4,7 +4,7 @@ One matrix of each is never built but gathered: item (p, q) is x[pixels[p] + tap
 flat, all positions count items. Columns go in whole wide tiles as long as they fit, what is left in narrow ones.
 
     gathered_product    y[p, f]   = b[f] + sum over q of  x[pixels[p] + taps[q]] * w[q, f]
-    gathered_outer      dw[q, f]  =        sum over p of  x[pixels[p] + taps[q]] * dy[p, f]     (and turned_outer)
+    gathered_outer      dw[q, f]  =        sum over p of  x[pixels[p] + taps[q]] * dy[p, f]
     scattered_product   dx[pixels[p] + taps[t] + c]  +=  sum over f of  dy[p, f] * wt[t, f, c]
 """
 
@@ -12,14 +12,14 @@ from functools import lru_cache
 from typing import Any
 
 import numpy as np
+from numba import prange
 
 from . import simd, tile2x2
-from .jit import inline
+from .jit import inline, kernel
 from .stencil import prefetch
 
 M, N = simd.TILE
 NARROW_M, NARROW_N = simd.NARROW
-TURNED_M, TURNED_N = simd.TURNED
 ONE_RUN = np.zeros(1, np.int64)  # the taps of a row of an ordinary matrix: one run of them
 # From how many items on a weight gradient with several tiles' columns copies dy, and for how many pixels at a time.
 MANY, STRETCH = 64, 48
@@ -264,33 +264,6 @@ def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw
 
 
 @inline
-def turned_outer(x, start, pixels, count, runs, run_length, dy, dy_start, filters, dw, dw_start, first_f, end, fresh):
-    """dw[f, q] (+)= sum over p below `count` of dy[p, f] * x[start + pixels[p] + taps[q]], for f from first_f to `end`:
-    `gathered_outer` turned, for few filters. They are the tile's rows, and its columns are items of x side by side.
-
-    The filters must fill whole rows of tiles, the runs whole columns (`turns`).
-    """
-    tile, items = simd.zeros(x, TURNED_M, TURNED_N), runs.size * run_length
-    columns = simd.width(tile)
-    for r in range(runs.size):
-        for c in range(0, run_length, columns):
-            for f in range(first_f, end, TURNED_M):
-                to, j = simd.steps(items, f, end, tile), dw_start + r * run_length + c
-                acc = tile if fresh else simd.load(tile, dw, to, j, columns)
-                at, k = start + runs[r] + c, dy_start + f
-                for p in range(count):
-                    acc = simd.fma_side_by_side(acc, dy, k, x, at + pixels[p])
-                    k += filters
-                simd.store(acc, dw, to, j, columns)
-
-
-def turns(filters: int, run_length: int, dtype: Any) -> bool:
-    """Whether weight gradients of so many filters are computed turned: no more than a vector has."""
-    lanes = simd.lanes(dtype)
-    return filters <= lanes and filters % TURNED_M == 0 and run_length % (TURNED_N * lanes) == 0
-
-
-@inline
 def scattered_product(dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c, end):
     """dx[pixels[p] + taps[t] + c:end] += sum over f of dy[p, f] * wt[t, f, c:end], for p below `count` and every tap t.
 
@@ -344,3 +317,12 @@ def add_rows(x, start, count, step, total, total_start, columns, fresh):
         for p in range(count):
             acc = simd.add_row(acc, x, start + p * step + f, part)
         simd.store(acc, total, simd.steps(0, 0, 1, row), total_start + f, part)
+
+
+@kernel("(T[:,::1], T[::1])", parallel=True)
+def add_parts(partial, total):
+    """total = partial[0] + partial[1] + ..., in this order, in blocks that threads share."""
+    (count, size), block = partial.shape, 1024
+    for task in prange((size + block - 1) // block):
+        start = task * block
+        add_rows(partial.reshape(partial.size), start, count, size, total, start, min(block, size - start), True)

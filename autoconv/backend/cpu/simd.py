@@ -25,14 +25,13 @@ from .jit import target
 
 # Vector width in bytes, and two tiles (M, N), by what the target has: 32, 16 or 16 vector registers. The narrow tile is
 # for what is left of the columns when no whole wide one fits: half as wide, with more rows.
-# RUN_VECTORS is for tiles whose rows are stretches of memory (`axpy`), up to three of them; TURNED for weight gradients
-# of few filters, which are its rows.
+# RUN_VECTORS is for tiles whose rows are stretches of memory (`axpy`), up to three of them.
 if "avx512f" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS, TURNED = 64, (6, 4), (9, 2), 6, (8, 3)
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 64, (6, 4), (9, 2), 6
 elif "avx2" in target()[1] and "fma" in target()[1]:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS, TURNED = 32, (6, 2), (9, 1), 4, (4, 3)
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 32, (6, 2), (9, 1), 4
 else:
-    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS, TURNED = 16, (6, 2), (9, 1), 4, (4, 3)
+    VECTOR_BYTES, TILE, NARROW, RUN_VECTORS = 16, (6, 2), (9, 1), 4
 
 INDEX = ir.IntType(64)
 
@@ -248,19 +247,33 @@ def fma_row(typingctx, acc, x, at, k, row):
 
 
 @intrinsic
-def fma_side_by_side(typingctx, acc, x, k, w, j):
-    """acc[m, :] += x[k + m] * w[j : j + all columns]: `fma` with the items of x side by side. One register has them
-    all, where `fma` needs one a row.
+def fma_apart(typingctx, acc, x, k, w, j):
+    """acc[m, :] += x[k + m*lanes] * w[j : j + all columns]: `fma` with the items of x a vector apart: one register has
+    all of their places, where `fma` needs one a row.
     """
 
     def codegen(context, builder, signature, args):
         left, flat = _Flat(context, builder, x, args[1]), _Flat(context, builder, w, args[3])
         _no_load_crosses(builder)
         right = [_load(builder, flat, acc, args[4], None, v) for v in range(acc.vectors)]
-        places = (builder.add(args[2], INDEX(m)) for m in range(acc.rows))
+        places = (builder.add(args[2], INDEX(m * acc.lanes)) for m in range(acc.rows))
         return _add_products(builder, acc, args[0], left, places, right)
 
     return acc(acc, x, types.int64, w, types.int64), codegen
+
+
+@intrinsic
+def fma_three(typingctx, acc, x, k, w, j0, j1, j2):
+    """acc[m, :] += x[k + m] * (w[j0 : + lanes], w[j1 : + lanes], w[j2 : + lanes]) for a tile of three vectors a row."""
+
+    def codegen(context, builder, signature, args):
+        left, flat = _Flat(context, builder, x, args[1]), _Flat(context, builder, w, args[3])
+        _no_load_crosses(builder)
+        right = [_load(builder, flat, acc, j) for j in args[4:]]
+        places = (builder.add(args[2], INDEX(m)) for m in range(acc.rows))
+        return _add_products(builder, acc, args[0], left, places, right)
+
+    return acc(acc, x, types.int64, w, types.int64, types.int64, types.int64), codegen
 
 
 def _axpy(context, builder, tile, args, arg_types, columns=None):

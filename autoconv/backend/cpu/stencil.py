@@ -143,7 +143,7 @@ def _neighbour_sums(tile, x, k, x_step, w, j, taps, b, c, y, out, to, columns, e
     _finish(acc, y, out, to, columns, end)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], int64[:,::1], int64[:,::1], float64, boolean)",
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[::1], T[:,:,:,::1], int64[:,::1], int64[:,::1], int64, boolean)",
         parallel=True)
 def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
     """y (N,OH,OW,C) = the sums of x (N,H,W,C) times w (KH,KW,C,1), + b (C,), where the classes of rows and columns say

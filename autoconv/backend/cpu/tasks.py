@@ -17,6 +17,7 @@ from .jit import inline
 MOST, USUAL, LEAST = 32, 8, 2  # how many partial sums there are, never more than samples
 ROWS = 512  # where they are more than LEAST, each is over so many pixels or rows, or more
 ROOM = 1 << 17  # where they are more than USUAL, all of them together have no more items than these
+SMALL = 3 << 17  # multiply-adds that one thread has made before a second one has begun
 EVEN = 0.9  # share of the threads' time that must be work for tasks not to be cut smaller
 BLOCK = lcm(simd.TILE[0], simd.NARROW[0])  # rows of a weight gradient that fill the tiles of both kinds
 
@@ -51,6 +52,12 @@ def at_a_time(samples: int, most: int) -> int:
     threads = get_num_threads()
     longest = {n: -(-samples // n // threads) * n for n in range(1, most + 1)}
     return max(n for n in longest if longest[n] * EVEN <= min(longest.values()))
+
+
+@inline
+def loops(rows, work, few):
+    """How many tasks so many rows are: one each, or a single one where all of them are no more than `few` items."""
+    return rows if work > few else min(rows, 1)
 
 
 @inline

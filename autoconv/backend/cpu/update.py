@@ -15,17 +15,13 @@ from .jit import inline, kernel, recorded
 FEW = 1 << 17  # up to so many parameters one thread is done before a second one has woken up
 
 
-@kernel("(T[::1], T[::1], T[::1], float64, float64, boolean, float64)", parallel=True)
+@kernel("(T[::1], T[::1], T[::1], float64, float64, boolean, float64)", parallel=True, few=FEW)
 def sgd(w, g, m, learning_rate, momentum, nesterov, decay_factor):
     """m = momentum*m - lr*g;  w += m, with Nesterov's look ahead w += momentum*m - lr*g."""
     real = w.dtype.type
     lr, mu, decay_factor = real(learning_rate), real(momentum), real(decay_factor)
-    if len(w) <= FEW:
-        for i in range(len(w)):
-            _sgd(i, w, g, m, lr, mu, nesterov, decay_factor)
-    else:
-        for i in prange(len(w)):
-            _sgd(i, w, g, m, lr, mu, nesterov, decay_factor)
+    for i in prange(len(w)):
+        _sgd(i, w, g, m, lr, mu, nesterov, decay_factor)
 
 
 @inline
@@ -37,7 +33,7 @@ def _sgd(i, w, g, m, lr, mu, nesterov, decay_factor):
     w[i] = w[i] * decay_factor + step
 
 
-@kernel("(T[::1], T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)", parallel=True)
+@kernel("(T[::1], T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)", parallel=True, few=FEW)
 def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, decay_factor):
     """v = rho*v + (1-rho)*g^2;  w -= lr*g / sqrt(v + epsilon), with momentum m and the mean gradient a where given."""
     real = w.dtype.type
@@ -47,12 +43,8 @@ def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, decay_factor):
     if moving or centered:
         for i in prange(len(w)):
             _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, decay_factor, moving, centered)
-    elif len(w) <= FEW:
-        for i in range(len(w)):
-            # Constants at the end: so it becomes vector code.
-            _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, decay_factor, False, False)
     else:
-        for i in prange(len(w)):
+        for i in prange(len(w)):  # constants at the end: so it becomes vector code
             _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, decay_factor, False, False)
 
 
@@ -68,18 +60,14 @@ def _rmsprop(i, w, g, v, m, a, lr, old, new, mu, eps, decay_factor, moving, cent
     w[i] = w[i] * decay_factor - step
 
 
-@kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)", parallel=True)
+@kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)", parallel=True, few=FEW)
 def adam(w, g, m, v, alpha, beta_1, beta_2, epsilon, decay_factor):
     """m += (g - m)*(1 - beta_1);  v += (g^2 - v)*(1 - beta_2);  w -= alpha*m / (sqrt(v) + epsilon)."""
     real = w.dtype.type
     new_m, new_v = real(1.0 - beta_1), real(1.0 - beta_2)
     alpha, eps, decay_factor = real(alpha), real(epsilon), real(decay_factor)
-    if len(w) <= FEW:
-        for i in range(len(w)):
-            _adam(i, w, g, m, v, alpha, new_m, new_v, eps, decay_factor)
-    else:
-        for i in prange(len(w)):
-            _adam(i, w, g, m, v, alpha, new_m, new_v, eps, decay_factor)
+    for i in prange(len(w)):
+        _adam(i, w, g, m, v, alpha, new_m, new_v, eps, decay_factor)
 
 
 @inline

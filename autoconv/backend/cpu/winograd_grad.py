@@ -131,6 +131,7 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     (n, h, width, c), (_, oh, ow, f) = x.shape, dy.shape
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
     blocks = -(-c // STRETCH) * -(-f // (N * simd.lanes(x.dtype)))
-    parts = np.empty((max(1, min(PARTS // blocks, n * t.each // LEAST_TILES)), 16 * c * f), x.dtype)
+    shares = max(1, min(PARTS // blocks, n * t.each // LEAST_TILES))
+    parts = (np.empty if n else np.zeros)((shares, 16 * c * f), x.dtype)
     _kernel_sums(x, dy, parts, t.each, t.patches, t.targets)
     _kernel_gradient(parts, dw, x, dy, t.each, t.patches, t.targets)

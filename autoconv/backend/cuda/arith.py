@@ -210,8 +210,10 @@ def add_parts(count, partial, out):
         out[i] = total
 
 
-def sum(a, axes, out):
-    """Sums over `axes`, which `out` keeps with size 1; in float64, or int64, and always in the same order."""
+def sum(a, axes, out, divisor=1):
+    """Sums over `axes`, which `out` keeps with size 1, divided by `divisor`; in float64, or int64, and always in the
+    same order.
+    """
     kept = tuple(i for i in range(a.ndim) if i not in axes)
     length = math.prod(a.shape[i] for i in axes)
     partial = arrays.empty(out.gpu, (min(PARTS, max(1, length // LONG)), out.size),
@@ -220,6 +222,8 @@ def sum(a, axes, out):
                 for start, which in ((a.start, kept), (0, axes))]
     _sum_parts(partial.size, a.memory, partial, *geometry[0], length, *geometry[1])
     add_parts(out.size, partial, out.reshape(-1))
+    if divisor != 1:
+        divide(out, divisor, out)
 
 
 @kernel("(int64, const T[:,::1], int64[::1], T[::1])")

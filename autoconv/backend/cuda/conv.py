@@ -17,7 +17,7 @@ from . import array as arrays
 from . import gather, tiles
 from .arith import multiply
 from .gather import Gathering
-from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of conv2d with relu)
+from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .product import SUMS, copying, layout, place_of, summing
 from .ptx import load, store, store2, times
 from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
@@ -259,10 +259,14 @@ def scaled(w, scale):
     return out
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None) -> None:
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
-    multiplies w.
+    multiplies w. With `other` of y's shape it is max(y + other, 0).
     """
+    if other is not None:
+        conv2d(x, w, b, first := arrays.empty(w.gpu, y.shape, y.dtype), window, groups, False, scale)
+        add_relu(first.reshape(-1), other.reshape(-1), y.reshape(-1))
+        return
     filters, each = y.shape[3], y.shape[3] // groups
     _launch(_FORWARD, x, scaled(w, scale), b, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
             (filters, each, filters, each), relu)

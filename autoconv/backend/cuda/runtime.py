@@ -29,6 +29,7 @@ from numba.cuda.extending import intrinsic  # noqa: F401
 
 from ...errors import DeviceError
 from .. import caching, trace
+from ..compilers import Compilers
 from ..precision import get_precision
 from . import driver, order, store
 from .arena import Arena, Piece
@@ -414,13 +415,18 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
     elsewhere = folder is not None and caching.has_space(folder)
     if elsewhere:
         names = [f"{k.name}:{dtype}" for k, dtype in missing]
-        caching.compile_in_processes(f"{__package__}.compiling", list(map(str, _capability())), names, report)
+        _compilers(*map(str, _capability())).compile(names, report)
     done = 0
     for k, dtype in wanted:
         k.compile(dtype)
         if (k, dtype) in missing and not elsewhere:
             done += 1
             report(done, len(missing))
+
+
+@cache
+def _compilers(*capability: str) -> Compilers:
+    return Compilers(f"{__package__}.compiling", *capability)
 
 
 def _out_of_memory(error: Exception) -> bool:

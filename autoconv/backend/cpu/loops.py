@@ -1,0 +1,55 @@
+"""A parallel loop of few rounds runs in the thread that comes to it.
+
+To hand a loop to all threads, and to wait for the last of them, costs a microsecond, and much more where other programs
+run as well. Many kernels of a small net do less than that.
+"""
+
+from llvmlite import ir
+
+WRAPPER, LAUNCH = "parallel.gufunc.wrapper", "numba_parallel_for"  # Numba's names
+
+
+def keep_few_rounds(module: ir.Module, few: int) -> None:
+    """Makes a loop that Numba handed to its threads ask first whether it has more than `few` rounds.
+
+    The module is the one in which Numba wraps the loop: launch(body, arguments, shape, ...), which has each thread call
+    body(arguments, shape, steps, data). shape[0] is the number of threads. arguments[0] holds the first and the last
+    round of each; where there are fewer rounds than threads, the last of these pairs are (1, 0). The wrapper also takes
+    Python's lock for a moment, in vain: kernels run without it.
+    """
+    launch = module.globals.get(LAUNCH)
+    if module.name != WRAPPER or launch is None:
+        return
+    wrapper = next(function for function in module.functions if function.blocks)
+    call = next(i for block in wrapper.blocks for i in block.instructions if getattr(i, "callee", None) is launch)
+    body, threads = call.args[0].operands[0], call.args[-1].callee
+    wrapper.blocks.clear()
+    number, (arguments, shape, *_) = call.args[-1].type, wrapper.args
+
+    ask, here, everywhere = (wrapper.append_basic_block(name) for name in ("ask", "here", "everywhere"))
+    build = ir.IRBuilder(wrapper.append_basic_block("entry"))
+    wrapper.blocks.insert(0, wrapper.blocks.pop())
+    count, one = build.load(shape), number(1)
+    build.cbranch(build.icmp_signed(">", count, one), ask, here)
+
+    build.position_at_end(ask)
+    rounds = build.bitcast(build.load(arguments), number.as_pointer())
+
+    def read(place: ir.Value) -> ir.Value:
+        return build.load(build.gep(rounds, [place]))
+
+    if few > 1:
+        last = read(build.sub(build.add(count, count), one))
+        many = build.icmp_signed(">=", build.sub(last, read(number(0))), number(few))
+    else:
+        many = build.icmp_signed("<=", read(number(2)), read(number(3)))
+    build.cbranch(many, everywhere, here)
+
+    build.position_at_end(here)
+    build.call(body, wrapper.args)
+    build.ret_void()
+
+    build.position_at_end(everywhere)
+    given = [build.bitcast(value, call.args[0].type) for value in (body, *wrapper.args)]
+    build.call(launch, [*given, *call.args[5:7], build.call(threads, [])])
+    build.ret_void()

@@ -1,0 +1,215 @@
+"""3x3 convolutions with few filters by Winograd's F(2,3) along rows: 4 products for two outputs and three taps, not 6.
+
+Two neighbouring outputs of a row read four pixels d of each of three rows. With g the three weights of a row of taps,
+
+    V = (d0 - d2, d1 + d2, d2 - d1, d1 - d3)    U = (g0, (g0 + g1 + g2) / 2, (g0 - g1 + g2) / 2, g2)
+    M[i] = sum over rows and channels of V[i] U[i]    y = (M0 + M1 + M2, M1 - M2 - M3) + b
+
+V of a row of pixels is made once, with the zeros of the border, and read by the three rows of outputs that need it: no
+image is copied. winograd.py has the two-dimensional form, which saves more products but has longer transforms: it pays
+with more filters. Results that are not finite are computed again directly, as there. Sums do not depend on the threads
+or on other images.
+"""
+
+import os
+
+import numpy as np
+from numba import prange
+
+from ...arguments.shapes import Window
+from . import rowwise, simd, tasks, transforms, vectors
+from .jit import inline, kernel
+from .products import ones, zeros
+from .stencil import prefetch
+from .tasks import piece
+
+# Pairs of outputs in a tile, where the filters fill one vector and where they fill two; how much of the tiles may lie
+# outside the outputs; channels from which it pays.
+ONE, TWO = (16, 8) if simd.VECTOR_BYTES == 64 else (8, 4)
+WASTE, LEAST = 1.15, 3
+
+
+def enabled() -> bool:
+    """AUTOCONV_WINOGRAD=0 in the environment turns Winograd's products off."""
+    return os.environ.get("AUTOCONV_WINOGRAD", "1") != "0"
+
+
+def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
+    """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
+    shape alone, whatever the batch.
+    """
+    lanes, pixels = simd.lanes(dtype), size[1]
+    pairs = {lanes: ONE, 2 * lanes: TWO}.get(f, 0)
+    return (
+        window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1 and c >= LEAST
+        and pairs > 0 and -(-pixels // (2 * pairs)) * 2 * pairs <= WASTE * pixels and enabled()
+    )
+
+
+@inline
+def _transform_weights(row, w, c, turned, u):
+    """U (4, C, 3, F) of w (9,C,F), `turned` by 180 degrees."""
+    filters = simd.width(row)
+    first, step = (8 * c * filters, -c * filters) if turned else (0, c * filters)
+    for k in range(3 * c):
+        i, j = first + k % 3 * 3 * step + k // 3 * filters, k * filters
+        g0, g1 = rowwise.row(row, w, i, filters), rowwise.row(row, w, i + step, filters)
+        g2 = rowwise.row(row, w, i + 2 * step, filters)
+        outer = rowwise.add(g0, g2)
+        rowwise.put(g0, u, j, filters)
+        rowwise.put(vectors.divided(rowwise.add(outer, g1), 2.0), u, j + 3 * c * filters, filters)
+        rowwise.put(vectors.divided(rowwise.subtract(outer, g1), 2.0), u, j + 6 * c * filters, filters)
+        rowwise.put(g2, u, j + 9 * c * filters, filters)
+
+
+@inline
+def _pixel(one, x, start, c, p, wide, columns):
+    """A vector of channels of pixel p in a row of `wide` pixels; zeros outside."""
+    return rowwise.row(one, x, start + p * c, columns if 0 <= p < wide else 0)
+
+
+@inline
+def transform_row(one, x, start, c, wide, left, pairs, v, at, step):
+    """V (4, blocks of channels, pairs, lanes) of the row of pixels at x[start], with `left` zeros before it. Its four
+    parts lie `step` apart.
+    """
+    lanes = simd.width(one)
+    for k in range(0, c, lanes):
+        columns, p, j = min(lanes, c - k), -left, at + k * pairs
+        d0, d1 = (_pixel(one, x, start + k, c, p, wide, columns), _pixel(one, x, start + k, c, p + 1, wide, columns))
+        for _ in range(pairs):
+            p += 2
+            d2 = _pixel(one, x, start + k, c, p, wide, columns)
+            d3 = _pixel(one, x, start + k, c, p + 1, wide, columns)
+            rowwise.put(rowwise.subtract(d0, d2), v, j, lanes)
+            rowwise.put(rowwise.add(d1, d2), v, j + step, lanes)
+            rowwise.put(rowwise.subtract(d2, d1), v, j + 2 * step, lanes)
+            rowwise.put(rowwise.subtract(d1, d3), v, j + 3 * step, lanes)
+            d0, d1, j = d2, d3, j + lanes
+
+
+@inline
+def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
+    """V of row i of an image; of zeros outside."""
+    if 0 <= i < high:
+        transform_row(one, x, image + i * wide * c, c, wide, left, pairs, v, at, size // 4)
+    else:
+        for j in range(at, at + size):
+            v[j] = 0
+
+
+@inline
+def _products(tile, height, v, rows, part, first, c, u, m, x, other, y, ahead):
+    """M (4, height, F) of a tile of pairs, from `first` on. `rows`: where V of its three rows of pixels begins in v,
+    each in four parts. `ahead`: which stretches of x, and of y and `other`, are needed next, a quarter of each at a
+    time.
+    """
+    lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
+    j, to, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
+    next_x, share_x, next_y, share_y = ahead
+    for i in range(4):
+        prefetch(x, next_x + i * share_x, share_x)
+        prefetch(y, next_y + i * share_y, share_y)
+        prefetch(other, next_y + i * share_y, min(share_y, other.size))
+        acc, shift = tile, i * part + first * lanes
+        row0, row1, row2 = rows[0] + shift, rows[1] + shift, rows[2] + shift
+        for k in range(0, c, lanes):
+            for e in range(min(lanes, c - k)):
+                acc = simd.fma_apart(acc, v, row0 + e, u, j)
+                acc = simd.fma_apart(acc, v, row1 + e, u, j + filters)
+                acc = simd.fma_apart(acc, v, row2 + e, u, j + 2 * filters)
+                j += 3 * filters
+            row0, row1, row2 = row0 + block, row1 + block, row2 + block
+        simd.store(acc, m, to, i * height * filters, filters)
+
+
+@inline
+def _results(row, m, height, count, scale, b, other, y, at, pixels, relu):
+    """The outputs of `count` pairs, at most so many `pixels`, from y[at] on. Returns whether all were finite before
+    `other` was added.
+    """
+    columns, finite = simd.width(row), True
+    for t in range(count):
+        j, step = t * columns, height * columns
+        m0, m1 = rowwise.row(row, m, j, columns), rowwise.row(row, m, j + step, columns)
+        m2, m3 = rowwise.row(row, m, j + 2 * step, columns), rowwise.row(row, m, j + 3 * step, columns)
+        y0 = simd.scale_rows(rowwise.add(m0, rowwise.add(m1, m2)), scale, b, 0, columns)
+        y1 = simd.scale_rows(rowwise.subtract(rowwise.subtract(m1, m2), m3), scale, b, 0, columns)
+        finite = finite and transforms.finite(y0) and transforms.finite(y1)
+        two = 2 * t + 1 < pixels
+        if other.size > 0:
+            y0 = rowwise.add(y0, rowwise.row(row, other, at, columns))
+            y1 = rowwise.add(y1, rowwise.row(row, other, at + columns, columns if two else 0))
+        if relu:
+            y0, y1 = simd.relu(y0), simd.relu(y1)
+        rowwise.put(y0, y, at, columns)
+        rowwise.put(y1, y, at + columns, columns if two else 0)
+        at += 2 * columns
+    return finite
+
+
+@inline
+def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, other, y, at, pixels, relu):
+    """The same outputs by the definition; the first one's window begins at row i and column p of the image."""
+    filters, zero = b.size, x.dtype.type(0)
+    for q in range(pixels):
+        for f in range(filters):
+            total = zero
+            for tap in range(9):
+                row, column, k = i + tap // 3, p + q + tap % 3, (8 - tap if turned else tap) * c
+                there = 0 <= row < high and 0 <= column < wide
+                for e in range(c):
+                    value = x[image + (row * wide + column) * c + e] if there else zero
+                    total += value * w[(k + e) * filters + f]
+            total = total * scale[f] + b[f]
+            if other.size > 0:
+                total += other[at + f]
+            y[at + f] = zero if relu and total < zero else total
+        at += filters
+
+
+@inline
+def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu):
+    """The rows from `begin` to `end` of the output of image s."""
+    (_, high, wide, c), (_, oh, ow, _) = x.shape, y.shape
+    one, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
+    flat, out, image = x.reshape(x.size), y.reshape(y.size), s * (x.size // x.shape[0])
+    part = (c + simd.width(one) - 1) // simd.width(one) * simd.width(one) * pairs
+    size = 4 * part  # of V of a row; v is a ring of three
+    v, u = np.empty(3 * size + height * simd.width(one), x.dtype), np.empty(12 * c * columns, x.dtype)
+    m = np.empty(4 * height * columns, x.dtype)
+    _transform_weights(row, w, c, turned, u)
+    for i in range(begin, begin + 2):
+        _open_row(one, flat, image, i - top, high, wide, c, left, pairs, v, i % 3 * size, size)
+    for o in range(begin, end):
+        _open_row(one, flat, image, o + 2 - top, high, wide, c, left, pairs, v, (o + 2) % 3 * size, size)
+        rows, at = (o % 3 * size, (o + 1) % 3 * size, (o + 2) % 3 * size), (s * oh + o) * ow * columns
+        next_x, share_x = image + (o + 3 - top) * wide * c, wide * c // (4 * ((pairs + height - 1) // height))
+        for first in range(0, pairs, height):
+            count, start, pixels = min(height, pairs - first), at + 2 * first * columns, ow - 2 * first
+            ahead = (next_x + first // height * 4 * share_x, share_x, start, count * columns // 2)
+            _products(tile, height, v, rows, part, first, c, u, m, flat, other, out, ahead)
+            if not _results(row, m, height, count, scale, b, other, out, start, pixels, relu):
+                _directly(flat, image, high, wide, c, o - top, 2 * first - left, w, turned, scale, b, other, out, start,
+                          min(2 * count, pixels), relu)
+
+
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[:,:,:,::1], int64, int64, boolean, boolean, int64)",
+        parallel=True)
+def _forward(x, w, scale, b, other, y, top, left, turned, relu, pieces):
+    one, two = simd.zeros(x, 1, 1), simd.zeros(x, 1, 2)
+    for task in prange(x.shape[0] * pieces):
+        s = task // pieces
+        begin, end = piece(y.shape[1], task % pieces, pieces, 1)
+        if y.shape[3] == simd.width(one):
+            _image(simd.zeros(x, ONE, 1), ONE, one, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu)
+        else:
+            _image(simd.zeros(x, TWO, 2), TWO, two, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu)
+
+
+def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, scale=None, other=None) -> None:
+    """y (N,OH,OW,F) from x (N,H,W,C), w (9*C*F) times scale (F,) and b (F,); see conv.py."""
+    scale = ones(x.dtype, b.size) if scale is None else scale
+    other = zeros(x.dtype, 0) if other is None else other.reshape(-1)
+    _forward(x, w.reshape(-1), scale, b, other, y, window.top, window.left, turned, relu or other.size > 0,
+             tasks.pieces(x.shape[0], y.shape[1]))

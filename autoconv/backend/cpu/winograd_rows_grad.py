@@ -1,0 +1,166 @@
+"""Weight gradients of 3x3 convolutions by Winograd's F(2,3) along rows: the other half of winograd_rows.py.
+
+    D = (dy0, dy0 + dy1, dy0 - dy1, dy1) of two neighbouring gradients of a row    V of the pixels, as forward
+    dU[i] = sum over pairs of V[i] D[i]    dw = (dU0 + (dU1 + dU2) / 2, (dU1 - dU2) / 2, (dU1 + dU2) / 2 - dU3)
+
+A row of pixels meets the three rows of gradients whose windows read it: the tile has some channels as rows, and the
+three rows of taps as vectors, so one number of V is used three times.
+"""
+
+import numpy as np
+from numba import prange
+
+from ...arguments.shapes import Window
+from . import rowwise, simd, tasks, transforms, vectors, winograd_rows
+from .jit import inline, kernel
+from .products import add_parts
+from .stencil import prefetch
+from .tasks import piece
+from .winograd_rows import transform_row
+
+PAIRS = 64  # in as many rows as hold so many, or in two, products are added to a tile of dU before the next one's turn
+CHANNELS = 8 if simd.VECTOR_BYTES == 64 else 4  # rows of the tile, of three vectors each
+SMALLEST = 8  # outputs in a row
+
+
+def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
+    """Whether the weight gradient of such a convolution is computed in this way."""
+    lanes = simd.lanes(dtype)
+    return (window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1 and winograd_rows.enabled()
+            and c % CHANNELS == f % lanes == lanes % CHANNELS == 0 and size[1] >= SMALLEST)
+
+
+@inline
+def _transform_gradients(one, dy, start, filters, ow, d, at, step, sums, counted):
+    """D (4, pairs, F) of the row of gradients at dy[start], its parts `step` apart. They are added to `sums`, unless
+    they were before.
+    """
+    lanes = simd.width(one)
+    for f in range(0, filters, lanes):
+        total, j = rowwise.row(one, sums, f, lanes), at + f
+        for q in range(0, ow, 2):
+            k = start + q * filters + f
+            first = rowwise.row(one, dy, k, lanes)
+            second = rowwise.row(one, dy, k + filters, lanes if q + 1 < ow else 0)
+            both = rowwise.add(first, second)
+            rowwise.put(first, d, j, lanes)
+            rowwise.put(both, d, j + step, lanes)
+            rowwise.put(rowwise.subtract(first, second), d, j + 2 * step, lanes)
+            rowwise.put(second, d, j + 3 * step, lanes)
+            total, j = rowwise.add(total, both), j + filters
+        if counted:
+            rowwise.put(total, sums, f, lanes)
+
+
+@inline
+def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, high, du, start, fresh,
+              x, next_x, dy, next_dy):
+    """dU (4, blocks of filters, C, 3, lanes) (+)= the products of `count` rows of pixels, for channels low to high.
+    Meanwhile the next such rows of x and dy are asked for.
+    """
+    lanes = simd.width(tile) // 3
+    shares = 4 * (filters // lanes) * ((high - low) // CHANNELS)
+    share_x, share_dy = 2 * count * pairs * c // shares, 2 * count * pairs * filters // shares
+    for i in range(4):
+        for f in range(0, filters, lanes):
+            for k in range(low, high, CHANNELS):
+                prefetch(x, next_x, share_x)
+                prefetch(dy, next_dy, share_dy)
+                next_x, next_dy = next_x + share_x, next_dy + share_dy
+                j, to = start + ((i * filters + f) * c + k * lanes) * 3, simd.steps(3 * lanes, 0, CHANNELS, tile)
+                acc = tile if fresh else simd.load(tile, du, to, j, 3 * lanes)
+                for r in range(count):
+                    at = i * part_v + (r * block + k // lanes * pairs) * lanes + k % lanes
+                    row = i * part_d + r * pairs * filters + f
+                    for _ in range(pairs):
+                        acc = simd.fma_three(acc, v, at, d, row + 2 * pairs * filters, row + pairs * filters, row)
+                        at, row = at + lanes, row + filters
+                simd.store(acc, du, to, j, 3 * lanes)
+
+
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64, int64, int64)", parallel=True)
+def _sums(x, dy, partial, partial_b, top, left, pieces):
+    """dU and db: partial sums over shares of the samples, each in pieces of its channels."""
+    (n, high, wide, c), (_, oh, ow, filters), parts = x.shape, dy.shape, partial.shape[0]
+    one, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
+    lanes, flat, flat_dy, du = simd.width(one), x.reshape(x.size), dy.reshape(dy.size), partial.reshape(partial.size)
+    block = (c + lanes - 1) // lanes * pairs
+    rows = max(2, PAIRS // pairs)
+    part_v, part_d = rows * block * lanes, (rows + 2) * pairs * filters
+    for task in prange(parts * pieces):
+        part = task // pieces
+        begin, end = n * part // parts, n * (part + 1) // parts
+        low, stop = piece(c, task % pieces, pieces, CHANNELS)
+        v, d, sums = np.empty(4 * part_v, x.dtype), np.empty(4 * part_d, x.dtype), np.zeros(filters, x.dtype)
+        for s in range(begin, end):
+            for r in range(0, high, rows):
+                count = min(rows, high - r)
+                for i in range(count):
+                    transform_row(one, flat, (s * high + r + i) * wide * c, c, wide, left, pairs, v, i * block * lanes,
+                                  part_v)
+                for i in range(count + 2):
+                    o, at = r + top - 2 + i, i * pairs * filters
+                    if 0 <= o < oh:
+                        start = (s * oh + o) * ow * filters
+                        _transform_gradients(one, flat_dy, start, filters, ow, d, at, part_d, sums, i >= 2 or r == 0)
+                    else:
+                        for e in range(4):
+                            for j in range(at + e * part_d, at + e * part_d + pairs * filters):
+                                d[j] = 0
+                _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, stop, du,
+                          part * 12 * c * filters, s == begin and r == 0, flat, (s * high + r + count) * wide * c,
+                          flat_dy, (s * oh + r + count + top) * ow * filters)
+        if low == 0:
+            simd.copy(partial_b.reshape(partial_b.size), part * filters, sums, 0, filters)
+
+
+@kernel("(T[::1], T[::1], T[::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64)", parallel=True)
+def _weights(du, db, dw, x, dy, top, left):
+    """dw (9*C*F) of dU. What is not finite is computed again directly, as is all that meets such a gradient."""
+    c, filters, one = x.shape[3], dy.shape[3], simd.zeros(x, 1, 1)
+    lanes = simd.width(one)
+    for task in prange(c * (filters // lanes)):
+        k, f = task // (filters // lanes), task % (filters // lanes) * lanes
+        finite = transforms.finite(rowwise.row(one, db, f, lanes))
+        for tap in range(3):
+            j, step = (f * c + k * lanes) * 3 + tap * lanes, 3 * c * filters
+            u0, u1 = rowwise.row(one, du, j, lanes), rowwise.row(one, du, j + step, lanes)
+            u2, u3 = rowwise.row(one, du, j + 2 * step, lanes), rowwise.row(one, du, j + 3 * step, lanes)
+            outer, to = vectors.divided(rowwise.add(u1, u2), 2.0), (3 * tap * c + k) * filters + f
+            g0, g2 = rowwise.add(u0, outer), rowwise.subtract(outer, u3)
+            g1 = vectors.divided(rowwise.subtract(u1, u2), 2.0)
+            finite = finite and transforms.finite(g0) and transforms.finite(g1) and transforms.finite(g2)
+            rowwise.put(g0, dw, to, lanes)
+            rowwise.put(g1, dw, to + c * filters, lanes)
+            rowwise.put(g2, dw, to + 2 * c * filters, lanes)
+        if not finite:
+            _directly(x, dy, k, f, lanes, top, left, dw)
+
+
+@inline
+def _directly(x, dy, k, f, lanes, top, left, dw):
+    """The gradient of channel k's weights for the filters from f on, by the definition."""
+    (_, high, wide, c), (n, oh, ow, filters) = x.shape, dy.shape
+    for tap in range(9):
+        sums = np.zeros(lanes, dw.dtype)
+        for s in range(n):
+            for o in range(oh):
+                for p in range(ow):
+                    i, j = o + tap // 3 - top, p + tap % 3 - left
+                    value = x[s, i, j, k] if 0 <= i < high and 0 <= j < wide else dw.dtype.type(0)
+                    for e in range(lanes):
+                        sums[e] += value * dy[s, o, p, f + e]
+        for e in range(lanes):
+            dw[(tap * c + k) * filters + f + e] = sums[e]
+
+
+def conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
+    """dw (3,3,C,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F); see conv.py."""
+    size = 12 * x.shape[3] * db.size
+    parts = tasks.parts(len(x), dy.size // db.size, size)
+    partial, partial_b = np.empty((parts, size), x.dtype), np.empty((parts, db.size), x.dtype)
+    _sums(x, dy, partial, partial_b, window.top, window.left, tasks.pieces(parts, x.shape[3] // CHANNELS))
+    du = np.empty(size, x.dtype)
+    add_parts(partial, du)
+    add_parts(partial_b, db)
+    _weights(du, db, dw.reshape(-1), x, dy, window.top, window.left)

@@ -1,0 +1,143 @@
+"""Every convolution of every net against this machine's multiply-adds: `python -m bench.convolutions`.
+
+Each is timed as a training step runs it, with ReLU and pooling in it where they are, in turns with a loop that only
+multiplies and adds in registers. Operations are those of a direct convolution, so what computes fewer can exceed 100%.
+Two wide layers that are in no net are timed as well. Depthwise convolutions move memory: `autoconv bench` has them.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from autoconv.backend import device as devices
+from autoconv.bench import machine
+from autoconv.bench.cases import Case, cases
+from autoconv.bench.suite import SUITE, Timed
+from autoconv.costs import ceilings
+from autoconv.costs.tables import table
+from autoconv.layers import Conv2D, Input
+from autoconv.models import Sequential
+
+from . import show
+
+NETS = ("lecture", "lecture-bn", "lecture-large", "photos", "lenet5", "resnet20", "vgg-bn", "mobile", "wide")
+PASSES = ("forward", "input gradient", "weight gradient", "gradients")
+
+
+class Group(NamedTuple):
+    """Layers of a kind, and the share of the peak that each kernel of them shall reach."""
+
+    name: str
+    least: float
+    aim: float
+
+
+FIRST = Group("first layers (1 or 3 channels)", 0.65, 0.9)
+WIDE = Group("3x3 with strides of 1, 128 channels and more", 1.5, 1.8)
+OTHERS = Group("all others", 0.75, 0.9)
+
+
+class Found(NamedTuple):
+    """One kernel: the nets that have it, its layer, which pass, seconds, GFLOP/s and share of the peak."""
+
+    nets: list[str]
+    layer: str
+    which: str
+    seconds: float
+    gflops: float
+    share: float
+
+    @property
+    def group(self) -> Group:
+        x, _, y = self.layer.partition(" -> ")
+        channels = int(x.split("x")[-1])
+        if channels <= 3:
+            return FIRST
+        return WIDE if channels >= 128 and "," not in y and x.split("x")[0] == y.split("x")[0] else OTHERS
+
+
+def others(shape: tuple[int, int, int], classes: int) -> Sequential:
+    """Strides of two to 128 filters, and 5x5 of them."""
+    return Sequential([Input(shape), Conv2D(64, 1, padding="same"), Conv2D(128, 3, 2, padding="same"),
+                       Conv2D(128, 5, padding="same")])
+
+
+IN_NO_NET = Timed(others, (28, 28, 64), 0, 64)
+
+
+def layers(names: Sequence[str], target: Any) -> Iterator[tuple[str, Case]]:
+    """Each convolution's kernels, with the name of the net."""
+    nets = {name: SUITE[name] for name in names} | {"no net": IN_NO_NET}
+    for name, timed in nets.items():
+        yield from ((name, case) for case in cases(timed.build(), timed.batch_size, target)
+                    if case.kind.startswith("conv"))
+
+
+def measure(names: Sequence[str], rounds: int, report: Any) -> list[Found]:
+    """All of them, each shape once."""
+    target, seen = devices.get("cpu"), {}
+    peak = ceilings.Ceilings(target)
+    for net, case in layers(names, target):
+        key = case.layer, case.kind, case.flops
+        if key in seen:
+            seen[key].nets.append(net)
+            continue
+        report(f"{net}: {case.name}")
+        taken = ceilings.share(peak, case.call, case.flops, case.bytes, rounds)
+        median = partial(np.median, axis=0)
+        seconds = float(median(taken.seconds))
+        share = float(median([case.flops / p / s for p, s in zip(taken.peak_flops, taken.seconds)]))
+        which = case.kind.partition(" ")[2] + (", pooled" if "pool" in case.kind else "")
+        seen[key] = Found([net], case.layer, which, seconds, case.flops / seconds / 1e9, share)
+    return list(seen.values())
+
+
+def shown(found: Sequence[Found]) -> str:
+    """A line for each kernel, and one for each group: its lowest share, the median, and the share of the whole time."""
+    rows = [[f.layer, f.which, ", ".join(dict.fromkeys(f.nets)), f"{1e3 * f.seconds:.3f}", f"{f.gflops:,.0f}",
+             f"{f.share:.0%}"] for f in found]
+    parts = [table(["layer", "", "nets", "ms", "GFLOP/s", "share"], rows)]
+    summary = []
+    for group in (FIRST, WIDE, OTHERS):
+        inside = [f for f in found if f.group == group]
+        if not inside:
+            continue
+        shares, seconds = [f.share for f in inside], sum(f.seconds for f in inside)
+        together = sum(f.share * f.seconds for f in inside) / seconds
+        summary.append([group.name, str(len(inside)), f"{min(shares):.0%}", f"{np.median(shares):.0%}",
+                        f"{together:.0%}", f"{sum(s >= group.least for s in shares)}", f"{group.least:.0%}",
+                        f"{group.aim:.0%}"])
+    parts.append(table(["share of the peak", "kernels", "lowest", "median", "together", "reach it", "at least", "aim"],
+                       summary))
+    return "\n\n".join(parts)
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m bench.convolutions", description=__doc__,
+                                     formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--net", nargs="+", choices=NETS, default=NETS)
+    parser.add_argument("--threads", type=int, default=machine.processors(), help="default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write what was found to FILE")
+    options, say = parser.parse_args(given), show.Progress()
+    target = devices.get("cpu")
+    target.set_num_threads(options.threads)
+    found = measure(options.net, options.rounds, say)
+    say.clear()
+    about = machine.describe()
+    print(f"{about['cpu']}, threads: {options.threads}\n\n{shown(found)}")
+    if options.json is not None:
+        document = {"machine": about, "threads": options.threads, "rounds": options.rounds,
+                    "convolutions": [{**f._asdict(), "group": f.group.name} for f in found]}
+        options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
