@@ -197,7 +197,7 @@ def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
     return plain and matrix.pays(columns, dtype)
 
 
-def _one_of(by_squares: bool, by_rows: bool, x, y, side: int = 2) -> tuple[bool, bool]:
+def _one_of(by_squares: bool, by_rows: bool, x, y, side: int) -> tuple[bool, bool]:
     """Which of Winograd's products, where both pay: those along rows have the shorter transforms, squares of 4x4
     outputs save most.
     """
@@ -205,21 +205,24 @@ def _one_of(by_squares: bool, by_rows: bool, x, y, side: int = 2) -> tuple[bool,
     return squares, by_rows and not squares
 
 
+def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
+    multiplies w. With `other` of y's shape it is max(y + other, 0).
+    """
+    _conv2d(x, w, b, y, window, groups, relu, scale, other, side=2)
+
+
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
     """`conv2d` where no gradient is taken: by larger tiles, where they pay."""
-    conv2d(x, w, b, y, window, groups, relu, scale, other, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
+    _conv2d(x, w, b, y, window, groups, relu, scale, other, winograd.tile_side(x.shape[3], y.shape[3], y.shape[1:3]))
 
 
-def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None,
-           side: int = 2) -> None:
-    """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
-    multiplies w. With `other` of y's shape it is max(y + other, 0). `side` is that of the tiles, where Winograd's
-    products of squares pay.
-    """
+def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, side: int) -> None:
+    """`side` is that of the tiles, where Winograd's products of squares pay."""
     shape = x.shape[3], y.shape[3], y.shape[1:3], window, groups
     by_squares, by_rows = _one_of(winograd.pays(*shape), winograd_rows.pays(*shape, x.dtype), x, y, side)
     if other is not None and not by_rows:
-        conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale, None, side)
+        _conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale, None, side)
         add_relu(first.reshape(-1), other.reshape(-1), y.reshape(-1))
         return
     if by_squares:
@@ -258,7 +261,7 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
     gathers = _gathers(dy.shape[1:3], dx.shape[1:3], window)
     along = gathers and winograd_rows.pays(f, c, dx.shape[1:3], window.around, groups, dx.dtype)
-    by_squares, by_rows = _one_of(winograd.pays(c, f, dy.shape[1:3], window, groups), along, dy, dx)
+    by_squares, by_rows = _one_of(winograd.pays(c, f, dy.shape[1:3], window, groups), along, dy, dx, 2)
     if by_squares:
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, gathers)
         return
