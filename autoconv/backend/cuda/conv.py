@@ -272,7 +272,9 @@ def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scal
             (filters, each, filters, each), relu)
 
 
-infer_conv2d = conv2d
+def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
+    """`conv2d` where no gradient is taken: the same here."""
+    conv2d(x, w, b, y, window, groups, relu, scale, other)
 
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
