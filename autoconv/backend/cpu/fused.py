@@ -30,6 +30,7 @@ from .sparse import sparse_outer, sparse_scatter, winners_lists
 from .tasks import piece
 
 SPARSE = 64 * 128  # channels times filters from which Winograd's products beat the winners' sparse ones
+FEW = 64 * 64  # ... below which the forward pass in training leaves them out
 
 
 @lru_cache(maxsize=256)
@@ -175,7 +176,9 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     unless it is empty. `scale` (F,) multiplies w.
     """
     b = bias(b, x.dtype, y.shape[3])
-    if _by_tiles(x, y, window):
+    # In training the way back is then by the winners alone, and a kernel more would have to be compiled for a little.
+    few = x.shape[3] * y.shape[3] < FEW and (winner.size > 0 or not winograd.own_way())
+    if _by_tiles(x, y, window) and not few:
         side = 2 if winner.size else winograd.tile_side(x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]))
         winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window, scale, side)
         return

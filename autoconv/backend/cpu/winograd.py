@@ -63,12 +63,17 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1)
     )
 
 
-def tile_side(c: int, f: int, size: tuple[int, int]) -> int:
-    """The side of a tile where no gradient is taken: 4 where that pays, by the layer's shape alone, else 2.
-    AUTOCONV_WINOGRAD=2 in the environment leaves it at 2.
+def own_way() -> bool:
+    """Whether what is computed without a gradient may go another way than with one, and have other last bits.
+    AUTOCONV_WINOGRAD=2 in the environment turns it off.
     """
+    return os.environ.get("AUTOCONV_WINOGRAD") != "2"
+
+
+def tile_side(c: int, f: int, size: tuple[int, int]) -> int:
+    """The side of a tile where no gradient is taken: 4 where that pays, by the layer's shape alone, else 2."""
     many = size[0] * size[1] >= 16 * MANY or c * f <= LIGHT
-    return 4 if many and _covers(size, 4) and os.environ.get("AUTOCONV_WINOGRAD") != "2" else 2
+    return 4 if many and _covers(size, 4) and own_way() else 2
 
 
 @lru_cache(maxsize=256)
