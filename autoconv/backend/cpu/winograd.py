@@ -29,7 +29,7 @@ from .stencil import prefetch
 
 # From where it pays: channels and filters, which must be whole vectors, and rows and columns of outputs; and how much
 # of the tiles may lie outside the outputs.
-LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.15
+LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.2
 # Tiles of 4x4 outputs pay from so many an image on, or so few weights: their kernels are transformed in every call.
 MANY, LIGHT = 16, 64 * 64
 # By the side of a tile, how many of them a task has, whole rows of both register tiles, and how many channels of U are
