@@ -8,92 +8,112 @@ import os
 import subprocess
 import sys
 import threading
+from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import Future, as_completed
 from pathlib import Path
 
-IDLE = 10.0  # seconds after which processes end that have nothing to compile
+IDLE = 10.0  # seconds after which a process ends that has nothing to compile
 
 
 class Compilers:
     """Processes that run `module` with `arguments`. Each reads names from its input, a line each, and answers each with
-    a line once it is compiled. Between two calls of `compile` they wait for a while: bare functions compile op by op.
+    a line once it is compiled. They work on what was asked for in that order, while the caller goes on, and then wait
+    for a while: bare functions ask op by op.
     """
 
     def __init__(self, module: str, *arguments: str) -> None:
         self._run = ["-P", "-m", module, *arguments]
-        self._waiting: list[subprocess.Popen] = []
-        self._lock, self._timer = threading.Lock(), threading.Timer(IDLE, self.end)
+        self._forget()
         atexit.register(self.end)
         if hasattr(os, "register_at_fork"):
-            os.register_at_fork(after_in_child=self._waiting.clear)  # they are its parent's
+            os.register_at_fork(after_in_child=self._forget)  # processes and threads are its parent's
+
+    def _forget(self) -> None:
+        self._feeders: dict[subprocess.Popen, threading.Thread] = {}
+        self._left: deque[str] = deque()  # what no process works on yet
+        self._asked: dict[str, Future[bool]] = {}  # what is not compiled yet
+        self._changed = threading.Condition()
 
     def start(self, count: int) -> None:
-        """Starts processes, so that `count` of them wait, or one for each core."""
+        """Starts processes, so that there are `count` of them, or one for each core."""
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-        with self._lock, contextlib.suppress(OSError):  # no process can be started here
-            while len(self._waiting) < min(os.cpu_count() or 1, count):
-                self._waiting.append(subprocess.Popen(
+        with self._changed, contextlib.suppress(OSError):  # no process can be started here
+            while len(self._feeders) < min(os.cpu_count() or 1, count):
+                process = subprocess.Popen(
                     [sys.executable, *self._run], env={**os.environ, "PYTHONPATH": path}, text=True,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-                ))
-        self._end_later()
+                )
+                self._feeders[process] = threading.Thread(target=self._feed, args=(process,), daemon=True)
+                self._feeders[process].start()
+
+    def ask(self, names: Iterable[str]) -> None:
+        """Has kernels compiled, after those that were asked for before."""
+        with self._changed:
+            new = [name for name in names if name not in self._asked]
+            self._asked.update((name, Future()) for name in new)
+            self._left += new
+            self._changed.notify_all()
+        self.start(len(self._asked))
+        self._give_up_if_alone()
 
     def compile(self, names: list[str], report: Callable[[int, int], None]) -> None:
-        """Fills the disk cache with kernels; calls `report(done, total)` after each. What a process could not compile
-        is left to this one, which then says why.
+        """Asks for kernels and waits for them; calls `report(done, total)` after each."""
+        self.ask(names)
+        self.wait(names, lambda done: report(done, len(names)))
+
+    def wait(self, names: Iterable[str], report: Callable[[int], None] = lambda done: None) -> None:
+        """Waits for those of the kernels that were asked for; calls `report(done)` after each. What a process could not
+        compile is left to this one, which then says why.
         """
-        self.start(len(names))
-        with self._lock:
-            processes = self._waiting[:]
-            self._waiting.clear()
-        left, lock, done, idle = list(reversed(names)), threading.Lock(), 0, []
-
-        def feed(process: subprocess.Popen) -> None:
-            """Hands one kernel after the other to a process."""
-            nonlocal done
-            with contextlib.suppress(OSError):  # the process ended
-                while True:
-                    with lock:
-                        if not left:
-                            idle.append(process)
-                            return
-                        name = left.pop()
-                    print(name, file=process.stdin, flush=True)
-                    if not process.stdout.readline():  # type: ignore[union-attr]
-                        return
-                    with lock:
-                        done += 1
-                        report(done, len(names))
-
-        threads = [threading.Thread(target=feed, args=(process,), daemon=True) for process in processes]
+        done = 0
+        with self._changed:
+            futures = [self._asked[name] for name in names if name in self._asked]
         try:
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            with self._lock:
-                self._waiting += idle
-            _end(process for process in processes if process not in idle)
+            for future in as_completed(futures):
+                if future.result():
+                    done += 1
+                    report(done)
         except BaseException:
-            _end(processes)
+            self.end()
             raise
-        self._end_later()
 
     def end(self) -> None:
-        """Ends those that wait."""
-        with self._lock:
-            processes = self._waiting[:]
-            self._waiting.clear()
-        _end(processes)
+        """Ends all processes, whatever they do."""
+        with self._changed:
+            feeders, self._feeders = self._feeders, {}
+            self._changed.notify_all()
+        for process, thread in feeders.items():
+            process.kill()
+            thread.join()
+        self._give_up_if_alone()
 
-    def _end_later(self) -> None:
-        self._timer.cancel()
-        self._timer = threading.Timer(IDLE, self.end)
-        self._timer.daemon = True
-        self._timer.start()
-
-
-def _end(processes: Iterable[subprocess.Popen]) -> None:
-    for process in processes:
+    def _feed(self, process: subprocess.Popen) -> None:
+        """Hands one kernel after the other to a process, until one of the two ends or there is none for a while."""
+        while (name := self._next(process)) is not None:
+            answer = ""
+            with contextlib.suppress(OSError):  # the process ended
+                print(name, file=process.stdin, flush=True)
+                answer = process.stdout.readline()  # type: ignore[union-attr]
+            with self._changed:
+                self._asked.pop(name).set_result(bool(answer))
+                if not answer:
+                    self._feeders.pop(process, None)
         process.kill()
         process.communicate()
+        self._give_up_if_alone()
+
+    def _next(self, process: subprocess.Popen) -> str | None:
+        """What this process compiles next; None where it ends."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._left or process not in self._feeders, IDLE)
+            if self._left and process in self._feeders:
+                return self._left.popleft()
+            self._feeders.pop(process, None)
+            return None
+
+    def _give_up_if_alone(self) -> None:
+        """Where no process is left, nobody need wait for what is left."""
+        with self._changed:
+            while self._left and not self._feeders:
+                self._asked.pop(self._left.popleft()).set_result(False)

@@ -73,6 +73,10 @@ class Device:
         """
         self.module("jit").prepare(list(found), report)
 
+    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+        """Begins to compile kernels while the caller goes on. Whoever calls one of them waits for that one."""
+        self.module("jit").begin(list(missing))
+
     def import_ahead(self) -> None:
         """Imports the kernels' compiler in a thread, while the caller reads data: both are there sooner."""
         threading.Thread(target=self.module, args=("jit",)).start()

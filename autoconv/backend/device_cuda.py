@@ -31,6 +31,9 @@ class CudaDevice(Device):
         self._gpu.enter()
         self.module("runtime").prepare(list(found), report)
 
+    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+        self.prepare(missing, lambda done, total: None)  # here the caller waits for all
+
     def import_ahead(self) -> None:
         """Nothing: what compiles was imported when the GPU was opened."""
 

@@ -22,26 +22,27 @@ class Op:
         self.fn, self.kernels, self.name, self.__doc__ = fn, kernels, fn.__name__, fn.__doc__
         self.takes_two = takes_two
         self._infer: Callable | None = None
-        self._prepared: set[tuple] = set()  # devices and dtypes that it ran on, with gradients and without
+        self._prepared: set[tuple] = set()  # what it ran on: devices, dtypes and shapes, with gradients and without
 
     def __call__(self, device: Device, *arrays: Any, **parameters: Any) -> tuple[Any, Callable]:
-        if (device, arrays[0].dtype, True) not in self._prepared:
-            self._prepare(device, arrays, parameters, True)
+        self._prepare(device, arrays, parameters, True)
         return self.fn(device.kernels(self.kernels), *arrays, **parameters)
 
     def infer(self, device: Device, *arrays: Any, **parameters: Any) -> Any:
         """y alone, where nobody will ask for gradients."""
-        if (device, arrays[0].dtype, False) not in self._prepared:
-            self._prepare(device, arrays, parameters, False)
+        self._prepare(device, arrays, parameters, False)
         if self._infer is None:
             return self.fn(device.kernels(self.kernels), *arrays, **parameters)[0]
         return self._infer(device.kernels(self.kernels), *arrays, **parameters)
 
     def _prepare(self, device: Device, arrays: Sequence[Any], parameters: dict[str, Any], gradients: bool) -> None:
-        """Before its first run: where several of its kernels are not compiled yet, compiles them together."""
-        if isinstance(trace.current(), trace.DryRun):
-            return  # whoever began it compiles them
-        self._prepared.add((device, arrays[0].dtype, gradients))
+        """Before its first run on arrays of these shapes: where several of the kernels that it takes, backward as well,
+        are not compiled yet, begins to compile them together.
+        """
+        key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None))
+        if key in self._prepared or isinstance(trace.current(), trace.DryRun):
+            return  # whoever began a dry run compiles them
+        self._prepared.add(key)
         dry, k = trace.DryRun(), device.kernels(self.kernels)
         try:
             with dry.record():
@@ -55,7 +56,7 @@ class Op:
             return
         missing = [(kernel, dtype) for kernel, dtype in dry.found if not kernel.compiled_before(dtype)]
         if len(missing) > 1:
-            device.prepare(missing, lambda done, total: None)
+            device.begin(missing)
 
     def without_gradients(self, fn: Callable) -> Callable:
         """Registers a function that computes y alone, and may leave out what only the gradients need."""

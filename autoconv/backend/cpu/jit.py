@@ -84,6 +84,7 @@ class Kernel:
         if dtype in self._ready:
             return
         types = self._types(dtype)
+        _compilers.wait([f"{self.name}:{dtype}"])
         with warnings.catch_warnings():  # a kernel for one thread is no mistake here
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.compile(types)
@@ -185,6 +186,18 @@ def _expect_more() -> None:
         _compilers.start(AHEAD)
 
 
+def begin(wanted: list[tuple[Kernel, np.dtype]]) -> bool:
+    """Has processes compile kernels, each for its dtype. Whoever calls one that is not compiled yet waits for it. False
+    where there is no use in it: they are left to this process.
+    """
+    names = [f"{k.name}:{dtype}" for k, dtype in wanted if k._ours]
+    folder = cache_folder() if len(names) > 1 else None
+    if folder is None or not caching.has_space(folder):
+        return False
+    _compilers.ask(names)
+    return True
+
+
 def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], None]) -> None:
     """Makes kernels ready, each for its dtype. Calls `report(done, total)` where some must be compiled, and after each
     one.
@@ -193,11 +206,9 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
     if missing:
         report(0, len(missing))
     # The longest first, so that the processes end at about the same time.
-    names = [f"{k.name}:{dtype}" for k, dtype in sorted(missing, key=lambda m: m[0].size, reverse=True) if k._ours]
-    folder = cache_folder() if len(names) > 1 else None
-    elsewhere = folder is not None and caching.has_space(folder)
+    elsewhere = begin(sorted(missing, key=lambda m: m[0].size, reverse=True))
     if elsewhere:
-        _compilers.compile(names, report)
+        _compilers.wait([f"{k.name}:{dtype}" for k, dtype in missing], lambda done: report(done, len(missing)))
     for done, (k, dtype) in enumerate(missing, 1):
         k.compile(dtype)
         if not elsewhere:

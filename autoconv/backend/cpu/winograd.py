@@ -187,7 +187,8 @@ def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, 
     for r in range(outputs):
         row, column = 2 * (r // 8) + r % 4 // 2, 2 * (r // 4 % 2) + r % 2
         sums = exact[r * lanes : (r + 1) * lanes]
-        sums[:] = b[f : f + lanes]
+        for j in range(lanes):  # an assignment of a slice would bring Numba's text for what does not fit
+            sums[j] = b[f + j]
         for tap in range(9):
             offset = patches[at + (row + tap // 3) * square + column + tap % 3]
             weights = (8 - tap if turned else tap) * c * filters + f
@@ -254,7 +255,7 @@ _ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1]
 def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
     """By tiles of 2x2 outputs."""
     for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
-        _task(simd.zeros(x, 4, 1), task, x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias,
+        _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias,
               options, shares)
 
 
@@ -262,7 +263,7 @@ def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, ru
 def _forward_4x4(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
     """By tiles of 4x4 outputs."""
     for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
-        _task(simd.zeros(x, 16, 1), task, x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias,
+        _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias,
               options, shares)
 
 
