@@ -33,6 +33,25 @@ def test_a_process_that_was_started_ahead_compiles_and_waits_for_more(asked):
     assert found()[-1][0] != found()[0][0]
 
 
+def test_the_caller_goes_on_and_waits_for_what_it_needs(asked):
+    processes, found = asked
+    processes.ask(["slow", "a", "b"])
+    processes.ask(["a"])  # it will be there already
+    processes.wait(["a"])
+    assert [name for _, name in found()][:2] == ["slow", "a"]
+    processes.wait(["b", "never asked for"])
+    assert [name for _, name in found()] == ["slow", "a", "b"]
+
+
+def test_nobody_waits_for_processes_that_were_ended(asked):
+    processes, _ = asked
+    reports = []
+    processes.ask(["slow", "a"])
+    processes.end()
+    processes.wait(["slow", "a"], reports.append)
+    assert reports == []
+
+
 def test_what_kills_a_process_is_left_and_the_next_kernels_have_a_new_one(asked):
     processes, found = asked
     reports = []

@@ -10,8 +10,10 @@ import numba
 import numpy as np
 import pytest
 
-from autoconv.backend import caching
-from autoconv.backend.cpu.jit import kernel
+from autoconv import functional as F
+from autoconv import tensor
+from autoconv.backend import caching, device
+from autoconv.backend.cpu.jit import Kernel, kernel
 
 PREPARE = """
 import sys, warnings
@@ -45,6 +47,18 @@ def test_without_processes_they_are_compiled_here(tmp_path, python):
     assert done.stdout.split()[-1] == "2.0"
     assert "Error" not in done.stderr  # Python 3.14's multiprocessing may grumble about such a sys.executable
     assert prepare(tmp_path).stdout.split() == ["2.0"]
+
+
+def test_a_function_begins_to_compile_what_it_and_its_gradients_take_for_each_new_shape(monkeypatch):
+    asked = []
+    monkeypatch.setattr(device.Device, "begin", lambda _, missing: asked.append({k.name for k, _ in missing}))
+    monkeypatch.setattr(Kernel, "compiled_before", lambda *_: False)
+    for size, channels in [(9, 5), (9, 5), (23, 32)]:
+        x, w = np.zeros((1, size, size, channels), np.float32), np.zeros((3, 3, channels, 32), np.float32)
+        F.conv2d(x, tensor(w, requires_grad=True))
+    few, many = asked
+    assert {"conv._forward", "conv._weight_gradient"} <= few
+    assert {"winograd._forward", "winograd_grad._kernel_gradient"} <= many
 
 
 SOFTMAX = """

@@ -255,16 +255,16 @@ _ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1]
 def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
     """By tiles of 2x2 outputs."""
     for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
-        _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias,
-              options, shares)
+        _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets, rows,
+              run, no_bias, options, shares)
 
 
 @kernel(_ARGUMENTS, parallel=True)
 def _forward_4x4(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
     """By tiles of 4x4 outputs."""
     for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
-        _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias,
-              options, shares)
+        _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets, rows,
+              run, no_bias, options, shares)
 
 
 def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, int, int, int]:
