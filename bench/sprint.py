@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,9 +43,10 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--peers", nargs="*", choices=PEERS, default=[],
                         help="those of these frameworks that are installed; default: none")
     options = parser.parse_args(given)
-    names = ["autoconv", *options.peers]
+    missing = [name for name in options.peers if not all(map(find_spec, name.split("-")))]
+    names = ["autoconv", *(name for name in options.peers if name not in missing)]
     with tempfile.TemporaryDirectory() as folder:
-        if options.peers:
+        if len(names) > 1:
             mnist_arrays(Path(folder))
         run("autoconv", 0, options.threads, Path(folder), "--limit", "960")  # so that the kernels are compiled
         found: dict[str, list[Run]] = {name: [] for name in names}
@@ -55,6 +57,8 @@ def main(given: Sequence[str] | None = None) -> int:
                 found[name].append(run(name, seed, options.threads, Path(folder)))
         say.clear()
     print(table(found, options.threads))
+    if missing:
+        print(f"not installed: {', '.join(missing)}. pip install -e '.[peers]'")
     return 0 if np.mean([r.accuracy for r in found["autoconv"]]) >= TARGET else 1
 
 

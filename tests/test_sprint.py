@@ -17,6 +17,7 @@ def runs(monkeypatch):
 
     monkeypatch.setattr(sprint, "run", run)
     monkeypatch.setattr(sprint, "mnist_arrays", lambda folder: None)
+    monkeypatch.setattr(sprint, "find_spec", ["torch", "keras"].__contains__)
     return accuracies, ran
 
 
@@ -32,6 +33,12 @@ def test_means_ranges_and_times_of_each_framework(runs, capsys):
     warmed, *timed = runs[1]
     assert warmed == ("autoconv", 0, "--limit", "960")
     assert timed == [(name, seed) for seed in range(3) for name in ("autoconv", "torch")]
+
+
+def test_frameworks_that_are_not_installed_are_left_out(runs, capsys):
+    assert sprint.main(["--seeds", "1", "--peers", "jax", "keras-jax"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].startswith("not installed: jax, keras-jax. pip install")
+    assert {name for name, *_ in runs[1]} == {"autoconv"}
 
 
 def test_a_mean_below_the_target_fails(runs):
