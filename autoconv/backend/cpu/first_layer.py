@@ -19,12 +19,10 @@ from . import rowwise, simd, tasks, tile2x2, vectors
 from .first_tile import add_outer, add_taps, add_winners, places
 from .jit import inline, kernel
 from .products import add_parts, zeros
-from .stencil import CACHE_LINE
 from .tasks import piece
 
 CHANNELS = (1, 3)
-WIDE = simd.VECTOR_BYTES == 64  # 32 registers
-ONE, TWO = (16, 8) if WIDE else (8, 4)  # pixels in a tile, for one vector of filters and for two
+PIXELS, TILE = 4, 8  # of one row, and of both, in a tile of one vector of filters: larger ones are slower
 ITEMS, ALL = 9, 27  # of a window: in a tile of a weight gradient, in all
 BAND = 32  # rows that are worked on at a time
 
@@ -32,7 +30,7 @@ BAND = 32  # rows that are worked on at a time
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Whether a convolution from c channels to f filters with outputs of this size is computed in this way."""
     return (c in CHANNELS and window[:6] == (3, 3, 1, 1, 1, 1) and min(window[6:]) >= 0 and groups == 1
-            and f % simd.lanes(dtype) == 0 and size[1] >= ONE // 2)
+            and f % simd.lanes(dtype) == 0 and size[1] >= PIXELS)
 
 
 def pays_pooled(x, y, window: Window) -> bool:
@@ -42,7 +40,7 @@ def pays_pooled(x, y, window: Window) -> bool:
 
 def winners_pay(x, y, window: Window) -> bool:
     """Whether its weight gradient is: four pixels must fit into a vector."""
-    return WIDE and 4 * x.shape[3] <= simd.lanes(x.dtype) and pays_pooled(x, y, window)
+    return simd.VECTOR_BYTES == 64 and 4 * x.shape[3] <= simd.lanes(x.dtype) and pays_pooled(x, y, window)
 
 
 @inline
@@ -60,14 +58,15 @@ def read_rows(x, s, first, count, border):
 
 
 @inline
-def _outputs(tile, pixels, x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu, pooled):
+def _outputs(x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu, pooled):
     """`rows` rows of `wide` outputs, two at a time, whose windows start at x[k]; a last one alone is computed twice."""
+    tile = simd.zeros(x, TILE, 1)
     lanes = simd.width(tile)
     for line in range(0, rows, 2):
         more = 1 if line + 1 < rows else 0
         for f in range(0, filters, lanes):
-            for first in range(0, wide, pixels):
-                p = min(first, wide - pixels)
+            for first in range(0, wide, PIXELS):
+                p = min(first, wide - PIXELS)
                 acc = tile if scale.size > 0 else simd.add_row(tile, b, f, lanes)
                 at, j = k + line * row + p * c, f
                 for _ in range(3):
@@ -89,10 +88,9 @@ def _outputs(tile, pixels, x, k, row, c, w, scale, b, y, winner, to, rows, wide,
                     start = to + (line * wide + p) * filters + f
                     out = places(start, more * wide * filters, filters, acc)
                     simd.store(simd.relu(acc) if relu else acc, y, out, 0, lanes)
-                    for q in range(2 * wide * filters, (2 * wide + pixels) * filters, filters):
-                        for i in range(start + q, start + q + lanes, CACHE_LINE):
-                            vectors.prefetch(y, i)
-                            vectors.prefetch(y, i + wide * filters)
+                    for i in range(start + 2 * wide * filters, start + (2 * wide + PIXELS) * filters, filters):
+                        vectors.prefetch(y, i)
+                        vectors.prefetch(y, i + wide * filters)
 
 
 @kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], UniTuple(int64, 4), boolean, boolean, int64)",
@@ -101,7 +99,6 @@ def _forward(x, w, scale, b, y, winner, border, relu, pooled, pieces):
     n, _, _, c = x.shape
     side = 2 if pooled else 1
     rows, wide, filters = side * y.shape[1], side * y.shape[2], y.shape[3]
-    one, two = simd.zeros(x, ONE, 1), simd.zeros(x, TWO, 2)
     for task in prange(n * pieces):
         s, row = task // pieces, border[1] * c
         begin, end = piece(rows, task % pieces, pieces, 2)
@@ -109,12 +106,7 @@ def _forward(x, w, scale, b, y, winner, border, relu, pooled, pieces):
             count = min(BAND, end - first)
             source, k = read_rows(x, s, first, count + 2, border)
             to = (s * y.shape[1] + first // side) * y.shape[2] * filters
-            if filters % simd.width(two) == 0:
-                _outputs(two, TWO // 2, source, k, row, c, w, scale, b, y.reshape(y.size), winner, to, count, wide,
-                         filters, relu, pooled)
-            else:
-                _outputs(one, ONE // 2, source, k, row, c, w, scale, b, y.reshape(y.size), winner, to, count, wide,
-                         filters, relu, pooled)
+            _outputs(source, k, row, c, w, scale, b, y.reshape(y.size), winner, to, count, wide, filters, relu, pooled)
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:

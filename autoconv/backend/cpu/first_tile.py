@@ -95,8 +95,8 @@ def add_outer(typingctx, acc, x, k, row, dy, j, step, rows, pixels):
 
 @intrinsic(prefer_literal=True)
 def add_winners(typingctx, acc, x, k, row, gradient, winner, j, rows):
-    """acc[item, f] += gradient[0, f] * x[k + place + item]. `place` is that of pixel winner[j + f] of the 2x2 window that
-    begins at k; items are as in `add_outer`. The tile has one vector a row, into which four pixels fit.
+    """acc[item, f] += gradient[0, f] * x[k + place + item]. `place` is that of pixel winner[j + f] of the 2x2 window
+    that begins at k; items are as in `add_outer`. The tile has one vector a row, into which four pixels fit.
 
     AVX-512 alone: one of its instructions takes each lane from any place of two vectors, two rows of pixels.
     """
