@@ -19,7 +19,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import first_layer, matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
+from . import few_filters, first_layer, matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
 from .arith import copy
 from .jit import inline, kernel
 from .matrix import transpose
@@ -244,7 +244,10 @@ def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, s
 
 
 def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
-    """conv2d by the loops around the tile."""
+    """conv2d by the loops around the tile, or with few filters by those of few_filters.py."""
+    if few_filters.pays(y.shape[3], y.shape[1:3], window, groups, x.dtype):
+        few_filters.conv2d(x, w.reshape(-1), b, y, window, relu, scale)
+        return
     p = plan(*x.shape, group_channels, window)
     _forward(x, w.reshape(-1), scale, b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
              pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
@@ -274,7 +277,8 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     if _of_pixels(window, groups, c, dx.dtype):
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
         return
-    if gathers:
+    few = few_filters.pays(c, dx.shape[1:3], window.around, groups, dx.dtype)
+    if gathers or few:
         taps = wt.reshape(window.kh * window.kw, -1)
         copy(taps[::-1], turned := np.empty_like(taps))
         _gather(dy, turned, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
