@@ -1,5 +1,6 @@
-"""Convolutions of images of one or three channels, and of few filters: against plain sums, in any batch, by any number of
-threads."""
+"""Convolutions of images of one or three channels, and of few filters: against plain sums, in any batch and by any
+number of threads.
+"""
 
 import os
 import subprocess
