@@ -1,7 +1,7 @@
 """First layers: 3x3 convolutions of images of one or three channels, where a window has nine or 27 items.
 
 With so short sums, what a tile costs at its beginning and end counts as much as its products. So tiles are two rows of
-neighbouring pixels, whose places need no table, and three taps share what is loaded (first_tile.py). Images are read
+neighbouring pixels, whose places need no table, and nine taps share what is loaded (first_tile.py). Images are read
 where they lie, or, where there is padding, some rows at a time from a copy with its border.
 
     forward             bias, scale, ReLU and 2x2 pooling in registers; the places of the next rows of y are asked for
@@ -16,7 +16,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, tile2x2, vectors
-from .first_tile import add_outer, add_taps, add_winners, places
+from .first_tile import add_outer, add_window, add_winners, places
 from .jit import inline, kernel
 from .products import add_parts, zeros
 from .tasks import piece
@@ -30,7 +30,7 @@ BAND = 32  # rows that are worked on at a time
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Whether a convolution from c channels to f filters with outputs of this size is computed in this way."""
     return (c in CHANNELS and window[:6] == (3, 3, 1, 1, 1, 1) and min(window[6:]) >= 0 and groups == 1
-            and f % simd.lanes(dtype) == 0 and size[1] >= PIXELS)
+            and f % simd.lanes(dtype) == 0 and size[0] > 1 and size[1] >= PIXELS)
 
 
 def pays_pooled(x, y, window: Window) -> bool:
@@ -59,22 +59,23 @@ def read_rows(x, s, first, count, border):
 
 @inline
 def _outputs(x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu, pooled):
-    """`rows` rows of `wide` outputs, two at a time, whose windows start at x[k]; a last one alone is computed twice."""
+    """`rows` rows of `wide` outputs, two at a time: one of an odd number is computed twice. x[k] is where their windows
+    begin.
+    """
     tile = simd.zeros(x, TILE, 1)
     lanes = simd.width(tile)
-    for line in range(0, rows, 2):
-        more = 1 if line + 1 < rows else 0
+    for start_line in range(0, rows, 2):
+        line = min(start_line, rows - 2)
         for f in range(0, filters, lanes):
             for first in range(0, wide, PIXELS):
                 p = min(first, wide - PIXELS)
                 acc = tile if scale.size > 0 else simd.add_row(tile, b, f, lanes)
-                at, j = k + line * row + p * c, f
-                for _ in range(3):
-                    for channel in range(c):
-                        acc = add_taps(acc, x, at + channel, more * row, c, w, j, c * filters)
-                        j += filters
-                    j += 2 * c * filters
-                    at += row
+                at = k + line * row + p * c
+                if c == 1:
+                    acc = add_window(acc, x, at, row, 1, w, f, filters)
+                else:
+                    for channel in range(3):
+                        acc = add_window(acc, x, at + channel, row, 3, w, channel * filters + f, 3 * filters)
                 if scale.size > 0:
                     acc = simd.scale_rows(acc, scale, b, f, lanes)
                 if pooled:
@@ -86,7 +87,7 @@ def _outputs(x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu
                         tile2x2.store_winners(acc, best, winner, out, start, lanes)
                 else:
                     start = to + (line * wide + p) * filters + f
-                    out = places(start, more * wide * filters, filters, acc)
+                    out = places(start, wide * filters, filters, acc)
                     simd.store(simd.relu(acc) if relu else acc, y, out, 0, lanes)
                     for i in range(start + 2 * wide * filters, start + (2 * wide + PIXELS) * filters, filters):
                         vectors.prefetch(y, i)
@@ -101,8 +102,10 @@ def _forward(x, w, scale, b, y, winner, border, relu, pooled, pieces):
     rows, wide, filters = side * y.shape[1], side * y.shape[2], y.shape[3]
     for task in prange(n * pieces):
         s, row = task // pieces, border[1] * c
-        begin, end = piece(rows, task % pieces, pieces, 2)
-        for first in range(begin, end, BAND):
+        begin, end = piece(rows // 2, task % pieces, pieces, 1)
+        end = rows if end == rows // 2 else 2 * end
+        for start in range(2 * begin, end, BAND):
+            first = min(start, end - 2)
             count = min(BAND, end - first)
             source, k = read_rows(x, s, first, count + 2, border)
             to = (s * y.shape[1] + first // side) * y.shape[2] * filters
@@ -113,7 +116,7 @@ def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:
     """conv.conv2d, or with `winner` fused.conv2d_relu_pool."""
     pooled = winner is not None
     rows, work = y.shape[1] * (2 if pooled else 1), y.size * ITEMS * x.shape[3] * (4 if pooled else 1)
-    pieces = 1 if len(x) == 1 and work <= tasks.SMALL else tasks.pieces(len(x), -(-rows // 2))
+    pieces = 1 if len(x) == 1 and work <= tasks.SMALL else tasks.pieces(len(x), rows // 2)
     scale = zeros(x.dtype, 0) if scale is None else scale
     winner = winner.reshape(-1) if pooled else np.empty(0, np.uint8)
     _forward(x, w.reshape(-1), scale, b, y, winner, _border(x, window), relu, pooled, pieces)

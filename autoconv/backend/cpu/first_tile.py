@@ -1,7 +1,7 @@
 """Operations on the register tile (simd.py) for 3x3 windows over images of few channels, without tables of offsets.
 
-    acc = add_taps(acc, x, k, below, c, w, j, gap)      three neighbouring taps of a row of the window, for two rows of
-                                                        pixels: in them, a tile's rows are 2x2 windows (tile2x2.py)
+    acc = add_window(acc, x, k, row, c, w, j, gap)      one channel of the window, for two rows of pixels: a tile's rows
+                                                        are 2x2 windows of them (tile2x2.py)
     at = places(start, below, step, acc)                where these pixels lie
     acc = add_outer(acc, x, k, row, dy, j, step, rows, pixels)      weight gradients of nine items of the window, from
                                                                     neighbouring pixels
@@ -44,26 +44,32 @@ def places(typingctx, start, below, step, acc):
     return kind(types.int64, types.int64, types.int64, acc), codegen
 
 
-@intrinsic
-def add_taps(typingctx, acc, x, k, below, c, w, j, gap):
-    """acc[pixel p of row r, :] += the sum over i < 3 of x[k + r * below + (p + i) * c] * w[j + i * gap : ...]."""
+@intrinsic(prefer_literal=True)
+def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
+    """acc[pixel p of row r, :] += the sum over i < 3, e < 3 of x[k + (r + i) * row + (p + e) * channels] *
+    w[j + (3*i + e) * gap : ...], one channel of the window. `channels` is a literal, so that places need no registers.
+    """
+    c, = _literals(channels)
 
     def codegen(context, builder, signature, args):
-        total, x, k, below, c, w, j, gap = args
+        total, x, k, row, _, w, j, gap = args
         x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[5], w)
         _no_load_crosses(builder)
-        starts = [builder.add(j, builder.mul(gap, INDEX(i))) for i in range(TAPS)]
+        starts = [builder.add(j, builder.mul(gap, INDEX(i))) for i in range(TAPS * TAPS)]
         weights = [[_load(builder, w, acc, start, None, v) for v in range(acc.vectors)] for start in starts]
         pixels = acc.rows // 2
-        for r, line in enumerate((k, builder.add(k, below))):
-            for p in range(pixels + TAPS - 1):
-                left = _splat(builder, builder.load(x.at(builder.add(line, builder.mul(c, INDEX(p))))), acc.lanes)
-                for i, right in enumerate(weights):
-                    if 0 <= p - i < pixels:
-                        total = _add_to(builder, acc, total, (p - i) // 2 * 4 + 2 * r + (p - i) % 2, left, right)
+        for line in range(TAPS + 1):
+            start = builder.add(k, builder.mul(row, INDEX(line)))
+            for column in range(pixels + TAPS - 1):
+                left = _splat(builder, builder.load(x.at(builder.add(start, INDEX(c * column)))), acc.lanes)
+                for r, e in ((r, e) for r in (0, 1) for e in range(TAPS)):
+                    p, i = column - e, line - r
+                    if 0 <= p < pixels and 0 <= i < TAPS:
+                        right = weights[TAPS * i + e]
+                        total = _add_to(builder, acc, total, p // 2 * 4 + 2 * r + p % 2, left, right)
         return total
 
-    return acc(acc, x, types.int64, types.int64, types.int64, w, types.int64, types.int64), codegen
+    return acc(acc, x, types.int64, types.int64, channels, w, types.int64, types.int64), codegen
 
 
 @intrinsic(prefer_literal=True)
