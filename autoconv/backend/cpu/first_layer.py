@@ -137,21 +137,25 @@ def _plain(tile, lines, x, k, row, c, dy, start, rows, wide, filters, dw, to, db
     for line in range(rows):
         for f in range(0, filters, lanes):
             total = rowwise.row(none, db, to_b + f, lanes)
-            for j in range(start + line * step + f, start + line * step + step, filters):
-                total = rowwise.add(total, rowwise.row(none, dy, j, lanes))
-                vectors.prefetch(dy, j + step)
-            rowwise.put(total, db, to_b + f, lanes)
             for i in range(0, 3, lines):
                 out = simd.steps(filters, i * ITEMS, ALL, tile)
                 acc = simd.load(tile, dw, out, to + f, lanes)
                 at, j = k + (line + i) * row, start + line * step + f
                 for _ in range(wide // 2):
                     acc = add_outer(acc, x, at, row, dy, j, filters, lines, 2)
+                    if i == 0:
+                        total = rowwise.add(total, rowwise.row(none, dy, j, lanes))
+                        total = rowwise.add(total, rowwise.row(none, dy, j + filters, lanes))
+                        vectors.prefetch(dy, j + step)
+                        vectors.prefetch(dy, j + step + filters)
                     at += 2 * c
                     j += 2 * filters
                 if wide % 2:
                     acc = add_outer(acc, x, at, row, dy, j, filters, lines, 1)
+                    if i == 0:
+                        total = rowwise.add(total, rowwise.row(none, dy, j, lanes))
                 simd.store(acc, dw, out, to + f, lanes)
+            rowwise.put(total, db, to_b + f, lanes)
 
 
 @inline
