@@ -105,11 +105,14 @@ def said(parameters):
 CONVOLUTIONS = [
     conv((2, 7, 7, 1), (3, 3, 1, 32)),
     conv((2, 8, 7, 3), (3, 3, 3, 5)),
+    conv((1, 5, 6, 3), (3, 3, 3, 16), padding="same"),
     conv((3, 6, 6, 17), (3, 3, 17, 32)),
     conv((1, 5, 9, 32), (3, 3, 32, 17)),
     conv((2, 13, 13, 32), (3, 3, 32, 64), bias=False),
     conv((2, 5, 5, 5), (1, 1, 5, 3)),
     conv((1, 9, 7, 3), (5, 5, 3, 5), padding="same"),
+    conv((2, 16, 16, 2), (3, 3, 2, 4)),  # few filters: pixels take the lanes
+    conv((1, 14, 14, 3), (5, 5, 3, 6), padding="same"),
     conv((2, 9, 9, 1), (7, 7, 1, 3)),
     conv((2, 6, 8, 3), (2, 3, 3, 17), padding="same"),
     conv((2, 6, 8, 5), (2, 3, 5, 1), bias=False),
@@ -173,6 +176,7 @@ DEPTHWISE = [
 
 FUSED = [
     fused_pool((2, 8, 8, 1), (3, 3, 1, 32)),
+    fused_pool((1, 5, 6, 3), (3, 3, 3, 16), padding="same"),
     fused_pool((3, 7, 9, 5), (3, 3, 5, 17)),  # an odd row and column that no window reads
     fused_pool((1, 6, 6, 32), (3, 3, 32, 64), bias=False),
     fused_pool((2, 10, 11, 64), (3, 3, 64, 64)),

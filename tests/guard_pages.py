@@ -88,6 +88,14 @@ def main(at):
                     case.call(*inputs, **case.parameters)
             if y.requires_grad:
                 y.backward(copied(np.ones(y.shape, y.dtype), at))
+    for make, padding in ((conv, "valid"), (conv, "same"), (fused_pool, "valid"), (fused_pool, "same")):
+        for case in (make((2, 35, 10, 1), (3, 3, 1, 32), padding=padding),
+                     make((2, 10, 11, 3), (3, 3, 3, 16), padding=padding)):  # first layers
+            for dtype in ("float32", "float64"):
+                x, w, b = (copied(a, at) for a in case.inputs(dtype))
+                weights = [Tensor(a, requires_grad=True) for a in (w, b)]
+                y = case.call(Tensor(x), *weights, **case.parameters)
+                y.backward(copied(np.ones(y.shape, y.dtype), at))
     for width, filters in ((29, 16), (15, 32)):  # of a residual block, in inference
         sizes = ((2, 3, width, 3), (3, 3, 3, filters), (filters,), (2, 3, width, filters))
         inputs = [Tensor(copied(np.ones(size, np.float32), at)) for size in sizes]

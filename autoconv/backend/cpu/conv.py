@@ -19,7 +19,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
+from . import few_filters, first_layer, matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
 from .arith import copy
 from .jit import inline, kernel
 from .matrix import transpose
@@ -220,6 +220,9 @@ def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False
 def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, side: int) -> None:
     """`side` is that of the tiles, where Winograd's products of squares pay."""
     shape = x.shape[3], y.shape[3], y.shape[1:3], window, groups
+    if other is None and first_layer.pays(*shape, x.dtype):
+        first_layer.conv2d(x, w, bias(b, x.dtype, y.shape[3]), y, window, relu, scale)
+        return
     by_squares, by_rows = _one_of(winograd.pays(*shape), winograd_rows.pays(*shape, x.dtype), x, y, side)
     if other is not None and not by_rows:
         _conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale, None, side)
@@ -241,7 +244,10 @@ def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, s
 
 
 def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
-    """conv2d by the loops around the tile."""
+    """conv2d by the loops around the tile, or with few filters by those of few_filters.py."""
+    if few_filters.pays(y.shape[3], y.shape[1:3], window, groups, x.dtype):
+        few_filters.conv2d(x, w.reshape(-1), b, y, window, relu, scale)
+        return
     p = plan(*x.shape, group_channels, window)
     _forward(x, w.reshape(-1), scale, b, y, p.pixels, p.samples, p.runs, p.run_length, groups, p.border, relu,
              pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
@@ -271,7 +277,8 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     if _of_pixels(window, groups, c, dx.dtype):
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
         return
-    if gathers:
+    few = few_filters.pays(c, dx.shape[1:3], window.around, groups, dx.dtype)
+    if gathers or few:
         taps = wt.reshape(window.kh * window.kw, -1)
         copy(taps[::-1], turned := np.empty_like(taps))
         _gather(dy, turned, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
@@ -314,6 +321,9 @@ def transposed(w, groups: int = 1) -> np.ndarray:
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
     shape = x.shape[3], dy.shape[3], dy.shape[1:3], window, groups
+    if first_layer.pays(*shape, x.dtype):
+        first_layer.weight_grad(x, dy, dw, db, window)
+        return
     by_squares, by_rows = winograd.pays(*shape), winograd_rows_grad.pays(*shape, x.dtype)
     if by_squares and not (by_rows and winograd_rows.pays(*shape, x.dtype)):
         winograd_grad.conv2d_weight_grad(x, dy, dw.reshape(9, *dw.shape[2:]), window)

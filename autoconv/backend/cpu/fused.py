@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import rowwise, simd, tasks, winograd
+from . import first_layer, rowwise, simd, tasks, winograd
 from .conv import (
     close_chunk,
     conv2d_input_grad,
@@ -176,6 +176,9 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     unless it is empty. `scale` (F,) multiplies w.
     """
     b = bias(b, x.dtype, y.shape[3])
+    if first_layer.pays_pooled(x, y, window):
+        first_layer.conv2d(x, w, b, y, window, True, scale, winner)
+        return
     # In training the way back is then by the winners alone, and a kernel more would have to be compiled for a little.
     few = x.shape[3] * y.shape[3] < FEW and (winner.size > 0 or not winograd.own_way())
     if _by_tiles(x, y, window) and not few:
@@ -190,6 +193,9 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
+    if dx is None and first_layer.winners_pay(x, y, window):
+        first_layer.weight_grad(x, dy, dw, db, window, y, winner)
+        return
     if _by_tiles(x, y, window) and x.shape[3] * y.shape[3] >= SPARSE:
         full = np.empty((x.shape[0], *window.output_size(*x.shape[1:3]), y.shape[3]), x.dtype)
         _spread(y, winner.reshape(-1), dy, full)

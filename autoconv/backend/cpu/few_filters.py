@@ -1,0 +1,103 @@
+"""Convolutions to fewer filters than half of a vector's lanes: pixels take the lanes, filters the rows of the tile.
+
+LeNet-5's first layer has six. Each channel of some rows of an image is copied, with its border, into a plane of its
+own. Output pixel q, counted along the rows of that plane, reads q + tap for every tap, so 64 neighbours are a tile's
+columns, and the few that lie in the border are left out when the results are turned into rows of filters.
+"""
+
+import numpy as np
+from numba import prange
+
+from ...arguments.shapes import Window
+from . import simd, tasks, vectors
+from .jit import inline, kernel
+from .tasks import piece
+
+M, N = simd.TILE
+BAND = 32  # rows that are worked on at a time
+LEAST, WASTE = 9, 1.5  # taps from which it pays; how many more pixels than needed may be computed
+
+
+def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
+    """Whether a convolution to f filters with outputs of this size is computed in this way."""
+    lanes, (rows, columns) = simd.lanes(dtype), size
+    tile, wide = N * lanes, columns + window.span_w - 1
+    return (f <= M and 2 * f <= lanes and groups == 1 and window[2:4] == (1, 1) and min(window[6:]) >= 0
+            and window.kh * window.kw >= LEAST and -(-rows * wide // tile) * tile <= WASTE * rows * columns)
+
+
+@inline
+def _planes(x, s, first, count, wide, top, left, room):
+    """Rows first ... first + count of image s with its border, channel by channel, and `room` zeros behind them."""
+    _, h, w, c = x.shape
+    flat, plane = x.reshape(x.size), count * wide
+    planes = np.zeros(c * plane + room, x.dtype)
+    for i in range(max(0, top - first), min(count, top + h - first)):
+        to, start = i * wide + left, (s * h + first + i - top) * w * c
+        if c == 1:
+            simd.copy(planes, to, flat, start, w)
+        else:
+            for j in range(w):
+                for k in range(c):
+                    planes[k * plane + to + j] = flat[start + j * c + k]
+    return planes
+
+
+@inline
+def _products(tile, planes, plane, wide, c, window, w, b, ones, filters, out, step, total, relu):
+    """out[f * step + q] = the sum at output pixel q below `total`, for all filters."""
+    kh, kw, dh, dw = window
+    columns = simd.width(tile)
+    for f in range(0, filters, M):
+        at, to = simd.steps(1, f, filters, tile), simd.steps(step, f, filters, tile)
+        for q in range(0, total, columns):
+            acc, k = simd.fma(tile, b, at, 0, ones, 0), 0
+            for i in range(kh):
+                for j in range(kw):
+                    p = q + i * dh * wide + j * dw
+                    for _ in range(c):
+                        acc = simd.fma(acc, w, at, k, planes, p)
+                        k += filters
+                        p += plane
+            simd.store(simd.relu(acc) if relu else acc, out, to, q, columns)
+
+
+@inline
+def _scaled(w, scale):
+    """w times the scale of its filters; w itself where there is none."""
+    if scale.size == 0:
+        return w
+    result = np.empty_like(w)
+    for k in range(w.size):
+        result[k] = w[k] * scale[k % scale.size]
+    return result
+
+
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], UniTuple(int64, 4), UniTuple(int64, 4), boolean, int64)",
+        parallel=True)
+def _forward(x, w, scale, b, y, window, border, relu, pieces):
+    (n, _, _, c), (_, oh, ow, filters), (wide, top, left, span) = x.shape, y.shape, border
+    tile, square = simd.zeros(x, M, N), simd.zeros(x, 1, 1)
+    lanes, columns = simd.width(square), simd.width(tile)
+    for task in prange(n * pieces):
+        s, flat, ones, weights = task // pieces, y.reshape(y.size), np.ones(columns, x.dtype), _scaled(w, scale)
+        begin, end = piece(oh, task % pieces, pieces, 1)
+        line = np.empty((ow + lanes) * filters + lanes, x.dtype)
+        for first in range(begin, end, BAND):
+            count = min(BAND, end - first)
+            total, rows = count * wide, count + span - 1
+            step = total + columns
+            planes, out = _planes(x, s, first, rows, wide, top, left, step), np.empty(lanes * step, x.dtype)
+            _products(tile, planes, rows * wide, wide, c, window, weights, b, ones, filters, out, step, total,
+                      relu)
+            for i in range(count):
+                for j in range(0, ow, lanes):  # what a pixel has beyond its filters the next ones write over
+                    vectors.turn(square, out, i * wide + j, step, line, j * filters, filters)
+                simd.copy(flat, (s * oh + first + i) * ow * filters, line, 0, ow * filters)
+
+
+def conv2d(x, w, b, y, window: Window, relu: bool, scale) -> None:
+    """y (N,OH,OW,F) from x (N,H,W,C), flat w (KH*KW*C*F), times `scale` (F,) unless that is empty, and b (F,)."""
+    border = x.shape[2] + window.left + window.right, window.top, window.left, window.span_h
+    pieces = 1 if len(x) == 1 and w.size * y.size // b.size <= tasks.SMALL else tasks.pieces(len(x), y.shape[1])
+    _forward(x, w, scale, b, y, (window.kh, window.kw, window.dh, window.dw), border, relu, pieces)

@@ -1,0 +1,234 @@
+"""First layers: 3x3 convolutions of images of one or three channels, where a window has nine or 27 items.
+
+With so short sums, what a tile costs at its beginning and end counts as much as its products. So tiles are two rows of
+neighbouring pixels, whose places need no table, and nine taps share what is loaded (first_tile.py). Images are read
+where they lie, or, where there is padding, some rows at a time from a copy with its border.
+
+    forward             bias, scale, ReLU and 2x2 pooling in registers; the places of the next rows of y are asked for
+    weight gradient     nine items of the window in registers, over a row of pixels; no vector is masked
+    ... of a pooled one from the winners alone: each lane takes its winner's pixel from two rows of pixels
+
+Each sum has a fixed order, whatever the threads and the batch.
+"""
+
+import numpy as np
+from numba import prange
+
+from ...arguments.shapes import Window
+from . import rowwise, simd, tasks, tile2x2, vectors
+from .first_tile import add_outer, add_window, add_winners, places
+from .jit import inline, kernel
+from .products import add_parts, zeros
+from .tasks import piece
+
+CHANNELS = (1, 3)
+PIXELS, TILE = 4, 8  # of one row, and of both, in a tile of one vector of filters: larger ones are slower
+ITEMS, ALL = 9, 27  # of a window: in a tile of a weight gradient, in all
+BAND = 32  # rows that are worked on at a time
+
+
+def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
+    """Whether a convolution from c channels to f filters with outputs of this size is computed in this way."""
+    return (c in CHANNELS and window[:6] == (3, 3, 1, 1, 1, 1) and min(window[6:]) >= 0 and groups == 1
+            and f % simd.lanes(dtype) == 0 and size[0] > 1 and size[1] >= PIXELS)
+
+
+def pays_pooled(x, y, window: Window) -> bool:
+    """Whether one with a 2x2 pooling is: x and y are the arrays."""
+    return pays(x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]), window, 1, x.dtype)
+
+
+def winners_pay(x, y, window: Window) -> bool:
+    """Whether its weight gradient is: four pixels must fit into a vector."""
+    return simd.VECTOR_BYTES == 64 and 4 * x.shape[3] <= simd.lanes(x.dtype) and pays_pooled(x, y, window)
+
+
+@inline
+def read_rows(x, s, first, count, border):
+    """The flat array in which rows first ... first + count of image s with its border lie, and where they start."""
+    _, h, w, c = x.shape
+    high, wide, top, left = border
+    flat = x.reshape(x.size)
+    if high == h and wide == w:
+        return flat, (s * h + first) * w * c
+    scratch = np.zeros(count * wide * c, x.dtype)
+    for i in range(max(0, top - first), min(count, top + h - first)):
+        simd.copy(scratch, (i * wide + left) * c, flat, (s * h + first + i - top) * w * c, w * c)
+    return scratch, 0
+
+
+@inline
+def _outputs(x, k, row, c, w, scale, b, y, winner, to, rows, wide, filters, relu, pooled):
+    """`rows` rows of `wide` outputs, two at a time: one of an odd number is computed twice. x[k] is where their windows
+    begin.
+    """
+    tile = simd.zeros(x, TILE, 1)
+    lanes = simd.width(tile)
+    for start_line in range(0, rows, 2):
+        line = min(start_line, rows - 2)
+        for f in range(0, filters, lanes):
+            for first in range(0, wide, PIXELS):
+                p = min(first, wide - PIXELS)
+                acc = tile if scale.size > 0 else simd.add_row(tile, b, f, lanes)
+                at = k + line * row + p * c
+                if c == 1:
+                    acc = add_window(acc, x, at, row, 1, w, f, filters)
+                else:
+                    for channel in range(3):
+                        acc = add_window(acc, x, at + channel, row, 3, w, channel * filters + f, 3 * filters)
+                if scale.size > 0:
+                    acc = simd.scale_rows(acc, scale, b, f, lanes)
+                if pooled:
+                    best = tile2x2.window_max(acc)
+                    out = simd.steps(filters, p // 2, wide // 2, best)
+                    start = to + line // 2 * (wide // 2) * filters + f
+                    simd.store(simd.relu(best), y, out, start, lanes)
+                    if winner.size > 0:
+                        tile2x2.store_winners(acc, best, winner, out, start, lanes)
+                else:
+                    start = to + (line * wide + p) * filters + f
+                    out = places(start, wide * filters, filters, acc)
+                    simd.store(simd.relu(acc) if relu else acc, y, out, 0, lanes)
+                    for i in range(start + 2 * wide * filters, start + (2 * wide + PIXELS) * filters, filters):
+                        vectors.prefetch(y, i)
+                        vectors.prefetch(y, i + wide * filters)
+
+
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[:,:,:,::1], uint8[::1], UniTuple(int64, 4), boolean, boolean, int64)",
+        parallel=True)
+def _forward(x, w, scale, b, y, winner, border, relu, pooled, pieces):
+    n, _, _, c = x.shape
+    side = 2 if pooled else 1
+    rows, wide, filters = side * y.shape[1], side * y.shape[2], y.shape[3]
+    for task in prange(n * pieces):
+        s, row = task // pieces, border[1] * c
+        begin, end = piece(rows // 2, task % pieces, pieces, 1)
+        end = rows if end == rows // 2 else 2 * end
+        for start in range(2 * begin, end, BAND):
+            first = min(start, end - 2)
+            count = min(BAND, end - first)
+            source, k = read_rows(x, s, first, count + 2, border)
+            to = (s * y.shape[1] + first // side) * y.shape[2] * filters
+            _outputs(source, k, row, c, w, scale, b, y.reshape(y.size), winner, to, count, wide, filters, relu, pooled)
+
+
+def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:
+    """conv.conv2d, or with `winner` fused.conv2d_relu_pool."""
+    pooled = winner is not None
+    rows, work = y.shape[1] * (2 if pooled else 1), y.size * ITEMS * x.shape[3] * (4 if pooled else 1)
+    pieces = 1 if len(x) == 1 and work <= tasks.SMALL else tasks.pieces(len(x), rows // 2)
+    scale = zeros(x.dtype, 0) if scale is None else scale
+    winner = winner.reshape(-1) if pooled else np.empty(0, np.uint8)
+    _forward(x, w.reshape(-1), scale, b, y, winner, _border(x, window), relu, pooled, pieces)
+
+
+def _border(x, window: Window) -> tuple[int, int, int, int]:
+    """Rows and columns of an image with its border, and where the image starts in it."""
+    _, h, w, _ = x.shape
+    return h + window.top + window.bottom, w + window.left + window.right, window.top, window.left
+
+
+@inline
+def _plain(tile, lines, x, k, row, c, dy, start, rows, wide, filters, dw, to, db, to_b):
+    """dw[to + ...] and db[to_b + ...] += the weight gradient of `rows` rows of `wide` outputs, for so many rows of the
+    window at a time. The next row of dy is asked for.
+    """
+    none, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
+    for line in range(rows):
+        for f in range(0, filters, lanes):
+            total = rowwise.row(none, db, to_b + f, lanes)
+            for i in range(0, 3, lines):
+                out = simd.steps(filters, i * ITEMS, ALL, tile)
+                acc = simd.load(tile, dw, out, to + f, lanes)
+                at, j = k + (line + i) * row, start + line * step + f
+                for _ in range(wide // 2):
+                    acc = add_outer(acc, x, at, row, dy, j, filters, lines, 2)
+                    if i == 0:
+                        total = rowwise.add(total, rowwise.row(none, dy, j, lanes))
+                        total = rowwise.add(total, rowwise.row(none, dy, j + filters, lanes))
+                        vectors.prefetch(dy, j + step)
+                        vectors.prefetch(dy, j + step + filters)
+                    at += 2 * c
+                    j += 2 * filters
+                if wide % 2:
+                    acc = add_outer(acc, x, at, row, dy, j, filters, lines, 1)
+                    if i == 0:
+                        total = rowwise.add(total, rowwise.row(none, dy, j, lanes))
+                simd.store(acc, dw, out, to + f, lanes)
+            rowwise.put(total, db, to_b + f, lanes)
+
+
+@inline
+def _pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, filters, dw, to, db, to_b):
+    """`_plain` for `rows` rows of `wide` pooled outputs."""
+    none, lanes, step = simd.zeros(x, 1, 1), simd.width(tile), wide * filters
+    for line in range(rows):
+        for f in range(0, filters, lanes):
+            for i in range(0, 3, lines):
+                out, total = simd.steps(filters, i * ITEMS, ALL, tile), rowwise.row(none, db, to_b + f, lanes)
+                acc = simd.load(tile, dw, out, to + f, lanes)
+                at, j = k + (2 * line + i) * row, start + line * step + f
+                for _ in range(wide):
+                    passed = rowwise.passed(rowwise.row(none, y, j, lanes), rowwise.row(none, dy, j, lanes))
+                    acc, total = add_winners(acc, x, at, row, passed, winner, j, lines), rowwise.add(total, passed)
+                    vectors.prefetch(y, j + step)
+                    vectors.prefetch(dy, j + step)
+                    at += 2 * c
+                    j += filters
+                simd.store(acc, dw, out, to + f, lanes)
+                if i == 0:
+                    rowwise.put(total, db, to_b + f, lanes)
+
+
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True)
+def _weight_gradient(x, dy, partial, partial_b, border):
+    """dw (parts, items*F) and db (parts, F): partial sums over shares of the samples."""
+    (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
+    tile, dw, db = simd.zeros(x, ITEMS, 1), partial.reshape(partial.size), partial_b.reshape(partial_b.size)
+    for part in prange(parts):
+        partial[part] = 0
+        partial_b[part] = 0
+        for s in range(n * part // parts, n * (part + 1) // parts):
+            for first in range(0, rows, BAND):
+                count, row = min(BAND, rows - first), border[1] * c
+                source, k = read_rows(x, s, first, count + 2, border)
+                start = (s * rows + first) * wide * filters
+                if c == 1:
+                    _plain(tile, 3, source, k, row, 1, dy.reshape(dy.size), start, count, wide, filters, dw,
+                           part * size, db, part * filters)
+                else:
+                    _plain(tile, 1, source, k, row, 3, dy.reshape(dy.size), start, count, wide, filters, dw,
+                           part * size, db, part * filters)
+
+
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True)
+def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
+    """`_weight_gradient` behind a 2x2 pooling: y and dy are its results and their gradients."""
+    (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
+    tile, dw, db = simd.zeros(x, ITEMS, 1), partial.reshape(partial.size), partial_b.reshape(partial_b.size)
+    for part in prange(parts):
+        partial[part] = 0
+        partial_b[part] = 0
+        for s in range(n * part // parts, n * (part + 1) // parts):
+            for first in range(0, rows, BAND // 2):
+                count, row = min(BAND // 2, rows - first), border[1] * c
+                source, k = read_rows(x, s, 2 * first, 2 * count + 2, border)
+                start = (s * rows + first) * wide * filters
+                if c == 1:
+                    _pooled(tile, 3, source, k, row, 1, y.reshape(y.size), winner, dy.reshape(dy.size), start, count,
+                            wide, filters, dw, part * size, db, part * filters)
+                else:
+                    _pooled(tile, 1, source, k, row, 3, y.reshape(y.size), winner, dy.reshape(dy.size), start, count,
+                            wide, filters, dw, part * size, db, part * filters)
+
+
+def weight_grad(x, dy, dw, db, window: Window, y=None, winner=None) -> None:
+    """conv.conv2d_weight_grad, or with `y` and `winner` fused.conv2d_relu_pool_grad."""
+    parts = tasks.parts(len(x), dy.size // db.size, dw.size)
+    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
+    if winner is None:
+        _weight_gradient(x, dy, partial, partial_b, _border(x, window))
+    else:
+        _pooled_weight_gradient(x, y, winner.reshape(-1), dy, partial, partial_b, _border(x, window))
+    add_parts(partial, dw.reshape(-1))
+    add_parts(partial_b, db)

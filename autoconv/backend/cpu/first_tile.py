@@ -1,0 +1,135 @@
+"""Operations on the register tile (simd.py) for 3x3 windows over images of few channels, without tables of offsets.
+
+    acc = add_window(acc, x, k, row, c, w, j, gap)      one channel of the window, for two rows of pixels: a tile's rows
+                                                        are 2x2 windows of them (tile2x2.py)
+    at = places(start, below, step, acc)                where these pixels lie
+    acc = add_outer(acc, x, k, row, dy, j, step, rows, pixels)      weight gradients of nine items of the window, from
+                                                                    neighbouring pixels
+    acc = add_winners(acc, x, k, row, gradient, winner, j, rows)    the same of one 2x2 window, from its winners alone
+
+Everything stays within the items named: what a vector has beyond them is masked.
+"""
+
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+
+from .simd import INDEX, RowsType, _call, _Flat, _literals, _load, _multiply_add, _no_load_crosses, _splat
+from .vectors import TAPS
+
+
+def _add_to(builder, acc, total, row, left, right):
+    """total[row, :] += left * right, a list of vectors."""
+    for v in range(acc.vectors):
+        i = row * acc.vectors + v
+        item = _multiply_add(builder, acc, left, right[v], builder.extract_value(total, i))
+        total = builder.insert_value(total, item, i)
+    return total
+
+
+@intrinsic
+def places(typingctx, start, below, step, acc):
+    """Where the pixels of the tile `acc` lie, `step` apart and `below` further in the second row: 4q + r is pixel r of
+    the 2x2 window q.
+    """
+    kind = RowsType(acc.rows)
+
+    def codegen(context, builder, signature, args):
+        result, lines = ir.Constant(ir.ArrayType(INDEX, acc.rows), ir.Undefined), (args[0], builder.add(*args[:2]))
+        for m in range(acc.rows):
+            pixel = builder.mul(args[2], INDEX(m // 4 * 2 + m % 2))
+            result = builder.insert_value(result, builder.add(lines[m % 4 // 2], pixel), m)
+        return result
+
+    return kind(types.int64, types.int64, types.int64, acc), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_window(typingctx, acc, x, k, row, channels, w, j, gap):
+    """acc[pixel p of row r, :] += the sum over i < 3, e < 3 of x[k + (r + i) * row + (p + e) * channels] *
+    w[j + (3*i + e) * gap : ...], one channel of the window. `channels` is a literal, so that places need no registers.
+    """
+    c, = _literals(channels)
+
+    def codegen(context, builder, signature, args):
+        total, x, k, row, _, w, j, gap = args
+        x, w = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[5], w)
+        _no_load_crosses(builder)
+        starts = [builder.add(j, builder.mul(gap, INDEX(i))) for i in range(TAPS * TAPS)]
+        weights = [[_load(builder, w, acc, start, None, v) for v in range(acc.vectors)] for start in starts]
+        pixels = acc.rows // 2
+        for line in range(TAPS + 1):
+            start = builder.add(k, builder.mul(row, INDEX(line)))
+            for column in range(pixels + TAPS - 1):
+                left = _splat(builder, builder.load(x.at(builder.add(start, INDEX(c * column)))), acc.lanes)
+                for r, e in ((r, e) for r in (0, 1) for e in range(TAPS)):
+                    p, i = column - e, line - r
+                    if 0 <= p < pixels and 0 <= i < TAPS:
+                        right = weights[TAPS * i + e]
+                        total = _add_to(builder, acc, total, p // 2 * 4 + 2 * r + p % 2, left, right)
+        return total
+
+    return acc(acc, x, types.int64, types.int64, channels, w, types.int64, types.int64), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_outer(typingctx, acc, x, k, row, dy, j, step, rows, pixels):
+    """acc[item, :] += the sum over p < pixels of x[k + p * c + item] * dy[j + p * step : ...]. The items are those of
+    `rows` rows of the window, `row` apart in x, side by side in each: so c follows from their number.
+    """
+    lines, count = _literals(rows, pixels)
+    items = acc.rows // lines
+    c = items // TAPS
+
+    def codegen(context, builder, signature, args):
+        total, x, k, row, dy, j, step = args[:7]
+        x, dy = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[4], dy)
+        _no_load_crosses(builder)
+        starts = [builder.add(j, builder.mul(step, INDEX(p))) for p in range(count)]
+        gradients = [[_load(builder, dy, acc, start, None, v) for v in range(acc.vectors)] for start in starts]
+        for i in range(lines):
+            line = builder.add(k, builder.mul(row, INDEX(i)))
+            for e in range(items + (count - 1) * c):
+                left = _splat(builder, builder.load(x.at(builder.add(line, INDEX(e)))), acc.lanes)
+                for p, right in enumerate(gradients):
+                    if 0 <= e - p * c < items:
+                        total = _add_to(builder, acc, total, i * items + e - p * c, left, right)
+        return total
+
+    return acc(acc, x, types.int64, types.int64, dy, types.int64, types.int64, rows, pixels), codegen
+
+
+@intrinsic(prefer_literal=True)
+def add_winners(typingctx, acc, x, k, row, gradient, winner, j, rows):
+    """acc[item, f] += gradient[0, f] * x[k + place + item]. `place` is that of pixel winner[j + f] of the 2x2 window
+    that begins at k; items are as in `add_outer`. The tile has one vector a row, into which four pixels fit.
+
+    AVX-512 alone: one of its instructions takes each lane from any place of two vectors, two rows of pixels.
+    """
+    lines, = _literals(rows)
+    items, lanes, bits = acc.rows // lines, acc.lanes, acc.item.bitwidth
+    c = items // TAPS
+    choose = f"llvm.x86.avx512.vpermi2var.p{'s' if bits == 32 else 'd'}.512"
+
+    def codegen(context, builder, signature, args):
+        total, x, k, row, gradient, winner, j = args[:7]
+        x, winner = _Flat(context, builder, signature.args[1], x), _Flat(context, builder, signature.args[5], winner)
+        kind = ir.VectorType(ir.IntType(bits), lanes)
+
+        def all_of(number):
+            return ir.Constant(kind, [number] * lanes)
+
+        number = builder.zext(builder.load(winner.vector_at(j, lanes), align=1), kind)
+        column = builder.mul(builder.and_(number, all_of(1)), all_of(c))
+        place = builder.add(column, builder.mul(builder.lshr(number, all_of(1)), all_of(lanes)))
+        starts = [builder.add(k, builder.mul(row, INDEX(i))) for i in range(lines + 1)]
+        pixels = [_load(builder, x, acc, start, INDEX((TAPS + 1) * c)) for start in starts]
+        right = [builder.extract_value(gradient, 0)]
+        for e in range(items):
+            at = builder.add(place, all_of(e))
+            for i in range(lines):
+                left = _call(builder, choose, pixels[i].type, [pixels[i], at, pixels[i + 1]])
+                total = _add_to(builder, acc, total, i * items + e, left, right)
+        return total
+
+    return acc(acc, x, types.int64, types.int64, gradient, winner, types.int64, rows), codegen
