@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import rowwise, simd, tasks, transforms, vectors, winograd_rows
+from . import rowwise, simd, tasks, transforms, vectors
 from .jit import inline, kernel
 from .products import add_parts
 from .stencil import prefetch
@@ -26,8 +26,8 @@ SMALLEST = 8  # outputs in a row
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Whether the weight gradient of such a convolution is computed in this way."""
     lanes = simd.lanes(dtype)
-    return (window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1 and winograd_rows.enabled()
-            and c % CHANNELS == f % lanes == lanes % CHANNELS == 0 and size[1] >= SMALLEST)
+    return (transforms.serve(window, groups) and c % CHANNELS == f % lanes == lanes % CHANNELS == 0
+            and size[1] >= SMALLEST)
 
 
 @inline
