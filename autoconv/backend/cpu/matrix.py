@@ -11,7 +11,7 @@ from numba import get_num_threads, prange
 from . import simd, vectors
 from .arith import copy
 from .jit import inline, kernel
-from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, gathered_product, row_offsets, run_taps, zeros
+from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, gathered_product, row_offsets, zeros
 from .stencil import prefetch
 from .tasks import piece
 
@@ -49,21 +49,24 @@ def _pack(w, panels):
 
 
 @inline
-def _panel(tile, high, x, first, count, starts, c, run, w, j, step, scale, b, y, filters, f, relu):
+def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, relu):
     """y[:, f : f + all columns of the tile, which is so high] of `count` rows from `first` on. Rows of w lie `step`
-    items apart.
+    items apart. The rows of the tile after next are asked for one by one: all at once would fill the processor's queue
+    of misses, and the loads of this tile would wait behind them.
     """
     columns = simd.width(tile)
     for p in range(0, count, high):
-        row = first + p + AHEAD * high
-        if f == 0:
-            prefetch(x, row * c, high * c)
-        for _ in range(high):
-            prefetch(y, row * filters + f, columns)
-            row += 1
         at, to = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, columns)
-        acc = run_taps(acc, x, at, first * c, run, c, w, j, step)
+        row, k, k_w = first + p + AHEAD * high, first * c, j
+        for m in range(high):
+            if f == 0:
+                prefetch(x, row * c, c)
+            prefetch(y, row * filters + f, columns)
+            row += 1
+            for _ in range(c * (m + 1) // high - c * m // high):
+                acc = simd.fma(acc, x, at, k, w, k_w)
+                k, k_w = k + 1, k_w + step
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, columns)
         simd.store(simd.relu(acc) if relu else acc, y, to, first * filters + f, columns)
@@ -81,14 +84,14 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):
             if panels.size > 0:
-                _panel(wide, M, flat_x, first, end - first, starts, c, run, panels, f * c, columns, scale, b, flat_y,
+                _panel(wide, M, flat_x, first, end - first, starts, c, panels, f * c, columns, scale, b, flat_y,
                        filters, f, relu)
             else:
-                _panel(wide, M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, scale, b, flat_y,
+                _panel(wide, M, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b, flat_y,
                        filters, f, relu)
         f = whole
         if filters - f >= simd.width(narrow):
-            _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, scale, b, flat_y,
+            _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b, flat_y,
                    filters, f, relu)
             f += simd.width(narrow)
         if f < filters:
