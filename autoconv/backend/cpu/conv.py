@@ -322,6 +322,9 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     if by_rows:
         winograd_rows_grad.conv2d_weight_grad(x, dy, dw, db, window)
         return
+    if _of_pixels(window, groups, db.size, x.dtype) and matrix.outer_pays(db.size, x.dtype):
+        matrix.outer(x.reshape(-1, x.shape[3]), dy.reshape(-1, db.size), dw.reshape(-1, db.size), db, len(x))
+        return
     p = plan(*x.shape, dw.shape[2], window)
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)
     partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)

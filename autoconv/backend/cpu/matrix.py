@@ -1,4 +1,5 @@
-"""Products of ordinary matrices with many rows, the weights packed for the caches: convolutions of single pixels.
+"""Products of ordinary matrices with many rows, the weights packed for the caches: convolutions of single pixels, and
+their gradients.
 
 A tile's columns of the weights lie `filters` items apart, so a pass over them touches as many pages as the weights have
 rows. Packed, the columns of each tile are one stretch of memory (a panel). Meanwhile the rows of x and y that come next
@@ -8,10 +9,10 @@ are asked for: the tile reads six rows at once, which the processor's own prefet
 import numpy as np
 from numba import get_num_threads, prange
 
-from . import simd, vectors
+from . import rowwise, simd, tasks, vectors
 from .arith import copy
 from .jit import inline, kernel
-from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, gathered_product, row_offsets, zeros
+from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_product, row_offsets, zeros
 from .stencil import prefetch
 from .tasks import piece
 
@@ -19,6 +20,7 @@ ROWS = 96  # in a task
 PACKED = 2048  # rows from which packing the weights pays; it costs as much as a few rows, and a call
 SQUARE = 16  # rows and columns from which a matrix is turned in registers
 AHEAD = 2  # tiles whose rows are asked for before their turn
+STRETCH, FEW = 64, 8  # rows that a weight gradient takes at a time; with every few of them it asks for some of the next
 
 
 @kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
@@ -99,6 +101,55 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
                              first * filters, filters, f, filters, True, relu)
 
 
+@inline
+def _copy_panel(row, dy, k, filters, count, panel, sums, f, fresh):
+    """`count` rows of dy, `filters` items apart from dy[k] on, side by side; they are added to sums[f : + a row]."""
+    columns, total = simd.width(row), row
+    if not fresh:
+        total = rowwise.row(row, sums, f, columns)
+    for p in range(count):
+        values = rowwise.row(row, dy, k + p * filters, columns)
+        rowwise.put(values, panel, p * columns, columns)
+        total = rowwise.add(total, values)
+    rowwise.put(total, sums, f, columns)
+
+
+@kernel("(T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64)", parallel=True)
+def _outer(x, dy, partial, partial_b, pieces):
+    """dw (parts, C*F) and db (parts, F): partial sums over shares of the rows, each in pieces of its columns. For a
+    stretch of rows, the columns of dy that a tile has are copied side by side, and stay in the first-level cache while
+    all channels pass. Meanwhile the next stretch of x and dy is asked for, a few lines at a time.
+    """
+    (n, c), filters, parts = x.shape, dy.shape[1], partial.shape[0]
+    tile, row = simd.zeros(x, M, N), simd.zeros(x, 1, N)
+    columns, flat_x, flat_dy = simd.width(tile), x.reshape(x.size), dy.reshape(dy.size)
+    dw, db = partial.reshape(partial.size), partial_b.reshape(partial_b.size)
+    for task in prange(parts * pieces):
+        part = task // pieces
+        begin, end = n * part // parts, n * (part + 1) // parts
+        low, high = piece(filters, task % pieces, pieces, columns)
+        panel, tiles = np.empty(STRETCH * columns, x.dtype), (c + M - 1) // M * (high - low) // columns
+        for first in range(begin, end, STRETCH):
+            count, next_x, next_dy = min(STRETCH, end - first), (first + STRETCH) * c, (first + STRETCH) * filters
+            shares = tiles * ((count + FEW - 1) // FEW)
+            share_x, share_dy = count * c // shares + 1, count * filters // shares + 1
+            for f in range(low, high, columns):
+                _copy_panel(row, flat_dy, first * filters + f, filters, count, panel, db, part * filters + f,
+                            first == begin)
+                for q in range(0, c, M):
+                    to, at = simd.steps(filters, q, c, tile), simd.steps(1, q, c, tile)
+                    acc = tile if first == begin else simd.load(tile, dw, to, part * c * filters + f, columns)
+                    k, j = first * c, 0
+                    for p in range(0, count, FEW):
+                        prefetch(flat_x, next_x, share_x)
+                        prefetch(flat_dy, next_dy, share_dy)
+                        next_x, next_dy = next_x + share_x, next_dy + share_dy
+                        for _ in range(min(FEW, count - p)):
+                            acc = simd.fma(acc, flat_x, at, k, panel, j)
+                            k, j = k + c, j + columns
+                    simd.store(acc, dw, to, part * c * filters + f, columns)
+
+
 def turn(a, out) -> None:
     """out (M,N) = a (N,M).T."""
     if min(a.shape) < SQUARE:
@@ -132,3 +183,17 @@ def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
     tasks = max(1, -(-n // (ROWS * threads))) * threads
     scale = zeros(x.dtype, 0) if scale is None else scale
     _multiply(x, w, panels, scale, b, y, row_offsets(-(-n // tasks) + M, c), ONE_RUN, tasks, relu)
+
+
+def outer_pays(filters: int, dtype) -> bool:
+    """Whether `outer` serves so many columns: whole panels."""
+    return filters % width(dtype) == 0
+
+
+def outer(x, dy, dw, db, samples: int) -> None:
+    """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy's rows, which belong to so many samples."""
+    parts = tasks.parts(samples, len(x), dw.size)
+    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
+    _outer(x, dy, partial, partial_b, tasks.pieces(parts, db.size // width(x.dtype)))
+    add_parts(partial, dw.reshape(-1))
+    add_parts(partial_b, db)
