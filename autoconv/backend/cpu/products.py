@@ -257,9 +257,14 @@ def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw
         acc = tile if fresh else simd.load(tile, dw, to, dw_start + f, part)
         at = simd.rows(taps, q, items, tile)
         j = dy_start + f
-        for p in range(count):
-            acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
-            j += filters
+        if part == simd.width(tile):  # without masks
+            for p in range(count):
+                acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
+                j += filters
+        else:
+            for p in range(count):
+                acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
+                j += filters
         simd.store(acc, dw, to, dw_start + f, part)
 
 

@@ -92,20 +92,19 @@ def _open_row(one, x, image, i, high, wide, c, left, pairs, v, at, size):
 @inline
 def _products(tile, height, v, rows, part, first, c, u, m, x, other, y, ahead):
     """M (4, height, F) of a tile of pairs, from `first` on. `rows`: where V of its three rows of pixels begins in v,
-    each in four parts. `ahead`: which stretches of x, and of y and `other`, are needed next, and how much of each to
-    ask for at a time.
+    each in four parts. `ahead`: which stretches of x, and of y and `other`, are needed next, a quarter of each at a
+    time.
     """
     lanes, filters = simd.width(simd.zeros(v, 1, 1)), simd.width(tile)
     j, to, block = 0, simd.steps(filters, 0, height, tile), part // ((c + lanes - 1) // lanes)
     next_x, share_x, next_y, share_y = ahead
     for i in range(4):
+        prefetch(x, next_x + i * share_x, share_x)
+        prefetch(y, next_y + i * share_y, share_y)
+        prefetch(other, next_y + i * share_y, min(share_y, other.size))
         acc, shift = tile, i * part + first * lanes
         row0, row1, row2 = rows[0] + shift, rows[1] + shift, rows[2] + shift
         for k in range(0, c, lanes):
-            prefetch(x, next_x, share_x)
-            prefetch(y, next_y, share_y)
-            prefetch(other, next_y, min(share_y, other.size))
-            next_x, next_y = next_x + share_x, next_y + share_y
             for e in range(min(lanes, c - k)):
                 acc = simd.fma_apart(acc, v, row0 + e, u, j)
                 acc = simd.fma_apart(acc, v, row1 + e, u, j + filters)
@@ -166,8 +165,7 @@ def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left
     (_, high, wide, c), (_, oh, ow, _) = x.shape, y.shape
     one, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
     flat, out, image = x.reshape(x.size), y.reshape(y.size), s * (x.size // x.shape[0])
-    blocks = (c + simd.width(one) - 1) // simd.width(one)
-    part, portions = blocks * simd.width(one) * pairs, 4 * blocks
+    part = (c + simd.width(one) - 1) // simd.width(one) * simd.width(one) * pairs
     size = 4 * part  # of V of a row; v is a ring of three
     v, u = np.empty(3 * size + height * simd.width(one), x.dtype), np.empty(12 * c * columns, x.dtype)
     m = np.empty(4 * height * columns, x.dtype)
@@ -177,10 +175,10 @@ def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left
     for o in range(begin, end):
         _open_row(one, flat, image, o + 2 - top, high, wide, c, left, pairs, v, (o + 2) % 3 * size, size)
         rows, at = (o % 3 * size, (o + 1) % 3 * size, (o + 2) % 3 * size), (s * oh + o) * ow * columns
-        next_x, share_x = image + (o + 3 - top) * wide * c, wide * c // (portions * ((pairs + height - 1) // height))
+        next_x, share_x = image + (o + 3 - top) * wide * c, wide * c // (4 * ((pairs + height - 1) // height))
         for first in range(0, pairs, height):
             count, start, pixels = min(height, pairs - first), at + 2 * first * columns, ow - 2 * first
-            ahead = (next_x + first // height * portions * share_x, share_x, start, 2 * count * columns // portions)
+            ahead = (next_x + first // height * 4 * share_x, share_x, start, count * columns // 2)
             _products(tile, height, v, rows, part, first, c, u, m, flat, other, out, ahead)
             if not _results(row, m, height, count, scale, b, other, out, start, pixels, relu):
                 _directly(flat, image, high, wide, c, o - top, 2 * first - left, w, turned, scale, b, other, out, start,
