@@ -25,6 +25,7 @@ from .jit import inline, kernel
 from .matrix import transpose
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .products import (
+    NARROW_M,
     add_parts,
     add_rows,
     bias,
@@ -147,22 +148,47 @@ def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, borde
                              g * each, (g + 1) * each, True, relu)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))",
-        parallel=True)
-def _input_gradient(dy, wt, b, dx, pixels, samples, points, groups, border):
-    """dx = b, and to that every output pixel adds its share. wt (points, F/groups, C)."""
+@inline
+def _in_order(pixels, rows, columns, filters, down):
+    """Where the output pixels of so many rows lie in dy, and which pixels of dx they reach: row by row or, if `down`,
+    column by column, so that neighbours are in different rows.
+    """
+    sources, reached = np.empty(rows * columns, np.int64), pixels
+    if down:
+        reached = np.empty(rows * columns, np.int64)
+        for j in range(columns):
+            for i in range(rows):
+                sources[j * rows + i], reached[j * rows + i] = (i * columns + j) * filters, pixels[i * columns + j]
+    else:
+        for p in range(rows * columns):
+            sources[p] = p * filters
+    return sources, reached
+
+
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
+        " UniTuple(int64, 4))", parallel=True)
+def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, border):
+    """dx = b, and to that every output pixel adds its share: to a run of items at each of the points, either a pixel's
+    channels or those of a row of taps. Such rows of neighbours overlap, so tiles go down columns. wt (points, F/groups,
+    run).
+    """
     n, _, _, c = dx.shape
-    per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
-    each_c, each_f = c // groups, filters // groups
+    (_, oh, ow, filters), per_sample = dy.shape, dy.shape[1] * dy.shape[2]
+    each_c, each_f = run_length // groups, filters // groups
     for chunk in prange((n + samples - 1) // samples):
         first = chunk * samples
         count = min(samples, n - first)
         target, start = open_chunk(dx, first, count, border)
         for p in range(count * border[0] * border[1]):
             simd.copy(target, start + p * c, b, 0, c)
+        total, down = count * per_sample, run_length > c
+        sources, reached = _in_order(pixels, count * oh, ow, filters, down)
+        together = count * oh if down and count * oh < NARROW_M else total
         for g in range(groups):
-            scattered_product(dy.reshape(dy.size), first * per_sample * filters, pixels, count * per_sample, points, wt,
-                              target, start, filters, g * each_f, each_f, c, g * each_c, (g + 1) * each_c)
+            for p in range(0, total, together):
+                scattered_product(dy.reshape(dy.size), first * per_sample * filters, sources[p:], reached[p:], together,
+                                  points, wt, target, start, g * each_f, each_f, run_length, g * each_c,
+                                  (g + 1) * each_c)
         close_chunk(dx, first, count, border, target)
 
 
@@ -277,8 +303,10 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         _gather(dy, turned, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
         return
     p = plan(*dx.shape, w.shape[2], window)
-    samples = tasks.at_a_time(dx.shape[0], p.samples)
-    _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points, groups, p.border)
+    samples, run = tasks.at_a_time(dx.shape[0], p.samples), 1
+    if groups == window.dw == 1 and c < matrix.width(dx.dtype):  # a row of taps fills more of a tile
+        run, wt = window.kw, transposed(w.reshape(window.kh, -1, f))
+    _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run], run * c, groups, p.border)
 
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)

@@ -20,7 +20,7 @@ ROWS = 96  # in a task
 PACKED = 2048  # rows from which packing the weights pays; it costs as much as a few rows, and a call
 SQUARE = 16  # rows and columns from which a matrix is turned in registers
 AHEAD = 2  # tiles whose rows are asked for before their turn
-STRETCH, FEW = 96, 12  # rows that a weight gradient takes at a time; with every few of them it asks for some of the next
+STRETCH, FEW = 96, 12  # rows that a weight gradient takes at a time; with every few of them it asks for others
 
 
 @kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
