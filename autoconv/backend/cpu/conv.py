@@ -284,10 +284,14 @@ def _gathers(results: tuple[int, int], pixels: tuple[int, int], window: Window) 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
     c, f = dx.shape[3], dy.shape[3]
-    wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
+    b = bias(b, dy.dtype, c)
     gathers = _gathers(dy.shape[1:3], dx.shape[1:3], window)
     along = gathers and winograd_rows.pays(f, c, dx.shape[1:3], window.around, groups, dx.dtype)
     by_squares, by_rows = _one_of(winograd.pays(c, f, dy.shape[1:3], window, groups), along, dy, dx, 2)
+    run = 1
+    if not (gathers or by_squares) and groups == window.dw == 1 and c < matrix.width(dx.dtype):
+        run = window.kw  # a row of taps at a time fills more of a tile
+    wt = transposed(w.reshape(-1, run * w.shape[2], f), groups, turned=gathers and not (by_squares or by_rows))
     if by_squares:
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, gathers)
         return
@@ -298,14 +302,10 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
         return
     if gathers:
-        taps = wt.reshape(window.kh * window.kw, -1)
-        copy(taps[::-1], turned := np.empty_like(taps))
-        _gather(dy, turned, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
+        _gather(dy, wt, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
         return
     p = plan(*dx.shape, w.shape[2], window)
-    samples, run = tasks.at_a_time(dx.shape[0], p.samples), 1
-    if groups == window.dw == 1 and c < matrix.width(dx.dtype):  # a row of taps fills more of a tile
-        run, wt = window.kw, transposed(w.reshape(window.kh, -1, f))
+    samples = tasks.at_a_time(dx.shape[0], p.samples)
     _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run], run * c, groups, p.border)
 
 
@@ -327,15 +327,18 @@ def channel_sums(dy, db) -> None:
     add_parts(partial, db)
 
 
-def transposed(w, groups: int = 1) -> np.ndarray:
-    """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side."""
+def transposed(w, groups: int = 1, turned: bool = False) -> np.ndarray:
+    """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side; with `turned`
+    the last of the B first.
+    """
     if groups > 1:
         taps, each_c, filters = w.shape
         out = np.empty((taps, filters // groups, groups, each_c), w.dtype)
-        copy(w.reshape(taps, each_c, groups, filters // groups).transpose(0, 3, 2, 1), out)
+        w = w.reshape(taps, each_c, groups, filters // groups)
+        copy((w[::-1] if turned else w).transpose(0, 3, 2, 1), out)
     else:
         out = np.empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
-        transpose(w, out)
+        transpose(w, out, turned)
     return out.reshape(-1)
 
 

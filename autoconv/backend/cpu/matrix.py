@@ -23,21 +23,23 @@ AHEAD = 2  # tiles whose rows are asked for before their turn
 STRETCH, FEW = 96, 12  # rows that a weight gradient takes at a time; with every few of them it asks for others
 
 
-@kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
-def transpose(a, out):
-    """out[b, j, i] = a[b, i, j]: squares of vectors in registers, the rest item by item."""
+@kernel("(T[:,:,::1], T[:,:,::1], boolean)", parallel=True)
+def transpose(a, out, turned):
+    """out[b, j, i] = a[b, i, j], with `turned` in the reverse order of b: squares in registers, the rest by items."""
     count, rows, columns = a.shape
     one = simd.zeros(a, 1, 1)
     side = simd.width(one)
     blocks, flat, flat_out = (columns + side - 1) // side, a.reshape(a.size), out.reshape(out.size)
     for task in prange(count * blocks):
         b, j = task // blocks, task % blocks * side
-        whole, start = rows - rows % side if j + side <= columns else 0, b * rows * columns
+        to = count - 1 - b if turned else b
+        start, out_start = b * rows * columns, to * rows * columns
+        whole = rows - rows % side if j + side <= columns else 0
         for i in range(0, whole, side):
-            vectors.turn(one, flat, start + i * columns + j, columns, flat_out, start + j * rows + i, rows)
+            vectors.turn(one, flat, start + i * columns + j, columns, flat_out, out_start + j * rows + i, rows)
         for k in range(j, min(j + side, columns)):
             for i in range(whole, rows):
-                out[b, k, i] = a[b, i, k]
+                out[to, k, i] = a[b, i, k]
 
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
@@ -155,7 +157,7 @@ def turn(a, out) -> None:
     if min(a.shape) < SQUARE:
         copy(a.T, out)
     else:
-        transpose(a.reshape(1, *a.shape), out.reshape(1, *out.shape))
+        transpose(a.reshape(1, *a.shape), out.reshape(1, *out.shape), False)
 
 
 def width(dtype) -> int:
