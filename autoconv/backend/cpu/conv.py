@@ -186,10 +186,9 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, 
         together = count * oh if down and count * oh < NARROW_M else total
         for g in range(groups):
             for t in range(points.size):
-                for p in range(0, total, together):
-                    scattered_product(dy.reshape(dy.size), first * per_sample * filters, sources[p:], reached[p:],
-                                      together, wt, t * each_f * run_length, target, start + points[t], g * each_f,
-                                      each_f, run_length, g * each_c, (g + 1) * each_c)
+                scattered_product(dy.reshape(dy.size), first * per_sample * filters, sources, reached, total, together,
+                                  wt, t * each_f * run_length, target, start + points[t], g * each_f, each_f,
+                                  run_length, g * each_c, (g + 1) * each_c)
         close_chunk(dx, first, count, border, target)
 
 

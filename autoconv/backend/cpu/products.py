@@ -269,42 +269,48 @@ def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw
 
 
 @inline
-def scattered_product(dy, dy_start, sources, pixels, count, wt, j, dx, dx_start, first_f, each_f, row, c, end):
+def scattered_product(
+    dy, dy_start, sources, pixels, count, together, wt, j, dx, dx_start, first_f, each_f, row, c, end
+):
     """dx[pixels[p] + c:end] += sum over f of dy[sources[p] + f] * wt[f, c:end], for p below `count`: one tap, or a row.
 
-    f runs over the `each_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row` items. What NARROW_M
-    pixels in a row add to must not overlap.
+    f runs over the `each_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row` items. A tile's pixels
+    are of the same `together`, at most NARROW_M that follow each other: what these add to must not overlap.
     """
     wide, narrow, single = simd.zeros(dy, M, N), simd.zeros(dy, NARROW_M, NARROW_N), simd.zeros(dy, NARROW_M, 1)
     columns, first = simd.width(wide), dy_start + first_f
     while end - c >= columns:
-        for p in range(0, count, M):
-            at, to = simd.rows(sources, p, count, wide), simd.rows(pixels, p, count, wide)
-            acc, k = simd.load(wide, dx, to, dx_start + c, columns), j + c
-            for f in range(first, first + each_f):
-                acc = simd.fma(acc, dy, at, f, wt, k)
-                k += row
-            simd.store(acc, dx, to, dx_start + c, columns)
+        for end_p in range(together, count + 1, together):
+            for p in range(end_p - together, end_p, M):
+                at, to = simd.rows(sources, p, end_p, wide), simd.rows(pixels, p, end_p, wide)
+                acc, k = simd.load(wide, dx, to, dx_start + c, columns), j + c
+                for f in range(first, first + each_f):
+                    acc = simd.fma(acc, dy, at, f, wt, k)
+                    k += row
+                simd.store(acc, dx, to, dx_start + c, columns)
         c += columns
     while c < end:
         part = min(simd.width(narrow), end - c)
         if part > simd.width(single):
-            _scatter_part(narrow, dy, first, sources, pixels, count, wt, j + c, dx, dx_start + c, each_f, row, part)
+            _scatter_part(narrow, dy, first, sources, pixels, count, together, wt, j + c, dx, dx_start + c, each_f, row,
+                          part)
         else:
-            _scatter_part(single, dy, first, sources, pixels, count, wt, j + c, dx, dx_start + c, each_f, row, part)
+            _scatter_part(single, dy, first, sources, pixels, count, together, wt, j + c, dx, dx_start + c, each_f, row,
+                          part)
         c += part
 
 
 @inline
-def _scatter_part(tile, dy, first, sources, pixels, count, wt, j, dx, dx_start, each_f, row, part):
+def _scatter_part(tile, dy, first, sources, pixels, count, together, wt, j, dx, dx_start, each_f, row, part):
     """The `part` columns from wt[j] and dx[dx_start] on, as many as the tile has or less."""
-    for p in range(0, count, NARROW_M):
-        at, to = simd.rows(sources, p, count, tile), simd.rows(pixels, p, count, tile)
-        acc, k = simd.load(tile, dx, to, dx_start, part), j
-        for f in range(first, first + each_f):
-            acc = simd.fma_part(acc, dy, at, f, wt, k, part)
-            k += row
-        simd.store(acc, dx, to, dx_start, part)
+    for end_p in range(together, count + 1, together):
+        for p in range(end_p - together, end_p, NARROW_M):
+            at, to = simd.rows(sources, p, end_p, tile), simd.rows(pixels, p, end_p, tile)
+            acc, k = simd.load(tile, dx, to, dx_start, part), j
+            for f in range(first, first + each_f):
+                acc = simd.fma_part(acc, dy, at, f, wt, k, part)
+                k += row
+            simd.store(acc, dx, to, dx_start, part)
 
 
 @inline
