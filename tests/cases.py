@@ -133,6 +133,7 @@ CONVOLUTIONS = [
     conv((1, 12, 10, 64), (1, 1, 64, 32)),  # a narrow tile
     conv((2, 9, 10, 40), (1, 1, 40, 100)),  # a panel, a narrow tile and some left over
     conv((2, 32, 33, 3), (1, 1, 3, 70)),  # so many pixels that the weights are packed
+    conv((2, 7, 11, 9), (1, 1, 9, 128)),  # whole panels, more rows than a weight gradient takes at a time
     conv((1, 8, 13, 66), (1, 2, 66, 130), bias=False),  # a weight gradient that copies dy
     conv((2, 4, 29, 16), (3, 3, 16, 16), padding="same"),  # by Winograd's products along rows, in float32 ...
     conv((1, 3, 14, 24), (3, 3, 24, 32), padding=((2, 0), (1, 1))),

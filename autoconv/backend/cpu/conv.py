@@ -25,6 +25,7 @@ from .jit import inline, kernel
 from .matrix import transpose
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .products import (
+    NARROW_M,
     add_parts,
     add_rows,
     bias,
@@ -147,22 +148,47 @@ def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, borde
                              g * each, (g + 1) * each, True, relu)
 
 
-@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, UniTuple(int64, 4))",
-        parallel=True)
-def _input_gradient(dy, wt, b, dx, pixels, samples, points, groups, border):
-    """dx = b, and to that every output pixel adds its share. wt (points, F/groups, C)."""
+@inline
+def _in_order(pixels, rows, columns, filters, down):
+    """Where the output pixels of so many rows lie in dy, and which pixels of dx they reach: row by row or, if `down`,
+    column by column, so that neighbours are in different rows.
+    """
+    sources, reached = np.empty(rows * columns, np.int64), pixels
+    if down:
+        reached = np.empty(rows * columns, np.int64)
+        for j in range(columns):
+            for i in range(rows):
+                sources[j * rows + i], reached[j * rows + i] = (i * columns + j) * filters, pixels[i * columns + j]
+    else:
+        for p in range(rows * columns):
+            sources[p] = p * filters
+    return sources, reached
+
+
+@kernel("(T[:,:,:,::1], T[::1], T[::1], T[:,:,:,::1], int64[::1], int64, int64[::1], int64, int64,"
+        " UniTuple(int64, 4))", parallel=True)
+def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, border):
+    """dx = b, and to that every output pixel adds its share: to a run of items at each of the points, either a pixel's
+    channels or those of a row of taps. Such rows of neighbours overlap, so tiles go down columns. wt (points, F/groups,
+    run).
+    """
     n, _, _, c = dx.shape
-    per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
-    each_c, each_f = c // groups, filters // groups
+    (_, oh, ow, filters), per_sample = dy.shape, dy.shape[1] * dy.shape[2]
+    each_c, each_f = run_length // groups, filters // groups
     for chunk in prange((n + samples - 1) // samples):
         first = chunk * samples
         count = min(samples, n - first)
         target, start = open_chunk(dx, first, count, border)
         for p in range(count * border[0] * border[1]):
             simd.copy(target, start + p * c, b, 0, c)
+        total, down = count * per_sample, run_length > c
+        sources, reached = _in_order(pixels, count * oh, ow, filters, down)
+        together = count * oh if down and count * oh < NARROW_M else total
         for g in range(groups):
-            scattered_product(dy.reshape(dy.size), first * per_sample * filters, pixels, count * per_sample, points, wt,
-                              target, start, filters, g * each_f, each_f, c, g * each_c, (g + 1) * each_c)
+            for t in range(points.size):
+                scattered_product(dy.reshape(dy.size), first * per_sample * filters, sources, reached, total, together,
+                                  wt, t * each_f * run_length, target, start + points[t], g * each_f, each_f,
+                                  run_length, g * each_c, (g + 1) * each_c)
         close_chunk(dx, first, count, border, target)
 
 
@@ -264,10 +290,14 @@ def _gathers(results: tuple[int, int], pixels: tuple[int, int], window: Window) 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
     c, f = dx.shape[3], dy.shape[3]
-    wt, b = transposed(w.reshape(-1, *w.shape[2:]), groups), bias(b, dy.dtype, c)
+    b = bias(b, dy.dtype, c)
     gathers = _gathers(dy.shape[1:3], dx.shape[1:3], window)
     along = gathers and winograd_rows.pays(f, c, dx.shape[1:3], window.around, groups, dx.dtype)
     by_squares, by_rows = _one_of(winograd.pays(c, f, dy.shape[1:3], window, groups), along, dy, dx, 2)
+    run = 1
+    if not (gathers or by_squares) and groups == window.dw == 1 and c < matrix.width(dx.dtype):
+        run = window.kw  # a row of taps at a time fills more of a tile
+    wt = transposed(w.reshape(-1, run * w.shape[2], f), groups, turned=gathers and not (by_squares or by_rows))
     if by_squares:
         winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, gathers)
         return
@@ -277,15 +307,12 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
     if _of_pixels(window, groups, c, dx.dtype):
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
         return
-    few = few_filters.pays(c, dx.shape[1:3], window.around, groups, dx.dtype)
-    if gathers or few:
-        taps = wt.reshape(window.kh * window.kw, -1)
-        copy(taps[::-1], turned := np.empty_like(taps))
-        _gather(dy, turned, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
+    if gathers:
+        _gather(dy, wt, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
         return
     p = plan(*dx.shape, w.shape[2], window)
     samples = tasks.at_a_time(dx.shape[0], p.samples)
-    _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points, groups, p.border)
+    _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run], run * c, groups, p.border)
 
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)
@@ -306,15 +333,18 @@ def channel_sums(dy, db) -> None:
     add_parts(partial, db)
 
 
-def transposed(w, groups: int = 1) -> np.ndarray:
-    """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side."""
+def transposed(w, groups: int = 1, turned: bool = False) -> np.ndarray:
+    """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side; with `turned`
+    the last of the B first.
+    """
     if groups > 1:
         taps, each_c, filters = w.shape
         out = np.empty((taps, filters // groups, groups, each_c), w.dtype)
-        copy(w.reshape(taps, each_c, groups, filters // groups).transpose(0, 3, 2, 1), out)
+        w = w.reshape(taps, each_c, groups, filters // groups)
+        copy((w[::-1] if turned else w).transpose(0, 3, 2, 1), out)
     else:
         out = np.empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
-        transpose(w, out)
+        transpose(w, out, turned)
     return out.reshape(-1)
 
 
@@ -331,6 +361,9 @@ def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
         return
     if by_rows:
         winograd_rows_grad.conv2d_weight_grad(x, dy, dw, db, window)
+        return
+    if _of_pixels(window, groups, db.size, x.dtype) and matrix.outer_pays(db.size, x.dtype):
+        matrix.outer(x.reshape(-1, x.shape[3]), dy.reshape(-1, db.size), dw.reshape(-1, db.size), db, len(x))
         return
     p = plan(*x.shape, dw.shape[2], window)
     parts = tasks.parts(len(x), dy.size // db.size, dw.size)

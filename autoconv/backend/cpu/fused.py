@@ -218,5 +218,5 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
         _sparse_gradients(x, wt, y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, windows, p.samples,
                           p.runs, p.run_length, p.border, tasks.pieces(parts, filters))
         add_parts(partial, partial[0])
-        transpose(partial[0].reshape(1, filters, items), dw.reshape(1, items, filters))
+        transpose(partial[0].reshape(1, filters, items), dw.reshape(1, items, filters), False)
     add_parts(partial_b, db)

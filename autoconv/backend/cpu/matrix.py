@@ -1,4 +1,5 @@
-"""Products of ordinary matrices with many rows, the weights packed for the caches: convolutions of single pixels.
+"""Products of ordinary matrices with many rows, the weights packed for the caches: convolutions of single pixels, and
+their gradients.
 
 A tile's columns of the weights lie `filters` items apart, so a pass over them touches as many pages as the weights have
 rows. Packed, the columns of each tile are one stretch of memory (a panel). Meanwhile the rows of x and y that come next
@@ -8,10 +9,10 @@ are asked for: the tile reads six rows at once, which the processor's own prefet
 import numpy as np
 from numba import get_num_threads, prange
 
-from . import simd, vectors
+from . import rowwise, simd, tasks, vectors
 from .arith import copy
 from .jit import inline, kernel
-from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, gathered_product, row_offsets, run_taps, zeros
+from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_product, row_offsets, zeros
 from .stencil import prefetch
 from .tasks import piece
 
@@ -19,23 +20,26 @@ ROWS = 96  # in a task
 PACKED = 2048  # rows from which packing the weights pays; it costs as much as a few rows, and a call
 SQUARE = 16  # rows and columns from which a matrix is turned in registers
 AHEAD = 2  # tiles whose rows are asked for before their turn
+STRETCH, FEW = 96, 12  # rows that a weight gradient takes at a time; with every few of them it asks for others
 
 
-@kernel("(T[:,:,::1], T[:,:,::1])", parallel=True)
-def transpose(a, out):
-    """out[b, j, i] = a[b, i, j]: squares of vectors in registers, the rest item by item."""
+@kernel("(T[:,:,::1], T[:,:,::1], boolean)", parallel=True)
+def transpose(a, out, turned):
+    """out[b, j, i] = a[b, i, j], with `turned` in the reverse order of b: squares in registers, the rest by items."""
     count, rows, columns = a.shape
     one = simd.zeros(a, 1, 1)
     side = simd.width(one)
     blocks, flat, flat_out = (columns + side - 1) // side, a.reshape(a.size), out.reshape(out.size)
     for task in prange(count * blocks):
         b, j = task // blocks, task % blocks * side
-        whole, start = rows - rows % side if j + side <= columns else 0, b * rows * columns
+        to = count - 1 - b if turned else b
+        start, out_start = b * rows * columns, to * rows * columns
+        whole = rows - rows % side if j + side <= columns else 0
         for i in range(0, whole, side):
-            vectors.turn(one, flat, start + i * columns + j, columns, flat_out, start + j * rows + i, rows)
+            vectors.turn(one, flat, start + i * columns + j, columns, flat_out, out_start + j * rows + i, rows)
         for k in range(j, min(j + side, columns)):
             for i in range(whole, rows):
-                out[b, k, i] = a[b, i, k]
+                out[to, k, i] = a[b, i, k]
 
 
 @kernel("(T[:,::1], T[::1])", parallel=True)
@@ -49,21 +53,24 @@ def _pack(w, panels):
 
 
 @inline
-def _panel(tile, high, x, first, count, starts, c, run, w, j, step, scale, b, y, filters, f, relu):
+def _panel(tile, high, x, first, count, starts, c, w, j, step, scale, b, y, filters, f, relu):
     """y[:, f : f + all columns of the tile, which is so high] of `count` rows from `first` on. Rows of w lie `step`
-    items apart.
+    items apart. The rows of the tile after next are asked for one by one: all at once would fill the processor's queue
+    of misses, and the loads of this tile would wait behind them.
     """
     columns = simd.width(tile)
     for p in range(0, count, high):
-        row = first + p + AHEAD * high
-        if f == 0:
-            prefetch(x, row * c, high * c)
-        for _ in range(high):
-            prefetch(y, row * filters + f, columns)
-            row += 1
         at, to = simd.rows(starts, p, count, tile), simd.steps(filters, p, count, tile)
         acc = tile if scale.size > 0 else simd.add_row(tile, b, f, columns)
-        acc = run_taps(acc, x, at, first * c, run, c, w, j, step)
+        row, k, k_w = first + p + AHEAD * high, first * c, j
+        for m in range(high):
+            if f == 0:
+                prefetch(x, row * c, c)
+            prefetch(y, row * filters + f, columns)
+            row += 1
+            for _ in range(c * (m + 1) // high - c * m // high):
+                acc = simd.fma(acc, x, at, k, w, k_w)
+                k, k_w = k + 1, k_w + step
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, columns)
         simd.store(simd.relu(acc) if relu else acc, y, to, first * filters + f, columns)
@@ -81,14 +88,14 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):
             if panels.size > 0:
-                _panel(wide, M, flat_x, first, end - first, starts, c, run, panels, f * c, columns, scale, b, flat_y,
+                _panel(wide, M, flat_x, first, end - first, starts, c, panels, f * c, columns, scale, b, flat_y,
                        filters, f, relu)
             else:
-                _panel(wide, M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, scale, b, flat_y,
+                _panel(wide, M, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b, flat_y,
                        filters, f, relu)
         f = whole
         if filters - f >= simd.width(narrow):
-            _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, run, flat_w, f, filters, scale, b, flat_y,
+            _panel(narrow, NARROW_M, flat_x, first, end - first, starts, c, flat_w, f, filters, scale, b, flat_y,
                    filters, f, relu)
             f += simd.width(narrow)
         if f < filters:
@@ -96,12 +103,61 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
                              first * filters, filters, f, filters, True, relu)
 
 
+@inline
+def _copy_panel(row, dy, k, filters, count, panel, sums, f, fresh):
+    """`count` rows of dy, `filters` items apart from dy[k] on, side by side; they are added to sums[f : + a row]."""
+    columns, total = simd.width(row), row
+    if not fresh:
+        total = rowwise.row(row, sums, f, columns)
+    for p in range(count):
+        values = rowwise.row(row, dy, k + p * filters, columns)
+        rowwise.put(values, panel, p * columns, columns)
+        total = rowwise.add(total, values)
+    rowwise.put(total, sums, f, columns)
+
+
+@kernel("(T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64)", parallel=True)
+def _outer(x, dy, partial, partial_b, pieces):
+    """dw (parts, C*F) and db (parts, F): partial sums over shares of the rows, each in pieces of its columns. For a
+    stretch of rows, the columns of dy that a tile has are copied side by side, and stay in the first-level cache while
+    all channels pass. Meanwhile the next stretch of x and dy is asked for, a few lines at a time.
+    """
+    (n, c), filters, parts = x.shape, dy.shape[1], partial.shape[0]
+    tile, row = simd.zeros(x, M, N), simd.zeros(x, 1, N)
+    columns, flat_x, flat_dy = simd.width(tile), x.reshape(x.size), dy.reshape(dy.size)
+    dw, db = partial.reshape(partial.size), partial_b.reshape(partial_b.size)
+    for task in prange(parts * pieces):
+        part = task // pieces
+        begin, end = n * part // parts, n * (part + 1) // parts
+        low, high = piece(filters, task % pieces, pieces, columns)
+        panel, tiles = np.empty(STRETCH * columns, x.dtype), (c + M - 1) // M * (high - low) // columns
+        for first in range(begin, end, STRETCH):
+            count, next_x, next_dy = min(STRETCH, end - first), (first + STRETCH) * c, (first + STRETCH) * filters
+            shares = tiles * ((count + FEW - 1) // FEW)
+            share_x, share_dy = count * c // shares + 1, count * filters // shares + 1
+            for f in range(low, high, columns):
+                _copy_panel(row, flat_dy, first * filters + f, filters, count, panel, db, part * filters + f,
+                            first == begin)
+                for q in range(0, c, M):
+                    to, at = simd.steps(filters, q, c, tile), simd.steps(1, q, c, tile)
+                    acc = tile if first == begin else simd.load(tile, dw, to, part * c * filters + f, columns)
+                    k, j = first * c, 0
+                    for p in range(0, count, FEW):
+                        prefetch(flat_x, next_x, share_x)
+                        prefetch(flat_dy, next_dy, share_dy)
+                        next_x, next_dy = next_x + share_x, next_dy + share_dy
+                        for _ in range(min(FEW, count - p)):
+                            acc = simd.fma(acc, flat_x, at, k, panel, j)
+                            k, j = k + c, j + columns
+                    simd.store(acc, dw, to, part * c * filters + f, columns)
+
+
 def turn(a, out) -> None:
     """out (M,N) = a (N,M).T."""
     if min(a.shape) < SQUARE:
         copy(a.T, out)
     else:
-        transpose(a.reshape(1, *a.shape), out.reshape(1, *out.shape))
+        transpose(a.reshape(1, *a.shape), out.reshape(1, *out.shape), False)
 
 
 def width(dtype) -> int:
@@ -129,3 +185,17 @@ def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
     tasks = max(1, -(-n // (ROWS * threads))) * threads
     scale = zeros(x.dtype, 0) if scale is None else scale
     _multiply(x, w, panels, scale, b, y, row_offsets(-(-n // tasks) + M, c), ONE_RUN, tasks, relu)
+
+
+def outer_pays(filters: int, dtype) -> bool:
+    """Whether `outer` serves so many columns: whole panels."""
+    return filters % width(dtype) == 0
+
+
+def outer(x, dy, dw, db, samples: int) -> None:
+    """dw (C,F) = x (N,C).T @ dy (N,F) and db (F,) = the sum of dy's rows, which belong to so many samples."""
+    parts = tasks.parts(samples, len(x), dw.size)
+    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
+    _outer(x, dy, partial, partial_b, tasks.pieces(parts, db.size // width(x.dtype)))
+    add_parts(partial, dw.reshape(-1))
+    add_parts(partial_b, db)

@@ -5,7 +5,7 @@ flat, all positions count items. Columns go in whole wide tiles as long as they 
 
     gathered_product    y[p, f]   = b[f] + sum over q of  x[pixels[p] + taps[q]] * w[q, f]
     gathered_outer      dw[q, f]  =        sum over p of  x[pixels[p] + taps[q]] * dy[p, f]
-    scattered_product   dx[pixels[p] + taps[t] + c]  +=  sum over f of  dy[p, f] * wt[t, f, c]
+    scattered_product   dx[pixels[p] + c]  +=  sum over f of  dy[sources[p] + f] * wt[f, c]      at each tap
 """
 
 from functools import lru_cache
@@ -257,54 +257,60 @@ def _outer_part(tile, x, start, pixels, count, taps, items, dy, dy_start, dw, dw
         acc = tile if fresh else simd.load(tile, dw, to, dw_start + f, part)
         at = simd.rows(taps, q, items, tile)
         j = dy_start + f
-        for p in range(count):
-            acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
-            j += filters
+        if part == simd.width(tile):  # without masks
+            for p in range(count):
+                acc = simd.fma(acc, x, at, start + pixels[p], dy, j)
+                j += filters
+        else:
+            for p in range(count):
+                acc = simd.fma_part(acc, x, at, start + pixels[p], dy, j, part)
+                j += filters
         simd.store(acc, dw, to, dw_start + f, part)
 
 
 @inline
-def scattered_product(dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c, end):
-    """dx[pixels[p] + taps[t] + c:end] += sum over f of dy[p, f] * wt[t, f, c:end], for p below `count` and every tap t.
+def scattered_product(
+    dy, dy_start, sources, pixels, count, together, wt, j, dx, dx_start, first_f, each_f, row, c, end
+):
+    """dx[pixels[p] + c:end] += sum over f of dy[sources[p] + f] * wt[f, c:end], for p below `count`: one tap, or a row.
 
-    f runs over the `each_f` filters from `first_f` on. dy has rows of `filters` items, wt of `row` items.
+    f runs over the `each_f` filters from `first_f` on. wt begins at wt[j] and has rows of `row` items. A tile's pixels
+    are of the same `together`, at most NARROW_M that follow each other: what these add to must not overlap.
     """
     wide, narrow, single = simd.zeros(dy, M, N), simd.zeros(dy, NARROW_M, NARROW_N), simd.zeros(dy, NARROW_M, 1)
-    columns = simd.width(wide)
+    columns, first = simd.width(wide), dy_start + first_f
     while end - c >= columns:
-        for t in range(taps.size):
-            for p in range(0, count, M):
-                at, to = simd.steps(filters, p, count, wide), simd.rows(pixels, p, count, wide)
-                acc = simd.load(wide, dx, to, dx_start + taps[t] + c, columns)
-                j = t * each_f * row + c
-                for f in range(dy_start + first_f, dy_start + first_f + each_f):
-                    acc = simd.fma(acc, dy, at, f, wt, j)
-                    j += row
-                simd.store(acc, dx, to, dx_start + taps[t] + c, columns)
+        for end_p in range(together, count + 1, together):
+            for p in range(end_p - together, end_p, M):
+                at, to = simd.rows(sources, p, end_p, wide), simd.rows(pixels, p, end_p, wide)
+                acc, k = simd.load(wide, dx, to, dx_start + c, columns), j + c
+                for f in range(first, first + each_f):
+                    acc = simd.fma(acc, dy, at, f, wt, k)
+                    k += row
+                simd.store(acc, dx, to, dx_start + c, columns)
         c += columns
     while c < end:
         part = min(simd.width(narrow), end - c)
         if part > simd.width(single):
-            _scatter_part(narrow, dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c,
+            _scatter_part(narrow, dy, first, sources, pixels, count, together, wt, j + c, dx, dx_start + c, each_f, row,
                           part)
         else:
-            _scatter_part(single, dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c,
+            _scatter_part(single, dy, first, sources, pixels, count, together, wt, j + c, dx, dx_start + c, each_f, row,
                           part)
         c += part
 
 
 @inline
-def _scatter_part(tile, dy, dy_start, pixels, count, taps, wt, dx, dx_start, filters, first_f, each_f, row, c, part):
-    """The `part` columns from c on, as many as the tile has or less."""
-    for t in range(taps.size):
-        for p in range(0, count, NARROW_M):
-            at, to = simd.steps(filters, p, count, tile), simd.rows(pixels, p, count, tile)
-            acc = simd.load(tile, dx, to, dx_start + taps[t] + c, part)
-            j = t * each_f * row + c
-            for f in range(dy_start + first_f, dy_start + first_f + each_f):
-                acc = simd.fma_part(acc, dy, at, f, wt, j, part)
-                j += row
-            simd.store(acc, dx, to, dx_start + taps[t] + c, part)
+def _scatter_part(tile, dy, first, sources, pixels, count, together, wt, j, dx, dx_start, each_f, row, part):
+    """The `part` columns from wt[j] and dx[dx_start] on, as many as the tile has or less."""
+    for end_p in range(together, count + 1, together):
+        for p in range(end_p - together, end_p, NARROW_M):
+            at, to = simd.rows(sources, p, end_p, tile), simd.rows(pixels, p, end_p, tile)
+            acc, k = simd.load(tile, dx, to, dx_start, part), j
+            for f in range(first, first + each_f):
+                acc = simd.fma_part(acc, dy, at, f, wt, k, part)
+                k += row
+            simd.store(acc, dx, to, dx_start, part)
 
 
 @inline

@@ -11,10 +11,13 @@ Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks", arXiv 1509.
 as large. Barabasz et al., "Error analysis and improving the accuracy of Winograd convolution", arXiv 1803.10986.
 """
 
+import os
+
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
+from ...arguments.shapes import Window
 from .simd import INDEX, _Flat, _load, _multiply_add
 
 # By the rows of a register tile: the factors of a matrix, the right one first.
@@ -40,6 +43,12 @@ OUTPUT = {  # A'
           (0, 0, 0, 0, 0, 1)),
          ((1, 1, 0, 1, 0, 0), (0, 0, _A, 0, _B, 0), (0, _P, 0, _Q, 0, 0), (0, 0, _A**3, 0, _B**3, 1))),
 }
+
+
+def serve(window: Window, groups: int) -> bool:
+    """Whether Winograd's products may compute such a convolution. AUTOCONV_WINOGRAD=0 in the environment forbids it."""
+    return (window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1
+            and os.environ.get("AUTOCONV_WINOGRAD") != "0")
 
 
 def transpose(matrix):

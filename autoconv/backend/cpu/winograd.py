@@ -53,13 +53,11 @@ def _covers(size: tuple[int, int], side: int) -> bool:
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int = 1) -> bool:
     """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
-    shape alone, whatever the batch. AUTOCONV_WINOGRAD=0 in the environment turns it off.
+    shape alone, whatever the batch.
     """
     return (
-        window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1
-        and min(c, f) >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
+        transforms.serve(window, groups) and min(c, f) >= LEAST and c % MULTIPLE == f % MULTIPLE == 0
         and min(size) >= SMALLEST and _covers(size, 2)
-        and os.environ.get("AUTOCONV_WINOGRAD") != "0"
     )
 
 

@@ -11,8 +11,6 @@ with more filters. Results that are not finite are computed again directly, as t
 or on other images.
 """
 
-import os
-
 import numpy as np
 from numba import prange
 
@@ -29,21 +27,14 @@ ONE, TWO = (16, 8) if simd.VECTOR_BYTES == 64 else (8, 4)
 WASTE, LEAST = 1.15, 3
 
 
-def enabled() -> bool:
-    """AUTOCONV_WINOGRAD=0 in the environment turns Winograd's products off."""
-    return os.environ.get("AUTOCONV_WINOGRAD", "1") != "0"
-
-
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Whether a convolution from c channels to f filters with outputs of this size is computed in this way: by its
     shape alone, whatever the batch.
     """
     lanes, pixels = simd.lanes(dtype), size[1]
     pairs = {lanes: ONE, 2 * lanes: TWO}.get(f, 0)
-    return (
-        window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1 and c >= LEAST
-        and pairs > 0 and -(-pixels // (2 * pairs)) * 2 * pairs <= WASTE * pixels and enabled()
-    )
+    return (transforms.serve(window, groups) and c >= LEAST and pairs > 0
+            and -(-pixels // (2 * pairs)) * 2 * pairs <= WASTE * pixels)
 
 
 @inline

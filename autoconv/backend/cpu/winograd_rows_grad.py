@@ -11,7 +11,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import rowwise, simd, tasks, transforms, vectors, winograd_rows
+from . import rowwise, simd, tasks, transforms, vectors
 from .jit import inline, kernel
 from .products import add_parts
 from .stencil import prefetch
@@ -26,8 +26,8 @@ SMALLEST = 8  # outputs in a row
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
     """Whether the weight gradient of such a convolution is computed in this way."""
     lanes = simd.lanes(dtype)
-    return (window[:6] == (3, 3, 1, 1, 1, 1) and max(window[6:]) <= 2 and groups == 1 and winograd_rows.enabled()
-            and c % CHANNELS == f % lanes == lanes % CHANNELS == 0 and size[1] >= SMALLEST)
+    return (transforms.serve(window, groups) and c % CHANNELS == f % lanes == lanes % CHANNELS == 0
+            and size[1] >= SMALLEST)
 
 
 @inline
@@ -56,20 +56,20 @@ def _transform_gradients(one, dy, start, filters, ow, d, at, step, sums, counted
 def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, high, du, start, fresh,
               x, next_x, dy, next_dy):
     """dU (4, blocks of filters, C, 3, lanes) (+)= the products of `count` rows of pixels, for channels low to high.
-    Meanwhile the next such rows of x and dy are asked for.
+    Meanwhile the next such rows of x and dy are asked for, a few lines at a time.
     """
     lanes = simd.width(tile) // 3
-    shares = 4 * (filters // lanes) * ((high - low) // CHANNELS)
+    shares = 4 * count * (filters // lanes) * ((high - low) // CHANNELS)
     share_x, share_dy = 2 * count * pairs * c // shares, 2 * count * pairs * filters // shares
     for i in range(4):
         for f in range(0, filters, lanes):
             for k in range(low, high, CHANNELS):
-                prefetch(x, next_x, share_x)
-                prefetch(dy, next_dy, share_dy)
-                next_x, next_dy = next_x + share_x, next_dy + share_dy
                 j, to = start + ((i * filters + f) * c + k * lanes) * 3, simd.steps(3 * lanes, 0, CHANNELS, tile)
                 acc = tile if fresh else simd.load(tile, du, to, j, 3 * lanes)
                 for r in range(count):
+                    prefetch(x, next_x, share_x)
+                    prefetch(dy, next_dy, share_dy)
+                    next_x, next_dy = next_x + share_x, next_dy + share_dy
                     at = i * part_v + (r * block + k // lanes * pairs) * lanes + k % lanes
                     row = i * part_d + r * pairs * filters + f
                     for _ in range(pairs):
