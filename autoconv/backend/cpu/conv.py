@@ -19,6 +19,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
+from ..buffers import aligned_empty
 from . import matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
 from .arith import copy
 from .jit import inline, kernel
@@ -273,7 +274,7 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         return
     if gathers:
         taps = wt.reshape(window.kh * window.kw, -1)
-        copy(taps[::-1], turned := np.empty_like(taps))
+        copy(taps[::-1], turned := aligned_empty(taps.shape, taps.dtype))
         _gather(dy, turned, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
         return
     p = plan(*dx.shape, w.shape[2], window)
@@ -303,10 +304,10 @@ def transposed(w, groups: int = 1) -> np.ndarray:
     """(B, C/groups, F) as a flat (B, F/groups, C): in each group of filters its channels, side by side."""
     if groups > 1:
         taps, each_c, filters = w.shape
-        out = np.empty((taps, filters // groups, groups, each_c), w.dtype)
+        out = aligned_empty((taps, filters // groups, groups, each_c), w.dtype)
         copy(w.reshape(taps, each_c, groups, filters // groups).transpose(0, 3, 2, 1), out)
     else:
-        out = np.empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
+        out = aligned_empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
         transpose(w, out)
     return out.reshape(-1)
 

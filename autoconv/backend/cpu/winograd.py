@@ -22,6 +22,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
+from ..buffers import aligned_empty
 from . import simd, tile2x2, transforms
 from .jit import inline, kernel
 from .products import ONE_RUN, N, gathered_product, ones, row_offsets, zeros
@@ -282,7 +283,7 @@ def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
     """`options`: see `_task`."""
     (n, _, _, c), f = x.shape, w.shape[2]
     scale, count = ones(x.dtype, f) if scale is None else scale, n * t.each
-    u = np.empty((side + 2) ** 2 * w[0].size if count > FEW else 0, w.dtype)
+    u = aligned_empty(((side + 2) ** 2 * w[0].size if count > FEW else 0,), w.dtype)
     forward, transform = (_forward_4x4, _transform_kernels_4x4) if side == 4 else (_forward, _transform_kernels)
     if u.size:  # else the tasks make it themselves
         transform(w, scale, u, options[0])
