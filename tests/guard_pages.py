@@ -58,10 +58,11 @@ def for_kernels(special, usual):
 
 def guard_kernels(at):
     """From here on kernels are given guarded arrays."""
-    import autoconv.backend.cpu  # its import keeps room of its own
-    import autoconv.backend.device
+    import autoconv.backend.cpu.conv  # noqa: F401 (what the package's import makes is room of its own)
 
-    autoconv.backend.device.aligned_empty = lambda shape, dtype: guarded(shape, dtype, at)
+    for name, module in list(sys.modules.items()):
+        if name.startswith("autoconv.backend") and hasattr(module, "aligned_empty"):
+            module.aligned_empty = lambda shape, dtype: guarded(shape, dtype, at)
     np.empty = for_kernels(lambda shape, dtype=np.float64: guarded(shape, dtype, at), np.empty)
     np.concatenate = for_kernels(lambda arrays: copied(concatenate(arrays), at), concatenate)
 

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import autoconv as ac
+from autoconv import layers, models
 from autoconv import optimizers as optim
 from autoconv.backend.cpu import update
 from autoconv.optimizers import schedules
@@ -185,6 +186,14 @@ def test_parameters_become_views_that_start_on_a_cache_line():
         assert p.shape == value.shape
         assert np.shares_memory(p.data, optimizer.flat.data)
         assert p.data.ctypes.data % 64 == 0
+
+
+def test_weights_and_copies_start_on_a_cache_line_without_an_optimizer_too():
+    items = np.ones(40, np.float32)
+    for first in range(8):  # some of these do not
+        assert ac.tensor(items[first:]).data.ctypes.data % 64 == 0
+    weights = models.Sequential([ac.Input((5,)), *map(layers.Dense, range(1, 9))]).weights
+    assert all(weight.data.ctypes.data % 64 == 0 for weight in weights)
 
 
 def test_two_optimizers_can_train_the_same_weights_in_turn():

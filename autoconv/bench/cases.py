@@ -163,10 +163,10 @@ def _update(device: Device, net: Model) -> Case:
 def _calls(device: Device, op: Any, arrays: list, y: tuple, **static: Any) -> tuple[Callable, Callable]:
     """The op's forward call, and its backward call for what is asked; buffers are reused as in a training step."""
     buffers = Pool()
-    arrays = [None if a is None else device.asarray(a) for a in arrays]
+    arrays = [None if a is None else device.array(a) for a in arrays]
     with reusing(buffers):
         _, back = op(device, *arrays, **static)
-    dy = device.asarray(_random(y))
+    dy = device.array(_random(y))
 
     def forward() -> None:
         with reusing(buffers):

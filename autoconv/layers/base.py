@@ -287,7 +287,7 @@ class Layer(Versioned):
         """A new parameter of this layer, filled by `initializer`: a name, an object, a function of shape and dtype."""
         dtype = DTYPES[self.dtype if dtype is None else dtype_name(dtype)]
         values = initializers.get(initializer)(tuple(shape), dtype)
-        weight = Parameter(self.device.asarray(values, dtype), name, trainable, self.device)
+        weight = Parameter(self.device.array(values, dtype), name, trainable, self.device)
         weight.requires_grad = trainable and self.trainable
         self._weights.append(weight)
         return weight
@@ -367,7 +367,7 @@ class Layer(Versioned):
             layer.device = target
             for weight in layer._own_weights():
                 if weight.device is not target:
-                    weight.data, weight.device = target.asarray(weight.numpy()), target
+                    weight.data, weight.device = target.array(weight.numpy()), target
                     weight.grad = weight._grad_buffer = None
         return self
 

@@ -225,7 +225,8 @@ def mean(k, x, axis=None, keepdims=False):
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
-        k.divide(dy.reshape(kept), count, dx)
+        k.divide(dy.reshape(kept), count, share := k.empty(kept, y.dtype))
+        k.copy(share, dx)
         return (dx,)
 
     return y.reshape(shape), backward

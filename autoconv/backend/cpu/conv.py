@@ -19,6 +19,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
+from ..buffers import aligned_empty
 from . import few_filters, first_layer, matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
 from .arith import copy
 from .jit import inline, kernel
@@ -339,11 +340,11 @@ def transposed(w, groups: int = 1, turned: bool = False) -> np.ndarray:
     """
     if groups > 1:
         taps, each_c, filters = w.shape
-        out = np.empty((taps, filters // groups, groups, each_c), w.dtype)
+        out = aligned_empty((taps, filters // groups, groups, each_c), w.dtype)
         w = w.reshape(taps, each_c, groups, filters // groups)
         copy((w[::-1] if turned else w).transpose(0, 3, 2, 1), out)
     else:
-        out = np.empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
+        out = aligned_empty((w.shape[0], w.shape[2], w.shape[1]), w.dtype)
         transpose(w, out, turned)
     return out.reshape(-1)
 

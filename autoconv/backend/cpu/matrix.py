@@ -9,6 +9,7 @@ are asked for: the tile reads six rows at once, which the processor's own prefet
 import numpy as np
 from numba import get_num_threads, prange
 
+from ..buffers import aligned_empty
 from . import rowwise, simd, tasks, vectors
 from .arith import copy
 from .jit import inline, kernel
@@ -180,7 +181,7 @@ def multiply(x, w, b, y, relu: bool = False, scale=None) -> None:
     if filters == columns:
         panels = w.reshape(-1)
     elif n >= PACKED and filters > columns:
-        panels = np.empty(filters // columns * columns * c, w.dtype)
+        panels = aligned_empty((filters // columns * columns * c,), w.dtype)
         _pack(w, panels)
     tasks = max(1, -(-n // (ROWS * threads))) * threads
     scale = zeros(x.dtype, 0) if scale is None else scale

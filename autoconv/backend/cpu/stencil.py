@@ -62,9 +62,22 @@ def prefetch(x, k, count):
 
 
 @inline
-def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, to, y_step, end):
+def _ask_below(height, x, k, x_step, x_row, x_column, y, to, y_step):
+    """Asks for a vector of each of `height` pixels of y. Where they lie further apart in x than their taps do, x is the
+    larger array, and is asked for two rows of two pixels each.
+    """
+    for m in range(height):
+        vectors.prefetch(y, to + m * y_step)
+        if x_step > x_column:
+            for at in (k + m * x_step, k + m * x_step + x_row):
+                vectors.prefetch(x, at)
+                vectors.prefetch(x, at + x_column)
+
+
+@inline
+def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, to, y_step, end, row):
     """`count` pixels of y, `y_step` apart from `to` on, that all have these taps, `height` of them in a tile. In x they
-    are `x_step` apart.
+    are `x_step` apart. With each tile the pixels below it are asked for; y's rows have `row` items.
 
     `taps` are their rows, a row's step in x and in w, their columns, a column's step in x and in w.
     """
@@ -72,9 +85,12 @@ def _pixels(tile, height, x, k, x_step, count, w, j, taps, b, y, to, y_step, end
     whole = b.size - b.size % lanes
     for first in range(0, count, height):
         at, out = simd.steps(x_step, first, count, tile), simd.steps(y_step, first, count, tile)
+        below, next_y = k + first * x_step + taps[0] * taps[1], to + first * y_step + row
         for c in range(0, whole, lanes):
+            _ask_below(height, x, below + c, x_step, taps[1], taps[4], y, next_y + c, y_step)
             _sums(tile, x, at, k + c, w, j + c, taps, b, c, y, out, to + c, lanes, end)
         if whole < b.size:
+            _ask_below(height, x, below + whole, x_step, taps[1], taps[4], y, next_y + whole, y_step)
             _sums(tile, x, at, k + whole, w, j + whole, taps, b, whole, y, out, to + whole, b.size - whole, end)
 
 
@@ -160,7 +176,7 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
         row, low, high_tap = inside(p // step, source_step, -source, taps, gap, high)
         rows, x_row, w_row = max(0, high_tap - low), gap * wide * channels, tap_gap * w.shape[1] * channels
         from_x, from_w = (s * high + row + low * gap) * wide * channels, (tap + low * tap_gap) * w.shape[1] * channels
-        if not _touch(column_classes[0]):
+        if column_classes[0, 3] == 1 and not _touch(column_classes[0]):
             prefetch(flat_x, from_x + rows * x_row, wide * channels)
         for kind in range(column_classes.shape[0]):
             first, step, count, source_step, source, gap, tap, tap_gap, taps = column_classes[kind]
@@ -174,7 +190,8 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
                 _neighbours(some, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, at, y_step, end,
                             ow * channels)
             elif stop - begin > 1:
-                _pixels(some, PIXELS, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, at, y_step, end)
+                _pixels(some, PIXELS, flat_x, k, x_step, stop - begin, flat_w, j, window, b, flat_y, at, y_step, end,
+                        ow * channels)
             else:
                 stop = begin
             for edge in range(begin + count - stop):  # to the left and to the right of these
@@ -183,4 +200,5 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
                 window = (rows, x_row, w_row, max(0, high_tap - low), gap * channels, tap_gap * channels)
                 end = (divisor if divisor > 0 else float(rows * (high_tap - low)), relu)
                 k, j = from_x + (column + low * gap) * channels, from_w + (tap + low * tap_gap) * channels
-                _pixels(one, 1, flat_x, k, x_step, 1, flat_w, j, window, b, flat_y, to + q * y_step, y_step, end)
+                _pixels(one, 1, flat_x, k, x_step, 1, flat_w, j, window, b, flat_y, to + q * y_step, y_step, end,
+                        ow * channels)

@@ -22,6 +22,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
+from ..buffers import aligned_empty
 from . import simd, tile2x2, transforms
 from .jit import inline, kernel
 from .products import ONE_RUN, N, gathered_product, ones, row_offsets, zeros
@@ -218,26 +219,21 @@ def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets,
         ahead = (size, per_image, first + count, count if q == panel and u.size > 0 else 0)
         _multiply(tile, v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, q, part, depth, flat, patches,
                   ahead)
-        for t in range(count if pooled else 0):
+        for t in range(count):
             image, at = (first + t) // per_image, (first + t) % per_image
             for j in range(0, part, lanes):
                 acc = simd.add_row(transforms.output(tile, m, t * part + j, count * part), b, q + j, lanes)
                 if not transforms.finite(acc):
                     acc = _directly(acc, outputs, flat, image * size, patches, items * at, c, w, turned, border, scale,
                                     b, q + j, f)
-                best, to = tile2x2.window_max(acc), image * y_size + q + j
-                transforms.store_pixels(simd.relu(best), y, to, targets, outputs // 4 * at, spare)
-                if winner.size > 0:  # only for tiles of 2x2 outputs
-                    tile2x2.store_winners(acc, best, winner, simd.steps(0, 0, 1, best), to + targets[at], lanes)
-        for t in range(0 if pooled else count):
-            image, at = (first + t) // per_image, (first + t) % per_image
-            for j in range(0, part, lanes):
-                acc = simd.add_row(transforms.output(tile, m, t * part + j, count * part), b, q + j, lanes)
-                if not transforms.finite(acc):
-                    acc = _directly(acc, outputs, flat, image * size, patches, items * at, c, w, turned, border, scale,
-                                    b, q + j, f)
-                acc = simd.relu(acc) if relu else acc
-                transforms.store_pixels(acc, y, image * y_size + q + j, targets, outputs * at, spare)
+                to = image * y_size + q + j
+                if pooled:
+                    best = tile2x2.window_max(acc)
+                    transforms.store_pixels(simd.relu(best), y, to, targets, outputs // 4 * at, spare)
+                    if winner.size > 0:  # only for tiles of 2x2 outputs
+                        tile2x2.store_winners(acc, best, winner, simd.steps(0, 0, 1, best), to + targets[at], lanes)
+                else:
+                    transforms.store_pixels(simd.relu(acc) if relu else acc, y, to, targets, outputs * at, spare)
 
 
 @inline
@@ -286,7 +282,7 @@ def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
     """`options`: see `_task`."""
     (n, _, _, c), f = x.shape, w.shape[2]
     scale, count = ones(x.dtype, f) if scale is None else scale, n * t.each
-    u = np.empty((side + 2) ** 2 * w[0].size if count > FEW else 0, w.dtype)
+    u = aligned_empty(((side + 2) ** 2 * w[0].size if count > FEW else 0,), w.dtype)
     forward, transform = (_forward_4x4, _transform_kernels_4x4) if side == 4 else (_forward, _transform_kernels)
     if u.size:  # else the tasks make it themselves
         transform(w, scale, u, options[0])

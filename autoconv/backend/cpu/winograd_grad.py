@@ -10,6 +10,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
+from ..buffers import aligned_empty
 from . import rowwise, simd, transforms
 from .jit import inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, add_rows
@@ -132,6 +133,8 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     t = tiles(h, width, c, oh, ow, f, window.top, window.left, False)
     blocks = -(-c // STRETCH) * -(-f // (N * simd.lanes(x.dtype)))
     shares = max(1, min(PARTS // blocks, n * t.each // LEAST_TILES))
-    parts = (np.empty if n else np.zeros)((shares, 16 * c * f), x.dtype)
+    parts = aligned_empty((shares, 16 * c * f), x.dtype)
+    if not n:
+        parts[...] = 0
     _kernel_sums(x, dy, parts, t.each, t.patches, t.targets)
     _kernel_gradient(parts, dw, x, dy, t.each, t.patches, t.targets)
