@@ -21,7 +21,7 @@ from numba import prange
 from ...arguments.shapes import Window
 from . import matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
 from .arith import copy
-from .jit import inline, kernel
+from .jit import allocating, inline, kernel
 from .matrix import transpose
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .products import (
@@ -84,7 +84,7 @@ def has_border(x, border):
     return border[0] != x.shape[1] or border[1] != x.shape[2]
 
 
-@inline
+@allocating
 def read_chunk(x, first, count, border):
     """The flat array a chunk is read from, and where it starts there: x itself, or a scratch with its border."""
     _, h, w, c = x.shape
@@ -98,7 +98,7 @@ def read_chunk(x, first, count, border):
     return scratch, 0
 
 
-@inline
+@allocating
 def open_chunk(dx, first, count, border):
     """The flat array in which dx of a chunk is summed up, and where it starts there: dx itself, or a scratch with its
     border. What is in it means nothing yet.

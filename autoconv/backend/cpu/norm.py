@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from . import rowwise, simd
-from .jit import inline, kernel, recorded
+from .jit import allocating, inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .products import bias, ones
 from .rowwise import VECTORS
@@ -19,7 +19,7 @@ WIDE = 64  # items of neighbouring rows that are worked on as one: rows of few c
 DEPTH = 32  # such rows are added up in the floating type of x, more of them in float64
 
 
-@inline
+@allocating
 def repeated(row, times):
     """The row (C,) several times, one after the other."""
     out = np.empty(times * row.size, row.dtype)

@@ -15,7 +15,7 @@ import numpy as np
 from numba import prange
 
 from . import simd, tile2x2
-from .jit import inline, kernel
+from .jit import allocating, inline, kernel
 from .stencil import prefetch
 
 M, N = simd.TILE
@@ -211,7 +211,7 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
         f += part
 
 
-@inline
+@allocating
 def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
     """Whole wide tiles, for a stretch of pixels at a time: one tile's columns of dy are copied side by side, and stay
     in the first-level cache while all items pass. Rows a power of two apart would share a few places there.

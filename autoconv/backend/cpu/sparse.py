@@ -11,7 +11,7 @@ import numpy as np
 
 from . import rowwise, simd
 from .compress import append_nonzero
-from .jit import inline
+from .jit import allocating, inline
 
 S = simd.RUN_VECTORS
 SHORT = S // 2  # the same for runs that fill no more than half of it: a pixel's 16 channels times 3
@@ -61,7 +61,7 @@ def _outer(
                 simd.store(acc, dwt, to, j, part)
 
 
-@inline
+@allocating
 def winners_lists(gradient, winner, winner_start, count, filters, length, places, values, begin):
     """For each pixel 4q + r the filters whose winner it is: places[r, begin[r, q] : begin[r, q + 1]] = f * length.
 

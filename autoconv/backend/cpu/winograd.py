@@ -23,7 +23,7 @@ from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
 from . import simd, tile2x2, transforms
-from .jit import inline, kernel
+from .jit import allocating, inline, kernel
 from .products import ONE_RUN, N, gathered_product, ones, row_offsets, zeros
 from .stencil import prefetch
 
@@ -133,7 +133,7 @@ def _transform_kernels_4x4(w, scale, u, turned):
         _transform_row(simd.zeros(w, 16, 1), w, scale, u, turned, k)
 
 
-@inline
+@allocating
 def transform_patches(tile, x, k, size, first, count, per_image, patches, c, v):
     """V (items, count, c) of `count` tiles and the c channels from k on, from x whose images have `size` items."""
     zero, items = np.zeros(simd.width(tile), x.dtype), transforms.side(tile) ** 2
@@ -177,7 +177,7 @@ def _multiply(tile, v, u, room, w, turned, scale, no_bias, m, rows, run, count, 
                              no_bias, m, i * count * part, part, 0, part, k == 0, False)
 
 
-@inline
+@allocating
 def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, b, f, filters):
     """The outputs of a tile for one vector of filters, by the definition. `border`: its zeros are multiplied, as
     conv.py would do: that matters where a weight is infinite.
@@ -198,7 +198,7 @@ def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, 
     return simd.load(acc, exact, simd.steps(lanes, 0, outputs, acc), 0, lanes)
 
 
-@inline
+@allocating
 def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
     """A share of the tiles and of the columns. `options`: turned, border (see `_directly`), relu and pooled: that
     gives y (N,OH//2,OW//2,F) and in `winner`, unless it is empty, which of four outputs it was.

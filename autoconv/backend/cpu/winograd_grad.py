@@ -11,7 +11,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, transforms
-from .jit import inline, kernel
+from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, add_rows
 from .winograd import ask_for, tiles, transform_patches
 
@@ -20,7 +20,7 @@ CHAIN = 54  # ... and so many tiles at a time, which are a sum of their own: sum
 PARTS, LEAST_TILES = 16, 4 * CHAIN  # there are so many tasks by the layer's shape, of so many tiles each or more
 
 
-@inline
+@allocating
 def _gradients(dy, f, size, first, count, per_image, targets, columns, dm):
     """dM (16, count, columns) of `count` tiles and the filters from f on, from dy whose images have `size` items."""
     one = simd.zeros(dy, 1, 1)

@@ -18,7 +18,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, transforms, vectors
-from .jit import inline, kernel
+from .jit import allocating, inline, kernel
 from .products import ones, zeros
 from .stencil import prefetch
 from .tasks import piece
@@ -168,7 +168,7 @@ def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, other, y, at, 
         at += filters
 
 
-@inline
+@allocating
 def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu):
     """The rows from `begin` to `end` of the output of image s."""
     (_, high, wide, c), (_, oh, ow, _) = x.shape, y.shape

@@ -12,7 +12,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, transforms, vectors, winograd_rows
-from .jit import inline, kernel
+from .jit import allocating, inline, kernel
 from .products import add_parts
 from .stencil import prefetch
 from .tasks import piece
@@ -137,7 +137,7 @@ def _weights(du, db, dw, x, dy, top, left):
             _directly(x, dy, k, f, lanes, top, left, dw)
 
 
-@inline
+@allocating
 def _directly(x, dy, k, f, lanes, top, left, dw):
     """The gradient of channel k's weights for the filters from f on, by the definition."""
     (_, high, wide, c), (n, oh, ow, filters) = x.shape, dy.shape
