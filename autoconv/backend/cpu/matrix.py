@@ -10,6 +10,7 @@ from numba import get_num_threads, prange
 
 from . import simd, vectors
 from .arith import copy
+from .flat import flattened
 from .jit import inline, kernel
 from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, gathered_product, row_offsets, run_taps, zeros
 from .stencil import prefetch
@@ -27,7 +28,7 @@ def transpose(a, out):
     count, rows, columns = a.shape
     one = simd.zeros(a, 1, 1)
     side = simd.width(one)
-    blocks, flat, flat_out = (columns + side - 1) // side, a.reshape(a.size), out.reshape(out.size)
+    blocks, flat, flat_out = (columns + side - 1) // side, flattened(a), flattened(out)
     for task in prange(count * blocks):
         b, j = task // blocks, task % blocks * side
         whole, start = rows - rows % side if j + side <= columns else 0, b * rows * columns
@@ -45,7 +46,7 @@ def _pack(w, panels):
     columns = simd.width(simd.zeros(w, 1, N))
     for task in prange(filters // columns * c):
         panel, k = task // c, task % c
-        simd.copy(panels, task * columns, w.reshape(w.size), k * filters + panel * columns, columns)
+        simd.copy(panels, task * columns, flattened(w), k * filters + panel * columns, columns)
 
 
 @inline
@@ -76,7 +77,7 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
     whole = filters - filters % columns
-    flat_x, flat_w, flat_y = x.reshape(x.size), w.reshape(w.size), y.reshape(y.size)
+    flat_x, flat_w, flat_y = flattened(x), flattened(w), flattened(y)
     for task in prange(tasks):
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):

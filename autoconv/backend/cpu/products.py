@@ -15,6 +15,7 @@ import numpy as np
 from numba import prange
 
 from . import simd, tile2x2
+from .flat import flattened
 from .jit import allocating, inline, kernel
 from .stencil import prefetch
 
@@ -325,4 +326,4 @@ def add_parts(partial, total):
     (count, size), block = partial.shape, 1024
     for task in prange((size + block - 1) // block):
         start = task * block
-        add_rows(partial.reshape(partial.size), start, count, size, total, start, min(block, size - start), True)
+        add_rows(flattened(partial), start, count, size, total, start, min(block, size - start), True)

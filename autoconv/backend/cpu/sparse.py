@@ -11,6 +11,7 @@ import numpy as np
 
 from . import rowwise, simd
 from .compress import append_nonzero
+from .flat import flattened
 from .jit import allocating, inline
 
 S = simd.RUN_VECTORS
@@ -68,7 +69,7 @@ def winners_lists(gradient, winner, winner_start, count, filters, length, places
     `values` gets their gradients; those that are 0 are left out. Each row has room for a vector more than it needs.
     """
     none, room, size = simd.zeros(gradient, 1, 1), places.shape[1], np.zeros(4, np.int64)
-    all_places, all_values = places.reshape(places.size), values.reshape(values.size)
+    all_places, all_values = flattened(places), flattened(values)
     for q in range(count):
         for r in range(4):
             begin[r, q] = size[r]

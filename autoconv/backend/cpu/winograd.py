@@ -23,6 +23,7 @@ from numba import get_num_threads, prange
 
 from ...arguments.shapes import Window
 from . import simd, tile2x2, transforms
+from .flat import flattened
 from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, ones
 from .stencil import prefetch
@@ -116,7 +117,7 @@ def _transform_row(tile, w, scale, u, turned, k):
     width, items = simd.width(simd.zeros(w, 1, N)), transforms.side(tile) ** 2
     for panel in range(0, f, width):
         part = min(width, f - panel)
-        _transform(tile, w.reshape(w.size), c, f, turned, scale, k, 1, panel, part, u,
+        _transform(tile, flattened(w), c, f, turned, scale, k, 1, panel, part, u,
                    items * c * panel + k * part, c * part)
 
 
@@ -258,7 +259,7 @@ def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets,
     turned, border, relu, pooled = options
     each, columns, width, depth = shares
     n, c, f, lanes, outputs = x.shape[0], x.shape[3], b.size, simd.width(tile), (transforms.side(tile) - 2) ** 2
-    flat, items, size, y_size = x.reshape(x.size), transforms.side(tile) ** 2, x.size // n, y.size // n
+    flat, items, size, y_size = flattened(x), transforms.side(tile) ** 2, x.size // n, y.size // n
     pieces = (f + columns - 1) // columns
     first, panel = task // pieces * each, task % pieces * columns
     count, end = min(each, n * per_image - first), min(panel + columns, f)
