@@ -32,11 +32,16 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
     blocks = (n + rows - 1) // rows
     for task in prange(blocks * ((filters + columns - 1) // columns)):
         first, f = (task % blocks) * rows, (task // blocks) * columns
-        count, end = min(rows, n - first), min(f + columns, filters)
-        for k in range(0, c, DEPTH):
-            gathered_product(flattened(x), first * c + k, starts, count, zero, min(DEPTH, c - k),
-                             flattened(w), k * filters, b[:0], b, flattened(y), first * filters, filters, f,
-                             end, k == 0, relu and k + DEPTH >= c)
+        _block(flattened(x), c, first, min(rows, n - first), starts, zero, flattened(w), b, flattened(y), filters, f,
+               min(f + columns, filters), relu)
+
+
+@inline
+def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, relu):
+    """The columns f:end of `count` rows of y, from `first` on."""
+    for k in range(0, c, DEPTH):
+        gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, b[:0], b, y,
+                         first * filters, filters, f, end, k == 0, relu and k + DEPTH >= c)
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, boolean)", parallel=True)
