@@ -88,7 +88,7 @@ def gathered_product(
     """
     wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
-    while end - f >= columns:
+    while end - f >= columns and not M < count <= NARROW_M:  # so few rows are one narrow tile
         for p in range(0, count, M):
             to = simd.steps(filters, p, count, wide)
             acc = wide
@@ -122,7 +122,10 @@ def _product_part(
         if scale.size == 0:
             acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, to, y_start + f, part)
         at = simd.rows(pixels, p, count, tile)
-        acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
+        if part == simd.width(tile):
+            acc = run_taps(acc, x, at, start, runs, run_length, w, w_start + f, filters)
+        else:
+            acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, part)
         simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, part)
