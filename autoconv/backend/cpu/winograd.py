@@ -33,9 +33,9 @@ from .stencil import prefetch
 LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.2
 # Tiles of 4x4 outputs pay from so many an image on, or so few weights: their kernels are transformed in every call.
 MANY, LIGHT = 16, 64 * 64
-# By the side of a tile, how many of them a task has, whole rows of both register tiles, and how many channels of U are
-# made at a time where it is not made ahead: V, M and a panel of U stay in the second-level cache.
-TILES, DEPTH = {2: 54, 4: 18}, {2: 32, 4: 32}
+# By the side of a tile, how many of them a task has, whole rows of both register tiles.
+TILES = {2: 54, 4: 18}
+DEPTH = 32  # channels of U that are made at a time where it is not made ahead: with V and M in the second-level cache
 LOW = 4  # rows of a third register tile, for few tiles
 FEW = 64  # tiles: where there are no more, U is not made ahead, but by each task for its own columns
 APART = 16  # items between the parts of that U: whole cache lines at one distance would share a set of the cache
@@ -208,14 +208,14 @@ def _ask_for_weights(w, c, f, k, count, panel, part, first, stop):
 
 
 @inline
-def _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, panel, end, part, depth, x, patches, ahead):
+def _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, panel, end, part, x, patches, ahead):
     """M (items, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here,
-    `depth` channels at a time. Meanwhile what comes next is asked for: the weights of the channels, or columns up to
+    `DEPTH` channels at a time. Meanwhile what comes next is asked for: the weights of the channels, or columns up to
     `end`, that follow; or x of the next tiles: `ahead` is its images' size, their tiles, the first and how many.
     """
     size, per_image, first, soon = ahead
     made, square = u.size > 0, transforms.side(tile)
-    items, depth, source = square * square, c if made else min(depth, c), u if made else room
+    items, depth, source = square * square, c if made else min(DEPTH, c), u if made else room
     for k in range(0, c, depth):
         deep = min(depth, c - k)
         start, step = (items * panel * c, part * c) if made else (0, deep * part + APART)
@@ -224,9 +224,12 @@ def _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, panel, end, pa
         if not made:
             _transform(tile, w, c, f, turned, scale, k, deep, panel, part, room, start, step)
         for i in range(items):
-            ask_for(x, 0, size, first + soon * i // items, first + soon * (i + 1) // items, per_image, patches, square,
-                    1, c)
-            _ask_for_weights(w, c, f, next_k, rows // 9, next_panel, part, rows * i // items, rows * (i + 1) // items)
+            if soon > 0:
+                ask_for(x, 0, size, first + soon * i // items, first + soon * (i + 1) // items, per_image, patches,
+                        square, 1, c)
+            if rows > 0:
+                _ask_for_weights(w, c, f, next_k, rows // 9, next_panel, part, rows * i // items,
+                                 rows * (i + 1) // items)
             _product(v, i * count * c + k, c, count, deep, source, start + i * step, m, i * count * part, part, k == 0)
 
 
@@ -257,20 +260,20 @@ def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets,
     gives y (N,OH//2,OW//2,F) and in `winner`, unless it is empty, which of four outputs it was.
     """
     turned, border, relu, pooled = options
-    each, columns, width, depth = shares
+    each, columns, width = shares
     n, c, f, lanes, outputs = x.shape[0], x.shape[3], b.size, simd.width(tile), (transforms.side(tile) - 2) ** 2
     flat, items, size, y_size = flattened(x), transforms.side(tile) ** 2, x.size // n, y.size // n
     pieces = (f + columns - 1) // columns
     first, panel = task // pieces * each, task % pieces * columns
     count, end = min(each, n * per_image - first), min(panel + columns, f)
     v, m = np.empty(items * count * c, x.dtype), np.empty(items * count * width, x.dtype)
-    room = np.empty(0 if u.size > 0 else items * (min(depth, c) * width + APART), x.dtype)
+    room = np.empty(0 if u.size > 0 else items * (min(DEPTH, c) * width + APART), x.dtype)
     spare = np.empty(lanes, x.dtype)
     transform_patches(tile, flat, 0, size, first, count, per_image, patches, c, v)
     for q in range(panel, end, width):
         part = min(width, end - q)
         ahead = (size, per_image, first + count, count if q == panel and u.size > 0 else 0)
-        _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, q, end, part, depth, flat, patches, ahead)
+        _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, q, end, part, flat, patches, ahead)
         for t in range(count if pooled else 0):
             image, at = (first + t) // per_image, (first + t) % per_image
             for j in range(0, part, lanes):
@@ -299,7 +302,7 @@ def _tasks(total, f, shares):
 
 
 _ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, int64[::1], int64[::1],"
-              " UniTuple(boolean, 4), UniTuple(int64, 4))")
+              " UniTuple(boolean, 4), UniTuple(int64, 3))")
 
 
 @kernel(_ARGUMENTS, parallel=True)
@@ -318,21 +321,20 @@ def _forward_4x4(x, u, w, scale, b, y, winner, per_image, patches, targets, opti
               options, shares)
 
 
-def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, int, int, int]:
-    """How many tiles and how many columns a task has, how many columns of these are worked on at a time, and how many
-    channels of U are made at a time. The number of threads may decide here: a result does not depend on what else is in
-    its task.
+def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, int, int]:
+    """How many tiles and how many columns a task has, and how many columns of these are worked on at a time. The number
+    of threads may decide here: a result does not depend on what else is in its task.
     """
     threads, lanes = get_num_threads(), simd.lanes(dtype)
     panels = -(-filters // (N * lanes))
     if tiles <= FEW:
         width = (N if panels >= threads else simd.NARROW[1]) * lanes
-        return max(1, tiles), -(-filters // (width * threads)) * width, width, DEPTH[side]
+        return max(1, tiles), -(-filters // (width * threads)) * width, width
     groups = -(-tiles // TILES[side])
     pieces = min(panels, -(-threads // groups))
     if groups * pieces < 4 * threads:  # few: as many for each thread
         groups = max(groups, -(-groups * pieces // threads) * threads // pieces)
-    return max(simd.TILE[0], -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes, DEPTH[side]
+    return max(M, -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes
 
 
 def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
