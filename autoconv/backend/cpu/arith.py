@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numba import prange
 
+from .flat import flattened
 from .jit import kernel, recorded
 from .products import N, add_rows
 from .simd import lanes
@@ -107,12 +108,12 @@ def _sum_rows(a, out, columns, divisor):
     """out (N,C) = the sums of a (N,M,C) over M, divided by `divisor`, in tasks of so many columns; row is added to row,
     as NumPy does it.
     """
-    (_, m, c), flat, number = a.shape, out.reshape(out.size), out.dtype.type(divisor)
+    (_, m, c), flat, number = a.shape, flattened(out), out.dtype.type(divisor)
     panels = (c + columns - 1) // columns
     for task in prange(a.shape[0] * panels):
         n, f = task // panels, task % panels * columns
         start, count = n * c + f, min(columns, c - f)
-        add_rows(a.reshape(a.size), n * m * c + f, m, c, flat, start, count, True)
+        add_rows(flattened(a), n * m * c + f, m, c, flat, start, count, True)
         for i in range(start, start + count):
             flat[i] /= number
 

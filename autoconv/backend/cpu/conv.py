@@ -22,7 +22,8 @@ from ...arguments.shapes import Window
 from ..buffers import aligned_empty
 from . import few_filters, first_layer, matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
 from .arith import copy
-from .jit import inline, kernel
+from .flat import flattened
+from .jit import allocating, inline, kernel
 from .matrix import transpose
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .products import (
@@ -86,21 +87,21 @@ def has_border(x, border):
     return border[0] != x.shape[1] or border[1] != x.shape[2]
 
 
-@inline
+@allocating
 def read_chunk(x, first, count, border):
     """The flat array a chunk is read from, and where it starts there: x itself, or a scratch with its border."""
     _, h, w, c = x.shape
     if not has_border(x, border):
-        return x.reshape(x.size), first * h * w * c
+        return flattened(x), first * h * w * c
     high, wide, top, left = border
-    scratch, source = np.zeros(count * high * wide * c, x.dtype), x.reshape(x.size)
+    scratch, source = np.zeros(count * high * wide * c, x.dtype), flattened(x)
     for s in range(count):
         for i in range(h):
             simd.copy(scratch, ((s * high + top + i) * wide + left) * c, source, ((first + s) * h + i) * w * c, w * c)
     return scratch, 0
 
 
-@inline
+@allocating
 def open_chunk(dx, first, count, border):
     """The flat array in which dx of a chunk is summed up, and where it starts there: dx itself, or a scratch with its
     border. What is in it means nothing yet.
@@ -108,7 +109,7 @@ def open_chunk(dx, first, count, border):
     size = border[0] * border[1] * dx.shape[3]
     if has_border(dx, border):
         return np.empty(count * size, dx.dtype), 0
-    return dx.reshape(dx.size), first * size
+    return flattened(dx), first * size
 
 
 @inline
@@ -119,7 +120,7 @@ def close_chunk(dx, first, count, border, target):
     if has_border(dx, border):
         for s in range(count):
             for i in range(h):
-                simd.copy(dx.reshape(dx.size), ((first + s) * h + i) * w * c,
+                simd.copy(flattened(dx), ((first + s) * h + i) * w * c,
                           target, ((s * high + top + i) * wide + left) * c, w * c)
 
 
@@ -145,11 +146,11 @@ def _forward(x, w, scale, b, y, pixels, samples, runs, run_length, groups, borde
         source, start = read_chunk(x, first, count, border)
         for g in range(groups):
             gathered_product(source, start + g * (c // groups), pixels[begin:end], end - begin, runs, run_length, w, 0,
-                             scale, b, y.reshape(y.size), (first * per_sample + begin) * filters, filters,
+                             scale, b, flattened(y), (first * per_sample + begin) * filters, filters,
                              g * each, (g + 1) * each, True, relu)
 
 
-@inline
+@allocating
 def _in_order(pixels, rows, columns, filters, down):
     """Where the output pixels of so many rows lie in dy, and which pixels of dx they reach: row by row or, if `down`,
     column by column, so that neighbours are in different rows.
@@ -187,7 +188,7 @@ def _input_gradient(dy, wt, b, dx, pixels, samples, points, run_length, groups, 
         together = count * oh if down and count * oh < NARROW_M else total
         for g in range(groups):
             for t in range(points.size):
-                scattered_product(dy.reshape(dy.size), first * per_sample * filters, sources, reached, total, together,
+                scattered_product(flattened(dy), first * per_sample * filters, sources, reached, total, together,
                                   wt, t * each_f * run_length, target, start + points[t], g * each_f, each_f,
                                   run_length, g * each_c, (g + 1) * each_c)
         close_chunk(dx, first, count, border, target)
@@ -200,7 +201,7 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
     (n, _, _, c), parts = x.shape, partial.shape[0]
     per_sample, filters = dy.shape[1] * dy.shape[2], dy.shape[3]
     each, items = filters // groups, taps.size
-    flat_dy = dy.reshape(dy.size)
+    flat_dy = flattened(dy)
     for task in prange(parts * pieces):
         part = task // pieces
         begin, end = n * part // parts, n * (part + 1) // parts
@@ -211,10 +212,10 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
             total, dy_start = count * per_sample, first * per_sample * filters
             for g in range(groups):
                 gathered_outer(source, start + g * (c // groups), pixels, total, taps[low:high], high - low, flat_dy,
-                               dy_start, partial.reshape(partial.size), (part * items + low) * filters, filters,
+                               dy_start, flattened(partial), (part * items + low) * filters, filters,
                                g * each, (g + 1) * each, first == begin)
             if low == 0:
-                add_rows(flat_dy, dy_start, total, filters, partial_b.reshape(partial_b.size), part * filters, filters,
+                add_rows(flat_dy, dy_start, total, filters, flattened(partial_b), part * filters, filters,
                          first == begin)
 
 
@@ -322,7 +323,7 @@ def _row_sums(rows, partial):
     (count, columns), parts = rows.shape, partial.shape[0]
     for part in prange(parts):
         first, stop = count * part // parts, count * (part + 1) // parts
-        add_rows(rows.reshape(rows.size), first * columns, stop - first, columns, partial.reshape(partial.size),
+        add_rows(flattened(rows), first * columns, stop - first, columns, flattened(partial),
                  part * columns, columns, True)
 
 

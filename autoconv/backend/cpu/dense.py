@@ -8,6 +8,7 @@ import numpy as np
 from numba import get_num_threads, prange
 
 from . import simd, tasks
+from .flat import flattened
 from .jit import inline, kernel
 from .matrix import turn, width
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
@@ -31,11 +32,16 @@ def _multiply(x, w, b, y, starts, zero, rows, relu):
     blocks = (n + rows - 1) // rows
     for task in prange(blocks * ((filters + columns - 1) // columns)):
         first, f = (task % blocks) * rows, (task // blocks) * columns
-        count, end = min(rows, n - first), min(f + columns, filters)
-        for k in range(0, c, DEPTH):
-            gathered_product(x.reshape(x.size), first * c + k, starts, count, zero, min(DEPTH, c - k),
-                             w.reshape(w.size), k * filters, b[:0], b, y.reshape(y.size), first * filters, filters, f,
-                             end, k == 0, relu and k + DEPTH >= c)
+        _block(flattened(x), c, first, min(rows, n - first), starts, zero, flattened(w), b, flattened(y), filters, f,
+               min(f + columns, filters), relu)
+
+
+@inline
+def _block(x, c, first, count, starts, zero, w, b, y, filters, f, end, relu):
+    """The columns f:end of `count` rows of y, from `first` on."""
+    for k in range(0, c, DEPTH):
+        gathered_product(x, first * c + k, starts, count, zero, min(DEPTH, c - k), w, k * filters, b[:0], b, y,
+                         first * filters, filters, f, end, k == 0, relu and k + DEPTH >= c)
 
 
 @kernel("(T[:,::1], T[:,::1], T[::1], T[:,::1], int64[::1], int64, boolean)", parallel=True)
@@ -43,7 +49,7 @@ def _multiply_row(x, w, b, y, zero, columns, relu):
     """`_multiply` for a single row, in tasks of so many columns."""
     filters = b.size
     for task in prange((filters + columns - 1) // columns):
-        _row(x.reshape(x.size), w.reshape(w.size), b, y.reshape(y.size), zero, filters, task * columns,
+        _row(flattened(x), flattened(w), b, flattened(y), zero, filters, task * columns,
              min(filters, (task + 1) * columns), relu)
 
 
@@ -80,9 +86,9 @@ def _weight_gradient(x, dy, dw, db, starts, taps):
     filters = dy.shape[1]
     for block in prange((c + ROWS - 1) // ROWS):
         first = block * ROWS
-        gathered_outer(x.reshape(x.size), first, starts, n, taps, min(ROWS, c - first), dy.reshape(dy.size), 0,
-                       dw.reshape(dw.size), first * filters, filters, 0, filters, True)
-    add_rows(dy.reshape(dy.size), 0, n, filters, db, 0, filters, True)
+        gathered_outer(flattened(x), first, starts, n, taps, min(ROWS, c - first), flattened(dy), 0,
+                       flattened(dw), first * filters, filters, 0, filters, True)
+    add_rows(flattened(dy), 0, n, filters, db, 0, filters, True)
 
 
 def dense(x, w, b, y, relu: bool = False) -> None:

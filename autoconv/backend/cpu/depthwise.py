@@ -16,6 +16,7 @@ from ...arguments.shapes import Window
 from . import simd, tasks, vectors
 from .arith import copy
 from .arith import sum as sum_axes
+from .flat import flattened
 from .jit import inline, kernel
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
 from .products import add_parts, add_rows, bias
@@ -61,7 +62,7 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
     (n, h, wide, channels), parts = x.shape, partial.shape[0]
     _, oh, ow, _ = dy.shape
     kh, _, sh, sw, dh, _, top, _, left, _ = window
-    flat_x, flat_dy, flat_dw = x.reshape(x.size), dy.reshape(dy.size), partial.reshape(partial.size)
+    flat_x, flat_dy, flat_dw = flattened(x), flattened(dy), flattened(partial)
     tile = simd.zeros(x, M, N)
     lanes = simd.width(tile)
     whole = channels - channels % lanes
@@ -87,7 +88,7 @@ def _weight_gradient(x, dy, partial, partial_b, rectangles, in_x, in_w, window):
                         if whole < channels:
                             _outer(tile, flat_x, at, k + whole, x_steps, flat_dy, j + whole, dy_steps, size, flat_dw,
                                    to, total + whole, channels - whole, ahead)
-            add_rows(flat_dy, s * oh * ow * channels, oh * ow, channels, partial_b.reshape(partial_b.size),
+            add_rows(flat_dy, s * oh * ow * channels, oh * ow, channels, flattened(partial_b),
                      part * channels, channels, s == begin)
 
 

@@ -10,7 +10,8 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import simd, tasks, vectors
-from .jit import inline, kernel
+from .flat import flattened
+from .jit import allocating, inline, kernel
 from .tasks import piece
 
 M, N = simd.TILE
@@ -26,11 +27,11 @@ def pays(f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.d
             and window.kh * window.kw >= LEAST and -(-rows * wide // tile) * tile <= WASTE * rows * columns)
 
 
-@inline
+@allocating
 def _planes(x, s, first, count, wide, top, left, room):
     """Rows first ... first + count of image s with its border, channel by channel, and `room` zeros behind them."""
     _, h, w, c = x.shape
-    flat, plane = x.reshape(x.size), count * wide
+    flat, plane = flattened(x), count * wide
     planes = np.zeros(c * plane + room, x.dtype)
     for i in range(max(0, top - first), min(count, top + h - first)):
         to, start = i * wide + left, (s * h + first + i - top) * w * c
@@ -62,7 +63,7 @@ def _products(tile, planes, plane, wide, c, window, w, b, ones, filters, out, st
             simd.store(simd.relu(acc) if relu else acc, out, to, q, columns)
 
 
-@inline
+@allocating
 def _scaled(w, scale):
     """w times the scale of its filters; w itself where there is none."""
     if scale.size == 0:
@@ -80,7 +81,7 @@ def _forward(x, w, scale, b, y, window, border, relu, pieces):
     tile, square = simd.zeros(x, M, N), simd.zeros(x, 1, 1)
     lanes, columns = simd.width(square), simd.width(tile)
     for task in prange(n * pieces):
-        s, flat, ones, weights = task // pieces, y.reshape(y.size), np.ones(columns, x.dtype), _scaled(w, scale)
+        s, flat, ones, weights = task // pieces, flattened(y), np.ones(columns, x.dtype), _scaled(w, scale)
         begin, end = piece(oh, task % pieces, pieces, 1)
         line = np.empty((ow + lanes) * filters + lanes, x.dtype)
         for first in range(begin, end, BAND):

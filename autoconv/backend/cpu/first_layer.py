@@ -17,7 +17,8 @@ from numba import prange
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, tile2x2, vectors
 from .first_tile import add_outer, add_window, add_winners, places
-from .jit import inline, kernel
+from .flat import flattened
+from .jit import allocating, inline, kernel
 from .products import add_parts, zeros
 from .tasks import piece
 
@@ -43,12 +44,12 @@ def winners_pay(x, y, window: Window) -> bool:
     return simd.VECTOR_BYTES == 64 and 4 * x.shape[3] <= simd.lanes(x.dtype) and pays_pooled(x, y, window)
 
 
-@inline
+@allocating
 def read_rows(x, s, first, count, border):
     """The flat array in which rows first ... first + count of image s with its border lie, and where they start."""
     _, h, w, c = x.shape
     high, wide, top, left = border
-    flat = x.reshape(x.size)
+    flat = flattened(x)
     if high == h and wide == w:
         return flat, (s * h + first) * w * c
     scratch = np.zeros(count * wide * c, x.dtype)
@@ -109,7 +110,7 @@ def _forward(x, w, scale, b, y, winner, border, relu, pooled, pieces):
             count = min(BAND, end - first)
             source, k = read_rows(x, s, first, count + 2, border)
             to = (s * y.shape[1] + first // side) * y.shape[2] * filters
-            _outputs(source, k, row, c, w, scale, b, y.reshape(y.size), winner, to, count, wide, filters, relu, pooled)
+            _outputs(source, k, row, c, w, scale, b, flattened(y), winner, to, count, wide, filters, relu, pooled)
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool, scale, winner=None) -> None:
@@ -184,7 +185,7 @@ def _pooled(tile, lines, x, k, row, c, y, winner, dy, start, rows, wide, filters
 def _weight_gradient(x, dy, partial, partial_b, border):
     """dw (parts, items*F) and db (parts, F): partial sums over shares of the samples."""
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
-    tile, dw, db = simd.zeros(x, ITEMS, 1), partial.reshape(partial.size), partial_b.reshape(partial_b.size)
+    tile, dw, db = simd.zeros(x, ITEMS, 1), flattened(partial), flattened(partial_b)
     for part in prange(parts):
         partial[part] = 0
         partial_b[part] = 0
@@ -194,10 +195,10 @@ def _weight_gradient(x, dy, partial, partial_b, border):
                 source, k = read_rows(x, s, first, count + 2, border)
                 start = (s * rows + first) * wide * filters
                 if c == 1:
-                    _plain(tile, 3, source, k, row, 1, dy.reshape(dy.size), start, count, wide, filters, dw,
+                    _plain(tile, 3, source, k, row, 1, flattened(dy), start, count, wide, filters, dw,
                            part * size, db, part * filters)
                 else:
-                    _plain(tile, 1, source, k, row, 3, dy.reshape(dy.size), start, count, wide, filters, dw,
+                    _plain(tile, 1, source, k, row, 3, flattened(dy), start, count, wide, filters, dw,
                            part * size, db, part * filters)
 
 
@@ -205,7 +206,7 @@ def _weight_gradient(x, dy, partial, partial_b, border):
 def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
     """`_weight_gradient` behind a 2x2 pooling: y and dy are its results and their gradients."""
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape
-    tile, dw, db = simd.zeros(x, ITEMS, 1), partial.reshape(partial.size), partial_b.reshape(partial_b.size)
+    tile, dw, db = simd.zeros(x, ITEMS, 1), flattened(partial), flattened(partial_b)
     for part in prange(parts):
         partial[part] = 0
         partial_b[part] = 0
@@ -215,10 +216,10 @@ def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
                 source, k = read_rows(x, s, 2 * first, 2 * count + 2, border)
                 start = (s * rows + first) * wide * filters
                 if c == 1:
-                    _pooled(tile, 3, source, k, row, 1, y.reshape(y.size), winner, dy.reshape(dy.size), start, count,
+                    _pooled(tile, 3, source, k, row, 1, flattened(y), winner, flattened(dy), start, count,
                             wide, filters, dw, part * size, db, part * filters)
                 else:
-                    _pooled(tile, 1, source, k, row, 3, y.reshape(y.size), winner, dy.reshape(dy.size), start, count,
+                    _pooled(tile, 1, source, k, row, 3, flattened(y), winner, flattened(dy), start, count,
                             wide, filters, dw, part * size, db, part * filters)
 
 

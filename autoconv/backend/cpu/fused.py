@@ -24,6 +24,7 @@ from .conv import (
     transpose,
     transposed,
 )
+from .flat import flattened
 from .jit import inline, kernel
 from .products import NARROW_M, NARROW_N, add_parts, add_rows, bias, pooled_product, zeros
 from .sparse import sparse_outer, sparse_scatter, winners_lists
@@ -55,7 +56,7 @@ def _forward(x, w, scale, b, y, winner, windows, samples, runs, run_length, bord
         begin, end = piece(count * per_sample, task % pieces, pieces, simd.TILE[0])
         source, start = read_chunk(x, first, count, border)
         pooled_product(source, start, windows[4 * begin : 4 * end], end - begin, runs, run_length, w, scale,
-                       b, y.reshape(y.size), winner, (first * per_sample + begin) * filters, filters)
+                       b, flattened(y), winner, (first * per_sample + begin) * filters, filters)
 
 
 @inline
@@ -92,7 +93,7 @@ def _dense_weight_gradient(x, y, winner, dy, partial, partial_b, windows, sample
     (n, items), parts = (x.shape[0], taps.size), partial.shape[0]
     per_sample, filters = y.shape[1] * y.shape[2], y.shape[3]
     tile, none = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, 1, NARROW_N)
-    values, dw, db = y.reshape(y.size), partial.reshape(partial.size), partial_b.reshape(partial_b.size)
+    values, dw, db = flattened(y), flattened(partial), flattened(partial_b)
     for part in prange(parts):
         begin, end = n * part // parts, n * (part + 1) // parts
         partial[part] = 0
@@ -133,12 +134,12 @@ def _sparse_gradients(x, wt, y, winner, dy, dx, partial, partial_b, windows, sam
         for first in range(begin, end, samples):
             count, fresh = min(samples, end - first), first == begin
             pooled, start_y = count * per_sample, first * per_sample * filters
-            _mask(dy, y.reshape(y.size), start_y, pooled, filters, masked)
+            _mask(dy, flattened(y), start_y, pooled, filters, masked)
             source, start = read_chunk(x, first, count, border)
             sparse_outer(source, start, windows, pooled, runs, length, masked, winner, start_y, filters, low, high,
-                         partial.reshape(partial.size), part * items * filters, fresh)
+                         flattened(partial), part * items * filters, fresh)
             if i == 0:
-                add_rows(masked, 0, pooled, filters, partial_b.reshape(partial_b.size), part * filters, filters, fresh)
+                add_rows(masked, 0, pooled, filters, flattened(partial_b), part * filters, filters, fresh)
             if dx.shape[0] > 0 and (first - begin) // samples % pieces == i:
                 winners_lists(masked, winner, start_y, pooled, filters, length, places, values, lists)
                 target, start = open_chunk(dx, first, count, border)

@@ -29,8 +29,11 @@ FASTMATH = {"nsz"}
 
 OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfunc_wrapper": True}
 
-# A helper that is compiled into the kernels that call it. Nobody calls it from Python or C, so it needs no wrappers.
-inline = numba.njit(**OPTIONS, no_cpython_wrapper=True)  # type: ignore[call-overload]  # not in its stubs
+# A helper that is compiled into the kernels that call it. Nobody calls it from Python or C, so it needs no wrappers. It
+# counts no references to its arrays: that is an atomic addition at its start and end for each, on a cache line that two
+# threads share. So it can neither make arrays nor return any; `allocating` can.
+inline = numba.njit(**OPTIONS, no_cpython_wrapper=True, _nrt=False)  # type: ignore[call-overload]  # not in its stubs
+allocating = numba.njit(**OPTIONS, no_cpython_wrapper=True, _nrt=True)  # type: ignore[call-overload]
 
 AHEAD = 4  # processes at most that get ready to compile before it is known what
 

@@ -12,6 +12,7 @@ from numba import get_num_threads, prange
 from ..buffers import aligned_empty
 from . import rowwise, simd, tasks, vectors
 from .arith import copy
+from .flat import flattened
 from .jit import inline, kernel
 from .products import NARROW_M, NARROW_N, ONE_RUN, M, N, add_parts, gathered_product, row_offsets, zeros
 from .stencil import prefetch
@@ -30,7 +31,7 @@ def transpose(a, out, turned):
     count, rows, columns = a.shape
     one = simd.zeros(a, 1, 1)
     side = simd.width(one)
-    blocks, flat, flat_out = (columns + side - 1) // side, a.reshape(a.size), out.reshape(out.size)
+    blocks, flat, flat_out = (columns + side - 1) // side, flattened(a), flattened(out)
     for task in prange(count * blocks):
         b, j = task // blocks, task % blocks * side
         to = count - 1 - b if turned else b
@@ -50,7 +51,7 @@ def _pack(w, panels):
     columns = simd.width(simd.zeros(w, 1, N))
     for task in prange(filters // columns * c):
         panel, k = task // c, task % c
-        simd.copy(panels, task * columns, w.reshape(w.size), k * filters + panel * columns, columns)
+        simd.copy(panels, task * columns, flattened(w), k * filters + panel * columns, columns)
 
 
 @inline
@@ -84,7 +85,7 @@ def _multiply(x, w, panels, scale, b, y, starts, run, tasks, relu):
     wide, narrow = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N)
     columns = simd.width(wide)
     whole = filters - filters % columns
-    flat_x, flat_w, flat_y = x.reshape(x.size), w.reshape(w.size), y.reshape(y.size)
+    flat_x, flat_w, flat_y = flattened(x), flattened(w), flattened(y)
     for task in prange(tasks):
         first, end = piece(n, task, tasks, M)
         for f in range(0, whole, columns):
@@ -125,8 +126,8 @@ def _outer(x, dy, partial, partial_b, pieces):
     """
     (n, c), filters, parts = x.shape, dy.shape[1], partial.shape[0]
     tile, row = simd.zeros(x, M, N), simd.zeros(x, 1, N)
-    columns, flat_x, flat_dy = simd.width(tile), x.reshape(x.size), dy.reshape(dy.size)
-    dw, db = partial.reshape(partial.size), partial_b.reshape(partial_b.size)
+    columns, flat_x, flat_dy = simd.width(tile), flattened(x), flattened(dy)
+    dw, db = flattened(partial), flattened(partial_b)
     for task in prange(parts * pieces):
         part = task // pieces
         begin, end = n * part // parts, n * (part + 1) // parts

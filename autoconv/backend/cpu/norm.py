@@ -10,7 +10,8 @@ import numpy as np
 from numba import prange
 
 from . import rowwise, simd
-from .jit import inline, kernel, recorded
+from .flat import flattened
+from .jit import allocating, inline, kernel, recorded
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .products import bias, ones
 from .rowwise import VECTORS
@@ -19,7 +20,7 @@ WIDE = 64  # items of neighbouring rows that are worked on as one: rows of few c
 DEPTH = 32  # such rows are added up in the floating type of x, more of them in float64
 
 
-@inline
+@allocating
 def repeated(row, times):
     """The row (C,) several times, one after the other."""
     out = np.empty(times * row.size, row.dtype)
@@ -77,7 +78,7 @@ def moments(x, parts, mean, variance):
     float64 blocks and parts are put together around x's first row.
     """
     (rows, channels), count = x.shape, parts.shape[1]
-    flat, pivot = x.reshape(x.size), np.zeros(channels, x.dtype)
+    flat, pivot = flattened(x), np.zeros(channels, x.dtype)
     for c in range(channels if rows > 0 else 0):
         pivot[c] = x[0, c] if np.abs(x[0, c]) < np.inf else 0
     for p in prange(count):
@@ -114,8 +115,8 @@ def moments(x, parts, mean, variance):
 
 @kernel("(T[:,::1], T[:,::1], boolean, T[::1], T[::1], T[::1], boolean, T[:,::1])", parallel=True)
 def _normalize(x, other, two, mean, scale, shift, relu, y):
-    times, source, target = times_for(x.shape[1]), x.reshape(x.size), y.reshape(y.size)
-    beside = other.reshape(other.size)
+    times, source, target = times_for(x.shape[1]), flattened(x), flattened(y)
+    beside = flattened(other)
     center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
     wide, none = center.size, simd.zeros(x, 1, VECTORS)
     width, block = simd.width(none), DEPTH * center.size
@@ -165,7 +166,7 @@ def gradient_sums(x, dy, i, stop, center, scale, shift, relu, sums, products):
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
     """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows; with `relu` over those that it let by."""
     (rows, channels), count = x.shape, parts.shape[1]
-    pixels, gradients, times = x.reshape(x.size), dy.reshape(dy.size), times_for(channels)
+    pixels, gradients, times = flattened(x), flattened(dy), times_for(channels)
     center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
     for p in prange(count):
         begin, end = share(rows, p, count)
@@ -190,7 +191,7 @@ def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     let nothing by.
     """
     (rows, channels), times = x.shape, times_for(x.shape[1])
-    pixels, gradients, target = x.reshape(x.size), dy.reshape(dy.size), dx.reshape(dx.size)
+    pixels, gradients, target = flattened(x), flattened(dy), flattened(dx)
     center, scales, shifts = repeated(mean, times), repeated(scale, times), repeated(shift, times)
     means, slopes = np.empty_like(center), np.empty_like(center)
     for j in range(center.size):

@@ -8,6 +8,7 @@ import numpy as np
 from numba import prange
 
 from . import norm, rowwise, simd
+from .flat import flattened
 from .jit import inline, kernel
 from .norm import coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
 from .rowwise import VECTORS
@@ -43,8 +44,8 @@ def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamm
     (x - mean) inverse, dbeta = sum of passed, over rows.
     """
     (rows, channels), count, times = x.shape, parts.shape[1], norm.times_for(x.shape[1])
-    pixels, results, target = x.reshape(x.size), y.reshape(y.size), passed.reshape(passed.size)
-    gradients, others, center = dy.reshape(dy.size), more.reshape(more.size), norm.repeated(mean, times)
+    pixels, results, target = flattened(x), flattened(y), flattened(passed)
+    gradients, others, center = flattened(dy), flattened(more), norm.repeated(mean, times)
     for p in prange(count):
         begin, end = norm.share(rows, p, count)
         sums, products = np.empty(center.size, x.dtype), np.empty(center.size, x.dtype)

@@ -8,6 +8,7 @@ import numpy as np
 from numba import prange
 
 from . import rowwise, simd
+from .flat import flattened
 from .jit import kernel
 from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
 
@@ -18,7 +19,7 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
     place, 0 to 3: the first of equals.
     """
     (_, h, w, c), (n, oh, ow, _) = x.shape, y.shape
-    source, target, tops, places = x.reshape(x.size), y.reshape(y.size), peak.reshape(y.size), winner.reshape(y.size)
+    source, target, tops, places = flattened(x), flattened(y), flattened(peak), flattened(winner)
     none = simd.zeros(x, 1, 1)
     for task in prange(n * oh):
         for j in range(ow):
@@ -46,8 +47,8 @@ def normalize_pool(x, mean, scale, shift, y, peak, winner):
 def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
     """dx (N,H,W,C) from dy (N,H//2,W//2,C): `norm.input_grad` of gradients at those winners that are above 0."""
     (n, h, w, c), (_, oh, ow, _), rows = x.shape, dy.shape, x.size // x.shape[3]
-    pixels, target, gradients = x.reshape(x.size), dx.reshape(x.size), dy.reshape(dy.size)
-    tops, places = peak.reshape(dy.size), winner.reshape(dy.size)
+    pixels, target, gradients = flattened(x), flattened(dx), flattened(dy)
+    tops, places = flattened(peak), flattened(winner)
     means, slopes, none = np.empty_like(mean), np.empty_like(mean), simd.zeros(x, 1, 1)
     for f in range(c):
         means[f], slopes[f] = dbeta[f] / rows, dgamma[f] / rows * inverse[f]

@@ -15,7 +15,8 @@ import numpy as np
 from numba import prange
 
 from . import simd, tile2x2
-from .jit import inline, kernel
+from .flat import flattened
+from .jit import allocating, inline, kernel
 from .stencil import prefetch
 
 M, N = simd.TILE
@@ -87,7 +88,7 @@ def gathered_product(
     """
     wide, narrow, single = simd.zeros(x, M, N), simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1)
     columns = simd.width(wide)
-    while end - f >= columns:
+    while end - f >= columns and not M < count <= NARROW_M:  # so few rows are one narrow tile
         for p in range(0, count, M):
             to = simd.steps(filters, p, count, wide)
             acc = wide
@@ -121,7 +122,10 @@ def _product_part(
         if scale.size == 0:
             acc = simd.add_row(tile, b, f, part) if fresh else simd.load(tile, y, to, y_start + f, part)
         at = simd.rows(pixels, p, count, tile)
-        acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
+        if part == simd.width(tile):
+            acc = run_taps(acc, x, at, start, runs, run_length, w, w_start + f, filters)
+        else:
+            acc = run_taps_part(acc, x, at, start, runs, run_length, w, w_start + f, filters, part)
         if scale.size > 0:
             acc = simd.scale_rows(acc, scale, b, f, part)
         simd.store(simd.relu(acc) if relu else acc, y, to, y_start + f, part)
@@ -211,7 +215,7 @@ def gathered_outer(x, start, pixels, count, taps, items, dy, dy_start, dw, dw_st
         f += part
 
 
-@inline
+@allocating
 def _outer_copied(wide, x, start, pixels, count, taps, items, dy, dy_start, dw, dw_start, filters, f, end, fresh):
     """Whole wide tiles, for a stretch of pixels at a time: one tile's columns of dy are copied side by side, and stay
     in the first-level cache while all items pass. Rows a power of two apart would share a few places there.
@@ -331,4 +335,4 @@ def add_parts(partial, total):
     (count, size), block = partial.shape, 1024
     for task in prange((size + block - 1) // block):
         start = task * block
-        add_rows(partial.reshape(partial.size), start, count, size, total, start, min(block, size - start), True)
+        add_rows(flattened(partial), start, count, size, total, start, min(block, size - start), True)

@@ -11,7 +11,8 @@ import numpy as np
 
 from . import rowwise, simd
 from .compress import append_nonzero
-from .jit import inline
+from .flat import flattened
+from .jit import allocating, inline
 
 S = simd.RUN_VECTORS
 SHORT = S // 2  # the same for runs that fill no more than half of it: a pixel's 16 channels times 3
@@ -61,14 +62,14 @@ def _outer(
                 simd.store(acc, dwt, to, j, part)
 
 
-@inline
+@allocating
 def winners_lists(gradient, winner, winner_start, count, filters, length, places, values, begin):
     """For each pixel 4q + r the filters whose winner it is: places[r, begin[r, q] : begin[r, q + 1]] = f * length.
 
     `values` gets their gradients; those that are 0 are left out. Each row has room for a vector more than it needs.
     """
     none, room, size = simd.zeros(gradient, 1, 1), places.shape[1], np.zeros(4, np.int64)
-    all_places, all_values = places.reshape(places.size), values.reshape(values.size)
+    all_places, all_values = flattened(places), flattened(values)
     for q in range(count):
         for r in range(4):
             begin[r, q] = size[r]

@@ -12,6 +12,7 @@ import numpy as np
 from numba import prange
 
 from . import simd, vectors
+from .flat import flattened
 from .jit import inline, kernel
 
 PIXELS = 6  # neighbours of a row whose sums are in registers at a time
@@ -168,7 +169,7 @@ def stencil(x, w, b, y, row_classes, column_classes, divisor, relu):
     """
     _, high, wide, channels = x.shape
     n, oh, ow, _ = y.shape
-    flat_x, flat_w, flat_y = x.reshape(x.size), w.reshape(w.size), y.reshape(y.size)
+    flat_x, flat_w, flat_y = flattened(x), flattened(w), flattened(y)
     some, one = simd.zeros(x, PIXELS, 1), simd.zeros(x, 1, EDGE)
     for task in prange(n * oh):
         s, p = task // oh, task % oh

@@ -24,8 +24,9 @@ from numba import get_num_threads, prange
 from ...arguments.shapes import Window
 from ..buffers import aligned_empty
 from . import simd, tile2x2, transforms
-from .jit import inline, kernel
-from .products import ONE_RUN, N, gathered_product, ones, row_offsets, zeros
+from .flat import flattened
+from .jit import allocating, inline, kernel
+from .products import NARROW_M, NARROW_N, M, N, ones
 from .stencil import prefetch
 
 # From where it pays: channels and filters, which must be whole vectors, and rows and columns of outputs; and how much
@@ -33,9 +34,10 @@ from .stencil import prefetch
 LEAST, MULTIPLE, SMALLEST, WASTE = 32, 16, 8, 1.2
 # Tiles of 4x4 outputs pay from so many an image on, or so few weights: their kernels are transformed in every call.
 MANY, LIGHT = 16, 64 * 64
-# By the side of a tile, how many of them a task has, whole rows of both register tiles, and how many channels of U are
-# made at a time where it is not made ahead: V, M and a panel of U stay in the second-level cache.
-TILES, DEPTH = {2: 54, 4: 18}, {2: 128, 4: 64}
+# By the side of a tile, how many of them a task has, whole rows of both register tiles.
+TILES = {2: 54, 4: 18}
+DEPTH = 32  # channels of U that are made at a time where it is not made ahead: with V and M in the second-level cache
+LOW = 4  # rows of a third register tile, for few tiles
 FEW = 64  # tiles: where there are no more, U is not made ahead, but by each task for its own columns
 APART = 16  # items between the parts of that U: whole cache lines at one distance would share a set of the cache
 
@@ -114,7 +116,7 @@ def _transform_row(tile, w, scale, u, turned, k):
     width, items = simd.width(simd.zeros(w, 1, N)), transforms.side(tile) ** 2
     for panel in range(0, f, width):
         part = min(width, f - panel)
-        _transform(tile, w.reshape(w.size), c, f, turned, scale, k, 1, panel, part, u,
+        _transform(tile, flattened(w), c, f, turned, scale, k, 1, panel, part, u,
                    items * c * panel + k * part, c * part)
 
 
@@ -132,7 +134,7 @@ def _transform_kernels_4x4(w, scale, u, turned):
         _transform_row(simd.zeros(w, 16, 1), w, scale, u, turned, k)
 
 
-@inline
+@allocating
 def transform_patches(tile, x, k, size, first, count, per_image, patches, c, v):
     """V (items, count, c) of `count` tiles and the c channels from k on, from x whose images have `size` items."""
     zero, items = np.zeros(simd.width(tile), x.dtype), transforms.side(tile) ** 2
@@ -155,28 +157,82 @@ def ask_for(x, k, size, first, stop, per_image, table, side, edge, count):
 
 
 @inline
-def _multiply(tile, v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, panel, part, depth, x, patches,
-              ahead):
-    """M (items, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here,
-    `depth` channels at a time.
-    Meanwhile x is asked for the tiles that come next: `ahead` is its images' size, their tiles, the first and how many.
+def _product(v, start, step, count, deep, u, at, m, to, part, fresh):
+    """m[to + p*part : + part] (+)= the sum over k < deep of v[start + p*step + k] * u[at + k*part : + part] for p below
+    `count`, in whole vectors. `fresh` starts from zeros.
     """
-    size, per_image, first, soon = ahead
-    made, square = u.size > 0, transforms.side(tile)
-    items, depth, source = square * square, c if made else depth, u if made else room
-    for k in range(0, c, depth):
-        deep = min(depth, c - k)
-        start, step = (items * panel * c, part * c) if made else (0, deep * part + APART)
-        if not made:
-            _transform(tile, w, c, f, turned, scale, k, deep, panel, part, room, start, step)
-        for i in range(items):
-            ask_for(x, 0, size, first + soon * i // items, first + soon * (i + 1) // items, per_image, patches, square,
-                    1, c)
-            gathered_product(v, i * count * c + k, rows, count, run, deep, source, start + i * step, no_bias[:0],
-                             no_bias, m, i * count * part, part, 0, part, k == 0, False)
+    wide, low = simd.zeros(v, M, N), simd.zeros(v, LOW, N)
+    narrow, single = simd.zeros(v, NARROW_M, NARROW_N), simd.zeros(v, NARROW_M, 1)
+    by_wide, by_low, by_narrow = _up_to(count, M), _up_to(count, LOW), _up_to(count, NARROW_M)
+    least, j = min(by_wide, by_low, by_narrow), 0
+    while j < part:
+        if part - j >= simd.width(wide) and by_wide == least:
+            _columns(wide, M, v, start, step, count, deep, u, at + j, m, to + j, part, fresh)
+            j += simd.width(wide)
+        elif part - j >= simd.width(low) and by_low == least:
+            _columns(low, LOW, v, start, step, count, deep, u, at + j, m, to + j, part, fresh)
+            j += simd.width(low)
+        elif part - j >= simd.width(narrow):
+            _columns(narrow, NARROW_M, v, start, step, count, deep, u, at + j, m, to + j, part, fresh)
+            j += simd.width(narrow)
+        else:
+            _columns(single, NARROW_M, v, start, step, count, deep, u, at + j, m, to + j, part, fresh)
+            j += simd.width(single)
 
 
 @inline
+def _up_to(count, height):
+    """How many rows are computed where a register tile has so many: the last of them again and again."""
+    return (count + height - 1) // height * height
+
+
+@inline
+def _columns(tile, height, v, start, step, count, deep, u, at, m, to, part, fresh):
+    """The columns of one register tile with so many rows."""
+    for p in range(0, count, height):
+        rows, places = simd.steps(part, p, count, tile), simd.steps(step, p, count, tile)
+        acc, k, j = tile if fresh else simd.load(tile, m, rows, to, simd.width(tile)), start, at
+        for _ in range(deep):
+            acc = simd.fma(acc, v, places, k, u, j)
+            k += 1
+            j += part
+        simd.store(acc, m, rows, to, simd.width(tile))
+
+
+@inline
+def _ask_for_weights(w, c, f, k, count, panel, part, first, stop):
+    """Asks for the rows from `first` to `stop` of the 9*count that the weights of these channels and columns are."""
+    for row in range(first, stop):
+        prefetch(w, (row // count * c + k + row % count) * f + panel, part)
+
+
+@inline
+def _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, panel, end, part, x, patches, ahead):
+    """M (items, count, part) = V @ U for the `part` columns from `panel` on. An empty u says that U is to be made here,
+    `DEPTH` channels at a time. Meanwhile what comes next is asked for: the weights of the channels, or columns up to
+    `end`, that follow; or x of the next tiles: `ahead` is its images' size, their tiles, the first and how many.
+    """
+    size, per_image, first, soon = ahead
+    made, square = u.size > 0, transforms.side(tile)
+    items, depth, source = square * square, c if made else min(DEPTH, c), u if made else room
+    for k in range(0, c, depth):
+        deep = min(depth, c - k)
+        start, step = (items * panel * c, part * c) if made else (0, deep * part + APART)
+        next_k, next_panel = (k + depth, panel) if k + depth < c else (0, panel + part)
+        rows = 0 if made or next_panel >= end else 9 * min(depth, c - next_k)
+        if not made:
+            _transform(tile, w, c, f, turned, scale, k, deep, panel, part, room, start, step)
+        for i in range(items):
+            if soon > 0:
+                ask_for(x, 0, size, first + soon * i // items, first + soon * (i + 1) // items, per_image, patches,
+                        square, 1, c)
+            if rows > 0:
+                _ask_for_weights(w, c, f, next_k, rows // 9, next_panel, part, rows * i // items,
+                                 rows * (i + 1) // items)
+            _product(v, i * count * c + k, c, count, deep, source, start + i * step, m, i * count * part, part, k == 0)
+
+
+@allocating
 def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, b, f, filters):
     """The outputs of a tile for one vector of filters, by the definition. `border`: its zeros are multiplied, as
     conv.py would do: that matters where a weight is infinite.
@@ -198,27 +254,26 @@ def _directly(acc, outputs, x, start, patches, at, c, w, turned, border, scale, 
     return simd.load(acc, exact, simd.steps(lanes, 0, outputs, acc), 0, lanes)
 
 
-@inline
-def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
+@allocating
+def _task(tile, task, x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
     """A share of the tiles and of the columns. `options`: turned, border (see `_directly`), relu and pooled: that
     gives y (N,OH//2,OW//2,F) and in `winner`, unless it is empty, which of four outputs it was.
     """
     turned, border, relu, pooled = options
-    each, columns, width, depth = shares
+    each, columns, width = shares
     n, c, f, lanes, outputs = x.shape[0], x.shape[3], b.size, simd.width(tile), (transforms.side(tile) - 2) ** 2
-    flat, items, size, y_size = x.reshape(x.size), transforms.side(tile) ** 2, x.size // n, y.size // n
+    flat, items, size, y_size = flattened(x), transforms.side(tile) ** 2, x.size // n, y.size // n
     pieces = (f + columns - 1) // columns
     first, panel = task // pieces * each, task % pieces * columns
     count, end = min(each, n * per_image - first), min(panel + columns, f)
     v, m = np.empty(items * count * c, x.dtype), np.empty(items * count * width, x.dtype)
-    room = np.empty(0 if u.size > 0 else items * (min(depth, c) * width + APART), x.dtype)
+    room = np.empty(0 if u.size > 0 else items * (min(DEPTH, c) * width + APART), x.dtype)
     spare = np.empty(lanes, x.dtype)
     transform_patches(tile, flat, 0, size, first, count, per_image, patches, c, v)
     for q in range(panel, end, width):
         part = min(width, end - q)
         ahead = (size, per_image, first + count, count if q == panel and u.size > 0 else 0)
-        _multiply(tile, v, u, room, w, turned, scale, no_bias, m, rows, run, count, c, f, q, part, depth, flat, patches,
-                  ahead)
+        _multiply(tile, v, u, room, w, turned, scale, m, count, c, f, q, end, part, flat, patches, ahead)
         for t in range(count):
             image, at = (first + t) // per_image, (first + t) % per_image
             for j in range(0, part, lanes):
@@ -242,52 +297,51 @@ def _tasks(total, f, shares):
 
 
 _ARGUMENTS = ("(T[:,:,:,::1], T[::1], T[::1], T[::1], T[::1], T[::1], uint8[::1], int64, int64[::1], int64[::1],"
-              " int64[::1], int64[::1], T[::1], UniTuple(boolean, 4), UniTuple(int64, 4))")
+              " UniTuple(boolean, 4), UniTuple(int64, 3))")
 
 
 @kernel(_ARGUMENTS, parallel=True)
-def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
+def _forward(x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
     """By tiles of 2x2 outputs."""
     for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
-        _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets, rows,
-              run, no_bias, options, shares)
+        _task(simd.zeros(x, 4, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets,
+              options, shares)
 
 
 @kernel(_ARGUMENTS, parallel=True)
-def _forward_4x4(x, u, w, scale, b, y, winner, per_image, patches, targets, rows, run, no_bias, options, shares):
+def _forward_4x4(x, u, w, scale, b, y, winner, per_image, patches, targets, options, shares):
     """By tiles of 4x4 outputs."""
     for task in prange(_tasks(x.shape[0] * per_image, b.size, shares)):
-        _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets, rows,
-              run, no_bias, options, shares)
+        _task(simd.zeros(x, 16, 1), np.int64(task), x, u, w, scale, b, y, winner, per_image, patches, targets,
+              options, shares)
 
 
-def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, int, int, int]:
-    """How many tiles and how many columns a task has, how many columns of these are worked on at a time, and how many
-    channels of U are made at a time. The number of threads may decide here: a result does not depend on what else is in
-    its task.
+def _shares(tiles: int, filters: int, dtype: np.dtype, side: int) -> tuple[int, int, int]:
+    """How many tiles and how many columns a task has, and how many columns of these are worked on at a time. The number
+    of threads may decide here: a result does not depend on what else is in its task.
     """
     threads, lanes = get_num_threads(), simd.lanes(dtype)
     panels = -(-filters // (N * lanes))
     if tiles <= FEW:
         width = (N if panels >= threads else simd.NARROW[1]) * lanes
-        return max(1, tiles), -(-filters // (width * threads)) * width, width, DEPTH[side]
+        return max(1, tiles), -(-filters // (width * threads)) * width, width
     groups = -(-tiles // TILES[side])
     pieces = min(panels, -(-threads // groups))
     if groups * pieces < 4 * threads:  # few: as many for each thread
         groups = max(groups, -(-groups * pieces // threads) * threads // pieces)
-    return max(simd.TILE[0], -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes, DEPTH[side]
+    return max(M, -(-tiles // groups)), -(-panels // pieces) * N * lanes, N * lanes
 
 
 def _compute(x, w, b, y, winner, t: Tiles, side: int, scale, options) -> None:
     """`options`: see `_task`."""
-    (n, _, _, c), f = x.shape, w.shape[2]
+    n, f = x.shape[0], w.shape[2]
     scale, count = ones(x.dtype, f) if scale is None else scale, n * t.each
     u = aligned_empty(((side + 2) ** 2 * w[0].size if count > FEW else 0,), w.dtype)
     forward, transform = (_forward_4x4, _transform_kernels_4x4) if side == 4 else (_forward, _transform_kernels)
     if u.size:  # else the tasks make it themselves
         transform(w, scale, u, options[0])
-    forward(x, u, w.reshape(-1), scale, b, y.reshape(-1), winner, t.each, t.patches, t.targets,
-            row_offsets(max(TILES[2], FEW), c), ONE_RUN, zeros(x.dtype, f), options, _shares(count, f, x.dtype, side))
+    forward(x, u, w.reshape(-1), scale, b, y.reshape(-1), winner, t.each, t.patches, t.targets, options,
+            _shares(count, f, x.dtype, side))
 
 
 def conv2d(x, w, b, y, window: Window, relu: bool = False, turned: bool = False, border: bool = True,

@@ -12,7 +12,8 @@ from numba import prange
 from ...arguments.shapes import Window
 from ..buffers import aligned_empty
 from . import rowwise, simd, transforms
-from .jit import inline, kernel
+from .flat import flattened
+from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, add_rows
 from .winograd import ask_for, tiles, transform_patches
 
@@ -21,7 +22,7 @@ CHAIN = 54  # ... and so many tiles at a time, which are a sum of their own: sum
 PARTS, LEAST_TILES = 16, 4 * CHAIN  # there are so many tasks by the layer's shape, of so many tiles each or more
 
 
-@inline
+@allocating
 def _gradients(dy, f, size, first, count, per_image, targets, columns, dm):
     """dM (16, count, columns) of `count` tiles and the filters from f on, from dy whose images have `size` items."""
     one = simd.zeros(dy, 1, 1)
@@ -54,7 +55,7 @@ def _kernel_sums(x, dy, parts, per_image, patches, targets):
     and filters of one block of dU, and waits for nobody. Meanwhile x and dy are asked for what comes next.
     """
     n, c, f, shares, wide = x.shape[0], x.shape[3], dy.shape[3], parts.shape[0], simd.zeros(x, M, N)
-    flat, flat_dy, du, total = x.reshape(x.size), dy.reshape(dy.size), parts.reshape(parts.size), n * per_image
+    flat, flat_dy, du, total = flattened(x), flattened(dy), flattened(parts), n * per_image
     narrow, single, width = simd.zeros(x, NARROW_M, NARROW_N), simd.zeros(x, NARROW_M, 1), simd.width(wide)
     tile = simd.zeros(x, 4, 1)
     panels, stretches = (f + width - 1) // width, (c + STRETCH - 1) // STRETCH
@@ -92,8 +93,8 @@ def _kernel_gradient(parts, dw, x, dy, per_image, patches, targets):
     """dw (9,C,F) = G' dU G, where dU is the sum of its parts, which is made in the first of them."""
     _, c, f = dw.shape
     one, width, nine = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N)), simd.zeros(dw, 9, 1)
-    flat, flat_x, flat_dy, lanes = dw.reshape(dw.size), x.reshape(x.size), dy.reshape(dy.size), simd.width(one)
-    du, shares = parts.reshape(parts.size), parts.shape[0]
+    flat, flat_x, flat_dy, lanes = flattened(dw), flattened(x), flattened(dy), simd.width(one)
+    du, shares = flattened(parts), parts.shape[0]
     for k in prange(c):
         for panel in range(0, f if shares > 1 else 0, width):
             part = min(width, f - panel)

@@ -16,7 +16,8 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, transforms, vectors
-from .jit import inline, kernel
+from .flat import flattened
+from .jit import allocating, inline, kernel
 from .products import ones, zeros
 from .stencil import prefetch
 from .tasks import piece
@@ -159,12 +160,12 @@ def _directly(x, image, high, wide, c, i, p, w, turned, scale, b, other, y, at, 
         at += filters
 
 
-@inline
+@allocating
 def _image(tile, height, row, x, s, w, scale, b, other, y, begin, end, top, left, turned, relu):
     """The rows from `begin` to `end` of the output of image s."""
     (_, high, wide, c), (_, oh, ow, _) = x.shape, y.shape
     one, columns, pairs = simd.zeros(x, 1, 1), simd.width(row), (ow + 1) // 2
-    flat, out, image = x.reshape(x.size), y.reshape(y.size), s * (x.size // x.shape[0])
+    flat, out, image = flattened(x), flattened(y), s * (x.size // x.shape[0])
     part = (c + simd.width(one) - 1) // simd.width(one) * simd.width(one) * pairs
     size = 4 * part  # of V of a row; v is a ring of three
     v, u = np.empty(3 * size + height * simd.width(one), x.dtype), np.empty(12 * c * columns, x.dtype)

@@ -12,7 +12,8 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from . import rowwise, simd, tasks, transforms, vectors
-from .jit import inline, kernel
+from .flat import flattened
+from .jit import allocating, inline, kernel
 from .products import add_parts
 from .stencil import prefetch
 from .tasks import piece
@@ -83,7 +84,7 @@ def _sums(x, dy, partial, partial_b, top, left, pieces):
     """dU and db: partial sums over shares of the samples, each in pieces of its channels."""
     (n, high, wide, c), (_, oh, ow, filters), parts = x.shape, dy.shape, partial.shape[0]
     one, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
-    lanes, flat, flat_dy, du = simd.width(one), x.reshape(x.size), dy.reshape(dy.size), partial.reshape(partial.size)
+    lanes, flat, flat_dy, du = simd.width(one), flattened(x), flattened(dy), flattened(partial)
     block = (c + lanes - 1) // lanes * pairs
     rows = max(2, PAIRS // pairs)
     part_v, part_d = rows * block * lanes, (rows + 2) * pairs * filters
@@ -111,7 +112,7 @@ def _sums(x, dy, partial, partial_b, top, left, pieces):
                           part * 12 * c * filters, s == begin and r == 0, flat, (s * high + r + count) * wide * c,
                           flat_dy, (s * oh + r + count + top) * ow * filters)
         if low == 0:
-            simd.copy(partial_b.reshape(partial_b.size), part * filters, sums, 0, filters)
+            simd.copy(flattened(partial_b), part * filters, sums, 0, filters)
 
 
 @kernel("(T[::1], T[::1], T[::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64)", parallel=True)
@@ -137,7 +138,7 @@ def _weights(du, db, dw, x, dy, top, left):
             _directly(x, dy, k, f, lanes, top, left, dw)
 
 
-@inline
+@allocating
 def _directly(x, dy, k, f, lanes, top, left, dw):
     """The gradient of channel k's weights for the filters from f on, by the definition."""
     (_, high, wide, c), (n, oh, ow, filters) = x.shape, dy.shape

@@ -1,0 +1,23 @@
+"""`flattened`: an array as one axis."""
+
+from numba.core import types
+from numba.core.imputils import impl_ret_borrowed
+from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
+
+
+@intrinsic
+def flattened(typingctx, array):
+    """x.reshape(x.size) of a C-contiguous array. Numba's reshape is a call that looks at all axes, and brings the code
+    for its error messages into each kernel.
+    """
+    kind = types.Array(array.dtype, 1, "C")
+
+    def codegen(context, builder, signature, args):
+        source = context.make_array(array)(context, builder, args[0])
+        result = context.make_array(kind)(context, builder)
+        populate_array(result, source.data, [source.nitems], [source.itemsize], source.itemsize, source.meminfo,
+                       source.parent)
+        return impl_ret_borrowed(context, builder, kind, result._getvalue())
+
+    return kind(array), codegen
