@@ -14,8 +14,10 @@ from autoconv.arguments import shapes
 from autoconv.ops import fused
 from autoconv.tensor import apply, tensor
 
-# Rows, columns and channels of an image, filters, and padding: less than a band of rows, more, an odd number of them
-LAYERS = [((9, 11, 1), 32, "valid"), ((70, 9, 1), 16, "same"), ((8, 16, 3), 16, "same"), ((37, 10, 3), 64, "valid")]
+# Rows, columns and channels of an image, filters, and padding: less than a band of rows, more, an odd number of them;
+# few columns and many
+LAYERS = [((9, 11, 1), 32, "valid"), ((70, 9, 1), 16, "same"), ((8, 16, 3), 16, "same"), ((37, 10, 3), 64, "valid"),
+          ((5, 66, 1), 32, "same"), ((7, 67, 3), 16, "valid")]
 
 
 def drawn(size, filters, images=3, dtype="float32"):

@@ -177,7 +177,7 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     unless it is empty. `scale` (F,) multiplies w.
     """
     b = bias(b, x.dtype, y.shape[3])
-    if first_layer.pays_pooled(x, y, window):
+    if first_layer.pooling_pays(x, y, winner, window):
         first_layer.conv2d(x, w, b, y, window, True, scale, winner)
         return
     # In training the way back is then by the winners alone, and a kernel more would have to be compiled for a little.
