@@ -130,8 +130,11 @@ def flops(workload: Workload, mode: str) -> float:
 
 
 def steps(workload: Workload, batch_size: int, mode: str, effort: float = 1.0) -> int:
-    """How many batches one round takes: as many as make the same work for every net and batch size, 2 to 2000."""
-    return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), 2, 2000))
+    """How many batches one round takes: as many as make the same work for every net and batch size, up to 2000. At
+    least 16 of training, whose epochs have hundreds: so what a call of `fit` costs once is no part of a step.
+    """
+    least = 16 if mode == "train" else 2
+    return int(np.clip(effort * WORK[mode] / (flops(workload, mode) * batch_size), least, 2000))
 
 
 def batches_on_gpu(workload: Workload, batch_size: int) -> int:

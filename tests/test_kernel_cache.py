@@ -13,7 +13,7 @@ import pytest
 from autoconv import functional as F
 from autoconv import tensor
 from autoconv.backend import caching, device
-from autoconv.backend.cpu.jit import Kernel, kernel
+from autoconv.backend.cpu.jit import Kernel, inline, kernel
 
 PREPARE = """
 import sys, warnings
@@ -211,3 +211,16 @@ def test_a_small_disk_that_is_full(free, tmp_path):
         assert "cannot be written (No space left on device)" in done.stderr
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_helper_that_counts_no_references_can_return_no_array():
+    @inline
+    def tail(x):
+        return x[1:], 1
+
+    @kernel("(T[::1], int64)")
+    def first_of_tail(x, count):
+        x[0] = tail(x)[0][0] + count
+
+    with pytest.raises(TypeError, match=r"must be @allocating\. tail is @inline"):
+        first_of_tail(np.zeros(3, np.float32), 1)

@@ -122,6 +122,7 @@ class Trainer:
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
+        self._running().steps.forget("test")  # an earlier `evaluate` may hold as much memory as training will
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
         test = None if tests is None else partial(self._test, tests, validation_steps)

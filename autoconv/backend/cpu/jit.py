@@ -21,7 +21,7 @@ from numba.core.runtime import rtsys
 from .. import caching, trace
 from ..compilers import Compilers
 from ..turns import turn
-from .linking import KernelCompiler
+from .linking import HelperCompiler, KernelCompiler
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
 # gave other bits than the same one from the cache, since Numba optimises the two differently. simd.py has the FMAs.
@@ -32,8 +32,8 @@ OPTIONS: dict[str, Any] = {"fastmath": FASTMATH, "error_model": "numpy", "no_cfu
 # A helper that is compiled into the kernels that call it. Nobody calls it from Python or C, so it needs no wrappers. It
 # counts no references to its arrays: that is an atomic addition at its start and end for each, on a cache line that two
 # threads share. So it can neither make arrays nor return any; `allocating` can.
-inline = numba.njit(**OPTIONS, no_cpython_wrapper=True, _nrt=False)  # type: ignore[call-overload]  # not in its stubs
-allocating = numba.njit(**OPTIONS, no_cpython_wrapper=True, _nrt=True)  # type: ignore[call-overload]
+_HELPER: Any = functools.partial(numba.njit, **OPTIONS, no_cpython_wrapper=True)
+inline, allocating = _HELPER(_nrt=False, pipeline_class=HelperCompiler), _HELPER(_nrt=True)
 
 AHEAD = 4  # processes at most that get ready to compile before it is known what
 

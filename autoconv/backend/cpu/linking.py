@@ -9,6 +9,7 @@ from inspect import signature
 from typing import Any
 
 from llvmlite import binding, ir
+from numba.core import types
 from numba.core.codegen import JITCodeLibrary
 from numba.core.compiler import Compiler, DefaultPassBuilder
 from numba.core.compiler_machinery import AnalysisPass, register_pass
@@ -45,6 +46,18 @@ class KernelCompiler(Compiler):
         for env in compiled._find_referenced_environments():  # as for a kernel from the disk cache
             codegen.set_env(env.env_name, env)
         return compiled
+
+
+class HelperCompiler(Compiler):
+    """Numba's compiler, for helpers that count no references. One that returned an array would hand out memory that its
+    caller then frees, so none may.
+    """
+
+    def define_pipelines(self) -> list[Any]:
+        passes = DefaultPassBuilder.define_nopython_pipeline(self.state)
+        passes.add_pass_after(_ReturnsNoArray, AnnotateTypes)
+        passes.finalize()
+        return [passes]
 
 
 class _Kernel(JITCodeLibrary):
@@ -126,6 +139,21 @@ class _NoEngine:
 
     def set_env(self, name: str, env: Any) -> None:
         """Nothing: a kernel has its own place for the environments of its parts."""
+
+
+@register_pass(mutates_CFG=False, analysis_only=True)
+class _ReturnsNoArray(AnalysisPass):
+    _name = "autoconv_returns_no_array"
+
+    def __init__(self) -> None:
+        super().__init__()
+
+    def run_pass(self, state: Any) -> bool:
+        returned = state.return_type
+        if any(isinstance(part, types.Array) for part in (returned, *getattr(returned, "types", ()))):
+            name = state.func_id.func_name
+            raise TypeError(f"A helper that returns an array must be @allocating. {name} is @inline.")
+        return False
 
 
 @register_pass(mutates_CFG=False, analysis_only=True)
