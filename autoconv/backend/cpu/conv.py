@@ -20,7 +20,18 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from ..buffers import aligned_empty
-from . import few_filters, first_layer, matrix, simd, tasks, winograd, winograd_grad, winograd_rows, winograd_rows_grad
+from . import (
+    few_filters,
+    first_layer,
+    matrix,
+    simd,
+    tasks,
+    ways,
+    winograd,
+    winograd_grad,
+    winograd_rows,
+    winograd_rows_grad,
+)
 from .arith import copy
 from .flat import flattened
 from .jit import allocating, inline, kernel
@@ -37,6 +48,7 @@ from .products import (
     zeros,
 )
 from .tasks import piece
+from .ways import Way
 
 # Whether a convolution had rather be given a scale of its filters than scaled ones: it multiplies its results, while
 # they are in registers, or what it makes of the filters anyway.
@@ -219,20 +231,6 @@ def _weight_gradient(x, dy, partial, partial_b, pixels, samples, taps, groups, b
                          first == begin)
 
 
-def _of_pixels(window: Window, groups: int, columns: int, dtype) -> bool:
-    """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
-    plain = window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
-    return plain and matrix.pays(columns, dtype)
-
-
-def _one_of(by_squares: bool, by_rows: bool, x, y, side: int) -> tuple[bool, bool]:
-    """Which of Winograd's products, where both pay: those along rows have the shorter transforms, squares of 4x4
-    outputs save most.
-    """
-    squares = by_squares and not (by_rows and side == 2 and x.shape[3] <= y.shape[3])
-    return squares, by_rows and not squares
-
-
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
     multiplies w. With `other` of y's shape it is max(y + other, 0).
@@ -247,33 +245,28 @@ def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False
 
 def _conv2d(x, w, b, y, window: Window, groups: int, relu: bool, scale, other, side: int) -> None:
     """`side` is that of the tiles, where Winograd's products of squares pay."""
-    shape = x.shape[3], y.shape[3], y.shape[1:3], window, groups
-    if other is None and first_layer.pays(*shape, x.dtype):
-        first_layer.conv2d(x, w, bias(b, x.dtype, y.shape[3]), y, window, relu, scale)
-        return
-    by_squares, by_rows = _one_of(winograd.pays(*shape), winograd_rows.pays(*shape, x.dtype), x, y, side)
-    if other is not None and not by_rows:
+    c, f = x.shape[3], y.shape[3]
+    way = ways.forward(c, f, y.shape[1:3], window, groups, x.dtype, side)
+    if other is not None and way is not Way.ROWS:
         _conv2d(x, w, b, first := np.empty(y.shape, y.dtype), window, groups, False, scale, None, side)
         add_relu(first.reshape(-1), other.reshape(-1), y.reshape(-1))
         return
-    if by_squares:
-        winograd.conv2d(x, w.reshape(9, *w.shape[2:]), bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale,
-                        side=side)
-        return
-    if by_rows:
-        winograd_rows.conv2d(x, w, bias(b, x.dtype, y.shape[3]), y, window, relu, scale=scale, other=other)
-        return
-    if _of_pixels(window, groups, y.shape[3], y.dtype):
-        c, f = w.shape[2:]
-        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), bias(b, x.dtype, f), y.reshape(-1, f), relu, scale)
-        return
-    scale = zeros(x.dtype, 0) if scale is None else scale
-    _gather(x, w, scale, bias(b, x.dtype, y.shape[3]), y, window, w.shape[2], groups, relu)
+    b = bias(b, x.dtype, f)
+    if way is Way.FIRST:
+        first_layer.conv2d(x, w, b, y, window, relu, scale)
+    elif way is Way.SQUARES:
+        winograd.conv2d(x, w.reshape(9, c, f), b, y, window, relu, scale=scale, side=side)
+    elif way is Way.ROWS:
+        winograd_rows.conv2d(x, w, b, y, window, relu, scale=scale, other=other)
+    elif way is Way.PIXELS:
+        matrix.multiply(x.reshape(-1, c), w.reshape(c, f), b, y.reshape(-1, f), relu, scale)
+    else:
+        _gather(way, x, w, zeros(x.dtype, 0) if scale is None else scale, b, y, window, w.shape[2], groups, relu)
 
 
-def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
+def _gather(way: Way, x, w, scale, b, y, window: Window, group_channels: int, groups: int, relu: bool = False) -> None:
     """conv2d by the loops around the tile, or with few filters by those of few_filters.py."""
-    if few_filters.pays(y.shape[3], y.shape[1:3], window, groups, x.dtype):
+    if way is Way.FEW:
         few_filters.conv2d(x, w.reshape(-1), b, y, window, relu, scale)
         return
     p = plan(*x.shape, group_channels, window)
@@ -281,38 +274,31 @@ def _gather(x, w, scale, b, y, window: Window, group_channels: int, groups: int,
              pieces_of_a_chunk(x.shape[0], p.samples, p.pixels.size, w, y.shape[3]))
 
 
-def _gathers(results: tuple[int, int], pixels: tuple[int, int], window: Window) -> bool:
-    """Whether an input gradient is computed as a convolution of dy with the kernel turned by 180 degrees: with padding
-    and without strides, where that multiplies no more zeros. It writes each pixel once.
-    """
-    return (window[2:4] == (1, 1) and results[0] * results[1] >= pixels[0] * pixels[1]
-            and min(window.around[6:]) >= 0)
-
-
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
-    c, f = dx.shape[3], dy.shape[3]
-    b = bias(b, dy.dtype, c)
-    gathers = _gathers(dy.shape[1:3], dx.shape[1:3], window)
-    along = gathers and winograd_rows.pays(f, c, dx.shape[1:3], window.around, groups, dx.dtype)
-    by_squares, by_rows = _one_of(winograd.pays(c, f, dy.shape[1:3], window, groups), along, dy, dx, 2)
-    run = 1
-    if not (gathers or by_squares) and groups == window.dw == 1 and c < matrix.width(dx.dtype):
-        run = window.kw  # a row of taps at a time fills more of a tile
-    wt = transposed(w.reshape(-1, run * w.shape[2], f), groups, turned=gathers and not (by_squares or by_rows))
-    if by_squares:
-        winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, gathers)
+    c, f, results, pixels = dx.shape[3], dy.shape[3], dy.shape[1:3], dx.shape[1:3]
+    way, b = ways.input_gradient(c, f, pixels, results, window, groups, dx.dtype), bias(b, dy.dtype, c)
+    if way is Way.SCATTERED:
+        _scatter(dy, w, b, dx, window, groups)
         return
-    if by_rows:
+    wt = transposed(w.reshape(-1, *w.shape[2:]), groups, turned=way in (Way.FEW, Way.WINDOWS))
+    if way is Way.SQUARES:
+        winograd.conv2d_input_grad(dy, wt.reshape(9, f, c), b, dx, window, ways.gathers(results, pixels, window))
+    elif way is Way.ROWS:
         winograd_rows.conv2d(dy, wt, b, dx, window.around, turned=True)
-        return
-    if _of_pixels(window, groups, c, dx.dtype):
+    elif way is Way.PIXELS:
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
-        return
-    if gathers:
-        _gather(dy, wt, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
-        return
-    p = plan(*dx.shape, w.shape[2], window)
+    else:
+        _gather(way, dy, wt, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
+
+
+def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
+    """conv2d_input_grad where each output pixel adds its share to dx."""
+    c = dx.shape[3]
+    run = 1
+    if groups == window.dw == 1 and c < matrix.width(dx.dtype):
+        run = window.kw  # a row of taps at a time fills more of a tile
+    wt, p = transposed(w.reshape(-1, run * w.shape[2], w.shape[3]), groups), plan(*dx.shape, w.shape[2], window)
     samples = tasks.at_a_time(dx.shape[0], p.samples)
     _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run], run * c, groups, p.border)
 
@@ -352,25 +338,22 @@ def transposed(w, groups: int = 1, turned: bool = False) -> np.ndarray:
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
     """dw (KH,KW,C/groups,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F)."""
-    shape = x.shape[3], dy.shape[3], dy.shape[1:3], window, groups
-    if first_layer.pays(*shape, x.dtype):
+    c, f = x.shape[3], dy.shape[3]
+    way = ways.weight_gradient(c, f, dy.shape[1:3], window, groups, x.dtype)
+    if way is Way.FIRST:
         first_layer.weight_grad(x, dy, dw, db, window)
-        return
-    by_squares, by_rows = winograd.pays(*shape), winograd_rows_grad.pays(*shape, x.dtype)
-    if by_squares and not (by_rows and winograd_rows.pays(*shape, x.dtype)):
-        winograd_grad.conv2d_weight_grad(x, dy, dw.reshape(9, *dw.shape[2:]), window)
+    elif way is Way.SQUARES:
+        winograd_grad.conv2d_weight_grad(x, dy, dw.reshape(9, c, f), window)
         channel_sums(dy, db)
-        return
-    if by_rows:
+    elif way is Way.ROWS:
         winograd_rows_grad.conv2d_weight_grad(x, dy, dw, db, window)
-        return
-    if _of_pixels(window, groups, db.size, x.dtype) and matrix.outer_pays(db.size, x.dtype):
-        matrix.outer(x.reshape(-1, x.shape[3]), dy.reshape(-1, db.size), dw.reshape(-1, db.size), db, len(x))
-        return
-    p = plan(*x.shape, dw.shape[2], window)
-    parts = tasks.parts(len(x), dy.size // db.size, dw.size)
-    partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, db.size), x.dtype)
-    _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
-                     tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))
-    add_parts(partial, dw.reshape(-1))
-    add_parts(partial_b, db)
+    elif way is Way.PIXELS:
+        matrix.outer(x.reshape(-1, c), dy.reshape(-1, f), dw.reshape(c, f), db, len(x))
+    else:
+        p = plan(*x.shape, dw.shape[2], window)
+        parts = tasks.parts(len(x), dy.size // f, dw.size)
+        partial, partial_b = np.empty((parts, dw.size), x.dtype), np.empty((parts, f), x.dtype)
+        _weight_gradient(x, dy, partial, partial_b, p.pixels, p.samples, p.taps, groups, p.border,
+                         tasks.pieces(parts, -(-p.taps.size // tasks.BLOCK)))
+        add_parts(partial, dw.reshape(-1))
+        add_parts(partial_b, db)

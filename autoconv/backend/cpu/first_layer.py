@@ -26,7 +26,6 @@ CHANNELS = (1, 3)
 PIXELS, TILE = 4, 8  # of one row, and of both, in a tile of one vector of filters: larger ones are slower
 ITEMS, ALL = 9, 27  # of a window: in a tile of a weight gradient, in all
 BAND = 32  # rows that are worked on at a time
-LARGE = 32  # columns of a pooled result from which its forward pass pays in training
 
 
 def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dtype: np.dtype) -> bool:
@@ -35,21 +34,9 @@ def pays(c: int, f: int, size: tuple[int, int], window: Window, groups: int, dty
             and f % simd.lanes(dtype) == 0 and size[0] > 1 and size[1] >= PIXELS)
 
 
-def pays_pooled(x, y, window: Window) -> bool:
-    """The same of one with a 2x2 pooling from x to y."""
-    return pays(x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]), window, 1, x.dtype)
-
-
-def pooling_pays(x, y, winner, window: Window) -> bool:
-    """Whether its forward pass is. In training it saves a tenth of a small layer, less than the first start would lose
-    by a kernel more.
-    """
-    return pays_pooled(x, y, window) and (winner.size == 0 or y.shape[2] >= LARGE)
-
-
-def winners_pay(x, y, window: Window) -> bool:
-    """Whether its weight gradient is: four pixels must fit into a vector."""
-    return simd.VECTOR_BYTES == 64 and 4 * x.shape[3] <= simd.lanes(x.dtype) and pays_pooled(x, y, window)
+def winners_fit(c: int, dtype: np.dtype) -> bool:
+    """Whether the weight gradient of a pooled one can be taken from the winners: four pixels must fit into a vector."""
+    return simd.VECTOR_BYTES == 64 and 4 * c <= simd.lanes(dtype)
 
 
 @allocating

@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import first_layer, rowwise, simd, tasks, winograd
+from . import first_layer, rowwise, simd, tasks, ways, winograd
 from .conv import (
     close_chunk,
     conv2d_input_grad,
@@ -29,9 +29,7 @@ from .jit import inline, kernel
 from .products import NARROW_M, NARROW_N, add_parts, add_rows, bias, pooled_product, zeros
 from .sparse import sparse_outer, sparse_scatter, winners_lists
 from .tasks import piece
-
-SPARSE = 64 * 128  # channels times filters from which Winograd's products beat the winners' sparse ones
-FEW = 64 * 64  # ... below which the forward pass in training leaves them out
+from .ways import Way
 
 
 @lru_cache(maxsize=256)
@@ -167,24 +165,23 @@ def _spread(y, winner, dy, full):
             full[s, 2 * rows :] = 0
 
 
-def _by_tiles(x, y, window: Window) -> bool:
-    """Whether Winograd's products pay; they compute the pixels alone that the pooling reads."""
-    return winograd.pays(x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]), window)
+def _shape(x, y, window: Window) -> tuple:
+    """What chooses the loops: channels, filters, the size of what the pooling reads, the window and the type."""
+    return x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]), window, x.dtype
 
 
 def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
     unless it is empty. `scale` (F,) multiplies w.
     """
-    b = bias(b, x.dtype, y.shape[3])
-    if first_layer.pooling_pays(x, y, winner, window):
+    (c, f, size, *_), b = _shape(x, y, window), bias(b, x.dtype, y.shape[3])
+    way = ways.pooled(*_shape(x, y, window), trains=winner.size > 0)
+    if way is Way.FIRST:
         first_layer.conv2d(x, w, b, y, window, True, scale, winner)
         return
-    # In training the way back is then by the winners alone, and a kernel more would have to be compiled for a little.
-    few = x.shape[3] * y.shape[3] < FEW and (winner.size > 0 or not winograd.own_way())
-    if _by_tiles(x, y, window) and not few:
-        side = 2 if winner.size else winograd.tile_side(x.shape[3], y.shape[3], (2 * y.shape[1], 2 * y.shape[2]))
-        winograd.conv2d_pooled(x, w.reshape(9, *w.shape[2:]), b, y, winner.reshape(-1), window, scale, side)
+    if way is Way.SQUARES:
+        side = 2 if winner.size else winograd.tile_side(c, f, size)
+        winograd.conv2d_pooled(x, w.reshape(9, c, f), b, y, winner.reshape(-1), window, scale, side)
         return
     p, scale = plan(*x.shape, x.shape[3], window), zeros(x.dtype, 0) if scale is None else scale
     windows = _windows(*x.shape, window)
@@ -194,10 +191,11 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
-    if dx is None and first_layer.winners_pay(x, y, window):
+    way = ways.pooled_gradients(*_shape(x, y, window), of_input=dx is not None)
+    if way is Way.FIRST:
         first_layer.weight_grad(x, dy, dw, db, window, y, winner)
         return
-    if _by_tiles(x, y, window) and x.shape[3] * y.shape[3] >= SPARSE:
+    if way is Way.SQUARES:
         full = np.empty((x.shape[0], *window.output_size(*x.shape[1:3]), y.shape[3]), x.dtype)
         _spread(y, winner.reshape(-1), dy, full)
         if dx is not None:

@@ -1,0 +1,113 @@
+"""Which loops compute a convolution. Its shape alone decides, whatever the batch and the threads: so an image's results
+are the same bits in any batch.
+
+    FIRST      3x3, one or three channels                first_layer.py
+    SQUARES    3x3, 32 channels and filters, or more     winograd.py, winograd_grad.py
+    ROWS       3x3, one or two vectors of filters        winograd_rows.py, winograd_rows_grad.py
+    PIXELS     1x1                                       matrix.py
+    FEW        six filters and less                      few_filters.py
+    WINDOWS    all others                                conv.py, fused.py
+    SCATTERED  input gradients of strides, or without padding     conv.py
+
+Each file's `pays` says which shapes it serves with an advantage; here is who goes first.
+"""
+
+from enum import Enum, auto
+
+import numpy as np
+
+from ...arguments.shapes import Window
+from . import few_filters, first_layer, matrix, winograd, winograd_rows, winograd_rows_grad
+
+SPARSE = 64 * 128  # channels times filters from which Winograd's products beat the winners' sparse ones
+LIGHT = 64 * 64  # ... below which they would save the forward pass of a pooled layer little in training ...
+LARGE = 64  # ... as would a first layer's loops below so many columns: less than a kernel more costs the first start
+
+Size = tuple[int, int]
+
+
+class Way(Enum):
+    FIRST = auto()
+    SQUARES = auto()
+    ROWS = auto()
+    PIXELS = auto()
+    FEW = auto()
+    WINDOWS = auto()
+    SCATTERED = auto()
+
+
+def forward(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int = 2) -> Way:
+    """From c channels to f filters with outputs of this size. `side`: of Winograd's squares."""
+    if first_layer.pays(c, f, size, window, groups, dtype):
+        return Way.FIRST
+    by_rows = winograd_rows.pays(c, f, size, window, groups, dtype)
+    return _product(c, f, size, window, groups, dtype, side, by_rows) or _windows(f, size, window, groups, dtype)
+
+
+def input_gradient(c: int, f: int, pixels: Size, results: Size, window: Window, groups: int, dtype: np.dtype) -> Way:
+    """Of a convolution from c channels to f filters, with images and results of these sizes."""
+    gathered, around = gathers(results, pixels, window), window.around
+    by_rows = gathered and winograd_rows.pays(f, c, pixels, around, groups, dtype)
+    way = _product(f, c, results, window, groups, dtype, 2, by_rows)
+    if way is None:
+        return _windows(c, pixels, around, groups, dtype) if gathered else Way.SCATTERED
+    return way
+
+
+def gathers(results: Size, pixels: Size, window: Window) -> bool:
+    """Whether an input gradient is computed as a convolution of dy with the kernel turned by 180 degrees: with padding
+    and without strides, where that multiplies no more zeros. It writes each pixel once.
+    """
+    return (window[2:4] == (1, 1) and results[0] * results[1] >= pixels[0] * pixels[1]
+            and min(window.around[6:]) >= 0)
+
+
+def weight_gradient(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype) -> Way:
+    """Of a convolution from c channels to f filters with outputs of this size."""
+    shape = c, f, size, window, groups
+    if first_layer.pays(*shape, dtype):
+        return Way.FIRST
+    by_rows = winograd_rows_grad.pays(*shape, dtype)
+    if winograd.pays(*shape) and not (by_rows and winograd_rows.pays(*shape, dtype)):
+        return Way.SQUARES
+    if by_rows:
+        return Way.ROWS
+    return Way.PIXELS if _single_pixels(window, groups) and matrix.outer_pays(f, dtype) else Way.WINDOWS
+
+
+def pooled(c: int, f: int, size: Size, window: Window, dtype: np.dtype, trains: bool) -> Way:
+    """The forward pass with 2x2 pooling, which reads outputs of this size. `trains`: gradients will be taken, by the
+    winners alone where layers are small.
+    """
+    if first_layer.pays(c, f, size, window, 1, dtype) and (size[1] >= LARGE or not trains):
+        return Way.FIRST
+    alike = trains or not winograd.own_way()
+    return Way.SQUARES if winograd.pays(c, f, size, window) and not (alike and c * f < LIGHT) else Way.WINDOWS
+
+
+def pooled_gradients(c: int, f: int, size: Size, window: Window, dtype: np.dtype, of_input: bool) -> Way:
+    """Its gradients, that of the input among them or not."""
+    if not of_input and first_layer.pays(c, f, size, window, 1, dtype) and first_layer.winners_fit(c, dtype):
+        return Way.FIRST
+    return Way.SQUARES if winograd.pays(c, f, size, window) and c * f >= SPARSE else Way.WINDOWS
+
+
+def _product(c: int, f: int, size: Size, window: Window, groups: int, dtype: np.dtype, side: int,
+             by_rows: bool) -> Way | None:
+    """Where both of Winograd's products pay, those along rows have the shorter transforms, and squares of 4x4 outputs
+    save most.
+    """
+    if winograd.pays(c, f, size, window, groups) and not (by_rows and side == 2 and c <= f):
+        return Way.SQUARES
+    if by_rows:
+        return Way.ROWS
+    return Way.PIXELS if _single_pixels(window, groups) and matrix.pays(f, dtype) else None
+
+
+def _single_pixels(window: Window, groups: int) -> bool:
+    """Whether each output reads one pixel, its own: then images are the rows of an ordinary matrix."""
+    return window[:4] == (1, 1, 1, 1) and not any(window[6:]) and groups == 1
+
+
+def _windows(f: int, size: Size, window: Window, groups: int, dtype: np.dtype) -> Way:
+    return Way.FEW if few_filters.pays(f, size, window, groups, dtype) else Way.WINDOWS
