@@ -59,11 +59,23 @@ def for_kernels(special, usual):
 def guard_kernels(at):
     """From here on kernels are given guarded arrays."""
     import autoconv.backend.cpu.conv  # noqa: F401 (what the package's import makes is room of its own)
+    from autoconv.backend.cpu.jit import Kernel
 
     for name, module in list(sys.modules.items()):
         if name.startswith("autoconv.backend") and hasattr(module, "aligned_empty"):
             module.aligned_empty = lambda shape, dtype: guarded(shape, dtype, at)
-    np.empty = for_kernels(lambda shape, dtype=np.float64: guarded(shape, dtype, at), np.empty)
+    usual, compile_kernel = np.empty, Kernel.compile
+
+    def compiled(kernel, dtype):
+        """Numba, which runs here where one kernel alone is missing, must find NumPy's own function."""
+        special, np.empty = np.empty, usual
+        try:
+            compile_kernel(kernel, dtype)
+        finally:
+            np.empty = special
+
+    Kernel.compile = compiled
+    np.empty = for_kernels(lambda shape, dtype=np.float64: guarded(shape, dtype, at), usual)
     np.concatenate = for_kernels(lambda arrays: copied(concatenate(arrays), at), concatenate)
 
 

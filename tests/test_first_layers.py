@@ -131,6 +131,11 @@ for size, filters, padding in (*LAYERS, *((*few, "same") for few in FEW)):
         y.backward(y.numpy())
         for array in (y.numpy(), weights.grad, bias.grad):
             digest.update(array.tobytes())
+for size, kernel, stride in (((7, 14, 14, 6), (5, 5, 6, 16), 1), ((7, 16, 16, 16), (3, 3, 16, 32), 2)):
+    x, w = tensor(rng.standard_normal(size, np.float32), True), rng.standard_normal(kernel, np.float32)
+    y = F.conv2d(x, w, strides=stride)  # whose input gradient scatters rows of taps
+    y.backward(y.numpy())
+    digest.update(x.grad.tobytes())
 print(digest.hexdigest())
 """
 

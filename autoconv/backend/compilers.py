@@ -38,21 +38,28 @@ class Compilers:
     def start(self, count: int) -> None:
         """Starts processes, so that there are `count` of them, or one for each core."""
         path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH")]))
-        with self._changed, contextlib.suppress(OSError):  # no process can be started here
+        with self._changed, contextlib.suppress(OSError, RuntimeError):  # no process or thread can be started here
             while len(self._feeders) < min(os.cpu_count() or 1, count):
                 process = subprocess.Popen(
                     [sys.executable, *self._run], env={**os.environ, "PYTHONPATH": path}, text=True,
                     stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
                 )
-                self._feeders[process] = threading.Thread(target=self._feed, args=(process,), daemon=True)
-                self._feeders[process].start()
+                thread = threading.Thread(target=self._feed, args=(process,), daemon=True)
+                try:
+                    thread.start()  # it waits for the lock
+                    self._feeders[process] = thread
+                except BaseException:
+                    process.kill()
+                    process.communicate()
+                    raise
 
     def ask(self, names: Iterable[str]) -> None:
         """Has kernels compiled, after those that were asked for before."""
         with self._changed:
-            new = [name for name in names if name not in self._asked]
-            self._asked.update((name, Future()) for name in new)
-            self._left += new
+            for name in names:
+                if name not in self._asked:
+                    self._left.append(name)
+                    self._asked[name] = Future()
             self._changed.notify_all()
         self.start(len(self._asked))
         self._give_up_if_alone()

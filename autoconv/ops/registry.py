@@ -3,10 +3,12 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from ..arguments.shapes import Window
 from ..backend import trace
 from ..backend.device import Device
 
 OPS: dict[str, "Op"] = {}
+KEPT = 256  # shapes and parameters that an op remembers
 
 
 class Op:
@@ -39,9 +41,11 @@ class Op:
         """Before its first run on arrays of these shapes: where several of the kernels that it takes, backward as well,
         are not compiled yet, begins to compile them together.
         """
-        key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None))
+        key = (device, gradients, *((a.dtype, a.shape) for a in arrays if a is not None), *_hashable(parameters))
         if key in self._prepared or isinstance(trace.current(), trace.DryRun):
             return  # whoever began a dry run compiles them
+        if len(self._prepared) == KEPT:
+            self._prepared.clear()
         self._prepared.add(key)
         dry, k = trace.DryRun(), device.kernels(self.kernels)
         try:
@@ -65,6 +69,11 @@ class Op:
 
     def __repr__(self) -> str:
         return f"<op {self.name}>"
+
+
+def _hashable(parameters: dict[str, Any]) -> list[Any]:
+    """Those that can decide by which kernels an op computes."""
+    return [value for value in parameters.values() if isinstance(value, (bool, int, Window))]
 
 
 def op(kernels: str, takes_two: bool = False) -> Callable[[Callable], Op]:

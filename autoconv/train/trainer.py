@@ -11,7 +11,7 @@ from .. import optimizers as optim
 from ..arguments.keywords import known_only
 from ..backend import device as devices
 from ..backend.turns import turn
-from ..callbacks import Callback, CallbackList, History
+from ..callbacks import Callback, CallbackList, History, Logs
 from ..tensor import Parameter, Tensor
 from ..versions import contents
 from . import compiled
@@ -32,8 +32,6 @@ from .running import Running
 from .source import Source
 from .step import Step
 from .stream import Epochs, Stream, is_stream, warn_of_end
-
-Logs = dict[str, float]
 
 
 class Trainer:
@@ -122,7 +120,8 @@ class Trainer:
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
-        self._running().steps.forget("test")  # an earlier `evaluate` may hold as much memory as training will
+        if validation is None:
+            self._running().steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
         test = None if tests is None else partial(self._test, tests, validation_steps)

@@ -300,7 +300,7 @@ def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:
         run = window.kw  # a row of taps at a time fills more of a tile
     wt, p = transposed(w.reshape(-1, run * w.shape[2], w.shape[3]), groups), plan(*dx.shape, w.shape[2], window)
     samples = tasks.at_a_time(dx.shape[0], p.samples)
-    _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run], run * c, groups, p.border)
+    _input_gradient(dy, wt, b, dx, p.pixels, samples, p.points[::run].copy(), run * c, groups, p.border)
 
 
 @kernel("(T[:,::1], T[:,::1])", parallel=True)

@@ -1,4 +1,4 @@
-"""Convolutions to fewer filters than half of a vector's lanes: pixels take the lanes, filters the rows of the tile.
+"""Convolutions to few filters, half of a vector's lanes at most: pixels take the lanes, filters the rows of the tile.
 
 LeNet-5's first layer has six. Each channel of some rows of an image is copied, with its border, into a plane of its
 own. Output pixel q, counted along the rows of that plane, reads q + tap for every tap, so 64 neighbours are a tile's
@@ -49,18 +49,17 @@ def _products(tile, planes, plane, wide, c, window, w, b, ones, filters, out, st
     """out[f * step + q] = the sum at output pixel q below `total`, for all filters."""
     kh, kw, dh, dw = window
     columns = simd.width(tile)
-    for f in range(0, filters, M):
-        at, to = simd.steps(1, f, filters, tile), simd.steps(step, f, filters, tile)
-        for q in range(0, total, columns):
-            acc, k = simd.fma(tile, b, at, 0, ones, 0), 0
-            for i in range(kh):
-                for j in range(kw):
-                    p = q + i * dh * wide + j * dw
-                    for _ in range(c):
-                        acc = simd.fma(acc, w, at, k, planes, p)
-                        k += filters
-                        p += plane
-            simd.store(simd.relu(acc) if relu else acc, out, to, q, columns)
+    at, to = simd.steps(1, 0, filters, tile), simd.steps(step, 0, filters, tile)
+    for q in range(0, total, columns):
+        acc, k = simd.fma(tile, b, at, 0, ones, 0), 0
+        for i in range(kh):
+            for j in range(kw):
+                p = q + i * dh * wide + j * dw
+                for _ in range(c):
+                    acc = simd.fma(acc, w, at, k, planes, p)
+                    k += filters
+                    p += plane
+        simd.store(simd.relu(acc) if relu else acc, out, to, q, columns)
 
 
 @allocating

@@ -175,7 +175,7 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     unless it is empty. `scale` (F,) multiplies w.
     """
     (c, f, size, *_), b = _shape(x, y, window), bias(b, x.dtype, y.shape[3])
-    way = ways.pooled(*_shape(x, y, window), trains=winner.size > 0)
+    way = ways.pooled(*_shape(x, y, window), winner.size > 0)
     if way is Way.FIRST:
         first_layer.conv2d(x, w, b, y, window, True, scale, winner)
         return
@@ -191,7 +191,7 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
 
 def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
     """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
-    way = ways.pooled_gradients(*_shape(x, y, window), of_input=dx is not None)
+    way = ways.pooled_gradients(*_shape(x, y, window), dx is not None)
     if way is Way.FIRST:
         first_layer.weight_grad(x, dy, dw, db, window, y, winner)
         return

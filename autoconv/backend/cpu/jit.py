@@ -4,6 +4,7 @@ import functools
 import hashlib
 import pickle
 import re
+import threading
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -58,6 +59,7 @@ class Kernel:
         self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
+        self._lock = threading.Lock()
         self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types
         self._typed = [part.strip().startswith("T") for part in signature[1:].split(", ")].index(True)
 
@@ -77,9 +79,7 @@ class Kernel:
         else:
             self._dispatcher(*given)
         if recorder is not None:
-            # Where Numba compiled nothing of its own accord, for arguments of other types, it ran what we compiled.
-            as_declared = len(self._dispatcher.overloads) == len(self._ready)
-            recorder.add(trace.HOST, self._ready[dtype] if as_declared else self._dispatcher, args)
+            recorder.add(trace.HOST, self._ready[dtype], args)
 
     def compile(self, dtype: Any) -> None:
         """Compiles for one floating type, or loads that from the disk cache."""
@@ -88,9 +88,11 @@ class Kernel:
             return
         types = self._types(dtype)
         _compilers.wait([f"{self.name}:{dtype}"])
-        with warnings.catch_warnings():  # a kernel for one thread is no mistake here
+        with self._lock, warnings.catch_warnings():  # a kernel for one thread is no mistake here
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
+            self._dispatcher.disable_compile(False)
             self._dispatcher.compile(types)
+            self._dispatcher.disable_compile()  # else Numba would compile, unasked, for arguments of other types
         self._ready[dtype] = self._dispatcher.overloads[types].entry_point
 
     def compiled_before(self, dtype: Any) -> bool:

@@ -141,6 +141,10 @@ class _NoEngine:
         """Nothing: a kernel has its own place for the environments of its parts."""
 
 
+def _has_array(kind: Any) -> bool:
+    return isinstance(kind, types.Array) or any(_has_array(part) for part in getattr(kind, "types", ()))
+
+
 @register_pass(mutates_CFG=False, analysis_only=True)
 class _ReturnsNoArray(AnalysisPass):
     _name = "autoconv_returns_no_array"
@@ -149,8 +153,7 @@ class _ReturnsNoArray(AnalysisPass):
         super().__init__()
 
     def run_pass(self, state: Any) -> bool:
-        returned = state.return_type
-        if any(isinstance(part, types.Array) for part in (returned, *getattr(returned, "types", ()))):
+        if _has_array(state.return_type):
             name = state.func_id.func_name
             raise TypeError(f"A helper that returns an array must be @allocating. {name} is @inline.")
         return False

@@ -79,8 +79,8 @@ def pooled(c: int, f: int, size: Size, window: Window, dtype: np.dtype, trains: 
     """The forward pass with 2x2 pooling, which reads outputs of this size. `trains`: gradients will be taken, by the
     winners alone where layers are small.
     """
-    if first_layer.pays(c, f, size, window, 1, dtype) and (size[1] >= LARGE or not trains):
-        return Way.FIRST
+    if first_layer.pays(c, f, size, window, 1, dtype) and (size[1] >= LARGE or (c == 1 and not trains)):
+        return Way.FIRST  # from one channel the same bits as by windows
     alike = trains or not winograd.own_way()
     return Way.SQUARES if winograd.pays(c, f, size, window) and not (alike and c * f < LIGHT) else Way.WINDOWS
 
