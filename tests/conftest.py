@@ -8,6 +8,16 @@ from autoconv.backend import device_cuda
 from autoconv.backend.cuda import driver
 
 
+def pytest_collection_modifyitems(config, items):
+    """Leaves the long runs out where -m does not name them."""
+    if "soak" in config.option.markexpr:
+        return
+    left_out = [item for item in items if item.get_closest_marker("soak")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
 @pytest.fixture(scope="module")
 def gpu_somewhere():
     """A GPU for the tests of a file: a real one, or one whose PTX runs in NumPy (tests/ptx)."""
