@@ -35,6 +35,6 @@ def test_every_dependency_of_a_user_runs_at_its_lowest_version(script):
     declared = set(PROJECT["dependencies"])
     for extra, requirements in PROJECT["optional-dependencies"].items():
         if extra not in NOT_FOR_USERS:
-            declared |= set(requirements)
+            declared |= {requirement for requirement in requirements if ">=" in requirement}
     pinned = set(script.lowest())
     assert {re.sub(r"\s*>=\s*", "==", requirement) for requirement in declared} <= pinned
