@@ -103,6 +103,15 @@ def _checksum(facts: str, arrays: dict[str, np.ndarray]) -> str:
     return found.hexdigest()
 
 
+def prune(folder: Path, training: int, kept: int = KEPT, others: bool = False) -> None:
+    """Removes all but the newest checkpoints of a training; with `others` also those of other trainings."""
+    own = [path for number, _, path in files(folder) if number == training]
+    old = [path for number, _, path in files(folder) if others and number != training]
+    for path in [*own[kept:], *old]:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
 class Writer:
     """Writes states of one training into a folder, in a thread of its own; the training goes on meanwhile.
 
@@ -128,7 +137,6 @@ class Writer:
             self._release()
             raise
         self.seconds = 0.0  # of a processor, that writing the last state took
-        self.last: str | None = None  # the name of the last one that was written
         self._trouble: OSError | None = None
         self._change = threading.Condition()
         self._waiting: tuple[int, TrainState] | None = None
@@ -164,14 +172,6 @@ class Writer:
             self._thread.join()
         self._release()
 
-    def prune(self, others: bool = False, kept: int = KEPT) -> None:
-        """Removes all but the newest of this training; with `others` also those of other trainings."""
-        own = [path for number, _, path in files(self.folder) if number == self.training]
-        old = [path for number, _, path in files(self.folder) if others and number != self.training]
-        for path in [*own[kept:], *old]:
-            with contextlib.suppress(OSError):
-                path.unlink()
-
     def _work(self) -> None:
         while True:
             with self._change:
@@ -183,8 +183,7 @@ class Writer:
             try:
                 path = self.folder / f"{self.training:04d}-{steps:09d}.safetensors"
                 atomic.write(path, to_bytes(state))
-                self.last = path.stem
-                self.prune()
+                prune(self.folder, self.training)
             except OSError as error:
                 trouble = error
             except MemoryError as error:

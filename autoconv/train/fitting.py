@@ -8,7 +8,7 @@ from typing import Any
 
 from ..callbacks import BackupAndRestore, CallbackList, Logs
 from . import settings, state
-from .checkpoint import Checkpoint, Writer, newest
+from .checkpoint import Checkpoint, Writer, newest, prune
 from .phases import Work
 from .progress import Progress, warn, warn_of_nan
 from .source import Source
@@ -62,7 +62,7 @@ class Fitting:
                 self._tell()
             self._hooks.call("on_train_end", self._logs)
             if self._writer is not None and self._backup is not None and self._backup.delete_checkpoint:
-                self._writer.prune(others=True, kept=0)
+                prune(self._writer.folder, self._writer.training, kept=0, others=True)
         finally:
             if self._writer is not None:
                 self._writer.close()

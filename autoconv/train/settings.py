@@ -17,6 +17,9 @@ def settings(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
 def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedule: bool) -> None:
     """Raises ValueError, with the name, where two settings differ. other_schedule: that of the learning rate may."""
     for name, then, now in _differences(kept, own, ""):
+        if name.startswith("data."):
+            raise ValueError(f"The data are not those of the training that was saved, which had {name[5:]} {then}. "
+                             f"Received: {now}. Put back what was there, or begin anew in another folder.")
         if not (other_schedule and name.startswith("optimizer.learning_rate.")):
             raise ValueError(f"The training that was saved has {name} = {then!r}. Received: {now!r}. Train as before, "
                              "or begin anew in another folder.")

@@ -26,6 +26,8 @@ class Sums:
         self._values = [0] * len(self._scores)  # how many each metric's sum is of
         for score in self._scores:
             score.metric.reset_state()
+        # What each metric held when it was last written to, and what of it came from others that have the same metric.
+        self._shown, self._others = [[0.0, 0.0] for _ in self._scores], [[0.0, 0.0] for _ in self._scores]
 
     def add_losses(self, losses: Sequence[tuple[float, Any, Any]], samples: float) -> None:
         """Of a batch: (weight of the output, values, normalized weights of the samples) of each output with a loss."""
@@ -57,16 +59,26 @@ class Sums:
         self._losses[0], self._losses[1:] = host[0], host[_FIRST : _FIRST + len(self._goals)]
         for j, score in enumerate(self._scores):
             if self._values[j]:
-                score.metric.total = float(host[_FIRST + len(self._goals) + j])  # type: ignore[attr-defined]
-                score.metric.count = self._values[j]  # type: ignore[attr-defined]
+                own = float(host[_FIRST + len(self._goals) + j]), self._values[j]
+                self._show(score.metric, own, self._shown[j], self._others[j])
         return int(host[2]) - 1 if host[2] else None
+
+    @staticmethod
+    def _show(metric: Any, own: tuple[float, int], shown: list[float], others: list[float]) -> None:
+        """Writes the sums to a metric, on top of what others wrote there."""
+        for i, name in enumerate(("total", "count")):
+            if (held := getattr(metric, name)) != shown[i]:
+                others[i] += held - shown[i]
+            shown[i] = others[i] + own[i]
+            setattr(metric, name, shown[i])
 
     def get_state(self) -> dict[str, Any]:
         """Copies of the sums, and of what metrics of the user's hold, for `set_state`."""
         metrics = [{name: getattr(score.metric, name) for name in sorted(score.metric._state)}
                    for score in self._scores]
         return {"totals": np.array(self._device.numpy(self._totals)), "samples": self._samples,
-                "values": list(self._values), "metrics": metrics}
+                "values": list(self._values), "metrics": metrics, "shown": [list(two) for two in self._shown],
+                "others": [list(two) for two in self._others]}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """Goes on where `get_state` was called. Raises ValueError for sums of other losses or metrics."""
@@ -74,6 +86,7 @@ class Sums:
             raise ValueError("These sums are of other losses or metrics than the model's.")
         self._totals[...] = self._device.asarray(state["totals"])
         self._samples, self._values = int(state["samples"]), [int(n) for n in state["values"]]
+        self._shown, self._others = ([list(two) for two in state[name]] for name in ("shown", "others"))
         for score, held in zip(self._scores, state["metrics"]):
             for name in score.metric._state:
                 setattr(score.metric, name, held[name])
