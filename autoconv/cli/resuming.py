@@ -172,6 +172,15 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
+def states(ctx: click.Context, chosen: Mapping[str, Any]) -> States | None:
+    """What saves the state of the training that a command is called for; `chosen`: options that it chose itself."""
+    given = {**ctx.params, **chosen}
+    if given["out"] is None:
+        return None
+    anew = not ctx.meta[WANTED]
+    return States(given["out"], given["checkpoint_every"], anew, arguments(given))
+
+
 def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
     """What a run keeps of its options, as plain data."""
     return {name: plain(name, value) for name, value in params.items() if name not in FREE}
@@ -225,10 +234,10 @@ def kept(out: Path | None, states: States | None, stop: signals.Stop) -> Iterato
         tidy(out)
 
 
-def finish(out: Path, name: str) -> None:
+def finish(out: Path, name: str | None) -> None:
     """Keeps of the states in a run that is complete only the last one, from which more epochs could go on."""
-    training, _, _ = name.partition("-")
-    checkpoint.prune(out / runs.CHECKPOINTS, int(training), kept=1, others=True)
+    if name is not None:
+        checkpoint.prune(out / runs.CHECKPOINTS, int(name.partition("-")[0]), kept=1, others=True)
 
 
 def latest(out: Path) -> str | None:

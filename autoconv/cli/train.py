@@ -96,7 +96,7 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None, out: Path | None,
           json_file: Path | None, quiet: bool, data_dir: Path | None, limit: int | None,
           image_size: tuple[int, int] | None, validation_split: float | None, strict: bool, seed: int | None,
-          model: str, batch_size: int, checkpoint_every: tuple[str, int], resume: resuming.Standing | None,
+          model: str, batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int],
           **how: Any) -> None:
     """Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test it, print its
     accuracy and throughput.
@@ -120,29 +120,28 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     files.check_writable(json_file)
     silent = json_file == files.STDOUT
     target.import_ahead()
-    with signals.handled() as stop, runs.reserve(out) as place:
-        images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2], validation_split,
-                            seed, strict)
-        _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
-        feeds = images.feeds(model, batch_size)
-        states = None if out is None else resuming.States(
-            out, checkpoint_every, resume is None and not ctx.meta[resuming.WANTED],
-            resuming.arguments({**ctx.params, "dataset": dataset or images.name, "seed": seed}))
-        if resume is not None:
-            _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
-        with resuming.kept(out, states, stop):
-            net, history, results = fit(images, feeds, target, 0 if quiet or silent else 1, model, batch_size, seed,
-                                        states, **how)
-        if out is not None:
-            results["checkpoint"] = resuming.latest(out)
-        results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
-                       validation_split=validation_split)
-        if place is not None:  # before the test, so that nothing that happens then loses the training
-            runs.write(place, net, history, results)
-    results.update(_tested(net, model, images, feeds, out))
-    with runs.reserve(out) as place:
-        if place is not None:
-            runs.write(place, net, history, results)
+    with signals.handled() as stop:
+        with runs.reserve(out) as place:
+            images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
+                                validation_split, seed, strict)
+            _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
+            feeds = images.feeds(model, batch_size)
+            states = resuming.states(ctx, {"dataset": dataset or images.name, "seed": seed})
+            if resume is not None:
+                _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
+            with resuming.kept(out, states, stop):
+                net, history, results = fit(images, feeds, target, 0 if quiet or silent else 1, model, batch_size,
+                                            seed, states, **how)
+            results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
+                           validation_split=validation_split)
+            if out is not None and place is not None:
+                results["checkpoint"] = resuming.latest(out)
+                # Before the test, so that nothing that happens then loses the training.
+                runs.write(place, net, history, results)
+        results.update(_tested(net, model, images, feeds, out))
+        with runs.reserve(out) as place:
+            if out is not None and place is not None:
+                runs.write(place, net, history, results)
     if out is not None:
         resuming.finish(out, results["checkpoint"])
     if json_file is not None:
@@ -172,8 +171,8 @@ def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: d
 
 def fit(
     images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, verbose: int, model: str,
-    batch_size: int, seed: int, states: resuming.States | None, augment: bool, epochs: int, optimizer: str, lr: float | None, recipe: str,
-    schedule: str, label_smoothing: float,
+    batch_size: int, seed: int, states: resuming.States | None, augment: bool, epochs: int, optimizer: str,
+    lr: float | None, recipe: str, schedule: str, label_smoothing: float,
 ) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
     """Trains. Returns the net, its history and what `--json` has of it."""
     utils.set_random_seed(seed)
