@@ -196,7 +196,8 @@ class ModelCheckpoint(Callback):
 
 class BackupAndRestore(Callback):
     """Saves the whole state of `fit` in the folder `backup_dir`, and goes on from there bit for bit when the same
-    script runs again: at the end of each epoch, and with a number as `save_freq` also each time after so many steps.
+    script runs again: at the end of each epoch, or with a number as `save_freq` after so many steps each time, with
+    `double_checkpoint` at both.
 
     The last two states stay. A damaged one is noticed, and the one before is used, with a warning. Where a state cannot
     be written that is a warning, too, and training goes on. At the end of `fit` all are removed, unless
@@ -207,14 +208,17 @@ class BackupAndRestore(Callback):
 
     stop_requested = False  # as by a signal: fit then saves after the step that runs, and raises KeyboardInterrupt
     belongs_to: Mapping[str, Any] = {}  # plain data, which is kept with each state
+    training = 0  # its number in the folder, once fit has begun
     anew = False  # whether to begin another training in the folder, beside the states of the one that stands there
 
-    def __init__(self, backup_dir: str | Path, save_freq: str | int = "epoch", delete_checkpoint: bool = True) -> None:
+    def __init__(self, backup_dir: str | Path, save_freq: str | int = "epoch", double_checkpoint: bool = False,
+                 delete_checkpoint: bool = True) -> None:
         if save_freq != "epoch" and (isinstance(save_freq, bool | str) or not hasattr(save_freq, "__index__")
                                      or save_freq < 1):
             raise ValueError("save_freq must be 'epoch' or a number of steps, at least 1. "
                              f"Received: {save_freq!r}.")
-        self.backup_dir, self.save_freq, self.delete_checkpoint = Path(backup_dir), save_freq, delete_checkpoint
+        self.backup_dir, self.save_freq = Path(backup_dir), save_freq
+        self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
 
     def is_due(self, steps: int, cost: float) -> bool:
         """Whether to save after a step; `steps`: how many there were since the last state, `cost`: the seconds that
@@ -223,7 +227,7 @@ class BackupAndRestore(Callback):
 
     def is_due_at_epoch_end(self, cost: float) -> bool:
         """Whether to save at the end of an epoch that is not the last."""
-        return True
+        return self.save_freq == "epoch" or self.double_checkpoint
 
 
 class LearningRateScheduler(Callback):

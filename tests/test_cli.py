@@ -427,11 +427,10 @@ class TestProcess:
     @pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
     def test_ctrl_c_exits_130_and_leaves_nothing(self, trained, tmp_path):
         command = [sys.executable, "-u", "-m", "autoconv", "train", "digits", "--limit", "128", "--epochs", "100000",
-                   "--out", str(tmp_path / "run"), "--json", str(tmp_path / "results.json")]
+                   "--json", str(tmp_path / "results.json")]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
             for line in process.stdout:
                 if line.startswith("Epoch 3"):
-                    assert [p.name for p in Path(tmp_path).iterdir()] != []  # the place for --out is held
                     process.send_signal(signal.SIGINT)
                     break
             process.stdout.read()

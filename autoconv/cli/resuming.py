@@ -5,6 +5,7 @@ import json
 import os
 import re
 import time
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -13,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from ..callbacks import BackupAndRestore
+from ..files import folders
 from ..train import checkpoint
 from . import files, runs, signals
 
@@ -99,10 +101,10 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     value; ends the program where nothing is left to be done.
     """
     with contextlib.suppress(OSError):
-        runs.folders.finish(out, runs.FILES)
+        folders.finish(out, runs.FILES)
     results = _results(out)
     try:
-        found = checkpoint.newest(out / runs.CHECKPOINTS, lambda text: click.echo(f"note: {text}", err=True))
+        found = checkpoint.newest(out / runs.CHECKPOINTS, warnings.warn)
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if found is None:
@@ -221,9 +223,9 @@ def kept(out: Path | None, states: States | None, stop: signals.Stop) -> Iterato
         with stop.asking(states.ask):
             yield
     except KeyboardInterrupt:
-        found = checkpoint.files(states.backup_dir)
-        if found:
-            click.echo(f"{out} keeps the training up to its step {found[0][1]:,}: the same line with --resume goes on.",
+        steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
+        if steps:
+            click.echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
                        err=True)
         raise
     except BlockingIOError as error:
@@ -234,16 +236,16 @@ def kept(out: Path | None, states: States | None, stop: signals.Stop) -> Iterato
         tidy(out)
 
 
-def finish(out: Path, name: str | None) -> None:
+def finish(states: States) -> None:
     """Keeps of the states in a run that is complete only the last one, from which more epochs could go on."""
-    if name is not None:
-        checkpoint.prune(out / runs.CHECKPOINTS, int(name.partition("-")[0]), kept=1, others=True)
+    checkpoint.prune(states.backup_dir, states.training, kept=1, others=True)
+    tidy(states.backup_dir.parent)
 
 
-def latest(out: Path) -> str | None:
-    """The name of the newest state in a run."""
-    found = checkpoint.files(out / runs.CHECKPOINTS)
-    return found[0][2].stem if found else None
+def latest(states: States) -> str | None:
+    """The name of the newest state of a training."""
+    names = [path.stem for number, _, path in checkpoint.files(states.backup_dir) if number == states.training]
+    return names[0] if names else None
 
 
 def tidy(out: Path) -> None:

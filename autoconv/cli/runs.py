@@ -43,11 +43,11 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
         yield None
         return
     with contextlib.ExitStack() as stack:
-        with _said(out):
+        with said(out):
             _check(out)
             folder = stack.enter_context(folders.replacing(out, FILES))
         yield folder
-        with _said(out):
+        with said(out):
             stack.pop_all().close()
 
 
@@ -137,7 +137,7 @@ def restored(folder: Path, device: Device) -> tuple[Model, dict[str, Any]]:
 
 
 @contextmanager
-def _said(out: Path) -> Iterator[None]:
+def said(out: Path) -> Iterator[None]:
     """Says which option an error of the file system is about."""
     try:
         yield

@@ -134,16 +134,18 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
                                             seed, states, **how)
             results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
                            validation_split=validation_split)
-            if out is not None and place is not None:
-                results["checkpoint"] = resuming.latest(out)
+            if out is not None and states is not None and place is not None:
+                results["checkpoint"] = resuming.latest(states)
                 # Before the test, so that nothing that happens then loses the training.
-                runs.write(place, net, history, results)
+                with runs.said(out):
+                    runs.write(place, net, history, results)
         results.update(_tested(net, model, images, feeds, out))
         with runs.reserve(out) as place:
             if out is not None and place is not None:
-                runs.write(place, net, history, results)
-    if out is not None:
-        resuming.finish(out, results["checkpoint"])
+                with runs.said(out):
+                    runs.write(place, net, history, results)
+    if states is not None:
+        resuming.finish(states)
     if json_file is not None:
         files.write_json(json_file, results)
     _say(silent, _summed_up(results))

@@ -164,9 +164,9 @@ class Writer:
             self._change.wait_for(lambda: self._waiting is None and not self._writing)
 
     def close(self) -> None:
-        """Lets another process train here, once what is being written is; what waits is not."""
+        """Lets another process train here, once all is written."""
         with self._change:
-            self._waiting, self._ends = None, True
+            self._ends = True
             self._change.notify_all()
         if self._thread is not None:
             self._thread.join()

@@ -110,6 +110,8 @@ class Fitting:
             if isinstance(source, Stream):
                 source.check_position()
         source = self._passes.source
+        if isinstance(source, Stream) and isinstance(self._tests, Stream):
+            source.check_apart(self._tests)
         self._settings = settings.settings(self._model, {
             **source.identity(), "shuffled": source.key is not None, "steps_per_epoch": self._passes.fixed})
         backup, found = self._backup, None
@@ -127,6 +129,8 @@ class Fitting:
                     self._writer.training = found.training  # type: ignore[union-attr]
             if found is not None:
                 self._check(found)
+            if backup is not None:
+                backup.training = self._writer.training  # type: ignore[union-attr]
         except BaseException:
             if self._writer is not None:
                 self._writer.close()

@@ -89,12 +89,12 @@ def check_model(model: Any, kept: Mapping[str, Any]) -> None:
         for name in dict.fromkeys([*mine, *theirs]):
             shapes = [_shape(arrays.get(name)) for arrays in (theirs, mine)]
             if shapes[0] != shapes[1]:
-                raise ValueError(f"The training that was saved has the {what} {name!r} {shapes[0]}. The model has "
-                                 f"{shapes[1]}. Make the model as it was.")
+                raise ValueError(f"The model is not that of the training that was saved: of the {what} {name!r} that "
+                                 f"had {shapes[0]}, and this has {shapes[1]}. Make the model as it was.")
 
 
 def _shape(array: Any) -> str:
-    return "not" if array is None else f"of shape {np.shape(array)} and dtype {array.dtype}"
+    return "none" if array is None else f"{np.shape(array)} {array.dtype}"
 
 
 def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:

@@ -88,6 +88,12 @@ class Stream:
                          "get_state(), which returns plain data, and set_state(state), after which its iteration, or "
                          "its items, go on from there.")
 
+    def check_apart(self, other: "Stream") -> None:
+        """Raises ValueError where another stream is of the same iterable, which can stand in one place only."""
+        if self._batches is other._batches and self._has_state():
+            raise ValueError("Training whose state is saved needs two objects to train and to validate on. Received "
+                             f"the same {type(self._batches).__name__} for both: make a second one.")
+
     def get_state(self) -> dict[str, Any]:
         """Where the iterable stands, for `set_state`."""
         waiting = self._begun is not None
