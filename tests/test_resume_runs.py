@@ -158,7 +158,7 @@ def test_what_is_said(whole, tmp_path):
     (("--seed", "4"), "was trained with --seed 3. Received: --seed 4. Leave out --seed, or train anew"),
     (("--lr", "0.1"), "was trained without --lr. Received: --lr 0.1"),
     (("--augment",), "was trained without --augment. Received: --augment True"),
-    (("--batch-size", "64"), "was trained with --batch-size 32. Received: --batch-size 64"),
+    (("--batch-size", "64"), "was trained with --batch-size 16. Received: --batch-size 64"),
     (("--recipe", "fast"), "was trained with --recipe careful. Received: --recipe fast"),
     (("--epochs", "5"), "--epochs 5 with --resume: {run} has --epochs 6, and a run can get more epochs, and not fewer"),
     (("mnist",), "was trained with DATASET digits. Received: DATASET mnist"),

@@ -84,9 +84,10 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--strict", is_flag=True, help="Stop, before the training, at a picture of FOLDER that cannot be read; "
               "otherwise it is named and left out.")
 @click.option("--out", type=options.FILE, metavar="RUN",
-              help="Write model.safetensors, run.json and history.csv to this folder; a run that is there is replaced.")
+              help="Write model.safetensors, run.json and history.csv to this folder; a run that is there is replaced "
+              "when this one is complete. Its state is kept in RUN/checkpoints.")
 @click.option("--checkpoint-every", type=resuming.Every(), metavar="5m|500steps", default="5m",
-              help="How often RUN gets all that is needed to go on after a crash; at the ends of epochs, too.")
+              help="How often the state is kept in RUN: after minutes (s, m, h) or steps. Also at the ends of epochs.")
 @click.option("--resume", is_flag=True, help="Go on where RUN stands, bit for bit as if it had never stopped. The "
               "same line can be given again and again: it starts where nothing is there yet, and ends where all is "
               "done. More --epochs may be given; other options must be the run's.")
