@@ -141,6 +141,31 @@ def test_a_run_that_was_killed_ends_with_the_same_bytes(whole, kills, tmp_path):
         assert [path for path in tmp_path.iterdir() if path.name.startswith(f".{run.name}.")] == []
 
 
+@posix
+@pytest.mark.soak
+def test_a_run_on_a_folder_of_photos_ends_with_the_same_bytes(tmp_path):
+    """Pictures that are turned and zoomed anew, some of which cannot be read, in the order of a folder."""
+    from photo_files import add_broken, make
+
+    folder, rng, done = make(tmp_path / "photos", each=40), random.Random(1), 0
+    add_broken(folder / "red")
+    line = (folder, "--epochs", "4", "--seed", "3", "--augment", "--batch-size", "8")
+    said_by("train", *line, "--out", tmp_path / "whole")
+    for i in range(5):
+        run = tmp_path / f"run{i}"
+        for _ in range(3):
+            with started(rng.randint(1, 60), rng.random(), "train", *line, *OFTEN, "--out", run, "--resume",
+                         code=AT_EVENT) as process:
+                _, said = process.communicate()
+            assert process.returncode in (0, -signal.SIGKILL), said
+            done += process.returncode != 0
+        said = said_by("train", *line, "--out", run, "--resume")
+        assert sha256(run) == sha256(tmp_path / "whole")
+        skipped = [json.loads((one / "run.json").read_text())["skipped"] for one in (run, tmp_path / "whole")]
+        assert skipped[0] == skipped[1] != []
+    assert done > 5
+
+
 def test_what_is_said(whole, tmp_path):
     run = tmp_path / "run"
     assert f"resume {run} holds no training yet, so one begins" in autoconv_("train", *TRAIN, "--out", run, "--resume")
@@ -216,6 +241,13 @@ def test_a_run_that_is_not_finished_says_so_to_others(finished, tmp_path):
     out = autoconv_("train", "--out", tmp_path / "run", "--resume")
     assert "all epochs are done; the test is left" in out
     assert sha256(tmp_path / "run") == sha256(finished)
+    (tmp_path / "run" / "run.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.copytree(finished / "checkpoints", tmp_path / "run" / "checkpoints")
+    for name in ("history.csv", "model.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    out = autoconv_("train", "digits", "--limit", "64", "--epochs", "1", "--out", tmp_path / "run")
+    assert "holds a training that is not finished, which --resume would go on with" in out
 
 
 def test_other_data_are_refused(tmp_path):

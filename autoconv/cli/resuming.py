@@ -93,6 +93,8 @@ class Resumable(click.Command):
         given["resume"] = _settle(ctx, out) if wanted else None
         if wanted and given["resume"] is None and not (given["quiet"] or given["json_file"] == files.STDOUT):
             click.echo(f"resume {out} holds no training yet, so one begins")
+        if not wanted and out is not None:
+            _note_unfinished(out)
         return super().invoke(ctx)
 
 
@@ -108,23 +110,31 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     except (OSError, ValueError) as error:
         raise click.ClickException(str(error)) from error
     if found is None:
-        if "test_accuracy" in results:  # of an earlier version, or its states were removed
+        if results:  # of an earlier version, or its states were removed
             _refuse_others(ctx, out, {name: results[name] for name in BY_RESULTS if name in results}, False)
             _end(ctx, out, results)
         return None
     arguments = found.state.facts.get("belongs_to", {}).get("arguments")
-    if not isinstance(arguments, dict):
+    if not isinstance(arguments, dict) or not isinstance(arguments.get("epochs"), int):
         raise click.ClickException(f"{found.path} is not of `autoconv train`. Name another folder.")
     _refuse_others(ctx, out, arguments, True)
     epochs = max(ctx.params["epochs"], arguments["epochs"]) if _is_given(ctx, "epochs") else arguments["epochs"]
     epoch, done = found.state.position
-    if epoch >= epochs and results.get("checkpoint") == found.path.stem and "test_accuracy" in results:
+    if epoch >= epochs and results.get("checkpoint") == found.path.stem:
         _end(ctx, out, results)
     for name, value in arguments.items():
         if name in ctx.params:
             ctx.params[name] = _restored(name, value)
     ctx.params["epochs"] = epochs
     return Standing(epoch, done)
+
+
+def _note_unfinished(out: Path) -> None:
+    """Says where a training that could go on will be replaced."""
+    found = checkpoint.files(out / runs.CHECKPOINTS)
+    if found and _results(out).get("checkpoint") != found[0][2].stem:
+        click.echo(f"note: {out} holds a training that is not finished, which --resume would go on with. This one "
+                   "begins anew, and replaces it.", err=True)
 
 
 def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_epochs: bool) -> None:
@@ -162,11 +172,12 @@ def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
 
 
 def _results(out: Path) -> dict[str, Any]:
-    """What run.json says, where it is there and can be read."""
+    """What run.json says of a run that is finished; nothing where there is none, or it cannot be read."""
     try:
         found = json.loads((out / runs.RESULTS).read_text(encoding="utf-8"))
-        return found if isinstance(found, dict) else {}
-    except (OSError, ValueError):
+        finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
+        return found if finished else {}
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
 
 

@@ -45,12 +45,14 @@ class Stop:
 
 @contextmanager
 def handled() -> Iterator[Stop]:
-    """Has a `Stop` handle both signals. Only the main thread can: in others they stay as they are."""
+    """Has a `Stop` handle both signals, but one that is ignored, as in a shell's background. Only the main thread can:
+    in others they stay as they are.
+    """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    kinds = (signal.SIGINT, signal.SIGTERM)
+    kinds = [kind for kind in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(kind) != signal.SIG_IGN]
     before = [signal.signal(kind, stop.handle) for kind in kinds]
     try:
         yield stop

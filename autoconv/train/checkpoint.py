@@ -73,15 +73,15 @@ def read(path: Path) -> TrainState:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         kept = json.loads(header["__metadata__"][KEY])
         arrays = load(data)
-        facts, sound = kept["facts"], kept["sha256"] == _checksum(kept["facts"], arrays)
-    except (SafetensorError, ValueError, KeyError, TypeError, RecursionError, OverflowError) as error:
+        sound, facts = kept["sha256"] == _checksum(kept["facts"], arrays), json.loads(kept["facts"])
+        known = facts["format"]
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
         raise ValueError(f"The checkpoint {path} is damaged: {type(error).__name__}.") from error
     if not sound:
         raise ValueError(f"The checkpoint {path} is damaged: its checksum is not that of what is in it.")
-    facts = json.loads(facts)
-    if facts.get("format") != FORMAT:
-        raise ValueError(f"The checkpoint {path} has the format {facts.get('format')!r}, and this version of autoconv "
-                         f"reads {FORMAT}.")
+    if known != FORMAT:
+        raise ValueError(f"The checkpoint {path} has the format {known!r}, and this version of autoconv reads "
+                         f"{FORMAT}.")
     return TrainState(facts, arrays)
 
 

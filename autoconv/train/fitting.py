@@ -1,7 +1,8 @@
 """`Fitting`: one call of `fit`, epoch by epoch; from its start, or from the state that another one was saved in."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -41,7 +42,8 @@ class Fitting:
         try:
             self._hooks.call("on_train_begin", {})
             if found is not None:
-                self._go_on(found.state)
+                with _usable(found):
+                    self._go_on(found.state)
             while self.epoch < self._epochs and not self._model.stop_training:
                 if not self.done:
                     if not self._passes.ready(self.epoch):
@@ -139,13 +141,11 @@ class Fitting:
 
     def _check(self, found: Checkpoint) -> None:
         """Raises ValueError, before anything changes, where a state is not one of this training."""
-        try:
+        with _usable(found):
             kept = found.state.content()
             settings.check_settings(kept["settings"], self._settings, self._epochs != kept["epochs"])
             state.check_model(self._model, kept["model"])
             state.check_callbacks(self._hooks, kept["callbacks"])
-        except (KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"The state in {found.path} cannot be used: {error!r}.") from error
 
     def _go_on(self, found: TrainState) -> None:
         """Puts a state back. What callbacks did at the beginning, to the model or to random numbers, counts for none.
@@ -206,3 +206,12 @@ class Fitting:
         if trouble is not None:
             warn(f"The training's state could not be saved in {self._writer.folder}: "  # type: ignore[union-attr]
                  f"{trouble.strerror}. States that were saved before stay, and training goes on.", RuntimeWarning)
+
+
+@contextmanager
+def _usable(found: Checkpoint) -> Iterator[None]:
+    """Within it, what a state lacks is a ValueError that names its file."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"The state in {found.path} cannot be used: {error!r}.") from error
