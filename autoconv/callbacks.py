@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from .arguments import names
+from .files import atomic
 
 Logs = dict[str, float]
 
@@ -53,21 +54,30 @@ class Callback:
     def on_test_end(self, logs: Logs | None = None) -> None:
         """After an evaluation."""
 
+    def get_state(self) -> dict[str, Any]:
+        """What it must remember where training goes on in a later process: plain data and arrays, by names."""
+        return {}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Takes what `get_state` gave; called where training goes on, after `on_train_begin`, and in the middle of an
+        epoch after `on_epoch_begin`.
+        """
+
 
 class CallbackList:
     """Calls a stage of those callbacks that override it, so that the others cost nothing."""
 
     def __init__(self, given: Any, model: Any, params: Mapping[str, Any], *ours: Callback) -> None:
-        self._callbacks = [*_listed(given), *ours]
+        self.callbacks = [*_listed(given), *ours]
         self._listeners: dict[str, list[Callable]] = {}
-        for c in self._callbacks:
+        for c in self.callbacks:
             c.set_model(model)
             c.set_params(params)
 
     def listeners(self, stage: str) -> list[Callable]:
         """The methods of that name that are not the base's own."""
         if stage not in self._listeners:
-            methods = [getattr(c, stage) for c in self._callbacks]
+            methods = [getattr(c, stage) for c in self.callbacks]
             base = getattr(Callback, stage)
             self._listeners[stage] = [m for m in methods if getattr(m, "__func__", None) is not base]
         return self._listeners[stage]
@@ -89,6 +99,12 @@ class History(Callback):
         for name, value in (logs or {}).items():
             self.history.setdefault(name, []).append(value)
 
+    def get_state(self) -> dict[str, Any]:
+        return {"epoch": list(self.epoch), "history": {name: list(values) for name, values in self.history.items()}}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.epoch, self.history = list(state["epoch"]), {name: list(v) for name, v in state["history"].items()}
+
 
 class EarlyStopping(Callback):
     """Stops training when `monitor` has not improved by more than `min_delta` for `patience` epochs.
@@ -105,6 +121,8 @@ class EarlyStopping(Callback):
         self.monitor, self.patience, self.verbose, self.baseline = monitor, patience, verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
         self.min_delta, self._sign = abs(min_delta), _sign(mode, monitor)
+
+    _changing = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.wait = self.stopped_epoch = self.best_epoch = 0
@@ -131,6 +149,13 @@ class EarlyStopping(Callback):
             _say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
             self.model.set_weights(self.best_weights)
+
+    def get_state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._changing}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for name in self._changing:
+            setattr(self, name, state[name])
 
     def _better(self, value: float, than: float) -> bool:
         return self._sign * (value - than) > self.min_delta
@@ -161,6 +186,48 @@ class ModelCheckpoint(Callback):
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
         if self.verbose:
             _say(f"Epoch {epoch + 1}: saved {path}")
+
+    def get_state(self) -> dict[str, Any]:
+        return {"best": self.best}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self.best = state["best"]
+
+
+class BackupAndRestore(Callback):
+    """Saves the whole state of `fit` in the folder `backup_dir`, and goes on from there bit for bit when the same
+    script runs again: at the end of each epoch, or with a number as `save_freq` after so many steps each time, with
+    `double_checkpoint` at both.
+
+    The last two states stay. A damaged one is noticed, and the one before is used, with a warning. Where a state cannot
+    be written that is a warning, too, and training goes on. At the end of `fit` all are removed, unless
+    delete_checkpoint is False: then a later `fit` with more epochs, or `fit(resume=backup_dir)`, goes on from there.
+    Where the model, compile's settings or the data are not those of the state, `fit` raises ValueError; also for
+    generators, whose position nobody knows. Only one process may train in a folder (BlockingIOError).
+    """
+
+    stop_requested = False  # as by a signal: fit then saves after the step that runs, and raises KeyboardInterrupt
+    belongs_to: Mapping[str, Any] = {}  # plain data, which is kept with each state
+    training = 0  # its number in the folder, once fit has begun
+    anew = False  # whether to begin another training in the folder, beside the states of the one that stands there
+
+    def __init__(self, backup_dir: str | Path, save_freq: str | int = "epoch", double_checkpoint: bool = False,
+                 delete_checkpoint: bool = True) -> None:
+        if save_freq != "epoch" and (isinstance(save_freq, bool | str) or not hasattr(save_freq, "__index__")
+                                     or save_freq < 1):
+            raise ValueError("save_freq must be 'epoch' or a number of steps, at least 1. "
+                             f"Received: {save_freq!r}.")
+        self.backup_dir, self.save_freq = Path(backup_dir), save_freq
+        self.double_checkpoint, self.delete_checkpoint = double_checkpoint, delete_checkpoint
+
+    def is_due(self, steps: int, cost: float) -> bool:
+        """Whether to save after a step; `steps`: how many there were since the last state, `cost`: the seconds that
+        that one took."""
+        return self.save_freq != "epoch" and steps >= int(self.save_freq)
+
+    def is_due_at_epoch_end(self, cost: float) -> bool:
+        """Whether to save at the end of an epoch that is not the last."""
+        return self.save_freq == "epoch" or self.double_checkpoint
 
 
 class LearningRateScheduler(Callback):
@@ -199,6 +266,14 @@ class CSVLogger(Callback):
                 writer.writeheader()
                 self._header = False
             writer.writerow(values)
+
+    def get_state(self) -> dict[str, Any]:
+        written = self.filename.read_bytes().decode() if self.filename.exists() else ""
+        return {"header": self._header, "written": written}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        self._header = state["header"]
+        atomic.write(self.filename, state["written"])  # rows that were written later come again
 
 
 class LambdaCallback(Callback):

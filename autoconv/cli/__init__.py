@@ -20,15 +20,18 @@ from .info import info
 from .inspect import inspect
 from .predict import predict
 from .report import report
+from .signals import Terminated
 from .summary import summary
 from .train import train
 from .warmup import warmup
 
-INTERRUPTED = 130  # what a shell calls a program that Ctrl-C ended: 128 + SIGINT
+INTERRUPTED, TERMINATED = 130, 143  # what a shell calls a program that Ctrl-C or SIGTERM ended: 128 + the signal
 
 
 class Commands(click.Group):
-    """The group of all commands: what cannot be done is one message and exit code 1, Ctrl-C one line and 130."""
+    """The group of all commands: what cannot be done is one message and exit code 1, Ctrl-C one line and 130, SIGTERM
+    the same line and 143.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:
         with warnings.catch_warnings():
@@ -36,9 +39,9 @@ class Commands(click.Group):
             warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's, which does not say whose
             try:
                 return super().invoke(ctx)
-            except KeyboardInterrupt:
+            except KeyboardInterrupt as error:
                 click.echo("\n" * sys.stdout.isatty() + "Interrupted.", err=True)
-                ctx.exit(INTERRUPTED)
+                ctx.exit(TERMINATED if isinstance(error, Terminated) else INTERRUPTED)
             except BrokenPipeError:
                 raise
             except (OSError, DatasetCorrupt, DeviceError, ExtraError) as error:  # DatasetNotFound is an OSError

@@ -57,5 +57,13 @@ class Stopwatch(Callback):
         if self.first_step is None:  # an epoch of one step
             self.first_step = since_start()
 
+    def get_state(self) -> dict[str, Any]:
+        begun = getattr(self, "_begun", time.perf_counter())
+        return {"epoch_seconds": list(self.epoch_seconds), "under_way": time.perf_counter() - begun}
+
+    def set_state(self, state: Any) -> None:
+        self.epoch_seconds = list(state["epoch_seconds"])
+        self._begun = time.perf_counter() - state["under_way"]
+
     def median_epoch(self) -> float:
         return statistics.median(self.epoch_seconds)

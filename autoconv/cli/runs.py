@@ -20,6 +20,7 @@ from ..models import Model, Sequential
 from .files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
+CHECKPOINTS = "checkpoints"  # within a run: a folder of states, from which `train --resume` goes on
 FILES = (MODEL, HISTORY, RESULTS)
 PIXELS = "pixels 0..255"  # under "takes" in run.json: the model's own first layer turns them into what the net takes
 NEEDED = ("model", "dataset", "data_dir", "limit", "classes", "batch_size")  # in run.json, to use the net again
@@ -42,11 +43,11 @@ def reserve(out: Path | None) -> Iterator[Path | None]:
         yield None
         return
     with contextlib.ExitStack() as stack:
-        with _said(out):
+        with said(out):
             _check(out)
             folder = stack.enter_context(folders.replacing(out, FILES))
         yield folder
-        with _said(out):
+        with said(out):
             stack.pop_all().close()
 
 
@@ -88,6 +89,9 @@ def _read(folder: Path) -> Run:
                                    "trained and tested on. `autoconv train --out RUN` writes one. `autoconv predict` "
                                    "and `autoconv summary` take model files.")
     model, file = folders.place(folder, MODEL), folders.place(folder, RESULTS)
+    if not (model.is_file() and file.is_file()) and (folder / CHECKPOINTS).is_dir():
+        raise click.ClickException(f"The training in {folder} is not finished: `autoconv train --out {folder} "
+                                   "--resume` goes on with it.")
     if not (model.is_file() and file.is_file()):
         raise click.ClickException(f"{folder} is no run: it lacks {MODEL} or {RESULTS}. "
                                    f"`autoconv train --out {folder}` writes one.")
@@ -133,7 +137,7 @@ def restored(folder: Path, device: Device) -> tuple[Model, dict[str, Any]]:
 
 
 @contextmanager
-def _said(out: Path) -> Iterator[None]:
+def said(out: Path) -> Iterator[None]:
     """Says which option an error of the file system is about."""
     try:
         yield
@@ -146,7 +150,7 @@ def _check(out: Path) -> None:
     if out.is_dir():
         folders.sweep(out.resolve())
         folders.finish(out, FILES)
-        if any(out.iterdir()) and not (out / RESULTS).is_file():
+        if {path.name for path in out.iterdir()} - {CHECKPOINTS} and not (out / RESULTS).is_file():
             raise click.ClickException(f"--out {out} is a folder that holds other things than a run. Name a new one.")
     elif out.exists():
         raise NotADirectoryError(0, "it is a file")

@@ -12,7 +12,7 @@ import click
 from .. import __version__, datasets, models, nets, utils
 from .. import optimizers as optim
 from ..backend import device as devices
-from . import data, files, lines, options, photos, runs
+from . import data, files, lines, options, photos, resuming, runs, signals
 from .clock import Stopwatch, since_start
 
 SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # the defaults for named data sets
@@ -44,7 +44,7 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
     return value
 
 
-@click.command()
+@click.command(cls=resuming.Resumable)
 @click.argument("dataset", required=False, metavar="[DATASET|FOLDER]", type=options.Data("dataset", datasets.NAMES),
                 is_eager=True, callback=_defaults)
 @click.option("--recipe", type=options.Name("recipe", RECIPES), default="careful", is_eager=True, callback=_defaults,
@@ -84,12 +84,20 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--strict", is_flag=True, help="Stop, before the training, at a picture of FOLDER that cannot be read; "
               "otherwise it is named and left out.")
 @click.option("--out", type=options.FILE, metavar="RUN",
-              help="Write model.safetensors, run.json and history.csv to this folder; a run that is there is replaced.")
+              help="Write model.safetensors, run.json and history.csv to this folder; a run that is there is replaced "
+              "when this one is complete. Its state is kept in RUN/checkpoints.")
+@click.option("--checkpoint-every", type=resuming.Every(), metavar="5m|500steps", default="5m",
+              help="How often the state is kept in RUN: after minutes (s, m, h) or steps. Also at the ends of epochs.")
+@click.option("--resume", is_flag=True, help="Go on where RUN stands, bit for bit as if it had never stopped. The "
+              "same line can be given again and again: it starts where nothing is there yet, and ends where all is "
+              "done. More --epochs may be given; other options must be the run's.")
 @options.json_option
 @options.quiet_option
-def train(dataset: str | Path | None, device: str, threads: int | None, out: Path | None, json_file: Path | None,
-          quiet: bool, data_dir: Path | None, limit: int | None, image_size: tuple[int, int] | None,
-          validation_split: float | None, strict: bool, seed: int | None, model: str, batch_size: int,
+@click.pass_context
+def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: int | None, out: Path | None,
+          json_file: Path | None, quiet: bool, data_dir: Path | None, limit: int | None,
+          image_size: tuple[int, int] | None, validation_split: float | None, strict: bool, seed: int | None,
+          model: str, batch_size: int, resume: resuming.Standing | None, checkpoint_every: tuple[str, int],
           **how: Any) -> None:
     """Train a net on DATASET (digits, mnist, fashion_mnist, cifar10) or on the photos in FOLDER, test it, print its
     accuracy and throughput.
@@ -101,6 +109,9 @@ def train(dataset: str | Path | None, device: str, threads: int | None, out: Pat
     test/ (or val/) with such folders. A name of a data set wins over a folder: ./digits is the folder.
 
     lecture-large takes images of 150 x 150 pixels, so smaller ones are enlarged.
+
+    Ctrl-C or SIGTERM while it trains with --out lets the step end, keeps all in RUN, and exits with 130 or 143; a
+    second one stops at once.
     """
     folder = dataset if isinstance(dataset, Path) else None
     _check_belongs(folder, {"--data-dir": data_dir, "--limit": limit},
@@ -110,20 +121,32 @@ def train(dataset: str | Path | None, device: str, threads: int | None, out: Pat
     files.check_writable(json_file)
     silent = json_file == files.STDOUT
     target.import_ahead()
-    with runs.reserve(out) as place:
-        images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2], validation_split,
-                            seed, strict)
-        _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
-        feeds = images.feeds(model, batch_size)
-        net, history, results = fit(images, feeds, target, 0 if quiet or silent else 1, model, batch_size, seed, **how)
-        results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
-                       validation_split=validation_split)
-        if place is not None:  # before the test, so that nothing that happens then loses the training
-            runs.write(place, net, history, results)
-    results.update(_tested(net, model, images, feeds, out))
-    with runs.reserve(out) as place:
-        if place is not None:
-            runs.write(place, net, history, results)
+    with signals.handled() as stop:
+        with runs.reserve(out) as place:
+            images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
+                                validation_split, seed, strict)
+            _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
+            feeds = images.feeds(model, batch_size)
+            states = resuming.states(ctx, {"dataset": dataset or images.name, "seed": seed})
+            if resume is not None:
+                _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
+            with resuming.kept(out, states, stop):
+                net, history, results = fit(images, feeds, target, 0 if quiet or silent else 1, model, batch_size,
+                                            seed, states, **how)
+            results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
+                           validation_split=validation_split)
+            if out is not None and states is not None and place is not None:
+                results["checkpoint"] = resuming.latest(states)
+                # Before the test, so that nothing that happens then loses the training.
+                with runs.said(out):
+                    runs.write(place, net, history, results)
+        results.update(_tested(net, model, images, feeds, out))
+        with runs.reserve(out) as place:
+            if out is not None and place is not None:
+                with runs.said(out):
+                    runs.write(place, net, history, results)
+    if states is not None:
+        resuming.finish(states)
     if json_file is not None:
         files.write_json(json_file, results)
     _say(silent, _summed_up(results))
@@ -151,8 +174,8 @@ def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: d
 
 def fit(
     images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, verbose: int, model: str,
-    batch_size: int, seed: int, augment: bool, epochs: int, optimizer: str, lr: float | None, recipe: str,
-    schedule: str, label_smoothing: float,
+    batch_size: int, seed: int, states: resuming.States | None, augment: bool, epochs: int, optimizer: str,
+    lr: float | None, recipe: str, schedule: str, label_smoothing: float,
 ) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
     """Trains. Returns the net, its history and what `--json` has of it."""
     utils.set_random_seed(seed)
@@ -174,7 +197,7 @@ def fit(
     _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
          f"on {device}, {threads}seed: {seed}")
     watch = Stopwatch()
-    history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=watch)
+    history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
     train_images = images.counts[0]
     return net, history.history, {
         "dataset": images.name, "train_images": train_images, "epochs": epochs,

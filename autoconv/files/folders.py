@@ -107,6 +107,18 @@ def sweep(folder: Path) -> None:
                     _remove_unlocked(path)
 
 
+def hold(folder: Path) -> int | None:
+    """A lock on a folder, which ends when the descriptor is closed or its process ends; None where there are none.
+    Raises BlockingIOError where another process holds it.
+    """
+    try:
+        return None if fcntl is None else _lock(folder)
+    except BlockingIOError:
+        raise
+    except OSError:  # a file system without locks
+        return None
+
+
 def _remove_unlocked(path: Path) -> None:
     with contextlib.suppress(OSError):
         lock = _lock(path)

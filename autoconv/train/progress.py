@@ -18,13 +18,13 @@ class Progress:
 
     verbose 0 shows nothing, 1 ("auto") a line that is updated in place where the output can do that, 2 one plain line.
     `title` ("Epoch 1/5") stands above the line on a terminal, else before it. `before` is the progress that this one
-    goes on from: in a notebook both are lines of one output.
+    goes on from: in a notebook both are lines of one output. `done` steps were done earlier, by another process.
     """
 
     def __init__(self, total: int | None, verbose: str | int = "auto", title: str = "",
-                 before: "Progress | None" = None) -> None:
+                 before: "Progress | None" = None, done: int = 0) -> None:
         verbose = check_verbose(verbose)
-        self.total, self.title, self._done = total, title, 0
+        self.total, self.title, self._done, self._earlier = total, title, 0, done
         self.display: Plain | None = before.display if before else None
         if self.display is None and verbose and sys.stdout is not None:
             self.display = open_display(sys.stdout, live=verbose == 1)
@@ -87,10 +87,10 @@ class Progress:
         return full * done + rest * (length - done) + " "
 
     def _seconds_per_step(self, step: int) -> float:
-        now = time.perf_counter()
-        if step < 2 or self._first is None:
-            return (now - self._start) / max(step, 1)
-        return (now - self._first) / (step - 1)
+        now, timed = time.perf_counter(), step - self._earlier
+        if timed < 2 or self._first is None:
+            return (now - self._start) / max(timed, 1)
+        return (now - self._first) / (timed - 1)
 
     def _speed(self, step: int) -> str:
         seconds = self._seconds_per_step(step)

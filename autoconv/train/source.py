@@ -2,6 +2,7 @@
 arrays of a step.
 """
 
+import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -12,6 +13,7 @@ from ..backend import device as devices
 from .data import Data, check_count
 
 SHARE = 0.5  # of a GPU's free memory: what a data set may take
+LOOKED_AT = 500  # samples that tell a data set from another one
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are
 
 
@@ -53,11 +55,26 @@ class Source:
         """How many batches there are."""
         return -(-self.samples // self.batch_size)
 
-    def tickets(self, epoch: int) -> Iterator[int]:
-        """What `seek` takes for one batch after the other, in an epoch."""
+    def tickets(self, epoch: int, skipped: int = 0) -> Iterator[int]:
+        """What `seek` takes for one batch after the other, in an epoch, without its first `skipped` ones."""
         if self.key is not None:
             self.shuffle(self.key, epoch)
-        return iter(range(self.steps))
+        return iter(range(skipped, self.steps))
+
+    def identity(self) -> dict[str, Any]:
+        """What tells the data set from another one: sizes, and a checksum over some hundreds of its samples."""
+        rows, sum_of = np.linspace(0, self.samples - 1, min(self.samples, LOOKED_AT)).astype(int), 0
+        for array in self._arrays:
+            if isinstance(array, np.ndarray):
+                sum_of = zlib.crc32(np.ascontiguousarray(array[rows]).tobytes(), sum_of)
+        return {"samples": self.samples, "batch_size": self.batch_size, "checksum": sum_of}
+
+    def get_state(self) -> dict[str, Any]:
+        """Arrays have none: a batch is a function of the key, the epoch and the batch's number."""
+        return {}
+
+    def set_state(self, state: Any) -> None:
+        """Nothing to be done."""
 
     def shuffle(self, key: random.Key, epoch: int) -> None:
         """The order of an epoch: a function of the key and the epoch's number, the same on all processes."""

@@ -1,6 +1,6 @@
 """`Stream`: batches from an iterable; `Epochs`: which batches, of a stream or of arrays, make an epoch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from inspect import isclass, isroutine
 from itertools import chain
 from typing import Any
@@ -44,7 +44,8 @@ class Stream:
                  draw: Callable[[], random.Key] = random.stream) -> None:
         self._batches, self._parse = batches, parse
         self._is_sequence = all(hasattr(batches, name) for name in ("__getitem__", "__len__"))
-        self._key = draw() if shuffle and self._is_sequence else None
+        self.key = draw() if shuffle and self._is_sequence else None  # of the orders of a sequence's batches
+        self._before = self._held()  # the first batch, which is read now, is yet to come
         begun = self._read(number)
         first = next(begun, None)
         if first is None:
@@ -60,10 +61,55 @@ class Stream:
         except TypeError:  # TensorFlow's, which cannot tell
             return None
 
-    def tickets(self, number: int) -> Iterator[Data]:
-        """What `seek` takes for one batch after the other, in epoch `number`."""
+    def tickets(self, number: int, skipped: int = 0) -> Iterator[Data]:
+        """What `seek` takes for one batch after the other, in epoch `number`, without its first `skipped` ones; those
+        are left out already where the iterable had its state set.
+        """
         begun, self._begun = self._begun, None
-        return self._read(number) if begun is None else begun
+        return self._read(number, skipped) if begun is None else begun
+
+    def identity(self) -> dict[str, Any]:
+        """What tells the batches from those of another iterable, as far as that is known."""
+        return {"class": type(self._batches).__name__, "steps": self.steps}
+
+    def check_position(self) -> None:
+        """Raises ValueError where no later process could take up the batches where this one leaves them."""
+        if self._is_sequence:
+            hook = getattr(type(self._batches), "on_epoch_end", None)
+            if hook is None or self._has_state() or str(hook.__module__).split(".")[0] in ("keras", "tensorflow"):
+                return
+            what = "a sequence that changes in on_epoch_end"
+        elif self._has_state():
+            return
+        else:
+            what = f"a {type(self._batches).__name__}"
+        raise ValueError(f"Training on {what} cannot go on in another process: nobody knows where it stood. Pass "
+                         "arrays, an image dataset, a sequence with __getitem__ and __len__ alone, or give the class "
+                         "get_state(), which returns plain data, and set_state(state), after which its iteration, or "
+                         "its items, go on from there.")
+
+    def check_apart(self, other: "Stream") -> None:
+        """Raises ValueError where another stream is of the same iterable, which can stand in one place only."""
+        if self._batches is other._batches and self._has_state():
+            raise ValueError("Training whose state is saved needs two objects to train and to validate on. Received "
+                             f"the same {type(self._batches).__name__} for both: make a second one.")
+
+    def get_state(self) -> dict[str, Any]:
+        """Where the iterable stands, for `set_state`."""
+        waiting = self._begun is not None
+        return {"waiting": waiting, "held": self._before if waiting else self._held()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `get_state` was called, as soon as batches are asked for."""
+        self._begun = None
+        if state["held"] is not None:
+            self._batches.set_state(state["held"])
+
+    def _has_state(self) -> bool:
+        return hasattr(self._batches, "get_state") and hasattr(self._batches, "set_state")
+
+    def _held(self) -> Any:
+        return self._batches.get_state() if self._has_state() else None
 
     def seek(self, batch: Data) -> int:
         """Makes a batch the next one. Returns how many samples it has."""
@@ -80,14 +126,14 @@ class Stream:
         """Tells a sequence, which may want to change its samples."""
         getattr(self._batches, "on_epoch_end", lambda: None)()
 
-    def _read(self, number: int) -> Iterator[Data]:
+    def _read(self, number: int, skipped: int = 0) -> Iterator[Data]:
         getattr(self._batches, "on_epoch_begin", lambda: None)()
         if not self._is_sequence:
             yield from map(self._parse, self._batches)
             return
         count = len(self._batches)
-        for i in range(count) if self._key is None else random.permutation(
-                count, random.epoch_stream(self._key, number)):
+        order = range(count) if self.key is None else random.permutation(count, random.epoch_stream(self.key, number))
+        for i in order[skipped:]:
             yield self._parse(self._batches[int(i)])
 
 
@@ -100,7 +146,13 @@ class Epochs:
         self.source, self._steps = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None
+        self._number, self._taken = 0, 0  # of the pass that the tickets are of, and how many of them were taken
         self._seen: int | None = None  # in an epoch that went through all of them
+
+    @property
+    def fixed(self) -> int | None:
+        """How many steps an epoch has, where that was said."""
+        return self._steps
 
     @property
     def steps(self) -> int | None:
@@ -109,22 +161,47 @@ class Epochs:
 
     def ready(self, number: int) -> bool:
         """Whether there is a batch for epoch `number`. Where all were taken, the source begins again, if it can."""
-        if self._next is None and self._tickets is not None:
-            self._next = next(self._tickets, None)
+        self._fetch()
         if self._next is None:
-            self._tickets = self.source.tickets(number)
-            self._next = next(self._tickets, None)
+            self._begin(number)
+            self._fetch()
         return self._next is not None
 
-    def epoch(self, number: int) -> Iterator[int]:
-        """Makes one batch after the other the source's next one, and gives its number of samples."""
-        done = 0
+    def get_state(self) -> dict[str, Any]:
+        """Where an epoch stands, or one that ended, for `set_state`."""
+        return {"number": None if self._tickets is None else self._number, "taken": self._taken, "seen": self._seen,
+                "source": self.source.get_state()}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `get_state` was called."""
+        self.source.set_state(state["source"])
+        self._next, self._tickets, self._seen = None, None, state["seen"]
+        if state["number"] is not None:
+            self._begin(int(state["number"]), int(state["taken"]))
+
+    def _begin(self, number: int, skipped: int = 0) -> None:
+        self._number, self._taken, self._tickets = number, skipped, self.source.tickets(number, skipped)
+
+    def _fetch(self) -> None:
+        """Asks for the next batch, where one was not asked for before and there may be one."""
+        if self._next is None and self._tickets is not None:
+            self._next = next(self._tickets, None)
+            if self._next is None:
+                self._tickets = None
+
+    def epoch(self, number: int, done: int = 0) -> Iterator[int]:
+        """Makes one batch after the other the source's next one, and gives its number of samples. `done`: so many of
+        the epoch's steps were done before.
+        """
+        if done and done != self._steps:
+            self._fetch()
         while done != self._steps and (self._next is not None or (not done and self.ready(number))):
             ticket, self._next = self._next, None
+            self._taken += 1
             yield self.source.seek(ticket)
             done += 1
             if done != self._steps:
-                self._next = next(self._tickets, None)  # type: ignore[arg-type]
+                self._fetch()
         if done != self._steps:
             self._seen = done
             if self._steps is not None:

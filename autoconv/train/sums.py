@@ -1,6 +1,6 @@
 """`Sums`: the running sums of losses and metrics over an epoch, which lie on the device until somebody looks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,10 +22,12 @@ class Sums:
     def reset(self) -> None:
         """Starts an epoch."""
         self._k.clear(self._totals)
-        self._losses, self._samples, self._steps = np.zeros(1 + len(self._goals)), 0, 0
-        self._new_samples, self._new_values = 0, [0] * len(self._scores)
+        self._losses, self._samples = np.zeros(1 + len(self._goals)), 0
+        self._values = [0] * len(self._scores)  # how many each metric's sum is of
         for score in self._scores:
             score.metric.reset_state()
+        # What each metric held when it was last written to, and what of it came from others that have the same metric.
+        self._shown, self._others = [[0.0, 0.0] for _ in self._scores], [[0.0, 0.0] for _ in self._scores]
 
     def add_losses(self, losses: Sequence[tuple[float, Any, Any]], samples: float) -> None:
         """Of a batch: (weight of the output, values, normalized weights of the samples) of each output with a loss."""
@@ -45,29 +47,57 @@ class Sums:
 
     def count(self, samples: int, values: Sequence[int]) -> None:
         """Counts what a step added, on the host."""
-        self._new_samples += samples
+        self._samples += samples
         for j, n in enumerate(values):
-            self._new_values[j] += n
+            self._values[j] += n
 
-    def drain(self) -> int | None:
-        """Takes the sums so far from the device. Returns the first step after which the loss was NaN or
-        infinite, if any."""
+    def read(self) -> int | None:
+        """Looks at the sums so far, which stay as they are: who looks, and when, changes no bit of what comes later.
+        Returns the first step after which the loss was NaN or infinite, if any.
+        """
         host = np.array(self._device.numpy(self._totals))
-        self._k.clear(self._totals)
-        self._losses[0] += host[0]
-        self._losses[1:] += host[_FIRST : _FIRST + len(self._goals)]
-        self._samples += self._new_samples
+        self._losses[0], self._losses[1:] = host[0], host[_FIRST : _FIRST + len(self._goals)]
         for j, score in enumerate(self._scores):
-            if self._new_values[j]:
-                score.metric.total += float(host[_FIRST + len(self._goals) + j])  # type: ignore[attr-defined]
-                score.metric.count += self._new_values[j]  # type: ignore[attr-defined]
-        bad = self._steps + int(host[2]) - 1 if host[2] else None
-        self._steps += int(host[1])
-        self._new_samples, self._new_values = 0, [0] * len(self._scores)
-        return bad
+            if self._values[j]:
+                own = float(host[_FIRST + len(self._goals) + j]), self._values[j]
+                self._show(score.metric, own, self._shown[j], self._others[j])
+        return int(host[2]) - 1 if host[2] else None
+
+    @staticmethod
+    def _show(metric: Any, own: tuple[float, int], shown: list[float], others: list[float]) -> None:
+        """Writes the sums to a metric, on top of what others wrote there."""
+        for i, name in enumerate(("total", "count")):
+            if (held := getattr(metric, name)) != shown[i]:
+                others[i] += held - shown[i]
+            shown[i] = others[i] + own[i]
+            setattr(metric, name, shown[i])
+
+    def get_state(self) -> dict[str, Any]:
+        """Copies of the sums, and of what metrics of the user's hold, for `set_state`."""
+        metrics = [{name: getattr(score.metric, name) for name in sorted(score.metric._state)}
+                   for score in self._scores]
+        return {"totals": np.array(self._device.numpy(self._totals)), "samples": self._samples,
+                "values": list(self._values), "metrics": metrics, "shown": [list(two) for two in self._shown],
+                "others": [list(two) for two in self._others]}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Goes on where `get_state` was called. Raises ValueError for sums of other losses or metrics."""
+        if np.shape(state["totals"]) != self._totals.shape or len(state["metrics"]) != len(self._scores):
+            raise ValueError("These sums are of other losses or metrics than the model's.")
+        self._totals[...] = self._device.asarray(state["totals"])
+        self._samples, self._values = int(state["samples"]), [int(n) for n in state["values"]]
+        self._shown, self._others = ([list(two) for two in state[name]] for name in ("shown", "others"))
+        for score, held in zip(self._scores, state["metrics"]):
+            for name in score.metric._state:
+                setattr(score.metric, name, held[name])
+
+    def read_logs(self) -> dict[str, float]:
+        """The means so far, of now."""
+        self.read()
+        return self.logs()
 
     def logs(self) -> dict[str, float]:
-        """The means so far, as of the last `drain`."""
+        """The means so far, as of the last `read`."""
         means = (self._losses / max(self._samples, 1)).tolist()
         several = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: float(score.metric.result()) for score in self._scores}

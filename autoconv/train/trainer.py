@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
+from os import PathLike
 from typing import Any
 
 import numpy as np
@@ -25,13 +26,14 @@ from .data import (
     validates_in,
     without_batch,
 )
+from .fitting import Fitting
 from .outputs import Outputs
 from .phases import Reducer, Work, is_recordable
-from .progress import Progress, check_verbose, warn, warn_of_nan
+from .progress import Progress, check_verbose, warn
 from .running import Running
 from .source import Source
 from .step import Step
-from .stream import Epochs, Stream, is_stream, warn_of_end
+from .stream import Epochs, Stream, is_stream
 
 
 class Trainer:
@@ -91,6 +93,7 @@ class Trainer:
         class_weight: Mapping[int, float] | None = None, sample_weight: Any = None, initial_epoch: int = 0,
         steps_per_epoch: int | None = None, validation_steps: int | None = None,
         validation_batch_size: int | None = None, validation_freq: int | Iterable[int] = 1,
+        resume: str | PathLike[str] | None = None,
     ) -> History:
         """Trains for `epochs - initial_epoch` passes over x (N, ...) and y (N, ...). Returns the `History`.
 
@@ -101,7 +104,8 @@ class Trainer:
         in those it lists. shuffle: a new order each epoch, of samples or of a sequence's batches. class_weight:
         {class: weight}; sample_weight: (N,). Several inputs or outputs come as a list or a dict by names. Warns when
         the loss becomes NaN or infinite. An interrupt leaves the weights as the last whole step left them. With an
-        initial_epoch the last training goes on, in the orders that its later epochs would have had.
+        initial_epoch the last training goes on, in the orders that its later epochs would have had. resume: a folder
+        where `callbacks.BackupAndRestore` saved the state of a training, which goes on bit for bit.
         """
         self._check_compiled("fit")
         verbose = check_verbose(verbose)
@@ -124,7 +128,6 @@ class Trainer:
             self._running().steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
-        test = None if tests is None else partial(self._test, tests, validation_steps)
 
         self.history, self.stop_training, self._running().nan_seen = History(), False, False
         hooks = CallbackList(callbacks, self, {"epochs": epochs, "steps": passes.steps, "verbose": verbose},
@@ -132,23 +135,10 @@ class Trainer:
         order = self._running().training()
         if shuffle and isinstance(source, Source):
             source.key = order
+        validate = None if tests is None else partial(self._test, tests, validation_steps)
+        training = Fitting(self, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
         try:
-            hooks.call("on_train_begin", {})
-            logs: Logs = {}
-            for epoch in range(initial_epoch, epochs):
-                if not passes.ready(epoch):
-                    warn_of_end()
-                    break
-                hooks.call("on_epoch_begin", epoch, {})
-                line = Progress(passes.steps, verbose, f"Epoch {epoch + 1}/{epochs}", line)
-                logs = self._pass(work, passes, hooks, line, epoch, training=True)
-                if test is not None and validates(epoch + 1):
-                    logs.update({f"val_{name}": value for name, value in test(hooks).items()})
-                line.finish(logs)
-                hooks.call("on_epoch_end", epoch, logs)
-                if self.stop_training:
-                    break
-            hooks.call("on_train_end", logs)
+            training.run(verbose, line, resume)
         finally:  # also where it was interrupted: much memory, and the next training may need other sizes
             self._running().steps.forget("train", "test")
         return self.history
@@ -247,40 +237,7 @@ class Trainer:
         sums.reset()
         step.prepare_alone()
         step.run_on([*data.x, *data.y, *data.weights])
-        sums.drain()
-        return _returned(sums.logs(), return_dict)
-
-    def _pass(self, work: Work, passes: Epochs, hooks: CallbackList, line: Progress | None, epoch: int = 0,
-              training: bool = False) -> Logs:
-        """All steps of an epoch, in training or evaluation; the means over it."""
-        running, sums, source = self._running(), work.sums, passes.source
-        sums.reset()  # type: ignore[union-attr]
-        begin, end = (hooks.listeners(f"on_train_batch_{when}") if training else [] for when in ("begin", "end"))
-
-        def so_far() -> Logs:
-            bad, logs = sums.drain(), sums.logs()  # type: ignore[union-attr]
-            if bad is not None and training and not running.nan_seen:
-                running.nan_seen = True
-                warn_of_nan(logs["loss"], epoch, bad)
-            return logs
-
-        for i, n in enumerate(passes.epoch(epoch)):
-            for method in begin:
-                method(i, {})
-            if training:
-                self._check_unchanged(work)
-            if source.varies:
-                running.check_targets(self, source.like)
-            source.run(self._step(work, source.like, n, source.shards))
-            if end:
-                logs = so_far()
-                for method in end:
-                    method(i, logs)
-            if line is not None:
-                line.update(i + 1, so_far)
-            if training and self.stop_training:
-                break
-        return so_far()
+        return _returned(sums.read_logs(), return_dict)
 
     def _check_unchanged(self, work: Work) -> None:
         """Raises RuntimeError where a callback brought another loss or optimizer while fit runs."""
@@ -295,9 +252,18 @@ class Trainer:
         if not passes.ready(0):
             raise ValueError("The iterable to evaluate on has no batches left. Pass one that can be iterated again, or "
                              "the number of steps to take of it each time.")
-        with self._running().lock:
+        running = self._running()
+        with running.lock:
             hooks.call("on_test_begin", {})
-            logs = self._pass(self._work("test"), passes, hooks, line)
+            work, sums = self._work("test"), running.sums["test"]
+            sums.reset()
+            for i, n in enumerate(passes.epoch(0)):
+                if source.varies:
+                    running.check_targets(self, source.like)
+                source.run(self._step(work, source.like, n, source.shards))
+                if line is not None:
+                    line.update(i + 1, sums.read_logs)
+            logs = sums.read_logs()
             hooks.call("on_test_end", logs)
         return logs
 

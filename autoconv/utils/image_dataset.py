@@ -2,9 +2,11 @@
 
 import os
 import sys
+import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +35,8 @@ class ImageDataset:
                  seed: int) -> None:
         self.file_paths, self.class_names = files.paths, files.class_names
         self.batch_size, self.epoch, self.workers = batch_size, 0, _processors()
+        self._under_way: list[int] | None = None  # the latest iteration: its number, and the batches that it gave
+        self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
         self.skipped: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
         self._decoding, self._shuffle, self._seed = decoding, shuffle, seed
@@ -52,18 +56,42 @@ class ImageDataset:
         return *self._decoding.size, CHANNELS[self._decoding.color_mode]
 
     def __iter__(self) -> Iterator[Any]:
-        number, self.epoch = self.epoch, self.epoch + 1
+        position = self._under_way = [self.epoch, self._leave_out_first]
+        number, given = position
+        self.epoch, self._leave_out_first = number + 1, 0
         order = np.arange(len(self.file_paths))
         if self._shuffle:
             order = random.permutation(len(order), random.epoch_stream((self._seed, 0), number))
-        rows = [int(i) for i in order if self.file_paths[i] not in self.skipped]
+        rows = [int(i) for i in order if self.file_paths[i] not in self.skipped][given * (self.batch_size or 1) :]
         size = self.batch_size or PIECE * self.workers
-        for images, kept in _filled(self._decoded([rows[i : i + size] for i in range(0, len(rows), size)]), size):
-            batch = images if self._labels is None else (images, self._labels[kept])
-            if self.batch_size is not None:
-                yield batch
-            else:
-                yield from images if self._labels is None else zip(*batch)
+        try:
+            for images, kept in _filled(self._decoded([rows[i : i + size] for i in range(0, len(rows), size)]), size):
+                batch = images if self._labels is None else (images, self._labels[kept])
+                for one in [batch] if self.batch_size is not None else images if self._labels is None else zip(*batch):
+                    position[1] += 1
+                    yield one
+        finally:
+            if self._under_way is position:
+                self._under_way = None
+
+    def get_state(self) -> dict[str, Any]:
+        """Where it stands, as plain data for `set_state`: also in the middle of an iteration."""
+        names = ["/".join(Path(path).parts[-2:]) for path in self.file_paths]
+        epoch, given = self._under_way or (self.epoch, self._leave_out_first)
+        return {"epoch": epoch, "given": given, "seed": self._seed, "skipped": dict(self.skipped),
+                "files": zlib.crc32("\n".join(names).encode("utf-8", "replace"))}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """The next iteration goes on where `get_state` was called. Raises ValueError where that was not a dataset of
+        the same files and seed.
+        """
+        own = self.get_state()
+        for what, name in (("files", "files"), ("seed", "seed")):
+            if state[name] != own[name]:
+                raise ValueError(f"The image dataset does not have the {what} that it had. Received: "
+                                 f"{len(self.file_paths):,} files and seed={self._seed}. Put back what was there.")
+        self.epoch, self._leave_out_first, self._under_way = int(state["epoch"]), int(state["given"]), None
+        self.skipped = dict(state["skipped"])
 
     def check_any(self) -> None:
         """Raises UnreadableImage, of the first file, where none can be read; decodes no more than that takes."""

@@ -1,0 +1,158 @@
+"""`TrainState`: all that a training consists of between two steps, as plain data and arrays. Put back into the same
+model, in this process or a later one, training goes on bit for bit as if it had never stopped.
+"""
+
+import random as python_random
+from collections import Counter
+from collections.abc import Mapping
+from copy import deepcopy
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .. import random
+from ..arguments import names
+from ..callbacks import CallbackList
+
+FORMAT = 1  # of what is in a state
+ARRAY = "array"  # the key under which `facts` name an array
+
+
+class TrainState(NamedTuple):
+    """facts: plain data, as JSON has them, in which {"array": name} stands for one of `arrays`."""
+
+    facts: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, content: Mapping[str, Any]) -> "TrainState":
+        """Of nested dicts and lists of numbers, strings, None and arrays. Raises TypeError, with the place, for more.
+        """
+        arrays: dict[str, np.ndarray] = {}
+        return cls(_plain(content, "", arrays), arrays)
+
+    def content(self) -> dict[str, Any]:
+        """What `of` was given."""
+        return _whole(self.facts, self.arrays)
+
+    @property
+    def position(self) -> tuple[int, int]:
+        """How many epochs were done, and how many steps of the next one."""
+        return int(self.facts["position"]["epoch"]), int(self.facts["position"]["done"])
+
+
+def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
+    if isinstance(value, np.ndarray):
+        arrays[place] = value
+        return {ARRAY: place}
+    if isinstance(value, np.generic):
+        return value.item()
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value) and set(value) != {ARRAY}:
+        return {key: _plain(item, f"{place}/{key}".lstrip("/"), arrays) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item, f"{place}/{i}", arrays) for i, item in enumerate(value)]
+    raise TypeError("The state of a training holds numbers, strings, None, arrays, and lists and dicts of them. "
+                    f"Received: {type(value).__name__} as {place}.")
+
+
+def _whole(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
+    if isinstance(value, dict):
+        return arrays[value[ARRAY]] if set(value) == {ARRAY} else {k: _whole(v, arrays) for k, v in value.items()}
+    return [_whole(item, arrays) for item in value] if isinstance(value, list) else value
+
+
+# What a state is made of.
+
+
+def of_model(model: Any) -> dict[str, Any]:
+    """Copies of the weights and the optimizer's slots, both by the weights' names."""
+    weights = model.named_weights()
+    by_id = {id(weight): name for name, weight in weights.items()}
+    slots: dict[str, dict[str, Any]] = {}
+    state = model.optimizer.get_state()
+    for key, value in state.items():
+        slot, _, number = key.partition("/")
+        if number:
+            slots.setdefault(slot, {})[by_id[id(model.optimizer.flat.parameters[int(number)])]] = value
+    rest = {key: value.item() for key, value in state.items() if "/" not in key}
+    return {"weights": {name: weight.numpy() for name, weight in weights.items()}, "slots": slots, "optimizer": rest}
+
+
+def check_model(model: Any, kept: Mapping[str, Any]) -> None:
+    """Raises ValueError where the weights and slots are not the model's."""
+    own = of_model(model)
+    for what, mine, theirs in [("weights", own["weights"], kept["weights"]),
+                               *((f"{slot} of", own["slots"].get(slot, {}), kept["slots"].get(slot, {}))
+                                 for slot in dict.fromkeys([*own["slots"], *kept["slots"]]))]:
+        for name in dict.fromkeys([*mine, *theirs]):
+            shapes = [_shape(arrays.get(name)) for arrays in (theirs, mine)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"The model is not that of the training that was saved: of the {what} {name!r} that "
+                                 f"had {shapes[0]}, and this has {shapes[1]}. Make the model as it was.")
+
+
+def _shape(array: Any) -> str:
+    return "none" if array is None else f"{np.shape(array)} {array.dtype}"
+
+
+def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:
+    """Goes on from what `of_model` gave, which fits."""
+    weights = model.named_weights()
+    for name, weight in weights.items():
+        weight.assign(kept["weights"][name])
+    by_id = {id(weight): name for name, weight in weights.items()}
+    numbers = [by_id[id(parameter)] for parameter in model.optimizer.flat.parameters] if model.optimizer.built else []
+    state = {f"{slot}/{i}": by_name[name] for slot, by_name in kept["slots"].items() for i, name in enumerate(numbers)}
+    model.optimizer.set_state({**state, **{key: np.asarray(value) for key, value in kept["optimizer"].items()}})
+
+
+def of_random(model: Any) -> dict[str, Any]:
+    """Where all streams of random numbers stand: autoconv's, those of layers with seeds, NumPy's and Python's."""
+    generators = random.generators_of(model._walk())[1:]
+    numpys: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
+    version, words, gauss = python_random.getstate()
+    return {"process": random.state(), "layers": [[g.seed, g.first, g.streams] for g in generators],
+            "numpy": numpys, "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss}}
+
+
+def put_into_random(model: Any, kept: Mapping[str, Any]) -> None:
+    """Draws the same numbers as where `of_random` was called. Raises ValueError for other layers."""
+    generators = random.generators_of(model._walk())[1:]
+    if len(generators) != len(kept["layers"]):
+        raise ValueError(f"The training that was saved has {len(kept['layers'])} layers with seeds of their own. The "
+                         f"model has {len(generators)}. Make the model as it was.")
+    random.set_state(kept["process"])
+    for generator, (seed, first, streams) in zip(generators, kept["layers"]):
+        generator.seed, generator.first, generator.streams = int(seed), int(first), int(streams)
+    np.random.set_state(kept["numpy"])
+    python = kept["python"]
+    python_random.setstate((python["version"], tuple(int(word) for word in python["words"]), python["gauss"]))
+
+
+def of_callbacks(hooks: CallbackList) -> dict[str, Any]:
+    """What callbacks hold, by their classes' names."""
+    given: Counter[str] = Counter()
+    named = [(names.numbered(type(callback).__name__, given), callback) for callback in hooks.callbacks]
+    return {name: deepcopy(state) for name, callback in named if (state := callback.get_state())}
+
+
+def check_callbacks(hooks: CallbackList, kept: Mapping[str, Any]) -> None:
+    """Raises ValueError where a callback is missing that had something to remember."""
+    given = Counter(type(callback).__name__ for callback in hooks.callbacks)
+    for name in kept:
+        kind, _, number = name.rpartition("_")
+        kind, least = (kind, int(number) + 1) if kind and number.isdigit() else (name, 1)
+        if given[kind] < least:
+            raise ValueError(f"The training that was saved had a callback {kind}, which is missing. Pass the same "
+                             "callbacks.")
+
+
+def put_into_callbacks(hooks: CallbackList, kept: Mapping[str, Any]) -> None:
+    """Gives callbacks back what they held."""
+    given: Counter[str] = Counter()
+    for callback in hooks.callbacks:
+        name = names.numbered(type(callback).__name__, given)
+        if name in kept:
+            callback.set_state(kept[name])

@@ -1,0 +1,420 @@
+"""Training that stopped anywhere goes on bit for bit: fit, BackupAndRestore, and the files of a training's state."""
+
+import csv
+import hashlib
+import json
+import random
+import re
+
+import numpy as np
+import pytest
+
+from autoconv import callbacks, layers, losses, metrics, models, optimizers, utils
+
+X = np.random.default_rng(0).random((70, 12, 12, 2), np.float32)
+Y = np.arange(70) % 5
+EPOCHS, PER_EPOCH = 4, 9
+
+
+class CrashError(Exception):
+    pass
+
+
+class CrashAt(callbacks.Callback):
+    """Ends training before its step number `at`, counted in this process."""
+
+    def __init__(self, at):
+        self.left = at
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if not self.left:
+            raise CrashError
+        self.left -= 1
+
+
+class Noisy(callbacks.Callback):
+    """Draws random numbers of NumPy's and Python's, and holds some."""
+
+    drawn = 0.0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.drawn += np.random.rand() + random.random()
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["drawn"] = self.drawn
+
+    def get_state(self):
+        return {"drawn": self.drawn}
+
+    def set_state(self, state):
+        self.drawn = state["drawn"]
+
+
+class Worst(metrics.Metric):
+    """The largest mistake so far, in NumPy: its state is an array."""
+
+    def reset_state(self):
+        self.worst = np.zeros(1)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.worst = np.maximum(self.worst, 1 - np.asarray(y_pred).min())
+
+    def result(self):
+        return float(self.worst[0])
+
+
+class Batches:
+    """A sequence, such as Keras's PyDataset."""
+
+    def __len__(self):
+        return PER_EPOCH
+
+    def __getitem__(self, i):
+        return X[7 * i : 7 * i + 7], Y[7 * i : 7 * i + 7]
+
+
+class Own(layers.Dense):
+    """A layer with which steps are not recorded."""
+
+    recordable = False
+
+
+def net(dense=layers.Dense, optimizer=None, measured=("accuracy",)):
+    utils.set_random_seed(5)
+    model = models.Sequential([
+        layers.Input((12, 12, 2)), layers.RandomTranslation(0.1, 0.1), layers.Conv2D(4, 3, activation="relu"),
+        layers.BatchNormalization(), layers.MaxPooling2D(), layers.Dropout(0.2), layers.Flatten(),
+        layers.Dropout(0.3, seed=2), dense(5, "softmax"),
+    ])
+    model.compile(optimizer or optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=list(measured))
+    return model
+
+
+def sha256(model):
+    return hashlib.sha256(b"".join(np.ascontiguousarray(w).tobytes() for w in model.get_weights())).hexdigest()
+
+
+ARRAYS = {"x": X[:63], "y": Y[:63], "batch_size": 7, "validation_data": (X[63:], Y[63:])}
+TRAININGS = {  # the net, what fit gets, and callbacks
+    "arrays": (net, ARRAYS, list),
+    "steps_per_epoch": (net, {**ARRAYS, "steps_per_epoch": 3, "epochs": 9}, list),
+    "a sequence": (net, {"x": Batches(), "validation_data": Batches(), "validation_freq": 2}, list),
+    "a sequence, steps_per_epoch": (net, {"x": Batches(), "steps_per_epoch": 3, "epochs": 9}, list),
+    "eager, NumPy's metric": (
+        lambda: net(Own, optimizers.SGD(optimizers.schedules.CosineDecay(0.1, 36), momentum=0.9), [Worst(), "acc"]),
+        ARRAYS, list),
+    "callbacks": (net, ARRAYS, lambda: [
+        callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7), Noisy(),
+        callbacks.EarlyStopping("loss", patience=1, restore_best_weights=True)]),
+}
+
+
+def train(kind, folder=None, crash=None, freq=2, **more):
+    """Of a training that comes to its end the weights' hash and the history."""
+    make, given, listed = TRAININGS[kind]
+    model = make()
+    held = [*listed(), *([callbacks.BackupAndRestore(folder, freq, True)] if folder else []),
+            *([] if crash is None else [CrashAt(crash)])]
+    given = {"epochs": EPOCHS, "verbose": 0, **given, **more}
+    history = model.fit(**given, callbacks=held)
+    return sha256(model), history.history, history.epoch
+
+
+@pytest.mark.parametrize("kind", TRAININGS)
+def test_training_that_crashed_anywhere_goes_on_bit_for_bit(kind, tmp_path):
+    """At the first step, within an epoch, at an epoch's first and last step, and again and again."""
+    wanted = train(kind)
+    for crashes in ([0], [8], [9], [10], [20], [35], [5, 4, 4, 6, 3, 8, 2, 4]):
+        for at in crashes:
+            try:
+                train(kind, tmp_path / "states", at)
+            except CrashError:
+                continue
+            break
+        assert train(kind, tmp_path / "states") == wanted, crashes
+        assert not list((tmp_path / "states").iterdir())  # at the end of fit none is needed
+
+
+def test_a_state_at_the_ends_of_epochs_alone(tmp_path):
+    wanted = train("arrays")
+    for at in (PER_EPOCH + 5, PER_EPOCH + 5, 6):  # of what came after an epoch's end, nothing was kept
+        with pytest.raises(CrashError):
+            train("arrays", tmp_path, at, "epoch")
+    names = [f"0001-{steps:09d}.safetensors" for steps in (PER_EPOCH, 2 * PER_EPOCH)]
+    assert sorted(path.name for path in tmp_path.iterdir()) == names  # the last two stay
+    assert train("arrays", tmp_path, freq="epoch") == wanted
+
+
+def test_an_image_folder_goes_on_in_the_middle_of_an_epoch(tmp_path):
+    pytest.importorskip("PIL")
+    from photo_files import make
+
+    folder = make(tmp_path / "photos" / "pictures", each=13)
+    (folder / "red" / "text.jpg").write_text("no picture")
+
+    def learn(*more):
+        utils.set_random_seed(3)
+        data = utils.image_dataset_from_directory(folder, image_size=(12, 12), batch_size=4, seed=1, verbose=False)
+        said = []
+        data.on_unreadable = lambda path, reason: said.append(path)
+        model = models.Sequential([layers.Input((12, 12, 3)), layers.RandomFlip(), layers.Rescaling(1 / 255),
+                                   layers.Flatten(), layers.Dropout(0.2), layers.Dense(3, "softmax")])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        tests = utils.image_dataset_from_directory(folder / "..", image_size=(12, 12), verbose=False, seed=2)
+        tests.on_unreadable = data.on_unreadable
+        history = model.fit(data, epochs=3, verbose=0, callbacks=list(more), validation_data=tests)
+        return sha256(model), history.history, data.epoch, sorted(data.skipped), len(said) > 0
+
+    wanted = learn()
+    assert wanted[-1]
+    for crash in (0, 3, 9, 10, 11, 25):
+        with pytest.raises(CrashError):
+            learn(callbacks.BackupAndRestore(tmp_path / "states", 1), CrashAt(crash))
+        assert learn(callbacks.BackupAndRestore(tmp_path / "states", 1))[:4] == wanted[:4], crash
+    (folder / "red" / "text.jpg").unlink()
+    data = utils.image_dataset_from_directory(folder, image_size=(12, 12), verbose=False)
+    model = models.Sequential([layers.Input((12, 12, 3)), layers.Flatten(), layers.Dense(3, "softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="make a second one"):
+        model.fit(data, validation_data=data, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path / "states"))
+
+
+def test_resume_goes_on_with_more_epochs(tmp_path):
+    wanted = train("arrays", epochs=6)
+    model = net()
+    model.fit(**{**ARRAYS, "epochs": 4, "verbose": 0},
+              callbacks=callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False))
+    assert train("arrays", epochs=6, resume=tmp_path) == wanted
+    assert train("arrays", epochs=6, resume=str(tmp_path)) == wanted  # which changed nothing there
+    assert train("arrays", epochs=4, resume=tmp_path)[1:] == train("arrays")[1:]  # nothing is left to be done
+    with pytest.raises(FileNotFoundError, match="no state of a training"):
+        train("arrays", resume=tmp_path / "nowhere")
+
+
+def test_csv_rows_come_once(tmp_path):
+    def learn(name, *more):
+        net().fit(**{**ARRAYS, "epochs": 4, "verbose": 0}, callbacks=[callbacks.CSVLogger(tmp_path / name), *more])
+
+    learn("whole.csv")
+    backup = callbacks.BackupAndRestore(tmp_path / "states", 4)
+    with pytest.raises(CrashError):
+        learn("parts.csv", backup, CrashAt(2 * PER_EPOCH + 2))  # the last state is of the second epoch's end but two
+    learn("parts.csv", backup)
+    assert (tmp_path / "parts.csv").read_bytes() == (tmp_path / "whole.csv").read_bytes()
+    with open(tmp_path / "parts.csv", newline="") as file:
+        assert [row["epoch"] for row in csv.DictReader(file)] == list("0123")
+
+
+def test_looking_at_the_sums_changes_no_bit_of_them():
+    """So a line of progress, which asks by the clock, does not, either."""
+    listener = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    histories = [net().fit(**{**ARRAYS, "epochs": 2, "verbose": 0}, callbacks=more).history for more in ([], listener)]
+    assert histories[0] == histories[1]
+
+
+# What does not fit is refused, before anything changes.
+
+
+@pytest.fixture
+def stopped(tmp_path):
+    """The folder with two states of a training that crashed in its first epoch, and again in its second one."""
+    for at in (5, 10):
+        with pytest.raises(CrashError):
+            train("arrays", tmp_path, at)
+    return tmp_path
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (lambda: {"model": net(optimizer=optimizers.Adam(0.01, beta_1=0.8))}, "optimizer.beta_1 = 0.9. Received: 0.8"),
+    (lambda: {"model": net(optimizer=optimizers.SGD(0.01))}, "optimizer.class = 'Adam'. Received: 'SGD'"),
+    (lambda: {"model": net(measured=["acc"])}, "metrics = ['accuracy']. Received: ['acc']"),
+    (lambda: {"x": X[1:64]}, "The data are not those"),
+    (lambda: {"batch_size": 9}, "batch_size 7. Received: 9"),
+    (lambda: {"shuffle": False}, "shuffled True. Received: False"),
+    (lambda: {"steps_per_epoch": 3}, "steps_per_epoch None. Received: 3"),
+])
+def test_another_training_is_refused_by_name(stopped, change, said):
+    given = {"model": net(), **ARRAYS, "epochs": EPOCHS, **change()}
+    model = given.pop("model")
+    before = sha256(model)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        model.fit(**given, verbose=0, callbacks=callbacks.BackupAndRestore(stopped))
+    assert sha256(model) == before
+    assert train("arrays", stopped) == train("arrays")
+
+
+def test_another_net_and_other_callbacks_are_refused(tmp_path):
+    backup = callbacks.BackupAndRestore(tmp_path)
+    with pytest.raises(CrashError):
+        net().fit(**ARRAYS, epochs=2, verbose=0, callbacks=[callbacks.EarlyStopping("loss"), backup, CrashAt(12)])
+    with pytest.raises(ValueError, match="had a callback EarlyStopping, which is missing"):
+        net().fit(**ARRAYS, epochs=2, verbose=0, callbacks=backup)
+    model = models.Sequential([layers.Input((12, 12, 2)), layers.Flatten(), layers.Dense(5, "softmax")])
+    model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    with pytest.raises(ValueError, match=r"'dense/kernel' that had \(100, 5\) float32.*Make the model"):
+        model.fit(**ARRAYS, epochs=2, verbose=0, callbacks=[callbacks.EarlyStopping("loss"), backup])
+
+
+@pytest.mark.parametrize("save_freq", [0, -1, True, "batch", 2.5, None])
+def test_how_often_is_a_number_of_steps_or_epoch(save_freq, tmp_path):
+    with pytest.raises(ValueError, match="save_freq must be"):
+        callbacks.BackupAndRestore(tmp_path, save_freq)
+
+
+def test_generators_are_refused_and_iterables_with_a_state_are_not(tmp_path):
+    def generated():
+        while True:
+            yield X[:7], Y[:7]
+
+    class Shuffled(Batches):
+        def on_epoch_end(self):
+            pass
+
+    for given in ({"x": generated(), "steps_per_epoch": 3}, {"x": Shuffled()},
+                  {**ARRAYS, "validation_data": generated(), "validation_steps": 2}):
+        with pytest.raises(ValueError, match="nobody knows where it stood"):
+            net().fit(**given, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))
+
+    class Known:
+        """Batches in an order of its own, from where its state says."""
+
+        def __init__(self):
+            self.order, self.at = np.random.default_rng(2), 0
+            self.begun = self.order.bit_generator.state
+
+        def __iter__(self):
+            self.order.bit_generator.state = self.begun
+            order = self.order.permutation(PER_EPOCH)
+            while self.at < PER_EPOCH:
+                self.at += 1
+                yield Batches()[order[self.at - 1]]
+            self.at, self.begun = 0, self.order.bit_generator.state
+
+        def get_state(self):
+            return {"at": self.at, "begun": json.dumps(self.begun)}
+
+        def set_state(self, state):
+            self.at, self.begun = state["at"], json.loads(state["begun"])
+
+    def learn(*more):
+        model = net()
+        return model.fit(Known(), epochs=3, verbose=0, callbacks=list(more)).history, sha256(model)
+
+    for crash in (0, 4, 9, 13, 18):
+        with pytest.raises(CrashError):
+            learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(crash))
+        assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == learn(), crash
+
+
+# The files.
+
+
+def test_a_damaged_state_is_noticed_and_the_one_before_is_used(stopped):
+    newest = max(stopped.iterdir())
+    data = bytearray(newest.read_bytes())
+    data[-1] ^= 1  # a bit of a weight: still a file of numbers
+    newest.write_bytes(data)
+    wanted = train("arrays")
+    with pytest.warns(UserWarning, match=rf"{newest.name} is damaged.*The one before is used"):
+        assert train("arrays", stopped) == wanted
+
+
+def test_where_all_states_are_damaged_nothing_begins_by_itself(stopped):
+    for path in stopped.iterdir():
+        path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(ValueError, match=r"is damaged.*to begin anew"):
+        train("arrays", stopped)
+
+
+@pytest.mark.parametrize("count", [60, pytest.param(2000, marks=pytest.mark.soak)])
+def test_no_mutant_of_a_state_is_taken_for_one(stopped, count):
+    """Bits, lengths, ends: each is refused by a ValueError, and so the state before it is used."""
+    from autoconv.train import checkpoint
+
+    path, rng = max(stopped.iterdir()), np.random.default_rng(1)
+    whole = path.read_bytes()
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for _ in range(count):
+        data = bytearray(whole)
+        kind = rng.integers(5)
+        if kind == 0:
+            data = data[: rng.integers(len(data))]
+        elif kind == 1:
+            data += rng.bytes(rng.integers(1, 99))
+        elif kind == 2:
+            data[:8] = int(rng.choice([0, 1, 2**31, 2**63, len(data), header - 7])).to_bytes(8, "little")
+        else:
+            data[rng.integers(header if kind == 3 else len(data))] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        try:
+            state = checkpoint.read(path)
+        except ValueError:
+            continue
+        path.write_bytes(whole)  # what JSON does not count: a blank, the case of an escape
+        wanted = checkpoint.read(path)
+        assert state.facts == wanted.facts
+        assert all(np.array_equal(state.arrays[name], wanted.arrays[name]) for name in wanted.arrays)
+        assert state.arrays.keys() == wanted.arrays.keys()
+
+
+def test_one_process_trains_in_a_folder(tmp_path):
+    class Second(callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            with pytest.raises(BlockingIOError, match="Another process trains in"):
+                train("arrays", tmp_path)
+
+    net().fit(**ARRAYS, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path), Second()])
+    net().fit(**ARRAYS, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))
+
+
+def test_a_state_that_cannot_be_written_ends_no_training(tmp_path, monkeypatch):
+    from autoconv.files import atomic
+
+    def full(path, data, durable=True):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(atomic, "write", full)
+    with pytest.warns(RuntimeWarning, match=r"could not be saved.*No space left on device"):
+        assert train("arrays", tmp_path, freq="epoch") == train("arrays")
+
+
+def test_what_cannot_be_kept_as_data_is_refused_by_its_place(tmp_path):
+    class Odd(callbacks.Callback):
+        def get_state(self):
+            return {"model": self.model}
+
+    with pytest.raises(TypeError, match="Received: Sequential as callbacks/Odd/model"):
+        net().fit(**ARRAYS, verbose=0, callbacks=[Odd(), callbacks.BackupAndRestore(tmp_path)])
+
+
+def test_a_request_to_stop_saves_after_the_step(tmp_path):
+    backup = callbacks.BackupAndRestore(tmp_path)
+
+    class Ask(callbacks.Callback):
+        steps = 0
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.steps += 1
+            backup.stop_requested = self.steps == 13
+
+    with pytest.raises(KeyboardInterrupt):
+        net().fit(**ARRAYS, epochs=EPOCHS, verbose=0, callbacks=[Ask(), backup])
+    assert max(tmp_path.iterdir()).name == "0001-000000013.safetensors"
+    backup.stop_requested = False
+    assert train("arrays", tmp_path) == train("arrays")
+
+
+def test_several_outputs_and_loss_weights(tmp_path):
+    def learn(*more):
+        utils.set_random_seed(1)
+        x = layers.Input((4,))
+        y = layers.Dropout(0.3)(layers.Dense(6, "relu")(x))
+        model = models.Model(x, [layers.Dense(1, name="a")(y), layers.Dense(1, name="b")(y)])
+        model.compile("adam", ["mse", losses.MeanAbsoluteError()], loss_weights=[1, 0.5], metrics=[["mae"], ["mse"]])
+        x, y = X[:, 0, :2].reshape(70, 4), X[:, 1, 1, :1]
+        history = model.fit(x, [y, 1 - y], epochs=3, batch_size=16, verbose=0, callbacks=list(more))
+        return sha256(model), history.history
+
+    with pytest.raises(CrashError):
+        learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(8))
+    assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == learn()

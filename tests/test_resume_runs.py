@@ -1,0 +1,384 @@
+"""`autoconv train --out RUN --resume`: killed, interrupted or out of room, the run ends as if nothing had happened."""
+
+import contextlib
+import hashlib
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import warnings
+
+import pytest
+import test_cli
+
+from autoconv import utils
+from autoconv.cli import signals
+
+TRAIN = ("digits", "--limit", "480", "--epochs", "6", "--seed", "3", "--batch-size", "16")  # 30 steps an epoch
+OFTEN = ("--checkpoint-every", "5steps")
+STEPS = 180
+posix = pytest.mark.skipif(sys.platform == "win32", reason="signals and limits of POSIX")
+
+# Kills itself at an event of the disk's: half a file is written, or it is about to be flushed, renamed or removed.
+AT_EVENT = """
+import os, pathlib, signal, sys
+left, share = int(sys.argv.pop(1)), float(sys.argv.pop(1))
+def due():
+    global left
+    left -= 1
+    return left == 0
+def killing(function):
+    def maybe(*args, **kwargs):
+        if due():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return function(*args, **kwargs)
+    return maybe
+write = pathlib.Path.write_bytes
+def cut(path, data):
+    if due():
+        write(path, data[: int(share * len(data))])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(path, data)
+pathlib.Path.write_bytes = cut
+for name in ("fsync", "replace", "rename", "unlink"):
+    setattr(os, name, killing(getattr(os, name)))
+from autoconv.cli import main
+main()
+"""
+
+# Its first save takes a minute.
+SLOW = """
+import time
+from autoconv.train.fitting import Fitting
+save = Fitting._save
+Fitting._save = lambda self: (print("saving", flush=True), time.sleep(60), save(self))
+from autoconv.cli import main
+main()
+"""
+
+
+def autoconv_(*args, code=0):
+    """Runs a command in this process, with layers' names from the start, as in a process of its own."""
+    utils.clear_session()
+    return test_cli.autoconv_(*args, code=code)
+
+
+def sha256(run):
+    return [hashlib.sha256((run / name).read_bytes()).hexdigest() for name in ("model.safetensors", "history.csv")]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The hashes of what a run writes that is not interrupted."""
+    run = tmp_path_factory.mktemp("whole") / "run"
+    autoconv_("train", *TRAIN, "--out", run)
+    return sha256(run)
+
+
+def started(*args, code=None, **more):
+    """The command in a process of its own."""
+    command = [sys.executable, "-u", *(["-m", "autoconv"] if code is None else ["-c", code])]
+    return subprocess.Popen([*command, *map(str, args)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                            **more)
+
+
+def said_by(*args, code=0, **more):
+    """What the command prints in a process of its own."""
+    with started(*args, **more) as process:
+        out, err = process.communicate()
+    assert process.returncode == code, err
+    assert "Traceback" not in err
+    return out + err
+
+
+def killed_at_a_moment(run, threads, moment):
+    """Lets it train for `moment` seconds. Returns whether it was killed before its end."""
+    with started("train", *TRAIN, *OFTEN, "--out", run, "--resume", "--threads", threads) as process:
+        for line in process.stdout:
+            if line.startswith(("Epoch", "net")):
+                time.sleep(moment)
+                process.kill()
+                break
+        process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL)
+    return process.returncode != 0
+
+
+def killed_at_an_event(run, threads, event, share):
+    with started(event, share, "train", *TRAIN, *OFTEN, "--out", run, "--resume", "--threads", threads,
+                 code=AT_EVENT) as process:
+        _, said = process.communicate()
+    assert process.returncode in (0, -signal.SIGKILL), said
+    return process.returncode != 0
+
+
+@posix
+@pytest.mark.parametrize("kills", [2, pytest.param(30, marks=pytest.mark.soak)])
+def test_a_run_that_was_killed_ends_with_the_same_bytes(whole, kills, tmp_path):
+    """At random moments, and at random events of the disk's, such as in the middle of a file; on 1 and 2 threads."""
+    rng, done, runs = random.Random(kills), 0, 0
+    while done < kills:
+        run = tmp_path / f"run{runs}"
+        runs += 1
+        for _ in range(4):
+            threads = 1 + done % 2
+            if done % 3 == 1:
+                hit = killed_at_a_moment(run, threads, rng.uniform(0, 0.3))
+            else:
+                hit = killed_at_an_event(run, threads, rng.randint(1, 60), rng.random())
+            done += hit
+            if not hit or done == kills:
+                break
+        autoconv_("train", *TRAIN, "--out", run, "--resume")
+        assert sha256(run) == whole
+        assert {path.name for path in run.iterdir()} == {"checkpoints", "history.csv", "model.safetensors", "run.json"}
+        assert [path.name for path in (run / "checkpoints").iterdir()] == [f"0001-{STEPS:09d}.safetensors"]
+        assert [path for path in tmp_path.iterdir() if path.name.startswith(f".{run.name}.")] == []
+
+
+@posix
+@pytest.mark.soak
+def test_a_run_on_a_folder_of_photos_ends_with_the_same_bytes(tmp_path):
+    """Pictures that are turned and zoomed anew, some of which cannot be read, in the order of a folder."""
+    from photo_files import add_broken, make
+
+    folder, rng, done = make(tmp_path / "photos", each=40), random.Random(1), 0
+    add_broken(folder / "red")
+    line = (folder, "--epochs", "4", "--seed", "3", "--augment", "--batch-size", "8")
+    said_by("train", *line, "--out", tmp_path / "whole")
+    for i in range(5):
+        run = tmp_path / f"run{i}"
+        for _ in range(3):
+            with started(rng.randint(1, 60), rng.random(), "train", *line, *OFTEN, "--out", run, "--resume",
+                         code=AT_EVENT) as process:
+                _, said = process.communicate()
+            assert process.returncode in (0, -signal.SIGKILL), said
+            done += process.returncode != 0
+        said = said_by("train", *line, "--out", run, "--resume")
+        assert sha256(run) == sha256(tmp_path / "whole")
+        skipped = [json.loads((one / "run.json").read_text())["skipped"] for one in (run, tmp_path / "whole")]
+        assert skipped[0] == skipped[1] != []
+    assert done > 5
+
+
+def test_what_is_said(whole, tmp_path):
+    run = tmp_path / "run"
+    assert f"resume {run} holds no training yet, so one begins" in autoconv_("train", *TRAIN, "--out", run, "--resume")
+    assert sha256(run) == whole
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("*")}
+    out = autoconv_("train", *TRAIN, "--out", run, "--resume")
+    assert re.fullmatch(rf"{run} is finished: 6 epochs, test accuracy 0\.\d{{4}}\n", out)
+    assert autoconv_("train", "--out", run, "--resume") == out  # options that are left out are the run's
+    shown = autoconv_("train", "--out", run, "--resume", "--json", "-")
+    assert json.loads(shown) == json.loads((run / "run.json").read_text())
+    assert {path: path.stat().st_mtime_ns for path in run.rglob("*")} == before
+
+
+@pytest.mark.parametrize(("change", "said"), [
+    (("--seed", "4"), "was trained with --seed 3. Received: --seed 4. Leave out --seed, or train anew"),
+    (("--lr", "0.1"), "was trained without --lr. Received: --lr 0.1"),
+    (("--augment",), "was trained without --augment. Received: --augment True"),
+    (("--batch-size", "64"), "was trained with --batch-size 16. Received: --batch-size 64"),
+    (("--recipe", "fast"), "was trained with --recipe careful. Received: --recipe fast"),
+    (("--epochs", "5"), "--epochs 5 with --resume: {run} has --epochs 6, and a run can get more epochs, and not fewer"),
+    (("mnist",), "was trained with DATASET digits. Received: DATASET mnist"),
+])
+def test_other_options_than_the_runs_are_refused_by_name(finished, change, said):
+    assert said.format(run=finished) in autoconv_("train", "--out", finished, "--resume", *change, code=2)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    run = tmp_path_factory.mktemp("finished") / "run"
+    autoconv_("train", *TRAIN, "--out", run)
+    return run
+
+
+def test_options_that_need_a_run(tmp_path):
+    for option in (("--resume",), ("--checkpoint-every", "5m")):
+        assert f"{option[0]} is about a run that is kept" in autoconv_("train", "digits", *option, code=2)
+    for wrong in ("5", "0m", "m", "-3steps", "5 weeks"):
+        assert "is no time or number of steps" in autoconv_("train", "digits", "--out", tmp_path / "run",
+                                                            "--checkpoint-every", wrong, code=2)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_more_epochs_go_on_from_a_finished_run(tmp_path):
+    constant = ("digits", "--limit", "640", "--seed", "1", "--recipe", "lecture")
+    autoconv_("train", *constant, "--epochs", "4", "--out", tmp_path / "whole")
+    autoconv_("train", *constant, "--epochs", "2", "--out", tmp_path / "run")
+    assert "resume epoch 3 of 4: goes on from there" in autoconv_(
+        "train", *constant, "--epochs", "4", "--out", tmp_path / "run", "--resume")
+    assert sha256(tmp_path / "run") == sha256(tmp_path / "whole")
+    assert len(json.loads((tmp_path / "run" / "run.json").read_text())["epoch_seconds"]) == 4
+
+
+def test_an_old_run_stays_until_the_new_one_is_complete(finished, tmp_path):
+    run, before = shutil.copytree(finished, tmp_path / "run"), sha256(finished)
+    state = (run / "checkpoints" / f"0001-{STEPS:09d}.safetensors").read_bytes()
+    new = ("train", "digits", "--limit", "320", "--epochs", "3", "--seed", "5", "--out", run)
+    with started("20", "0.5", *new, "--checkpoint-every", "1steps", code=AT_EVENT) as process:
+        process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    assert sha256(run) == before
+    assert (run / "checkpoints" / f"0001-{STEPS:09d}.safetensors").read_bytes() == state
+    assert "resume epoch" in autoconv_(*new, "--resume")  # the new one goes on
+    autoconv_("train", "digits", "--limit", "320", "--epochs", "3", "--seed", "5", "--out", tmp_path / "alone")
+    assert sha256(run) == sha256(tmp_path / "alone")
+    assert [path.name[:4] for path in (run / "checkpoints").iterdir()] == ["0002"]
+
+
+def test_a_run_that_is_not_finished_says_so_to_others(finished, tmp_path):
+    shutil.copytree(finished / "checkpoints", tmp_path / "run" / "checkpoints")
+    for command in ("evaluate", "report", "predict"):
+        more = {"report": ["--out", tmp_path / "x.html"], "predict": [tmp_path / "x.png"]}.get(command, [])
+        assert "is not finished" in autoconv_(command, tmp_path / "run", *more, code=1), command
+    out = autoconv_("train", "--out", tmp_path / "run", "--resume")
+    assert "all epochs are done; the test is left" in out
+    assert sha256(tmp_path / "run") == sha256(finished)
+    (tmp_path / "run" / "run.json").unlink()
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.copytree(finished / "checkpoints", tmp_path / "run" / "checkpoints")
+    for name in ("history.csv", "model.safetensors"):
+        (tmp_path / "run" / name).unlink()
+    out = autoconv_("train", "digits", "--limit", "64", "--epochs", "1", "--out", tmp_path / "run")
+    assert "holds a training that is not finished, which --resume would go on with" in out
+
+
+def test_other_data_are_refused(tmp_path):
+    import numpy as np
+
+    def write(seed):
+        rng = np.random.default_rng(seed)
+        arrays = {"x_train": rng.integers(0, 255, (64, 20, 20)), "y_train": np.arange(64) % 3,
+                  "x_test": rng.integers(0, 255, (9, 20, 20)), "y_test": np.arange(9) % 3}
+        np.savez(tmp_path / "mnist.npz", **{name: a.astype(np.uint8) for name, a in arrays.items()})
+
+    write(1)
+    line = ("train", "mnist", "--data-dir", tmp_path, "--out", tmp_path / "run", "--resume", "--epochs")
+    autoconv_(*line, "1")
+    write(2)
+    assert "The data are not those" in autoconv_(*line, "2", code=1)
+
+
+def test_a_damaged_state_is_said_and_the_one_before_is_used(whole, tmp_path):
+    run = tmp_path / "run"
+    assert killed_at_an_event(run, 2, 70, 0.5)
+    older, newest = sorted((run / "checkpoints").glob("0*.safetensors"))[-2:]
+    newest.write_bytes(newest.read_bytes()[:-1000] + bytes(1000))
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")  # as they are on the command line
+        said = autoconv_("train", "--out", run, "--resume")
+    assert said.count(f"{newest} is damaged") == 1
+    assert f"The one before is used: {older.name}" in said
+    assert sha256(run) == whole
+
+
+@posix
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_finishes_the_step_and_keeps_all(whole, number, code, tmp_path):
+    run = tmp_path / "run"
+    with started("train", *TRAIN, "--checkpoint-every", "1h", "--out", run) as process:
+        for line in process.stdout:
+            if line.startswith("Epoch 2"):
+                process.send_signal(number)
+                break
+        _, said = process.communicate()
+    assert process.returncode == code
+    assert "once more stops at once" in said
+    assert re.search(r"run keeps the training up to its step \d+: the same line with --resume goes on", said)
+    assert said.endswith("Interrupted.\n")
+    assert "Traceback" not in said
+    assert "resume epoch" in autoconv_("train", "--out", run, "--resume")
+    assert sha256(run) == whole
+
+
+@posix
+def test_a_second_ctrl_c_stops_at_once(tmp_path):
+    with started("train", *TRAIN, "--out", tmp_path / "run", "--checkpoint-every", "3steps", code=SLOW) as process:
+        for line in process.stdout:
+            if line == "saving\n":
+                begun = time.monotonic()
+                process.send_signal(signal.SIGINT)
+                process.stderr.readline()  # it is said
+                process.stderr.readline()
+                process.send_signal(signal.SIGINT)
+                break
+        _, said = process.communicate()
+    assert process.returncode == 130
+    assert time.monotonic() - begun < 20
+    assert said == "Interrupted.\n"
+    assert list(tmp_path.iterdir()) == []  # nothing was saved yet
+
+
+def test_signals_in_turn():
+    asked = []
+    stop = signals.Stop()
+    with pytest.raises(KeyboardInterrupt):
+        stop.handle(signal.SIGINT, None)
+    with pytest.raises(signals.Terminated):
+        stop.handle(signal.SIGTERM, None)
+    with stop.asking(lambda: asked.append(1)):
+        stop.handle(signal.SIGTERM, None)
+        with pytest.raises(KeyboardInterrupt):
+            stop.handle(signal.SIGINT, None)
+    assert asked == [1]
+
+
+# A disk that takes nothing more.
+
+
+@contextlib.contextmanager
+def disk(path, size):
+    """A disk of that size at `path`, in memory."""
+    path.mkdir()
+    if sys.platform != "linux" or os.geteuid() or subprocess.run(
+            ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", path], capture_output=True).returncode:
+        pytest.skip("only root can mount a disk")
+    try:
+        yield path
+    finally:
+        subprocess.run(["umount", path], check=True)
+
+
+def test_a_full_disk_costs_no_training_that_was_saved(whole, tmp_path):
+    with disk(tmp_path / "disk", "1m") as place:
+        run = place / "run"
+        said = said_by("train", *TRAIN, "--out", run, code=1)
+        assert "state could not be saved" in said
+        assert "States that were saved before stay, and training goes on" in said
+        assert said.endswith(f"Error: --out {run} cannot be written: No space left on device.\n")
+        assert [path.name for path in place.rglob("*") if path.is_file()] == ["0001-000000030.safetensors"]
+        subprocess.run(["mount", "-o", "remount,size=9m", place], check=True)
+        assert "resume epoch 2 of 6: goes on from there" in autoconv_("train", *TRAIN, "--out", run, "--resume")
+        assert sha256(run) == whole
+
+
+def test_a_folder_that_can_only_be_read_is_refused_before_the_training(tmp_path):
+    with disk(tmp_path / "disk", "1m") as place:
+        subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+        begun = time.monotonic()
+        assert "cannot be written: Read-only file system" in autoconv_("train", *TRAIN, "--out", place / "run", code=1)
+        assert time.monotonic() - begun < 5
+
+
+@posix
+@pytest.mark.soak
+def test_a_quota_ends_no_training(whole, tmp_path):
+    """A limit of the files' size, which the net fits in, and the training's state does not."""
+    import resource
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+
+    said = said_by("train", *TRAIN, "--out", tmp_path / "run", preexec_fn=limit)
+    assert "note: The training's state could not be saved" in said
+    assert "File too large" in said
+    assert sha256(tmp_path / "run") == whole
+    assert not (tmp_path / "run" / "checkpoints").exists()
+    assert "is finished" in autoconv_("train", *TRAIN, "--out", tmp_path / "run", "--resume")
