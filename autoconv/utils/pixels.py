@@ -1,5 +1,7 @@
 """The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
 
+import io
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +16,10 @@ from ..arguments import extras
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
+           "JXL")  # of Pillow's and its plugins' formats: no program is run for these, no other file opened
+LARGE = 1 << 24  # pixels; from there on a file must have a byte for each SPARSEST of them, or it is a trap for memory
+SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
 _ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
@@ -75,11 +81,22 @@ def pillow(module: str) -> ModuleType:
 
 
 def opened(path: Any) -> Any:
-    """The picture in a file, of which only the size is read yet. Warns of one that is so large that it takes long and
-    much memory; Pillow itself refuses one of twice that size.
+    """The picture in a file or an io.BytesIO, of which only the size is read yet. Warns of one that is so large that it
+    takes long and much memory. Raises ValueError for one whose file is far too short for its pixels; Pillow itself
+    refuses twice the size that it warns of.
     """
-    image = pillow("Image").open(path)
-    limit, count = pillow("Image").MAX_IMAGE_PIXELS, image.width * image.height
+    module = pillow("Image")
+    try:
+        image = module.open(path, formats=FORMATS[:5])  # the common ones, which Pillow has at hand
+    except module.UnidentifiedImageError:
+        module.init()
+        image = module.open(path, formats=[name for name in FORMATS[5:] if name in module.OPEN])
+    limit, count = module.MAX_IMAGE_PIXELS, image.width * image.height
+    length = path.getbuffer().nbytes if isinstance(path, io.BytesIO) else os.stat(path).st_size
+    if count > max(LARGE, SPARSEST * length):
+        image.close()
+        raise ValueError(f"a picture of more than {LARGE / 1e6:.0f} million pixels has a byte for each {SPARSEST} of "
+                         f"them at least. Received: {count / 1e6:.0f} million in {length:,} bytes. Save it smaller")
     if limit is not None and count > limit:
         warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=2)
     return image
@@ -90,7 +107,7 @@ def naming(path: Any) -> Iterator[None]:
     """Whatever Pillow's decoders raise, of which there are many kinds, becomes an UnreadableImage."""
     try:
         yield
-    except (MemoryError, extras.ExtraError):
+    except extras.ExtraError:
         raise
     except Exception as error:
         raise UnreadableImage(path, _reason(path, error)) from error
@@ -100,10 +117,12 @@ def _reason(path: Any, error: Exception) -> str:
     if isinstance(path, str | Path) and Path(path).is_file() and not Path(path).stat().st_size:
         return "the file is empty"
     if type(error).__name__ == "UnidentifiedImageError":
-        return "it is in no format that Pillow knows"
+        return "it is in no format that Pillow knows, or in one that runs other programs"
     if type(error).__name__ == "DecompressionBombError":
         most = 2 * pillow("Image").MAX_IMAGE_PIXELS
         return f"it has more pixels than Pillow takes, {most / 1e6:.0f} million"
+    if isinstance(error, MemoryError):  # Pillow's word for sizes that cannot be, too
+        return "it takes more memory than there is"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__).rstrip(".")
 
