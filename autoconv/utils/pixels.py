@@ -4,10 +4,10 @@ import io
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -18,7 +18,7 @@ CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
            "JXL")  # of Pillow's and its plugins' formats: no program is run for these, no other file opened
-LARGE = 1 << 24  # pixels; from there on a file must have a byte for each SPARSEST of them, or it is a trap for memory
+LARGE = 10_000_000  # pixels; from there on a file must have a byte for each SPARSEST of them, or it is a trap for memory
 SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
@@ -80,26 +80,32 @@ def pillow(module: str) -> ModuleType:
     return extras.load(f"PIL.{module}", "Pillow", "images", "Reading and writing pictures")
 
 
-def opened(path: Any) -> Any:
+@contextmanager
+def opened(path: Any) -> Iterator[Any]:
     """The picture in a file or an io.BytesIO, of which only the size is read yet. Warns of one that is so large that it
     takes long and much memory. Raises ValueError for one whose file is far too short for its pixels; Pillow itself
     refuses twice the size that it warns of.
     """
     module = pillow("Image")
-    try:
-        image = module.open(path, formats=FORMATS[:5])  # the common ones, which Pillow has at hand
-    except module.UnidentifiedImageError:
-        module.init()
-        image = module.open(path, formats=[name for name in FORMATS[5:] if name in module.OPEN])
-    limit, count = module.MAX_IMAGE_PIXELS, image.width * image.height
-    length = path.getbuffer().nbytes if isinstance(path, io.BytesIO) else os.stat(path).st_size
+    with nullcontext(path) if isinstance(path, io.BytesIO) else open(path, "rb") as file:
+        try:
+            image = module.open(file, formats=FORMATS[:5])  # the common ones, which Pillow has at hand
+        except module.UnidentifiedImageError:
+            module.init()
+            image = module.open(file, formats=[name for name in FORMATS[5:] if name in module.OPEN])
+        with image:
+            _check_size(path, image, file)
+            yield image
+
+
+def _check_size(path: Any, image: Any, file: IO[bytes]) -> None:
+    limit, count = pillow("Image").MAX_IMAGE_PIXELS, image.width * image.height
+    length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
     if count > max(LARGE, SPARSEST * length):
-        image.close()
-        raise ValueError(f"a picture of more than {LARGE / 1e6:.0f} million pixels has a byte for each {SPARSEST} of "
+        raise ValueError(f"a picture of more than {LARGE // 10**6} million pixels has a byte for each {SPARSEST} of "
                          f"them at least. Received: {count / 1e6:.0f} million in {length:,} bytes. Save it smaller")
     if limit is not None and count > limit:
-        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=2)
-    return image
+        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=4)
 
 
 @contextmanager
