@@ -1,14 +1,14 @@
 """No mistake of a user's shows a traceback: each command with wrong files, wrong arguments and closed streams."""
 
-import json
 import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
 from click.testing import CliRunner
-from readers import HISTORY, chain, idx, model_file, npy_sample, picture, run_json, run_model
+from hostile_data import SMALL, idx, npy_sample
+from hostile_models import HISTORY, chain, file_of, run_model, run_text
+from hostile_pictures import sample
 
 from autoconv.cli import main
 
@@ -50,15 +50,15 @@ def folder(tmp_path_factory):
             path.symlink_to("/proc/self/mem") if os.geteuid() == 0 else (path.write_bytes(b"x"), path.chmod(0))
     (made / "loop.png").symlink_to(made / "loop.png")
     (made / "dangling.npy").symlink_to(made / "nowhere")
-    for name, files in {"RUN": (run_model(), HISTORY, json.dumps(run_json()).encode()),
+    for name, files in {"RUN": (run_model(), HISTORY, run_text()),
                         "half a run": (run_model(), HISTORY), "damaged run": (run_model()[:-9], b"x", b"{")}.items():
         (made / name).mkdir()
         for file, data in zip(("model.safetensors", "history.csv", "run.json"), files):
             (made / name / file).write_bytes(data)
     (made / "labels").mkdir()
-    (made / "labels" / "train-images-idx3-ubyte").write_bytes(idx(np.zeros((1, 1, 1), "uint8"))[:-1])
-    (made / "NET.safetensors").write_bytes(model_file(chain))
-    (made / "PNG.png").write_bytes(picture("PNG"))
+    (made / "labels" / "train-images-idx3-ubyte").write_bytes(idx(SMALL)[:-1])
+    (made / "NET.safetensors").write_bytes(file_of(chain))
+    (made / "PNG.png").write_bytes(sample("PNG"))
     (made / "ARRAY.npy").write_bytes(npy_sample())
     (made / "OUT").mkdir()
     return made

@@ -18,7 +18,7 @@ CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
            "JXL")  # of Pillow's and its plugins' formats: no program is run for these, no other file opened
-LARGE = 10_000_000  # pixels; from there on a file must have a byte for each SPARSEST of them, or it is a trap for memory
+LARGE = 10_000_000  # pixels; beyond them a file must have a byte for each SPARSEST, or it is a trap for memory
 SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
