@@ -101,6 +101,8 @@ def test_a_very_large_picture_is_named_and_read(tmp_path):
         make(tmp_path / "set" / part, each=2)
     vast = tmp_path / "set" / "test" / "blue" / "0.png"  # the first: it is read before the training, too
     Image.new("1", (10_000, 9_000)).save(vast)
+    with open(vast, "ab") as file:
+        file.write(bytes(1_000_000))  # without these, it would have far more pixels than such a file can show
     with warnings.catch_warnings():
         warnings.simplefilter("default")  # as in a process of its own
         result = autoconv_("train", tmp_path / "set", *QUICK, "--epochs", "2", "--json", "-")

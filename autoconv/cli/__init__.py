@@ -11,7 +11,6 @@ from .. import __version__
 from ..arguments import names
 from ..arguments.extras import ExtraError
 from ..backend.device import DeviceError
-from ..datasets import DatasetCorrupt
 from .bench import bench
 from .demo import demo
 from .evaluate import evaluate
@@ -44,7 +43,7 @@ class Commands(click.Group):
                 ctx.exit(TERMINATED if isinstance(error, Terminated) else INTERRUPTED)
             except BrokenPipeError:
                 raise
-            except (OSError, DatasetCorrupt, DeviceError, ExtraError) as error:  # DatasetNotFound is an OSError
+            except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
                 raise click.ClickException(str(error)) from error
             except MemoryError as error:
                 raise click.ClickException(f"There is not enough memory: {error}") from error

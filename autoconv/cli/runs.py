@@ -3,7 +3,6 @@
 import contextlib
 import csv
 import io
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,18 +11,17 @@ from typing import Any, NamedTuple
 import click
 
 from .. import losses, models, nets
-from ..arguments import names
 from ..backend.device import Device
 from ..files import atomic, folders
 from ..layers import Input, Rescaling
 from ..models import Model, Sequential
+from . import kept
 from .files import write_json
 
 MODEL, HISTORY, RESULTS = "model.safetensors", "history.csv", "run.json"
 CHECKPOINTS = "checkpoints"  # within a run: a folder of states, from which `train --resume` goes on
 FILES = (MODEL, HISTORY, RESULTS)
 PIXELS = "pixels 0..255"  # under "takes" in run.json: the model's own first layer turns them into what the net takes
-NEEDED = ("model", "dataset", "data_dir", "limit", "classes", "batch_size")  # in run.json, to use the net again
 
 
 class Run(NamedTuple):
@@ -96,13 +94,11 @@ def _read(folder: Path) -> Run:
         raise click.ClickException(f"{folder} is no run: it lacks {MODEL} or {RESULTS}. "
                                    f"`autoconv train --out {folder}` writes one.")
     try:
-        results = json.loads(file.read_text(encoding="utf-8"))
-        missing = [name for name in NEEDED if name not in results]
-        if missing:
-            raise ValueError(f"{RESULTS} lacks {', '.join(missing)}")
-        names.lookup("net", results["model"], nets.NETS)
-        return Run(models.load_model(model), results)
-    except (OSError, TypeError, ValueError) as error:
+        results = kept.results(file)
+        net = models.load_model(model)
+        kept.check_net(net, results["classes"])
+        return Run(net, results)
+    except (OSError, ValueError) as error:
         raise click.ClickException(f"The run in {folder} cannot be read: {error}") from error
 
 
@@ -110,9 +106,8 @@ def history(folder: Path) -> dict[str, list[float]]:
     """The history of the run in a folder: a list over the epochs for the loss and every metric."""
     try:
         with open(folders.place(folder, HISTORY), encoding="utf-8", newline="") as file:
-            rows = list(csv.DictReader(file))
-        return {name: [float(row[name]) for row in rows] for name in (rows[0] if rows else ()) if name != "epoch"}
-    except (OSError, TypeError, ValueError) as error:
+            return kept.history(file)
+    except (OSError, ValueError) as error:
         raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
 
 

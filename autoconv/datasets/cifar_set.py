@@ -4,13 +4,15 @@ Both hold five batches and a test batch of 10,000 images each (https://www.cs.to
 record is the label and 3072 bytes: the red, the green and the blue plane of 32 x 32 pixels, row by row.
 """
 
+import gzip
 import tarfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from .errors import DatasetCorrupt, DatasetNotFound
-from .idx import BAD_GZIP
+from .idx import GZIP_MAGIC
 from .registry import Entry
 from .safe_pickle import UnsafePickle, load_batch
 
@@ -23,7 +25,8 @@ PYTHON = (*TRAIN, "test_batch")
 BINARY = tuple(f"{name}.bin" for name in PYTHON)
 FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
-LARGEST = 2 * RECORDS * (PIXELS + 1)  # bytes: no batch file of either version comes near it
+LARGEST = RECORDS * (PIXELS + 1) + (1 << 21)  # bytes: no batch file of either version is larger
+MOST = 10 * LARGEST  # bytes of the whole archive, unpacked
 
 
 def locate(path: Path) -> list[Path]:
@@ -60,7 +63,7 @@ def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
         raw = _unpack(files[0])
         files = [files[0] / name for name in raw]
     else:
-        raw = {file.name: file.read_bytes() for file in files}
+        raw = {file.name: _whole(file) for file in files}
     parts = [_batch(content, file, len(entry.classes)) for content, file in zip(raw.values(), files, strict=True)]
     x_train = np.concatenate([images for images, _ in parts[:-1]])
     y_train = np.concatenate([labels for _, labels in parts[:-1]])
@@ -72,17 +75,43 @@ def _unpack(archive: Path) -> dict[str, bytes]:
     rule = "CIFAR-10's archive is a tar.gz with data_batch_1 ... 5 and test_batch (python version, or binary: .bin)"
     found: dict[str, bytes] = {}
     try:
-        with tarfile.open(archive) as tar:
+        with archive.open("rb") as file:
+            packed = file.read(2) == GZIP_MAGIC
+        reader: Any = gzip.open if packed else open
+        with reader(archive, "rb") as opened, tarfile.open(fileobj=_Bounded(opened), mode="r:") as tar:  # type: ignore[call-overload]
             for member in tar:
                 name = member.name.rsplit("/", 1)[-1]
-                if member.isfile() and name in PYTHON + BINARY and member.size <= LARGEST:
+                if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
                     found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
-    except (tarfile.TarError, OSError, *BAD_GZIP) as error:
+    except Exception as error:  # tarfile raises many kinds
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
     for names in (BINARY, PYTHON):
         if all(name in found for name in names):
             return {name: found[name] for name in names}
     raise DatasetCorrupt(archive, rule, f"only {', '.join(sorted(found)) or 'other files'}")
+
+
+class _Bounded:
+    """An open file that gives no more bytes, in all and at once, than CIFAR-10's archives have."""
+
+    def __init__(self, file: Any) -> None:
+        self._file, self.tell = file, file.tell
+
+    def read(self, size: int) -> bytes:
+        if not 0 <= size <= LARGEST:
+            raise ValueError(f"a part of more than {LARGEST:,} bytes")
+        return self._file.read(size)
+
+    def seek(self, offset: int) -> int:
+        if offset > MOST:
+            raise ValueError(f"it unpacks to more than {MOST:,} bytes")
+        return self._file.seek(offset)
+
+
+def _whole(file: Path) -> bytes:
+    """A batch file's bytes; one that is far too long is not read to its end."""
+    with file.open("rb") as opened:
+        return opened.read(LARGEST)
 
 
 def _batch(raw: bytes, file: Path, classes: int) -> Part:

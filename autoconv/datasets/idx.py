@@ -16,6 +16,7 @@ from .errors import DatasetCorrupt
 GZIP_MAGIC = b"\x1f\x8b"
 BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 CHUNK = 1 << 20
+SMALL, GROWTH = 1 << 26, 100  # bytes that any packed file may unpack to; a larger result is at most so many times it
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:
@@ -28,10 +29,10 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
         start = file.read(CHUNK)
     if start[:2] != GZIP_MAGIC:
         with path.open("rb") as file:
-            return _read(file, path, ndim, start)
+            return _read(file, path, ndim, start, path.stat().st_size)
     try:
         with gzip.open(path, "rb") as file:
-            return _read(file, path, ndim, b"")
+            return _read(file, path, ndim, b"", None)
     except BAD_GZIP as error:
         raise DatasetCorrupt(path, "a .gz file unpacks to its end", f"a truncated or damaged one: {error}") from error
 
@@ -41,8 +42,17 @@ def looks_like_html(start: bytes) -> bool:
     return start.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
 
 
-def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes) -> np.ndarray:
-    """The array in an open IDX stream; `start`, where known, is how the raw file begins."""
+def check_growth(size: int, path: Path) -> None:
+    """Raises DatasetCorrupt where a packed file would unpack to far more bytes than images do."""
+    most = max(SMALL, GROWTH * path.stat().st_size)
+    if size > most:
+        raise DatasetCorrupt(path, f"a packed file of its length unpacks to {most:,} bytes at most", f"{size:,}")
+
+
+def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes, length: int | None) -> np.ndarray:
+    """The array in an open IDX stream. `start`, where known, is how the raw file begins; `length` is that of a plain
+    file, None for one that is gzipped.
+    """
     header = file.read(4 + 4 * ndim)
     wanted = bytes([0, 0, 8, ndim])
     if header[:4] != wanted:
@@ -52,6 +62,11 @@ def _read(file: IO[bytes] | gzip.GzipFile, path: Path, ndim: int, start: bytes) 
         raise DatasetCorrupt(path, f"an IDX file of {ndim} axes has a header of {4 + 4 * ndim} bytes", f"{len(header)}")
     shape = tuple(int(size) for size in np.frombuffer(header, ">u4", offset=4))
     count = math.prod(shape)
+    if length is None:
+        check_growth(count, path)
+    elif length < len(header) + count:
+        raise DatasetCorrupt(path, f"its header {shape} promises {count} bytes of data",
+                             f"only {length - len(header)} (a truncated file)")
     body = _take(file, count + 1)
     if len(body) != count:
         found = "more" if len(body) > count else f"only {len(body)} (a truncated file)"

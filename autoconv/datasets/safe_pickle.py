@@ -1,15 +1,29 @@
 """Reads a batch file of CIFAR's python version without pickle's dangers.
 
-A pickle may name any function and have it called. The batches (written by Python 2) hold a dict of bytes, lists of
-ints and bytes, and one uint8 array, so only the three names by which NumPy pickles an array are admitted, and they
-stand for harmless classes of this module: NumPy itself is never called by what the file says.
+A pickle may name any function and have it called, and ask for any amount of memory. The batches (written by Python 2)
+hold a dict of bytes, lists of ints and bytes, and one uint8 array. So only the opcodes that write these are admitted,
+and a bounded number of them; of names only the three by which NumPy pickles an array, and they stand for harmless
+classes of this module: NumPy itself is never called by what the file says.
 """
 
 import io
 import math
 import pickle
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
+
+OPCODES = (  # of the protocols 2 to 4
+    b"\x80\x95.",  # PROTO, FRAME, STOP
+    b"NJKMUTXCB\x8c\x88\x89",  # None, ints, strings, bytes, True and False
+    b"(}]tlaesu0)\x85\x86\x87",  # MARK, dicts, lists, tuples
+    b"qrhj\x94",  # to and from the memo
+    b"c\x93Rb",  # GLOBAL, STACK_GLOBAL, REDUCE, BUILD
+)
+MOST = 200_000  # opcodes; a batch has some 50,000
+LARGEST = 2**31  # of an array's axis
+PYTHONS: Any = vars(pickle)["_Unpickler"]  # the one in C takes memory for as large a number as a memo is given
 
 
 class UnsafePickle(pickle.UnpicklingError):
@@ -21,7 +35,7 @@ class _UInt8:
 
     def __init__(self, code: object, *_: object) -> None:
         if code not in (b"u1", "u1", b"|u1", "|u1"):
-            raise UnsafePickle(f"an array of type {code!r}")
+            raise UnsafePickle("an array of another type than uint8")
 
     def __setstate__(self, state: object) -> None:
         """Byte order and alignment mean nothing for single bytes."""
@@ -34,8 +48,9 @@ class _Array:
 
     def __setstate__(self, state: tuple) -> None:
         _, shape, dtype, fortran, raw = state
-        if type(dtype) is not _UInt8 or type(raw) is not bytes or math.prod(shape) != len(raw):
-            raise UnsafePickle(f"an array of shape {shape} whose data do not fit it")
+        sizes = type(shape) is tuple and len(shape) < 5 and all(type(n) is int and 0 <= n < LARGEST for n in shape)
+        if not sizes or type(dtype) is not _UInt8 or type(raw) is not bytes or math.prod(shape) != len(raw):
+            raise UnsafePickle("an array whose data do not fit its shape")
         self.array = np.frombuffer(raw, np.uint8).reshape(shape, order="F" if fortran else "C")
 
 
@@ -53,12 +68,56 @@ ADMITTED = {
 }
 
 
-class _Unpickler(pickle.Unpickler):
+class _Opcodes(dict[int, Callable]):
+    """What Python's unpickler does for each opcode: of those that are admitted, and no more often than `MOST`."""
+
+    def __init__(self) -> None:
+        super().__init__({code: PYTHONS.dispatch[code] for code in b"".join(OPCODES)})
+        self.left = MOST
+
+    def __getitem__(self, code: int) -> Callable:
+        self.left -= 1
+        if self.left < 0:
+            raise UnsafePickle(f"more than {MOST:,} opcodes")
+        return super().__getitem__(code)
+
+    def __missing__(self, code: int) -> Callable:
+        raise ValueError(f"the opcode {code}, which the batches do not need")
+
+
+class _Unpickler(PYTHONS):
+    """Refuses what no batch needs."""
+
+    def __init__(self, file: io.BytesIO) -> None:
+        super().__init__(file, encoding="bytes")
+        self.dispatch: Any = _Opcodes()
+        self.dispatch.update({ord("b"): _Unpickler.load_build, ord("s"): _Unpickler.load_setitem,
+                              ord("u"): _Unpickler.load_setitems})
+
     def find_class(self, module: str, name: str) -> object:
         """The stand-in for module.name; UnsafePickle for everything that CIFAR's batches do not need."""
         if (module, name) not in ADMITTED:
-            raise UnsafePickle(f"it asks for {module}.{name}")
+            raise UnsafePickle(f"it asks for {str(module)[:50]}.{str(name)[:50]}")
         return ADMITTED[module, name]
+
+    def load_build(self) -> None:
+        """A state is for our two classes alone: Python would set any attribute of anything."""
+        if type(self.stack[-2]) not in (_Array, _UInt8):
+            raise UnsafePickle("a state for something else than an array")
+        super().load_build()
+
+    def load_setitem(self) -> None:
+        self._check_keys(self.stack[-2:])
+        super().load_setitem()
+
+    def load_setitems(self) -> None:
+        self._check_keys(self.stack)
+        super().load_setitems()
+
+    def _check_keys(self, items: list) -> None:
+        """Keys are strings: to hash tuples in tuples overflows the stack."""
+        if not all(type(key) in (bytes, str) for key in items[::2]):
+            raise UnsafePickle("a dict whose keys are no strings")
 
 
 def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
@@ -68,7 +127,7 @@ def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
     holds something else.
     """
     try:
-        batch = _Unpickler(io.BytesIO(raw), encoding="bytes").load()
+        batch = _Unpickler(io.BytesIO(raw)).load()
     except UnsafePickle:
         raise
     except Exception as error:  # a damaged pickle may raise anything
@@ -79,6 +138,6 @@ def load_batch(raw: bytes) -> tuple[np.ndarray, list[int]]:
     data, labels = fields.get("data"), fields.get("labels")
     if not isinstance(data, _Array) or not hasattr(data, "array") or not isinstance(labels, list):
         raise ValueError("a pickle without the array `data` and the list `labels`")
-    if not all(type(label) is int for label in labels):
+    if not all(type(label) is int and abs(label) < LARGEST for label in labels):
         raise ValueError("labels that are not integers")
     return data.array, labels

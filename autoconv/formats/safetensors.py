@@ -8,14 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from .. import __version__
 from ..files import atomic
-from ..layers.config import deserialize, serialize
+from ..layers.config import serialize
 from ..models import Model
-from ..symbolic import map_shapes
+from . import architecture
 from .checking import check_description
 
 
@@ -24,9 +24,9 @@ def save_model(model: Model, path: Path) -> None:
     model.count_params()  # raises where it is not built
     description = serialize(model)
     check_description(model, json.loads(json.dumps(description)))
-    architecture = {"input_shape": model.input_shape, **description}
+    described = {"input_shape": model.input_shape, **description}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
-    _write(path, model, {"model": json.dumps(architecture), **classes})
+    _write(path, model, {"model": json.dumps(described), **classes})
 
 
 def save_weights(model: Model, path: Path) -> None:
@@ -41,18 +41,8 @@ def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Mod
         raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it says nothing of a model.")
     if "model" not in metadata:
         raise ValueError(f"{str(path)!r} holds weights only. Make the model, then call model.load_weights.")
-    try:
-        architecture = json.loads(metadata["model"])
-        input_shape = map_shapes(tuple, architecture.pop("input_shape"))
-        classes = tuple(map(str, json.loads(metadata.get("class_names", "[]"))))
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ValueError(f"The architecture in {str(path)!r} cannot be read: {error!r}.") from error
-    model = deserialize(architecture, custom_objects)
-    if not model.built:
-        model.build(input_shape)
+    model = architecture.make(metadata, tensors, repr(str(path)), custom_objects)
     _assign(model, tensors, path)
-    if classes:
-        model.class_names = classes
     return model
 
 
@@ -83,9 +73,17 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The header's metadata and the tensors."""
     try:
         with safe_open(path, framework="numpy") as file:
-            return file.metadata() or {}, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (SafetensorError, TypeError) as error:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            metadata = file.metadata() or {}
+    except OSError:
+        raise
+    except Exception as error:  # a damaged header, a type that NumPy lacks
         raise ValueError(f"{str(path)!r} cannot be read as safetensors; it may be cut off: {error}.") from error
+    strange = sorted(name for name, tensor in tensors.items() if tensor.dtype.kind != "f")
+    if strange:
+        raise ValueError(f"Weights are floating-point numbers. In {str(path)!r} {strange[0]} is "
+                         f"{tensors[strange[0]].dtype}.")
+    return metadata, tensors
 
 
 def _assign(model: Model, tensors: dict[str, np.ndarray], path: Path) -> None:

@@ -1,5 +1,6 @@
 """`Graph`: the nodes between the inputs and the outputs of a model, in the order in which they can run."""
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -96,9 +97,9 @@ class Graph:
 
     def _check_names(self) -> None:
         given = [operation.name for operation in self.operations]
-        for name in given:
-            if given.count(name) > 1:
-                raise ValueError(f'The name "{name}" is used {given.count(name)} times in the model. All layers and '
+        for name, count in Counter(given).items():
+            if count > 1:
+                raise ValueError(f'The name "{name}" is used {count} times in the model. All layers and '
                                  "functions of a model must have different names: pass name= to one of them.")
 
     @property

@@ -17,6 +17,7 @@ from ..backend import trace
 from ..symbolic import Node, Shape, SymbolicTensor, is_shape, is_symbolic, map_shapes, map_structure
 from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
+from . import allowance
 from .arguments import arguments_now, remembers
 from .config import CLASSES, deserialize, serialize
 from .parts import DTYPES, automatic_name, dtype_name, held
@@ -286,6 +287,7 @@ class Layer(Versioned):
     ) -> Parameter:
         """A new parameter of this layer, filled by `initializer`: a name, an object, a function of shape and dtype."""
         dtype = DTYPES[self.dtype if dtype is None else dtype_name(dtype)]
+        allowance.take(tuple(shape), name)
         values = initializers.get(initializer)(tuple(shape), dtype)
         weight = Parameter(self.device.array(values, dtype), name, trainable, self.device)
         weight.requires_grad = trainable and self.trainable

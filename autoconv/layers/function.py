@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import functional
 from ..arguments import names
+from ..backend import trace
 from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_structure, record_call
 from ..tensor import Parameter, Tensor, no_grad
 from . import parts
@@ -83,7 +84,9 @@ class Function:
         return self._nodes[0].structure
 
     def compute_output(self, args: tuple, kwargs: dict[str, Any]) -> Any:
-        """What a call returns: symbolic tensors. What is not known by rule is found by running it on zeros, twice."""
+        """What a call returns: symbolic tensors. What is not known by rule is found by running it on zeros, twice,
+        but for the kernels.
+        """
         first = next(item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor))
         if self.short in _SAME_SHAPE:
             return SymbolicTensor(first.shape, first.dtype, self.name)
@@ -98,7 +101,7 @@ class Function:
                 shape = (batch if first is None else first, *(size if n is None else n for n in rest))
                 return Tensor(np.zeros(shape, item.dtype))
 
-            with no_grad():
+            with no_grad(), trace.DryRun().record():  # no kernel runs, no memory is touched
                 runs.append(self.call(*map_structure(zeros, args), **map_structure(zeros, kwargs)))
         results = iter([
             SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, self.name)

@@ -28,7 +28,8 @@ class Sequential(Model):
         if type(self).__init__ is Sequential.__init__:
             self._arguments = ((), {})
         for layer in layers or []:
-            self.add(layer)
+            self._append(layer)
+        self._changed()
 
     def _no_graph(self, what: str) -> str:
         return (f"{self.name!r} has no {what} yet: start it with layers.Input(shape), or call build((None, *shape)).")
@@ -64,6 +65,11 @@ class Sequential(Model):
 
     def add(self, layer: Layer | SymbolicTensor) -> None:
         """Puts `layer` at the end. Raises ValueError where it does not fit what comes before."""
+        self._append(layer)
+        self._changed()
+
+    def _append(self, layer: Layer | SymbolicTensor) -> None:
+        """Puts `layer` at the end; the graph is to be made anew afterwards."""
         if isinstance(layer, SymbolicTensor) and isinstance(layer.node.operation, InputLayer):
             layer = layer.node.operation
         if isinstance(layer, type) or not isinstance(layer, Layer):
@@ -73,7 +79,6 @@ class Sequential(Model):
             if self._layers or self._begin:
                 raise ValueError(f"An Input must come first, and only once. Received a later one: {layer!r}.")
             self._begin = layer
-            self._changed()
             return
         if any(layer.name == other.name for other in (*self._layers, *([self._begin] if self._begin else []))):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
@@ -92,7 +97,6 @@ class Sequential(Model):
             self._chain.append(layer._nodes[-1])
         self._layers.append(layer)
         self._begin, self.built = begin, begin is not None
-        self._changed()
 
     def pop(self) -> Layer:
         """Takes the last layer away and returns it."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names
-from .pixels import MODES, central_box, in_colors, naming, orientation, pillow, undone
+from .pixels import MODES, central_box, in_colors, naming, opened, orientation, pillow, undone
 
 _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
 
@@ -28,7 +28,7 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
     names.lookup("color_mode", color_mode, MODES)
     resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
     file = path if isinstance(path, io.BytesIO) else io.BytesIO(Path(os.fsdecode(path)).read_bytes())
-    with naming(path if not isinstance(path, io.BytesIO) else "The stream"), pil.open(file) as image:
+    with naming(path if not isinstance(path, io.BytesIO) else "The stream"), opened(file) as image:
         found = in_colors(undone(image, orientation(image)), color_mode)
         found.load()
     if target_size is not None and found.size != (target_size[1], target_size[0]):

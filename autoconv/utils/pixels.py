@@ -1,11 +1,13 @@
 """The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
 
+import io
+import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -14,6 +16,10 @@ from ..arguments import extras
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
+           "JXL")  # of Pillow's and its plugins' formats: no program is run for these, no other file opened
+LARGE = 10_000_000  # pixels; beyond them a file must have a byte for each SPARSEST, or it is a trap for memory
+SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
 _ORIENTATION = 0x0112  # the EXIF tag; its values 2 to 8 are undone by these methods of Pillow's
@@ -74,15 +80,32 @@ def pillow(module: str) -> ModuleType:
     return extras.load(f"PIL.{module}", "Pillow", "images", "Reading and writing pictures")
 
 
-def opened(path: Any) -> Any:
-    """The picture in a file, of which only the size is read yet. Warns of one that is so large that it takes long and
-    much memory; Pillow itself refuses one of twice that size.
+@contextmanager
+def opened(path: Any) -> Iterator[Any]:
+    """The picture in a file or an io.BytesIO, of which only the size is read yet. Warns of one that is so large that it
+    takes long and much memory. Raises ValueError for one whose file is far too short for its pixels; Pillow itself
+    refuses twice the size that it warns of.
     """
-    image = pillow("Image").open(path)
+    module = pillow("Image")
+    with nullcontext(path) if isinstance(path, io.BytesIO) else open(path, "rb") as file:
+        try:
+            image = module.open(file, formats=FORMATS[:5])  # the common ones, which Pillow has at hand
+        except module.UnidentifiedImageError:
+            module.init()
+            image = module.open(file, formats=[name for name in FORMATS[5:] if name in module.OPEN])
+        with image:
+            _check_size(path, image, file)
+            yield image
+
+
+def _check_size(path: Any, image: Any, file: IO[bytes]) -> None:
     limit, count = pillow("Image").MAX_IMAGE_PIXELS, image.width * image.height
+    length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
+    if count > max(LARGE, SPARSEST * length):
+        raise ValueError(f"a picture of more than {LARGE // 10**6} million pixels has a byte for each {SPARSEST} of "
+                         f"them at least. Received: {count / 1e6:.0f} million in {length:,} bytes. Save it smaller")
     if limit is not None and count > limit:
-        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=2)
-    return image
+        warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=4)
 
 
 @contextmanager
@@ -90,7 +113,7 @@ def naming(path: Any) -> Iterator[None]:
     """Whatever Pillow's decoders raise, of which there are many kinds, becomes an UnreadableImage."""
     try:
         yield
-    except (MemoryError, extras.ExtraError):
+    except extras.ExtraError:
         raise
     except Exception as error:
         raise UnreadableImage(path, _reason(path, error)) from error
@@ -100,10 +123,12 @@ def _reason(path: Any, error: Exception) -> str:
     if isinstance(path, str | Path) and Path(path).is_file() and not Path(path).stat().st_size:
         return "the file is empty"
     if type(error).__name__ == "UnidentifiedImageError":
-        return "it is in no format that Pillow knows"
+        return "it is in no format that Pillow knows, or in one that runs other programs"
     if type(error).__name__ == "DecompressionBombError":
         most = 2 * pillow("Image").MAX_IMAGE_PIXELS
         return f"it has more pixels than Pillow takes, {most / 1e6:.0f} million"
+    if isinstance(error, MemoryError):  # Pillow's word for sizes that cannot be, too
+        return "it takes more memory than there is"
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return (text or type(error).__name__).rstrip(".")
 

@@ -1,0 +1,63 @@
+"""The model that a file describes. Nobody vouches for the file, so all of it is checked before it takes memory."""
+
+import json
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..layers import allowance
+from ..layers.config import deserialize
+from ..models import Model
+from ..symbolic import map_shapes
+
+DEEPEST = 100  # models within models and lists within lists
+
+
+def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
+         custom_objects: dict[str, type] | None) -> Model:
+    """The built model of a file's metadata, with first weights: as many at most as its tensors have numbers.
+
+    Raises ValueError where it cannot be read or made, whatever the reason.
+    """
+    try:
+        description = json.loads(metadata["model"])
+        classes = json.loads(metadata.get("class_names", "[]"))
+        _check(description, classes)
+        input_shape = map_shapes(tuple, description.pop("input_shape"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The architecture in {path} cannot be read: {error}") from error
+    try:
+        with allowance.at_most(sum(prod(tensor.shape) for tensor in tensors.values())):
+            model = deserialize(description, custom_objects)
+            if not isinstance(model, Model):
+                raise ValueError(f"A model is wanted. Received: {type(model).__name__}.")
+            if not model.built:
+                model.build(input_shape)
+    except Exception as error:  # constructors and their arguments raise any kind
+        raise ValueError(f"The model in {path} cannot be made: {_said(error)}") from error
+    if classes:
+        model.class_names = tuple(classes)
+    return model
+
+
+def _check(description: Any, classes: Any) -> None:
+    """Raises ValueError for what `model.save` never writes."""
+    if not isinstance(description, dict) or set(description) != {"input_shape", "class_name", "config"}:
+        raise ValueError("it must be an object with an input_shape, a class_name and a config")
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise ValueError("class_names must be a list of names")
+    waiting: list[tuple[Any, int]] = [(description, 0)]
+    while waiting:
+        value, depth = waiting.pop()
+        if depth > DEEPEST:
+            raise ValueError(f"it is nested more than {DEEPEST} deep")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise ValueError("a number in it is too large")
+        parts = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+        waiting += [(part, depth + 1) for part in parts]
+
+
+def _said(error: Exception) -> str:
+    """What an error says; those that Python raises name themselves, too."""
+    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
