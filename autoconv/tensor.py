@@ -319,7 +319,7 @@ class Parameter(Tensor):
 
     def assign(self, value: Any) -> None:
         """Writes `value` into this parameter's array. Raises ValueError when the shapes differ."""
-        value = np.asarray(value)
+        value = devices.real_numbers(value)
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
