@@ -41,6 +41,8 @@ class Tensor:
     __hash__ = object.__hash__  # by identity, though == compares items
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
+        if data.dtype.kind == "c":
+            devices.real_numbers(data)  # says why not
         self.data, self.requires_grad, self.device = data, requires_grad, device or devices.get("cpu")
         self.grad: Any = None
         self._node: Node | None = None
