@@ -287,4 +287,5 @@ class Steps:
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps, of all where none is named."""
         for key in [key for key in list(self._kept) if not kinds or key[0] in kinds]:
-            self._kept.pop(key).close()
+            if (step := self._kept.pop(key, None)) is not None:  # another thread may have been first
+                step.close()
