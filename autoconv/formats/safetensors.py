@@ -66,8 +66,17 @@ def _write(path: Path, model: Model, metadata: dict[str, str]) -> None:
     """Writes the weights and the metadata of a file."""
     model.count_params()  # raises where it is not built
     tensors = {name: weight.numpy() for name, weight in model.named_weights().items()}
-    data = to_bytes(tensors, {"autoconv": __version__, **metadata})
-    atomic.write(path, data)
+    atomic.write(path, _in_order(to_bytes(tensors, {"autoconv": __version__, **metadata})))
+
+
+def _in_order(data: bytes) -> bytes:
+    """The file with its metadata by their names: safetensors writes them in another order each time."""
+    end = 8 + int.from_bytes(data[:8], "little")
+    header = json.loads(data[8:end])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
