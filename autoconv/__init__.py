@@ -11,6 +11,9 @@ from typing import Any
 
 __version__ = "0.2.0"
 
+from . import starting as _starting  # noqa: F401 (before all else)
+
+# isort: split
 from . import (
     callbacks,
     datasets,

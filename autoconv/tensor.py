@@ -41,6 +41,8 @@ class Tensor:
     __hash__ = object.__hash__  # by identity, though == compares items
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
+        if data.dtype.kind == "c":
+            devices.real_numbers(data)  # says why not
         self.data, self.requires_grad, self.device = data, requires_grad, device or devices.get("cpu")
         self.grad: Any = None
         self._node: Node | None = None
@@ -319,7 +321,7 @@ class Parameter(Tensor):
 
     def assign(self, value: Any) -> None:
         """Writes `value` into this parameter's array. Raises ValueError when the shapes differ."""
-        value = np.asarray(value)
+        value = devices.real_numbers(value)
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value

@@ -2,6 +2,7 @@
 
 import importlib
 import inspect
+import os
 import re
 import subprocess
 import sys
@@ -12,6 +13,7 @@ import pytest
 
 import autoconv as ac
 
+ROOT = Path(__file__).parents[1]
 HEAVY = ["numba", "llvmlite", "pooch", "tqdm", "PIL", "click", "safetensors"]
 
 
@@ -84,8 +86,74 @@ def test_tensor_is_the_function_and_not_its_module():
 
 def test_the_version_is_the_project_s():
     """The wheel has the version that stands in the package: there alone, on one line that hatchling reads."""
-    root = Path(__file__).parents[1]
-    settings = tomllib.loads((root / "pyproject.toml").read_text())
-    source = root / settings["tool"]["hatch"]["version"]["path"]
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    source = ROOT / settings["tool"]["hatch"]["version"]["path"]
     assert "version" in settings["project"]["dynamic"]
     assert re.findall(r'^__version__ = "(\d+\.\d+\.\d+\w*)"$', source.read_text(), re.MULTILINE) == [ac.__version__]
+
+
+INTERRUPTING = """
+import os, signal, sys
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == os.environ["INTERRUPT_AT"]:
+            sys.meta_path.remove(self)
+            os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.fixture
+def interrupted(tmp_path):
+    """Runs Python with these arguments, with Ctrl-C at the import of a module: exit code, output, errors."""
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTING)
+    paths = os.pathsep.join(filter(None, [str(tmp_path), str(ROOT), os.environ.get("PYTHONPATH")]))
+
+    def run(at, *arguments):
+        environment = {**os.environ, "PYTHONPATH": paths, "INTERRUPT_AT": at}
+        done = subprocess.run([sys.executable, *arguments], env=environment, capture_output=True, text=True)
+        return done.returncode, done.stdout, done.stderr
+
+    return run
+
+
+POSIX = pytest.mark.skipif(os.name == "nt", reason="sends SIGINT")
+
+
+@POSIX
+@pytest.mark.parametrize("at", ["autoconv.random", "numpy", "autoconv.cli.train", "click"])
+def test_ctrl_c_while_the_command_line_starts_is_one_line(interrupted, at, tmp_path):
+    script = tmp_path / "autoconv"  # as pip writes it
+    script.write_text("from autoconv.cli import main\nmain()\n")
+    ways = [["-m", "autoconv"], [str(script)]] if at == "autoconv.random" else [["-P", "-m", "autoconv"]]
+    for way in ways:
+        assert interrupted(at, *way, "info") == (130, "", "Interrupted.\n")
+
+
+@POSIX
+@pytest.mark.parametrize("at", ["autoconv.tensor", "autoconv.train.trainer"])
+def test_an_interrupted_import_is_python_s_own_and_can_be_made_again(interrupted, at):
+    code = """
+try:
+    import autoconv
+except KeyboardInterrupt:
+    import autoconv
+    print(autoconv.tensor([1.0]).sum().item(), autoconv.Sequential.__name__)
+"""
+    assert interrupted(at, "-c", code) == (0, "1.0 Sequential\n", "")
+
+
+@POSIX
+def test_a_program_that_imports_autoconv_handles_ctrl_c_itself():
+    code = ("import signal; before = signal.getsignal(signal.SIGINT); import autoconv.cli; "
+            "print(signal.getsignal(signal.SIGINT) is before is signal.default_int_handler)")
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True\n"
+
+
+def test_a_python_without_its_lock_is_refused():
+    code = "import sys; sys._is_gil_enabled = lambda: {}; import autoconv"
+    done = subprocess.run([sys.executable, "-c", code.format("False")], capture_output=True, text=True)
+    assert done.stderr.splitlines()[-1].startswith("ImportError: autoconv needs Python's global interpreter lock. Rec")
+    assert subprocess.run([sys.executable, "-c", code.format("True")]).returncode == 0

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
-from . import trace
+from . import trace, turns
 from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
 from .trace import Trace
 
@@ -106,10 +106,15 @@ class Device:
         return self.module("machine").describe()
 
     def set_num_threads(self, count: int) -> None:
-        """How many threads the kernels use from now on. Raises ValueError where there are not so many."""
+        """How many threads the kernels use from now on, whichever Python thread starts them. Raises ValueError where
+        there are not so many.
+        """
+        turns.check_number(count)
         self.module("machine").set_num_threads(count)
+        turns.share_number(count)
 
     def get_num_threads(self) -> int:
+        turns.take_number()
         return self.module("machine").get_num_threads()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
@@ -125,14 +130,14 @@ class Device:
         """A copy of `array` on this device, in the form kernels take. On the CPU it begins on a cache line: a vector of
         weights that lies in two lines is loaded twice.
         """
-        values = np.asarray(array, dtype)
+        values = real_numbers(array, dtype)
         copy = aligned_empty(values.shape, values.dtype)
         copy[...] = values
         return copy
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         """`array` on this device in the form kernels take: C-contiguous, aligned to its items, writeable."""
-        return np.require(array, dtype, ["C", "A", "W"])
+        return np.require(real_numbers(array, dtype), None, ["C", "A", "W"])
 
     def constant(self, array: np.ndarray) -> Any:
         """`array` on this device, for ops that take the same numbers whenever a recording runs again."""
@@ -157,6 +162,17 @@ def get(name: str = "auto") -> Device:
     if re.fullmatch(r"cuda(:\d+)?", str(name)):
         return _twin().get(int(name.partition(":")[2] or 0))
     raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
+
+
+def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
+    """NumPy's array of `array`. Raises TypeError where its items, or those it is to have, are no real numbers."""
+    values = np.asarray(array)
+    wanted = values.dtype if dtype is None else np.dtype(dtype)
+    for found in (values.dtype, wanted):
+        if found.kind in "cSU" or (found.kind in "OMm" and found is wanted):
+            remedy = " Take its .real and .imag, or np.abs of it." if found.kind == "c" else ""
+            raise TypeError(f"Tensors hold real numbers. Received dtype {found}.{remedy}")
+    return np.asarray(values, wanted)
 
 
 def share_memory(a: Any, b: Any) -> bool:
@@ -186,7 +202,8 @@ def _twin() -> ModuleType:
 
 
 def set_num_threads(count: int) -> None:
-    """How many threads the CPU's kernels use from now on; more than there are processors only before the first kernel.
+    """How many threads the CPU's kernels use from now on, whichever Python thread starts them; more than there are
+    processors only before the first kernel.
 
     Results are the same bits for any number. Raises ValueError for less than 1 or more than can be had.
     """

@@ -8,7 +8,7 @@ import numpy as np
 
 from . import trace
 from .cuda import driver
-from .device import Device, DeviceError
+from .device import Device, DeviceError, real_numbers
 from .trace import Trace
 
 _opened: dict[int, "CudaDevice"] = {}
@@ -74,7 +74,7 @@ class CudaDevice(Device):
         if not isinstance(array, own) and hasattr(array, "__cuda_array_interface__"):
             array = self._arrays.adopt(self._gpu, array)
         if not isinstance(array, own) or array.gpu is not self._gpu:
-            return self._arrays.put(self._gpu, np.asarray(array, dtype))
+            return self._arrays.put(self._gpu, real_numbers(array, dtype))
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array if array.contiguous else array.copy()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .threads import Pace, team
-from .turns import turn
+from .turns import take_number, turn
 
 HOST = "cpu"  # the owner of traces on the CPU
 
@@ -141,6 +141,7 @@ class Trace:
         """Does again what these complete sections did, on what their arrays hold now."""
         pace = self._paces[names]
         with turn:
+            take_number()
             if pace.brief and team.fewer is None:
                 self._run(names)
                 return

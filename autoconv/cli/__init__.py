@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from .. import __version__
+from .. import __version__, starting
 from ..arguments import names
 from ..arguments.extras import ExtraError
 from ..backend.device import DeviceError
@@ -33,7 +33,7 @@ class Commands(click.Group):
     """
 
     def invoke(self, ctx: click.Context) -> Any:
-        with warnings.catch_warnings():
+        with starting.running(), warnings.catch_warnings():
             warnings.showwarning = _notes()
             warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's, which does not say whose
             try:

@@ -183,6 +183,9 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     if x.ndim < 2 or any(v is None or v.shape != x.shape[-1:] for v in vectors):
         raise ValueError("batch_norm needs x (..., C) and gamma, beta, moving_mean and moving_var of shape (C,). "
                          f"Received shapes: {[v if v is None else v.shape for v in (x, gamma, beta, *moving)]}.")
+    if training and not x.size:
+        raise ValueError("batch_norm takes the mean of a batch in training, and there is none of no items. "
+                         f"Received: x of shape {x.shape}.")
     statistics = [x.device.empty(m.shape, x.dtype) if training else x.device.asarray(m, x.dtype) for m in moving]
     given: dict[str, Any] = {"mean": statistics[0], "variance": statistics[1], "epsilon": epsilon}
     if other is not None and (other.shape != x.shape or pool or not (relu and training)):
@@ -354,7 +357,7 @@ def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
 def _beside(value: Any, like: Tensor, dtype: Any) -> Any:
     """An array of this dtype on the device of `like`: of a tensor there by a kernel, so that a recording has it."""
     if not isinstance(value, Tensor) or value.device is not like.device:
-        return like.device.asarray(np.asarray(value, dtype))
+        return like.device.asarray(np.asarray(value), dtype)
     if value.dtype == dtype:
         return value.data
     converted = like.device.empty(value.shape, dtype)

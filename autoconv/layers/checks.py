@@ -116,6 +116,8 @@ def known_channels(layer: Layer, input_shape: Shape) -> int:
     layer.check_input(input_shape)
     if len(input_shape) < 2 or input_shape[-1] is None:
         raise ValueError(f"Layer {layer.name!r} must know the size of its input's last axis. Received: {input_shape}.")
+    if input_shape[-1] < 1:
+        raise ValueError(f"Layer {layer.name!r} needs at least one channel to compute from. Received: {input_shape}.")
     return input_shape[-1]
 
 

@@ -43,16 +43,23 @@ class Running:
         made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
                              model.reducer, model.shard])
         if self.made_for != made_for:
-            if len(data.y) != len(shapes):
-                raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
-            self.goals = compiled.goals(model.loss, model._loss_weights, names)
-            targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
-            self.scores = {kind: compiled.scores(model._metrics_wanted, names, targets, shapes)
-                           for kind in ("train", "test")}
-            self.steps.forget()
-            self.sums = {kind: Sums(model.device, self.goals, scores) for kind, scores in self.scores.items()}
-            self.steps, self.made_for = Steps(), made_for
+            with self.lock:  # another thread may evaluate for the first time as well
+                if self.made_for != made_for:
+                    self._make(model, data, shapes, names)
+                    self.made_for = made_for
         self.check_targets(model, data)
+
+    def _make(self, model: Any, data: Data, shapes: list[Shape], names: list[str]) -> None:
+        """Losses, metrics and sums anew, and no steps."""
+        if len(data.y) != len(shapes):
+            raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
+        self.goals = compiled.goals(model.loss, model._loss_weights, names)
+        targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
+        self.scores = {kind: compiled.scores(model._metrics_wanted, names, targets, shapes)
+                       for kind in ("train", "test")}
+        self.steps.forget()
+        self.sums = {kind: Sums(model.device, self.goals, scores) for kind, scores in self.scores.items()}
+        self.steps = Steps()
 
     def check_targets(self, model: Any, data: Data) -> None:
         """Raises ValueError where targets do not go with the outputs and their losses."""

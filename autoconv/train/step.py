@@ -124,8 +124,10 @@ class Step(Phases):
 
     def _record(self) -> None:
         """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing to be replayed."""
+        trainable = self._model.trainable_weights
+        self._trains = bool(trainable) and self._work.optimizer is not None and self._work.optimizer.flat is not None
         if self._trains:
-            self._work.optimizer.build(self._model.trainable_weights)
+            self._work.optimizer.build(trainable)
         self._by_kernels = self._trains and is_recordable(self._work.optimizer)
         self.close()
         self._value_counts = [0] * len(self._work.scores)
@@ -285,4 +287,5 @@ class Steps:
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps, of all where none is named."""
         for key in [key for key in list(self._kept) if not kinds or key[0] in kinds]:
-            self._kept.pop(key).close()
+            if (step := self._kept.pop(key, None)) is not None:  # another thread may have been first
+                step.close()

@@ -21,7 +21,7 @@ from numba.core.runtime import rtsys
 
 from .. import caching, trace
 from ..compilers import Compilers
-from ..turns import turn
+from ..turns import take_number, turn
 from .linking import HelperCompiler, KernelCompiler
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
@@ -75,6 +75,7 @@ class Kernel:
         given = args if recorder is None else trace.resolved(args)
         if self.parallel:
             with turn:
+                take_number()
                 self._dispatcher(*given)
         else:
             self._dispatcher(*given)

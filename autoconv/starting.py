@@ -1,0 +1,54 @@
+"""What comes before all else: an interpreter that can run autoconv, and Ctrl-C without a traceback.
+
+Where autoconv is itself the program, an interrupt while it is imported ends it as one does later: with one line and
+exit code 130. In any other program it is Python's KeyboardInterrupt.
+"""
+
+import os
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+from typing import NoReturn
+
+
+def check_interpreter() -> None:
+    """Raises ImportError for a Python without its global lock, with which the memory of steps would not be safe."""
+    if not getattr(sys, "_is_gil_enabled", lambda: True)():  # since Python 3.13
+        raise ImportError("autoconv needs Python's global interpreter lock. Received: a free-threaded Python "
+                          f"{sys.version.split()[0]} that runs without it. Use the ordinary build of Python.")
+
+
+def end_quietly() -> None:
+    """From here on an interrupt ends this process at once, where autoconv is its program and nobody else handles it."""
+    if _is_program() and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, _end)
+
+
+@contextmanager
+def running() -> Iterator[None]:
+    """Within this block, a command, an interrupt is a KeyboardInterrupt, which the command answers itself."""
+    if signal.getsignal(signal.SIGINT) is _end:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        end_quietly()
+
+
+def _is_program() -> bool:
+    """Whether this process runs `autoconv` or `python -m autoconv`, which Python names later."""
+    name = os.path.basename(sys.argv[0]) if getattr(sys, "argv", None) else ""
+    by_module = name in ("-m", "__main__.py") and ("-m", "autoconv") in zip(sys.orig_argv, sys.orig_argv[1:])
+    spawned = "--multiprocessing-fork" in sys.orig_argv  # by such a process
+    return (by_module or name.removesuffix(".exe") == "autoconv") and not spawned
+
+
+def _end(number: int, frame: FrameType | None) -> NoReturn:
+    os.write(2, b"Interrupted.\n")
+    os._exit(130)  # as a shell calls it: 128 + SIGINT
+
+
+check_interpreter()
+end_quietly()
