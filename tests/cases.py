@@ -31,6 +31,7 @@ class Case:
     low: float = -2.0  # the inputs are drawn from low..high
     high: float = 2.0
     note: str = ""
+    window: dict[str, Any] = field(default_factory=dict)  # of a convolution whose parameters are no arguments
 
     @property
     def id(self) -> str:
@@ -89,7 +90,8 @@ def fused_pool(x, w, bias=True, **window):
     def loops(x, w, b):
         return reference.max_pool2d(reference.itemwise(reference.relu)(reference.conv2d(x, w, b, **window)))
 
-    return Case("conv2d_relu_pool", call, loops, (x, w, (w[3],) if bias else None), note=said(window))
+    return Case("conv2d_relu_pool", call, loops, (x, w, (w[3],) if bias else None), note=said(window),
+                window=window)
 
 
 def pools(x, **parameters):

@@ -3,6 +3,7 @@ value and in its gradients. That is what NumPy gives and, where NumPy has no suc
 compares these. The definitions' derivatives are taken number by number (scalars.py), or are loops in reference.py.
 """
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -120,17 +121,21 @@ def by_loops(case, x, w, b, dy):
     given = [a for a in (x, w, b) if a is not None]
     if case.op not in ("conv2d", "conv2d_transpose"):
         return [forward(*given, **case.parameters), *gradients(dy, *given, **case.parameters)]
-    parameters = {"strides": 1, "padding": "valid", "dilation_rate": 1, **case.parameters}
-    span = [(k - 1) * d + 1 for k, d in zip(w.shape, reference.two(parameters["dilation_rate"]))]
-    strides, large = reference.two(parameters["strides"]), x if case.op == "conv2d" else dy
-    sides = reference.paddings(large.shape[1:3], span, strides, parameters["padding"])
-    padded, valid = np.pad(large, ((0, 0), *sides, (0, 0))), {**parameters, "padding": "valid"}
+    large = x if case.op == "conv2d" else dy
+    inner, padded, valid = with_border(large, w.shape, case.parameters)
     if case.op == "conv2d_transpose":
-        dx, dw, _ = gradients(padded, x, w, b, **valid)
-        return [forward(x, w, b, **parameters), dx, dw, dy.sum((0, 1, 2))]
+        return [forward(x, w, b, **case.parameters), *gradients(padded, x, w, b, **valid)[:2], dy.sum((0, 1, 2))]
     dx, dw, db = gradients(dy, padded, w, b, **valid)
-    (top, _), (left, _) = sides
-    return [forward(padded, w, b, **valid), dx[:, top : top + x.shape[1], left : left + x.shape[2]], dw, db]
+    return [forward(padded, w, b, **valid), dx[inner], dw, db]
+
+
+def with_border(x, kernel, parameters):
+    """Where x lies in its padded array, that array, and the parameters that then mean the same."""
+    parameters = {"strides": 1, "padding": "valid", "dilation_rate": 1, **parameters}
+    span = [(k - 1) * d + 1 for k, d in zip(kernel, reference.two(parameters["dilation_rate"]))]
+    sides = reference.paddings(x.shape[1:3], span, reference.two(parameters["strides"]), parameters["padding"])
+    inner = (slice(None), *(slice(before, before + n) for (before, _), n in zip(sides, x.shape[1:3])))
+    return inner, np.pad(x, ((0, 0), *sides, (0, 0))), {**parameters, "padding": "valid"}
 
 
 SCATTERED = {"conv2d": "dx", "conv2d_transpose": "y"}  # what a convolution's kernels scatter, or gather: by its shape
@@ -158,3 +163,47 @@ def test_an_odd_pixel_weight_or_gradient_reaches_what_it_is_multiplied_into(case
                     b = np.where(odd.any((0, 1, 2)) & ~np.isfinite(a), a, b)
                 if a is not None and (name != "db" or given[2] is not None):
                     agree(a, b, rounding=1e-3)
+
+
+def pooled(case, x, w, b, dy, window):
+    """y, dx and dw of a pooled convolution: both gradients as the winners' products give them, and with the products of
+    all pixels, which are 0 where they lost. The kernels may do either.
+    """
+    convolution = replace(case, op="conv2d", parameters=window)
+    inner, x, window = with_border(x, w.shape, window)
+    z = reference.itemwise(reference.relu)(reference.conv2d(x, w, b, **window))
+    passed = (z > 0) | np.isnan(z)
+    won = (reference.max_pool2d_gradients(np.ones_like(dy), z)[0] > 0) & passed
+    dz = np.where(passed, reference.max_pool2d_gradients(dy, z)[0], 0)
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, taps in reference.windows(x, w.shape[:2], window["strides"], "valid", window["dilation_rate"]):
+        for u, v, r, c in taps:
+            here = won[:, i, j, None, :]
+            dx[:, r, c] += np.where(here, w[u, v] * dz[:, i, j, None, :], 0).sum(-1)
+            dw[u, v] += np.where(here, x[:, r, c, :, None] * dz[:, i, j, None, :], 0).sum(0)
+    _, all_dx, all_dw, _ = by_loops(convolution, x[inner], w, b, dz)
+    return reference.max_pool2d(z), (dx[inner], all_dx), (dw, all_dw)
+
+
+@everywhere
+@by_id(FUSED)
+def test_an_odd_number_goes_through_a_fused_pooling_as_through_its_parts(case, every):
+    """The first NaN of a window is its maximum, and gets the gradient. What lost has no gradient, so nothing of it is
+    multiplied, or a 0: then an infinite pixel or weight may reach more of dx and dw, as it does in the parts.
+    """
+    inputs = case.inputs()
+    shape = case.reference(*inputs).shape
+    arrays = [*inputs, np.random.default_rng(1).normal(size=shape)]
+    for which, array in enumerate(arrays):
+        some = [] if array is None else places(array.size, False)
+        for place, value in [(place, value) for place in some for value in ODD] if every else zip(some, ODD):
+            *given, dy = changed(arrays, which, place, value)
+            y, dx, dw, _ = computed(case, given, dy, "float32")
+            expected, *both = pooled(case, *given, dy, case.window)
+            agree(y, expected, rounding=1e-3)
+            for found, (least, most) in zip((dx, dw), both):
+                assert not np.isfinite(found[~np.isfinite(least)]).any()
+                if which != 1:
+                    assert np.isfinite(found[np.isfinite(most)]).all()
+                finite = np.isfinite(found)
+                np.testing.assert_allclose(found[finite], least[finite], rtol=1e-3, atol=1e-3)
