@@ -31,6 +31,7 @@ class Case:
     low: float = -2.0  # the inputs are drawn from low..high
     high: float = 2.0
     note: str = ""
+    window: dict[str, Any] = field(default_factory=dict)  # of a convolution whose parameters are no arguments
 
     @property
     def id(self) -> str:
@@ -76,7 +77,7 @@ def read_twice(case):
 
 def added(shape):
     """An addition and a ReLU as one op."""
-    return Case("add_relu", lambda a, b: apply(activation_ops.add_relu, a, b), lambda a, b: np.maximum(a + b, 0),
+    return Case("add_relu", lambda a, b: apply(activation_ops.add_relu, a, b), lambda a, b: reference.itemwise(reference.relu)(a + b),
                 (shape, shape))
 
 
@@ -87,9 +88,10 @@ def fused_pool(x, w, bias=True, **window):
         return apply(fused.conv2d_relu_pool, x, w, b, window=shapes.window(x.shape[1:3], w.shape[:2], **window))
 
     def loops(x, w, b):
-        return reference.max_pool2d(np.maximum(reference.conv2d(x, w, b, **window), 0))
+        return reference.max_pool2d(reference.itemwise(reference.relu)(reference.conv2d(x, w, b, **window)))
 
-    return Case("conv2d_relu_pool", call, loops, (x, w, (w[3],) if bias else None), note=said(window))
+    return Case("conv2d_relu_pool", call, loops, (x, w, (w[3],) if bias else None), note=said(window),
+                window=window)
 
 
 def pools(x, **parameters):
@@ -189,13 +191,13 @@ FUSED = [
     fused_pool((2, 7, 8, 16), (3, 3, 16, 33)),  # a run of 48 items, half of a tile of runs
     fused_pool((2, 8, 9, 12), (4, 4, 12, 8)),  # the same, of four rows: the last tile repeats one
     Case("conv2d", lambda x, w, b: apply(conv_ops.conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
-         lambda x, w, b: np.maximum(reference.conv2d(x, w, b), 0), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
+         lambda x, w, b: reference.itemwise(reference.relu)(reference.conv2d(x, w, b)), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
     Case("depthwise_conv2d",
          lambda x, w, b: apply(conv_ops.depthwise_conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
-         lambda x, w, b: np.maximum(reference.depthwise_conv2d(x, w, b), 0), ((2, 5, 9, 18), (3, 3, 18, 1), (18,)),
+         lambda x, w, b: reference.itemwise(reference.relu)(reference.depthwise_conv2d(x, w, b)), ((2, 5, 9, 18), (3, 3, 18, 1), (18,)),
          note="relu"),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True),
-         lambda x, w, b: np.maximum(reference.dense(x, w, b), 0), ((5, 65), (65, 17), (17,)), note="relu"),
+         lambda x, w, b: reference.itemwise(reference.relu)(reference.dense(x, w, b)), ((5, 65), (65, 17), (17,)), note="relu"),
 ]
 
 POOLS = [
@@ -270,9 +272,9 @@ ARITHMETIC = [
          note="120"),
     *reductions("sum", lambda x, **p: x.sum(**p), sum),
     *reductions("mean", lambda x, **p: x.mean(**p), lambda items: sum(items) / len(items)),
-    *reductions("max", lambda x, **p: x.max(**p), max),
+    *reductions("max", lambda x, **p: x.max(**p), reference.largest),
     Case("mean", F.global_avg_pool2d, lambda x: np.mean(x, (1, 2)), ((2, 5, 3, 17),), note="global"),
-    Case("max", F.global_max_pool2d, lambda x, keepdims: np.max(x, (1, 2), keepdims=keepdims), ((2, 5, 3, 17),),
+    Case("max", F.global_max_pool2d, lambda x, keepdims: reference.reduction(reference.largest)(x, (1, 2), keepdims), ((2, 5, 3, 17),),
          {"keepdims": True}, note="global"),
     Case("pad", F.zero_padding2d, reference.zero_padding2d, ((2, 3, 4, 3),), {"padding": ((1, 0), (2, 3))}),
     Case("pad", F.zero_padding2d, reference.zero_padding2d, ((1, 3, 2, 1),), {"padding": 1}, note="1"),
@@ -281,8 +283,8 @@ ARITHMETIC = [
 MASK = np.array([[True, False, True], [False, False, True]])
 
 CHOOSING = [
-    *two_sided("maximum", F.maximum, loops=max),
-    *two_sided("minimum", F.minimum, loops=min),
+    *two_sided("maximum", F.maximum, loops=reference.maximum),
+    *two_sided("minimum", F.minimum, loops=reference.minimum),
     *(Case("where", lambda a, b, c=condition: F.where(c, a, b),
            lambda a, b, c=condition: reference.itemwise(lambda p, q, r: p if r else q)(a, b, c), pair, note=note)
       for condition, pair, note in ((MASK, ((2, 3), (2, 3)), ""), (MASK, ((3,), (4, 1, 1)), ""),
@@ -326,16 +328,16 @@ WITHOUT_GRADIENT = [
 ]
 
 ACTIVATIONS = [
-    Case("relu", F.relu, reference.itemwise(lambda v: max(v, 0)), ((3, 7),)),
-    *(f(Case("relu", F.relu, reference.itemwise(lambda v: max(v, 0)), ((2, 5, 5, 17),)))
+    Case("relu", F.relu, reference.itemwise(reference.relu), ((3, 7),)),
+    *(f(Case("relu", F.relu, reference.itemwise(reference.relu), ((2, 5, 5, 17),)))
       for f in (lambda case: case, read_twice)),
     added((3, 7)), added((2, 5, 5, 17)), read_twice(added((4, 5, 33))),
-    Case("sigmoid", F.sigmoid, reference.itemwise(lambda v: 1 / (1 + np.exp(-v))), ((3, 7),), low=-30, high=30),
+    Case("sigmoid", F.sigmoid, reference.itemwise(reference.sigmoid), ((3, 7),), low=-30, high=30),
     Case("tanh", F.tanh, reference.itemwise(np.tanh), ((3, 7),)),
     Case("softmax", F.softmax, reference.rows(reference.softmax_row), ((4, 10),)),
     Case("softmax", F.softmax, reference.rows(reference.softmax_row), ((2, 3, 4),), {"axis": 1}, note="axis=1"),
-    Case("log_softmax", F.log_softmax, reference.rows(lambda row: np.log(reference.softmax_row(row))), ((4, 10),)),
-    Case("log_softmax", F.log_softmax, reference.rows(lambda row: np.log(reference.softmax_row(row))), ((2, 3, 4),),
+    Case("log_softmax", F.log_softmax, reference.rows(reference.log_softmax_row), ((4, 10),)),
+    Case("log_softmax", F.log_softmax, reference.rows(reference.log_softmax_row), ((2, 3, 4),),
          {"axis": -2}, note="axis=-2"),
     *(Case("dropout", F.dropout, reference.dropout, (shape,), {"rate": rate, "seed": seed}, note=f"{rate}")
       for shape, rate, seed in (((3, 7), 0.5, 7), ((2, 2, 5), 0.2, 2**40 + 3), ((2, 4), 0.9, 0))),
@@ -382,7 +384,7 @@ def normalised(shape, training, gamma=True, beta=True, relu=False):
 
     def loops(x, gamma, beta):
         y = reference.batch_norm(x, gamma, beta, *moving, training)
-        return np.maximum(y, 0) if relu else y
+        return reference.itemwise(reference.relu)(y) if relu else y
 
     shapes = (shape, shape[-1:] if gamma else None, shape[-1:] if beta else None)
     note = ("training" if training else "inference") + (", relu" if relu else "")
@@ -412,7 +414,7 @@ def normalised_and_added(shape, gamma=True, beta=True):
         return F.batch_norm(x, gamma, beta, *moving, True, relu=True, other=other)
 
     def loops(x, gamma, beta, other):
-        return np.maximum(alone.reference(x, gamma, beta) + other, 0)
+        return reference.itemwise(reference.relu)(alone.reference(x, gamma, beta) + other)
 
     return Case("batch_norm_add_relu", call, loops, (*alone.shapes, shape), note="training")
 

@@ -3,6 +3,7 @@
 Each function takes what the function of the same name in `autoconv.functional` takes, or the operator's arguments.
 """
 
+from functools import reduce
 from itertools import product
 
 import numpy as np
@@ -111,7 +112,10 @@ def depthwise_conv2d(x, w, b=None, strides=1, padding="valid", dilation_rate=1):
 def max_pool2d(x, pool_size=2, strides=None, padding="valid"):
     results = {}
     for i, j, taps in windows(x, pool_size, pool_size if strides is None else strides, padding):
-        results[i, j] = np.max([x[:, r, c] for _, _, r, c in taps], axis=0)
+        y = np.empty((x.shape[0], x.shape[3]), x.dtype)
+        for index in np.ndindex(*y.shape):
+            y[index] = largest([x[index[0], r, c, index[1]] for _, _, r, c in taps])
+        results[i, j] = y
     return gathered(results, (x.shape[0], x.shape[3]), x.dtype)
 
 
@@ -120,6 +124,55 @@ def avg_pool2d(x, pool_size=2, strides=None, padding="valid"):
     for i, j, taps in windows(x, pool_size, pool_size if strides is None else strides, padding):
         results[i, j] = sum(x[:, r, c] for _, _, r, c in taps) / len(taps)
     return gathered(results, (x.shape[0], x.shape[3]), x.dtype)
+
+
+# Their gradients: each product of a forward pass once more, with dy. No product that is not in one, so no 0 * inf.
+
+
+def conv2d_gradients(dy, x, w, b=None, strides=1, padding="valid", dilation_rate=1, groups=1):
+    dx, dw, depth, per_group = np.zeros_like(x), np.zeros_like(w), w.shape[2], w.shape[3] // groups
+    for i, j, taps in windows(x, w.shape[:2], strides, padding, dilation_rate):
+        for (u, v, r, c), g in product(taps, range(groups)):
+            seen, made = slice(g * depth, (g + 1) * depth), slice(g * per_group, (g + 1) * per_group)
+            dx[:, r, c, seen] += dy[:, i, j, made] @ w[u, v, :, made].T
+            dw[u, v, :, made] += x[:, r, c, seen].T @ dy[:, i, j, made]
+    return dx, dw, dy.sum((0, 1, 2))
+
+
+def conv2d_transpose_gradients(dy, x, w, b=None, strides=1, padding="valid", dilation_rate=1):
+    dx, dw = np.zeros_like(x), np.zeros_like(w)
+    for i, j, taps in windows(dy, w.shape[:2], strides, padding, dilation_rate):
+        for u, v, r, c in taps:
+            dx[:, i, j] += dy[:, r, c] @ w[u, v]
+            dw[u, v] += dy[:, r, c].T @ x[:, i, j]
+    return dx, dw, dy.sum((0, 1, 2))
+
+
+def depthwise_conv2d_gradients(dy, x, w, b=None, strides=1, padding="valid", dilation_rate=1):
+    dx, dw, parted = np.zeros_like(x), np.zeros_like(w), dy.reshape(*dy.shape[:3], *w.shape[2:])
+    for i, j, taps in windows(x, w.shape[:2], strides, padding, dilation_rate):
+        for u, v, r, c in taps:
+            dx[:, r, c] += (parted[:, i, j] * w[u, v]).sum(-1)
+            dw[u, v] += (x[:, r, c, :, None] * parted[:, i, j]).sum(0)
+    return dx, dw, dy.sum((0, 1, 2))
+
+
+def max_pool2d_gradients(dy, x, pool_size=2, strides=None, padding="valid"):
+    dx = np.zeros_like(x)
+    for i, j, taps in windows(x, pool_size, pool_size if strides is None else strides, padding):
+        for n, k in np.ndindex(x.shape[0], x.shape[3]):
+            items = [x[n, r, c, k] for _, _, r, c in taps]
+            _, _, r, c = taps[next(t for t, item in enumerate(items) if item is largest(items))]
+            dx[n, r, c, k] += dy[n, i, j, k]
+    return (dx,)
+
+
+def avg_pool2d_gradients(dy, x, pool_size=2, strides=None, padding="valid"):
+    dx = np.zeros_like(x)
+    for i, j, taps in windows(x, pool_size, pool_size if strides is None else strides, padding):
+        for _, _, r, c in taps:
+            dx[:, r, c] += dy[:, i, j] / len(taps)
+    return (dx,)
 
 
 def zero_padding2d(x, padding):
@@ -260,11 +313,49 @@ def rows(f):
 
 
 def softmax_row(row):
-    powers = [np.exp(v - max(row)) for v in row]
+    powers = [np.exp(v - largest(row)) for v in row]
     return [p / sum(powers) for p in powers]
 
 
-# Joining and choosing. `maximum`, `where` and the like are `itemwise`.
+def log_softmax_row(row):
+    away = [v - largest(row) for v in row]
+    return [v - np.log(sum(np.exp(w) for w in away)) for v in away]
+
+
+# Items one by one, as NumPy has them where one is NaN or infinite: `itemwise` functions of numbers.
+
+
+def larger(a, b):
+    """The first of the larger ones; a NaN is larger than all."""
+    return a if a >= b or a != a else b
+
+
+def largest(items):
+    return reduce(larger, items)
+
+
+def smaller(a, b):
+    return a if a <= b or a != a else b
+
+
+def relu(v):
+    return v if v > 0 or v != v else 0
+
+
+def maximum(a, b):
+    """`larger`, of which the second one gets the gradient where either is NaN."""
+    return a if a >= b else b if b > a else b + np.nan
+
+
+def minimum(a, b):
+    return a if a <= b else b if b < a else b + np.nan
+
+
+def sigmoid(v):
+    return 1 / (1 + np.exp(-v)) if v >= 0 else np.exp(v) / (1 + np.exp(v))
+
+
+# Joining and choosing. `where` and the like are `itemwise`.
 
 
 def concatenate(*arrays, axis=0):
@@ -296,12 +387,15 @@ def pad(x, pad_width, constant_values=0):
 
 def clip(x, x_min, x_max):
     least, most = -np.inf if x_min is None else x_min, np.inf if x_max is None else x_max
-    return itemwise(lambda v: min(max(v, least), most))(x)
+    return itemwise(lambda v: v if least <= v <= most else least if v < least else most if v > most else np.nan)(x)
 
 
 def argmax(x, axis=None, keepdims=False):
     """The first one of the largest items of each row, counted along the axis."""
-    return reduction(lambda items: items.index(max(items)))(x, axis, keepdims)
+    def place(items):
+        return next(i for i, item in enumerate(items) if item is largest(items))
+
+    return reduction(place)(x, axis, keepdims)
 
 
 # Normalisation, dropout, losses
@@ -337,12 +431,12 @@ def dropout(x, rate, seed):
     for n in range(len(x)):
         for j, v in enumerate(x[n].flat):
             word = philox((j // 4, n, 0, 0), (seed % 2**32, seed >> 32))[j % 4]
-            y[n].flat[j] = v / (1 - rate) if word >= rate * 2**32 else 0
+            y[n].flat[j] = v / (1 - rate) if word >= rate * 2**32 else 0 * v
     return y
 
 
 def clipped(p):
-    return min(max(p, 1e-7), 1 - 1e-7)
+    return p if 1e-7 <= p <= 1 - 1e-7 or p != p else 1e-7 if p < 1e-7 else 1 - 1e-7
 
 
 def per_sample(loss):
@@ -358,8 +452,9 @@ def per_sample(loss):
 
 
 def categorical(targets, row, from_logits=False):
-    shares = softmax_row(row) if from_logits else [clipped(v / sum(row)) for v in row]
-    return -sum(t * np.log(p) for t, p in zip(targets, shares))
+    """Of logits, what has no share in the targets counts for nothing, also where its logarithm is -inf."""
+    shares = log_softmax_row(row) if from_logits else [np.log(clipped(v / sum(row))) for v in row]
+    return -sum(t * p for t, p in zip(targets, shares) if t != 0 or not from_logits)
 
 
 def sparse(label, row, from_logits=False):
@@ -367,7 +462,9 @@ def sparse(label, row, from_logits=False):
 
 
 def binary(targets, row, from_logits=False):
-    shares = [1 / (1 + np.exp(-v)) if from_logits else clipped(v) for v in row]
+    if from_logits:  # log(1 + exp(x)) - x t, in the form that cannot overflow
+        return sum(relu(v) - v * t + np.log(1 + np.exp(-abs(v))) for t, v in zip(targets, row)) / len(row)
+    shares = [clipped(v) for v in row]
     return -sum(t * np.log(p) + (1 - t) * np.log(1 - p) for t, p in zip(targets, shares)) / len(row)
 
 

@@ -305,6 +305,8 @@ def _predictions(value: Any) -> Tensor:
     y_pred = _tensor(value)
     if y_pred.ndim == 0:
         raise ValueError(f"y_pred must have at least one axis. Received shape: {y_pred.shape}.")
+    if y_pred.dtype.kind != "f":  # a mean of integers would be cut off
+        y_pred = Tensor(_beside(y_pred, y_pred, np.float32), device=y_pred.device)
     return y_pred
 
 

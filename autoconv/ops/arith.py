@@ -3,6 +3,7 @@
 Every result is C-contiguous, which is what the compiled kernels read.
 """
 
+import math
 from collections.abc import Sequence
 from numbers import Real
 from typing import Any
@@ -242,7 +243,7 @@ def max(k, x, axis=None, keepdims=False):
     y = k.empty(kept, x.dtype)
     if y.size and not x.size:
         raise ValueError(f"The maximum of no items is not defined. Received shape {x.shape}, axis {axis}.")
-    rows = (y.size, x.size // y.size if y.size else 0)
+    rows = (y.size, math.prod(x.shape[i] for i in axes) or 1)
     index = k.empty((y.size,), np.intp)
     k.row_max(moved.reshape(rows), index, y.reshape(-1))
     back = tuple(order.index(i) for i in range(x.ndim))

@@ -6,7 +6,7 @@ from .registry import gradient_buffer, op
 @op(kernels="loss")
 def categorical_crossentropy(k, y_pred, y_true, from_logits=False):
     """-sum(t log p) over the last axis. Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7], as Keras
-    does; from logits p is their softmax, stable for any values.
+    does; from logits p is their softmax, stable for any values, and 0 log 0 = 0: a logit of -inf rules a class out.
     """
     if from_logits:
         return _per_sample(k, y_pred, y_true, k.categorical_logits, k.categorical_logits_grad)

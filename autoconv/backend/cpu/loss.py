@@ -61,12 +61,13 @@ def _categorical_logits(t, x, loss):
             total += math.exp(x[i, c] - largest)
         logarithm = math.log(total)
         for c in range(classes):
-            value -= t[i, c] * (x[i, c] - largest - logarithm)
+            if t[i, c] != 0:
+                value -= t[i, c] * (x[i, c] - largest - logarithm)
         loss[i] = value
 
 
 def categorical_logits(t, x, loss):
-    """-sum(t log_softmax(x))."""
+    """-sum(t log_softmax(x)), where 0 times -inf is 0."""
     _categorical_logits(_rows(t), _rows(x), loss.reshape(-1))
 
 

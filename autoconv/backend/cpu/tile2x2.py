@@ -55,8 +55,8 @@ def window_max(typingctx, acc):
 
 @intrinsic
 def store_winners(typingctx, acc, best, out, at, j, columns):
-    """Which of its four rows each item of `best` = window_max(acc) came from, as bytes 0 to 3: the first of equals, and
-    0 where one of the four is NaN.
+    """Which of its four rows each item of `best` = window_max(acc) came from, as bytes 0 to 3: the first of equals, or
+    the first NaN.
     """
 
     def codegen(context, builder, signature, args):
@@ -68,8 +68,9 @@ def store_winners(typingctx, acc, best, out, at, j, columns):
                 which = ir.Constant(byte, [3] * acc.lanes)
                 for r in (2, 1, 0):
                     value = builder.extract_value(args[0], (4 * q + r) * acc.vectors + v)
-                    equal = builder.fcmp_unordered("==", value, top)
-                    which = builder.select(equal, ir.Constant(byte, [r] * acc.lanes), which)
+                    won = builder.or_(builder.fcmp_ordered("==", value, top),
+                                      builder.fcmp_unordered("uno", value, value))
+                    which = builder.select(won, ir.Constant(byte, [r] * acc.lanes), which)
                 pointer = flat.vector_at(builder.add(start, INDEX(v * acc.lanes)), acc.lanes)
                 _call(builder, f"llvm.masked.store.v{acc.lanes}i8.p0v{acc.lanes}i8", ir.VoidType(),
                       [which, pointer, ir.IntType(32)(1), _mask(builder, acc, v, args[5])])

@@ -92,7 +92,8 @@ def _categorical_logits(count, t, x, loss):
         best, exponentials = _softmax_parts(x, i)
         total, logarithm = x.dtype.type(0), math.log(exponentials)
         for c in range(x.shape[1]):
-            total += t[i, c] * (x[i, c] - best - logarithm)
+            if t[i, c] != 0:
+                total += t[i, c] * (x[i, c] - best - logarithm)
         loss[i] = -total
 
 
