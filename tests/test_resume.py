@@ -113,6 +113,9 @@ def train(kind, folder=None, crash=None, freq=2, **more):
     """Of a training that comes to its end the weights' hash and the history."""
     make, given, listed = TRAININGS[kind]
     model = make()
+    if folder is not None and any(folder.glob("*")):
+        utils.set_random_seed(99)  # all comes from the state, whatever was drawn before
+        model.set_weights([w + 1 for w in model.get_weights()])
     held = [*listed(), *([callbacks.BackupAndRestore(folder, freq, True)] if folder else []),
             *([] if crash is None else [CrashAt(crash)])]
     given = {"epochs": EPOCHS, "verbose": 0, **given, **more}
@@ -402,6 +405,23 @@ def test_a_request_to_stop_saves_after_the_step(tmp_path):
     assert max(tmp_path.iterdir()).name == "0001-000000013.safetensors"
     backup.stop_requested = False
     assert train("arrays", tmp_path) == train("arrays")
+
+
+def test_training_that_was_stopped_early_stays_stopped(tmp_path):
+    def learn(*more):
+        model = net()
+        stop = callbacks.EarlyStopping("loss", mode="max", restore_best_weights=True)
+        history = model.fit(**ARRAYS, epochs=9, verbose=0, callbacks=[stop, *more])
+        return sha256(model), history.history
+
+    def crash(logs):
+        raise CrashError
+
+    wanted = learn()
+    assert len(wanted[1]["loss"]) == 2
+    with pytest.raises(CrashError):
+        learn(callbacks.BackupAndRestore(tmp_path), callbacks.LambdaCallback(on_train_end=crash))
+    assert learn(callbacks.BackupAndRestore(tmp_path)) == wanted
 
 
 def test_several_outputs_and_loss_weights(tmp_path):
