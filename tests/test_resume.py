@@ -125,9 +125,9 @@ def train(kind, folder=None, crash=None, freq=2, **more):
 
 @pytest.mark.parametrize("kind", TRAININGS)
 def test_training_that_crashed_anywhere_goes_on_bit_for_bit(kind, tmp_path):
-    """At the first step, within an epoch, at an epoch's first and last step, and again and again."""
+    """At the first step, within an epoch, at an epoch's last and first step, and again and again."""
     wanted = train(kind)
-    for crashes in ([0], [8], [9], [10], [20], [35], [5, 4, 4, 6, 3, 8, 2, 4]):
+    for crashes in ([0], [8], [20], [35], [9, 1, 5, 7, 4]):
         for at in crashes:
             try:
                 train(kind, tmp_path / "states", at)
