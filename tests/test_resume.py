@@ -390,6 +390,29 @@ def test_what_cannot_be_kept_as_data_is_refused_by_its_place(tmp_path):
         net().fit(**ARRAYS, verbose=0, callbacks=[Odd(), callbacks.BackupAndRestore(tmp_path)])
 
 
+def test_callbacks_keep_arrays_of_all_kinds(tmp_path):
+    kept = {"a": [np.arange(6).astype(kind).reshape(3, 2).T for kind in ("f2", "f4", "f8", "i1", "u8", "bool")],
+            "b": {"none": np.zeros((0, 3)), "one": np.array(1.5)}, "b/one": np.array(2.5), "c": (float("inf"), None)}
+
+    class Holds(callbacks.Callback):
+        got = None
+
+        def get_state(self):
+            return kept
+
+        def set_state(self, state):
+            self.got = state
+
+    holds, backup = Holds(), callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    for epochs in (1, 2):
+        net().fit(**ARRAYS, epochs=epochs, verbose=0, callbacks=[holds, backup])
+    for one, other in zip(holds.got["a"], kept["a"], strict=True):
+        np.testing.assert_array_equal(one, other, strict=True)
+    assert holds.got["b"]["none"].shape == (0, 3)
+    assert (holds.got["b"]["one"].shape, holds.got["b"]["one"], holds.got["b/one"]) == ((), 1.5, 2.5)
+    assert holds.got["c"] == [float("inf"), None]
+
+
 def test_a_request_to_stop_saves_after_the_step(tmp_path):
     backup = callbacks.BackupAndRestore(tmp_path)
 

@@ -42,7 +42,9 @@ class TrainState(NamedTuple):
 
 
 def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        while place in arrays:  # of a key with a slash
+            place += "_"
         arrays[place] = value
         return {ARRAY: place}
     if isinstance(value, np.generic):
@@ -53,8 +55,8 @@ def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return {key: _plain(item, f"{place}/{key}".lstrip("/"), arrays) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{place}/{i}", arrays) for i, item in enumerate(value)]
-    raise TypeError("The state of a training holds numbers, strings, None, arrays, and lists and dicts of them. "
-                    f"Received: {type(value).__name__} as {place}.")
+    raise TypeError("The state of a training holds numbers, strings, None, arrays of numbers, and lists and dicts of "
+                    f"them. Received: {type(value).__name__} as {place}.")
 
 
 def _whole(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
