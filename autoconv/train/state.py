@@ -78,7 +78,7 @@ def of_model(model: Any) -> dict[str, Any]:
         slot, _, number = key.partition("/")
         if number:
             slots.setdefault(slot, {})[by_id[id(model.optimizer.flat.parameters[int(number)])]] = value
-    rest = {key: value.item() for key, value in state.items() if "/" not in key}
+    rest = {key: np.asarray(value) for key, value in state.items() if "/" not in key}
     return {"weights": {name: weight.numpy() for name, weight in weights.items()}, "slots": slots, "optimizer": rest}
 
 
@@ -107,7 +107,7 @@ def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:
     by_id = {id(weight): name for name, weight in weights.items()}
     numbers = [by_id[id(parameter)] for parameter in model.optimizer.flat.parameters] if model.optimizer.built else []
     state = {f"{slot}/{i}": by_name[name] for slot, by_name in kept["slots"].items() for i, name in enumerate(numbers)}
-    model.optimizer.set_state({**state, **{key: np.asarray(value) for key, value in kept["optimizer"].items()}})
+    model.optimizer.set_state({**state, **kept["optimizer"]})
 
 
 def of_random(model: Any) -> dict[str, Any]:
