@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from resumed import ARRAYS, EPOCHS, PER_EPOCH, TRAININGS, Batches, CrashAt, CrashError, X, net, sha256, train
+from resumed import ARRAYS, EPOCHS, PER_EPOCH, TRAININGS, Batches, CrashAt, CrashError, X, Y, net, sha256, train
 
 from autoconv import callbacks, layers, losses, models, optimizers, utils
 
