@@ -114,6 +114,8 @@ class EarlyStopping(Callback):
     count. Warns when there is no such value, e.g. val_loss without validation data.
     """
 
+    _changing = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+
     def __init__(
         self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0, verbose: int = 0, mode: str = "auto",
         baseline: float | None = None, restore_best_weights: bool = False, start_from_epoch: int = 0,
@@ -121,8 +123,6 @@ class EarlyStopping(Callback):
         self.monitor, self.patience, self.verbose, self.baseline = monitor, patience, verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
         self.min_delta, self._sign = abs(min_delta), _sign(mode, monitor)
-
-    _changing = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.wait = self.stopped_epoch = self.best_epoch = 0

@@ -17,7 +17,7 @@ import pytest
 import test_cli
 
 from autoconv import utils
-from autoconv.cli import signals
+from autoconv.cli import resuming, signals
 
 TRAIN = ("digits", "--limit", "480", "--epochs", "6", "--seed", "3", "--batch-size", "16")  # 30 steps an epoch
 OFTEN = ("--checkpoint-every", "5steps")
@@ -328,6 +328,23 @@ def test_signals_in_turn():
         with pytest.raises(KeyboardInterrupt):
             stop.handle(signal.SIGINT, None)
     assert asked == [1]
+
+
+def test_saving_takes_less_than_a_hundredth_of_the_time(tmp_path, monkeypatch):
+    clock = [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    states = resuming.States(tmp_path, ("seconds", 60), True, {})
+    states.on_train_begin()
+
+    def due(asked, *times):
+        found = []
+        for clock[0] in times:
+            found.append(asked())
+        return found
+
+    assert due(lambda: states.is_due(1, 0.02), 159.9, 160.1, 161, 220, 220.2) == [False, True, False, False, True]
+    # The ends of epochs, after a state that took 20 ms.
+    assert due(lambda: states.is_due_at_epoch_end(0.02), 221, 222.1, 222.3, 224.4) == [False, False, True, True]
 
 
 # A disk that takes nothing more.

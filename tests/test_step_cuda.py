@@ -863,3 +863,20 @@ def test_a_copy_makes_a_section_incomplete():
     with trace.record("in") as into:
         x[...] = np.zeros(2)
     assert out.reason == into.reason == "a copy from or to the host's memory"
+
+
+def test_training_that_crashed_goes_on_bit_for_bit(tmp_path):
+    """The state comes to the host and goes back: weights, slots, sums, and the masks' random numbers."""
+    def learn(*more):
+        model = net(optimizer="adam", extra=[layers.Dropout(0.3, dtype="float64")]).to("cuda")
+        history = model.fit(ROWS[:8], LABELS[:8], batch_size=4, epochs=2, verbose=0, callbacks=list(more))
+        return history.history, [weights.tobytes() for weights in model.get_weights()]
+
+    def crash(batch, logs):
+        if steps.pop():
+            raise ConnectionError
+
+    wanted, steps = learn(), [True, *[False] * 3]
+    with pytest.raises(ConnectionError):
+        learn(callbacks.BackupAndRestore(tmp_path, 1), callbacks.LambdaCallback(on_train_batch_begin=crash))
+    assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == wanted

@@ -2,7 +2,6 @@
 
 import contextlib
 import json
-import os
 import re
 import time
 import warnings
@@ -114,17 +113,20 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
             _refuse_others(ctx, out, {name: results[name] for name in BY_RESULTS if name in results}, False)
             _end(ctx, out, results)
         return None
-    arguments = found.state.facts.get("belongs_to", {}).get("arguments")
-    if not isinstance(arguments, dict) or not isinstance(arguments.get("epochs"), int):
-        raise click.ClickException(f"{found.path} is not of `autoconv train`. Name another folder.")
+    try:
+        arguments, (epoch, done) = found.state.facts["belongs_to"]["arguments"], found.state.position
+        epochs = int(arguments["epochs"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise click.ClickException(f"{found.path} is not of `autoconv train`. Name another folder.") from error
     _refuse_others(ctx, out, arguments, True)
-    epochs = max(ctx.params["epochs"], arguments["epochs"]) if _is_given(ctx, "epochs") else arguments["epochs"]
-    epoch, done = found.state.position
+    if _is_given(ctx, "epochs"):
+        epochs = max(ctx.params["epochs"], epochs)
     if epoch >= epochs and results.get("checkpoint") == found.path.stem:
         _end(ctx, out, results)
-    for name, value in arguments.items():
-        if name in ctx.params:
-            ctx.params[name] = _restored(name, value)
+    for param in ctx.command.params:
+        if param.name in arguments and param.name not in FREE:
+            value = arguments[param.name]
+            ctx.params[param.name] = param.type_cast_value(ctx, tuple(value) if isinstance(value, list) else value)
     ctx.params["epochs"] = epochs
     return Standing(epoch, done)
 
@@ -206,12 +208,6 @@ def plain(name: str, value: Any) -> Any:
     if name == "device" and value == "auto":
         return "cpu"
     return list(value) if isinstance(value, tuple) else value
-
-
-def _restored(name: str, value: Any) -> Any:
-    if isinstance(value, str) and (name == "data_dir" or (name == "dataset" and os.sep in value)):
-        return Path(value)
-    return tuple(value) if isinstance(value, list) else value
 
 
 def described(standing: Standing, epochs: int, steps: int) -> str:

@@ -90,7 +90,7 @@ def to_bytes(state: TrainState) -> bytes:
     from safetensors.numpy import save
 
     facts = json.dumps({"format": FORMAT, **state.facts})
-    arrays = {name: np.ascontiguousarray(array) for name, array in state.arrays.items()}
+    arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
     return save(arrays, {KEY: json.dumps({"sha256": _checksum(facts, arrays), "facts": facts})})
 
 
@@ -186,8 +186,8 @@ class Writer:
                 prune(self.folder, self.training)
             except OSError as error:
                 trouble = error
-            except MemoryError as error:
-                trouble = OSError(0, f"there is not enough memory: {error}")
+            except Exception as error:  # whatever it is, it is told, and nobody waits for this thread in vain
+                trouble = OSError(0, f"{type(error).__name__}: {error}")
             with self._change:
                 self._trouble, self._writing = trouble, False
                 self.seconds = time.thread_time() - begun

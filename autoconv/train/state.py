@@ -42,7 +42,9 @@ class TrainState(NamedTuple):
 
 
 def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biuf" and value.dtype.itemsize <= 8:
+        while place in arrays:  # of a key with a slash
+            place += "_"
         arrays[place] = value
         return {ARRAY: place}
     if isinstance(value, np.generic):
@@ -53,8 +55,8 @@ def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return {key: _plain(item, f"{place}/{key}".lstrip("/"), arrays) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{place}/{i}", arrays) for i, item in enumerate(value)]
-    raise TypeError("The state of a training holds numbers, strings, None, arrays, and lists and dicts of them. "
-                    f"Received: {type(value).__name__} as {place}.")
+    raise TypeError("The state of a training holds numbers, strings, None, arrays of numbers, and lists and dicts of "
+                    f"them. Received: {type(value).__name__} as {place}.")
 
 
 def _whole(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -76,7 +78,7 @@ def of_model(model: Any) -> dict[str, Any]:
         slot, _, number = key.partition("/")
         if number:
             slots.setdefault(slot, {})[by_id[id(model.optimizer.flat.parameters[int(number)])]] = value
-    rest = {key: value.item() for key, value in state.items() if "/" not in key}
+    rest = {key: np.asarray(value) for key, value in state.items() if "/" not in key}
     return {"weights": {name: weight.numpy() for name, weight in weights.items()}, "slots": slots, "optimizer": rest}
 
 
@@ -105,7 +107,7 @@ def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:
     by_id = {id(weight): name for name, weight in weights.items()}
     numbers = [by_id[id(parameter)] for parameter in model.optimizer.flat.parameters] if model.optimizer.built else []
     state = {f"{slot}/{i}": by_name[name] for slot, by_name in kept["slots"].items() for i, name in enumerate(numbers)}
-    model.optimizer.set_state({**state, **{key: np.asarray(value) for key, value in kept["optimizer"].items()}})
+    model.optimizer.set_state({**state, **kept["optimizer"]})
 
 
 def of_random(model: Any) -> dict[str, Any]:
