@@ -59,6 +59,7 @@ def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):
             read(path)
 
 
+@pytest.mark.filterwarnings("ignore:Image size .* decompression bomb")  # Pillow's own
 @pytest.mark.parametrize(("name", "trap", "said"), [
     ("model", "units", "for which the file holds too few numbers"),
     ("picture .png", "13,000 x 13,000", "has a byte for each 100 of them at least. Received: 169 million in"),
