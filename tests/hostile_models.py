@@ -78,7 +78,7 @@ def headers(sample: bytes, count: int, seed: int) -> Iterator[Mutant]:
 
 
 def read_model(folder: Path) -> None:
-    from autoconv import models
+    from autoconv import models, no_grad
     from autoconv.backend import trace
 
     model = models.load_model(folder / FILE)
@@ -87,7 +87,7 @@ def read_model(folder: Path) -> None:
     if max(np.prod([n or 16 for n in shape]) for shape in shapes) > 1e6:
         return
     given = [np.zeros([n or 16 for n in shape], tensor.dtype) for shape, tensor in zip(shapes, model.inputs)]
-    with trace.DryRun().record():  # all but the kernels
+    with no_grad(), trace.DryRun().record():  # all but the kernels
         model(given if len(given) > 1 else given[0], training=True)
         model(given if len(given) > 1 else given[0])
 

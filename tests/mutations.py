@@ -13,7 +13,7 @@ ALLOWED = (ValueError, OSError)  # what a file that is refused may raise
 EXTREMES = (0, 1, -1, 127, 255, 2**15, 2**16 - 1, 2**31 - 1, 2**31, 2**32 - 1, 2**40, 2**63 - 1, 2**63)
 STRANGE: tuple[Any, ...] = (
     None, True, False, 0, 1, -1, 2, 0.5, 300_000, 2**31, 2**63, 10**400, 1e308, float("nan"), float("inf"), "", "x",
-    "relu", "0.9", "../../x", "\0", "x" * 10_000, [], {}, [[]], [None], ["a", "b"], [1, 2, 3], {"a": 1},
+    "relu", "float64", "0.9", "../../x", "\0", "x" * 10_000, [], {}, [[]], [None], ["a", "b"], [1, 2, 3], {"a": 1},
     {"tensor": ["a", 0, 0]}, {"class_name": "Dense", "config": {"units": 3}}, {"class_name": "list", "config": {}},
 )
 

@@ -22,6 +22,7 @@ import mutations
 from mutations import ALLOWED, Mutant
 
 SECONDS, MEGABYTES = 2.0, 200.0  # that no file takes, the megabytes above what a sound one does
+FOLDER = "here"  # where files are read
 
 
 def no_traps() -> Iterator[Mutant]:
@@ -49,8 +50,10 @@ def kernel_file() -> bytes:
     from autoconv.backend import caching
 
     with tempfile.TemporaryDirectory() as folder:
-        caching.write(Path(folder, "k.kernel"), b"machine code" * 100)
-        return Path(folder, "k.kernel").read_bytes()
+        path = Path(folder, FOLDER, "k.kernel")
+        path.parent.mkdir()
+        caching.write(path, b"machine code" * 100)
+        return path.read_bytes()
 
 
 def read_kernel(folder: Path) -> None:
@@ -115,12 +118,12 @@ def tried(reader: Reader, count: int, seed: int = 0) -> Iterator[Outcome]:
     """Reads a sound file, then all traps and so many damaged ones."""
     sample = reader.sample()
     with tempfile.TemporaryDirectory() as folder:
-        sound = attempt(reader, Path(folder, "sound"), "sound", sample)
+        sound = attempt(reader, Path(folder, FOLDER), "sound", sample)
         if not sound.read:
             raise AssertionError(f"{reader.name} does not read its own sample: {sound.wrong}")
         floor = sound.megabytes
         for number, (name, data) in enumerate([*reader.traps(), *reader.mutants(sample, count, seed)]):
-            found = attempt(reader, Path(folder, "x"), f"{number} {name}", data)
+            found = attempt(reader, Path(folder, FOLDER), f"{number} {name}", data)
             found = found._replace(megabytes=max(found.megabytes - floor, 0.0))
             if not found.wrong and found.seconds > SECONDS:
                 found = found._replace(wrong=f"took {found.seconds:.1f} s")

@@ -634,3 +634,9 @@ def test_a_config_that_names_what_is_not_there_is_refused(change):
     change(config)
     with pytest.raises(ValueError, match=r"Unknown layer|not among its nodes|disconnected nodes"):
         Model.from_config(config)
+
+
+@pytest.mark.parametrize("value", [{}, None, "1", 1j, [None]])
+def test_arithmetic_with_what_is_no_number_is_refused_when_it_is_written_down(value):
+    with pytest.raises(TypeError, match="takes numbers beside them"):
+        layers.Input((3,)) + value

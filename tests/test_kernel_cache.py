@@ -15,6 +15,8 @@ from autoconv import tensor
 from autoconv.backend import caching, device
 from autoconv.backend.cpu.jit import Kernel, inline, kernel
 
+SOAK = pytest.mark.soak
+
 PREPARE = """
 import sys, warnings
 import numpy as np
@@ -143,20 +145,86 @@ def flipped(data, at):
     return data[:at] + bytes([data[at] ^ 1]) + data[at + 1:]
 
 
-def test_no_damaged_file_is_used(tmp_path):
-    draw, path = random.Random(0), tmp_path / "relu.kernel"
+@pytest.mark.parametrize("count", [100, pytest.param(2000, marks=SOAK)])
+def test_no_damaged_file_is_used(count, tmp_path):
+    draw, path, other = random.Random(0), tmp_path / "relu.kernel", tmp_path / "tanh.kernel"
     caching.write(path, draw.randbytes(1000))
+    caching.write(other, draw.randbytes(1000))
     sound = path.read_bytes()
     assert caching.read(path) == sound[caching.DIGEST:]
     ways = (lambda: sound[: draw.randrange(len(sound))], lambda: flipped(sound, draw.randrange(len(sound))),
-            lambda: b"", lambda: draw.randbytes(len(sound)), lambda: sound + b"x")
+            lambda: b"", lambda: draw.randbytes(len(sound)), lambda: sound + b"x", other.read_bytes)
     with warnings.catch_warnings(record=True) as notes:
         warnings.simplefilter("always")
-        for i in range(100):
+        for i in range(count):
             path.write_bytes(ways[i % len(ways)]())
             assert caching.read(path) is None
             assert not path.exists()
     assert [str(path) in str(note.message) for note in notes] == [True]  # it is said once
+
+
+EXCHANGED = """
+import os
+from pathlib import Path
+folder, = Path(os.environ["AUTOCONV_CACHE_DIR"]).glob("kernels-*")
+one, two = sorted(folder.glob("*.kernel"))
+contents = one.read_bytes(), two.read_bytes()
+one.write_bytes(contents[1])
+two.write_bytes(contents[0])
+"""
+
+
+def test_the_file_of_another_kernel_is_not_used(tmp_path):
+    prepare(tmp_path)
+    done = prepare(tmp_path, EXCHANGED)
+    assert done.stdout.split() == ["2.0"]
+    assert done.stderr.count(f"The compiled kernel {tmp_path}") == 1
+
+
+def test_processes_that_fill_an_empty_cache_at_once(tmp_path):
+    environment = {**os.environ, "AUTOCONV_CACHE_DIR": str(tmp_path), "NUMBA_NUM_THREADS": "1"}
+    several = [subprocess.Popen([sys.executable, "-c", PREPARE.format(before="sys.executable = '/bin/false'")],
+                                env=environment, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate()[0].split()[-1] for process in several] == ["2.0"] * 3
+    assert all(caching.read(path) for path in kept(tmp_path))
+    assert list(tmp_path.glob("kernels-*/.*")) == []
+    assert prepare(tmp_path).stdout.split() == ["2.0"]
+
+
+NETWORK = """
+import errno, os
+from autoconv.files import atomic
+sys.executable = "/bin/false"
+def replace(source, target):
+    raise OSError(errno.{name}, os.strerror(errno.{name}))
+atomic.os.replace = replace
+"""
+
+
+@pytest.mark.parametrize("name", ["ESTALE", pytest.param("EXDEV", marks=SOAK), pytest.param("EBUSY", marks=SOAK)])
+def test_a_network_s_folder_where_files_cannot_be_renamed(name, tmp_path):
+    done = prepare(tmp_path, NETWORK.format(name=name))
+    assert done.stdout.split()[-1] == "2.0"
+    assert done.stderr.count(f"The cache folder {tmp_path}") == 1
+    assert list(tmp_path.glob("kernels-*/*")) == []
+
+
+VANISHING = """
+import errno, os
+from autoconv.backend import caching
+sys.executable = "/bin/false"
+def read_bytes(path):
+    raise OSError(errno.{name}, os.strerror(errno.{name}))
+read, caching.Path.read_bytes = caching.Path.read_bytes, lambda p: (read_bytes if p.suffix == ".kernel" else read)(p)
+"""
+
+
+@pytest.mark.parametrize("name", ["ENOENT", pytest.param("ESTALE", marks=SOAK), pytest.param("EIO", marks=SOAK)])
+def test_files_that_vanish_before_they_are_read_are_compiled_anew(name, tmp_path):
+    prepare(tmp_path)
+    done = prepare(tmp_path, VANISHING.format(name=name))
+    assert done.stdout.split() == ["2.0"]
+    assert prepare(tmp_path).stdout.split() == ["2.0"]
 
 
 @pytest.mark.parametrize("damage", [lambda d: flipped(d, 0), lambda d: flipped(d, len(d) // 2),

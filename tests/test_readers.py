@@ -6,7 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from mutations import ALLOWED
 from readers import READERS, Reader, tried
+
+from autoconv import utils
+from autoconv.datasets import cifar_set
+from autoconv.pictures.files import read as read_picture
 
 pytest.importorskip("PIL")
 PROGRAM = Path(__file__).with_name("readers.py")
@@ -41,6 +46,34 @@ def test_thousands_of_damaged_files(name):
     print(json.dumps(found))  # noqa: T201 - pytest -s shows the figures
     assert found[0]["files"] >= 2000
     check(found)
+
+
+def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):
+    from PIL import EpsImagePlugin
+
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was asked for"))
+    path = tmp_path / "photo.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n")
+    for read in (utils.load_img, read_picture):
+        with pytest.raises(utils.UnreadableImage, match="in one that runs other programs"):
+            read(path)
+
+
+@pytest.mark.filterwarnings("ignore:Image size .* decompression bomb")  # Pillow's own
+@pytest.mark.parametrize(("name", "trap", "said"), [
+    ("model", "units", "for which the file holds too few numbers"),
+    ("picture .png", "13,000 x 13,000", "has a byte for each 100 of them at least. Received: 169 million in"),
+    ("idx gzipped", "2 GB", r"unpacks to [\d,]+ bytes at most; found 2,147,483,648"),
+    ("cifar python", "a memo of 2^30", "is a pickled dict of 4 labels and images"),
+    ("npy", "(2147483648, 28, 28)", "the file is damaged, or cut off"),
+])
+def test_what_is_refused_says_the_rule_and_what_came(name, trap, said, tmp_path, monkeypatch):
+    monkeypatch.setattr(cifar_set, "RECORDS", 4)
+    reader = next(reader for reader in READERS if reader.name == name)
+    (tmp_path / reader.file).write_bytes(next(data for found, data in reader.traps() if found == trap))
+    reader.around(tmp_path)
+    with pytest.raises(ALLOWED, match=said):
+        reader.read(tmp_path)
 
 
 def test_the_table_finds_what_is_wrong():

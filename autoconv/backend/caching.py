@@ -1,7 +1,7 @@
 """Where compiled kernels are kept on disk, for both twins.
 
-A kernel's file begins with the SHA-256 of the rest. It is checked before anything in the file is used: what is damaged
-counts as missing, so it is compiled anew and written again.
+A kernel's file begins with the SHA-256 of its name and the rest. It is checked before anything in the file is used:
+what is damaged, or another kernel's, counts as missing, so it is compiled anew and written again.
 """
 
 import contextlib
@@ -17,15 +17,15 @@ from ..files.folders import user_cache
 
 KERNEL = ".kernel"  # the end of a file's name
 DIGEST = hashlib.sha256().digest_size
+LAYOUT = "2"  # of the files; 1 did not have their names in the digest
 LEAST = 1 << 24  # bytes that must be free where processes are to fill the folder
 
 _said: set[str] = set()  # the notes that this process gave
 
 
-
 def source_hash(sources: Path, *versions: str) -> str:
     """A hash over all sources in a folder and the versions of what compiles them: a cache of others is never read."""
-    digest = hashlib.sha256(" ".join([*versions, sys.version]).encode())
+    digest = hashlib.sha256(" ".join([LAYOUT, *versions, sys.version]).encode())
     for path in sorted(sources.glob("*.py")):
         digest.update(f" {path.name} ".encode() + path.read_bytes())
     return digest.hexdigest()[:16]
@@ -51,7 +51,7 @@ def read(path: Path) -> bytes | None:
         data = path.read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(data[DIGEST:]).digest() == data[:DIGEST]:
+    if _digest(path, data[DIGEST:]) == data[:DIGEST]:
         return data[DIGEST:]
     _note(f"The compiled kernel {path} is damaged, so it is compiled anew, as are others that are.", str(path.parent))
     with contextlib.suppress(OSError):
@@ -62,9 +62,13 @@ def read(path: Path) -> bytes | None:
 def write(path: Path, data: bytes) -> None:
     """Keeps a kernel: whoever reads it sees all of it or nothing. Where it cannot be written a warning says so once."""
     try:
-        atomic.write(path, hashlib.sha256(data).digest() + data, durable=False)
+        atomic.write(path, _digest(path, data) + data, durable=False)
     except OSError as error:
         _note_unwritable(path.parent, error)
+
+
+def _digest(path: Path, data: bytes) -> bytes:
+    return hashlib.sha256(f"{path.parent.name}/{path.name} ".encode() + data).digest()
 
 
 def _note_unwritable(folder: Path, error: OSError) -> None:
@@ -91,5 +95,8 @@ def state(folder: Path | None) -> str:
     """How much is in a cache folder, in words."""
     if folder is None:
         return "not writable"
-    sizes = [f.stat().st_size for f in folder.glob(f"*{KERNEL}")]
+    sizes = []
+    for file in folder.glob(f"*{KERNEL}"):
+        with contextlib.suppress(OSError):  # another process took it away
+            sizes.append(file.stat().st_size)
     return f"{len(sizes)} kernel{'s' if len(sizes) != 1 else ''}, {sum(sizes) / 1e6:.1f} MB" if sizes else "empty"

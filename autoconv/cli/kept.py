@@ -74,8 +74,8 @@ def results(file: Path) -> dict[str, Any]:
     """What a run.json says. Raises ValueError where a command could not work with it, OSError where there is none."""
     try:
         found = json.loads(file.read_text(encoding="utf-8"))
-    except RecursionError:
-        raise ValueError(f"{file.name} is nested too deep") from None
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file.name} is damaged, it is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} must hold an object. Received: {type(found).__name__}")
     needed = _ALWAYS

@@ -16,7 +16,7 @@ from .errors import DatasetCorrupt
 GZIP_MAGIC = b"\x1f\x8b"
 BAD_GZIP = (gzip.BadGzipFile, EOFError, zlib.error)
 CHUNK = 1 << 20
-SMALL, GROWTH = 1 << 26, 100  # bytes that any packed file may unpack to; a larger result is at most so many times it
+SMALL, GROWTH = 1 << 26, 50  # bytes that any packed file may unpack to; a larger result is at most so many times it
 
 
 def read_idx(path: Path, ndim: int) -> np.ndarray:

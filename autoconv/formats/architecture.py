@@ -60,4 +60,6 @@ def _check(description: Any, classes: Any) -> None:
 
 def _said(error: Exception) -> str:
     """What an error says; those that Python raises name themselves, too."""
-    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+    if type(error) is ValueError:
+        return str(error)
+    return f"{type(error).__name__}: {error}. Where no class of yours raised that, the file is damaged."

@@ -129,7 +129,12 @@ def broadcast(*shapes: Shape) -> Shape:
 
 
 def _shape_of(item: Any) -> Shape:
-    return item.shape if isinstance(item, (SymbolicTensor, Tensor)) else np.shape(item)
+    if isinstance(item, (SymbolicTensor, Tensor)):
+        return item.shape
+    array = np.asarray(item)
+    if array.dtype.kind not in "biuf":
+        raise TypeError(f"Arithmetic on symbolic tensors takes numbers beside them. Received: {type(item).__name__}.")
+    return array.shape
 
 
 def _add_node(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
