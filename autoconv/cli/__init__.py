@@ -38,6 +38,7 @@ class Commands(click.Group):
                 return super().invoke(ctx)
             except KeyboardInterrupt:
                 click.echo("\n" * sys.stdout.isatty() + "Interrupted.", err=True)
+                starting.leave(INTERRUPTED)
                 ctx.exit(INTERRUPTED)
             except BrokenPipeError:
                 raise
