@@ -1,4 +1,4 @@
-"""Long runs: what many steps, predictions, models and interrupts leave behind. `pytest -s -m soak` says what it measured."""
+"""Long runs: what steps, predictions, models and interrupts leave behind. `pytest -s -m soak` says what it measured."""
 
 import gc
 import os
