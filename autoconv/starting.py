@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import NoReturn
 
@@ -35,6 +35,17 @@ def running() -> Iterator[None]:
         yield
     finally:
         end_quietly()
+
+
+def leave(code: int) -> None:
+    """After an interrupt: ends this process at once, if autoconv is its program. Python itself would wait for its
+    threads, and one that imports waits for ever where the interrupt left the lock of imports held.
+    """
+    if _is_program():
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(code)
 
 
 def _is_program() -> bool:

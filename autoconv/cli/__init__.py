@@ -40,7 +40,9 @@ class Commands(click.Group):
                 return super().invoke(ctx)
             except KeyboardInterrupt as error:
                 click.echo("\n" * sys.stdout.isatty() + "Interrupted.", err=True)
-                ctx.exit(TERMINATED if isinstance(error, Terminated) else INTERRUPTED)
+                code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
+                starting.leave(code)
+                ctx.exit(code)
             except BrokenPipeError:
                 raise
             except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
