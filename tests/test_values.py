@@ -1,6 +1,6 @@
 """NaN, infinite, huge and denormal numbers in every op: what IEEE's rules make of its plain-loop definition, in its
-value and in its gradients. That is what NumPy gives and, where NumPy has no such function, PyTorch: test_torch_parity.py
-compares these. The definitions' derivatives are taken number by number (scalars.py), or are loops in reference.py.
+value and in its gradients. That is what NumPy gives and, where NumPy has no such function, PyTorch, which
+test_torch_parity.py asks. A definition's derivative is taken number by number (scalars.py), or is plain loops as well.
 """
 
 from dataclasses import replace
@@ -10,21 +10,21 @@ from itertools import product
 import numpy as np
 import pytest
 import reference
+import reference_gradients
 import scalars
 from cases import CASES, WITHOUT_GRADIENT
 from test_ops import ours, run, tensors
 
 from autoconv import functional as F
-from autoconv import layers, models
 from autoconv.tensor import tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of what these tests are about
 
 ODD = (np.nan, np.inf, -np.inf)
-PRODUCTS = {name.removesuffix("_gradients") for name in vars(reference) if name.endswith("_gradients")}
+PRODUCTS = {"conv2d", "conv2d_transpose", "depthwise_conv2d", "max_pool2d", "avg_pool2d"}
 # Sums of several terms with dy in them: where dy is infinite, the order decides between infinity and NaN.
-OF_MANY_TERMS = {"batch_norm", "batch_norm_relu_pool", "batch_norm_add_relu", "binary_crossentropy", "softmax", "sigmoid",
-                 "categorical_crossentropy", "log_softmax", "sparse_categorical_crossentropy"}
+OF_MANY_TERMS = {"batch_norm", "batch_norm_relu_pool", "batch_norm_add_relu", "softmax", "log_softmax", "sigmoid",
+                 "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"}
 
 
 def small(case):
@@ -92,15 +92,17 @@ def test_every_op_is_here():
 @everywhere
 @by_id(BY_NUMBERS)
 def test_an_odd_number_goes_where_the_definition_says(case, every):
+    """In float32, and where `every` in float64; images that are moved in float64 alone, where coordinates are exact."""
+    dtypes = ("float64",) if case.op == "affine_transform" else ("float32", "float64") if every else ("float32",)
     inputs = case.inputs()
     shape = np.shape(case.reference(*inputs, **case.parameters))
     arrays = [*inputs, np.random.default_rng(1).normal(size=shape)]
     for which, array in enumerate(arrays):
-        for place in places(0 if array is None else array.size, every) if array is not None else ():
+        for place in () if array is None else places(array.size, every):
             for value in ODD:
                 *given, dy = changed(arrays, which, place, value)
                 expected = derived(case, given, dy)
-                for dtype in ("float32", "float64") if case.op != "affine_transform" else ("float64",):  # coordinates
+                for dtype in dtypes:
                     for i, (a, b) in enumerate(zip(computed(case, given, dy, dtype), expected)):
                         if b is not None:
                             agree(a, b, i == 0 or case.op not in OF_MANY_TERMS, 1e-9 if dtype == "float64" else 1e-2)
@@ -122,9 +124,9 @@ def test_an_odd_number_is_compared_as_in_numpy(case):
 
 def by_loops(case, x, w, b, dy):
     """Value and gradients where padding is zeros that are multiplied, as PyTorch multiplies them in a convolution: that
-    differs where a weight, or a gradient at the border, is not finite. Depthwise convolution and pooling leave them out.
+    differs where a weight, or a gradient at the border, is not finite. Depthwise convolutions and poolings skip them.
     """
-    forward, gradients = getattr(reference, case.op), getattr(reference, f"{case.op}_gradients")
+    forward, gradients = getattr(reference, case.op), getattr(reference_gradients, case.op)
     given = [a for a in (x, w, b) if a is not None]
     if case.op not in ("conv2d", "conv2d_transpose"):
         return [forward(*given, **case.parameters), *gradients(dy, *given, **case.parameters)]
@@ -177,10 +179,10 @@ def pooled(case, x, w, b, dy, window):
     """
     convolution = replace(case, op="conv2d", parameters=window)
     inner, x, window = with_border(x, w.shape, window)
-    z = reference.itemwise(reference.relu)(reference.conv2d(x, w, b, **window))
+    z = reference.relu(reference.conv2d(x, w, b, **window))
     passed = (z > 0) | np.isnan(z)
-    won = (reference.max_pool2d_gradients(np.ones_like(dy), z)[0] > 0) & passed
-    dz = np.where(passed, reference.max_pool2d_gradients(dy, z)[0], 0)
+    won = (reference_gradients.max_pool2d(np.ones_like(dy), z)[0] > 0) & passed
+    dz = np.where(passed, reference_gradients.max_pool2d(dy, z)[0], 0)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
     for i, j, taps in reference.windows(x, w.shape[:2], window["strides"], "valid", window["dilation_rate"]):
         for u, v, r, c in taps:
@@ -214,7 +216,7 @@ def test_an_odd_number_goes_through_a_fused_pooling_as_through_its_parts(case, e
                 np.testing.assert_allclose(found[finite], least[finite], rtol=1e-3, atol=1e-3)
 
 
-@by_id([case for case in (*BY_NUMBERS, *BY_LOOPS) if not case.op.startswith(("batch_norm", "binary"))])
+@by_id([case for case in (*BY_NUMBERS, *BY_LOOPS) if small(case) and not case.op.startswith(("batch_norm", "binary"))])
 def test_huge_and_denormal_numbers_are_numbers(case):
     """A value overflows where its definition does in float32. What is left out has sums in float64, or clips."""
     inputs = case.inputs("float32")
@@ -235,3 +237,28 @@ def test_denormal_numbers_stay_as_they_are():
               lambda x: F.conv2d(x, w), lambda x: F.depthwise_conv2d(x, w), lambda x: F.conv2d_transpose(x, w),
               lambda x: F.dense(x.reshape(4, 1), w[0, 0]), lambda x: F.resize(x, (2, 2)), lambda x: x.max((0, 3))):
         np.testing.assert_array_equal(f(tensor(x)).numpy().ravel(), x.ravel())
+
+
+@pytest.mark.gpu
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("gpu_somewhere")
+@by_id([case for case in (*BY_NUMBERS, *BY_LOOPS) if small(case)])
+def test_an_odd_number_goes_where_it_goes_on_the_cpu(case):
+    """But for what a weight that is not finite reaches in what is scattered on one device and gathered on the other."""
+    inputs = case.inputs("float32")
+    shape = np.shape(case.reference(*inputs, **case.parameters))
+    arrays = [*inputs, np.random.default_rng(1).normal(size=shape).astype("float32")]
+    for which, array in enumerate(arrays):
+        for place, value in tries(array, which, False):
+            *given, dy = changed(arrays, which, place, value)
+            found = []
+            for device in ("cpu", "cuda"):
+                there = [None if a is None else tensor(a, True, device=device) for a in given]
+                y = run(case, there)
+                y.backward(dy)
+                gradients = (None if t is None or t.grad is None else t.device.numpy(t.grad) for t in there)
+                found.append([y.numpy(), *gradients])
+            for name, a, b in zip(("y", "dx", "dw", "db"), *found):
+                if a is not None and not (which == 1 and name == SCATTERED.get(case.op)):
+                    np.testing.assert_array_equal(kinds(a), kinds(b))
