@@ -98,7 +98,7 @@ def test_wrong_arguments_are_named_without_a_traceback(command, folder):
 def test_a_closed_pipe_and_closed_streams_end_a_command_without_a_traceback(folder):
     predict = ("predict", folder / "RUN", *[folder / "PNG.png"] * 3)
     line = " ".join(f"'{word}'" for word in (sys.executable, "-m", "autoconv", *map(str, predict)))
-    for end in ("| true", "<&-", ">&-", ">/dev/full"):
+    for end in ("| true", ">&- <&-", ">/dev/full"):
         command = f"{line} {end}"
         done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=120, check=False)
         assert "Traceback" not in done.stderr, (command, done.stderr)
