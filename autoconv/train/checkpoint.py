@@ -143,7 +143,7 @@ class Writer:
         self._writing = self._ends = False
         self._thread: threading.Thread | None = None
 
-    def put(self, steps: int, state: TrainState) -> None:
+    def write(self, steps: int, state: TrainState) -> None:
         """Has a state written, instead of one that still waits."""
         with self._change:
             self._waiting = steps, state

@@ -194,7 +194,7 @@ class Fitting:
         begun, writer = time.perf_counter(), self._writer
         assert writer is not None
         self._tell()
-        writer.put(self._model.optimizer.iterations, self._state())
+        writer.write(self._model.optimizer.iterations, self._state())
         self._unsaved, self._cost = 0, writer.seconds + time.perf_counter() - begun
         if self._backup.stop_requested:  # type: ignore[union-attr]
             writer.wait()
