@@ -227,11 +227,12 @@ class Step(Phases):
         """Whether model, losses, metrics and optimizer are what they were when the step was recorded."""
         if self._held and not all(contents(value) == before for value, before in self._held):
             return False
-        if self._changes == changes():
+        count = changes()  # before the versions: another thread may change something meanwhile
+        if self._changes == count:
             return True
         now = self._versions()
         same = len(now) == len(self._seen) and all(a is b and v == w for (a, v), (b, w) in zip(now, self._seen))
-        self._changes = changes() if same else -1
+        self._changes = count if same else -1
         return same
 
     def _versions(self) -> list[tuple[Any, Any]]:
