@@ -1,5 +1,7 @@
 """The same values and gradients as PyTorch, where it is installed."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 
@@ -107,3 +109,96 @@ def test_losses():
          lambda x: TF.binary_cross_entropy_with_logits(x, torch.tensor(targets), reduction="none").mean(-1), x)
     both(lambda x: F.mean_squared_error(targets, x), lambda x: ((x - torch.tensor(targets)) ** 2).mean(-1), x)
     both(lambda x: F.mean_absolute_error(targets, x), lambda x: (x - torch.tensor(targets)).abs().mean(-1), x)
+
+
+def odd_ones(f, theirs, *arrays, orders=None):
+    """Puts NaN and infinities everywhere into each array, and the gradient: value and gradients are finite, infinite
+    or NaN where PyTorch's are. In float32.
+    """
+    arrays = [a.astype("float32") for a in arrays]
+    orders = orders or [None] * len(arrays)
+    dy = np.random.default_rng(1).normal(size=f(*map(tensor, arrays)).shape).astype("float32")
+    for which in range(len(arrays) + 1):
+        for place in range(0, [*arrays, dy][which].size, 3):
+            for value in (np.nan, np.inf, -np.inf):
+                *given, gradient = (a.copy() for a in (*arrays, dy))
+                (*given, gradient)[which].flat[place] = value
+                mine = [tensor(a, requires_grad=True) for a in given]
+                turned = [a if order is None else a.transpose(order) for a, order in zip(given, orders)]
+                other = [torch.tensor(np.ascontiguousarray(a), requires_grad=True) for a in turned]
+                y, z = f(*mine), theirs(*other)
+                y.backward(gradient)
+                z = z.permute(0, 2, 3, 1) if z.ndim == 4 else z
+                z.backward(torch.tensor(gradient))
+                yield which, (y.numpy(), z.detach().numpy()), *(
+                    (m.grad, o.grad.numpy() if order is None else o.grad.numpy().transpose(np.argsort(order)))
+                    for m, o, order in zip(mine, other, orders))
+
+
+def kinds(array):
+    return np.isposinf(array) + 2 * np.isneginf(array) + 3 * np.isnan(array)
+
+
+ODD = {
+    "relu": (F.relu, torch.relu, (3, 4)), "tanh": (F.tanh, torch.tanh, (3, 4)),
+    "sigmoid": (F.sigmoid, torch.sigmoid, (3, 4)), "softmax": (F.softmax, lambda x: x.softmax(-1), (3, 4)),
+    "log_softmax": (F.log_softmax, lambda x: x.log_softmax(-1), (3, 4)),
+    "exp": (F.exp, torch.exp, (3, 4)), "log": (F.log, torch.log, (3, 4)), "sqrt": (F.sqrt, torch.sqrt, (3, 4)),
+    "clip": (lambda x: F.clip(x, -1, 1), lambda x: x.clamp(-1, 1), (3, 4)),
+    "max": (lambda x: x.max(1), lambda x: x.max(1).values, (3, 4)),
+    "sum": (lambda x: x.sum(1), lambda x: x.sum(1), (3, 4)), "mean": (lambda x: x.mean(0), lambda x: x.mean(0), (3, 4)),
+    "cube": (lambda x: x**3, lambda x: x**3, (3, 4)), "to the 0": (lambda x: x**0, lambda x: x**0, (3, 4)),
+    "multiply": (lambda x, y: x * y, lambda x, y: x * y, (3, 4), (4,)),
+    "divide": (lambda x, y: x / y, lambda x, y: x / y, (3, 4), (4,)),
+    "maximum": (F.maximum, torch.maximum, (3, 4), (3, 4)), "minimum": (F.minimum, torch.minimum, (3, 4), (3, 4)),
+    "matmul": (lambda x, y: x @ y, lambda x, y: x @ y, (3, 4), (4, 2)),
+    "dense": (F.dense, lambda x, w, b: x @ w + b, (3, 4), (4, 5), (5,)),
+    "where": (lambda x, y: F.where(np.eye(3, 4) > 0, x, y), lambda x, y: torch.where(torch.eye(3, 4) > 0, x, y),
+              (3, 4), (3, 4)),
+    "sparse crossentropy": (
+        lambda x: F.sparse_categorical_crossentropy([1, 0, 3], x, from_logits=True),
+        lambda x: TF.cross_entropy(x, torch.tensor([1, 0, 3]), reduction="none"), (3, 4)),
+    "mse": (lambda x: F.mean_squared_error(np.ones((3, 4)), x), lambda x: ((x - 1) ** 2).mean(-1), (3, 4)),
+    "batch_norm": (
+        lambda x: F.batch_norm(x, None, None, np.zeros(4, "float32"), np.ones(4, "float32"), True, epsilon=1e-5),
+        lambda x: TF.batch_norm(x, None, None, training=True), (6, 4)),
+}
+
+
+@pytest.mark.parametrize("what", ODD)
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_odd_numbers_go_where_they_go_in_pytorch(what):
+    """A gradient of several terms in which dy is infinite: infinite or NaN, by the order of the sum. That of a maximum
+    is TensorFlow's: test_values.py has it.
+    """
+    ours, theirs, *shapes = ODD[what]
+    for _, (y, z), *gradients in odd_ones(ours, theirs, *(normal(*s) for s in shapes)):
+        np.testing.assert_array_equal(kinds(y), kinds(z))
+        for mine, other in gradients if what not in ("maximum", "minimum") else ():
+            np.testing.assert_array_equal(np.isfinite(mine), np.isfinite(other))
+
+
+@pytest.mark.parametrize("padding", [0, 1])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_odd_pixels_weights_and_gradients_go_where_they_go_in_pytorch(padding):
+    """But for an input gradient with a weight that is not finite: gathered, it multiplies zeros around dy by it."""
+    for which, (y, z), (dx, their_dx), (dw, their_dw), (db, their_db) in odd_ones(
+            lambda x, w, b: F.conv2d(x, w, b, padding=padding), lambda x, w, b: TF.conv2d(x, w, b, padding=padding),
+            normal(1, 5, 6, 2), normal(3, 3, 2, 4), normal(4), orders=[FIRST, KERNEL, None]):
+        for mine, other in ((y, z), (dw, their_dw), (db, their_db), (dx, their_dx)):
+            if mine is dx and which == 1 and padding:
+                assert not np.isfinite(mine[~np.isfinite(other)]).any()
+            else:
+                np.testing.assert_array_equal(kinds(mine), kinds(other))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_odd_pixels_are_pooled_as_in_pytorch():
+    for size, strides, padding in ((2, 2, 0), (3, 2, 1), (3, 1, 1)):
+        for ours, theirs in ((F.max_pool2d, TF.max_pool2d), (F.avg_pool2d, partial(TF.avg_pool2d,
+                                                                                  count_include_pad=False))):
+            for _, *pairs in odd_ones(lambda x, f=ours: f(x, size, strides, padding),
+                                      lambda x, f=theirs: f(x, size, strides, padding), normal(1, 5, 6, 2),
+                                      orders=[FIRST]):
+                for mine, other in pairs:
+                    np.testing.assert_array_equal(kinds(mine), kinds(other))

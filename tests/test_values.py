@@ -5,6 +5,7 @@ compares these. The definitions' derivatives are taken number by number (scalars
 
 from dataclasses import replace
 from functools import partial
+from itertools import product
 
 import numpy as np
 import pytest
@@ -45,6 +46,12 @@ def kinds(array):
 def places(size, every, seed=0):
     """Indices of a flat array: the first, the last, and one between them, or all."""
     return range(size) if every else sorted({0, int(np.random.default_rng(seed).integers(size)), size - 1})
+
+
+def tries(array, which, every):
+    """Places of an array and what to put there: one of each where not `every`, another one for each array."""
+    pairs = [] if array is None else list(product(places(array.size, False), ODD))
+    return pairs if every else pairs[4 * which % 9 : 4 * which % 9 + 1]
 
 
 def changed(arrays, which, place, value):
@@ -152,8 +159,7 @@ def test_an_odd_pixel_weight_or_gradient_reaches_what_it_is_multiplied_into(case
     shape = case.reference(*inputs, **case.parameters).shape
     arrays = [*inputs, *[None] * (3 - len(inputs)), np.random.default_rng(1).normal(size=shape)]
     for which, array in enumerate(arrays):
-        some = [] if array is None else places(array.size, False)
-        for place, value in [(place, value) for place in some for value in ODD] if every else zip(some, ODD):
+        for place, value in tries(array, which, every):
             *given, dy = changed(arrays, which, place, value)
             found, expected = computed(case, given[: len(inputs)], dy, dtype), by_loops(case, *given, dy)
             for name, a, b in zip(("y", "dx", "dw", "db"), found, expected):
@@ -195,8 +201,7 @@ def test_an_odd_number_goes_through_a_fused_pooling_as_through_its_parts(case, e
     shape = case.reference(*inputs).shape
     arrays = [*inputs, np.random.default_rng(1).normal(size=shape)]
     for which, array in enumerate(arrays):
-        some = [] if array is None else places(array.size, False)
-        for place, value in [(place, value) for place in some for value in ODD] if every else zip(some, ODD):
+        for place, value in tries(array, which, every):
             *given, dy = changed(arrays, which, place, value)
             y, dx, dw, _ = computed(case, given, dy, "float32")
             expected, *both = pooled(case, *given, dy, case.window)
@@ -207,3 +212,26 @@ def test_an_odd_number_goes_through_a_fused_pooling_as_through_its_parts(case, e
                     assert np.isfinite(found[np.isfinite(most)]).all()
                 finite = np.isfinite(found)
                 np.testing.assert_allclose(found[finite], least[finite], rtol=1e-3, atol=1e-3)
+
+
+@by_id([case for case in (*BY_NUMBERS, *BY_LOOPS) if not case.op.startswith(("batch_norm", "binary"))])
+def test_huge_and_denormal_numbers_are_numbers(case):
+    """A value overflows where its definition does in float32. What is left out has sums in float64, or clips."""
+    inputs = case.inputs("float32")
+    for which, array in enumerate(inputs):
+        for value in () if array is None else np.array([1e30, 3e38, -3e38, 1e-40, -1e-40], "float32"):
+            given = changed(inputs, which, array.size // 2, value)
+            expected = case.reference(*given, **case.parameters)
+            y = run(case, tensors(given, False)).numpy()
+            largest = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+            np.testing.assert_array_equal(kinds(y), kinds(expected))
+            np.testing.assert_allclose(y, expected, rtol=1e-4, atol=1e-5 * largest)
+
+
+def test_denormal_numbers_stay_as_they_are():
+    x = np.array([1e-40, 1e-45, 3e-39, 2e-38], "float32").reshape(1, 2, 2, 1)
+    w = np.ones((1, 1, 1, 1), "float32")
+    for f in (F.relu, abs, lambda x: x * 1.0, lambda x: F.max_pool2d(x, 1), lambda x: F.avg_pool2d(x, 1), F.tanh,
+              lambda x: F.conv2d(x, w), lambda x: F.depthwise_conv2d(x, w), lambda x: F.conv2d_transpose(x, w),
+              lambda x: F.dense(x.reshape(4, 1), w[0, 0]), lambda x: F.resize(x, (2, 2)), lambda x: x.max((0, 3))):
+        np.testing.assert_array_equal(f(tensor(x)).numpy().ravel(), x.ravel())
