@@ -77,7 +77,7 @@ def read_twice(case):
 
 def added(shape):
     """An addition and a ReLU as one op."""
-    return Case("add_relu", lambda a, b: apply(activation_ops.add_relu, a, b), lambda a, b: reference.itemwise(reference.relu)(a + b),
+    return Case("add_relu", lambda a, b: apply(activation_ops.add_relu, a, b), lambda a, b: reference.relu(a + b),
                 (shape, shape))
 
 
@@ -88,7 +88,7 @@ def fused_pool(x, w, bias=True, **window):
         return apply(fused.conv2d_relu_pool, x, w, b, window=shapes.window(x.shape[1:3], w.shape[:2], **window))
 
     def loops(x, w, b):
-        return reference.max_pool2d(reference.itemwise(reference.relu)(reference.conv2d(x, w, b, **window)))
+        return reference.max_pool2d(reference.relu(reference.conv2d(x, w, b, **window)))
 
     return Case("conv2d_relu_pool", call, loops, (x, w, (w[3],) if bias else None), note=said(window),
                 window=window)
@@ -191,13 +191,13 @@ FUSED = [
     fused_pool((2, 7, 8, 16), (3, 3, 16, 33)),  # a run of 48 items, half of a tile of runs
     fused_pool((2, 8, 9, 12), (4, 4, 12, 8)),  # the same, of four rows: the last tile repeats one
     Case("conv2d", lambda x, w, b: apply(conv_ops.conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
-         lambda x, w, b: reference.itemwise(reference.relu)(reference.conv2d(x, w, b)), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
+         lambda x, w, b: reference.relu(reference.conv2d(x, w, b)), ((2, 6, 5, 3), (3, 3, 3, 17), (17,)), note="relu"),
     Case("depthwise_conv2d",
          lambda x, w, b: apply(conv_ops.depthwise_conv2d, x, w, b, window=shapes.Window(3, 3), relu=True),
-         lambda x, w, b: reference.itemwise(reference.relu)(reference.depthwise_conv2d(x, w, b)), ((2, 5, 9, 18), (3, 3, 18, 1), (18,)),
+         lambda x, w, b: reference.relu(reference.depthwise_conv2d(x, w, b)), ((2, 5, 9, 18), (3, 3, 18, 1), (18,)),
          note="relu"),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True),
-         lambda x, w, b: reference.itemwise(reference.relu)(reference.dense(x, w, b)), ((5, 65), (65, 17), (17,)), note="relu"),
+         lambda x, w, b: reference.relu(reference.dense(x, w, b)), ((5, 65), (65, 17), (17,)), note="relu"),
 ]
 
 POOLS = [
@@ -274,8 +274,8 @@ ARITHMETIC = [
     *reductions("mean", lambda x, **p: x.mean(**p), lambda items: sum(items) / len(items)),
     *reductions("max", lambda x, **p: x.max(**p), reference.largest),
     Case("mean", F.global_avg_pool2d, lambda x: np.mean(x, (1, 2)), ((2, 5, 3, 17),), note="global"),
-    Case("max", F.global_max_pool2d, lambda x, keepdims: reference.reduction(reference.largest)(x, (1, 2), keepdims), ((2, 5, 3, 17),),
-         {"keepdims": True}, note="global"),
+    Case("max", F.global_max_pool2d, lambda x, keepdims: reference.reduction(reference.largest)(x, (1, 2), keepdims),
+         ((2, 5, 3, 17),), {"keepdims": True}, note="global"),
     Case("pad", F.zero_padding2d, reference.zero_padding2d, ((2, 3, 4, 3),), {"padding": ((1, 0), (2, 3))}),
     Case("pad", F.zero_padding2d, reference.zero_padding2d, ((1, 3, 2, 1),), {"padding": 1}, note="1"),
 ]
@@ -328,8 +328,8 @@ WITHOUT_GRADIENT = [
 ]
 
 ACTIVATIONS = [
-    Case("relu", F.relu, reference.itemwise(reference.relu), ((3, 7),)),
-    *(f(Case("relu", F.relu, reference.itemwise(reference.relu), ((2, 5, 5, 17),)))
+    Case("relu", F.relu, reference.relu, ((3, 7),)),
+    *(f(Case("relu", F.relu, reference.relu, ((2, 5, 5, 17),)))
       for f in (lambda case: case, read_twice)),
     added((3, 7)), added((2, 5, 5, 17)), read_twice(added((4, 5, 33))),
     Case("sigmoid", F.sigmoid, reference.itemwise(reference.sigmoid), ((3, 7),), low=-30, high=30),
@@ -384,7 +384,7 @@ def normalised(shape, training, gamma=True, beta=True, relu=False):
 
     def loops(x, gamma, beta):
         y = reference.batch_norm(x, gamma, beta, *moving, training)
-        return reference.itemwise(reference.relu)(y) if relu else y
+        return reference.relu(y) if relu else y
 
     shapes = (shape, shape[-1:] if gamma else None, shape[-1:] if beta else None)
     note = ("training" if training else "inference") + (", relu" if relu else "")
@@ -414,7 +414,7 @@ def normalised_and_added(shape, gamma=True, beta=True):
         return F.batch_norm(x, gamma, beta, *moving, True, relu=True, other=other)
 
     def loops(x, gamma, beta, other):
-        return reference.itemwise(reference.relu)(alone.reference(x, gamma, beta) + other)
+        return reference.relu(alone.reference(x, gamma, beta) + other)
 
     return Case("batch_norm_add_relu", call, loops, (*alone.shapes, shape), note="training")
 

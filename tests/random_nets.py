@@ -24,7 +24,8 @@ seeds = st.none() | st.integers(0, 2**32)
 activations = st.none() | st.sampled_from(sorted(ACTIVATIONS))
 pairs = small | st.tuples(small, small)
 starts = st.sampled_from(sorted(initializers.BY_NAME))
-around_0, around_1 = (st.builds(initializers.RandomUniform, st.just(low), st.just(low + 0.5)) for low in (-0.2, 0.7))
+around_0, around_1 = (st.just({"class_name": "RandomUniform", "config": {"minval": low, "maxval": low + 0.5, "seed": None}})
+                      for low in (-0.2, 0.7))
 
 
 @dataclass
@@ -36,26 +37,27 @@ class Call:
     def __repr__(self) -> str:
         given = ", ".join(f"{name}={value!r}" for name, value in self.arguments.items())
         inputs = ", ".join(f"x{i}" for i in self.reads)
-        return f"layers.{self.kind}({given})({f'[{inputs}]' if issubclass(getattr(layers, self.kind), MERGE) else inputs})"
+        several = issubclass(getattr(layers, self.kind), MERGE)
+        return f"layers.{self.kind}({given})({f'[{inputs}]' if several else inputs})"
 
 
 @dataclass
 class Net:
-    shape: tuple[int, ...]
+    shapes: list[tuple[int, ...]]  # of all values, without the batch
     calls: list[Call]
 
     def __repr__(self) -> str:
-        lines = [f"x0 = layers.Input({self.shape})", *(f"x{i} = {call}" for i, call in enumerate(self.calls, 1))]
+        lines = [f"x0 = layers.Input({self.shapes[0]})", *(f"x{i} = {call}" for i, call in enumerate(self.calls, 1))]
         return "\n" + "\n".join([*lines, f"model = models.Model(x0, x{len(self.calls)})"])
 
-    def build(self, dtype: str = "float32", make: Any = lambda kind, arguments: kind(**arguments)) -> models.Model:
-        """The model. `make` is how a layer is made of its class and arguments."""
-        values = [layers.Input(self.shape, dtype=dtype)]
+    def build(self, dtype: str = "float32", first: type = layers.Activation) -> models.Model:
+        """The model, with a layer of the class `first` before all others that gives what it gets."""
+        values = [first("linear", dtype=dtype)(layers.Input(self.shapes[0], dtype=dtype))]
         for call in self.calls:
             kind, given = getattr(layers, call.kind), [values[i] for i in call.reads]
-            layer = make(kind, {**call.arguments, "dtype": dtype})
+            layer = kind(**call.arguments, dtype=dtype)
             values.append(layer(given if issubclass(kind, MERGE) else given[0]))
-        return models.Model(values[0], values[-1])
+        return models.Model(values[0].node.inputs[0], values[-1])
 
 
 MERGE = type(layers.Add()).__mro__[1]
@@ -169,8 +171,9 @@ GROWING = (layers.ZeroPadding2D, layers.Conv2DTranspose)
 
 
 @st.composite
-def calls(draw: Any, shapes: list, kind: type, reads: tuple[int, ...]) -> Call:
-    given = draw(ARGUMENTS[kind](shapes[reads[0]]))
+def calls(draw: Any, shapes: list, kind: type, reads: tuple[int, ...], fixed: dict[str, Any] | None = None) -> Call:
+    """A call of a layer of this kind, with `fixed` in the place of arguments that would be drawn."""
+    given = {**draw(ARGUMENTS[kind](shapes[reads[0]])), **(fixed or {})}
     given["trainable"] = draw(st.sampled_from([True] * 5 + [False]))
     return Call(kind.__name__, given, reads)
 
@@ -185,36 +188,97 @@ def mergeable(shapes: list, last: tuple[int, ...], kind: type) -> list[int]:
     return [i for i, shape in enumerate(shapes) if fits(shape)]
 
 
-@st.composite
-def nets(draw: Any, most: int = 12) -> Net:
-    """A net of 3 to `most` layers that gives `CLASSES` numbers a sample."""
-    shape = (draw(sizes), draw(sizes), draw(st.integers(1, 4)))
-    net, shapes = Net(shape, []), [shape]
+class Drawing:
+    """A net that grows."""
 
-    def add(call: Call) -> None:
-        net.calls.append(call)
-        kind = getattr(layers, call.kind)
-        batch = [(None, *shapes[i]) for i in call.reads]
-        layer = kind(**call.arguments)
-        shapes.append(tuple(layer.compute_output_shape(batch if issubclass(kind, MERGE) else batch[0])[1:]))
+    def __init__(self, draw: Any) -> None:
+        images = st.integers(1, 4) | st.integers(4, 11)
+        self.draw, self.shapes = draw, [(draw(images), draw(images), draw(st.integers(1, 4)))]
+        self.net = Net(self.shapes, [])
 
-    for left in range(draw(st.integers(1, most - 2)), 0, -1):
-        last = shapes[-1]
-        if draw(st.integers(0, 3)) == 0:
-            kind = draw(st.sampled_from(MERGES))
-            others = draw(st.lists(st.sampled_from(mergeable(shapes, last, kind) or [len(shapes) - 1]), min_size=1,
-                                   max_size=1 if kind in (layers.Subtract, layers.Concatenate) else 2))
-            reads = tuple(draw(st.permutations([len(shapes) - 1, *others])))
-            add(draw(calls(shapes, kind, reads)))
-        elif len(last) == 1:
-            add(draw(calls(shapes, draw(st.sampled_from(OF_ROWS)), (len(shapes) - 1,))))
+    @property
+    def last(self) -> int:
+        return len(self.shapes) - 1
+
+    def add(self, kind: type, reads: tuple[int, ...] | None = None, fixed: dict[str, Any] | None = None) -> None:
+        call = self.draw(calls(self.shapes, kind, (self.last,) if reads is None else reads, fixed))
+        self.net.calls.append(call)
+        batch = [(None, *self.shapes[i]) for i in call.reads]
+        shape = kind(**call.arguments).compute_output_shape(batch if issubclass(kind, MERGE) else batch[0])
+        self.shapes.append(tuple(shape[1:]))
+
+    def merge(self) -> None:
+        kind = self.draw(st.sampled_from(MERGES))
+        other = self.draw(st.sampled_from(mergeable(self.shapes, self.shapes[-1], kind) or [self.last]))
+        more = [] if kind in (layers.Subtract, layers.Concatenate) else self.draw(st.sampled_from([[], [other]]))
+        self.add(kind, tuple(self.draw(st.permutations([self.last, other, *more]))))
+
+    def layer(self) -> None:
+        last = self.shapes[-1]
+        if len(last) == 1:
+            kinds = OF_ROWS
         else:
             large = max(last[:2]) > LARGEST // 2
-            kinds = TO_ROWS if left == 1 or draw(st.integers(0, 7)) == 0 else \
+            kinds = TO_ROWS if self.draw(st.integers(0, 7)) == 0 else \
                 [kind for kind in OF_IMAGES if not (large and kind in GROWING)]
-            add(draw(calls(shapes, draw(st.sampled_from(kinds)), (len(shapes) - 1,))))
-    if len(shapes[-1]) == 3:
-        add(Call("Flatten", {}, (len(shapes) - 1,)))
-    add(Call("Dense", {"units": CLASSES, "activation": draw(st.sampled_from([None, "softmax", "tanh"]))},
-             (len(shapes) - 1,)))
-    return net
+        self.add(self.draw(st.sampled_from(kinds)))
+
+    def row(self) -> None:
+        """Layers in a row that graph/patterns.py may fuse: weights, normalization, addition, ReLU, pooling."""
+        there, images = self.draw(st.tuples(*[st.booleans()] * 4)), len(self.shapes[-1]) == 3
+        weighted = [layers.Conv2D] * 3 + [layers.DepthwiseConv2D] if images else [layers.Dense]
+        first = self.draw(st.sampled_from([*weighted, layers.BatchNormalization]))
+        before, fixed = self.last, {}
+        if first is not layers.BatchNormalization:
+            fixed["activation"] = self.draw(st.sampled_from([None, None, None, "relu"]))
+            if images and self.draw(st.booleans()):  # of one size, so that what came before can be added
+                fixed |= {"strides": 1, "padding": "same", "dilation_rate": 1}
+                fixed |= {"filters": self.shapes[-1][2], "groups": 1} if first is layers.Conv2D else {}
+        self.add(first, fixed=fixed)
+        if there[0] and first is not layers.BatchNormalization:
+            self.add(layers.BatchNormalization)
+        if there[1] and self.shapes[before] == self.shapes[-1]:
+            self.add(layers.Add, tuple(self.draw(st.permutations([before, self.last]))))
+        if there[2]:
+            self.add(*self.draw(st.sampled_from([(layers.ReLU,), (layers.Activation, None, {"activation": "relu"})])))
+        if there[3] and images and min(self.shapes[-1][:2]) >= 2:
+            self.add(layers.MaxPooling2D, fixed={"pool_size": 2, "strides": None, "padding": "valid"})
+
+
+@st.composite
+def nets(draw: Any, most: int = 12) -> Net:
+    """A net of 3 to `most` layers, some more where it ends in a row, that gives `CLASSES` numbers a sample."""
+    net, count = Drawing(draw), draw(st.integers(3, most))
+    while len(net.net.calls) < count - 2:
+        {0: net.merge, 1: net.row, 2: net.row}.get(draw(st.integers(0, 4)), net.layer)()
+    if len(net.shapes[-1]) == 3:
+        net.add(draw(st.sampled_from(TO_ROWS)))
+    if len(net.shapes[-1]) == 3:
+        net.add(layers.Flatten)
+    net.add(layers.Dense, fixed={"units": CLASSES, "activation": draw(st.sampled_from([None, "softmax", "tanh"]))})
+    return net.net
+
+
+@dataclass
+class Change:
+    """An attribute of a layer, by its number, or of the optimizer, that is set to another value."""
+
+    layer: int | None
+    name: str
+    value: Any
+
+    def __call__(self, model: models.Model) -> None:
+        target = model.optimizer if self.layer is None else model.layers[self.layer]
+        setattr(target, self.name, self.value)
+
+
+@st.composite
+def changes(draw: Any, net: Net) -> Change:
+    """Another value that the generator might have given to an argument of one of the net's layers."""
+    which = draw(st.integers(-1, len(net.calls) - 1))
+    if which < 0:
+        return Change(None, "learning_rate", draw(st.sampled_from([0.5, 0.01, 0.0])))
+    call = net.calls[which]
+    again = draw(calls(net.shapes, getattr(layers, call.kind), call.reads))
+    name = draw(st.sampled_from(sorted(again.arguments)))
+    return Change(which + 2, name, again.arguments[name])  # behind the input and the first layer

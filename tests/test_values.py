@@ -1,6 +1,6 @@
 """NaN, infinite, huge and denormal numbers in every op: what IEEE's rules make of its plain-loop definition, in its
-value and in its gradients. That is what NumPy gives and, where NumPy has no such function, PyTorch: test_torch_parity.py
-compares these. The definitions' derivatives are taken number by number (scalars.py), or are loops in reference.py.
+value and in its gradients. That is what NumPy gives and, where NumPy has no such function, PyTorch, which
+test_torch_parity.py asks. A definition's derivative is taken number by number (scalars.py), or is plain loops as well.
 """
 
 from dataclasses import replace
@@ -10,21 +10,21 @@ from itertools import product
 import numpy as np
 import pytest
 import reference
+import reference_gradients
 import scalars
 from cases import CASES, WITHOUT_GRADIENT
 from test_ops import ours, run, tensors
 
 from autoconv import functional as F
-from autoconv import layers, models
 from autoconv.tensor import tensor
 
 pytestmark = pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of what these tests are about
 
 ODD = (np.nan, np.inf, -np.inf)
-PRODUCTS = {name.removesuffix("_gradients") for name in vars(reference) if name.endswith("_gradients")}
+PRODUCTS = {"conv2d", "conv2d_transpose", "depthwise_conv2d", "max_pool2d", "avg_pool2d"}
 # Sums of several terms with dy in them: where dy is infinite, the order decides between infinity and NaN.
-OF_MANY_TERMS = {"batch_norm", "batch_norm_relu_pool", "batch_norm_add_relu", "binary_crossentropy", "softmax", "sigmoid",
-                 "categorical_crossentropy", "log_softmax", "sparse_categorical_crossentropy"}
+OF_MANY_TERMS = {"batch_norm", "batch_norm_relu_pool", "batch_norm_add_relu", "softmax", "log_softmax", "sigmoid",
+                 "binary_crossentropy", "categorical_crossentropy", "sparse_categorical_crossentropy"}
 
 
 def small(case):
@@ -122,9 +122,9 @@ def test_an_odd_number_is_compared_as_in_numpy(case):
 
 def by_loops(case, x, w, b, dy):
     """Value and gradients where padding is zeros that are multiplied, as PyTorch multiplies them in a convolution: that
-    differs where a weight, or a gradient at the border, is not finite. Depthwise convolution and pooling leave them out.
+    differs where a weight, or a gradient at the border, is not finite. Depthwise convolutions and poolings skip them.
     """
-    forward, gradients = getattr(reference, case.op), getattr(reference, f"{case.op}_gradients")
+    forward, gradients = getattr(reference, case.op), getattr(reference_gradients, case.op)
     given = [a for a in (x, w, b) if a is not None]
     if case.op not in ("conv2d", "conv2d_transpose"):
         return [forward(*given, **case.parameters), *gradients(dy, *given, **case.parameters)]
@@ -177,10 +177,10 @@ def pooled(case, x, w, b, dy, window):
     """
     convolution = replace(case, op="conv2d", parameters=window)
     inner, x, window = with_border(x, w.shape, window)
-    z = reference.itemwise(reference.relu)(reference.conv2d(x, w, b, **window))
+    z = reference.relu(reference.conv2d(x, w, b, **window))
     passed = (z > 0) | np.isnan(z)
-    won = (reference.max_pool2d_gradients(np.ones_like(dy), z)[0] > 0) & passed
-    dz = np.where(passed, reference.max_pool2d_gradients(dy, z)[0], 0)
+    won = (reference_gradients.max_pool2d(np.ones_like(dy), z)[0] > 0) & passed
+    dz = np.where(passed, reference_gradients.max_pool2d(dy, z)[0], 0)
     dx, dw = np.zeros_like(x), np.zeros_like(w)
     for i, j, taps in reference.windows(x, w.shape[:2], window["strides"], "valid", window["dilation_rate"]):
         for u, v, r, c in taps:
