@@ -24,8 +24,9 @@ seeds = st.none() | st.integers(0, 2**32)
 activations = st.none() | st.sampled_from(sorted(ACTIVATIONS))
 pairs = small | st.tuples(small, small)
 starts = st.sampled_from(sorted(initializers.BY_NAME))
-around_0, around_1 = (st.just({"class_name": "RandomUniform", "config": {"minval": low, "maxval": low + 0.5, "seed": None}})
-                      for low in (-0.2, 0.7))
+around_0, around_1 = (
+    st.just({"class_name": "RandomUniform", "config": {"minval": at, "maxval": at + 0.5, "seed": None}})
+    for at in (-0.2, 0.7))
 
 
 @dataclass
@@ -193,7 +194,8 @@ class Drawing:
 
     def __init__(self, draw: Any) -> None:
         images = st.integers(1, 4) | st.integers(4, 11)
-        self.draw, self.shapes = draw, [(draw(images), draw(images), draw(st.integers(1, 4)))]
+        wide = st.integers(0, 9).flatmap(lambda rarely: st.just(30) if rarely == 9 else images)
+        self.draw, self.shapes = draw, [(draw(images), draw(wide), draw(st.integers(1, 4)))]
         self.net = Net(self.shapes, [])
 
     @property

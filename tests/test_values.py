@@ -235,3 +235,28 @@ def test_denormal_numbers_stay_as_they_are():
               lambda x: F.conv2d(x, w), lambda x: F.depthwise_conv2d(x, w), lambda x: F.conv2d_transpose(x, w),
               lambda x: F.dense(x.reshape(4, 1), w[0, 0]), lambda x: F.resize(x, (2, 2)), lambda x: x.max((0, 3))):
         np.testing.assert_array_equal(f(tensor(x)).numpy().ravel(), x.ravel())
+
+
+@pytest.mark.gpu
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@pytest.mark.usefixtures("gpu_somewhere")
+@by_id([case for case in (*BY_NUMBERS, *BY_LOOPS) if small(case)])
+def test_an_odd_number_goes_where_it_goes_on_the_cpu(case):
+    """But for what a weight that is not finite reaches in what is scattered on one device and gathered on the other."""
+    inputs = case.inputs("float32")
+    shape = np.shape(case.reference(*inputs, **case.parameters))
+    arrays = [*inputs, np.random.default_rng(1).normal(size=shape).astype("float32")]
+    for which, array in enumerate(arrays):
+        for place, value in tries(array, which, False):
+            *given, dy = changed(arrays, which, place, value)
+            found = []
+            for device in ("cpu", "cuda"):
+                there = [None if a is None else tensor(a, True, device=device) for a in given]
+                y = run(case, there)
+                y.backward(dy)
+                gradients = (None if t is None or t.grad is None else t.device.numpy(t.grad) for t in there)
+                found.append([y.numpy(), *gradients])
+            for name, a, b in zip(("y", "dx", "dw", "db"), *found):
+                if a is not None and not (which == 1 and name == SCATTERED.get(case.op)):
+                    np.testing.assert_array_equal(kinds(a), kinds(b))
