@@ -92,15 +92,17 @@ def test_every_op_is_here():
 @everywhere
 @by_id(BY_NUMBERS)
 def test_an_odd_number_goes_where_the_definition_says(case, every):
+    """In float32, and where `every` in float64; images that are moved in float64 alone, where coordinates are exact."""
+    dtypes = ("float64",) if case.op == "affine_transform" else ("float32", "float64") if every else ("float32",)
     inputs = case.inputs()
     shape = np.shape(case.reference(*inputs, **case.parameters))
     arrays = [*inputs, np.random.default_rng(1).normal(size=shape)]
     for which, array in enumerate(arrays):
-        for place in places(0 if array is None else array.size, every) if array is not None else ():
+        for place in () if array is None else places(array.size, every):
             for value in ODD:
                 *given, dy = changed(arrays, which, place, value)
                 expected = derived(case, given, dy)
-                for dtype in ("float32", "float64") if case.op != "affine_transform" else ("float64",):  # coordinates
+                for dtype in dtypes:
                     for i, (a, b) in enumerate(zip(computed(case, given, dy, dtype), expected)):
                         if b is not None:
                             agree(a, b, i == 0 or case.op not in OF_MANY_TERMS, 1e-9 if dtype == "float64" else 1e-2)
@@ -214,7 +216,7 @@ def test_an_odd_number_goes_through_a_fused_pooling_as_through_its_parts(case, e
                 np.testing.assert_allclose(found[finite], least[finite], rtol=1e-3, atol=1e-3)
 
 
-@by_id([case for case in (*BY_NUMBERS, *BY_LOOPS) if not case.op.startswith(("batch_norm", "binary"))])
+@by_id([case for case in (*BY_NUMBERS, *BY_LOOPS) if small(case) and not case.op.startswith(("batch_norm", "binary"))])
 def test_huge_and_denormal_numbers_are_numbers(case):
     """A value overflows where its definition does in float32. What is left out has sums in float64, or clips."""
     inputs = case.inputs("float32")
