@@ -4,6 +4,7 @@ Where autoconv is itself the program, an interrupt while it is imported ends it 
 exit code 130. In any other program it is Python's KeyboardInterrupt.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -42,6 +43,7 @@ def leave(code: int) -> None:
     threads, and one that imports waits for ever where the interrupt left the lock of imports held.
     """
     if _is_program():
+        atexit._run_exitfuncs()  # processes that compile end, and what multiprocessing holds is given back
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
                 stream.flush()

@@ -1,6 +1,7 @@
 """Several Python threads at once: one number of threads for kernels, the bits of each alone, weights between steps."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,6 +13,8 @@ from loads import HERE, X, Y, bits, net
 
 import autoconv as ac
 from autoconv import functional as F
+from autoconv import models
+from autoconv.backend.turns import turn
 
 
 def in_threads(*works):
@@ -158,6 +161,60 @@ def test_predictions_and_evaluations_while_fit_runs(hurried):
     after, *answers = in_threads(training, asking, asking)
     assert after == alone
     assert all(np.isfinite(p).all() and np.isfinite(e).all() for found in answers for p, e in found)
+
+
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs interval timers")
+def test_an_interrupt_never_leaves_the_kernels_lock_held():
+    interrupts, armed = 0, False
+
+    def interrupt(number, frame):
+        if armed:
+            raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGVTALRM, interrupt)
+    signal.setitimer(signal.ITIMER_VIRTUAL, 1e-3, 1e-3)
+    try:
+        while interrupts < 40:
+            try:
+                armed = True
+                while True:
+                    with turn, turn:
+                        pass
+            except KeyboardInterrupt:
+                armed = False
+                interrupts += 1
+    finally:
+        armed = False
+        signal.setitimer(signal.ITIMER_VIRTUAL, 0)
+        signal.signal(signal.SIGVTALRM, before)
+
+    def taken():
+        found = turn.acquire(timeout=5)
+        turn.release()
+        return found
+
+    assert in_threads(taken) == [True]
+
+
+def test_a_step_that_another_thread_made_out_of_date_is_recorded_anew():
+    """Also where that happens while a step asks whether it still holds."""
+    model = net()
+    model.predict_on_batch(X)
+    layer = model.layers[0]
+    step, kernel = next(iter(model._running().steps._kept.values())), layer.kernel
+    versions = step._versions
+
+    def meanwhile():
+        found = versions()
+        kernel.data = kernel.data * 2  # as another thread does
+        return found
+
+    step._versions = meanwhile
+    layer.name = "other"  # so that it looks
+    model.predict_on_batch(X)
+    step._versions = versions
+    found = model.predict_on_batch(X)
+    np.testing.assert_array_equal(found, models.Model(model.inputs, model.outputs).predict_on_batch(X))
 
 
 @pytest.mark.timeout(600)

@@ -7,6 +7,7 @@ import copy
 import operator
 import pickle
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -665,3 +666,14 @@ def test_the_time_of_something_is_a_mean_over_what_ran():
 
     assert 0 < gpu.elapsed(run, 3) < 60
     assert len(ran) in (3, 6)  # on a GPU once to see how far ahead the host is, once timed
+
+
+def test_what_is_too_large_to_be_counted_is_refused_before_anything_is_written():
+    """Kernels of convolutions compute places in 32 bits. Before its pooling a gradient has four times as many items."""
+    def shaped(*shape):
+        return SimpleNamespace(shape=shape, dtype=np.dtype(np.float32))
+
+    images, pooled, w = shaped(1, 11600, 11600, 4), shaped(1, 5800, 5800, 16), shaped(1, 1, 4, 16)
+    k = device.get("cuda").module("fused")
+    with pytest.raises(ValueError, match=r"less than 2\*\*31 items. Received shape \(1, 11600, 11600, 16\)"):
+        k.conv2d_relu_pool_grad(images, w, pooled, None, pooled, None, w, None, shapes.Window(1, 1))

@@ -11,6 +11,8 @@ for them, so kernels run in one thread there. A fork waits for the lock: it sees
 import os
 import sys
 import threading
+from contextlib import suppress
+from typing import Any
 
 
 class _Number:
@@ -24,7 +26,31 @@ class _Taken(threading.local):
     number: _Number | None = None
 
 
-turn = threading.RLock()
+def made_lock() -> Any:
+    """A reentrant lock for `with`, which an interrupt never leaves held.
+
+    Python 3.14 may raise KeyboardInterrupt when the method that took a lock has returned, and before the block that
+    gives it back has begun. So it is taken by a function in Python, after which no interrupt is raised, and given back
+    by one in C, before which none is.
+    """
+    lock = threading.RLock()
+
+    class Lock:
+        __slots__ = ()
+        acquire, release, __exit__ = lock.acquire, lock.release, lock.__exit__
+
+        def __enter__(self) -> None:
+            try:
+                lock.acquire()
+            except BaseException:
+                with suppress(RuntimeError):  # it was not taken yet
+                    lock.release()
+                raise
+
+    return Lock()
+
+
+turn = made_lock()
 _number: _Number | None = None  # for all threads
 _taken = _Taken()  # the one that this thread took over
 

@@ -1,10 +1,10 @@
 """`Running`: what the methods of a model that train and evaluate share, from one compile() to the next."""
 
-import threading
 from collections.abc import Mapping
 from typing import Any
 
 from .. import random
+from ..backend.turns import made_lock
 from ..versions import contents
 from . import compiled
 from .compiled import Goal, Score
@@ -26,7 +26,7 @@ class Running:
         self.made_for: Any = None  # the device, and what `compile` was given, that they are of
         self.key: random.Key | None = None  # of the last training's orders
         self.nan_seen = False
-        self.lock = threading.RLock()  # one evaluation at a time: they share the sums
+        self.lock = made_lock()  # one evaluation at a time: they share the sums
 
     def training(self) -> random.Key:
         """The key of this training's orders: that of the last one where it goes on, else the next key."""

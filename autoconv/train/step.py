@@ -140,7 +140,8 @@ class Step(Phases):
         self._depend("forward", "loss", "backward", "store")
         self._depend("loss", "account")
         self._plan = self._planned()
-        self._seen, self._changes = self._versions(), changes()
+        self._changes = changes()  # before the versions: another thread may change something meanwhile
+        self._seen = self._versions()
         self._held = [(value, contents(value)) for thing, _ in self._seen for value in _watched(thing)]
 
     def _record_phase(self, name: str, work: Callable[[], Any]) -> None:
@@ -227,11 +228,12 @@ class Step(Phases):
         """Whether model, losses, metrics and optimizer are what they were when the step was recorded."""
         if self._held and not all(contents(value) == before for value, before in self._held):
             return False
-        if self._changes == changes():
+        count = changes()  # as in `_record`
+        if self._changes == count:
             return True
         now = self._versions()
         same = len(now) == len(self._seen) and all(a is b and v == w for (a, v), (b, w) in zip(now, self._seen))
-        self._changes = changes() if same else -1
+        self._changes = count if same else -1
         return same
 
     def _versions(self) -> list[tuple[Any, Any]]:

@@ -400,7 +400,8 @@ class Trainer:
     def _build_optimizer(self) -> None:
         parameters = self.trainable_weights
         if parameters:
-            self.optimizer.build(parameters)  # type: ignore[union-attr]
+            with turn:  # it moves the weights: no step is recorded meanwhile
+                self.optimizer.build(parameters)  # type: ignore[union-attr]
         else:
             warn("The model has no trainable weights, so nothing is trained.")
 

@@ -4,7 +4,6 @@ import functools
 import hashlib
 import pickle
 import re
-import threading
 import warnings
 from collections.abc import Callable
 from functools import cache
@@ -21,7 +20,7 @@ from numba.core.runtime import rtsys
 
 from .. import caching, trace
 from ..compilers import Compilers
-from ..turns import take_number, turn
+from ..turns import made_lock, take_number, turn
 from .linking import HelperCompiler, KernelCompiler
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
@@ -38,6 +37,7 @@ inline, allocating = _HELPER(_nrt=False, pipeline_class=HelperCompiler), _HELPER
 
 AHEAD = 4  # processes at most that get ready to compile before it is known what
 
+_compiling = made_lock()
 _compilers = Compilers(f"{__package__}.compiling")
 
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}
@@ -59,7 +59,6 @@ class Kernel:
         self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
         if self._ours:  # the cache knows these sources alone
             self._dispatcher._cache = _Kept(self.name)
-        self._lock = threading.Lock()
         self._ready: dict[np.dtype, Callable] = {}  # what runs for a floating type, below Numba's choice by types
         self._typed = [part.strip().startswith("T") for part in signature[1:].split(", ")].index(True)
 
@@ -89,7 +88,7 @@ class Kernel:
             return
         types = self._types(dtype)
         _compilers.wait([f"{self.name}:{dtype}"])
-        with self._lock, warnings.catch_warnings():  # a kernel for one thread is no mistake here
+        with _compiling, warnings.catch_warnings():  # a kernel for one thread is no mistake here
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
             self._dispatcher.disable_compile(False)
             self._dispatcher.compile(types)

@@ -53,6 +53,13 @@ def starts_fours(*arrays: Any) -> bool:
     return all(a.dtype.itemsize <= 4 and pointer(a.native) % 16 == 0 for a in arrays)
 
 
+def check_countable(shape: tuple[int, ...]) -> None:
+    """Raises ValueError for the shape of an array of more items than a kernel counts."""
+    if math.prod(shape) >= 1 << 31:
+        raise ValueError(f"A convolution on a GPU takes arrays of less than 2**31 items. Received shape {shape}: use a "
+                         "smaller batch.")
+
+
 def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right: int, arrays: tuple,
          ) -> tuple[BlockKernel, Tile]:
     """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group.
@@ -61,9 +68,7 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right:
     Raises ValueError for an array of more items than a kernel counts.
     """
     for a in arrays:
-        if a.size >= 1 << 31:
-            raise ValueError(f"A convolution on a GPU takes arrays of less than 2**31 items. Received shape {a.shape}: "
-                             "use a smaller batch.")
+        check_countable(a.shape)
     fours, tensor_cores = starts_fours(*arrays), arrays[0].gpu.uses_tensor_cores(arrays[0].dtype)
     several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
     number = tiles.choose(several, *shape, groups, fours and left % 4 == 0, fours and right % 4 == 0)

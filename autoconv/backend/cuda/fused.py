@@ -16,6 +16,7 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this mod
     _INPUT_GRADIENT,
     _WEIGHT_GRADIENT,
     bias,
+    check_countable,
     conv2d_input_grad,
     conv2d_weight_grad,
     family,
@@ -149,7 +150,9 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
         _first_weight_gradient(x, y, winner, dy, dw, db, window)
         return
     size = window.output_size(x.shape[1], x.shape[2])
-    spread = arrays.empty(x.gpu, (x.shape[0], *size, y.shape[3]), x.dtype)
+    shape = (x.shape[0], *size, y.shape[3])
+    check_countable(shape)
+    spread = arrays.empty(x.gpu, shape, x.dtype)
     _unpool(y, winner, dy, spread)
     conv2d_weight_grad(x, spread, dw, db, window)
     if dx is not None:
