@@ -19,6 +19,7 @@ import hostile_data as sets
 import hostile_models as models
 import hostile_pictures as images
 import mutations
+import numpy as np
 from mutations import ALLOWED, Mutant
 
 SECONDS, MEGABYTES = 2.0, 200.0  # that no file takes, the megabytes above what a sound one does
@@ -67,6 +68,23 @@ def read_kernel(folder: Path) -> None:
         raise ValueError("refused")
 
 
+def checkpoint_file() -> bytes:
+    from autoconv.train import checkpoint
+    from autoconv.train.state import TrainState
+
+    weights = {"dense/kernel": np.arange(24, dtype=np.float32).reshape(4, 6)}
+    content = {"position": {"epoch": 1, "done": 5}, "weights": weights, "history": {"loss": [0.5, 0.25]}}
+    return checkpoint.to_bytes(TrainState.of(content))
+
+
+def read_checkpoint(folder: Path) -> None:
+    from autoconv.train import checkpoint
+
+    state = checkpoint.read(folder / "0001-000000005.safetensors")
+    assert state.position == (1, 5), "a damaged state would be gone on from"
+    assert state.content()["weights"]["dense/kernel"].sum() == 276, "a damaged weight would be gone on from"
+
+
 READERS: list[Reader] = [
     Reader("idx", lambda: sets.idx(sets.SMALL), "train-images-idx3-ubyte", sets.read_idx_set, sets.idx_traps,
            around=sets.others_of_idx),
@@ -97,6 +115,7 @@ READERS: list[Reader] = [
     *(Reader(f"picture {suffix}", lambda kind=kind: images.sample(kind), f"x{suffix}",  # type: ignore[misc]
              images.reading(f"x{suffix}"), images.traps if kind == "PNG" else no_traps)
       for kind, suffix in images.suffixes().items()),
+    Reader("checkpoint", checkpoint_file, "0001-000000005.safetensors", read_checkpoint, mutants=models.headers),
     Reader("kernel", kernel_file, "k.kernel", read_kernel),
 ]
 
