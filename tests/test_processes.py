@@ -69,6 +69,8 @@ def test_a_pool_predicts_in_four_processes(way):
     parts = [X[i::8] for i in range(8)]
     with multiprocessing.get_context(way).Pool(4) as pool:
         found = pool.starmap(predicted, [(model, part) for part in parts], chunksize=1)
+        pool.close()
+        pool.join()
     for (rows, process), part in zip(found, parts):
         np.testing.assert_array_equal(rows, model.predict(part, batch_size=4, verbose=0))
         assert process != os.getpid()
