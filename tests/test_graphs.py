@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import Input, Model, layers
+from autoconv import Input, Model, layers, utils
 from autoconv import functional as F
 
 BATCH, EPSILON = 2, 1e-6
@@ -118,6 +118,7 @@ def convolution(layer, x):
 
 @pytest.mark.parametrize("seed", range(50))
 def test_a_random_graph_computes_and_learns_as_numpy_in_float64(seed):
+    utils.set_random_seed(seed)  # other weights may have a pixel beside a kink, where there is no slope to measure
     drawn = Drawn(seed)
     symbols, references = zip(*drawn.outputs)
     model, rng = Model(drawn.inputs, list(symbols)), np.random.default_rng(seed + 1000)
