@@ -93,7 +93,8 @@ class TestReport:
         other = tmp_path / "run"
         other.mkdir()
         for file in run.iterdir():
-            (other / file.name).write_bytes(file.read_bytes())
+            if file.is_file():
+                (other / file.name).write_bytes(file.read_bytes())
         results = json.loads((run / "run.json").read_text())
         results["classes"][3] = "<script>alert(1)</script>"
         (other / "run.json").write_text(json.dumps(results))

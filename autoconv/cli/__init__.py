@@ -1,5 +1,6 @@
 """The command line: parses, calls, prints. One command a file; what they share lies beside them."""
 
+import os
 import sys
 import warnings
 from collections.abc import Callable
@@ -46,6 +47,7 @@ class Commands(click.Group):
             except BrokenPipeError:
                 raise
             except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
+                _drop_output()
                 raise click.ClickException(str(error)) from error
             except MemoryError as error:
                 raise click.ClickException(f"There is not enough memory: {error}") from error
@@ -56,6 +58,15 @@ class Commands(click.Group):
             ctx.fail(f"No such command: {args[0]!r}.{names.suggestion(args[0], list(self.commands))} "
                      f"There are: {', '.join(self.commands)}.")
         return super().resolve_command(ctx, args)
+
+
+def _drop_output() -> None:
+    """Where output cannot be written, as on a full disk: Python would try again when it ends, and tell of it."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with open(os.devnull, "wb") as nowhere:
+            os.dup2(nowhere.fileno(), sys.stdout.fileno())
 
 
 def _notes() -> Callable[..., None]:
