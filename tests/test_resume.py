@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from resumed import ARRAYS, EPOCHS, PER_EPOCH, TRAININGS, Batches, CrashAt, CrashError, X, Y, net, sha256, train
+from resumed import ARRAYS, EPOCHS, PER_EPOCH, TRAININGS, Batches, CrashAt, CrashError, Worst, X, Y, net, sha256, train
 
 from autoconv import callbacks, layers, losses, models, optimizers, utils
 
@@ -348,3 +348,64 @@ def test_several_outputs_and_loss_weights(tmp_path):
     with pytest.raises(CrashError):
         learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(8))
     assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == learn()
+
+
+# What was found to go wrong once.
+
+
+def refused(stopped, said, **given):
+    """The stopped training does not go on with a model or with data that differ; the model stays as it is."""
+    model = given.pop("model", None) or net()
+    before = sha256(model)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        model.fit(**{**ARRAYS, "epochs": EPOCHS, "verbose": 0, **given},
+                  callbacks=callbacks.BackupAndRestore(stopped))
+    assert sha256(model) == before
+
+
+@pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.RMSprop])
+def test_another_momentum_is_refused(kind, tmp_path):
+    """The setting has the name of the array that the optimizer keeps."""
+    with pytest.raises(CrashError):
+        net(optimizer=kind(0.05, momentum=0.9)).fit(
+            **ARRAYS, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path, 2), CrashAt(4)])
+    refused(tmp_path, "optimizer.momentum = 0.9. Received: 0.5", model=net(optimizer=kind(0.05, momentum=0.5)))
+
+
+def test_another_learning_rate_and_other_samples_to_validate_on_are_refused(stopped):
+    refused(stopped, "optimizer.learning_rate = 0.01. Received: 0.0001", model=net(optimizer=optimizers.Adam(0.0001)),
+            epochs=9)
+    refused(stopped, "validation.samples 7. Received: 6", validation_data=(X[64:], Y[64:]))
+    refused(stopped, "validation.checksum", validation_data=(X[:7], Y[:7]))
+
+
+def small(activation="relu", rate=0.3, momentum=0.9, twice=False):
+    utils.set_random_seed(2)
+    x = layers.Input((12, 12, 2))
+    y = layers.BatchNormalization(momentum=momentum)(layers.Dense(5, activation)(layers.Flatten()(x)))
+    y = layers.Dropout(rate)(y)
+    model = models.Model(x, layers.Dense(5, "softmax")(layers.Add()([y, y] if twice else [y, 2 * y])))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def test_other_layers_of_the_same_sizes_are_refused(tmp_path):
+    with pytest.raises(CrashError):
+        small().fit(X, Y, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path, 1), CrashAt(2)])
+    given = {"x": X, "y": Y, "batch_size": None, "validation_data": None, "epochs": 1}
+    refused(tmp_path, "activation = 'relu'. Received: 'tanh'", model=small("tanh"), **given)
+    refused(tmp_path, "rate = 0.3. Received: 0.4", model=small(rate=0.4), **given)
+    refused(tmp_path, "momentum = 0.9. Received: 0.8", model=small(momentum=0.8), **given)
+    refused(tmp_path, "The training that was saved has model.config.layers", model=small(twice=True), **given)
+    small().fit(X, Y, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))  # whose layers have other names
+
+
+def test_a_metric_may_hold_the_model_and_itself(tmp_path):
+    class Looks(Worst):
+        def __init__(self, model):
+            super().__init__("looks")
+            self.model, self.own = model, [self]
+
+    model = net()
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[Looks(model)])
+    model.fit(**ARRAYS, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))

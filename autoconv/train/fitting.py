@@ -34,6 +34,7 @@ class Fitting:
         self._backup = next((c for c in hooks.callbacks if isinstance(c, BackupAndRestore)), None)
         self._writer: Writer | None = None
         self._settings: dict[str, Any] = {}
+        self._architecture: dict[str, Any] = {}
         self._unsaved, self._cost = 0, 0.0  # steps since the last state was saved; the seconds that that took
 
     def run(self, verbose: int, line: Progress, resume: str | PathLike[str] | None) -> None:
@@ -115,7 +116,9 @@ class Fitting:
         if isinstance(source, Stream) and isinstance(self._tests, Stream):
             source.check_apart(self._tests)
         self._settings = settings.settings(self._model, {
-            **source.identity(), "shuffled": source.key is not None, "steps_per_epoch": self._passes.fixed})
+            **source.identity(), "shuffled": source.key is not None, "steps_per_epoch": self._passes.fixed,
+            "validation": None if self._tests is None else self._tests.identity()})
+        self._architecture = settings.architecture(self._model)
         backup, found = self._backup, None
         if backup is not None:
             self._writer = Writer(backup.backup_dir)
@@ -145,6 +148,7 @@ class Fitting:
             kept = found.state.content()
             settings.check_settings(kept["settings"], self._settings, self._epochs != kept["epochs"])
             state.check_model(self._model, kept["model"])
+            settings.check_settings(kept["architecture"], self._architecture)
             state.check_callbacks(self._hooks, kept["callbacks"])
 
     def _go_on(self, found: TrainState) -> None:
@@ -178,7 +182,7 @@ class Fitting:
             "sums": self._work.sums.get_state(), "logs": self._logs,  # type: ignore[union-attr]
             "callbacks": state.of_callbacks(self._hooks), "stopped": self._model.stop_training,
             "nan_seen": self._running.nan_seen, "epochs": self._epochs, "settings": self._settings,
-            "belongs_to": backup.belongs_to})
+            "architecture": self._architecture, "belongs_to": backup.belongs_to})
 
     def _save_at_epoch_end(self) -> None:
         backup = self._backup
