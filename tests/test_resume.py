@@ -409,3 +409,24 @@ def test_a_metric_may_hold_the_model_and_itself(tmp_path):
     model = net()
     model.compile("sgd", "sparse_categorical_crossentropy", metrics=[Looks(model)])
     model.fit(**ARRAYS, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))
+
+
+class Noise(Batches):
+    """Draws each of its pictures anew."""
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return x + np.random.rand(*x.shape), y
+
+
+def test_a_sequence_to_validate_on_may_draw_random_numbers(tmp_path):
+    def learn(*more):
+        model = small()
+        history = model.fit(Noise(), validation_data=Noise(), epochs=2, verbose=0, callbacks=list(more))
+        return sha256(model), history.history
+
+    wanted = learn()
+    for crash in (2, 8):  # before the first validation, and after it
+        with pytest.raises(CrashError):
+            learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(crash))
+        assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == wanted

@@ -4,7 +4,8 @@ model, in this process or a later one, training goes on bit for bit as if it had
 
 import random as python_random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, NamedTuple
 
@@ -112,22 +113,47 @@ def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:
 
 def of_random(model: Any) -> dict[str, Any]:
     """Where all streams of random numbers stand: autoconv's, those of layers with seeds, NumPy's and Python's."""
-    generators = random.generators_of(model._walk())[1:]
-    numpys: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
-    version, words, gauss = python_random.getstate()
-    return {"process": random.state(), "layers": [[g.seed, g.first, g.streams] for g in generators],
-            "numpy": numpys, "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss}}
+    return {**_of_process(), "layers": [[g.seed, g.first, g.streams] for g in _generators(model)]}
 
 
-def put_into_random(model: Any, kept: Mapping[str, Any]) -> None:
-    """Draws the same numbers as where `of_random` was called. Raises ValueError for other layers."""
-    generators = random.generators_of(model._walk())[1:]
+def check_random(model: Any, kept: Mapping[str, Any]) -> None:
+    """Raises ValueError where other layers of the model have seeds."""
+    generators = _generators(model)
     if len(generators) != len(kept["layers"]):
         raise ValueError(f"The training that was saved has {len(kept['layers'])} layers with seeds of their own. The "
                          f"model has {len(generators)}. Make the model as it was.")
-    random.set_state(kept["process"])
-    for generator, (seed, first, streams) in zip(generators, kept["layers"]):
+
+
+def put_into_random(model: Any, kept: Mapping[str, Any]) -> None:
+    """Draws the same numbers as where `of_random` was called."""
+    for generator, (seed, first, streams) in zip(_generators(model), kept["layers"], strict=True):
         generator.seed, generator.first, generator.streams = int(seed), int(first), int(streams)
+    _put_into_process(kept)
+
+
+@contextmanager
+def random_as_before() -> Iterator[None]:
+    """What is drawn within it of the process's random numbers is drawn again after it."""
+    kept = _of_process()
+    try:
+        yield
+    finally:
+        _put_into_process(kept)
+
+
+def _generators(model: Any) -> list[random.Generator]:
+    return random.generators_of(model._walk())[1:]
+
+
+def _of_process() -> dict[str, Any]:
+    numpys: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
+    version, words, gauss = python_random.getstate()
+    return {"process": random.state(), "numpy": numpys,
+            "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss}}
+
+
+def _put_into_process(kept: Mapping[str, Any]) -> None:
+    random.set_state(kept["process"])
     np.random.set_state(kept["numpy"])
     python = kept["python"]
     python_random.setstate((python["version"], tuple(int(word) for word in python["words"]), python["gauss"]))
