@@ -430,3 +430,134 @@ def test_a_sequence_to_validate_on_may_draw_random_numbers(tmp_path):
         with pytest.raises(CrashError):
             learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(crash))
         assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == wanted
+
+
+def test_two_folders_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Received several BackupAndRestore"):
+        net().fit(**ARRAYS, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path / name) for name in "ab"])
+
+
+def test_a_request_to_stop_is_for_one_training(tmp_path):
+    backup = callbacks.BackupAndRestore(tmp_path)
+    backup.stop_requested = True
+    with pytest.raises(KeyboardInterrupt):
+        small().fit(X, Y, verbose=0, callbacks=backup)
+    small().fit(X, Y, verbose=0, callbacks=backup)
+
+
+def test_a_mistake_of_a_callback_is_no_fault_of_the_state(stopped):
+    def look(epoch, logs):
+        return logs["not there"]
+
+    with pytest.raises(KeyError, match="not there"):
+        net().fit(**ARRAYS, epochs=EPOCHS, verbose=0, callbacks=[
+            callbacks.BackupAndRestore(stopped), callbacks.LambdaCallback(on_epoch_begin=look)])
+
+
+@pytest.mark.parametrize(("held", "said"), [({"seen": {1, 2}}, "Received: set as callbacks/Odd/seen"),
+                                            ({"by": {3: "a"}}, "Received: dict with the key 3 as callbacks/Odd/by")])
+def test_what_cannot_be_kept_is_told_before_the_first_step(held, said, tmp_path):
+    class Odd(callbacks.Callback):
+        def get_state(self):
+            return held
+
+    model = small()
+    with pytest.raises(TypeError, match=f"dicts with string keys. {said}"):
+        model.fit(X, Y, verbose=0, callbacks=[Odd(), callbacks.BackupAndRestore(tmp_path)])
+    assert model.optimizer.iterations == 0
+
+
+def test_iterables_and_seeds_that_differ_are_refused_before_anything_changes(tmp_path):
+    class Known(Batches):
+        made_of = "a"
+
+        def on_epoch_end(self):
+            self.told = True
+
+        def get_state(self):
+            return {"made_of": self.made_of}
+
+        def set_state(self, state):
+            if state["made_of"] != self.made_of:
+                raise ValueError("Other batches.")
+
+    def learn(folder, model, *more, **given):
+        model.fit(Known(), epochs=2, verbose=0, **given, callbacks=[
+            callbacks.CSVLogger(tmp_path / "log.csv"), callbacks.BackupAndRestore(folder, 3), *more])
+
+    with pytest.raises(CrashError):
+        learn(tmp_path / "states", net(), CrashAt(PER_EPOCH + 4), validation_data=Known())
+    rows, model = (tmp_path / "log.csv").read_bytes(), net()
+    before, other = sha256(model), Known()
+    other.made_of = "b"
+    with pytest.raises(ValueError, match="Other batches"):
+        learn(tmp_path / "states", model, validation_data=other)
+    assert (sha256(model), (tmp_path / "log.csv").read_bytes()) == (before, rows)
+
+
+def test_callbacks_are_known_by_their_classes_whatever_these_are_called(tmp_path):
+    class Count(callbacks.Callback):
+        epochs = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs += self.step
+
+        def get_state(self):
+            return {"epochs": self.epochs}
+
+        def set_state(self, state):
+            self.epochs = state["epochs"]
+
+    class Count_2(Count):  # noqa: N801
+        pass
+
+    def learn(steps, epochs):
+        counts = [Count(), Count(), Count(), Count_2()][: len(steps)] if steps[1:] else [Count_2()]
+        for count, step in zip(counts, steps, strict=True):
+            count.step = step
+        small().fit(X, Y, epochs=epochs, verbose=0, callbacks=[
+            *counts, callbacks.BackupAndRestore(tmp_path / str(len(steps)), delete_checkpoint=False)])
+        return [count.epochs for count in counts]
+
+    for steps in ([1], [1, 10, 100, 1000]):
+        learn(steps, 1)
+        assert learn(steps, 2) == [2 * step for step in steps]
+
+
+def test_a_damaged_state_does_not_count_as_one_of_the_two(stopped):
+    older, damaged = sorted(stopped.iterdir())
+    damaged.write_bytes(damaged.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match="The one before is used"), pytest.raises(CrashError):
+        train("arrays", stopped, 3)
+    assert older.exists()
+    assert not damaged.exists()
+    assert train("arrays", stopped) == train("arrays")
+
+
+def test_arrays_of_another_byte_order_are_kept(tmp_path):
+    class Holds(callbacks.Callback):
+        got = None
+
+        def get_state(self):
+            return {"a": np.arange(3, dtype=">f4")}
+
+        def set_state(self, state):
+            self.got = state["a"]
+
+    holds, backup = Holds(), callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    for epochs in (1, 2):
+        small().fit(X, Y, epochs=epochs, verbose=0, callbacks=[holds, backup])
+    np.testing.assert_array_equal(holds.got, np.arange(3))
+
+
+def test_a_state_of_a_newer_version_is_no_damaged_one(stopped, monkeypatch):
+    from autoconv.train import checkpoint
+
+    path = max(stopped.iterdir())
+    state = checkpoint.read(path)
+    with monkeypatch.context() as newer:
+        newer.setattr(checkpoint, "FORMAT", 99)
+        path.write_bytes(checkpoint.to_bytes(state._replace(facts={**state.facts, "format": 99})))
+    with pytest.raises(ValueError, match=r"has the format 99.*Use a newer autoconv"):
+        train("arrays", stopped)
+    assert path.exists()
