@@ -69,7 +69,7 @@ class Fitting:
                     break
                 self._hooks.call("on_epoch_begin", self.epoch, {})
             if self._saving is not None:
-                self._saving.check()
+                self._saving.check(self._held)
             title = f"Epoch {self.epoch + 1}/{self._epochs}"
             line = Progress(self._passes.steps, verbose, title, line, self.done)
             self._logs = self._epoch(line)
@@ -178,10 +178,14 @@ class Fitting:
 
     def _state(self, belongs_to: Mapping[str, Any]) -> TrainState:
         """All of it, copied."""
-        tests = None if self._tests is None else self._tests.get_state()
         return TrainState.of({
             "model": state.of_model(self._model), "random": state.of_random(self._model), "key": self._running.key,
-            "position": {"epoch": self.epoch, "done": self.done, "passes": self._passes.get_state(), "tests": tests},
-            "sums": self._sums.get_state(), "logs": self._logs, "callbacks": state.of_callbacks(self._hooks),
-            "stopped": self._model.stop_training, "nan_seen": self._running.nan_seen, "epochs": self._epochs,
-            **self._common, "belongs_to": belongs_to})
+            "logs": self._logs, "stopped": self._model.stop_training, "nan_seen": self._running.nan_seen,
+            "epochs": self._epochs, **self._held(), **self._common, "belongs_to": belongs_to})
+
+    def _held(self) -> dict[str, Any]:
+        """What the data, metrics and callbacks say themselves of where they stand."""
+        tests = None if self._tests is None else self._tests.get_state()
+        return {"position": {"epoch": self.epoch, "done": self.done, "passes": self._passes.get_state(),
+                             "tests": tests},
+                "sums": self._sums.get_state(), "callbacks": state.of_callbacks(self._hooks)}

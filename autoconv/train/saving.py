@@ -35,10 +35,10 @@ class Saving:
         """Tells the callback the training's number."""
         self._backup.training = self._writer.training
 
-    def check(self) -> None:
-        """Raises TypeError, before the first step, where what a callback or an iterable holds cannot be saved."""
+    def check(self, held: Callable[[], Mapping[str, Any]]) -> None:
+        """Raises TypeError, before the first step, where what callbacks and iterables hold cannot be saved."""
         if not self._checked:
-            self._state(self._backup.belongs_to)
+            TrainState.of(held())
             self._checked = True
 
     def after_step(self) -> None:
