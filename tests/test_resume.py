@@ -561,3 +561,36 @@ def test_a_state_of_a_newer_version_is_no_damaged_one(stopped, monkeypatch):
     with pytest.raises(ValueError, match=r"has the format 99.*Use a newer autoconv"):
         train("arrays", stopped)
     assert path.exists()
+
+
+def test_states_that_change_in_place_are_copied(tmp_path):
+    """Of an iterable to validate on, whose first batch is read before training, and of a metric."""
+    class Live:
+        def __init__(self):
+            self.state = {"at": 0}
+
+        def __iter__(self):
+            while self.state["at"] < PER_EPOCH:
+                self.state["at"] += 1
+                yield Batches()[self.state["at"] - 1]
+            self.state["at"] = 0
+
+        def get_state(self):
+            return self.state
+
+        def set_state(self, state):
+            self.state.update(state)
+
+    class Counts(Worst):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.worst += len(y_true)
+
+    def learn(*more):
+        model = net(measured=[Counts()])
+        model.fit(Live(), validation_data=Live(), epochs=2, verbose=0, callbacks=list(more))
+        return sha256(model), model.history.history
+
+    for crash in (2, 12):
+        with pytest.raises(CrashError):
+            learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(crash))
+        assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == learn()

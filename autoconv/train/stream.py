@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
+from copy import deepcopy
 from inspect import isclass, isroutine
 from itertools import chain
 from typing import Any
@@ -114,7 +115,7 @@ class Stream:
         return hasattr(self._batches, "get_state") and hasattr(self._batches, "set_state")
 
     def _held(self) -> Any:
-        return self._batches.get_state() if self._has_state() else None
+        return deepcopy(self._batches.get_state()) if self._has_state() else None
 
     def seek(self, batch: Data) -> int:
         """Makes a batch the next one. Returns how many samples it has."""
