@@ -55,7 +55,9 @@ class Callback:
         """After an evaluation."""
 
     def get_state(self) -> dict[str, Any]:
-        """What it must remember where training goes on in a later process: plain data and arrays, by names."""
+        """What it must remember where training goes on in a later process: plain data and arrays, by names. Asked for
+        after each stage from the first `on_epoch_begin` on.
+        """
         return {}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

@@ -6,7 +6,7 @@ import re
 
 import numpy as np
 import pytest
-from resumed import ARRAYS, EPOCHS, PER_EPOCH, TRAININGS, Batches, CrashAt, CrashError, X, Y, net, sha256, train
+from resumed import ARRAYS, EPOCHS, PER_EPOCH, TRAININGS, Batches, CrashAt, CrashError, Worst, X, Y, net, sha256, train
 
 from autoconv import callbacks, layers, losses, models, optimizers, utils
 
@@ -348,3 +348,250 @@ def test_several_outputs_and_loss_weights(tmp_path):
     with pytest.raises(CrashError):
         learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(8))
     assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == learn()
+
+
+# What was found to go wrong once.
+
+
+def refused(stopped, said, **given):
+    """The stopped training does not go on with a model or with data that differ; the model stays as it is."""
+    model = given.pop("model", None) or net()
+    before = sha256(model)
+    with pytest.raises(ValueError, match=re.escape(said)):
+        model.fit(**{**ARRAYS, "epochs": EPOCHS, "verbose": 0, **given},
+                  callbacks=callbacks.BackupAndRestore(stopped))
+    assert sha256(model) == before
+
+
+@pytest.mark.parametrize("kind", [optimizers.SGD, optimizers.RMSprop])
+def test_another_momentum_is_refused(kind, tmp_path):
+    """The setting has the name of the array that the optimizer keeps."""
+    with pytest.raises(CrashError):
+        net(optimizer=kind(0.05, momentum=0.9)).fit(
+            **ARRAYS, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path, 2), CrashAt(4)])
+    refused(tmp_path, "optimizer.momentum = 0.9. Received: 0.5", model=net(optimizer=kind(0.05, momentum=0.5)))
+
+
+def test_another_learning_rate_and_other_samples_to_validate_on_are_refused(stopped):
+    refused(stopped, "optimizer.learning_rate = 0.01. Received: 0.0001", model=net(optimizer=optimizers.Adam(0.0001)),
+            epochs=9)
+    refused(stopped, "validation.samples 7. Received: 6", validation_data=(X[64:], Y[64:]))
+    refused(stopped, "validation.checksum", validation_data=(X[:7], Y[:7]))
+
+
+def small(activation="relu", rate=0.3, momentum=0.9, twice=False):
+    utils.set_random_seed(2)
+    x = layers.Input((12, 12, 2))
+    y = layers.BatchNormalization(momentum=momentum)(layers.Dense(5, activation)(layers.Flatten()(x)))
+    y = layers.Dropout(rate)(y)
+    model = models.Model(x, layers.Dense(5, "softmax")(layers.Add()([y, y] if twice else [y, 2 * y])))
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+def test_other_layers_of_the_same_sizes_are_refused(tmp_path):
+    with pytest.raises(CrashError):
+        small().fit(X, Y, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path, 1), CrashAt(2)])
+    given = {"x": X, "y": Y, "batch_size": None, "validation_data": None, "epochs": 1}
+    refused(tmp_path, "activation = 'relu'. Received: 'tanh'", model=small("tanh"), **given)
+    refused(tmp_path, "rate = 0.3. Received: 0.4", model=small(rate=0.4), **given)
+    refused(tmp_path, "momentum = 0.9. Received: 0.8", model=small(momentum=0.8), **given)
+    refused(tmp_path, "The training that was saved has model.config.layers", model=small(twice=True), **given)
+    small().fit(X, Y, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))  # whose layers have other names
+
+
+def test_a_metric_may_hold_the_model_and_itself(tmp_path):
+    class Looks(Worst):
+        def __init__(self, model):
+            super().__init__("looks")
+            self.model, self.own = model, [self]
+
+    model = net()
+    model.compile("sgd", "sparse_categorical_crossentropy", metrics=[Looks(model)])
+    model.fit(**ARRAYS, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))
+
+
+class Noise(Batches):
+    """Draws each of its pictures anew."""
+
+    def __getitem__(self, i):
+        x, y = super().__getitem__(i)
+        return x + np.random.rand(*x.shape), y
+
+
+def test_a_sequence_to_validate_on_may_draw_random_numbers(tmp_path):
+    def learn(*more):
+        model = small()
+        history = model.fit(Noise(), validation_data=Noise(), epochs=2, verbose=0, callbacks=list(more))
+        return sha256(model), history.history
+
+    wanted = learn()
+    for crash in (2, 8):  # before the first validation, and after it
+        with pytest.raises(CrashError):
+            learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(crash))
+        assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == wanted
+
+
+def test_two_folders_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="Received several BackupAndRestore"):
+        net().fit(**ARRAYS, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path / name) for name in "ab"])
+
+
+def test_a_request_to_stop_is_for_one_training(tmp_path):
+    backup = callbacks.BackupAndRestore(tmp_path)
+    backup.stop_requested = True
+    with pytest.raises(KeyboardInterrupt):
+        small().fit(X, Y, verbose=0, callbacks=backup)
+    small().fit(X, Y, verbose=0, callbacks=backup)
+
+
+def test_a_mistake_of_a_callback_is_no_fault_of_the_state(stopped):
+    def look(epoch, logs):
+        return logs["not there"]
+
+    with pytest.raises(KeyError, match="not there"):
+        net().fit(**ARRAYS, epochs=EPOCHS, verbose=0, callbacks=[
+            callbacks.BackupAndRestore(stopped), callbacks.LambdaCallback(on_epoch_begin=look)])
+
+
+@pytest.mark.parametrize(("held", "said"), [({"seen": {1, 2}}, "Received: set as callbacks/Odd/seen"),
+                                            ({"by": {3: "a"}}, "Received: dict with the key 3 as callbacks/Odd/by")])
+def test_what_cannot_be_kept_is_told_before_the_first_step(held, said, tmp_path):
+    class Odd(callbacks.Callback):
+        def get_state(self):
+            return held
+
+    model = small()
+    with pytest.raises(TypeError, match=f"dicts with string keys. {said}"):
+        model.fit(X, Y, verbose=0, callbacks=[Odd(), callbacks.BackupAndRestore(tmp_path)])
+    assert model.optimizer.iterations == 0
+
+
+def test_iterables_and_seeds_that_differ_are_refused_before_anything_changes(tmp_path):
+    class Known(Batches):
+        made_of = "a"
+
+        def on_epoch_end(self):
+            self.told = True
+
+        def get_state(self):
+            return {"made_of": self.made_of}
+
+        def set_state(self, state):
+            if state["made_of"] != self.made_of:
+                raise ValueError("Other batches.")
+
+    def learn(folder, model, *more, **given):
+        model.fit(Known(), epochs=2, verbose=0, **given, callbacks=[
+            callbacks.CSVLogger(tmp_path / "log.csv"), callbacks.BackupAndRestore(folder, 3), *more])
+
+    with pytest.raises(CrashError):
+        learn(tmp_path / "states", net(), CrashAt(PER_EPOCH + 4), validation_data=Known())
+    rows, model = (tmp_path / "log.csv").read_bytes(), net()
+    before, other = sha256(model), Known()
+    other.made_of = "b"
+    with pytest.raises(ValueError, match="Other batches"):
+        learn(tmp_path / "states", model, validation_data=other)
+    assert (sha256(model), (tmp_path / "log.csv").read_bytes()) == (before, rows)
+
+
+def test_callbacks_are_known_by_their_classes_whatever_these_are_called(tmp_path):
+    class Count(callbacks.Callback):
+        epochs = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.epochs += self.step
+
+        def get_state(self):
+            return {"epochs": self.epochs}
+
+        def set_state(self, state):
+            self.epochs = state["epochs"]
+
+    class Count_2(Count):  # noqa: N801
+        pass
+
+    def learn(steps, epochs):
+        counts = [Count(), Count(), Count(), Count_2()][: len(steps)] if steps[1:] else [Count_2()]
+        for count, step in zip(counts, steps, strict=True):
+            count.step = step
+        small().fit(X, Y, epochs=epochs, verbose=0, callbacks=[
+            *counts, callbacks.BackupAndRestore(tmp_path / str(len(steps)), delete_checkpoint=False)])
+        return [count.epochs for count in counts]
+
+    for steps in ([1], [1, 10, 100, 1000]):
+        learn(steps, 1)
+        assert learn(steps, 2) == [2 * step for step in steps]
+
+
+def test_a_damaged_state_does_not_count_as_one_of_the_two(stopped):
+    sound = max(stopped.iterdir())
+    damaged = sound.with_name("0001-000000030.safetensors")
+    damaged.write_bytes(sound.read_bytes()[:-3])
+    with pytest.warns(UserWarning, match="The one before is used"), pytest.raises(CrashError):
+        train("arrays", stopped, 3)
+    assert len(list(stopped.iterdir())) == 2
+    assert not damaged.exists()
+    assert train("arrays", stopped) == train("arrays")
+
+
+def test_arrays_of_another_byte_order_are_kept(tmp_path):
+    class Holds(callbacks.Callback):
+        got = None
+
+        def get_state(self):
+            return {"a": np.arange(3, dtype=">f4")}
+
+        def set_state(self, state):
+            self.got = state["a"]
+
+    holds, backup = Holds(), callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    for epochs in (1, 2):
+        small().fit(X, Y, epochs=epochs, verbose=0, callbacks=[holds, backup])
+    np.testing.assert_array_equal(holds.got, np.arange(3))
+
+
+def test_a_state_of_a_newer_version_is_no_damaged_one(stopped, monkeypatch):
+    from autoconv.train import checkpoint
+
+    path = max(stopped.iterdir())
+    state = checkpoint.read(path)
+    with monkeypatch.context() as newer:
+        newer.setattr(checkpoint, "FORMAT", 99)
+        path.write_bytes(checkpoint.to_bytes(state._replace(facts={**state.facts, "format": 99})))
+    with pytest.raises(ValueError, match=r"has the format 99.*Use a newer autoconv"):
+        train("arrays", stopped)
+    assert path.exists()
+
+
+def test_states_that_change_in_place_are_copied(tmp_path):
+    """Of an iterable to validate on, whose first batch is read before training, and of a metric."""
+    class Live:
+        def __init__(self):
+            self.state = {"at": 0}
+
+        def __iter__(self):
+            while self.state["at"] < PER_EPOCH:
+                self.state["at"] += 1
+                yield Batches()[self.state["at"] - 1]
+            self.state["at"] = 0
+
+        def get_state(self):
+            return self.state
+
+        def set_state(self, state):
+            self.state.update(state)
+
+    class Counts(Worst):
+        def update_state(self, y_true, y_pred, sample_weight=None):
+            self.worst += len(y_true)
+
+    def learn(*more):
+        model = net(measured=[Counts()])
+        model.fit(Live(), validation_data=Live(), epochs=2, verbose=0, callbacks=list(more))
+        return sha256(model), model.history.history
+
+    for crash in (2, 12):
+        with pytest.raises(CrashError):
+            learn(callbacks.BackupAndRestore(tmp_path, 1), CrashAt(crash))
+        assert learn(callbacks.BackupAndRestore(tmp_path, 1)) == learn()

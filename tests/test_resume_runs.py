@@ -54,9 +54,9 @@ main()
 # Its first save takes a minute.
 SLOW = """
 import time
-from autoconv.train.fitting import Fitting
-save = Fitting._save
-Fitting._save = lambda self: (print("saving", flush=True), time.sleep(60), save(self))
+from autoconv.train.saving import Saving
+save = Saving._save
+Saving._save = lambda self: (print("saving", flush=True), time.sleep(60), save(self))
 from autoconv.cli import main
 main()
 """

@@ -11,7 +11,7 @@ import os
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,6 +23,10 @@ from .state import FORMAT, TrainState
 KEPT = 2
 KEY = "autoconv_training"  # of the metadata's only entry
 _NAME = re.compile(r"(\d{4,})-(\d{9,})\.safetensors")
+
+
+class OtherFormatError(ValueError):
+    """A state that another version of autoconv saved, which this one cannot read. It is no damaged one."""
 
 
 class Checkpoint(NamedTuple):
@@ -44,7 +48,7 @@ def files(folder: Path) -> list[tuple[int, int, Path]]:
 
 def newest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
     """The newest checkpoint of the newest training in a folder, None where there is none. Where it is damaged, that is
-    said, and the one before is taken; raises ValueError where that is damaged, too.
+    said, and the one before is taken; raises ValueError where that is damaged, too, or it is of another format.
     """
     found, damaged = files(folder), []
     for training, _, path in found:
@@ -52,6 +56,8 @@ def newest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
             break
         try:
             state = read(path)
+        except OtherFormatError:
+            raise
         except ValueError as error:
             damaged.append(str(error))
             continue
@@ -64,7 +70,9 @@ def newest(folder: Path, say: Callable[[str], Any]) -> Checkpoint | None:
 
 
 def read(path: Path) -> TrainState:
-    """The state in a file. Raises ValueError where it is damaged or of another kind, OSError where it is not there."""
+    """The state in a file. Raises ValueError where it is damaged, OtherFormatError where it is of another format, and
+    OSError where it is not there.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -80,8 +88,8 @@ def read(path: Path) -> TrainState:
     if not sound:
         raise ValueError(f"The checkpoint {path} is damaged: its checksum is not that of what is in it.")
     if known != FORMAT:
-        raise ValueError(f"The checkpoint {path} has the format {known!r}, and this version of autoconv reads "
-                         f"{FORMAT}.")
+        raise OtherFormatError(f"The checkpoint {path} has the format {known!r}, and this version of autoconv reads "
+                               f"{FORMAT}. Use a newer autoconv, or the one that saved it.")
     return TrainState(facts, arrays)
 
 
@@ -90,7 +98,7 @@ def to_bytes(state: TrainState) -> bytes:
     from safetensors.numpy import save
 
     facts = json.dumps({"format": FORMAT, **state.facts})
-    arrays = {name: np.asarray(array, order="C") for name, array in state.arrays.items()}
+    arrays = {name: np.asarray(array, array.dtype.newbyteorder("="), "C") for name, array in state.arrays.items()}
     return save(arrays, {KEY: json.dumps({"sha256": _checksum(facts, arrays), "facts": facts})})
 
 
@@ -107,7 +115,11 @@ def prune(folder: Path, training: int, kept: int = KEPT, others: bool = False) -
     """Removes all but the newest checkpoints of a training; with `others` also those of other trainings."""
     own = [path for number, _, path in files(folder) if number == training]
     old = [path for number, _, path in files(folder) if others and number != training]
-    for path in [*own[kept:], *old]:
+    _remove([*own[kept:], *old])
+
+
+def _remove(paths: Iterable[Path]) -> None:
+    for path in paths:
         with contextlib.suppress(OSError):
             path.unlink()
 
@@ -136,12 +148,20 @@ class Writer:
         except BaseException:
             self._release()
             raise
+        self._beyond: list[Path] = []  # files that are newer than the state that this training went on from
         self.seconds = 0.0  # of a processor, that writing the last state took
         self._trouble: OSError | None = None
         self._change = threading.Condition()
         self._waiting: tuple[int, TrainState] | None = None
         self._writing = self._ends = False
         self._thread: threading.Thread | None = None
+
+    def follow(self, found: Checkpoint) -> None:
+        """Goes on with the training that a state is of. Newer ones of it, which are damaged, go with the first write.
+        """
+        self.training = found.training
+        own = [path for number, _, path in files(self.folder) if number == found.training]
+        self._beyond = own[: own.index(found.path)]
 
     def write(self, steps: int, state: TrainState) -> None:
         """Has a state written, instead of one that still waits."""
@@ -183,6 +203,8 @@ class Writer:
             try:
                 path = self.folder / f"{self.training:04d}-{steps:09d}.safetensors"
                 atomic.write(path, to_bytes(state))
+                _remove(old for old in self._beyond if old != path)
+                self._beyond = []
                 prune(self.folder, self.training)
             except OSError as error:
                 trouble = error

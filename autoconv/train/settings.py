@@ -1,4 +1,4 @@
-"""What a training must have in common with the one that it goes on from: how the model was compiled, and the data."""
+"""What a training must have in common with the one that it goes on from: the data, compile's settings, the layers."""
 
 from collections.abc import Mapping
 from types import FunctionType
@@ -6,47 +6,92 @@ from typing import Any
 
 import numpy as np
 
+from ..layers import Layer
+from ..metrics import Metric
+
 
 def settings(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
-    """How the model was compiled and on what it is trained, as plain data."""
-    return {"optimizer": described(model.optimizer), "loss": described(model.loss),
-            "loss_weights": described(model._loss_weights), "metrics": described(model._metrics_wanted),
-            "data": described(data)}
+    """On what a model is trained, and how it was compiled, as plain data."""
+    optimizer = described(model.optimizer)
+    if not model.optimizer.iterations:  # later the rate is what training made of it
+        optimizer.setdefault("learning_rate", model.optimizer.learning_rate)
+    return {"data": described(data), "optimizer": optimizer, "loss": described(model.loss),
+            "loss_weights": described(model._loss_weights), "metrics": described(model._metrics_wanted)}
 
 
-def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedule: bool) -> None:
+def architecture(model: Any) -> dict[str, Any]:
+    """The layers and their calls as plain data, without the names that they were given in this process."""
+    parts = [layer for layer in model._walk() if not layer._sublayers()]
+    return {"model": {"config": _config(model), "layers": [_config(part) for part in parts]}}
+
+
+def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedule: bool = False) -> None:
     """Raises ValueError, with the name, where two settings differ. other_schedule: that of the learning rate may."""
     for name, then, now in _differences(kept, own, ""):
         if name.startswith("data."):
             raise ValueError(f"The data are not those of the training that was saved, which had {name[5:]} {then}. "
                              f"Received: {now}. Put back what was there, or begin anew in another folder.")
+        if name == "optimizer.learning_rate" and None in (then, now) and isinstance(then or now, float):
+            continue
         if not (other_schedule and name.startswith("optimizer.learning_rate.")):
             raise ValueError(f"The training that was saved has {name} = {then!r}. Received: {now!r}. Train as before, "
                              "or begin anew in another folder.")
 
 
 def _differences(then: Any, now: Any, place: str) -> list[tuple[str, Any, Any]]:
+    """(place, then, now) of all that differ. Lists of lists and dicts are compared item by item."""
+    if all(isinstance(each, list) and all(isinstance(item, list | dict) for item in each) for each in (then, now)):
+        if len(then) != len(now):
+            return [(f"{place}, their number,", len(then), len(now))]
+        then, now = ({str(i): item for i, item in enumerate(each)} for each in (then, now))
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         return [found for key in dict.fromkeys([*then, *now])
                 for found in _differences(then.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
     return [] if then == now else [(place, then, now)]
 
 
-def described(thing: Any) -> Any:
-    """A setting as plain data: of an object its class and its public attributes."""
+def described(thing: Any, within: tuple[int, ...] = ()) -> Any:
+    """A setting as plain data: of an object its class and its public attributes, but not those that training changes.
+    Of layers, and of objects that hold themselves, it is the class alone.
+    """
     if thing is None or isinstance(thing, bool | int | float | str):
         return thing
     if isinstance(thing, np.generic):
         return thing.item()
+    if id(thing) in within or isinstance(thing, Layer):
+        return type(thing).__qualname__
+    within = (*within, id(thing))
     if isinstance(thing, Mapping):
-        return {str(key): described(item) for key, item in thing.items()}
+        return {str(key): described(item, within) for key, item in thing.items()}
     if isinstance(thing, list | tuple):
-        return [described(item) for item in thing]
+        return [described(item, within) for item in thing]
     if isinstance(thing, type | FunctionType) or not hasattr(thing, "__dict__"):
         return getattr(thing, "__qualname__", type(thing).__qualname__)
-    changing = {"version", "flat", *getattr(thing, "_state", ())}
-    public = {key: described(value) for key, value in vars(thing).items()
+    changing = {"version", *getattr(thing, "unwatched", ()), *(thing._state if isinstance(thing, Metric) else ())}
+    public = {key: described(value, within) for key, value in vars(thing).items()
               if not key.startswith("_") and key not in changing}
     rate = getattr(getattr(thing, "_now", None), "rate", None)
-    schedule = {"learning_rate": described(rate)} if callable(rate) else {}
+    schedule = {"learning_rate": described(rate, within)} if callable(rate) else {}
     return {"class": type(thing).__qualname__, **public, **schedule}
+
+
+def _config(layer: Any) -> Any:
+    """A layer's class and config, without the names of layers."""
+    try:
+        return {"class_name": type(layer).__qualname__, **_nameless(described(layer.get_config()), {})}
+    except Exception:  # what a class of the user's cannot say in plain data, nobody can compare
+        return {"class_name": type(layer).__qualname__}
+
+
+def _nameless(value: Any, numbers: dict[str, int]) -> Any:
+    """A config in which the calls of a graph name layers by numbers, in the order in which they come."""
+    if isinstance(value, list):
+        return [_nameless(item, numbers) for item in value]
+    if not isinstance(value, dict):
+        return value
+    tensor = value.get("tensor")
+    if isinstance(tensor, list) and tensor:  # the output of a layer
+        return {"tensor": [numbers.setdefault(str(tensor[0]), len(numbers)), *tensor[1:]]}
+    if "inbound_nodes" in value:
+        value = {"number": numbers.setdefault(str(value.get("name")), len(numbers)), **value}
+    return {key: _nameless(item, numbers) for key, item in value.items() if key != "name"}

@@ -4,15 +4,15 @@ model, in this process or a later one, training goes on bit for bit as if it had
 
 import random as python_random
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from .. import random
-from ..arguments import names
-from ..callbacks import CallbackList
+from ..callbacks import Callback, CallbackList
 
 FORMAT = 1  # of what is in a state
 ARRAY = "array"  # the key under which `facts` name an array
@@ -55,8 +55,10 @@ def _plain(value: Any, place: str, arrays: dict[str, np.ndarray]) -> Any:
         return {key: _plain(item, f"{place}/{key}".lstrip("/"), arrays) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, f"{place}/{i}", arrays) for i, item in enumerate(value)]
-    raise TypeError("The state of a training holds numbers, strings, None, arrays of numbers, and lists and dicts of "
-                    f"them. Received: {type(value).__name__} as {place}.")
+    keys = [key for key in value if not isinstance(key, str)] if isinstance(value, Mapping) else []
+    what = type(value).__name__ + (f" with the key {keys[0]!r}" if keys else "")
+    raise TypeError("The state of a training holds numbers, strings, None, arrays of numbers, lists of them, and dicts "
+                    f"with string keys. Received: {what} as {place}.")
 
 
 def _whole(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
@@ -112,22 +114,47 @@ def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:
 
 def of_random(model: Any) -> dict[str, Any]:
     """Where all streams of random numbers stand: autoconv's, those of layers with seeds, NumPy's and Python's."""
-    generators = random.generators_of(model._walk())[1:]
-    numpys: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
-    version, words, gauss = python_random.getstate()
-    return {"process": random.state(), "layers": [[g.seed, g.first, g.streams] for g in generators],
-            "numpy": numpys, "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss}}
+    return {**_of_process(), "layers": [[g.seed, g.first, g.streams] for g in _generators(model)]}
 
 
-def put_into_random(model: Any, kept: Mapping[str, Any]) -> None:
-    """Draws the same numbers as where `of_random` was called. Raises ValueError for other layers."""
-    generators = random.generators_of(model._walk())[1:]
+def check_random(model: Any, kept: Mapping[str, Any]) -> None:
+    """Raises ValueError where other layers of the model have seeds."""
+    generators = _generators(model)
     if len(generators) != len(kept["layers"]):
         raise ValueError(f"The training that was saved has {len(kept['layers'])} layers with seeds of their own. The "
                          f"model has {len(generators)}. Make the model as it was.")
-    random.set_state(kept["process"])
-    for generator, (seed, first, streams) in zip(generators, kept["layers"]):
+
+
+def put_into_random(model: Any, kept: Mapping[str, Any]) -> None:
+    """Draws the same numbers as where `of_random` was called."""
+    for generator, (seed, first, streams) in zip(_generators(model), kept["layers"], strict=True):
         generator.seed, generator.first, generator.streams = int(seed), int(first), int(streams)
+    _put_into_process(kept)
+
+
+@contextmanager
+def random_as_before() -> Iterator[None]:
+    """What is drawn within it of the process's random numbers is drawn again after it."""
+    kept = _of_process()
+    try:
+        yield
+    finally:
+        _put_into_process(kept)
+
+
+def _generators(model: Any) -> list[random.Generator]:
+    return random.generators_of(model._walk())[1:]
+
+
+def _of_process() -> dict[str, Any]:
+    numpys: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
+    version, words, gauss = python_random.getstate()
+    return {"process": random.state(), "numpy": numpys,
+            "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss}}
+
+
+def _put_into_process(kept: Mapping[str, Any]) -> None:
+    random.set_state(kept["process"])
     np.random.set_state(kept["numpy"])
     python = kept["python"]
     python_random.setstate((python["version"], tuple(int(word) for word in python["words"]), python["gauss"]))
@@ -135,26 +162,31 @@ def put_into_random(model: Any, kept: Mapping[str, Any]) -> None:
 
 def of_callbacks(hooks: CallbackList) -> dict[str, Any]:
     """What callbacks hold, by their classes' names."""
-    given: Counter[str] = Counter()
-    named = [(names.numbered(type(callback).__name__, given), callback) for callback in hooks.callbacks]
-    return {name: deepcopy(state) for name, callback in named if (state := callback.get_state())}
+    return {name: deepcopy(state) for name, callback in _named(hooks).items() if (state := callback.get_state())}
 
 
 def check_callbacks(hooks: CallbackList, kept: Mapping[str, Any]) -> None:
     """Raises ValueError where a callback is missing that had something to remember."""
-    given = Counter(type(callback).__name__ for callback in hooks.callbacks)
+    own = _named(hooks)
     for name in kept:
-        kind, _, number = name.rpartition("_")
-        kind, least = (kind, int(number) + 1) if kind and number.isdigit() else (name, 1)
-        if given[kind] < least:
-            raise ValueError(f"The training that was saved had a callback {kind}, which is missing. Pass the same "
+        if name not in own:
+            raise ValueError(f"The training that was saved had a callback {name}, which is missing. Pass the same "
                              "callbacks.")
 
 
 def put_into_callbacks(hooks: CallbackList, kept: Mapping[str, Any]) -> None:
     """Gives callbacks back what they held."""
-    given: Counter[str] = Counter()
-    for callback in hooks.callbacks:
-        name = names.numbered(type(callback).__name__, given)
+    for name, callback in _named(hooks).items():
         if name in kept:
             callback.set_state(kept[name])
+
+
+def _named(hooks: CallbackList) -> dict[str, Callback]:
+    """Callbacks by their classes' names; the second of a class, for example, as `Name 2`, which no class is called."""
+    given: Counter[str] = Counter()
+    found = {}
+    for callback in hooks.callbacks:
+        kind = type(callback).__name__
+        given[kind] += 1
+        found[f"{kind} {given[kind]}" if given[kind] > 1 else kind] = callback
+    return found

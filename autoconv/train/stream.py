@@ -1,6 +1,8 @@
 """`Stream`: batches from an iterable; `Epochs`: which batches, of a stream or of arrays, make an epoch."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
+from copy import deepcopy
 from inspect import isclass, isroutine
 from itertools import chain
 from typing import Any
@@ -10,6 +12,7 @@ import numpy as np
 from .. import random
 from ..backend.turns import turn
 from ..tensor import Tensor
+from . import state
 from .data import Data, check_count
 from .progress import warn
 from .source import Source
@@ -32,8 +35,9 @@ def is_stream(x: Any) -> bool:
 class Stream:
     """Batches as an iterable or a sequence (Keras's PyDataset) gives them, which `parse` turns into `Data`.
 
-    shuffle: a sequence gives its batches in a new order each epoch, by the key that `draw` returns. like: the batch
-    that is the next one; before the first that one.
+    shuffle: a sequence gives its batches in a new order each epoch, by the key that `draw` returns. peek: of a sequence
+    the first batch is only looked at, and made anew when its turn comes: random numbers that it draws count then. like:
+    the batch that is the next one; before the first that one.
     """
 
     varies = True  # each batch has arrays of its own
@@ -41,17 +45,19 @@ class Stream:
     shards = 1.0
 
     def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0,
-                 draw: Callable[[], random.Key] = random.stream) -> None:
+                 draw: Callable[[], random.Key] = random.stream, peek: bool = False) -> None:
         self._batches, self._parse = batches, parse
         self._is_sequence = all(hasattr(batches, name) for name in ("__getitem__", "__len__"))
         self.key = draw() if shuffle and self._is_sequence else None  # of the orders of a sequence's batches
         self._before = self._held()  # the first batch, which is read now, is yet to come
+        peek = peek and self._is_sequence
         begun = self._read(number)
-        first = next(begun, None)
+        with state.random_as_before() if peek else nullcontext():
+            first = next(begun, None)
         if first is None:
             raise ValueError(f"There is no batch to begin with. Received: {type(batches).__name__} that gives none.")
         self.like: Data = first
-        self._begun: Iterator[Data] | None = chain([first], begun)
+        self._begun: Iterator[Data] | None = None if peek else chain([first], begun)
 
     @property
     def steps(self) -> int | None:
@@ -109,7 +115,7 @@ class Stream:
         return hasattr(self._batches, "get_state") and hasattr(self._batches, "set_state")
 
     def _held(self) -> Any:
-        return self._batches.get_state() if self._has_state() else None
+        return deepcopy(self._batches.get_state()) if self._has_state() else None
 
     def seek(self, batch: Data) -> int:
         """Makes a batch the next one. Returns how many samples it has."""

@@ -1,6 +1,7 @@
 """`Sums`: the running sums of losses and metrics over an epoch, which lie on the device until somebody looks."""
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -74,7 +75,7 @@ class Sums:
 
     def get_state(self) -> dict[str, Any]:
         """Copies of the sums, and of what metrics of the user's hold, for `set_state`."""
-        metrics = [{name: getattr(score.metric, name) for name in sorted(score.metric._state)}
+        metrics = [{name: deepcopy(getattr(score.metric, name)) for name in sorted(score.metric._state)}
                    for score in self._scores]
         return {"totals": np.array(self._device.numpy(self._totals)), "samples": self._samples,
                 "values": list(self._values), "metrics": metrics, "shown": [list(two) for two in self._shown],

@@ -351,7 +351,7 @@ class Trainer:
                              f"Received: {type(given).__name__} of length {len(given)}.")
         data = self._given(x, y, sample_weight, class_weight, batch_size, **order)
         if given is not None:
-            return data, self._given(*given) if arrays else self._given(given)
+            return data, self._given(*given) if arrays else self._given(given, peek=True)
         if not share:
             return data, None
         if isinstance(data, Stream):

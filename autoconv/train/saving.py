@@ -1,0 +1,113 @@
+"""`Saving`: has the states of a training written, as its `BackupAndRestore` says, and finds the one to go on from."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from ..callbacks import BackupAndRestore, Callback
+from .checkpoint import Checkpoint, Writer, newest, prune
+from .progress import warn
+from .state import TrainState
+
+
+class Saving:
+    """Holds the folder of a `BackupAndRestore` until `close`. state: copies the training's, of which
+    `belongs_to` is a part; steps: how many were done. Raises what `Writer` does.
+    """
+
+    def __init__(self, backup: BackupAndRestore, state: Callable[[Mapping[str, Any]], TrainState],
+                 steps: Callable[[], int]) -> None:
+        self._backup, self._state, self._steps, self._writer = backup, state, steps, Writer(backup.backup_dir)
+        self._unsaved, self._cost = 0, 0.0  # steps since the last state was saved; the seconds that that took
+        self._checked = False
+
+    def find(self) -> Checkpoint | None:
+        """The state in the folder that this training goes on from, if any."""
+        found = None if self._backup.anew else newest(self._backup.backup_dir, warn)
+        if found is not None:
+            self._writer.follow(found)
+        return found
+
+    def begin(self) -> None:
+        """Tells the callback the training's number."""
+        self._backup.training = self._writer.training
+
+    def check(self, held: Callable[[], Mapping[str, Any]]) -> None:
+        """Raises TypeError, before the first step, where what callbacks and iterables hold cannot be saved."""
+        if not self._checked:
+            TrainState.of(held())
+            self._checked = True
+
+    def after_step(self) -> None:
+        """Saves where it is time, or where it was asked for."""
+        self._unsaved += 1
+        if self._backup.stop_requested or self._backup.is_due(self._unsaved, self._cost):
+            self._save()
+
+    def after_epoch(self, last: bool) -> None:
+        """Saves where it is time, or where it was asked for, and after the last epoch."""
+        if last or self._backup.stop_requested or self._backup.is_due_at_epoch_end(self._cost):
+            self._save()
+
+    def finish(self) -> None:
+        """Waits until all is written."""
+        self._writer.wait()
+        self._tell()
+
+    def clear(self) -> None:
+        """After the training: removes all states, unless the callback says otherwise."""
+        if self._backup.delete_checkpoint:
+            prune(self._writer.folder, self._writer.training, kept=0, others=True)
+
+    def close(self) -> None:
+        """Leaves the folder to others. Who asked to stop meant this training, and not the next one."""
+        self._backup.stop_requested = False
+        self._writer.close()
+
+    def _save(self) -> None:
+        """Copies the state, which a thread then writes. Raises KeyboardInterrupt where that was asked for, after it is
+        written.
+        """
+        begun = time.perf_counter()
+        self._tell()
+        self._writer.write(self._steps(), self._state(self._backup.belongs_to))
+        self._unsaved, self._cost = 0, self._writer.seconds + time.perf_counter() - begun
+        if self._backup.stop_requested:
+            self.finish()
+            raise KeyboardInterrupt
+
+    def _tell(self) -> None:
+        trouble = self._writer.trouble()
+        if trouble is not None:
+            warn(f"The training's state could not be saved in {self._writer.folder}: {trouble.strerror}. States that "
+                 "were saved before stay, and training goes on.", RuntimeWarning)
+
+
+def only_backup(callbacks: Iterable[Callback]) -> BackupAndRestore | None:
+    """The `BackupAndRestore` among callbacks, if any. Raises ValueError for several."""
+    backups = [callback for callback in callbacks if isinstance(callback, BackupAndRestore)]
+    if len(backups) > 1:
+        raise ValueError("A training is saved in one folder. Received several BackupAndRestore, for "
+                         f"{' and '.join(str(backup.backup_dir) for backup in backups)}. Pass one of them.")
+    return backups[0] if backups else None
+
+
+def state_in(folder: str | PathLike[str]) -> Checkpoint:
+    """The newest state in a folder. Raises FileNotFoundError where there is none."""
+    found = newest(Path(folder), warn)
+    if found is None:
+        raise FileNotFoundError(f"There is no state of a training in {folder}. Leave out `resume` to begin one; "
+                                "callbacks.BackupAndRestore(backup_dir) saves states.")
+    return found
+
+
+@contextmanager
+def usable(found: Checkpoint) -> Iterator[None]:
+    """Within it, what a state lacks is a ValueError that names its file."""
+    try:
+        yield
+    except (KeyError, IndexError, TypeError, AttributeError) as error:
+        raise ValueError(f"The state in {found.path} cannot be used: {error!r}.") from error
