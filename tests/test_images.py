@@ -196,6 +196,19 @@ def test_what_is_left_out_leaves_the_others_in_their_order_with_their_labels(tmp
         np.testing.assert_array_equal(x.mean((1, 2)).argmax(1), 2 - y)
 
 
+def test_where_a_data_set_stands_does_not_depend_on_how_its_folder_is_named(spoiled, monkeypatch):
+    monkeypatch.chdir(spoiled.parent)
+    first, second = (dataset(folder, batch_size=8) for folder in (spoiled.name, spoiled))
+    for data in (first, second):
+        data.on_unreadable = lambda path, reason: None
+    joined(first)
+    second.set_state(first.get_state())
+    assert len(second) == len(first)
+    assert sorted(second.skipped) == sorted(str(spoiled.parent / path) for path in first.skipped)
+    for one, other in zip(joined(first), joined(second)):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_whether_any_file_can_be_read(spoiled, tmp_path):
     dataset(spoiled, class_names=["green"], shuffle=False).check_any()
     (tmp_path / "all").mkdir()

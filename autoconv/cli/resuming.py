@@ -124,7 +124,7 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     if epoch >= epochs and results.get("checkpoint") == found.path.stem:
         _end(ctx, out, results)
     for param in ctx.command.params:
-        if param.name in arguments and param.name not in FREE:
+        if param.name in arguments and param.name not in FREE and not _is_given(ctx, param.name):
             value = arguments[param.name]
             ctx.params[param.name] = param.type_cast_value(ctx, tuple(value) if isinstance(value, list) else value)
     ctx.params["epochs"] = epochs
