@@ -299,6 +299,27 @@ def test_a_signal_finishes_the_step_and_keeps_all(whole, number, code, tmp_path)
 
 
 @posix
+@pytest.mark.parametrize("how", ["nobody reads it", "it is closed"])
+def test_a_signal_keeps_all_whatever_became_of_the_output(how, tmp_path):
+    """As of `2>&1 | tee log`, where Ctrl-C ends tee first, and of `2>&-`."""
+    run, closed = tmp_path / "run", how == "it is closed"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "autoconv", "train", *TRAIN, "--checkpoint-every", "1h", "--out", str(run)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=(lambda: os.close(2)) if closed else None)
+    for line in process.stdout:
+        if line.startswith("Epoch 2"):
+            process.send_signal(signal.SIGTERM)
+            break
+    if closed:
+        assert "Error" not in process.stdout.read()
+    process.stdout.close()
+    assert process.wait() == 143
+    *_, newest = sorted((run / "checkpoints").iterdir())
+    assert int(newest.stem[5:]) >= 60
+
+
+@posix
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     with started("train", *TRAIN, "--out", tmp_path / "run", "--checkpoint-every", "3steps", code=SLOW) as process:
         for line in process.stdout:
@@ -323,17 +344,31 @@ def test_signals_in_turn():
         stop.handle(signal.SIGINT, None)
     with pytest.raises(signals.Terminated):
         stop.handle(signal.SIGTERM, None)
-    with stop.asking(lambda: asked.append(1)):
+    with stop.orderly():
+        stop.ask = lambda: asked.append(1)
         stop.handle(signal.SIGTERM, None)
         with pytest.raises(KeyboardInterrupt):
             stop.handle(signal.SIGINT, None)
     assert asked == [1]
 
 
+def test_only_from_the_first_step_to_the_last_a_signal_waits(tmp_path):
+    stop = signals.Stop()
+    states = resuming.States(tmp_path, ("seconds", 60), True, {}, stop)
+    with stop.orderly():
+        with pytest.raises(KeyboardInterrupt):  # while kernels are compiled
+            stop.handle(signal.SIGINT, None)
+        states.on_train_begin()
+        stop.handle(signal.SIGINT, None)
+        assert states.stop_requested
+        with pytest.raises(KeyboardInterrupt):  # where it came after the last step
+            states.on_train_end()
+
+
 def test_saving_takes_less_than_a_hundredth_of_the_time(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    states = resuming.States(tmp_path, ("seconds", 60), True, {})
+    states = resuming.States(tmp_path, ("seconds", 60), True, {}, signals.Stop())
     states.on_train_begin()
 
     def due(asked, *times):

@@ -44,14 +44,21 @@ class Every(click.ParamType):
 class States(BackupAndRestore):
     """Saves a run's state: every so often, and at the ends of epochs as far as that costs no time to speak of."""
 
-    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: Mapping[str, Any],
+                 stop: signals.Stop) -> None:
         unit, number = every
         super().__init__(out / runs.CHECKPOINTS, number if unit == "steps" else "epoch", delete_checkpoint=False)
         self._seconds = number if unit == "seconds" else None
-        self.anew, self.belongs_to = anew, {"arguments": arguments}
+        self.anew, self.belongs_to, self._stop = anew, {"arguments": arguments}, stop
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._saved = time.monotonic()
+        self._stop.ask = self.ask  # before, there is no step to wait for
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._stop.ask = None
+        if self.stop_requested:  # after the last step
+            raise KeyboardInterrupt
 
     def is_due(self, steps: int, cost: float) -> bool:
         due = super().is_due(steps, cost) if self._seconds is None else (
@@ -187,13 +194,15 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-def states(ctx: click.Context, chosen: Mapping[str, Any]) -> States | None:
-    """What saves the state of the training that a command is called for; `chosen`: options that it chose itself."""
+def states(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> States | None:
+    """What saves the state of the training that a command is called for, also when it is to stop; `chosen`: options
+    that the command chose itself.
+    """
     given = {**ctx.params, **chosen}
     if given["out"] is None:
         return None
     anew = not ctx.meta[WANTED]
-    return States(given["out"], given["checkpoint_every"], anew, arguments(given))
+    return States(given["out"], given["checkpoint_every"], anew, arguments(given), stop)
 
 
 def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,7 +236,7 @@ def kept(out: Path | None, states: States | None, stop: signals.Stop) -> Iterato
         yield
         return
     try:
-        with stop.asking(states.ask):
+        with stop.orderly():
             yield
     except KeyboardInterrupt:
         steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
