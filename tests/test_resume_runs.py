@@ -192,6 +192,26 @@ def test_other_options_than_the_runs_are_refused_by_name(finished, change, said)
     assert said.format(run=finished) in autoconv_("train", "--out", finished, "--resume", *change, code=2)
 
 
+@pytest.mark.parametrize(("change", "said"), [
+    (("mnist",), "was trained with DATASET digits. Received: DATASET mnist"),
+    (("--lr", "0.5"), "was trained with --lr 0.001. Received: --lr 0.5"),
+    (("--image-size", "20x20"), "was trained without --image-size"),
+    (("--validation-split", "0.3"), "was trained without --validation-split"),
+    (("--data-dir", "elsewhere"), "was trained without --data-dir"),
+    (("--epochs", "7"), "it keeps no state to go on from: train anew, without --resume"),
+])
+@pytest.mark.parametrize("state", ["none", "damaged"])
+def test_so_they_are_where_no_state_can_be_read(finished, change, said, state, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    if state == "none":
+        shutil.rmtree(run / "checkpoints")
+    else:
+        file, = (run / "checkpoints").iterdir()
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert said in autoconv_("train", "--out", run, "--resume", *change, code=2)
+    assert "is finished" in autoconv_("train", *TRAIN, "--lr", "0.001", "--out", run, "--resume")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     run = tmp_path_factory.mktemp("finished") / "run"

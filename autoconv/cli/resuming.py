@@ -19,8 +19,10 @@ from . import files, runs, signals
 
 # What may differ from the run's: it changes no bit of the net.
 FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every")
-BY_RESULTS = ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing", "augment", "seed",
-              "limit")  # what run.json says of a run that keeps no state
+BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no state
+    "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
+    **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
+                               "augment", "seed", "limit", "validation_split")}}
 SHARE = 0.01  # of the training's time: what saving at the ends of epochs may take
 WANTED = f"{__name__}.wanted"  # in a context's meta: whether --resume was given
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -114,10 +116,13 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     try:
         found = checkpoint.newest(out / runs.CHECKPOINTS, warnings.warn)
     except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        if not results or results.get("checkpoint") not in [path.stem for *_, path in checkpoint.files(
+                out / runs.CHECKPOINTS)][:1]:
+            raise click.ClickException(str(error)) from error
+        found = None  # the run is finished without it
     if found is None:
         if results:  # of an earlier version, or its states were removed
-            _refuse_others(ctx, out, {name: results[name] for name in BY_RESULTS if name in results}, False)
+            _refuse_others(ctx, out, _kept_by(results), False)
             _end(ctx, out, results)
         return None
     try:
@@ -188,6 +193,13 @@ def _results(out: Path) -> dict[str, Any]:
         return found if finished else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return {}
+
+
+def _kept_by(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run that is finished, as far as run.json has them."""
+    of_folder = {"dataset": results["folder"]} if "folder" in results else {"image_size": None}
+    known = {**results, **of_folder}
+    return {option: known[name] for option, name in BY_RESULTS.items() if name in known}
 
 
 def _is_given(ctx: click.Context, name: str) -> bool:
