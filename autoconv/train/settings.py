@@ -9,9 +9,9 @@ import numpy as np
 
 def settings(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     """How the model was compiled and on what it is trained, as plain data."""
-    return {"optimizer": described(model.optimizer), "loss": described(model.loss),
-            "loss_weights": described(model._loss_weights), "metrics": described(model._metrics_wanted),
-            "data": described(data)}
+    return {"data": described(data),  # first: a schedule may follow from how many there are
+            "optimizer": described(model.optimizer), "loss": described(model.loss),
+            "loss_weights": described(model._loss_weights), "metrics": described(model._metrics_wanted)}
 
 
 def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedule: bool) -> None:
