@@ -226,6 +226,11 @@ def test_options_that_need_a_run(tmp_path):
         assert "is no time or number of steps" in autoconv_("train", "digits", "--out", tmp_path / "run",
                                                             "--checkpoint-every", wrong, code=2)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("")
+    for more in ((), ("--resume",)):
+        assert "keeps its states in a folder checkpoints/. Received:" in autoconv_(
+            "train", "digits", "--out", tmp_path / "run", *more, code=1)
 
 
 def test_more_epochs_go_on_from_a_finished_run(tmp_path):
