@@ -46,7 +46,8 @@ def leave(code: int) -> None:
         atexit._run_exitfuncs()  # processes that compile end, and what multiprocessing holds is given back
         for stream in (sys.stdout, sys.stderr):
             with suppress(OSError, ValueError):
-                stream.flush()
+                if stream is not None:
+                    stream.flush()
         os._exit(code)
 
 
@@ -59,7 +60,8 @@ def _is_program() -> bool:
 
 
 def _end(number: int, frame: FrameType | None) -> NoReturn:
-    os.write(2, b"Interrupted.\n")
+    with suppress(OSError):
+        os.write(2, b"Interrupted.\n")
     os._exit(130)  # as a shell calls it: 128 + SIGINT
 
 

@@ -133,7 +133,10 @@ def model_traps() -> Iterator[Mutant]:
     yield "a large kernel", changed(lambda whole: of(0)(whole).update(kernel_size=[2**15, 2**15], padding="same"))
     yield "a large image", changed(lambda whole: whole["config"].update(build_input_shape=[None, 2**20, 2**20, 1]))
     relu = {"class_name": "ReLU", "config": {}}
-    yield "many layers", changed(lambda whole: whole["config"].update(layers=[relu] * 3000))
+    for count in (9000, 20_000):
+        named = [{"class_name": "ReLU", "config": {"name": f"relu_{i}"}} for i in range(count)]
+        yield f"{count} layers", changed(lambda whole, named=named: whole["config"].update(layers=named))
+    yield "many layers of a name", changed(lambda whole: whole["config"].update(layers=[relu] * 3000))
     dense = {"class_name": "Dense", "config": {"units": 4}}
     yield "many weights", changed(lambda whole: whole["config"].update(layers=[
         {"class_name": "Flatten", "config": {}}, {"class_name": "Dense", "config": {"units": 900}}] + [

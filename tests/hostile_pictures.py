@@ -72,6 +72,9 @@ def traps() -> Iterator[Mutant]:
     yield "13,000 x 13,000", png(13_000, 13_000, 8, 2, zlib.compress(bytes(1 << 24), 9))
     yield "4096 x 4096", png(4096, 4096, 8, 6, zlib.compress(bytes(4096 * (4 * 4096 + 1)), 9))
     yield "3000 x 3000", png(3000, 3000, 8, 6, zlib.compress(bytes(3000 * (4 * 3000 + 1)), 1))
+    for side in (4470, 6300):  # gray ones, which take a byte a pixel, may be larger
+        yield f"{side} x {side} bits", png(side, side, 1, 0, zlib.compress(bytes(side * (side // 8 + 1)), 9))
+        yield f"{side} x {side} bytes", png(side, side, 8, 0, zlib.compress(bytes(side * (side + 1)), 9))
     yield "wide", png(2**31 - 1, 1, 8, 6, zlib.compress(bytes(1000)))
     yield "a text of 100 MB", sample("PNG")[:33] + ztxt(100) + sample("PNG")[33:]
     yield "EPS", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 100 100\n%%EndComments\nshowpage\n"

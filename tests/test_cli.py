@@ -412,6 +412,13 @@ class TestStopwatch:
             after_first_step(watch)
             assert before <= watch.first_step <= since_start()
 
+    def test_the_first_step_of_a_training_that_goes_on_is_this_processs(self):
+        watch = Stopwatch()
+        watch.on_train_batch_begin(6)
+        assert watch.first_step is None
+        watch.on_train_batch_begin(7)
+        assert watch.first_step <= since_start()
+
     def test_the_process_began_before_this_module_was_imported(self):
         assert since_start() > 0.1
 

@@ -157,6 +157,39 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path):
     np.testing.assert_allclose(cropped, like, atol=4)
 
 
+@pytest.mark.parametrize(("name", "mode", "size"), [
+    ("scan.png", "1", (5000, 4000)), ("scan.tif", "1", (5000, 4000)), ("flat.png", "L", (5000, 4000)),
+    ("a4.png", "1", (4960, 7016)),
+])
+def test_large_flat_scans_are_pictures(name, mode, size, tmp_path):
+    (tmp_path / "red").mkdir()
+    page = Image.new(mode, size, 1 if mode == "1" else 255)
+    page.paste(0, (0, 0, size[0] // 2, size[1]))
+    page.save(tmp_path / "red" / name, **({"compression": "group4"} if name.endswith("tif") else {}))
+    assert (tmp_path / "red" / name).stat().st_size < 100_000  # less than a byte for 100 pixels
+    found = np.asarray(utils.load_img(tmp_path / "red" / name, target_size=(4, 4)))
+    assert (found.shape, found[:, 0].max(), found[:, -1].min()) == ((4, 4, 3), 0, 255)
+    if name != "scan.tif":
+        images, _ = next(iter(dataset(tmp_path, shuffle=False, image_size=(4, 4))))
+        assert (images[0, :, 0].max(), images[0, :, -1].min()) == (0, 255)
+    if name != "a4.png":
+        assert utils.load_img(tmp_path / "red" / name).size == size
+
+
+@pytest.mark.parametrize("kind", ["L", "1"])
+@pytest.mark.parametrize("mode", ["grayscale", "rgb", "rgba"])
+@pytest.mark.parametrize("size", [(7, 9), (40, 50), None])
+def test_gray_pictures_get_colours_where_they_are_small(kind, mode, size, tmp_path):
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 255, (20, 30), "uint8")).convert(kind)
+    picture.save(tmp_path / "x.png")
+    coloured = picture.convert("L").convert({"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}[mode])
+    wanted = coloured if size is None else coloured.resize(size[::-1], Image.Resampling.BICUBIC)
+    found = utils.load_img(tmp_path / "x.png", mode, size, "bicubic")
+    assert found.mode == coloured.mode
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(wanted))
+
+
 def test_a_file_that_cannot_be_read_is_named(spoiled):
     with pytest.raises(utils.UnreadableImage, match=r"green/\w+\.\w+ cannot be read as a picture: "):
         joined(dataset(spoiled))
@@ -194,6 +227,19 @@ def test_what_is_left_out_leaves_the_others_in_their_order_with_their_labels(tmp
         x, y = joined(data) if size else (np.array(part) for part in zip(*data))
         np.testing.assert_array_equal(y, np.repeat([0, 1, 2], 9))
         np.testing.assert_array_equal(x.mean((1, 2)).argmax(1), 2 - y)
+
+
+def test_where_a_data_set_stands_does_not_depend_on_how_its_folder_is_named(spoiled, monkeypatch):
+    monkeypatch.chdir(spoiled.parent)
+    first, second = (dataset(folder, batch_size=8) for folder in (spoiled.name, spoiled))
+    for data in (first, second):
+        data.on_unreadable = lambda path, reason: None
+    joined(first)
+    second.set_state(first.get_state())
+    assert len(second) == len(first)
+    assert sorted(second.skipped) == sorted(str(spoiled.parent / path) for path in first.skipped)
+    for one, other in zip(joined(first), joined(second)):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_whether_any_file_can_be_read(spoiled, tmp_path):

@@ -62,6 +62,7 @@ def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:Image size .* decompression bomb")  # Pillow's own
 @pytest.mark.parametrize(("name", "trap", "said"), [
     ("model", "units", "for which the file holds too few numbers"),
+    ("model", "20000 layers", "it has more than 10,000 layers"),
     ("picture .png", "13,000 x 13,000", "has a byte for each 100 of them at least. Received: 169 million in"),
     ("idx gzipped", "2 GB", r"unpacks to [\d,]+ bytes at most; found 2,147,483,648"),
     ("cifar python", "a memo of 2^30", "is a pickled dict of 4 labels and images"),

@@ -120,6 +120,7 @@ def stopped(tmp_path):
     (lambda: {"model": net(optimizer=optimizers.SGD(0.01))}, "optimizer.class = 'Adam'. Received: 'SGD'"),
     (lambda: {"model": net(measured=["acc"])}, "metrics = ['accuracy']. Received: ['acc']"),
     (lambda: {"x": X[1:64]}, "The data are not those"),
+    (lambda: {"x": X[1:64], "model": net(optimizer=optimizers.Adam(0.01, beta_1=0.8))}, "The data are not those"),
     (lambda: {"batch_size": 9}, "batch_size 7. Received: 9"),
     (lambda: {"shuffle": False}, "shuffled True. Received: False"),
     (lambda: {"steps_per_epoch": 3}, "steps_per_epoch None. Received: 3"),

@@ -192,6 +192,26 @@ def test_other_options_than_the_runs_are_refused_by_name(finished, change, said)
     assert said.format(run=finished) in autoconv_("train", "--out", finished, "--resume", *change, code=2)
 
 
+@pytest.mark.parametrize(("change", "said"), [
+    (("mnist",), "was trained with DATASET digits. Received: DATASET mnist"),
+    (("--lr", "0.5"), "was trained with --lr 0.001. Received: --lr 0.5"),
+    (("--image-size", "20x20"), "was trained without --image-size"),
+    (("--validation-split", "0.3"), "was trained without --validation-split"),
+    (("--data-dir", "elsewhere"), "was trained without --data-dir"),
+    (("--epochs", "7"), "it keeps no state to go on from: train anew, without --resume"),
+])
+@pytest.mark.parametrize("state", ["none", "damaged"])
+def test_so_they_are_where_no_state_can_be_read(finished, change, said, state, tmp_path):
+    run = shutil.copytree(finished, tmp_path / "run")
+    if state == "none":
+        shutil.rmtree(run / "checkpoints")
+    else:
+        file, = (run / "checkpoints").iterdir()
+        file.write_bytes(file.read_bytes()[:-1] + b"?")
+    assert said in autoconv_("train", "--out", run, "--resume", *change, code=2)
+    assert "is finished" in autoconv_("train", *TRAIN, "--lr", "0.001", "--out", run, "--resume")
+
+
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
     run = tmp_path_factory.mktemp("finished") / "run"
@@ -206,6 +226,11 @@ def test_options_that_need_a_run(tmp_path):
         assert "is no time or number of steps" in autoconv_("train", "digits", "--out", tmp_path / "run",
                                                             "--checkpoint-every", wrong, code=2)
     assert list(tmp_path.iterdir()) == []
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "checkpoints").write_text("")
+    for more in ((), ("--resume",)):
+        assert "keeps its states in a folder checkpoints/. Received:" in autoconv_(
+            "train", "digits", "--out", tmp_path / "run", *more, code=1)
 
 
 def test_more_epochs_go_on_from_a_finished_run(tmp_path):
@@ -299,6 +324,27 @@ def test_a_signal_finishes_the_step_and_keeps_all(whole, number, code, tmp_path)
 
 
 @posix
+@pytest.mark.parametrize("how", ["nobody reads it", "it is closed"])
+def test_a_signal_keeps_all_whatever_became_of_the_output(how, tmp_path):
+    """As of `2>&1 | tee log`, where Ctrl-C ends tee first, and of `2>&-`."""
+    run, closed = tmp_path / "run", how == "it is closed"
+    process = subprocess.Popen(
+        [sys.executable, "-u", "-m", "autoconv", "train", *TRAIN, "--checkpoint-every", "1h", "--out", str(run)],
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=(lambda: os.close(2)) if closed else None)
+    for line in process.stdout:
+        if line.startswith("Epoch 2"):
+            process.send_signal(signal.SIGTERM)
+            break
+    if closed:
+        assert "Error" not in process.stdout.read()
+    process.stdout.close()
+    assert process.wait() == 143
+    *_, newest = sorted((run / "checkpoints").iterdir())
+    assert int(newest.stem[5:]) >= 60
+
+
+@posix
 def test_a_second_ctrl_c_stops_at_once(tmp_path):
     with started("train", *TRAIN, "--out", tmp_path / "run", "--checkpoint-every", "3steps", code=SLOW) as process:
         for line in process.stdout:
@@ -323,17 +369,31 @@ def test_signals_in_turn():
         stop.handle(signal.SIGINT, None)
     with pytest.raises(signals.Terminated):
         stop.handle(signal.SIGTERM, None)
-    with stop.asking(lambda: asked.append(1)):
+    with stop.orderly():
+        stop.ask = lambda: asked.append(1)
         stop.handle(signal.SIGTERM, None)
         with pytest.raises(KeyboardInterrupt):
             stop.handle(signal.SIGINT, None)
     assert asked == [1]
 
 
+def test_only_from_the_first_step_to_the_last_a_signal_waits(tmp_path):
+    stop = signals.Stop()
+    states = resuming.States(tmp_path, ("seconds", 60), True, {}, stop)
+    with stop.orderly():
+        with pytest.raises(KeyboardInterrupt):  # while kernels are compiled
+            stop.handle(signal.SIGINT, None)
+        states.on_train_begin()
+        stop.handle(signal.SIGINT, None)
+        assert states.stop_requested
+        with pytest.raises(KeyboardInterrupt):  # where it came after the last step
+            states.on_train_end()
+
+
 def test_saving_takes_less_than_a_hundredth_of_the_time(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    states = resuming.States(tmp_path, ("seconds", 60), True, {})
+    states = resuming.States(tmp_path, ("seconds", 60), True, {}, signals.Stop())
     states.on_train_begin()
 
     def due(asked, *times):

@@ -40,7 +40,8 @@ class Commands(click.Group):
             try:
                 return super().invoke(ctx)
             except KeyboardInterrupt as error:
-                click.echo("\n" * sys.stdout.isatty() + "Interrupted.", err=True)
+                on_terminal = sys.stdout is not None and sys.stdout.isatty()
+                click.echo("\n" * on_terminal + "Interrupted.", err=True)
                 code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
                 starting.leave(code)
                 ctx.exit(code)

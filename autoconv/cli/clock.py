@@ -40,6 +40,7 @@ class Stopwatch(Callback):
     def __init__(self) -> None:
         self.epoch_seconds: list[float] = []
         self.first_step: float | None = None
+        self._steps = 0  # that began in this process
         self._made = time.perf_counter()
 
     def on_train_begin(self, logs: Any = None) -> None:
@@ -49,7 +50,8 @@ class Stopwatch(Callback):
         self._begun = time.perf_counter()
 
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
-        if batch == 1 and self.first_step is None:
+        self._steps += 1
+        if self._steps == 2 and self.first_step is None:
             self.first_step = since_start()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:

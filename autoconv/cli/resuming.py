@@ -19,8 +19,10 @@ from . import files, runs, signals
 
 # What may differ from the run's: it changes no bit of the net.
 FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every")
-BY_RESULTS = ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing", "augment", "seed",
-              "limit")  # what run.json says of a run that keeps no state
+BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no state
+    "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
+    **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
+                               "augment", "seed", "limit", "validation_split")}}
 SHARE = 0.01  # of the training's time: what saving at the ends of epochs may take
 WANTED = f"{__name__}.wanted"  # in a context's meta: whether --resume was given
 UNITS = {"s": 1, "m": 60, "h": 3600}
@@ -44,14 +46,21 @@ class Every(click.ParamType):
 class States(BackupAndRestore):
     """Saves a run's state: every so often, and at the ends of epochs as far as that costs no time to speak of."""
 
-    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: Mapping[str, Any]) -> None:
+    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: Mapping[str, Any],
+                 stop: signals.Stop) -> None:
         unit, number = every
         super().__init__(out / runs.CHECKPOINTS, number if unit == "steps" else "epoch", delete_checkpoint=False)
         self._seconds = number if unit == "seconds" else None
-        self.anew, self.belongs_to = anew, {"arguments": arguments}
+        self.anew, self.belongs_to, self._stop = anew, {"arguments": arguments}, stop
 
     def on_train_begin(self, logs: Any = None) -> None:
         self._saved = time.monotonic()
+        self._stop.ask = self.ask  # before, there is no step to wait for
+
+    def on_train_end(self, logs: Any = None) -> None:
+        self._stop.ask = None
+        if self.stop_requested:  # after the last step
+            raise KeyboardInterrupt
 
     def is_due(self, steps: int, cost: float) -> bool:
         due = super().is_due(steps, cost) if self._seconds is None else (
@@ -107,10 +116,13 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     try:
         found = checkpoint.newest(out / runs.CHECKPOINTS, warnings.warn)
     except (OSError, ValueError) as error:
-        raise click.ClickException(str(error)) from error
+        if not results or results.get("checkpoint") not in [path.stem for *_, path in checkpoint.files(
+                out / runs.CHECKPOINTS)][:1]:
+            raise click.ClickException(str(error)) from error
+        found = None  # the run is finished without it
     if found is None:
         if results:  # of an earlier version, or its states were removed
-            _refuse_others(ctx, out, {name: results[name] for name in BY_RESULTS if name in results}, False)
+            _refuse_others(ctx, out, _kept_by(results), False)
             _end(ctx, out, results)
         return None
     try:
@@ -124,7 +136,7 @@ def _settle(ctx: click.Context, out: Path) -> Standing | None:
     if epoch >= epochs and results.get("checkpoint") == found.path.stem:
         _end(ctx, out, results)
     for param in ctx.command.params:
-        if param.name in arguments and param.name not in FREE:
+        if param.name in arguments and param.name not in FREE and not _is_given(ctx, param.name):
             value = arguments[param.name]
             ctx.params[param.name] = param.type_cast_value(ctx, tuple(value) if isinstance(value, list) else value)
     ctx.params["epochs"] = epochs
@@ -183,17 +195,26 @@ def _results(out: Path) -> dict[str, Any]:
         return {}
 
 
+def _kept_by(results: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a run that is finished, as far as run.json has them."""
+    of_folder = {"dataset": results["folder"]} if "folder" in results else {"image_size": None}
+    known = {**results, **of_folder}
+    return {option: known[name] for option, name in BY_RESULTS.items() if name in known}
+
+
 def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-def states(ctx: click.Context, chosen: Mapping[str, Any]) -> States | None:
-    """What saves the state of the training that a command is called for; `chosen`: options that it chose itself."""
+def states(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> States | None:
+    """What saves the state of the training that a command is called for, also when it is to stop; `chosen`: options
+    that the command chose itself.
+    """
     given = {**ctx.params, **chosen}
     if given["out"] is None:
         return None
     anew = not ctx.meta[WANTED]
-    return States(given["out"], given["checkpoint_every"], anew, arguments(given))
+    return States(given["out"], given["checkpoint_every"], anew, arguments(given), stop)
 
 
 def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -227,7 +248,7 @@ def kept(out: Path | None, states: States | None, stop: signals.Stop) -> Iterato
         yield
         return
     try:
-        with stop.asking(states.ask):
+        with stop.orderly():
             yield
     except KeyboardInterrupt:
         steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]

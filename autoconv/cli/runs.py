@@ -142,6 +142,10 @@ def said(out: Path) -> Iterator[None]:
 
 def _check(out: Path) -> None:
     """Raises where `out` is no place for a run."""
+    states = out / CHECKPOINTS
+    if states.exists() and not states.is_dir():
+        raise click.ClickException(f"A run keeps its states in a folder {CHECKPOINTS}/. Received: {states}, a file. "
+                                   "Remove it, or name another folder as --out.")
     if out.is_dir():
         folders.sweep(out.resolve())
         folders.finish(out, FILES)

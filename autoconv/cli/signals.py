@@ -1,11 +1,13 @@
 """Ctrl-C, and SIGTERM, which schedulers send: the first asks for an orderly end, the second ends at once."""
 
-import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from . import steady
 
 SAID = b"\nStopping after this step, to keep all of the training; once more stops at once.\n"
 
@@ -15,24 +17,32 @@ class Terminated(KeyboardInterrupt):
 
 
 class Stop:
-    """ask: what the first signal calls, where it is set; without it each signal raises at once."""
+    """ask: what the first signal calls, while it is set; without it each signal raises at once."""
 
     def __init__(self) -> None:
         self.ask: Callable[[], None] | None = None
         self._asked: int | None = None
 
+    @property
+    def asked(self) -> bool:
+        """Whether a signal asked for an orderly end."""
+        return self._asked is not None
+
     def handle(self, number: int, frame: Any) -> None:
         """The handler of both signals."""
-        if self.ask is None or self._asked is not None:
+        if self.ask is None or self.asked:
             raise Terminated if number == signal.SIGTERM else KeyboardInterrupt
         self._asked = number
         self.ask()
-        os.write(2, SAID)  # a handler may have interrupted what else writes there
+        steady.tell(SAID)
 
     @contextmanager
-    def asking(self, ask: Callable[[], None]) -> Iterator[None]:
-        """Within it, the first signal calls `ask`, which leads to a KeyboardInterrupt later."""
-        self.ask = ask
+    def orderly(self) -> Iterator[None]:
+        """Within it `ask` may be set to what leads to a KeyboardInterrupt later. From a signal on, nothing that is
+        printed raises, where nobody reads it any more.
+        """
+        outputs = sys.stdout, sys.stderr
+        steady.install(lambda: self.asked)
         try:
             yield
         except KeyboardInterrupt as error:
@@ -41,6 +51,8 @@ class Stop:
             raise
         finally:
             self.ask = None
+            if not self.asked:
+                sys.stdout, sys.stderr = outputs
 
 
 @contextmanager

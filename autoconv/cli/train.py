@@ -127,7 +127,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
                                 validation_split, seed, strict)
             _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
             feeds = images.feeds(model, batch_size)
-            states = resuming.states(ctx, {"dataset": dataset or images.name, "seed": seed})
+            states = resuming.states(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
             if resume is not None:
                 _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
             with resuming.kept(out, states, stop):

@@ -12,6 +12,7 @@ from ..models import Model
 from ..symbolic import map_shapes
 
 DEEPEST = 100  # models within models and lists within lists
+MOST = 10_000  # layers and other things that have a class
 
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
@@ -48,8 +49,12 @@ def _check(description: Any, classes: Any) -> None:
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError("class_names must be a list of names")
     waiting: list[tuple[Any, int]] = [(description, 0)]
+    things = 0
     while waiting:
         value, depth = waiting.pop()
+        things += isinstance(value, dict) and "class_name" in value
+        if things > MOST:
+            raise ValueError(f"it has more than {MOST:,} layers and other things of a class")
         if depth > DEEPEST:
             raise ValueError(f"it is nested more than {DEEPEST} deep")
         if isinstance(value, int) and abs(value) >= 2**63:
@@ -62,4 +67,5 @@ def _said(error: Exception) -> str:
     """What an error says; those that Python raises name themselves, too."""
     if type(error) is ValueError:
         return str(error)
-    return f"{type(error).__name__}: {error}. Where no class of yours raised that, the file is damaged."
+    text = f"{type(error).__name__}: {error}"
+    return f"{text}{'' if text[-1] in '.?!' else '.'} Where no class of yours raised that, the file is damaged."

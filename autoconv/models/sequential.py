@@ -27,8 +27,9 @@ class Sequential(Model):
         self._chain: list[Node] = []  # the layers' calls, one after the other from the Input on
         if type(self).__init__ is Sequential.__init__:
             self._arguments = ((), {})
+        names: set[str] = set()
         for layer in layers or []:
-            self._append(layer)
+            self._append(layer, names)
         self._changed()
 
     def _no_graph(self, what: str) -> str:
@@ -65,11 +66,12 @@ class Sequential(Model):
 
     def add(self, layer: Layer | SymbolicTensor) -> None:
         """Puts `layer` at the end. Raises ValueError where it does not fit what comes before."""
-        self._append(layer)
+        begin = [self._begin] if self._begin else []
+        self._append(layer, {other.name for other in (*begin, *self._layers)})
         self._changed()
 
-    def _append(self, layer: Layer | SymbolicTensor) -> None:
-        """Puts `layer` at the end; the graph is to be made anew afterwards."""
+    def _append(self, layer: Layer | SymbolicTensor, names: set[str]) -> None:
+        """Puts `layer` at the end, and its name to those of the others; the graph is to be made anew afterwards."""
         if isinstance(layer, SymbolicTensor) and isinstance(layer.node.operation, InputLayer):
             layer = layer.node.operation
         if isinstance(layer, type) or not isinstance(layer, Layer):
@@ -79,8 +81,9 @@ class Sequential(Model):
             if self._layers or self._begin:
                 raise ValueError(f"An Input must come first, and only once. Received a later one: {layer!r}.")
             self._begin = layer
+            names.add(layer.name)
             return
-        if any(layer.name == other.name for other in (*self._layers, *([self._begin] if self._begin else []))):
+        if layer.name in names:
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
         if any(within is self for within in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
@@ -92,10 +95,12 @@ class Sequential(Model):
         begin = self._begin
         if not self._layers and begin is None and layer.given_input_shape is not None:
             begin = InputLayer(layer.given_input_shape[1:])
+            names.add(begin.name)
         if begin is not None:
             layer(self._chain[-1].structure if self._chain else begin.output)
             self._chain.append(layer._nodes[-1])
         self._layers.append(layer)
+        names.add(layer.name)
         self._begin, self.built = begin, begin is not None
 
     def pop(self) -> Layer:

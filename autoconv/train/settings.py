@@ -15,7 +15,8 @@ def settings(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     optimizer = described(model.optimizer)
     if not model.optimizer.iterations:  # later the rate is what training made of it
         optimizer.setdefault("learning_rate", model.optimizer.learning_rate)
-    return {"data": described(data), "optimizer": optimizer, "loss": described(model.loss),
+    return {"data": described(data),  # first: a schedule may follow from how many there are
+            "optimizer": optimizer, "loss": described(model.loss),
             "loss_weights": described(model._loss_weights), "metrics": described(model._metrics_wanted)}
 
 

@@ -78,7 +78,9 @@ class ImageDataset:
         """Where it stands, as plain data for `set_state`: also in the middle of an iteration."""
         names = ["/".join(Path(path).parts[-2:]) for path in self.file_paths]
         epoch, given = self._under_way or (self.epoch, self._leave_out_first)
-        return {"epoch": epoch, "given": given, "seed": self._seed, "skipped": dict(self.skipped),
+        # By their numbers: the folder may be named in another way when this state is put back.
+        skipped = [[i, self.skipped[path]] for i, path in enumerate(self.file_paths) if path in self.skipped]
+        return {"epoch": epoch, "given": given, "seed": self._seed, "skipped": skipped,
                 "files": zlib.crc32("\n".join(names).encode("utf-8", "replace"))}
 
     def set_state(self, state: Mapping[str, Any]) -> None:
@@ -91,7 +93,7 @@ class ImageDataset:
                 raise ValueError(f"The image dataset does not have the {what} that it had. Received: "
                                  f"{len(self.file_paths):,} files and seed={self._seed}. Put back what was there.")
         self.epoch, self._leave_out_first, self._under_way = int(state["epoch"]), int(state["given"]), None
-        self.skipped = dict(state["skipped"])
+        self.skipped = {self.file_paths[int(i)]: str(reason) for i, reason in state["skipped"]}
 
     def check_any(self) -> None:
         """Raises UnreadableImage, of the first file, where none can be read; decodes no more than that takes."""

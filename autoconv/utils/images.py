@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names
-from .pixels import MODES, central_box, in_colors, naming, opened, orientation, pillow, undone
+from .pixels import MODES, central_box, in_colors, mode_at_first, naming, opened, orientation, pillow, undone
 
 _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
 
@@ -28,13 +28,13 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
     names.lookup("color_mode", color_mode, MODES)
     resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
     file = path if isinstance(path, io.BytesIO) else io.BytesIO(Path(os.fsdecode(path)).read_bytes())
-    with naming(path if not isinstance(path, io.BytesIO) else "The stream"), opened(file) as image:
-        found = in_colors(undone(image, orientation(image)), color_mode)
+    with naming(path if not isinstance(path, io.BytesIO) else "The stream"), opened(file, target_size is None) as image:
+        found = in_colors(undone(image, orientation(image)), mode_at_first(image, color_mode))
         found.load()
     if target_size is not None and found.size != (target_size[1], target_size[0]):
         size = target_size[1], target_size[0]
         found = found.resize(size, resample, central_box(found.size, size) if keep_aspect_ratio else None)
-    return found
+    return in_colors(found, color_mode)
 
 
 def img_to_array(img: Any, data_format: str | None = None, dtype: Any = None) -> np.ndarray:

@@ -18,7 +18,8 @@ CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
 COLOR_MODES = {channels: mode for mode, channels in CHANNELS.items()}
 FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "WEBP", "TIFF", "DIB", "JPEG2000", "PCX", "PSD", "TGA", "AVIF", "HEIF",
            "JXL")  # of Pillow's and its plugins' formats: no program is run for these, no other file opened
-LARGE = 10_000_000  # pixels; beyond them a file must have a byte for each SPARSEST, or it is a trap for memory
+LARGE = 10_000_000  # pixels in colours; beyond them a file must have a byte for each SPARSEST, or it is a memory trap
+GRAY, GRAY_MADE_SMALL = 2, 4  # times as many pixels of a byte or a bit; where they get colours only when made smaller
 SPARSEST = 100  # a JPEG of one colour has 64 pixels a byte
 _WITH_ALPHA = ("RGBA", "LA", "PA", "RGBa", "La")
 _GRAY = ("1", "L", "LA", "La", "I", "F")  # those of 16 bits begin with I
@@ -51,16 +52,16 @@ class Decoding(NamedTuple):
     def read(self, path: Any) -> np.ndarray:
         """The pixels (height, width, channels) of a file, as bytes. Raises UnreadableImage."""
         size = self.size[::-1]
-        with naming(path), opened(path) as image:
-            turned = orientation(image)
+        with naming(path), opened(path, whole=False) as image:
+            turned, mode = orientation(image), mode_at_first(image, self.color_mode)
             if self.filter != "NEAREST":  # JPEG can be decoded at 1/2, 1/4 or 1/8 of its size, in a part of the time
                 image.draft("L" if self.color_mode == "grayscale" else "RGB", size[::-1] if turned > 4 else size)
-            upright = in_colors(undone(image, turned), self.color_mode)
+            upright = in_colors(undone(image, turned), mode)
             if self.crop:
                 upright = upright.crop(central_box(upright.size, size))
             if upright.size != size:
                 upright = upright.resize(size, pillow("Image").Resampling[self.filter])
-            return np.asarray(upright).reshape(*self.size, CHANNELS[self.color_mode])
+            return np.asarray(in_colors(upright, self.color_mode)).reshape(*self.size, CHANNELS[self.color_mode])
 
 
 def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
@@ -71,8 +72,13 @@ def read_whole(path: Any, color_mode: str | None = None) -> np.ndarray:
     with naming(path), opened(path) as image:
         gray = image.mode in _GRAY or image.mode.startswith("I;")
         mode = color_mode or ("grayscale" if gray else "rgb")
-        pixels = np.asarray(in_colors(undone(image, orientation(image)), mode))
-    return pixels[..., None] if pixels.ndim == 2 else pixels
+        first = mode_at_first(image, mode)
+        pixels = np.asarray(in_colors(undone(image, orientation(image)), first))
+    pixels = pixels[..., None] if pixels.ndim == 2 else pixels
+    if first != mode:
+        pixels = pixels.repeat(CHANNELS[mode], 2)
+        pixels[..., 3:] = 255  # opaque
+    return pixels
 
 
 def pillow(module: str) -> ModuleType:
@@ -81,10 +87,10 @@ def pillow(module: str) -> ModuleType:
 
 
 @contextmanager
-def opened(path: Any) -> Iterator[Any]:
+def opened(path: Any, whole: bool = True) -> Iterator[Any]:
     """The picture in a file or an io.BytesIO, of which only the size is read yet. Warns of one that is so large that it
     takes long and much memory. Raises ValueError for one whose file is far too short for its pixels; Pillow itself
-    refuses twice the size that it warns of.
+    refuses twice the size that it warns of. whole: whether all of its pixels are wanted in colours.
     """
     module = pillow("Image")
     with nullcontext(path) if isinstance(path, io.BytesIO) else open(path, "rb") as file:
@@ -94,15 +100,16 @@ def opened(path: Any) -> Iterator[Any]:
             module.init()
             image = module.open(file, formats=[name for name in FORMATS[5:] if name in module.OPEN])
         with image:
-            _check_size(path, image, file)
+            _check_size(path, image, file, whole)
             yield image
 
 
-def _check_size(path: Any, image: Any, file: IO[bytes]) -> None:
+def _check_size(path: Any, image: Any, file: IO[bytes], whole: bool) -> None:
     limit, count = pillow("Image").MAX_IMAGE_PIXELS, image.width * image.height
     length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
-    if count > max(LARGE, SPARSEST * length):
-        raise ValueError(f"a picture of more than {LARGE // 10**6} million pixels has a byte for each {SPARSEST} of "
+    large = LARGE * (1 if not _is_gray(image) else GRAY if whole else GRAY_MADE_SMALL)
+    if count > max(large, SPARSEST * length):
+        raise ValueError(f"a picture of more than {large // 10**6} million pixels has a byte for each {SPARSEST} of "
                          f"them at least. Received: {count / 1e6:.0f} million in {length:,} bytes. Save it smaller")
     if limit is not None and count > limit:
         warnings.warn(f"{path} is very large, {count / 1e6:.0f} million pixels: reading it takes long.", stacklevel=4)
@@ -145,6 +152,18 @@ def orientation(image: Any) -> int:
 def undone(image: Any, turned: int) -> Any:
     """The picture upright."""
     return image if turned == 1 else image.transpose(pillow("Image").Transpose[_UNDO[turned]])
+
+
+def _is_gray(image: Any) -> bool:
+    """Whether a byte has all of a pixel."""
+    return image.mode in ("1", "L") and "transparency" not in image.info
+
+
+def mode_at_first(image: Any, color_mode: str) -> str:
+    """The mode in which a picture is made smaller: the wanted one, but for gray pictures, which then have it at once:
+    the result is the same.
+    """
+    return "grayscale" if _is_gray(image) else color_mode
 
 
 def in_colors(image: Any, color_mode: str) -> Any:

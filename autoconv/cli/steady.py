@@ -1,0 +1,48 @@
+"""Output that may end before the program does, as that of `autoconv ... | tee log` when Ctrl-C ends tee, too."""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+
+class Steady:
+    """A stream. Where `ending()` holds, nothing more is written once nobody takes it, and no error is raised."""
+
+    def __init__(self, stream: Any, ending: Callable[[], bool]) -> None:
+        self._stream, self._ending = stream, ending
+
+    def write(self, text: str) -> int:
+        self._try(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._try(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _try(self, function: Callable[..., Any], *args: Any) -> None:
+        try:
+            function(*args)
+        except OSError:
+            if not self._ending():
+                raise
+            with contextlib.suppress(OSError, ValueError), open(os.devnull, "wb") as nothing:
+                os.dup2(nothing.fileno(), self._stream.fileno())  # what is still to be flushed goes there as well
+
+
+def install(ending: Callable[[], bool]) -> None:
+    """Makes both outputs steady, where they are open."""
+    if sys.stdout is not None:
+        sys.stdout = Steady(sys.stdout, ending)  # type: ignore[assignment]
+    if sys.stderr is not None:
+        sys.stderr = Steady(sys.stderr, ending)  # type: ignore[assignment]
+
+
+def tell(text: bytes) -> None:
+    """Writes to stderr from a handler of signals, which may have interrupted what else writes there."""
+    if sys.__stderr__ is not None:  # where it was closed, its number may be another file's
+        with contextlib.suppress(OSError, ValueError):
+            os.write(sys.__stderr__.fileno(), text)
