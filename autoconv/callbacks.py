@@ -204,8 +204,8 @@ class BackupAndRestore(Callback):
     The last two states stay. A damaged one is noticed, and the one before is used, with a warning. Where a state cannot
     be written that is a warning, too, and training goes on. At the end of `fit` all are removed, unless
     delete_checkpoint is False: then a later `fit` with more epochs, or `fit(resume=backup_dir)`, goes on from there.
-    Where the model, compile's settings or the data are not those of the state, `fit` raises ValueError; also for
-    generators, whose position nobody knows. Only one process may train in a folder (BlockingIOError).
+    Where the layers, compile's settings or the data are not those of the state, `fit` raises ValueError before anything
+    changes; also for generators, whose position nobody knows. Only one process may train in a folder (BlockingIOError).
     """
 
     stop_requested = False  # as by a signal: fit then saves after the step that runs, and raises KeyboardInterrupt

@@ -468,7 +468,7 @@ def test_what_cannot_be_kept_is_told_before_the_first_step(held, said, tmp_path)
     assert model.optimizer.iterations == 0
 
 
-def test_iterables_and_seeds_that_differ_are_refused_before_anything_changes(tmp_path):
+def test_an_iterable_that_differs_is_refused_before_anything_changes(tmp_path):
     class Known(Batches):
         made_of = "a"
 
