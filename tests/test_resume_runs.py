@@ -56,7 +56,7 @@ SLOW = """
 import time
 from autoconv.train.saving import Saving
 save = Saving._save
-Saving._save = lambda self: (print("saving", flush=True), time.sleep(60), save(self))
+Saving._save = lambda self: (print("saving", flush=True), [time.sleep(0.1) for _ in range(600)], save(self))
 from autoconv.cli import main
 main()
 """

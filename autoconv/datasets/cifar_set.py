@@ -27,6 +27,7 @@ FOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
 ARCHIVES = ("cifar-10-binary.tar.gz", "cifar-10-python.tar.gz")
 LARGEST = RECORDS * (PIXELS + 1) + (1 << 21)  # bytes: no batch file of either version is larger
 MOST = 10 * LARGEST  # bytes of the whole archive, unpacked
+HEADERS = 1 << 20  # bytes of all headers within it; Python 3.14 reads long ones in pieces
 
 
 def locate(path: Path) -> list[Path]:
@@ -78,10 +79,12 @@ def _unpack(archive: Path) -> dict[str, bytes]:
         with archive.open("rb") as file:
             packed = file.read(2) == GZIP_MAGIC
         reader: Any = gzip.open if packed else open
-        with reader(archive, "rb") as opened, tarfile.open(fileobj=_Bounded(opened), mode="r:") as tar:  # type: ignore[call-overload]
+        with (reader(archive, "rb") as opened,
+              tarfile.open(fileobj=(bounded := _Bounded(opened)), mode="r:") as tar):  # type: ignore[call-overload]
             for member in tar:
                 name = member.name.rsplit("/", 1)[-1]
                 if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
+                    bounded.left += member.size
                     found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
     except Exception as error:  # tarfile raises many kinds
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
@@ -92,14 +95,17 @@ def _unpack(archive: Path) -> dict[str, bytes]:
 
 
 class _Bounded:
-    """An open file that gives no more bytes, in all and at once, than CIFAR-10's archives have."""
+    """An open file of which no more is read than CIFAR-10's archives have: `left` bytes from here on, at first those of
+    headers alone.
+    """
 
     def __init__(self, file: Any) -> None:
-        self._file, self.tell = file, file.tell
+        self._file, self.tell, self.left = file, file.tell, HEADERS
 
     def read(self, size: int) -> bytes:
-        if not 0 <= size <= LARGEST:
-            raise ValueError(f"a part of more than {LARGEST:,} bytes")
+        if not 0 <= size <= self.left:
+            raise ValueError(f"a part of more than {self.left:,} bytes")
+        self.left -= size
         return self._file.read(size)
 
     def seek(self, offset: int) -> int:
