@@ -114,9 +114,14 @@ def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_
         if kept[name] is None or kept[name] is False:
             was = f"was trained without {label}"
         else:
-            was = f"was trained with {label} {kept[name]}"
-        raise click.UsageError(f"With --resume all is as it was: {out} {was}. Received: {label} {given}. Leave out "
-                               f"{label}, or train anew: without --resume, or with another --out.")
+            was = f"was trained with {label} {_typed(kept[name])}"
+        raise click.UsageError(f"With --resume all is as it was: {out} {was}. Received: {label} {_typed(given)}. Leave "
+                               f"out {label}, or train anew: without --resume, or with another --out.")
+
+
+def _typed(value: Any) -> str:
+    """An option's value as it is typed: sizes are 20x24."""
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
