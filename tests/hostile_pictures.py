@@ -43,7 +43,7 @@ def reading(name: str) -> Callable[[Path], None]:
         from autoconv.pictures import reading as pictures
 
         refused = []
-        for look in (lambda path: np.asarray(utils.load_img(path)),
+        for look in (lambda path: np.asarray(utils.load_img(path).crop((0, 0, 8, 8))),  # all of it is decoded
                      lambda path: pictures.read(path, (16, 16, 3), "photo")[0].pixels,
                      lambda path: pictures.read(path, (28, 28, 1), "digit")[0].pixels,
                      lambda path: pictures.read(path, (28, 28, 1), "figure")[0].pixels):

@@ -17,7 +17,7 @@ import pytest
 import test_cli
 
 from autoconv import utils
-from autoconv.cli import resuming, signals
+from autoconv.cli import saving, signals
 
 TRAIN = ("digits", "--limit", "480", "--epochs", "6", "--seed", "3", "--batch-size", "16")  # 30 steps an epoch
 OFTEN = ("--checkpoint-every", "5steps")
@@ -379,7 +379,7 @@ def test_signals_in_turn():
 
 def test_only_from_the_first_step_to_the_last_a_signal_waits(tmp_path):
     stop = signals.Stop()
-    states = resuming.States(tmp_path, ("seconds", 60), True, {}, stop)
+    states = saving.States(tmp_path, ("seconds", 60), True, {}, stop)
     with stop.orderly():
         with pytest.raises(KeyboardInterrupt):  # while kernels are compiled
             stop.handle(signal.SIGINT, None)
@@ -393,7 +393,7 @@ def test_only_from_the_first_step_to_the_last_a_signal_waits(tmp_path):
 def test_saving_takes_less_than_a_hundredth_of_the_time(tmp_path, monkeypatch):
     clock = [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
-    states = resuming.States(tmp_path, ("seconds", 60), True, {}, signals.Stop())
+    states = saving.States(tmp_path, ("seconds", 60), True, {}, signals.Stop())
     states.on_train_begin()
 
     def due(asked, *times):

@@ -13,6 +13,7 @@ from ..arguments import names
 from ..backend import device as devices
 
 FILE = click.Path(path_type=Path)
+UNITS = {"s": 1, "m": 60, "h": 3600}  # of time, in seconds
 
 
 class Name(click.Choice):
@@ -63,6 +64,21 @@ class Size(click.ParamType):
         if max(height, width) > self.largest:
             self.fail(f"{value!r} is too large: images have at most {self.largest:,} pixels a side.", param, ctx)
         return height, width
+
+
+class Every(click.ParamType):
+    """How often to save: minutes, seconds or hours of training, such as 5m, or a number of steps, such as 500steps."""
+
+    name = "every"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
+        if isinstance(value, tuple):
+            return value  # type: ignore[return-value]
+        found = re.fullmatch(r"(\d{1,9}) ?(s|m|h|steps?)", value)
+        if not found or not int(found[1]):
+            self.fail(f"{value!r} is no time or number of steps, such as 5m, 30s, 1h or 500steps.", param, ctx)
+        number = int(found[1])
+        return ("steps", number) if found[2] not in UNITS else ("seconds", number * UNITS[found[2]])
 
 
 def device_options(command: Callable) -> Callable:

@@ -1,21 +1,18 @@
-"""Trainings that go on where they stood: `train --out RUN --resume`, and how often RUN's state is saved."""
+"""Trainings that go on where they stood: `train --out RUN --resume`, and which options must then be as they were."""
 
 import contextlib
 import json
-import re
-import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import click
 from click.core import ParameterSource
 
-from ..callbacks import BackupAndRestore
 from ..files import folders
 from ..train import checkpoint
-from . import files, runs, signals
+from . import files, runs, saving, signals
 
 # What may differ from the run's: it changes no bit of the net.
 FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every")
@@ -23,60 +20,7 @@ BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no s
     "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
                                "augment", "seed", "limit", "validation_split")}}
-SHARE = 0.01  # of the training's time: what saving at the ends of epochs may take
 WANTED = f"{__name__}.wanted"  # in a context's meta: whether --resume was given
-UNITS = {"s": 1, "m": 60, "h": 3600}
-
-
-class Every(click.ParamType):
-    """How often to save: minutes, seconds or hours of training, such as 5m, or a number of steps, such as 500steps."""
-
-    name = "every"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, int]:
-        if isinstance(value, tuple):
-            return value  # type: ignore[return-value]
-        found = re.fullmatch(r"(\d{1,9}) ?(s|m|h|steps?)", value)
-        if not found or not int(found[1]):
-            self.fail(f"{value!r} is no time or number of steps, such as 5m, 30s, 1h or 500steps.", param, ctx)
-        number = int(found[1])
-        return ("steps", number) if found[2] not in UNITS else ("seconds", number * UNITS[found[2]])
-
-
-class States(BackupAndRestore):
-    """Saves a run's state: every so often, and at the ends of epochs as far as that costs no time to speak of."""
-
-    def __init__(self, out: Path, every: tuple[str, int], anew: bool, arguments: Mapping[str, Any],
-                 stop: signals.Stop) -> None:
-        unit, number = every
-        super().__init__(out / runs.CHECKPOINTS, number if unit == "steps" else "epoch", delete_checkpoint=False)
-        self._seconds = number if unit == "seconds" else None
-        self.anew, self.belongs_to, self._stop = anew, {"arguments": arguments}, stop
-
-    def on_train_begin(self, logs: Any = None) -> None:
-        self._saved = time.monotonic()
-        self._stop.ask = self.ask  # before, there is no step to wait for
-
-    def on_train_end(self, logs: Any = None) -> None:
-        self._stop.ask = None
-        if self.stop_requested:  # after the last step
-            raise KeyboardInterrupt
-
-    def is_due(self, steps: int, cost: float) -> bool:
-        due = super().is_due(steps, cost) if self._seconds is None else (
-            time.monotonic() - self._saved >= self._seconds)
-        return self._noted(due)
-
-    def is_due_at_epoch_end(self, cost: float) -> bool:
-        return self._noted(time.monotonic() - self._saved >= cost / SHARE)
-
-    def ask(self) -> None:
-        """Has fit save its state after this step, and end."""
-        self.stop_requested = True
-
-    def _noted(self, due: bool) -> bool:
-        self._saved = time.monotonic() if due else self._saved
-        return due
 
 
 class Standing(NamedTuple):
@@ -170,9 +114,14 @@ def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_
         if kept[name] is None or kept[name] is False:
             was = f"was trained without {label}"
         else:
-            was = f"was trained with {label} {kept[name]}"
-        raise click.UsageError(f"With --resume all is as it was: {out} {was}. Received: {label} {given}. Leave out "
-                               f"{label}, or train anew: without --resume, or with another --out.")
+            was = f"was trained with {label} {_typed(kept[name])}"
+        raise click.UsageError(f"With --resume all is as it was: {out} {was}. Received: {label} {_typed(given)}. Leave "
+                               f"out {label}, or train anew: without --resume, or with another --out.")
+
+
+def _typed(value: Any) -> str:
+    """An option's value as it is typed: sizes are 20x24."""
+    return "x".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
@@ -206,7 +155,7 @@ def _is_given(ctx: click.Context, name: str) -> bool:
     return ctx.get_parameter_source(name) in (ParameterSource.COMMANDLINE, ParameterSource.ENVIRONMENT)
 
 
-def states(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> States | None:
+def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> saving.States | None:
     """What saves the state of the training that a command is called for, also when it is to stop; `chosen`: options
     that the command chose itself.
     """
@@ -214,7 +163,7 @@ def states(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) ->
     if given["out"] is None:
         return None
     anew = not ctx.meta[WANTED]
-    return States(given["out"], given["checkpoint_every"], anew, arguments(given), stop)
+    return saving.States(given["out"], given["checkpoint_every"], anew, arguments(given), stop)
 
 
 def arguments(params: Mapping[str, Any]) -> dict[str, Any]:
@@ -237,47 +186,3 @@ def described(standing: Standing, epochs: int, steps: int) -> str:
         return "resume all epochs are done; the test is left"
     where = f", step {standing.done + 1:,} of {steps:,}" if standing.done else ""
     return f"resume epoch {standing.epoch + 1} of {epochs}{where}: goes on from there"
-
-
-@contextlib.contextmanager
-def kept(out: Path | None, states: States | None, stop: signals.Stop) -> Iterator[None]:
-    """Within it a first signal has the state saved, and what then is in the run is said. Raises a ClickException where
-    the state does not go with the data or the folder.
-    """
-    if out is None or states is None:
-        yield
-        return
-    try:
-        with stop.orderly():
-            yield
-    except KeyboardInterrupt:
-        steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
-        if steps:
-            click.echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
-                       err=True)
-        raise
-    except BlockingIOError as error:
-        raise click.ClickException(str(error.strerror)) from error
-    except ValueError as error:
-        raise click.ClickException(f"--out {out}: {error}") from error
-    finally:
-        tidy(out)
-
-
-def finish(states: States) -> None:
-    """Keeps of the states in a run that is complete only the last one, from which more epochs could go on."""
-    checkpoint.prune(states.backup_dir, states.training, kept=1, others=True)
-    tidy(states.backup_dir.parent)
-
-
-def latest(states: States) -> str | None:
-    """The name of the newest state of a training."""
-    names = [path.stem for number, _, path in checkpoint.files(states.backup_dir) if number == states.training]
-    return names[0] if names else None
-
-
-def tidy(out: Path) -> None:
-    """Removes folders that nothing was written into."""
-    for folder in (out / runs.CHECKPOINTS, out):
-        with contextlib.suppress(OSError):
-            folder.rmdir()

@@ -12,7 +12,7 @@ import click
 from .. import __version__, datasets, models, nets, utils
 from .. import optimizers as optim
 from ..backend import device as devices
-from . import data, files, lines, options, photos, resuming, runs, signals
+from . import data, files, lines, options, photos, resuming, runs, saving, signals
 from .clock import Stopwatch, since_start
 
 SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # the defaults for named data sets
@@ -86,7 +86,7 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--out", type=options.FILE, metavar="RUN",
               help="Write model.safetensors, run.json and history.csv to this folder; a run that is there is replaced "
               "when this one is complete. Its state is kept in RUN/checkpoints.")
-@click.option("--checkpoint-every", type=resuming.Every(), metavar="5m|500steps", default="5m",
+@click.option("--checkpoint-every", type=options.Every(), metavar="5m|500steps", default="5m",
               help="How often the state is kept in RUN: after minutes (s, m, h) or steps. Also at the ends of epochs.")
 @click.option("--resume", is_flag=True, help="Go on where RUN stands, bit for bit as if it had never stopped. The "
               "same line can be given again and again: it starts where nothing is there yet, and ends where all is "
@@ -127,16 +127,16 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
                                 validation_split, seed, strict)
             _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
             feeds = images.feeds(model, batch_size)
-            states = resuming.states(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
+            states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
             if resume is not None:
                 _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
-            with resuming.kept(out, states, stop):
+            with saving.during(out, states, stop):
                 net, history, results = fit(images, feeds, target, 0 if quiet or silent else 1, model, batch_size,
                                             seed, states, **how)
             results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
                            validation_split=validation_split)
             if out is not None and states is not None and place is not None:
-                results["checkpoint"] = resuming.latest(states)
+                results["checkpoint"] = saving.latest(states)
                 # Before the test, so that nothing that happens then loses the training.
                 with runs.said(out):
                     runs.write(place, net, history, results)
@@ -146,7 +146,7 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
                 with runs.said(out):
                     runs.write(place, net, history, results)
     if states is not None:
-        resuming.finish(states)
+        saving.finish(states)
     if json_file is not None:
         files.write_json(json_file, results)
     _say(silent, _summed_up(results))
@@ -174,7 +174,7 @@ def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: d
 
 def fit(
     images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, verbose: int, model: str,
-    batch_size: int, seed: int, states: resuming.States | None, augment: bool, epochs: int, optimizer: str,
+    batch_size: int, seed: int, states: saving.States | None, augment: bool, epochs: int, optimizer: str,
     lr: float | None, recipe: str, schedule: str, label_smoothing: float,
 ) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
     """Trains. Returns the net, its history and what `--json` has of it."""
