@@ -33,7 +33,7 @@ class Model(Trainer, Layer):
 
     unwatched = Layer.unwatched | {
         "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_steps", "_training", "history", "loss",
-        "optimizer", "reducer", "shard",
+        "optimizer", "ranks",
     }
     recordable = True  # a graph's call; a class with a call of its own must say it again
     class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file

@@ -89,6 +89,11 @@ class Optimizer(Versioned):
         self._now.iterations = int(value)
 
     @property
+    def is_scheduled(self) -> bool:
+        """Whether a schedule sets the learning rate."""
+        return callable(self._now.rate)
+
+    @property
     def learning_rate(self) -> float:
         """The learning rate of the next step."""
         rate = self._now.rate

@@ -4,12 +4,14 @@ from collections.abc import Callable, Mapping
 from os import PathLike
 from typing import Any
 
-from ..callbacks import CallbackList, Logs
+from ..callbacks import BackupAndRestore, CallbackList, Logs
+from ..ranks import ALONE, Ranks
 from . import settings, state
+from .agreeing import check_weights
 from .checkpoint import Checkpoint
 from .phases import Work
 from .progress import Progress, warn_of_nan
-from .saving import Saving, only_backup, state_in, usable
+from .saving import Saving, state_in, usable
 from .source import Source
 from .state import TrainState
 from .stream import Epochs, Stream, warn_of_end
@@ -30,27 +32,27 @@ class Fitting:
         self._epochs, self.epoch, self.done, self._logs = epochs.stop, epochs.start, 0, Logs()
         self._begin, self._end = (hooks.listeners(f"on_train_batch_{when}") for when in ("begin", "end"))
         assert work.sums is not None  # training has some
-        self._sums = work.sums
+        self._sums, self._ranks = work.sums, work.ranks
         self._saving: Saving | None = None
         self._common: dict[str, Any] = {}
 
-    def run(self, verbose: int, line: Progress, resume: str | PathLike[str] | None) -> None:
+    def run(self, verbose: int, line: Progress, resume: str | PathLike[str] | None,
+            backup: BackupAndRestore | None) -> None:
         """Trains up to the last epoch, or until something stops it. `line`: the progress that came before."""
-        backup = only_backup(self._hooks.callbacks)
         if backup is None and resume is None:
             self._train(verbose, line)
             return
         self._common = self._described()
         if backup is not None:
-            self._saving = Saving(backup, self._state, lambda: self._model.optimizer.iterations)
+            self._saving = Saving(backup, self._state, lambda: self._model.optimizer.iterations, self._ranks)
         try:
             found = None
             if resume is not None:
-                found = state_in(resume)
+                found = self._ranks.on_first(state_in, resume)
             elif self._saving is not None:
                 found = self._saving.find()
             if found is not None:
-                self._check(found)
+                self._ranks.on_first(self._check, found)
             if self._saving is not None:
                 self._saving.begin()
             self._train(verbose, line, found)
@@ -76,6 +78,8 @@ class Fitting:
             if self._validate is not None and self._validates(self.epoch + 1):
                 self._logs.update({f"val_{name}": value for name, value in self._validate(self._hooks).items()})
             line.finish(self._logs)
+            if self._ranks.size > 1:
+                check_weights(self._model, self._ranks)
             self._hooks.call("on_epoch_end", self.epoch, self._logs)
             self.epoch, self.done = self.epoch + 1, 0
             if self._saving is not None:
@@ -100,21 +104,22 @@ class Fitting:
             source.run(self._model._step(self._work, source.like, n, source.shards))
             self.done += 1
             if self._end:
-                logs = self._so_far()
+                logs = self._so_far(self._ranks)
                 for method in self._end:
                     method(self.done - 1, logs)
-            line.update(self.done, self._so_far)
+            line.update(self.done, self._so_far)  # of this rank's part: it is asked only where it is shown
             if self._model.stop_training:
                 break
             if self._saving is not None:
                 self._saving.after_step()
-        return self._so_far()
+        return self._so_far(self._ranks)
 
-    def _so_far(self) -> Logs:
-        bad, logs = self._sums.read(), self._sums.logs()
+    def _so_far(self, ranks: Ranks = ALONE) -> Logs:
+        bad, logs = self._sums.read(ranks), self._sums.logs()
         if bad is not None and not self._running.nan_seen:
             self._running.nan_seen = True
-            warn_of_nan(logs["loss"], self.epoch, bad)
+            if not self._ranks.rank:
+                warn_of_nan(logs["loss"], self.epoch, bad)
         return logs
 
     # The training's state.
@@ -171,17 +176,18 @@ class Fitting:
             self._passes.set_state(position["passes"])
             if self._tests is not None:
                 self._tests.set_state(position["tests"])
-            self._sums.set_state(kept["sums"])
+            self._sums.set_state(kept["sums"], self._ranks.rank == 0)
             self._model.stop_training, running.nan_seen = bool(kept["stopped"]), bool(kept["nan_seen"])
             state.put_into_callbacks(self._hooks, kept["callbacks"])
             state.put_into_random(self._model, kept["random"])
 
-    def _state(self, belongs_to: Mapping[str, Any]) -> TrainState:
-        """All of it, copied."""
-        return TrainState.of({
+    def _state(self, belongs_to: Mapping[str, Any]) -> TrainState | None:
+        """All of it, copied; of several ranks all sums, on the first one."""
+        sums = self._sums.get_state(self._ranks)
+        return None if self._ranks.rank else TrainState.of({
             "model": state.of_model(self._model), "random": state.of_random(self._model), "key": self._running.key,
             "logs": self._logs, "stopped": self._model.stop_training, "nan_seen": self._running.nan_seen,
-            "epochs": self._epochs, **self._held(), **self._common, "belongs_to": belongs_to})
+            "epochs": self._epochs, **self._held(), "sums": sums, **self._common, "belongs_to": belongs_to})
 
     def _held(self) -> dict[str, Any]:
         """What the data, metrics and callbacks say themselves of where they stand."""

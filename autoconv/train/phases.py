@@ -1,12 +1,13 @@
 """`Phases`: what a step does with a batch, phase by phase, run through Python. How that is recorded is step.py's."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend import trace
+from ..ranks import ALONE, Ranks
 from ..tape import walk_back
 from ..tensor import Tensor, no_grad
 from .compiled import Goal, Score
@@ -14,20 +15,9 @@ from .source import Source
 from .sums import Sums
 
 
-class Reducer(NamedTuple):
-    """Sums gradients over processes while the backward pass goes on: `reduce(part)` changes a part of the flat gradient
-    in place, one of about `bucket_bytes` after the other, the last layers' first: in each step, on each process, the
-    same parts in the same order. It runs under the lock of the kernels, so processes can wait for each other in it, but
-    threads of one process cannot.
-    """
-
-    reduce: Callable[[Any], None]
-    bucket_bytes: int
-
-
 class Work(NamedTuple):
     """What a step does beside running the model: nothing in prediction, losses and metrics in evaluation, all of it in
-    training.
+    training. With several `ranks` gradients are summed over them while the backward pass goes on.
     """
 
     kind: str  # "predict", "test" or "train"
@@ -35,28 +25,31 @@ class Work(NamedTuple):
     scores: Sequence[Score] = ()
     sums: Sums | None = None
     optimizer: Any = None
-    reducer: Reducer | None = None
+    ranks: Ranks = ALONE
 
 
 class Phases:
     """The phases of a step of `model` over batches of arrays of these shapes and dtypes: inputs x, targets y, sample
     weights; None for what is not there, or not taken to the device.
 
-    form: puts a list of inputs into the form in which the model's call takes it. reasons: of each phase why it is not
-    recorded, None where it is.
+    form: puts a list of inputs into the form in which the model's call takes it. shards: how many times as many samples
+    the whole batch has, of which these are one rank's. reasons: of each phase why it is not recorded, None where it is.
     """
 
     def __init__(self, model: Any, work: Work, x: Sequence[Any], y: Sequence[Any], weights: Sequence[Any],
-                 form: Callable[[list], Any]) -> None:
+                 form: Callable[[list], Any], shards: float = 1.0) -> None:
         self._model, self._work, self._form, self._device = model, work, form, model.device
         self._goals = {goal.output: goal for goal in work.goals}
         self._trains = work.optimizer is not None and work.optimizer.flat is not None
+        self._ranks, self._shards = work.ranks, shards
+        self._moving: list[Any] = []  # the arrays of weights that training changes by themselves: moving averages
         parts = [[None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights)]
         self._x: list[Any] = parts[0]
         self._y, self._weights, self.samples = parts[1], parts[2], len(self._x[0])
         self.arrays = [*self._x, *self._y, *self._weights]  # what a batch is written into
         self._source: Source | None = None
         self._sink: Sequence[Any] | None = None
+        self._repeated = False  # whether every rank runs the same whole batch
         self._given: Sequence[Any] = ()  # a batch that was fed, as the user has it
         self._gradients: dict[tuple[int, bool], Any] = {}  # of outputs, or of the logits that they came from
         self._arrivals: dict[int, int] = {}  # how many calls were recorded when a parameter's gradient was complete
@@ -90,7 +83,7 @@ class Phases:
         return [(name, work) for name, work, wanted in (
             ("load", self._load, self._source is not None), ("forward", self._forward, True),
             ("loss", self._loss, self._work.goals), ("backward", self._backward, self._trains),
-            ("reduce", self._reduce_all, self._trains and self._work.reducer is not None),
+            ("reduce", self._reduce_all, self._trains and self._ranks.size > 1),
             ("account", self._account, self._work.goals), ("score", self._score, scored),
             ("store", self._store, self._sink is not None), ("update", self._update, self._trains),
         ) if wanted]
@@ -199,7 +192,7 @@ class Phases:
         """Adds the losses and the metrics to the running sums."""
         sums: Any = self._work.sums
         sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
-            self._work.goals, self._values)], self.samples * self._shards())
+            self._work.goals, self._values)], self.samples * self._shards)
         for j, score in enumerate(self._work.scores):
             if self._is_recorded(score):
                 output = self._outputs[score.output]
@@ -215,7 +208,10 @@ class Phases:
         for score in self._work.scores:
             if not self._is_recorded(score):
                 outputs = np.array(self._device.numpy(self._outputs[score.output].data))  # which it may keep
-                score.metric.update_state(self._given_targets(score.output), outputs)
+                given = [self._given_targets(score.output), outputs]
+                if self._ranks.size > 1 and not self._repeated:  # of the whole batch, on every rank
+                    given = [np.concatenate(parts) for parts in zip(*self._ranks.exchange(given))]
+                score.metric.update_state(*given)
 
     def _store(self) -> None:
         for output, rows in zip(self._outputs, self._sink):  # type: ignore[arg-type]
@@ -230,9 +226,6 @@ class Phases:
         """The targets of the batch as the user's array has them."""
         which = len(self._x) + output
         return np.asarray(self._given[which]) if self._source is None else self._source.host(which, self.samples)
-
-    def _shards(self) -> float:
-        return 1.0 if self._source is None else self._source.shards
 
     def _leaf(self, i: int) -> Tensor:
         """An output as the beginning of a tape; its gradient, or that of its logits, goes to an array that stays."""
@@ -262,7 +255,7 @@ class Phases:
 
     def _normalized_weights(self, goal: Goal, values: Tensor) -> Any:
         """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
-        weights = self._device.constant(goal.loss.normalized_weights(values, None, self._shards()))
+        weights = self._device.constant(goal.loss.normalized_weights(values, None, self._shards))
         given = self._weights[goal.output]
         if given is None:
             return weights
@@ -279,20 +272,33 @@ class Phases:
         return scaled
 
     def _buckets(self) -> list[tuple[int, int]]:
-        """The parts of the flat gradient that are reduced one after the other: of the last layers first."""
+        """The parts of the flat gradient that are summed over ranks, one after the other: of the last layers first. On
+        each rank, in each step, the same parts in the same order.
+        """
         flat, cuts = self._work.optimizer.flat, [self._work.optimizer.flat.size]
-        least = self._work.reducer.bucket_bytes  # type: ignore[union-attr]
         for start in reversed(flat.starts):
-            if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= least:
+            if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= self._ranks.bucket_bytes:
                 cuts.append(start)
         return [(stop, start) for start, stop in pairwise(cuts)]
 
     def _reduce(self, start: int, stop: int) -> None:
-        self._work.reducer.reduce(self._work.optimizer.flat.gradient[start:stop])  # type: ignore[union-attr]
+        self._ranks.start(self._work.optimizer.flat.gradient[start:stop])
+
+    def _average(self) -> None:
+        self._ranks.start_mean(self._moving)
 
     def _reduce_all(self) -> None:
+        if self._moving:
+            self._average()
         for bucket in self._buckets():
             self._reduce(*bucket)
+        self._ranks.finish()
+
+
+def moving_weights(layers: Iterable[Any]) -> list[Any]:
+    """The arrays of weights that a training changes, but not by gradients: those of normalizations."""
+    return [weight.data for layer in layers if layer.trainable for weight in layer._own_weights()
+            if not weight.trainable and weight.dtype.kind == "f"]
 
 
 def is_recordable(thing: Any) -> bool:

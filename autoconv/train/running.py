@@ -40,8 +40,7 @@ class Running:
         """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
         shapes = output_shapes(model)
         names = getattr(model, "output_names", None) or [f"output_{i + 1}" for i in range(len(shapes))]
-        made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
-                             model.reducer, model.shard])
+        made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted])
         if self.made_for != made_for:
             with self.lock:  # another thread may evaluate for the first time as well
                 if self.made_for != made_for:

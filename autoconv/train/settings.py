@@ -28,7 +28,7 @@ def architecture(model: Any) -> dict[str, Any]:
 
 def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedule: bool = False) -> None:
     """Raises ValueError, with the name, where two settings differ. other_schedule: that of the learning rate may."""
-    for name, then, now in _differences(kept, own, ""):
+    for name, then, now in differences(kept, own):
         if name.startswith("data."):
             raise ValueError(f"The data are not those of the training that was saved, which had {name[5:]} {then}. "
                              f"Received: {now}. Put back what was there, or begin anew in another folder.")
@@ -39,7 +39,7 @@ def check_settings(kept: Mapping[str, Any], own: Mapping[str, Any], other_schedu
                              "or begin anew in another folder.")
 
 
-def _differences(then: Any, now: Any, place: str) -> list[tuple[str, Any, Any]]:
+def differences(then: Any, now: Any, place: str = "") -> list[tuple[str, Any, Any]]:
     """(place, then, now) of all that differ. Lists of lists and dicts are compared item by item."""
     if all(isinstance(each, list) and all(isinstance(item, list | dict) for item in each) for each in (then, now)):
         if len(then) != len(now):
@@ -47,7 +47,7 @@ def _differences(then: Any, now: Any, place: str) -> list[tuple[str, Any, Any]]:
         then, now = ({str(i): item for i, item in enumerate(each)} for each in (then, now))
     if isinstance(then, Mapping) and isinstance(now, Mapping):
         return [found for key in dict.fromkeys([*then, *now])
-                for found in _differences(then.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
+                for found in differences(then.get(key), now.get(key), f"{place}.{key}".lstrip("."))]
     return [] if then == now else [(place, then, now)]
 
 

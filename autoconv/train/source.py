@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import random
 from ..backend import device as devices
+from ..ranks import ALONE, Ranks
 from .data import Data, check_count
 
 SHARE = 0.5  # of a GPU's free memory: what a data set may take
@@ -21,26 +22,25 @@ class Source:
     """Batches of arrays (N, ...), which the step has in `dtypes`; None stays None. The last batch may be smaller.
 
     On a GPU all of it is sent there once, where it fits, else batch by batch. `shuffled`: whether orders will come.
-    Of `world` processes that share each batch, this is number `rank`, which has a part of it: `before` samples come
-    before that part, and the whole batch has `shards` times as many samples.
+    Each of `ranks` has a part of each batch: `before` samples come before that part, and the whole batch has `shards`
+    times as many samples. A batch of fewer samples than ranks is `repeated`: each rank has all of it.
     """
 
     varies = False  # all batches are of the same arrays
 
     def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
-                 shuffled: bool = False, rank: int = 0, world: int = 1) -> None:
+                 shuffled: bool = False, ranks: Ranks = ALONE) -> None:
         arrays = [*data.x, *data.y, *data.weights]
         batch_size = 32 if batch_size is None else batch_size
         check_count("batch_size", batch_size, 1)
-        least = min(int(batch_size), len(arrays[0]) % int(batch_size) or int(batch_size), len(arrays[0]))
-        if not 0 <= rank < world or least < world:
-            raise ValueError(f"Each of the processes, numbered from 0, needs a sample of each batch. Received: number "
-                             f"{rank} of {world}, and a batch of {least}. Choose another batch_size.")
-        self.batch_size, self._device, self._rank, self._world = int(batch_size), device, rank, world
+        if batch_size < ranks.size:
+            raise ValueError("batch_size is that of all ranks together, of which each takes a part, so it must be at "
+                             f"least their number, {ranks.size}. Received: batch_size={batch_size}.")
+        self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.like = arrays, len(arrays[0]), data
         self.key: random.Key | None = None  # of the orders, where there is one
         self._order: Any = np.arange(self.samples) if shuffled or device.is_gpu else None
-        self._first, self.before, self.shards = 0, 0, 1.0
+        self._first, self.before, self.shards, self.repeated = 0, 0, 1.0, False
         self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
         self._there, self._sent = self._arrays, {}  # type: ignore[var-annotated]
         self._order_there: Any = self._order
@@ -85,9 +85,8 @@ class Source:
     def seek(self, i: int) -> int:
         """Makes batch i the next one. Returns how many samples of it this process has."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
-        self.before, after = ((stop - start) * (self._rank + one) // self._world for one in (0, 1))
-        self._first, n = start + self.before, after - self.before
-        self.shards = (stop - start) / n
+        self.before, n, self.shards, self.repeated = shared(stop - start, self._ranks)
+        self._first = start + self.before
         if not self._fits:
             self._send(n)
         return n
@@ -116,7 +115,7 @@ class Source:
 
     def run(self, step: Any, sink: Sequence[Any] | None = None) -> None:
         """One step on the batch that is the next one."""
-        step.run(self, sink)
+        step.run(self, sink, self.before, self.repeated)
 
     def end_epoch(self) -> None:
         """Arrays do not change from epoch to epoch."""
@@ -132,6 +131,16 @@ class Source:
         for source, there in zip(host, self._sent[n]):
             if there is not None:
                 there[...] = source
+
+
+def shared(samples: int, ranks: Ranks) -> tuple[int, int, float, bool]:
+    """A rank's part of a batch: how many samples come before it, how many it has, how many times as many the whole
+    batch counts, and whether each rank has the whole batch, as there are more ranks than samples.
+    """
+    if samples < ranks.size:
+        return 0, samples, float(ranks.size), True
+    before, after = (samples * (ranks.rank + one) // ranks.size for one in (0, 1))
+    return before, after - before, samples / (after - before), False
 
 
 def _sent_as(array: Any, dtype: Any) -> np.dtype | None:

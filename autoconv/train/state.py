@@ -114,7 +114,7 @@ def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:
 
 def of_random(model: Any) -> dict[str, Any]:
     """Where all streams of random numbers stand: autoconv's, those of layers with seeds, NumPy's and Python's."""
-    return {**_of_process(), "layers": [[g.seed, g.first, g.streams] for g in _generators(model)]}
+    return {**of_process(), "layers": [[g.seed, g.first, g.streams] for g in _generators(model)]}
 
 
 def check_random(model: Any, kept: Mapping[str, Any]) -> None:
@@ -129,31 +129,33 @@ def put_into_random(model: Any, kept: Mapping[str, Any]) -> None:
     """Draws the same numbers as where `of_random` was called."""
     for generator, (seed, first, streams) in zip(_generators(model), kept["layers"], strict=True):
         generator.seed, generator.first, generator.streams = int(seed), int(first), int(streams)
-    _put_into_process(kept)
+    put_into_process(kept)
 
 
 @contextmanager
 def random_as_before() -> Iterator[None]:
     """What is drawn within it of the process's random numbers is drawn again after it."""
-    kept = _of_process()
+    kept = of_process()
     try:
         yield
     finally:
-        _put_into_process(kept)
+        put_into_process(kept)
 
 
 def _generators(model: Any) -> list[random.Generator]:
     return random.generators_of(model._walk())[1:]
 
 
-def _of_process() -> dict[str, Any]:
+def of_process() -> dict[str, Any]:
+    """Where this process's streams of random numbers stand: autoconv's, NumPy's and Python's."""
     numpys: dict[str, Any] = np.random.get_state(legacy=False)  # type: ignore[assignment]
     version, words, gauss = python_random.getstate()
     return {"process": random.state(), "numpy": numpys,
             "python": {"version": version, "words": np.array(words, np.uint32), "gauss": gauss}}
 
 
-def _put_into_process(kept: Mapping[str, Any]) -> None:
+def put_into_process(kept: Mapping[str, Any]) -> None:
+    """Draws the same numbers as where `of_process` was called."""
     random.set_state(kept["process"])
     np.random.set_state(kept["numpy"])
     python = kept["python"]

@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
+from .. import random, ranks
 from ..backend import device as devices
 from ..backend import trace
 from ..backend.precision import get_precision
 from ..backend.turns import turn
 from ..versions import Versioned, changes, contents
-from .phases import Phases, Work, is_recordable
+from .phases import Phases, Work, is_recordable, moving_weights
 from .progress import Progress
 from .source import Source
 
@@ -31,8 +31,8 @@ class Step(Phases):
     """A step of `model`, recorded when it first runs and replayed from then on, as long as nothing changes."""
 
     def __init__(self, model: Any, work: Work, x: Sequence[Any], y: Sequence[Any], weights: Sequence[Any],
-                 form: Callable[[list], Any]) -> None:
-        super().__init__(model, work, x, y, weights, form)
+                 form: Callable[[list], Any], shards: float = 1.0) -> None:
+        super().__init__(model, work, x, y, weights, form, shards)
         self._pool = devices.Pool()
         self._plan: list[Any] = []
         self._trace: Any = None
@@ -40,32 +40,41 @@ class Step(Phases):
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled
         self._generators: list[Any] = []
 
-    def run_on(self, arrays: Sequence[Any]) -> Any:
-        """One step on a batch that is given. Returns the predictions, in arrays of their own and in the structure in
-        which the model's call gives them.
+    def run_on(self, arrays: Sequence[Any], before: int = 0, repeated: bool = False) -> Any:
+        """One step on a batch that is given, of which others have the samples `before`. Returns the predictions, in
+        arrays of their own and in the structure in which the model's call gives them.
         """
         with turn:
             self.feed(arrays)
-            self._run(None, None)
+            self.run(before=before, repeated=repeated)
             self._given = ()
             if self._work.sums is not None:
-                self._work.sums.count(self.samples, self._value_counts)
                 return None
             return self.put_together([np.array(self._device.numpy(rows)) for rows in self.outputs()])
 
-    def run(self, source: Source | None = None, sink: Sequence[Any] | None = None) -> None:
+    def run(self, source: Source | None = None, sink: Sequence[Any] | None = None, before: int = 0,
+            repeated: bool = False) -> None:
         """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to
-        their rows in `sink`.
+        their rows in `sink`. before: how many samples of the batch other ranks have before these. repeated: all ranks
+        have the same whole batch, so it counts once.
         """
-        token = random.first_sample.set(source.before) if source is not None and source.before else None
+        sums, self._repeated = self._work.sums, repeated
+        kept = sums.kept() if repeated and sums is not None and self._ranks.rank else None
+        shared = self._ranks.size > 1
+        token = random.first_sample.set(before) if before else None
+        together = ranks.current.set(self._ranks) if shared else None
         try:
             with turn:
                 self._run(source, sink)
         finally:
             if token is not None:
                 random.first_sample.reset(token)
-        if self._work.sums is not None:
-            self._work.sums.count(self.samples, self._value_counts)
+            if together is not None:
+                ranks.current.reset(together)
+        if sums is not None:
+            sums.count(self.samples, self._value_counts)
+            if kept is not None:
+                sums.put_back(kept)
 
     @property
     def ran(self) -> bool:
@@ -129,6 +138,7 @@ class Step(Phases):
         if self._trains:
             self._work.optimizer.build(trainable)
         self._by_kernels = self._trains and is_recordable(self._work.optimizer)
+        self._moving = moving_weights(self._model._walk()) if self._ranks.size > 1 else []
         self.close()
         self._value_counts = [0] * len(self._work.scores)
         self._model_obstacle = self._model.recording_obstacle()
@@ -197,12 +207,15 @@ class Step(Phases):
         ready = [] if self._source is None else ["place"]
         self._trace.forget(*(name for name, reason in self.reasons.items() if reason is not None))
         for name, work in self._works():
-            if name == "backward" and self._work.reducer is not None and self.reasons[name] is None:
+            if name == "backward" and self._ranks.size > 1 and self.reasons[name] is None:
+                if self._moving:
+                    plan += [tuple(ready), self._average]
+                    ready = []
                 for piece, bucket in zip(self._pieces(), self._buckets()):
                     plan += [(*ready, piece), partial(self._reduce, *bucket)]
                     ready = []
             elif name == "reduce" and self.reasons["backward"] is None:
-                continue  # done between the pieces
+                plan.append(self._ranks.finish)  # what was begun between the pieces
             elif self.reasons[name] is None:
                 ready.append(name)
             else:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.device import Device
+from ..ranks import ALONE, Ranks
 from .compiled import Goal, Score
 
 _FIRST = 3  # what comes before the outputs' losses: the loss, the steps, the first step after which it was not finite
@@ -24,6 +25,7 @@ class Sums:
         """Starts an epoch."""
         self._k.clear(self._totals)
         self._losses, self._samples = np.zeros(1 + len(self._goals)), 0
+        self._counted = 0  # the samples that the losses are of, when somebody looked
         self._values = [0] * len(self._scores)  # how many each metric's sum is of
         for score in self._scores:
             score.metric.reset_state()
@@ -52,17 +54,38 @@ class Sums:
         for j, n in enumerate(values):
             self._values[j] += n
 
-    def read(self) -> int | None:
-        """Looks at the sums so far, which stay as they are: who looks, and when, changes no bit of what comes later.
-        Returns the first step after which the loss was NaN or infinite, if any.
+    def read(self, ranks: Ranks = ALONE) -> int | None:
+        """Looks at the sums so far, those of all `ranks` together, which stay as they are: who looks, and when, changes
+        no bit of what comes later. Returns the first step after which the loss was NaN or infinite, if any.
         """
-        host = np.array(self._device.numpy(self._totals))
+        host, self._counted, values = self._together(ranks)
         self._losses[0], self._losses[1:] = host[0], host[_FIRST : _FIRST + len(self._goals)]
         for j, score in enumerate(self._scores):
-            if self._values[j]:
-                own = float(host[_FIRST + len(self._goals) + j]), self._values[j]
+            if values[j]:
+                own = float(host[_FIRST + len(self._goals) + j]), values[j]
                 self._show(score.metric, own, self._shown[j], self._others[j])
         return int(host[2]) - 1 if host[2] else None
+
+    def _together(self, ranks: Ranks) -> tuple[np.ndarray, int, list[int]]:
+        """The totals of all ranks on the host, how many samples they are of, and how many values each metric's is."""
+        totals = np.array(self._device.numpy(self._totals))
+        own = np.concatenate([totals, [self._samples], self._values])
+        every = np.stack(ranks.gather(own))
+        found = every.sum(0)
+        found[1] = own[1]  # each rank counts the same steps
+        found[2] = min((step for step in every[:, 2] if step), default=0)
+        samples, *values = (int(n) for n in found[totals.size :])
+        return found[: totals.size], samples, values
+
+    def kept(self) -> tuple[np.ndarray, int, list[int]]:
+        """The sums as they are, for `put_back`."""
+        return np.array(self._device.numpy(self._totals)), self._samples, list(self._values)
+
+    def put_back(self, kept: tuple[np.ndarray, int, list[int]]) -> None:
+        """Takes a step back, which another rank counts, but not that there was one."""
+        kept[0][1] += 1
+        self._totals[...] = self._device.asarray(kept[0])
+        self._samples, self._values = kept[1:]
 
     @staticmethod
     def _show(metric: Any, own: tuple[float, int], shown: list[float], others: list[float]) -> None:
@@ -73,33 +96,39 @@ class Sums:
             shown[i] = others[i] + own[i]
             setattr(metric, name, shown[i])
 
-    def get_state(self) -> dict[str, Any]:
-        """Copies of the sums, and of what metrics of the user's hold, for `set_state`."""
+    def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
+        """Copies of the sums of all `ranks` together, and of what metrics of the user's hold, for `set_state`."""
+        totals, samples, values = self._together(ranks)
         metrics = [{name: deepcopy(getattr(score.metric, name)) for name in sorted(score.metric._state)}
                    for score in self._scores]
-        return {"totals": np.array(self._device.numpy(self._totals)), "samples": self._samples,
-                "values": list(self._values), "metrics": metrics, "shown": [list(two) for two in self._shown],
+        return {"totals": totals, "samples": samples, "values": values, "metrics": metrics,
+                "shown": [list(two) for two in self._shown],
                 "others": [list(two) for two in self._others]}
 
-    def set_state(self, state: Mapping[str, Any]) -> None:
-        """Goes on where `get_state` was called. Raises ValueError for sums of other losses or metrics."""
+    def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
+        """Goes on where `get_state` was called; of several ranks the `first` has what came before. Raises ValueError
+        for sums of other losses or metrics.
+        """
         if np.shape(state["totals"]) != self._totals.shape or len(state["metrics"]) != len(self._scores):
             raise ValueError("These sums are of other losses or metrics than the model's.")
-        self._totals[...] = self._device.asarray(state["totals"])
-        self._samples, self._values = int(state["samples"]), [int(n) for n in state["values"]]
+        totals = np.array(state["totals"])
+        if not first:
+            totals[[i for i in range(totals.size) if i != 1]] = 0
+        self._totals[...] = self._device.asarray(totals)
+        self._samples, self._values = int(state["samples"]) * first, [int(n) * first for n in state["values"]]
         self._shown, self._others = ([list(two) for two in state[name]] for name in ("shown", "others"))
         for score, held in zip(self._scores, state["metrics"]):
             for name in score.metric._state:
                 setattr(score.metric, name, held[name])
 
-    def read_logs(self) -> dict[str, float]:
+    def read_logs(self, ranks: Ranks = ALONE) -> dict[str, float]:
         """The means so far, of now."""
-        self.read()
+        self.read(ranks)
         return self.logs()
 
     def logs(self) -> dict[str, float]:
         """The means so far, as of the last `read`."""
-        means = (self._losses / max(self._samples, 1)).tolist()
+        means = (self._losses / max(self._counted, 1)).tolist()
         several = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
         scores = {score.name: float(score.metric.result()) for score in self._scores}
         return {"loss": means[0], **dict(several), **scores}

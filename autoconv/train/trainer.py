@@ -13,9 +13,11 @@ from ..arguments.keywords import known_only
 from ..backend import device as devices
 from ..backend.turns import turn
 from ..callbacks import Callback, CallbackList, History, Logs
+from ..ranks import ALONE, Ranks
 from ..tensor import Parameter, Tensor
 from ..versions import contents
 from . import compiled
+from .agreeing import hooks_of, join, share_model, share_random
 from .data import (
     Data,
     batch_parts,
@@ -28,10 +30,11 @@ from .data import (
 )
 from .fitting import Fitting
 from .outputs import Outputs
-from .phases import Reducer, Work, is_recordable
+from .phases import Work, is_recordable
 from .progress import Progress, check_verbose, warn
 from .running import Running
-from .source import Source
+from .saving import only_backup
+from .source import Source, shared
 from .step import Step
 from .stream import Epochs, Stream, is_stream
 
@@ -52,10 +55,7 @@ class Trainer:
     loss: Any = None
     history: History | None = None
     stop_training = False
-    # Of several processes that train together each sets its number and how many they are, and what sums gradients.
-    # `fit` takes this process's part of each batch; its loss and metrics are those of that part. Validation is whole.
-    shard: tuple[int, int] = (0, 1)
-    reducer: Reducer | None = None
+    ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
     _loss_weights: Any = None
     _metrics_wanted: Any = None
 
@@ -78,6 +78,21 @@ class Trainer:
         """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
         self._running().steps.forget()
         return super().to(device)  # type: ignore[misc]
+
+    def distribute(self, ranks: Ranks) -> Any:
+        """Has `fit`, `evaluate` and `predict` share their work with other processes: `parallel.MPI()`. Returns the
+        model. Each of them makes the same calls with the same data; batch_size is that of all together.
+
+        Rank 0's weights and random numbers are everyone's when `fit` begins. Its callbacks alone are called, and show,
+        log and save; what they decide counts for all. Raises ValueError, in `fit`, where ranks have other data,
+        arguments or versions, TypeError for what are no ranks.
+        """
+        if not isinstance(ranks, Ranks):
+            raise TypeError("distribute() takes the processes that train together: model.distribute(parallel.MPI()). "
+                            f"Received: {ranks!r}.")
+        self._running().steps.forget()
+        self.ranks = ranks
+        return self
 
     @property
     def metrics_names(self) -> list[str]:
@@ -111,34 +126,40 @@ class Trainer:
         verbose = check_verbose(verbose)
         for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
             check_count(name, value, 0)
-        validates = validates_in(validation_freq)
+        validates, ranks = validates_in(validation_freq), self.ranks
+        verbose = 0 if ranks.rank else verbose
         if not initial_epoch:
             self._running().key = None
+        share_random(ranks)
         data, validation = self._training_and_validation(
             x, y, sample_weight, class_weight, validation_split, validation_data, batch_size,
             shuffle=shuffle, number=initial_epoch, draw=self._running().training)
         self._start(data.like)
         if validation is not None:
             self._running().check_targets(self, validation.like)
-        source = self._source(data, batch_size, shuffle, self.shard)
+        source = self._source(data, batch_size, shuffle)
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
+        if ranks.size > 1:
+            join(self, {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch,
+                        "shuffle": shuffle, "data": source.identity(),
+                        "validation_data": None if tests is None else tests.identity()})
         if validation is None:
             self._running().steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
 
         self.history, self.stop_training, self._running().nan_seen = History(), False, False
-        hooks = CallbackList(callbacks, self, {"epochs": epochs, "steps": passes.steps, "verbose": verbose},
-                             self.history)
+        backup = only_backup(CallbackList(callbacks, self, {}).callbacks)
+        hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, self.history)
         order = self._running().training()
         if shuffle and isinstance(source, Source):
             source.key = order
         validate = None if tests is None else partial(self._test, tests, validation_steps)
         training = Fitting(self, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
         try:
-            training.run(verbose, line, resume)
+            training.run(verbose, line, resume, backup)
         finally:  # also where it was interrupted: much memory, and the next training may need other sizes
             self._running().steps.forget("train", "test")
         return self.history
@@ -155,10 +176,10 @@ class Trainer:
         self._check_compiled("evaluate")
         data = self._given(x, y, sample_weight, batch_size=batch_size)
         self._start(data.like)
-        source = self._source(data, batch_size)
+        source, verbose = self._source(data, batch_size), 0 if self.ranks.rank else verbose
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
-        hooks = CallbackList(callbacks, self, {"steps": count, "verbose": check_verbose(verbose)})
+        hooks = hooks_of(self, callbacks, {"steps": count, "verbose": check_verbose(verbose)})
         line, running = Progress(count, verbose, before=before), self._running()
         try:
             logs = self._test(source, steps, hooks, line)
@@ -175,7 +196,11 @@ class Trainer:
         Needs no compile().
         """
         data = self._given(x, batch_size=batch_size, targets=False)
-        work = Work("predict")
+        everyone, work = self.ranks, Work("predict")
+        is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
+        if is_shared:
+            start, n, *_ = shared(len(data), everyone)  # type: ignore[arg-type]
+            data, verbose = data.rows(start, start + n), 0 if everyone.rank else verbose  # type: ignore[union-attr]
         source = data if isinstance(data, Stream) else Source(data, self._dtypes(len(data.x)), batch_size, self.device)
         before = self._prepare(work, source, verbose)
         passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
@@ -187,7 +212,10 @@ class Trainer:
             line.update(i + 1, dict)
         line.finish({})
         self._running().steps.detach("predict")
-        return step.put_together(outputs.all())
+        found = outputs.all()
+        if is_shared:
+            found = [np.concatenate(parts) for parts in zip(*everyone.exchange(found))]
+        return step.put_together(found)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
@@ -231,13 +259,19 @@ class Trainer:
         self._build_for(data)
         self._start(data)
         if kind == "train":
+            begins = not self.optimizer.built  # type: ignore[union-attr]
             self._build_optimizer()
+            if begins:
+                share_random(self.ranks)
+                share_model(self, self.ranks)
         work = self._work(kind, self.optimizer if kind == "train" else None)
-        step, sums = self._step(work, data, len(data)), self._running().sums[kind]
+        before, n, shards, repeated = shared(len(data), self.ranks)
+        data = data.rows(before, before + n)
+        step, sums = self._step(work, data, n, shards), self._running().sums[kind]
         sums.reset()
         step.prepare_alone()
-        step.run_on([*data.x, *data.y, *data.weights])
-        return _returned(sums.read_logs(), return_dict)
+        step.run_on([*data.x, *data.y, *data.weights], before, repeated)
+        return _returned(sums.read_logs(self.ranks), return_dict)
 
     def _check_unchanged(self, work: Work) -> None:
         """Raises RuntimeError where a callback brought another loss or optimizer while fit runs."""
@@ -263,7 +297,7 @@ class Trainer:
                 source.run(self._step(work, source.like, n, source.shards))
                 if line is not None:
                     line.update(i + 1, sums.read_logs)
-            logs = sums.read_logs()
+            logs = sums.read_logs(self.ranks)
             hooks.call("on_test_end", logs)
         return logs
 
@@ -271,10 +305,10 @@ class Trainer:
         """The step for batches of n samples of this data, of which the whole batch has `shards` times as many."""
         trains = work.optimizer is not None and work.optimizer.built
         key = (n, *(a.shape[1:] for a in data.x), *((a is None, a is not None and a.shape[1:]) for a in data.y),
-               *(a is None for a in data.weights), self.device, data.form, trains, shards)
-        return self._running().steps.of(work.kind, key, self._maker(work, data, n))
+               *(a is None for a in data.weights), self.device, data.form, trains, shards, work.ranks)
+        return self._running().steps.of(work.kind, key, self._maker(work, data, n, shards))
 
-    def _maker(self, work: Work, data: Data, n: int) -> Callable[[], Step]:
+    def _maker(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Callable[[], Step]:
         """What makes a step for batches of n samples of this data."""
 
         def make() -> Step:
@@ -287,13 +321,13 @@ class Trainer:
                     y[of] = ((n, *data.y[of].shape[1:]), goal.loss.target_dtype(self.dtype))
                 if data.weights[of] is not None:
                     weights[of] = ((n,), np.dtype(self.dtype))
-            return Step(self, work, x, y, weights, data.form)
+            return Step(self, work, x, y, weights, data.form, shards)
 
         return make
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
         running = self._running()
-        return Work(kind, running.goals, running.scores[kind], running.sums[kind], optimizer, self.reducer)
+        return Work(kind, running.goals, running.scores[kind], running.sums[kind], optimizer, self.ranks)
 
     # What comes before the first step.
 
@@ -383,19 +417,15 @@ class Trainer:
             self.loss = settled
         self._running().settle(self, data)
 
-    def _source(self, data: Data | Stream, batch_size: int | None, shuffled: bool = False,
-                shard: tuple[int, int] = (0, 1)) -> Source | Stream:
-        """The data as batches."""
+    def _source(self, data: Data | Stream, batch_size: int | None, shuffled: bool = False) -> Source | Stream:
+        """The data as batches, of which each rank has its part."""
         if isinstance(data, Stream):
-            if shard != (0, 1):
-                raise ValueError("Processes that train together need arrays, which they can share. Received an "
-                                 "iterable.")
             return data
         targets: list[Any] = [np.dtype(self.dtype)] * len(data.y)
         for goal in self._running().goals:
             targets[goal.output] = goal.loss.target_dtype(self.dtype)
         dtypes = [*self._dtypes(len(data.x)), *targets, *(np.dtype(self.dtype) for _ in data.weights)]
-        return Source(data, dtypes, batch_size, self.device, shuffled, *shard)
+        return Source(data, dtypes, batch_size, self.device, shuffled, self.ranks)
 
     def _build_optimizer(self) -> None:
         parameters = self.trainable_weights
@@ -408,8 +438,11 @@ class Trainer:
     def _prepare(self, work: Work, source: Source | Stream, verbose: str | int) -> Progress:
         """Compiles, once a machine, what the first step would otherwise have to wait for, and says so."""
         n, line = len(source.like) if isinstance(source, Stream) else source.seek(0), Progress(0, verbose)
-        self._step(work, source.like, n, source.shards).prepare(
-            None if isinstance(source, Stream) else source, line.compiling)
+        step = self._step(work, source.like, n, source.shards)
+        for turn_to in (True, False):
+            if turn_to == self.ranks.prepares:
+                step.prepare(None if isinstance(source, Stream) else source, line.compiling)
+            self.ranks.exchange(None)  # the others find on disk what one rank of each machine compiled
         return line
 
 

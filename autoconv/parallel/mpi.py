@@ -1,0 +1,138 @@
+"""`MPI`: the processes that mpiexec started, as `Ranks`. Messages go from process to process by mpi4py; sums are added
+here, in the order of ranks, since MPI promises no order for its own.
+"""
+
+import os
+import pickle
+from collections import defaultdict
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..arguments.extras import ExtraError
+from ..ranks import Ranks
+from . import ending
+from .summing import Rooms, Sum
+from .waiting import Watch
+
+STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set in each process
+TAGS = 1 << 14  # of messages: one for each that is under way
+
+
+class MPI(Ranks):
+    """All processes of an mpi4py communicator, by default MPI's COMM_WORLD.
+
+    bucket_bytes: about so many bytes of the gradient are summed at once, while the backward pass goes on. timeout:
+    after so many seconds without a word from a rank the others raise TimeoutError, which names it; it must be longer
+    than whatever one rank does alone, such as a callback. compression: None, or "float16", which sends gradients with
+    half of the bytes, rounded. The same number of ranks gives the same bits each time.
+    Raises RuntimeError where mpiexec started no others, ExtraError without mpi4py, ValueError for other arguments.
+    """
+
+    def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 20, timeout: float = 600.0,
+                 compression: str | None = None) -> None:
+        if compression not in (None, "float16"):
+            raise ValueError(f"compression must be None or 'float16'. Received: {compression!r}.")
+        for name, value in (("bucket_bytes", bucket_bytes), ("timeout", timeout)):
+            if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
+                raise ValueError(f"{name} must be a number above 0. Received: {value!r}.")
+        self._mpi = _mpi4py()
+        given = self._mpi.COMM_WORLD if comm is None else comm
+        if given.size == 1 and comm is None and not any(name in os.environ for name in STARTED_BY):
+            raise RuntimeError("Only one process runs, so nothing can be shared. Start several: mpiexec -n 4 python "
+                               "-m mpi4py program.py (on the command line: mpiexec -n 4 python -m mpi4py -m autoconv "
+                               "train mnist --distributed).")
+        self._comm = given.Dup()
+        self.rank, self.size = self._comm.rank, self._comm.size
+        self.bucket_bytes, self.compression = int(bucket_bytes), compression
+        self._watch, self._sent = Watch(self.rank, float(timeout)), 0
+        self._under_way: list[Sum] = []
+        self._rooms: Rooms = defaultdict(list)
+        here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
+        self.prepares, self.neighbours = here.rank == 0, int(here.size)  # of the ranks on this machine
+        here.Free()
+        ending.watch(self._comm)
+
+    def __reduce__(self) -> tuple:
+        raise TypeError("A model that is distributed cannot be copied to another process: its ranks are processes "
+                        "themselves. Call model.distribute(autoconv.ranks.ALONE) before.")
+
+    def start(self, part: Any) -> None:
+        self._begin(_host(part), [part], 1, self.compression)
+
+    def start_mean(self, arrays: Sequence[Any]) -> None:
+        packed = np.concatenate([np.asarray(_host(a), np.float64).reshape(-1) for a in arrays])
+        self._begin(packed, arrays, self.size, None)
+
+    def _begin(self, host: np.ndarray, into: Sequence[Any], divided_by: int, compression: str | None) -> None:
+        self._under_way.append(Sum(self._comm, host, into, divided_by, self._tag(2), compression, self._rooms))
+        self.progress()
+
+    def progress(self) -> None:
+        for work in self._under_way:
+            work.advance()
+
+    def finish(self) -> None:
+        for work in self._under_way:
+            self._watch.wait(work.advance, work.missing)
+            self.progress()
+        self._under_way.clear()
+
+    def gather(self, array: np.ndarray) -> list[np.ndarray]:
+        own = np.asarray(array, order="C")
+        return self._everyone(own, [np.empty_like(own) for _ in range(self.size)])
+
+    def exchange(self, value: Any) -> list[Any]:
+        own = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8)
+        sizes = self.gather(np.array(own.size))
+        rooms = [np.empty(int(size), np.uint8) for size in sizes]
+        return [pickle.loads(data.data) for data in self._everyone(own, rooms)]
+
+    def _everyone(self, own: np.ndarray, rooms: list[np.ndarray]) -> list[np.ndarray]:
+        """An array of each rank, to all."""
+        tag, others = self._tag(1), [other for other in range(self.size) if other != self.rank]
+        receiving = [self._comm.Irecv(_bytes(rooms[other]), other, tag) for other in others]
+        sending = [self._comm.Isend(_bytes(own), other, tag) for other in others]
+        self._wait([*receiving, *sending], [*others, *others])
+        rooms[self.rank] = own
+        return rooms
+
+    def broadcast(self, value: Any) -> Any:
+        data = np.frombuffer(pickle.dumps(value, pickle.HIGHEST_PROTOCOL), np.uint8) if self.rank == 0 else None
+        size = np.array(0 if data is None else data.size)
+        self._wait([self._comm.Ibcast(_bytes(size), 0)], [0])
+        room = np.empty(int(size), np.uint8) if data is None else np.array(data)
+        self._wait([self._comm.Ibcast(room, 0)], [0])
+        return value if self.rank == 0 else pickle.loads(room.data)
+
+    def _wait(self, requests: list[Any], of: list[int]) -> None:
+        """Until all of these requests, each of a message from or to a rank, are done."""
+        test = self._mpi.Request.Testall
+        self._watch.wait(lambda: test(requests), lambda: [rank for rank, one in zip(of, requests) if not one.Test()])
+
+    def _tag(self, count: int) -> int:
+        """The first of `count` tags that no message under way has; all ranks take the same ones."""
+        self._sent += count
+        return (self._sent - count) % TAGS
+
+
+def _host(array: Any) -> np.ndarray:
+    """An array of the device on the host: itself on the CPU, a copy of a GPU's."""
+    return np.asarray(array)
+
+
+def _bytes(array: np.ndarray) -> np.ndarray:
+    return array.reshape(-1).view(np.uint8)
+
+
+def _mpi4py() -> Any:
+    try:
+        from mpi4py import MPI as library  # noqa: N811 (it is a module)
+    except ImportError as error:
+        raise ExtraError("Training on several processes needs mpi4py and an MPI such as MPICH or Open MPI: pip install "
+                         "'autoconv[mpi]' mpich") from error
+    except RuntimeError as error:  # mpi4py is there, but no library of MPI
+        raise ExtraError(f"mpi4py finds no MPI on this computer: {error}. Install one: pip install mpich, or the "
+                         "system's package mpich or openmpi-bin.") from error
+    return library

@@ -1,0 +1,137 @@
+"""What ranks that train together agree on: that they train the same, from the same weights, and what the callbacks of
+rank 0 decide.
+"""
+
+import platform
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from ..callbacks import Callback, CallbackList
+from ..ranks import ALONE, Ranks
+from . import settings, state
+
+
+def versions() -> dict[str, str]:
+    """Of what a result depends on."""
+    return {"python": platform.python_version(),
+            **{package: version(package) for package in ("autoconv", "numpy", "numba", "llvmlite")}}
+
+
+def check_alike(ranks: Ranks, facts: Mapping[str, Any]) -> None:
+    """Raises ValueError on all ranks, with the number and the name, where one has other facts than rank 0."""
+    first, *others = ranks.exchange(facts)
+    for number, other in enumerate(others, 1):
+        for name, theirs, its in settings.differences(first, other):
+            raise ValueError(f"Ranks that train together need the same data, arguments and versions. Rank 0 has {name} "
+                             f"= {theirs!r}. Rank {number} has {its!r}.")
+
+
+def share_random(ranks: Ranks) -> None:
+    """Random numbers of rank 0 on all ranks, from here on."""
+    if ranks.size > 1:
+        state.put_into_process(ranks.broadcast(state.of_process()))
+
+
+def share_model(model: Any, ranks: Ranks) -> None:
+    """The weights, slots and seeds of rank 0's model on all ranks."""
+    if ranks.size > 1:
+        kept = ranks.broadcast((state.of_model(model), state.of_random(model)) if ranks.rank == 0 else None)
+        if ranks.rank:
+            state.put_into_model(model, kept[0])
+            state.put_into_random(model, kept[1])
+
+
+def join(model: Any, arguments: Mapping[str, Any]) -> None:
+    """Has all ranks of a model begin the same training, from the same weights. Raises what `check_alike` does."""
+    check_alike(model.ranks, {"version": versions(), **arguments, **settings.settings(model, {}),
+                              "architecture": settings.architecture(model)})
+    share_model(model, model.ranks)
+    running = model._running()
+    running.key = model.ranks.broadcast(running.key)
+
+
+def checksum(model: Any) -> int:
+    """Of all weights."""
+    found = 0
+    for weight in model.weights:
+        found = zlib.crc32(np.ascontiguousarray(weight.numpy()).view(np.uint8).data, found)
+    return found
+
+
+def check_weights(model: Any, ranks: Ranks) -> None:
+    """Raises RuntimeError where the ranks do not hold the same bits."""
+    every = ranks.exchange(checksum(model))
+    other = [number for number, one in enumerate(every) if one != every[0]]
+    if other:
+        raise RuntimeError("All ranks must hold the same weights after each step. Those of rank "
+                           f"{', '.join(map(str, other))} are not rank 0's. Change weights in on_epoch_begin or "
+                           "on_epoch_end, and neither within an epoch nor on one rank alone.")
+
+
+@contextmanager
+def alone(model: Any) -> Iterator[None]:
+    """Within it the model works for this process alone."""
+    before, model.ranks = model.ranks, ALONE
+    try:
+        yield
+    finally:
+        model.ranks = before
+
+
+class SharedCallbacks(CallbackList):
+    """Callbacks of rank 0, which are called there alone: the model is theirs meanwhile. What they decide is so on all
+    ranks: whether to stop, the learning rate, logs, and weights that they change before or after an epoch. `ours` are
+    called on each rank.
+    """
+
+    def __init__(self, given: Any, model: Any, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
+        super().__init__(None if ranks.rank else given, model, params, *ours)
+        self._own, self._model, self._ranks = CallbackList(self.callbacks, model, params), model, ranks
+        stages = [name for name in vars(Callback) if name.startswith("on_")]
+        self._listened = ranks.broadcast({name for name in stages if self._own.listeners(name)})
+
+    def listeners(self, stage: str) -> list[Callable]:
+        return [partial(self.call, stage)] if stage in self._listened else []
+
+    def call(self, stage: str, *args: Any) -> None:
+        if stage in self._listened:
+            decided = self._ranks.on_first(self._decide, stage, args)
+            if self._ranks.rank:
+                self._follow(decided, args[-1])
+                self._own.call(stage, *args)
+
+    def _decide(self, stage: str, args: tuple) -> dict[str, Any]:
+        model, within = self._model, "_batch_" in stage
+        rate, before = _rate(model), None if within else checksum(model)
+        with alone(model):
+            self._own.call(stage, *args)
+        changed = not within and checksum(model) != before
+        return {"logs": args[-1], "stop": model.stop_training, "rate": _rate(model) if _rate(model) != rate else None,
+                "weights": state.of_model(model)["weights"] if changed else None}
+
+    def _follow(self, decided: Mapping[str, Any], logs: dict[str, float]) -> None:
+        logs.clear()
+        logs.update(decided["logs"])
+        self._model.stop_training = decided["stop"]
+        if decided["rate"] is not None:
+            self._model.optimizer.learning_rate = decided["rate"]
+        for name, weight in self._model.named_weights().items() if decided["weights"] is not None else ():
+            weight.assign(decided["weights"][name])
+
+
+def hooks_of(model: Any, given: Any, params: Mapping[str, Any], *ours: Callback) -> CallbackList:
+    """The callbacks of a model; of several ranks those of the first are everyone's."""
+    if model.ranks.size > 1:
+        return SharedCallbacks(given, model, params, model.ranks, *ours)
+    return CallbackList(given, model, params, *ours)
+
+
+def _rate(model: Any) -> float | None:
+    """The learning rate, where it is a number that somebody can set."""
+    return None if model.optimizer is None or model.optimizer.is_scheduled else model.optimizer.learning_rate
