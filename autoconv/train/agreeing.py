@@ -49,7 +49,7 @@ def share_model(model: Any, ranks: Ranks) -> None:
 
 def join(model: Any, arguments: Mapping[str, Any]) -> None:
     """Has all ranks of a model begin the same training, from the same weights. Raises what `check_alike` does."""
-    check_alike(model.ranks, {"version": versions(), **arguments, **settings.settings(model, {}),
+    check_alike(model.ranks, {"version": versions(), **settings.settings(model, {}), **arguments,
                               "architecture": settings.architecture(model)})
     share_model(model, model.ranks)
     running = model._running()
