@@ -47,10 +47,8 @@ class Number:
         return Number(abs(self.value), (self,), (np.sign(self.value),))
 
     def __pow__(self, exponent):
-        y = np.atleast_1d(self.value) ** exponent  # of an array, which NumPy computes in other ways
-        if exponent == 0:
-            return Number(y[0])
-        return Number(y[0], (self,), (exponent * (np.atleast_1d(self.value) ** (exponent - 1))[0],))
+        y = _raised(self.value, exponent)
+        return Number(y) if exponent == 0 else Number(y, (self,), (exponent * _raised(self.value, exponent - 1),))
 
     def exp(self):
         y = np.exp(self.value)
@@ -134,3 +132,8 @@ def walk_back(results, gradients):
     for node in reversed(order):
         for parent, slope in zip(node.parents, node.slopes):
             parent.gradient = parent.gradient + node.gradient * slope
+
+
+def _raised(value, exponent):
+    """Of an array, which NumPy computes in other ways; versions of it differ in the root of minus infinity."""
+    return np.sqrt(value) if exponent == 0.5 else (np.atleast_1d(value) ** exponent)[0]

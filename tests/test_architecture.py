@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_ranks import Echo
 
 from autoconv import layers, losses, metrics, models, optimizers
-from autoconv.train.phases import Reducer
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -49,7 +49,7 @@ def test_the_phases_are_those_of_a_step():
     model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
     model.compile("sgd", "mse", metrics=[lambda y_true, y_pred: abs(y_true - y_pred)])
     reduced = []
-    model.reducer = Reducer(reduced.append, 1)
+    model.distribute(Echo(reduced.append))
     x = np.ones((4, 3), np.float32)
     model.fit(x, x[:, :2], verbose=0)
     model.predict(x, verbose=0)

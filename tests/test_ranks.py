@@ -1,12 +1,11 @@
 """Two processes that share each batch train as one process does on the whole of it."""
 
-import multiprocessing
-
 import numpy as np
 import pytest
+from fake_ranks import Echo, together
 
 from autoconv import layers, models, optimizers, utils
-from autoconv.train.phases import Reducer
+from autoconv.ranks import ALONE
 
 SAMPLES, BATCH, STEPS, EPOCHS = 53, 9, 6, 4  # a batch of 9 is shared as 4 and 5, an epoch's last one as 4 and 4
 X = np.random.default_rng(0).normal(size=(SAMPLES, 8, 8, 2))
@@ -44,62 +43,39 @@ OPTIMIZERS = {"adam": lambda: optimizers.Adam(0.01), "sgd": lambda: optimizers.S
               "clipped": lambda: optimizers.SGD(0.1, global_clipnorm=0.5, weight_decay=0.01)}
 
 
-def train(case, rank=0, world=1, pipe=None):
-    """The weights, the losses of the epochs and what was reduced."""
+def train(case, ranks=ALONE):
+    """The weights, the losses of the epochs, what was reduced and how the step was recorded."""
     name, bucket, optimizer, shuffle = case
     utils.set_random_seed(11)
-    model, sizes = NETS[name](), []
+    model = NETS[name]().distribute(ranks)
     model.compile(OPTIMIZERS[optimizer](), "sparse_categorical_crossentropy")
-    if world > 1:
-        def reduce(part):
-            sizes.append(part.size)
-            pipe.send((part.size, np.array(part)))
-            size, other = pipe.recv()
-            assert size == part.size
-            part[...] = part + other if rank == 0 else other + part
-
-        model.shard, model.reducer = (rank, world), Reducer(reduce, bucket)
+    if ranks.size > 1:
+        ranks.bucket_bytes, ranks.sizes = bucket, []
     history = model.fit(X, Y, batch_size=BATCH, epochs=EPOCHS, shuffle=shuffle, sample_weight=WEIGHTS, verbose=0)
     report = model.recording_report()["train"]
-    return model.get_weights(), history.history["loss"], sizes, report
+    return model.get_weights(), history.history["loss"], getattr(ranks, "sizes", []), report
 
 
-def work(rank, pipe, answer):
-    for case in CASES:
-        try:
-            answer.send(train(case, rank, 2, pipe))
-        except Exception as error:
-            answer.send(repr(error))
-            raise
+def train_all(ranks):
+    return [train(case, ranks) for case in CASES]
 
 
 @pytest.fixture(scope="module")
 def ranks():
     """The results of both processes, under the cases."""
-    spawn = multiprocessing.get_context("spawn")
-    ends, answers = spawn.Pipe(), [spawn.Pipe() for _ in range(2)]
-    processes = [spawn.Process(target=work, args=(rank, ends[rank], answers[rank][1])) for rank in range(2)]
-    for process in processes:
-        process.start()
-    try:
-        yield {case: [answer[0].recv() if answer[0].poll(240) else "no answer" for answer in answers] for case in CASES}
-    finally:
-        for process in processes:
-            process.kill()
-            process.join()
+    return dict(zip(CASES, zip(*together(train_all, 2)), strict=True))
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]}-{case[1]}")
 def test_two_processes_train_as_one(case, ranks):
     weights, losses, _, _ = train(case)
-    assert not any(isinstance(result, str) for result in ranks[case]), ranks[case]
     (first, loss_0, sizes, report), (second, loss_1, other_sizes, _) = ranks[case]
     for a, b, whole in zip(first, second, weights, strict=True):
         assert np.array_equal(a, b)
         np.testing.assert_allclose(a, whole, rtol=0, atol=1e-12)
-    samples = np.array([5 * 4 + 4, 5 * 5 + 4])
-    np.testing.assert_allclose((np.array([loss_0, loss_1]).T @ samples) / SAMPLES, losses, rtol=1e-12)
+    assert loss_0 == loss_1
+    np.testing.assert_allclose(loss_0, losses, rtol=1e-12)
 
     assert sizes == other_sizes
     assert (report["backward"] is None) == ("eager" not in case[0])
@@ -111,18 +87,20 @@ def test_two_processes_train_as_one(case, ranks):
 
 
 def test_a_batch_of_fewer_samples_than_processes_is_refused():
-    model = chain()
+    model = chain().distribute(Echo())
     model.compile("sgd", "sparse_categorical_crossentropy")
-    model.shard = (0, 9)
-    with pytest.raises(ValueError, match="number 0 of 9, and a batch of 8"):
-        model.fit(X, Y, batch_size=BATCH, verbose=0)
+    with pytest.raises(ValueError, match="at least their number, 2. Received: batch_size=1"):
+        model.fit(X, Y, batch_size=1, verbose=0)
+
+
+def test_only_ranks_train_together():
+    with pytest.raises(TypeError, match=r"model.distribute\(parallel.MPI\(\)\). Received: 4"):
+        chain().distribute(4)
 
 
 def test_gradients_are_reduced_while_the_backward_pass_goes_on():
     """The last layers' gradients are handed over before the first layers' are computed."""
-    model, seen = chain(), []
-    model.compile(optimizers.SGD(0.0), "sparse_categorical_crossentropy")
-    model.build((None, 8, 8, 2))
+    seen = []
 
     def reduce(part):
         first = model.optimizer.flat.gradients[0]
@@ -130,7 +108,8 @@ def test_gradients_are_reduced_while_the_backward_pass_goes_on():
         if len(seen) % len(model.weights) == 0:
             first[...] = 0  # what the next step must compute anew
 
-    model.reducer = Reducer(reduce, 1)
+    model = chain().distribute(Echo(reduce))
+    model.compile(optimizers.SGD(0.0), "sparse_categorical_crossentropy")
     model.fit(X[:51], Y[:51], batch_size=17, shuffle=False, verbose=0)
     buckets = len(model.weights)
     assert len(seen) == 3 * buckets

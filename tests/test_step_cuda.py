@@ -10,6 +10,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from fake_ranks import Echo
 
 import autoconv as ac
 from autoconv import callbacks, layers, losses, metrics, models
@@ -19,7 +20,6 @@ from autoconv.backend import device, device_cuda
 from autoconv.backend.precision import get_precision, set_precision
 from autoconv.train import progress
 from autoconv.train.display import Terminal
-from autoconv.train.phases import Reducer
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
               pytest.mark.filterwarnings("ignore::RuntimeWarning")]
@@ -212,15 +212,11 @@ def test_a_step_that_is_the_user_s_in_part_has_graphs_around_it(asked):
 
 
 def test_gradients_that_are_reduced_in_parts(asked):
-    """As several processes share a step: a graph, then the reducer's work, for each part."""
+    """As several ranks share a step: a graph, then what sums the part, for each part."""
     def run(model):
         sizes, watch = [], Watch(asked)
 
-        def halve(part):
-            sizes.append(part.size)
-            model.device.kernels("arith").multiply(part, part.dtype.type(0.5), part)
-
-        model.reducer = Reducer(halve, 1)
+        model.distribute(Echo(lambda part: sizes.append(part.size)))
         result = fitted(model, callbacks=[watch], epochs=4)
         if model.device.is_gpu:
             assert watch.seen[10] - watch.seen[9] == Counter(graphs=3, launches=4)  # a layer's two come at once

@@ -145,6 +145,7 @@ def trained(team, monkeypatch):
 
 @pytest.mark.skipif(numba.config.NUMBA_NUM_THREADS < 2, reason="needs two threads")
 def test_the_same_bits_while_the_number_changes(monkeypatch):
+    numba.set_num_threads(numba.config.NUMBA_NUM_THREADS)  # whatever another test left
     counts, own = [], numba.get_num_threads()
 
     def clock():  # by which now one thread is the fastest, now all are

@@ -68,21 +68,29 @@ def divide(k, a, b):
 
 @op(kernels="arith")
 def power(k, x, exponent):
-    """y = x ** exponent, for a number as exponent."""
+    """y = x ** exponent, for a number as exponent; 0.5 is the square root, so that NaN comes of minus infinity."""
     if not isinstance(exponent, Real):
         raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
     y = k.empty(x.shape, x.dtype if isinstance(exponent, int) else _float(x.dtype))
-    k.power(x, exponent, y)
+    _raise(k, x, exponent, y)
 
     def backward(dy, needs):
         dx = k.zeros(x.shape, x.dtype)
         if exponent != 0:  # there 0 * x**-1 would not be 0 at x = 0
-            k.power(x, exponent - 1, dx)
+            _raise(k, x, exponent - 1, dx)
             k.multiply(dx, x.dtype.type(exponent), dx)
             k.multiply(dx, dy, dx)
         return (dx,)
 
     return y, backward
+
+
+def _raise(k, x, exponent, y):
+    """NumPy's versions differ in x ** 0.5 of minus infinity; the root is one and the same."""
+    if exponent == 0.5:
+        k.sqrt(x, y)
+    else:
+        k.power(x, exponent, y)
 
 
 @op(kernels="arith")
