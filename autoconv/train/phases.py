@@ -49,7 +49,7 @@ class Phases:
         self.arrays = [*self._x, *self._y, *self._weights]  # what a batch is written into
         self._source: Source | None = None
         self._sink: Sequence[Any] | None = None
-        self._repeated = False  # whether every rank runs the same whole batch
+        self._duplicated = False  # whether every rank runs the same whole batch
         self._given: Sequence[Any] = ()  # a batch that was fed, as the user has it
         self._gradients: dict[tuple[int, bool], Any] = {}  # of outputs, or of the logits that they came from
         self._arrivals: dict[int, int] = {}  # how many calls were recorded when a parameter's gradient was complete
@@ -209,7 +209,7 @@ class Phases:
             if not self._is_recorded(score):
                 outputs = np.array(self._device.numpy(self._outputs[score.output].data))  # which it may keep
                 given = [self._given_targets(score.output), outputs]
-                if self._ranks.size > 1 and not self._repeated:  # of the whole batch, on every rank
+                if self._ranks.size > 1 and not self._duplicated:  # of the whole batch, on every rank
                     given = [np.concatenate(parts) for parts in zip(*self._ranks.exchange(given))]
                 score.metric.update_state(*given)
 

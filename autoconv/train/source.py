@@ -23,7 +23,7 @@ class Source:
 
     On a GPU all of it is sent there once, where it fits, else batch by batch. `shuffled`: whether orders will come.
     Each of `ranks` has a part of each batch: `before` samples come before that part, and the whole batch has `shards`
-    times as many samples. A batch of fewer samples than ranks is `repeated`: each rank has all of it.
+    times as many samples. A batch of fewer samples than ranks is `duplicated`: each rank has all of it.
     """
 
     varies = False  # all batches are of the same arrays
@@ -40,7 +40,7 @@ class Source:
         self._arrays, self.samples, self.like = arrays, len(arrays[0]), data
         self.key: random.Key | None = None  # of the orders, where there is one
         self._order: Any = np.arange(self.samples) if shuffled or device.is_gpu else None
-        self._first, self.before, self.shards, self.repeated = 0, 0, 1.0, False
+        self._first, self.before, self.shards, self.duplicated = 0, 0, 1.0, False
         self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
         self._there, self._sent = self._arrays, {}  # type: ignore[var-annotated]
         self._order_there: Any = self._order
@@ -85,7 +85,7 @@ class Source:
     def seek(self, i: int) -> int:
         """Makes batch i the next one. Returns how many samples of it this process has."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
-        self.before, n, self.shards, self.repeated = shared(stop - start, self._ranks)
+        self.before, n, self.shards, self.duplicated = shared(stop - start, self._ranks)
         self._first = start + self.before
         if not self._fits:
             self._send(n)
@@ -115,7 +115,7 @@ class Source:
 
     def run(self, step: Any, sink: Sequence[Any] | None = None) -> None:
         """One step on the batch that is the next one."""
-        step.run(self, sink, self.before, self.repeated)
+        step.run(self, sink, self.before, self.duplicated)
 
     def end_epoch(self) -> None:
         """Arrays do not change from epoch to epoch."""

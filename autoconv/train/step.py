@@ -40,26 +40,26 @@ class Step(Phases):
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled
         self._generators: list[Any] = []
 
-    def run_on(self, arrays: Sequence[Any], before: int = 0, repeated: bool = False) -> Any:
+    def run_on(self, arrays: Sequence[Any], before: int = 0, duplicated: bool = False) -> Any:
         """One step on a batch that is given, of which others have the samples `before`. Returns the predictions, in
         arrays of their own and in the structure in which the model's call gives them.
         """
         with turn:
             self.feed(arrays)
-            self.run(before=before, repeated=repeated)
+            self.run(before=before, duplicated=duplicated)
             self._given = ()
             if self._work.sums is not None:
                 return None
             return self.put_together([np.array(self._device.numpy(rows)) for rows in self.outputs()])
 
     def run(self, source: Source | None = None, sink: Sequence[Any] | None = None, before: int = 0,
-            repeated: bool = False) -> None:
+            duplicated: bool = False) -> None:
         """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to
-        their rows in `sink`. before: how many samples of the batch other ranks have before these. repeated: all ranks
+        their rows in `sink`. before: how many samples of the batch other ranks have before these. duplicated: all ranks
         have the same whole batch, so it counts once.
         """
-        sums, self._repeated = self._work.sums, repeated
-        kept = sums.kept() if repeated and sums is not None and self._ranks.rank else None
+        sums, self._duplicated = self._work.sums, duplicated
+        kept = sums.kept() if duplicated and sums is not None and self._ranks.rank else None
         shared = self._ranks.size > 1
         token = random.first_sample.set(before) if before else None
         together = ranks.current.set(self._ranks) if shared else None

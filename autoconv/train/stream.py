@@ -42,7 +42,7 @@ class Stream:
 
     varies = True  # each batch has arrays of its own
     samples: int | None = None
-    before, shards, repeated = 0, 1.0, False  # as of a `Source`
+    before, shards, duplicated = 0, 1.0, False  # as of a `Source`
 
     def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0,
                  draw: Callable[[], random.Key] = random.stream, peek: bool = False) -> None:
@@ -126,7 +126,7 @@ class Stream:
         """One step on the batch that is the next one."""
         with turn:
             step.feed([*self.like.x, *self.like.y, *self.like.weights])
-            step.run(before=self.before, repeated=self.repeated)
+            step.run(before=self.before, duplicated=self.duplicated)
 
     def end_epoch(self) -> None:
         """Tells a sequence, which may want to change its samples."""

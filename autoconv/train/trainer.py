@@ -265,12 +265,12 @@ class Trainer:
                 share_random(self.ranks)
                 share_model(self, self.ranks)
         work = self._work(kind, self.optimizer if kind == "train" else None)
-        before, n, shards, repeated = shared(len(data), self.ranks)
+        before, n, shards, duplicated = shared(len(data), self.ranks)
         data = data.rows(before, before + n)
         step, sums = self._step(work, data, n, shards), self._running().sums[kind]
         sums.reset()
         step.prepare_alone()
-        step.run_on([*data.x, *data.y, *data.weights], before, repeated)
+        step.run_on([*data.x, *data.y, *data.weights], before, duplicated)
         return _returned(sums.read_logs(self.ranks), return_dict)
 
     def _check_unchanged(self, work: Work) -> None:
