@@ -18,7 +18,13 @@ class Ranks:
     """
 
     rank, size = 0, 1
-    prepares = True  # whether it compiles kernels first, which others on the same machine then load
+    number_here = 0  # among the ranks on this machine
+
+    @property
+    def prepares(self) -> bool:
+        """Whether it goes first on its machine, so that others find what it compiled or fetched."""
+        return self.number_here == 0
+
     bucket_bytes = 1 << 20  # of the gradient, about so many are summed at once
 
     def start(self, part: Any) -> None:

@@ -81,6 +81,20 @@ class Every(click.ParamType):
         return ("steps", number) if found[2] not in UNITS else ("seconds", number * UNITS[found[2]])
 
 
+class Duration(click.ParamType):
+    """Seconds, minutes or hours, such as 10m, as seconds."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        found = re.fullmatch(r"(\d{1,9}) ?(s|m|h)", value)
+        if not found or not int(found[1]):
+            self.fail(f"{value!r} is no time, such as 10m, 30s or 1h.", param, ctx)
+        return float(int(found[1]) * UNITS[found[2]])
+
+
 def device_options(command: Callable) -> Callable:
     """--device and --threads; `use_device` takes them."""
     return _decorate(

@@ -11,16 +11,17 @@ import click
 from click.core import ParameterSource
 
 from ..files import folders
+from ..ranks import Ranks
 from ..train import checkpoint
-from . import files, runs, saving, signals
+from . import distributed, files, runs, saving, signals
 
 # What may differ from the run's: it changes no bit of the net.
-FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every")
+FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every", "distributed", "timeout")
 BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no state
     "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
                                "augment", "seed", "limit", "validation_split")}}
-WANTED = f"{__name__}.wanted"  # in a context's meta: whether --resume was given
+WANTED, RANKS = f"{__name__}.wanted", f"{__name__}.ranks"  # in a context's meta: whether --resume was given; who trains
 
 
 class Standing(NamedTuple):
@@ -37,6 +38,16 @@ class Resumable(click.Command):
 
     def invoke(self, ctx: click.Context) -> Any:
         given = ctx.params
+        with distributed.joined(given["distributed"], given["timeout"]) as ranks:
+            ctx.meta[RANKS] = ranks
+            ctx.params = given = distributed.on_first(ranks, self._settled, ctx, ranks)
+            if ranks.rank:  # the first one writes and says all
+                given.update(quiet=True, json_file=None)
+            return super().invoke(ctx)
+
+    def _settled(self, ctx: click.Context, ranks: Ranks) -> dict[str, Any]:
+        """All options, with those of the run where one goes on."""
+        given = ctx.params
         for name, value in (("--resume", given["resume"]), ("--checkpoint-every", _is_given(ctx, "checkpoint_every"))):
             if value and given["out"] is None:
                 raise click.UsageError(f"{name} is about a run that is kept. Name it: --out RUN.")
@@ -47,7 +58,10 @@ class Resumable(click.Command):
             click.echo(f"resume {out} holds no training yet, so one begins")
         if not wanted and out is not None:
             _note_unfinished(out)
-        return super().invoke(ctx)
+        if given["batch_size"] < ranks.size:
+            raise click.UsageError("--batch-size is that of all processes together, of which each takes a part. "
+                                   f"Received: --batch-size {given['batch_size']} with {ranks.size} processes.")
+        return given
 
 
 def _settle(ctx: click.Context, out: Path) -> Standing | None:
@@ -162,7 +176,7 @@ def saver(ctx: click.Context, chosen: Mapping[str, Any], stop: signals.Stop) -> 
     given = {**ctx.params, **chosen}
     if given["out"] is None:
         return None
-    anew = not ctx.meta[WANTED]
+    anew = not ctx.meta.get(WANTED, False)
     return saving.States(given["out"], given["checkpoint_every"], anew, arguments(given), stop)
 
 

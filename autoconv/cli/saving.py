@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from ..callbacks import BackupAndRestore
+from ..ranks import ALONE, Ranks
 from ..train import checkpoint
 from . import runs, signals
 
@@ -52,7 +53,7 @@ class States(BackupAndRestore):
 
 
 @contextlib.contextmanager
-def during(out: Path | None, states: States | None, stop: signals.Stop) -> Iterator[None]:
+def during(out: Path | None, states: States | None, stop: signals.Stop, ranks: Ranks = ALONE) -> Iterator[None]:
     """Within it a first signal has the state saved, and what then is in the run is said. Raises a ClickException where
     the state does not go with the data or the folder.
     """
@@ -61,8 +62,12 @@ def during(out: Path | None, states: States | None, stop: signals.Stop) -> Itera
         return
     try:
         with stop.orderly():
+            if ranks.rank:  # the callback is asked on the first one alone, and signals come to all
+                stop.ask = states.ask
             yield
     except KeyboardInterrupt:
+        if ranks.rank:
+            raise
         steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
         if steps:
             click.echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
@@ -73,7 +78,8 @@ def during(out: Path | None, states: States | None, stop: signals.Stop) -> Itera
     except ValueError as error:
         raise click.ClickException(f"--out {out}: {error}") from error
     finally:
-        tidy(out)
+        if not ranks.rank:
+            tidy(out)
 
 
 def finish(states: States) -> None:

@@ -12,7 +12,8 @@ import click
 from .. import __version__, datasets, models, nets, utils
 from .. import optimizers as optim
 from ..backend import device as devices
-from . import data, files, lines, options, photos, resuming, runs, saving, signals
+from ..ranks import Ranks
+from . import data, distributed, files, lines, options, photos, resuming, runs, saving, signals
 from .clock import Stopwatch, since_start
 
 SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # the defaults for named data sets
@@ -72,6 +73,9 @@ def _defaults(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
 @click.option("--label-smoothing", type=click.FloatRange(0, 1, max_open=True), callback=_finite, metavar="SHARE",
               default=0.0, show_default="0; 0.05 if best, 0.1 if sprint",
               help="How much of each training target is spread over all classes, so that no answer need be certain.")
+@click.option("--scale-lr", is_flag=True, help="Multiply the learning rate by --batch-size over the recipe's own "
+              "(Goyal et al. 2017), and climb to it from the recipe's over the first epochs, five at most.")
+@distributed.distributed_options
 @options.device_options
 @click.option("--seed", type=click.IntRange(0, 2**32 - 1), show_default="a new one, which is printed",
               help="Makes the run repeatable bit for bit.")
@@ -113,39 +117,44 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
     Ctrl-C or SIGTERM while it trains with --out lets the step end, keeps all in RUN, and exits with 130 or 143; a
     second one stops at once.
     """
+    how.pop("distributed"), how.pop("timeout")  # resuming.py has made ranks of them
     folder = dataset if isinstance(dataset, Path) else None
     _check_belongs(folder, {"--data-dir": data_dir, "--limit": limit},
                    {"--image-size": image_size, "--validation-split": validation_split, "--strict": strict or None})
-    seed = secrets.randbelow(2**32) if seed is None else seed
-    target = options.use_device(device, threads)
+    ranks: Ranks = ctx.meta[resuming.RANKS]
+    seed = ranks.broadcast(secrets.randbelow(2**32) if seed is None else seed)
+    target = options.use_device(distributed.device_of(ranks, device), threads or distributed.threads_of(ranks))
     files.check_writable(json_file)
-    silent = json_file == files.STDOUT
+    silent = json_file == files.STDOUT or ranks.rank > 0
+    kept = None if ranks.rank else out  # the first one writes the run
     target.import_ahead()
     with signals.handled() as stop:
-        with runs.reserve(out) as place:
+        with runs.reserve(kept) as place:
             images, why = _data(dataset, data_dir, limit, image_size or nets.NETS[model].input_shape[:2],
-                                validation_split, seed, strict)
+                                validation_split, seed, strict, ranks)
             _say(quiet or silent, f"data   {images.described()}" + (f"\n       {why}" if why else ""))
             feeds = images.feeds(model, batch_size)
             states = resuming.saver(ctx, {"dataset": dataset or images.name, "seed": seed}, stop)
             if resume is not None:
                 _say(quiet or silent, resuming.described(resume, how["epochs"], -(-images.counts[0] // batch_size)))
-            with saving.during(out, states, stop):
-                net, history, results = fit(images, feeds, target, 0 if quiet or silent else 1, model, batch_size,
-                                            seed, states, **how)
+            with saving.during(out, states, stop, ranks):
+                net, history, results = fit(images, feeds, target, ranks, 0 if quiet or silent else 1, model,
+                                            batch_size, seed, states, **how)
             results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
                            validation_split=validation_split)
-            if out is not None and states is not None and place is not None:
+            if kept is not None and states is not None and place is not None:
                 results["checkpoint"] = saving.latest(states)
                 # Before the test, so that nothing that happens then loses the training.
-                with runs.said(out):
+                with runs.said(kept):
                     runs.write(place, net, history, results)
         results.update(_tested(net, model, images, feeds, out))
-        with runs.reserve(out) as place:
-            if out is not None and place is not None:
-                with runs.said(out):
+        if ranks.rank:
+            return
+        with runs.reserve(kept) as place:
+            if kept is not None and place is not None:
+                with runs.said(kept):
                     runs.write(place, net, history, results)
-    if states is not None:
+    if states is not None and kept is not None:
         saving.finish(states)
     if json_file is not None:
         files.write_json(json_file, results)
@@ -156,12 +165,12 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
 
 
 def _data(dataset: str | Path | None, data_dir: Path | None, limit: int | None, image_size: tuple[int, int],
-          share: float | None, seed: int, strict: bool) -> tuple[data.Images | photos.Photos, str]:
+          share: float | None, seed: int, strict: bool, ranks: Ranks) -> tuple[data.Images | photos.Photos, str]:
     """What to train on, and why it is that where nothing was named."""
     if isinstance(dataset, Path):
         return photos.load(dataset, image_size, share, seed, strict), ""
-    chosen, why = (dataset, "") if dataset else data.choose(data_dir)
-    return data.load(chosen, data_dir, limit), why
+    chosen, why = (dataset, "") if dataset else distributed.on_first(ranks, data.choose, data_dir)
+    return distributed.in_turns(ranks, data.load, chosen, data_dir, limit), why
 
 
 def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: dict[str, Any]) -> None:
@@ -173,9 +182,9 @@ def _check_belongs(folder: Path | None, for_sets: dict[str, Any], for_folders: d
 
 
 def fit(
-    images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, verbose: int, model: str,
-    batch_size: int, seed: int, states: saving.States | None, augment: bool, epochs: int, optimizer: str,
-    lr: float | None, recipe: str, schedule: str, label_smoothing: float,
+    images: data.Images | photos.Photos, feeds: data.Feeds, device: devices.Device, ranks: Ranks, verbose: int,
+    model: str, batch_size: int, seed: int, states: saving.States | None, augment: bool, epochs: int, optimizer: str,
+    lr: float | None, scale_lr: bool, recipe: str, schedule: str, label_smoothing: float,
 ) -> tuple[models.Sequential, dict[str, list[float]], dict[str, Any]]:
     """Trains. Returns the net, its history and what `--json` has of it."""
     utils.set_random_seed(seed)
@@ -185,19 +194,22 @@ def fit(
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))
-    highest_rate = optimizing.learning_rate
-    if schedule != "constant":
-        kind = {"cosine": optim.schedules.CosineDecay, "one-cycle": optim.schedules.OneCycle}[schedule]
-        steps = epochs * -(-images.counts[0] // batch_size)
-        optimizing = optim.BY_NAME[optimizer](learning_rate=kind(highest_rate, steps))
+    steps, usual = -(-images.counts[0] // batch_size), _usual_batch_size(images, recipe)
+    highest_rate = optimizing.learning_rate * (batch_size / usual if scale_lr else 1)
+    rate = _scheduled(schedule, highest_rate, epochs, steps, optimizing.learning_rate if scale_lr else None)
+    if rate is not None:
+        optimizing = optim.BY_NAME[optimizer](learning_rate=rate)
     net.class_names = tuple(images.classes)
-    net.to(device.name)
+    net.to(device.name).distribute(ranks)
     runs.compile_net(net, model, optimizing, label_smoothing)
     threads = "" if device.is_gpu else f"threads: {devices.get_num_threads()}, "
+    others = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
     _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
-         f"on {device}, {threads}seed: {seed}")
+         f"on {device}, {others}{threads}seed: {seed}")
     watch = Stopwatch()
     history = net.fit(**feeds.train, epochs=epochs, verbose=verbose, callbacks=[watch, *([states] if states else [])])
+    if ranks.rank:
+        return net, history.history, {}  # the first one has timed it
     train_images = images.counts[0]
     return net, history.history, {
         "dataset": images.name, "train_images": train_images, "epochs": epochs,
@@ -205,13 +217,35 @@ def fit(
         "recipe": recipe, "schedule": schedule, "label_smoothing": label_smoothing,
         "model": model, "augment": augment, "params": net.count_params(),
         "classes": list(images.classes), "takes": runs.PIXELS,
-        "device": device.name, "threads": devices.get_num_threads(), "seed": seed,
+        "device": device.name, "threads": devices.get_num_threads(), "ranks": ranks.size, "seed": seed,
         "train_images_per_s": train_images / watch.median_epoch(),
         "ms_per_step": 1e3 * watch.median_epoch() / -(-train_images // batch_size),
         "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
         "versions": versions(),
         **images.kept(),
     }
+
+
+WARM_UP = 5  # epochs in which a scaled rate is climbed to, at most; where there are few, half of them
+
+
+def _usual_batch_size(images: data.Images | photos.Photos, recipe: str) -> int:
+    """What --batch-size is by default: what the recipe's learning rate goes with."""
+    of_data = PHOTOS if isinstance(images, photos.Photos) else SETS
+    return {**of_data, **RECIPES[recipe]}["batch_size"]
+
+
+def _scheduled(schedule: str, rate: float, epochs: int, steps: int, usual: float | None) -> Any:
+    """The learning rate as the schedule has it, at most `rate`; from the `usual` one it climbs to it. None where it
+    stays as it is. steps: of an epoch.
+    """
+    if schedule == "one-cycle":  # it climbs anyway
+        return optim.schedules.OneCycle(rate, epochs * steps)
+    climb = 0 if usual is None else min(WARM_UP * steps, epochs * steps // 2)
+    after = optim.schedules.CosineDecay(rate, epochs * steps - climb) if schedule == "cosine" else None
+    if usual is None or not climb:
+        return after or (rate if usual is not None else None)
+    return optim.schedules.WarmUp(usual, after or rate, climb)
 
 
 def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos, feeds: data.Feeds,

@@ -50,6 +50,20 @@ class CosineDecay(LearningRateSchedule):
         return peak * ((1 - self.alpha) * cosine + self.alpha)
 
 
+class WarmUp(LearningRateSchedule):
+    """Climbs in a line from `start` over `steps`, then goes on as `after`, a rate or a schedule, has it.
+
+    For large batches, whose rate is too high for first weights (Goyal et al.: "Accurate, large minibatch SGD", 2017).
+    """
+
+    def __init__(self, start: float, after: float | LearningRateSchedule, steps: int) -> None:
+        self.start, self.after, self.steps = start, after, _positive(steps)
+
+    def __call__(self, step: int) -> float:
+        after = self.after(max(step - self.steps, 0)) if callable(self.after) else self.after
+        return self.start + (after - self.start) * min(step / self.steps, 1.0)
+
+
 class OneCycle(LearningRateSchedule):
     """One climb and one descent, in lines: from `peak / 10` to `peak` over the first quarter of `steps`, then to 0.
 

@@ -4,7 +4,7 @@ import atexit
 import sys
 from typing import Any
 
-_failed = False
+_code = 0  # with which all ranks end, where one failed
 
 
 def watch(comm: Any) -> None:
@@ -13,15 +13,15 @@ def watch(comm: Any) -> None:
         atexit.register(_end, comm)
 
 
-def fail() -> None:
-    """Has all ranks end when this one does, whatever it says then."""
-    global _failed
-    _failed = True
+def fail(code: int = 1) -> None:
+    """Has all ranks end, with this exit code, when this one does."""
+    global _code
+    _code = code
 
 
 def _end(comm: Any) -> None:
-    if _failed or getattr(sys, "last_value", None) is not None:
+    if _code or getattr(sys, "last_value", None) is not None:
         for stream in (sys.stdout, sys.stderr):
             if stream is not None:
                 stream.flush()
-        comm.Abort(1)
+        comm.Abort(_code or 1)

@@ -50,7 +50,7 @@ class MPI(Ranks):
         self._under_way: list[Sum] = []
         self._rooms: Rooms = defaultdict(list)
         here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
-        self.prepares, self.neighbours = here.rank == 0, int(here.size)  # of the ranks on this machine
+        self.number_here = int(here.rank)
         here.Free()
         ending.watch(self._comm)
 
