@@ -11,12 +11,12 @@ import click
 from click.core import ParameterSource
 
 from ..files import folders
-from ..ranks import Ranks
 from ..train import checkpoint
 from . import distributed, files, runs, saving, signals
 
 # What may differ from the run's: it changes no bit of the net.
 FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every", "distributed", "timeout")
+OF_A_MACHINE = ("device", "data_dir", "threads")  # which may differ from rank to rank
 BY_RESULTS = {  # options, and what run.json has of each, where a run keeps no state
     "dataset": "dataset", "lr": "learning_rate", "image_size": "image_size", "data_dir": "data_dir",
     **{name: name for name in ("model", "epochs", "batch_size", "optimizer", "recipe", "schedule", "label_smoothing",
@@ -40,14 +40,20 @@ class Resumable(click.Command):
         given = ctx.params
         with distributed.joined(given["distributed"], given["timeout"]) as ranks:
             ctx.meta[RANKS] = ranks
-            ctx.params = given = distributed.on_first(ranks, self._settled, ctx, ranks)
+            every = ranks.exchange(arguments(given))
+            own = {name: given[name] for name in OF_A_MACHINE if _is_given(ctx, name)}
+            ctx.params = given = {**distributed.on_first(ranks, self._settled, ctx, every), **own}
             if ranks.rank:  # the first one writes and says all
                 given.update(quiet=True, json_file=None)
             return super().invoke(ctx)
 
-    def _settled(self, ctx: click.Context, ranks: Ranks) -> dict[str, Any]:
-        """All options, with those of the run where one goes on."""
+    def _settled(self, ctx: click.Context, every: list[dict[str, Any]]) -> dict[str, Any]:
+        """All options, with those of the run where one goes on. every: those that each rank was given."""
         given = ctx.params
+        for rank, name in ((rank, name) for rank, its in enumerate(every) for name in its if name not in OF_A_MACHINE):
+            if every[rank][name] != every[0][name]:
+                raise click.UsageError(f"All processes need the same options. Rank 0 has {name}={every[0][name]}. Rank "
+                                       f"{rank} has {every[rank][name]}.")
         for name, value in (("--resume", given["resume"]), ("--checkpoint-every", _is_given(ctx, "checkpoint_every"))):
             if value and given["out"] is None:
                 raise click.UsageError(f"{name} is about a run that is kept. Name it: --out RUN.")
@@ -58,9 +64,9 @@ class Resumable(click.Command):
             click.echo(f"resume {out} holds no training yet, so one begins")
         if not wanted and out is not None:
             _note_unfinished(out)
-        if given["batch_size"] < ranks.size:
+        if given["batch_size"] < len(every):
             raise click.UsageError("--batch-size is that of all processes together, of which each takes a part. "
-                                   f"Received: --batch-size {given['batch_size']} with {ranks.size} processes.")
+                                   f"Received: --batch-size {given['batch_size']} with {len(every)} processes.")
         return given
 
 
@@ -199,4 +205,6 @@ def described(standing: Standing, epochs: int, steps: int) -> str:
     if standing.epoch >= epochs:
         return "resume all epochs are done; the test is left"
     where = f", step {standing.done + 1:,} of {steps:,}" if standing.done else ""
+    if standing.done >= steps:
+        where = ", of which all steps are done"
     return f"resume epoch {standing.epoch + 1} of {epochs}{where}: goes on from there"
