@@ -5,9 +5,20 @@ each batch. `ALONE` is the one process that nobody helps; those of MPI are in pa
 import pickle
 from collections.abc import Callable, Sequence
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
+
+
+class Part(NamedTuple):
+    """A rank's part of a batch: how many samples come `before` it, its `own` number, how many times as many the
+    whole batch has, and whether each rank has the whole batch, as there are more ranks than samples.
+    """
+
+    before: int
+    own: int
+    shards: float
+    duplicated: bool
 
 
 class Ranks:
@@ -26,6 +37,13 @@ class Ranks:
         return self.number_here == 0
 
     bucket_bytes = 1 << 20  # of the gradient, about so many are summed at once
+
+    def part(self, samples: int) -> Part:
+        """What this rank has of a batch of so many samples."""
+        if samples < self.size:
+            return Part(0, samples, float(self.size), True)
+        before, after = (samples * (self.rank + one) // self.size for one in (0, 1))
+        return Part(before, after - before, samples / (after - before), False)
 
     def start(self, part: Any) -> None:
         """Begins to sum a part of the flat gradient, an array of the device, over all ranks, in place."""

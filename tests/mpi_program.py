@@ -32,12 +32,18 @@ class Mistakes(metrics.Metric):
         return float(self.most)
 
 
-def net(dtype="float64", normalized=False):
+def net(dtype="float64", normalized=False, **how):
     x = y = layers.Input((8, 8, 2), dtype=dtype)
     y = layers.RandomFlip(dtype=dtype)(y)
     y = layers.Conv2D(6, 3, activation="relu", dtype=dtype)(y)
-    if normalized:
-        y = layers.BatchNormalization(dtype=dtype)(y)
+    if normalized:  # each of the ways in which its passes are joined
+        y = before = layers.BatchNormalization(dtype=dtype, **how)(y)
+        y = layers.BatchNormalization(dtype=dtype, **how)(layers.Conv2D(6, 3, padding="same", dtype=dtype)(y))
+        y = layers.ReLU(dtype=dtype)(layers.Add(dtype=dtype)([y, before]))
+        y = layers.BatchNormalization(dtype=dtype, **how)(layers.Conv2D(7, 1, dtype=dtype)(y))
+        y = layers.MaxPooling2D(strides=1, dtype=dtype)(layers.ReLU(dtype=dtype)(y))
+        y = layers.ReLU(dtype=dtype)(layers.BatchNormalization(dtype=dtype, **how)(y))
+        y = layers.ZeroPadding2D(1, dtype=dtype)(y)
     y = layers.Conv2D(5, 3, strides=2, dtype=dtype)(layers.Dropout(0.3, dtype=dtype)(y))
     y = layers.Dense(9, activation="tanh", dtype=dtype)(layers.Flatten(dtype=dtype)(y))
     return models.Model(x, layers.Dense(4, "softmax", dtype=dtype)(layers.Dropout(0.4, seed=7, dtype=dtype)(y)))
@@ -71,6 +77,46 @@ def normalizes(ranks, folder):
     """Moving averages are the mean of the ranks'."""
     model = compiled(ranks, normalized=True)
     return model, {"history": fitted(model)}
+
+
+def synchronizes(ranks, folder):
+    """The mean and variance of the whole batch."""
+    model = compiled(ranks, normalized=True, synchronized=True)
+    return model, {"history": fitted(model), "recorded": model.recording_report()["train"]["forward"]}
+
+
+def reads_photos(ranks, folder):
+    """A folder, of which each rank decodes a part; one picture is broken, and left out by all."""
+    from PIL import Image
+
+    photos = folder / f"photos-{ranks.rank}"  # the same ones
+    for label in ("a", "b"):
+        (photos / label).mkdir(parents=True)
+        for i in range(26):
+            noise = np.random.default_rng([i, ord(label)]).integers(0, 256, (9, 10, 3), np.uint8)
+            Image.fromarray(noise).save(photos / label / f"{i:02}.png")
+    (photos / "b" / "07.png").write_bytes(b"no picture")
+    utils.set_random_seed(5)
+    x = layers.Input((8, 8, 3), dtype="float64")
+    y = layers.Conv2D(4, 3, activation="relu", dtype="float64")(layers.Rescaling(1 / 255, dtype="float64")(x))
+    y = layers.Dropout(0.3, dtype="float64")(layers.Flatten(dtype="float64")(y))
+    model = models.Model(x, layers.Dense(2, "softmax", dtype="float64")(y)).distribute(ranks)
+    model.compile(optimizers.SGD(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    reports, decoded = [], []
+
+    def dataset(seed):
+        found = utils.image_dataset_from_directory(photos, image_size=(8, 8), batch_size=8, seed=seed, verbose=False)
+        found.on_unreadable = lambda path, reason: reports.append(Path(path).name)
+        return found
+
+    train, read = dataset(1), type(dataset(1)._decoding).read
+    type(train._decoding).read = lambda decoding, path: (decoding.size == (8, 8) and decoded.append(path), read(
+        decoding, path))[1]
+    history = model.fit(train, epochs=3, validation_data=dataset(2), verbose=0).history
+    batches = [(X[i : i + 8, :, :, [0, 1, 0]], Y[i : i + 8] % 2) for i in range(0, 40, 8)]
+    more = model.fit(iter(batches), verbose=0).history
+    return model, {"history": {**history, "more": more["loss"]}, "tested": model.evaluate(iter(batches), verbose=0),
+                   "reports": reports, "decoded": len(decoded)}
 
 
 def calls_back(ranks, folder):
@@ -194,8 +240,8 @@ def dies(ranks, folder):
     return None, {}
 
 
-CASES = {case.__name__: case for case in (trains, normalizes, calls_back, begins, goes_on, differs, compresses, sums,
-                                          hangs, fails, dies)}
+CASES = {case.__name__: case for case in (trains, normalizes, synchronizes, reads_photos, calls_back, begins, goes_on,
+                                          differs, compresses, sums, hangs, fails, dies)}
 
 
 def main(folder, *names):

@@ -134,7 +134,7 @@ ARGUMENTS: dict[type, Any] = {
         "axis": st.sampled_from([-1, len(shape)]), "momentum": st.sampled_from([0.0, 0.5, 0.99]),
         "epsilon": st.sampled_from([1e-3, 0.1]), "center": st.booleans(), "scale": st.booleans(),
         "beta_initializer": around_0, "gamma_initializer": around_1, "moving_mean_initializer": around_0,
-        "moving_variance_initializer": around_1}),
+        "moving_variance_initializer": around_1, "synchronized": st.booleans()}),
     layers.CenterCrop: drawn(**one_size),
     layers.Conv2D: convolutions, layers.Conv2DTranspose: transposed, layers.DepthwiseConv2D: depthwise,
     layers.Dense: drawn(units=channels, **weights("kernel")),

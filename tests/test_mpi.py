@@ -17,7 +17,7 @@ MPIEXEC = shutil.which(os.environ.get("MPIEXEC", "mpiexec"),  # MPIEXEC=mpiexec.
                        path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 OF_OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
-SHARED = ["trains", "normalizes", "calls_back", "begins", "goes_on"]
+SHARED = ["trains", "normalizes", "synchronizes", "reads_photos", "calls_back", "begins", "goes_on"]
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(
     MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")]
@@ -68,17 +68,21 @@ def test_sums_are_added_in_the_order_of_ranks(together):
         assert (seen["exchanged"], seen["told"]) == (size - 1, ["of", 0])
 
 
-@pytest.mark.parametrize("case", ["trains", "begins", "goes_on", "calls_back"])
+@pytest.mark.parametrize("case", ["trains", "synchronizes", "reads_photos", "begins", "goes_on", "calls_back"])
 def test_ranks_train_as_one_process_does(case, together, alone):
     size, folder = together
     for rank in range(size):
-        np.testing.assert_allclose(weights(folder, case, rank), weights(alone, case), rtol=0, atol=1e-12)
+        np.testing.assert_allclose(weights(folder, case, rank), weights(alone, case), rtol=0, atol=1e-10)
         one, of_rank = found(alone, case), found(folder, case, rank)
         for name in {"history", "tested", "asked", "one", "rate"} & set(one):
             pairs = [(one[name], of_rank[name])] if name != "history" else [
                 (one[name][key], of_rank[name][key]) for key in one[name]]
             for a, b in pairs:
                 np.testing.assert_allclose(b, a, rtol=1e-10, atol=1e-12, err_msg=name)
+    if case == "reads_photos":
+        seen = [found(folder, case, rank) for rank in range(size)]
+        assert [each["reports"].count("07.png") for each in seen] == [2] + [0] * (size - 1)  # of each data set
+        assert max(each["decoded"] for each in seen) <= found(alone, case)["decoded"] / size * 1.3 + 20
     assert case != "calls_back" or found(folder, case, 1)["calls"] == []  # they are called on rank 0 alone
     assert case != "calls_back" or len(found(folder, case)["calls"]) == len(found(alone, case)["calls"])
 

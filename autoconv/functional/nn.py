@@ -15,6 +15,7 @@ from ..backend import device as devices
 from ..ops import activations, arith, conv, loss, norm, pool
 from ..ops import dense as dense_ops
 from ..ops import dropout as dropout_ops
+from ..ranks import ALONE, Ranks
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 
@@ -169,13 +170,15 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
 
 
 def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any, training: bool, momentum: float = 0.99,
-               epsilon: float = 1e-3, relu: bool = False, pool: bool = False, other: Any = None) -> Tensor:
+               epsilon: float = 1e-3, relu: bool = False, pool: bool = False, other: Any = None,
+               ranks: Ranks = ALONE) -> Tensor:
     """gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis) of x (..., C). With `relu` the
     larger of that and 0, in the same pass over memory, with `pool` 2x2 max pooling of these, of images in training, or
     with `other`, of x's shape, of the sum with that, in training.
 
     In training mean and (biased) variance are the batch's, and the moving ones change in place to
-    `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None.
+    `moving * momentum + batch * (1 - momentum)`; else they are the moving ones. gamma and beta may be None. ranks: the
+    processes that share the batch, without pooling or `other`.
     """
     x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
     moving = [m.data if isinstance(m, Tensor) else m for m in (moving_mean, moving_var)]
@@ -192,6 +195,10 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
         raise ValueError("batch_norm adds `other` of x's shape in training, with relu=True and without pooling. "
                          f"Received: x of shape {x.shape}, other of shape {other.shape}, training={training}, "
                          f"relu={relu}, pool={pool}.")
+    together = training and ranks.size > 1
+    if together and (pool or other is not None):
+        raise ValueError("batch_norm of a batch that several processes share neither pools nor adds. Received: "
+                         f"pool={pool}, other of shape {None if other is None else other.shape}.")
     if pool:
         if not (relu and training) or x.ndim != 4 or min(x.shape[1:3]) < 2:
             raise ValueError("batch_norm pools images (N, H, W, C) of 2 x 2 pixels and more, in training, with "
@@ -200,7 +207,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     elif other is not None:
         y = apply(norm.batch_norm_add_relu, x, gamma, beta, other, **given)
     else:
-        y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training), relu=bool(relu))
+        y = apply(norm.batch_norm, x, gamma, beta, **given, training=bool(training), relu=bool(relu),
+                  **({"gather": ranks.gather} if together else {}))
     if training:
         k = x.device.kernels("norm")
         for average, batch in zip(moving, statistics):

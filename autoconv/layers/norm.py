@@ -5,8 +5,9 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import functional as F
-from .. import initializers
+from .. import initializers, ranks
 from ..ops import norm
+from ..ranks import ALONE, Ranks
 from ..tensor import Tensor, needs_gradients
 from . import checks
 from .base import Layer, Shape
@@ -17,20 +18,21 @@ class BatchNormalization(Layer):
 
     In training with the batch's mean and variance, and the moving averages follow them: `moving * momentum + batch *
     (1 - momentum)`. Else, and in a frozen layer (trainable=False), with the moving averages.
-    Ioffe and Szegedy: "Batch normalization", ICML 2015.
+    synchronized: of processes that train together (`Model.distribute`) the mean and variance are those of the whole
+    batch, else each has those of its own part. Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
 
     one_input = True
     recordable = True
     unsupported: ClassVar[dict[str, Any]] = {
         "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None, "gamma_constraint": None,
-        "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99, "synchronized": False,
+        "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99,
     }
 
     def __init__(
         self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
         beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", moving_mean_initializer: Any = "zeros",
-        moving_variance_initializer: Any = "ones", **kwargs: Any,
+        moving_variance_initializer: Any = "ones", synchronized: bool = False, **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
         if not 0 <= momentum <= 1:
@@ -38,7 +40,7 @@ class BatchNormalization(Layer):
         if not epsilon > 0:
             raise ValueError(f"epsilon must be positive. Received: {epsilon!r}.")
         self.axis, self.momentum, self.epsilon = axis, float(momentum), float(epsilon)
-        self.center, self.scale = bool(center), bool(scale)
+        self.center, self.scale, self.synchronized = bool(center), bool(scale), bool(synchronized)
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
@@ -58,7 +60,7 @@ class BatchNormalization(Layer):
 
     def call(self, x: Tensor, training: bool = False) -> Tensor:
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance,
-                            training and self.trainable, self.momentum, self.epsilon)
+                            training and self.trainable, self.momentum, self.epsilon, ranks=self._ranks())
 
     def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
                    other: Tensor | None = None) -> Tensor | None:
@@ -66,13 +68,17 @@ class BatchNormalization(Layer):
         pooling of these, in one pass; None where there is no such pass: pooling needs the batch's mean, and images that
         are large enough, an addition the batch's mean.
         """
-        training = training and self.trainable
-        if other is not None and not training:
+        training, together = training and self.trainable, self._ranks()
+        if (other is not None and not training) or (training and together.size > 1 and (pool or other is not None)):
             return None
         if pool and (not training or x.ndim != 4 or min(x.shape[1:3]) < 2):
             return None
         return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
-                            self.epsilon, relu, pool, other)
+                            self.epsilon, relu, pool, other, together)
+
+    def _ranks(self) -> Ranks:
+        """The processes whose batch it is that is normalized."""
+        return ranks.current.get() if self.synchronized else ALONE
 
     def folded(self, kernel: Tensor, bias: Tensor | None, training: bool,
                apart: bool = False) -> tuple[Tensor, Tensor, Any] | None:

@@ -8,18 +8,22 @@ PARTS, PART = 32, 1 << 14  # sums over the batch are made of so many parts, of s
 
 
 @op(kernels="norm")
-def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False):
+def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False, gather=None):
     """y = gamma (x - mean) / sqrt(variance + epsilon) + beta, per channel (the last axis); gamma and beta may be None.
 
     In training `mean` and `variance` (C,) are written: the batch's own, biased, and the gradient flows through them.
     Else they are read, as constants. `relu`: the larger of y and 0 in the same pass, whose gradient computes y again.
+    gather: gives an array of each rank, where the batch is that of several; dgamma and dbeta are those of x alone.
     Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
     channels = x.shape[-1]
     rows = x.reshape(-1, channels)  # (M, C)
     parts = _parts(k, rows)
+    share = np.ones(1)
     if training:
         k.moments(rows, parts, mean, variance)
+        if gather is not None:
+            k.combine_moments(gather, len(rows), mean, variance, share)
     center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
     y = k.empty(x.shape, x.dtype)
     k.normalize(rows, center, scale, shift, relu, y.reshape(-1, channels))
@@ -36,7 +40,11 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
             if training:
-                k.input_grad(rows, dy, center, inverse, scale, shift, masks, dgamma, dbeta, dx.reshape(-1, channels))
+                sums = dgamma, dbeta
+                if gather is not None:
+                    sums = k.empty(mean.shape, mean.dtype), k.empty(mean.shape, mean.dtype)
+                    k.sum_gradients(gather, share, dgamma, dbeta, *sums)
+                k.input_grad(rows, dy, center, inverse, scale, shift, masks, *sums, dx.reshape(-1, channels))
             else:
                 k.multiply(dy, scale, dx.reshape(-1, channels))
         return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None

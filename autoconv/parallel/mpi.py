@@ -17,7 +17,7 @@ from .summing import Rooms, Sum
 from .waiting import Watch
 
 STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set in each process
-TAGS = 1 << 14  # of messages: one for each that is under way
+TAGS = 1 << 13  # of each kind of messages: one for each that is under way; MPI has twice as many at least
 
 
 class MPI(Ranks):
@@ -46,7 +46,10 @@ class MPI(Ranks):
         self._comm = given.Dup()
         self.rank, self.size = self._comm.rank, self._comm.size
         self.bucket_bytes, self.compression = int(bucket_bytes), compression
-        self._watch, self._sent = Watch(self.rank, float(timeout)), 0
+        self._watch = Watch(self.rank, float(timeout))
+        # Of sums and of other messages apart: where one rank records a step that another replays, they alternate in
+        # other ways.
+        self._sent = {"sums": 0, "others": 0}
         self._under_way: list[Sum] = []
         self._rooms: Rooms = defaultdict(list)
         here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
@@ -66,7 +69,7 @@ class MPI(Ranks):
         self._begin(packed, arrays, self.size, None)
 
     def _begin(self, host: np.ndarray, into: Sequence[Any], divided_by: int, compression: str | None) -> None:
-        self._under_way.append(Sum(self._comm, host, into, divided_by, self._tag(2), compression, self._rooms))
+        self._under_way.append(Sum(self._comm, host, into, divided_by, self._tag("sums", 2), compression, self._rooms))
         self.progress()
 
     def progress(self) -> None:
@@ -91,7 +94,7 @@ class MPI(Ranks):
 
     def _everyone(self, own: np.ndarray, rooms: list[np.ndarray]) -> list[np.ndarray]:
         """An array of each rank, to all."""
-        tag, others = self._tag(1), [other for other in range(self.size) if other != self.rank]
+        tag, others = self._tag("others", 1), [other for other in range(self.size) if other != self.rank]
         receiving = [self._comm.Irecv(_bytes(rooms[other]), other, tag) for other in others]
         sending = [self._comm.Isend(_bytes(own), other, tag) for other in others]
         self._wait([*receiving, *sending], [*others, *others])
@@ -111,10 +114,11 @@ class MPI(Ranks):
         test = self._mpi.Request.Testall
         self._watch.wait(lambda: test(requests), lambda: [rank for rank, one in zip(of, requests) if not one.Test()])
 
-    def _tag(self, count: int) -> int:
+    def _tag(self, what: str, count: int) -> int:
         """The first of `count` tags that no message under way has; all ranks take the same ones."""
-        self._sent += count
-        return (self._sent - count) % TAGS
+        first = self._sent[what]
+        self._sent[what] += count
+        return first % TAGS + (TAGS if what == "sums" else 0)
 
 
 def _host(array: Any) -> np.ndarray:

@@ -49,7 +49,8 @@ def share_model(model: Any, ranks: Ranks) -> None:
 
 def join(model: Any, arguments: Mapping[str, Any]) -> None:
     """Has all ranks of a model begin the same training, from the same weights. Raises what `check_alike` does."""
-    check_alike(model.ranks, {"version": versions(), **settings.settings(model, {}), **arguments,
+    begins = zlib.crc32(repr(arguments.get("begins")).encode())  # where an iterable stands, whatever it tells of that
+    check_alike(model.ranks, {"version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
                               "architecture": settings.architecture(model)})
     share_model(model, model.ranks)
     running = model._running()

@@ -85,7 +85,7 @@ class Source:
     def seek(self, i: int) -> int:
         """Makes batch i the next one. Returns how many samples of it this process has."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
-        self.before, n, self.shards, self.duplicated = shared(stop - start, self._ranks)
+        self.before, n, self.shards, self.duplicated = self._ranks.part(stop - start)
         self._first = start + self.before
         if not self._fits:
             self._send(n)
@@ -131,16 +131,6 @@ class Source:
         for source, there in zip(host, self._sent[n]):
             if there is not None:
                 there[...] = source
-
-
-def shared(samples: int, ranks: Ranks) -> tuple[int, int, float, bool]:
-    """A rank's part of a batch: how many samples come before it, how many it has, how many times as many the whole
-    batch counts, and whether each rank has the whole batch, as there are more ranks than samples.
-    """
-    if samples < ranks.size:
-        return 0, samples, float(ranks.size), True
-    before, after = (samples * (ranks.rank + one) // ranks.size for one in (0, 1))
-    return before, after - before, samples / (after - before), False
 
 
 def _sent_as(array: Any, dtype: Any) -> np.dtype | None:

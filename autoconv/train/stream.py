@@ -11,12 +11,16 @@ import numpy as np
 
 from .. import random
 from ..backend.turns import turn
+from ..ranks import ALONE, Ranks
 from ..tensor import Tensor
 from . import state
 from .data import Data, check_count
 from .progress import warn
 from .source import Source
 from .step import Step
+
+# A batch, or this process's part of one with the number of samples that the whole batch has.
+Ticket = tuple[Data, int | None]
 
 
 def is_stream(x: Any) -> bool:
@@ -33,7 +37,8 @@ def is_stream(x: Any) -> bool:
 
 
 class Stream:
-    """Batches as an iterable or a sequence (Keras's PyDataset) gives them, which `parse` turns into `Data`.
+    """Batches as an iterable or a sequence (Keras's PyDataset) gives them, which `parse` turns into `Data`. Each of
+    `ranks` has its part of each: an image dataset gives that alone, others the whole batch.
 
     shuffle: a sequence gives its batches in a new order each epoch, by the key that `draw` returns. peek: of a sequence
     the first batch is only looked at, and made anew when its turn comes: random numbers that it draws count then. like:
@@ -42,11 +47,11 @@ class Stream:
 
     varies = True  # each batch has arrays of its own
     samples: int | None = None
-    before, shards, duplicated = 0, 1.0, False  # as of a `Source`
+    before, shards, duplicated = 0, 1.0, False  # of the batch that is the next one, as of a `Source`
 
     def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0,
-                 draw: Callable[[], random.Key] = random.stream, peek: bool = False) -> None:
-        self._batches, self._parse = batches, parse
+                 draw: Callable[[], random.Key] = random.stream, peek: bool = False, ranks: Ranks = ALONE) -> None:
+        self._batches, self._parse, self._ranks = batches, parse, ranks
         self._is_sequence = all(hasattr(batches, name) for name in ("__getitem__", "__len__"))
         self.key = draw() if shuffle and self._is_sequence else None  # of the orders of a sequence's batches
         self._before = self._held()  # the first batch, which is read now, is yet to come
@@ -56,8 +61,8 @@ class Stream:
             first = next(begun, None)
         if first is None:
             raise ValueError(f"There is no batch to begin with. Received: {type(batches).__name__} that gives none.")
-        self.like: Data = first
-        self._begun: Iterator[Data] | None = None if peek else chain([first], begun)
+        self.seek(first)
+        self._begun: Iterator[Ticket] | None = None if peek else chain([first], begun)
 
     @property
     def steps(self) -> int | None:
@@ -67,7 +72,7 @@ class Stream:
         except TypeError:  # TensorFlow's, which cannot tell
             return None
 
-    def tickets(self, number: int, skipped: int = 0) -> Iterator[Data]:
+    def tickets(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
         """What `seek` takes for one batch after the other, in epoch `number`, without its first `skipped` ones; those
         are left out already where the iterable had its state set.
         """
@@ -117,10 +122,12 @@ class Stream:
     def _held(self) -> Any:
         return deepcopy(self._batches.get_state()) if self._has_state() else None
 
-    def seek(self, batch: Data) -> int:
-        """Makes a batch the next one. Returns how many samples it has."""
-        self.like = batch
-        return len(batch)
+    def seek(self, ticket: Ticket) -> int:
+        """Makes a batch the next one. Returns how many samples of it this process has."""
+        batch, samples = ticket
+        self.before, n, self.shards, self.duplicated = self._ranks.part(len(batch) if samples is None else samples)
+        self.like: Data = batch if samples is not None else batch.rows(self.before, self.before + n)
+        return n
 
     def run(self, step: Step, sink: Any = None) -> None:
         """One step on the batch that is the next one."""
@@ -132,15 +139,20 @@ class Stream:
         """Tells a sequence, which may want to change its samples."""
         getattr(self._batches, "on_epoch_end", lambda: None)()
 
-    def _read(self, number: int, skipped: int = 0) -> Iterator[Data]:
+    def _read(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
         getattr(self._batches, "on_epoch_begin", lambda: None)()
+        if self._ranks.size > 1 and hasattr(self._batches, "shared_by"):
+            for part, samples in self._batches.shared_by(self._ranks):
+                yield self._parse(part), samples
+            return
         if not self._is_sequence:
-            yield from map(self._parse, self._batches)
+            for batch in self._batches:
+                yield self._parse(batch), None
             return
         count = len(self._batches)
         order = range(count) if self.key is None else random.permutation(count, random.epoch_stream(self.key, number))
         for i in order[skipped:]:
-            yield self._parse(self._batches[int(i)])
+            yield self._parse(self._batches[int(i)]), None
 
 
 class Epochs:

@@ -34,7 +34,7 @@ from .phases import Work, is_recordable
 from .progress import Progress, check_verbose, warn
 from .running import Running
 from .saving import only_backup
-from .source import Source, shared
+from .source import Source
 from .step import Step
 from .stream import Epochs, Stream, is_stream
 
@@ -143,7 +143,7 @@ class Trainer:
         self._build_optimizer()
         if ranks.size > 1:
             join(self, {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch,
-                        "shuffle": shuffle, "data": source.identity(),
+                        "shuffle": shuffle, "data": source.identity(), "begins": source.get_state(),
                         "validation_data": None if tests is None else tests.identity()})
         if validation is None:
             self._running().steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
@@ -199,7 +199,7 @@ class Trainer:
         everyone, work = self.ranks, Work("predict")
         is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
         if is_shared:
-            start, n, *_ = shared(len(data), everyone)  # type: ignore[arg-type]
+            start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
             data, verbose = data.rows(start, start + n), 0 if everyone.rank else verbose  # type: ignore[union-attr]
         source = data if isinstance(data, Stream) else Source(data, self._dtypes(len(data.x)), batch_size, self.device)
         before = self._prepare(work, source, verbose)
@@ -265,7 +265,7 @@ class Trainer:
                 share_random(self.ranks)
                 share_model(self, self.ranks)
         work = self._work(kind, self.optimizer if kind == "train" else None)
-        before, n, shards, duplicated = shared(len(data), self.ranks)
+        before, n, shards, duplicated = self.ranks.part(len(data))
         data = data.rows(before, before + n)
         step, sums = self._step(work, data, n, shards), self._running().sums[kind]
         sums.reset()
@@ -372,7 +372,7 @@ class Trainer:
             self._build_for(data)
             return data
 
-        return Stream(x, parse, **order)
+        return Stream(x, parse, ranks=self.ranks if targets else ALONE, **order)
 
     def _training_and_validation(
         self, x: Any, y: Any, sample_weight: Any, class_weight: Any, share: float, given: Any, batch_size: int | None,

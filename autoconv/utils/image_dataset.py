@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..ranks import Ranks
 from . import class_folders
 from .class_folders import FORMATS, Files
 from .labels import to_categorical
@@ -35,6 +36,7 @@ class ImageDataset:
                  seed: int) -> None:
         self.file_paths, self.class_names = files.paths, files.class_names
         self.batch_size, self.epoch, self.workers = batch_size, 0, _processors()
+        self._checked_together = False  # whether ranks have found which files cannot be read: they have left them out
         self._under_way: list[int] | None = None  # the latest iteration: its number, and the batches that it gave
         self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
         self.skipped: dict[str, str] = {}
@@ -56,14 +58,7 @@ class ImageDataset:
         return *self._decoding.size, CHANNELS[self._decoding.color_mode]
 
     def __iter__(self) -> Iterator[Any]:
-        position = self._under_way = [self.epoch, self._leave_out_first]
-        number, given = position
-        self.epoch, self._leave_out_first = number + 1, 0
-        order = np.arange(len(self.file_paths))
-        if self._shuffle:
-            order = random.permutation(len(order), random.epoch_stream((self._seed, 0), number))
-        rows = [int(i) for i in order if self.file_paths[i] not in self.skipped][given * (self.batch_size or 1) :]
-        size = self.batch_size or PIECE * self.workers
+        position, rows, size = *self._begin(), self.batch_size or PIECE * self.workers
         try:
             for images, kept in _filled(self._decoded([rows[i : i + size] for i in range(0, len(rows), size)]), size):
                 batch = images if self._labels is None else (images, self._labels[kept])
@@ -71,8 +66,66 @@ class ImageDataset:
                     position[1] += 1
                     yield one
         finally:
-            if self._under_way is position:
-                self._under_way = None
+            self._end(position)
+
+    def _begin(self) -> tuple[list[int], list[int]]:
+        """The position of a new iteration, which counts its batches, and the files that it decodes."""
+        position = self._under_way = [self.epoch, self._leave_out_first]
+        number, given = position
+        self.epoch, self._leave_out_first = number + 1, 0
+        order = np.arange(len(self.file_paths))
+        if self._shuffle:
+            order = random.permutation(len(order), random.epoch_stream((self._seed, 0), number))
+        rows = [int(i) for i in order if self.file_paths[i] not in self.skipped][given * (self.batch_size or 1) :]
+        return position, rows
+
+    def _end(self, position: list[int]) -> None:
+        if self._under_way is position:
+            self._under_way = None
+
+    def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
+        """An iteration of which each of `ranks` decodes its part: that of each batch, and how many pictures the whole
+        batch has. Before the first one they find together which pictures cannot be read, each in a part of the files.
+        """
+        if self.batch_size is None:
+            raise ValueError("Processes that train together need batches to share. Received: batch_size=None.")
+        self._check_together(ranks)
+        return self._parts(ranks)
+
+    def _check_together(self, ranks: Ranks) -> None:
+        if self._checked_together:
+            return
+        own = range(ranks.rank, len(self.file_paths), ranks.size)
+        found = {i: reason for each in ranks.exchange(self._unreadable(own)) for i, reason in each.items()}
+        self._leave_out([UnreadableImage(self.file_paths[i], found[i]) for i in sorted(found)], ranks.rank == 0)
+        self._checked_together = True
+
+    def _unreadable(self, numbers: Sequence[int]) -> dict[int, str]:
+        """What is wrong with those of these files that cannot be read. Decodes all, at the smallest size."""
+        read, broken = self._decoding._replace(size=(1, 1)).read, {}
+
+        def tried(i: int) -> None:
+            try:
+                read(self.file_paths[i])
+            except UnreadableImage as error:
+                broken[i] = error.reason
+
+        with ThreadPoolExecutor(self.workers) as pool:
+            for start in range(0, len(numbers), PIECE * self.workers):
+                list(pool.map(tried, numbers[start : start + PIECE * self.workers]))
+        return broken
+
+    def _parts(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
+        (position, rows), size = self._begin(), self.batch_size or 1
+        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
+        parts = [(batch, ranks.part(len(batch))) for batch in batches]
+        own = self._decoded([batch[part.before : part.before + part.own] for batch, part in parts])
+        try:
+            for batch, (images, kept) in zip(batches, own):
+                position[1] += 1
+                yield images if self._labels is None else (images, self._labels[kept]), len(batch)
+        finally:
+            self._end(position)
 
     def get_state(self) -> dict[str, Any]:
         """Where it stands, as plain data for `set_state`: also in the middle of an iteration."""
@@ -149,13 +202,14 @@ class ImageDataset:
                 broken.append(error)
         return broken
 
-    def _leave_out(self, broken: list[UnreadableImage]) -> None:
+    def _leave_out(self, broken: list[UnreadableImage], report: bool = True) -> None:
         for error in broken:
-            if self.on_unreadable is None:
+            if self.on_unreadable is None or (report and self._checked_together):
                 raise error
             if error.path not in self.skipped:  # another iteration may have found it
                 self.skipped[error.path] = error.reason
-                self.on_unreadable(error.path, error.reason)
+                if report:
+                    self.on_unreadable(error.path, error.reason)
 
 
 def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Iterator[tuple[np.ndarray, list[int]]]:

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numba import prange
 
+from .. import across
 from . import rowwise, simd
 from .flat import flattened
 from .jit import allocating, inline, kernel, recorded
@@ -268,3 +269,15 @@ def _moving_average(average, batch, momentum):
 def moving_average(average, batch, momentum) -> None:
     """average = average momentum + batch (1 - momentum), in place."""
     _moving_average(average, batch, float(momentum))
+
+
+@recorded
+def combine_moments(gather, count, mean, variance, share):
+    """By messages of the host, at each replay."""
+    across.combine_moments(gather, count, mean, variance, share)
+
+
+@recorded
+def sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta):
+    """By messages of the host, at each replay."""
+    across.sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta)

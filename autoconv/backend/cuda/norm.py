@@ -6,6 +6,7 @@ float64.
 
 import math
 
+from .. import across, trace
 from .arith import multiply  # noqa: F401 (part of this module)
 from .conv import bias
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
@@ -180,3 +181,15 @@ def fold(w, b, gamma, beta, mean, variance, epsilon, folded, shift):
 def moving_average(average, batch, momentum):
     """average = average momentum + batch (1 - momentum), in place."""
     _moving_average(average.size, average, batch, float(momentum))
+
+
+def combine_moments(gather, count, mean, variance, share):
+    """On the host, so no graph can hold it."""
+    if not isinstance(trace.current(), trace.DryRun):
+        across.combine_moments(gather, count, mean, variance, share)
+
+
+def sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta):
+    """On the host, so no graph can hold it."""
+    if not isinstance(trace.current(), trace.DryRun):
+        across.sum_gradients(gather, share, dgamma, dbeta, of_gamma, of_beta)

@@ -1,0 +1,33 @@
+"""What normalization needs of all ranks, by NumPy on the host, for both devices. `gather` gives the array of each rank,
+in their order, so all of them compute the same bits.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+Gather = Callable[[np.ndarray], list[np.ndarray]]
+
+
+def combine_moments(gather: Gather, count: int, mean: Any, variance: Any, share: np.ndarray) -> None:
+    """Makes the mean and the biased variance (C,) of `count` rows those of all ranks' rows, in place; share (1,): the
+    part of all rows that these are. Chan, Golub and LeVeque: "Updating formulae", 1979.
+    """
+    own = np.concatenate([[count], np.asarray(mean, np.float64), np.asarray(variance, np.float64)])
+    every = np.stack(gather(own))
+    counts, means, variances = every[:, :1], *np.split(every[:, 1:], 2, axis=1)
+    total = counts.sum()
+    center = (counts * means).sum(0) / total
+    mean[...] = center.astype(mean.dtype)
+    variance[...] = ((counts * (variances + (means - center) ** 2)).sum(0) / total).astype(variance.dtype)
+    share[0] = count / total
+
+
+def sum_gradients(gather: Gather, share: np.ndarray, dgamma: Any, dbeta: Any, of_gamma: Any, of_beta: Any) -> None:
+    """of_gamma, of_beta (C,) = dgamma and dbeta summed over ranks, times `share`, which makes of a mean over a rank's
+    own rows the mean over all.
+    """
+    own = np.stack([np.asarray(dgamma, np.float64), np.asarray(dbeta, np.float64)])
+    total = np.stack(gather(own)).sum(0) * share[0]
+    of_gamma[...], of_beta[...] = total.astype(of_gamma.dtype)
