@@ -1,11 +1,17 @@
 """What tests of several files need."""
 
 import importlib
+import signal
 
 import pytest
 
 from autoconv.backend import device_cuda
 from autoconv.backend.cuda import driver
+
+
+# A shell has programs in its background ignore Ctrl-C, and all that they start: the tests send it.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config, items):
