@@ -24,6 +24,7 @@ from . import (
     metrics,
     models,
     nets,
+    parallel,
     random,
     utils,
 )
@@ -45,12 +46,12 @@ sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim
 __all__ = [
     "Input", "Model", "Parameter", "Sequential", "Tensor", "__version__", "callbacks", "datasets", "from_dlpack",
     "functional", "get_num_threads", "get_precision", "gradcheck", "initializers", "layers", "losses", "metrics",
-    "models", "nets", "no_grad", "optim", "optimizers", "random", "set_num_threads", "set_precision", "tensor", "utils",
+    "models", "nets", "no_grad", "optim", "optimizers", "parallel", "random", "set_num_threads", "set_precision", "tensor", "utils",
 ]
 
 _modules.suggest(
     callbacks, datasets, datasets.cifar10, datasets.digits, datasets.fashion_mnist, datasets.mnist, functional,
-    initializers, layers, losses, metrics, models, nets, optim, optim.schedules, random, utils)
+    initializers, layers, losses, metrics, models, nets, optim, optim.schedules, parallel, random, utils)
 
 _MOVED = {"device": "backend.device", "precision": "backend.precision", "schedules": "optimizers.schedules",
           "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3

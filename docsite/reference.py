@@ -8,7 +8,7 @@ MODULES = {  # module -> title, in the order of the site
     "models": "Models", "layers": "Layers", "optimizers": "Optimizers", "optimizers.schedules": "Schedules",
     "losses": "Losses", "metrics": "Metrics", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
     "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "random": "Random",
-    "nets": "Built-in nets",
+    "nets": "Built-in nets", "parallel": "Several processes",
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]

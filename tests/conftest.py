@@ -8,7 +8,6 @@ import pytest
 from autoconv.backend import device_cuda
 from autoconv.backend.cuda import driver
 
-
 # A shell has programs in its background ignore Ctrl-C, and all that they start: the tests send it.
 if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,117 @@
+"""One process of a training that several share, for `bench.scaling`: `python -m bench.rank JOB`, with the job as JSON.
+
+The first one writes to the job's file the loss of the first batch and the seconds of its passes through the data.
+"""
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from autoconv import parallel
+from autoconv.ranks import ALONE, Ranks
+
+from . import workloads
+from .peers.autoconv import Autoconv, EpochClock
+
+SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23)  # bytes of the arrays that are summed for the cost of messages
+REPEATS = 15
+
+
+class Watched:
+    """Ranks, with the seconds that their methods took in a training."""
+
+    def __init__(self, ranks: Ranks) -> None:
+        self.spent, self._within = 0.0, 0
+        for name in ("start", "start_mean", "progress", "finish"):
+            setattr(ranks, name, self._timed(getattr(ranks, name)))
+
+    def _timed(self, method: Any) -> Any:
+        def timed(*args: Any) -> None:
+            begun, self._within = time.perf_counter(), self._within + 1
+            method(*args)
+            self._within -= 1
+            if not self._within:  # they call each other
+                self.spent += time.perf_counter() - begun
+
+        return timed
+
+
+def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Trains by `fit`; of several ranks also what messages cost by themselves, and in the training."""
+    ranks = parallel.MPI(**job["ranks"]) if job["size"] > 1 else ALONE
+    peer = Autoconv(workloads.WORKLOADS[job["workload"]], job["threads"], "train", workloads.SEED)
+    peer.load(workloads.weights(peer.workload))
+    peer.net.distribute(ranks)
+    peer.hold(images, labels, job["batch_size"])
+    found: dict[str, Any] = {"loss": peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])}
+    clock, steps = EpochClock(), len(images) // job["batch_size"]
+    if ranks.size > 1:
+        found["sums"] = [[size, _summed(ranks, size)] for size in SIZES]
+        found["gradient"] = _summed(ranks, 4 * sum(w.size for w in peer.net.trainable_weights))
+    peer.train(steps)  # records the step
+    watched = Watched(ranks) if ranks.size > 1 else None
+    peer.net.fit(images, peer.targets, job["batch_size"], epochs=job["passes"] + 1, verbose=0, callbacks=clock)
+    if watched is not None:
+        found["waited"] = watched.spent / steps / (job["passes"] + 1)
+    found["bytes"] = 4 * sum(w.size for w in peer.net.trainable_weights)
+    found["seconds"] = (np.diff(clock.ends) / steps).tolist() if ranks.rank == 0 else []
+    return found
+
+
+def _summed(ranks: Ranks, size: int) -> float:
+    """Seconds to sum an array of so many bytes over all ranks, when nothing else is done."""
+    part, found = np.zeros(size // 4, np.float32), []
+    for _ in range(REPEATS):
+        ranks.exchange(None)
+        begun = time.perf_counter()
+        ranks.start(part)
+        ranks.finish()
+        found.append(time.perf_counter() - begun)
+    return float(np.median(found[1:]))
+
+
+def torch(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
+    """Trains by PyTorch, of several ranks by DistributedDataParallel over gloo, each on its part of each batch."""
+    import torch as library
+    from torch import distributed
+    from torch.nn.parallel import DistributedDataParallel
+
+    from .peers.pytorch import Torch
+
+    peer = Torch(workloads.WORKLOADS[job["workload"]], job["threads"], "train", workloads.SEED, channels_last=True)
+    peer.load(workloads.weights(peer.workload))
+    rank, size, batch = int(os.environ.get("RANK", 0)), job["size"], job["batch_size"]
+    found = {"loss": peer.loss(images[:batch], labels[:batch]), "seconds": []}
+    if size > 1:
+        distributed.init_process_group("gloo", rank=rank, world_size=size)
+        peer.run = DistributedDataParallel(peer.net, gradient_as_bucket_view=True, static_graph=True)
+    own = np.concatenate([np.arange(i + rank * batch // size, i + (rank + 1) * batch // size)
+                          for i in range(0, len(images), batch)])
+    peer.hold(images[own], labels[own], batch // size)
+    for turn in range(job["passes"] + 1):
+        begun = time.perf_counter()
+        peer.train(len(images) // batch)
+        if size > 1:
+            distributed.barrier()
+        if turn:
+            found["seconds"].append((time.perf_counter() - begun) / (len(images) // batch))
+    if size > 1:
+        library.distributed.destroy_process_group()
+    return found if rank == 0 else {"seconds": []}
+
+
+def main() -> None:
+    job = json.loads(sys.argv[1])
+    images, labels = workloads.data(workloads.WORKLOADS[job["workload"]], job["steps"] * job["batch_size"])
+    found = {"autoconv": autoconv, "torch": torch}[job["engine"]](job, images, labels)
+    if found["seconds"]:
+        Path(job["file"]).write_text(json.dumps(found))
+
+
+if __name__ == "__main__":
+    main()

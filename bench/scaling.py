@@ -1,0 +1,166 @@
+"""`python -m bench.scaling`: one, two and four processes that share each batch, beside PyTorch's
+DistributedDataParallel with gloo. All take turns; medians. With --network also two ranks in two network namespaces with
+so many Gbit/s.
+"""
+
+import argparse
+import json
+import math
+import os
+import shutil
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from autoconv.bench import machine
+from autoconv.costs.tables import table
+
+from . import environment, hosts, messages, peers, show, workloads
+
+USUAL = ("lecture", "lecture-large", "photos", "resnet20")
+SECONDS, PASSES = 1.0, 3  # of a pass, at 100 GFLOP/s on two threads; passes that are timed in a process
+MPIEXEC = os.environ.get("MPIEXEC", "mpiexec")
+APART = {"MPIR_CVAR_CH4_NETMOD": "ofi", "FI_PROVIDER": "tcp"}  # of MPICH: through the network, also on one machine
+AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
+           "OMPI_MCA_rmaps_base_oversubscribe": "1"}
+
+Setting = tuple[str, int, int]  # engine, processes, threads of each
+
+
+def settings(torch: bool, four: bool) -> list[Setting]:
+    found = [("autoconv", 1, 2), ("autoconv", 2, 1), *([("autoconv", 4, 1)] if four else [])]
+    return found + ([("torch", 1, 2), ("torch", 2, 1)] if torch else [])
+
+
+def main(given: Sequence[str] | None = None) -> int:
+    """The exit code: 0, or 1 where one computed another loss than the others."""
+    parser = argparse.ArgumentParser("python -m bench.scaling", description=__doc__)
+    parser.add_argument("--workload", nargs="+", default=list(USUAL), choices=workloads.WORKLOADS, metavar="NET")
+    parser.add_argument("--batch-size", type=int, default=128, help="of all processes together; default: %(default)s")
+    parser.add_argument("--rounds", type=int, default=5, help="default: %(default)s")
+    parser.add_argument("--network", nargs="*", type=float, default=[], metavar="GBIT", help="e.g. 1 10; takes root")
+    parser.add_argument("--four", action="store_true", help="four processes as well")
+    parser.add_argument("--compression", choices=["float16"], help="of the gradients on their way")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
+    options = parser.parse_args(given)
+    if shutil.which(MPIEXEC) is None:
+        parser.error("mpiexec is not here: pip install 'autoconv[mpi]' mpich")
+    why, results = hosts.missing() if options.network else "", []  # type: ignore[var-annotated]
+    for place in (None, *([] if why else options.network)):
+        for name in options.workload:
+            results.append(measure(name, place, options))
+            if options.json is not None:  # each time: a long run may end early
+                document = {"machine": machine.describe(), "results": results,
+                            "command": show.command(sys.argv[1:] if given is None else given)}
+                options.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    print(shown(results))
+    if why:
+        print(f"Without --network: {why}.")
+    for result in (result for result in results if result["wrong"]):
+        print(f"{result['workload']}: the losses of the first batch differ: {result['losses']}")
+    return int(any(result["wrong"] for result in results))
+
+
+def measure(name: str, gigabits: float | None, options: argparse.Namespace) -> dict[str, Any]:
+    """All rounds of a net, on one machine, or on two hosts with so many Gbit/s between them."""
+    work = workloads.flops(workloads.WORKLOADS[name], "train") * options.batch_size
+    steps = max(4, math.ceil(SECONDS * 1e11 / work))
+    taken = [setting for setting in settings(not peers.missing("torch"), options.four and gigabits is None)
+             if gigabits is None or setting[1] == 2]
+    found: dict[str, list[dict[str, Any]]] = {}
+    with ExitStack() as stack:
+        launcher = None if gigabits is None else stack.enter_context(hosts.two(gigabits))
+        for turn in range(options.rounds):
+            for engine, size, threads in taken[turn % len(taken) :] + taken[: turn % len(taken)]:
+                job = {"engine": engine, "size": size, "threads": threads, "workload": name, "steps": steps,
+                       "batch_size": options.batch_size, "passes": PASSES,
+                       "ranks": {"compression": options.compression}}
+                found.setdefault(f"{engine} {size}x{threads}", []).append(run(job, launcher))
+    losses = {setting: rounds[0]["loss"] for setting, rounds in found.items()}
+    first = next(iter(losses.values()))
+    return {"workload": name, "gigabits": gigabits, "batch_size": options.batch_size, "steps": steps, "rounds": found,
+            "compression": options.compression, "losses": losses,
+            "wrong": not all(math.isclose(loss, first, rel_tol=1e-3) for loss in losses.values())}
+
+
+def run(job: dict[str, Any], launcher: Path | None) -> dict[str, Any]:
+    """What the first process of a job found."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        job = {**job, "file": file.name}
+        words = [sys.executable, "-m", "bench.rank", json.dumps(job)]
+        env = {**environment.clean(job["threads"]), **AS_ROOT}
+        size, both = job["size"], launcher is not None
+        if size == 1:
+            started = [subprocess.Popen(words, env=env)]
+        elif job["engine"] == "autoconv":
+            across = ["-localhost", hosts.ADDRESSES[0], "-hosts", ",".join(hosts.ADDRESSES), "-launcher", "ssh",
+                      "-launcher-exec", str(launcher)] if both else []
+            words = [shutil.which(MPIEXEC) or MPIEXEC, *across, "-n", str(size), *words[:1], "-m", "mpi4py", *words[1:]]
+            env |= APART if both else {}
+            started = [subprocess.Popen([*(hosts.on(0) if both else []), *words], env=env)]
+        else:
+            env |= {"MASTER_ADDR": hosts.ADDRESSES[0] if both else "127.0.0.1", "MASTER_PORT": str(_free_port())}
+            started = [subprocess.Popen([*(hosts.on(rank) if both else []), *words], env={
+                **env, "RANK": str(rank), "GLOO_SOCKET_IFNAME": hosts.CABLES[rank] if both else "lo"})
+                for rank in range(size)]
+        if sum(process.wait() != 0 for process in started):
+            raise RuntimeError(f"A process of {job['engine']} failed; its message is above.")
+        return json.loads(file.read())
+
+
+def _free_port() -> int:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return taken.getsockname()[1]
+
+
+def median(rounds: list[dict[str, Any]], what: str = "seconds") -> float:
+    """Over rounds, of each the median of its passes."""
+    return statistics.median(statistics.median(each[what]) if isinstance(each[what], list) else each[what]
+                             for each in rounds)
+
+
+def shown(results: list[dict[str, Any]]) -> str:
+    """Images a second, over one process and over DDP; of each step what it computes and what it waits for sums; what a
+    gradient's sum takes by itself; of both what the model says.
+    """
+    head = ["net", "Gbit/s", "processes x threads", "images/s", "over 1x2", "over DDP 2x1", "ms a step", "model",
+            "computes", "waits", "sum alone", "model"]
+    rows = []
+    for result in results:
+        speeds = _speeds(result)
+        local = next((r for r in results if r["workload"] == result["workload"] and r["gigabits"] is None), result)
+        for name, rounds in result["rounds"].items():
+            over = [f"{speeds[name] / other:.2f}" if other else "" for other in (
+                _speeds(local).get("autoconv 1x2"), speeds.get("torch 2x1"))]
+            step, *parts = _parts(name, rounds, local["rounds"].get(name, rounds))
+            rows.append([result["workload"], "" if result["gigabits"] is None else f"{result['gigabits']:g}",
+                         name.replace("torch 2", "torch DDP 2"), f"{speeds[name]:,.0f}", *over,
+                         f"{1e3 * median(rounds):.2f}", step, *parts])
+    return table(head, rows)
+
+
+def _parts(name: str, rounds: list[dict[str, Any]], local: list[dict[str, Any]]) -> list[str]:
+    """Of several ranks, in ms: a step as the model has it, computing, waiting, a sum alone and as the model has it."""
+    if "waited" not in rounds[0]:
+        return [""] * 5
+    ranks, size = int(name.split()[1].split("x")[0]), rounds[0]["bytes"]
+    network = messages.fitted([tuple(pair) for each in rounds for pair in each["sums"]], ranks)
+    computes, alone = median(local) - median(local, "waited"), median(rounds, "gradient")
+    return [f"{1e3 * seconds:.2f}" for seconds in (
+        messages.step(computes, size, ranks, network), median(rounds) - median(rounds, "waited"),
+        median(rounds, "waited"), alone, network.seconds(size, ranks))]
+
+
+def _speeds(result: dict[str, Any]) -> dict[str, float]:
+    return {name: result["batch_size"] / median(rounds) for name, rounds in result["rounds"].items()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,95 @@
+"""What the model of bench/messages.py says of many machines, from the latest results of `bench.scaling`: as a table and
+as a picture.
+"""
+
+import json
+import math
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from autoconv.costs.tables import table
+
+from . import messages
+from .scaling import median
+
+USED = 0.93  # of a network's nominal bandwidth: what headers leave
+GIGABITS, RANKS, BATCH = (10.0, 100.0), tuple(2**i for i in range(9)), 1024
+COLOURS = ("#3f51b5", "#ef6c00", "#2e7d32", "#8e24aa")
+WIDTH, HEIGHT, LEFT, TOP = 520, 260, 52, 16
+
+
+class Net(NamedTuple):
+    """A net on one machine of two cores: seconds for an image, and bytes of its gradient."""
+
+    name: str
+    image: float
+    size: int
+
+
+def latest() -> dict[str, Any]:
+    """The latest results that lie in bench/results."""
+    path = max((Path(__file__).parent / "results").glob("*-scaling.json"))
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def nets(document: dict[str, Any]) -> list[Net]:
+    return [Net(result["workload"], median(result["rounds"]["autoconv 1x2"]) / result["batch_size"],
+                result["rounds"]["autoconv 2x1"][0]["bytes"])
+            for result in document["results"] if result["gigabits"] is None]
+
+
+def latency(document: dict[str, Any]) -> float:
+    """Of a message between two hosts: the largest that was fitted to the sums there."""
+    return max(messages.fitted([tuple(pair) for each in result["rounds"]["autoconv 2x1"] for pair in each["sums"]],
+                               2).latency for result in document["results"] if result["gigabits"])
+
+
+def rows(document: dict[str, Any]) -> str:
+    """For each net, up to how many machines half of their power is left."""
+    delay, lines = latency(document), []
+    for net in nets(document):
+        of = [messages.Network(delay, USED * gigabits * 1e9 / 8) for gigabits in GIGABITS]
+        lines.append([net.name, f"{1e3 * net.image * BATCH:,.0f}", f"{net.size / 1e6:.2f}",
+                      *(f"{messages.most(net.image * BATCH, net.size, network)}" for network in of),
+                      *(f"{messages.efficiency(net.image * 64, net.size, 64, network):.0%}" for network in of)])
+    head = ["net", f"ms, {BATCH} images", "MB", "10 Gbit/s", "100 Gbit/s", "64 each, 10", "64 each, 100"]
+    return table(head, lines)
+
+
+def svg(document: dict[str, Any]) -> str:
+    """Efficiency over the number of machines, for a batch of 1024 images that they share; dashed at 100 Gbit/s."""
+    delay, parts = latency(document), []
+
+    def at(ranks: int, share: float) -> str:
+        return f"{LEFT + WIDTH * math.log2(ranks) / math.log2(RANKS[-1]):.1f} {TOP + HEIGHT * (1 - share):.1f}"
+
+    for ranks in RANKS:
+        x, y = at(ranks, 0).split()
+        parts.append(f'<path d="M{x} {y}v-{HEIGHT}" stroke="#e0e0e0"/>'
+                     f'<text x="{x}" y="{float(y) + 18}" text-anchor="middle">{ranks}</text>')
+    for share in (0, 0.25, 0.5, 0.75, 1):
+        x, y = at(1, share).split()
+        parts.append(f'<path d="M{x} {y}h{WIDTH}" stroke="#e0e0e0"/>'
+                     f'<text x="{float(x) - 6}" y="{float(y) + 4}" text-anchor="end">{share:.0%}</text>')
+    for number, (net, colour) in enumerate(zip(nets(document), COLOURS)):
+        for gigabits, dashes in zip(GIGABITS, ("none", "6 4")):
+            network = messages.Network(delay, USED * gigabits * 1e9 / 8)
+            points = "L".join(at(n, messages.efficiency(net.image * BATCH / n, net.size, n, network)) for n in RANKS)
+            parts.append(f'<path d="M{points}" fill="none" stroke="{colour}" stroke-width="2" '
+                         f'stroke-dasharray="{dashes}"/>')
+        parts.append(f'<text x="{LEFT + 14}" y="{TOP + HEIGHT - 70 + 18 * number}" fill="{colour}">{net.name}</text>')
+    parts.append(f'<text x="{LEFT + WIDTH / 2}" y="{TOP + HEIGHT + 38}" text-anchor="middle">machines that share a '
+                 f"batch of {BATCH} images; solid 10 Gbit/s, dashed 100</text>")
+    across, down = WIDTH + LEFT + 24, HEIGHT + TOP + 52
+    return (f'<svg xmlns="http://www.w3.org/2000/svg" width="{across}" height="{down}" viewBox="0 0 {across} {down}" '
+            f'font-family="system-ui, sans-serif" font-size="13"><rect width="100%" height="100%" fill="#fff"/>'
+            f'{"".join(parts)}</svg>\n')
+
+
+def draw(file: str | Path) -> None:
+    """Writes the picture of the latest results."""
+    Path(file).write_text(svg(latest()), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    print(rows(latest()))
