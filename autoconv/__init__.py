@@ -46,7 +46,8 @@ sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim
 __all__ = [
     "Input", "Model", "Parameter", "Sequential", "Tensor", "__version__", "callbacks", "datasets", "from_dlpack",
     "functional", "get_num_threads", "get_precision", "gradcheck", "initializers", "layers", "losses", "metrics",
-    "models", "nets", "no_grad", "optim", "optimizers", "parallel", "random", "set_num_threads", "set_precision", "tensor", "utils",
+    "models", "nets", "no_grad", "optim", "optimizers", "parallel", "random", "set_num_threads", "set_precision",
+    "tensor", "utils",
 ]
 
 _modules.suggest(

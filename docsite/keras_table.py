@@ -11,7 +11,8 @@ from docsite import reference
 from docsite.keras_arguments import FILE, METHODS, arguments
 
 KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
-LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures")  # Keras has no such module, or another one
+# Keras has no such modules, or others.
+LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures")
 SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
 LISTED_AS_MISSING = ("layers", "losses", "metrics", "optimizers", "callbacks")
 ALWAYS_LEFT = {"layers.": {"activity_regularizer", "autocast"}}  # Layer takes these with their default alone

@@ -144,6 +144,18 @@ def test_a_rank_is_killed_at_any_moment_and_others_go_on(alone, tmp_path, seed):
     assert seconds < 10
 
 
+def test_as_many_go_on_bit_for_bit(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "run"
+    assert run(2, *TRAINS, EPOCHS, "--out", whole)[0] == 0
+    started = Started(2, *TRAINS, EPOCHS, "--out", out)
+    until_saved(out, started)
+    os.kill(started.ranks()[1], signal.SIGKILL)
+    assert started.end()[0] != 0
+    code, text = run(2, *TRAINS, EPOCHS, "--out", out, "--resume")
+    assert code == 0, text
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+
+
 def test_four_go_on_as_two_and_as_one(alone, tmp_path):
     out = tmp_path / "run"
     for ranks, epochs in ((4, 4), (2, 8), (1, EPOCHS)):
@@ -188,6 +200,11 @@ def test_what_cannot_be_shared_is_refused_and_says_why(tmp_path):
     code, text = run(2, "train", "digits", *HOW, 1, others=("train", "digits", "--limit", "300", *HOW[2:], 1))
     assert code == 2
     assert "Rank 0 has limit=320. Rank 1 has 300." in text
+    code, text = run(2, "train", "digits", "--epochs", "some")
+    assert (code, text.count("Invalid value for '--epochs'")) == (2, 1)
+    code, text = run(2, "train", "digits", *HOW, 1, others=("train", "digits", "--epochs", "some"))
+    assert code == 2
+    assert "Invalid value for '--epochs'" in text
     other = tmp_path / "other"
     other.mkdir()
     for path in DIGITS.iterdir():

@@ -18,6 +18,7 @@ from autoconv import functional as F
 from autoconv import optimizers as optim
 from autoconv.backend import device, device_cuda
 from autoconv.backend.precision import get_precision, set_precision
+from autoconv.ranks import ALONE
 from autoconv.train import progress
 from autoconv.train.display import Terminal
 
@@ -225,15 +226,17 @@ def test_gradients_that_are_reduced_in_parts(asked):
     equal(*both(lambda: net(optimizer="sgd"), run))
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_dry_run_finds_what_a_step_launches(monkeypatch, dtype):
+@pytest.mark.parametrize(("dtype", "shared"), [("float32", False), ("float64", False), ("float32", True)])
+def test_a_dry_run_finds_what_a_step_launches(monkeypatch, dtype, shared):
     runtime, wanted, launched = device.get("cuda").module("runtime"), set(), set()
     launch = runtime.Launch.__call__
     monkeypatch.setattr(runtime, "prepare", lambda found, report: wanted.update(found))
     model = models.Sequential([
         layers.Input((6, 6, 1)), layers.Conv2D(3, 3, activation="relu", dtype=dtype), layers.MaxPooling2D(dtype=dtype),
-        layers.BatchNormalization(dtype=dtype), layers.Dropout(0.5, dtype=dtype), layers.Flatten(dtype=dtype),
+        layers.BatchNormalization(dtype=dtype, synchronized=shared), layers.ReLU(dtype=dtype),
+        layers.MaxPooling2D(dtype=dtype), layers.Dropout(0.5, dtype=dtype), layers.Flatten(dtype=dtype),
         layers.Dense(CLASSES, "softmax", dtype=dtype)]).to("cuda")
+    model.distribute(Echo() if shared else ALONE)
     model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
     x = RNG.normal(size=(N, 6, 6, 1)).astype(dtype)
     model.predict(x[:1], verbose=0)  # makes the weights

@@ -5,7 +5,7 @@ import platform
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import click
@@ -56,6 +56,8 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
         raise
     except KeyboardInterrupt as error:
         ending.fail(143 if isinstance(error, Terminated) else 130)
+        if ranks.rank:
+            time.sleep(FIRST_SPEAKS)
         raise
     except BaseException as error:
         ending.fail(error.exit_code if isinstance(error, click.ClickException) else 1)
@@ -67,6 +69,18 @@ def joined(wanted: bool, timeout: float) -> Iterator[Ranks]:
             text = error.format_message() if isinstance(error, click.ClickException) else str(error)
             raise click.ClickException(f"rank {ranks.rank}: {text}") from error
         raise
+
+
+def fail_together(code: int) -> None:
+    """Where a process fails before it has joined the others: ends all of them with it. An MPI would wait for it."""
+    from .. import parallel
+    from ..parallel import ending
+
+    with suppress(RuntimeError, ExtraError):  # nobody else was started
+        ranks = parallel.MPI()
+        ending.fail(code)
+        if ranks.rank:
+            time.sleep(FIRST_SPEAKS)
 
 
 def on_first(ranks: Ranks, function: Callable, *args: Any) -> Any:

@@ -36,6 +36,15 @@ class Resumable(click.Command):
     nothing is there yet; where the run is finished, it says so and ends.
     """
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        wanted = "--distributed" in args
+        try:
+            return super().parse_args(ctx, args)
+        except click.ClickException as error:
+            if wanted:
+                distributed.fail_together(error.exit_code)
+            raise
+
     def invoke(self, ctx: click.Context) -> Any:
         given = ctx.params
         with distributed.joined(given["distributed"], given["timeout"]) as ranks:

@@ -142,6 +142,8 @@ def train(ctx: click.Context, dataset: str | Path | None, device: str, threads: 
                                             batch_size, seed, states, **how)
             results.update(limit=limit, data_dir=None if data_dir is None else str(data_dir.absolute()),
                            validation_split=validation_split)
+            if ranks.rank:
+                stop.ask = None  # as the callback does on the first one: there is no step to wait for any more
             if kept is not None and states is not None and place is not None:
                 results["checkpoint"] = saving.latest(states)
                 # Before the test, so that nothing that happens then loses the training.
@@ -194,11 +196,10 @@ def fit(
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))
-    steps, usual = -(-images.counts[0] // batch_size), _usual_batch_size(images, recipe)
-    highest_rate = optimizing.learning_rate * (batch_size / usual if scale_lr else 1)
-    rate = _scheduled(schedule, highest_rate, epochs, steps, optimizing.learning_rate if scale_lr else None)
-    if rate is not None:
-        optimizing = optim.BY_NAME[optimizer](learning_rate=rate)
+    steps, usual = -(-images.counts[0] // batch_size), optimizing.learning_rate
+    highest_rate = usual * (batch_size / _usual_batch_size(images, recipe) if scale_lr else 1)
+    rate = _scheduled(schedule, highest_rate, epochs, steps, usual)
+    optimizing = optim.BY_NAME[optimizer](learning_rate=rate)
     net.class_names = tuple(images.classes)
     net.to(device.name).distribute(ranks)
     runs.compile_net(net, model, optimizing, label_smoothing)
@@ -235,17 +236,15 @@ def _usual_batch_size(images: data.Images | photos.Photos, recipe: str) -> int:
     return {**of_data, **RECIPES[recipe]}["batch_size"]
 
 
-def _scheduled(schedule: str, rate: float, epochs: int, steps: int, usual: float | None) -> Any:
-    """The learning rate as the schedule has it, at most `rate`; from the `usual` one it climbs to it. None where it
-    stays as it is. steps: of an epoch.
+def _scheduled(schedule: str, rate: float, epochs: int, steps: int, start: float) -> Any:
+    """The learning rate as the schedule has it, at most `rate`; where that is above `start`, it climbs from there.
+    steps: of an epoch.
     """
     if schedule == "one-cycle":  # it climbs anyway
         return optim.schedules.OneCycle(rate, epochs * steps)
-    climb = 0 if usual is None else min(WARM_UP * steps, epochs * steps // 2)
-    after = optim.schedules.CosineDecay(rate, epochs * steps - climb) if schedule == "cosine" else None
-    if usual is None or not climb:
-        return after or (rate if usual is not None else None)
-    return optim.schedules.WarmUp(usual, after or rate, climb)
+    climb = min(WARM_UP * steps, epochs * steps // 2) if rate > start else 0
+    after = optim.schedules.CosineDecay(rate, epochs * steps - climb) if schedule == "cosine" else rate
+    return optim.schedules.WarmUp(start, after, climb) if climb else after
 
 
 def _tested(net: models.Sequential, model: str, images: data.Images | photos.Photos, feeds: data.Feeds,

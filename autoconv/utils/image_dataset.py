@@ -36,7 +36,7 @@ class ImageDataset:
                  seed: int) -> None:
         self.file_paths, self.class_names = files.paths, files.class_names
         self.batch_size, self.epoch, self.workers = batch_size, 0, _processors()
-        self._checked_together = False  # whether ranks have found which files cannot be read: they have left them out
+        self._unreadable_to_ranks: dict[int, str] | None = None  # what they found together, by the files' numbers
         self._under_way: list[int] | None = None  # the latest iteration: its number, and the batches that it gave
         self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
         self.skipped: dict[str, str] = {}
@@ -59,8 +59,9 @@ class ImageDataset:
 
     def __iter__(self) -> Iterator[Any]:
         position, rows, size = *self._begin(), self.batch_size or PIECE * self.workers
+        batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         try:
-            for images, kept in _filled(self._decoded([rows[i : i + size] for i in range(0, len(rows), size)]), size):
+            for images, kept in _filled(self._decoded(batches, self._leave_out), size):
                 batch = images if self._labels is None else (images, self._labels[kept])
                 for one in [batch] if self.batch_size is not None else images if self._labels is None else zip(*batch):
                     position[1] += 1
@@ -85,20 +86,34 @@ class ImageDataset:
 
     def shared_by(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
         """An iteration of which each of `ranks` decodes its part: that of each batch, and how many pictures the whole
-        batch has. Before the first one they find together which pictures cannot be read, each in a part of the files.
+        batch has. It begins where rank 0 stands, whose callbacks may have iterated. Before the first one they find
+        together which pictures cannot be read, each in a part of the files; a later one raises UnreadableImage.
+        Raises ValueError where ranks have other files or arguments.
         """
         if self.batch_size is None:
             raise ValueError("Processes that train together need batches to share. Received: batch_size=None.")
-        self._check_together(ranks)
+        if self._unreadable_to_ranks is None:
+            self._check_alike(ranks)
+            own = range(ranks.rank, len(self.file_paths), ranks.size)
+            found = {i: reason for each in ranks.exchange(self._unreadable(own)) for i, reason in each.items()}
+            self._leave_out([UnreadableImage(self.file_paths[i], found[i]) for i in sorted(found)], ranks.rank == 0)
+            self._unreadable_to_ranks = found
+        stands = ranks.broadcast((self.epoch, self._leave_out_first, self._seed, self._skipped_numbers()))
+        self.epoch, self._leave_out_first, self._seed, skipped = stands
+        self.skipped = {self.file_paths[i]: reason for i, reason in skipped}
         return self._parts(ranks)
 
-    def _check_together(self, ranks: Ranks) -> None:
-        if self._checked_together:
-            return
-        own = range(ranks.rank, len(self.file_paths), ranks.size)
-        found = {i: reason for each in ranks.exchange(self._unreadable(own)) for i, reason in each.items()}
-        self._leave_out([UnreadableImage(self.file_paths[i], found[i]) for i in sorted(found)], ranks.rank == 0)
-        self._checked_together = True
+    def _check_alike(self, ranks: Ranks) -> None:
+        own = {"files": len(self.file_paths), "shuffle": self._shuffle, "seed": self._seed if self._shuffle else None,
+               "checksum of the files' names": self._names(), "batch_size": self.batch_size,
+               "image_shape": self.image_shape}
+        first, *others = ranks.exchange(own)
+        for number, other in enumerate(others, 1):
+            for name in own:
+                if other[name] != first[name]:
+                    raise ValueError("Ranks that train together need the same pictures in the same order. Rank 0 has "
+                                     f"{name} = {first[name]!r}. Rank {number} has {other[name]!r}. Give all of them "
+                                     "the same folder and arguments, `seed` among them.")
 
     def _unreadable(self, numbers: Sequence[int]) -> dict[int, str]:
         """What is wrong with those of these files that cannot be read. Decodes all, at the smallest size."""
@@ -119,7 +134,7 @@ class ImageDataset:
         (position, rows), size = self._begin(), self.batch_size or 1
         batches = [rows[i : i + size] for i in range(0, len(rows), size)]
         parts = [(batch, ranks.part(len(batch))) for batch in batches]
-        own = self._decoded([batch[part.before : part.before + part.own] for batch, part in parts])
+        own = self._decoded([batch[part.before : part.before + part.own] for batch, part in parts], _refuse)
         try:
             for batch, (images, kept) in zip(batches, own):
                 position[1] += 1
@@ -129,12 +144,18 @@ class ImageDataset:
 
     def get_state(self) -> dict[str, Any]:
         """Where it stands, as plain data for `set_state`: also in the middle of an iteration."""
-        names = ["/".join(Path(path).parts[-2:]) for path in self.file_paths]
         epoch, given = self._under_way or (self.epoch, self._leave_out_first)
-        # By their numbers: the folder may be named in another way when this state is put back.
-        skipped = [[i, self.skipped[path]] for i, path in enumerate(self.file_paths) if path in self.skipped]
-        return {"epoch": epoch, "given": given, "seed": self._seed, "skipped": skipped,
-                "files": zlib.crc32("\n".join(names).encode("utf-8", "replace"))}
+        return {"epoch": epoch, "given": given, "seed": self._seed, "skipped": self._skipped_numbers(),
+                "files": self._names()}
+
+    def _skipped_numbers(self) -> list[list[Any]]:
+        """What is left out by the files' numbers, as the folder may be named in another way elsewhere; and why."""
+        return [[i, self.skipped[path]] for i, path in enumerate(self.file_paths) if path in self.skipped]
+
+    def _names(self) -> int:
+        """A checksum of the files' names in their order."""
+        names = ["/".join(Path(path).parts[-2:]) for path in self.file_paths]
+        return zlib.crc32("\n".join(names).encode("utf-8", "replace"))
 
     def set_state(self, state: Mapping[str, Any]) -> None:
         """The next iteration goes on where `get_state` was called. Raises ValueError where that was not a dataset of
@@ -146,7 +167,9 @@ class ImageDataset:
                 raise ValueError(f"The image dataset does not have the {what} that it had. Received: "
                                  f"{len(self.file_paths):,} files and seed={self._seed}. Put back what was there.")
         self.epoch, self._leave_out_first, self._under_way = int(state["epoch"]), int(state["given"]), None
-        self.skipped = {self.file_paths[int(i)]: str(reason) for i, reason in state["skipped"]}
+        # Ranks know all that cannot be read; whoever saved this may not have come to it.
+        skipped = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_to_ranks or {})}
+        self.skipped = {self.file_paths[i]: reason for i, reason in sorted(skipped.items())}
 
     def check_any(self) -> None:
         """Raises UnreadableImage, of the first file, where none can be read; decodes no more than that takes."""
@@ -168,8 +191,11 @@ class ImageDataset:
             for start in range(0, len(self.file_paths), PIECE * self.workers):
                 list(pool.map(read, self.file_paths[start : start + PIECE * self.workers]))
 
-    def _decoded(self, batches: Sequence[list[int]]) -> Iterator[tuple[np.ndarray, list[int]]]:
-        """The images of each batch with the numbers of their files; a bounded number of batches is under way."""
+    def _decoded(self, batches: Sequence[list[int]], leave_out: Callable[[list[UnreadableImage]], None],
+                 ) -> Iterator[tuple[np.ndarray, list[int]]]:
+        """The images of each batch with the numbers of their files; a bounded number of batches is under way.
+        `leave_out` is told what went wrong.
+        """
         pool, waiting = ThreadPoolExecutor(self.workers, "autoconv-decode"), iter(batches)
         started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
         try:
@@ -183,7 +209,7 @@ class ImageDataset:
                 rows, images, pieces_done = started.popleft()
                 broken = [error for piece in pieces_done for error in piece.result()]
                 kept = [i for i, error in zip(rows, broken) if error is None]
-                self._leave_out([error for error in broken if error is not None])
+                leave_out([error for error in broken if error is not None])
                 if len(kept) < len(rows):
                     images = images[[error is None for error in broken]]
                 if kept:
@@ -204,12 +230,18 @@ class ImageDataset:
 
     def _leave_out(self, broken: list[UnreadableImage], report: bool = True) -> None:
         for error in broken:
-            if self.on_unreadable is None or (report and self._checked_together):
+            if self.on_unreadable is None:
                 raise error
             if error.path not in self.skipped:  # another iteration may have found it
                 self.skipped[error.path] = error.reason
                 if report:
                     self.on_unreadable(error.path, error.reason)
+
+
+def _refuse(broken: list[UnreadableImage]) -> None:
+    """Of several ranks none can leave out a picture by itself."""
+    for error in broken:
+        raise error
 
 
 def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Iterator[tuple[np.ndarray, list[int]]]:
