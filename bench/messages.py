@@ -3,7 +3,8 @@
     sum(n bytes, P ranks) = messages(P) * latency + 2 (P - 1) / P * n / bandwidth
 
 For two ranks that is one message of n bytes each way; for more each byte goes out and comes back, in two messages that
-follow each other. A step takes its compute time, and what of the sum the backward pass does not hide.
+follow each other. A step takes what a rank computes, a part of it for each of its images, and the sum of the gradient;
+what of that the backward pass hides is left out.
 """
 
 from collections.abc import Sequence
@@ -33,23 +34,33 @@ def fitted(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
     return Network(max(float(latency), 0.0), 1 / max(float(pace), 1e-15))
 
 
-def step(compute: float, size: float, ranks: int, network: Network, hidden: float = 0.0) -> float:
-    """Seconds of a step in which each rank computes for `compute` seconds; of the sum, `hidden` seconds at most take no
-    time of their own.
+class Net(NamedTuple):
+    """What a rank computes in a step: `fixed` seconds, and `image` for each image of its part. size: of the gradient,
+    in bytes.
     """
-    return compute + max(network.seconds(size, ranks) - hidden, 0.0)
+
+    fixed: float
+    image: float
+    size: float
+
+    def computes(self, images: float) -> float:
+        """Seconds for so many images."""
+        return self.fixed + images * self.image
 
 
-def efficiency(compute: float, size: float, ranks: int, network: Network) -> float:
-    """The throughput of so many ranks over that many times one's, each computing for `compute` seconds a step."""
-    return compute / step(compute, size, ranks, network)
+def step(compute: float, size: float, ranks: int, network: Network) -> float:
+    """Seconds of a step in which each rank computes for `compute` seconds, and then sums so many bytes."""
+    return compute + network.seconds(size, ranks)
 
 
-def most(compute_of: float, size: float, network: Network, least: float = 0.5, limit: int = 4096) -> int:
-    """Up to how many ranks a step that takes one rank `compute_of` seconds stays above that efficiency, where the batch
-    is the same for any number of ranks.
-    """
+def efficiency(net: Net, batch: float, ranks: int, network: Network) -> float:
+    """The throughput of so many ranks that share a batch, over that many times the throughput of one that has all."""
+    return net.computes(batch) / ranks / step(net.computes(batch / ranks), net.size, ranks, network)
+
+
+def most(net: Net, batch: float, network: Network, least: float = 0.5, limit: int = 4096) -> int:
+    """Up to how many ranks (a power of two) that share a batch that efficiency is left."""
     ranks = 1
-    while ranks < limit and efficiency(compute_of / (2 * ranks), size, 2 * ranks, network) >= least:
+    while ranks < limit and efficiency(net, batch, 2 * ranks, network) >= least:
         ranks *= 2
     return ranks

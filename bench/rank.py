@@ -20,6 +20,8 @@ from .peers.autoconv import Autoconv, EpochClock
 
 SIZES = (1 << 10, 1 << 14, 1 << 17, 1 << 20, 1 << 23)  # bytes of the arrays that are summed for the cost of messages
 REPEATS = 15
+CHECKED = 3  # steps, after which all must have the same loss
+SMALLER = 4  # so many times smaller batches tell what of a step does not depend on their size
 
 
 class Watched:
@@ -50,16 +52,23 @@ def autoconv(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dic
     peer.hold(images, labels, job["batch_size"])
     found: dict[str, Any] = {"loss": peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])}
     clock, steps = EpochClock(), len(images) // job["batch_size"]
+    peer.shuffle = False
+    peer.train(CHECKED)  # records the step
+    found["later"] = peer.loss(images[: job["batch_size"]], labels[: job["batch_size"]])
     if ranks.size > 1:
         found["sums"] = [[size, _summed(ranks, size)] for size in SIZES]
         found["gradient"] = _summed(ranks, 4 * sum(w.size for w in peer.net.trainable_weights))
-    peer.train(steps)  # records the step
     watched = Watched(ranks) if ranks.size > 1 else None
     peer.net.fit(images, peer.targets, job["batch_size"], epochs=job["passes"] + 1, verbose=0, callbacks=clock)
     if watched is not None:
         found["waited"] = watched.spent / steps / (job["passes"] + 1)
     found["bytes"] = 4 * sum(w.size for w in peer.net.trainable_weights)
     found["seconds"] = (np.diff(clock.ends) / steps).tolist() if ranks.rank == 0 else []
+    if ranks.size == 1:
+        clock, size = EpochClock(), job["batch_size"] // SMALLER
+        few = images[: steps * size], peer.targets[: steps * size]
+        peer.net.fit(*few, size, epochs=job["passes"] + 1, verbose=0, callbacks=clock)
+        found["small"] = (np.diff(clock.ends)[1:] / steps).tolist()
     return found
 
 
@@ -93,6 +102,11 @@ def torch(job: dict[str, Any], images: np.ndarray, labels: np.ndarray) -> dict[s
     own = np.concatenate([np.arange(i + rank * batch // size, i + (rank + 1) * batch // size)
                           for i in range(0, len(images), batch)])
     peer.hold(images[own], labels[own], batch // size)
+    peer.shuffle, run = False, peer.run
+    peer.train(CHECKED)
+    peer.run = peer.net
+    found["later"] = peer.loss(images[:batch], labels[:batch])
+    peer.run = run
     for turn in range(job["passes"] + 1):
         begun = time.perf_counter()
         peer.train(len(images) // batch)

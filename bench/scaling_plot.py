@@ -5,11 +5,12 @@ as a picture.
 import json
 import math
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from autoconv.costs.tables import table
 
 from . import messages
+from .rank import SMALLER
 from .scaling import median
 
 USED = 0.93  # of a network's nominal bandwidth: what headers leave
@@ -18,24 +19,23 @@ COLOURS = ("#3f51b5", "#ef6c00", "#2e7d32", "#8e24aa")
 WIDTH, HEIGHT, LEFT, TOP = 520, 260, 52, 16
 
 
-class Net(NamedTuple):
-    """A net on one machine of two cores: seconds for an image, and bytes of its gradient."""
-
-    name: str
-    image: float
-    size: int
-
-
 def latest() -> dict[str, Any]:
     """The latest results that lie in bench/results."""
     path = max((Path(__file__).parent / "results").glob("*-scaling.json"))
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def nets(document: dict[str, Any]) -> list[Net]:
-    return [Net(result["workload"], median(result["rounds"]["autoconv 1x2"]) / result["batch_size"],
-                result["rounds"]["autoconv 2x1"][0]["bytes"])
-            for result in document["results"] if result["gigabits"] is None]
+def nets(document: dict[str, Any]) -> dict[str, messages.Net]:
+    """By its name what each net takes on one machine of two cores, from steps of two sizes."""
+    found = {}
+    for result in document["results"]:
+        if result["gigabits"] is None:
+            rounds, batch = result["rounds"]["autoconv 1x2"], result["batch_size"]
+            whole, small = median(rounds), median(rounds, "small")
+            image = min((whole - small) / (batch - batch // SMALLER), whole / batch)
+            size = result["rounds"]["autoconv 2x1"][0]["bytes"]
+            found[result["workload"]] = messages.Net(whole - image * batch, image, size)
+    return found
 
 
 def latency(document: dict[str, Any]) -> float:
@@ -47,12 +47,12 @@ def latency(document: dict[str, Any]) -> float:
 def rows(document: dict[str, Any]) -> str:
     """For each net, up to how many machines half of their power is left."""
     delay, lines = latency(document), []
-    for net in nets(document):
+    for name, net in nets(document).items():
         of = [messages.Network(delay, USED * gigabits * 1e9 / 8) for gigabits in GIGABITS]
-        lines.append([net.name, f"{1e3 * net.image * BATCH:,.0f}", f"{net.size / 1e6:.2f}",
-                      *(f"{messages.most(net.image * BATCH, net.size, network)}" for network in of),
-                      *(f"{messages.efficiency(net.image * 64, net.size, 64, network):.0%}" for network in of)])
-    head = ["net", f"ms, {BATCH} images", "MB", "10 Gbit/s", "100 Gbit/s", "64 each, 10", "64 each, 100"]
+        kept = [net.computes(64) / messages.step(net.computes(64), net.size, 64, network) for network in of]
+        lines.append([name, f"{1e3 * net.fixed:.2f} + {1e3 * net.image:.4f} n", f"{net.size / 1e6:.2f}",
+                      *(str(messages.most(net, BATCH, network)) for network in of), *(f"{share:.0%}" for share in kept)])
+    head = ["net", "ms, n images", "MB", "10 Gbit/s", "100 Gbit/s", "64 each, 10", "64 each, 100"]
     return table(head, lines)
 
 
@@ -71,13 +71,13 @@ def svg(document: dict[str, Any]) -> str:
         x, y = at(1, share).split()
         parts.append(f'<path d="M{x} {y}h{WIDTH}" stroke="#e0e0e0"/>'
                      f'<text x="{float(x) - 6}" y="{float(y) + 4}" text-anchor="end">{share:.0%}</text>')
-    for number, (net, colour) in enumerate(zip(nets(document), COLOURS)):
+    for number, ((name, net), colour) in enumerate(zip(nets(document).items(), COLOURS)):
         for gigabits, dashes in zip(GIGABITS, ("none", "6 4")):
             network = messages.Network(delay, USED * gigabits * 1e9 / 8)
-            points = "L".join(at(n, messages.efficiency(net.image * BATCH / n, net.size, n, network)) for n in RANKS)
+            points = "L".join(at(n, messages.efficiency(net, BATCH, n, network)) for n in RANKS)
             parts.append(f'<path d="M{points}" fill="none" stroke="{colour}" stroke-width="2" '
                          f'stroke-dasharray="{dashes}"/>')
-        parts.append(f'<text x="{LEFT + 14}" y="{TOP + HEIGHT - 70 + 18 * number}" fill="{colour}">{net.name}</text>')
+        parts.append(f'<text x="{LEFT + 14}" y="{TOP + HEIGHT - 70 + 18 * number}" fill="{colour}">{name}</text>')
     parts.append(f'<text x="{LEFT + WIDTH / 2}" y="{TOP + HEIGHT + 38}" text-anchor="middle">machines that share a '
                  f"batch of {BATCH} images; solid 10 Gbit/s, dashed 100</text>")
     across, down = WIDTH + LEFT + 24, HEIGHT + TOP + 52

@@ -6,11 +6,12 @@ import json
 import os
 import sys
 import warnings
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 
-from autoconv import callbacks, layers, metrics, models, optimizers, parallel, utils
+from autoconv import callbacks, layers, metrics, models, optimizers, parallel, set_precision, utils
 from autoconv.ranks import ALONE
 
 SAMPLES, BATCH, EPOCHS = 103, 20, 4  # the last batch has 3 samples: with 4 ranks fewer than ranks
@@ -184,6 +185,32 @@ def compresses(ranks, folder):
     return model, {"history": fitted(model)}
 
 
+def sums_by_mpi(ranks, folder):
+    """Gradients summed in the order that MPI takes."""
+    model = compiled(parallel.MPI(deterministic=False, bucket_bytes=500) if ranks.size > 1 else ranks)
+    return model, {"history": fitted(model)}
+
+
+def on_gpu(ranks, folder):
+    """Gradients that go through pinned memory, on a GPU or on one whose PTX runs in NumPy."""
+    from ptx.device import interpreted
+
+    from autoconv.backend import device_cuda
+
+    with nullcontext() if device_cuda.usable() else interpreted():
+        found = {}
+        set_precision("highest")
+        for device in ("cpu", "cuda"):
+            utils.set_random_seed(3)
+            x = layers.Input((6, 6, 2))
+            y = layers.Flatten()(layers.Conv2D(3, 3, activation="tanh")(x))
+            model = models.Model(x, layers.Dense(4, "softmax")(y)).to(device).distribute(ranks)
+            model.compile(optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+            model.fit(X[:40, :6, :6].astype(np.float32), Y[:40], batch_size=8, epochs=2, verbose=0)
+            found[device] = np.concatenate([np.asarray(w).reshape(-1) for w in model.get_weights()])
+        return model.to("cpu"), {"apart": float(abs(found["cuda"] - found["cpu"]).max())}
+
+
 def sums(ranks, folder):
     """Arrays of many sizes, several at once: the bits of adding them in the order of ranks."""
     begun = []
@@ -241,7 +268,8 @@ def dies(ranks, folder):
 
 
 CASES = {case.__name__: case for case in (trains, normalizes, synchronizes, reads_photos, calls_back, begins, goes_on,
-                                          differs, compresses, sums, hangs, fails, dies)}
+                                          differs, compresses, sums_by_mpi, on_gpu, sums, hangs, fails,
+                                          dies)}
 
 
 def main(folder, *names):

@@ -12,12 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from autoconv.backend.cuda import driver
+
 HERE = Path(__file__).resolve().parent
 MPIEXEC = shutil.which(os.environ.get("MPIEXEC", "mpiexec"),  # MPIEXEC=mpiexec.openmpi runs all of it on another MPI
                        path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 OF_OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
-SHARED = ["trains", "normalizes", "synchronizes", "reads_photos", "calls_back", "begins", "goes_on"]
+SHARED = ["trains", "normalizes", "synchronizes", "reads_photos", "calls_back", "begins", "goes_on", "sums_by_mpi"]
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(
     MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")]
@@ -68,7 +70,7 @@ def test_sums_are_added_in_the_order_of_ranks(together):
         assert (seen["exchanged"], seen["told"]) == (size - 1, ["of", 0])
 
 
-@pytest.mark.parametrize("case", ["trains", "synchronizes", "reads_photos", "begins", "goes_on", "calls_back"])
+@pytest.mark.parametrize("case", [each for each in SHARED if each != "normalizes"])
 def test_ranks_train_as_one_process_does(case, together, alone):
     size, folder = together
     for rank in range(size):
@@ -109,6 +111,14 @@ def test_another_number_of_ranks_goes_on(together, alone, tmp_path):
     np.testing.assert_allclose(weights(tmp_path, "goes_on"), weights(alone, "goes_on"), rtol=0, atol=1e-12)
     losses = [found(where, "goes_on")["history"]["loss"] for where in (tmp_path, alone)]
     np.testing.assert_allclose(*losses, rtol=1e-10)
+
+
+@pytest.mark.skipif(not driver.installed(), reason="numba-cuda is not installed: pip install 'autoconv[cuda]'")
+def test_a_gpu_s_gradients_go_through_the_host(tmp_path):
+    code, text, _ = run(2, tmp_path, "on_gpu")
+    assert code == 0, text
+    assert found(tmp_path, "on_gpu")["apart"] < 1e-5
+    assert np.array_equal(weights(tmp_path, "on_gpu"), weights(tmp_path, "on_gpu", 1))
 
 
 def test_ranks_that_do_not_train_the_same_say_which(together):

@@ -16,14 +16,14 @@ def test_a_network_is_found_again_from_what_sums_took(ranks):
     assert network.seconds(1e6, 4) == pytest.approx(6e-5 + 1.5e6 / 1.2e8)  # a share to each, and the sum of one
 
 
-def test_a_step_takes_what_the_backward_pass_does_not_hide():
+def test_ranks_that_share_a_batch_compute_less_and_wait_for_the_sum():
     network = messages.Network(0.0, 1e8)
     assert messages.step(0.02, 1e6, 2, network) == pytest.approx(0.03)
-    assert messages.step(0.02, 1e6, 2, network, hidden=0.004) == pytest.approx(0.026)
-    assert messages.step(0.02, 1e6, 2, network, hidden=1.0) == pytest.approx(0.02)
-    assert messages.efficiency(0.02, 1e6, 2, network) == pytest.approx(2 / 3)
-    assert messages.most(0.08, 1e6, network) == 4  # 8 would compute for 10 ms, and wait for 17.5
-    assert messages.most(0.08, 1e6, messages.Network(0.0, 1e12)) > 1000
+    net = messages.Net(0.001, 0.0001, 1e6)
+    assert net.computes(200) == pytest.approx(0.021)
+    assert messages.efficiency(net, 200, 2, network) == pytest.approx(0.021 / (2 * (0.011 + 0.01)))
+    assert messages.most(net, 800, network) == 4  # 8 take 8 * (11 + 17.5) ms together, one alone 81
+    assert messages.most(net, 800, messages.Network(0.0, 1e12)) == 64  # each step takes 1 ms whatever is in it
 
 
 def test_the_table_has_ratios_to_one_process_and_to_ddp():

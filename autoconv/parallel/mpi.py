@@ -5,7 +5,7 @@ here, in the order of ranks, since MPI promises no order for its own.
 import os
 import pickle
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ import numpy as np
 from ..arguments.extras import ExtraError
 from ..ranks import Ranks
 from . import ending
-from .summing import Rooms, Sum
+from .summing import AnyOrder, Rooms, Sum
 from .waiting import Watch
 
 STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set in each process
@@ -26,14 +26,18 @@ class MPI(Ranks):
     bucket_bytes: about so many bytes of the gradient are summed at once, while the backward pass goes on. timeout:
     after so many seconds without a word from a rank the others raise TimeoutError, which names it; it must be longer
     than whatever one rank does alone, such as a callback. compression: None, or "float16", which sends gradients with
-    half of the bytes, rounded. The same number of ranks gives the same bits each time.
+    half of the bytes, rounded. deterministic: the same number of ranks gives the same bits each time; else gradients
+    are summed by MPI_Iallreduce, which may be faster, in an order that MPI may change.
     Raises RuntimeError where mpiexec started no others, ExtraError without mpi4py, ValueError for other arguments.
     """
 
     def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 20, timeout: float = 600.0,
-                 compression: str | None = None) -> None:
+                 compression: str | None = None, deterministic: bool = True) -> None:
         if compression not in (None, "float16"):
             raise ValueError(f"compression must be None or 'float16'. Received: {compression!r}.")
+        if compression is not None and not deterministic:
+            raise ValueError("MPI adds no float16. Received: compression='float16' with deterministic=False. Leave out "
+                             "one of them.")
         for name, value in (("bucket_bytes", bucket_bytes), ("timeout", timeout)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise ValueError(f"{name} must be a number above 0. Received: {value!r}.")
@@ -45,13 +49,15 @@ class MPI(Ranks):
                                "train mnist --distributed).")
         self._comm = given.Dup()
         self.rank, self.size = self._comm.rank, self._comm.size
-        self.bucket_bytes, self.compression = int(bucket_bytes), compression
+        self.bucket_bytes, self.compression, self.deterministic = int(bucket_bytes), compression, bool(deterministic)
         self._watch = Watch(self.rank, float(timeout))
         # Of sums and of other messages apart: where one rank records a step that another replays, they alternate in
         # other ways.
         self._sent = {"sums": 0, "others": 0}
         self._under_way: list[Sum] = []
         self._rooms: Rooms = defaultdict(list)
+        self._staging: dict[tuple[int, np.dtype], list[np.ndarray]] = defaultdict(list)
+        self._staged: list[np.ndarray] = []
         here = self._comm.Split_type(self._mpi.COMM_TYPE_SHARED)
         self.number_here = int(here.rank)
         here.Free()
@@ -62,14 +68,23 @@ class MPI(Ranks):
                         "themselves. Call model.distribute(autoconv.ranks.ALONE) before.")
 
     def start(self, part: Any) -> None:
-        self._begin(_host(part), [part], 1, self.compression)
+        if isinstance(part, np.ndarray):
+            self._begin(part, _is_there, [part], 1)
+            return
+        free = self._staging[part.size, part.dtype]  # pinned memory, which a GPU fills while it goes on
+        host = free.pop() if free else part.pinned()
+        self._staged.append(host)
+        self._begin(host, part.begin_copy_to(host), [part], 1)
 
     def start_mean(self, arrays: Sequence[Any]) -> None:
-        packed = np.concatenate([np.asarray(_host(a), np.float64).reshape(-1) for a in arrays])
-        self._begin(packed, arrays, self.size, None)
+        packed = np.concatenate([np.asarray(a, np.float64).reshape(-1) for a in arrays])
+        self._begin(packed, _is_there, arrays, self.size)
 
-    def _begin(self, host: np.ndarray, into: Sequence[Any], divided_by: int, compression: str | None) -> None:
-        self._under_way.append(Sum(self._comm, host, into, divided_by, self._tag("sums", 2), compression, self._rooms))
+    def _begin(self, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any], divided_by: int) -> None:
+        packed = self.compression if divided_by == 1 else None
+        kind = Sum if self.deterministic or divided_by > 1 else AnyOrder
+        tag = self._tag("sums", 2)
+        self._under_way.append(kind(self._comm, host, there, into, divided_by, tag, packed, self._rooms))
         self.progress()
 
     def progress(self) -> None:
@@ -81,6 +96,9 @@ class MPI(Ranks):
             self._watch.wait(work.advance, work.missing)
             self.progress()
         self._under_way.clear()
+        for host in self._staged:
+            self._staging[host.size, host.dtype].append(host)
+        self._staged.clear()
 
     def gather(self, array: np.ndarray) -> list[np.ndarray]:
         own = np.asarray(array, order="C")
@@ -121,9 +139,9 @@ class MPI(Ranks):
         return first % TAGS + (TAGS if what == "sums" else 0)
 
 
-def _host(array: Any) -> np.ndarray:
-    """An array of the device on the host: itself on the CPU, a copy of a GPU's."""
-    return np.asarray(array)
+def _is_there() -> bool:
+    """Of what need not come from a GPU."""
+    return True
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

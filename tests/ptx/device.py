@@ -70,6 +70,10 @@ class Event:
     def synchronize(self) -> None:
         """Nothing is under way."""
 
+    def query(self) -> bool:
+        """Whether it has come: nothing is under way."""
+        return True
+
 
 class Stream(int):
     """What is launched on it is done at once."""
@@ -90,8 +94,11 @@ class Cuda:
     def current_context(self):
         return SimpleNamespace(get_memory_info=lambda: (MEMORY, MEMORY))
 
-    def event(self):
+    def event(self, timing=True):
         return Event()
+
+    def pinned_array(self, shape, dtype):
+        return np.empty(shape, dtype)
 
     def event_elapsed_time(self, begin, end) -> float:
         return (end.time - begin.time) * 1e3
@@ -152,7 +159,7 @@ def interpreted(counters: dict[str, Counters] | None = None):
         patch.setattr(runtime.Kernel, "compiled_before", lambda *given: True)
         patch.setattr(runtime.Gpu, "capture", lambda gpu, *given: graph(*given))
         for name in ("select_device", "stream", "current_context", "device_array", "from_cuda_array_interface", "event",
-                     "event_elapsed_time"):
+                     "event_elapsed_time", "pinned_array"):
             patch.setattr(runtime.cuda, name, getattr(Cuda(), name))
         patch.setattr(runtime.Kernel, "_dispatcher", property(lambda kernel: Dispatcher(kernel, counters),
                                                               lambda kernel, value: None), raising=False)

@@ -1,6 +1,7 @@
 """`Array`: what ops and kernels use of NumPy's arrays, over a GPU's memory. It computes nothing but copies."""
 
 import math
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -187,6 +188,16 @@ class Array(OnGpu):
             flat = (self if self.contiguous else self.copy()).reshape(-1)
             self.gpu.copy_out(flat.native, host.reshape(-1))
         return host
+
+    def pinned(self) -> np.ndarray:
+        """Memory of the host for these items (n,), in scan order, for `begin_copy_to`."""
+        return self.gpu.pinned(self.size, self.dtype)
+
+    def begin_copy_to(self, host: np.ndarray) -> Callable[[], bool]:
+        """Copies these items, without gaps, to `pinned` memory behind what was launched, while the caller goes on; the
+        result tells whether they are there.
+        """
+        return self.gpu.begin_copy_out(self.reshape(-1).native, host)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return np.asarray(self.numpy(), dtype)

@@ -168,6 +168,22 @@ class Gpu:
         native.copy_to_host(host, stream=self.stream)
         self.synchronize()
 
+    def begin_copy_out(self, native: Any, host: np.ndarray) -> Callable[[], bool]:
+        """As `copy_out`, without waiting; the result tells whether it is there. `host` must be `pinned`: to other
+        memory the driver copies while the caller waits.
+        """
+        self._touches_the_host()
+        self.enter()
+        native.copy_to_host(host, stream=self.stream)
+        there = cuda.event(timing=False)
+        there.record(self.stream)
+        return there.query
+
+    def pinned(self, size: int, dtype: Any) -> np.ndarray:
+        """So many items of the host's memory that the GPU reads and writes by itself."""
+        self.enter()
+        return cuda.pinned_array(size, np.dtype(dtype))
+
     def _touches_the_host(self) -> None:
         """A replay of launches would not do that again."""
         section = trace.current()
