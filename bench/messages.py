@@ -27,11 +27,15 @@ class Network(NamedTuple):
 
 
 def fitted(sums: Sequence[tuple[float, float]], ranks: int) -> Network:
-    """The network with which sums of (bytes, seconds) are explained best, each by its relative error."""
-    sizes, seconds = np.array(sums, float).T
-    columns = np.stack([np.full(sizes.size, 1.0 if ranks == 2 else 2.0), 2 * (ranks - 1) / ranks * sizes], 1)
-    latency, pace = np.linalg.lstsq(columns / seconds[:, None], np.ones(sizes.size), rcond=None)[0]
-    return Network(max(float(latency), 0.0), 1 / max(float(pace), 1e-15))
+    """The network of which sums of (bytes, seconds) tell: its latency by the smallest, its bandwidth by the largest,
+    which short bursts above the limit do not change.
+    """
+    sizes = [size for size, _ in sums]
+    small, large = min(sizes), max(sizes)
+    least, most = (float(np.median([seconds for each, seconds in sums if each == size])) for size in (small, large))
+    of_bytes, messages = 2 * (ranks - 1) / ranks, 1 if ranks == 2 else 2
+    pace = (most - least) / (large - small) / of_bytes
+    return Network(max((least - of_bytes * small * pace) / messages, 0.0), 1 / pace)
 
 
 class Net(NamedTuple):

@@ -49,9 +49,10 @@ def rows(document: dict[str, Any]) -> str:
     delay, lines = latency(document), []
     for name, net in nets(document).items():
         of = [messages.Network(delay, USED * gigabits * 1e9 / 8) for gigabits in GIGABITS]
-        kept = [net.computes(64) / messages.step(net.computes(64), net.size, 64, network) for network in of]
+        alone = net.computes(64)
+        kept = [f"{alone / messages.step(alone, net.size, 64, network):.0%}" for network in of]
         lines.append([name, f"{1e3 * net.fixed:.2f} + {1e3 * net.image:.4f} n", f"{net.size / 1e6:.2f}",
-                      *(str(messages.most(net, BATCH, network)) for network in of), *(f"{share:.0%}" for share in kept)])
+                      *(str(messages.most(net, BATCH, network)) for network in of), *kept])
     head = ["net", "ms, n images", "MB", "10 Gbit/s", "100 Gbit/s", "64 each, 10", "64 each, 100"]
     return table(head, lines)
 

@@ -185,12 +185,6 @@ def compresses(ranks, folder):
     return model, {"history": fitted(model)}
 
 
-def sums_by_mpi(ranks, folder):
-    """Gradients summed in the order that MPI takes."""
-    model = compiled(parallel.MPI(deterministic=False, bucket_bytes=500) if ranks.size > 1 else ranks)
-    return model, {"history": fitted(model)}
-
-
 def on_gpu(ranks, folder):
     """Gradients that go through pinned memory, on a GPU or on one whose PTX runs in NumPy."""
     from ptx.device import interpreted
@@ -268,7 +262,7 @@ def dies(ranks, folder):
 
 
 CASES = {case.__name__: case for case in (trains, normalizes, synchronizes, reads_photos, calls_back, begins, goes_on,
-                                          differs, compresses, sums_by_mpi, on_gpu, sums, hangs, fails,
+                                          differs, compresses, on_gpu, sums, hangs, fails,
                                           dies)}
 
 

@@ -19,7 +19,7 @@ MPIEXEC = shutil.which(os.environ.get("MPIEXEC", "mpiexec"),  # MPIEXEC=mpiexec.
                        path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
 OF_OPEN_MPI = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1",
                "OMPI_MCA_rmaps_base_oversubscribe": "1", "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe"}
-SHARED = ["trains", "normalizes", "synchronizes", "reads_photos", "calls_back", "begins", "goes_on", "sums_by_mpi"]
+SHARED = ["trains", "normalizes", "synchronizes", "reads_photos", "calls_back", "begins", "goes_on"]
 
 pytestmark = [pytest.mark.timeout(600), pytest.mark.skipif(
     MPIEXEC is None or importlib.util.find_spec("mpi4py") is None, reason="needs mpi4py and mpiexec")]

@@ -114,6 +114,7 @@ class Trace:
     def __init__(self, owner: Any) -> None:
         self.owner = owner
         self.sections: dict[str, Section] = {}
+        self.between: Callable[[], object] | None = None  # is called after each call of a replay
         self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)
 
     @contextmanager
@@ -152,12 +153,15 @@ class Trace:
                 team.end(entered, pace)
 
     def _run(self, names: tuple[str, ...]) -> None:
+        between = self.between
         for name in names:
             section = self.sections[name]
             for draw, scalars in section.draws:
                 _draw(draw, scalars)
             for function, arguments in section.calls:
                 function(*arguments)
+                if between is not None:
+                    between()
 
     def cut(self, name: str, places: list[int]) -> list[str]:
         """Cuts a section before the calls of these numbers, in rising order. Returns the names of the pieces."""

@@ -13,7 +13,7 @@ import numpy as np
 from ..arguments.extras import ExtraError
 from ..ranks import Ranks
 from . import ending
-from .summing import AnyOrder, Rooms, Sum
+from .summing import Rooms, Sum
 from .waiting import Watch
 
 STARTED_BY = ("PMI_SIZE", "PMI_RANK", "OMPI_COMM_WORLD_SIZE", "PMIX_RANK", "SLURM_STEP_ID")  # set in each process
@@ -26,18 +26,14 @@ class MPI(Ranks):
     bucket_bytes: about so many bytes of the gradient are summed at once, while the backward pass goes on. timeout:
     after so many seconds without a word from a rank the others raise TimeoutError, which names it; it must be longer
     than whatever one rank does alone, such as a callback. compression: None, or "float16", which sends gradients with
-    half of the bytes, rounded. deterministic: the same number of ranks gives the same bits each time; else gradients
-    are summed by MPI_Iallreduce, which may be faster, in an order that MPI may change.
+    half of the bytes, rounded. The same number of ranks gives the same bits each time.
     Raises RuntimeError where mpiexec started no others, ExtraError without mpi4py, ValueError for other arguments.
     """
 
     def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 20, timeout: float = 600.0,
-                 compression: str | None = None, deterministic: bool = True) -> None:
+                 compression: str | None = None) -> None:
         if compression not in (None, "float16"):
             raise ValueError(f"compression must be None or 'float16'. Received: {compression!r}.")
-        if compression is not None and not deterministic:
-            raise ValueError("MPI adds no float16. Received: compression='float16' with deterministic=False. Leave out "
-                             "one of them.")
         for name, value in (("bucket_bytes", bucket_bytes), ("timeout", timeout)):
             if isinstance(value, bool) or not isinstance(value, int | float) or not value > 0:
                 raise ValueError(f"{name} must be a number above 0. Received: {value!r}.")
@@ -49,7 +45,7 @@ class MPI(Ranks):
                                "train mnist --distributed).")
         self._comm = given.Dup()
         self.rank, self.size = self._comm.rank, self._comm.size
-        self.bucket_bytes, self.compression, self.deterministic = int(bucket_bytes), compression, bool(deterministic)
+        self.bucket_bytes, self.compression = int(bucket_bytes), compression
         self._watch = Watch(self.rank, float(timeout))
         # Of sums and of other messages apart: where one rank records a step that another replays, they alternate in
         # other ways.
@@ -82,9 +78,8 @@ class MPI(Ranks):
 
     def _begin(self, host: np.ndarray, there: Callable[[], bool], into: Sequence[Any], divided_by: int) -> None:
         packed = self.compression if divided_by == 1 else None
-        kind = Sum if self.deterministic or divided_by > 1 else AnyOrder
         tag = self._tag("sums", 2)
-        self._under_way.append(kind(self._comm, host, there, into, divided_by, tag, packed, self._rooms))
+        self._under_way.append(Sum(self._comm, host, there, into, divided_by, tag, packed, self._rooms))
         self.progress()
 
     def progress(self) -> None:

@@ -2,8 +2,6 @@
 
 Each rank gets its share of the array from all others, adds it up, and sends the sum to all. Small arrays, and those of
 two ranks, go to all at once, and each rank adds up the whole: that is one message less to wait for.
-
-`AnyOrder` leaves the sum to MPI, which promises no order.
 """
 
 from collections import defaultdict
@@ -97,9 +95,6 @@ class Sum:
         receiving = [self._comm.Irecv(_bytes(room), rank, tag) for room, rank in zip(rooms, self._others)]
         self._requests = [*receiving, *(
             self._comm.Isend(_bytes(part), rank, tag) for part, rank in zip(outgoing, self._others))]
-        yield from self._wait()
-
-    def _wait(self) -> Iterator[bool]:
         while not self._test(self._requests):
             yield False
 
@@ -110,19 +105,6 @@ class Sum:
 
     def _give_back(self, rooms: np.ndarray) -> None:
         self._free[*rooms.shape, rooms.dtype].append(rooms)
-
-
-class AnyOrder(Sum):
-    """Sums by MPI_Iallreduce. The same bits on all ranks, but perhaps others in the next run."""
-
-    def missing(self) -> list[int]:
-        return [*self._others]  # MPI does not tell
-
-    def _sum(self) -> Iterator[bool]:
-        from mpi4py import MPI
-
-        self._requests = [self._comm.Iallreduce(MPI.IN_PLACE, self._host)]
-        yield from self._wait()
 
 
 def _bytes(array: np.ndarray) -> np.ndarray:

@@ -143,6 +143,8 @@ class Step(Phases):
         self._value_counts = [0] * len(self._work.scores)
         self._model_obstacle = self._model.recording_obstacle()
         self._trace = self._device.trace()
+        if self._ranks.size > 1:
+            self._trace.between = self._ranks.progress
         with self._trace.record("place"):
             self._first = self._device.dynamic(self._place, np.int64)
         for name, work in self._works():
