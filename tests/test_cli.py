@@ -160,6 +160,12 @@ class TestTrain:
         assert len(lines) == 2
 
     @pytest.mark.filterwarnings("default")
+    def test_processes_that_train_each_by_itself_are_noted(self, monkeypatch):
+        monkeypatch.setenv("PMI_SIZE", "4")
+        printed = autoconv_("train", "digits", *QUICK)
+        assert "note: mpiexec started 4 processes, each of which now trains by itself: add --distributed" in printed
+
+    @pytest.mark.filterwarnings("default")
     def test_a_loss_that_is_no_number_is_noted_and_null_in_json(self, tmp_path):
         printed = autoconv_("train", "digits", "--limit", 640, "--epochs", 2, "--lr", "1e12", "--seed", 0,
                             "--model", "photos", "--quiet", "--json", tmp_path / "results.json")
