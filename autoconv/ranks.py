@@ -36,7 +36,7 @@ class Ranks:
         """Whether it goes first on its machine, so that others find what it compiled or fetched."""
         return self.number_here == 0
 
-    bucket_bytes = 1 << 20  # of the gradient, about so many are summed at once
+    bucket_bytes = 1 << 18  # of the gradient, about so many are summed at once
 
     def part(self, samples: int) -> Part:
         """What this rank has of a batch of so many samples."""

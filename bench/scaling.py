@@ -50,7 +50,7 @@ def main(given: Sequence[str] | None = None) -> int:
     parser.add_argument("--network", nargs="*", type=float, default=[], metavar="GBIT", help="e.g. 1 10; takes root")
     parser.add_argument("--four", action="store_true", help="four processes as well")
     parser.add_argument("--compression", choices=["float16"], help="of the gradients on their way")
-    parser.add_argument("--bucket-bytes", type=int, default=1 << 20, help="default: %(default)s")
+    parser.add_argument("--bucket-bytes", type=int, default=1 << 18, help="default: %(default)s")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write all rounds to FILE")
     options = parser.parse_args(given)
     if shutil.which(MPIEXEC) is None:

@@ -30,7 +30,7 @@ class MPI(Ranks):
     Raises RuntimeError where mpiexec started no others, ExtraError without mpi4py, ValueError for other arguments.
     """
 
-    def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 20, timeout: float = 600.0,
+    def __init__(self, comm: Any = None, bucket_bytes: int = 1 << 18, timeout: float = 600.0,
                  compression: str | None = None) -> None:
         if compression not in (None, "float16"):
             raise ValueError(f"compression must be None or 'float16'. Received: {compression!r}.")
