@@ -1,6 +1,10 @@
-"""Losses with Keras's names and formulas: a class computes one number a batch, its function one number a sample."""
+"""Losses with Keras's names and formulas: a class computes one number a batch, its function one number a sample.
 
-from collections.abc import Callable
+The formulas are in functional/losses.py. A class is made of each by `_loss`, with the function's options as arguments.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -9,41 +13,73 @@ from . import functional as F
 from .arguments import names
 from .functional import (
     binary_crossentropy,
+    binary_focal_crossentropy,
     categorical_crossentropy,
+    categorical_focal_crossentropy,
+    categorical_generalized_cross_entropy,
+    categorical_hinge,
+    cosine_similarity,
+    dice,
+    hinge,
+    huber,
+    kl_divergence,
+    log_cosh,
     mean_absolute_error,
+    mean_absolute_percentage_error,
     mean_squared_error,
+    mean_squared_logarithmic_error,
+    poisson,
     sparse_categorical_crossentropy,
+    squared_hinge,
+    tversky,
 )
-from .functional.nn import whole_labels
+from .functional.losses import whole_labels, without_class
 from .tensor import Tensor
 from .versions import Versioned
 
 __all__ = [
-    "BinaryCrossentropy", "CategoricalCrossentropy", "Loss", "MeanAbsoluteError", "MeanSquaredError",
-    "SparseCategoricalCrossentropy", "binary_crossentropy", "categorical_crossentropy", "get", "mean_absolute_error",
-    "mean_squared_error", "sparse_categorical_crossentropy",
+    "BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy", "CategoricalFocalCrossentropy",
+    "CategoricalGeneralizedCrossEntropy", "CategoricalHinge", "CosineSimilarity", "Dice", "Hinge", "Huber",
+    "KLDivergence", "LogCosh", "Loss", "MeanAbsoluteError", "MeanAbsolutePercentageError", "MeanSquaredError",
+    "MeanSquaredLogarithmicError", "Poisson", "SparseCategoricalCrossentropy", "SquaredHinge", "Tversky",
+    "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy", "categorical_hinge", "cosine_similarity", "deserialize", "dice", "get",
+    "hinge", "huber", "kl_divergence", "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error",
+    "mean_squared_error", "mean_squared_logarithmic_error", "poisson", "serialize", "sparse_categorical_crossentropy",
+    "squared_hinge", "tversky",
 ]
+
+MEANS = ("sum_over_batch_size", "mean")
+REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
 class Loss(Versioned):
     """The base of a loss of your own: override `call(y_true, y_pred)`, which returns one number a sample as a tensor.
 
     `loss(y_true, y_pred, sample_weight=None)` is then their sum, each times its weight, over the number of samples
-    (reduction "sum_over_batch_size"), the sum itself ("sum"), or all of them ("none", not for training).
+    (reduction "sum_over_batch_size" or "mean"), over the sum of the weights ("mean_with_sample_weight"), the sum itself
+    ("sum"), or all of them ("none" or None, not for training).
     """
 
     recordable = False  # whether `call` is functions of `functional` on tensors, and nothing that differs between calls
 
-    def __init__(self, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
-        names.lookup("reduction", reduction, dict.fromkeys(("sum_over_batch_size", "sum", "none")))
-        self.name, self.reduction = name or names.snake_case(type(self).__name__), reduction
+    def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
+                 dtype: str | None = None) -> None:
+        names.lookup("reduction", reduction or "none", dict.fromkeys(REDUCTIONS))
+        self.name, self.reduction = name or names.snake_case(type(self).__name__), reduction or "none"
+        self.dtype = dtype
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        y_pred = y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(np.asarray(y_pred, self.dtype))
+        if not isinstance(y_true, Tensor) and not self.recordable:
+            given = np.asarray(y_true)
+            y_true = Tensor(y_pred.device.asarray(given, self.target_dtype(y_pred.dtype)), device=y_pred.device)
         values = self.call(y_true, y_pred)
+        values = values if isinstance(values, Tensor) else F.losses._tensor(values)
         if self.reduction == "none":
             return values if sample_weight is None else values * _spread(sample_weight, values)
         weights = values.device.asarray(self.normalized_weights(values, sample_weight))
@@ -54,10 +90,13 @@ class Loss(Versioned):
 
         `shards`: how many times as many samples the whole batch has, where these are a part of it.
         """
-        count = max(values.size, 1) * shards if self.reduction == "sum_over_batch_size" else 1
+        count = 1 if self.reduction == "sum" else max(values.size, 1) * shards
         if sample_weight is None:
             return np.full(values.shape, 1 / count, values.dtype)
-        return _spread(sample_weight, values) / values.dtype.type(count)
+        weights = _spread(sample_weight, values)
+        if self.reduction == "mean_with_sample_weight":
+            count = weights.sum(dtype=np.float64) or 1
+        return weights / values.dtype.type(count)
 
     def target_dtype(self, dtype: Any) -> Any:
         """What targets are converted to for a model that computes in `dtype`."""
@@ -66,69 +105,71 @@ class Loss(Versioned):
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         """Raises ValueError where targets (N, ...) cannot go with a model's outputs (None, ...)."""
 
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as plain data."""
+        return {"name": self.name, "reduction": self.reduction}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Loss":
+        """The loss that `get_config` describes."""
+        return cls(**config)
+
 
 class LossFunction(Loss):
-    """Makes a function `(y_true, y_pred) -> tensor` a loss, which is recorded where the function says recordable."""
+    """Makes a function `(y_true, y_pred, **options) -> tensor` a loss, which is recorded where the function says
+    recordable. Each option is an attribute.
+    """
 
     recordable = True
 
-    def __init__(self, function: Callable, name: str | None = None, reduction: str = "sum_over_batch_size") -> None:
-        super().__init__(name or getattr(function, "__name__", "loss"), reduction)
-        self._function, self.recordable = function, getattr(function, "recordable", False)
+    def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size", name: str | None = None,
+                 dtype: str | None = None, **options: Any) -> None:
+        super().__init__(name or getattr(fn, "__name__", "loss"), reduction, dtype)
+        self._function, self.recordable = fn, getattr(fn, "recordable", False)
+        self._options = tuple(options)
+        for option, value in options.items():
+            setattr(self, option, _CHECKS[option](option, value) if option in _CHECKS else value)
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
-        y_true = y_true if isinstance(y_true, Tensor) else Tensor(y_pred.device.asarray(y_true), device=y_pred.device)
-        return self._function(y_true, y_pred)
+        if not isinstance(y_true, Tensor) and not self.recordable:
+            y_true = Tensor(y_pred.device.asarray(y_true), device=y_pred.device)
+        return self._function(y_true, y_pred, **self._given())
+
+    def _given(self) -> dict[str, Any]:
+        return {option: getattr(self, option) for option in self._options}
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), **self._given()}
 
 
-class _SameShape(Loss):
+class _SameShape(LossFunction):
     """A loss whose targets have the shape of the outputs."""
-
-    _remedy = ""
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted = tuple(output_shape[1:])
         if not _fits(y_true.shape[1:], wanted) and not (wanted[-1:] == (1,) and _fits(y_true.shape[1:], wanted[:-1])):
+            remedy = ""
+            if y_true.dtype.kind in "iu" and _fits(y_true.shape[1:], wanted[:-1]) and "categorical" in self.name:
+                remedy = " For integer labels use SparseCategoricalCrossentropy, or utils.to_categorical."
+            elif len(wanted) > 1 and y_true.ndim < 3:
+                remedy = " Is a Flatten or a global pooling missing before the last layer?"
             raise ValueError(f"{type(self).__name__} needs targets of the model's output shape {('N', *wanted)}. "
-                             f"Received y of shape {y_true.shape}.{self._remedy}".replace("'N'", "N"))
+                             f"Received y of shape {y_true.shape}.{remedy}".replace("'N'", "N"))
 
 
-class CategoricalCrossentropy(_SameShape):
-    """-sum(t log p) over the classes, for one-hot targets t (N, C) and probabilities p (N, C), or logits.
-
-    `label_smoothing` s makes the targets softer: `t*(1 - s) + s/C` (Szegedy et al., 2015).
-    """
-
-    recordable = True
-    _remedy = " For integer labels use SparseCategoricalCrossentropy, or utils.to_categorical."
-
-    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0,
-                 reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
-        super().__init__(name, reduction)
-        self.from_logits, self.label_smoothing = from_logits, _smoothing(label_smoothing)
-
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        if self.label_smoothing:
-            y_true = y_true if isinstance(y_true, Tensor) else np.asarray(y_true)
-            y_true = y_true * (1 - self.label_smoothing) + self.label_smoothing / y_true.shape[-1]
-        return F.categorical_crossentropy(y_true, y_pred, self.from_logits)
-
-
-class SparseCategoricalCrossentropy(Loss):
-    """-log p[label], for integer labels (N,) or (N, 1) in 0..C-1 and probabilities p (N, C), or logits."""
-
-    recordable = True
-
-    def __init__(self, from_logits: bool = False, reduction: str = "sum_over_batch_size",
-                 name: str | None = None) -> None:
-        super().__init__(name, reduction)
-        self.from_logits = from_logits
-
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        return F.sparse_categorical_crossentropy(y_true, y_pred, self.from_logits)
+class _Labels(LossFunction):
+    """A loss whose targets are integer labels, one an output."""
 
     def target_dtype(self, dtype: Any) -> Any:
         return np.dtype(np.int64)
+
+    def call(self, y_true: Any, y_pred: Any) -> Tensor:
+        ignored = self._given().get("ignore_class")
+        values = super().call(y_true, y_pred)
+        if ignored is None or self.reduction not in MEANS:
+            return values
+        counted = without_class(y_true, ignored)[1].mean()  # the mean is over the samples that count
+        return values / (counted + F.losses.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
         wanted, classes = tuple(output_shape[1:-1]), output_shape[-1]
@@ -136,11 +177,15 @@ class SparseCategoricalCrossentropy(Loss):
             remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(wanted) + 1 else (
                 "Is a Flatten or a global pooling missing before the last layer?")
             shape = str(("N", *wanted, classes)).replace("'N'", "N")
-            raise ValueError("SparseCategoricalCrossentropy needs one integer label an output. Received y of shape "
+            raise ValueError(f"{type(self).__name__} needs one integer label an output. Received y of shape "
                              f"{y_true.shape}, and a model with outputs of shape {shape}. {remedy}")
         whole_labels(y_true, None)
-        if classes is not None and (y_true.min() < 0 or y_true.max() >= classes):
-            low, top = y_true.min(), y_true.max()
+        ignored = self._given().get("ignore_class")
+        counted = y_true if ignored is None else y_true[y_true != ignored]
+        if classes is None or not counted.size:
+            return
+        low, top = counted.min(), counted.max()
+        if low < 0 or top >= classes:
             remedy = "" if top < classes else f" The last layer needs {int(top) + 1} units, one for each class."
             if classes == 1 and low == 0 and top == 1:
                 remedy = " For two classes it needs 2 units; or 1 with a sigmoid, and loss='binary_crossentropy'."
@@ -150,70 +195,92 @@ class SparseCategoricalCrossentropy(Loss):
                              f"output{'s' * (classes > 1)}. Received labels from {low} to {top}.{remedy}")
 
 
-class BinaryCrossentropy(_SameShape):
-    """-mean(t log p + (1 - t) log(1 - p)) over the last axis, for targets in [0, 1] and probabilities, or logits.
+def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape) -> type[LossFunction]:
+    """The class of a function: its constructor takes the function's options, and then what every loss takes."""
+    options = list(inspect.signature(function).parameters.values())[2:]
+    common = list(inspect.signature(LossFunction.__init__).parameters.values())[2:5]
+    common[1] = common[1].replace(default=function.__name__)
+    taken = inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *options, *common])
 
-    `label_smoothing` s moves the targets towards 0.5: `t*(1 - s) + s/2`.
+    def __init__(self: LossFunction, *args: Any, **kwargs: Any) -> None:
+        bound = taken.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        del arguments["self"]
+        base.__init__(self, function, **arguments)
+
+    __init__.__signature__ = taken  # type: ignore[attr-defined]
+    return type(name, (base,), {"__init__": __init__, "__doc__": function.__doc__, "__module__": __name__})
+
+
+BinaryCrossentropy = _loss("BinaryCrossentropy", binary_crossentropy)
+BinaryFocalCrossentropy = _loss("BinaryFocalCrossentropy", binary_focal_crossentropy)
+CategoricalCrossentropy = _loss("CategoricalCrossentropy", categorical_crossentropy)
+CategoricalFocalCrossentropy = _loss("CategoricalFocalCrossentropy", categorical_focal_crossentropy)
+CategoricalGeneralizedCrossEntropy = _loss(
+    "CategoricalGeneralizedCrossEntropy", categorical_generalized_cross_entropy, _Labels)
+CategoricalHinge = _loss("CategoricalHinge", categorical_hinge)
+CosineSimilarity = _loss("CosineSimilarity", cosine_similarity)
+Dice = _loss("Dice", dice)
+Hinge = _loss("Hinge", hinge)
+Huber = _loss("Huber", huber)
+KLDivergence = _loss("KLDivergence", kl_divergence)
+LogCosh = _loss("LogCosh", log_cosh)
+MeanAbsoluteError = _loss("MeanAbsoluteError", mean_absolute_error)
+MeanAbsolutePercentageError = _loss("MeanAbsolutePercentageError", mean_absolute_percentage_error)
+MeanSquaredError = _loss("MeanSquaredError", mean_squared_error)
+MeanSquaredLogarithmicError = _loss("MeanSquaredLogarithmicError", mean_squared_logarithmic_error)
+Poisson = _loss("Poisson", poisson)
+SparseCategoricalCrossentropy = _loss("SparseCategoricalCrossentropy", sparse_categorical_crossentropy, _Labels)
+SquaredHinge = _loss("SquaredHinge", squared_hinge)
+Tversky = _loss("Tversky", tversky)
+
+CLASSES: dict[str, type[LossFunction]] = {
+    name: value for name, value in dict(globals()).items()
+    if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}
+_CLASS_OF = {inspect.signature(kind).parameters["name"].default: kind for kind in CLASSES.values()}  # by its function
+FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _CLASS_OF}
+SHORT = {"bce": binary_crossentropy, "kld": kl_divergence, "mae": mean_absolute_error, "mse": mean_squared_error,
+         "mape": mean_absolute_percentage_error, "msle": mean_squared_logarithmic_error}
+SHORT.update({name.upper(): function for name, function in SHORT.items()})
+
+
+def get(identifier: Any) -> Any:
+    """The function of a name ("mse", "categorical_crossentropy"), an object of a class's name or of a config; None, and
+    functions and losses, as they are. Raises ValueError for an unknown name.
     """
-
-    recordable = True
-
-    def __init__(self, from_logits: bool = False, label_smoothing: float = 0.0,
-                 reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
-        super().__init__(name, reduction)
-        self.from_logits, self.label_smoothing = from_logits, _smoothing(label_smoothing)
-
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        if self.label_smoothing:
-            y_true = y_true if isinstance(y_true, Tensor) else np.asarray(y_true)
-            y_true = y_true * (1 - self.label_smoothing) + 0.5 * self.label_smoothing
-        return F.binary_crossentropy(y_true, y_pred, self.from_logits)
-
-
-class MeanSquaredError(_SameShape):
-    """mean((y_pred - y_true)^2) over the last axis."""
-
-    recordable = True
-
-    def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
-        super().__init__(name, reduction)
-
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        return F.mean_squared_error(y_true, y_pred)
-
-
-class MeanAbsoluteError(_SameShape):
-    """mean(|y_pred - y_true|) over the last axis."""
-
-    recordable = True
-
-    def __init__(self, reduction: str = "sum_over_batch_size", name: str | None = None) -> None:
-        super().__init__(name, reduction)
-
-    def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        return F.mean_absolute_error(y_true, y_pred)
-
-
-_CLASSES = (CategoricalCrossentropy, SparseCategoricalCrossentropy, BinaryCrossentropy, MeanSquaredError,
-            MeanAbsoluteError)
-
-
-_KNOWN: dict[str, type[Loss]] = {
-    **{names.snake_case(c.__name__): c for c in _CLASSES}, "mse": MeanSquaredError, "mae": MeanAbsoluteError,
-}
-_OF_FUNCTION = {getattr(F, names.snake_case(c.__name__)): c for c in _CLASSES}
-
-
-def get(identifier: str | Loss | Callable) -> Loss:
-    """A loss by its name ("mse", "categorical_crossentropy", ...), of a function, or the one that was passed."""
-    if isinstance(identifier, Loss):
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    if identifier is None or isinstance(identifier, Loss):
         return identifier
-    if isinstance(identifier, type) and issubclass(identifier, Loss):
-        return identifier()
-    if callable(identifier):
-        return _OF_FUNCTION[identifier]() if identifier in _OF_FUNCTION else LossFunction(identifier)
-    known = {**_KNOWN, **{c.__name__: c for c in _CLASSES}}
-    return names.lookup("loss", identifier, known if identifier in known else _KNOWN)()
+    if not callable(identifier):
+        known = {**FUNCTIONS, **SHORT}
+        identifier = names.lookup("loss", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
+    return identifier() if isinstance(identifier, type) else identifier
+
+
+def as_loss(identifier: Any) -> Loss:
+    """A loss of whatever `compile` takes for one: what `get` finds, of a function as an object."""
+    found = get(identifier)
+    if isinstance(found, Loss):
+        return found
+    name = getattr(found, "__name__", "")
+    return _CLASS_OF[name]() if FUNCTIONS.get(name) is found else LossFunction(found)
+
+
+def serialize(loss: Any) -> Any:
+    """A loss as plain data: the name of a function, class and config of an object."""
+    if isinstance(loss, Loss):
+        return {"class_name": type(loss).__name__, "config": loss.get_config()}
+    return loss.__name__
+
+
+def deserialize(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The loss or function that `serialize` wrote; custom_objects maps names to classes and functions of yours."""
+    own = dict(custom_objects or {})
+    if not isinstance(name, Mapping):
+        return own[name] if name in own else get(name)
+    return names.lookup("loss", name["class_name"], {**CLASSES, **own}).from_config(name["config"])
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
@@ -230,7 +297,16 @@ def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
     return np.broadcast_to(weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim)), values.shape)
 
 
-def _smoothing(value: float) -> float:
+def _share(name: str, value: float) -> float:
     if not 0 <= value <= 1:
-        raise ValueError(f"label_smoothing must lie in [0, 1]. Received: {value}.")
+        raise ValueError(f"{name} must lie in [0, 1]. Received: {value}.")
     return value
+
+
+def _inside(name: str, value: float) -> float:
+    if not 0 < value < 1:
+        raise ValueError(f"{name} must lie between 0 and 1. Received: {value}.")
+    return value
+
+
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {"label_smoothing": _share, "q": _inside}

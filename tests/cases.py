@@ -3,6 +3,7 @@
 A row names the op, how the public face calls it, its plain-loop reference, the shapes of its inputs and its parameters.
 """
 
+import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -254,6 +255,9 @@ ARITHMETIC = [
       for e, low in ((2, -2.0), (3, -2.0), (0.5, 0.1), (-1, 0.5), (0, -2.0), (1, -2.0))),
     Case("negative", operator.neg, reference.itemwise(operator.neg), ((2, 3),)),
     Case("exp", lambda x: x.exp(), reference.itemwise(np.exp), ((2, 3),)),
+    Case("expm1", F.expm1, reference.itemwise(np.expm1), ((2, 3),)),
+    Case("log1p", F.log1p, reference.itemwise(np.log1p), ((2, 3),), low=-0.9),
+    Case("erf", F.erf, reference.itemwise(math.erf), ((3, 7),)),
     Case("log", lambda x: x.log(), reference.itemwise(np.log), ((2, 3),), low=0.1),
     *(Case("matmul", operator.matmul, reference.matmul, pair)
       for pair in (((2, 3), (3, 5)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (3,)), ((4, 2, 3), (3, 5)),

@@ -10,7 +10,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from autoconv import initializers, layers, models
-from autoconv.layers.activations import ACTIVATIONS
+from autoconv.activations import ACTIVATIONS
 from autoconv.ops.image import FILL_MODES, INTERPOLATIONS
 
 CLASSES = 3

@@ -358,7 +358,7 @@ def test_every_loss_metric_optimizer_and_schedule_is_recorded(kind):
 
 
 def test_metrics_and_activations_by_name_are_recorded():
-    from autoconv.layers.activations import ACTIVATIONS
+    from autoconv.activations import ACTIVATIONS
 
     for name in ACTIVATIONS:
         model = models.Sequential([layers.Input((4,)), layers.Dense(3, name), layers.Activation(name)])

@@ -18,8 +18,8 @@ from ..tensor import Tensor, apply
 from .nn import _tensor
 
 __all__ = [
-    "abs", "argmax", "clip", "concatenate", "equal", "exp", "expand_dims", "greater", "greater_equal", "less",
-    "less_equal", "log", "maximum", "minimum", "not_equal", "pad", "split", "sqrt", "squeeze", "stack", "where",
+    "abs", "argmax", "clip", "concatenate", "equal", "erf", "exp", "expand_dims", "expm1", "greater",
+    "greater_equal", "less", "less_equal", "log", "log1p", "maximum", "minimum", "not_equal", "pad", "split", "sqrt", "squeeze", "stack", "where",
 ]
 
 
@@ -164,6 +164,21 @@ def exp(x: Any) -> Tensor:
 def log(x: Any) -> Tensor:
     """The natural logarithm."""
     return apply(arith.log, _tensor(x))
+
+
+def expm1(x: Any) -> Tensor:
+    """e to the power of x, less 1: exact also near 0."""
+    return apply(arith.expm1, _tensor(x))
+
+
+def log1p(x: Any) -> Tensor:
+    """The natural logarithm of 1 + x: exact also near 0."""
+    return apply(arith.log1p, _tensor(x))
+
+
+def erf(x: Any) -> Tensor:
+    """The error function."""
+    return apply(arith.erf, _tensor(x))
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:

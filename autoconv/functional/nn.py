@@ -1,9 +1,10 @@
-"""What nets are made of, on tensors: convolutions, pooling, activations, normalisation, losses.
+"""What nets are made of, on tensors: convolutions, pooling, activations, normalisation.
 
 Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: integers and lists as float32.
 Kernels and biases that are no tensors take the dtype of the images.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -12,18 +13,18 @@ from .. import random
 from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
 from ..backend import device as devices
-from ..ops import activations, arith, conv, loss, norm, pool
+from ..ops import activations, arith, conv, norm, pool, select
 from ..ops import dense as dense_ops
 from ..ops import dropout as dropout_ops
+from ..ops.registry import Op
 from ..ranks import ALONE, Ranks
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 
 __all__ = [
-    "avg_pool2d", "batch_norm", "binary_crossentropy", "categorical_crossentropy", "conv2d", "conv2d_transpose",
-    "dense", "depthwise_conv2d", "dropout", "flatten", "global_avg_pool2d", "global_max_pool2d", "log_softmax",
-    "max_pool2d", "mean_absolute_error", "mean_squared_error", "relu", "sigmoid", "softmax",
-    "sparse_categorical_crossentropy", "tanh", "zero_padding2d",
+    "avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "depthwise_conv2d", "dropout", "flatten",
+    "global_avg_pool2d", "global_max_pool2d", "log_softmax", "max_pool2d", "relu", "sigmoid", "softmax", "tanh",
+    "zero_padding2d",
 ]
 
 
@@ -122,9 +123,17 @@ def flatten(x: Any) -> Tensor:
     return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
 
 
-def relu(x: Any) -> Tensor:
-    """max(x, 0)."""
-    return apply(activations.relu, _tensor(x))
+def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
+    """max(x, 0), or in general x from `threshold` up to `max_value`, which it never exceeds, and below
+    negative_slope (x - threshold).
+    """
+    x = _tensor(x)
+    if not threshold and not negative_slope:
+        y = apply(activations.relu, x)
+    else:
+        below = negative_slope * (x - threshold)
+        y = apply(select.where, x, below, condition=(x > threshold).data)
+    return y if max_value is None else apply(select.minimum, y.operand(float(max_value)), y)
 
 
 def sigmoid(x: Any) -> Tensor:
@@ -140,18 +149,32 @@ def tanh(x: Any) -> Tensor:
     return apply(activations.tanh, _tensor(x))
 
 
-def softmax(x: Any, axis: int = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along `axis`, stable for any x."""
+def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along `axis`, or along several as if they were one, stable for any x."""
     x = _tensor(x)
+    if isinstance(axis, Sequence):
+        return _along_several(activations.softmax, x, axis)
     y = apply(activations.softmax, x, axis=axis)
     if axis in (-1, x.ndim - 1):
         y.logits = x
     return y
 
 
-def log_softmax(x: Any, axis: int = -1) -> Tensor:
-    """log(softmax(x)) along `axis`, stable for any x."""
-    return apply(activations.log_softmax, _tensor(x), axis=axis)
+def log_softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
+    """log(softmax(x)) along `axis`, or along several as if they were one, stable for any x."""
+    x = _tensor(x)
+    if isinstance(axis, Sequence):
+        return _along_several(activations.log_softmax, x, axis)
+    return apply(activations.log_softmax, x, axis=axis)
+
+
+def _along_several(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
+    """An op along one axis, of x with these axes as one, at the end."""
+    axes = arith.normalize_axes(axis, x.ndim)
+    order = (*(i for i in range(x.ndim) if i not in axes), *axes)
+    moved = x.transpose(order)
+    y = apply(op, moved.reshape(*moved.shape[: x.ndim - len(axes)], -1), axis=-1)
+    return y.reshape(moved.shape).transpose(tuple(order.index(i) for i in range(x.ndim)))
 
 
 def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None) -> Tensor:
@@ -216,46 +239,6 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     return y
 
 
-def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
-    """-sum(y_true log y_pred) over the last axis, one loss a sample: (N, C) one-hot targets and predictions -> (N,).
-
-    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax. The
-    result of a softmax is not clipped: its logits are taken, as Keras on TensorFlow does.
-    """
-    y_pred, from_logits = _logits(y_pred, from_logits)
-    remedy = " For integer labels use sparse_categorical_crossentropy."
-    targets = _targets(y_true, y_pred, "categorical_crossentropy", remedy)
-    return apply(loss.categorical_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
-
-
-def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
-    """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C) -> (N,)."""
-    y_pred, from_logits = _logits(y_pred, from_logits)
-    labels = _labels(y_true, y_pred)
-    return apply(loss.sparse_categorical_crossentropy, y_pred, y_true=labels, from_logits=from_logits)
-
-
-def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False) -> Tensor:
-    """-mean(t log p + (1 - t) log(1 - p)) over the last axis: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless
-    y_pred is the result of a sigmoid, whose logits are taken.
-    """
-    y_pred, from_logits = _logits(y_pred, from_logits)
-    targets = _targets(y_true, y_pred, "binary_crossentropy")
-    return apply(loss.binary_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
-
-
-def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
-    """mean((y_pred - y_true)^2) over the last axis: (N, C) -> (N,)."""
-    y_pred = _predictions(y_pred)
-    return apply(loss.mean_squared_error, y_pred, y_true=_targets(y_true, y_pred, "mean_squared_error"))
-
-
-def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
-    """mean(|y_pred - y_true|) over the last axis: (N, C) -> (N,)."""
-    y_pred = _predictions(y_pred)
-    return apply(loss.mean_absolute_error, y_pred, y_true=_targets(y_true, y_pred, "mean_absolute_error"))
-
-
 def _tensor(value: Any, dtype: Any = None) -> Tensor:
     """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists as float32. With a
     `dtype` all that is no tensor in that one.
@@ -307,61 +290,6 @@ def _check_bias(b: Tensor | None, size: int) -> None:
 def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None, padding: Padding) -> shapes.Window:
     _, h, w, _ = shapes.check_image(x.shape)
     return shapes.pool_window((h, w), pool_size, strides, padding)
-
-
-def _predictions(value: Any) -> Tensor:
-    y_pred = _tensor(value)
-    if y_pred.ndim == 0:
-        raise ValueError(f"y_pred must have at least one axis. Received shape: {y_pred.shape}.")
-    if y_pred.dtype.kind != "f":  # a mean of integers would be cut off
-        y_pred = Tensor(_beside(y_pred, y_pred, np.float32), device=y_pred.device)
-    return y_pred
-
-
-def _logits(value: Any, from_logits: bool) -> tuple[Tensor, bool]:
-    """Predictions, and whether they are logits: where they came from a softmax or a sigmoid those that it was given,
-    whichever the crossentropy, as Keras on TensorFlow does.
-    """
-    y_pred = _predictions(value)
-    return (y_pred, from_logits) if y_pred.logits is None else (y_pred.logits, True)
-
-
-def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:
-    """The targets as an array of the predictions' shape and dtype; (N,) goes with predictions (N, 1)."""
-    targets = _beside(y_true, y_pred, y_pred.dtype)
-    if y_pred.shape[-1] == 1 and targets.shape == y_pred.shape[:-1]:
-        targets = targets[..., None]
-    if targets.shape != y_pred.shape:
-        raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: {targets.shape} and "
-                         f"{y_pred.shape}.{remedy}")
-    return targets
-
-
-def _labels(y_true: Any, y_pred: Tensor) -> Any:
-    """Integer labels in 0..C-1 of the shape of y_pred without its last axis; an outsider must never index memory."""
-    if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
-        labels = _beside(y_true, y_pred, np.int64)  # nobody looks at a tensor's values: a kernel makes NaN of outsiders
-    else:
-        labels = np.asarray(y_true)
-    if labels.shape == (*y_pred.shape[:-1], 1):
-        labels = labels[..., 0] if isinstance(labels, np.ndarray) else labels.reshape(labels.shape[:-1])
-    if labels.shape != y_pred.shape[:-1]:
-        raise ValueError("sparse_categorical_crossentropy needs one label a prediction. Received shapes: "
-                         f"{np.shape(y_true)} and {y_pred.shape}. For one-hot targets use categorical_crossentropy.")
-    return labels if isinstance(y_true, Tensor) and y_true.dtype == np.int64 else y_pred.device.asarray(
-        whole_labels(labels, y_pred.shape[-1]))
-
-
-def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
-    """Labels of any number type as int64, or a ValueError where they are not integers in 0..classes-1."""
-    with np.errstate(invalid="ignore"):
-        whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
-    if whole is None or (whole != labels).any():
-        raise ValueError(f"Labels must be integers. Received dtype {labels.dtype}: {labels.reshape(-1)[:5]}.")
-    if classes is not None and whole.size and (whole.min() < 0 or whole.max() >= classes):
-        raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} classes. "
-                         f"Received labels from {whole.min()} to {whole.max()}.")
-    return whole
 
 
 def _beside(value: Any, like: Tensor, dtype: Any) -> Any:

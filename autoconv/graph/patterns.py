@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
-from .. import functional
+from .. import activations, functional
 from ..arguments import shapes
 from ..layers import (
     Activation,
@@ -19,7 +19,6 @@ from ..layers import (
     DepthwiseConv2D,
     MaxPooling2D,
     ReLU,
-    activations,
 )
 from ..layers.base import in_training
 from ..ops import activations as pointwise

@@ -5,8 +5,8 @@ from math import isfinite
 from numbers import Real
 from typing import Any
 
+from .. import activations
 from ..arguments import names, shapes
-from . import activations
 from .base import Layer, Shape
 
 Range = tuple[float, float]

@@ -4,10 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional, initializers
+from .. import activations, functional, initializers
 from ..arguments import names
 from ..tensor import Tensor
-from . import activations
 
 CLASSES: dict[str, Any] = dict(initializers.CLASSES)  # autoconv's layers add themselves
 

@@ -116,6 +116,54 @@ def log(k, x):
 
 
 @op(kernels="arith")
+def expm1(k, x):
+    """y = e ** x - 1, exact near 0; dx = dy (y + 1)."""
+    y = _floating(k, x)
+    k.expm1(y, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.multiply(dy, y, dx)
+        k.add(dx, dy, dx)
+        return (dx,)
+
+    return y, backward
+
+
+@op(kernels="arith")
+def log1p(k, x):
+    """y = ln(1 + x), exact near 0; dx = dy / (1 + x)."""
+    y = _floating(k, x)
+    k.log1p(y, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.add(x, x.dtype.type(1), dx)
+        k.divide(dy, dx, dx)
+        return (dx,)
+
+    return y, backward
+
+
+@op(kernels="arith")
+def erf(k, x):
+    """The error function, 2 / sqrt(pi) times the integral of exp(-t^2) from 0 to x; dx = dy 2 / sqrt(pi) exp(-x^2)."""
+    y = _floating(k, x)
+    k.erf(y, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.multiply(x, x, dx)
+        k.negative(dx, dx)
+        k.exp(dx, dx)
+        k.multiply(dx, x.dtype.type(2 / math.sqrt(math.pi)), dx)
+        k.multiply(dx, dy, dx)
+        return (dx,)
+
+    return y, backward
+
+
+@op(kernels="arith")
 def sqrt(k, x):
     """y = sqrt(x); dx = dy / (2 y), which is infinite at 0. Integers give float32."""
     y = k.empty(x.shape, _float(x.dtype))
@@ -287,6 +335,13 @@ def _reduced(shape: tuple, axis: Any, keepdims: bool) -> tuple[tuple, tuple, tup
 def _float(dtype: np.dtype) -> np.dtype:
     """Where a result cannot be an integer: the dtype itself if floating, else float32."""
     return dtype if dtype.kind == "f" else np.dtype(np.float32)
+
+
+def _floating(k: Any, x: Any) -> Any:
+    """A copy of x in a floating type, in which a kernel may write its result."""
+    y = k.empty(x.shape, _float(x.dtype))
+    k.copy(x, y)
+    return y
 
 
 def _result_dtype(a: Any, b: Any) -> np.dtype:

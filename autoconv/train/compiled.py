@@ -31,10 +31,10 @@ class Score(NamedTuple):
 def check_loss(loss: Any) -> Any:
     """The losses of a name, function or object, or of a list or dict of such. Raises ValueError for unknown names."""
     if isinstance(loss, Mapping):
-        return {name: None if one is None else losses_module.get(one) for name, one in loss.items()}
+        return {name: None if one is None else losses_module.as_loss(one) for name, one in loss.items()}
     if isinstance(loss, list | tuple):
-        return [None if one is None else losses_module.get(one) for one in loss]
-    return None if loss is None else losses_module.get(loss)
+        return [None if one is None else losses_module.as_loss(one) for one in loss]
+    return None if loss is None else losses_module.as_loss(loss)
 
 
 def check_weights(loss_weights: Any) -> Any:
@@ -81,11 +81,13 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     return found
 
 
-def scores(metrics: Any, outputs: Sequence[str], targets: Sequence[Shape], predictions: Sequence[Shape]) -> list[Score]:
-    """The metrics of a model, made for targets and predictions of these shapes."""
+def scores(metrics: Any, outputs: Sequence[str], targets: Sequence[Shape], predictions: Sequence[Shape],
+           losses: Sequence[Any]) -> list[Score]:
+    """The metrics of a model, made for targets and predictions of these shapes, and losses or None."""
     alone = len(outputs) == 1 and not isinstance(metrics, Mapping)
     groups = [metrics] if alone else _spread(metrics, outputs, "metrics", False)
-    made = [[metrics_module.get(m, t, p) for m in _listed(group)] for group, t, p in zip(groups, targets, predictions)]
+    made = [[metrics_module.for_outputs(m, t, p, loss) for m in _listed(group)]
+            for group, t, p, loss in zip(groups, targets, predictions, losses)]
     given: Counter[str] = Counter()
     found = [Score(i, m, numbered(m.name if len(outputs) == 1 else f"{outputs[i]}_{m.name}", given))
              for i, group in enumerate(made) for m in group]

@@ -259,9 +259,20 @@ class Phases:
         given = self._weights[goal.output]
         if given is None:
             return weights
-        weighted = self._device.empty(values.shape, values.dtype)
+        k, weighted = self._device.kernels("select"), self._device.empty(values.shape, values.dtype)
         spread = given.reshape(*given.shape, *(1,) * (values.ndim - given.ndim))
-        self._device.kernels("arith").multiply(weights, spread, weighted)
+        if goal.loss.reduction != "mean_with_sample_weight":
+            self._device.kernels("arith").multiply(weights, spread, weighted)
+            return weighted
+        if self._ranks.size > 1:
+            raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole batch, of "
+                             f"which each of the processes has a part. Received: {self._ranks.size} processes. Take "
+                             "'sum_over_batch_size'.")
+        k.copy(spread, weighted)
+        total = self._device.empty((1,) * values.ndim, values.dtype)
+        k.sum(weighted, tuple(range(values.ndim)), total)
+        k.maximum(total, self._device.constant(np.full(total.shape, 1e-30, total.dtype)), total)
+        self._device.kernels("arith").divide(weighted, total, weighted)
         return weighted
 
     def _times(self, weights: Any, factor: float) -> Any:

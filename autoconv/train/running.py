@@ -54,7 +54,9 @@ class Running:
             raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
         self.goals = compiled.goals(model.loss, model._loss_weights, names)
         targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
-        self.scores = {kind: compiled.scores(model._metrics_wanted, names, targets, shapes)
+        losses = {goal.output: goal.loss for goal in self.goals}
+        self.scores = {kind: compiled.scores(model._metrics_wanted, names, targets, shapes,
+                                             [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
         self.steps.forget()
         self.sums = {kind: Sums(model.device, self.goals, scores) for kind, scores in self.scores.items()}

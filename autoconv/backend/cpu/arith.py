@@ -2,6 +2,7 @@
 large additions and the sums of a net's global pooling are shared by all threads.
 """
 
+import math
 from math import prod
 from typing import Any
 
@@ -84,6 +85,27 @@ def exp(a: Array, out: Array) -> None:
 @recorded
 def log(a: Array, out: Array) -> None:
     np.log(a, out=out)
+
+
+@recorded
+def expm1(a: Array, out: Array) -> None:
+    np.expm1(a, out=out)
+
+
+@recorded
+def log1p(a: Array, out: Array) -> None:
+    np.log1p(a, out=out)
+
+
+@kernel("(T[::1], T[::1])", parallel=True, few=1 << 12)
+def _erf(a, out):
+    for i in prange(a.size):
+        out[i] = math.erf(a[i])
+
+
+def erf(a: Array, out: Array) -> None:
+    """The error function of arrays in scan order; NumPy has none."""
+    _erf(a.reshape(-1), out.reshape(-1))
 
 
 @recorded

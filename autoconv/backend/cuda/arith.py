@@ -59,6 +59,21 @@ def _logarithm(a):
 
 
 @inline
+def _exponential_less_one(a):
+    return math.expm1(a)
+
+
+@inline
+def _logarithm_of_one_more(a):
+    return math.log1p(a)
+
+
+@inline
+def _error_function(a):
+    return math.erf(a)
+
+
+@inline
 def _root(a):
     return math.sqrt(a)
 
@@ -99,6 +114,8 @@ _add, _subtract, _multiply, _divide = (
     _two("add", _added), _two("subtract", _subtracted), _two("multiply", _multiplied), _two("divide", _divided))
 _power, _negative = _two("power", _raised), _one("negative", _negated)
 _exp, _log, _sqrt = _one("exp", _exponential), _one("log", _logarithm), _one("sqrt", _root)
+_expm1, _log1p, _erf = (
+    _one("expm1", _exponential_less_one), _one("log1p", _logarithm_of_one_more), _one("erf", _error_function))
 
 
 def _run_one(run: ItemKernel, a: Array, out: Array) -> None:
@@ -145,6 +162,18 @@ def exp(a, out):
 
 def log(a, out):
     _run_one(_log, a, out)
+
+
+def expm1(a, out):
+    _run_one(_expm1, a, out)
+
+
+def log1p(a, out):
+    _run_one(_log1p, a, out)
+
+
+def erf(a, out):
+    _run_one(_erf, a, out)
 
 
 def sqrt(a, out):

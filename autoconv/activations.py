@@ -1,0 +1,81 @@
+"""The activation functions by Keras's names, as layers take them: `Dense(10, activation="gelu")`."""
+
+from collections.abc import Callable
+from typing import Any
+
+from .arguments import names
+from .functional import (
+    celu,
+    elu,
+    exponential,
+    gelu,
+    glu,
+    hard_shrink,
+    hard_sigmoid,
+    hard_silu,
+    hard_tanh,
+    leaky_relu,
+    log_sigmoid,
+    log_softmax,
+    mish,
+    relu,
+    relu6,
+    selu,
+    sigmoid,
+    silu,
+    soft_shrink,
+    softmax,
+    softplus,
+    softsign,
+    sparse_plus,
+    sparse_sigmoid,
+    squareplus,
+    tanh,
+    tanh_shrink,
+    threshold,
+)
+from .tensor import Tensor
+
+__all__ = [
+    "celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink", "hard_sigmoid", "hard_silu",
+    "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
+    "serialize", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid",
+    "squareplus", "swish", "tanh", "tanh_shrink", "threshold",
+]
+
+
+def linear(x: Tensor) -> Tensor:
+    """x itself."""
+    return x
+
+
+linear.recordable = True  # type: ignore[attr-defined]
+hard_swish, swish = hard_silu, silu
+
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
+    function.__name__: function for function in (
+        linear, relu, sigmoid, tanh, softmax, log_softmax, celu, elu, exponential, gelu, glu, hard_shrink, hard_sigmoid,
+        hard_silu, hard_tanh, leaky_relu, log_sigmoid, mish, relu6, selu, silu, soft_shrink, softplus, softsign,
+        sparse_plus, sparse_sigmoid, squareplus, tanh_shrink, threshold)}
+_OTHER_NAMES = {"hard_swish": hard_silu, "swish": silu}
+
+
+def get(identifier: Any) -> Callable[[Tensor], Tensor]:
+    """The function of a name; None is `linear`, a function is itself. Raises ValueError for an unknown name."""
+    if identifier is None:
+        return linear
+    return identifier if callable(identifier) else names.lookup("activation", identifier, {**ACTIVATIONS,
+                                                                                           **_OTHER_NAMES})
+
+
+def serialize(activation: Callable) -> str:
+    """The name of one of these functions. Raises ValueError for another one."""
+    for name, function in ACTIVATIONS.items():
+        if function is activation:
+            return name
+    raise ValueError(f"Only the functions of autoconv.activations have names. Received: {activation!r}.")
+
+
+def deserialize(config: str) -> Callable[[Tensor], Tensor]:
+    """The function that `serialize` named."""
+    return get(config)

@@ -1,0 +1,160 @@
+"""The activation functions that are made of other functions: each line is a formula. nn.py has those with kernels.
+
+Names, arguments and defaults are those of `keras.ops` and `keras.activations`.
+"""
+
+from math import pi, sqrt
+from typing import Any
+
+from ..ops import arith
+from ..symbolic import on_symbols_too
+from ..tensor import Tensor, apply
+from . import arrays, nn
+from .nn import _tensor
+
+__all__ = [
+    "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
+    "log_sigmoid", "mish", "relu6", "selu", "silu", "soft_shrink", "softplus", "softsign", "sparse_plus",
+    "sparse_sigmoid", "squareplus", "tanh_shrink", "threshold",
+]
+
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017: they keep mean 0, variance 1
+
+
+def exponential(x: Any) -> Tensor:
+    """e to the power of x."""
+    return arrays.exp(x)
+
+
+def elu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
+    x = _tensor(x)
+    return arrays.where(x > 0, x, alpha * arrays.expm1(arrays.minimum(x, 0)))
+
+
+def celu(x: Any, alpha: float = 1.0) -> Tensor:
+    """x where it is positive, else alpha (exp(x / alpha) - 1): smooth for any alpha. Barron, 2017."""
+    x = _tensor(x)
+    return arrays.where(x > 0, x, alpha * arrays.expm1(arrays.minimum(x, 0) / alpha))
+
+
+def selu(x: Any) -> Tensor:
+    """1.0507 elu(x, 1.6733). Klambauer et al., "Self-normalizing neural networks", 2017."""
+    return SELU_SCALE * elu(x, SELU_ALPHA)
+
+
+def leaky_relu(x: Any, negative_slope: float = 0.2) -> Tensor:
+    """x where it is positive, else negative_slope x. Maas et al., 2013."""
+    x = _tensor(x)
+    if 0 <= negative_slope <= 1:
+        return arrays.maximum(negative_slope * x, x)
+    return arrays.where(x > 0, x, negative_slope * x)
+
+
+def relu6(x: Any) -> Tensor:
+    """min(max(x, 0), 6)."""
+    return arrays.minimum(6, nn.relu(x))
+
+
+def gelu(x: Any, approximate: bool = False) -> Tensor:
+    """x times the normal distribution's P(X <= x), by erf or, `approximate`, by tanh. Hendrycks and Gimpel, 2016."""
+    x = _tensor(x)
+    if approximate:
+        return 0.5 * x * (1 + nn.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
+    return 0.5 * x * (1 + apply(arith.erf, x * sqrt(0.5)))
+
+
+def silu(x: Any) -> Tensor:
+    """x sigmoid(x), also called swish. Ramachandran et al., 2017."""
+    x = _tensor(x)
+    return x * nn.sigmoid(x)
+
+
+def hard_sigmoid(x: Any) -> Tensor:
+    """relu6(x + 3) / 6."""
+    return relu6(_tensor(x) + 3) / 6
+
+
+def hard_silu(x: Any) -> Tensor:
+    """x hard_sigmoid(x), also called hard_swish. Howard et al., "Searching for MobileNetV3", 2019."""
+    x = _tensor(x)
+    return x * hard_sigmoid(x)
+
+
+def hard_tanh(x: Any) -> Tensor:
+    """x, but at least -1 and at most 1."""
+    return arrays.clip(x, -1.0, 1.0)
+
+
+def softplus(x: Any) -> Tensor:
+    """log(1 + exp(x)), which overflows for no x."""
+    x = _tensor(x)
+    size = arrays.abs(x)
+    return 0.5 * (x + size) + arrays.log1p(arrays.exp(-size))
+
+
+def log_sigmoid(x: Any) -> Tensor:
+    """log(1 / (1 + exp(-x))), stable for any x."""
+    return -softplus(-_tensor(x))
+
+
+def mish(x: Any) -> Tensor:
+    """x tanh(softplus(x)). Misra, 2019."""
+    x = _tensor(x)
+    return x * nn.tanh(softplus(x))
+
+
+def softsign(x: Any) -> Tensor:
+    """x / (1 + |x|)."""
+    x = _tensor(x)
+    return x / (1 + arrays.abs(x))
+
+
+def squareplus(x: Any, b: float = 4) -> Tensor:
+    """(x + sqrt(x^2 + b)) / 2. Barron, 2021."""
+    x = _tensor(x)
+    return (x + arrays.sqrt(x * x + b)) / 2
+
+
+def sparse_plus(x: Any) -> Tensor:
+    """0 up to -1, x from 1 on, (x + 1)^2 / 4 between."""
+    x = _tensor(x)
+    return arrays.where(x <= -1, 0.0, arrays.where(x < 1, 0.25 * (x + 1) ** 2, x))
+
+
+def sparse_sigmoid(x: Any) -> Tensor:
+    """0 up to -1, 1 from 1 on, (x + 1) / 2 between."""
+    return arrays.clip(0.5 * (_tensor(x) + 1), 0.0, 1.0)
+
+
+def soft_shrink(x: Any, threshold: float = 0.5) -> Tensor:
+    """x moved towards 0 by the threshold, and 0 where that goes past it."""
+    x = _tensor(x)
+    return nn.relu(x - threshold) - nn.relu(-x - threshold)
+
+
+def hard_shrink(x: Any, threshold: float = 0.5) -> Tensor:
+    """x where |x| is larger than the threshold, else 0."""
+    x = _tensor(x)
+    return arrays.where(arrays.abs(x) > threshold, x, 0.0)
+
+
+def tanh_shrink(x: Any) -> Tensor:
+    """x - tanh(x)."""
+    x = _tensor(x)
+    return x - nn.tanh(x)
+
+
+def threshold(x: Any, threshold: float, default_value: float) -> Tensor:
+    """x where it is larger than the threshold, else the default value."""
+    x = _tensor(x)
+    return arrays.where(x > threshold, x, default_value)
+
+
+def glu(x: Any, axis: int = -1) -> Tensor:
+    """The first half of x along the axis, times the sigmoid of the second. Dauphin et al., 2016."""
+    first, second = arrays.split(x, 2, axis)
+    return first * nn.sigmoid(second)
+
+
+on_symbols_too(globals(), __all__)

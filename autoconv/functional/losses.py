@@ -1,0 +1,331 @@
+"""The losses of samples, by Keras's names and formulas: targets and predictions (N, ..., C) -> one number each (N, ...).
+
+Five have kernels of their own, the others are made of other functions. Targets are cast to the predictions' dtype; those
+of shape (N, ...) go with predictions (N, ..., 1), and the other way round.
+"""
+
+import warnings
+from math import log
+from typing import Any
+
+import numpy as np
+
+from ..ops import arith, loss
+from ..symbolic import on_symbols_too
+from ..tensor import Tensor, apply
+from . import activations, arrays, nn
+from .nn import _beside, _tensor
+
+__all__ = [
+    "binary_crossentropy", "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
+    "categorical_generalized_cross_entropy", "categorical_hinge", "cosine_similarity", "dice", "hinge", "huber",
+    "kl_divergence", "log_cosh", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
+    "mean_squared_logarithmic_error", "poisson", "sparse_categorical_crossentropy", "squared_hinge", "tversky",
+]
+
+EPSILON = 1e-7  # Keras's: what keeps logarithms and quotients finite
+
+
+# Of probabilities.
+
+
+def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0,
+                             axis: int = -1) -> Tensor:
+    """-sum(y_true log y_pred) over `axis`, one loss a sample: (N, C) one-hot targets and predictions -> (N,).
+
+    Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax. The
+    result of a softmax is not clipped: its logits are taken, as Keras on TensorFlow does. label_smoothing s makes the
+    targets softer: t (1 - s) + s / C (Szegedy et al., 2015).
+    """
+    y_pred, from_logits = _logits(y_pred, from_logits, "categorical_crossentropy")
+    y_true, y_pred = _last(y_true, y_pred, axis)
+    remedy = " For integer labels use sparse_categorical_crossentropy."
+    targets = _targets(_softer(y_true, label_smoothing, True), y_pred, "categorical_crossentropy", remedy)
+    _warn_of_one_class(y_pred, "categorical_crossentropy")
+    return apply(loss.categorical_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
+
+
+def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False,
+                                    ignore_class: int | None = None, axis: int = -1) -> Tensor:
+    """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C) -> (N,). The loss
+    of a sample with the label `ignore_class` is 0.
+    """
+    y_pred, from_logits = _logits(y_pred, from_logits, "sparse_categorical_crossentropy")
+    y_pred = _to_the_end(y_pred, axis)
+    if ignore_class is None:
+        labels = _labels(y_true, y_pred)
+        return apply(loss.sparse_categorical_crossentropy, y_pred, y_true=labels, from_logits=from_logits)
+    labels, counted = without_class(y_true, ignore_class)
+    losses = sparse_categorical_crossentropy(labels, y_pred, from_logits)
+    return arrays.where(counted.reshape(losses.shape), losses, 0.0)
+
+
+def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, label_smoothing: float = 0.0,
+                        axis: int = -1) -> Tensor:
+    """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless y_pred is
+    the result of a sigmoid, whose logits are taken. label_smoothing s moves the targets towards 0.5: t (1 - s) + s / 2.
+    """
+    y_pred, from_logits = _logits(y_pred, from_logits, "binary_crossentropy")
+    y_true, y_pred = _last(y_true, y_pred, axis)
+    targets = _targets(_softer(y_true, label_smoothing), y_pred, "binary_crossentropy")
+    return apply(loss.binary_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
+
+
+def binary_focal_crossentropy(
+    y_true: Any, y_pred: Any, apply_class_balancing: bool = False, alpha: float = 0.25, gamma: float = 2.0,
+    from_logits: bool = False, label_smoothing: float = 0.0, axis: int = -1,
+) -> Tensor:
+    """mean((1 - q)^gamma times the binary crossentropy), where q is the probability of the true class: easy samples
+    count less. With class balancing also times alpha for class 1, 1 - alpha for class 0. Lin et al., 2017.
+    """
+    t, p = _pair(_softer(y_true, label_smoothing), y_pred, "binary_focal_crossentropy")
+    p = nn.sigmoid(p) if from_logits else p
+    clipped = arrays.clip(p, EPSILON, 1 - EPSILON)
+    entropy = -(t * arrays.log(clipped) + (1 - t) * arrays.log(1 - clipped))
+    losses = (1 - (t * p + (1 - t) * (1 - p))) ** gamma * entropy
+    if apply_class_balancing:
+        losses = (t * alpha + (1 - t) * (1 - alpha)) * losses
+    return losses.mean(axis)
+
+
+def categorical_focal_crossentropy(
+    y_true: Any, y_pred: Any, alpha: float = 0.25, gamma: float = 2.0, from_logits: bool = False,
+    label_smoothing: float = 0.0, axis: int = -1,
+) -> Tensor:
+    """-sum(alpha (1 - p)^gamma t log p) over `axis`: easy samples count less. Lin et al., 2017, for several classes."""
+    t, p = _pair(_softer(y_true, label_smoothing, True), y_pred, "categorical_focal_crossentropy")
+    _warn_of_one_class(p, "categorical_focal_crossentropy")
+    p = nn.softmax(p, axis) if from_logits else p
+    p = arrays.clip(p / p.sum(axis, keepdims=True), EPSILON, 1 - EPSILON)
+    return (alpha * (1 - p) ** gamma * (-t * arrays.log(p))).sum(axis)
+
+
+def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0.5) -> Tensor:
+    """(1 - p^q) / q for the probability p of the label: less of an outlier than log p. Zhang and Sabuncu, 2018."""
+    p = _predictions(y_pred)
+    labels = _labels(y_true, p)
+    hot = p.device.empty(p.shape, p.dtype)
+    p.device.kernels("loss").one_hot(labels, hot)
+    p = arrays.clip((p * Tensor(hot, device=p.device)).sum(-1), EPSILON, 1 - EPSILON)
+    return (1 - p**q) / q
+
+
+def kl_divergence(y_true: Any, y_pred: Any) -> Tensor:
+    """sum(t log(t / p)) over the last axis, both clipped to [1e-7, 1]. Kullback and Leibler, 1951."""
+    t, p = (arrays.clip(each, EPSILON, 1.0) for each in _pair(y_true, y_pred, "kl_divergence"))
+    return (t * arrays.log(t / p)).sum(-1)
+
+
+def poisson(y_true: Any, y_pred: Any) -> Tensor:
+    """mean(p - t log p) over the last axis: the negative log-likelihood of counts t at rates p, but for a constant."""
+    t, p = _pair(y_true, y_pred, "poisson")
+    return (p - t * arrays.log(p + EPSILON)).mean(-1)
+
+
+# Of numbers.
+
+
+def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
+    """mean((y_pred - y_true)^2) over the last axis: (N, C) -> (N,)."""
+    y_pred = _predictions(y_pred)
+    return apply(loss.mean_squared_error, y_pred, y_true=_targets(y_true, y_pred, "mean_squared_error"))
+
+
+def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
+    """mean(|y_pred - y_true|) over the last axis: (N, C) -> (N,)."""
+    y_pred = _predictions(y_pred)
+    return apply(loss.mean_absolute_error, y_pred, y_true=_targets(y_true, y_pred, "mean_absolute_error"))
+
+
+def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
+    """100 mean(|y_true - y_pred| / |y_true|) over the last axis, divided by at least 1e-7."""
+    t, p = _pair(y_true, y_pred, "mean_absolute_percentage_error")
+    return 100 * arrays.abs((t - p) / arrays.maximum(arrays.abs(t), EPSILON)).mean(-1)
+
+
+def mean_squared_logarithmic_error(y_true: Any, y_pred: Any) -> Tensor:
+    """mean((log(1 + y_true) - log(1 + y_pred))^2) over the last axis, of at least 1e-7 each."""
+    t, p = (arrays.log(arrays.maximum(each, EPSILON) + 1) for each in _pair(
+        y_true, y_pred, "mean_squared_logarithmic_error"))
+    return ((p - t) ** 2).mean(-1)
+
+
+def huber(y_true: Any, y_pred: Any, delta: float = 1.0) -> Tensor:
+    """The mean of e^2 / 2 for errors up to delta, of delta (|e| - delta / 2) for larger ones. Huber, 1964."""
+    t, p = _pair(y_true, y_pred, "huber")
+    error = p - t
+    size = arrays.abs(error)
+    return arrays.where(size <= delta, 0.5 * error**2, delta * size - 0.5 * delta**2).mean(-1)
+
+
+def log_cosh(y_true: Any, y_pred: Any) -> Tensor:
+    """mean(log(cosh(y_pred - y_true))) over the last axis: near e^2 / 2 for small errors, |e| - log 2 for large."""
+    t, p = _pair(y_true, y_pred, "log_cosh")
+    error = p - t
+    return (error + activations.softplus(-2 * error) - log(2)).mean(-1)
+
+
+def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
+    """-sum(t p / (|t| |p|)) over `axis`: -1 for vectors of one direction, 1 for opposite ones."""
+    t, p = (unit_length(each, axis) for each in _pair(y_true, y_pred, "cosine_similarity"))
+    return -(t * p).sum(axis)
+
+
+# Of the two sides of a margin.
+
+
+def hinge(y_true: Any, y_pred: Any) -> Tensor:
+    """mean(max(1 - t p, 0)) over the last axis, for targets -1 and 1; those of 0 and 1 alone become such."""
+    t, p = _pair(y_true, y_pred, "hinge")
+    return nn.relu(1 - _signs(t) * p).mean(-1)
+
+
+def squared_hinge(y_true: Any, y_pred: Any) -> Tensor:
+    """mean(max(1 - t p, 0)^2) over the last axis, for targets -1 and 1; those of 0 and 1 alone become such."""
+    t, p = _pair(y_true, y_pred, "squared_hinge")
+    return (nn.relu(1 - _signs(t) * p) ** 2).mean(-1)
+
+
+def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
+    """max(1 + max((1 - t) p) - sum(t p), 0) over the last axis, for one-hot targets."""
+    t, p = _pair(y_true, y_pred, "categorical_hinge")
+    return nn.relu(((1 - t) * p).max(-1) - (t * p).sum(-1) + 1)
+
+
+# Of areas.
+
+
+def dice(y_true: Any, y_pred: Any, axis: Any = None) -> Tensor:
+    """1 - 2 sum(t p) / (sum(t) + sum(p)) over `axis`, by default over all: how little two areas overlap. Dice, 1945."""
+    t, p = _pair(y_true, y_pred, "dice")
+    return 1 - 2 * (t * p).sum(axis) / (t.sum(axis) + p.sum(axis) + EPSILON)
+
+
+def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axis: Any = None) -> Tensor:
+    """1 - I / (I + alpha sum((1 - p) t) + beta sum(p (1 - t))), I = sum(t p). Salehi et al., 2017."""
+    t, p = _pair(y_true, y_pred, "tversky")
+    common = (t * p).sum(axis)
+    return 1 - common / (common + ((1 - p) * t).sum(axis) * alpha + (p * (1 - t)).sum(axis) * beta + EPSILON)
+
+
+# What they share.
+
+
+def unit_length(x: Any, axis: int = -1) -> Tensor:
+    """x divided by its L2 norm along the axis; zeros stay zeros."""
+    x = _tensor(x)
+    return x * arrays.maximum((x * x).sum(axis, keepdims=True), EPSILON**2) ** -0.5
+
+
+def without_class(y_true: Any, ignored: int) -> tuple[Any, Tensor]:
+    """Labels in which `ignored` is 0, and which of them count."""
+    if isinstance(y_true, Tensor):
+        counted = arrays.not_equal(y_true, ignored)
+        return Tensor(_beside(arrays.where(counted, y_true, 0), y_true, y_true.dtype), device=y_true.device), counted
+    labels = np.asarray(y_true)
+    return np.where(labels == ignored, 0, labels), _tensor(labels != ignored)
+
+
+def _predictions(value: Any) -> Tensor:
+    y_pred = _tensor(value)
+    if y_pred.ndim == 0:
+        raise ValueError(f"y_pred must have at least one axis. Received shape: {y_pred.shape}.")
+    if y_pred.dtype.kind != "f":  # a mean of integers would be cut off
+        y_pred = Tensor(_beside(y_pred, y_pred, np.float32), device=y_pred.device)
+    return y_pred
+
+
+def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
+    """Targets and predictions as tensors of one shape and dtype."""
+    y_pred = _predictions(y_pred)
+    return Tensor(_targets(y_true, y_pred, name), device=y_pred.device), y_pred
+
+
+def _logits(value: Any, from_logits: bool, name: str) -> tuple[Tensor, bool]:
+    """Predictions, and whether they are logits: where they came from a softmax or a sigmoid those that it was given,
+    whichever the crossentropy, as Keras on TensorFlow does.
+    """
+    y_pred = _predictions(value)
+    if y_pred.logits is None:
+        return y_pred, from_logits
+    if from_logits:
+        warnings.warn(f"{name} received from_logits=True, but its predictions come from a softmax or a sigmoid, so they "
+                      "are no logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)
+    return y_pred.logits, True
+
+
+def _to_the_end(x: Tensor, axis: int) -> Tensor:
+    """x with that axis as the last one."""
+    if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+        raise ValueError(f"axis must be an integer. Received: {axis!r}.")
+    (at,) = arith.normalize_axes(axis, x.ndim)
+    return x if at == x.ndim - 1 else x.transpose(*(i for i in range(x.ndim) if i != at), at)
+
+
+def _last(y_true: Any, y_pred: Tensor, axis: int) -> tuple[Any, Tensor]:
+    """Both with the axis of the classes as the last one."""
+    moved = _to_the_end(y_pred, axis)
+    return (y_true if moved is y_pred else _to_the_end(_tensor(y_true), axis)), moved
+
+
+def _softer(y_true: Any, smoothing: float, over_classes: bool = False) -> Any:
+    """Targets moved towards 1/2, or towards 1/C each."""
+    if not smoothing:
+        return y_true
+    y_true = y_true if isinstance(y_true, Tensor) else np.asarray(y_true)
+    return y_true * (1 - smoothing) + smoothing / (y_true.shape[-1] if over_classes else 2)
+
+
+def _signs(t: Tensor) -> Tensor:
+    """Targets -1 and 1; those of 0 and 1 alone become such."""
+    others = arrays.where(arrays.equal(t, 0), 0.0, arrays.where(arrays.equal(t, 1), 0.0, 1.0)).max()
+    return arrays.where(arrays.equal(others, 0), 2 * t - 1, t)
+
+
+def _warn_of_one_class(y_pred: Tensor, name: str) -> None:
+    if y_pred.shape[-1] == 1:
+        warnings.warn(f"{name} of predictions of one class is always 0. Received: y_pred of shape {y_pred.shape}. For two "
+                      "classes use binary_crossentropy.", SyntaxWarning, stacklevel=4)
+
+
+def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:
+    """The targets as an array of the predictions' shape and dtype; (N,) goes with predictions (N, 1)."""
+    targets = _beside(y_true, y_pred, y_pred.dtype)
+    if y_pred.shape[-1] == 1 and targets.shape == y_pred.shape[:-1]:
+        targets = targets[..., None]
+    elif targets.shape[-1:] == (1,) and targets.shape[:-1] == y_pred.shape:
+        targets = targets[..., 0]
+    if targets.shape != y_pred.shape:
+        raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: {targets.shape} and "
+                         f"{y_pred.shape}.{remedy}")
+    return targets
+
+
+def _labels(y_true: Any, y_pred: Tensor) -> Any:
+    """Integer labels in 0..C-1 of the shape of y_pred without its last axis; an outsider must never index memory."""
+    if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
+        labels = _beside(y_true, y_pred, np.int64)  # nobody looks at a tensor's values: a kernel makes NaN of outsiders
+    else:
+        labels = np.asarray(y_true)
+    if labels.shape == (*y_pred.shape[:-1], 1):
+        labels = labels[..., 0] if isinstance(labels, np.ndarray) else labels.reshape(labels.shape[:-1])
+    if labels.shape != y_pred.shape[:-1]:
+        raise ValueError("sparse_categorical_crossentropy needs one label a prediction. Received shapes: "
+                         f"{np.shape(y_true)} and {y_pred.shape}. For one-hot targets use categorical_crossentropy.")
+    return labels if isinstance(y_true, Tensor) and y_true.dtype == np.int64 else y_pred.device.asarray(
+        whole_labels(labels, y_pred.shape[-1]))
+
+
+def whole_labels(labels: np.ndarray, classes: int | None) -> np.ndarray:
+    """Labels of any number type as int64, or a ValueError where they are not integers in 0..classes-1."""
+    with np.errstate(invalid="ignore"):
+        whole = labels.astype(np.int64) if labels.dtype.kind in "iubf" and np.isfinite(labels).all() else None
+    if whole is None or (whole != labels).any():
+        raise ValueError(f"Labels must be integers. Received dtype {labels.dtype}: {labels.reshape(-1)[:5]}.")
+    if classes is not None and whole.size and (whole.min() < 0 or whole.max() >= classes):
+        raise ValueError(f"Labels must lie in 0..{classes - 1} for predictions of {classes} classes. "
+                         f"Received labels from {whole.min()} to {whole.max()}.")
+    return whole
+
+
+on_symbols_too(globals(), __all__)

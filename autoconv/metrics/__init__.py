@@ -1,0 +1,184 @@
+"""Metrics with Keras's names: they add up what batches bring and give the value over all of it.
+
+`base.py` has `Metric` and the means, `accuracy.py` and `means.py` what is a mean over samples, `confusion.py` what is
+counted at thresholds, `iou.py` overlapping areas, `regression.py` determination and correlation.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from .. import functional
+from ..arguments import names
+from .accuracy import (
+    binary_accuracy,
+    categorical_accuracy,
+    sparse_categorical_accuracy,
+    sparse_top_k_categorical_accuracy,
+    top_k_categorical_accuracy,
+)
+from .base import Mean, MeanMetricWrapper, Metric, Sum
+from .confusion import (
+    AUC,
+    F1Score,
+    FalseNegatives,
+    FalsePositives,
+    FBetaScore,
+    Precision,
+    PrecisionAtRecall,
+    Recall,
+    RecallAtPrecision,
+    SensitivityAtSpecificity,
+    SpecificityAtSensitivity,
+    TrueNegatives,
+    TruePositives,
+)
+from .iou import BinaryIoU, IoU, MeanIoU, OneHotIoU, OneHotMeanIoU
+from .means import (
+    Accuracy,
+    BinaryAccuracy,
+    BinaryCrossentropy,
+    CategoricalAccuracy,
+    CategoricalCrossentropy,
+    CategoricalHinge,
+    CosineSimilarity,
+    Hinge,
+    KLDivergence,
+    LogCoshError,
+    MeanAbsoluteError,
+    MeanAbsolutePercentageError,
+    MeanSquaredError,
+    MeanSquaredLogarithmicError,
+    Poisson,
+    RootMeanSquaredError,
+    SparseCategoricalAccuracy,
+    SparseCategoricalCrossentropy,
+    SparseTopKCategoricalAccuracy,
+    SquaredHinge,
+    TopKCategoricalAccuracy,
+)
+from .regression import (
+    ConcordanceCorrelation,
+    PearsonCorrelation,
+    R2Score,
+    concordance_correlation,
+    pearson_correlation,
+)
+
+__all__ = [
+    "AUC", "Accuracy", "BinaryAccuracy", "BinaryCrossentropy", "BinaryIoU", "CategoricalAccuracy",
+    "CategoricalCrossentropy", "CategoricalHinge", "ConcordanceCorrelation", "CosineSimilarity", "F1Score", "FBetaScore",
+    "FalseNegatives", "FalsePositives", "Hinge", "IoU", "KLDivergence", "LogCoshError", "Mean", "MeanAbsoluteError",
+    "MeanAbsolutePercentageError", "MeanIoU", "MeanMetricWrapper", "MeanSquaredError", "MeanSquaredLogarithmicError",
+    "Metric", "OneHotIoU", "OneHotMeanIoU", "PearsonCorrelation", "Poisson", "Precision", "PrecisionAtRecall", "R2Score",
+    "Recall", "RecallAtPrecision", "RootMeanSquaredError", "SensitivityAtSpecificity", "SparseCategoricalAccuracy",
+    "SparseCategoricalCrossentropy", "SparseTopKCategoricalAccuracy", "SpecificityAtSensitivity", "SquaredHinge", "Sum",
+    "TopKCategoricalAccuracy", "TrueNegatives", "TruePositives", "binary_accuracy", "categorical_accuracy",
+    "concordance_correlation", "deserialize", "get", "pearson_correlation", "serialize", "sparse_categorical_accuracy",
+    "sparse_top_k_categorical_accuracy", "top_k_categorical_accuracy",
+]
+
+Shape = tuple[int | None, ...]
+
+CLASSES: dict[str, type[Metric]] = {name: value for name, value in dict(globals()).items()
+                                    if isinstance(value, type) and issubclass(value, Metric)}
+_OF_FUNCTIONS = (
+    BinaryAccuracy, BinaryCrossentropy, CategoricalAccuracy, CategoricalCrossentropy, CategoricalHinge, Hinge,
+    KLDivergence, MeanAbsoluteError, MeanAbsolutePercentageError, MeanSquaredError, MeanSquaredLogarithmicError, Poisson,
+    SparseCategoricalAccuracy, SparseCategoricalCrossentropy, SparseTopKCategoricalAccuracy, SquaredHinge,
+    TopKCategoricalAccuracy)
+_SHORT = {"bce": BinaryCrossentropy, "mse": MeanSquaredError, "mae": MeanAbsoluteError,
+          "mape": MeanAbsolutePercentageError, "msle": MeanSquaredLogarithmicError, "kld": KLDivergence,
+          "rmse": RootMeanSquaredError, "auc": AUC, "precision": Precision, "recall": Recall, "f1_score": F1Score,
+          "cosine_similarity": CosineSimilarity, "r2_score": R2Score, "log_cosh": LogCoshError, "logcosh": LogCoshError,
+          "root_mean_squared_error": RootMeanSquaredError}
+_ACCURACY = ("accuracy", "acc")
+BY_NAME: dict[str, Callable[[], Metric]] = {
+    **{kind().name: kind for kind in _OF_FUNCTIONS}, **_SHORT,  # type: ignore[call-arg]
+    **{name.upper(): kind for name, kind in _SHORT.items() if name in ("bce", "mse", "mae", "mape", "msle", "kld")}}
+_FUNCTIONS = {function: name for name, function in globals().items() if name in BY_NAME}
+_FUNCTIONS.update({getattr(functional, name): name for name in BY_NAME if hasattr(functional, name)})
+
+
+def get(identifier: Any) -> Any:
+    """The metric of a name ("mse", "AUC") or a config, as a new object; None, functions and metrics as they are."""
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    if isinstance(identifier, str):
+        known: dict[str, Any] = {**BY_NAME, "accuracy": Accuracy, "acc": Accuracy}
+        identifier = names.lookup("metric", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
+    if identifier is not None and not callable(identifier):
+        raise ValueError(f"Could not interpret metric identifier: {identifier!r}.")
+    return identifier() if isinstance(identifier, type) else identifier
+
+
+def serialize(metric: Any) -> Any:
+    """A metric as plain data: the name of a function, class and config of an object."""
+    if isinstance(metric, Metric):
+        return {"class_name": type(metric).__name__, "config": metric.get_config()}
+    return metric.__name__
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The metric that `serialize` wrote; custom_objects maps names to classes and functions of yours."""
+    own = dict(custom_objects or {})
+    if not isinstance(config, Mapping):
+        return own[config] if config in own else get(config)
+    return names.lookup("metric", config["class_name"], {**CLASSES, **own}).from_config(config["config"])
+
+
+def check(identifier: Any) -> str:
+    """The name under which `for_outputs` will report, or a ValueError that says what there is."""
+    if isinstance(identifier, Metric):
+        return identifier.name
+    if isinstance(identifier, Mapping) or (isinstance(identifier, str) and identifier in CLASSES):
+        return get(identifier).name
+    if callable(identifier):
+        return getattr(identifier, "__name__", "metric")
+    names.lookup("metric", identifier, {**BY_NAME, **dict.fromkeys(_ACCURACY)})
+    return identifier
+
+
+def for_outputs(identifier: Any, y_true_shape: Shape, y_pred_shape: Shape, loss: Any = None) -> Metric:
+    """The metric of whatever `compile` takes for one, for targets and outputs of these shapes.
+
+    "accuracy" means binary where the model has one output, sparse where the targets are labels, else categorical.
+    Raises ValueError for one that says nothing about such targets.
+    """
+    if isinstance(identifier, type) and issubclass(identifier, Metric):
+        identifier = identifier()
+    if isinstance(identifier, Mapping) or (isinstance(identifier, str) and identifier in CLASSES):
+        identifier = get(identifier)
+    name = check(identifier)
+    sparse = len(y_true_shape) < len(y_pred_shape) or y_true_shape[-1] == 1
+    if isinstance(identifier, str) and identifier in _ACCURACY:
+        kind = BinaryAccuracy if y_pred_shape[-1] == 1 else SparseCategoricalAccuracy if sparse else CategoricalAccuracy
+        return kind(name=name)
+    if callable(identifier) and not isinstance(identifier, Metric):
+        identifier = _FUNCTIONS.get(identifier, identifier)
+    if isinstance(identifier, str):
+        metric = BY_NAME[identifier]()
+        metric.name = name
+    else:
+        metric = identifier if isinstance(identifier, Metric) else MeanMetricWrapper(identifier, name)
+    _check_targets(metric, sparse, y_true_shape, y_pred_shape, loss)
+    return metric
+
+
+def _check_targets(metric: Metric, sparse: bool, y_true: Shape, y_pred: Shape, loss: Any) -> None:
+    """Raises ValueError where targets of one kind would be read as those of another."""
+    if y_pred[-1] == 1 or y_pred[-1] is None:
+        return
+    shapes = f"Received: targets of shape {y_true}, outputs of shape {y_pred}."
+    if sparse and isinstance(metric, CategoricalAccuracy | TopKCategoricalAccuracy):
+        raise ValueError(f"{metric.name} is for one-hot targets. {shapes} For integer labels use 'sparse_"
+                         f"{_plain(metric)}', or 'accuracy'.")
+    if not sparse and isinstance(metric, SparseCategoricalAccuracy | SparseTopKCategoricalAccuracy):
+        raise ValueError(f"{metric.name} is for integer labels. {shapes} For one-hot targets use "
+                         f"'{_plain(metric).removeprefix('sparse_')}', or 'accuracy'.")
+    if isinstance(metric, BinaryAccuracy) and (sparse or "categorical" in str(getattr(loss, "name", ""))):
+        raise ValueError(f"{metric.name} compares each of {y_pred[-1]} outputs with a target of its own. {shapes} For "
+                         "classes that exclude each other use 'accuracy'.")
+
+
+def _plain(metric: Metric) -> str:
+    return names.snake_case(type(metric).__name__)

@@ -1,0 +1,341 @@
+"""Metrics of what lies on either side of a threshold: counts of true and false positives and negatives, and what
+follows from these.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..arguments import names
+from .base import Metric, array, number, ratio, weighted
+
+COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
+LOWEST = -1e10  # below every prediction
+
+
+class _Counts(Metric):
+    """What counts the outcomes at each of several thresholds."""
+
+    def __init__(self, thresholds: Sequence[float], name: str | None, dtype: str | None) -> None:
+        self._thresholds = np.asarray(thresholds, np.float64)
+        super().__init__(dtype, name)
+
+    def reset_state(self) -> None:
+        for count in COUNTS:
+            setattr(self, count, np.zeros(len(self._thresholds)))
+
+    def _count(self, t: np.ndarray, p: np.ndarray, weights: np.ndarray) -> None:
+        """Adds targets and predictions of one shape: of each label by itself where the counts have a second axis."""
+        if p.size and ((p < 0).any() or (p > 1).any()) and self._thresholds[0] != LOWEST:
+            raise ValueError(f"{type(self).__name__} takes predictions in [0, 1]. Received: {p.min()} to {p.max()}. Use a "
+                             "softmax or a sigmoid as the last activation.")
+        labels = getattr(self, COUNTS[0])[0].size
+        columns = (each.reshape(-1, labels).T for each in (t.astype(bool), p, weights))
+        order = np.argsort(self._thresholds)
+        for label, (true, predicted, weight) in enumerate(zip(*columns)):
+            above = np.searchsorted(self._thresholds[order], predicted)  # how many thresholds each one exceeds
+            above[np.isnan(predicted)] = 0
+            for kept, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
+                at = np.bincount(above, weight * kept, len(order) + 1)
+                below = np.cumsum(at)[:-1]
+                getattr(self, negatives).reshape(-1, labels)[order, label] += below
+                getattr(self, positives).reshape(-1, labels)[order, label] += at.sum() - below
+
+
+def _matching(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None,
+              class_id: int | None = None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Targets, predictions and weights of one shape: of one class, or with all but the top k predictions lowest."""
+    p = array(y_pred).astype(np.float64)
+    t = array(y_true)
+    if t.ndim != p.ndim and t.size == p.size:
+        t = t.reshape(p.shape)
+    if t.shape != p.shape:
+        raise ValueError(f"Targets must have the shape of the predictions. Received shapes: {t.shape} and {p.shape}. Turn "
+                         "integer labels into one-hot ones with utils.to_categorical.")
+    _, weights = weighted(p, sample_weight)
+    if top_k is not None:
+        kept = np.argsort(-p, -1, kind="stable")[..., :top_k]
+        lowest = np.full_like(p, LOWEST)
+        np.put_along_axis(lowest, kept, np.take_along_axis(p, kept, -1), -1)
+        p = lowest
+    if class_id is not None:
+        t, p, weights = t[..., class_id], p[..., class_id], weights[..., class_id]
+    return t, p, weights
+
+
+class _OfCounts(_Counts):
+    """A number that follows from the counts at the thresholds: `thresholds`, one number or several, or 0.5."""
+
+    _of: ClassVar[Callable[..., Any]]
+
+    def __init__(self, thresholds: Any = None, top_k: int | None = None, class_id: int | None = None,
+                 name: str | None = None, dtype: str | None = None) -> None:
+        several = isinstance(thresholds, list | tuple | np.ndarray)
+        given = [0.5 if top_k is None else LOWEST] if thresholds is None else list(thresholds) if several else [thresholds]
+        if any(t is None or not 0 <= t <= 1 for t in given if t != LOWEST):
+            raise ValueError(f"Threshold values must be in [0, 1]. Received: {thresholds!r}.")
+        self.init_thresholds, self.top_k, self.class_id = thresholds, top_k, class_id
+        self.thresholds = given
+        super().__init__(given, name, dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self._count(*_matching(y_true, y_pred, sample_weight, self.top_k, self.class_id))
+
+    def result(self) -> Any:
+        found = type(self)._of(*(getattr(self, count) for count in COUNTS))
+        return float(found[0]) if len(self.thresholds) == 1 else found
+
+    def get_config(self) -> dict[str, Any]:
+        return {"thresholds": self.init_thresholds, "top_k": self.top_k, "class_id": self.class_id,
+                **super().get_config()}
+
+
+class Precision(_OfCounts):
+    """The share of true ones among the predictions above the threshold: TP / (TP + FP)."""
+
+    _of = staticmethod(lambda tp, fp, tn, fn: ratio(tp, tp + fp))
+
+
+class Recall(_OfCounts):
+    """The share of the true ones that are predicted above the threshold: TP / (TP + FN)."""
+
+    _of = staticmethod(lambda tp, fp, tn, fn: ratio(tp, tp + fn))
+
+
+class _OneCount(_OfCounts):
+    def __init__(self, thresholds: Any = None, name: str | None = None, dtype: str | None = None) -> None:
+        super().__init__(thresholds, None, None, name, dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"thresholds": self.init_thresholds, **Metric.get_config(self)}
+
+
+class TruePositives(_OneCount):
+    """How many true ones are predicted above the threshold."""
+
+    _of = staticmethod(lambda tp, fp, tn, fn: tp)
+
+
+class FalsePositives(_OneCount):
+    """How many false ones are predicted above the threshold."""
+
+    _of = staticmethod(lambda tp, fp, tn, fn: fp)
+
+
+class TrueNegatives(_OneCount):
+    """How many false ones are predicted below the threshold."""
+
+    _of = staticmethod(lambda tp, fp, tn, fn: tn)
+
+
+class FalseNegatives(_OneCount):
+    """How many true ones are predicted below the threshold."""
+
+    _of = staticmethod(lambda tp, fp, tn, fn: fn)
+
+
+class _Best(_Counts):
+    """The best of one ratio at those of `num_thresholds` thresholds where another one is at least `value`."""
+
+    _asked: ClassVar[Callable[..., Any]]  # of this ratio at least the value
+    _best: ClassVar[Callable[..., Any]]
+    _argument: ClassVar[str]
+
+    def __init__(self, value: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None,
+                 dtype: str | None = None) -> None:
+        if not 0 <= value <= 1:
+            raise ValueError(f"Argument `{self._argument}` must be in the range [0, 1]. Received: {value}.")
+        if num_thresholds <= 0:
+            raise ValueError(f"num_thresholds must be an integer > 0. Received: {num_thresholds}.")
+        self.value, self.num_thresholds, self.class_id = value, num_thresholds, class_id
+        setattr(self, self._argument, value)
+        self.thresholds = [0.5] if num_thresholds == 1 else [i / (num_thresholds - 1) for i in range(num_thresholds)]
+        super().__init__(self.thresholds, name, dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        self._count(*_matching(y_true, y_pred, sample_weight, None, self.class_id))
+
+    def result(self) -> float:
+        counts = [getattr(self, count) for count in COUNTS]
+        feasible = type(self)._asked(*counts) >= self.value
+        return float(type(self)._best(*counts)[feasible].max(initial=0.0))
+
+    def get_config(self) -> dict[str, Any]:
+        return {self._argument: self.value, "num_thresholds": self.num_thresholds, "class_id": self.class_id,
+                **super().get_config()}
+
+    @classmethod
+    def from_config(cls, config: Any) -> "_Best":
+        config = dict(config)
+        return cls(config.pop(cls._argument), **config)
+
+
+def _precision(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
+    return ratio(tp, tp + fp)
+
+
+def _sensitivity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
+    return ratio(tp, tp + fn)
+
+
+def _specificity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
+    return ratio(tn, tn + fp)
+
+
+def _best(name: str, best: Callable, asked: Callable, argument: str) -> type[_Best]:
+    doc = (f"The best {best.__name__[1:]} at a threshold with {argument} of at least `{argument}` "
+           f"({{asked}} at `num_thresholds` thresholds in [0, 1]), 0 where there is none.").format(asked=argument)
+    return type(name, (_Best,), {"_best": staticmethod(best), "_asked": staticmethod(asked), "_argument": argument,
+                                 "__doc__": doc, "__module__": __name__})
+
+
+PrecisionAtRecall = _best("PrecisionAtRecall", _precision, _sensitivity, "recall")
+RecallAtPrecision = _best("RecallAtPrecision", _sensitivity, _precision, "precision")
+SensitivityAtSpecificity = _best("SensitivityAtSpecificity", _sensitivity, _specificity, "specificity")
+SpecificityAtSensitivity = _best("SpecificityAtSensitivity", _specificity, _sensitivity, "sensitivity")
+
+
+class AUC(_Counts):
+    """The area under the curve of true over false positive rates ("ROC"), or of precision over recall ("PR"), summed
+    over `num_thresholds` thresholds: by trapezoids ("interpolation"; for "PR" as Davis and Goadrich, 2006), or by the
+    smaller ("minoring") or the larger ("majoring") side of each. multi_label: the mean over labels, by `label_weights`.
+    """
+
+    def __init__(
+        self, num_thresholds: int = 200, curve: str = "ROC", summation_method: str = "interpolation",
+        name: str | None = None, dtype: str | None = None, thresholds: Sequence[float] | None = None,
+        multi_label: bool = False, num_labels: int | None = None, label_weights: Any = None, from_logits: bool = False,
+    ) -> None:
+        self.curve = names.lookup("curve", str(curve).upper(), dict(zip(("ROC", "PR"), ("ROC", "PR"))))
+        self.summation_method = names.lookup("summation_method", str(summation_method).lower(), {
+            each: each for each in ("interpolation", "minoring", "majoring")})
+        if thresholds is None and num_thresholds <= 1:
+            raise ValueError(f"Argument `num_thresholds` must be an integer > 1. Received: {num_thresholds}.")
+        if num_labels and not multi_label:
+            raise ValueError("`num_labels` is needed only when `multi_label` is True.")
+        inner = sorted(thresholds) if thresholds is not None else [
+            (i + 1) / (num_thresholds - 1) for i in range(num_thresholds - 2)]
+        self.num_thresholds, self.multi_label, self.num_labels = len(inner) + 2, multi_label, num_labels
+        self.label_weights = None if label_weights is None else np.asarray(label_weights, np.float64)
+        self.from_logits, self._inner = from_logits, None if thresholds is None else inner
+        super().__init__([-1e-7, *inner, 1 + 1e-7], name or "auc", dtype)
+
+    @property
+    def thresholds(self) -> list[float]:
+        """The thresholds, with one below 0 and one above 1."""
+        return self._thresholds.tolist()
+
+    def reset_state(self) -> None:
+        shape = (len(self._thresholds), *((self.num_labels or 1,) if self.multi_label else ()))
+        for count in COUNTS:
+            setattr(self, count, np.zeros(shape))
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        t, p, weights = _matching(y_true, y_pred, sample_weight)
+        if self.from_logits:
+            p = 1 / (1 + np.exp(-p))
+        if self.multi_label and p.ndim != 2:
+            raise ValueError(f"`y_pred` must have rank 2 when `multi_label=True`. Received shape: {p.shape}.")
+        if self.multi_label and self.true_positives.shape[1] != p.shape[1]:
+            self.num_labels = p.shape[1]
+            self.reset_state()
+        if not self.multi_label and self.label_weights is not None:
+            weights = weights * self.label_weights
+        self._count(t, p, weights)
+
+    def result(self) -> float:
+        tp, fp, tn, fn = (getattr(self, count) for count in COUNTS)
+        if self.curve == "PR" and self.summation_method == "interpolation":
+            areas = _interpolated(tp, fp, fn)
+        else:
+            recall = ratio(tp, tp + fn)
+            x, y = (ratio(fp, fp + tn), recall) if self.curve == "ROC" else (recall, ratio(tp, tp + fp))
+            height = {"interpolation": (y[:-1] + y[1:]) / 2, "minoring": np.minimum(y[:-1], y[1:]),
+                      "majoring": np.maximum(y[:-1], y[1:])}[self.summation_method]
+            areas = ((x[:-1] - x[1:]) * height).sum(0)
+        if not self.multi_label:
+            return float(areas)
+        weights = np.ones(areas.shape) if self.label_weights is None else self.label_weights
+        return float(ratio((areas * weights).sum(), weights.sum()))
+
+    def get_config(self) -> dict[str, Any]:
+        weights = None if self.label_weights is None else self.label_weights.tolist()
+        config = {name: getattr(self, name) for name in (
+            "num_thresholds", "curve", "summation_method", "multi_label", "num_labels", "from_logits")}
+        return {**config, "label_weights": weights, "thresholds": self._inner, **super().get_config()}
+
+
+def _interpolated(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
+    """The area under precision over recall, both of which vary between thresholds as the counts do in lines."""
+    p = tp + fp
+    slope = ratio(tp[:-1] - tp[1:], np.maximum(p[:-1] - p[1:], 0))
+    beyond = tp[1:] - slope * p[1:]
+    both = (p[:-1] > 0) & (p[1:] > 0)
+    quotient = np.where(both, ratio(p[:-1], p[1:]), 1.0)
+    return ratio(slope * (tp[:-1] - tp[1:] + beyond * np.log(quotient)), tp[1:] + fn[1:]).sum(0)
+
+
+class FBetaScore(Metric):
+    """(1 + b^2) precision recall / (b^2 precision + recall) of each class, for one-hot targets (N, C).
+
+    average: None for all, "micro" over all classes' counts, "macro" the mean, "weighted" by how many there are of each.
+    Without a threshold the largest outputs are the predicted class.
+    """
+
+    def __init__(self, average: str | None = None, beta: float = 1.0, threshold: float | None = None,
+                 name: str = "fbeta_score", dtype: str | None = None) -> None:
+        if average not in (None, "micro", "macro", "weighted"):
+            raise ValueError("Invalid `average` argument value. Expected one of: {None, 'micro', 'macro', 'weighted'}. "
+                             f"Received: average={average!r}.")
+        if not isinstance(beta, float) or beta <= 0:
+            raise ValueError("Invalid `beta` argument value. It should be a Python float > 0. "
+                             f"Received: beta={beta!r} of type {type(beta)}.")
+        if threshold is not None and (not isinstance(threshold, float) or not 0 < threshold <= 1):
+            raise ValueError("Invalid `threshold` argument value. It should be a Python float with 0 < threshold <= 1. "
+                             f"Received: threshold={threshold!r} of type {type(threshold)}.")
+        self.average, self.beta, self.threshold = average, beta, threshold
+        super().__init__(dtype, name)
+
+    def reset_state(self) -> None:
+        self.true_positives, self.false_positives, self.false_negatives = (np.zeros(()) for _ in range(3))
+        self.intermediate_weights = np.zeros(())
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        t, p = array(y_true).astype(np.float64), array(y_pred)
+        if p.ndim != 2 or t.shape != p.shape:
+            raise ValueError(f"{type(self).__name__} expects 2D inputs with shape (batch_size, output_dim). Received input "
+                             f"shapes: y_pred.shape={p.shape} and y_true.shape={t.shape}.")
+        if self.threshold is None:
+            chosen = (p >= p.max(-1, keepdims=True)) & (np.abs(p) > 1e-9)
+        else:
+            chosen = p > self.threshold
+        _, weights = weighted(p, sample_weight)
+        axis = None if self.average == "micro" else 0
+        for name, found in (("true_positives", chosen * t), ("false_positives", chosen * (1 - t)),
+                            ("false_negatives", ~chosen * t), ("intermediate_weights", t)):
+            setattr(self, name, getattr(self, name) + (found * weights).sum(axis))
+
+    def result(self) -> Any:
+        tp, fp, fn = self.true_positives, self.false_positives, self.false_negatives
+        precision, recall, squared = ratio(tp, tp + fp), ratio(tp, tp + fn), self.beta**2
+        scores = ratio(precision * recall * (1 + squared), precision * squared + recall)
+        if self.average == "weighted":
+            return float((scores * ratio(self.intermediate_weights, self.intermediate_weights.sum())).sum())
+        return number(scores) if self.average is None else float(scores.mean())
+
+    def get_config(self) -> dict[str, Any]:
+        return {"average": self.average, "beta": self.beta, "threshold": self.threshold, **super().get_config()}
+
+
+class F1Score(FBetaScore):
+    """2 precision recall / (precision + recall) of each class: `FBetaScore` with beta 1."""
+
+    def __init__(self, average: str | None = None, threshold: float | None = None, name: str = "f1_score",
+                 dtype: str | None = None) -> None:
+        super().__init__(average, 1.0, threshold, name, dtype)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["beta"]
+        return config

@@ -1,0 +1,111 @@
+"""Intersection over union: how well the areas of classes overlap, from a confusion matrix."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .base import Metric, array, weighted
+
+
+class IoU(Metric):
+    """The mean over `target_class_ids` of TP / (TP + FP + FN), of classes 0..num_classes-1 that occur.
+
+    Targets and predictions are integers where `sparse_y_true` and `sparse_y_pred` say so, else one-hot or probabilities
+    along `axis`. Pixels whose label is `ignore_class` do not count.
+    """
+
+    def __init__(
+        self, num_classes: int, target_class_ids: Sequence[int], name: str | None = None, dtype: str | None = None,
+        ignore_class: int | None = None, sparse_y_true: bool = True, sparse_y_pred: bool = True, axis: int = -1,
+    ) -> None:
+        self.num_classes, self.target_class_ids, self.ignore_class = num_classes, list(target_class_ids), ignore_class
+        self.sparse_y_true, self.sparse_y_pred, self.axis = sparse_y_true, sparse_y_pred, axis
+        if max(self.target_class_ids) >= num_classes:
+            raise ValueError(f"Target class id {max(self.target_class_ids)} is out of range, which is [0, {num_classes}).")
+        super().__init__(dtype, name)
+
+    def reset_state(self) -> None:
+        self.total_cm = np.zeros((self.num_classes, self.num_classes))
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        t, p = array(y_true), array(y_pred)
+        t = t if self.sparse_y_true else t.argmax(self.axis)
+        p = p if self.sparse_y_pred else p.argmax(self.axis)
+        t, p = t.reshape(-1).astype(np.int64), p.reshape(-1).astype(np.int64)
+        weights = np.ones(t.shape) if sample_weight is None else weighted(
+            np.zeros(array(sample_weight).shape), sample_weight)[1].reshape(-1)
+        if self.ignore_class is not None:
+            counted = t != self.ignore_class
+            t, p, weights = t[counted], p[counted], weights[counted]
+        np.add.at(self.total_cm, (t, p), weights)
+
+    def result(self) -> float:
+        true = np.diagonal(self.total_cm)
+        union = (self.total_cm.sum(0) + self.total_cm.sum(1) - true)[self.target_class_ids]
+        there = union > 0
+        return float((true[self.target_class_ids][there] / union[there]).mean()) if there.any() else 0.0
+
+    def get_config(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in (
+            "num_classes", "target_class_ids", "name", "dtype", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")}
+
+
+class _WithoutTargets(IoU):
+    """What gives all classes as targets."""
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["target_class_ids"]
+        return config
+
+
+class MeanIoU(_WithoutTargets):
+    """`IoU` over all classes."""
+
+    def __init__(self, num_classes: int, name: str | None = None, dtype: str | None = None,
+                 ignore_class: int | None = None, sparse_y_true: bool = True, sparse_y_pred: bool = True,
+                 axis: int = -1) -> None:
+        super().__init__(num_classes, range(num_classes), name, dtype, ignore_class, sparse_y_true, sparse_y_pred, axis)
+
+
+class OneHotIoU(IoU):
+    """`IoU` for one-hot targets, and probabilities unless `sparse_y_pred`."""
+
+    def __init__(self, num_classes: int, target_class_ids: Sequence[int], name: str | None = None,
+                 dtype: str | None = None, ignore_class: int | None = None, sparse_y_pred: bool = False,
+                 axis: int = -1) -> None:
+        super().__init__(num_classes, target_class_ids, name, dtype, ignore_class, False, sparse_y_pred, axis)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["sparse_y_true"]
+        return config
+
+
+class OneHotMeanIoU(_WithoutTargets):
+    """`OneHotIoU` over all classes."""
+
+    def __init__(self, num_classes: int, name: str | None = None, dtype: str | None = None,
+                 ignore_class: int | None = None, sparse_y_pred: bool = False, axis: int = -1) -> None:
+        super().__init__(num_classes, range(num_classes), name, dtype, ignore_class, False, sparse_y_pred, axis)
+
+    def get_config(self) -> dict[str, Any]:
+        config = super().get_config()
+        del config["sparse_y_true"]
+        return config
+
+
+class BinaryIoU(IoU):
+    """`IoU` of two classes, where predictions from `threshold` on are class 1."""
+
+    def __init__(self, target_class_ids: Sequence[int] = (0, 1), threshold: float = 0.5, name: str | None = None,
+                 dtype: str | None = None) -> None:
+        self.threshold = threshold
+        super().__init__(2, target_class_ids, name, dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        super().update_state(y_true, array(y_pred) >= self.threshold, sample_weight)
+
+    def get_config(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in ("target_class_ids", "threshold", "name", "dtype")}

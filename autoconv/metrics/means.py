@@ -1,0 +1,100 @@
+"""Means of functions, one value a sample, as metrics. A class is made of each by `_mean`."""
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..tensor import Tensor
+from . import accuracy as own
+from .base import DeviceFunction, Mean, MeanMetricWrapper, array
+
+
+def _scored(kernel: str) -> DeviceFunction:
+    """`Metric.values` by a kernel of that name: (targets, predictions (M, C), *options, out (M,))."""
+
+    def values(y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
+        k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
+        out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
+        targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
+        getattr(k, kernel)(targets, x, *options.values(), out)
+        return out
+
+    return values
+
+
+def by_ops(function: Callable[..., Tensor]) -> DeviceFunction:
+    """`Metric.values` of a function of tensors."""
+    return lambda y_true, y_pred, **options: function(y_true, y_pred, **options).data
+
+
+def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
+          first: tuple[str, ...] = ()) -> type[MeanMetricWrapper]:
+    """The class of a function: its constructor takes name and dtype, and the function's options, `first` before."""
+    options = {p.name: p for p in list(inspect.signature(function).parameters.values())[2:]}
+    common = list(inspect.signature(Mean.__init__).parameters.values())
+    ordered = [common[0], *(options.pop(each) for each in first), common[1].replace(
+        default=called or function.__name__), common[2], *options.values()]
+    taken, on_device = inspect.Signature(ordered), by_ops(function) if values is None else values
+
+    def __init__(self: MeanMetricWrapper, *args: Any, **kwargs: Any) -> None:
+        bound = taken.bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        arguments = dict(bound.arguments)
+        del arguments["self"]
+        MeanMetricWrapper.__init__(self, function, values=on_device, **arguments)
+
+    __init__.__signature__ = taken  # type: ignore[attr-defined]
+    doc = f"The mean over samples of: {inspect.getdoc(function)}"
+    return type(name, (MeanMetricWrapper,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+
+
+def _positive_cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
+    """sum(t p / (|t| |p|)) over `axis`: 1 for vectors of one direction, -1 for opposite ones."""
+    return -F.cosine_similarity(y_true, y_pred, axis)
+
+
+def _equal(y_true: Tensor, y_pred: Tensor) -> Any:
+    k, out = y_pred.device.kernels("arith"), y_pred.device.empty(y_pred.shape, y_pred.dtype)
+    k.copy(F.equal(y_true.reshape(y_pred.shape), y_pred).data, out)
+    return out
+
+
+Accuracy = _mean("Accuracy", own.accuracy, values=_equal)
+BinaryAccuracy = _mean("BinaryAccuracy", own.binary_accuracy, values=_scored("binary_accuracy"))
+CategoricalAccuracy = _mean("CategoricalAccuracy", own.categorical_accuracy, values=_scored("categorical_accuracy"))
+SparseCategoricalAccuracy = _mean("SparseCategoricalAccuracy", own.sparse_categorical_accuracy,
+                                  values=_scored("sparse_categorical_accuracy"))
+TopKCategoricalAccuracy = _mean("TopKCategoricalAccuracy", own.top_k_categorical_accuracy,
+                                values=_scored("top_k_categorical_accuracy"), first=("k",))
+SparseTopKCategoricalAccuracy = _mean("SparseTopKCategoricalAccuracy", own.sparse_top_k_categorical_accuracy,
+                                      values=_scored("sparse_top_k_categorical_accuracy"), first=("k",))
+BinaryCrossentropy = _mean("BinaryCrossentropy", F.binary_crossentropy)
+CategoricalCrossentropy = _mean("CategoricalCrossentropy", F.categorical_crossentropy)
+SparseCategoricalCrossentropy = _mean("SparseCategoricalCrossentropy", F.sparse_categorical_crossentropy)
+KLDivergence = _mean("KLDivergence", F.kl_divergence)
+Poisson = _mean("Poisson", F.poisson)
+Hinge, SquaredHinge = _mean("Hinge", F.hinge), _mean("SquaredHinge", F.squared_hinge)
+CategoricalHinge = _mean("CategoricalHinge", F.categorical_hinge)
+CosineSimilarity = _mean("CosineSimilarity", _positive_cosine, "cosine_similarity")
+LogCoshError = _mean("LogCoshError", F.log_cosh, "logcosh")
+MeanAbsoluteError = _mean("MeanAbsoluteError", F.mean_absolute_error)
+MeanAbsolutePercentageError = _mean("MeanAbsolutePercentageError", F.mean_absolute_percentage_error)
+MeanSquaredError = _mean("MeanSquaredError", F.mean_squared_error)
+MeanSquaredLogarithmicError = _mean("MeanSquaredLogarithmicError", F.mean_squared_logarithmic_error)
+
+
+class RootMeanSquaredError(Mean):
+    """The square root of the mean of (y_pred - y_true)^2."""
+
+    def __init__(self, name: str = "root_mean_squared_error", dtype: str | None = None) -> None:
+        super().__init__(name, dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        t, p = array(y_true), array(y_pred)
+        super().update_state((p - t.reshape(p.shape)) ** 2, sample_weight)
+
+    def result(self) -> float:
+        return float(np.sqrt(super().result()))

@@ -1,0 +1,117 @@
+"""How well numbers are predicted, over all samples together: the coefficient of determination, and correlations."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from .base import Mean, Metric, array, number, weighted
+
+
+class R2Score(Metric):
+    """1 - sum((t - p)^2) / sum((t - mean(t))^2) of each output (N, C): 1 where all is right, 0 for the mean.
+
+    class_aggregation: "uniform_average", "variance_weighted_average" or None for all. num_regressors adjusts it.
+    """
+
+    def __init__(self, class_aggregation: str | None = "uniform_average", num_regressors: int = 0,
+                 name: str = "r2_score", dtype: str | None = None) -> None:
+        known = (None, "uniform_average", "variance_weighted_average")
+        if class_aggregation not in known:
+            raise ValueError(f"Invalid value for argument `class_aggregation`. Expected one of {known}. "
+                             f"Received: class_aggregation={class_aggregation}.")
+        if num_regressors < 0:
+            raise ValueError("Invalid value for argument `num_regressors`. Expected a value >= 0. "
+                             f"Received: num_regressors={num_regressors}.")
+        self.class_aggregation, self.num_regressors = class_aggregation, num_regressors
+        super().__init__(dtype, name)
+
+    def reset_state(self) -> None:
+        self.squared_sum, self.sum, self.total_mse, self.count = (np.zeros(()) for _ in range(4))
+        self.num_samples = 0
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        t, p = array(y_true).astype(np.float64), array(y_pred).astype(np.float64)
+        if p.ndim != 2 or t.shape != p.shape:
+            raise ValueError("R2Score expects 2D inputs with shape (batch_size, output_dim). Received input shapes: "
+                             f"y_pred.shape={p.shape} and y_true.shape={t.shape}.")
+        _, weights = weighted(t, sample_weight)
+        self.sum = self.sum + (t * weights).sum(0)
+        self.squared_sum = self.squared_sum + (t * t * weights).sum(0)
+        self.total_mse = self.total_mse + ((t - p) ** 2 * weights).sum(0)
+        self.count = self.count + weights.sum(0)
+        self.num_samples += t.size
+
+    def result(self) -> Any:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            total = self.squared_sum - self.sum * (self.sum / self.count)
+            scores = 1 - self.total_mse / total
+        scores = np.where(np.isinf(scores), 0.0, scores)
+        if self.class_aggregation == "uniform_average":
+            scores = scores.mean()
+        elif self.class_aggregation == "variance_weighted_average":
+            scores = (total * scores).sum() / total.sum()
+        free = self.num_samples - self.num_regressors - 1
+        if self.num_regressors and free <= 0:
+            warnings.warn("More independent predictors than datapoints in adjusted R2 score. Falling back to standard R2 "
+                          "score." if free < 0 else "Division by zero in Adjusted R2 score. Falling back to standard R2 "
+                          "score.", stacklevel=2)
+        elif self.num_regressors:
+            scores = 1 - (1 - scores) * (self.num_samples - 1) / free
+        return number(scores)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"class_aggregation": self.class_aggregation, "num_regressors": self.num_regressors,
+                **super().get_config()}
+
+
+class _Correlation(Mean):
+    """The mean over samples of how targets and predictions go together along `axis`."""
+
+    def __init__(self, name: str, dtype: str | None = None, axis: int = -1) -> None:
+        self.axis = axis
+        super().__init__(name, dtype)
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+        super().update_state(type(self).function(array(y_true), array(y_pred), self.axis), sample_weight)
+
+    @staticmethod
+    def function(t: np.ndarray, p: np.ndarray, axis: int) -> Any:
+        raise NotImplementedError
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "axis": self.axis}
+
+
+def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
+    """The cosine of targets and predictions, each less its mean along `axis`. Pearson, 1895."""
+    t, p = (array(each) - array(each).mean(axis, keepdims=True) for each in (y_true, y_pred))
+    return -F.cosine_similarity(t, p, axis).numpy()
+
+
+def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
+    """2 cov(t, p) / (var(t) + var(p) + (mean(t) - mean(p))^2) along `axis`. Lin, 1989."""
+    t, p = array(y_true), array(y_pred)
+    mean_t, mean_p = t.mean(axis, keepdims=True), p.mean(axis, keepdims=True)
+    covariance = ((t - mean_t) * (p - mean_p)).mean(axis)
+    spread = t.var(axis) + p.var(axis) + ((mean_p - mean_t) ** 2).mean(axis)
+    return 2 * covariance / (spread + F.losses.EPSILON)
+
+
+class PearsonCorrelation(_Correlation):
+    """The mean over samples of Pearson's correlation along `axis`: 1 for one a rising line of the other."""
+
+    function = staticmethod(pearson_correlation)
+
+    def __init__(self, name: str = "pearson_correlation", dtype: str | None = None, axis: int = -1) -> None:
+        super().__init__(name, dtype, axis)
+
+
+class ConcordanceCorrelation(_Correlation):
+    """The mean over samples of Lin's concordance correlation along `axis`: 1 where both are equal."""
+
+    function = staticmethod(concordance_correlation)
+
+    def __init__(self, name: str = "concordance_correlation", dtype: str | None = None, axis: int = -1) -> None:
+        super().__init__(name, dtype, axis)
