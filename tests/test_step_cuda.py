@@ -220,7 +220,7 @@ def test_gradients_that_are_reduced_in_parts(asked):
         model.distribute(Echo(lambda part: sizes.append(part.size)))
         result = fitted(model, callbacks=[watch], epochs=4)
         if model.device.is_gpu:
-            assert watch.seen[10] - watch.seen[9] == Counter(graphs=3, launches=4)  # a layer's two come at once
+            assert watch.seen[10] - watch.seen[9] == Counter(graphs=3, sent=4, fetched=4)  # what Echo adds up
         return {**result, "sizes": sizes}
 
     equal(*both(lambda: net(optimizer="sgd"), run))

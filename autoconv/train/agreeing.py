@@ -78,11 +78,12 @@ def check_weights(model: Any, ranks: Ranks) -> None:
 @contextmanager
 def alone(model: Any) -> Iterator[None]:
     """Within it the model works for this process alone."""
-    before, model.ranks = model.ranks, ALONE
+    attributes = vars(model)  # set in it, so that this counts as no change: no step is recorded anew
+    before, attributes["ranks"] = attributes["ranks"], ALONE
     try:
         yield
     finally:
-        model.ranks = before
+        attributes["ranks"] = before
 
 
 class SharedCallbacks(CallbackList):
@@ -119,7 +120,8 @@ class SharedCallbacks(CallbackList):
     def _follow(self, decided: Mapping[str, Any], logs: dict[str, float]) -> None:
         logs.clear()
         logs.update(decided["logs"])
-        self._model.stop_training = decided["stop"]
+        if self._model.stop_training != decided["stop"]:  # what is set counts as a change
+            self._model.stop_training = decided["stop"]
         if decided["rate"] is not None:
             self._model.optimizer.learning_rate = decided["rate"]
         for name, weight in self._model.named_weights().items() if decided["weights"] is not None else ():

@@ -105,6 +105,14 @@ class Phases:
             return f"the metric {score.name} is computed by NumPy"
         return "other processes take part" if phase == "reduce" else None
 
+    def _shared_obstacle(self) -> str | None:
+        """Why a step that processes share cannot be recorded, though each of its layers could."""
+        if self._ranks.size > 1 and self._work.kind == "train":
+            for layer in self._model._walk():
+                if getattr(layer, "synchronized", False):
+                    return f"{layer.name} takes the mean over the images of all processes"
+        return None
+
     def _is_recorded(self, score: Score) -> bool:
         """Whether a metric's sums are taken by kernels."""
         goal = self._goals.get(score.output)

@@ -83,19 +83,27 @@ class Step(Phases):
 
     def prepare(self, source: Source | None, report: Callable[[int, int], None]) -> None:
         """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
-        dry = trace.DryRun()
-        with turn, dry.record():
-            if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
-                return
-            self._source, self._model_obstacle = source, self._model.recording_obstacle()
-            self._first = self._device.dynamic(self._place, np.int64)
-            for name, work in self._works():
-                self.reasons[name] = self._obstacle(name)
-                if self.reasons[name] is None:
-                    work()
-                elif name == "loss" and self.reasons["forward"] is None:
-                    self._pretend_gradients()
+        dry, together = trace.DryRun(), ranks.current.set(self._ranks)
+        try:
+            with turn, dry.record():
+                if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
+                    return
+                self._source = source
+                self._dry_run()
+        finally:
+            ranks.current.reset(together)
         self._device.prepare(dry.found, report)
+
+    def _dry_run(self) -> None:
+        shared = self._shared_obstacle()
+        self._model_obstacle = self._model.recording_obstacle() or shared
+        self._first = self._device.dynamic(self._place, np.int64)
+        for name, work in self._works():
+            self.reasons[name] = self._obstacle(name)
+            if self.reasons[name] is None or self.reasons[name] == shared:
+                work()
+            elif name == "loss" and self.reasons["forward"] is None:
+                self._pretend_gradients()
 
     def prepare_alone(self) -> None:
         """Compiles what a step without a line of progress needs, before its first run; says so on a terminal alone."""
@@ -141,7 +149,7 @@ class Step(Phases):
         self._moving = moving_weights(self._model._walk()) if self._ranks.size > 1 else []
         self.close()
         self._value_counts = [0] * len(self._work.scores)
-        self._model_obstacle = self._model.recording_obstacle()
+        self._model_obstacle = self._model.recording_obstacle() or self._shared_obstacle()
         self._trace = self._device.trace()
         if self._ranks.size > 1:
             self._trace.between = self._ranks.progress
