@@ -160,6 +160,8 @@ class _SameShape(LossFunction):
 class _Labels(LossFunction):
     """A loss whose targets are integer labels, one an output."""
 
+    recordable = True
+
     def target_dtype(self, dtype: Any) -> Any:
         return np.dtype(np.int64)
 

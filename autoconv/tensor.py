@@ -303,13 +303,17 @@ class Parameter(Tensor):
     """A tensor that training changes in place. What `numpy()` hands out is a copy, so it stays as it was.
 
     `version` is the number of its last change: of another array, device or `requires_grad`, not of new values in place.
+    regularizer: gives what its values add to the loss; constraint: what they become after each step, or None.
+    path: the layer's name and its own.
     """
 
-    __slots__ = ("name", "trainable", "version")
+    __slots__ = ("constraint", "name", "path", "regularizer", "trainable", "version")
 
-    def __init__(self, data: Any, name: str = "", trainable: bool = True, device: devices.Device | None = None) -> None:
+    def __init__(self, data: Any, name: str = "", trainable: bool = True, device: devices.Device | None = None,
+                 regularizer: Any = None, constraint: Any = None) -> None:
         super().__init__(data, requires_grad=trainable, device=device)
-        self.name, self.trainable = name, trainable
+        self.name, self.trainable, self.path = name, trainable, name
+        self.regularizer, self.constraint = regularizer, constraint
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
@@ -325,6 +329,19 @@ class Parameter(Tensor):
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
+
+    def assign_add(self, value: Any) -> None:
+        """Adds `value`, of any shape that broadcasts, in place."""
+        self.assign(self.numpy() + np.asarray(value, self.dtype))
+
+    def assign_sub(self, value: Any) -> None:
+        """Subtracts `value`, of any shape that broadcasts, in place."""
+        self.assign(self.numpy() - np.asarray(value, self.dtype))
+
+    @property
+    def value(self) -> Tensor:
+        """Its values as they are now, without a gradient."""
+        return Tensor(self.device.array(self.numpy()), device=self.device)
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:

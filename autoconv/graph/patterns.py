@@ -72,7 +72,7 @@ def words(layer: Any) -> Words:
     from one of ours, a `call` of its own.
     """
     kind = type(layer)
-    if kind not in _WORDS or not vars(layer).keys().isdisjoint(("call", "merge")):
+    if kind not in _WORDS or not vars(layer).keys().isdisjoint(("call", "merge")) or layer.activity_regularizer is not None:
         return ()
     return _WORDS[kind](layer)
 
@@ -106,7 +106,7 @@ _WORDS: dict[type, Any] = {
     Dense: lambda layer: _weighted("dense", layer),
     BatchNormalization: lambda layer: ("norm",),
     Add: lambda layer: ("add",),
-    ReLU: _activated,
+    ReLU: lambda layer: ("relu",) if layer.is_plain else (),
     Activation: _activated,
     MaxPooling2D: _halves,
 }

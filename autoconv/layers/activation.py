@@ -9,7 +9,7 @@ from .base import Layer, Shape
 
 
 class Activation(Layer):
-    """An activation function: "relu", "sigmoid", "tanh", "softmax", "log_softmax", "linear", or a function of yours."""
+    """An activation function: by its name in `autoconv.activations`, or a function of yours."""
 
     one_input = True
     activation = checks.activation()
@@ -27,7 +27,9 @@ class Activation(Layer):
 
 
 class ReLU(Layer):
-    """max(x, 0)."""
+    """max(x, 0); in general x from `threshold` up to `max_value`, which it never exceeds, and below
+    negative_slope (x - threshold).
+    """
 
     one_input = True
     recordable = True
@@ -36,13 +38,18 @@ class ReLU(Layer):
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **kwargs: Any
     ) -> None:
         super().__init__(**kwargs)
-        self._keras_default("max_value", max_value, None)
-        self._keras_default("negative_slope", negative_slope, 0.0)
-        self._keras_default("threshold", threshold, 0.0)
-        self.activation = F.relu
+        for name, value in (("max_value", max_value), ("negative_slope", negative_slope), ("threshold", threshold)):
+            if (value is None and name != "max_value") or (value is not None and not value >= 0):
+                raise ValueError(f"{name} of a ReLU layer cannot be a negative value or None. Received: {value!r}.")
+        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is max(x, 0)."""
+        return self.max_value is None and not self.negative_slope and not self.threshold
 
     def call(self, x: Tensor) -> Tensor:
-        return F.relu(x)
+        return F.relu(x, self.negative_slope, self.max_value, self.threshold)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape

@@ -1,31 +1,31 @@
 """`Layer`: a function with weights, and all that every layer can do, ours and yours."""
 
-from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import cache, wraps
 from inspect import Parameter as Argument
 from inspect import signature
+from itertools import product
 from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import initializers, symbolic
+from .. import regularizers, symbolic
 from ..arguments import names
 from ..backend import device as devices
 from ..backend import trace
 from ..symbolic import Node, Shape, SymbolicTensor, is_shape, is_symbolic, map_shapes, map_structure
 from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
-from . import allowance
 from .arguments import arguments_now, remembers
 from .config import CLASSES, deserialize, serialize
-from .parts import DTYPES, automatic_name, dtype_name, held
+from .parts import DTYPES, automatic_name, dtype_name
+from .weights import EXTRAS, Weights
 
 in_training: ContextVar[bool] = ContextVar("training", default=False)
 
 
-class Layer(Versioned):
+class Layer(Weights, Versioned):
     """A function with weights. Your own: make the weights in `build`, compute in `call`.
 
         class Scale(layers.Layer):
@@ -44,7 +44,8 @@ class Layer(Versioned):
     rank: int | None = None  # how many dimensions it takes, where only one number will do
     one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
-    unwatched = frozenset({"_arguments", "_build_shape", "_fixed", "_made", "_nodes", "_weights"})
+    unwatched = frozenset({"_arguments", "_added", "_build_shape", "_fixed", "_made", "_nodes", "_weights"})
+    regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
     _arguments: tuple[tuple, dict[str, Any]]  # what the constructor got
     _made: dict[str, Any]  # what the constructor made of them
     _fixed: dict[str, Any]  # arguments that are accepted with this value only
@@ -70,7 +71,11 @@ class Layer(Versioned):
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
         input_shape: Shape | None = None, input_dim: int | None = None, **others: Any,
     ) -> None:
+        for weight, what in product(self.regularized, EXTRAS):
+            setattr(self, f"{weight}_{what}", EXTRAS[what](others.pop(f"{weight}_{what}", None)))
+        self.activity_regularizer = regularizers.get(others.pop("activity_regularizer", None))
         self._refuse(others)
+        self._added: list[Tensor] = []  # what the last call added to the loss
         if name is not None and (not isinstance(name, str) or "/" in name):
             raise ValueError(f"name must be a string without '/'. Received: {name!r}.")
         self.name = name or automatic_name(names.snake_case(type(self).__name__))
@@ -116,7 +121,7 @@ class Layer(Versioned):
 
     def _refuse(self, others: dict[str, Any]) -> None:
         """Raises for every argument that is not known, or known and not left at Keras's default."""
-        keras_only = {"activity_regularizer": None, "autocast": True, **self.unsupported}
+        keras_only = {"autocast": True, **self.unsupported}
         for name, value in others.items():
             if name not in keras_only:
                 known = [*signature(type(self).__init__).parameters, *signature(Layer.__init__).parameters]
@@ -193,7 +198,12 @@ class Layer(Versioned):
         training = in_training.get() if training is None else bool(training)
         token, inside = in_training.set(training), inside_layer.set(self.name)
         try:
-            return self.call(x, training=training) if _takes_training(type(self)) else self.call(x)  # type: ignore[arg-type]
+            self._added.clear()
+            y = self.call(x, training=training) if _takes_training(type(self)) else self.call(x)  # type: ignore[arg-type]
+            if self.activity_regularizer is not None:
+                for each in symbolic.flatten(y):
+                    self.add_loss(self.activity_regularizer(each) / each.shape[0])
+            return y
         finally:
             in_training.reset(token)
             inside_layer.reset(inside)
@@ -279,100 +289,6 @@ class Layer(Versioned):
             Layer.compute_output_shape(self, input_shape)  # running it builds what it holds
         return self.compute_output_shape(input_shape)
 
-    # Weights.
-
-    def add_weight(
-        self, shape: tuple[int, ...] = (), initializer: Any = "glorot_uniform", dtype: Any = None,
-        trainable: bool = True, *, name: str = "variable",
-    ) -> Parameter:
-        """A new parameter of this layer, filled by `initializer`: a name, an object, a function of shape and dtype."""
-        dtype = DTYPES[self.dtype if dtype is None else dtype_name(dtype)]
-        allowance.take(tuple(shape), name)
-        values = initializers.get(initializer)(tuple(shape), dtype)
-        weight = Parameter(self.device.array(values, dtype), name, trainable, self.device)
-        weight.requires_grad = trainable and self.trainable
-        self._weights.append(weight)
-        return weight
-
-    @property
-    def dtype(self) -> str:
-        return self._dtype
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes this layer. Setting it sets it for the layers within."""
-        return self._trainable
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        for layer in self._walk():
-            layer._trainable = bool(value)
-            for weight in layer._own_weights():
-                weight.requires_grad = weight.trainable and layer._trainable
-
-    def named_weights(self) -> dict[str, Parameter]:
-        """All weights under paths such as `conv2d_1/kernel`, numbered within each layer: the same in every process."""
-        found: dict[str, Parameter] = {}
-        self._collect_weights("", found, set())
-        return found
-
-    def _collect_weights(self, prefix: str, found: dict[str, Parameter], seen: set[int]) -> None:
-        given: Counter[str] = Counter()
-        for weight in self._own_weights():
-            if id(weight) not in seen:
-                seen.add(id(weight))
-                found[prefix + names.numbered(weight.name or "variable", given)] = weight
-        for layer in self._sublayers():
-            if id(layer) not in seen:
-                seen.add(id(layer))
-                name = names.numbered(names.snake_case(type(layer).__name__), given)
-                layer._collect_weights(f"{prefix}{name}/", found, seen)
-
-    @property
-    def weights(self) -> list[Parameter]:
-        """All weights: a layer's trainable ones first, then its others, then those of the layers within."""
-        return list(self.named_weights().values())
-
-    @property
-    def trainable_weights(self) -> list[Parameter]:
-        return [w for w in self.weights if w.requires_grad] if self.trainable else []
-
-    @property
-    def non_trainable_weights(self) -> list[Parameter]:
-        return [w for w in self.weights if not w.requires_grad] if self.trainable else self.weights
-
-    def get_weights(self) -> list[np.ndarray]:
-        """Copies of all weights, in the order of `weights`."""
-        return [w.numpy() for w in self.weights]
-
-    def set_weights(self, weights: list[Any]) -> None:
-        """Writes a list such as `get_weights` returns. Raises ValueError, changing nothing, where it does not fit."""
-        mine, values = self.weights, [np.asarray(w) for w in weights]
-        if [w.shape for w in mine] != [v.shape for v in values]:
-            raise ValueError(
-                f"{self.name!r} has {len(mine)} weights of shapes {[w.shape for w in mine]}. Received {len(values)} of "
-                f"shapes {[v.shape for v in values]}." + ("" if self.built else " It is not built yet.")
-            )
-        for weight, value in zip(mine, values):
-            weight.assign(value)
-
-    def count_params(self) -> int:
-        """How many numbers the weights hold."""
-        if not self.built:
-            raise ValueError(f"{self.name!r} is not built, so its weights are not known. Call build(input_shape).")
-        return sum(w.size for w in self.weights)
-
-    def to(self, device: str) -> "Layer":
-        """Moves all weights to `device`, in place. Returns the layer itself."""
-        target = devices.get(device)
-        for layer in self._walk():
-            layer.device = target
-            for weight in layer._own_weights():
-                if weight.device is not target:
-                    weight.data, weight.device = target.array(weight.numpy()), target
-                    weight.grad = weight._grad_buffer = None
-        return self
-
     def recording_obstacle(self) -> str | None:
         """Why a step with this layer, or one within, cannot be recorded; None where it can."""
         for layer in self._walk():
@@ -386,26 +302,7 @@ class Layer(Versioned):
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy begins without calls on symbolic tensors: a model calls its layers again."""
-        return {name: value for name, value in vars(self).items() if name != "_nodes"}
-
-    # What is in it.
-
-    def _own_weights(self) -> list[Parameter]:
-        found = held(vars(self), Parameter)
-        return [w for w in found if w.trainable] + [w for w in found if not w.trainable]
-
-    def _sublayers(self) -> list["Layer"]:
-        return held(vars(self), Layer)
-
-    def _walk(self, seen: set[int] | None = None) -> Iterator["Layer"]:
-        """This layer and all within, each once."""
-        seen = set() if seen is None else seen
-        seen.add(id(self))
-        yield self
-        for layer in self._sublayers():
-            if id(layer) not in seen:
-                yield from layer._walk(seen)
-
+        return {name: value for name, value in vars(self).items() if name not in ("_added", "_nodes")} | {"_added": []}
 
 def _any_batch(shapes: Any) -> Any:
     """The shapes with any number of samples."""

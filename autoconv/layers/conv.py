@@ -30,7 +30,8 @@ class _Convolution(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
 
     def _add_weights(self, kernel_shape: tuple[int, ...], filters: int, channels: int) -> None:
-        self.kernel = self.add_weight(kernel_shape, self.kernel_initializer, name="kernel")
+        extras = {what: getattr(self, f"{self.regularized[0]}_{what}") for what in ("regularizer", "constraint")}
+        self.kernel = self.add_weight(kernel_shape, self.kernel_initializer, name="kernel", **extras)
         self.bias: Parameter | None = None
         if self.use_bias:
             self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
@@ -50,7 +51,7 @@ class Conv2D(_Convolution):
     """
 
     recordable = True
-    unsupported = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
+    regularized = ("kernel", "bias")
 
     def __init__(
         self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid",
@@ -89,9 +90,7 @@ class DepthwiseConv2D(_Convolution):
     """
 
     recordable = True
-    unsupported = dict.fromkeys(
-        ("depthwise_regularizer", "bias_regularizer", "depthwise_constraint", "bias_constraint")
-    )
+    regularized = ("depthwise", "bias")
 
     def __init__(
         self, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid", depth_multiplier: int = 1,
@@ -126,7 +125,7 @@ class Conv2DTranspose(_Convolution):
     """
 
     recordable = True
-    unsupported = dict.fromkeys(("kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint"))
+    regularized = ("kernel", "bias")
 
     def __init__(
         self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: str = "valid", output_padding: Any = None,

@@ -19,10 +19,8 @@ class Dense(Layer):
     one_input = True
     activation = checks.activation()
     recordable = True
-    unsupported = dict.fromkeys((
-        "kernel_regularizer", "bias_regularizer", "kernel_constraint", "bias_constraint", "lora_rank", "lora_alpha",
-        "quantization_config",
-    ))
+    regularized = ("kernel", "bias")
+    unsupported = dict.fromkeys(("lora_rank", "lora_alpha", "quantization_config"))
 
     def __init__(
         self, units: int, activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",

@@ -24,8 +24,8 @@ class BatchNormalization(Layer):
 
     one_input = True
     recordable = True
+    regularized = ("beta", "gamma")
     unsupported: ClassVar[dict[str, Any]] = {
-        "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None, "gamma_constraint": None,
         "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99,
     }
 

@@ -1,24 +1,41 @@
 """Learning rates that change with the number of steps done. Any callable `step -> learning rate` serves as one."""
 
+import inspect
 import math
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..arguments import names
 
 
 class LearningRateSchedule:
-    """The base of a schedule of your own: override `__call__(step)`."""
+    """The base of a schedule of your own: override `__call__(step)`, and `get_config()` for saving."""
 
     def __call__(self, step: int) -> float:
         raise NotImplementedError(f"{type(self).__name__} must override __call__(self, step).")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as plain data: the attributes of their names."""
+        arguments = list(inspect.signature(type(self).__init__).parameters)[1:]
+        return {name: serialize(value) if isinstance(value := getattr(self, name), LearningRateSchedule) else value
+                for name in arguments}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "LearningRateSchedule":
+        """The schedule that `get_config` describes."""
+        return cls(**{name: deserialize(value) if isinstance(value, Mapping) else value for name, value in config.items()})
 
 
 class ExponentialDecay(LearningRateSchedule):
     """`initial_learning_rate * decay_rate ** (step / decay_steps)`; with `staircase` the exponent is a whole number."""
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False
+        self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
+        name: str = "ExponentialDecay",
     ) -> None:
         self.initial_learning_rate, self.decay_rate, self.staircase = initial_learning_rate, decay_rate, staircase
+        self.name = name
         self.decay_steps = _positive(decay_steps)
 
     def __call__(self, step: int) -> float:
@@ -34,9 +51,10 @@ class CosineDecay(LearningRateSchedule):
     """
 
     def __init__(
-        self, initial_learning_rate: float, decay_steps: int, alpha: float = 0.0,
+        self, initial_learning_rate: float, decay_steps: int, alpha: float = 0.0, name: str = "CosineDecay",
         warmup_target: float | None = None, warmup_steps: int = 0,
     ) -> None:
+        self.name = name
         self.initial_learning_rate, self.alpha = initial_learning_rate, alpha
         self.decay_steps, self.warmup_target, self.warmup_steps = _positive(decay_steps), warmup_target, warmup_steps
 
@@ -48,6 +66,58 @@ class CosineDecay(LearningRateSchedule):
             step, peak = step - self.warmup_steps, self.warmup_target
         cosine = 0.5 * (1 + math.cos(math.pi * min(step / self.decay_steps, 1.0)))
         return peak * ((1 - self.alpha) * cosine + self.alpha)
+
+
+class CosineDecayRestarts(LearningRateSchedule):
+    """Half cosines one after the other: the first takes `first_decay_steps`, each later one `t_mul` times as long as the
+    one before, from `m_mul` times the height, down to `alpha` (Loshchilov and Hutter, "SGDR", 2016).
+    """
+
+    def __init__(self, initial_learning_rate: float, first_decay_steps: int, t_mul: float = 2.0, m_mul: float = 1.0,
+                 alpha: float = 0.0, name: str = "SGDRDecay") -> None:
+        self.initial_learning_rate, self.first_decay_steps = initial_learning_rate, _positive(first_decay_steps)
+        self.t_mul, self.m_mul, self.alpha, self.name = t_mul, m_mul, alpha, name
+
+    def __call__(self, step: int) -> float:
+        done, restarts = step / self.first_decay_steps, 0
+        if self.t_mul == 1.0:
+            restarts = math.floor(done)
+            done -= restarts
+        else:
+            restarts = math.floor(math.log(1 - done * (1 - self.t_mul)) / math.log(self.t_mul))
+            before = (1 - self.t_mul**restarts) / (1 - self.t_mul)
+            done = (done - before) / self.t_mul**restarts
+        cosine = 0.5 * self.m_mul**restarts * (1 + math.cos(math.pi * done))
+        return self.initial_learning_rate * ((1 - self.alpha) * cosine + self.alpha)
+
+
+class PolynomialDecay(LearningRateSchedule):
+    """From the initial rate down to `end_learning_rate` as `(1 - step / decay_steps) ** power`; with `cycle` it begins
+    again, over twice the steps, three times, and so on.
+    """
+
+    def __init__(self, initial_learning_rate: float, decay_steps: int, end_learning_rate: float = 0.0001,
+                 power: float = 1.0, cycle: bool = False, name: str = "PolynomialDecay") -> None:
+        self.initial_learning_rate, self.end_learning_rate = initial_learning_rate, end_learning_rate
+        self.decay_steps, self.power, self.cycle, self.name = _positive(decay_steps), power, cycle, name
+
+    def __call__(self, step: int) -> float:
+        steps = self.decay_steps * max(math.ceil(step / self.decay_steps), 1) if self.cycle else self.decay_steps
+        left = (1 - min(step, steps) / steps) ** self.power
+        return (self.initial_learning_rate - self.end_learning_rate) * left + self.end_learning_rate
+
+
+class InverseTimeDecay(LearningRateSchedule):
+    """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`; with `staircase` the quotient is a whole number."""
+
+    def __init__(self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
+                 name: str = "InverseTimeDecay") -> None:
+        self.initial_learning_rate, self.decay_rate, self.staircase = initial_learning_rate, decay_rate, staircase
+        self.decay_steps, self.name = _positive(decay_steps), name
+
+    def __call__(self, step: int) -> float:
+        passed = step // self.decay_steps if self.staircase else step / self.decay_steps
+        return self.initial_learning_rate / (1 + self.decay_rate * passed)
 
 
 class WarmUp(LearningRateSchedule):
@@ -81,7 +151,9 @@ class OneCycle(LearningRateSchedule):
 class PiecewiseConstantDecay(LearningRateSchedule):
     """`values[0]` up to and including step `boundaries[0]`, then `values[1]` up to `boundaries[1]`, and so on."""
 
-    def __init__(self, boundaries: Sequence[int], values: Sequence[float]) -> None:
+    def __init__(self, boundaries: Sequence[int], values: Sequence[float],
+                 name: str = "PiecewiseConstant") -> None:
+        self.name = name
         if len(values) != len(boundaries) + 1 or list(boundaries) != sorted(boundaries):
             raise ValueError("PiecewiseConstantDecay needs increasing boundaries and one value more than boundaries. "
                              f"Received: boundaries={boundaries}, values={values}.")
@@ -89,6 +161,21 @@ class PiecewiseConstantDecay(LearningRateSchedule):
 
     def __call__(self, step: int) -> float:
         return self.values[bisect_left(self.boundaries, step)]
+
+
+def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
+    """A schedule as plain data. Raises ValueError for a function, which has no such form."""
+    if not isinstance(learning_rate_schedule, LearningRateSchedule):
+        raise ValueError("Only a LearningRateSchedule can be written as plain data. "
+                         f"Received: {learning_rate_schedule!r}.")
+    return {"class_name": type(learning_rate_schedule).__name__, "config": learning_rate_schedule.get_config()}
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, type] | None = None) -> LearningRateSchedule:
+    """The schedule that `serialize` wrote; custom_objects maps names to classes of yours."""
+    known = {kind.__name__: kind for kind in LearningRateSchedule.__subclasses__() if kind.__module__ == __name__}
+    kind: Any = names.lookup("schedule", config["class_name"], {**known, **(custom_objects or {})})
+    return kind.from_config(config["config"])
 
 
 def _positive(decay_steps: int) -> int:

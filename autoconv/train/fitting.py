@@ -86,6 +86,7 @@ class Fitting:
                 self._saving.after_epoch(last=self.epoch == self._epochs or self._model.stop_training)
         if self._saving is not None:
             self._saving.finish()
+        self._model.optimizer.finalize_variable_values()
         self._hooks.call("on_train_end", self._logs)
         if self._saving is not None:
             self._saving.clear()

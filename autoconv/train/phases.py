@@ -49,6 +49,7 @@ class Phases:
         self.arrays = [*self._x, *self._y, *self._weights]  # what a batch is written into
         self._source: Source | None = None
         self._sink: Sequence[Any] | None = None
+        self._penalties: list[Tensor] = []  # what layers and weights add to the loss
         self._duplicated = False  # whether every rank runs the same whole batch
         self._given: Sequence[Any] = ()  # a batch that was fed, as the user has it
         self._gradients: dict[tuple[int, bool], Any] = {}  # of outputs, or of the logits that they came from
@@ -139,9 +140,11 @@ class Phases:
         inputs = self._form([Tensor(a, device=self._device) for a in arrays])
         if self._trains:
             outputs = self._model(inputs, training=True)
+            self._penalties = self._model.losses
         else:
             with no_grad():
                 outputs = self._model(inputs, training=self._work.kind == "train")
+                self._penalties = self._model.losses if self._work.goals else []
         self._structure, self._outputs = outputs, flattened(outputs)
 
     def _loss(self) -> None:
@@ -178,6 +181,10 @@ class Phases:
                 if begun.grad is not None and of.requires_grad:
                     roots.append((of, begun.grad))
 
+        for penalty in self._penalties:
+            if penalty.requires_grad:
+                share = np.full(penalty.shape, 1 / self._shards, penalty.dtype)
+                roots.append((penalty, self._device.constant(share)))
         self._arrivals = {}
 
         def arrived(leaf: Tensor) -> None:
@@ -201,6 +208,8 @@ class Phases:
         sums: Any = self._work.sums
         sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
             self._work.goals, self._values)], self.samples * self._shards)
+        for penalty in self._penalties:
+            sums.add_penalty(penalty.data, self.samples)
         for j, score in enumerate(self._work.scores):
             if self._is_recorded(score):
                 output = self._outputs[score.output]

@@ -39,6 +39,12 @@ class Sums:
             if len(losses) > 1:
                 self._k.accumulate(values, weights, samples, self._totals, _FIRST + i)
 
+    def add_penalty(self, values: Any, samples: int) -> None:
+        """Of a batch: what counts in the total loss alone."""
+        values = values.reshape(-1)
+        ones = self._device.constant(np.ones(values.shape, values.dtype))
+        self._k.accumulate(values, ones, samples, self._totals, 0)
+
     def add_score(self, which: int, values: Any) -> None:
         """Of a batch: the values of metric number `which`, one a sample."""
         ones = self._device.constant(np.ones(values.shape, values.dtype))

@@ -10,6 +10,7 @@ import math
 import numpy as np
 from numba import prange
 
+from .. import updates
 from .jit import inline, kernel, recorded
 
 FEW = 1 << 17  # up to so many parameters one thread is done before a second one has woken up
@@ -75,6 +76,97 @@ def _adam(i, w, g, m, v, alpha, new_m, new_v, eps, decay_factor):
     m[i] += (g[i] - m[i]) * new_m
     v[i] += (g[i] * g[i] - v[i]) * new_v
     w[i] = w[i] * decay_factor - alpha * m[i] / (np.sqrt(v[i]) + eps)
+
+
+# The others. Their formulas are in backend/updates.py.
+
+_adam_max, _adagrad, _adadelta, _adamax, _nadam, _lion, _ftrl, _moving = map(inline, (
+    updates.adam_max, updates.adagrad, updates.adadelta, updates.adamax, updates.nadam, updates.lion, updates.ftrl,
+    updates.moving))
+
+
+@kernel("(T[::1], T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)", parallel=True, few=FEW)
+def adam_max(w, g, m, v, largest, alpha, beta_1, beta_2, epsilon, decay_factor):
+    real = w.dtype.type
+    kept, numbers = real(decay_factor), (real(alpha), real(1.0 - beta_1), real(1.0 - beta_2), real(epsilon))
+    for i in prange(len(w)):
+        w[i], m[i], v[i], largest[i] = _adam_max(w[i] * kept, g[i], m[i], v[i], largest[i], *numbers)
+
+
+@kernel("(T[::1], T[::1], T[::1], float64, float64, float64)", parallel=True, few=FEW)
+def adagrad(w, g, a, learning_rate, epsilon, decay_factor):
+    real = w.dtype.type
+    kept, numbers = real(decay_factor), (real(learning_rate), real(epsilon))
+    for i in prange(len(w)):
+        w[i], a[i] = _adagrad(w[i] * kept, g[i], a[i], *numbers)
+
+
+@kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64)", parallel=True, few=FEW)
+def adadelta(w, g, a, d, learning_rate, rho, epsilon, decay_factor):
+    real = w.dtype.type
+    kept, numbers = real(decay_factor), (real(learning_rate), real(rho), real(1.0 - rho), real(epsilon))
+    for i in prange(len(w)):
+        w[i], a[i], d[i] = _adadelta(w[i] * kept, g[i], a[i], d[i], *numbers)
+
+
+@kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64)", parallel=True, few=FEW)
+def adamax(w, g, m, u, alpha, beta_1, beta_2, epsilon, decay_factor):
+    real = w.dtype.type
+    kept, numbers = real(decay_factor), (real(alpha), real(1.0 - beta_1), real(beta_2), real(epsilon))
+    for i in prange(len(w)):
+        w[i], m[i], u[i] = _adamax(w[i] * kept, g[i], m[i], u[i], *numbers)
+
+
+@kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64, float64, float64)", parallel=True,
+        few=FEW)
+def nadam(w, g, m, v, of_m, of_g, of_root, beta_1, beta_2, epsilon, decay_factor):
+    real = w.dtype.type
+    kept, numbers = real(decay_factor), (real(of_m), real(of_g), real(of_root), real(1.0 - beta_1), real(1.0 - beta_2),
+                                         real(epsilon))
+    for i in prange(len(w)):
+        w[i], m[i], v[i] = _nadam(w[i] * kept, g[i], m[i], v[i], *numbers)
+
+
+@kernel("(T[::1], T[::1], T[::1], float64, float64, float64, float64)", parallel=True, few=FEW)
+def lion(w, g, m, learning_rate, beta_1, beta_2, decay_factor):
+    real = w.dtype.type
+    kept, numbers = real(decay_factor), (real(learning_rate), real(beta_1), real(1.0 - beta_1), real(beta_2),
+                                         real(1.0 - beta_2))
+    for i in prange(len(w)):
+        w[i], m[i] = _lion(w[i] * kept, g[i], m[i], *numbers)
+
+
+@kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64, float64, float64)", parallel=True,
+        few=FEW)
+def ftrl(w, g, a, z, learning_rate, power, l1, l2, shrinkage, beta, decay_factor):
+    real = w.dtype.type
+    kept, numbers = real(decay_factor), (real(learning_rate), real(power), real(l1), real(l2), real(shrinkage), real(beta))
+    for i in prange(len(w)):
+        w[i], a[i], z[i] = _ftrl(w[i] * kept, g[i], a[i], z[i], *numbers)
+
+
+@kernel("(T[::1], T[::1], float64)", parallel=True, few=FEW)
+def moving_average(average, w, momentum):
+    real = w.dtype.type
+    old, new = real(momentum), real(1.0 - momentum)
+    for i in prange(len(w)):
+        average[i] = _moving(average[i], w[i], old, new)
+
+
+@kernel("(T[::1], T[::1], float64)", parallel=True, few=FEW)
+def adopt(w, average, whether):
+    """w = average where `whether` is 1."""
+    if whether == 1.0:
+        for i in prange(len(w)):
+            w[i] = average[i]
+
+
+@kernel("(T[::1], float64)", parallel=True, few=FEW)
+def decay(w, decay_factor):
+    """w times the factor, for optimizers that do not decay all weights."""
+    kept = w.dtype.type(decay_factor)
+    for i in prange(len(w)):
+        w[i] *= kept
 
 
 @recorded

@@ -9,10 +9,11 @@ import math
 
 import numpy as np
 
+from .. import updates
 from . import array as arrays
 from .arith import add_parts
 from .ptx import global_index
-from .runtime import kernel
+from .runtime import inline, kernel
 
 PARTS = 256  # a norm is made of so many sums, added in their order
 
@@ -108,6 +109,153 @@ def rmsprop(w, g, v, m, a, learning_rate, rho, momentum, epsilon, decay_factor):
 def adam(w, g, m, v, alpha, beta_1, beta_2, epsilon, decay_factor):
     """m += (g - m)*(1 - beta_1);  v += (g^2 - v)*(1 - beta_2);  w -= alpha*m / (sqrt(v) + epsilon)."""
     _adam(w.size, w, g, m, v, _number(w, alpha), beta_1, beta_2, epsilon, _number(w, decay_factor))
+
+
+# The others. Their formulas are in backend/updates.py. Each takes the numbers that change from step to step as arrays.
+
+_of_adam_max, _of_adagrad, _of_adadelta, _of_adamax, _of_nadam, _of_lion, _of_ftrl, _of_moving = map(inline, (
+    updates.adam_max, updates.adagrad, updates.adadelta, updates.adamax, updates.nadam, updates.lion, updates.ftrl,
+    updates.moving))
+
+
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], T[::1], const float64[::1], float64, float64, float64, "
+        "const float64[::1])")
+def _adam_max(count, w, g, m, v, largest, alpha, beta_1, beta_2, epsilon, decay_factor):
+    real = w.dtype.type
+    i = global_index()
+    if i < count:
+        w[i], m[i], v[i], largest[i] = _of_adam_max(
+            w[i] * real(decay_factor[0]), g[i], m[i], v[i], largest[i],
+            real(alpha[0]), real(1.0 - beta_1), real(1.0 - beta_2), real(epsilon))
+
+
+@kernel("(int64, T[::1], const T[::1], T[::1], const float64[::1], float64, const float64[::1])")
+def _adagrad(count, w, g, a, learning_rate, epsilon, decay_factor):
+    real = w.dtype.type
+    i = global_index()
+    if i < count:
+        w[i], a[i] = _of_adagrad(
+            w[i] * real(decay_factor[0]), g[i], a[i],
+            real(learning_rate[0]), real(epsilon))
+
+
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], const float64[::1], float64, float64, const "
+        "float64[::1])")
+def _adadelta(count, w, g, a, d, learning_rate, rho, epsilon, decay_factor):
+    real = w.dtype.type
+    i = global_index()
+    if i < count:
+        w[i], a[i], d[i] = _of_adadelta(
+            w[i] * real(decay_factor[0]), g[i], a[i], d[i],
+            real(learning_rate[0]), real(rho), real(1.0 - rho), real(epsilon))
+
+
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], const float64[::1], float64, float64, float64, const "
+        "float64[::1])")
+def _adamax(count, w, g, m, u, alpha, beta_1, beta_2, epsilon, decay_factor):
+    real = w.dtype.type
+    i = global_index()
+    if i < count:
+        w[i], m[i], u[i] = _of_adamax(
+            w[i] * real(decay_factor[0]), g[i], m[i], u[i],
+            real(alpha[0]), real(1.0 - beta_1), real(beta_2), real(epsilon))
+
+
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], const float64[::1], const float64[::1], const "
+        "float64[::1], float64, float64, float64, const float64[::1])")
+def _nadam(count, w, g, m, v, of_m, of_g, of_root, beta_1, beta_2, epsilon, decay_factor):
+    real = w.dtype.type
+    i = global_index()
+    if i < count:
+        w[i], m[i], v[i] = _of_nadam(
+            w[i] * real(decay_factor[0]), g[i], m[i], v[i],
+            real(of_m[0]), real(of_g[0]), real(of_root[0]), real(1.0 - beta_1), real(1.0 - beta_2), real(epsilon))
+
+
+@kernel("(int64, T[::1], const T[::1], T[::1], const float64[::1], float64, float64, const float64[::1])")
+def _lion(count, w, g, m, learning_rate, beta_1, beta_2, decay_factor):
+    real = w.dtype.type
+    i = global_index()
+    if i < count:
+        w[i], m[i] = _of_lion(
+            w[i] * real(decay_factor[0]), g[i], m[i],
+            real(learning_rate[0]), real(beta_1), real(1.0 - beta_1), real(beta_2), real(1.0 - beta_2))
+
+
+@kernel("(int64, T[::1], const T[::1], T[::1], T[::1], const float64[::1], float64, float64, float64, "
+        "float64, float64, const float64[::1])")
+def _ftrl(count, w, g, a, z, learning_rate, power, l1, l2, shrinkage, beta, decay_factor):
+    real = w.dtype.type
+    i = global_index()
+    if i < count:
+        w[i], a[i], z[i] = _of_ftrl(
+            w[i] * real(decay_factor[0]), g[i], a[i], z[i],
+            real(learning_rate[0]), real(power), real(l1), real(l2), real(shrinkage), real(beta))
+
+
+@kernel("(int64, T[::1], const T[::1], const float64[::1])")
+def _moving_average(count, average, w, momentum):
+    real = w.dtype.type
+    i = global_index()
+    if i < count:
+        average[i] = _of_moving(average[i], w[i], real(momentum[0]), real(1.0 - momentum[0]))
+
+
+@kernel("(int64, T[::1], const T[::1], const float64[::1])")
+def _adopt(count, w, average, whether):
+    i = global_index()
+    if i < count and whether[0] == 1.0:
+        w[i] = average[i]
+
+
+@kernel("(int64, T[::1], const float64[::1])")
+def _decay(count, w, decay_factor):
+    i = global_index()
+    if i < count:
+        w[i] *= w.dtype.type(decay_factor[0])
+
+
+def adam_max(w, g, m, v, largest, alpha, beta_1, beta_2, epsilon, decay_factor):
+    _adam_max(w.size, w, g, m, v, largest, _number(w, alpha), beta_1, beta_2, epsilon, _number(w, decay_factor))
+
+
+def adagrad(w, g, a, learning_rate, epsilon, decay_factor):
+    _adagrad(w.size, w, g, a, _number(w, learning_rate), epsilon, _number(w, decay_factor))
+
+
+def adadelta(w, g, a, d, learning_rate, rho, epsilon, decay_factor):
+    _adadelta(w.size, w, g, a, d, _number(w, learning_rate), rho, epsilon, _number(w, decay_factor))
+
+
+def adamax(w, g, m, u, alpha, beta_1, beta_2, epsilon, decay_factor):
+    _adamax(w.size, w, g, m, u, _number(w, alpha), beta_1, beta_2, epsilon, _number(w, decay_factor))
+
+
+def nadam(w, g, m, v, of_m, of_g, of_root, beta_1, beta_2, epsilon, decay_factor):
+    _nadam(w.size, w, g, m, v, _number(w, of_m), _number(w, of_g), _number(w, of_root), beta_1, beta_2, epsilon, _number(w, decay_factor))
+
+
+def lion(w, g, m, learning_rate, beta_1, beta_2, decay_factor):
+    _lion(w.size, w, g, m, _number(w, learning_rate), beta_1, beta_2, _number(w, decay_factor))
+
+
+def ftrl(w, g, a, z, learning_rate, power, l1, l2, shrinkage, beta, decay_factor):
+    _ftrl(w.size, w, g, a, z, _number(w, learning_rate), power, l1, l2, shrinkage, beta, _number(w, decay_factor))
+
+
+def moving_average(average, w, momentum):
+    _moving_average(w.size, average, w, _number(w, momentum))
+
+
+def adopt(w, average, whether):
+    """w = average where `whether` is 1."""
+    _adopt(w.size, w, average, _number(w, whether))
+
+
+def decay(w, decay_factor):
+    """w times the factor, for optimizers that do not decay all weights."""
+    flat = w.reshape(-1)
+    _decay(flat.size, flat, _number(w, decay_factor))
 
 
 def _number(w, value):

@@ -1,0 +1,108 @@
+"""What weights become after each step: `Conv2D(8, 3, kernel_constraint="max_norm")`. Names and formulas are Keras's."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from . import functional as F
+from .arguments import names
+from .functional.losses import EPSILON
+from .functional.nn import _tensor
+from .tensor import Tensor
+
+__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm", "min_max_norm",
+           "non_neg", "serialize", "unit_norm"]
+
+Axis = int | Sequence[int]
+
+
+class Constraint:
+    """The base of a constraint of your own: override `__call__(w)`, by functions of tensors, and `get_config()`."""
+
+    recordable = True
+
+    def __call__(self, w: Any) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must override __call__(self, w).")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as plain data: the attributes."""
+        return dict(vars(self))
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Constraint":
+        """The constraint that `get_config` describes."""
+        return cls(**config)
+
+
+def _norms(w: Tensor, axis: Axis) -> Tensor:
+    return F.sqrt((w * w).sum(axis, keepdims=True))
+
+
+class MaxNorm(Constraint):
+    """w scaled down to an L2 norm of max_value along `axis` where it is longer: the axes of a unit's inputs, 0 of a dense
+    kernel, [0, 1, 2] of a convolution's. Srivastava et al., 2014.
+    """
+
+    def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:
+        self.max_value, self.axis = max_value, axis
+
+    def __call__(self, w: Any) -> Tensor:
+        w = _tensor(w)
+        norms = _norms(w, self.axis)
+        return w * (F.clip(norms, 0.0, float(self.max_value)) / (norms + EPSILON))
+
+
+class NonNeg(Constraint):
+    """max(w, 0)."""
+
+    def __call__(self, w: Any) -> Tensor:
+        return F.maximum(_tensor(w), 0.0)
+
+
+class UnitNorm(Constraint):
+    """w divided by its L2 norm along `axis`."""
+
+    def __init__(self, axis: Axis = 0) -> None:
+        self.axis = axis
+
+    def __call__(self, w: Any) -> Tensor:
+        w = _tensor(w)
+        return w / (_norms(w, self.axis) + EPSILON)
+
+
+class MinMaxNorm(Constraint):
+    """w scaled so that its L2 norm along `axis` lies in min_value..max_value, or goes there by the share `rate`."""
+
+    def __init__(self, min_value: float = 0.0, max_value: float = 1.0, rate: float = 1.0, axis: Axis = 0) -> None:
+        self.min_value, self.max_value, self.rate, self.axis = min_value, max_value, rate, axis
+
+    def __call__(self, w: Any) -> Tensor:
+        w = _tensor(w)
+        norms = _norms(w, self.axis)
+        wanted = self.rate * F.clip(norms, float(self.min_value), float(self.max_value)) + (1 - self.rate) * norms
+        return w * (wanted / (norms + EPSILON))
+
+
+max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm
+
+CLASSES: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (MaxNorm, MinMaxNorm, NonNeg, UnitNorm)}
+BY_NAME = {**CLASSES, **{names.snake_case(name): kind for name, kind in CLASSES.items()}}
+
+
+def get(identifier: Any) -> Any:
+    """The constraint of a name or a config, as a new object; None and callables as they are."""
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    if identifier is not None and not callable(identifier):
+        return names.lookup("constraint", identifier, BY_NAME)()
+    return identifier() if isinstance(identifier, type) else identifier
+
+
+def serialize(constraint: Constraint) -> dict[str, Any]:
+    """A constraint as plain data."""
+    return {"class_name": type(constraint).__name__, "config": constraint.get_config()}
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The constraint that `serialize` wrote; custom_objects maps names to classes of yours."""
+    kind: Any = names.lookup("constraint", config["class_name"], {**CLASSES, **(custom_objects or {})})
+    return kind.from_config(config["config"])

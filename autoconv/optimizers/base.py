@@ -1,0 +1,361 @@
+"""What all optimizers share: the learning rate, clipping, decay and averages of weights, the flat arrays, the state."""
+
+import inspect
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..arguments import names
+from ..tensor import Parameter, Tensor, no_grad
+from ..versions import Versioned
+from . import schedules
+from .flat import FlatParameters
+
+_names_given: Counter[str] = Counter()
+
+LearningRate = float | Callable[[int], float]
+
+
+def _is_number(value: Any) -> bool:
+    return np.ndim(value) == 0 and hasattr(value, "__float__")
+
+
+def _fraction(what: str, value: float, upto_one: bool = False) -> float:
+    if not _is_number(value) or not 0 <= value <= 1 or (value == 1 and not upto_one):
+        raise ValueError(f"{what} must lie in [0, 1{']' if upto_one else ')'}. Received: {value!r}.")
+    return float(value)
+
+
+def _at_least_zero(what: str, value: float) -> float:
+    if not _is_number(value) or value < 0:
+        raise ValueError(f"{what} must be a number of at least 0. Received: {value!r}.")
+    return float(value)
+
+
+def _steps(what: str, value: Any) -> int:
+    if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+        raise ValueError(f"{what} must be an integer of at least 1. Received: {what}={value!r}.")
+    return int(value)
+
+
+_COMMON: dict[str, Callable] = {
+    **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm", "weight_decay"), _at_least_zero),
+    "ema_momentum": partial(_fraction, upto_one=True), "ema_overwrite_frequency": _steps,
+    "gradient_accumulation_steps": _steps}
+
+
+class _Now:
+    """What training itself changes of an optimizer, so that it counts as no change: the steps done and the rate."""
+
+    def __init__(self, rate: LearningRate) -> None:
+        self.steps, self.rate = 0, rate
+
+
+class Optimizer(Versioned):
+    """What all optimizers share: the learning rate, clipping, weight decay, the flat arrays and the state.
+
+    `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay` takes
+    `learning_rate * weight_decay` of every weight before each step. Gradients are clipped by at most one of `clipnorm`
+    (the L2 norm of each), `global_clipnorm` (that of all of them together) and `clipvalue` (each element).
+    `use_ema` keeps moving averages of the weights, which take the weights' place each `ema_overwrite_frequency` steps
+    and by `callbacks.SwapEMAWeights`. `gradient_accumulation_steps` of n gradients make one step with their mean.
+    """
+
+    unwatched = frozenset({"_now", "_state", "flat", "name"})
+    _checks: ClassVar[dict[str, Callable]] = _COMMON  # of attributes, by name: they give what is set, or raise
+    recordable = False  # whether `update_step` is kernels `k` alone, with all that changes in `rate` and `decay_factor`
+    _slots: tuple[str, ...] = ()  # the names of the arrays it keeps beside the parameters
+    _first: ClassVar[dict[str, str]] = {}  # the attribute whose value a slot begins with, where that is not 0
+    _arguments: ClassVar[tuple[str, ...]] = ()  # of the constructor, beside the common ones
+
+    def __init__(
+        self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None,
+        clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
+        ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
+        gradient_accumulation_steps: int | None = None, name: str | None = None,
+    ) -> None:
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = {key: value for key, value in clips.items() if value is not None}
+        if len(given) > 1:
+            raise ValueError(f"Only one of clipnorm, clipvalue and global_clipnorm can be set. Received: {given}.")
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        if loss_scale_factor is not None:
+            raise ValueError("loss_scale_factor is for gradients of 16 bits, which autoconv has not. "
+                             f"Received: {loss_scale_factor!r}. Leave it out.")
+        if (gradient_accumulation_steps or 2) < 2:
+            raise ValueError("gradient_accumulation_steps must be at least 2, or None. "
+                             f"Received: gradient_accumulation_steps={gradient_accumulation_steps!r}.")
+        self.weight_decay, self.name = weight_decay, name or names.numbered(
+            names.snake_case(type(self).__name__).replace("rm_sprop", "rmsprop"), _names_given)
+        self.use_ema, self.ema_momentum = bool(use_ema), ema_momentum
+        self.ema_overwrite_frequency, self.loss_scale_factor = ema_overwrite_frequency, None
+        self.gradient_accumulation_steps = gradient_accumulation_steps
+        if gradient_accumulation_steps:
+            self.recordable = False  # most steps change no weight
+        self._not_decayed: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
+        self._now = _Now(_checked_rate(learning_rate))
+        self.flat: FlatParameters | None = None
+        self._state: dict[str, Any] = {}
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        check = self._checks.get(name)
+        super().__setattr__(name, value if check is None or value is None else check(name, value))
+
+    @property
+    def built(self) -> bool:
+        return self.flat is not None
+
+    @property
+    def iterations(self) -> int:
+        """How many steps were done; with gradient_accumulation_steps the updates are counted."""
+        return self._now.steps // (self.gradient_accumulation_steps or 1)
+
+    @iterations.setter
+    def iterations(self, value: int) -> None:
+        self._now.steps = int(value) * (self.gradient_accumulation_steps or 1)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether a schedule sets the learning rate."""
+        return callable(self._now.rate)
+
+    @property
+    def learning_rate(self) -> float:
+        """The learning rate of the next step."""
+        rate = self._now.rate
+        return float(rate(self.iterations)) if callable(rate) else rate
+
+    @learning_rate.setter
+    def learning_rate(self, value: LearningRate) -> None:
+        if callable(self._now.rate) and not callable(value):
+            raise TypeError("This optimizer was made with a schedule as its learning_rate, so the schedule sets it. "
+                            f"Received: {value!r}. Make the optimizer with a number to set it yourself.")
+        self._now.rate = _checked_rate(value)
+
+    def build(self, parameters: Sequence[Parameter]) -> None:
+        """Lays the parameters into flat arrays and makes the slots, once; later calls only check for the same ones.
+
+        Raises ValueError when it was built for other parameters: its slots belong to those.
+        """
+        parameters = list({id(p): p for p in parameters}.values())
+        if self.flat is None:
+            self.flat = FlatParameters(parameters)
+        elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
+            raise ValueError(f"This {type(self).__name__} was built for {len(self.flat.parameters)} other parameters. "
+                             f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
+                             "optimizer (in a model: call compile() again).")
+        elif self.flat.device is not parameters[0].device:
+            self._move(parameters)
+        else:
+            self.flat.bind()
+        for slot in self._all_slots():  # a setting that was switched on later may need one more
+            if slot not in self._state:
+                self._state[slot] = self.flat.zeros()
+                if slot in self._first:
+                    for part in self.flat.split(self._state[slot]):
+                        part[...] = getattr(self, self._first[slot])
+
+    def _all_slots(self) -> tuple[str, ...]:
+        of_all = (("average",) * self.use_ema, ("accumulated",) * bool(self.gradient_accumulation_steps))
+        return (*self._slots, *(slot for slots in of_all for slot in slots))
+
+    def _move(self, parameters: Sequence[Parameter]) -> None:
+        """Follows the parameters to another device, with the slots."""
+        device, self.flat = self.flat.device, FlatParameters(parameters)  # type: ignore[union-attr]
+        for slot, values in self._state.items():
+            self._state[slot] = self.flat.zeros()
+            self._state[slot][...] = device.numpy(values)
+
+    def apply(self, gradients: Sequence[Any], parameters: Sequence[Parameter] | None = None) -> None:
+        """One step. `gradients` are arrays in the order of the parameters; a parameter whose gradient is None stays as it
+        is. Raises ValueError where all are None.
+        """
+        if parameters is not None:
+            self.build(parameters)
+        if self.flat is None:
+            raise ValueError("The first apply() needs the parameters: apply(gradients, parameters), or call "
+                             "build(parameters) before.")
+        gradients = [g.data if isinstance(g, Tensor) else g for g in gradients]
+        missing = [i for i, gradient in enumerate(gradients) if gradient is None]
+        if missing and len(missing) == len(gradients):
+            raise ValueError("No gradients provided for any variable.")
+        if missing:
+            warnings.warn("Gradients do not exist for variables "
+                          f"{[self.flat.parameters[i].name or i for i in missing]}, which stay as they are. Is each of "
+                          "them used in the loss?", stacklevel=3)
+        self.flat.collect(gradients)
+        kept = [(part, np.array(self.flat.device.numpy(part))) for array in (self.flat.data, *self._state.values())
+                for i, part in enumerate(self.flat.split(array)) if i in missing]
+        if not self.gradient_accumulation_steps or self._accumulated():
+            self.update()
+        for part, before in kept:
+            part[...] = self.flat.device.asarray(before)
+        self._now.steps += 1
+
+    def _accumulated(self) -> bool:
+        """Adds the gradient to those before; whether these are all, so that the gradient is now their mean."""
+        flat: Any = self.flat
+        k, total, count = flat.device.kernels("arith"), self._state["accumulated"], self.gradient_accumulation_steps
+        k.add(total, flat.gradient, total)
+        if (self._now.steps + 1) % count:  # type: ignore[operator]
+            return False
+        k.divide(total, total.dtype.type(count), flat.gradient)
+        total[...] = 0
+        return True
+
+    def update(self) -> None:
+        """Clips the gradients in `flat`, then updates the parameters and the slots: kernels alone, that a step records
+        where the optimizer is `recordable`. Counts no step.
+        """
+        flat: Any = self.flat
+        k, dynamic = flat.device.kernels("update"), flat.device.dynamic
+        self._clip(k, flat)
+        decay_factor = dynamic(self._decay_factor) if self.weight_decay else 1.0
+        if self.weight_decay and any(self._not_decayed):
+            for start, parameter in zip(flat.starts, flat.parameters):
+                if not self._is_excluded(parameter):
+                    k.decay(flat.data[start : start + parameter.size], decay_factor)
+            decay_factor = 1.0
+        self.update_step(k, flat, dynamic(self._step_size), decay_factor)
+        self._constrain(flat)
+        if self.use_ema:
+            k.moving_average(self._state["average"], flat.data, dynamic(self._average_momentum))
+            if self.ema_overwrite_frequency:
+                k.adopt(flat.data, self._state["average"], dynamic(self._is_overwritten))
+
+    def _constrain(self, flat: FlatParameters) -> None:
+        """Makes the weights with a constraint what that says, by kernels."""
+        copy = flat.device.kernels("arith").copy
+        for parameter, view in zip(flat.parameters, flat.views):
+            if parameter.constraint is not None:
+                with no_grad():
+                    copy(parameter.constraint(Tensor(view, device=flat.device)).data, view)
+
+    def _average_momentum(self) -> float:
+        return self.ema_momentum if self.iterations else 0.0
+
+    def _is_overwritten(self) -> float:
+        return float((self.iterations + 1) % (self.ema_overwrite_frequency or 1) == 0)
+
+    def _is_excluded(self, parameter: Parameter) -> bool:
+        ids, patterns = self._not_decayed
+        return id(parameter) in ids or any(re.search(pattern, parameter.path) for pattern in patterns)
+
+    def exclude_from_weight_decay(self, var_list: Sequence[Parameter] | None = None,
+                                  var_names: Sequence[str] | None = None) -> None:
+        """Leaves these weights as they are, and those whose path a pattern of `var_names` is found in. Raises ValueError
+        once the optimizer is built.
+        """
+        if self.built:
+            raise ValueError("exclude_from_weight_decay() must be called before the first step.")
+        self._not_decayed = [id(p) for p in var_list or ()], list(var_names or ())
+
+    def finalize_variable_values(self, var_list: Sequence[Parameter] | None = None) -> None:
+        """Makes the weights their moving averages, where `use_ema` keeps some: what `fit` does at its end."""
+        if self.use_ema and self.flat is not None and self.iterations:
+            self.flat.device.kernels("update").adopt(self.flat.data, self._state["average"], 1.0)
+
+    def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Parameter]]) -> int:
+        """`apply` under Keras's other name, from pairs. Returns the number of steps done."""
+        gradients, parameters = zip(*grads_and_vars)
+        self.apply(gradients, parameters)
+        return self.iterations
+
+    @property
+    def variables(self) -> list[Any]:
+        """Copies of what it keeps: the number of steps, the learning rate, the slots."""
+        return list(self.get_state().values())
+
+    def _step_size(self) -> float:
+        """What the kernel of the next step takes for the learning rate."""
+        return self.learning_rate
+
+    def _decay_factor(self) -> float:
+        """The share of each weight that the next step's decay leaves."""
+        return 1.0 - self.learning_rate * (self.weight_decay or 0.0)
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        """Changes `flat.data` by `flat.gradient`. `rate` is the step size and `decay_factor` what weight decay leaves
+        of a weight: numbers, or in a recording what stands for them, which kernels alone can read.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must override "
+                                  "update_step(self, k, flat, rate, decay_factor).")
+
+    def _slot(self, slot: str) -> Any:
+        """A slot's flat array; one of length zero where this optimizer has no such slot."""
+        return self._state[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
+
+    def _clip(self, k: Any, flat: FlatParameters) -> None:
+        if self.clipvalue is not None:
+            k.clip(flat.gradient, self.clipvalue)
+        elif self.clipnorm is not None:
+            for gradient in flat.gradients:
+                k.shrink(gradient, self.clipnorm)
+        elif self.global_clipnorm is not None:
+            k.shrink(flat.gradient, self.global_clipnorm)
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i."""
+        state = {"iterations": np.asarray(self._now.steps)}
+        if not callable(self._now.rate):
+            state["learning_rate"] = np.asarray(self._now.rate)
+        if self.flat is not None:
+            for slot, flat in self._state.items():
+                for i, part in enumerate(self.flat.split(flat)):
+                    state[f"{slot}/{i}"] = np.array(self.flat.device.numpy(part))
+        return state
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
+        parts = {}
+        if self.flat is not None:
+            for slot, flat in self._state.items():
+                parts.update({f"{slot}/{i}": part for i, part in enumerate(self.flat.split(flat))})
+        own = {key: part.shape for key, part in parts.items()}
+        given = {key: np.shape(v) for key, v in state.items() if key not in ("iterations", "learning_rate")}
+        if own != given:
+            raise ValueError("This state belongs to another optimizer or to other parameters. "
+                             f"{type(self).__name__} has {own or 'no slots (build it first)'}. Received: {given}.")
+        for key, part in parts.items():
+            part[...] = self.flat.device.asarray(state[key], part.dtype)  # type: ignore[union-attr]
+        self._now.steps = int(state["iterations"])
+        if "learning_rate" in state and not callable(self._now.rate):
+            self._now.rate = float(state["learning_rate"])
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as plain data."""
+        rate = self._now.rate
+        common = ("name", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum",
+                  "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps")
+        return {"learning_rate": schedules.serialize(rate) if callable(rate) else rate,
+                **{name: getattr(self, name) for name in (*common, *self._arguments)}}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Optimizer":
+        """The optimizer that `get_config` describes, without steps."""
+        rate = config["learning_rate"]
+        return cls(**{**config, "learning_rate": schedules.deserialize(rate) if isinstance(rate, Mapping) else rate})
+
+
+def _checked_rate(rate: Any) -> LearningRate:
+    if callable(rate):
+        if isinstance(rate, schedules.LearningRateSchedule) or not _takes_nothing(rate):
+            return rate
+        return lambda step: float(rate())
+    if isinstance(rate, bool) or not _is_number(rate) or float(rate) < 0:
+        raise ValueError("learning_rate must be a number of at least 0, or a callable of the number of steps done, "
+                         f"such as optim.schedules.CosineDecay. Received: {rate!r}.")
+    return float(rate)
+
+
+def _takes_nothing(function: Callable) -> bool:
+    """Whether a function is called without arguments, as Keras calls learning rates."""
+    try:
+        return not inspect.signature(function).parameters
+    except (TypeError, ValueError):
+        return False

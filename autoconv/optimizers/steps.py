@@ -1,0 +1,248 @@
+"""The optimizers: each names its slots and the numbers that its kernel takes."""
+
+import math
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from .base import _COMMON, LearningRate, Optimizer, _at_least_zero, _fraction
+from .flat import FlatParameters
+
+Checks = dict[str, Callable]
+_BETAS: Checks = {**_COMMON, "beta_1": _fraction, "beta_2": _fraction, "epsilon": _at_least_zero}
+_RHO: Checks = {**_COMMON, "rho": _fraction, "epsilon": _at_least_zero}
+
+
+class SGD(Optimizer):
+    """Gradient descent `w -= learning_rate * g`, or with momentum `m = momentum*m - learning_rate*g; w += m`.
+
+    `nesterov` looks ahead: `w += momentum*m - learning_rate*g` (Sutskever et al., 2013).
+    """
+
+    recordable = True
+    _checks: ClassVar[Checks] = {**_COMMON, "momentum": partial(_fraction, upto_one=True)}
+    _arguments = ("momentum", "nesterov")
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
+    ) -> None:
+        super().__init__(learning_rate, **common)
+        self.momentum, self.nesterov = momentum, nesterov
+
+    @property
+    def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("momentum",) if self.momentum else ()
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        k.sgd(flat.data, flat.gradient, self._slot("momentum"), rate, self.momentum, bool(self.nesterov), decay_factor)
+
+
+class RMSprop(Optimizer):
+    """`v = rho*v + (1-rho)*g^2; w -= learning_rate * g / sqrt(v + epsilon)` (Hinton, lecture 6e, 2012).
+
+    `centered` subtracts the square of the gradient's mean from v; `momentum` keeps that part of the last step.
+    """
+
+    recordable = True
+    _checks: ClassVar[Checks] = {**_RHO, "momentum": partial(_fraction, upto_one=True)}
+    _arguments = ("rho", "momentum", "epsilon", "centered")
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
+        centered: bool = False, **common: Any,
+    ) -> None:
+        super().__init__(learning_rate, **common)
+        self.rho, self.momentum, self.epsilon, self.centered = rho, momentum, epsilon, centered
+
+    @property
+    def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        momentum = ("momentum",) if self.momentum else ()
+        return ("velocity", *momentum, *(("average_gradient",) if self.centered else ()))
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        slots = self._slot("velocity"), self._slot("momentum"), self._slot("average_gradient")
+        k.rmsprop(flat.data, flat.gradient, *slots, rate, self.rho, self.momentum, self.epsilon, decay_factor)
+
+
+class Adam(Optimizer):
+    """`m += (1-b1)(g - m); v += (1-b2)(g^2 - v); w -= alpha * m / (sqrt(v) + epsilon)` (Kingma and Ba, 2014).
+
+    At step t `alpha = learning_rate * sqrt(1 - b2^t) / (1 - b1^t)`, so epsilon counts before the bias correction, as
+    in Keras. `amsgrad` takes the largest v so far (Reddi et al., 2018).
+    """
+
+    recordable = True
+    _checks: ClassVar[Checks] = _BETAS
+    _arguments = ("beta_1", "beta_2", "epsilon", "amsgrad")
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
+        amsgrad: bool = False, **common: Any,
+    ) -> None:
+        super().__init__(learning_rate, **common)
+        self.beta_1, self.beta_2, self.epsilon, self.amsgrad = beta_1, beta_2, epsilon, bool(amsgrad)
+
+    @property
+    def _slots(self) -> tuple[str, ...]:  # type: ignore[override]
+        return ("momentum", "velocity", *(("velocity_hat",) if self.amsgrad else ()))
+
+    def _step_size(self) -> float:
+        t = self.iterations + 1
+        return self.learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        slots, step = [self._slot(slot) for slot in self._slots], k.adam_max if self.amsgrad else k.adam
+        step(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, decay_factor)
+
+
+class AdamW(Adam):
+    """Adam with decoupled weight decay, 0.004 by default (Loshchilov and Hutter, 2017)."""
+
+    def __init__(self, learning_rate: LearningRate = 0.001, weight_decay: float = 0.004, beta_1: float = 0.9,
+                 beta_2: float = 0.999, epsilon: float = 1e-7, amsgrad: bool = False, **common: Any) -> None:
+        if weight_decay is None:
+            raise ValueError("AdamW needs a weight_decay: a number. Received: None. Without one use Adam.")
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, weight_decay=weight_decay, **common)
+
+
+class Adagrad(Optimizer):
+    """`a += g^2; w -= learning_rate * g / sqrt(a + epsilon)`, a from initial_accumulator_value on (Duchi et al., 2011)."""
+
+    recordable = True
+    _slots = ("accumulator",)
+    _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
+    _checks: ClassVar[Checks] = {**_COMMON, "epsilon": _at_least_zero, "initial_accumulator_value": _at_least_zero}
+    _arguments = ("initial_accumulator_value", "epsilon")
+
+    def __init__(self, learning_rate: LearningRate = 0.001, initial_accumulator_value: float = 0.1,
+                 epsilon: float = 1e-7, **common: Any) -> None:
+        super().__init__(learning_rate, **common)
+        self.initial_accumulator_value, self.epsilon = initial_accumulator_value, epsilon
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        k.adagrad(flat.data, flat.gradient, self._slot("accumulator"), rate, self.epsilon, decay_factor)
+
+
+class Adadelta(Optimizer):
+    """Steps as long as the mean of those before, over the mean gradient: no rate has to be found (Zeiler, 2012)."""
+
+    recordable = True
+    _slots = ("accumulated_grad", "accumulated_delta_var")
+    _checks: ClassVar[Checks] = _RHO
+    _arguments = ("rho", "epsilon")
+
+    def __init__(self, learning_rate: LearningRate = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
+                 **common: Any) -> None:
+        super().__init__(learning_rate, **common)
+        self.rho, self.epsilon = rho, epsilon
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        slots = [self._slot(slot) for slot in self._slots]
+        k.adadelta(flat.data, flat.gradient, *slots, rate, self.rho, self.epsilon, decay_factor)
+
+
+class Adamax(Optimizer):
+    """Adam with the largest gradient, which fades by beta_2, in the place of the root of v (Kingma and Ba, 2014)."""
+
+    recordable = True
+    _slots = ("momentum", "norm")
+    _checks: ClassVar[Checks] = _BETAS
+    _arguments = ("beta_1", "beta_2", "epsilon")
+
+    def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
+                 epsilon: float = 1e-7, **common: Any) -> None:
+        super().__init__(learning_rate, **common)
+        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
+
+    def _step_size(self) -> float:
+        return self.learning_rate / (1 - self.beta_1 ** (self.iterations + 1))
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        slots = [self._slot(slot) for slot in self._slots]
+        k.adamax(flat.data, flat.gradient, *slots, rate, self.beta_1, self.beta_2, self.epsilon, decay_factor)
+
+
+class Nadam(Adamax):
+    """Adam with Nesterov's look ahead, whose momentum grows with the steps (Dozat, 2015)."""
+
+    _slots = ("momentum", "velocity")
+    recordable = True
+    _products = (0, 1.0)  # so many steps, and the product of their momenta
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        factors = [flat.device.dynamic(partial(self._factor, which)) for which in range(3)]
+        slots = [self._slot(slot) for slot in self._slots]
+        k.nadam(flat.data, flat.gradient, *slots, *factors, self.beta_1, self.beta_2, self.epsilon, decay_factor)
+
+    def _factor(self, which: int) -> float:
+        """Of the next step: by how much m counts, by how much g, and what the root of v is multiplied by."""
+        t = self.iterations + 1
+        if which == 2:
+            return 1 / math.sqrt(1 - self.beta_2**t)
+        product = self._product(t)
+        if which == 1:
+            return self.learning_rate * (1 - self._momentum(t)) / (1 - product)
+        return self.learning_rate * self._momentum(t + 1) / (1 - product * self._momentum(t + 1))
+
+    def _momentum(self, t: int) -> float:
+        return self.beta_1 * (1 - 0.5 * 0.96**t)
+
+    def _product(self, t: int) -> float:
+        steps, product = self._products if self._products[0] <= t else (0, 1.0)
+        for step in range(steps + 1, t + 1):
+            product *= self._momentum(step)
+        vars(self)["_products"] = t, product  # in it: training changes it, so it counts as no change
+        return product
+
+
+class Lion(Optimizer):
+    """`w -= learning_rate * sign(b1 m + (1-b1) g); m = b2 m + (1-b2) g`: needs a small rate (Chen et al., 2023)."""
+
+    recordable = True
+    _slots = ("momentum",)
+    _checks: ClassVar[Checks] = {**_COMMON, "beta_2": _fraction}
+    _arguments = ("beta_1", "beta_2")
+
+    def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
+                 **common: Any) -> None:
+        super().__init__(learning_rate, **common)
+        if not 0 < beta_1 <= 1:
+            raise ValueError("Argument `beta_1` must be in the [0, 1] range. Otherwise, the optimizer degenerates to "
+                             f"SignSGD. Received: beta_1={beta_1}.")
+        self.beta_1, self.beta_2 = beta_1, beta_2
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        k.lion(flat.data, flat.gradient, self._slot("momentum"), rate, self.beta_1, self.beta_2, decay_factor)
+
+
+class Ftrl(Optimizer):
+    """"Follow the regularized leader", with L1, L2 and shrinkage, for sparse weights (McMahan et al., 2013)."""
+
+    recordable = True
+    _slots = ("accumulator", "linear")
+    _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
+    _arguments = ("learning_rate_power", "initial_accumulator_value", "l1_regularization_strength",
+                  "l2_regularization_strength", "l2_shrinkage_regularization_strength", "beta")
+
+    def __init__(
+        self, learning_rate: LearningRate = 0.001, learning_rate_power: float = -0.5,
+        initial_accumulator_value: float = 0.1, l1_regularization_strength: float = 0.0,
+        l2_regularization_strength: float = 0.0, l2_shrinkage_regularization_strength: float = 0.0, beta: float = 0.0,
+        **common: Any,
+    ) -> None:
+        super().__init__(learning_rate, **common)
+        for name, value in zip(self._arguments[1:5], (
+                initial_accumulator_value, l1_regularization_strength, l2_regularization_strength,
+                l2_shrinkage_regularization_strength)):
+            if value < 0:
+                raise ValueError(f"`{name}` needs to be positive or zero. Received: {name}={value}.")
+            setattr(self, name, float(value))
+        if learning_rate_power > 0:
+            raise ValueError("`learning_rate_power` needs to be negative or zero. "
+                             f"Received: learning_rate_power={learning_rate_power}.")
+        self.learning_rate_power, self.beta = learning_rate_power, beta
+
+    def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
+        numbers = (-self.learning_rate_power, *(getattr(self, name) for name in self._arguments[2:]))
+        k.ftrl(flat.data, flat.gradient, *(self._slot(slot) for slot in self._slots), rate, *map(float, numbers),
+               decay_factor)

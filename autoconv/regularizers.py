@@ -1,0 +1,129 @@
+"""What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Names and formulas are Keras's."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from . import functional as F
+from .arguments import names
+from .tensor import Tensor
+
+__all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1", "l1_l2", "l2",
+           "orthogonal_regularizer", "serialize"]
+
+
+class Regularizer:
+    """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors, and `get_config()`."""
+
+    recordable = True
+
+    def __call__(self, x: Tensor) -> Tensor:
+        raise NotImplementedError(f"{type(self).__name__} must override __call__(self, x).")
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments, as plain data."""
+        raise NotImplementedError(f"{type(self).__name__} must override get_config(self).")
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "Regularizer":
+        """The regularizer that `get_config` describes."""
+        return cls(**config)
+
+
+class L1L2(Regularizer):
+    """l1 sum(|x|) + l2 sum(x^2)."""
+
+    def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0) -> None:
+        self.l1, self.l2 = _factor("l1", l1 or 0.0), _factor("l2", l2 or 0.0)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        total = self.l1 * F.abs(x).sum() if self.l1 or not self.l2 else None
+        if not self.l2:
+            return total  # type: ignore[return-value]
+        squares = self.l2 * (x * x).sum()
+        return squares if total is None else total + squares
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1, "l2": self.l2}
+
+
+class L1(L1L2):
+    """l1 sum(|x|): drives weights to 0 (Tibshirani: "Lasso", 1996)."""
+
+    def __init__(self, l1: float | None = 0.01) -> None:
+        super().__init__(0.01 if l1 is None else l1, 0.0)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l1": self.l1}
+
+
+class L2(L1L2):
+    """l2 sum(x^2): keeps weights small (Hoerl and Kennard: "Ridge regression", 1970)."""
+
+    def __init__(self, l2: float | None = 0.01) -> None:
+        super().__init__(0.0, 0.01 if l2 is None else l2)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"l2": self.l2}
+
+
+class OrthogonalRegularizer(Regularizer):
+    """factor times the mean of |cosine| over all pairs of rows, or columns, of a matrix."""
+
+    def __init__(self, factor: float = 0.01, mode: str = "rows") -> None:
+        self.factor, self.mode = _factor("factor", factor), names.lookup("mode", mode, {"rows": "rows",
+                                                                                      "columns": "columns"})
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if x.ndim != 2:
+            raise ValueError(f"Inputs to OrthogonalRegularizer must have rank 2. Received: inputs.shape={x.shape}.")
+        rows = x if self.mode == "rows" else x.transpose()
+        rows = F.losses.unit_length(rows, 1)
+        size = rows.shape[0]
+        others = Tensor(x.device.constant(1 - np.eye(size, dtype=x.dtype)), device=x.device)
+        pairs = max(size * (size - 1) / 2, 1)
+        return self.factor * 0.5 / pairs * F.abs((rows @ rows.transpose()) * others).sum()
+
+    def get_config(self) -> dict[str, Any]:
+        return {"factor": self.factor, "mode": self.mode}
+
+
+def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
+    """`L1L2`, with 0.01 of both by default."""
+    return L1L2(l1, l2)
+
+
+l1, l2, orthogonal_regularizer = L1, L2, OrthogonalRegularizer
+
+CLASSES: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (L1, L2, L1L2, OrthogonalRegularizer)}
+BY_NAME: dict[str, Callable[..., Any]] = {
+    **CLASSES, "l1": L1, "l2": L2, "l1_l2": l1_l2, "l1l2": l1_l2, "orthogonal_regularizer": OrthogonalRegularizer}
+
+
+def get(identifier: Any) -> Any:
+    """The regularizer of a name or a config, as a new object; None and callables as they are."""
+    if isinstance(identifier, Mapping):
+        return deserialize(identifier)
+    if identifier is not None and not callable(identifier):
+        identifier = names.lookup("regularizer", identifier, BY_NAME)
+        return identifier()
+    return identifier() if isinstance(identifier, type) else identifier
+
+
+def serialize(regularizer: Regularizer) -> dict[str, Any]:
+    """A regularizer as plain data."""
+    return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
+
+
+def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The regularizer that `serialize` wrote; custom_objects maps names to classes of yours."""
+    kind: Any = names.lookup("regularizer", config["class_name"], {**CLASSES, **(custom_objects or {})})
+    return kind.from_config(config["config"])
+
+
+def _factor(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
+        raise ValueError(f"Invalid value for argument {name}: expected a non-negative float. Received: {name}={value}")
+    return float(value)
