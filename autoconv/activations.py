@@ -54,23 +54,25 @@ hard_swish, swish = hard_silu, silu
 
 ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     function.__name__: function for function in (
-        linear, relu, sigmoid, tanh, softmax, log_softmax, celu, elu, exponential, gelu, glu, hard_shrink, hard_sigmoid,
+        linear, relu, sigmoid, tanh, softmax, log_softmax, celu, elu, exponential, gelu, hard_shrink, hard_sigmoid,
         hard_silu, hard_tanh, leaky_relu, log_sigmoid, mish, relu6, selu, silu, soft_shrink, softplus, softsign,
-        sparse_plus, sparse_sigmoid, squareplus, tanh_shrink, threshold)}
-_OTHER_NAMES = {"hard_swish": hard_silu, "swish": silu}
+        sparse_plus, sparse_sigmoid, squareplus, tanh_shrink)}
+_OTHER_NAMES = {"glu": glu, "hard_swish": hard_silu, "swish": silu, "threshold": threshold}
 
 
 def get(identifier: Any) -> Callable[[Tensor], Tensor]:
     """The function of a name; None is `linear`, a function is itself. Raises ValueError for an unknown name."""
     if identifier is None:
         return linear
-    return identifier if callable(identifier) else names.lookup("activation", identifier, {**ACTIVATIONS,
-                                                                                           **_OTHER_NAMES})
+    if callable(identifier):
+        return identifier
+    found: Any = names.lookup("activation", identifier, {**ACTIVATIONS, **_OTHER_NAMES})
+    return found
 
 
 def serialize(activation: Callable) -> str:
     """The name of one of these functions. Raises ValueError for another one."""
-    for name, function in ACTIVATIONS.items():
+    for name, function in {**ACTIVATIONS, **_OTHER_NAMES}.items():
         if function is activation:
             return name
     raise ValueError(f"Only the functions of autoconv.activations have names. Received: {activation!r}.")

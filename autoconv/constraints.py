@@ -9,8 +9,8 @@ from .functional.losses import EPSILON
 from .functional.nn import _tensor
 from .tensor import Tensor
 
-__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm", "min_max_norm",
-           "non_neg", "serialize", "unit_norm"]
+__all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deserialize", "get", "max_norm",
+           "min_max_norm", "non_neg", "serialize", "unit_norm"]
 
 Axis = int | Sequence[int]
 
@@ -38,8 +38,8 @@ def _norms(w: Tensor, axis: Axis) -> Tensor:
 
 
 class MaxNorm(Constraint):
-    """w scaled down to an L2 norm of max_value along `axis` where it is longer: the axes of a unit's inputs, 0 of a dense
-    kernel, [0, 1, 2] of a convolution's. Srivastava et al., 2014.
+    """w scaled down to an L2 norm of max_value along `axis` where it is longer: the axes of a unit's inputs, 0 of a
+    dense kernel, [0, 1, 2] of a convolution's. Srivastava et al., 2014.
     """
 
     def __init__(self, max_value: float = 2, axis: Axis = 0) -> None:

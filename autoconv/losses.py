@@ -197,22 +197,22 @@ class _Labels(LossFunction):
                              f"output{'s' * (classes > 1)}. Received labels from {low} to {top}.{remedy}")
 
 
-def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape) -> type[LossFunction]:
+def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape, called: str | None = None) -> Any:
     """The class of a function: its constructor takes the function's options, and then what every loss takes."""
     options = list(inspect.signature(function).parameters.values())[2:]
     common = list(inspect.signature(LossFunction.__init__).parameters.values())[2:5]
-    common[1] = common[1].replace(default=function.__name__)
+    common[1] = common[1].replace(default=called or function.__name__)
     taken = inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *options, *common])
 
-    def __init__(self: LossFunction, *args: Any, **kwargs: Any) -> None:
+    def start(self: LossFunction, *args: Any, **kwargs: Any) -> None:
         bound = taken.bind(self, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
         base.__init__(self, function, **arguments)
 
-    __init__.__signature__ = taken  # type: ignore[attr-defined]
-    return type(name, (base,), {"__init__": __init__, "__doc__": function.__doc__, "__module__": __name__})
+    start.__signature__ = taken  # type: ignore[attr-defined]
+    return type(name, (base,), {"__init__": start, "__doc__": function.__doc__, "__module__": __name__})
 
 
 BinaryCrossentropy = _loss("BinaryCrossentropy", binary_crossentropy)
@@ -225,7 +225,7 @@ CategoricalHinge = _loss("CategoricalHinge", categorical_hinge)
 CosineSimilarity = _loss("CosineSimilarity", cosine_similarity)
 Dice = _loss("Dice", dice)
 Hinge = _loss("Hinge", hinge)
-Huber = _loss("Huber", huber)
+Huber = _loss("Huber", huber, called="huber_loss")
 KLDivergence = _loss("KLDivergence", kl_divergence)
 LogCosh = _loss("LogCosh", log_cosh)
 MeanAbsoluteError = _loss("MeanAbsoluteError", mean_absolute_error)
@@ -240,7 +240,7 @@ Tversky = _loss("Tversky", tversky)
 CLASSES: dict[str, type[LossFunction]] = {
     name: value for name, value in dict(globals()).items()
     if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}
-_CLASS_OF = {inspect.signature(kind).parameters["name"].default: kind for kind in CLASSES.values()}  # by its function
+_CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # by its function
 FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _CLASS_OF}
 SHORT = {"bce": binary_crossentropy, "kld": kl_divergence, "mae": mean_absolute_error, "mse": mean_squared_error,
          "mape": mean_absolute_percentage_error, "msle": mean_squared_logarithmic_error}

@@ -1,6 +1,7 @@
 """What an optimizer does with one weight: scalar functions that the kernels of both devices compile, each for itself.
 
-All take the weight w, its gradient g and slots first, then numbers of the same type, and return the new weight and slots.
+All take the weight w, its gradient g and slots first, then numbers of the same type; they return the new weight and
+slots.
 """
 
 import math

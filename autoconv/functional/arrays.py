@@ -19,7 +19,8 @@ from .nn import _tensor
 
 __all__ = [
     "abs", "argmax", "clip", "concatenate", "equal", "erf", "exp", "expand_dims", "expm1", "greater",
-    "greater_equal", "less", "less_equal", "log", "log1p", "maximum", "minimum", "not_equal", "pad", "split", "sqrt", "squeeze", "stack", "where",
+    "greater_equal", "less", "less_equal", "log", "log1p", "maximum", "minimum", "not_equal", "pad", "split", "sqrt",
+    "squeeze", "stack", "where",
 ]
 
 

@@ -1,7 +1,7 @@
-"""The losses of samples, by Keras's names and formulas: targets and predictions (N, ..., C) -> one number each (N, ...).
+"""The losses of samples, by Keras's names and formulas: targets and predictions (N, ..., C) -> a number each (N, ...).
 
-Five have kernels of their own, the others are made of other functions. Targets are cast to the predictions' dtype; those
-of shape (N, ...) go with predictions (N, ..., 1), and the other way round.
+Five have kernels of their own, the others are made of other functions. Targets are cast to the predictions' dtype;
+those of shape (N, ...) go with predictions (N, ..., 1), and the other way round.
 """
 
 import warnings
@@ -249,8 +249,8 @@ def _logits(value: Any, from_logits: bool, name: str) -> tuple[Tensor, bool]:
     if y_pred.logits is None:
         return y_pred, from_logits
     if from_logits:
-        warnings.warn(f"{name} received from_logits=True, but its predictions come from a softmax or a sigmoid, so they "
-                      "are no logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)
+        warnings.warn(f"{name} received from_logits=True, but its predictions come from a softmax or a sigmoid, so "
+                      "they are no logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)
     return y_pred.logits, True
 
 
@@ -284,8 +284,8 @@ def _signs(t: Tensor) -> Tensor:
 
 def _warn_of_one_class(y_pred: Tensor, name: str) -> None:
     if y_pred.shape[-1] == 1:
-        warnings.warn(f"{name} of predictions of one class is always 0. Received: y_pred of shape {y_pred.shape}. For two "
-                      "classes use binary_crossentropy.", SyntaxWarning, stacklevel=4)
+        warnings.warn(f"{name} of predictions of one class is always 0. Received: y_pred of shape {y_pred.shape}. For "
+                      "two classes use binary_crossentropy.", SyntaxWarning, stacklevel=4)
 
 
 def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:

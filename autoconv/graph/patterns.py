@@ -72,7 +72,8 @@ def words(layer: Any) -> Words:
     from one of ours, a `call` of its own.
     """
     kind = type(layer)
-    if kind not in _WORDS or not vars(layer).keys().isdisjoint(("call", "merge")) or layer.activity_regularizer is not None:
+    own = not vars(layer).keys().isdisjoint(("call", "merge"))
+    if kind not in _WORDS or own or layer.activity_regularizer is not None:
         return ()
     return _WORDS[kind](layer)
 

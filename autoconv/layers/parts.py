@@ -44,7 +44,8 @@ def dtype_name(dtype: Any) -> str:
 def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
     """Everything of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
     found: dict[int, Any] = {}
-    waiting = [value for name, value in reversed(attributes.items()) if name not in ("_added", "_arguments", "_made", "_nodes")]
+    waiting = [value for name, value in reversed(attributes.items())
+               if name not in ("_added", "_arguments", "_made", "_nodes")]
     while waiting:
         value = waiting.pop()
         if isinstance(value, kind):

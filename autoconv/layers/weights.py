@@ -28,8 +28,8 @@ class Weights:
     _added: list[Tensor]
 
     def add_weight(self, *args: Any, **kwargs: Any) -> Parameter:
-        """A new parameter of this layer: `add_weight(shape=(), initializer="glorot_uniform", dtype=None, trainable=True,
-        regularizer=None, constraint=None, name="variable")`; the name may come first.
+        """A new parameter of this layer: `add_weight(shape=(), initializer="glorot_uniform", dtype=None,
+        trainable=True, regularizer=None, constraint=None, name="variable")`; the name may come first.
 
         initializer: a name, an object, a function of shape and dtype. What is not given as regularizer or constraint is
         the attribute `<name>_regularizer` or `<name>_constraint`, where there is one.
@@ -66,8 +66,8 @@ class Weights:
 
     @property
     def losses(self) -> list[Tensor]:
-        """What this layer and those within add to the loss: by `add_loss` in their last call, and by the regularizers of
-        their weights.
+        """What this layer and those within add to the loss: by `add_loss` in their last call, and by the regularizers
+        of their weights.
         """
         layers = list(self._walk())
         penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()

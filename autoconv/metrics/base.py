@@ -140,7 +140,7 @@ class MeanMetricWrapper(Mean):
 
     def __init__(self, fn: ArrayFunction, name: str | None = None, dtype: str | None = None,
                  values: DeviceFunction | None = None, **options: Any) -> None:
-        super().__init__(name or getattr(fn, "__name__", "metric"), dtype)
+        super().__init__(name or str(getattr(fn, "__name__", "metric")), dtype)
         self._function, self._values, self.recordable = fn, values, values is not None
         self._options = tuple(options)
         for option, value in options.items():

@@ -28,8 +28,8 @@ class _Counts(Metric):
     def _count(self, t: np.ndarray, p: np.ndarray, weights: np.ndarray) -> None:
         """Adds targets and predictions of one shape: of each label by itself where the counts have a second axis."""
         if p.size and ((p < 0).any() or (p > 1).any()) and self._thresholds[0] != LOWEST:
-            raise ValueError(f"{type(self).__name__} takes predictions in [0, 1]. Received: {p.min()} to {p.max()}. Use a "
-                             "softmax or a sigmoid as the last activation.")
+            raise ValueError(f"{type(self).__name__} takes predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
+                             "Use a softmax or a sigmoid as the last activation.")
         labels = getattr(self, COUNTS[0])[0].size
         columns = (each.reshape(-1, labels).T for each in (t.astype(bool), p, weights))
         order = np.argsort(self._thresholds)
@@ -51,8 +51,8 @@ def _matching(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = 
     if t.ndim != p.ndim and t.size == p.size:
         t = t.reshape(p.shape)
     if t.shape != p.shape:
-        raise ValueError(f"Targets must have the shape of the predictions. Received shapes: {t.shape} and {p.shape}. Turn "
-                         "integer labels into one-hot ones with utils.to_categorical.")
+        raise ValueError(f"Targets must have the shape of the predictions. Received shapes: {t.shape} and {p.shape}. "
+                         "Turn integer labels into one-hot ones with utils.to_categorical.")
     _, weights = weighted(p, sample_weight)
     if top_k is not None:
         kept = np.argsort(-p, -1, kind="stable")[..., :top_k]
@@ -72,7 +72,9 @@ class _OfCounts(_Counts):
     def __init__(self, thresholds: Any = None, top_k: int | None = None, class_id: int | None = None,
                  name: str | None = None, dtype: str | None = None) -> None:
         several = isinstance(thresholds, list | tuple | np.ndarray)
-        given = [0.5 if top_k is None else LOWEST] if thresholds is None else list(thresholds) if several else [thresholds]
+        given = list(thresholds) if several else [thresholds]
+        if thresholds is None:
+            given = [0.5 if top_k is None else LOWEST]
         if any(t is None or not 0 <= t <= 1 for t in given if t != LOWEST):
             raise ValueError(f"Threshold values must be in [0, 1]. Received: {thresholds!r}.")
         self.init_thresholds, self.top_k, self.class_id = thresholds, top_k, class_id
@@ -237,7 +239,7 @@ class AUC(_Counts):
             p = 1 / (1 + np.exp(-p))
         if self.multi_label and p.ndim != 2:
             raise ValueError(f"`y_pred` must have rank 2 when `multi_label=True`. Received shape: {p.shape}.")
-        if self.multi_label and self.true_positives.shape[1] != p.shape[1]:
+        if self.multi_label and getattr(self, COUNTS[0]).shape[1] != p.shape[1]:
             self.num_labels = p.shape[1]
             self.reset_state()
         if not self.multi_label and self.label_weights is not None:
@@ -304,8 +306,8 @@ class FBetaScore(Metric):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = array(y_true).astype(np.float64), array(y_pred)
         if p.ndim != 2 or t.shape != p.shape:
-            raise ValueError(f"{type(self).__name__} expects 2D inputs with shape (batch_size, output_dim). Received input "
-                             f"shapes: y_pred.shape={p.shape} and y_true.shape={t.shape}.")
+            raise ValueError(f"{type(self).__name__} expects 2D inputs with shape (batch_size, output_dim). Received "
+                             f"input shapes: y_pred.shape={p.shape} and y_true.shape={t.shape}.")
         if self.threshold is None:
             chosen = (p >= p.max(-1, keepdims=True)) & (np.abs(p) > 1e-9)
         else:

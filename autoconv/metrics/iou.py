@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from .base import Metric, array, weighted
+from .base import Metric, array
 
 
 class IoU(Metric):
@@ -22,7 +22,8 @@ class IoU(Metric):
         self.num_classes, self.target_class_ids, self.ignore_class = num_classes, list(target_class_ids), ignore_class
         self.sparse_y_true, self.sparse_y_pred, self.axis = sparse_y_true, sparse_y_pred, axis
         if max(self.target_class_ids) >= num_classes:
-            raise ValueError(f"Target class id {max(self.target_class_ids)} is out of range, which is [0, {num_classes}).")
+            raise ValueError(f"Target class id {max(self.target_class_ids)} is out of range, which is "
+                             f"[0, {num_classes}).")
         super().__init__(dtype, name)
 
     def reset_state(self) -> None:
@@ -33,12 +34,9 @@ class IoU(Metric):
         t = t if self.sparse_y_true else t.argmax(self.axis)
         p = p if self.sparse_y_pred else p.argmax(self.axis)
         t, p = t.reshape(-1).astype(np.int64), p.reshape(-1).astype(np.int64)
-        weights = np.ones(t.shape) if sample_weight is None else weighted(
-            np.zeros(array(sample_weight).shape), sample_weight)[1].reshape(-1)
-        if self.ignore_class is not None:
-            counted = t != self.ignore_class
-            t, p, weights = t[counted], p[counted], weights[counted]
-        np.add.at(self.total_cm, (t, p), weights)
+        weights = np.broadcast_to(1.0 if sample_weight is None else array(sample_weight).reshape(-1), t.shape)
+        counted = (t >= 0) & (t < self.num_classes) & (p >= 0) & (p < self.num_classes) & (t != self.ignore_class)
+        np.add.at(self.total_cm, (t[counted], p[counted]), weights[counted])
 
     def result(self) -> float:
         true = np.diagonal(self.total_cm)
@@ -48,7 +46,8 @@ class IoU(Metric):
 
     def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in (
-            "num_classes", "target_class_ids", "name", "dtype", "ignore_class", "sparse_y_true", "sparse_y_pred", "axis")}
+            "num_classes", "target_class_ids", "name", "dtype", "ignore_class", "sparse_y_true", "sparse_y_pred",
+            "axis")}
 
 
 class _WithoutTargets(IoU):

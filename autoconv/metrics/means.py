@@ -31,7 +31,7 @@ def by_ops(function: Callable[..., Tensor]) -> DeviceFunction:
 
 
 def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
-          first: tuple[str, ...] = ()) -> type[MeanMetricWrapper]:
+          first: tuple[str, ...] = ()) -> Any:
     """The class of a function: its constructor takes name and dtype, and the function's options, `first` before."""
     options = {p.name: p for p in list(inspect.signature(function).parameters.values())[2:]}
     common = list(inspect.signature(Mean.__init__).parameters.values())
@@ -39,16 +39,16 @@ def _mean(name: str, function: Callable, called: str | None = None, values: Devi
         default=called or function.__name__), common[2], *options.values()]
     taken, on_device = inspect.Signature(ordered), by_ops(function) if values is None else values
 
-    def __init__(self: MeanMetricWrapper, *args: Any, **kwargs: Any) -> None:
+    def start(self: MeanMetricWrapper, *args: Any, **kwargs: Any) -> None:
         bound = taken.bind(self, *args, **kwargs)
         bound.apply_defaults()
         arguments = dict(bound.arguments)
         del arguments["self"]
         MeanMetricWrapper.__init__(self, function, values=on_device, **arguments)
 
-    __init__.__signature__ = taken  # type: ignore[attr-defined]
+    start.__signature__ = taken  # type: ignore[attr-defined]
     doc = f"The mean over samples of: {inspect.getdoc(function)}"
-    return type(name, (MeanMetricWrapper,), {"__init__": __init__, "__doc__": doc, "__module__": __name__})
+    return type(name, (MeanMetricWrapper,), {"__init__": start, "__doc__": doc, "__module__": __name__})
 
 
 def _positive_cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:

@@ -1,6 +1,7 @@
 """How well numbers are predicted, over all samples together: the coefficient of determination, and correlations."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -54,9 +55,9 @@ class R2Score(Metric):
             scores = (total * scores).sum() / total.sum()
         free = self.num_samples - self.num_regressors - 1
         if self.num_regressors and free <= 0:
-            warnings.warn("More independent predictors than datapoints in adjusted R2 score. Falling back to standard R2 "
-                          "score." if free < 0 else "Division by zero in Adjusted R2 score. Falling back to standard R2 "
-                          "score.", stacklevel=2)
+            warnings.warn("More independent predictors than datapoints in adjusted R2 score. Falling back to standard "
+                          "R2 score." if free < 0 else "Division by zero in Adjusted R2 score. Falling back to "
+                          "standard R2 score.", stacklevel=2)
         elif self.num_regressors:
             scores = 1 - (1 - scores) * (self.num_samples - 1) / free
         return number(scores)
@@ -69,16 +70,14 @@ class R2Score(Metric):
 class _Correlation(Mean):
     """The mean over samples of how targets and predictions go together along `axis`."""
 
+    function: Callable[..., Any]
+
     def __init__(self, name: str, dtype: str | None = None, axis: int = -1) -> None:
         self.axis = axis
         super().__init__(name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         super().update_state(type(self).function(array(y_true), array(y_pred), self.axis), sample_weight)
-
-    @staticmethod
-    def function(t: np.ndarray, p: np.ndarray, axis: int) -> Any:
-        raise NotImplementedError
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}

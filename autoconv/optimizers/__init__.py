@@ -11,8 +11,8 @@ from . import schedules
 from .base import LearningRate, Optimizer
 from .steps import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop
 
-__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "LearningRate", "Lion", "Nadam", "Optimizer",
-           "RMSprop", "deserialize", "get", "schedules", "serialize"]
+__all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "LearningRate", "Lion", "Nadam",
+           "Optimizer", "RMSprop", "deserialize", "get", "schedules", "serialize"]
 
 CLASSES: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (
     SGD, RMSprop, Adam, AdamW, Adadelta, Adagrad, Adamax, Ftrl, Lion, Nadam)}
@@ -20,7 +20,7 @@ BY_NAME: dict[str, Callable[..., Optimizer]] = {name.lower(): kind for name, kin
 
 
 def get(identifier: Any) -> Optimizer:
-    """An optimizer by its name ("sgd", "rmsprop", "adam", ..., in any case), of a config, or the one that was passed."""
+    """An optimizer by its name ("sgd", "rmsprop", "adam", ..., in any case), of a config, or the one passed."""
     if isinstance(identifier, Optimizer):
         return identifier
     if isinstance(identifier, Mapping):

@@ -172,8 +172,8 @@ class Optimizer(Versioned):
             self._state[slot][...] = device.numpy(values)
 
     def apply(self, gradients: Sequence[Any], parameters: Sequence[Parameter] | None = None) -> None:
-        """One step. `gradients` are arrays in the order of the parameters; a parameter whose gradient is None stays as it
-        is. Raises ValueError where all are None.
+        """One step. `gradients` are arrays in the order of the parameters; a parameter whose gradient is None stays as
+        it is. Raises ValueError where all are None.
         """
         if parameters is not None:
             self.build(parameters)
@@ -248,8 +248,8 @@ class Optimizer(Versioned):
 
     def exclude_from_weight_decay(self, var_list: Sequence[Parameter] | None = None,
                                   var_names: Sequence[str] | None = None) -> None:
-        """Leaves these weights as they are, and those whose path a pattern of `var_names` is found in. Raises ValueError
-        once the optimizer is built.
+        """Leaves these weights as they are, and those whose path a pattern of `var_names` is found in. Raises
+        ValueError once the optimizer is built.
         """
         if self.built:
             raise ValueError("exclude_from_weight_decay() must be called before the first step.")

@@ -24,7 +24,8 @@ class LearningRateSchedule:
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "LearningRateSchedule":
         """The schedule that `get_config` describes."""
-        return cls(**{name: deserialize(value) if isinstance(value, Mapping) else value for name, value in config.items()})
+        return cls(**{name: deserialize(value) if isinstance(value, Mapping) else value
+                      for name, value in config.items()})
 
 
 class ExponentialDecay(LearningRateSchedule):
@@ -69,8 +70,8 @@ class CosineDecay(LearningRateSchedule):
 
 
 class CosineDecayRestarts(LearningRateSchedule):
-    """Half cosines one after the other: the first takes `first_decay_steps`, each later one `t_mul` times as long as the
-    one before, from `m_mul` times the height, down to `alpha` (Loshchilov and Hutter, "SGDR", 2016).
+    """Half cosines one after the other: the first takes `first_decay_steps`, each later one `t_mul` times as long as
+    the one before, from `m_mul` times the height, down to `alpha` (Loshchilov and Hutter, "SGDR", 2016).
     """
 
     def __init__(self, initial_learning_rate: float, first_decay_steps: int, t_mul: float = 2.0, m_mul: float = 1.0,
@@ -108,7 +109,7 @@ class PolynomialDecay(LearningRateSchedule):
 
 
 class InverseTimeDecay(LearningRateSchedule):
-    """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`; with `staircase` the quotient is a whole number."""
+    """`initial_learning_rate / (1 + decay_rate * step / decay_steps)`; with `staircase` the quotient is whole."""
 
     def __init__(self, initial_learning_rate: float, decay_steps: int, decay_rate: float, staircase: bool = False,
                  name: str = "InverseTimeDecay") -> None:

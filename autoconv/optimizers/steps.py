@@ -106,7 +106,7 @@ class AdamW(Adam):
 
 
 class Adagrad(Optimizer):
-    """`a += g^2; w -= learning_rate * g / sqrt(a + epsilon)`, a from initial_accumulator_value on (Duchi et al., 2011)."""
+    """`a += g^2; w -= learning_rate * g / sqrt(a + epsilon)`, a from initial_accumulator_value. Duchi et al., 2011."""
 
     recordable = True
     _slots = ("accumulator",)

@@ -117,8 +117,7 @@ def adamax(w, g, m, u, alpha, beta_1, beta_2, epsilon, decay_factor):
         w[i], m[i], u[i] = _adamax(w[i] * kept, g[i], m[i], u[i], *numbers)
 
 
-@kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64, float64, float64)", parallel=True,
-        few=FEW)
+@kernel("(T[::1], T[::1], T[::1], T[::1], " + ", ".join(7 * ["float64"]) + ")", parallel=True, few=FEW)
 def nadam(w, g, m, v, of_m, of_g, of_root, beta_1, beta_2, epsilon, decay_factor):
     real = w.dtype.type
     kept, numbers = real(decay_factor), (real(of_m), real(of_g), real(of_root), real(1.0 - beta_1), real(1.0 - beta_2),
@@ -136,11 +135,11 @@ def lion(w, g, m, learning_rate, beta_1, beta_2, decay_factor):
         w[i], m[i] = _lion(w[i] * kept, g[i], m[i], *numbers)
 
 
-@kernel("(T[::1], T[::1], T[::1], T[::1], float64, float64, float64, float64, float64, float64, float64)", parallel=True,
-        few=FEW)
+@kernel("(T[::1], T[::1], T[::1], T[::1], " + ", ".join(7 * ["float64"]) + ")", parallel=True, few=FEW)
 def ftrl(w, g, a, z, learning_rate, power, l1, l2, shrinkage, beta, decay_factor):
     real = w.dtype.type
-    kept, numbers = real(decay_factor), (real(learning_rate), real(power), real(l1), real(l2), real(shrinkage), real(beta))
+    kept, numbers = real(decay_factor), (real(learning_rate), real(power), real(l1), real(l2), real(shrinkage),
+                                         real(beta))
     for i in prange(len(w)):
         w[i], a[i], z[i] = _ftrl(w[i] * kept, g[i], a[i], z[i], *numbers)
 

@@ -232,7 +232,8 @@ def adamax(w, g, m, u, alpha, beta_1, beta_2, epsilon, decay_factor):
 
 
 def nadam(w, g, m, v, of_m, of_g, of_root, beta_1, beta_2, epsilon, decay_factor):
-    _nadam(w.size, w, g, m, v, _number(w, of_m), _number(w, of_g), _number(w, of_root), beta_1, beta_2, epsilon, _number(w, decay_factor))
+    _nadam(w.size, w, g, m, v, _number(w, of_m), _number(w, of_g), _number(w, of_root), beta_1, beta_2, epsilon,
+           _number(w, decay_factor))
 
 
 def lion(w, g, m, learning_rate, beta_1, beta_2, decay_factor):
