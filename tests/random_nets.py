@@ -100,13 +100,24 @@ def transposed(shape: Any) -> Any:
     padding = st.sampled_from(["valid", "same"])
     return st.fixed_dictionaries({
         "filters": st.integers(1, 5), "kernel_size": pairs, "strides": strides | st.tuples(strides, strides),
-        "padding": padding, "dilation_rate": st.just(1) | st.just((1, 2)), **weights("kernel")})
+        "padding": padding, "output_padding": st.none() | st.just(0), "dilation_rate": st.just(1) | st.just((1, 2)), **weights("kernel")})
 
 
 @st.composite
 def depthwise(draw: Any, shape: Any) -> dict[str, Any]:
     return {"depth_multiplier": draw(st.integers(1, max(1, min(2, 2 * LARGEST // shape[2])))),
             **draw(windows(shape, "kernel_size", True)), **draw(st.fixed_dictionaries(weights("depthwise")))}
+
+
+@st.composite
+def separable(draw: Any, shape: Any) -> dict[str, Any]:
+    return {"filters": draw(channels), "pointwise_initializer": draw(starts), **draw(depthwise(shape))}
+
+
+def cut_off(n: int) -> Any:
+    """How much Cropping2D may take from both ends of n pixels."""
+    return st.integers(0, min(2, (n - 1) // 2)).flatmap(
+        lambda before: st.tuples(st.just(before), st.integers(0, min(2, n - 1 - before))))
 
 
 def geometric(**own: Any) -> Any:
@@ -119,6 +130,16 @@ def drawn(**own: Any) -> Any:
     return lambda shape: st.fixed_dictionaries(own)
 
 
+rates = st.sampled_from([0.0, 0.3, 0.5])
+
+
+def dropped(shape: Any) -> Any:
+    noise = st.tuples(*(st.sampled_from([None, 1]) for _ in range(len(shape) + 1)))
+    return st.fixed_dictionaries({"rate": rates, "noise_shape": st.none() | noise, "seed": seeds})
+
+
+of_samples = {"epsilon": st.sampled_from([1e-3, 0.1]), "center": st.booleans(), "scale": st.booleans(),
+              "beta_initializer": around_0, "gamma_initializer": around_1}
 sides = st.integers(0, 2)
 factors = share | st.tuples(share, share)
 one_size = {"height": sizes, "width": sizes}
@@ -127,6 +148,7 @@ colours = {"value_range": st.sampled_from([(0, 1), (-2, 2), (0, 255)]), "seed": 
 # What is drawn for each layer that takes images (H, W, C). "any" rank below: rows as well.
 ARGUMENTS: dict[type, Any] = {
     layers.Activation: drawn(activation=activations),
+    layers.AlphaDropout: dropped,
     layers.Add: drawn(), layers.Average: drawn(), layers.Maximum: drawn(), layers.Minimum: drawn(),
     layers.Multiply: drawn(), layers.Subtract: drawn(), layers.Concatenate: drawn(axis=st.just(-1)),
     layers.AveragePooling2D: lambda shape: windows(shape, "pool_size", False),
@@ -136,13 +158,28 @@ ARGUMENTS: dict[type, Any] = {
         "beta_initializer": around_0, "gamma_initializer": around_1, "moving_mean_initializer": around_0,
         "moving_variance_initializer": around_1, "synchronized": st.booleans()}),
     layers.CenterCrop: drawn(**one_size),
+    layers.Cropping2D: lambda shape: st.tuples(*(cut_off(n) for n in shape[:2])).map(lambda cut: {"cropping": cut}),
     layers.Conv2D: convolutions, layers.Conv2DTranspose: transposed, layers.DepthwiseConv2D: depthwise,
     layers.Dense: drawn(units=channels, **weights("kernel")),
-    layers.Dropout: drawn(rate=st.sampled_from([0.0, 0.3, 0.5, 1.0]), seed=seeds),
+    layers.Dropout: dropped,
+    layers.ELU: drawn(alpha=st.sampled_from([1.0, 0.5])),
     layers.Flatten: drawn(),
+    layers.GaussianDropout: drawn(rate=rates, seed=seeds),
+    layers.GaussianNoise: drawn(stddev=rates, seed=seeds),
     layers.GlobalAveragePooling2D: drawn(keepdims=st.booleans()),
     layers.GlobalMaxPooling2D: drawn(keepdims=st.booleans()),
+    layers.GroupNormalization: lambda shape: st.fixed_dictionaries({
+        "groups": st.sampled_from([-1, *(g for g in (1, 2, 3) if shape[-1] % g == 0)]), "axis": st.just(-1),
+        **of_samples}),
+    layers.LayerNormalization: lambda shape: st.fixed_dictionaries({
+        "axis": st.sampled_from([-1, len(shape), [1, len(shape)] if len(shape) > 1 else [1]]),
+        "rms_scaling": st.booleans(), **of_samples}),
+    layers.LeakyReLU: drawn(negative_slope=st.sampled_from([0.3, 0.0, 1.5])),
     layers.MaxPooling2D: lambda shape: windows(shape, "pool_size", False),
+    layers.Permute: lambda shape: st.permutations(range(1, len(shape) + 1)).map(lambda dims: {"dims": dims}),
+    layers.PReLU: lambda shape: st.fixed_dictionaries({
+        "alpha_initializer": around_0, "shared_axes": st.none() | st.lists(
+            st.integers(1, len(shape)), min_size=1, max_size=len(shape), unique=True)}),
     layers.RandomBrightness: drawn(factor=factors, **colours),
     layers.RandomContrast: drawn(factor=st.floats(0, 0.5, width=16), **colours),
     layers.RandomCrop: drawn(**one_size, seed=seeds),
@@ -150,25 +187,36 @@ ARGUMENTS: dict[type, Any] = {
     layers.RandomRotation: lambda shape: geometric(factor=factors),
     layers.RandomTranslation: lambda shape: geometric(height_factor=factors, width_factor=factors),
     layers.RandomZoom: lambda shape: geometric(height_factor=factors, width_factor=st.none() | factors),
-    layers.ReLU: drawn(),
+    layers.ReLU: drawn(max_value=st.sampled_from([None, 6.0]), negative_slope=st.sampled_from([0.0, 0.0, 0.25]),
+                       threshold=st.sampled_from([0.0, 0.0, 0.5])),
+    layers.RepeatVector: drawn(n=small),
     layers.Rescaling: lambda shape: st.fixed_dictionaries({
         "scale": share | st.lists(share, min_size=shape[-1], max_size=shape[-1]), "offset": share}),
     layers.Resizing: lambda shape: st.fixed_dictionaries({
         **one_size, "interpolation": st.sampled_from(sorted(INTERPOLATIONS)), "fill_value": share,
         "crop_to_aspect_ratio": st.booleans()}).flatmap(lambda given: st.booleans().map(
             lambda pad: {**given, "pad_to_aspect_ratio": pad and not given["crop_to_aspect_ratio"]})),
-    layers.Softmax: lambda shape: st.fixed_dictionaries({"axis": st.sampled_from([-1, 1])}),
+    layers.Reshape: lambda shape: st.sampled_from([
+        shape, (shape[1], shape[0], shape[2]), (1, -1, shape[2]), (-1,)]).map(lambda wanted: {"target_shape": wanted}),
+    layers.SeparableConv2D: separable,
+    layers.Softmax: lambda shape: st.fixed_dictionaries({"axis": st.sampled_from([-1, 1, [1, len(shape)]])}),
+    layers.SpatialDropout2D: drawn(rate=st.sampled_from([0.0, 0.3, 1.0]), seed=seeds),
+    layers.UnitNormalization: lambda shape: st.fixed_dictionaries({"axis": st.sampled_from([-1, 1, [1, len(shape)]])}),
+    layers.UpSampling2D: drawn(size=st.sampled_from([1, 2, (1, 2)]), interpolation=st.sampled_from(
+        sorted(INTERPOLATIONS))),
     layers.ZeroPadding2D: drawn(padding=sides | st.tuples(sides, sides) | st.tuples(
         st.tuples(sides, sides), st.tuples(sides, sides))),
 }
-OF_ROWS = [layers.Activation, layers.BatchNormalization, layers.Dense, layers.Dropout, layers.ReLU, layers.Rescaling,
-           layers.Softmax]
+OF_ROWS = [
+    layers.Activation, layers.AlphaDropout, layers.BatchNormalization, layers.Dense, layers.Dropout, layers.ELU,
+    layers.GaussianDropout, layers.GaussianNoise, layers.GroupNormalization, layers.LayerNormalization, layers.LeakyReLU,
+    layers.PReLU, layers.ReLU, layers.Rescaling, layers.Softmax, layers.UnitNormalization]
 MERGES = [kind for kind in ARGUMENTS if issubclass(kind, MERGE)]
 TO_ROWS = [layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D]
 OF_IMAGES = [kind for kind in ARGUMENTS if kind not in MERGES and kind not in TO_ROWS]
 # Those that the others are for stand more often.
 OF_IMAGES += [layers.Conv2D] * 6 + [layers.BatchNormalization, layers.MaxPooling2D, layers.ReLU] * 3
-GROWING = (layers.ZeroPadding2D, layers.Conv2DTranspose)
+GROWING = (layers.ZeroPadding2D, layers.Conv2DTranspose, layers.UpSampling2D)
 
 
 @st.composite

@@ -171,22 +171,41 @@ def explicit_padding(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]
 
 
 def transpose_window(
-    size: tuple[int, int], kernel: Pair, strides: Pair = 1, padding: str = "valid", dilation_rate: Pair = 1
+    size: tuple[int, int], kernel: Pair, strides: Pair = 1, padding: str = "valid", dilation_rate: Pair = 1,
+    output_padding: Pair | None = None,
 ) -> tuple[Window, tuple[int, int]]:
     """The window of the convolution whose transpose maps (H, W) to the returned (OH, OW), as Keras sizes it.
 
-    "valid" gives `(n - 1)*s + span` plus what a stride longer than the span leaves free, "same" gives `n*s`.
+    Without output_padding p "valid" gives `(n - 1)*s + span` plus what a stride longer than the span leaves free,
+    "same" gives `n*s`. With p "valid" gives `(n - 1)*s + span + p`, "same" `(n - 1)*s + span % 2 + p`.
     """
     if padding not in ("valid", "same"):
         raise ValueError(f"padding of a transposed convolution must be 'valid' or 'same'. Received: {padding!r}.")
     (sh, sw), (kh, kw) = pair(strides, "strides"), pair(kernel, "kernel_size")
     dh, dw = pair(dilation_rate, "dilation_rate")
     free = Window(kh, kw, sh, sw, dh, dw)
+    if output_padding is not None:
+        axes = zip(size, (free.span_h, free.span_w), (sh, sw), pair(output_padding, "output_padding", 0))
+        out, sides = zip(*(_padded_transpose(*axis, same=padding == "same") for axis in axes))
+        return window(out, (kh, kw), (sh, sw), sides, (dh, dw)), out
     if padding == "same":
         out = size[0] * sh, size[1] * sw
     else:
         out = size[0] * sh + max(free.span_h - sh, 0), size[1] * sw + max(free.span_w - sw, 0)
     return window(out, (kh, kw), (sh, sw), padding, (dh, dw)), out
+
+
+def _padded_transpose(n: int, span: int, stride: int, more: int, same: bool) -> tuple[int, tuple[int, int]]:
+    """The size of an axis of a transposed convolution with this output padding, and the padding before and after it of
+    the convolution that it is the transpose of.
+    """
+    if more >= stride:
+        raise ValueError(f"output_padding must be smaller than the strides. Received: {more} and a stride of {stride}.")
+    if not same:
+        return (n - 1) * stride + span + more, (0, 0)
+    total = span - span % 2 - more  # what is cut off of the whole result, (n - 1)*s + span
+    before = max(total // 2, 0)
+    return (n - 1) * stride + span - total, (before, max(total - before, 0))
 
 
 def check_image(shape: tuple[int, ...], what: str = "x") -> tuple[int, int, int, int]:

@@ -99,6 +99,7 @@ from .nn import (
     tanh,
     zero_padding2d,
 )
+from .norms import layer_normalization, moments, normalize
 
 __all__ = [
     "abs", "affine_transform", "argmax", "avg_pool2d", "batch_norm", "binary_crossentropy",
@@ -107,10 +108,11 @@ __all__ = [
     "conv2d_transpose", "cosine_similarity", "dense", "depthwise_conv2d", "dice", "dropout", "elu", "equal", "erf",
     "exp", "expand_dims", "expm1", "exponential", "flatten", "gelu", "global_avg_pool2d", "global_max_pool2d",
     "glu", "greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "hinge", "huber",
-    "kl_divergence", "leaky_relu", "less", "less_equal", "log", "log1p", "log_cosh", "log_sigmoid", "log_softmax",
-    "max_pool2d", "maximum", "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error",
-    "mean_squared_logarithmic_error", "minimum", "mish", "not_equal", "pad", "poisson", "relu", "relu6", "resize",
-    "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_categorical_crossentropy",
-    "sparse_plus", "sparse_sigmoid", "split", "sqrt", "squared_hinge", "squareplus", "squeeze", "stack", "tanh",
-    "tanh_shrink", "threshold", "tversky", "where", "zero_padding2d",
+    "kl_divergence", "layer_normalization", "leaky_relu", "less", "less_equal", "log", "log1p", "log_cosh",
+    "log_sigmoid", "log_softmax", "max_pool2d", "maximum", "mean_absolute_error", "mean_absolute_percentage_error",
+    "mean_squared_error", "mean_squared_logarithmic_error", "minimum", "mish", "moments", "normalize", "not_equal",
+    "pad", "poisson", "relu", "relu6", "resize", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus",
+    "softsign", "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "split", "sqrt",
+    "squared_hinge", "squareplus", "squeeze", "stack", "tanh", "tanh_shrink", "threshold", "tversky", "where",
+    "zero_padding2d",
 ]

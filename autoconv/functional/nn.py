@@ -50,17 +50,19 @@ def conv2d(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: Padding = 
 
 
 def conv2d_transpose(x: Any, w: Any, b: Any = None, strides: Pair = 1, padding: str = "valid",
-                     dilation_rate: Pair = 1) -> Tensor:
+                     dilation_rate: Pair = 1, output_padding: Pair | None = None) -> Tensor:
     """The transpose (the input gradient) of a convolution: each pixel adds its multiple of the kernel to the result.
 
-    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F); `padding` "valid" or "same" (then OH = H * stride).
+    x (N, H, W, C), w (KH, KW, F, C), b (F,) -> (N, OH, OW, F); `padding` "valid" or "same" (then OH = H * stride,
+    without an output_padding).
     """
     x, w, b = _same_dtype("conv2d_transpose", x, w, b)
     _, h, width, _ = shapes.check_image(x.shape)
     kh, kw, filters, depth = _kernel_shape(w, "(KH, KW, F, C)")
     _check_depth(x, w, depth)
     _check_bias(b, filters)
-    window, size = shapes.transpose_window((h, width), (kh, kw), strides, padding, dilation_rate)
+    window, size = shapes.transpose_window((h, width), (kh, kw), strides, padding, dilation_rate,
+                                          output_padding)
     return apply(conv.conv2d_transpose, x, w, b, window=window, size=size)
 
 

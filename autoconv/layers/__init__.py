@@ -1,6 +1,6 @@
 """The layers of a model, with Keras 3's names, signatures and defaults. Images are (N, H, W, C)."""
 
-from .activation import Activation, ReLU, Softmax
+from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from .augmentation import (
     RandomBrightness,
     RandomContrast,
@@ -11,9 +11,9 @@ from .augmentation import (
     RandomZoom,
 )
 from .base import Layer
-from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D
+from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D
 from .dense import Dense
-from .dropout import Dropout
+from .dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout2D
 from .input import Input, InputLayer
 from .merge import (
     Add,
@@ -32,21 +32,80 @@ from .merge import (
     subtract,
 )
 from .norm import BatchNormalization
+from .norm_samples import GroupNormalization, LayerNormalization, UnitNormalization
 from .pool import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .preprocessing import CenterCrop, Rescaling, Resizing
-from .reshape import Flatten, ZeroPadding2D
+from .reshape import Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling2D, ZeroPadding2D
 
 # Other names that Keras has for the same layers.
-Convolution2D, Convolution2DTranspose = Conv2D, Conv2DTranspose
+Convolution2D, Convolution2DTranspose, SeparableConvolution2D = Conv2D, Conv2DTranspose, SeparableConv2D
 MaxPool2D, AvgPool2D = MaxPooling2D, AveragePooling2D
 GlobalAvgPool2D, GlobalMaxPool2D = GlobalAveragePooling2D, GlobalMaxPooling2D
 
 __all__ = [
-    "Activation", "Add", "Average", "AveragePooling2D", "AvgPool2D", "BatchNormalization", "CenterCrop", "Concatenate",
-    "Conv2D", "Conv2DTranspose", "Convolution2D", "Convolution2DTranspose", "Dense", "DepthwiseConv2D", "Dropout",
-    "Flatten", "GlobalAveragePooling2D", "GlobalAvgPool2D", "GlobalMaxPool2D", "GlobalMaxPooling2D", "Input",
-    "InputLayer", "Layer", "MaxPool2D", "MaxPooling2D", "Maximum", "Minimum", "Multiply", "RandomBrightness",
-    "RandomContrast", "RandomCrop", "RandomFlip", "RandomRotation", "RandomTranslation", "RandomZoom", "ReLU",
-    "Rescaling", "Resizing", "Softmax", "Subtract", "ZeroPadding2D", "add", "average", "concatenate", "maximum",
-    "minimum", "multiply", "subtract",
+    "ELU",
+    "Activation",
+    "Add",
+    "AlphaDropout",
+    "Average",
+    "AveragePooling2D",
+    "AvgPool2D",
+    "BatchNormalization",
+    "CenterCrop",
+    "Concatenate",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Convolution2D",
+    "Convolution2DTranspose",
+    "Cropping2D",
+    "Dense",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
+    "GlobalAveragePooling2D",
+    "GlobalAvgPool2D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPooling2D",
+    "GroupNormalization",
+    "Input",
+    "InputLayer",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "MaxPool2D",
+    "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "PReLU",
+    "Permute",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomFlip",
+    "RandomRotation",
+    "RandomTranslation",
+    "RandomZoom",
+    "ReLU",
+    "RepeatVector",
+    "Rescaling",
+    "Reshape",
+    "Resizing",
+    "SeparableConv2D",
+    "SeparableConvolution2D",
+    "Softmax",
+    "SpatialDropout2D",
+    "Subtract",
+    "UnitNormalization",
+    "UpSampling2D",
+    "ZeroPadding2D",
+    "add",
+    "average",
+    "concatenate",
+    "maximum",
+    "minimum",
+    "multiply",
+    "subtract",
 ]

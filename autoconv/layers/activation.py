@@ -3,6 +3,7 @@
 from typing import Any
 
 from .. import functional as F
+from .. import initializers
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
@@ -55,16 +56,80 @@ class ReLU(Layer):
         return input_shape
 
 
-class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along `axis`."""
+class LeakyReLU(Layer):
+    """x where it is positive, else negative_slope x. Maas et al., 2013."""
 
     one_input = True
     recordable = True
+    negative_slope = checks.Checked(checks.number)
 
-    def __init__(self, axis: int = -1, **kwargs: Any) -> None:
+    def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
-            raise ValueError(f"axis must be an integer. Received: {axis!r}.")
+        self.negative_slope = negative_slope
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.leaky_relu(x, self.negative_slope)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class PReLU(Layer):
+    """x where it is positive, else alpha x; alpha is learned for each item of a sample, or for all along the axes
+    `shared_axes` (1 is the first after the batch). He et al., "Delving deep into rectifiers", 2015.
+    """
+
+    one_input = True
+    recordable = True
+    regularized = ("alpha",)
+
+    def __init__(self, alpha_initializer: Any = "Zeros", shared_axes: Any = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha_initializer = initializers.get(alpha_initializer)
+        self.shared_axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes
+
+    def build(self, input_shape: Shape) -> None:
+        shared = set(self.shared_axes or ())
+        sizes = tuple(1 if i in shared else n for i, n in enumerate(input_shape))[1:]
+        if None in sizes or not shared <= set(range(1, len(input_shape))):
+            raise ValueError(f"Layer {self.name!r} must know its input's sizes, but for the axes in shared_axes, which "
+                             f"count from 1. Received: {input_shape}, shared_axes={self.shared_axes}.")
+        self.alpha = self.add_weight(sizes, self.alpha_initializer, name="alpha")  # type: ignore[arg-type]
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.relu(x) - self.alpha * F.relu(-x)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class ELU(Layer):
+    """x where it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
+
+    one_input = True
+    recordable = True
+    alpha = checks.Checked(checks.number)
+
+    def __init__(self, alpha: float = 1.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.alpha = alpha
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.elu(x, self.alpha)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class Softmax(Layer):
+    """exp(x) / sum(exp(x)) along `axis`, or along several."""
+
+    one_input = True
+    recordable = True
+    axis = checks.Checked(checks.axes)
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
         self.axis = axis
 
     def call(self, x: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ from ..versions import contents
 
 _VARIABLE = (Argument.VAR_POSITIONAL, Argument.VAR_KEYWORD)
 _MISSING = object()
+_PLAIN = Argument("argument", Argument.KEYWORD_ONLY, default=None)
 
 
 def remembers(init: Callable) -> Callable:
@@ -42,7 +43,7 @@ def argument_names(kind: type) -> tuple[str, ...]:
 
 def arguments_now(layer: Any) -> dict[str, Any]:
     """The arguments that make a layer as this one is now: those that were given, and of each whose attribute was set
-    to something else since, the attribute.
+    to something else since, the attribute. Of autoconv's own layers all of them.
     """
     kind = type(layer)
     arguments = signature(kind.__init__).parameters
@@ -62,7 +63,14 @@ def arguments_now(layer: Any) -> dict[str, Any]:
     if changed:  # an attribute may have been made of another argument, where its own was None
         config.update({name: value for name, value in now.items() if name in arguments and value is not _MISSING
                        and config.get(name, arguments[name].default) is None})
-    return {**config, **changed}
+    config.update(changed)
+    if kind.__module__.startswith("autoconv."):
+        for name in (*arguments, *layer.extras()):
+            if name not in config and arguments.get(name, _PLAIN).kind not in _VARIABLE and name != "self":
+                value = attribute(layer, name)
+                default = layer._fixed.get(name, arguments.get(name, _PLAIN).default)
+                config[name] = default if value is _MISSING else value
+    return config
 
 
 def attribute(layer: Any, name: str) -> Any:

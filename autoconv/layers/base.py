@@ -71,8 +71,8 @@ class Layer(Weights, Versioned):
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
         input_shape: Shape | None = None, input_dim: int | None = None, **others: Any,
     ) -> None:
-        for weight, what in product(self.regularized, EXTRAS):
-            setattr(self, f"{weight}_{what}", EXTRAS[what](others.pop(f"{weight}_{what}", None)))
+        for argument in self.extras():
+            setattr(self, argument, EXTRAS[argument.rsplit("_", 1)[1]](others.pop(argument, None)))
         self.activity_regularizer = regularizers.get(others.pop("activity_regularizer", None))
         self._refuse(others)
         self._added: list[Tensor] = []  # what the last call added to the loss
@@ -135,6 +135,11 @@ class Layer(Weights, Versioned):
                 f"{type(self).__name__} does not support {name}: only {default!r} is accepted. Received: {value!r}."
             )
         self._fixed[name] = default
+
+    @classmethod
+    def extras(cls) -> list[str]:
+        """The arguments that say what is added to the loss for each weight, and what holds for it after each step."""
+        return [f"{weight}_{what}" for weight, what in product(cls.regularized, EXTRAS)]
 
     # What a layer of your own overrides.
 

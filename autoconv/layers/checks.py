@@ -85,6 +85,14 @@ def zoom(value: Any, name: str) -> Range:
     return low, high
 
 
+def axes(value: Any, name: str) -> int | list[int]:
+    """One axis, or a list of them."""
+    several = list(value) if isinstance(value, (list, tuple)) else [value]
+    if not several or any(isinstance(each, bool) or not hasattr(each, "__index__") for each in several):
+        raise ValueError(f"{name} must be an integer, or a list of them. Received: {value!r}.")
+    return several if isinstance(value, (list, tuple)) else int(value)
+
+
 def positive(value: Any, what: str) -> int:
     """`value` as an int of at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:

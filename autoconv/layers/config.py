@@ -21,7 +21,8 @@ def serialize(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: serialize(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [serialize(item) for item in value]
+        items = (serialize(item) for item in value)
+        return tuple(items) if isinstance(value, tuple) else list(items)
     if isinstance(value, (np.ndarray, np.generic, Tensor)):
         return np.asarray(value).tolist()
     if value is None or isinstance(value, (bool, int, float, str)):
@@ -38,8 +39,9 @@ def serialize(value: Any) -> Any:
 
 def deserialize(value: Any, custom_objects: dict[str, type] | None = None) -> Any:
     """The object that `serialize` wrote. `custom_objects` maps the names of your own classes to them."""
-    if isinstance(value, list):
-        return [deserialize(item, custom_objects) for item in value]
+    if isinstance(value, (list, tuple)):
+        items = (deserialize(item, custom_objects) for item in value)
+        return tuple(items) if isinstance(value, tuple) else list(items)
     if not isinstance(value, dict):
         return value
     if set(value) != {"class_name", "config"}:

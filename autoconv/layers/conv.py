@@ -8,6 +8,7 @@ from ..arguments import shapes
 from ..tensor import Parameter, Tensor
 from . import checks
 from .base import Layer, Shape
+from .weights import EXTRAS
 
 
 class _Convolution(Layer):
@@ -20,18 +21,24 @@ class _Convolution(Layer):
 
     def _set_up(
         self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
-        activation: Any, use_bias: bool, kernel_initializer: Any, bias_initializer: Any,
+        activation: Any, use_bias: bool, bias_initializer: Any,
     ) -> None:
         checks.channels_last(self, data_format)
         self.kernel_size, self.strides, self.dilation_rate = kernel_size, strides, dilation_rate
         self.padding, self.use_bias = padding, bool(use_bias)
         self.activation = activation
-        self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
+    def _kernel(self, kind: str, shape: tuple[int, ...], name: str = "kernel") -> Parameter:
+        """A kernel, with what the arguments `<kind>_initializer`, `<kind>_regularizer`, ... say of it."""
+        initializer, *extras = (getattr(self, f"{kind}_{what}") for what in ("initializer", *EXTRAS))
+        return self.add_weight(shape, initializer, name=name, **dict(zip(EXTRAS, extras)))
+
     def _add_weights(self, kernel_shape: tuple[int, ...], filters: int, channels: int) -> None:
-        extras = {what: getattr(self, f"{self.regularized[0]}_{what}") for what in ("regularizer", "constraint")}
-        self.kernel = self.add_weight(kernel_shape, self.kernel_initializer, name="kernel", **extras)
+        self.kernel = self._kernel(self.regularized[0], kernel_shape)
+        self._add_bias(filters, channels)
+
+    def _add_bias(self, filters: int, channels: int) -> None:
         self.bias: Parameter | None = None
         if self.use_bias:
             self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
@@ -64,7 +71,8 @@ class Conv2D(_Convolution):
         if self.filters % self.groups:
             raise ValueError(f"filters must be divisible by groups. Received: filters={filters}, groups={groups}.")
         self._set_up(kernel_size, strides, checks.padding(padding), data_format, dilation_rate, activation, use_bias,
-                     kernel_initializer, bias_initializer)
+                     bias_initializer)
+        self.kernel_initializer = initializers.get(kernel_initializer)
 
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
@@ -100,7 +108,8 @@ class DepthwiseConv2D(_Convolution):
         super().__init__(**kwargs)
         self.depth_multiplier = checks.positive(depth_multiplier, "depth_multiplier")
         self._set_up(kernel_size, strides, checks.padding(padding), data_format, dilation_rate, activation, use_bias,
-                     depthwise_initializer, bias_initializer)
+                     bias_initializer)
+        self.depthwise_initializer = initializers.get(depthwise_initializer)
 
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
@@ -117,11 +126,51 @@ class DepthwiseConv2D(_Convolution):
         return self._window_output(input_shape, checks.known_channels(self, input_shape) * self.depth_multiplier)
 
 
+class SeparableConv2D(_Convolution):
+    """A depthwise convolution, and then a pointwise one (1 x 1): (N, H, W, C) -> (N, OH, OW, filters).
+
+    depthwise_kernel (KH, KW, C, depth_multiplier), pointwise_kernel (1, 1, C * depth_multiplier, filters), bias
+    (filters,). Chollet: "Xception", 2017.
+    """
+
+    recordable = True
+    regularized = ("depthwise", "pointwise", "bias")
+
+    def __init__(
+        self, filters: int, kernel_size: Any, strides: Any = (1, 1), padding: Any = "valid",
+        data_format: str | None = None, dilation_rate: Any = (1, 1), depth_multiplier: int = 1, activation: Any = None,
+        use_bias: bool = True, depthwise_initializer: Any = "glorot_uniform",
+        pointwise_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self.filters = checks.positive(filters, "filters")
+        self.depth_multiplier = checks.positive(depth_multiplier, "depth_multiplier")
+        self.depthwise_initializer = initializers.get(depthwise_initializer)
+        self.pointwise_initializer = initializers.get(pointwise_initializer)
+        self._set_up(kernel_size, strides, checks.padding(padding), data_format, dilation_rate, activation, use_bias,
+                     bias_initializer)
+
+    def build(self, input_shape: Shape) -> None:
+        channels, m = checks.known_channels(self, input_shape), self.depth_multiplier
+        self.compute_output_shape(input_shape)  # the kernel must fit
+        self.depthwise_kernel = self._kernel("depthwise", (*self.kernel_size, channels, m), "depthwise_kernel")
+        self.pointwise_kernel = self._kernel("pointwise", (1, 1, channels * m, self.filters), "pointwise_kernel")
+        self._add_bias(self.filters, channels)
+
+    def call(self, x: Tensor) -> Tensor:
+        y = F.depthwise_conv2d(x, self.depthwise_kernel, None, self.strides, self.padding, self.dilation_rate)
+        return self.activation(F.conv2d(y, self.pointwise_kernel, self.bias))
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return self._window_output(input_shape, self.filters)
+
+
 class Conv2DTranspose(_Convolution):
     """The transpose of a convolution, which makes images larger: (N, H, W, C) -> (N, OH, OW, filters).
 
     kernel (KH, KW, filters, C), bias (filters,). With padding="same" OH is H * strides, with "valid" it is
-    (H - 1) * strides + the kernel's span (at least H * strides).
+    (H - 1) * strides + the kernel's span (at least H * strides). `output_padding`, smaller than the strides, makes it
+    (H - 1) * strides + span + output_padding, with padding="same" less 2 (span // 2).
     """
 
     recordable = True
@@ -133,10 +182,13 @@ class Conv2DTranspose(_Convolution):
         kernel_initializer: Any = "glorot_uniform", bias_initializer: Any = "zeros", **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        self._keras_default("output_padding", output_padding, None)
         self.filters = checks.positive(filters, "filters")
         self._set_up(kernel_size, strides, checks.padding(padding, numbers=False), data_format, dilation_rate,
-                     activation, use_bias, kernel_initializer, bias_initializer)
+                     activation, use_bias, bias_initializer)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.output_padding = output_padding
+        shapes.transpose_window((1, 1), self.kernel_size, self.strides, self.padding, self.dilation_rate,
+                                self.output_padding)
 
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
@@ -144,11 +196,12 @@ class Conv2DTranspose(_Convolution):
 
     def call(self, x: Tensor) -> Tensor:
         return self.activation(
-            F.conv2d_transpose(x, self.kernel, self.bias, self.strides, self.padding, self.dilation_rate)
+            F.conv2d_transpose(x, self.kernel, self.bias, self.strides, self.padding, self.dilation_rate,
+                               self.output_padding)
         )
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         h, w = input_shape[1:3]
         _, out = shapes.transpose_window((h or 1, w or 1), self.kernel_size, self.strides, self.padding,
-                                         self.dilation_rate)
+                                         self.dilation_rate, self.output_padding)
         return (input_shape[0], *(None if n is None else o for n, o in zip((h, w), out)), self.filters)

@@ -1,42 +1,160 @@
-"""Dropout."""
+"""Layers that in training drop items or add noise, so that a net relies on none of them; else they give x itself."""
 
+from collections.abc import Sequence
+from math import sqrt
 from typing import Any
 
 import numpy as np
 
+from .. import functional as F
+from ..functional.activations import SELU_ALPHA, SELU_SCALE
 from ..ops import dropout as ops
+from ..ops import noise
 from ..tensor import Tensor, apply
+from . import checks
 from .base import Shape
 from .drawing import RandomLayer
 
 
-class Dropout(RandomLayer):
-    """In training sets a share `rate` of the items to 0 and scales the others by 1 / (1 - rate); else x itself.
+def _share(value: Any, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number between 0 and 1. Received: {value!r}.")
+    return float(value)
 
-    With a `seed` the layer draws its own masks, the same in every run. Srivastava et al., JMLR 2014.
-    """
+
+def _below_1(value: Any, name: str) -> float:
+    if _share(value, name) == 1:
+        raise ValueError(f"{name} must be smaller than 1: of 1 nothing would be left. Received: {value!r}.")
+    return float(value)
+
+
+def _mask_shape(value: Any, name: str) -> tuple[int | None, ...] | None:
+    if value is None:
+        return None
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise ValueError(f"{name} must be a tuple of positive integers and None, or None. Received: {value!r}.")
+    return tuple(None if each is None else checks.positive(each, name) for each in value)
+
+
+class _InTraining(RandomLayer):
+    """What layers share that change x in training alone."""
 
     one_input = True
     recordable = True
 
-    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
-        super().__init__(seed, **kwargs)
-        self._keras_default("noise_shape", noise_shape, None)
-        self.rate = rate
-
-    @property
-    def rate(self) -> float:
-        """The share of items that are set to 0."""
-        return self._rate
-
-    @rate.setter
-    def rate(self, rate: float) -> None:
-        if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not 0 <= rate <= 1:
-            raise ValueError(f"rate must be a number between 0 and 1. Received: {rate!r}.")
-        self._rate = float(rate)
-
     def call(self, x: Tensor, training: bool = False) -> Tensor:
-        return apply(ops.dropout, x, rate=self.rate, **self._draw(x)) if training and self.rate else x
+        return self._changed(x) if training else x
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return input_shape
+
+    def _changed(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class _OfMask(_InTraining):
+    """What layers share that draw a mask."""
+
+    rate: Any = checks.Checked(_share)
+    noise_shape: Any = checks.Checked(_mask_shape)
+
+    def _mask(self, x: Tensor) -> Tensor:
+        """1 / (1 - rate) where items stay and 0 elsewhere, in `noise_shape`, whose None are x's sizes."""
+        wanted = self.noise_shape or (None,) * x.ndim
+        if len(wanted) != x.ndim or any(n not in (None, 1, size) for n, size in zip(wanted, x.shape)):
+            raise ValueError(f"noise_shape must have 1, None or the input's size for each axis of shape {x.shape}. "
+                             f"Received: {self.noise_shape}.")
+        shape = tuple(size if n is None else n for n, size in zip(wanted, x.shape))
+        ones = Tensor(x.device.constant(np.ones(shape, x.dtype)), device=x.device)
+        drawn = self._draw(x)
+        if shape[0] != len(x):
+            del drawn["first"]  # one mask for all samples
+        return apply(ops.dropout, ones, rate=self.rate, **drawn)
+
+
+class Dropout(_OfMask):
+    """In training sets a share `rate` of the items to 0 and scales the others by 1 / (1 - rate); else x itself.
+
+    Items along an axis whose size in `noise_shape` is 1 stay or go together. With a `seed` the layer draws its own
+    masks, the same in every run. Srivastava et al., JMLR 2014.
+    """
+
+    recordable = True
+
+    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        self.rate, self.noise_shape = rate, noise_shape
+
+    def _changed(self, x: Tensor) -> Tensor:
+        if not self.rate:
+            return x
+        if self.noise_shape is not None:
+            return x * self._mask(x)
+        return apply(ops.dropout, x, rate=self.rate, **self._draw(x))
+
+
+class SpatialDropout2D(_OfMask):
+    """`Dropout` of whole channels of images (N, H, W, C). Tompson et al., "Efficient object localization", 2015."""
+
+    recordable = True
+    rank = 4
+
+    def __init__(self, rate: float, data_format: str | None = None, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        checks.channels_last(self, data_format)
+        self.rate, self.noise_shape = rate, (None, 1, 1, None)
+
+    def _changed(self, x: Tensor) -> Tensor:
+        return x * self._mask(x) if self.rate else x
+
+
+class AlphaDropout(_OfMask):
+    """Dropout for nets of "selu": sets a share `rate` of the items to selu's lower end, -1.758, then scales and shifts
+    all so that mean 0 and variance 1 stay. Klambauer et al., "Self-normalizing neural networks", 2017.
+    """
+
+    recordable = True
+    rate = checks.Checked(_below_1)
+
+    def __init__(self, rate: float, noise_shape: Any = None, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        self.rate, self.noise_shape = rate, noise_shape
+
+    def _changed(self, x: Tensor) -> Tensor:
+        if not self.rate:
+            return x
+        lowest, rate = -SELU_ALPHA * SELU_SCALE, self.rate
+        scale = ((1 - rate) * (1 + rate * lowest**2)) ** -0.5
+        return scale * F.where(self._mask(x) > 0, x, lowest) - scale * lowest * rate
+
+
+class GaussianNoise(_InTraining):
+    """In training adds normal noise with standard deviation `stddev` to x."""
+
+    recordable = True
+    stddev = checks.Checked(_share)
+
+    def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        self.stddev = stddev
+
+    def _changed(self, x: Tensor) -> Tensor:
+        return apply(noise.gaussian_noise, x, added=self.stddev, scaled=0.0, **self._draw(x)) if self.stddev else x
+
+
+class GaussianDropout(_InTraining):
+    """In training multiplies x by normal noise with mean 1 and standard deviation sqrt(rate / (1 - rate)), `Dropout`'s.
+
+    Srivastava et al., JMLR 2014, section 10.
+    """
+
+    recordable = True
+    rate = checks.Checked(_below_1)
+
+    def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(seed, **kwargs)
+        self.rate = rate
+
+    def _changed(self, x: Tensor) -> Tensor:
+        stddev = sqrt(self.rate / (1 - self.rate))
+        return apply(noise.gaussian_noise, x, added=0.0, scaled=stddev, **self._draw(x)) if stddev else x

@@ -5,6 +5,7 @@ from typing import Any
 
 from .. import functional as F
 from ..arguments import shapes
+from ..ops.image import INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
@@ -26,6 +27,89 @@ class Flatten(Layer):
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         rest = input_shape[1:]
         return (input_shape[0], None if None in rest else prod(rest))  # type: ignore[arg-type]
+
+
+class Reshape(Layer):
+    """Each sample in the shape `target_shape`, in C order; one size may be -1, which the others leave for it."""
+
+    one_input = True
+    recordable = True
+
+    def __init__(self, target_shape: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.target_shape = target_shape
+
+    @property
+    def target_shape(self) -> tuple[int, ...]:
+        """The shape of a result, without the batch."""
+        return self._target_shape
+
+    @target_shape.setter
+    def target_shape(self, shape: Any) -> None:
+        sizes = tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
+        if any(isinstance(n, bool) or not hasattr(n, "__index__") or n < -1 for n in sizes) or sizes.count(-1) > 1:
+            raise ValueError("target_shape must be integers, one of them -1 at most. There must be at most one unknown "
+                             f"dimension (-1) in target_shape. Received: target_shape={shape!r}.")
+        self._target_shape = tuple(int(n) for n in sizes)
+
+    def call(self, x: Tensor) -> Tensor:
+        return x.reshape(len(x), *self.compute_output_shape(x.shape)[1:])
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        batch, *rest = input_shape
+        if None in rest:
+            return (batch, *(None if n == -1 else n for n in self.target_shape))
+        size, known = prod(rest), prod(n for n in self.target_shape if n != -1)  # type: ignore[arg-type]
+        if size != known if -1 not in self.target_shape else not known or size % known:
+            raise ValueError("The total size of the tensor must be unchanged. Received: "
+                             f"input_shape={tuple(rest)}, target_shape={self.target_shape}")
+        return (batch, *(size // known if n == -1 else n for n in self.target_shape))
+
+
+class Permute(Layer):
+    """The axes of each sample in another order: `dims` counts them from 1, the first after the batch."""
+
+    one_input = True
+    recordable = True
+
+    def __init__(self, dims: Any, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.dims = tuple(dims)
+        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+            raise ValueError("Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must "
+                             f"be consecutive and start from 1. Received dims={dims}")
+
+    def call(self, x: Tensor) -> Tensor:
+        return x.transpose(0, *self.dims)
+
+    def check_input(self, shape: Shape) -> None:
+        super().check_input(shape)
+        if len(shape) != len(self.dims) + 1:
+            raise ValueError(f"Layer {self.name!r} reorders {len(self.dims)} axes. Received shape {tuple(shape)}, with "
+                             "the batch first.")
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], *(input_shape[i] for i in self.dims))
+
+
+class RepeatVector(Layer):
+    """Rows (N, C) -> (N, n, C): each row n times."""
+
+    one_input = True
+    recordable = True
+    rank = 2
+
+    def __init__(self, n: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if isinstance(n, bool) or not isinstance(n, int):
+            raise TypeError(f"Expected an integer value for `n`, got {type(n)}.")
+        self.n = checks.positive(n, "n")
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.concatenate([x.reshape(len(x), 1, x.shape[1])] * self.n, axis=1)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return (input_shape[0], self.n, input_shape[1])
 
 
 class ZeroPadding2D(Layer):
@@ -58,3 +142,64 @@ class ZeroPadding2D(Layer):
         n, h, w, c = input_shape
         vertical, horizontal = map(sum, self.padding)
         return (n, None if h is None else h + vertical, None if w is None else w + horizontal, c)
+
+
+class Cropping2D(Layer):
+    """Images without outer rows and columns; `cropping` is n, (rows, columns) or ((top, bottom), (left, right))."""
+
+    one_input = True
+    recordable = True
+    rank = 4
+
+    def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        checks.channels_last(self, data_format)
+        self.cropping = cropping
+
+    @property
+    def cropping(self) -> Any:
+        """((top, bottom), (left, right))."""
+        return self._cropping
+
+    @cropping.setter
+    def cropping(self, cropping: Any) -> None:
+        try:
+            self._cropping = shapes.explicit_padding(cropping)
+        except ValueError:
+            raise ValueError("cropping must be n, (rows, columns) or ((top, bottom), (left, right)), none negative. "
+                             f"Received: {cropping!r}.") from None
+
+    def call(self, x: Tensor) -> Tensor:
+        (top, _), (left, _) = self.cropping
+        _, h, w, _ = self.compute_output_shape(x.shape)
+        return x[:, top : top + h, left : left + w]  # type: ignore[operator]
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        n, *sides, c = input_shape
+        if any(side is not None and sum(cut) >= side for side, cut in zip(sides, self.cropping)):
+            raise ValueError("Values in `cropping` argument should be smaller than the corresponding spatial dimension "
+                             f"of the input. Received: input_shape={input_shape}, cropping={self.cropping}")
+        return (n, *(None if side is None else side - sum(cut) for side, cut in zip(sides, self.cropping)), c)
+
+
+class UpSampling2D(Layer):
+    """Images (N, H, W, C) -> (N, H size[0], W size[1], C), by "nearest" (each pixel repeated) or "bilinear"."""
+
+    one_input = True
+    recordable = True
+    rank = 4
+    size = checks.pair()
+    interpolation = checks.one_of(INTERPOLATIONS)
+
+    def __init__(self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest",
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        checks.channels_last(self, data_format)
+        self.size, self.interpolation = size, interpolation
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.resize(x, (x.shape[1] * self.size[0], x.shape[2] * self.size[1]), self.interpolation)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        n, h, w, c = input_shape
+        return (n, *(None if side is None else side * factor for side, factor in zip((h, w), self.size)), c)

@@ -8,11 +8,14 @@ throughout, since Numba makes uint64 with int64 a float.
 import numpy as np
 from numba import prange
 
+from .. import normal
 from .jit import inline, kernel
 
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+_normal = inline(normal.normal)
 
 
 @inline
@@ -54,3 +57,16 @@ def dropout(x, scale, threshold, seed, stream, first, y):
         words = philox(start + np.uint64(blocks), stream, seed)
         for j in range(4 * blocks, x.shape[1]):
             y[n, j] = x[n, j] * (keep if words[j - 4 * blocks] >= threshold else drop)
+
+
+@kernel("(T[:,::1], float64, float64, uint64, uint64, uint64, T[:,::1])", parallel=True)
+def gaussian_noise(x, added, scaled, seed, stream, first, y):
+    """y = x + (added + scaled x) n; n is the normal number of an item's random word, laid out as for `dropout`."""
+    real = x.dtype.type
+    a, s, m = real(added), real(scaled), x.shape[1]
+    for n in prange(x.shape[0]):
+        start = (first + np.uint64(n)) << HALF
+        for b in range((m + 3) // 4):
+            words = philox(start + np.uint64(b), stream, seed)
+            for j in range(4 * b, min(4 * b + 4, m)):
+                y[n, j] = x[n, j] + (a + s * x[n, j]) * real(_normal(words[j - 4 * b]))

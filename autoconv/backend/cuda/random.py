@@ -6,6 +6,7 @@ since Numba makes uint64 with int64 a float.
 
 import numpy as np
 
+from .. import normal
 from .array import Array, number
 from .ptx import global_index
 from .runtime import inline, kernel
@@ -13,6 +14,8 @@ from .runtime import inline, kernel
 M0, M1 = np.uint64(0xD2511F53), np.uint64(0xCD9E8D57)  # multipliers of a round
 W0, W1 = np.uint64(0x9E3779B9), np.uint64(0xBB67AE85)  # what each round adds to the key: golden ratio, sqrt(3) - 1
 LOW, HALF = np.uint64(0xFFFFFFFF), np.uint64(32)
+
+_normal = inline(normal.normal)
 
 
 @inline
@@ -46,6 +49,18 @@ def _dropout(count, x, scale, threshold, seed, stream, first, y):
             y[n, j] = x[n, j] * (keep if words[j - 4 * b] >= threshold else drop)
 
 
+@kernel("(int64, const T[:,::1], float64, float64, const uint64[::1], const uint64[::1], const uint64[::1], T[:,::1])")
+def _gaussian_noise(count, x, added, scaled, seed, stream, first, y):
+    real = x.dtype.type
+    a, s = real(added), real(scaled)
+    item, blocks = global_index(), (x.shape[1] + 3) // 4
+    if item < count:
+        n, b = item // blocks, item % blocks
+        words = philox(((first[0] + np.uint64(n)) << HALF) + np.uint64(b), stream[0], seed[0])
+        for j in range(4 * b, min(4 * b + 4, x.shape[1])):
+            y[n, j] = x[n, j] + (a + s * x[n, j]) * real(_normal(words[j - 4 * b]))
+
+
 def bits(memory, seed, stream, first):
     """Fills the memory of an array, whose items mean nothing, with the words of the blocks from `first` on."""
     words = memory.dtype.itemsize // 4
@@ -59,3 +74,9 @@ def dropout(x, scale, threshold, seed, stream, first, y):
     """
     key = (number(x.gpu, part, np.uint64) for part in (seed, stream, first))
     _dropout(x.shape[0] * -(-x.shape[1] // 4), x, scale, threshold, *key, y)
+
+
+def gaussian_noise(x, added, scaled, seed, stream, first, y):
+    """y = x + (added + scaled x) n; n is the normal number of an item's random word, laid out as for `dropout`."""
+    key = (number(x.gpu, part, np.uint64) for part in (seed, stream, first))
+    _gaussian_noise(x.shape[0] * -(-x.shape[1] // 4), x, added, scaled, *key, y)

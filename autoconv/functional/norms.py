@@ -1,0 +1,51 @@
+"""Normalizations that are made of other functions. Names, arguments and defaults are those of `keras.ops`."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..ops.arith import normalize_axes
+from ..symbolic import on_symbols_too
+from ..tensor import Tensor
+from . import arrays
+from .nn import _tensor
+
+__all__ = ["layer_normalization", "moments", "normalize"]
+
+Axes = int | Sequence[int]
+
+
+def moments(x: Any, axes: Axes, keepdims: bool = False) -> tuple[Tensor, Tensor]:
+    """The mean along `axes`, and the (biased) variance."""
+    x = _tensor(x)
+    mean = x.mean(axes, keepdims=True)
+    variance = ((x - mean) ** 2).mean(axes, keepdims=keepdims)
+    return mean if keepdims else arrays.squeeze(mean, axes), variance
+
+
+def layer_normalization(x: Any, gamma: Any = None, beta: Any = None, axis: Axes = -1, epsilon: float = 1e-3,
+                        rms_scaling: bool = False) -> Tensor:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`, or with `rms_scaling` gamma x /
+    sqrt(variance + epsilon). gamma and beta have the sizes of these axes. Ba et al., "Layer normalization", 2016.
+    """
+    x = _tensor(x)
+    axes = normalize_axes(axis, x.ndim)
+    shape = tuple(n if i in axes else 1 for i, n in enumerate(x.shape))
+    mean, variance = moments(x, axes, keepdims=True)
+    y = (x if rms_scaling else x - mean) / arrays.sqrt(variance + epsilon)
+    if gamma is not None:
+        y = y * _tensor(gamma).reshape(shape)
+    return y if beta is None or rms_scaling else y + _tensor(beta).reshape(shape)
+
+
+def normalize(x: Any, axis: Axes = -1, order: int = 2, epsilon: float = 1e-7) -> Tensor:
+    """x divided by its norm of this order along `axis`, which counts as epsilon where it is smaller."""
+    x = _tensor(x)
+    if isinstance(order, bool) or not isinstance(order, int) or order < 1:
+        raise ValueError(f"order must be an integer of at least 1. Received: {order!r}.")
+    if order == 2:
+        return x / arrays.sqrt(arrays.maximum((x * x).sum(axis, keepdims=True), epsilon**2))
+    sums = (arrays.abs(x) ** order).sum(axis, keepdims=True)
+    return x / arrays.maximum(sums ** (1 / order), epsilon)
+
+
+on_symbols_too(globals(), __all__)

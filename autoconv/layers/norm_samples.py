@@ -1,0 +1,127 @@
+"""Normalizations of each sample by itself, which are the same in training and afterwards."""
+
+from math import prod
+from typing import Any
+
+from .. import functional as F
+from .. import initializers
+from ..tensor import Tensor
+from . import checks
+from .base import Layer, Shape
+
+
+def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
+    """The axes, counted from 0. Raises ValueError for one that the input has not."""
+    several, rank = axis if isinstance(axis, list) else [axis], len(input_shape)
+    if any(not -rank <= each < rank for each in several):
+        raise ValueError(f"Axis {axis} is out of bounds for input shape {input_shape}. Received: axis={axis} of layer "
+                         f"{layer.name!r}.")
+    return sorted(each % rank for each in several)
+
+
+class _OfSamples(Layer):
+    """What normalizations with gamma and beta share."""
+
+    one_input = True
+    regularized = ("beta", "gamma")
+
+    def _set_up(self, epsilon: float, center: bool, scale: bool, beta_initializer: Any, gamma_initializer: Any) -> None:
+        self.epsilon, self.center, self.scale = float(epsilon), bool(center), bool(scale)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_initializer = initializers.get(gamma_initializer)
+
+    def _add_weights(self, shape: tuple[int, ...]) -> None:
+        self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma") if self.scale else None
+        self.beta = self.add_weight(shape, self.beta_initializer, name="beta") if self.center else None
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class LayerNormalization(_OfSamples):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, over the axes `axis` of each sample; gamma and beta have
+    their sizes. With `rms_scaling` gamma x / sqrt(variance + epsilon). Ba et al., "Layer normalization", 2016.
+    """
+
+    recordable = True
+    axis = checks.Checked(checks.axes)
+
+    def __init__(
+        self, axis: Any = -1, epsilon: float = 1e-3, center: bool = True, scale: bool = True, rms_scaling: bool = False,
+        beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._set_up(epsilon, center and not rms_scaling, scale or rms_scaling, beta_initializer, gamma_initializer)
+        self.axis, self.rms_scaling = axis, bool(rms_scaling)
+
+    def build(self, input_shape: Shape) -> None:
+        self.axis = _check_axes(self, self.axis, input_shape)
+        sizes = tuple(input_shape[i] for i in self.axis)
+        if None in sizes:
+            raise ValueError(f"Layer {self.name!r} must know the sizes of the axes {self.axis}. "
+                             f"Received: {input_shape}.")
+        self._add_weights(sizes)  # type: ignore[arg-type]
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.layer_normalization(x, self.gamma, self.beta, self.axis, self.epsilon, self.rms_scaling)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        _check_axes(self, self.axis, input_shape)
+        return input_shape
+
+
+class GroupNormalization(_OfSamples):
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta, with mean and variance over all of a sample and each of
+    `groups` groups of channels (the last axis); -1 for one group a channel. Wu and He, "Group normalization", 2018.
+    """
+
+    recordable = True
+
+    def __init__(
+        self, groups: int = 32, axis: int = -1, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
+        beta_initializer: Any = "zeros", gamma_initializer: Any = "ones", **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if isinstance(groups, bool) or not isinstance(groups, int) or (groups < 1 and groups != -1):
+            raise ValueError("Received an invalid value for argument `groups`, expected a positive integer (or `-1` "
+                             f"for instance normalization). Received: groups={groups!r}.")
+        self._set_up(epsilon, center, scale, beta_initializer, gamma_initializer)
+        self.groups, self.axis = groups, axis
+
+    def build(self, input_shape: Shape) -> None:
+        if self.axis not in (-1, len(input_shape) - 1):
+            raise ValueError(f"GroupNormalization works along the last axis: axis must be -1. Received: {self.axis!r}.")
+        channels = checks.known_channels(self, input_shape)
+        self.groups = channels if self.groups == -1 else self.groups
+        if channels % self.groups:
+            what = "cannot be more than" if channels < self.groups else "must divide"
+            raise ValueError(f"Number of groups ({self.groups}) {what} the number of channels ({channels}).")
+        self._add_weights((channels,))
+        self.channels = channels
+
+    def call(self, x: Tensor) -> Tensor:
+        n, *middle, channels = x.shape
+        groups = x.reshape(n, prod(middle), self.groups, channels // self.groups)
+        mean, variance = F.moments(groups, (1, 3), keepdims=True)
+        y = ((groups - mean) / F.sqrt(variance + self.epsilon)).reshape(n, *middle, channels)
+        y = y if self.gamma is None else y * self.gamma
+        return y if self.beta is None else y + self.beta
+
+
+class UnitNormalization(Layer):
+    """x divided by its L2 norm along `axis`."""
+
+    one_input = True
+    recordable = True
+    axis = checks.Checked(checks.axes)
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def call(self, x: Tensor) -> Tensor:
+        return F.normalize(x, self.axis, epsilon=1e-12)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        _check_axes(self, self.axis, input_shape)
+        return input_shape

@@ -1,0 +1,28 @@
+"""Normal noise, which is never stored: it is drawn again from the same numbers on the way back."""
+
+import numpy as np
+
+from .registry import gradient_buffer, op
+
+
+@op(kernels="random")
+def gaussian_noise(k, x, added, scaled, key, first=0):
+    """y = x + (added + scaled x) n, with a standard normal number n for each item, drawn from `key` = (seed, stream).
+
+    `first` is the number of x's first sample (its first axis) in the batch: the noise of a sample depends on its
+    number, not on which other samples are computed beside it. Item j of a sample is made of its word j, by
+    backend/normal.py.
+    """
+    seed, stream, first = (np.uint64(part) if isinstance(part, int) else part for part in (*key, first))
+    rows = (len(x), -1) if x.ndim > 1 and x.size else (1, x.size)
+
+    def noisy(a, added, out):
+        k.gaussian_noise(a.reshape(rows), added, scaled, seed, stream, first, out.reshape(rows))
+        return out
+
+    def backward(dy, needs):
+        if not scaled:
+            return (dy,)
+        return (noisy(dy, 0.0, gradient_buffer(k, needs[0], dy.shape, dy.dtype)),)
+
+    return noisy(x, added, k.empty(x.shape, x.dtype)), backward
