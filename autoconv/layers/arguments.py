@@ -66,10 +66,11 @@ def arguments_now(layer: Any) -> dict[str, Any]:
     config.update(changed)
     if kind.__module__.startswith("autoconv."):
         for name in (*arguments, *layer.extras()):
-            if name not in config and arguments.get(name, _PLAIN).kind not in _VARIABLE and name != "self":
+            given = arguments.get(name, _PLAIN)
+            if given.kind not in _VARIABLE and name not in ("self", *common):
                 value = attribute(layer, name)
-                default = layer._fixed.get(name, arguments.get(name, _PLAIN).default)
-                config[name] = default if value is _MISSING else value
+                config[name] = value if value is not _MISSING else config.get(
+                    name, layer._fixed.get(name, given.default))
     return config
 
 

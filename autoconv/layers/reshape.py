@@ -74,10 +74,19 @@ class Permute(Layer):
 
     def __init__(self, dims: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.dims = tuple(dims)
-        if sorted(self.dims) != list(range(1, len(self.dims) + 1)):
+        self.dims = dims
+
+    @property
+    def dims(self) -> tuple[int, ...]:
+        """Which axis of a sample each axis of a result is, counted from 1."""
+        return self._dims
+
+    @dims.setter
+    def dims(self, dims: Any) -> None:
+        if sorted(dims) != list(range(1, len(dims) + 1)):
             raise ValueError("Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must "
                              f"be consecutive and start from 1. Received dims={dims}")
+        self._dims = tuple(dims)
 
     def call(self, x: Tensor) -> Tensor:
         return x.transpose(0, *self.dims)
