@@ -3,14 +3,13 @@
 The formulas are in functional/losses.py. A class is made of each by `_loss`, with the function's options as arguments.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import functional as F
-from .arguments import names
+from .arguments import names, signatures
 from .functional import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -199,20 +198,11 @@ class _Labels(LossFunction):
 
 def _loss(name: str, function: Callable, base: type[LossFunction] = _SameShape, called: str | None = None) -> Any:
     """The class of a function: its constructor takes the function's options, and then what every loss takes."""
-    options = list(inspect.signature(function).parameters.values())[2:]
-    common = list(inspect.signature(LossFunction.__init__).parameters.values())[2:5]
-    common[1] = common[1].replace(default=called or function.__name__)
-    taken = inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *options, *common])
-
-    def start(self: LossFunction, *args: Any, **kwargs: Any) -> None:
-        bound = taken.bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        del arguments["self"]
-        base.__init__(self, function, **arguments)
-
-    start.__signature__ = taken  # type: ignore[attr-defined]
-    return type(name, (base,), {"__init__": start, "__doc__": function.__doc__, "__module__": __name__})
+    reduction, default_name, dtype = signatures.parameters(LossFunction.__init__, 2, 5)
+    taken = [*signatures.parameters(function, 2), reduction, default_name.replace(default=called or function.__name__),
+             dtype]
+    return type(name, (base,), {"__init__": signatures.constructor(taken, base, function),
+                                "__doc__": function.__doc__, "__module__": __name__})
 
 
 BinaryCrossentropy = _loss("BinaryCrossentropy", binary_crossentropy)

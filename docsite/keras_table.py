@@ -15,7 +15,7 @@ KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures")
 SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
 LISTED_AS_MISSING = ("layers", "losses", "metrics", "optimizers", "callbacks")
-ALWAYS_LEFT = {"layers.": {"activity_regularizer", "autocast"}}  # Layer takes these with their default alone
+ALWAYS_LEFT = {"layers.": {"autocast"}}  # Layer takes these with their default alone
 LEGACY = {"input_shape", "input_dim"}  # Keras takes them too, though no signature has them
 ANY_KEYWORD = {"callbacks.LambdaCallback"}  # whose signature is **, for all that Keras's names
 
@@ -99,7 +99,8 @@ def comparisons(module: str) -> dict[str, Compared]:
 
 def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
     """The arguments of a class or function beside Keras's."""
-    known, left = arguments(ours), left_at_default(ours, path)
+    extras = ours.extras() if path.startswith("layers.") and hasattr(ours, "extras") else ()
+    known, left = {**arguments(ours), **dict.fromkeys(extras, "None")}, left_at_default(ours, path)
     if path in ANY_KEYWORD:
         known = {**theirs, **known}
     result = Compared(ours=[name for name in known if name not in theirs and name not in left | LEGACY])

@@ -18,7 +18,7 @@ from autoconv.arguments import shapes
 from autoconv.ops import activations as activation_ops
 from autoconv.ops import conv as conv_ops
 from autoconv.ops import dense as dense_ops
-from autoconv.ops import fused
+from autoconv.ops import fused, noise
 from autoconv.tensor import apply, tensor
 
 
@@ -49,6 +49,10 @@ def conv(x, w, bias=True, **parameters):
     """x (N, H, W, C), w (KH, KW, C / groups, F)."""
     shapes = (x, w, (w[3],) if bias else None)
     return Case("conv2d", F.conv2d, reference.conv2d, shapes, parameters, note=said(parameters))
+
+
+def noisy(x, **parameters):
+    return apply(noise.gaussian_noise, x, **parameters)
 
 
 def transposed(x, w, bias=True, **parameters):
@@ -257,7 +261,7 @@ ARITHMETIC = [
     Case("exp", lambda x: x.exp(), reference.itemwise(np.exp), ((2, 3),)),
     Case("expm1", F.expm1, reference.itemwise(np.expm1), ((2, 3),)),
     Case("log1p", F.log1p, reference.itemwise(np.log1p), ((2, 3),), low=-0.9),
-    Case("erf", F.erf, reference.itemwise(math.erf), ((3, 7),)),
+    Case("erf", F.erf, reference.itemwise(reference.erf), ((3, 7),)),
     Case("log", lambda x: x.log(), reference.itemwise(np.log), ((2, 3),), low=0.1),
     *(Case("matmul", operator.matmul, reference.matmul, pair)
       for pair in (((2, 3), (3, 5)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (3,)), ((4, 2, 3), (3, 5)),
@@ -343,6 +347,9 @@ ACTIVATIONS = [
     Case("log_softmax", F.log_softmax, reference.rows(reference.log_softmax_row), ((4, 10),)),
     Case("log_softmax", F.log_softmax, reference.rows(reference.log_softmax_row), ((2, 3, 4),),
          {"axis": -2}, note="axis=-2"),
+    *(Case("gaussian_noise", noisy, reference.gaussian_noise, (shape,),
+           {"added": added, "scaled": scaled, "key": key, "first": first}, note=f"{added} {scaled}")
+      for shape, added, scaled, key, first in (((3, 7), 0.5, 0.0, (7, 0), 0), ((2, 2, 5), 0.0, 0.8, (2**40 + 3, 2), 4))),
     *(Case("dropout", F.dropout, reference.dropout, (shape,), {"rate": rate, "seed": seed}, note=f"{rate}")
       for shape, rate, seed in (((3, 7), 0.5, 7), ((2, 2, 5), 0.2, 2**40 + 3), ((2, 4), 0.9, 0))),
 ]

@@ -197,7 +197,7 @@ ARGUMENTS: dict[type, Any] = {
         "crop_to_aspect_ratio": st.booleans()}).flatmap(lambda given: st.booleans().map(
             lambda pad: {**given, "pad_to_aspect_ratio": pad and not given["crop_to_aspect_ratio"]})),
     layers.Reshape: lambda shape: st.sampled_from([
-        shape, (shape[1], shape[0], shape[2]), (1, -1, shape[2]), (-1,)]).map(lambda wanted: {"target_shape": wanted}),
+        shape, (*shape[-2::-1], shape[-1]), (1, -1, shape[-1]), (-1,)]).map(lambda wanted: {"target_shape": wanted}),
     layers.SeparableConv2D: separable,
     layers.Softmax: lambda shape: st.fixed_dictionaries({"axis": st.sampled_from([-1, 1, [1, len(shape)]])}),
     layers.SpatialDropout2D: drawn(rate=st.sampled_from([0.0, 0.3, 1.0]), seed=seeds),
@@ -210,10 +210,10 @@ ARGUMENTS: dict[type, Any] = {
 OF_ROWS = [
     layers.Activation, layers.AlphaDropout, layers.BatchNormalization, layers.Dense, layers.Dropout, layers.ELU,
     layers.GaussianDropout, layers.GaussianNoise, layers.GroupNormalization, layers.LayerNormalization, layers.LeakyReLU,
-    layers.PReLU, layers.ReLU, layers.Rescaling, layers.Softmax, layers.UnitNormalization]
+    layers.PReLU, layers.ReLU, layers.RepeatVector, layers.Rescaling, layers.Softmax, layers.UnitNormalization]
 MERGES = [kind for kind in ARGUMENTS if issubclass(kind, MERGE)]
 TO_ROWS = [layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D]
-OF_IMAGES = [kind for kind in ARGUMENTS if kind not in MERGES and kind not in TO_ROWS]
+OF_IMAGES = [kind for kind in ARGUMENTS if kind not in [*MERGES, *TO_ROWS, layers.RepeatVector]]
 # Those that the others are for stand more often.
 OF_IMAGES += [layers.Conv2D] * 6 + [layers.BatchNormalization, layers.MaxPooling2D, layers.ReLU] * 3
 GROWING = (layers.ZeroPadding2D, layers.Conv2DTranspose, layers.UpSampling2D)
@@ -272,6 +272,9 @@ class Drawing:
             kinds = TO_ROWS if self.draw(st.integers(0, 7)) == 0 else \
                 [kind for kind in OF_IMAGES if not (large and kind in GROWING)]
         self.add(self.draw(st.sampled_from(kinds)))
+        if len(self.shapes[-1]) == 2:  # rows that were repeated become an image
+            rows, channels = self.shapes[-1]
+            self.add(layers.Reshape, fixed={"target_shape": (rows, 1, channels)})
 
     def row(self) -> None:
         """Layers in a row that graph/patterns.py may fuse: weights, normalization, addition, ReLU, pooling."""

@@ -3,6 +3,8 @@
 Each function takes what the function of the same name in `autoconv.functional` takes, or the operator's arguments.
 """
 
+import math
+import statistics
 from functools import reduce
 from itertools import product
 
@@ -388,6 +390,20 @@ def dropout(x, rate, seed):
             word = philox((j // 4, n, 0, 0), (seed % 2**32, seed >> 32))[j % 4]
             y[n].flat[j] = v / (1 - rate) if word >= rate * 2**32 else 0 * v
     return y
+
+
+def gaussian_noise(x, added, scaled, key, first):
+    """Item j of sample n gets the normal number below which one lies with the probability (its word + 1/2) / 2^32."""
+    (seed, stream), y = key, np.empty_like(x)
+    for n in range(len(x)):
+        for j, v in enumerate(x[n].flat):
+            word = philox((j // 4, n + first, stream, 0), (seed % 2**32, seed >> 32))[j % 4]
+            y[n].flat[j] = v + (added + scaled * v if scaled else added) * statistics.NormalDist().inv_cdf((word + 0.5) / 2**32)
+    return y
+
+
+def erf(v):
+    return v.erf() if hasattr(v, "erf") else math.erf(v)
 
 
 def clipped(p):

@@ -4,6 +4,7 @@ An array of these, of dtype object, goes through the functions of reference.py. 
 number that was not used (the smaller one of a maximum, what a clip cut off) gets an exact 0, never 0 * inf.
 """
 
+import math
 from numbers import Real
 
 import numpy as np
@@ -60,6 +61,16 @@ class Number:
     def sqrt(self):
         y = np.sqrt(self.value)
         return Number(y, (self,), (0.5 / y,))
+
+    def expm1(self):
+        y = np.expm1(self.value)
+        return Number(y, (self,), (y + 1,))
+
+    def log1p(self):
+        return Number(np.log1p(self.value), (self,), (1 / (1 + self.value),))
+
+    def erf(self):
+        return Number(math.erf(self.value), (self,), (2 / math.sqrt(math.pi) * np.exp(-self.value * self.value),))
 
     def tanh(self):
         y = np.tanh(self.value)

@@ -230,7 +230,7 @@ def called():
     """What is called as `k.name`, wherever kernels are called: the names that a twin must have."""
     names = set()
     for path in (*(PACKAGE / "ops").glob("*.py"), *(PACKAGE / "functional").glob("*.py"),
-                 *(PACKAGE / "optimizers").glob("*.py"), *(PACKAGE / "train").glob("*.py"), PACKAGE / "metrics.py",
+                 *(PACKAGE / "optimizers").glob("*.py"), *(PACKAGE / "train").glob("*.py"), *(PACKAGE / "metrics").glob("*.py"),
                  PACKAGE / "random.py", PACKAGE / "tensor.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):

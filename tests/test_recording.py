@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 from cases import CASES
-from test_changes import LAYERS, LOSSES, METRICS, net, of_module, targets
+from test_changes import LAYERS, LOSSES, METRICS, NEEDED, OF_LOSSES, TARGETS_OF, net, of_module, targets
 
 from autoconv import callbacks, layers, losses, metrics, models, optimizers, random, utils
 from autoconv import functional as F
@@ -332,29 +332,51 @@ def test_every_layer_is_recorded(kind):
     assert {reason for phases in report.values() for reason in phases.values()} == {None}
 
 
-@pytest.mark.parametrize("kind", [
-    *LOSSES, *METRICS, *of_module(optimizers, optimizers.Optimizer), *of_module(optimizers.schedules, object),
-], ids=lambda kind: f"{kind.__module__[9:]}.{kind.__name__}")
-def test_every_loss_metric_optimizer_and_schedule_is_recorded(kind):
-    options = {
-        optimizers.schedules.ExponentialDecay: (0.1, 5, 0.5), optimizers.schedules.CosineDecay: (0.1, 5),
-        optimizers.schedules.OneCycle: (0.1, 5), optimizers.schedules.PiecewiseConstantDecay: ([2, 4], [0.1, 0.2, 0.3]),
-    }
-    if kind.__module__ == optimizers.schedules.__name__ and kind not in options:
-        pytest.skip("the base of schedules")
-    loss = METRICS.get(kind, kind if kind in LOSSES else losses.MeanSquaredError)
-    optimizer = optimizers.SGD(kind(*options[kind])) if kind in options else \
-        kind() if kind in of_module(optimizers, optimizers.Optimizer) else "sgd"
-    activation, make_targets = LOSSES[loss]
-    model = models.Sequential([layers.Input((4,)), layers.Dense(3, activation)])
-    model.compile(optimizer, loss(), metrics=[kind()] if kind in METRICS else [])
+SCHEDULES = {
+    "CosineDecay": (0.1, 5), "CosineDecayRestarts": (0.1, 5), "ExponentialDecay": (0.1, 5, 0.5),
+    "InverseTimeDecay": (0.1, 5, 0.5), "OneCycle": (0.1, 5), "PiecewiseConstantDecay": ([2, 4], [0.1, 0.2, 0.3]),
+    "PolynomialDecay": (0.1, 5), "WarmUp": (0.1, 0.2, 5),
+}
+OPTIMIZERS = {
+    **{kind.__name__: kind for kind in of_module(optimizers, optimizers.Optimizer)},
+    **{f"{kind.__name__} with all": lambda kind=kind: kind(
+        0.01, use_ema=True, global_clipnorm=1.0, weight_decay=0.01)
+       for kind in of_module(optimizers, optimizers.Optimizer)},
+    **{name: lambda name=name: optimizers.SGD(getattr(optimizers.schedules, name)(*SCHEDULES[name]))
+       for name in SCHEDULES}}
+
+
+def recorded(model, x, make_targets):
     for _ in range(2):
-        x, y = RNG.random((6, 4), np.float32), make_targets()
-        model.fit(x, y, batch_size=4, verbose=0)
-        model.evaluate(x, y, verbose=0)
+        model.fit(x, make_targets(), batch_size=4, verbose=0)
+        model.evaluate(x, make_targets(), verbose=0)
     report = model.recording_report()
-    assert {reason for phases in report.values() for reason in phases.values()} == {None}
-    assert "score" not in report["train"]
+    return report, {reason for phases in report.values() for reason in phases.values()} - {None}
+
+
+@pytest.mark.parametrize("kind", [*LOSSES, *METRICS], ids=lambda kind: f"{kind.__module__[9:]}.{kind.__name__}")
+def test_every_loss_and_metric_is_recorded(kind):
+    activation, make_targets = TARGETS_OF.get(kind, OF_LOSSES["numbers"])
+    model = models.Sequential([layers.Input((4,)), layers.Dense(3, activation)])
+    own = "sparse_categorical_crossentropy" if make_targets().ndim == 1 else "mse"
+    made = kind(**NEEDED.get(kind, {}))
+    model.compile("sgd", own if kind in METRICS else made, metrics=[made] if kind in METRICS else [])
+    report, reasons = recorded(model, RNG.random((6, 4), np.float32), make_targets)
+    by_numpy = kind in METRICS and not made.recordable
+    assert ("score" in report["train"]) == by_numpy
+    assert all(reason.endswith("is computed by NumPy") for reason in reasons) and bool(reasons) == by_numpy
+
+
+def test_no_schedule_is_forgotten():
+    schedules = optimizers.schedules
+    assert {kind.__name__ for kind in of_module(schedules, schedules.LearningRateSchedule)} == set(SCHEDULES)
+
+
+@pytest.mark.parametrize("make", OPTIMIZERS.values(), ids=OPTIMIZERS)
+def test_every_optimizer_and_schedule_is_recorded(make):
+    model = models.Sequential([layers.Input((4,)), layers.Dense(3)])
+    model.compile(make(), "mse")
+    assert not recorded(model, RNG.random((6, 4), np.float32), OF_LOSSES["numbers"][1])[1]
 
 
 def test_metrics_and_activations_by_name_are_recorded():

@@ -102,6 +102,8 @@ def categorical_focal_crossentropy(
 
 def categorical_generalized_cross_entropy(y_true: Any, y_pred: Any, q: float = 0.5) -> Tensor:
     """(1 - p^q) / q for the probability p of the label: less of an outlier than log p. Zhang and Sabuncu, 2018."""
+    if not 0 < q < 1:
+        raise ValueError(f"q must be between 0 and 1, both excluded. Received: {q!r}.")
     p = _predictions(y_pred)
     labels = _labels(y_true, p)
     hot = p.device.empty(p.shape, p.dtype)

@@ -69,11 +69,11 @@ class Layer(Weights, Versioned):
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
-        input_shape: Shape | None = None, input_dim: int | None = None, **others: Any,
+        input_shape: Shape | None = None, input_dim: int | None = None, activity_regularizer: Any = None, **others: Any,
     ) -> None:
         for argument in self.extras():
             setattr(self, argument, EXTRAS[argument.rsplit("_", 1)[1]](others.pop(argument, None)))
-        self.activity_regularizer = regularizers.get(others.pop("activity_regularizer", None))
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self._refuse(others)
         self._added: list[Tensor] = []  # what the last call added to the loss
         if name is not None and (not isinstance(name, str) or "/" in name):

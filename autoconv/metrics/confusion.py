@@ -2,14 +2,16 @@
 follows from these.
 """
 
+import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arguments import names
+from ..arguments import names, signatures
 from .base import Metric, array, number, ratio, weighted
 
+SUMMATIONS = ("interpolation", "minoring", "majoring")
 COUNTS = ("true_positives", "false_positives", "true_negatives", "false_negatives")
 LOWEST = -1e10  # below every prediction
 
@@ -144,13 +146,14 @@ class _Best(_Counts):
     _best: ClassVar[Callable[..., Any]]
     _argument: ClassVar[str]
 
-    def __init__(self, value: float, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None,
-                 dtype: str | None = None) -> None:
+    def __init__(self, num_thresholds: int = 200, class_id: int | None = None, name: str | None = None,
+                 dtype: str | None = None, **least: float) -> None:
+        value = least[self._argument]
         if not 0 <= value <= 1:
             raise ValueError(f"Argument `{self._argument}` must be in the range [0, 1]. Received: {value}.")
         if num_thresholds <= 0:
             raise ValueError(f"num_thresholds must be an integer > 0. Received: {num_thresholds}.")
-        self.value, self.num_thresholds, self.class_id = value, num_thresholds, class_id
+        self.num_thresholds, self.class_id = num_thresholds, class_id
         setattr(self, self._argument, value)
         self.thresholds = [0.5] if num_thresholds == 1 else [i / (num_thresholds - 1) for i in range(num_thresholds)]
         super().__init__(self.thresholds, name, dtype)
@@ -160,17 +163,12 @@ class _Best(_Counts):
 
     def result(self) -> float:
         counts = [getattr(self, count) for count in COUNTS]
-        feasible = type(self)._asked(*counts) >= self.value
+        feasible = type(self)._asked(*counts) >= getattr(self, self._argument)
         return float(type(self)._best(*counts)[feasible].max(initial=0.0))
 
     def get_config(self) -> dict[str, Any]:
-        return {self._argument: self.value, "num_thresholds": self.num_thresholds, "class_id": self.class_id,
-                **super().get_config()}
-
-    @classmethod
-    def from_config(cls, config: Any) -> "_Best":
-        config = dict(config)
-        return cls(config.pop(cls._argument), **config)
+        return {self._argument: getattr(self, self._argument), "num_thresholds": self.num_thresholds,
+                "class_id": self.class_id, **super().get_config()}
 
 
 def _precision(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
@@ -188,8 +186,11 @@ def _specificity(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
 def _best(name: str, best: Callable, asked: Callable, argument: str) -> type[_Best]:
     doc = (f"The best {best.__name__[1:]} at a threshold with {argument} of at least `{argument}` "
            f"({{asked}} at `num_thresholds` thresholds in [0, 1]), 0 where there is none.").format(asked=argument)
-    return type(name, (_Best,), {"_best": staticmethod(best), "_asked": staticmethod(asked), "_argument": argument,
-                                 "__doc__": doc, "__module__": __name__})
+    taken = [inspect.Parameter(argument, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=float),
+             *signatures.parameters(_Best.__init__, 1, 5)]
+    return type(name, (_Best,), {
+        "__init__": signatures.constructor(taken, _Best), "_best": staticmethod(best), "_asked": staticmethod(asked),
+        "_argument": argument, "__doc__": doc, "__module__": __name__})
 
 
 PrecisionAtRecall = _best("PrecisionAtRecall", _precision, _sensitivity, "recall")
@@ -211,7 +212,7 @@ class AUC(_Counts):
     ) -> None:
         self.curve = names.lookup("curve", str(curve).upper(), dict(zip(("ROC", "PR"), ("ROC", "PR"))))
         self.summation_method = names.lookup("summation_method", str(summation_method).lower(), {
-            each: each for each in ("interpolation", "minoring", "majoring")})
+            each: each for each in SUMMATIONS})
         if thresholds is None and num_thresholds <= 1:
             raise ValueError(f"Argument `num_thresholds` must be an integer > 1. Received: {num_thresholds}.")
         if num_labels and not multi_label:
@@ -248,6 +249,8 @@ class AUC(_Counts):
 
     def result(self) -> float:
         tp, fp, tn, fn = (getattr(self, count) for count in COUNTS)
+        names.lookup("curve", self.curve, dict.fromkeys(("ROC", "PR")))
+        names.lookup("summation_method", self.summation_method, dict.fromkeys(SUMMATIONS))
         if self.curve == "PR" and self.summation_method == "interpolation":
             areas = _interpolated(tp, fp, fn)
         else:

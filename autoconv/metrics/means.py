@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..arguments import signatures
 from ..tensor import Tensor
 from . import accuracy as own
 from .base import DeviceFunction, Mean, MeanMetricWrapper, array
@@ -33,22 +34,14 @@ def by_ops(function: Callable[..., Tensor]) -> DeviceFunction:
 def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
           first: tuple[str, ...] = ()) -> Any:
     """The class of a function: its constructor takes name and dtype, and the function's options, `first` before."""
-    options = {p.name: p for p in list(inspect.signature(function).parameters.values())[2:]}
-    common = list(inspect.signature(Mean.__init__).parameters.values())
-    ordered = [common[0], *(options.pop(each) for each in first), common[1].replace(
-        default=called or function.__name__), common[2], *options.values()]
-    taken, on_device = inspect.Signature(ordered), by_ops(function) if values is None else values
-
-    def start(self: MeanMetricWrapper, *args: Any, **kwargs: Any) -> None:
-        bound = taken.bind(self, *args, **kwargs)
-        bound.apply_defaults()
-        arguments = dict(bound.arguments)
-        del arguments["self"]
-        MeanMetricWrapper.__init__(self, function, values=on_device, **arguments)
-
-    start.__signature__ = taken  # type: ignore[attr-defined]
-    doc = f"The mean over samples of: {inspect.getdoc(function)}"
-    return type(name, (MeanMetricWrapper,), {"__init__": start, "__doc__": doc, "__module__": __name__})
+    options = {p.name: p for p in signatures.parameters(function, 2)}
+    default_name, dtype = signatures.parameters(Mean.__init__, 1, 3)
+    taken = [*(options.pop(each) for each in first), default_name.replace(default=called or function.__name__), dtype,
+             *options.values()]
+    values = by_ops(function) if values is None else values
+    return type(name, (MeanMetricWrapper,), {
+        "__init__": signatures.constructor(taken, MeanMetricWrapper, function, values=values), "__module__": __name__,
+        "__doc__": f"The mean over samples of: {inspect.getdoc(function)}"})
 
 
 def _positive_cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:

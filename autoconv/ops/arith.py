@@ -123,8 +123,8 @@ def expm1(k, x):
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
-        k.multiply(dy, y, dx)
-        k.add(dx, dy, dx)
+        k.add(y, y.dtype.type(1), dx)
+        k.multiply(dx, dy, dx)
         return (dx,)
 
     return y, backward

@@ -7,6 +7,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from .display import Plain, open_display
 
 INTERVAL = 0.1  # seconds between two updates of a line
@@ -130,7 +132,8 @@ def _listed(values: Mapping[str, float]) -> str:
     return "".join(f" - {name}: {_digits(value)}" for name, value in sorted(values.items()))
 
 
-def _digits(value: float) -> str:
+def _digits(value: Any) -> str:
+    value = float(np.mean(value))  # of a metric of several numbers
     return f"{value:.4f}" if abs(value) > 1e-3 else f"{value:.4e}"
 
 

@@ -69,4 +69,4 @@ def gaussian_noise(x, added, scaled, seed, stream, first, y):
         for b in range((m + 3) // 4):
             words = philox(start + np.uint64(b), stream, seed)
             for j in range(4 * b, min(4 * b + 4, m)):
-                y[n, j] = x[n, j] + (a + s * x[n, j]) * real(_normal(words[j - 4 * b]))
+                y[n, j] = x[n, j] + (a + s * x[n, j] if s else a) * real(_normal(words[j - 4 * b]))

@@ -58,7 +58,7 @@ def _gaussian_noise(count, x, added, scaled, seed, stream, first, y):
         n, b = item // blocks, item % blocks
         words = philox(((first[0] + np.uint64(n)) << HALF) + np.uint64(b), stream[0], seed[0])
         for j in range(4 * b, min(4 * b + 4, x.shape[1])):
-            y[n, j] = x[n, j] + (a + s * x[n, j]) * real(_normal(words[j - 4 * b]))
+            y[n, j] = x[n, j] + (a + s * x[n, j] if s else a) * real(_normal(words[j - 4 * b]))
 
 
 def bits(memory, seed, stream, first):
