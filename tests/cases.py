@@ -3,7 +3,6 @@
 A row names the op, how the public face calls it, its plain-loop reference, the shapes of its inputs and its parameters.
 """
 
-import math
 import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -349,7 +348,8 @@ ACTIVATIONS = [
          {"axis": -2}, note="axis=-2"),
     *(Case("gaussian_noise", noisy, reference.gaussian_noise, (shape,),
            {"added": added, "scaled": scaled, "key": key, "first": first}, note=f"{added} {scaled}")
-      for shape, added, scaled, key, first in (((3, 7), 0.5, 0.0, (7, 0), 0), ((2, 2, 5), 0.0, 0.8, (2**40 + 3, 2), 4))),
+      for shape, added, scaled, key, first in (
+          ((3, 7), 0.5, 0.0, (7, 0), 0), ((2, 2, 5), 0.0, 0.8, (2**40 + 3, 2), 4))),
     *(Case("dropout", F.dropout, reference.dropout, (shape,), {"rate": rate, "seed": seed}, note=f"{rate}")
       for shape, rate, seed in (((3, 7), 0.5, 7), ((2, 2, 5), 0.2, 2**40 + 3), ((2, 4), 0.9, 0))),
 ]

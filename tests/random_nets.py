@@ -100,7 +100,8 @@ def transposed(shape: Any) -> Any:
     padding = st.sampled_from(["valid", "same"])
     return st.fixed_dictionaries({
         "filters": st.integers(1, 5), "kernel_size": pairs, "strides": strides | st.tuples(strides, strides),
-        "padding": padding, "output_padding": st.none() | st.just(0), "dilation_rate": st.just(1) | st.just((1, 2)), **weights("kernel")})
+        "padding": padding, "output_padding": st.none() | st.just(0), "dilation_rate": st.just(1) | st.just((1, 2)),
+        **weights("kernel")})
 
 
 @st.composite
@@ -207,10 +208,12 @@ ARGUMENTS: dict[type, Any] = {
     layers.ZeroPadding2D: drawn(padding=sides | st.tuples(sides, sides) | st.tuples(
         st.tuples(sides, sides), st.tuples(sides, sides))),
 }
+CONSTRAINTS, REGULARIZERS = ["non_neg", "max_norm", "unit_norm", "min_max_norm"], ["l1", "l2", "l1_l2"]
 OF_ROWS = [
     layers.Activation, layers.AlphaDropout, layers.BatchNormalization, layers.Dense, layers.Dropout, layers.ELU,
-    layers.GaussianDropout, layers.GaussianNoise, layers.GroupNormalization, layers.LayerNormalization, layers.LeakyReLU,
-    layers.PReLU, layers.ReLU, layers.RepeatVector, layers.Rescaling, layers.Softmax, layers.UnitNormalization]
+    layers.GaussianDropout, layers.GaussianNoise, layers.GroupNormalization, layers.LayerNormalization,
+    layers.LeakyReLU, layers.PReLU, layers.ReLU, layers.RepeatVector, layers.Rescaling, layers.Softmax,
+    layers.UnitNormalization]
 MERGES = [kind for kind in ARGUMENTS if issubclass(kind, MERGE)]
 TO_ROWS = [layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D]
 OF_IMAGES = [kind for kind in ARGUMENTS if kind not in [*MERGES, *TO_ROWS, layers.RepeatVector]]
@@ -224,6 +227,10 @@ def calls(draw: Any, shapes: list, kind: type, reads: tuple[int, ...], fixed: di
     """A call of a layer of this kind, with `fixed` in the place of arguments that would be drawn."""
     given = {**draw(ARGUMENTS[kind](shapes[reads[0]])), **(fixed or {})}
     given["trainable"] = draw(st.sampled_from([True] * 5 + [False]))
+    extras = [*kind.extras(), "activity_regularizer"]
+    if draw(st.integers(0, 7)) == 0:  # what is added to the loss, or held for a weight
+        name = draw(st.sampled_from(extras))
+        given[name] = draw(st.sampled_from(CONSTRAINTS if name.endswith("constraint") else REGULARIZERS))
     return Call(kind.__name__, given, reads)
 
 

@@ -398,7 +398,8 @@ def gaussian_noise(x, added, scaled, key, first):
     for n in range(len(x)):
         for j, v in enumerate(x[n].flat):
             word = philox((j // 4, n + first, stream, 0), (seed % 2**32, seed >> 32))[j % 4]
-            y[n].flat[j] = v + (added + scaled * v if scaled else added) * statistics.NormalDist().inv_cdf((word + 0.5) / 2**32)
+            normal = statistics.NormalDist().inv_cdf((word + 0.5) / 2**32)
+            y[n].flat[j] = v + (added + scaled * v if scaled else added) * normal
     return y
 
 

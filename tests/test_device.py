@@ -229,8 +229,8 @@ def parameters(arguments):
 def called():
     """What is called as `k.name`, wherever kernels are called: the names that a twin must have."""
     names = set()
-    for path in (*(PACKAGE / "ops").glob("*.py"), *(PACKAGE / "functional").glob("*.py"),
-                 *(PACKAGE / "optimizers").glob("*.py"), *(PACKAGE / "train").glob("*.py"), *(PACKAGE / "metrics").glob("*.py"),
+    folders = ("ops", "functional", "optimizers", "train", "metrics")
+    for path in (*(path for folder in folders for path in (PACKAGE / folder).glob("*.py")),
                  PACKAGE / "random.py", PACKAGE / "tensor.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Attribute):

@@ -44,7 +44,8 @@ def test_every_layer_and_every_argument_is_drawn():
 def _others_are_refused(kind):
     @of_every(1, given=ARGUMENTS[kind]((5, 6, 4)))
     def check(given):
-        for name in set(argument_names(kind)) - set(given) - NOT_DRAWN - {"trainable"}:
+        drawn = {"trainable", "activity_regularizer", *kind.extras(), *given}
+        for name in set(argument_names(kind)) - drawn - NOT_DRAWN:
             with pytest.raises(ValueError, match="is accepted"):
                 kind(**given, **{name: "another"})
 
@@ -153,11 +154,15 @@ def test_a_step_is_the_gradient_of_the_loss_times_the_rate(count):
         logs = model.train_on_batch(x, y)
         utils.set_random_seed(2)
         loss = F.mean_squared_error(y, twin(x, training=True)).mean()
+        loss = loss + sum(twin.losses)
         if loss.requires_grad:
             loss.backward()
         near([np.array(logs)], [loss.numpy()], 1e-9)
-        near([w.numpy() for w in model.weights],
-             [w.numpy() - 0.1 * (0 if w.grad is None else w.grad) for w in twin.weights], 1e-9)
+        for w in twin.weights:
+            w.data = w.numpy() - 0.1 * (0 if w.grad is None else w.grad)
+            if w.constraint is not None and w.requires_grad:
+                w.data = w.constraint(w).numpy()
+        near(model.get_weights(), twin.get_weights(), 1e-9)
 
 
 @counted(20)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoconv import layers, losses, models, optimizers
+from autoconv import layers, models
 from autoconv.cli import main
 from docsite import blocks, commands, keras_table, made, reference
 

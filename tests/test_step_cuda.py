@@ -4,6 +4,7 @@ Runs where tests/test_cuda.py does. In NumPy a graph's launches come in another 
 """
 
 import gc
+import inspect
 import threading
 from collections import Counter
 from itertools import pairwise
@@ -302,6 +303,19 @@ def extra_again(given):
     return [type(layer).from_config(layer.get_config()) for layer in given]
 
 
+def recordable(module, base):
+    """The classes of a module whose objects are recorded."""
+    kinds = (getattr(module, name) for name in module.__all__)
+    return [kind for kind in kinds if inspect.isclass(kind) and issubclass(kind, base) and kind is not base]
+
+
+OF_TARGETS = {
+    **dict.fromkeys(("CategoricalGeneralizedCrossEntropy", "SparseCategoricalAccuracy", "SparseCategoricalCrossentropy",
+                     "SparseTopKCategoricalAccuracy"), (LABELS, "softmax")),
+    **dict.fromkeys(("CategoricalAccuracy", "CategoricalCrossentropy", "CategoricalFocalCrossentropy",
+                     "CategoricalHinge", "KLDivergence", "TopKCategoricalAccuracy"), (ONE_HOT, "softmax")),
+    **dict.fromkeys(("BinaryCrossentropy", "BinaryFocalCrossentropy", "Dice", "Tversky"), (ONE_HOT, "sigmoid")),
+}
 EVERY_LOSS = [
     (lambda: "sparse_categorical_crossentropy", LABELS[:, None], "softmax"),
     (lambda: losses.SparseCategoricalCrossentropy(from_logits=True), LABELS.astype("float32"), None),
@@ -312,6 +326,7 @@ EVERY_LOSS = [
     (lambda: losses.BinaryCrossentropy(label_smoothing=0.1, from_logits=True), ONE_HOT.astype(int), None),
     (lambda: "mse", NUMBERS, None), (lambda: losses.MeanSquaredError(reduction="sum"), NUMBERS, None),
     (lambda: "mae", NUMBERS, "tanh"), (lambda: losses.MeanAbsoluteError(reduction="sum"), NUMBERS, None),
+    *((kind, *OF_TARGETS.get(kind.__name__, (NUMBERS, "sigmoid"))) for kind in recordable(losses, losses.LossFunction)),
 ]
 EVERY_METRIC = [
     (lambda: "accuracy", LABELS, "softmax"), (lambda: "accuracy", ONE_HOT, "softmax"),
@@ -322,7 +337,8 @@ EVERY_METRIC = [
     (lambda: "categorical_crossentropy", ONE_HOT, "softmax"),
     (lambda: metrics.BinaryAccuracy(threshold=0.4), ONE_HOT, "sigmoid"),
     (lambda: "binary_crossentropy", ONE_HOT, "sigmoid"),
-    (metrics.MeanSquaredError, ONE_HOT, "sigmoid"), (metrics.MeanAbsoluteError, ONE_HOT, "sigmoid"),
+    *((kind, *OF_TARGETS.get(kind.__name__, (ONE_HOT, "sigmoid")))
+      for kind in recordable(metrics, metrics.MeanMetricWrapper)),
 ]
 EVERY_OPTIMIZER = [
     lambda: optim.SGD(optim.schedules.CosineDecay(0.1, 9), momentum=0.9),
@@ -331,6 +347,8 @@ EVERY_OPTIMIZER = [
     lambda: optim.RMSprop(optim.schedules.ExponentialDecay(0.01, 4, 0.5), momentum=0.3),
     lambda: optim.Adam(global_clipnorm=0.1),
     lambda: optim.AdamW(optim.schedules.PiecewiseConstantDecay([4], [0.1, 0.01])),
+    lambda: optim.Adam(amsgrad=True), lambda: optim.SGD(use_ema=True, ema_overwrite_frequency=2),
+    *recordable(optim, optim.Optimizer),
 ]
 
 

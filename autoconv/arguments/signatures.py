@@ -11,7 +11,7 @@ def parameters(function: Callable, start: int = 0, stop: int | None = None) -> l
 
 
 def constructor(taken: list[inspect.Parameter], base: type, *given: Any, **fixed: Any) -> Callable[..., None]:
-    """An `__init__` that takes `self` and these parameters, and calls `base`'s with all of them by name, after what is given here."""
+    """An `__init__` of these parameters: it calls `base`'s with all of them by name, and with what is given here."""
     signature = inspect.Signature([inspect.Parameter("self", inspect.Parameter.POSITIONAL_OR_KEYWORD), *taken])
 
     def start(self: Any, *args: Any, **kwargs: Any) -> None:

@@ -106,7 +106,12 @@ def padding(value: Any, numbers: bool = True) -> Any:
         name = value.lower() if isinstance(value, str) else value
         return names.lookup("padding", name, {"valid": "valid", "same": "same"})
     shapes.explicit_padding(value)
-    return value
+    return _tuples(value)
+
+
+def _tuples(value: Any) -> Any:
+    """Nested lists, as a file gives them, as tuples."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value
 
 
 def channels_last(layer: Layer, data_format: str | None) -> None:
