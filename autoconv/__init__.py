@@ -15,7 +15,9 @@ from . import starting as _starting  # noqa: F401 (before all else)
 
 # isort: split
 from . import (
+    activations,
     callbacks,
+    constraints,
     datasets,
     functional,
     initializers,
@@ -26,6 +28,7 @@ from . import (
     nets,
     parallel,
     random,
+    regularizers,
     utils,
 )
 from . import optimizers as optim
@@ -44,15 +47,16 @@ sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
 
 __all__ = [
-    "Input", "Model", "Parameter", "Sequential", "Tensor", "__version__", "callbacks", "datasets", "from_dlpack",
-    "functional", "get_num_threads", "get_precision", "gradcheck", "initializers", "layers", "losses", "metrics",
-    "models", "nets", "no_grad", "optim", "optimizers", "parallel", "random", "set_num_threads", "set_precision",
-    "tensor", "utils",
+    "Input", "Model", "Parameter", "Sequential", "Tensor", "__version__", "activations", "callbacks", "constraints",
+    "datasets", "from_dlpack", "functional", "get_num_threads", "get_precision", "gradcheck", "initializers", "layers",
+    "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers", "parallel", "random", "regularizers",
+    "set_num_threads", "set_precision", "tensor", "utils",
 ]
 
 _modules.suggest(
-    callbacks, datasets, datasets.cifar10, datasets.digits, datasets.fashion_mnist, datasets.mnist, functional,
-    initializers, layers, losses, metrics, models, nets, optim, optim.schedules, parallel, random, utils)
+    activations, callbacks, constraints, datasets, datasets.cifar10, datasets.digits, datasets.fashion_mnist,
+    datasets.mnist, functional, initializers, layers, losses, metrics, models, nets, optim, optim.schedules, parallel,
+    random, regularizers, utils)
 
 _MOVED = {"device": "backend.device", "precision": "backend.precision", "schedules": "optimizers.schedules",
           "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3

@@ -6,7 +6,8 @@ from types import ModuleType
 
 MODULES = {  # module -> title, in the order of the site
     "models": "Models", "layers": "Layers", "optimizers": "Optimizers", "optimizers.schedules": "Schedules",
-    "losses": "Losses", "metrics": "Metrics", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
+    "losses": "Losses", "metrics": "Metrics", "activations": "Activations", "regularizers": "Regularizers",
+    "constraints": "Constraints", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
     "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "random": "Random",
     "nets": "Built-in nets", "parallel": "Several processes",
 }

@@ -1,14 +1,15 @@
-"""Layers and initializers as plain data (what JSON holds), and back."""
+"""Layers, and what they are given, as plain data (what JSON holds), and back."""
 
 from typing import Any
 
 import numpy as np
 
-from .. import activations, functional, initializers
+from .. import activations, constraints, functional, initializers, regularizers
 from ..arguments import names
 from ..tensor import Tensor
 
-CLASSES: dict[str, Any] = dict(initializers.CLASSES)  # autoconv's layers add themselves
+CLASSES: dict[str, Any] = {  # autoconv's layers add themselves
+    **initializers.CLASSES, **regularizers.CLASSES, **constraints.CLASSES}
 
 
 def serialize(value: Any) -> Any:
