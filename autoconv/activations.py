@@ -29,6 +29,7 @@ from .functional import (
     softsign,
     sparse_plus,
     sparse_sigmoid,
+    sparsemax,
     squareplus,
     tanh,
     tanh_shrink,
@@ -40,7 +41,7 @@ __all__ = [
     "celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink", "hard_sigmoid", "hard_silu",
     "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
     "serialize", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid",
-    "squareplus", "swish", "tanh", "tanh_shrink", "threshold",
+    "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink", "threshold",
 ]
 
 
@@ -56,7 +57,7 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
     function.__name__: function for function in (
         linear, relu, sigmoid, tanh, softmax, log_softmax, celu, elu, exponential, gelu, hard_shrink, hard_sigmoid,
         hard_silu, hard_tanh, leaky_relu, log_sigmoid, mish, relu6, selu, silu, soft_shrink, softplus, softsign,
-        sparse_plus, sparse_sigmoid, squareplus, tanh_shrink)}
+        sparse_plus, sparse_sigmoid, sparsemax, squareplus, tanh_shrink)}
 _OTHER_NAMES = {"glu": glu, "hard_swish": hard_silu, "swish": silu, "threshold": threshold}
 
 

@@ -27,6 +27,7 @@ from .activations import (
     softsign,
     sparse_plus,
     sparse_sigmoid,
+    sparsemax,
     squareplus,
     tanh_shrink,
     threshold,
@@ -112,7 +113,7 @@ __all__ = [
     "log_sigmoid", "log_softmax", "max_pool2d", "maximum", "mean_absolute_error", "mean_absolute_percentage_error",
     "mean_squared_error", "mean_squared_logarithmic_error", "minimum", "mish", "moments", "normalize", "not_equal",
     "pad", "poisson", "relu", "relu6", "resize", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus",
-    "softsign", "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "split", "sqrt",
+    "softsign", "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "sparsemax", "split", "sqrt",
     "squared_hinge", "squareplus", "squeeze", "stack", "tanh", "tanh_shrink", "threshold", "tversky", "where",
     "zero_padding2d",
 ]

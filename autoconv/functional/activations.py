@@ -15,7 +15,7 @@ from .nn import _tensor
 __all__ = [
     "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
     "log_sigmoid", "mish", "relu6", "selu", "silu", "soft_shrink", "softplus", "softsign", "sparse_plus",
-    "sparse_sigmoid", "squareplus", "tanh_shrink", "threshold",
+    "sparse_sigmoid", "sparsemax", "squareplus", "tanh_shrink", "threshold",
 ]
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017: they keep mean 0, variance 1
@@ -137,6 +137,21 @@ def hard_shrink(x: Any, threshold: float = 0.5) -> Tensor:
     """x where |x| is larger than the threshold, else 0."""
     x = _tensor(x)
     return arrays.where(arrays.abs(x) > threshold, x, 0.0)
+
+
+def sparsemax(x: Any, axis: int = -1) -> Tensor:
+    """max(x - t, 0) with the t that makes the sum over `axis` 1: probabilities, many of which are exactly 0.
+
+    Martins and Astudillo: "From softmax to sparsemax", 2016. Which stay is found by comparing all pairs of the axis.
+    """
+    x = _tensor(x)
+    axis = axis % x.ndim
+    own, other = arrays.expand_dims(x, axis + 1), arrays.expand_dims(x, axis)
+    larger = arrays.where(other >= own, other, 0.0).sum(axis + 1)
+    count = arrays.where(other >= own, other - other + 1, 0.0).sum(axis + 1)
+    stays = 1 + count * x > larger
+    total = arrays.where(stays, x, 0.0).sum(axis, keepdims=True)
+    return nn.relu(x - (total - 1) / arrays.where(stays, x - x + 1, 0.0).sum(axis, keepdims=True))
 
 
 def tanh_shrink(x: Any) -> Tensor:
