@@ -40,6 +40,8 @@ What differs beyond arguments:
 - `to("cuda")` moves a model; there is no `keras.config` and no back end to choose.
 - `image_dataset_from_directory` takes files with Keras's endings, and `.webp`: the same seed splits as in Keras. On the
   shell `autoconv train FOLDER` takes pictures of all formats, and names those that Pillow cannot read.
+- `sparsemax` sums to 1; Keras 3.15's does not where several items stay.
+- With `gradient_accumulation_steps` a step runs through Python; all else is recorded.
 - `keras.ops` is [`autoconv.functional`](../autoconv/functional), with PyTorch's names for convolutions.
 - `evaluate` in a callback leaves `fit`'s loss and the metrics that were given by name as they are; in Keras it starts
   their means anew. Metric objects start anew in both.

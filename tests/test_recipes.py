@@ -77,10 +77,10 @@ utils.set_random_seed(0)
 
 x = np.random.default_rng(0).normal(size=(20, 6)).astype("float32")
 inputs = layers.Input((6,))
-model = models.Model(inputs, F.leaky_relu(inputs, 0.25))
+model = models.Model(inputs, F.two_slopes(inputs, 0.25))
 np.testing.assert_allclose(model.predict(x, batch_size=4, verbose=0), np.where(x > 0, x, 0.25 * x), rtol=1e-6)
 print(model.recording_report()["predict"])
-model = Sequential([layers.Input((6,)), layers.Dense(5, activation=F.leaky_relu), layers.Dense(1)])
+model = Sequential([layers.Input((6,)), layers.Dense(5, activation=F.two_slopes), layers.Dense(1)])
 model.compile("adam", "mse")
 history = model.fit(x, x[:, :1], batch_size=4, epochs=30, verbose=0).history["loss"]
 assert history[-1] < history[0] / 2, history
@@ -98,8 +98,8 @@ def test_an_op_that_was_added_works_and_is_recorded(copy):
 @pytest.mark.timeout(900)
 def test_an_op_that_was_added_passes_the_tests_that_the_recipe_names(copy):
     said = run(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "tests/test_ops.py", "tests/test_recording.py",
-               "tests/test_device.py", "-k", "leaky_relu or twins or every_op")
-    passed = re.findall(r"(tests/test_\w+)\.py::.*leaky_relu.* PASSED", said)
+               "tests/test_device.py", "-k", "two_slopes or twins or every_op")
+    passed = re.findall(r"(tests/test_\w+)\.py::.*two_slopes.* PASSED", said)
     assert set(passed) == {"tests/test_ops", "tests/test_recording"}
     assert "test_every_op_has_a_row PASSED" in said
 
@@ -108,7 +108,7 @@ def test_an_op_that_was_added_passes_the_tests_that_the_recipe_names(copy):
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(not driver.installed(), reason="numba-cuda is not installed: pip install 'autoconv[cuda]'")
 def test_an_op_that_was_added_runs_on_a_gpu(copy):
-    said = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_cuda.py", "-k", "leaky_relu")
+    said = run(copy, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_cuda.py", "-k", "two_slopes")
     assert re.search(r"\d passed", said)
 
 
@@ -208,4 +208,4 @@ def test_all_blocks_are_run():
     assert own == {"cube.py", "squeeze.py", "huber.py", "within.py", "signs.py"}
     text = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")
     assert len(BLOCKS) + len(blocks.blocks(text)) == text.count("```python")
-    assert "leaky_relu" not in F.__all__  # else the recipe needs another example
+    assert "two_slopes" not in F.__all__  # else the recipe needs another example

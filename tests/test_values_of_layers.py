@@ -23,7 +23,7 @@ def called(layer, x, training=False):
 
 
 def inputs(kind, count, dtype="float32"):
-    shape = (count, 144) if kind is layers.Dense else (count, 6, 6, 4)
+    shape = (count, 144) if kind in (layers.Dense, layers.RepeatVector) else (count, 6, 6, 4)
     return np.random.default_rng(0).uniform(0, 3, shape).astype(dtype)
 
 
