@@ -3,3 +3,9 @@
 
 class DeviceError(RuntimeError):
     """A device that was asked for cannot be used; the message says what is missing and the remedy."""
+
+
+class NotBuiltError(ValueError, AttributeError):
+    """Something of a model was asked for that it has not before it knows the shape of its inputs; the message says how
+    it comes to know. To `hasattr` it is not there.
+    """

@@ -3,7 +3,6 @@
 An int `seed` gives the same values at every call; without one each call draws new numbers from `autoconv.random`.
 """
 
-from collections.abc import Callable
 from itertools import count
 from math import prod, sqrt
 from typing import Any
@@ -188,13 +187,12 @@ BY_NAME: dict[str, type[Initializer]] = {
 CLASSES: dict[str, type[Initializer]] = {c.__name__: c for c in BY_NAME.values()}
 
 
-def get(identifier: Any) -> Callable[..., Any]:
-    """The initializer of a name ("he_normal" or "HeNormal"); None is Keras's default, a function is itself.
-
-    Raises ValueError for an unknown name.
+def get(identifier: Any) -> Any:
+    """The initializer of a name ("he_normal" or "HeNormal"); None, which `add_weight` takes for glorot_uniform, and a
+    function are themselves. Raises ValueError for an unknown name.
     """
     if identifier is None:
-        return GlorotUniform()
+        return None
     if isinstance(identifier, type) and issubclass(identifier, Initializer):
         return identifier()
     if callable(identifier):

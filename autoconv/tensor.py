@@ -74,7 +74,12 @@ class Tensor:
 
     def __repr__(self) -> str:
         grad = ", requires_grad=True" if self.requires_grad else ""
-        return f"Tensor({np.array2string(self._values(None), separator=', ')}, dtype={self.dtype}{grad})"
+        items = np.array2string(self._values(None), separator=", ", prefix="Tensor(")
+        return f"Tensor({items}, dtype={self.dtype}{grad})"
+
+    def __format__(self, how: str) -> str:
+        """`f"{tensor:.2f}"` of a tensor of one item."""
+        return format(self._values(None).item(), how) if how else str(self)
 
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array; also of a tensor that requires gradients.
@@ -145,10 +150,10 @@ class Tensor:
         return self._values(".item()").item()
 
     def __float__(self) -> float:
-        return float(self._values("float()"))
+        return float(self._values("float()").item())
 
     def __int__(self) -> int:
-        return int(self.numpy())
+        return int(self._values("int()").item())
 
     def __bool__(self) -> bool:
         """Whether its one number is not 0. Raises ValueError for several."""

@@ -179,6 +179,15 @@ class Layer(Weights, Versioned):
         """The layer that `get_config` describes."""
         return cls(**deserialize(config))
 
+    def get_build_config(self) -> dict[str, Any] | None:
+        """What it was built for: {"input_shape": shape, batch first}; None before."""
+        return None if self._build_shape is None else {"input_shape": self._build_shape}
+
+    def build_from_config(self, config: dict[str, Any]) -> None:
+        """Builds it as `get_build_config` says."""
+        if config:
+            self.build(map_shapes(tuple, config["input_shape"]))
+
     # Calling.
 
     def __call__(self, x: Any, training: bool | None = None) -> Any:

@@ -25,6 +25,8 @@ class Metric(Versioned):
     # then adds their sum and their number to `total` and `count`, and never calls `update_state`.
     recordable = False
 
+    direction: str | None = None  # "up" where larger values are better, "down" where smaller ones are
+
     _state: frozenset[str] = frozenset()  # what `reset_state` sets: training changes it, so it counts as no change
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
@@ -42,7 +44,7 @@ class Metric(Versioned):
         else:
             super().__setattr__(name, value)
 
-    def add_variable(self, shape: tuple[int, ...], initializer: Any = "zeros", dtype: Any = None,
+    def add_variable(self, shape: tuple[int, ...] = (), initializer: Any = "zeros", dtype: Any = None,
                      name: str | None = None) -> Parameter:
         """A new array that the metric counts in, filled by `initializer` now and by `reset_state`."""
         fill, kind = initializers.get(initializer), np.dtype(dtype or self.dtype)

@@ -98,12 +98,14 @@ class _OfCounts(_Counts):
 class Precision(_OfCounts):
     """The share of true ones among the predictions above the threshold: TP / (TP + FP)."""
 
+    direction = "up"
     _of = staticmethod(lambda tp, fp, tn, fn: ratio(tp, tp + fp))
 
 
 class Recall(_OfCounts):
     """The share of the true ones that are predicted above the threshold: TP / (TP + FN)."""
 
+    direction = "up"
     _of = staticmethod(lambda tp, fp, tn, fn: ratio(tp, tp + fn))
 
 
@@ -118,30 +120,35 @@ class _OneCount(_OfCounts):
 class TruePositives(_OneCount):
     """How many true ones are predicted above the threshold."""
 
+    direction = "up"
     _of = staticmethod(lambda tp, fp, tn, fn: tp)
 
 
 class FalsePositives(_OneCount):
     """How many false ones are predicted above the threshold."""
 
+    direction = "down"
     _of = staticmethod(lambda tp, fp, tn, fn: fp)
 
 
 class TrueNegatives(_OneCount):
     """How many false ones are predicted below the threshold."""
 
+    direction = "up"
     _of = staticmethod(lambda tp, fp, tn, fn: tn)
 
 
 class FalseNegatives(_OneCount):
     """How many true ones are predicted below the threshold."""
 
+    direction = "down"
     _of = staticmethod(lambda tp, fp, tn, fn: fn)
 
 
 class _Best(_Counts):
     """The best of one ratio at those of `num_thresholds` thresholds where another one is at least `value`."""
 
+    direction = "up"
     _asked: ClassVar[Callable[..., Any]]  # of this ratio at least the value
     _best: ClassVar[Callable[..., Any]]
     _argument: ClassVar[str]
@@ -204,6 +211,8 @@ class AUC(_Counts):
     over `num_thresholds` thresholds: by trapezoids ("interpolation"; for "PR" as Davis and Goadrich, 2006), or by the
     smaller ("minoring") or the larger ("majoring") side of each. multi_label: the mean over labels, by `label_weights`.
     """
+
+    direction = "up"
 
     def __init__(
         self, num_thresholds: int = 200, curve: str = "ROC", summation_method: str = "interpolation",
@@ -287,6 +296,8 @@ class FBetaScore(Metric):
     average: None for all, "micro" over all classes' counts, "macro" the mean, "weighted" by how many there are of each.
     Without a threshold the largest outputs are the predicted class.
     """
+
+    direction = "up"
 
     def __init__(self, average: str | None = None, beta: float = 1.0, threshold: float | None = None,
                  name: str = "fbeta_score", dtype: str | None = None) -> None:

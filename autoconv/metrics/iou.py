@@ -15,6 +15,8 @@ class IoU(Metric):
     along `axis`. Pixels whose label is `ignore_class` do not count.
     """
 
+    direction = "up"
+
     def __init__(
         self, num_classes: int, target_class_ids: Sequence[int], name: str | None = None, dtype: str | None = None,
         ignore_class: int | None = None, sparse_y_true: bool = True, sparse_y_pred: bool = True, axis: int = -1,

@@ -32,8 +32,10 @@ def by_ops(function: Callable[..., Tensor]) -> DeviceFunction:
 
 
 def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
-          first: tuple[str, ...] = ()) -> Any:
-    """The class of a function: its constructor takes name and dtype, and the function's options, `first` before."""
+          first: tuple[str, ...] = (), direction: str = "down") -> Any:
+    """The class of a function: its constructor takes name and dtype, and the function's options, `first` before.
+    direction: in which its values get better.
+    """
     options = {p.name: p for p in signatures.parameters(function, 2)}
     default_name, dtype = signatures.parameters(Mean.__init__, 1, 3)
     taken = [*(options.pop(each) for each in first), default_name.replace(default=called or function.__name__), dtype,
@@ -41,7 +43,7 @@ def _mean(name: str, function: Callable, called: str | None = None, values: Devi
     values = by_ops(function) if values is None else values
     return type(name, (MeanMetricWrapper,), {
         "__init__": signatures.constructor(taken, MeanMetricWrapper, function, values=values), "__module__": __name__,
-        "__doc__": f"The mean over samples of: {inspect.getdoc(function)}"})
+        "direction": direction, "__doc__": f"The mean over samples of: {inspect.getdoc(function)}"})
 
 
 def _positive_cosine(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
@@ -55,15 +57,16 @@ def _equal(y_true: Tensor, y_pred: Tensor) -> Any:
     return out
 
 
-Accuracy = _mean("Accuracy", own.accuracy, values=_equal)
-BinaryAccuracy = _mean("BinaryAccuracy", own.binary_accuracy, values=_scored("binary_accuracy"))
-CategoricalAccuracy = _mean("CategoricalAccuracy", own.categorical_accuracy, values=_scored("categorical_accuracy"))
+Accuracy = _mean("Accuracy", own.accuracy, values=_equal, direction="up")
+BinaryAccuracy = _mean("BinaryAccuracy", own.binary_accuracy, values=_scored("binary_accuracy"), direction="up")
+CategoricalAccuracy = _mean("CategoricalAccuracy", own.categorical_accuracy, values=_scored("categorical_accuracy"),
+                            direction="up")
 SparseCategoricalAccuracy = _mean("SparseCategoricalAccuracy", own.sparse_categorical_accuracy,
-                                  values=_scored("sparse_categorical_accuracy"))
+                                  values=_scored("sparse_categorical_accuracy"), direction="up")
 TopKCategoricalAccuracy = _mean("TopKCategoricalAccuracy", own.top_k_categorical_accuracy,
-                                values=_scored("top_k_categorical_accuracy"), first=("k",))
+                                values=_scored("top_k_categorical_accuracy"), first=("k",), direction="up")
 SparseTopKCategoricalAccuracy = _mean("SparseTopKCategoricalAccuracy", own.sparse_top_k_categorical_accuracy,
-                                      values=_scored("sparse_top_k_categorical_accuracy"), first=("k",))
+                                      values=_scored("sparse_top_k_categorical_accuracy"), first=("k",), direction="up")
 BinaryCrossentropy = _mean("BinaryCrossentropy", F.binary_crossentropy)
 CategoricalCrossentropy = _mean("CategoricalCrossentropy", F.categorical_crossentropy)
 SparseCategoricalCrossentropy = _mean("SparseCategoricalCrossentropy", F.sparse_categorical_crossentropy)
@@ -71,7 +74,7 @@ KLDivergence = _mean("KLDivergence", F.kl_divergence)
 Poisson = _mean("Poisson", F.poisson)
 Hinge, SquaredHinge = _mean("Hinge", F.hinge), _mean("SquaredHinge", F.squared_hinge)
 CategoricalHinge = _mean("CategoricalHinge", F.categorical_hinge)
-CosineSimilarity = _mean("CosineSimilarity", _positive_cosine, "cosine_similarity")
+CosineSimilarity = _mean("CosineSimilarity", _positive_cosine, "cosine_similarity", direction="up")
 LogCoshError = _mean("LogCoshError", F.log_cosh, "logcosh")
 MeanAbsoluteError = _mean("MeanAbsoluteError", F.mean_absolute_error)
 MeanAbsolutePercentageError = _mean("MeanAbsolutePercentageError", F.mean_absolute_percentage_error)
@@ -81,6 +84,8 @@ MeanSquaredLogarithmicError = _mean("MeanSquaredLogarithmicError", F.mean_square
 
 class RootMeanSquaredError(Mean):
     """The square root of the mean of (y_pred - y_true)^2."""
+
+    direction = "down"
 
     def __init__(self, name: str = "root_mean_squared_error", dtype: str | None = None) -> None:
         super().__init__(name, dtype)

@@ -16,6 +16,8 @@ class R2Score(Metric):
     class_aggregation: "uniform_average", "variance_weighted_average" or None for all. num_regressors adjusts it.
     """
 
+    direction = "up"
+
     def __init__(self, class_aggregation: str | None = "uniform_average", num_regressors: int = 0,
                  name: str = "r2_score", dtype: str | None = None) -> None:
         known = (None, "uniform_average", "variance_weighted_average")
@@ -69,6 +71,8 @@ class R2Score(Metric):
 
 class _Correlation(Mean):
     """The mean over samples of how targets and predictions go together along `axis`."""
+
+    direction = "up"
 
     function: Callable[..., Any]
 

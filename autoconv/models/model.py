@@ -7,6 +7,7 @@ from math import prod
 from typing import Any
 
 from ..costs.profile import Profile, profile
+from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
 from ..layers import Layer
@@ -16,6 +17,9 @@ from ..train.trainer import Trainer
 from ..versions import can_change
 
 Path = str | os.PathLike[str]
+
+# What a model has once it is made of a graph, or knows the shape of its inputs.
+_OF_GRAPHS = ("graph", "inputs", "outputs", "input_names", "output_names", "input_shape", "output_shape")
 
 
 class Model(Trainer, Layer):
@@ -32,8 +36,8 @@ class Model(Trainer, Layer):
     """
 
     unwatched = Layer.unwatched | {
-        "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_steps", "_training", "history", "loss",
-        "optimizer", "ranks",
+        "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_steps", "_training", "_weighted_wanted",
+        "history", "loss", "optimizer", "ranks",
     }
     recordable = True  # a graph's call; a class with a call of its own must say it again
     class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file
@@ -65,11 +69,15 @@ class Model(Trainer, Layer):
             self.trainable = False  # and all layers within
 
     def __getattr__(self, name: str) -> Any:
-        if name in ("graph", "inputs", "outputs", "input_names", "output_names") and "built" in vars(self):
-            raise AttributeError(self._no_graph(name))
+        if name in _OF_GRAPHS and "built" in vars(self):
+            raise NotBuiltError(self._missing(name))
         return super().__getattr__(name)
 
-    def _no_graph(self, what: str) -> str:
+    def _missing(self, what: str) -> str:
+        """Why it has no attribute of that name yet, and the remedy."""
+        if what in ("input_shape", "output_shape"):
+            return (f"{self.name!r} has no {what} yet: the shapes are not known. Call it on data, or call "
+                    "build((None, *shape)).")
         return (f"{self.name!r} has no {what} yet: a model has them when it is made of them, Model(inputs, outputs); "
                 "one with a call of its own has no graph.")
 
@@ -77,7 +85,7 @@ class Model(Trainer, Layer):
 
     @property
     def graph(self) -> Graph:
-        """The nodes that this model runs. AttributeError for a class with a `call` of its own."""
+        """The nodes that this model runs. NotBuiltError for a class with a `call` of its own."""
         if self._graph is None:
             raise AttributeError  # __getattr__ says what is missing
         return self._graph
@@ -144,8 +152,7 @@ class Model(Trainer, Layer):
             shapes = [tensor.shape for tensor in self._graph.inputs]
             return shapes if len(shapes) > 1 else shapes[0]
         if self._build_shape is None:
-            raise ValueError(f"The shapes in {self.name!r} are not known yet: call it on data, or call "
-                             "build((None, *shape)).")
+            raise AttributeError  # __getattr__ says what is missing
         return self._build_shape
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from ..errors import NotBuiltError
 from ..graph.graph import Graph
 from ..layers import InputLayer, Layer
 from ..layers.config import deserialize, serialize
@@ -32,8 +33,9 @@ class Sequential(Model):
             self._append(layer, names)
         self._changed()
 
-    def _no_graph(self, what: str) -> str:
-        return (f"{self.name!r} has no {what} yet: start it with layers.Input(shape), or call build((None, *shape)).")
+    def _missing(self, what: str) -> str:
+        return (f"{self.name!r} has no {what} yet: the shapes are not known. Start it with layers.Input(shape), or "
+                "call build((None, *shape)).")
 
     @property
     def layers(self) -> list[Layer]:
@@ -55,13 +57,15 @@ class Sequential(Model):
     @property
     def input_shape(self) -> Any:
         """The shape of what the model takes, such as (None, 28, 28, 1)."""
-        self._check_known()
+        if self._begin is None:
+            raise AttributeError  # __getattr__ says what is missing
         return super().input_shape
 
     @property
     def output_shape(self) -> Any:
         """The shape of what the model gives, such as (None, 10)."""
-        self._check_known()
+        if self._begin is None:
+            raise AttributeError
         return super().output_shape
 
     def add(self, layer: Layer | SymbolicTensor) -> None:
@@ -76,7 +80,7 @@ class Sequential(Model):
             layer = layer.node.operation
         if isinstance(layer, type) or not isinstance(layer, Layer):
             call = f" Make one: {layer.__name__}(...)." if isinstance(layer, type) else ""
-            raise TypeError(f"A Sequential is made of layers. Received: {layer!r}.{call}")
+            raise ValueError(f"A Sequential is made of layers. Received: {layer!r}.{call}")
         if isinstance(layer, InputLayer):
             if self._layers or self._begin:
                 raise ValueError(f"An Input must come first, and only once. Received a later one: {layer!r}.")
@@ -93,8 +97,9 @@ class Sequential(Model):
         if not self.trainable:
             layer.trainable = False
         begin = self._begin
-        if not self._layers and begin is None and layer.given_input_shape is not None:
-            begin = InputLayer(layer.given_input_shape[1:])
+        shape = None if self._layers or begin is not None else _begins_with(layer)
+        if shape is not None:
+            begin = InputLayer(shape[1:])
             names.add(begin.name)
         if begin is not None:
             layer(self._chain[-1].structure if self._chain else begin.output)
@@ -114,6 +119,8 @@ class Sequential(Model):
 
     def build(self, input_shape: Shape | None = None) -> None:
         """Makes all weights for inputs of `input_shape`, batch first: `model.build((None, 28, 28, 1))`."""
+        if not self._layers and self._begin is None:
+            raise ValueError(f"{self.name!r} has no layers: a Sequential is called once it has some, model.add(layer).")
         if input_shape is None:
             input_shape = self.input_shape
         begin = InputLayer(tuple(input_shape)[1:])
@@ -188,5 +195,12 @@ class Sequential(Model):
 
     def _check_known(self) -> None:
         if self._begin is None:
-            raise ValueError(f"The shapes in {self.name!r} are not known yet: start it with layers.Input(shape), or "
-                             "call build((None, *shape)).")
+            raise NotBuiltError(self._missing("input_shape"))
+
+
+def _begins_with(layer: Layer) -> Shape | None:
+    """The shape that a first layer takes, where it says so: by input_shape=, or as a model that knows its input."""
+    if layer.given_input_shape is None and isinstance(layer, Model) and layer._graph is not None:
+        inputs = layer._graph.inputs
+        return inputs[0].shape if len(inputs) == 1 else None
+    return layer.given_input_shape

@@ -260,6 +260,15 @@ class Optimizer(Versioned):
         if self.use_ema and self.flat is not None and self.iterations:
             self.flat.device.kernels("update").adopt(self.flat.data, self._state["average"], 1.0)
 
+    def swap_averages(self) -> None:
+        """Puts the moving averages in the place of the weights, and the weights in theirs; twice changes nothing."""
+        if self.flat is not None and self._now.steps:
+            copy, average = self.flat.device.kernels("arith").copy, self._state["average"]
+            weights = self.flat.zeros()
+            copy(self.flat.data, weights)
+            copy(average, self.flat.data)
+            copy(weights, average)
+
     def apply_gradients(self, grads_and_vars: Iterable[tuple[Any, Parameter]]) -> int:
         """`apply` under Keras's other name, from pairs. Returns the number of steps done."""
         gradients, parameters = zip(*grads_and_vars)

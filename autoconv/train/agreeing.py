@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..callbacks import Callback, CallbackList
+from ..callbacks import STAGES, Callback, CallbackList
 from ..ranks import ALONE, Ranks
 from . import settings, state
 
@@ -95,8 +95,7 @@ class SharedCallbacks(CallbackList):
     def __init__(self, given: Any, model: Any, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
         super().__init__(None if ranks.rank else given, model, params, *ours)
         self._own, self._model, self._ranks = CallbackList(self.callbacks, model, params), model, ranks
-        stages = [name for name in vars(Callback) if name.startswith("on_")]
-        self._listened = ranks.broadcast({name for name in stages if self._own.listeners(name)})
+        self._listened = ranks.broadcast({name for name in STAGES if self._own.listeners(name)})
 
     def listeners(self, stage: str) -> list[Callable]:
         return [partial(self.call, stage)] if stage in self._listened else []

@@ -21,11 +21,12 @@ class Goal(NamedTuple):
 
 
 class Score(NamedTuple):
-    """A metric of output number `output`, under its name in the logs."""
+    """A metric of output number `output`, under its name in the logs; weighted: samples count by their weights."""
 
     output: int
     metric: metrics_module.Metric
     name: str
+    weighted: bool = False
 
 
 def check_loss(loss: Any) -> Any:
@@ -61,10 +62,10 @@ def check_metrics(metrics: Any) -> Any:
     return metrics
 
 
-def metric_names(metrics: Any) -> list[str]:
+def metric_names(*metrics: Any) -> list[str]:
     """What `evaluate` will return, as far as that is known before the outputs' names are."""
-    return ["loss", *(metrics_module.check(m) for m in _listed(metrics) if not isinstance(metrics, Mapping)
-                      and not isinstance(m, list | tuple))]
+    return ["loss", *(metrics_module.check(m) for given in metrics if not isinstance(given, Mapping)
+                      for m in _listed(given) if not isinstance(m, list | tuple))]
 
 
 def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
@@ -81,16 +82,18 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     return found
 
 
-def scores(metrics: Any, outputs: Sequence[str], targets: Sequence[Shape], predictions: Sequence[Shape],
-           losses: Sequence[Any]) -> list[Score]:
+def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets: Sequence[Shape],
+           predictions: Sequence[Shape], losses: Sequence[Any]) -> list[Score]:
     """The metrics of a model, made for targets and predictions of these shapes, and losses or None."""
-    alone = len(outputs) == 1 and not isinstance(metrics, Mapping)
-    groups = [metrics] if alone else _spread(metrics, outputs, "metrics", False)
-    made = [[metrics_module.for_outputs(m, t, p, loss) for m in _listed(group)]
-            for group, t, p, loss in zip(groups, targets, predictions, losses)]
     given: Counter[str] = Counter()
-    found = [Score(i, m, numbered(m.name if len(outputs) == 1 else f"{outputs[i]}_{m.name}", given))
-             for i, group in enumerate(made) for m in group]
+    found: list[Score] = []
+    for wanted, weighted in ((metrics, False), (weighted_metrics, True)):
+        alone = len(outputs) == 1 and not isinstance(wanted, Mapping)
+        groups = [wanted] if alone else _spread(wanted, outputs, "weighted_metrics" if weighted else "metrics", False)
+        made = [[metrics_module.for_outputs(m, t, p, loss) for m in _listed(group)]
+                for group, t, p, loss in zip(groups, targets, predictions, losses)]
+        found += [Score(i, m, numbered(m.name if len(outputs) == 1 else f"{outputs[i]}_{m.name}", given), weighted)
+                  for i, group in enumerate(made) for m in group]
     for score in found:
         score.metric.reset_state()  # it may have served another model
     return found

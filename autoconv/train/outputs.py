@@ -24,7 +24,7 @@ class Outputs:
     def take(self, source: Source | Stream, step: Step) -> None:
         """Runs a step on the batch that is the source's next one, and keeps its outputs."""
         source.run(step, self._rows)
-        self._count += step.samples
+        self._step, self._count = step, self._count + step.samples
         if self._samples is None:
             _check(step)
             self._parts.append([np.array(self._device.numpy(rows)) for rows in step.outputs()])
@@ -32,6 +32,10 @@ class Outputs:
             _check(step)
             self._rows = self._arrays(step, self._samples)
             step.attach(source, self._rows)  # type: ignore[arg-type]
+
+    def last(self) -> list[np.ndarray]:
+        """Copies of the last batch's outputs, one array an output."""
+        return [np.array(self._device.numpy(rows)) for rows in self._step.outputs()]
 
     def all(self) -> list[np.ndarray]:
         """The outputs of all steps, one array an output."""

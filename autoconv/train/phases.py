@@ -91,6 +91,8 @@ class Phases:
 
     def _obstacle(self, phase: str) -> str | None:
         """Why a phase cannot be recorded, as far as is known before it runs."""
+        if self._model.run_eagerly and phase != "load":  # which runs nothing of the user's
+            return "compile(run_eagerly=True)"
         if phase in ("forward", "backward", "store", "loss", "account"):
             obstacle = self._model_obstacle
             if phase == "store" and self._device.is_gpu and isinstance(self._sink[0], np.ndarray):  # type: ignore[index]
@@ -115,8 +117,10 @@ class Phases:
         return None
 
     def _is_recorded(self, score: Score) -> bool:
-        """Whether a metric's sums are taken by kernels."""
+        """Whether a metric's sums are taken by kernels, which count each sample once."""
         goal = self._goals.get(score.output)
+        if score.weighted and self._weights[score.output] is not None:
+            return False
         return is_recordable(score.metric) and goal is not None and self._takes_tensors(goal)
 
     def _takes_tensors(self, goal: Goal) -> bool:
@@ -226,6 +230,8 @@ class Phases:
             if not self._is_recorded(score):
                 outputs = np.array(self._device.numpy(self._outputs[score.output].data))  # which it may keep
                 given = [self._given_targets(score.output), outputs]
+                if score.weighted and self._weights[score.output] is not None:
+                    given.append(self._given_weights(score.output))
                 if self._ranks.size > 1 and not self._duplicated:  # of the whole batch, on every rank
                     given = [np.concatenate(parts) for parts in zip(*self._ranks.exchange(given))]
                 score.metric.update_state(*given)
@@ -242,6 +248,11 @@ class Phases:
     def _given_targets(self, output: int) -> np.ndarray:
         """The targets of the batch as the user's array has them."""
         which = len(self._x) + output
+        return np.asarray(self._given[which]) if self._source is None else self._source.host(which, self.samples)
+
+    def _given_weights(self, output: int) -> np.ndarray:
+        """The weights of the batch's samples as the user's array has them."""
+        which = len(self._x) + len(self._y) + output
         return np.asarray(self._given[which]) if self._source is None else self._source.host(which, self.samples)
 
     def _leaf(self, i: int) -> Tensor:

@@ -40,7 +40,8 @@ class Running:
         """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
         shapes = output_shapes(model)
         names = getattr(model, "output_names", None) or [f"output_{i + 1}" for i in range(len(shapes))]
-        made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted])
+        made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
+                             model._weighted_wanted])
         if self.made_for != made_for:
             with self.lock:  # another thread may evaluate for the first time as well
                 if self.made_for != made_for:
@@ -55,7 +56,7 @@ class Running:
         self.goals = compiled.goals(model.loss, model._loss_weights, names)
         targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
         losses = {goal.output: goal.loss for goal in self.goals}
-        self.scores = {kind: compiled.scores(model._metrics_wanted, names, targets, shapes,
+        self.scores = {kind: compiled.scores(model._metrics_wanted, model._weighted_wanted, names, targets, shapes,
                                              [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
         self.steps.forget()

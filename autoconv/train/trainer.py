@@ -1,7 +1,6 @@
 """`Trainer`: what makes a layer a model that can be fitted, evaluated and asked, with Keras's methods and defaults."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -10,24 +9,14 @@ import numpy as np
 
 from .. import optimizers as optim
 from ..arguments.keywords import known_only
-from ..backend import device as devices
 from ..backend.turns import turn
 from ..callbacks import Callback, CallbackList, History, Logs
 from ..ranks import ALONE, Ranks
 from ..tensor import Parameter, Tensor
-from ..versions import contents
 from . import compiled
 from .agreeing import hooks_of, join, share_model, share_random
-from .data import (
-    Data,
-    batch_parts,
-    check_count,
-    check_data,
-    sample_weights,
-    split_validation,
-    validates_in,
-    without_batch,
-)
+from .data import Data, check_count, check_data, sample_weights, validates_in
+from .feeding import Feeding
 from .fitting import Fitting
 from .outputs import Outputs
 from .phases import Work, is_recordable
@@ -36,41 +25,51 @@ from .running import Running
 from .saving import only_backup
 from .source import Source
 from .step import Step
-from .stream import Epochs, Stream, is_stream
+from .stream import Epochs, Stream
+
+STEPS = ("train_step", "test_step", "predict_step", "make_train_function", "make_test_function",
+         "make_predict_function", "compute_loss", "compute_metrics")  # which Keras lets a class override
 
 
-class Trainer:
+class Trainer(Feeding):
     """Mixed into a layer, gives it compile, fit, evaluate and predict. All of them run steps (step.py)."""
 
     # What the layer brings.
     __call__: Callable[..., Tensor]
-    build: Callable[[Any], None]
-    check_input: Callable[[Any], None]
-    built: bool
     trainable_weights: list[Parameter]
-    device: devices.Device
-    dtype: str
 
     optimizer: optim.Optimizer | None = None
     loss: Any = None
     history: History | None = None
     stop_training = False
     ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
+    run_eagerly = False
     _loss_weights: Any = None
     _metrics_wanted: Any = None
+    _weighted_wanted: Any = None
 
     @known_only
     def compile(self, optimizer: str | optim.Optimizer = "rmsprop", loss: Any = None, loss_weights: Any = None,
-                metrics: Any = None) -> None:
+                metrics: Any = None, weighted_metrics: Any = None, run_eagerly: bool = False,
+                steps_per_execution: int = 1, jit_compile: str | bool = "auto", auto_scale_loss: bool = True) -> None:
         """Says how to train: an optimizer and a loss, by name or as objects, and metrics to report.
 
-        metrics: a list of names ("accuracy", "mse", ...), metrics, or functions `(y_true, y_pred)` on NumPy arrays.
-        For several outputs loss, loss_weights (numbers) and metrics are lists or dicts by the outputs' names; a single
-        loss is for each of them. Raises ValueError for unknown names. Training so far is kept in the weights; the
-        optimizer starts anew.
+        metrics: a list of names ("accuracy", "mse", ...), metrics, or functions `(y_true, y_pred)` on NumPy arrays;
+        weighted_metrics: those that count samples by their weights. For several outputs loss, loss_weights (numbers)
+        and metrics are lists or dicts by the outputs' names; a single loss is for each of them. run_eagerly: steps run
+        through Python, never recorded. steps_per_execution, jit_compile and auto_scale_loss change nothing: all steps
+        are compiled, in 32 bits. Raises ValueError for unknown names, TypeError for a class with a train_step of its
+        own. Training so far is kept in the weights; the optimizer starts anew.
         """
+        own = next((name for name in STEPS if hasattr(type(self), name)), None)
+        if own is not None:
+            raise TypeError(f"{type(self).__name__} must not define {own}(): a step is compiled from the model's call, "
+                            "the loss and the metrics. Put what it computes into call(), a Loss or a Metric, or write "
+                            "the loop yourself: loss.backward(), optimizer.apply(gradients, parameters).")
+        check_count("steps_per_execution", steps_per_execution, 1)
         self.loss, self._loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
         self.optimizer, self._metrics_wanted = optim.get(optimizer), compiled.check_metrics(metrics)
+        self._weighted_wanted, self.run_eagerly = compiled.check_metrics(weighted_metrics), bool(run_eagerly)
         self._running().steps.forget()
         self._training, self.stop_training = Running(), False
 
@@ -98,7 +97,8 @@ class Trainer:
     def metrics_names(self) -> list[str]:
         """The names of what `evaluate` returns, in its order."""
         sums = self._running().sums
-        return list(sums["train"].logs()) if sums else compiled.metric_names(self._metrics_wanted)
+        return list(sums["train"].logs()) if sums else compiled.metric_names(self._metrics_wanted,
+                                                                             self._weighted_wanted)
 
     @known_only
     def fit(
@@ -152,7 +152,8 @@ class Trainer:
 
         self.history, self.stop_training, self._running().nan_seen = History(), False, False
         backup = only_backup(CallbackList(callbacks, self, {}).callbacks)
-        hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, self.history)
+        hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose,
+                                           "validates": validation is not None}, self.history)
         order = self._running().training()
         if shuffle and isinstance(source, Source):
             source.key = order
@@ -189,8 +190,8 @@ class Trainer:
         return _returned(logs, return_dict)
 
     @known_only
-    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto",
-                steps: int | None = None) -> Any:
+    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None,
+                callbacks: Iterable[Callback] | Callback | None = None) -> Any:
         """The outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model has
         them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which x is taken; steps: how many.
         Needs no compile().
@@ -205,11 +206,17 @@ class Trainer:
         before = self._prepare(work, source, verbose)
         passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
         line = Progress(passes.steps, verbose, before=before)
+        hooks = hooks_of(self, callbacks, {"steps": passes.steps, "verbose": check_verbose(verbose)})
+        hooks.call("on_predict_begin", {})
         for i, n in enumerate(passes.epoch(0)):
+            hooks.call("on_predict_batch_begin", i, {})
             step = self._step(work, source.like, n)
             with turn:
                 outputs.take(source, step)
+            if hooks.listeners("on_predict_batch_end"):
+                hooks.call("on_predict_batch_end", i, {"outputs": step.put_together(outputs.last())})
             line.update(i + 1, dict)
+        hooks.call("on_predict_end", {})
         line.finish({})
         self._running().steps.detach("predict")
         found = outputs.all()
@@ -292,9 +299,12 @@ class Trainer:
             work, sums = self._work("test"), running.sums["test"]
             sums.reset()
             for i, n in enumerate(passes.epoch(0)):
+                hooks.call("on_test_batch_begin", i, {})
                 if source.varies:
                     running.check_targets(self, source.like)
                 source.run(self._step(work, source.like, n, source.shards))
+                if hooks.listeners("on_test_batch_end"):
+                    hooks.call("on_test_batch_end", i, sums.read_logs(self.ranks))
                 if line is not None:
                     line.update(i + 1, sums.read_logs)
             logs = sums.read_logs(self.ranks)
@@ -342,90 +352,6 @@ class Trainer:
                              "'sparse_categorical_crossentropy', metrics=['accuracy']).")
         if self.loss is None:
             raise ValueError(f"{method}() needs a loss: model.compile(..., loss='sparse_categorical_crossentropy').")
-
-    def _names(self, what: str) -> list[str] | None:
-        """The names of the model's inputs or outputs, where they are known."""
-        return getattr(self, what, None)
-
-    def _check_data(self, x: Any, y: Any, sample_weight: Any) -> Data:
-        if y is None:
-            raise ValueError("y is missing: the targets are passed as an array of their own. Received: y=None.")
-        return check_data(x, y, sample_weight, self._names("input_names"), self._names("output_names"))
-
-    def _given(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
-               batch_size: int | None = None, targets: bool = True, **order: Any) -> Data | Stream:
-        """What a user passed, arrays or an iterable of batches, checked; the model is built for it."""
-        if not is_stream(x):
-            data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight)) if targets else check_data(
-                x, names=self._names("input_names"))
-            self._build_for(data)
-            return data
-        for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
-            if value is not None:
-                raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be passed. It is "
-                                 f"part of the batches that the {type(x).__name__} gives.")
-
-        def parse(batch: Any) -> Data:
-            of_x, of_y, weights = batch_parts(batch)
-            data = (self._check_data(of_x, of_y, sample_weights(of_y, weights, class_weight)) if targets
-                    else check_data(of_x, names=self._names("input_names")))
-            self._build_for(data)
-            return data
-
-        return Stream(x, parse, ranks=self.ranks if targets else ALONE, **order)
-
-    def _training_and_validation(
-        self, x: Any, y: Any, sample_weight: Any, class_weight: Any, share: float, given: Any, batch_size: int | None,
-        **order: Any,
-    ) -> tuple[Data | Stream, Data | Stream | None]:
-        """Both data sets. Class weights count in training alone."""
-        arrays = isinstance(given, tuple | list)
-        if given is not None and not is_stream(given) and (not arrays or len(given) not in (2, 3)):
-            raise ValueError("validation_data must be (x, y) or (x, y, sample_weight), or an iterable of batches. "
-                             f"Received: {type(given).__name__} of length {len(given)}.")
-        data = self._given(x, y, sample_weight, class_weight, batch_size, **order)
-        if given is not None:
-            return data, self._given(*given) if arrays else self._given(given, peek=True)
-        if not share:
-            return data, None
-        if isinstance(data, Stream):
-            raise ValueError("validation_split is only supported for arrays. Received an iterable: pass "
-                             "validation_data.")
-        data, validation = split_validation(data, share)
-        unweighted = [None] * len(validation.weights)
-        return data, validation if class_weight is None else replace(validation, weights=unweighted)
-
-    def _build_for(self, data: Data) -> None:
-        """Builds a model that is not built, and asks whether the data fit."""
-        shapes = data.form([a.shape for a in data.x])
-        if not self.built:
-            self.build(without_batch(shapes))
-        self.check_input(shapes)
-
-    def _dtypes(self, count: int) -> list[np.dtype]:
-        """The dtypes that a model's inputs are converted to."""
-        return [np.dtype(self.dtype)] * count
-
-    def _start(self, data: Data) -> None:
-        """Losses and metrics for this data, after a look at the targets. What was set after `compile` by its name, a
-        loss or an optimizer, becomes an object.
-        """
-        if not isinstance(self.optimizer, optim.Optimizer):
-            self.optimizer = optim.get(self.optimizer)  # type: ignore[arg-type]
-        settled = compiled.check_loss(self.loss)
-        if contents(settled) != contents(self.loss):
-            self.loss = settled
-        self._running().settle(self, data)
-
-    def _source(self, data: Data | Stream, batch_size: int | None, shuffled: bool = False) -> Source | Stream:
-        """The data as batches, of which each rank has its part."""
-        if isinstance(data, Stream):
-            return data
-        targets: list[Any] = [np.dtype(self.dtype)] * len(data.y)
-        for goal in self._running().goals:
-            targets[goal.output] = goal.loss.target_dtype(self.dtype)
-        dtypes = [*self._dtypes(len(data.x)), *targets, *(np.dtype(self.dtype) for _ in data.weights)]
-        return Source(data, dtypes, batch_size, self.device, shuffled, self.ranks)
 
     def _build_optimizer(self) -> None:
         parameters = self.trainable_weights

@@ -4,9 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from ..tensor import Tensor
 
-def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
-    """One-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the largest label plus one.
+
+def to_categorical(x: Any, num_classes: int | None = None) -> Any:
+    """One-hot rows of integer labels: (N,) or (N, 1) -> (N, num_classes), by default the largest label plus one. An
+    array, of a tensor a tensor.
 
     Raises ValueError for labels that are no integers, negative, or not below `num_classes`.
     """
@@ -20,4 +23,5 @@ def to_categorical(x: Any, num_classes: int | None = None) -> np.ndarray:
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"Labels must lie in 0..{classes - 1} for {classes} classes. "
                          f"Received labels from {labels.min()} to {labels.max()}.")
-    return np.eye(classes)[labels]
+    rows = np.eye(classes)[labels]
+    return Tensor(x.device.asarray(rows), device=x.device) if isinstance(x, Tensor) else rows

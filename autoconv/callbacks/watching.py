@@ -1,0 +1,193 @@
+"""Callbacks that watch a value, and stop, slow down or end a training by it."""
+
+import math
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+from .base import Callback, Logs, say
+
+
+class Watching(Callback):
+    """The base of what watches `monitor`: a value of the logs, such as "val_loss".
+
+    mode: "min" or "max"; "auto" asks the metric of that name in which direction it gets better.
+    """
+
+    _changing: tuple[str, ...] = ()  # the attributes that a training which goes on takes over
+
+    def __init__(self, monitor: str, mode: str) -> None:
+        if mode not in ("auto", "min", "max"):
+            warnings.warn(f"{type(self).__name__}: mode must be 'auto', 'min' or 'max'. Received: {mode!r}. 'auto' is "
+                          "taken.", stacklevel=3)
+            mode = "auto"
+        self.monitor, self.mode = monitor, mode
+
+    def is_better(self, value: float, than: float | None, by: float = 0.0) -> bool:
+        """Whether `value` is better than another by more than `by`; than is None for the first value."""
+        return than is None or self._sign() * (value - than) > by
+
+    def _sign(self) -> int:
+        """1 where larger values are better, -1 where smaller ones are."""
+        name, scores = self.monitor.removeprefix("val_"), self._scores()
+        found = {"max": "up", "min": "down"}.get(self.mode) or {score.name: score.metric.direction
+                                                                for score in scores}.get(name)
+        if found is None and name.endswith(("acc", "accuracy")):
+            found = "up"
+        if found is None and not name.endswith("loss"):
+            known = ", ".join(["loss", *(score.name for score in scores)])
+            raise ValueError(f"{type(self).__name__} cannot know whether {self.monitor!r} gets better by growing or by "
+                             f"falling: pass mode='max' or mode='min'. There is: {known}, and val_ before each.")
+        return 1 if found == "up" else -1
+
+    def _scores(self) -> list[Any]:
+        """The metrics of the model that is trained, with their names in the logs."""
+        running = None if self.model is None else vars(self.model).get("_training")
+        return [] if running is None else running.scores.get("train", [])
+
+    def value_of(self, logs: Logs | None) -> float | None:
+        """The value that is watched, or None and a warning where there is none."""
+        if self.monitor not in (logs or {}):
+            warnings.warn(f"{type(self).__name__} watches {self.monitor!r}, which is not there. There is: "
+                          f"{', '.join(logs or {})}.", stacklevel=3)
+            return None
+        return logs[self.monitor]  # type: ignore[index]
+
+    def get_state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._changing}
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        for name in self._changing:
+            setattr(self, name, state[name])
+
+
+class EarlyStopping(Watching):
+    """Stops training when `monitor` has not improved by more than `min_delta` for `patience` epochs.
+
+    mode: "min", "max", or "auto", as the metric has it. `baseline` is a value that has to be beaten.
+    `restore_best_weights` puts back the weights of the best epoch. Epochs before `start_from_epoch` do not count. Warns
+    when there is no such value, e.g. val_loss without validation data; ValueError for a name that neither the loss nor
+    a metric has, unless a mode is given.
+    """
+
+    _changing = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+
+    def __init__(
+        self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0, verbose: int = 0, mode: str = "auto",
+        baseline: float | None = None, restore_best_weights: bool = False, start_from_epoch: int = 0,
+    ) -> None:
+        super().__init__(monitor, mode)
+        self.patience, self.verbose, self.baseline = patience, verbose, baseline
+        self.restore_best_weights, self.start_from_epoch, self.min_delta = (
+            restore_best_weights, start_from_epoch, abs(min_delta))
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.wait = self.stopped_epoch = self.best_epoch = 0
+        self.best: float | None = None
+        self.best_weights: list | None = None
+        if self.model is not None:
+            self._sign()  # says what is wrong before the first step
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        value = self.value_of(logs)
+        if value is None or epoch < self.start_from_epoch:
+            return
+        better = self.is_better(value, self.best, self.min_delta)
+        if self.restore_best_weights and (better or self.best_weights is None):
+            self.best_weights = self.model.get_weights()
+        self.wait += 1
+        if better:
+            self.best, self.best_epoch = value, epoch
+            if self.baseline is None or self.is_better(value, self.baseline, self.min_delta):
+                self.wait = 0
+                return
+        if self.wait >= self.patience and epoch > 0:
+            self.stopped_epoch, self.model.stop_training = epoch, True
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        if self.stopped_epoch and self.verbose:
+            say(f"Epoch {self.stopped_epoch + 1}: early stopping")
+        if self.best_weights is not None:
+            self.model.set_weights(self.best_weights)
+
+
+class ReduceLROnPlateau(Watching):
+    """Multiplies the learning rate by `factor` when `monitor` has not improved by more than `min_delta` for `patience`
+    epochs; logs it as "learning_rate".
+
+    After a reduction `cooldown` epochs do not count. The rate stays at least `min_lr`. ValueError for a factor of 1 or
+    more.
+    """
+
+    _changing = ("wait", "cooldown_counter", "best")
+
+    def __init__(
+        self, monitor: str = "val_loss", factor: float = 0.1, patience: int = 10, verbose: int = 0, mode: str = "auto",
+        min_delta: float = 1e-4, cooldown: int = 0, min_lr: float = 0.0,
+    ) -> None:
+        super().__init__(monitor, mode)
+        if factor >= 1.0:
+            raise ValueError(f"ReduceLROnPlateau needs a factor below 1. Received: factor={factor}.")
+        self.factor, self.patience, self.verbose = factor, patience, verbose
+        self.min_delta, self.cooldown, self.min_lr = min_delta, cooldown, min_lr
+        self.wait = self.cooldown_counter = 0
+        self.best: float | None = None
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.wait = self.cooldown_counter = 0
+        self.best = None
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        optimizer = self.model.optimizer
+        value, rate = self.value_of(logs), optimizer.learning_rate
+        if logs is not None:
+            logs["learning_rate"] = rate
+        if value is None:
+            return
+        if self.cooldown_counter > 0:
+            self.cooldown_counter, self.wait = self.cooldown_counter - 1, 0
+        if self.is_better(value, self.best, self.min_delta):
+            self.best, self.wait = value, 0
+        elif self.cooldown_counter <= 0:
+            self.wait += 1
+            if self.wait >= self.patience and rate > self.min_lr:
+                optimizer.learning_rate = max(rate * self.factor, self.min_lr)
+                self.cooldown_counter, self.wait = self.cooldown, 0
+                if self.verbose:
+                    say(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {optimizer.learning_rate}.")
+
+
+class TerminateOnNaN(Callback):
+    """Stops training after the first step whose loss is NaN or infinite."""
+
+    def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
+        loss = (logs or {}).get("loss")
+        if loss is not None and not math.isfinite(loss):
+            say(f"Batch {batch}: Invalid loss, terminating training")
+            self.model.stop_training = True
+
+
+class LearningRateScheduler(Callback):
+    """Sets the learning rate before each epoch to `schedule(epoch, learning_rate)`, or to `schedule(epoch)` where it
+    takes the epoch alone, and logs it as "learning_rate". ValueError for what is no number.
+    """
+
+    def __init__(self, schedule: Any, verbose: int = 0) -> None:
+        self.schedule, self.verbose = schedule, verbose
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        optimizer = self.model.optimizer
+        try:
+            rate = self.schedule(epoch, optimizer.learning_rate)
+        except TypeError:  # as Keras has it: one that takes the epoch alone
+            rate = self.schedule(epoch)
+        if isinstance(rate, bool) or not hasattr(rate, "__float__"):
+            raise ValueError("The schedule of LearningRateScheduler must return a number. "
+                             f"Received: {rate!r} for epoch {epoch}.")
+        optimizer.learning_rate = float(rate)
+        if self.verbose:
+            say(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if logs is not None:
+            logs["learning_rate"] = self.model.optimizer.learning_rate

@@ -1,0 +1,54 @@
+"""A callback that changes weights: the moving averages take their place."""
+
+from typing import Any
+
+from .base import Callback, Logs
+
+
+class SwapEMAWeights(Callback):
+    """Puts the optimizer's moving averages (`use_ema=True`) in the place of the weights while the model is evaluated or
+    predicts, and with `swap_on_epoch=True` also at the end of each epoch, so that they are what is saved there.
+
+    ValueError where the optimizer keeps no averages.
+    """
+
+    def __init__(self, swap_on_epoch: bool = False) -> None:
+        self.swap_on_epoch, self._swapped = swap_on_epoch, False
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._put(False)
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        if self.swap_on_epoch:
+            self._put(True)
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        self._put(False)
+
+    def on_test_begin(self, logs: Logs | None = None) -> None:
+        self._put(True)
+
+    def on_test_end(self, logs: Logs | None = None) -> None:
+        self._put(False)
+
+    def on_predict_begin(self, logs: Logs | None = None) -> None:
+        self._put(True)
+
+    def on_predict_end(self, logs: Logs | None = None) -> None:
+        self._put(False)
+
+    def get_state(self) -> dict[str, Any]:
+        return {"swapped": self._swapped}
+
+    def set_state(self, state: Any) -> None:
+        self._swapped = bool(state["swapped"])
+
+    def _put(self, averages: bool) -> None:
+        if averages == self._swapped:
+            return
+        optimizer = self.model.optimizer
+        if optimizer is None or not optimizer.use_ema:
+            raise ValueError("SwapEMAWeights must be used with an optimizer that keeps moving averages: "
+                             f"Adam(use_ema=True). Received: {optimizer!r}.")
+        optimizer.swap_averages()
+        self._swapped = averages
