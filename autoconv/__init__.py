@@ -17,6 +17,7 @@ from . import starting as _starting  # noqa: F401 (before all else)
 from . import (
     activations,
     callbacks,
+    config,
     constraints,
     datasets,
     functional,
@@ -26,9 +27,11 @@ from . import (
     metrics,
     models,
     nets,
+    ops,
     parallel,
     random,
     regularizers,
+    saving,
     utils,
 )
 from . import optimizers as optim
@@ -47,16 +50,16 @@ sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
 
 __all__ = [
-    "Input", "Model", "Parameter", "Sequential", "Tensor", "__version__", "activations", "callbacks", "constraints",
-    "datasets", "from_dlpack", "functional", "get_num_threads", "get_precision", "gradcheck", "initializers", "layers",
-    "losses", "metrics", "models", "nets", "no_grad", "optim", "optimizers", "parallel", "random", "regularizers",
-    "set_num_threads", "set_precision", "tensor", "utils",
+    "Input", "Model", "Parameter", "Sequential", "Tensor", "__version__", "activations", "callbacks", "config",
+    "constraints", "datasets", "from_dlpack", "functional", "get_num_threads", "get_precision", "gradcheck",
+    "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "ops", "optim", "optimizers",
+    "parallel", "random", "regularizers", "saving", "set_num_threads", "set_precision", "tensor", "utils",
 ]
 
 _modules.suggest(
-    activations, callbacks, constraints, datasets, datasets.cifar10, datasets.digits, datasets.fashion_mnist,
-    datasets.mnist, functional, initializers, layers, losses, metrics, models, nets, optim, optim.schedules, parallel,
-    random, regularizers, utils)
+    activations, callbacks, config, constraints, datasets, datasets.cifar10, datasets.digits, datasets.fashion_mnist,
+    datasets.mnist, functional, initializers, layers, losses, metrics, models, nets, ops, ops.image, ops.nn, ops.numpy,
+    optim, optim.schedules, parallel, random, regularizers, saving, utils)
 
 _MOVED = {"device": "backend.device", "precision": "backend.precision", "schedules": "optimizers.schedules",
           "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3

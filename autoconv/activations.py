@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
-from .arguments import names
+from .arguments import custom
 from .functional import (
     celu,
     elu,
@@ -67,8 +67,7 @@ def get(identifier: Any) -> Callable[[Tensor], Tensor]:
         return linear
     if callable(identifier):
         return identifier
-    found: Any = names.lookup("activation", identifier, {**ACTIVATIONS, **_OTHER_NAMES})
-    return found
+    return custom.find("activation", identifier, {**ACTIVATIONS, **_OTHER_NAMES})
 
 
 def serialize(activation: Callable) -> str:
@@ -76,6 +75,8 @@ def serialize(activation: Callable) -> str:
     for name, function in {**ACTIVATIONS, **_OTHER_NAMES}.items():
         if function is activation:
             return name
+    if custom.name_of(activation) in custom.registered:
+        return custom.name_of(activation)
     raise ValueError(f"Only the functions of autoconv.activations have names. Received: {activation!r}.")
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from . import functional as F
-from .arguments import names
+from .arguments import custom, names
 from .functional.losses import EPSILON
 from .functional.nn import _tensor
 from .tensor import Tensor
@@ -93,16 +93,15 @@ def get(identifier: Any) -> Any:
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
     if identifier is not None and not callable(identifier):
-        return names.lookup("constraint", identifier, BY_NAME)()
+        return custom.find("constraint", identifier, BY_NAME)()
     return identifier() if isinstance(identifier, type) else identifier
 
 
 def serialize(constraint: Constraint) -> dict[str, Any]:
     """A constraint as plain data."""
-    return {"class_name": type(constraint).__name__, "config": constraint.get_config()}
+    return custom.to_config(constraint)
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The constraint that `serialize` wrote; custom_objects maps names to classes of yours."""
-    kind: Any = names.lookup("constraint", config["class_name"], {**CLASSES, **(custom_objects or {})})
-    return kind.from_config(config["config"])
+    return custom.from_config("constraint", config, CLASSES, custom_objects)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from . import random
-from .arguments import names
+from .arguments import custom, names
 
 # A normal distribution cut off at two standard deviations has this share of the whole one's deviation.
 TRUNCATED_DEVIATION = 0.87962566103423978
@@ -198,10 +198,20 @@ def get(identifier: Any) -> Any:
     if callable(identifier):
         return identifier
     if isinstance(identifier, dict):  # as get_config of a layer writes it
-        return names.lookup("initializer", identifier["class_name"], CLASSES).from_config(identifier["config"])
+        return custom.from_config("initializer", identifier, CLASSES)
     if isinstance(identifier, str) and identifier in CLASSES:
         return CLASSES[identifier]()
-    return names.lookup("initializer", identifier, BY_NAME)()
+    return custom.find("initializer", identifier, BY_NAME)()
+
+
+def serialize(initializer: Any) -> dict[str, Any]:
+    """An initializer as plain data."""
+    return custom.to_config(initializer)
+
+
+def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
+    """The initializer that `serialize` wrote; custom_objects maps names to classes of yours."""
+    return custom.from_config("initializer", config, CLASSES, custom_objects)
 
 
 def _keys(seed: int | None) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import functional as F
-from .arguments import names, signatures
+from .arguments import custom, names, signatures
 from .functional import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -247,7 +247,7 @@ def get(identifier: Any) -> Any:
         return identifier
     if not callable(identifier):
         known = {**FUNCTIONS, **SHORT}
-        identifier = names.lookup("loss", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
+        identifier = custom.find("loss", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
     return identifier() if isinstance(identifier, type) else identifier
 
 
@@ -263,16 +263,15 @@ def as_loss(identifier: Any) -> Loss:
 def serialize(loss: Any) -> Any:
     """A loss as plain data: the name of a function, class and config of an object."""
     if isinstance(loss, Loss):
-        return {"class_name": type(loss).__name__, "config": loss.get_config()}
-    return loss.__name__
+        return custom.to_config(loss)
+    return custom.name_of(loss)
 
 
 def deserialize(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The loss or function that `serialize` wrote; custom_objects maps names to classes and functions of yours."""
-    own = dict(custom_objects or {})
     if not isinstance(name, Mapping):
-        return own[name] if name in own else get(name)
-    return names.lookup("loss", name["class_name"], {**CLASSES, **own}).from_config(name["config"])
+        return (custom_objects or {}).get(name) or get(name)
+    return custom.from_config("loss", name, CLASSES, custom_objects)
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

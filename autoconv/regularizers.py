@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from . import functional as F
-from .arguments import names
+from .arguments import custom, names
 from .tensor import Tensor
 
 __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1", "l1_l2", "l2",
@@ -107,20 +107,19 @@ def get(identifier: Any) -> Any:
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
     if identifier is not None and not callable(identifier):
-        identifier = names.lookup("regularizer", identifier, BY_NAME)
+        identifier = custom.find("regularizer", identifier, BY_NAME)
         return identifier()
     return identifier() if isinstance(identifier, type) else identifier
 
 
 def serialize(regularizer: Regularizer) -> dict[str, Any]:
     """A regularizer as plain data."""
-    return {"class_name": type(regularizer).__name__, "config": regularizer.get_config()}
+    return custom.to_config(regularizer)
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The regularizer that `serialize` wrote; custom_objects maps names to classes of yours."""
-    kind: Any = names.lookup("regularizer", config["class_name"], {**CLASSES, **(custom_objects or {})})
-    return kind.from_config(config["config"])
+    return custom.from_config("regularizer", config, CLASSES, custom_objects)
 
 
 def _factor(name: str, value: Any) -> float:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backend import device as devices
 from .backend import trace
-from .ops.registry import Op
+from .operators.registry import Op
 
 if TYPE_CHECKING:
     from .tensor import Tensor

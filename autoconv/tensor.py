@@ -10,8 +10,8 @@ import numpy as np
 
 from . import numpy_protocol
 from .backend import device as devices
-from .ops import arith, select
-from .ops.registry import Op
+from .operators import arith, select
+from .operators.registry import Op
 from .tape import Node, seen_by_recording, walk_back
 from .versions import count_change
 

@@ -12,7 +12,7 @@ from docsite.keras_arguments import FILE, METHODS, arguments
 
 KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 # Keras has no such modules, or others.
-LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures")
+LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "config")
 SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
 LISTED_AS_MISSING = ("layers", "losses", "metrics", "optimizers", "callbacks")
 ALWAYS_LEFT = {"layers.": {"autocast"}}  # Layer takes these with their default alone
@@ -37,12 +37,15 @@ What differs beyond arguments:
 - Images are `(N, H, W, C)`. `data_format="channels_first"` is refused.
 - `padding` of a convolution may also be numbers: `1`, `(1, 2)` or `((1, 0), (2, 2))`.
 - A model is saved as `.safetensors`, never as `.keras` or HDF5, and is not compiled when it is loaded.
-- `to("cuda")` moves a model; there is no `keras.config` and no back end to choose.
+- `to("cuda")` moves a model; there is no back end to choose, and `config` has one setting for each of its names.
 - `image_dataset_from_directory` takes files with Keras's endings, and `.webp`: the same seed splits as in Keras. On the
   shell `autoconv train FOLDER` takes pictures of all formats, and names those that Pillow cannot read.
 - `sparsemax` sums to 1; Keras 3.15's does not where several items stay.
 - With `gradient_accumulation_steps` a step runs through Python; all else is recorded.
-- `keras.ops` is [`autoconv.functional`](../autoconv/functional), with PyTorch's names for convolutions.
+- `ops` has the functions of `keras.ops` that code of convolutional nets uses; `functional` has the same with PyTorch's
+  names for convolutions.
+- An own `train_step` is refused by `compile`: a step is compiled from the call, the loss and the metrics.
+- `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` say what they cannot watch before the first step.
 - `evaluate` in a callback leaves `fit`'s loss and the metrics that were given by name as they are; in Keras it starts
   their means anew. Metric objects start anew in both.
 - A layer, loss, metric or optimizer of yours says `recordable = True` to be replayed as kernels alone

@@ -8,12 +8,13 @@ MODULES = {  # module -> title, in the order of the site
     "models": "Models", "layers": "Layers", "optimizers": "Optimizers", "optimizers.schedules": "Schedules",
     "losses": "Losses", "metrics": "Metrics", "activations": "Activations", "regularizers": "Regularizers",
     "constraints": "Constraints", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
-    "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "random": "Random",
-    "nets": "Built-in nets", "parallel": "Several processes",
+    "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "ops": "keras.ops",
+    "saving": "Saving", "config": "Settings", "random": "Random", "nets": "Built-in nets",
+    "parallel": "Several processes",
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]
-HIDDEN = {"metrics.check", "callbacks.CallbackList", "initializers.fans"}  # used between modules
+HIDDEN = {"metrics.check", "callbacks.CallbackList", "callbacks.Logs", "initializers.fans"}  # used between modules
 
 
 def pages() -> dict[str, str]:

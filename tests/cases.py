@@ -14,10 +14,10 @@ import reference
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
-from autoconv.ops import activations as activation_ops
-from autoconv.ops import conv as conv_ops
-from autoconv.ops import dense as dense_ops
-from autoconv.ops import fused, noise
+from autoconv.operators import activations as activation_ops
+from autoconv.operators import conv as conv_ops
+from autoconv.operators import dense as dense_ops
+from autoconv.operators import fused, noise
 from autoconv.tensor import apply, tensor
 
 

@@ -84,7 +84,7 @@ def main(at):
     from cases import CASES, WITHOUT_GRADIENT, conv, fused_pool
 
     from autoconv.arguments import shapes
-    from autoconv.ops import conv as conv_ops
+    from autoconv.operators import conv as conv_ops
     from autoconv.tensor import Tensor, apply, no_grad
 
     guard_kernels(at)
@@ -119,7 +119,7 @@ def windows(at, count):
     """Random arguments for all that slides a window over images: to the public functions, and right to the ops."""
     from autoconv import functional as F
     from autoconv.arguments.shapes import Window
-    from autoconv.ops import conv, fused, pool
+    from autoconv.operators import conv, fused, pool
     from autoconv.tensor import Tensor, apply
 
     guard_kernels(at)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autoconv import initializers, layers, models
 from autoconv.activations import ACTIVATIONS
-from autoconv.ops.image import FILL_MODES, INTERPOLATIONS
+from autoconv.operators.image import FILL_MODES, INTERPOLATIONS
 
 CLASSES = 3
 NOT_DRAWN = {"name", "dtype", "data_format", "input_shape", "input_dim"}  # the same for all layers of a net, or names

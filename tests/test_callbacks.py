@@ -65,7 +65,7 @@ def test_stages_come_in_order():
         "test", ("tested", names), ("epoch done", 0, everything), ("trained", everything),
     ]
     assert listener.model is model
-    assert listener.params == {"epochs": 1, "steps": 2, "verbose": 0}
+    assert listener.params == {"epochs": 1, "steps": 2, "verbose": 0, "validates": True}
 
 
 def test_logs_of_a_batch_are_the_means_so_far():
@@ -170,10 +170,10 @@ def test_lambda_callback_refuses_unknown_stages():
 @pytest.mark.parametrize(("best_only", "saved"), [(False, [1, 2, 3, 4]), (True, [1, 3])])
 def test_checkpoints(best_only, saved, monkeypatch):
     paths = []
-    monkeypatch.setattr(models.Sequential, "save", lambda self, path: paths.append(path))
-    checkpoint = callbacks.ModelCheckpoint("{epoch:02d}-{val_loss:.1f}", save_best_only=best_only)
+    monkeypatch.setattr(models.Sequential, "save", lambda self, path: paths.append(path.name))
+    checkpoint = callbacks.ModelCheckpoint("{epoch:02d}-{val_loss:.1f}.safetensors", save_best_only=best_only)
     fit(Replay([3, 4, 1, 2.0]), checkpoint, epochs=4)
-    assert paths == [f"{n:02d}-{[3, 4, 1, 2][n - 1]:.1f}" for n in saved]
+    assert paths == [f"{n:02d}-{[3, 4, 1, 2][n - 1]:.1f}.safetensors" for n in saved]
 
 
 def test_what_is_said_goes_to_standard_output(capsys):

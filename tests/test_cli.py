@@ -259,6 +259,17 @@ class TestEvaluate:
         assert (tested["test_accuracy"], tested["test_loss"]) == (before["test_accuracy"], before["test_loss"])
         assert f"test accuracy {before['test_accuracy']:.4f}" in printed
 
+    def test_says_which_classes_are_taken_for_which(self, trained, tmp_path):
+        printed = autoconv_("evaluate", trained / "run", "--json", tmp_path / "tested.json")
+        tested = read(tmp_path / "tested.json")
+        counts = np.array(tested["confusion_matrix"])
+        assert counts.sum() == tested["test_images"]
+        assert np.trace(counts) / counts.sum() == pytest.approx(tested["test_accuracy"])
+        for i, each in enumerate(tested["classes"]):
+            assert each["recall"] == pytest.approx(counts[i, i] / max(counts[i].sum(), 1))
+            assert each["precision"] == pytest.approx(counts[i, i] / max(counts[:, i].sum(), 1))
+            assert re.search(rf"^{each['name']} +{each['precision']:.4f} +{each['recall']:.4f}", printed, re.MULTILINE)
+
     def test_the_folder_of_the_training_is_remembered(self, offline, tmp_path):
         autoconv_("train", "mnist", "--data-dir", DIGITS, "--limit", 64, "--epochs", 1, "--out", tmp_path / "run")
         assert f"MNIST, 64 training and 64 test images of 28 x 28 x 1, from {DIGITS}" in autoconv_(

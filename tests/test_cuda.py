@@ -21,9 +21,9 @@ from autoconv import optimizers as optim
 from autoconv.arguments import shapes
 from autoconv.backend import device
 from autoconv.gradcheck import gradcheck
-from autoconv.ops import conv as conv_ops
-from autoconv.ops import dense as dense_ops
-from autoconv.ops import fused as fused_ops
+from autoconv.operators import conv as conv_ops
+from autoconv.operators import dense as dense_ops
+from autoconv.operators import fused as fused_ops
 from autoconv.tensor import apply, tensor
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere")]

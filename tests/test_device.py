@@ -229,7 +229,7 @@ def parameters(arguments):
 def called():
     """What is called as `k.name`, wherever kernels are called: the names that a twin must have."""
     names = set()
-    folders = ("ops", "functional", "optimizers", "train", "metrics")
+    folders = ("operators", "functional", "optimizers", "train", "metrics")
     for path in (*(path for folder in folders for path in (PACKAGE / folder).glob("*.py")),
                  PACKAGE / "random.py", PACKAGE / "tensor.py"):
         for node in ast.walk(ast.parse(path.read_text())):

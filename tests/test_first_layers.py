@@ -11,7 +11,7 @@ import pytest
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
-from autoconv.ops import fused
+from autoconv.operators import fused
 from autoconv.tensor import apply, tensor
 
 # Rows, columns and channels of an image, filters, and padding: less than a band of rows, more, an odd number of them;

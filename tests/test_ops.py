@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from cases import CASES, WITHOUT_GRADIENT
 
-import autoconv.ops
+import autoconv.operators
 from autoconv import functional as F
 from autoconv.gradcheck import GradientMismatch, gradcheck
-from autoconv.ops.registry import OPS
+from autoconv.operators.registry import OPS
 from autoconv.tensor import Tensor, tensor
 
 each_case = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
@@ -57,8 +57,8 @@ def spy(monkeypatch, case):
 
 def ours():
     """The names of all ops, but for the tests' own."""
-    for module in pkgutil.iter_modules(autoconv.ops.__path__):
-        importlib.import_module(f"autoconv.ops.{module.name}")
+    for module in pkgutil.iter_modules(autoconv.operators.__path__):
+        importlib.import_module(f"autoconv.operators.{module.name}")
     return {name for name, op in OPS.items() if op.fn.__module__.startswith("autoconv.")}
 
 

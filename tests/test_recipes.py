@@ -14,7 +14,7 @@ import pytest
 from autoconv import functional as F
 from autoconv import layers, losses, metrics, models, optimizers, utils
 from autoconv.backend.cuda import driver
-from autoconv.ops.registry import OPS
+from autoconv.operators.registry import OPS
 from autoconv.tensor import tensor
 from docsite import blocks
 

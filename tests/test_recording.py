@@ -13,7 +13,7 @@ from test_changes import LAYERS, LOSSES, METRICS, NEEDED, OF_LOSSES, TARGETS_OF,
 from autoconv import callbacks, layers, losses, metrics, models, optimizers, random, utils
 from autoconv import functional as F
 from autoconv.backend import device
-from autoconv.ops.registry import op
+from autoconv.operators.registry import op
 from autoconv.tensor import Tensor, apply, no_grad
 
 CPU = device.get("cpu")

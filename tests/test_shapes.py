@@ -10,7 +10,7 @@ from autoconv import functional as F
 from autoconv import layers
 from autoconv.arguments import shapes
 from autoconv.arguments.names import lookup
-from autoconv.ops import conv, fused, pool
+from autoconv.operators import conv, fused, pool
 from autoconv.tensor import apply, tensor
 
 sizes, small = st.integers(1, 40), st.integers(1, 6)

@@ -11,7 +11,7 @@ import pytest
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
-from autoconv.ops import fused
+from autoconv.operators import fused
 from autoconv.tensor import apply, tensor
 
 CHANNELS, FILTERS = 64, 64

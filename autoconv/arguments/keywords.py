@@ -10,6 +10,12 @@ from .names import suggestion
 Method = TypeVar("Method", bound=Callable)
 
 
+def unknown(thing: Any, name: str, base: type) -> TypeError:
+    """The error for an argument that a constructor, of `base` or of the thing's class, does not take."""
+    taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
+    return TypeError(f"{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
+
+
 def known_only(method: Method) -> Method:
     """`method`, which then raises TypeErrors such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?"
     in the place of Python's, which name neither the user's class nor the remedy.

@@ -4,8 +4,9 @@ import dis
 import sys
 from functools import partial
 from types import FrameType, ModuleType
-from typing import NoReturn
+from typing import Any, NoReturn
 
+from . import outside
 from .names import suggestion
 
 
@@ -26,10 +27,28 @@ def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError |
     public = vars(module).get("__all__") or [
         known for known, value in vars(module).items()
         if known[0] != "_" and getattr(value, "__module__", None) == module.__name__]
-    text = f"{suggestion(name, public)} It has: {', '.join(sorted(public))}."
+    text = outside.answer(name) or f"{suggestion(name, public)} It has: {', '.join(sorted(public))}."
     if dis.opname[asked.f_code.co_code[asked.f_lasti]] == "IMPORT_FROM":
         return ImportError(f"cannot import name {name!r} from {module.__name__!r}.{text}", name=module.__name__)
     return AttributeError(f"module {module.__name__!r} has no attribute {name!r}.{text}", name=name)
+
+
+class NoAttributeError(AttributeError):
+    """That an object has no attribute of a name. It looks for the nearest name only when it is shown: `hasattr` asks
+    often, and needs none.
+    """
+
+    def __init__(self, thing: Any, name: str, hint: str = "") -> None:
+        super().__init__(name=name)
+        self._thing, self._wanted, self._hint = thing, name, hint
+
+    def __str__(self) -> str:
+        public = [each for each in dir(type(self._thing)) if not each.startswith("_")]
+        near = outside.answer(self._wanted) or suggestion(self._wanted, public)
+        return f"{type(self._thing).__name__!r} object has no attribute {self._wanted!r}.{self._hint}{near}"
+
+    def __reduce__(self) -> Any:
+        return AttributeError, (str(self),)
 
 
 def _missing(module: ModuleType, name: str) -> NoReturn:

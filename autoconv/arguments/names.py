@@ -12,13 +12,15 @@ T = TypeVar("T")
 def suggestion(name: object, known: Mapping[str, object] | list[str]) -> str:
     """` Did you mean 'relu'?` for 'rleu', an empty string when nothing is near.
 
-    Capitals and underscores do not count. Where no name is spelt nearly the same, one with all words of the given one
-    is nearer than others: sparse_crossentropy is sparse_categorical_crossentropy rather than binary_crossentropy.
+    Capitals and underscores do not count; the first letters of words, as in lr, are the nearest. Where no name is spelt
+    nearly the same, one with all words of the given one is nearer than others: sparse_crossentropy is
+    sparse_categorical_crossentropy rather than binary_crossentropy.
     """
     wanted, spelt = snake_case(str(name)), [snake_case(each) for each in known]
     complete = [each for each in spelt if _words(wanted) and _words(wanted) <= _words(each)]
-    near = (get_close_matches(wanted, spelt, n=1, cutoff=0.85) or get_close_matches(wanted, complete, n=1, cutoff=0)
-            or get_close_matches(wanted, spelt, n=1, cutoff=0.6))
+    short = [each for each in spelt if wanted == "".join(word[0] for word in each.split("_") if word) and "_" in each]
+    near = (short or get_close_matches(wanted, spelt, n=1, cutoff=0.85)
+            or get_close_matches(wanted, complete, n=1, cutoff=0) or get_close_matches(wanted, spelt, n=1, cutoff=0.6))
     if not near:
         return ""
     same = [each for each, spelling in zip(known, spelt) if spelling == near[0]]  # a class and a function, say

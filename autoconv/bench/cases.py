@@ -14,7 +14,7 @@ from ..graph import fusion
 from ..graph.patterns import Fused
 from ..layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, Layer, MaxPooling2D
 from ..models import Model
-from ..ops import activations, conv, dense, fused, norm, pool
+from ..operators import activations, conv, dense, fused, norm, pool
 from ..optimizers.flat import FlatParameters
 from ..tensor import Parameter
 

@@ -157,6 +157,11 @@ def _overrides(callback: Callback, stage: str) -> bool:
     return getattr(getattr(callback, stage), "__func__", None) is not getattr(Callback, stage)
 
 
+def _kinds(base: type) -> list[type]:
+    """All classes that are derived from one."""
+    return [kind for derived in base.__subclasses__() for kind in (derived, *_kinds(derived))]
+
+
 def _listed(given: Any) -> list[Callback]:
     """One callback, several of them, or None, as a list. Raises TypeError for what is none."""
     if given is None:
@@ -164,7 +169,7 @@ def _listed(given: Any) -> list[Callback]:
     found = list(given) if isinstance(given, Iterable) and not isinstance(given, str | type) else [given]
     for each in found:
         if not isinstance(each, Callback):
-            known = [c.__name__ for c in Callback.__subclasses__()]
+            known = [c.__name__ for c in _kinds(Callback)]
             remedy = f"Pass an object of it: {each.__name__}()." if isinstance(each, type) else (
                 f"Pass an object, such as callbacks.EarlyStopping().{names.suggestion(each, known)}")
             raise TypeError("callbacks must be an instance of callbacks.Callback, or a list of such. "

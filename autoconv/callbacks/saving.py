@@ -35,9 +35,7 @@ class ModelCheckpoint(Watching):
         self.best, self._batches, self._epoch = initial_value_threshold, 0, 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
-        from .. import formats
-
-        formats.check_suffix(re.sub(r"\{[^}]*\}", "0", str(self.filepath)))
+        self.model.check_filepath(re.sub(r"\{[^}]*\}", "0", str(self.filepath)), self.save_weights_only)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch

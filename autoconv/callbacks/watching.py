@@ -100,8 +100,7 @@ class EarlyStopping(Watching):
             self.best, self.best_epoch = value, epoch
             if self.baseline is None or self.is_better(value, self.baseline, self.min_delta):
                 self.wait = 0
-                return
-        if self.wait >= self.patience and epoch > 0:
+        elif self.wait >= self.patience and epoch > 0:
             self.stopped_epoch, self.model.stop_training = epoch, True
 
     def on_train_end(self, logs: Logs | None = None) -> None:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple, cast
 import click
 
 from .. import datasets, utils
-from . import data, files, lines, options, photos, runs
+from . import confusion, data, files, lines, options, photos, runs
 
 
 @click.command()
@@ -21,7 +21,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
     """Test the net of RUN, the folder that `autoconv train --out RUN` wrote; on DATASET, or on the photos in FOLDER.
 
     Without these, --data-dir and --limit it gets the images that it was tested on at the end of its training, and the
-    numbers are the same.
+    numbers are the same. Prints the precision and the recall of each class, and how often each was taken for which.
     """
     target = options.use_device(device, threads)
     files.check_writable(json_file)
@@ -32,15 +32,19 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         click.echo(lines.fitted(f"data   {tests.described}"))
     try:
         tested = model.evaluate(**tests.feed, verbose=0, return_dict=True)
+        table = confusion.Confusion.of(model, tests.feed, trained["classes"])
     except ValueError as error:
         raise click.ClickException(f"The net in {run} cannot be tested on this set. {error}") from error
     if json_file is not None:
         files.write_json(json_file, {
             "run": str(run), "dataset": tests.name, "test_images": tests.images(), "device": target.name,
             "test_accuracy": tested["accuracy"], "test_loss": tested["loss"], "skipped": tests.skipped(),
+            **table.as_json(),
         })
     if not silent:
         click.echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
+    if not quiet and not silent:
+        click.echo("\n".join(table.lines()))
     photos.say_skipped(tests.skipped(), f"{tests.images():,} to test on remained")
 
 

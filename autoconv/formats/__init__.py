@@ -39,12 +39,12 @@ def load_weights(model: "Model", filepath: FilePath) -> None:
     _format_of(path).load_weights(model, path)
 
 
-def check_suffix(filepath: FilePath) -> None:
-    """Raises ValueError where `save_model` would refuse the name of a file."""
-    _format_of(Path(filepath))
+def check_suffix(filepath: FilePath, weights_only: bool = False) -> None:
+    """Raises ValueError where `save_model`, or `save_weights`, would refuse the name of a file."""
+    _format_of(Path(filepath), weights_only)
 
 
-def _format_of(path: Path) -> ModuleType:
+def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
     if path.suffix not in _FORMATS:
         raise ValueError(f"The name of a model file must end in {' or '.join(_FORMATS)}. Received: {str(path)!r}.")
     return _FORMATS[path.suffix]

@@ -6,7 +6,7 @@ Names, arguments and defaults are those of `keras.ops` and `keras.activations`.
 from math import pi, sqrt
 from typing import Any
 
-from ..ops import arith
+from ..operators import arith
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 from . import arrays, nn

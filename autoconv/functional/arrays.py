@@ -11,8 +11,8 @@ import numpy as np
 
 from ..arguments import names
 from ..errors import DeviceError
-from ..ops import arith, joining, select
-from ..ops.registry import Op
+from ..operators import arith, joining, select
+from ..operators.registry import Op
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 from .nn import _tensor

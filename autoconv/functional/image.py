@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names, shapes
-from ..ops import image as ops
+from ..operators import image as ops
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 from .nn import _beside, _tensor

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops import arith, loss
+from ..operators import arith, loss
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 from . import activations, arrays, nn

@@ -13,10 +13,10 @@ from .. import random
 from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
 from ..backend import device as devices
-from ..ops import activations, arith, conv, norm, pool, select
-from ..ops import dense as dense_ops
-from ..ops import dropout as dropout_ops
-from ..ops.registry import Op
+from ..operators import activations, arith, conv, norm, pool, select
+from ..operators import dense as dense_ops
+from ..operators import dropout as dropout_ops
+from ..operators.registry import Op
 from ..ranks import ALONE, Ranks
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..ops.arith import normalize_axes
+from ..operators.arith import normalize_axes
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor
 from . import arrays

@@ -21,8 +21,8 @@ from ..layers import (
     ReLU,
 )
 from ..layers.base import in_training
-from ..ops import activations as pointwise
-from ..ops import conv, dense, fused
+from ..operators import activations as pointwise
+from ..operators import conv, dense, fused
 from ..symbolic import map_structure
 from ..tensor import Tensor, apply, needs_gradients
 

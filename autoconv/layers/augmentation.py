@@ -7,7 +7,7 @@ from typing import Any
 
 from .. import functional as F
 from ..functional.image import random_pairs, random_transform
-from ..ops.image import FILL_MODES, INTERPOLATIONS
+from ..operators.image import FILL_MODES, INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Shape

@@ -12,6 +12,8 @@ import numpy as np
 
 from .. import regularizers, symbolic
 from ..arguments import names
+from ..arguments.keywords import unknown
+from ..arguments.modules import NoAttributeError
 from ..backend import device as devices
 from ..backend import trace
 from ..symbolic import Node, Shape, SymbolicTensor, is_shape, is_symbolic, map_shapes, map_structure
@@ -117,15 +119,14 @@ class Layer(Weights, Versioned):
             raise AttributeError(f"The layer {self.name!r} has never been called on a symbolic tensor and thus has no "
                                  f"defined {name}.")
         hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}.{hint}")
+        raise NoAttributeError(self, name, hint)
 
     def _refuse(self, others: dict[str, Any]) -> None:
         """Raises for every argument that is not known, or known and not left at Keras's default."""
         keras_only = {"autocast": True, **self.unsupported}
         for name, value in others.items():
             if name not in keras_only:
-                known = [*signature(type(self).__init__).parameters, *signature(Layer.__init__).parameters]
-                raise TypeError(f"{type(self).__name__} has no argument {name!r}.{names.suggestion(name, known)}")
+                raise unknown(self, name, Layer)
             self._keras_default(name, value, keras_only[name])
 
     def _keras_default(self, name: str, value: Any, default: Any) -> None:

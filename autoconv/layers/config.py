@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import activations, constraints, functional, initializers, regularizers
-from ..arguments import names
+from ..arguments import custom, names
 from ..tensor import Tensor
 
 CLASSES: dict[str, Any] = {  # autoconv's layers add themselves
@@ -18,7 +18,7 @@ def serialize(value: Any) -> Any:
     Raises ValueError for what has no plain form, such as a lambda.
     """
     if hasattr(value, "get_config"):
-        return {"class_name": type(value).__name__, "config": serialize(value.get_config())}
+        return {"class_name": custom.name_of(type(value)), "config": serialize(value.get_config())}
     if isinstance(value, dict):
         return {key: serialize(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -32,6 +32,8 @@ def serialize(value: Any) -> Any:
     for name, function in functions.items():
         if function is value:
             return name
+    if callable(value) and custom.name_of(value) in custom.registered:
+        return custom.name_of(value)
     raise ValueError(
         f"This cannot be written as plain data: {value!r}. Pass a function by name (such as 'relu'), or give its layer "
         "a get_config() that returns numbers, strings, lists and layers."
@@ -47,7 +49,7 @@ def deserialize(value: Any, custom_objects: dict[str, type] | None = None) -> An
         return value
     if set(value) != {"class_name", "config"}:
         return {key: deserialize(item, custom_objects) for key, item in value.items()}
-    known: dict[str, Any] = {**CLASSES, **(custom_objects or {})}
+    known = custom.known(CLASSES, custom_objects)
     name = value["class_name"]
     if name not in known:
         raise ValueError(

@@ -8,8 +8,8 @@ import numpy as np
 
 from .. import functional as F
 from ..functional.activations import SELU_ALPHA, SELU_SCALE
-from ..ops import dropout as ops
-from ..ops import noise
+from ..operators import dropout as ops
+from ..operators import noise
 from ..tensor import Tensor, apply
 from . import checks
 from .base import Shape

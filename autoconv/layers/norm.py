@@ -6,7 +6,7 @@ import numpy as np
 
 from .. import functional as F
 from .. import initializers, ranks
-from ..ops import norm
+from ..operators import norm
 from ..ranks import ALONE, Ranks
 from ..tensor import Tensor, needs_gradients
 from . import checks

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
-from ..ops.image import INTERPOLATIONS
+from ..operators.image import INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape

@@ -114,6 +114,19 @@ class Weights:
         return list(self.named_weights().values())
 
     @property
+    def variables(self) -> list[Parameter]:
+        """`weights` under Keras's other name; so are the two below."""
+        return self.weights
+
+    @property
+    def trainable_variables(self) -> list[Parameter]:
+        return self.trainable_weights
+
+    @property
+    def non_trainable_variables(self) -> list[Parameter]:
+        return self.non_trainable_weights
+
+    @property
     def trainable_weights(self) -> list[Parameter]:
         return [w for w in self.weights if w.requires_grad] if self.trainable else []
 

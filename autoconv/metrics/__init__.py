@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import functional
-from ..arguments import names
+from ..arguments import custom, names
 from .accuracy import (
     binary_accuracy,
     categorical_accuracy,
@@ -106,7 +106,7 @@ def get(identifier: Any) -> Any:
         return deserialize(identifier)
     if isinstance(identifier, str):
         known: dict[str, Any] = {**BY_NAME, "accuracy": Accuracy, "acc": Accuracy}
-        identifier = names.lookup("metric", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
+        identifier = custom.find("metric", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
     if identifier is not None and not callable(identifier):
         raise ValueError(f"Could not interpret metric identifier: {identifier!r}.")
     return identifier() if isinstance(identifier, type) else identifier
@@ -115,16 +115,15 @@ def get(identifier: Any) -> Any:
 def serialize(metric: Any) -> Any:
     """A metric as plain data: the name of a function, class and config of an object."""
     if isinstance(metric, Metric):
-        return {"class_name": type(metric).__name__, "config": metric.get_config()}
-    return metric.__name__
+        return custom.to_config(metric)
+    return custom.name_of(metric)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The metric that `serialize` wrote; custom_objects maps names to classes and functions of yours."""
-    own = dict(custom_objects or {})
     if not isinstance(config, Mapping):
-        return own[config] if config in own else get(config)
-    return names.lookup("metric", config["class_name"], {**CLASSES, **own}).from_config(config["config"])
+        return (custom_objects or {}).get(config) or get(config)
+    return custom.from_config("metric", config, CLASSES, custom_objects)
 
 
 def check(identifier: Any) -> str:

@@ -1,25 +1,5 @@
-"""Images moved, turned, scaled and cropped, each by a transform of its own."""
+"""Images (N, H, W, C) moved and resized, as `keras.ops.image` has it."""
 
-from .registry import gradient_buffer, op
+from ..functional import affine_transform, resize
 
-FILL_MODES = {"constant": 0, "nearest": 1, "reflect": 2, "wrap": 3}  # as the kernels number them
-INTERPOLATIONS = {"nearest": False, "bilinear": True}
-
-
-@op(kernels="image")
-def affine_transform(k, x, transform, size, fill_mode, fill_value, interpolation):
-    """Pixel (i, j) of y[n] is what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s of x[n], with
-    s = t6 j + t7 i + 1 and t = transform[n]. x (N, H, W, C), transform (N or 1, 8), y (N, *size, C).
-
-    dx gets of each dy what the pixel contributed; the transform has no gradient.
-    """
-    mode, bilinear = FILL_MODES[fill_mode], INTERPOLATIONS[interpolation]
-    y = k.empty((x.shape[0], *size, x.shape[3]), x.dtype)
-    k.affine_transform(x, transform, mode, fill_value, bilinear, y)
-
-    def backward(dy, needs):
-        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
-        k.affine_transform_grad(dy, transform, mode, bilinear, dx)
-        return (dx,)
-
-    return y, backward
+__all__ = ["affine_transform", "resize"]

@@ -6,7 +6,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..arguments import names
+from ..arguments import custom
 from . import schedules
 from .base import LearningRate, Optimizer
 from .steps import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop
@@ -26,16 +26,14 @@ def get(identifier: Any) -> Optimizer:
     if isinstance(identifier, Mapping):
         return deserialize(identifier)
     name = identifier.lower() if isinstance(identifier, str) else identifier
-    return names.lookup("optimizer", name, BY_NAME)()
+    return custom.find("optimizer", name if name in BY_NAME else identifier, BY_NAME)()
 
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
     """An optimizer as plain data, without its state."""
-    return {"class_name": type(optimizer).__name__, "config": optimizer.get_config()}
+    return custom.to_config(optimizer)
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, type] | None = None) -> Optimizer:
     """The optimizer that `serialize` wrote; custom_objects maps names to classes of yours."""
-    known = {**BY_NAME, **CLASSES, **(custom_objects or {})}
-    kind: Any = names.lookup("optimizer", config["class_name"], known)
-    return kind.from_config(config["config"])
+    return custom.from_config("optimizer", config, {**BY_NAME, **CLASSES}, custom_objects)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from ..arguments import names
+from ..arguments.keywords import unknown
 from ..tensor import Parameter, Tensor, no_grad
 from ..versions import Versioned
 from . import schedules
@@ -77,8 +78,10 @@ class Optimizer(Versioned):
         self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None,
         clipvalue: float | None = None, global_clipnorm: float | None = None, use_ema: bool = False,
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
-        gradient_accumulation_steps: int | None = None, name: str | None = None,
+        gradient_accumulation_steps: int | None = None, name: str | None = None, **others: Any,
     ) -> None:
+        for other in others:
+            raise unknown(self, other, Optimizer)
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = {key: value for key, value in clips.items() if value is not None}
         if len(given) > 1:

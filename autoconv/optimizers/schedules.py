@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ..arguments import names
+from ..arguments import custom
 
 
 class LearningRateSchedule:
@@ -169,14 +169,13 @@ def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise ValueError("Only a LearningRateSchedule can be written as plain data. "
                          f"Received: {learning_rate_schedule!r}.")
-    return {"class_name": type(learning_rate_schedule).__name__, "config": learning_rate_schedule.get_config()}
+    return custom.to_config(learning_rate_schedule)
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, type] | None = None) -> LearningRateSchedule:
     """The schedule that `serialize` wrote; custom_objects maps names to classes of yours."""
     known = {kind.__name__: kind for kind in LearningRateSchedule.__subclasses__() if kind.__module__ == __name__}
-    kind: Any = names.lookup("schedule", config["class_name"], {**known, **(custom_objects or {})})
-    return kind.from_config(config["config"])
+    return custom.from_config("schedule", config, known, custom_objects)
 
 
 def _positive(decay_steps: int) -> int:

@@ -1,0 +1,1 @@
+"""The derivatives, once for every device: each op runs a forward kernel and returns `(y, backward)`."""

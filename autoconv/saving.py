@@ -1,0 +1,58 @@
+"""Saving and loading under Keras's names: models, and configurations with classes of your own in them.
+
+Files hold data alone; a class or function of your own is found by its name, once it is registered, within a
+`custom_object_scope`, or where `custom_objects` is passed.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .arguments import custom
+from .arguments.custom import register as register_keras_serializable
+from .arguments.custom import scope as custom_object_scope
+from .layers.config import deserialize as _deserialize
+from .layers.config import serialize as serialize_keras_object
+from .models import Model, load_model
+
+__all__ = [
+    "CustomObjectScope", "custom_object_scope", "deserialize_keras_object", "get_custom_objects", "get_registered_name",
+    "get_registered_object", "load_model", "load_weights", "register_keras_serializable", "save_model", "save_weights",
+    "serialize_keras_object",
+]
+
+CustomObjectScope = custom_object_scope
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """What is registered, by its names. What you add to it is known from then on."""
+    return custom.registered
+
+
+def get_registered_name(obj: Any) -> str:
+    """The name under which a class or function is written to files: "package>name" once it is registered."""
+    return custom.name_of(obj)
+
+
+def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The class or function of a name, or None."""
+    return custom.known({}, custom_objects).get(name)
+
+
+def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """The object that `serialize_keras_object` wrote. Raises ValueError for names that nobody knows."""
+    return _deserialize(config, dict(custom_objects or {}))
+
+
+def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:
+    """`model.save(filepath)`."""
+    model.save(filepath, overwrite)
+
+
+def save_weights(model: Model, filepath: Any, overwrite: bool = True) -> None:
+    """`model.save_weights(filepath)`."""
+    model.save_weights(filepath, overwrite)
+
+
+def load_weights(model: Model, filepath: Any) -> None:
+    """`model.load_weights(filepath)`."""
+    model.load_weights(filepath)
