@@ -8,10 +8,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from .arguments import custom
-from .arguments.custom import register as register_keras_serializable
-from .arguments.custom import scope as custom_object_scope
-from .layers.config import deserialize as _deserialize
-from .layers.config import serialize as serialize_keras_object
+from .arguments.custom import custom_object_scope, register_keras_serializable
+from .layers.config import deserialize, serialize
 from .models import Model, load_model
 
 __all__ = [
@@ -38,9 +36,14 @@ def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = 
     return custom.known({}, custom_objects).get(name)
 
 
+def serialize_keras_object(obj: Any) -> Any:
+    """A layer, initializer, list, dict or number as plain data. Raises ValueError for what has no plain form."""
+    return serialize(obj)
+
+
 def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The object that `serialize_keras_object` wrote. Raises ValueError for names that nobody knows."""
-    return _deserialize(config, dict(custom_objects or {}))
+    return deserialize(config, dict(custom_objects or {}))
 
 
 def save_model(model: Model, filepath: Any, overwrite: bool = True) -> None:

@@ -158,7 +158,7 @@ def test_layers_are_checked_as_they_are_added():
         model.add(layers.Flatten(name=model.layers[0].name))
     with pytest.raises(ValueError, match="An Input must come first"):
         model.add(layers.Input((4, 4, 1)))
-    with pytest.raises(TypeError, match=r"Received: .*Make one: Flatten\(...\)"):
+    with pytest.raises(ValueError, match=r"Received: .*Make one: Flatten\(...\)"):
         model.add(layers.Flatten)
     with pytest.raises(ValueError, match="made of layers"):
         model.add("dense")

@@ -13,7 +13,7 @@ _names: dict[Any, str] = {}  # of what is registered
 _scope: ContextVar[Mapping[str, Any]] = ContextVar("custom objects", default=MappingProxyType({}))
 
 
-def register(package: str = "Custom", name: str | None = None) -> Callable[[Any], Any]:
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[Any], Any]:
     """A decorator: the class or function is found by "package>name" in every file that is loaded from then on.
 
     Raises ValueError for a class without get_config.
@@ -39,7 +39,7 @@ def name_of(thing: Any) -> str:
 
 
 @contextmanager
-def scope(*objects: Mapping[str, Any]) -> Iterator[None]:
+def custom_object_scope(*objects: Mapping[str, Any]) -> Iterator[None]:
     """Within the block these names, too, are known."""
     found: dict[str, Any] = dict(_scope.get())
     for each in objects:

@@ -159,6 +159,7 @@ def _overrides(callback: Callback, stage: str) -> bool:
 
 def _kinds(base: type) -> list[type]:
     """All classes that are derived from one."""
+    derived: Any
     return [kind for derived in base.__subclasses__() for kind in (derived, *_kinds(derived))]
 
 
