@@ -97,6 +97,22 @@ def read_model(folder: Path) -> None:
         model(given if len(given) > 1 else given[0])
 
 
+def compiled() -> Any:
+    """A model with a training: a short one, so that the optimizer has slots."""
+    model = chain()
+    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+    model.train_on_batch(np.zeros((2, 12, 12, 1), np.float32), np.eye(4, dtype=np.float32)[:2])
+    return model
+
+
+def trainings(sample: bytes, count: int, seed: int) -> Iterator[Mutant]:
+    """What the file says of the training is damaged, the architecture is not."""
+    metadata = header(sample)["__metadata__"]
+    tensors = load_tensors(sample)
+    for name, text in mutations.of_json(json.loads(metadata["training"]), count, seed):
+        yield name, save_tensors(tensors, {**metadata, "training": text})
+
+
 def weights_file() -> bytes:
     from autoconv import utils
 

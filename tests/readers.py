@@ -104,6 +104,8 @@ READERS: list[Reader] = [
            models.headers),
     Reader("architecture", lambda: models.file_of(models.chain), models.FILE, models.read_model,
            mutants=models.architectures),
+    Reader("training", lambda: models.file_of(models.compiled), models.FILE, models.read_model,
+           mutants=models.trainings),
     Reader("architecture of a graph", lambda: models.file_of(models.graph), models.FILE, models.read_model,
            mutants=models.architectures),
     Reader("run.json", models.run_text, "run.json", models.evaluate_run, models.run_traps, models.run_mutants,

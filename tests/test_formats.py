@@ -2,15 +2,16 @@
 
 import json
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
 from safetensors import safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import load_file, save_file
 
 import autoconv as ac
 from autoconv import functional as F
-from autoconv import initializers, layers, models
+from autoconv import initializers, layers, losses, metrics, models, optimizers, utils
 
 
 @pytest.fixture
@@ -176,3 +177,101 @@ def test_a_model_that_is_not_built_has_no_weights_to_write_or_read(model, tmp_pa
     model.save(tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match=r"build\("):
         unbuilt.load_weights(tmp_path / "m.safetensors")
+
+
+class TestTraining:
+    """A file holds the training of a compiled model, which goes on where it stood."""
+
+    X = np.random.default_rng(1).random((20, 6), np.float32)
+    Y = np.random.default_rng(2).integers(3, size=20)
+
+    def trained(self, optimizer="adam", **compiled):
+        model = models.Sequential([layers.Input((6,)), layers.Dense(5, "relu"), layers.Dense(3, "softmax")])
+        model.compile(optimizer, **{"loss": "sparse_categorical_crossentropy", "metrics": ["accuracy"], **compiled})
+        model.fit(self.X, self.Y, batch_size=4, verbose=0, shuffle=False)
+        return model
+
+    def go_on(self, model, epochs=2):
+        return model.fit(self.X, self.Y, batch_size=4, epochs=epochs, verbose=0, shuffle=False).history
+
+    @pytest.mark.parametrize("optimizer", [
+        "adam", optimizers.SGD(0.1, momentum=0.9), optimizers.RMSprop(0.01, centered=True),
+        optimizers.Nadam(optimizers.schedules.ExponentialDecay(0.1, 3, 0.5)), optimizers.AdamW(use_ema=True),
+    ], ids=["adam", "momentum", "centered", "scheduled", "averages"])
+    def test_training_goes_on_with_the_same_losses(self, optimizer, tmp_path):
+        model = self.trained(optimizer)
+        model.save(tmp_path / "m.safetensors")
+        again = models.load_model(tmp_path / "m.safetensors")
+        assert type(again.optimizer) is type(model.optimizer)
+        assert again.optimizer.iterations == model.optimizer.iterations == 5
+        assert self.go_on(again) == self.go_on(model)
+
+    @pytest.mark.parametrize("compiled", [
+        {"loss": losses.SparseCategoricalCrossentropy(ignore_class=2),
+         "metrics": [metrics.SparseCategoricalAccuracy()]},
+        {"weighted_metrics": ["accuracy"], "metrics": None}, {"metrics": {"dense_1": ["accuracy"]}},
+        {"loss": {"dense_1": "sparse_categorical_crossentropy"}, "loss_weights": {"dense_1": 0.5}, "metrics": []},
+        {"loss": ["sparse_categorical_crossentropy"], "loss_weights": [2.0], "run_eagerly": True},
+    ], ids=["objects", "weighted", "metrics by name", "losses by name", "lists"])
+    def test_compile_is_as_it_was(self, compiled, tmp_path):
+        utils.clear_session()  # so that the layers are dense and dense_1
+        model = self.trained(**compiled)
+        model.save(tmp_path / "m.safetensors")
+        again = models.load_model(tmp_path / "m.safetensors")
+        assert again.get_compile_config() == model.get_compile_config()
+        assert again.evaluate(self.X, self.Y, verbose=0) == model.evaluate(self.X, self.Y, verbose=0)
+
+    def test_a_model_that_is_not_compiled_stays_so(self, model, tmp_path):
+        model.save(tmp_path / "m.safetensors")
+        assert models.load_model(tmp_path / "m.safetensors").optimizer is None
+        self.trained().save(tmp_path / "t.safetensors")
+        assert models.load_model(tmp_path / "t.safetensors", compile=False).optimizer is None
+
+    def test_slots_are_named_after_weights(self, tmp_path):
+        self.trained().save(tmp_path / "m.safetensors")
+        with safe_open(tmp_path / "m.safetensors", framework="numpy") as file:
+            slots = [name for name in file.keys() if name.startswith("optimizer.")]  # noqa: SIM118
+        assert len(slots) == 8
+        assert {name.partition("/")[2] for name in slots} == {"dense/bias", "dense/kernel", "dense_1/bias",
+                                                              "dense_1/kernel"}
+
+    def test_functions_of_ones_own(self, tmp_path):
+        def halved(y_true, y_pred):
+            return losses.sparse_categorical_crossentropy(y_true, y_pred) * 0.5
+
+        self.trained(loss=halved).save(tmp_path / "m.safetensors")
+        again = models.load_model(tmp_path / "m.safetensors", {"halved": halved})
+        assert np.isfinite(again.evaluate(self.X, self.Y, verbose=0)).all()
+        with pytest.raises(ValueError, match=r"Unknown loss: 'halved'.*compile=False"):
+            models.load_model(tmp_path / "m.safetensors")
+        model = self.trained(loss=lambda t, p: losses.sparse_categorical_crossentropy(t, p))
+        with pytest.warns(UserWarning, match="no name"):
+            model.save(tmp_path / "l.safetensors")
+        assert models.load_model(tmp_path / "l.safetensors").optimizer is None
+
+    def test_the_folder_of_a_run_is_loaded(self, tmp_path):
+        model = self.trained()
+        model.save(tmp_path / "model.safetensors")
+        np.testing.assert_array_equal(models.load_model(tmp_path).predict(self.X, verbose=0),
+                                      model.predict(self.X, verbose=0))
+
+    def test_code_is_never_run(self, tmp_path):
+        with pytest.raises(ValueError, match="safe_mode"):
+            models.load_model(tmp_path / "m.safetensors", safe_mode=False)
+
+
+OLD = sorted((Path(__file__).parent / "data" / "models").glob("*.safetensors"))
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.stem)
+def test_files_of_every_version_are_read(path):
+    """The policy: what a version wrote, each later one reads. A file and its predictions for each version lie here."""
+    expected = load_file(path.with_suffix(".predictions"))
+    again = models.load_model(path)
+    np.testing.assert_allclose(again.predict(expected["x"], verbose=0), expected["y"], rtol=1e-5, atol=1e-6)
+    if again.optimizer is not None:
+        again.fit(expected["x"], np.zeros(len(expected["x"])), verbose=0)
+
+
+def test_this_version_has_a_file():
+    assert f"{ac.__version__}" in [path.stem for path in OLD]

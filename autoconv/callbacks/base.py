@@ -159,8 +159,8 @@ def _overrides(callback: Callback, stage: str) -> bool:
 
 def _kinds(base: type) -> list[type]:
     """All classes that are derived from one."""
-    derived: Any
-    return [kind for derived in base.__subclasses__() for kind in (derived, *_kinds(derived))]
+    found: list[type] = base.__subclasses__()
+    return [*found, *(kind for each in found for kind in _kinds(each))]
 
 
 def _listed(given: Any) -> list[Callback]:

@@ -95,7 +95,7 @@ def _read(folder: Path) -> Run:
                                    f"`autoconv train --out {folder}` writes one.")
     try:
         results = kept.results(file)
-        net = models.load_model(model)
+        net = models.load_model(model, compile=False)
         kept.check_net(net, results["classes"])
         return Run(net, results)
     except (OSError, ValueError) as error:

@@ -60,6 +60,6 @@ def _model(net: str, image_size: tuple[int, int] | None, device: Device) -> mode
         raise click.ClickException(f"{net!r} is no built-in net, no run and no file."
                                    f"{names.suggestion(net, list(nets.NETS))} Built-in: {', '.join(nets.NETS)}.")
     try:
-        return models.load_model(path).to(device.name)  # type: ignore[return-value]
+        return models.load_model(path, compile=False).to(device.name)  # type: ignore[return-value]
     except (TypeError, ValueError) as error:
         raise click.ClickException(str(error)) from error

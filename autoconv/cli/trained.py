@@ -51,7 +51,7 @@ def load(path: Path, device: Device) -> Trained:
     if path.suffix != ".safetensors":
         return _checked(path, of_run(*runs.restored(path, device)))
     try:
-        net = models.load_model(path)
+        net = models.load_model(path, compile=False)
     except (OSError, TypeError, ValueError) as error:
         raise click.ClickException(f"The model in {path} cannot be read: {error}") from error
     net.to(device.name)

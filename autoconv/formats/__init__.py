@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import safetensors
 
@@ -12,19 +12,25 @@ if TYPE_CHECKING:
 
 _FORMATS = {".safetensors": safetensors}
 
+MODEL_OF_RUN = "model.safetensors"  # the file in the folder that `autoconv train --out` writes
+
 FilePath = str | os.PathLike[str]
 
 
 def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
-    """Writes architecture and weights. The file is complete or not there at all."""
+    """Writes architecture, weights, and of a compiled model its training: what compile() was given, and the optimizer's
+    slots. The file is complete or not there at all.
+    """
     path = _free(filepath, overwrite)
     _format_of(path).save_model(model, path)
 
 
-def load_model(filepath: FilePath, custom_objects: dict[str, type] | None = None) -> "Model":
-    """The model of a file of `save_model`. Raises ValueError for a file that is damaged or not autoconv's."""
+def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> "Model":
+    """The model of a file of `save_model`, or of the folder of a run; with `compile` compiled as it was, so that
+    training goes on. Raises ValueError for a file that is damaged or not autoconv's.
+    """
     path = _existing(filepath)
-    return _format_of(path).load_model(path, custom_objects)
+    return _format_of(path).load_model(path, custom_objects, compile)
 
 
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
@@ -62,6 +68,8 @@ def _free(filepath: FilePath, overwrite: bool) -> Path:
 
 def _existing(filepath: FilePath) -> Path:
     path = Path(filepath)
+    if path.is_dir() and (path / MODEL_OF_RUN).is_file():
+        path = path / MODEL_OF_RUN
     _format_of(path)
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file {str(path)!r}.")

@@ -16,7 +16,7 @@ MOST = 10_000  # layers and other things that have a class
 
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
-         custom_objects: dict[str, type] | None) -> Model:
+         custom_objects: dict[str, Any] | None) -> Model:
     """The built model of a file's metadata, with first weights: as many at most as its tensors have numbers.
 
     Raises ValueError where it cannot be read or made, whatever the reason.

@@ -15,7 +15,7 @@ from .. import __version__
 from ..files import atomic
 from ..layers.config import serialize
 from ..models import Model
-from . import architecture
+from . import architecture, training
 from .checking import check_description
 
 
@@ -26,16 +26,17 @@ def save_model(model: Model, path: Path) -> None:
     check_description(model, json.loads(json.dumps(description)))
     described = {"input_shape": model.input_shape, **description}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
-    _write(path, model, {"model": json.dumps(described), **classes})
+    trained, slots = training.written(model)
+    _write(path, model, {"model": json.dumps(described), **classes, **trained}, slots)
 
 
 def save_weights(model: Model, path: Path) -> None:
     """Writes the weights of a built model."""
-    _write(path, model, {})
+    _write(path, model, {}, {})
 
 
-def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Model:
-    """Makes the model that the header describes and reads its weights."""
+def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
+    """Makes the model that the header describes and reads its weights, and with `compile` its training."""
     metadata, tensors = _read(path)
     if "autoconv" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it says nothing of a model.")
@@ -43,6 +44,8 @@ def load_model(path: Path, custom_objects: dict[str, type] | None = None) -> Mod
         raise ValueError(f"{str(path)!r} holds weights only. Make the model, then call model.load_weights.")
     model = architecture.make(metadata, tensors, repr(str(path)), custom_objects)
     _assign(model, tensors, path)
+    if compile:
+        training.read(model, metadata, tensors, repr(str(path)), custom_objects)
     return model
 
 
@@ -52,10 +55,11 @@ def load_weights(model: Model, path: Path) -> None:
     _assign(model, _read(path)[1], path)
 
 
-def _write(path: Path, model: Model, metadata: dict[str, str]) -> None:
-    """Writes the weights and the metadata of a file."""
+def _write(path: Path, model: Model, metadata: dict[str, str], others: dict[str, np.ndarray]) -> None:
+    """Writes the weights, other tensors, and the metadata of a file."""
     model.count_params()  # raises where it is not built
-    tensors = {name: weight.numpy() for name, weight in model.named_weights().items()}
+    weights = {name: weight.numpy() for name, weight in model.named_weights().items()}
+    tensors = {name: np.ascontiguousarray(value) for name, value in {**weights, **others}.items()}
     atomic.write(path, _in_order(to_bytes(tensors, {"autoconv": __version__, **metadata})))
 
 
@@ -89,6 +93,7 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 def _assign(model: Model, tensors: dict[str, np.ndarray], path: Path) -> None:
     """Writes the tensors into the weights of the same names, after all of them were checked."""
     weights = model.named_weights()
+    tensors = {name: value for name, value in tensors.items() if not name.startswith(training.SLOTS)}
     wanted: dict[str, Any] = {name: w.shape for name, w in weights.items()}
     found: dict[str, Any] = {name: t.shape for name, t in tensors.items()}
     if wanted != found:

@@ -261,7 +261,9 @@ class Model(Trainer, Layer):
     # Files. The formats know models, so models look for them only when one is written or read.
 
     def save(self, filepath: Path, overwrite: bool = True) -> None:
-        """Writes the architecture and all weights to `filepath` (.safetensors); `models.load_model` reads it."""
+        """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to
+        `filepath` (.safetensors); `models.load_model` reads it.
+        """
         from .. import formats
 
         formats.save_model(self, filepath, overwrite)

@@ -13,7 +13,7 @@ from ..backend.turns import turn
 from ..callbacks import Callback, CallbackList, History, Logs
 from ..ranks import ALONE, Ranks
 from ..tensor import Parameter, Tensor
-from . import compiled
+from . import compile_config, compiled
 from .agreeing import hooks_of, join, share_model, share_random
 from .data import Data, check_count, check_data, sample_weights, validates_in
 from .feeding import Feeding
@@ -72,6 +72,16 @@ class Trainer(Feeding):
         self._weighted_wanted, self.run_eagerly = compiled.check_metrics(weighted_metrics), bool(run_eagerly)
         self._running().steps.forget()
         self._training, self.stop_training = Running(), False
+
+    def get_compile_config(self) -> dict[str, Any] | None:
+        """What compile() was given, as plain data; None where it was not called. Raises ValueError for what has no
+        name, such as a lambda.
+        """
+        return compile_config.to_config(self)
+
+    def compile_from_config(self, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> None:
+        """Calls compile() as `get_compile_config` says; custom_objects maps names to classes and functions of yours."""
+        self.compile(**compile_config.from_config(config, custom_objects))
 
     def to(self, device: str) -> Any:
         """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
