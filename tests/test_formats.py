@@ -126,10 +126,10 @@ def test_a_folder_that_is_not_there_is_named(model, tmp_path):
         model.save(tmp_path / "nowhere" / "m.safetensors")
 
 
-@pytest.mark.parametrize("name", ["m.keras", "m.h5", "m", "m.safetensors.bak"])
+@pytest.mark.parametrize("name", ["m.onnx", "m.hdf5", "m", "m.safetensors.bak"])
 def test_other_suffixes_are_answered_with_the_one_there_is(model, tmp_path, name):
     for method in (model.save, model.save_weights, model.load_weights, models.load_model):
-        with pytest.raises(ValueError, match=r"must end in \.safetensors"):
+        with pytest.raises(ValueError, match=r"must end in \.safetensors, \.keras, \.h5"):
             method(tmp_path / name)
 
 
@@ -218,7 +218,10 @@ class TestTraining:
         model = self.trained(**compiled)
         model.save(tmp_path / "m.safetensors")
         again = models.load_model(tmp_path / "m.safetensors")
-        assert again.get_compile_config() == model.get_compile_config()
+        configs = [each.get_compile_config() for each in (again, model)]
+        for config in configs:
+            config["optimizer"]["config"].pop("name")  # a number of the process
+        assert configs[0] == configs[1]
         assert again.evaluate(self.X, self.Y, verbose=0) == model.evaluate(self.X, self.Y, verbose=0)
 
     def test_a_model_that_is_not_compiled_stays_so(self, model, tmp_path):

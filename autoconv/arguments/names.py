@@ -20,7 +20,9 @@ def suggestion(name: object, known: Mapping[str, object] | list[str]) -> str:
     complete = [each for each in spelt if _words(wanted) and _words(wanted) <= _words(each)]
     short = [each for each in spelt if wanted == "".join(word[0] for word in each.split("_") if word) and "_" in each]
     near = (short or get_close_matches(wanted, spelt, n=1, cutoff=0.85)
-            or get_close_matches(wanted, complete, n=1, cutoff=0) or get_close_matches(wanted, spelt, n=1, cutoff=0.6))
+            or get_close_matches(wanted, complete, n=1, cutoff=0)
+            or get_close_matches(wanted, [each for each in spelt if each.startswith(wanted)], n=1, cutoff=0)
+            or get_close_matches(wanted, spelt, n=1, cutoff=0.6))
     if not near:
         return ""
     same = [each for each, spelling in zip(known, spelt) if spelling == near[0]]  # a class and a function, say

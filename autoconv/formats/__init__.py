@@ -5,12 +5,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import safetensors
+from . import keras_files, safetensors
 
 if TYPE_CHECKING:
     from ..models import Model
 
-_FORMATS = {".safetensors": safetensors}
+_FORMATS = {".safetensors": safetensors, ".keras": keras_files, ".h5": keras_files}
 
 MODEL_OF_RUN = "model.safetensors"  # the file in the folder that `autoconv train --out` writes
 
@@ -35,14 +35,14 @@ def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None,
 
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
     """Writes the weights alone."""
-    path = _free(filepath, overwrite)
-    _format_of(path).save_weights(model, path)
+    path = _free(filepath, overwrite, weights_only=True)
+    _format_of(path, weights_only=True).save_weights(model, path)
 
 
 def load_weights(model: "Model", filepath: FilePath) -> None:
     """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ."""
-    path = _existing(filepath)
-    _format_of(path).load_weights(model, path)
+    path = _existing(filepath, weights=True)
+    _FORMATS[path.suffix].load_weights(model, path)
 
 
 def check_suffix(filepath: FilePath, weights_only: bool = False) -> None:
@@ -52,13 +52,19 @@ def check_suffix(filepath: FilePath, weights_only: bool = False) -> None:
 
 def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
     if path.suffix not in _FORMATS:
-        raise ValueError(f"The name of a model file must end in {' or '.join(_FORMATS)}. Received: {str(path)!r}.")
+        raise ValueError(f"The name of a model file must end in {', '.join(_FORMATS)}. Received: {str(path)!r}.")
+    if weights_only and path.suffix != ".safetensors" and not path.name.endswith(".weights.h5"):
+        raise ValueError("The name of a file of weights must end in .weights.h5, or in .safetensors. "
+                         f"Received: {str(path)!r}.")
+    if not weights_only and path.name.endswith(".weights.h5"):
+        raise ValueError(f"A file of weights holds no model. Received: {str(path)!r}. Use save_weights and "
+                         "load_weights, or another name.")
     return _FORMATS[path.suffix]
 
 
-def _free(filepath: FilePath, overwrite: bool) -> Path:
+def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:
     path = Path(filepath)
-    _format_of(path)
+    _format_of(path, weights_only)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} into.")
     if not overwrite and path.exists():
@@ -66,11 +72,11 @@ def _free(filepath: FilePath, overwrite: bool) -> Path:
     return path
 
 
-def _existing(filepath: FilePath) -> Path:
+def _existing(filepath: FilePath, weights: bool = False) -> Path:
     path = Path(filepath)
     if path.is_dir() and (path / MODEL_OF_RUN).is_file():
         path = path / MODEL_OF_RUN
-    _format_of(path)
+    _format_of(path, weights_only=weights and path.name.endswith(".weights.h5"))
     if not path.is_file():
         raise FileNotFoundError(f"There is no model file {str(path)!r}.")
     return path

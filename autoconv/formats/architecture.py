@@ -28,13 +28,21 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
         input_shape = map_shapes(tuple, description.pop("input_shape"))
     except (ValueError, RecursionError) as error:
         raise ValueError(f"The architecture in {path} cannot be read: {error}") from error
+    return build(description, classes, sum(prod(tensor.shape) for tensor in tensors.values()), path, custom_objects,
+                 input_shape)
+
+
+def build(description: dict[str, Any], classes: list[str], room: int, path: str, custom_objects: dict[str, Any] | None,
+          input_shape: Any = None) -> Model:
+    """The built model of a description, with first weights: of at most `room` numbers. Raises as `make` does."""
     try:
-        with allowance.at_most(sum(prod(tensor.shape) for tensor in tensors.values())):
+        input_shape = description.pop("input_shape", input_shape) or input_shape
+        with allowance.at_most(room):
             model = deserialize(description, custom_objects)
             if not isinstance(model, Model):
                 raise ValueError(f"A model is wanted. Received: {type(model).__name__}.")
             if not model.built:
-                model.build(input_shape)
+                model.build(map_shapes(tuple, input_shape))
     except Exception as error:  # constructors and their arguments raise any kind
         raise ValueError(f"The model in {path} cannot be made: {_said(error)}") from error
     if classes:
@@ -48,6 +56,11 @@ def _check(description: Any, classes: Any) -> None:
         raise ValueError("it must be an object with an input_shape, a class_name and a config")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError("class_names must be a list of names")
+    check_depth(description)
+
+
+def check_depth(description: Any) -> None:
+    """Raises ValueError for a description that is too deep, or has too many things of a class or too large numbers."""
     waiting: list[tuple[Any, int]] = [(description, 0)]
     things = 0
     while waiting:

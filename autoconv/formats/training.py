@@ -18,13 +18,14 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """
     try:
         config = model.get_compile_config()
-        text = None if config is None else json.dumps(config)
+        json.dumps(config)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
         warnings.warn(f"The file will say nothing of the training of {model.name!r}: call compile() after loading it. "
                       f"{error}", stacklevel=5)
         return {}, {}
-    if config is None or text is None:
+    if config is None:
         return {}, {}
+    config["optimizer"]["config"].pop("name", None)  # a number of this process, which means nothing in others
     state, slots = {}, {}
     optimizer: Any = model.optimizer
     if optimizer.built:

@@ -1,0 +1,265 @@
+"""Keras's configurations as ours, and back. The classes and their arguments have the same names, so this is about form:
+modules, dtypes, the calls of a graph, and arguments that autoconv takes with their default alone.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ..layers import InputLayer
+from ..layers.config import serialize
+from ..layers.function import Function
+from ..models import Model, Sequential
+
+# Arguments of Keras's that autoconv has not, with the only values that mean nothing.
+_MEANINGLESS: dict[str, tuple[Any, ...]] = {
+    "renorm": (False,), "renorm_clipping": (None,), "renorm_momentum": (0.99,), "quantization_config": (None,),
+    "input_axes": (None,), "output_axes": (None,), "sparse": (False, None), "ragged": (False, None),
+    "optional": (False,)}
+# Arguments of ours that Keras has not.
+_OURS = ("input_shape", "input_dim", "batch_size")
+_RANDOM = ("RandomBrightness", "RandomContrast")  # they have a data_format in Keras
+
+# Operations in graphs: Keras's class, our function, and Keras's module.
+_OPERATIONS = [
+    *((name, name.lower(), "numpy") for name in (
+        "Add", "Subtract", "Multiply", "Power", "Negative", "Matmul", "Absolute", "Exp", "Log", "Sqrt", "Sum", "Mean",
+        "Max")),
+    ("TrueDivide", "true_divide", "numpy"), ("Divide", "true_divide", "numpy"), ("GetItem", "get_item", "numpy"),
+    *((name, f"functional.{name.lower()}", "numpy") for name in ("Concatenate", "Maximum", "Minimum")),
+    *((name, f"functional.{name.lower()}", "nn") for name in (
+        "Relu", "Sigmoid", "Tanh", "Softmax", "Gelu", "Silu", "Elu", "Softplus", "Softsign", "Relu6")),
+    ("ReLU", "functional.relu", "nn")]
+_OURS_OF = {theirs: ours for theirs, ours, _ in _OPERATIONS}
+_THEIRS_OF = {ours: (theirs, f"keras.src.ops.{module}") for theirs, ours, module in reversed(_OPERATIONS)}
+
+
+def from_keras(config: Any) -> Any:
+    """Keras's plain data as ours: of a model, a layer, or what compile() was given. Raises ValueError for what autoconv
+    has not, and for code.
+    """
+    if isinstance(config, list):
+        return [from_keras(item) for item in config]
+    if not isinstance(config, Mapping):
+        return config
+    kind = config.get("class_name")
+    if kind is None:
+        return {key: from_keras(value) for key, value in config.items()}
+    if kind in ("Lambda", "__lambda__"):
+        raise ValueError("it holds code, a lambda, and code of a file is never run. Make a layer of it in your program")
+    if kind == "DTypePolicy":
+        return config["config"]["name"]
+    if kind == "function":
+        return config["config"]
+    if kind in _SPECIAL:
+        return _SPECIAL[kind](config)
+    given = config.get("config") or {}
+    if not isinstance(given, Mapping):
+        return given
+    made = _SHAPED.get(kind, _plain)(kind, given)
+    return {"class_name": config.get("registered_name") if ">" in str(config.get("registered_name")) else kind,
+            "config": made}
+
+
+def _plain(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments of a class, without those of Keras's that mean nothing."""
+    found = {}
+    for key, value in given.items():
+        if key in _MEANINGLESS:
+            if value not in _MEANINGLESS[key]:
+                raise ValueError(f"{kind} has {key}={value!r}, which autoconv has not")
+        elif not (key == "data_format" and kind in _RANDOM):
+            found[key] = from_keras(value)
+    return found
+
+
+def _input(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    made = _plain(kind, given)
+    shape = made.pop("batch_shape", None) or made.pop("batch_input_shape", None)
+    if isinstance(shape, list) and shape:
+        made["shape"] = shape[1:]
+    return made
+
+
+def _sequential(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    layers = [from_keras(layer) for layer in given["layers"]]
+    shape = from_keras(given.get("build_input_shape"))
+    if layers and layers[0]["class_name"] == "InputLayer":
+        shape = [None, *layers.pop(0)["config"]["shape"]]
+    return {"name": given.get("name"), "trainable": given.get("trainable", True), "layers": layers,
+            "build_input_shape": shape}
+
+
+def _functional(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
+    layers = []
+    for entry in given["layers"]:
+        layer, calls = from_keras(entry), [_call(call) for call in entry["inbound_nodes"]]
+        if "trainable" not in entry["config"] and entry["class_name"] != "InputLayer":  # an operation, no layer
+            if entry["class_name"] not in _OURS_OF:
+                raise ValueError(f"the operation {entry['class_name']!r}, named {entry['name']!r}, is not known")
+            options = {key: value for key, value in layer["config"].items() if key not in ("name", "dtype", "initial")}
+            for call in calls:
+                call["kwargs"].update(options)
+                if entry["class_name"] == "GetItem" and isinstance(call["args"][1], list):
+                    call["args"][1] = {"tuple": call["args"][1]}
+            layer = {"class_name": "Function", "config": {"function": _OURS_OF[entry["class_name"]],
+                                                          "name": entry["name"]}}
+        layers.append({"layer": layer, "name": entry["name"], "inbound_nodes": calls})
+    return {"name": given.get("name"), "trainable": given.get("trainable", True), "layers": layers,
+            **{key: _ends(given[key]) for key in ("input_layers", "output_layers")}}
+
+
+def _call(call: Any) -> dict[str, Any]:
+    """One call of a layer. Before Keras 3 it is a list of [name, node, output, kwargs]."""
+    if isinstance(call, Mapping):
+        kwargs = {key: from_keras(value) for key, value in call["kwargs"].items()
+                  if key not in ("mask",) and not (key == "training" and value is None)}
+        return {"args": [from_keras(arg) for arg in call["args"]], "kwargs": kwargs}
+    tensors = [{"tensor": list(part[:3])} for part in call]
+    return {"args": [tensors[0] if len(tensors) == 1 else tensors], "kwargs": {}}
+
+
+def _ends(value: Any) -> Any:
+    """The inputs or outputs of a graph: references [name, node, output] in Keras's form."""
+    if isinstance(value, Mapping):
+        return {"dict": {key: _ends(item) for key, item in value.items()}}
+    if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
+        return {"tensor": value}
+    if isinstance(value, list) and len(value) == 1:
+        return _ends(value[0])
+    return [_ends(item) for item in value]
+
+
+_SHAPED: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
+    "InputLayer": _input, "Sequential": _sequential, "Functional": _functional, "Model": _functional}
+_SPECIAL: dict[str, Callable[[Mapping[str, Any]], Any]] = {
+    "__keras_tensor__": lambda config: {"tensor": config["config"]["keras_history"]},
+    "__slice__": lambda config: {"slice": [from_keras(config["config"].get(key)) for key in ("start", "stop", "step")]},
+    "__ellipsis__": lambda config: {"ellipsis": True},
+    "__tuple__": lambda config: [from_keras(item) for item in config["items"]],
+    "__list__": lambda config: [from_keras(item) for item in config["items"]]}
+
+
+# Ours as Keras's.
+
+
+def model_to_keras(model: Model) -> dict[str, Any]:
+    """A model's layers and calls as Keras has them. Raises ValueError for a class that is no Sequential or graph."""
+    if isinstance(model, Sequential):
+        first = _object("keras.layers", "InputLayer", {
+            "batch_shape": list(model.layer_shapes[0]), "dtype": model.dtype, "sparse": False, "ragged": False,
+            "name": "input_layer"})
+        config: dict[str, Any] = {"layers": [first, *(_layer(layer) for layer in model.layers)],
+                                  "build_input_shape": list(model.layer_shapes[0])}
+        kind, module = "Sequential", "keras"
+    elif type(model)._missing is Model._missing and model._graph is not None:
+        config, kind, module = _graph(model), "Functional", "keras.src.models.functional"
+    else:
+        raise ValueError(f"Keras knows Sequential models and graphs of layers. Received: {type(model).__name__}, a "
+                         "class with a call of its own. Save it as .safetensors.")
+    return _object(module, kind, {"name": model.name, "trainable": model.trainable, **config})
+
+
+def to_keras(config: Any, modules: Mapping[str, str]) -> Any:
+    """What compile() was given, with Keras's modules: those of `modules`, by the key under which it stands."""
+    if isinstance(config, list):
+        return [to_keras(item, modules) for item in config]
+    if not isinstance(config, Mapping):
+        return config
+    if set(config) == {"class_name", "config"}:
+        module = modules[""]
+        return _object(module, config["class_name"], {
+            key: to_keras(value, {"": "keras.optimizers.schedules"}) for key, value in config["config"].items()})
+    return {key: to_keras(value, {"": modules.get(key, modules.get("", ""))}) for key, value in config.items()}
+
+
+def _object(module: str, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    return {"module": module, "class_name": kind, "config": dict(config), "registered_name": None}
+
+
+def _layer(layer: Any) -> dict[str, Any]:
+    if isinstance(layer, Model):
+        return model_to_keras(layer)
+    if not type(layer).__module__.startswith("autoconv."):
+        raise ValueError(f"Keras has no layer {type(layer).__name__!r}, the class of {layer.name!r}. Save the model as "
+                         ".safetensors.")
+    config = {key: _part(value) for key, value in serialize(layer.get_config()).items() if key not in _OURS}
+    if isinstance(layer, InputLayer):
+        config = {"batch_shape": list(layer.output.shape), "dtype": layer.dtype, "sparse": False, "ragged": False,
+                  "name": layer.name}
+    elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
+        raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer {layer.name!r} has "
+                         f"{config['padding']}: put a ZeroPadding2D before it.")
+    if config.get("activity_regularizer") is None:
+        config.pop("activity_regularizer", None)
+    made = _object("keras.layers", type(layer).__name__, config)
+    shape = layer._build_shape
+    return made if shape is None or isinstance(layer, InputLayer) else {
+        **made, "build_config": {"input_shape": serialize(shape)}}
+
+
+def _part(value: Any) -> Any:
+    """An argument of a layer: initializers, regularizers and constraints get their modules."""
+    if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
+        from .. import constraints, initializers, regularizers
+
+        for name, module in (("initializers", initializers), ("regularizers", regularizers),
+                             ("constraints", constraints)):
+            if value["class_name"] in module.CLASSES:
+                return _object(f"keras.{name}", value["class_name"], value["config"])
+        raise ValueError(f"Keras has no {value['class_name']!r}. Save the model as .safetensors.")
+    return value
+
+
+def _graph(model: Model) -> dict[str, Any]:
+    records, graph, entries = model.graph.records(), model.graph, []
+    shapes = {}
+    for operation in graph.operations:
+        nodes = sorted((node for node in graph.nodes if node.operation is operation), key=lambda node: node.number)
+        shapes.update({(operation.name, i, j): tensor for i, node in enumerate(nodes)
+                       for j, tensor in enumerate(node.outputs)})
+
+    def tensor(reference: list[Any]) -> dict[str, Any]:
+        like = shapes[tuple(reference)]
+        return {"class_name": "__keras_tensor__", "config": {"shape": list(like.shape), "dtype": like.dtype,
+                                                             "keras_history": list(reference)}}
+
+    def plain(item: Any) -> Any:
+        if isinstance(item, list):
+            return [plain(part) for part in item]
+        if not isinstance(item, Mapping) or len(item) != 1:
+            return item
+        (kind, value), = item.items()
+        if kind == "tensor":
+            return tensor(value)
+        if kind == "slice":
+            return {"class_name": "__slice__", "config": dict(zip(("start", "stop", "step"), value))}
+        if kind == "ellipsis":
+            return {"class_name": "__ellipsis__", "config": {}}
+        return [plain(part) for part in value] if kind == "tuple" else {k: plain(part) for k, part in value.items()}
+
+    for entry in records["layers"]:
+        calls = [{"args": plain(call["args"]), "kwargs": {key: plain(value) for key, value in call["kwargs"].items()}}
+                 for call in entry["inbound_nodes"]]
+        operation = entry["layer"]
+        made = _operation(operation, calls) if isinstance(operation, Function) else _layer(operation)
+        entries.append({**made, "name": entry["name"], "inbound_nodes": calls})
+    return {"layers": entries, **{key: _references(records[key]) for key in ("input_layers", "output_layers")}}
+
+
+def _operation(function: Function, calls: list[dict[str, Any]]) -> dict[str, Any]:
+    """A function in a graph; what it is given by name is in Keras the operation's, for all its calls."""
+    if function.function not in _THEIRS_OF or any(call["kwargs"] != calls[0]["kwargs"] for call in calls):
+        raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
+                         "Save the model as .safetensors, or make a layer of it.")
+    kind, module = _THEIRS_OF[function.function]
+    options = calls[0]["kwargs"] if calls else {}
+    for call in calls:
+        call["kwargs"] = {}
+    return {**_object(module, kind, {"name": function.name, **options}), "registered_name": kind}
+
+
+def _references(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        (kind, inner), = value.items()
+        return list(inner) if kind == "tensor" else {key: _references(item) for key, item in inner.items()}
+    return [_references(item) for item in value]

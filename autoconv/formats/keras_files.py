@@ -1,0 +1,249 @@
+"""Keras's files, both ways: `.keras` (version 3), `.weights.h5`, and `.h5` with a whole model as before Keras 3.
+
+A file is data alone: layers, weights, what compile() was given, and the optimizer's variables. Code in it, a lambda, is
+refused. Sources: keras/src/saving/saving_lib.py and keras/src/legacy/saving/ in Keras 3.15.
+"""
+
+import io
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import __version__
+from ..files import atomic
+from ..models import Model
+from . import architecture, hdf5, keras_config, keras_weights
+
+LARGEST_CONFIG = 64 * 2**20  # bytes
+KERAS_VERSION = "3.15.1"  # whose files these are
+_MODULES = {"optimizer": "keras.optimizers", "loss": "keras.losses", "metrics": "keras.metrics",
+            "weighted_metrics": "keras.metrics", "optimizer_config": "keras.optimizers"}
+
+
+def save_model(model: Model, path: Path) -> None:
+    """Writes architecture, weights, and of a compiled model its training, as real Keras reads them."""
+    model.count_params()  # raises where it is not built
+    if path.suffix == ".h5":
+        atomic.write(path, _legacy_bytes(model))
+        return
+    config = keras_config.model_to_keras(model)
+    training = _training(model)
+    if training is not None:
+        config["compile_config"] = training
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w") as archive:
+        for name, data in (("metadata.json", json.dumps({"keras_version": KERAS_VERSION, "autoconv": __version__})),
+                           ("config.json", json.dumps(config)), ("model.weights.h5", _weights_bytes(model, True))):
+            archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
+    atomic.write(path, out.getvalue())
+
+
+def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
+    """Makes the model that a file of Keras's describes, with its weights and, with `compile`, its training."""
+    data, where = path.read_bytes(), repr(str(path))
+    if path.suffix == ".h5":
+        return _legacy_model(data, where, custom_objects, compile)
+    parts = _unzipped(data, where)
+    if not {"config.json", "model.weights.h5"} <= set(parts):
+        raise ValueError(f"{where} is no model of Keras 3: it lacks config.json or model.weights.h5.")
+    config = _json(parts["config.json"], where)
+    weights = parts["model.weights.h5"]
+    model = _made(config, len(weights), where, custom_objects)
+    with hdf5.opened(weights, where) as file:
+        arrays = hdf5.arrays(file, len(weights))
+    _assign(keras_weights.match(model, arrays, where))
+    if compile and config.get("compile_config"):
+        found = {key: value for key, value in arrays.items() if key.startswith("optimizer/vars/")}
+        _train(model, config["compile_config"], [found[key] for key in sorted(found, key=_number)], where,
+               custom_objects)
+    return model
+
+
+def save_weights(model: Model, path: Path) -> None:
+    """Writes the weights of a built model as `.weights.h5`."""
+    model.count_params()
+    atomic.write(path, _weights_bytes(model, False))
+
+
+def load_weights(model: Model, path: Path) -> None:
+    """Reads the weights of any of Keras's files into a built model, all or none."""
+    model.count_params()
+    data, where = path.read_bytes(), repr(str(path))
+    if path.suffix == ".keras":
+        data = _unzipped(data, where).get("model.weights.h5", b"")
+    with hdf5.opened(data, where) as file:
+        if "layer_names" in file.attrs or "model_weights" in file:
+            holder = hdf5.member(file, "model_weights") if "model_weights" in file else file
+            found = _by_layers(model, holder, len(data), where)
+        else:
+            found = keras_weights.match(model, hdf5.arrays(file, len(data)), where)
+    _assign(found)
+
+
+# What the files are made of.
+
+
+def _training(model: Model) -> dict[str, Any] | None:
+    """What compile() was given, in Keras's form."""
+    config = model.get_compile_config()
+    return None if config is None else keras_config.to_keras(config, _MODULES)
+
+
+def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
+    arrays = {path: weight.numpy() for path, weight in keras_weights.weights_of(model).items()}
+    groups: dict[str, dict[str, Any]] = dict(keras_weights.groups(model))
+    optimizer: Any = model.optimizer
+    if with_optimizer and optimizer is not None and optimizer.built:
+        groups["optimizer/vars"] = {"name": optimizer.name}
+        arrays.update({f"optimizer/vars/{i}": value for i, (_, value) in enumerate(keras_weights.variables(optimizer))})
+    return hdf5.to_bytes(arrays, groups)
+
+
+def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | None) -> Model:
+    """The model of Keras's configuration, with at most as many weights as the bytes of a file can hold."""
+    try:
+        architecture.check_depth(config)
+        description = keras_config.from_keras(config)
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
+        raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
+    if not isinstance(description, dict) or set(description) != {"class_name", "config"}:
+        raise ValueError(f"The architecture in {where} cannot be read: it must be an object of a class and its config.")
+    description["input_shape"] = description["config"].get("build_input_shape")
+    return architecture.build(description, [], size // 4 + 1, where, custom_objects)
+
+
+def _train(model: Model, config: Any, variables: list[np.ndarray], where: str,
+           custom_objects: Mapping[str, Any] | None) -> None:
+    """Compiles a model as the file says, and puts the optimizer's variables back, if there are some."""
+    try:
+        given = keras_config.from_keras(config)
+        given.setdefault("optimizer", given.pop("optimizer_config", None))
+        model.compile_from_config(given, custom_objects)
+        if len(variables) > 2 or (variables and model.optimizer.is_scheduled):  # type: ignore[union-attr]
+            model.optimizer.build(model.trainable_weights)  # type: ignore[union-attr]
+            keras_weights.put_variables(model.optimizer, variables)  # type: ignore[arg-type]
+    except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
+        raise ValueError(f"The training in {where} cannot be read: {error} Load the model without it: load_model(path, "
+                         "compile=False).") from error
+
+
+def _assign(found: list[tuple[Any, np.ndarray]]) -> None:
+    for weight, array in found:
+        weight.assign(array)
+
+
+def _number(path: str) -> int:
+    last = path.rpartition("/")[2]
+    if not last.isdecimal() or len(last) > 9:
+        raise ValueError(f"The optimizer's variables are numbered. Received: {path!r}.")
+    return int(last)
+
+
+def _json(data: bytes | str, where: str) -> Any:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
+    if not isinstance(found, dict):
+        raise ValueError(f"The architecture in {where} cannot be read: it must be an object.")
+    return found
+
+
+def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
+    """The parts of an archive that are wanted, none of them much larger than the archive."""
+    found: dict[str, bytes] = {}
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            for name in ("config.json", "model.weights.h5"):
+                if name not in archive.namelist():
+                    continue
+                info = archive.getinfo(name)
+                most = LARGEST_CONFIG if name == "config.json" else 20 * len(data) + 2**20
+                if info.file_size > most:
+                    raise ValueError(f"{name} claims {info.file_size:,} bytes")
+                with archive.open(info) as part:
+                    found[name] = part.read(most + 1)
+                if len(found[name]) > most:
+                    raise ValueError(f"{name} has more than {most:,} bytes")
+    except Exception as error:  # zipfile raises many kinds for damaged archives
+        raise ValueError(f"{where} cannot be read as .keras; it may be damaged or cut off: {error}.") from error
+    return found
+
+
+# Whole models in HDF5, as before Keras 3.
+
+
+def _legacy_bytes(model: Model) -> bytes:
+    config = keras_config.model_to_keras(model)
+    attributes: dict[str, dict[str, Any]] = {"": {
+        "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}
+    arrays: dict[str, np.ndarray] = {}
+    attributes["model_weights"] = {"backend": "autoconv", "keras_version": KERAS_VERSION,
+                                   "layer_names": [layer.name for layer in _layers(model)]}
+    for layer in _layers(model):
+        named = _weights_by_name(layer)
+        attributes[f"model_weights/{layer.name}"] = {"weight_names": list(named)}
+        arrays.update({f"model_weights/{layer.name}/{name}": weight.numpy() for name, weight in named.items()})
+    attributes["model_weights/top_level_model_weights"] = {"weight_names": np.zeros(0)}
+    training, optimizer = _training(model), model.optimizer
+    if training is not None and optimizer is not None:
+        training["optimizer_config"] = training.pop("optimizer")
+        attributes[""]["training_config"] = json.dumps(training)
+        if optimizer.built:
+            named_variables = [(f"{optimizer.name}/{name.replace('/', '_')}", value)
+                               for name, value in keras_weights.variables(optimizer)]
+            attributes["optimizer_weights"] = {"weight_names": [name for name, _ in named_variables]}
+            arrays.update({f"optimizer_weights/{name}": value for name, value in named_variables})
+    return hdf5.to_bytes(arrays, attributes)
+
+
+def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None, compile: bool) -> Model:
+    with hdf5.opened(data, where) as file:
+        text = hdf5.text(file, "model_config", len(data))
+        if text is None:
+            raise ValueError("it holds weights only. Make the model, then call model.load_weights")
+        model = _made(_json(text, where), len(data), where, custom_objects)
+        _assign(_by_layers(model, hdf5.member(file, "model_weights"), len(data), where))
+        training, variables = hdf5.text(file, "training_config", len(data)), []
+        if training is not None and "optimizer_weights" in file:
+            group = hdf5.member(file, "optimizer_weights")
+            arrays = hdf5.arrays(group, len(data))
+            variables = [arrays[name] for name in hdf5.strings(group, "weight_names")]
+    if compile and training is not None:
+        _train(model, _json(training, where), variables, where, custom_objects)
+    return model
+
+
+def _layers(model: Model) -> list[Any]:
+    return [layer for _, layer in keras_weights.places(model) if layer in model.layers]
+
+
+def _weights_by_name(layer: Any) -> dict[str, Any]:
+    """A layer's weights, and those of layers within, by the names under which old files have them."""
+    inner = [each for _, each in keras_weights.places(layer)] if isinstance(layer, Model) else [layer]
+    pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
+    if isinstance(layer, Model):  # trainable ones first, as Keras has them
+        pairs.sort(key=lambda pair: not pair[1].trainable)
+    return dict(pairs)
+
+
+def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[Any, np.ndarray]]:
+    """Each weight with its array, in a file that has a group for each layer, by the order of layers that have some."""
+    arrays = hdf5.arrays(group, size)
+    stored = [(name, hdf5.strings(hdf5.member(group, name), "weight_names"))
+              for name in hdf5.strings(group, "layer_names")]
+    wanted = [(layer, list(_weights_by_name(layer).values())) for layer in _layers(model)]
+    stored, wanted = [each for each in stored if each[1]], [each for each in wanted if each[1]]
+    if len(stored) != len(wanted):
+        raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and {model.name!r} has "
+                         f"{len(wanted)} with weights.")
+    found: list[tuple[Any, np.ndarray]] = []
+    for (name, weight_names), (layer, weights) in zip(stored, wanted):
+        given = {f"{layer.name}/{i}": arrays[f"{name}/{each}"] for i, each in enumerate(weight_names)}
+        found += keras_weights.pairs({f"{layer.name}/{i}": weight for i, weight in enumerate(weights)}, given, where,
+                                     model.name)
+    return found
