@@ -36,7 +36,8 @@ What differs beyond arguments:
 
 - Images are `(N, H, W, C)`. `data_format="channels_first"` is refused.
 - `padding` of a convolution may also be numbers: `1`, `(1, 2)` or `((1, 0), (2, 2))`.
-- A model is saved as `.safetensors`, never as `.keras` or HDF5, and is not compiled when it is loaded.
+- A model is saved as `.safetensors`, `.keras` or `.h5` ([files](files.md)); code in a file, such as a `Lambda` layer,
+  is never run.
 - `to("cuda")` moves a model; there is no back end to choose, and `config` has one setting for each of its names.
 - `image_dataset_from_directory` takes files with Keras's endings, and `.webp`: the same seed splits as in Keras. On the
   shell `autoconv train FOLDER` takes pictures of all formats, and names those that Pillow cannot read.

@@ -67,7 +67,7 @@ def _page(name: str, title: str) -> str:
 def _place(module: ModuleType, item: str) -> str:
     """Where the name is defined, for those who read the sources."""
     value = getattr(module, item)
-    if (inspect.isclass(value) or inspect.isfunction(value)) and not hasattr(value, "__wrapped__"):
+    if inspect.isclass(value) or inspect.isfunction(value):
         return f"{value.__module__}.{value.__qualname__}"
     return f"{module.__name__}.{item}"
 

@@ -1,10 +1,13 @@
 """Models, weights and runs: sound files, hostile ones, and what reads them, for the table in readers.py."""
 
+import io
 import json
 import struct
 import tempfile
+import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +179,44 @@ def model_traps() -> Iterator[Mutant]:
             "inbound_nodes": [{"args": args, "kwargs": {}}]})
         large["config"]["output_layers"] = {"tensor": ["f", 0, 0]}
         yield function, with_architecture(file_of(graph), json.dumps(large))
+
+
+# Keras's files.
+
+
+def keras_suffixes() -> list[str]:
+    return [] if find_spec("h5py") is None else [".keras", ".h5", ".weights.h5"]
+
+
+@cache
+def keras_file(suffix: str) -> bytes:
+    with tempfile.TemporaryDirectory() as folder:
+        path, model = Path(folder, f"m{suffix}"), compiled()
+        (model.save_weights if suffix == ".weights.h5" else model.save)(path)
+        return path.read_bytes()
+
+
+def keras_configs(sample: bytes, count: int, seed: int) -> Iterator[Mutant]:
+    """The configuration in a .keras file is damaged, the weights are not."""
+    with zipfile.ZipFile(io.BytesIO(sample)) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    for name, text in mutations.of_json(json.loads(parts["config.json"]), count, seed):
+        out = io.BytesIO()
+        with zipfile.ZipFile(out, "w") as archive:
+            for part, data in {**parts, "config.json": text.encode()}.items():
+                archive.writestr(part, data)
+        yield name, out.getvalue()
+
+
+def read_keras(path: Path) -> None:
+    from autoconv import models
+
+    if path.name.endswith(".weights.h5"):
+        model = chain()
+        model.load_weights(path)
+    else:
+        model = models.load_model(path)
+    model.summary(print_fn=str)
 
 
 # Runs.

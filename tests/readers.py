@@ -114,6 +114,12 @@ READERS: list[Reader] = [
            around=models.others_of_run, slow=True),
     Reader("history.csv", lambda: models.HISTORY, "history.csv", models.report_run, models.history_traps,
            around=models.others_of_run, slow=True),
+    *(Reader(f"Keras's {suffix}", lambda suffix=suffix: models.keras_file(suffix), f"m{suffix}",  # type: ignore[misc]
+             lambda folder, suffix=suffix: models.read_keras(folder / f"m{suffix}"), slow=True)
+      for suffix in models.keras_suffixes()),
+    *(Reader("Keras's architecture", lambda: models.keras_file(".keras"), "m.keras",
+             lambda folder: models.read_keras(folder / "m.keras"), mutants=models.keras_configs, slow=True)
+      for suffix in models.keras_suffixes()[:1]),
     *(Reader(f"picture {suffix}", lambda kind=kind: images.sample(kind), f"x{suffix}",  # type: ignore[misc]
              images.reading(f"x{suffix}"), images.traps if kind == "PNG" else no_traps)
       for kind, suffix in images.suffixes().items()),

@@ -93,7 +93,7 @@ def to_bytes(arrays_: Mapping[str, np.ndarray], attributes: Mapping[str, Mapping
             for key, value in values.items():
                 group.attrs[key] = value
         for path, array in arrays_.items():
-            file.create_dataset(path, data=np.ascontiguousarray(array))
+            file.create_dataset(path, data=np.asarray(array, order="C"))
     return out.getvalue()
 
 

@@ -59,7 +59,7 @@ def _write(path: Path, model: Model, metadata: dict[str, str], others: dict[str,
     """Writes the weights, other tensors, and the metadata of a file."""
     model.count_params()  # raises where it is not built
     weights = {name: weight.numpy() for name, weight in model.named_weights().items()}
-    tensors = {name: np.ascontiguousarray(value) for name, value in {**weights, **others}.items()}
+    tensors = {name: np.asarray(value, order="C") for name, value in {**weights, **others}.items()}
     atomic.write(path, _in_order(to_bytes(tensors, {"autoconv": __version__, **metadata})))
 
 

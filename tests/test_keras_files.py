@@ -1,0 +1,158 @@
+"""Keras's files, both ways. What real Keras wrote lies in data/keras, with what it went on to do (keras_files.py)."""
+
+import importlib.util
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import keras_files
+import numpy as np
+import pytest
+
+import autoconv
+from autoconv import layers, models
+
+h5py = pytest.importorskip("h5py")
+
+WRITTEN = Path(__file__).parent / "data" / "keras"
+EXPECTED = json.loads((WRITTEN / "expected.json").read_text())
+TARGETS = {"chain": keras_files.LABELS, "branching": keras_files.TARGETS, "nadam": keras_files.TARGETS}
+
+
+def compare(found, expected):
+    np.testing.assert_allclose(found["predictions"], expected["predictions"], atol=1e-5)
+    if "losses" in found:
+        np.testing.assert_allclose(found["losses"], expected["losses"], atol=1e-4)
+
+
+@pytest.mark.parametrize("file", sorted(path.name for path in WRITTEN.glob("*") if path.suffix != ".json"))
+def test_a_file_of_keras_predicts_and_goes_on_training_as_in_keras(file):
+    name, _, suffix = file.partition(".")
+    if suffix == "weights.h5":
+        model = next(model for each, model, _ in keras_files.nets(autoconv) if each == name)
+        model.load_weights(WRITTEN / file)
+        compare({"predictions": model.predict(keras_files.X, verbose=0)}, EXPECTED[name])
+        return
+    predictions, losses = keras_files.goes_on(models.load_model(WRITTEN / file), TARGETS[name])
+    compare({"predictions": predictions, "losses": losses}, EXPECTED[name])
+
+
+def test_what_autoconv_wrote_it_reads(tmp_path):
+    keras_files.write(autoconv, tmp_path)
+    expected = json.loads((tmp_path / "expected.json").read_text())
+    for name, found in keras_files.read(autoconv, tmp_path).items():
+        np.testing.assert_allclose(found["predictions"], expected[name.partition(".")[0]]["predictions"], atol=1e-6)
+        if "losses" in found:
+            np.testing.assert_allclose(found["losses"], expected[name.partition(".")[0]]["losses"], rtol=1e-6)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="Keras is not installed")
+def test_what_autoconv_wrote_keras_reads(tmp_path):
+    keras_files.write(autoconv, tmp_path)
+    subprocess.run([sys.executable, keras_files.__file__, "read", tmp_path], check=True)
+    expected = json.loads((tmp_path / "expected.json").read_text())
+    for name, found in json.loads((tmp_path / "found.json").read_text()).items():
+        compare(found, expected[name.partition(".")[0]])
+
+
+def small():
+    model = models.Sequential([layers.Input((6,)), layers.Dense(3, activation="relu"), layers.Dense(2)], name="small")
+    model.compile("adam", "mse")
+    return model
+
+
+def changed(path, change):
+    """A .keras file with another configuration."""
+    with zipfile.ZipFile(path) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(parts["config.json"])
+    change(config)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, data in {**parts, "config.json": json.dumps(config).encode()}.items():
+            archive.writestr(name, data)
+
+
+class TestRefused:
+    @pytest.fixture
+    def path(self, tmp_path):
+        small().save(tmp_path / "m.keras")
+        return tmp_path / "m.keras"
+
+    @pytest.mark.parametrize(("kind", "said"), [
+        ("Lambda", "never run"), ("LSTM", "Unknown class 'LSTM'"), ("Conv3D", "Unknown class 'Conv3D'")])
+    def test_layers_that_are_code_or_not_there(self, path, kind, said):
+        changed(path, lambda config: config["config"]["layers"][1].update(class_name=kind))
+        with pytest.raises(ValueError, match=said):
+            models.load_model(path)
+
+    def test_settings_that_autoconv_has_not(self, path):
+        of_int8 = {"quantization_config": {"mode": "int8"}}
+        changed(path, lambda config: config["config"]["layers"][1]["config"].update(of_int8))
+        with pytest.raises(ValueError, match="quantization_config"):
+            models.load_model(path)
+
+    def test_other_weights(self, path):
+        changed(path, lambda config: config["config"]["layers"][1]["config"].update(units=4))
+        with pytest.raises(ValueError, match="are not those of 'small'"):
+            models.load_model(path)
+
+    @pytest.mark.parametrize("size", [0, 10, 500, -1, -50])
+    def test_a_file_that_is_cut_off(self, path, size):
+        path.write_bytes(path.read_bytes()[:size])
+        with pytest.raises(ValueError, match="cannot be read"):
+            models.load_model(path)
+
+    def test_a_zip_bomb(self, path):
+        with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+            archive.writestr("config.json", b"[" * 2**27)
+            archive.writestr("model.weights.h5", b"")
+        with pytest.raises(ValueError, match="claims"):
+            models.load_model(path)
+
+    def test_links_to_elsewhere(self, tmp_path):
+        model = small()
+        with h5py.File(tmp_path / "other.h5", "w") as file:
+            file["x"] = np.zeros((6, 3), np.float32)
+        links = {"external": h5py.ExternalLink(str(tmp_path / "other.h5"), "/x"), "soft": h5py.SoftLink("/elsewhere")}
+        for name, link in links.items():
+            path = tmp_path / f"{name}.weights.h5"
+            model.save_weights(path)
+            with h5py.File(path, "a") as file:
+                del file["layers/dense/vars/0"]
+                file["layers/dense/vars/0"] = link
+            with pytest.raises(ValueError, match="not followed"):
+                model.load_weights(path)
+
+    @pytest.mark.parametrize("options", [{"compression": "gzip"}, {"external": [("data.bin", 0, 72)]}],
+                             ids=["compressed", "external"])
+    def test_arrays_that_do_not_lie_in_the_file(self, options, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        model, path = small(), tmp_path / "m.weights.h5"
+        model.save_weights(path)
+        with h5py.File(path, "a") as file:
+            del file["layers/dense/vars/0"]
+            file.create_dataset("layers/dense/vars/0", (6, 3), np.float32, **options)
+        with pytest.raises(ValueError, match="layers/dense/vars/0"):
+            model.load_weights(path)
+
+    def test_what_keras_cannot_have(self, tmp_path):
+        class Own(layers.Layer):
+            def call(self, x):
+                return x
+
+        for model, said in (
+                (models.Sequential([layers.Input((2,)), Own()]), "Keras has no layer 'Own'"),
+                (models.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(2, 3, padding=1)]), "ZeroPadding2D")):
+            with pytest.raises(ValueError, match=said):
+                model.save(tmp_path / "m.keras")
+        assert not (tmp_path / "m.keras").exists()
+
+
+def test_names_of_files(tmp_path):
+    model = small()
+    with pytest.raises(ValueError, match=r"end in \.weights\.h5"):
+        model.save_weights(tmp_path / "m.keras")
+    with pytest.raises(ValueError, match="holds no model"):
+        model.save(tmp_path / "m.weights.h5")
