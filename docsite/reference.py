@@ -9,7 +9,7 @@ MODULES = {  # module -> title, in the order of the site
     "losses": "Losses", "metrics": "Metrics", "activations": "Activations", "regularizers": "Regularizers",
     "constraints": "Constraints", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
     "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "ops": "keras.ops",
-    "saving": "Saving", "config": "Settings", "random": "Random", "nets": "Built-in nets",
+    "saving": "Saving", "formats": "Files", "config": "Settings", "random": "Random", "nets": "Built-in nets",
     "parallel": "Several processes",
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",

@@ -252,6 +252,30 @@ class TestWhichData:
         assert str(file) in autoconv_("train", "mnist", "--data-dir", tmp_path / "set", code=1)
 
 
+class TestExport:
+    @pytest.mark.parametrize(("form", "name"), [("keras", "net.keras"), ("safetensors", "net.safetensors")])
+    def test_the_net_predicts_as_the_run(self, trained, tmp_path, form, name):
+        printed = autoconv_("export", trained / "run", "--to", form, "--out", tmp_path / name)
+        assert name in printed
+        x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+        expected = autoconv.models.load_model(trained / "run").predict(x, verbose=0)
+        again = autoconv.models.load_model(tmp_path / name)
+        np.testing.assert_allclose(again.predict(x, verbose=0), expected, rtol=1e-5)
+
+    def test_weights_under_pytorchs_names(self, trained, tmp_path):
+        autoconv_("export", trained / "run", "--to", "torch", "--out", tmp_path / "net.safetensors")
+        with safe_open(tmp_path / "net.safetensors", framework="numpy") as file:
+            shapes = {name: file.get_tensor(name).shape for name in file.keys()}  # noqa: SIM118
+        assert any(name.endswith(".weight") and len(shape) == 4 and shape[2:] == (3, 3)
+                   for name, shape in shapes.items())
+
+    def test_mistakes(self, trained, tmp_path):
+        assert "Did you mean 'keras'" in autoconv_("export", trained / "run", "--to", "kears", code=2)
+        assert "must end in .keras" in autoconv_("export", trained / "run", "--to", "keras", "--out", tmp_path / "a.h5",
+                                                 code=2)
+        assert "is no run" in autoconv_("export", tmp_path, "--to", "keras", "--out", tmp_path / "a.keras", code=1)
+
+
 class TestEvaluate:
     def test_gives_the_numbers_of_the_end_of_training(self, trained, tmp_path):
         printed = autoconv_("evaluate", trained / "run", "--json", tmp_path / "tested.json")

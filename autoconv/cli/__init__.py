@@ -15,6 +15,7 @@ from ..backend.device import DeviceError
 from .bench import bench
 from .demo import demo
 from .evaluate import evaluate
+from .export import export
 from .filter import filter_
 from .info import info
 from .inspect import inspect
@@ -91,5 +92,5 @@ def main() -> None:
     """
 
 
-for _command in (train, evaluate, predict, inspect, report, filter_, summary, demo, info, bench, warmup):
+for _command in (train, evaluate, predict, inspect, report, export, filter_, summary, demo, info, bench, warmup):
     main.add_command(_command)

@@ -6,6 +6,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from . import keras_files, safetensors
+from .torch_state import from_torch_state_dict, to_torch_state_dict
+
+__all__ = ["from_torch_state_dict", "load_model", "load_weights", "save_model", "save_weights", "to_torch_state_dict"]
 
 if TYPE_CHECKING:
     from ..models import Model
