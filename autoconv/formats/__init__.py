@@ -1,4 +1,8 @@
-"""Models and weights in files. The suffix of a file's name says which format it has."""
+"""Models and weights in files, and the weights of PyTorch's modules.
+
+`from autoconv import formats`. The suffix of a file's name says which format it has; `model.save` and
+`models.load_model` call the functions of this module.
+"""
 
 import os
 from pathlib import Path
@@ -6,9 +10,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from . import safetensors
+from .torch_state import from_torch_state_dict, to_torch_state_dict
 
 if TYPE_CHECKING:
     from ..models import Model
+
+__all__ = ["from_torch_state_dict", "load_model", "load_weights", "save_model", "save_weights", "to_torch_state_dict"]
 
 _FORMATS = {".safetensors": safetensors}
 
