@@ -10,7 +10,7 @@ MODULES = {  # module -> title, in the order of the site
     "constraints": "Constraints", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
     "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "ops": "keras.ops",
     "saving": "Saving", "config": "Settings", "random": "Random", "nets": "Built-in nets",
-    "parallel": "Several processes", "formats": "Files and PyTorch",
+    "parallel": "Several processes", "formats": "Files and PyTorch", "wrappers": "scikit-learn",
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]
