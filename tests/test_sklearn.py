@@ -21,12 +21,11 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from autoconv.wrappers import Classifier, Regressor
 
-
 CHECKS = parametrize_with_checks([Classifier(), Regressor()])
 NAMES, PAIRS = CHECKS.args
 
 
-@pytest.mark.parametrize(NAMES, list(PAIRS), **CHECKS.kwargs)  # scikit-learn 1.6 gives a generator, which pytest refuses
+@pytest.mark.parametrize(NAMES, list(PAIRS), **CHECKS.kwargs)  # of scikit-learn 1.6 they are a generator
 @pytest.mark.filterwarnings("ignore::sklearn.exceptions.SkipTestWarning")
 def test_scikit_learn_s_own_checks(estimator, check):
     check(estimator)
