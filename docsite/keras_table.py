@@ -12,7 +12,8 @@ from docsite.keras_arguments import FILE, METHODS, arguments
 
 KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 # Keras has no such modules, or others.
-LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "formats", "config")
+LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "config",
+            "formats", "wrappers")
 SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
 LISTED_AS_MISSING = ("layers", "losses", "metrics", "optimizers", "callbacks")
 ALWAYS_LEFT = {"layers.": {"autocast"}}  # Layer takes these with their default alone

@@ -9,8 +9,8 @@ MODULES = {  # module -> title, in the order of the site
     "losses": "Losses", "metrics": "Metrics", "activations": "Activations", "regularizers": "Regularizers",
     "constraints": "Constraints", "callbacks": "Callbacks", "datasets": "Data sets", "utils": "Utilities",
     "pictures": "Pictures", "initializers": "Initializers", "functional": "Functions on tensors", "ops": "keras.ops",
-    "saving": "Saving", "formats": "Files", "config": "Settings", "random": "Random", "nets": "Built-in nets",
-    "parallel": "Several processes",
+    "saving": "Saving", "config": "Settings", "random": "Random", "nets": "Built-in nets",
+    "parallel": "Several processes", "formats": "Files and PyTorch", "wrappers": "scikit-learn",
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]

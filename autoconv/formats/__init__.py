@@ -1,4 +1,8 @@
-"""Models and weights in files. The suffix of a file's name says which format it has."""
+"""Models and weights in files, and the weights of PyTorch's modules.
+
+`from autoconv import formats`. The suffix of a file's name says which format it has; `model.save` and
+`models.load_model` call the functions of this module.
+"""
 
 import os
 from pathlib import Path

@@ -1,144 +1,351 @@
-"""PyTorch's state dicts: weights by the names of modules, with the axes in PyTorch's order. PyTorch is not needed.
+"""Weights in the layouts and under the names of PyTorch's modules, and back. PyTorch itself is not needed."""
 
-PyTorch has images (N, C, H, W) and kernels (F, C, KH, KW); here they are (N, H, W, C) and (KH, KW, C, F). A `Linear`
-behind a `Flatten` counts channels first there, so its rows are put in another order.
-"""
-
-from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
-from .. import layers as ours
+from .. import layers as L
 from ..layers import Layer
 from ..models import Model
 from ..tensor import Parameter
+from .flat_order import UNKNOWN, Order, calls_of, flat_orders
 
-# Of each class: our weight, PyTorch's name, and which axis of ours is which of PyTorch's.
-_VECTORS: list[tuple[str, str, tuple[int, ...]]] = [("gamma", "weight", (0,)), ("beta", "bias", (0,))]
-_WEIGHTS: dict[type[Layer], list[tuple[str, str, tuple[int, ...]]]] = {
-    ours.Conv2D: [("kernel", "weight", (3, 2, 0, 1)), ("bias", "bias", (0,))],
-    ours.Conv2DTranspose: [("kernel", "weight", (3, 2, 0, 1)), ("bias", "bias", (0,))],
-    ours.DepthwiseConv2D: [("kernel", "weight", (2, 3, 0, 1)), ("bias", "bias", (0,))],
-    ours.Dense: [("kernel", "weight", (1, 0)), ("bias", "bias", (0,))],
-    ours.BatchNormalization: [*_VECTORS, ("moving_mean", "running_mean", (0,)),
-                              ("moving_variance", "running_var", (0,))],
-    ours.LayerNormalization: _VECTORS, ours.GroupNormalization: _VECTORS,
-}
+View = Callable[[np.ndarray], np.ndarray]
+Names = Mapping[str, str | tuple[str, ...]] | Iterable[str]
+
+_LEFT_OUT = "num_batches_tracked"  # PyTorch counts there what none of our layers needs
+_SHOWN = 12  # how many lines of what does not fit
 
 
-class _Place(NamedTuple):
-    """A weight of ours, its name in a state dict, and how its array gets there: axes, and the image (H, W, C) that a
-    Flatten before it took apart, if one did.
+@dataclass(frozen=True)
+class _Entry:
+    """One array of a PyTorch module: our weight (None where the layer has none), the array's shape, and the ways to the
+    array and back.
     """
 
-    weight: Parameter
     name: str
-    axes: tuple[int, ...]
-    image: tuple[int, ...] | None
-    depthwise: bool
-
-    def to_torch(self) -> np.ndarray:
-        value = self.weight.numpy()
-        if self.image is not None:
-            h, w, c = self.image
-            value = value.reshape(h, w, c, -1).transpose(2, 0, 1, 3).reshape(value.shape)
-        value = value.transpose(self.axes)
-        return np.ascontiguousarray(value.reshape(-1, 1, *value.shape[2:]) if self.depthwise else value)
-
-    def from_torch(self, value: np.ndarray) -> np.ndarray:
-        shape = self.weight.shape
-        if self.depthwise:
-            value = value.reshape(*(shape[axis] for axis in self.axes))
-        value = value.transpose(np.argsort(self.axes))
-        if self.image is not None:
-            h, w, c = self.image
-            value = value.reshape(c, h, w, -1).transpose(1, 2, 0, 3).reshape(shape)
-        return value
+    weight: Parameter | None
+    shape: tuple[int, ...]
+    write: Callable[[], np.ndarray]
+    read: Callable[[np.ndarray], np.ndarray]
 
 
-def from_torch_state_dict(model: Model, state: Mapping[str, Any], names: Mapping[str, str] | None = None) -> None:
-    """Gives a built model the weights of a PyTorch module: `from_torch_state_dict(model, module.state_dict())`.
+@dataclass(frozen=True)
+class _Module:
+    """What is one module in PyTorch: a layer, or one of the two convolutions of a SeparableConv2D."""
 
-    Layers with weights and modules are taken in their order; `names` says otherwise: {layer's name: module's name}.
-    Raises ValueError, changing nothing, where names or shapes differ; for layers that PyTorch has not.
+    path: str  # the layer's name, behind those of the models that it lies in
+    layer: Layer
+    entries: list[_Entry]
+
+
+def from_torch_state_dict(model: Model, state: Mapping[str, Any], names: Names | None = None) -> None:
+    """Writes the weights of a PyTorch module of the same layers into a built model: `state` is its `state_dict()`.
+
+    state: arrays or tensors by names such as "0.weight"; those before the last dot are a group, one of a module. Layers
+    with weights take the groups in their order. names: {layer's name: group}, for a SeparableConv2D two groups in a
+    tuple, for a layer within another model "model/layer"; or the groups in the order of the layers. Kernels get our
+    layout; those behind a Flatten the order (H, W, C) in the place of (C, H, W). Raises ValueError, changing nothing,
+    that lists what does not fit.
     """
-    places = list(_places(model, names or _in_order(model, state)))
-    given = {name: np.asarray(value.detach().cpu() if hasattr(value, "detach") else value)
-             for name, value in state.items() if not name.endswith("num_batches_tracked")}
-    lines = [f"  {name} is in the state, and no layer takes it" for name in given
-             if name not in {place.name for place in places}]
-    for place in places:
-        like = place.to_torch().shape
-        if place.name not in given or given[place.name].shape != like:
-            found = given[place.name].shape if place.name in given else "none"
-            lines.append(f"  {place.name}: the model needs shape {like}, the state has {found}")
-    if lines:
-        raise ValueError(f"The state is not that of {model.name!r}:\n" + "\n".join(lines[:8]))
-    for place in places:
-        place.weight.assign(place.from_torch(given[place.name]))
+    modules, groups = _modules(model), _groups(state)
+    problems: list[str] = []
+    found: list[tuple[Parameter, np.ndarray]] = []
+    for module, prefix in _matched(modules, list(groups), names, problems):
+        found += _read(module, prefix, groups[prefix], problems)
+    _refuse(problems, f"The state dict does not fit {model.name!r}")
+    for weight, value in found:
+        weight.assign(value)
 
 
-def to_torch_state_dict(model: Model, names: Mapping[str, str] | None = None) -> dict[str, np.ndarray]:
-    """The weights of a built model under PyTorch's names, as arrays: `module.load_state_dict({name: torch.from_numpy(a)
-    for name, a in found.items()})`. `names`: {layer's name: module's name}, by default the layers' own names.
+def to_torch_state_dict(model: Model, names: Names | None = None) -> dict[str, np.ndarray]:
+    """The weights of a built model as a PyTorch module of the same layers has them: NumPy arrays by names.
+
+    `net.load_state_dict({k: torch.from_numpy(v) for k, v in state.items()})` loads them. names: what stands before
+    ".weight", as `from_torch_state_dict` takes it; by default each layer's name, of a SeparableConv2D with
+    ".depthwise" and ".pointwise". Raises ValueError that lists what PyTorch's modules cannot have.
     """
-    given = names or {layer.name: layer.name for layer in _with_weights(model)}
-    found: dict[str, np.ndarray] = {}
-    for place in _places(model, given):
-        found[place.name] = place.to_torch()
-        if place.name.endswith(".running_var"):
-            found[place.name.replace("running_var", "num_batches_tracked")] = np.asarray(0)
+    modules = _modules(model)
+    problems: list[str] = []
+    given = _prefixes(modules, names, problems)
+    _refuse(problems, f"{model.name!r} cannot be written for PyTorch")
+    state: dict[str, np.ndarray] = {}
+    for place, module in enumerate(modules):
+        prefix = given.get(place, module.path.replace("/", "."))
+        for entry in module.entries:
+            key = _key(prefix, entry.name)
+            if key in state:
+                problems.append(f"{key}: two layers have this name, the second is {module.path!r}")
+            try:
+                state[key] = entry.write()
+            except ValueError as error:
+                problems.append(f"{key}: {error}")
+    _refuse(problems, f"{model.name!r} cannot be written for PyTorch")
+    return state
+
+
+def _refuse(problems: list[str], what: str) -> None:
+    if problems:
+        more = [f"and {len(problems) - _SHOWN} more"] if len(problems) > _SHOWN else []
+        raise ValueError("\n  ".join([f"{what}:", *problems[:_SHOWN], *more]))
+
+
+# Which module is which.
+
+
+def _groups(state: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """The state's values by what stands before the last dot of their names, and by what stands behind it."""
+    if not isinstance(state, Mapping):
+        raise ValueError("state must be a mapping of names to arrays, such as module.state_dict(). "
+                         f"Received: {type(state).__name__}.")
+    groups: dict[str, dict[str, Any]] = {}
+    for key, value in state.items():
+        prefix, _, name = str(key).rpartition(".")
+        if name != _LEFT_OUT:
+            groups.setdefault(prefix, {})[name] = value
+    return groups
+
+
+def _prefixes(modules: list[_Module], names: Names | None, problems: list[str]) -> dict[int, str]:
+    """The prefixes that `names` gives, by the places of their modules."""
+    if names is None:
+        return {}
+    if isinstance(names, str):
+        raise ValueError("names must be a dict {layer's name: prefix}, or the prefixes in the order of the layers. "
+                         f"Received: {names!r}.")
+    if not isinstance(names, Mapping):
+        listed = list(names)
+        if len(listed) != len(modules):
+            problems.append(f"names has {len(listed)} prefixes, the layers need {len(modules)}: "
+                            f"{[module.path for module in modules]}")
+        return dict(enumerate(listed))
+    found: dict[int, str] = {}
+    for name, prefix in names.items():
+        places = [i for i, module in enumerate(modules) if name in (module.path, _layer_path(module))]
+        given = [prefix] if isinstance(prefix, str) else list(prefix)
+        if not places:
+            problems.append(f"names has {name!r}, which no layer with weights is called. There is: "
+                            f"{list(dict.fromkeys(_layer_path(module) for module in modules))}")
+        elif len(places) != len(given):
+            problems.append(f"names must give {name!r} {len(places)} prefixes. Received: {prefix!r}")
+        found.update(zip(places, given))
     return found
 
 
-def _with_weights(model: Model) -> list[Layer]:
-    """The layers that have weights of their own, in their order, with those of models within."""
-    return [layer for layer in model._walk() if not isinstance(layer, Model) and layer._own_weights()]
+def _layer_path(module: _Module) -> str:
+    """The path without the part of a SeparableConv2D."""
+    return module.path.rpartition("/")[0] if isinstance(module.layer, L.SeparableConv2D) else module.path
 
 
-def _in_order(model: Model, state: Mapping[str, Any]) -> dict[str, str]:
-    """Each layer with the module of the same place."""
-    modules = list(dict.fromkeys(name.rpartition(".")[0] for name in state))
-    layers = _with_weights(model)
-    if len(modules) != len(layers):
-        raise ValueError(f"{model.name!r} has {len(layers)} layers with weights, and the state is of {len(modules)} "
-                         f"modules: {modules}. Pass names={{layer's name: module's name}} for what belongs together.")
-    return {layer.name: module for layer, module in zip(layers, modules)}
+def _matched(modules: list[_Module], prefixes: list[str], names: Names | None,
+             problems: list[str]) -> list[tuple[_Module, str]]:
+    """Each module with the prefix of its group."""
+    given = _prefixes(modules, names, problems)
+    for place, prefix in given.items():
+        if prefix not in prefixes and place < len(modules):
+            problems.append(f"{modules[place].path}: the state has nothing under {prefix!r}")
+    left = [prefix for prefix in prefixes if prefix not in given.values()]
+    others = [i for i in range(len(modules)) if i not in given]
+    if len(left) != len(others):
+        kinds = [f"{modules[i].path} ({type(modules[i].layer).__name__})" for i in others]
+        problems.append(f"{len(kinds)} layers with weights are to be matched with {len(left)} groups of the state. "
+                        f"The layers: {', '.join(kinds) or 'none'}. The groups: {', '.join(map(repr, left)) or 'none'}")
+    if problems:
+        return []
+    given.update(zip(others, left))
+    return [(module, given[i]) for i, module in enumerate(modules)]
 
 
-def _places(model: Model, names: Mapping[str, str]) -> Iterator[_Place]:
-    images = _flattened(model)
-    for layer in _with_weights(model):
-        kind = next((kind for kind in type(layer).__mro__ if kind in _WEIGHTS), None)
-        if kind is None:
-            raise ValueError(f"PyTorch has no module for layer {layer.name!r}, a {type(layer).__name__}. There is one "
-                             f"for {', '.join(sorted(known.__name__ for known in _WEIGHTS))}.")
-        if layer.name not in names:
-            raise ValueError(f"names says of no module for layer {layer.name!r}. Received: {dict(names)}.")
-        prefix = names[layer.name]
-        for own, theirs, axes in _WEIGHTS[kind]:
-            weight = getattr(layer, own, None)
-            if weight is not None:
-                image = images.get(layer.name) if own == "kernel" and kind is ours.Dense else None
-                yield _Place(weight, f"{prefix}.{theirs}".lstrip("."), axes, image,
-                             kind is ours.DepthwiseConv2D and own == "kernel")
-
-
-def _flattened(model: Model) -> dict[str, tuple[int, ...]]:
-    """The image shapes (H, W, C) that a Flatten took apart, by the names of the dense layers behind it. Between them
-    only activations and dropout may stand.
-    """
-    found: dict[str, tuple[int, ...]] = {}
-    models = [model, *(layer for layer in model._walk() if isinstance(layer, Model) and layer is not model)]
-    for each in models:
-        flat: dict[int, tuple[int, ...]] = {}  # of tensors: the image that they were
-        for node in each.graph.nodes:
-            layer, inputs = node.operation, node.inputs
-            if isinstance(layer, ours.Flatten) and len(inputs[0].shape) == 4:
-                flat[id(node.outputs[0])] = tuple(inputs[0].shape[1:])  # type: ignore[arg-type]
-            elif isinstance(layer, ours.Dense) and inputs and id(inputs[0]) in flat:
-                found[layer.name] = flat[id(inputs[0])]
-            elif len(inputs) == 1 and id(inputs[0]) in flat and not getattr(layer, "weights", ()):
-                flat[id(node.outputs[0])] = flat[id(inputs[0])]
+def _read(module: _Module, prefix: str, group: dict[str, Any],
+          problems: list[str]) -> list[tuple[Parameter, np.ndarray]]:
+    """The weights of a module with their new values."""
+    found = []
+    what = f"{module.path!r} ({type(module.layer).__name__})"
+    for entry in module.entries:
+        if entry.name not in group:
+            if entry.weight is not None:
+                problems.append(f"{_key(prefix, entry.name)} is missing, for {what}. There is: {', '.join(group)}")
+            continue
+        try:
+            value = entry.read(_array(group[entry.name]))
+        except ValueError as error:
+            problems.append(f"{_key(prefix, entry.name)}: {error} It is for {what}")
+            continue
+        if entry.weight is not None:
+            found.append((entry.weight, value))
+    for name in group.keys() - {entry.name for entry in module.entries}:
+        hint = "; make the layer with use_bias=True" if name == "bias" and hasattr(module.layer, "use_bias") else ""
+        problems.append(f"{_key(prefix, name)} has no place in {what}{hint}")
     return found
+
+
+def _key(prefix: str, name: str) -> str:
+    return f"{prefix}.{name}" if prefix else name
+
+
+def _array(value: Any) -> np.ndarray:
+    """An array or a tensor of any device, as NumPy has it. Raises ValueError for what is no array of numbers."""
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+    try:
+        array = np.asarray(value)
+    except TypeError:  # a type that NumPy lacks, such as bfloat16
+        array = np.asarray(value.float())
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"it must be an array of numbers. Received: {type(value).__name__}.")
+    return array
+
+
+# What each layer is in PyTorch.
+
+
+def _modules(model: Model) -> list[_Module]:
+    """PyTorch's modules for all layers with weights, in their order. Raises ValueError for layers that have none."""
+    model.count_params()  # raises where it is not built
+    calls = calls_of(model.graph)
+    orders = flat_orders(calls)
+    around: dict[int, tuple[Order, Order]] = {}
+    for call in calls:
+        taken, given = (orders.get(values[0]) for values in (call.inputs, call.outputs))
+        around.setdefault(id(call.operation), (taken, given))
+    problems: list[str] = []
+    found: list[_Module] = []
+    for path, layer in _with_weights(model):
+        taken, given = around.get(id(layer), (None, None))
+        parts = next((make(layer, taken, given) for kind, make in _KINDS.items() if isinstance(layer, kind)), {})
+        known = {id(e.weight) for entries in parts.values() for e in entries}
+        if any(id(weight) not in known for weight in layer.weights):
+            problems.append(f"{path!r} ({type(layer).__name__}) has weights of a kind that PyTorch has no module for")
+        elif (taken is UNKNOWN or given is UNKNOWN) and not isinstance(layer, _OF_IMAGES):
+            problems.append(f"{path!r} ({type(layer).__name__}): the order of its numbers is not known. Between images "
+                            "and vectors use Flatten, or Reshape, alone")
+        found += [_Module(path + part, layer, entries) for part, entries in parts.items()]
+    _refuse(problems, f"{model.name!r} has layers that are not PyTorch's")
+    return found
+
+
+def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
+    """The layers with weights, also those of models within, each once."""
+    found: dict[int, tuple[str, Layer]] = {}
+    for layer in model.layers:
+        if isinstance(layer, Model) and layer._graph is not None:
+            for inner, each in _with_weights(layer, f"{path}{layer.name}/"):
+                found.setdefault(id(each), (inner, each))
+        elif layer.weights:
+            found.setdefault(id(layer), (path + layer.name, layer))
+    return list(found.values())
+
+
+def _entry(name: str, weight: Parameter, view: View) -> _Entry:
+    """An array that has the numbers of a weight in other places: `view` puts any array of our layout into PyTorch's."""
+    places = view(np.arange(weight.size).reshape(weight.shape))
+
+    def read(array: np.ndarray) -> np.ndarray:
+        if array.shape != places.shape:
+            raise ValueError(f"its shape must be {places.shape}. Received: {array.shape}.")
+        value = np.empty(weight.size, array.dtype)
+        value[places] = array
+        return value.reshape(weight.shape)
+
+    return _Entry(name, weight, places.shape, lambda: weight.numpy().reshape(-1)[places], read)
+
+
+def _constant(name: str, value: float, size: int) -> _Entry:
+    """An array that PyTorch's module has and our layer has not: it can only be all of one value."""
+
+    def read(array: np.ndarray) -> np.ndarray:
+        if not np.all(array == value):
+            raise ValueError(f"the layer has no such weight, so it must be {value:g} everywhere.")
+        return array
+
+    return _Entry(name, None, (size,), lambda: np.full(size, value, np.float32), read)
+
+
+def _turned(order: Order) -> View:
+    """Puts the last axis into PyTorch's order."""
+    return (lambda a: a) if order is None or order is UNKNOWN else (lambda a: a[..., order])
+
+
+def _biased(layer: Any, weight: _Entry, order: Order = None) -> dict[str, list[_Entry]]:
+    return {"": [weight, *([] if layer.bias is None else [_entry("bias", layer.bias, _turned(order))])]}
+
+
+def _convolution(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    """Conv2d and ConvTranspose2d: (KH, KW, in, out) becomes (out, in, KH, KW); of a transposed one in is out."""
+    return _biased(layer, _entry("weight", layer.kernel, lambda a: a.transpose(3, 2, 0, 1)))
+
+
+def _by_channels(kernel: np.ndarray) -> np.ndarray:
+    """(KH, KW, C, M) -> (C * M, 1, KH, KW), as a Conv2d of C groups has it."""
+    kh, kw, channels, multiplier = kernel.shape
+    return kernel.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, kh, kw)
+
+
+def _depthwise(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    return _biased(layer, _entry("weight", layer.kernel, _by_channels))
+
+
+def _separable(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    pointwise = _entry("weight", layer.pointwise_kernel, lambda a: a.transpose(3, 2, 0, 1))
+    return {"/depthwise": [_entry("weight", layer.depthwise_kernel, _by_channels)],
+            "/pointwise": _biased(layer, pointwise)[""]}
+
+
+def _dense(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    rows, columns = _turned(taken), _turned(given)
+    return _biased(layer, _entry("weight", layer.kernel, lambda a: rows(columns(a).T)), given)
+
+
+def _scaled(layer: Any, view: View) -> list[_Entry]:
+    """gamma and beta, where the layer has them. PyTorch's modules have both or neither."""
+    if layer.gamma is None and layer.beta is None:
+        return []
+    size = (layer.beta if layer.gamma is None else layer.gamma).size
+    return [_constant(name, value, size) if weight is None else _entry(name, weight, view)
+            for name, weight, value in (("weight", layer.gamma, 1.0), ("bias", layer.beta, 0.0))]
+
+
+def _batch_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    view = _turned(taken)
+    return {"": [*_scaled(layer, view), _entry("running_mean", layer.moving_mean, view),
+                 _entry("running_var", layer.moving_variance, view)]}
+
+
+def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    """LayerNorm and GroupNorm: over whole images (H, W, C) becomes (C, H, W)."""
+    if getattr(layer, "rms_scaling", False):
+        return {}  # Keras's divides by the standard deviation, PyTorch's RMSNorm by the root of the mean square
+    whole = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3]
+    return {"": _scaled(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _turned(taken))}
+
+
+def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    """PReLU has one number a channel, or one for all; ours may have one for each number of a sample."""
+    alpha, view = layer.alpha, _turned(taken)
+    channels = alpha.shape[-1]
+    places = view(np.arange(channels))
+
+    def read(array: np.ndarray) -> np.ndarray:
+        if array.shape not in ((channels,), (1,)):
+            raise ValueError(f"its shape must be {(channels,)} or (1,). Received: {array.shape}.")
+        value = np.empty(channels, array.dtype)
+        value[places] = array
+        return np.ascontiguousarray(np.broadcast_to(value, alpha.shape))
+
+    def write() -> np.ndarray:
+        values = alpha.numpy().reshape(-1, channels)
+        if not np.all(values == values[0]):
+            raise ValueError("a PReLU of PyTorch has one number a channel: make the layer with shared_axes=[1, 2].")
+        return values[0][places]
+
+    return {"": [_Entry("weight", alpha, (channels,), write, read)]}
+
+
+_OF_IMAGES = (L.Conv2D, L.DepthwiseConv2D, L.SeparableConv2D, L.Conv2DTranspose)
+_KINDS: dict[type, Callable[[Any, Order, Order], dict[str, list[_Entry]]]] = {
+    L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: _depthwise,
+    L.SeparableConv2D: _separable, L.Dense: _dense, L.BatchNormalization: _batch_norm,
+    L.LayerNormalization: _sample_norm, L.GroupNormalization: _sample_norm, L.PReLU: _prelu,
+}

@@ -1,0 +1,126 @@
+"""A callback that writes what TensorBoard shows."""
+
+import time
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..arguments import extras
+from .base import Callback, Logs
+
+
+class TensorBoard(Callback):
+    """Writes event files for TensorBoard, under Keras's names: in the folders train and validation of `log_dir` the
+    scalars epoch_loss, epoch_<metric> and epoch_learning_rate. `tensorboard --logdir logs` shows them.
+
+    histogram_freq: weights as histograms every so many epochs, 0 for never. write_graph: the table of `model.summary`.
+    write_images: the filters of the first convolution, as often as histograms, with histogram_freq=0 each epoch.
+    write_steps_per_second: epoch_steps_per_second. update_freq: also batch_loss and batch_<metric>, the means over the
+    epoch so far, after each "batch" or after so many. Raises ExtraError without tensorboardX, ValueError for
+    frequencies that cannot be and for Keras's arguments profile_batch, embeddings_freq and embeddings_metadata.
+    """
+
+    unsupported: ClassVar[dict[str, Any]] = {"profile_batch": 0, "embeddings_freq": 0, "embeddings_metadata": None}
+
+    def __init__(
+        self, log_dir: str | Path = "logs", histogram_freq: int = 0, write_graph: bool = True,
+        write_images: bool = False, write_steps_per_second: bool = False, update_freq: str | int = "epoch",
+        profile_batch: Any = 0, embeddings_freq: int = 0, embeddings_metadata: Any = None,
+    ) -> None:
+        given = {"profile_batch": profile_batch, "embeddings_freq": embeddings_freq,
+                 "embeddings_metadata": embeddings_metadata}
+        for name, default in self.unsupported.items():
+            if given[name] != default:
+                raise ValueError(f"TensorBoard does not support {name}: only {default!r} is accepted. "
+                                 f"Received: {given[name]!r}.")
+        _check_frequency("histogram_freq", histogram_freq, 0)
+        if update_freq != "epoch" and update_freq != "batch":
+            _check_frequency("update_freq", update_freq, 1, "'epoch', 'batch' or ")
+        _tensorboardx()
+        self.log_dir, self.histogram_freq, self.update_freq = Path(log_dir), histogram_freq, update_freq
+        self.write_graph, self.write_images = write_graph, write_images
+        self.write_steps_per_second = write_steps_per_second
+        self._writers: dict[str, Any] = {}
+        self._began, self._steps = 0.0, 0  # when the epoch began, and after how many steps
+        if update_freq != "epoch":  # else a step's values are not even read
+            self.on_train_batch_end = self._write_batch  # type: ignore[method-assign]
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if self.write_graph:
+            self.model.summary(print_fn=self._write_summary)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
+        self._began, self._steps = time.perf_counter(), self.model.optimizer.iterations
+
+    def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        values = {**(logs or {}), "learning_rate": self.model.optimizer.learning_rate}
+        if self.write_steps_per_second:
+            done = self.model.optimizer.iterations - self._steps
+            values["steps_per_second"] = done / (time.perf_counter() - self._began)
+        for name, value in values.items():
+            folder = "validation" if name.startswith("val_") else "train"
+            self._writer(folder).add_scalar(f"epoch_{name.removeprefix('val_')}", value, epoch)
+        if self.histogram_freq and epoch % self.histogram_freq == 0:
+            self._write_histograms(epoch)
+        if self.write_images and epoch % (self.histogram_freq or 1) == 0:
+            self._write_filters(epoch)
+        for writer in self._writers.values():
+            writer.flush()
+
+    def on_train_end(self, logs: Logs | None = None) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+    def _write_batch(self, batch: int, logs: Logs | None = None) -> None:
+        """After a training step, where batches are written."""
+        step = self.model.optimizer.iterations
+        if self.update_freq == "batch" or step % int(self.update_freq) == 0:
+            for name, value in (logs or {}).items():
+                self._writer("train").add_scalar(f"batch_{name}", value, step)
+
+    def _write_summary(self, text: str) -> None:
+        """The table of layers, as the Markdown of a listing."""
+        self._writer("train").add_text("model", "\n".join(f"    {line}" for line in text.splitlines()), 0)
+
+    def _write_histograms(self, epoch: int) -> None:
+        for path, weight in self.model.named_weights().items():
+            values = weight.numpy()
+            finite = values[np.isfinite(values)]
+            if finite.size:
+                self._writer("train").add_histogram(f"{path}/histogram", finite, epoch)
+
+    def _write_filters(self, epoch: int) -> None:
+        """The first kernel of four axes: (KH, KW, C, F), of which one filter is one picture; where it sees neither one
+        map nor three, those lie side by side. All share one scale, from the smallest (black) to the largest (white).
+        """
+        kernels = ((path, weight) for path, weight in self.model.named_weights().items() if weight.ndim == 4)
+        path, weight = next(kernels, ("", None))
+        if weight is None:
+            return
+        values = weight.numpy()
+        low, high = values.min(), values.max()
+        if not np.isfinite(high - low):
+            return
+        pictures = np.moveaxis((values - low) / (high - low if high > low else 1), 3, 0)  # (F, KH, KW, C)
+        if pictures.shape[3] not in (1, 3):
+            f, kh, kw, maps = pictures.shape
+            pictures = np.moveaxis(pictures, 3, 2).reshape(f, kh, maps * kw, 1)
+        self._writer("train").add_images(f"{path}/image", pictures, epoch, dataformats="NHWC")
+
+    def _writer(self, folder: str) -> Any:
+        """What writes into a folder of `log_dir`; made when the first value comes."""
+        if folder not in self._writers:
+            self._writers[folder] = _tensorboardx().SummaryWriter(str(self.log_dir / folder))
+        return self._writers[folder]
+
+
+def _tensorboardx() -> Any:
+    return extras.load("tensorboardX", "tensorboardX", "tensorboard", "callbacks.TensorBoard")
+
+
+def _check_frequency(name: str, value: Any, least: int, others: str = "") -> None:
+    """Raises ValueError for what is no number of epochs or batches."""
+    if isinstance(value, bool | str) or not hasattr(value, "__index__") or value < least:
+        raise ValueError(f"{name} must be {others}an integer of at least {least}. Received: {value!r}.")

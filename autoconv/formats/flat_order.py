@@ -1,0 +1,135 @@
+"""The order of the numbers in flattened images: a net of (N, C, H, W) has other ones than ours, of (N, H, W, C)."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from ..graph.graph import Graph
+from ..layers import Concatenate, Dense, Flatten, Permute, Reshape
+
+Order = np.ndarray | None  # for each place in the other order ours; None where both are the same
+UNKNOWN = np.empty(0, np.int64)  # the order of what was made in a way that is not followed
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a layer or function: the numbers of the values that it takes and gives, and these values' shapes
+    without the batch. Calls of models are the calls within them.
+    """
+
+    operation: Any
+    inputs: list[int]
+    outputs: list[int]
+    taken: list[tuple]
+    given: list[tuple]
+
+
+def calls_of(graph: Graph) -> list[Call]:
+    """All calls in a graph, in an order in which they can run."""
+    numbers = count()
+    return _expanded(graph, [next(numbers) for _ in graph.inputs], numbers)[0]
+
+
+def _expanded(graph: Graph, inputs: list[int], numbers: Iterator[int]) -> tuple[list[Call], list[int]]:
+    """The calls in a graph that is given these values, and the values of its outputs."""
+    known = {id(tensor): number for tensor, number in zip(graph.inputs, inputs)}
+    found: list[Call] = []
+    for node in graph.nodes:
+        if not node.inputs:
+            continue
+        taken = [graph.resolve(tensor) for tensor in node.inputs]
+        values, inner = [known[id(tensor)] for tensor in taken], getattr(node.operation, "_graph", None)
+        if inner is not None:
+            calls, outputs = _expanded(inner, values, numbers)
+            found += calls
+        else:
+            outputs = [next(numbers) for _ in node.outputs]
+            found.append(Call(node.operation, values, outputs, [t.shape[1:] for t in taken],
+                              [t.shape[1:] for t in node.outputs]))
+        known.update((id(tensor), number) for tensor, number in zip(node.outputs, outputs))
+    return found, [known[id(graph.resolve(tensor))] for tensor in graph.outputs]
+
+
+def flat_orders(calls: list[Call]) -> dict[int, np.ndarray]:
+    """The orders of the values that have another one: behind a Flatten, and in front of a Reshape to images.
+
+    A value that is not there has the same order in both; UNKNOWN is that of what is not followed.
+    """
+    orders: dict[int, np.ndarray] = {}
+    wanted = _wanted(calls)
+    for call in calls:
+        order = _given(call, [orders.get(number) for number in call.inputs], wanted)
+        if order is not None:
+            orders.update(dict.fromkeys(call.outputs, order))
+    return orders
+
+
+def _wanted(calls: list[Call]) -> dict[int, np.ndarray]:
+    """The orders that values must have because they become images, which is found by going backwards."""
+    wanted: dict[int, np.ndarray] = {}
+    for call in reversed(calls):
+        if _is_view(call) and len(call.taken[0]) == 1 and len(call.given[0]) == 3:
+            order: Order = _channels_first(call.given[0])
+        elif _keeps_shape(call) and not isinstance(call.operation, Dense):
+            order = wanted.get(call.outputs[0])
+        else:
+            continue
+        if order is not None:
+            wanted.update(dict.fromkeys(call.inputs, order))
+    return wanted
+
+
+def _given(call: Call, taken: list[Order], wanted: dict[int, np.ndarray]) -> Order:
+    """The order of what a call gives, by the orders of what it takes."""
+    first, operation = taken[0], call.operation
+    if isinstance(operation, Dense):
+        return wanted.get(call.outputs[0])
+    if _is_view(call):
+        return _viewed(call, first)
+    if isinstance(operation, Permute) and len(call.given[0]) == 3:
+        return UNKNOWN
+    if all(order is None for order in taken):
+        return None
+    if isinstance(operation, Concatenate) and len(call.given[0]) == 1 and all(o is not UNKNOWN for o in taken):
+        begins = np.cumsum([0, *(shape[0] for shape in call.taken[:-1])])
+        return np.concatenate([begin + (np.arange(*shape) if order is None else order)
+                               for begin, shape, order in zip(begins, call.taken, taken)])
+    same = all(order is not None and np.array_equal(order, first) for order in taken)  # type: ignore[arg-type]
+    return first if same and _keeps_shape(call) else UNKNOWN
+
+
+def _viewed(call: Call, order: Order) -> Order:
+    """The order behind a Flatten or Reshape."""
+    before, after = call.taken[0], call.given[0]
+    if order is UNKNOWN or before == after:
+        return order
+    if len(before) == 3 and len(after) == 1:
+        return _channels_first(before)
+    if len(before) == 3 and len(after) == 3:
+        return None if before[-1] == after[-1] == 1 else UNKNOWN
+    if order is not None and len(before) == 1 and len(after) == 3:
+        images = _channels_first(after)
+        return None if images is not None and np.array_equal(order, images) else UNKNOWN
+    return None if order is None else UNKNOWN
+
+
+def _channels_first(shape: tuple) -> Order:
+    """For each number of an image (H, W, C) flattened with its channels first the place that it has with us."""
+    if None in shape:
+        return UNKNOWN
+    places = np.arange(prod(shape)).reshape(shape).transpose(2, 0, 1).reshape(-1)
+    return None if np.array_equal(places, np.arange(len(places))) else places
+
+
+def _is_view(call: Call) -> bool:
+    named = getattr(call.operation, "short", "") in ("flatten", "reshape")
+    return named or isinstance(call.operation, Flatten | Reshape)
+
+
+def _keeps_shape(call: Call) -> bool:
+    """Whether a call gives a vector of the size of each that it takes: then it is done number by number."""
+    return all(len(shape) == 1 and shape == call.given[0] for shape in [*call.taken, *call.given])

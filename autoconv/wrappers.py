@@ -1,0 +1,154 @@
+"""Nets as estimators of scikit-learn: in pipelines, searches of hyperparameters and cross-validation.
+
+    from autoconv.wrappers import Classifier
+    GridSearchCV(Classifier(random_state=0), {"epochs": [50, 200]}).fit(X, y)
+
+Needs scikit-learn: `pip install 'autoconv[sklearn]'`. `import autoconv` alone does not import this module.
+"""
+
+from collections.abc import Callable
+from copy import deepcopy
+from typing import Any
+
+import numpy as np
+
+from . import layers, models, random
+from .arguments import extras
+
+_found = extras.load("sklearn.utils.validation", "scikit-learn", "sklearn", "autoconv.wrappers")
+if not hasattr(_found, "validate_data"):
+    raise extras.ExtraError("autoconv.wrappers needs scikit-learn 1.6 or newer: pip install 'autoconv[sklearn]'.")
+
+# isort: split
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin  # noqa: E402
+from sklearn.utils.multiclass import check_classification_targets  # noqa: E402
+from sklearn.utils.validation import check_is_fitted, check_random_state, validate_data  # noqa: E402
+
+__all__ = ["Classifier", "Regressor"]
+
+Net = Callable[[tuple[int, ...], int], Any]
+_TYPES = [np.float32, np.uint8]  # of inputs, which nets take as they are; others become the first
+
+
+class _Estimator(BaseEstimator):
+    """What the two share: the arguments, and a net that is made and trained by `fit`."""
+
+    _loss: str
+    _metrics: tuple[str, ...] = ()
+    _last: str | None = None  # the activation of the default net's last layer
+
+    def __init__(
+        self, net: Net | None = None, *, epochs: int = 100, batch_size: int = 32, optimizer: Any = "adam",
+        loss: Any = None, random_state: Any = None, verbose: str | int = 0,
+    ) -> None:
+        self.net = net
+        self.epochs = epochs
+        self.batch_size = batch_size
+        self.optimizer = optimizer
+        self.loss = loss
+        self.random_state = random_state
+        self.verbose = verbose
+
+    def _train(self, x: np.ndarray, y: np.ndarray, outputs: int) -> None:
+        """Makes the net and trains it. The random numbers of others go on as if nothing had been drawn."""
+        seed = int(check_random_state(self.random_state).randint(2**31 - 1))
+        before = random.state()
+        random.set_seed(seed)
+        try:
+            self.model_ = self._made(x.shape[1:], outputs)
+            self.model_.compile(deepcopy(self.optimizer), self._loss if self.loss is None else self.loss,
+                                metrics=list(self._metrics))
+            history = self.model_.fit(x, y, self.batch_size, self.epochs, self.verbose)
+        finally:
+            random.set_state(before)
+        self.history_, self.input_shape_ = history.history, x.shape[1:]
+
+    def _made(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
+        """The net for these inputs. Raises TypeError, or ValueError, for what is none of this many outputs."""
+        found = self._default(input_shape, outputs) if self.net is None else self.net(input_shape, outputs)
+        if isinstance(found, list | tuple):
+            found = models.Sequential([layers.Input(input_shape), *found])
+        if not isinstance(found, models.Model):
+            raise TypeError("net must be a function net(input_shape, outputs) that returns a list of layers, or a "
+                            f"model. Received: {found!r}.")
+        if not found.built:
+            found.build((None, *input_shape))
+        if found.output_shape != (None, outputs):
+            raise ValueError(f"The net must give {outputs} numbers a sample, such as layers.Dense({outputs}) as its "
+                             f"last layer does. Received: outputs of shape {found.output_shape}.")
+        return found
+
+    def _default(self, input_shape: tuple[int, ...], outputs: int) -> list[layers.Layer]:
+        flat = [layers.Flatten()] if len(input_shape) > 1 else []
+        return [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
+
+    def _outputs(self, x: Any) -> np.ndarray:
+        """What the net gives for x. Raises ValueError for samples of another shape than those of `fit`."""
+        check_is_fitted(self)
+        x = validate_data(self, x, reset=False, allow_nd=True, dtype=_TYPES)
+        if x.shape[1:] != self.input_shape_:
+            raise ValueError(f"X must have samples of shape {self.input_shape_}, as those of fit. "
+                             f"Received: {x.shape[1:]}.")
+        return self.model_.predict(x, self.batch_size, 0)
+
+
+class Classifier(ClassifierMixin, _Estimator):
+    """A net that classifies, as scikit-learn has classifiers: X (N, features) or images (N, H, W, C), y (N,) labels.
+
+    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model, whose last layer gives
+    the probabilities of `outputs` classes (softmax); by default one hidden layer of 64. optimizer, loss: as
+    `Model.compile` takes them, the classes numbered from 0; by default sparse_categorical_crossentropy.
+    random_state: an integer makes each `fit` give the same. After `fit`: classes_, n_features_in_, model_, history_.
+    Raises ValueError for NaN, for labels that are no classes, and for a net of other outputs; TypeError for sparse X.
+    """
+
+    _loss, _metrics, _last = "sparse_categorical_crossentropy", ("accuracy",), "softmax"
+
+    def fit(self, X: Any, y: Any) -> "Classifier":
+        """Makes a new net and trains it on X and the labels y. Returns the classifier."""
+        X, y = validate_data(self, X, y, allow_nd=True, dtype=_TYPES)
+        check_classification_targets(y)
+        self.classes_, numbers = np.unique(y, return_inverse=True)
+        self._train(X, numbers, len(self.classes_))
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """The probabilities of the classes, in the order of `classes_`: (N, classes)."""
+        return self._outputs(X)
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The most probable class of each sample: (N,)."""
+        found = self._outputs(X)
+        return self.classes_[found.argmax(1)]
+
+
+class Regressor(RegressorMixin, _Estimator):
+    """A net that predicts numbers, as scikit-learn has regressors: X (N, features) or images (N, H, W, C), y (N,) or
+    (N, targets).
+
+    net: a function `net(input_shape, outputs)` that returns a list of new layers or a new model, whose last layer gives
+    `outputs` numbers; by default one hidden layer of 64. optimizer, loss: as `Model.compile` takes them, by default
+    mse. random_state: an integer makes each `fit` give the same. After `fit`: n_features_in_, model_, history_.
+    Raises ValueError for NaN and for a net of other outputs, TypeError for sparse X.
+    """
+
+    _loss = "mse"
+
+    def fit(self, X: Any, y: Any) -> "Regressor":
+        """Makes a new net and trains it on X and the targets y. Returns the regressor."""
+        X, y = validate_data(self, X, y, allow_nd=True, dtype=_TYPES, multi_output=True, y_numeric=True)
+        self._one_target, self._type = y.ndim == 1, np.result_type(y.dtype, np.float32)
+        y = y.reshape(len(y), -1).astype(np.float32)
+        self._train(X, y, y.shape[1])
+        return self
+
+    def predict(self, X: Any) -> np.ndarray:
+        """The predicted numbers, in the shape that y had, (N,) or (N, targets), and as float64 where it was."""
+        found = self._outputs(X)
+        found = found.astype(self._type, copy=False)
+        return found[:, 0] if self._one_target else found
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
