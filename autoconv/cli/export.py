@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import click
-from safetensors.numpy import save as to_bytes
 
-from .. import formats, models
+from .. import models
 from ..files import atomic
 from . import files, options, runs
 
@@ -32,6 +31,10 @@ def export(run: Path, form: str, out: Path | None) -> None:
         raise click.UsageError(f"The name of a file for {form} must end in {SUFFIXES[form]}. Received: {str(path)!r}.")
     files.check_writable(path)
     if form == "torch":
+        from safetensors.numpy import save as to_bytes  # both here: other commands start without them
+
+        from .. import formats
+
         atomic.write(path, to_bytes(formats.to_torch_state_dict(model)))
     else:
         saved = models.load_model(run) if form == "safetensors" else model
