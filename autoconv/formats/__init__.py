@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from . import safetensors
 
@@ -37,6 +37,18 @@ def load_weights(model: "Model", filepath: FilePath) -> None:
     """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ."""
     path = _existing(filepath)
     _format_of(path).load_weights(model, path)
+
+
+def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> Any:
+    """The model as an `onnx.ModelProto`, written to `path` where one is given. It computes what `predict` does.
+
+    Inputs and outputs keep autoconv's shapes, images (N, H, W, C), with any number of samples, in float32. opset: a
+    version of ONNX's operators, 17 to 21. Layers that act in training only are left out.
+    Raises ValueError for a layer or function that has no counterpart, naming it; ExtraError without the package onnx.
+    """
+    from . import onnx_export
+
+    return onnx_export.to_onnx(model, path, opset)
 
 
 def check_suffix(filepath: FilePath, weights_only: bool = False) -> None:
