@@ -51,6 +51,18 @@ def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> An
     return onnx_export.to_onnx(model, path, opset)
 
 
+def from_onnx(source: FilePath | bytes) -> "Model":
+    """The model of an ONNX file, given by its path or its bytes: it predicts what the file describes, and can be
+    trained. Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
+
+    Raises ValueError for a file that is damaged, lies in several files, or has an op that is not known, naming it;
+    FileNotFoundError; ExtraError without the package onnx.
+    """
+    from . import onnx_import
+
+    return onnx_import.from_onnx(source)
+
+
 def check_suffix(filepath: FilePath, weights_only: bool = False) -> None:
     """Raises ValueError where `save_model`, or `save_weights`, would refuse the name of a file."""
     _format_of(Path(filepath), weights_only)

@@ -187,12 +187,10 @@ def average_pool(at: Attributes, x: Tensor) -> Tensor:
 
 def batch_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor,
                         variance: Tensor) -> Tensor:
-    """With the moving averages; channels on the second axis, as ONNX has them."""
+    """With the moving averages. x has any rank."""
     if at.get("training_mode", 0) or at.outputs > 1:
         raise refused(at, "training_mode is 0, with one result", at.get("training_mode", 0))
-    last = x if x.ndim == 2 else x.transpose(0, *range(2, x.ndim), 1)
-    y = F.batch_norm(last, gamma, beta, mean, variance, False, epsilon=at.get("epsilon", 1e-5))
-    return y if x.ndim == 2 else y.transpose(0, x.ndim - 1, *range(1, x.ndim - 1))
+    return F.batch_norm(x, gamma, beta, mean, variance, False, epsilon=at.get("epsilon", 1e-5))
 
 
 def instance_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:

@@ -225,7 +225,7 @@ OPS: dict[str, Op] = {
     "MaxPool": Op(images.max_pool, images=True), "AveragePool": Op(images.average_pool, images=True),
     "GlobalAveragePool": Op(lambda at, x: F.global_avg_pool2d(x, True), images=True),
     "GlobalMaxPool": Op(lambda at, x: F.global_max_pool2d(x, True), images=True),
-    "BatchNormalization": Op(images.batch_normalization, fixed=(3, 4)),
+    "BatchNormalization": Op(images.batch_normalization, fixed=(3, 4), images=True),
     "InstanceNormalization": Op(images.instance_normalization, images=True),
     "LayerNormalization": Op(images.layer_normalization),
     "GroupNormalization": Op(images.group_normalization, images=True),
