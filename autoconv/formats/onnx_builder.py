@@ -77,7 +77,7 @@ class Builder:
     @contextmanager
     def within(self, layer: str) -> Iterator[None]:
         """What is added within this block has names that begin with the layer's."""
-        before, self._prefix = self._prefix, f"{layer}/"
+        before, self._prefix = self._prefix, f"{self._prefix}{layer}/"
         try:
             yield
         finally:
@@ -99,9 +99,12 @@ class Builder:
         return outputs[0]
 
     def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
-        """The name of an initializer with these values; of equal ones there is one."""
+        """The name of an initializer with these values. Of equal numbers and integers there is one, of equal weights
+        one for each layer.
+        """
         array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
-        key = (array.dtype.str, array.shape, sha256(array.tobytes()).digest())
+        own = self._prefix + name if array.ndim and dtype is np.float32 else ""
+        key = (own, array.dtype.str, array.shape, sha256(array.tobytes()).digest())
         if key not in self._constants:
             self._constants[key] = self.unique(f"{self._prefix}{name}")
             self.initializers.append(self.onnx.numpy_helper.from_array(array, self._constants[key]))

@@ -93,7 +93,8 @@ def _call(builder: Builder, node: Node, value_of: Any) -> list[Value]:
     if isinstance(operation, Model) and operation._graph is not None and type(operation).call is Model.call:
         inner = operation.graph
         values = {id(tensor): value for tensor, value in zip(inner.inputs, inner.match(args[0], operation.name))}
-        _run(builder, operation, values)
+        with builder.within(operation.name):
+            _run(builder, operation, values)
         return [values[id(inner.resolve(tensor))] for tensor in inner.outputs]
     emit = onnx_layers.LAYERS.get(type(operation))
     if emit is None:

@@ -62,104 +62,47 @@ class Value:
         return self._last.shape if self._first is None else self._first.shape  # type: ignore[union-attr]
 
 
-class OnnxModel(Model):
-    """A model that `formats.from_onnx` made. Its weights are the file's tensors of floats, under the file's names.
-
-    It normalizes with moving averages and drops nothing in training, too, as ONNX files say what inference does. Its
-    weights are saved by `save_weights`; its architecture stays in the ONNX file.
+class Runner:
+    """Runs the nodes of a file. constants: the arrays known beforehand, by name; parameters: the names of the others,
+    which are given to `run` as weights, with whether they are trained.
     """
 
-    recordable = True
-
     def __init__(self, file: File) -> None:
-        super().__init__(name=_layer_name(file.name), dtype=_dtype(file))
-        self._file, self._constants = file, {}
-        self.parameters: dict[str, Parameter] = {}
-        self._releases = _releases(file)
+        self.file, self.releases = file, _releases(file)
+        self.constants: dict[str, np.ndarray] = {}
+        self.parameters: dict[str, bool] = {}
+        uses: dict[str, list[tuple[Op, int]]] = {}
+        for node in file.nodes:
+            for place, name in enumerate(node.inputs):
+                uses.setdefault(name, []).append((OPS[node.attributes.op], place))
         for name, array in file.constants.items():
-            self._add(name, array)
-        self.built = True
-        shapes = [port.shape for port in file.inputs]
-        if shapes and all(shape is not None and None not in shape[1:] for shape in shapes):
-            self._build_shape = _several([(None, *shape[1:]) for shape in shapes])  # type: ignore[index]
-            self._check()
+            places = uses.get(name, [])
+            if array.dtype.kind != "f" or array.ndim == 0 or all(place in op.host for op, place in places):
+                self.constants[name] = array
+            else:
+                self.parameters[name] = not any(place in op.fixed for op, place in places)
 
-    def _add(self, name: str, array: np.ndarray) -> None:
-        """A weight, or a constant where the numbers are no weights: integers, single numbers, shapes and scales."""
-        uses = [(OPS[node.attributes.op], place) for node in self._file.nodes
-                for place, given in enumerate(node.inputs) if given == name] if array.dtype.kind == "f" else []
-        if array.ndim == 0 or not uses or all(place in op.host for op, place in uses):
-            self._constants[name] = array
-            return
-        weight = self.add_weight(array.shape, lambda shape, dtype: array, name=name.replace("/", "."),
-                                 trainable=not any(place in op.fixed for op, place in uses), dtype=array.dtype.name)
-        self.parameters[name] = weight
-
-    def _check(self) -> None:
-        """Runs it once without its kernels. Raises ValueError, naming the node, where something does not fit."""
-        inputs = [port.shape for port in self._file.inputs]
-        for shape in inputs:
-            check_size([n or 1 for n in shape])  # type: ignore[union-attr]
-        with no_grad(), trace.DryRun().record():
-            self.run([Tensor(np.zeros([n or 1 for n in shape], port.dtype))  # type: ignore[union-attr]
-                      for shape, port in zip(inputs, self._file.inputs)])
-
-    @property
-    def input_names(self) -> list[str]:
-        """The names of the inputs in the file."""
-        return [port.name for port in self._file.inputs]
-
-    @property
-    def output_names(self) -> list[str]:
-        """The names of the outputs in the file."""
-        return [port.name for port in self._file.outputs]
-
-    def get_config(self) -> NoReturn:
-        raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. Write its weights by "
-                         "save_weights, and make it again by from_onnx.")
-
-    def call(self, x: Any) -> Any:
-        given = [x[name] for name in self.input_names] if isinstance(x, dict) else (
-            list(x) if isinstance(x, (list, tuple)) else [x])
-        return _several(self.run([cast(t, port.dtype) for t, port in zip(given, self._file.inputs)]))
-
-    def check_input(self, shape: Any) -> None:
-        """Raises ValueError where inputs of this shape, or of these shapes, are not what the file wants."""
-        if isinstance(shape, dict):
-            shape = [shape.get(name) for name in self.input_names]
-        given: list[Any] = [shape] if shape is not None and all(n is None or hasattr(n, "__index__") for n in shape) else list(shape)
-        if len(given) != len(self._file.inputs):
-            raise ValueError(f"Model {self.name!r} takes {len(self._file.inputs)} inputs ({', '.join(self.input_names)}). "
-                             f"Received: {len(given)}.")
-        for port, one in zip(self._file.inputs, given):
-            fits = port.shape is None or (one is not None and len(one) == len(port.shape) and all(
-                w is None or s is None or s == w for w, s in zip(port.shape[1:], one[1:])))
-            if not fits:
-                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its ONNX "
-                                 f"file says. Received: {one}.")
-
-    # Running the graph.
-
-    def run(self, given: list[Tensor]) -> list[Tensor]:
+    def run(self, given: list[Tensor], weights: dict[str, Any], device: Any) -> list[Tensor]:
         """The outputs for these inputs, in the file's order. Raises ValueError, naming the node, for shapes and values
         that do not fit.
         """
-        values: dict[str, Any] = {port.name: Value(x) for port, x in zip(self._file.inputs, given, strict=True)}
-        values.update(self._constants)
-        values.update((name, Value(weight)) for name, weight in self.parameters.items())
-        for number, node in enumerate(self._file.nodes):
+        values: dict[str, Any] = {port.name: Value(x) for port, x in zip(self.file.inputs, given, strict=True)}
+        values.update(self.constants)
+        values.update((name, Value(weight)) for name, weight in weights.items())
+        for number, node in enumerate(self.file.nodes):
             at = node.attributes
             try:
-                results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs])
+                results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs],
+                                        device)
             except Exception as error:  # whatever a node's numbers lead to
                 raise ValueError(f"Node {at.name!r} ({at.op}) cannot run: {error or type(error).__name__}") from error
             values.update((name, result) for name, result in zip(node.outputs, results) if name)
-            for name in self._releases.get(number, ()):
+            for name in self.releases.get(number, ()):
                 values.pop(name, None)
-        return [_tensor(values[name], self.device) if isinstance(values[name], np.ndarray) else values[name].first
-                for name in self.output_names]
+        return [_tensor(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
+                for name in (port.name for port in self.file.outputs)]
 
-    def _results(self, op: Op, node: Read, inputs: list[Any]) -> list[Any]:
+    def _results(self, op: Op, node: Read, inputs: list[Any], device: Any) -> list[Any]:
         """What a node makes: arrays, where all it takes is known beforehand, else values."""
         at = node.attributes
         if at.op in ("Shape", "Size"):
@@ -172,55 +115,130 @@ class OnnxModel(Model):
                 raise ValueError(f"its input {place} must be known before data come. Received: {node.inputs[place]!r}, "
                                  "which is computed from the model's inputs or trained.")
         if not any(isinstance(each, Value) for each in inputs):
-            return self._known(op, node, inputs)
-        found = self._images(op, node, inputs) if op.images else self._tensors(op, node, inputs)
+            return _known(op, node, inputs)
+        found = (_images if op.images else _tensors)(op, node, inputs, device)
         for value in found:
             check_size(value.shape)
         return found
 
-    def _known(self, op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
-        """Computed aside: it is the same whenever a recording runs again."""
-        with trace.aside(), no_grad():
-            given = [each if each is None or place in op.host else Tensor(np.ascontiguousarray(each).reshape(each.shape))
-                     for place, each in enumerate(inputs)]
-            if op.images:
-                given[0] = Value(given[0]).last
-            found = op.function(node.attributes, *given)
-        several = found if isinstance(found, list) else [found]
-        arrays = [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
-        for array in arrays:
-            check_size(array.shape, KNOWN)
-        return [array.transpose(FIRST) for array in arrays] if op.images else arrays
 
-    def _given(self, op: Op, inputs: list[Any], last: bool = False) -> list[Any]:
-        return [each if each is None or place in op.host else _tensor(each, self.device) if isinstance(each, np.ndarray)
-                else each.last if last else each.first for place, each in enumerate(inputs)]
+def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
+    """Computed aside: it is the same whenever a recording runs again."""
+    with trace.aside(), no_grad():
+        given = [each if each is None or place in op.host else Tensor(np.ascontiguousarray(each).reshape(each.shape))
+                 for place, each in enumerate(inputs)]
+        if op.images:
+            given[0] = Value(given[0]).last
+        found = op.function(node.attributes, *given)
+    several = found if isinstance(found, list) else [found]
+    arrays = [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
+    for array in arrays:
+        check_size(array.shape, KNOWN)
+    return [array.transpose(FIRST) for array in arrays] if op.images else arrays
 
-    def _tensors(self, op: Op, node: Read, inputs: list[Any]) -> list[Value]:
-        """An op on tensors as ONNX has them; one item by item in the layout in which they lie."""
-        values = [each for each in inputs if isinstance(each, Value)]
-        last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
-            each is None or isinstance(each, Value) or each.ndim == 0 for each in inputs)
-        found = op.function(node.attributes, *self._given(op, inputs, last))
-        several = found if isinstance(found, list) else [found]
-        return [Value(None, y) if last else Value(y if isinstance(y, Tensor) else _tensor(y, self.device))
-                for y in several]
 
-    def _images(self, op: Op, node: Read, inputs: list[Any]) -> list[Value]:
-        """An op on images, with channels last."""
-        x, *others = inputs
-        x = x if isinstance(x, Value) else Value(_tensor(x, self.device))
-        rank = len(x.shape)
-        rest = self._given(op, [None, *others])[1:]
-        if rank == 4:
-            return [Value(None, op.function(node.attributes, x.last, *rest))]
-        if rank == 2 and node.attributes.op == "BatchNormalization":
-            return [Value(op.function(node.attributes, x.first, *rest))]
-        if rank != 3:
-            raise ValueError(f"images have 4 axes, or 3 for one row. Received shape: {x.shape}.")
-        y = op.function(node.attributes, Value(x.first.reshape(*x.shape[:2], 1, x.shape[2])).last, *rest)
-        n, _, width, channels = y.shape
-        return [Value(y.reshape(n, width, channels).transpose(0, 2, 1))]
+def _given(op: Op, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
+    return [each if each is None or place in op.host else _tensor(each, device) if isinstance(each, np.ndarray)
+            else each.last if last else each.first for place, each in enumerate(inputs)]
+
+
+def _tensors(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
+    """An op on tensors as ONNX has them; one item by item in the layout in which they lie."""
+    values = [each for each in inputs if isinstance(each, Value)]
+    last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
+        each is None or isinstance(each, Value) or each.ndim == 0 for each in inputs)
+    found = op.function(node.attributes, *_given(op, device, inputs, last))
+    several = found if isinstance(found, list) else [found]
+    return [Value(None, y) if last else Value(y if isinstance(y, Tensor) else _tensor(y, device))
+            for y in several]
+
+
+def _images(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
+    """An op on images, with channels last."""
+    x, *others = inputs
+    x = x if isinstance(x, Value) else Value(_tensor(x, device))
+    rank = len(x.shape)
+    rest = _given(op, device, [None, *others])[1:]
+    if rank == 4:
+        return [Value(None, op.function(node.attributes, x.last, *rest))]
+    if rank == 2 and node.attributes.op == "BatchNormalization":
+        return [Value(op.function(node.attributes, x.first, *rest))]
+    if rank != 3:
+        raise ValueError(f"images have 4 axes, or 3 for one row. Received shape: {x.shape}.")
+    y = op.function(node.attributes, Value(x.first.reshape(*x.shape[:2], 1, x.shape[2])).last, *rest)
+    n, _, width, channels = y.shape
+    return [Value(y.reshape(n, width, channels).transpose(0, 2, 1))]
+
+
+class OnnxModel(Model):
+    """A model that `formats.from_onnx` made. Its weights are the file's tensors of floats, under the file's names.
+
+    It normalizes with moving averages and drops nothing in training, too, as ONNX files say what inference does. Its
+    weights are saved by `save_weights`; its architecture stays in the ONNX file.
+    """
+
+    recordable = True
+
+    def __init__(self, file: File) -> None:
+        super().__init__(name=_layer_name(file.name), dtype=_dtype(file))
+        self._runner, self._ports = Runner(file), file.inputs
+        self.parameters: dict[str, Parameter] = {}
+        for key, trained in self._runner.parameters.items():
+            array = file.constants.pop(key)
+            self.parameters[key] = self.add_weight(
+                array.shape, lambda shape, dtype, array=array: array, name=key.replace("/", "."), trainable=trained,
+                dtype=array.dtype.name)
+        self.built = True
+        shapes = [port.shape for port in file.inputs]
+        if shapes and all(shape is not None and None not in shape[1:] for shape in shapes):
+            self._build_shape = _several([(None, *shape[1:]) for shape in shapes])  # type: ignore[index]
+            self._check_nodes()
+
+    def _check_nodes(self) -> None:
+        """Runs it once without its kernels. Raises ValueError, naming the node, where something does not fit."""
+        inputs = [port.shape for port in self._ports]
+        for shape in inputs:
+            check_size([n or 1 for n in shape])  # type: ignore[union-attr]
+        with no_grad(), trace.DryRun().record():
+            self._run([Tensor(np.zeros([n or 1 for n in shape], port.dtype))  # type: ignore[union-attr]
+                       for shape, port in zip(inputs, self._ports)])
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs in the file."""
+        return [port.name for port in self._ports]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs in the file."""
+        return [port.name for port in self._runner.file.outputs]
+
+    def get_config(self) -> NoReturn:
+        raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. Write its weights by "
+                         "save_weights, and make it again by from_onnx.")
+
+    def call(self, x: Any) -> Any:
+        given = [x[name] for name in self.input_names] if isinstance(x, dict) else (
+            list(x) if isinstance(x, (list, tuple)) else [x])
+        return _several(self._run([cast(t, port.dtype) for t, port in zip(given, self._ports)]))
+
+    def _run(self, given: list[Tensor]) -> list[Tensor]:
+        return self._runner.run(given, self.parameters, self.device)
+
+    def check_input(self, shape: Any) -> None:
+        """Raises ValueError where inputs of this shape, or of these shapes, are not what the file wants."""
+        if isinstance(shape, dict):
+            shape = [shape.get(name) for name in self.input_names]
+        given: list[Any] = [shape] if shape is not None and all(n is None or hasattr(n, "__index__") for n in shape) else list(shape)
+        if len(given) != len(self._ports):
+            raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs ({', '.join(self.input_names)}). "
+                             f"Received: {len(given)}.")
+        for port, one in zip(self._ports, given):
+            fits = port.shape is None or (one is not None and len(one) == len(port.shape) and all(
+                w is None or s is None or s == w for w, s in zip(port.shape[1:], one[1:])))
+            if not fits:
+                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its ONNX "
+                                 f"file says. Received: {one}.")
 
 
 def _tensor(array: np.ndarray, device: Any) -> Tensor:
