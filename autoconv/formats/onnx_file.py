@@ -12,7 +12,7 @@ from ..arguments import extras
 from .onnx_shapes import DTYPES
 from .onnx_values import Attributes
 
-OPSETS = range(7, 27)
+OPSETS = range(7, 29)
 BYTES, NODES, RANK = 2**30, 10_000, 8
 _DOMAINS = ("", "ai.onnx")
 # Where the numbers of a tensor lie that are not raw bytes.
@@ -124,7 +124,7 @@ def _port(info: Any) -> Port:
                          f"another type ({kind.elem_type}).")
     shape = None
     if kind.HasField("shape"):
-        shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in kind.shape.dim)
+        shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in kind.shape.dim)
         if len(shape) > RANK:
             raise ValueError(f"A tensor has at most {RANK} axes. Received: {info.name!r} with {len(shape)}.")
     return Port(info.name, DTYPES[kind.elem_type], shape)

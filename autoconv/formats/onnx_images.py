@@ -227,59 +227,88 @@ def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor |
 
 
 def resize(at: Attributes, x: Tensor, roi: Any = None, scales: Any = None, sizes: Any = None) -> Tensor:
-    """Of images, by scales or by sizes; "nearest" and "linear" are gathered and weighted axis by axis."""
+    """Of images, by scales or by sizes, axis by axis. What is outside of an image is as its edge."""
     if at.opset < 11:  # x, scales
         roi, scales = None, roi
-    axes = [axis % 4 for axis in at.get("axes", range(len(scales if scales is not None and len(scales) else sizes)))]
-    if at.get("keep_aspect_ratio_policy", "stretch") != "stretch" or at.get("antialias", 0):
-        raise refused(at, "keep_aspect_ratio_policy is stretch and antialias 0", at.values)
-    given = {1: 1.0, 2: 1.0, 3: 1.0, 0: 1.0}
-    old = {0: x.shape[0], 1: x.shape[3], 2: x.shape[1], 3: x.shape[2]}
-    by_scales = scales is not None and len(scales)
-    new = dict(old)
-    for axis, number in zip(axes, scales if by_scales else sizes, strict=True):
-        number = float(number)
-        if not 0 < number < 2**31:
-            raise ValueError(f"Resize takes positive scales and sizes. Received: {number}.")
-        given[axis] = number if by_scales else number / old[axis]
-        new[axis] = int(np.floor(old[axis] * number)) if by_scales else int(number)
-    if (new[0], new[1]) != (old[0], old[1]):
-        raise refused(at, "images are resized, not channels", [new[0], new[1]])
-    check_size(new.values())
+    if at.get("antialias", 0):
+        raise refused(at, "antialias is 0", 1)
+    old = (x.shape[0], x.shape[3], x.shape[1], x.shape[2])
+    new, factors = _new_sizes(at, old, None if scales is None or not len(scales) else scales, sizes)
+    if new[:2] != list(old[:2]):
+        raise refused(at, "images are resized, not channels", new[:2])
+    check_size(new)
     for axis, where in ((2, 1), (3, 2)):
-        if new[axis] != old[axis] or given[axis] != 1:
-            x = _resized(at, x, where, old[axis], new[axis], given[axis])
+        if new[axis] != old[axis] or factors[axis] != 1:
+            x = _resized(at, x, where, old[axis], new[axis], factors[axis])
     return x
 
 
+def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any, sizes: Any) -> tuple[list[int], list[float]]:
+    """The sizes of the result and the scales, for all axes."""
+    numbers = [float(number) for number in (sizes if scales is None else scales)]
+    axes = [axis % 4 for axis in at.get("axes", range(len(numbers)))]
+    if len(axes) != len(numbers) or len(numbers) > 4 or not all(0 < number < 2**31 for number in numbers):
+        raise ValueError(f"Resize takes a positive scale or size for each axis of {axes}. Received: {numbers}.")
+    new, factors = list(old), [1.0] * 4
+    policy = at.get("keep_aspect_ratio_policy", "stretch")
+    if scales is None and policy != "stretch":
+        ratios = [number / old[axis] for axis, number in zip(axes, numbers)]
+        ratio = min(ratios) if policy == "not_larger" else max(ratios)
+        numbers = [np.floor(old[axis] * ratio + 0.5) for axis in axes]
+    for axis, number in zip(axes, numbers):
+        factors[axis] = number / old[axis] if scales is None else number
+        new[axis] = int(number) if scales is None else int(np.floor(old[axis] * number))
+        if scales is None and policy != "stretch":
+            factors[axis] = ratio
+    return new, factors
+
+
 def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: float) -> Tensor:
-    """One axis in another size."""
+    """One axis in another size: the sum of a few items, each times its share."""
     places = _places(at, old, new, scale)
-    before = (slice(None),) * axis
-    if at.get("mode", "nearest") == "nearest":
+    mode, before = at.get("mode", "nearest"), (slice(None),) * axis
+    if mode == "nearest":
         return x[(*before, np.clip(_rounded(at, places), 0, old - 1).astype(np.int64))]
-    if at.get("mode") not in ("linear", "bilinear"):
-        raise refused(at, "mode is nearest or linear", at.get("mode"))
-    places = np.clip(places, 0, old - 1)
     low = np.floor(places).astype(np.int64)
-    share = (places - low).reshape([-1 if i == axis else 1 for i in range(4)]).astype(x.dtype)
-    below, above = x[(*before, low)], x[(*before, np.minimum(low + 1, old - 1))]
-    return below * constant(x, 1 - share) + above * constant(x, share)
+    part = places - low
+    if mode in ("linear", "bilinear"):
+        taps = [(low, 1 - part), (low + 1, part)]
+    elif mode == "cubic":
+        taps = _cubic(at, low, part, old)
+    else:
+        raise refused(at, "mode is nearest, linear or cubic", mode)
+    shape = [-1 if i == axis else 1 for i in range(4)]
+    terms = [x[(*before, np.clip(place, 0, old - 1))] * constant(x, share.reshape(shape).astype(x.dtype))
+             for place, share in taps]
+    return sum(terms[1:], terms[0])
+
+
+def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray, old: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Four places and their shares, by Keys' kernel."""
+    a = at.get("cubic_coeff_a", -0.75)
+    far, near = (lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a), (lambda d: ((a + 2) * d - (a + 3)) * d * d + 1)
+    taps = [(low - 1, far(part + 1)), (low, near(part)), (low + 1, near(1 - part)), (low + 2, far(2 - part))]
+    if not at.get("exclude_outside", 0):
+        return taps
+    kept = [(place, np.where((place >= 0) & (place < old), share, 0.0)) for place, share in taps]
+    total = np.sum([share for _, share in kept], axis=0)
+    return [(place, share / total) for place, share in kept]
 
 
 def _places(at: Attributes, old: int, new: int, scale: float) -> np.ndarray:
     """Where the items of a new axis lie on the old one."""
     way, i = at.get("coordinate_transformation_mode", "half_pixel" if at.opset >= 11 else "asymmetric"), np.arange(new)
+    whole = old * scale  # the new size before it was rounded down
     if way == "half_pixel":
         return (i + 0.5) / scale - 0.5
     if way == "pytorch_half_pixel":
-        return (i + 0.5) / scale - 0.5 if new > 1 else np.zeros(new)
+        return (i + 0.5) / scale - 0.5 if whole > 1 else np.zeros(new)
     if way == "align_corners":
-        return i * (old - 1) / (new - 1) if new > 1 else np.zeros(new)
+        return i * (old - 1) / (whole - 1) if whole > 1 else np.zeros(new)
     if way == "asymmetric":
         return i / scale
     if way == "half_pixel_symmetric":
-        return old / 2 * (1 - new / (old * scale)) + (i + 0.5) / scale - 0.5
+        return old / 2 * (1 - new / whole) + (i + 0.5) / scale - 0.5
     raise refused(at, "coordinate_transformation_mode is half_pixel, pytorch_half_pixel, half_pixel_symmetric, "
                   "align_corners or asymmetric", way)
 

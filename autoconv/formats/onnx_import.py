@@ -198,9 +198,9 @@ class OnnxModel(Model):
         """Runs it once without its kernels. Raises ValueError, naming the node, where something does not fit."""
         inputs = [port.shape for port in self._ports]
         for shape in inputs:
-            check_size([n or 1 for n in shape])  # type: ignore[union-attr]
+            check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]
         with no_grad(), trace.DryRun().record():
-            self._run([Tensor(np.zeros([n or 1 for n in shape], port.dtype))  # type: ignore[union-attr]
+            self._run([Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
                        for shape, port in zip(inputs, self._ports)])
 
     @property

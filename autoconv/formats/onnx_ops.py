@@ -13,7 +13,7 @@ from .. import functional as F
 from ..tensor import Tensor
 from . import onnx_images as images
 from . import onnx_shapes as shape_ops
-from .onnx_values import Attributes, cast, constant, ints, is_float, refused
+from .onnx_values import Attributes, cast, constant, ints, is_float
 
 Function = Callable[..., Any]
 
@@ -168,9 +168,11 @@ def _log_sum_exp(x: Tensor, axes: Any, keepdims: bool) -> Tensor:
 def _arg(sign: int) -> Op:
     def run(at: Attributes, x: Tensor) -> Tensor:
         axis, keepdims = shape_ops.axis_of(at.get("axis", 0), x.ndim), bool(at.get("keepdims", 1))
-        if at.get("select_last_index", 0):
-            raise refused(at, "select_last_index is 0", 1)
-        return F.argmax(x if sign > 0 else -x, axis, keepdims)
+        x = x if sign > 0 else -x
+        if not at.get("select_last_index", 0):
+            return F.argmax(x, axis, keepdims)
+        turned = x[(*(slice(None),) * axis, slice(None, None, -1))]
+        return x.shape[axis] - 1 - F.argmax(turned, axis, keepdims)
 
     return Op(run)
 
@@ -182,12 +184,6 @@ def _gemm(at: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tens
         return F.dense(a, b, c)
     y = a @ b if alpha == 1 else (a @ b) * alpha
     return y if c is None else y + (c if beta == 1 else c * beta)
-
-
-def _logical(function: Callable[..., np.ndarray]) -> Op:
-    """Of booleans, on the host: they have no gradient."""
-    return Op(lambda at, *xs: constant(xs[0], function(*(np.asarray(x) for x in xs))),
-              host=tuple(range(2)))
 
 
 def _where(at: Attributes, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
@@ -212,7 +208,8 @@ OPS: dict[str, Op] = {
     "LRN": Op(_lrn, images=True), "Where": Op(_where),
     "Equal": _binary(F.equal), "Greater": _binary(F.greater), "Less": _binary(F.less),
     "GreaterOrEqual": _binary(F.greater_equal), "LessOrEqual": _binary(F.less_equal),
-    "Not": _logical(np.logical_not), "And": _logical(np.logical_and), "Or": _logical(np.logical_or),
+    "Not": _unary(lambda x: x == constant(x, np.False_)), "And": _binary(lambda a, b: a * b),
+    "Or": _binary(lambda a, b: a + b),
     "ReduceMean": _reduced(lambda x, axes, keep: x.mean(axes, keep)),
     "ReduceSum": _reduced(lambda x, axes, keep: x.sum(axes, keep)),
     "ReduceMax": _reduced(lambda x, axes, keep: x.max(axes, keep)), "ReduceMin": _reduced(_minimum),

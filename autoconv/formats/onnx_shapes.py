@@ -1,6 +1,7 @@
 """ONNX's ops that arrange items: shapes, parts, copies, and what is computed of shapes."""
 
 from collections.abc import Callable
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -19,7 +20,7 @@ def axis_of(axis: int, rank: int) -> int:
 
 def flatten(at: Attributes, x: Tensor) -> Tensor:
     axis = axis_of(at.get("axis", 1), x.ndim + 1) if at.get("axis", 1) >= 0 else axis_of(at.get("axis", 1), x.ndim)
-    return x.reshape(int(np.prod(x.shape[:axis])), int(np.prod(x.shape[axis:])))
+    return x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
 
 
 def reshape(at: Attributes, x: Tensor, shape: Any) -> Tensor:
@@ -140,12 +141,12 @@ def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: A
     return x
 
 
-def shape_of(at: Attributes, x: Tensor) -> np.ndarray:
+def shape_of(at: Attributes, x: Any) -> np.ndarray:
     return np.array(x.shape[slice(at.get("start", 0), at.get("end"))], np.int64)
 
 
-def size_of(at: Attributes, x: Tensor) -> np.ndarray:
-    return np.array(x.size, np.int64)
+def size_of(at: Attributes, x: Any) -> np.ndarray:
+    return np.array(prod(x.shape), np.int64)
 
 
 def constant_of_shape(at: Attributes, shape: Any) -> np.ndarray:
