@@ -1,7 +1,8 @@
 """Models as ONNX files: a graph of layers becomes a graph of ONNX's ops. `onnx_layers` knows what each layer becomes.
 
-Images come in and go out as (N, H, W, C), as everywhere in autoconv; ONNX's ops on images want (N, C, H, W). A `Value`
-holds the names that a tensor has in either layout, and a Transpose is added only when an op wants the one not yet there.
+Images come in and go out as (N, H, W, C), as everywhere in autoconv; ONNX's ops on images want (N, C, H, W). A
+`Value` holds the names that a tensor has in either layout, and a Transpose is added only when an op wants the one that
+is not there yet.
 """
 
 import os

@@ -101,8 +101,9 @@ def _file(onnx: Any, model: Any, opset: int) -> File:
     for node in nodes:
         missing = [name for name in node.inputs if name and name not in known]
         if missing:
-            raise ValueError(f"Each node takes what comes before it: inputs, initializers and results. Node "
-                             f"{node.attributes.name!r} ({node.attributes.op}) takes {missing[0]!r}, which is not there.")
+            raise ValueError("Each node takes what comes before it: inputs, initializers and results. Node "
+                             f"{node.attributes.name!r} ({node.attributes.op}) takes {missing[0]!r}, which is not "
+                             "there.")
         known.update(node.outputs)
     outputs = [_port(each) for each in graph.output]
     for port in outputs:
@@ -143,8 +144,8 @@ def _node(onnx: Any, node: Any, number: int, opset: int) -> Read:
                       onnx.AttributeProto.FLOATS, onnx.AttributeProto.INTS):
             values[attribute.name] = _plain(onnx.helper.get_attribute_value(attribute))
         else:
-            raise ValueError(f"Attributes are numbers, texts and tensors. Received: {attribute.name!r} of node {name!r} "
-                             f"({node.op_type}), which holds a graph or another kind ({kind}).")
+            raise ValueError(f"Attributes are numbers, texts and tensors. Received: {attribute.name!r} of node "
+                             f"{name!r} ({node.op_type}), which holds a graph or another kind ({kind}).")
     return Read(Attributes(node.op_type, name, opset, values, len(node.output)), tuple(node.input),
                 tuple(node.output))
 

@@ -4,6 +4,7 @@ Each emitter takes the builder and the function's own arguments, with values in 
 """
 
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from math import pi, sqrt
 from typing import Any
 
@@ -40,9 +41,10 @@ def activate(b: Builder, function: Any, x: Value, layer: str) -> Value:
         return x
     name = next((known for known, ours in activations.ACTIVATIONS.items() if ours is function), None)
     if name not in FUNCTIONS:
+        known_names = sorted(set(activations.ACTIVATIONS) & set(FUNCTIONS))
         raise ValueError(f"No ONNX op is known for the activation {getattr(function, '__name__', function)!r} of the "
-                         f"layer {layer!r}. Known are: {', '.join(sorted(set(activations.ACTIVATIONS) & set(FUNCTIONS)))}.")
-    return FUNCTIONS[name](b, x)
+                         f"layer {layer!r}. Known are: {', '.join(known_names)}.")
+    return FUNCTIONS[name](b, x)  # type: ignore[index]
 
 
 def _one(op: str, **attributes: Any) -> Emitter:
@@ -163,11 +165,9 @@ def together(b: Builder, values: Sequence[Any]) -> tuple[list[str], Value]:
     tensors = [value for value in values if isinstance(value, Value)]
     constants = [np.ndim(value) for value in values if not isinstance(value, Value)]
     if not all(value.first for value in tensors) or max(constants, default=0) > 4:
-        for value in tensors:
-            last(b, value)
-        return [value.last if isinstance(value, Value) else b.constant(value) for value in values], Value(  # type: ignore[misc]
-            tensors[0].last, tensors[0].shape)
-    return [value.first if isinstance(value, Value) else b.constant(tensors[0].beside(value))  # type: ignore[misc]
+        names = [last(b, value) if isinstance(value, Value) else b.constant(value) for value in values]
+        return names, Value(tensors[0].last, tensors[0].shape)
+    return [first(b, value) if isinstance(value, Value) else b.constant(tensors[0].beside(value))
             for value in values], tensors[0]
 
 
@@ -262,7 +262,7 @@ def split(b: Builder, x: Value, indices_or_sections: Any, axis: int = 0) -> list
         cuts = [0, *indices_or_sections, size]
     else:
         cuts = list(range(0, size + 1, size // indices_or_sections))
-    return [sliced(b, x, [start], [stop], [axis]) for start, stop in zip(cuts, cuts[1:])]
+    return [sliced(b, x, [start], [stop], [axis]) for start, stop in pairwise(cuts)]
 
 
 def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int], steps: Any = None) -> Value:
@@ -355,7 +355,7 @@ def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> 
     """With the sizes in the file: ONNX's scales are rounded."""
     batch = b.node("Shape", first(b, x), start=0, end=2)
     sizes = b.node("Concat", batch, b.ints([int(n) for n in size]), axis=0)
-    mode = {"mode": "linear"} if interpolation == "bilinear" else {"mode": "nearest",
+    mode: dict[str, Any] = {"mode": "linear"} if interpolation == "bilinear" else {"mode": "nearest",
                                                                    "nearest_mode": "round_prefer_ceil"}
     return Value(None, x.shape, b.node("Resize", x.first, None, None, sizes, **mode,
                                        coordinate_transformation_mode="half_pixel"))

@@ -82,7 +82,7 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
     cuts = _transposed_sides(at, x, whole, strides, more)
     y = F.pad(y, ((0, 0), *((0, max(n + m - have, 0)) for n, m, have in zip(whole, _longer(cuts, more), y.shape[1:3])),
                   (0, 0)))
-    (top, bottom), (left, right) = cuts
+    (top, _), (left, _) = cuts
     size = [n + m - sum(cut) for n, m, cut in zip(whole, more, cuts)]
     if min(top, left, *size) < 0:
         raise ValueError(f"pads must leave something of the result {whole}. Received: {cuts}.")
@@ -178,7 +178,8 @@ def average_pool(at: Attributes, x: Tensor) -> Tensor:
         total = total + part
     for i in range(kernel[0]):
         for j in range(kernel[1]):
-            count += wide[:, i * rates[0] :: strides[0], j * rates[1] :: strides[1]][:, : count.shape[1], : count.shape[2]]
+            there = wide[:, i * rates[0] :: strides[0], j * rates[1] :: strides[1]]
+            count += there[:, : count.shape[1], : count.shape[2]]
     return total / constant(x, count)
 
 
@@ -286,7 +287,13 @@ def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: fl
 def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray, old: int) -> list[tuple[np.ndarray, np.ndarray]]:
     """Four places and their shares, by Keys' kernel."""
     a = at.get("cubic_coeff_a", -0.75)
-    far, near = (lambda d: ((a * d - 5 * a) * d + 8 * a) * d - 4 * a), (lambda d: ((a + 2) * d - (a + 3)) * d * d + 1)
+
+    def near(d: np.ndarray) -> np.ndarray:  # up to a distance of 1
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: np.ndarray) -> np.ndarray:  # from 1 to 2
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
     taps = [(low - 1, far(part + 1)), (low, near(part)), (low + 1, near(1 - part)), (low + 2, far(2 - part))]
     if not at.get("exclude_outside", 0):
         return taps
@@ -315,7 +322,7 @@ def _places(at: Attributes, old: int, new: int, scale: float) -> np.ndarray:
 
 def _rounded(at: Attributes, places: np.ndarray) -> np.ndarray:
     way = at.get("nearest_mode", "round_prefer_floor" if at.opset >= 11 else "floor")
-    ways = {"round_prefer_floor": lambda p: np.ceil(p - 0.5), "round_prefer_ceil": lambda p: np.floor(p + 0.5),
+    ways: dict[str, Any] = {"round_prefer_floor": lambda p: np.ceil(p - 0.5), "round_prefer_ceil": lambda p: np.floor(p + 0.5),
             "floor": np.floor, "ceil": np.ceil}
     if way not in ways:
         raise refused(at, f"nearest_mode is one of {', '.join(ways)}", way)
@@ -344,5 +351,6 @@ def space_to_depth(at: Attributes, x: Tensor) -> Tensor:
     size = at.get("blocksize", 1)
     if size < 1 or h % size or w % size:
         raise ValueError(f"blocksize must divide the images' sides, {h} x {w}. Received: {size}.")
-    y = x.reshape(n, c, h // size, size, w // size, size).transpose(0, 3, 5, 1, 2, 4)
+    y = x.reshape(n, c, h // size, size, w // size, size).transpose(
+        (0, 3, 5, 1, 2, 4) if at.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
     return y.reshape(n, c * size * size, h // size, w // size)

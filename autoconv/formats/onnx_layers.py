@@ -159,7 +159,7 @@ def _cropping(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
 
 
 def _upsampling(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
-    mode = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
+    mode: dict[str, Any] = {"mode": "linear", "coordinate_transformation_mode": "half_pixel"}
     if layer.interpolation == "nearest":
         mode = {"mode": "nearest", "coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
     scales = b.constant([1.0, 1.0, *map(float, layer.size)], "scales")
@@ -170,8 +170,8 @@ def _sizes(layer: Any, x: Value) -> tuple[int, int]:
     """(H, W) of the images that a layer takes. Raises ValueError where they are open."""
     h, w = x.shape[1:3]
     if h is None or w is None:
-        raise ValueError(f"What the layer {layer.name!r} ({type(layer).__name__}) cuts off depends on the images' size. "
-                         f"Make the model's Input of a known one. Received: {x.shape}.")
+        raise ValueError(f"What the layer {layer.name!r} ({type(layer).__name__}) cuts off depends on the images' "
+                         f"size. Make the model's Input of a known one. Received: {x.shape}.")
     return h, w
 
 

@@ -11,7 +11,9 @@ KNOWN = 2**22  # items of one that is known before any data come
 
 
 class Attributes(NamedTuple):
-    """What a node says beside its inputs: its op, its name, the file's opset, its attributes, how many results it has."""
+    """What a node says beside its inputs: its op, its name, the file's opset, its attributes, and how many results it
+    has.
+    """
 
     op: str
     name: str
