@@ -255,7 +255,8 @@ def test_gradients_are_those_of_pytorch():
 
     nn = torch.nn
     torch.manual_seed(0)
-    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3), nn.LogSoftmax(1))
+    net = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(36, 3),
+                        nn.LogSoftmax(1))
     x = images(4, (2, 8, 8))
     model, _ = from_torch(net, x)
     net(torch.from_numpy(x)).pow(2).sum().backward()

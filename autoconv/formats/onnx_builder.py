@@ -34,7 +34,7 @@ class Value:
     def axis(self, axis: int) -> int:
         """Where an axis of `shape` lies in the layout that `any` has, counted from 0."""
         axis %= len(self.shape)
-        return LAST.index(axis) if self.first else axis
+        return FIRST.index(axis) if self.first else axis
 
     def beside(self, array: Any) -> np.ndarray:
         """A constant that goes with `shape` by broadcasting, in the layout that `any` has."""

@@ -8,6 +8,7 @@ import numpy as np
 from ..arguments import names
 from ..backend import trace
 from ..models import Model
+from ..symbolic import is_shape
 from ..tensor import Parameter, Tensor, no_grad
 from . import onnx_file
 from .onnx_file import File, Read
@@ -229,16 +230,17 @@ class OnnxModel(Model):
         """Raises ValueError where inputs of this shape, or of these shapes, are not what the file wants."""
         if isinstance(shape, dict):
             shape = [shape.get(name) for name in self.input_names]
-        given: list[Any] = [shape] if shape is not None and all(n is None or hasattr(n, "__index__") for n in shape) else list(shape)
+        given: list[Any] = [shape] if is_shape(shape) else list(shape)
         if len(given) != len(self._ports):
             raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs ({', '.join(self.input_names)}). "
                              f"Received: {len(given)}.")
         for port, one in zip(self._ports, given):
-            fits = port.shape is None or (one is not None and len(one) == len(port.shape) and all(
-                w is None or s is None or s == w for w, s in zip(port.shape[1:], one[1:])))
-            if not fits:
-                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its ONNX "
-                                 f"file says. Received: {one}.")
+            if port.shape is None:
+                continue
+            if one is None or len(one) != len(port.shape) or any(
+                    wanted is not None and size not in (None, wanted) for wanted, size in zip(port.shape[1:], one[1:])):
+                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its "
+                                 f"ONNX file says. Received: {one}.")
 
 
 def _tensor(array: np.ndarray, device: Any) -> Tensor:
