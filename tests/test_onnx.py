@@ -263,3 +263,21 @@ def test_gradients_are_those_of_pytorch():
     (model(tensor(x)) ** 2).sum().backward()
     for name, parameter in net.named_parameters():
         np.testing.assert_allclose(model.parameters[name].grad, parameter.grad.numpy(), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_pytorchs_other_exporter_is_read():
+    torch = pytest.importorskip("torch")
+    pytest.importorskip("onnxscript")
+    nn = torch.nn
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.SiLU(), nn.MaxPool2d(2), nn.Upsample(
+        scale_factor=2), nn.GroupNorm(2, 8), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 3)).eval()
+    x = images(2, (3, 8, 10))
+    program = torch.onnx.export(net, (torch.from_numpy(x),), dynamo=True, verbose=False,
+                                dynamic_shapes=({0: torch.export.Dim("batch")},))
+    model = formats.from_onnx(program.model_proto.SerializeToString())
+    for count in (2, 3):
+        x = images(count, (3, 8, 10))
+        np.testing.assert_allclose(model.predict(x, verbose=0), net(torch.from_numpy(x)).detach().numpy(), rtol=1e-5,
+                                   atol=1e-5)

@@ -60,7 +60,11 @@ class Value:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        return self._last.shape if self._first is None else self._first.shape  # type: ignore[union-attr]
+        """As ONNX has it."""
+        if self._first is not None:
+            return self._first.shape
+        n, h, w, channels = self._last.shape  # type: ignore[union-attr]
+        return n, channels, h, w
 
 
 class Runner:
