@@ -60,14 +60,22 @@ def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
     return constant(a, (quotient + ((rest != 0) & (quotient < 0))).astype(a.dtype))
 
 
-def _power(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
-    """An exponent that is known; of an integer the result is one."""
-    exponent = np.asarray(b)
-    if exponent.size == 1:
-        number = exponent.reshape(-1)[0]
-        y = a ** (int(number) if float(number).is_integer() else float(number))
-        return cast(y, a.dtype)
-    return cast(F.exp(F.log(a) * constant(a, exponent.astype(a.dtype if is_float(a) else np.float32))), a.dtype)
+def _power(at: Attributes, a: Tensor, b: Any) -> Tensor:
+    """Exponents that are known: one, or an array of a few different ones. Of integers the result is integers."""
+    exponents = np.asarray(b)
+    several = np.unique(exponents)
+    if not 0 < len(several) <= 64:
+        raise ValueError(f"Pow takes 1 to 64 different exponents. Received: {len(several)}.")
+    y = _raised(a, several[0])
+    if exponents.shape:
+        y = y + constant(a, np.zeros(exponents.shape, y.dtype))
+    for exponent in several[1:]:
+        y = F.where(constant(a, exponents == exponent), _raised(a, exponent), y)
+    return cast(y, a.dtype)
+
+
+def _raised(a: Tensor, exponent: Any) -> Tensor:
+    return a ** (int(exponent) if float(exponent).is_integer() else float(exponent))
 
 
 def _clip(at: Attributes, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
