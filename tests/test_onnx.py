@@ -281,3 +281,39 @@ def test_pytorchs_other_exporter_is_read():
         x = images(count, (3, 8, 10))
         np.testing.assert_allclose(model.predict(x, verbose=0), net(torch.from_numpy(x)).detach().numpy(), rtol=1e-5,
                                    atol=1e-5)
+
+
+# Bad files.
+
+
+def test_hostile_files_are_refused():
+    import hostile_onnx
+
+    formats.from_onnx(hostile_onnx.sound())
+    for name, data in hostile_onnx.traps():
+        with pytest.raises(ValueError, match=r".{20}"):
+            pytest.fail(f"{name} was read: {formats.from_onnx(data)}")
+
+
+def test_errors_say_what_is_wrong():
+    import hostile_onnx
+
+    for name, wanted in {
+            "unknown op": "The op 'Mystery' of node 'Mystery_0' is not known. Known are: Abs, Add",
+            "weights elsewhere": "must hold its weights itself", "wrong size": "has as many bytes as its shape says",
+            "a cycle": "takes 'y', which is not there", "channels": r"Node 'Conv_0' \(Conv\) cannot run: .*channels",
+            "If": "If", "an old opset": "The opset must be one of 7", "empty": "no ONNX file"}.items():
+        model = hostile_onnx.refused()[name]
+        with pytest.raises(ValueError, match=wanted):
+            formats.from_onnx(model if isinstance(model, bytes) else model.SerializeToString())
+    with pytest.raises(FileNotFoundError, match="There is no ONNX file"):
+        formats.from_onnx("nowhere.onnx")
+
+
+def test_without_onnx_the_extra_is_named(monkeypatch):
+    import sys
+
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    for call in (lambda: formats.from_onnx(b""), lambda: formats.to_onnx(models.Sequential([layers.Input((2,))]))):
+        with pytest.raises(ImportError, match=r"autoconv\[onnx\]"):
+            call()
