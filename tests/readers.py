@@ -85,6 +85,15 @@ def read_checkpoint(folder: Path) -> None:
     assert state.content()["weights"]["dense/kernel"].sum() == 276, "a damaged weight would be gone on from"
 
 
+def onnx_reader() -> list[Reader]:
+    """The reader of ONNX files, where the package onnx is installed."""
+    try:
+        import hostile_onnx
+    except ImportError:
+        return []
+    return [Reader("onnx", hostile_onnx.sound, hostile_onnx.FILE, hostile_onnx.read, hostile_onnx.traps)]
+
+
 READERS: list[Reader] = [
     Reader("idx", lambda: sets.idx(sets.SMALL), "train-images-idx3-ubyte", sets.read_idx_set, sets.idx_traps,
            around=sets.others_of_idx),
@@ -123,6 +132,7 @@ READERS: list[Reader] = [
     *(Reader(f"picture {suffix}", lambda kind=kind: images.sample(kind), f"x{suffix}",  # type: ignore[misc]
              images.reading(f"x{suffix}"), images.traps if kind == "PNG" else no_traps)
       for kind, suffix in images.suffixes().items()),
+    *onnx_reader(),
     Reader("checkpoint", checkpoint_file, "0001-000000005.safetensors", read_checkpoint, mutants=models.headers),
     Reader("kernel", kernel_file, "k.kernel", read_kernel),
 ]

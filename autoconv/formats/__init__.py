@@ -52,6 +52,30 @@ def load_weights(model: "Model", filepath: FilePath) -> None:
     _FORMATS[path.suffix].load_weights(model, path)
 
 
+def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> Any:
+    """The model as an `onnx.ModelProto`, written to `path` where one is given. It computes what `predict` does.
+
+    Inputs and outputs keep autoconv's shapes, images (N, H, W, C), with any number of samples, in float32. opset: a
+    version of ONNX's operators, 17 to 21. Layers that act in training only are left out.
+    Raises ValueError for a layer or function that has no counterpart, naming it; ExtraError without the package onnx.
+    """
+    from . import onnx_export
+
+    return onnx_export.to_onnx(model, path, opset)
+
+
+def from_onnx(source: FilePath | bytes) -> "Model":
+    """The model of an ONNX file, given by its path or its bytes: it predicts what the file describes, and can be
+    trained. Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
+
+    Raises ValueError for a file that is damaged, lies in several files, or has an op that is not known, naming it;
+    FileNotFoundError; ExtraError without the package onnx.
+    """
+    from . import onnx_import
+
+    return onnx_import.from_onnx(source)
+
+
 def check_suffix(filepath: FilePath, weights_only: bool = False) -> None:
     """Raises ValueError where `save_model`, or `save_weights`, would refuse the name of a file."""
     _format_of(Path(filepath), weights_only)

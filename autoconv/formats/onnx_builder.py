@@ -1,0 +1,127 @@
+"""What an exported graph is built with: names, nodes, constants, and values that may lie in two layouts."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+
+from ..symbolic import Shape
+
+FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
+
+
+class Value:
+    """A tensor in the graph: its shape, channels last, and its names: `last` as autoconv has it, `first` (N, C, H, W).
+
+    At least one of them is there.
+    """
+
+    def __init__(self, last: str | None, shape: Shape, first: str | None = None) -> None:
+        self.last, self.first, self.shape = last, first, tuple(shape)
+
+    @property
+    def any(self) -> str:
+        """The name in whichever layout is there, channels first if both are."""
+        return self.first or self.last  # type: ignore[return-value]
+
+    def like(self, name: str, shape: Shape | None = None) -> "Value":
+        """A value of this name in the layout that `any` has."""
+        shape = self.shape if shape is None else shape
+        return Value(None, shape, name) if self.first else Value(name, shape)
+
+    def axis(self, axis: int) -> int:
+        """Where an axis of `shape` lies in the layout that `any` has, counted from 0."""
+        axis %= len(self.shape)
+        return FIRST.index(axis) if self.first else axis
+
+    def beside(self, array: Any) -> np.ndarray:
+        """A constant that goes with `shape` by broadcasting, in the layout that `any` has."""
+        array = np.asarray(array, np.float32)
+        if not self.first or array.ndim == 0:
+            return array
+        return np.moveaxis(array.reshape((1,) * (3 - array.ndim) + array.shape) if array.ndim < 3 else array, -1, -3)
+
+
+def first(builder: "Builder", value: Value) -> str:
+    """The name of an image tensor with channels first; where it has none a Transpose gives it one."""
+    if value.first is None:
+        value.first = builder.node("Transpose", value.last, perm=list(FIRST))
+    return value.first
+
+
+def last(builder: "Builder", value: Value) -> str:
+    """The name of a tensor in autoconv's layout; where it has none a Transpose gives it one."""
+    if value.last is None:
+        value.last = builder.node("Transpose", value.first, perm=list(LAST))
+    return value.last
+
+
+class Builder:
+    """The nodes and constants of a graph, in the order in which they were added.
+
+    opset: the version of ONNX's operators; names: all that are taken.
+    """
+
+    def __init__(self, onnx: Any, opset: int) -> None:
+        self.onnx, self.opset = onnx, opset
+        self.names: set[str] = set()
+        self.nodes: list[Any] = []
+        self.inputs: list[Any] = []
+        self.outputs: list[Any] = []
+        self.initializers: list[Any] = []
+        self._constants: dict[tuple, str] = {}
+        self._prefix = ""
+
+    @contextmanager
+    def within(self, layer: str) -> Iterator[None]:
+        """What is added within this block has names that begin with the layer's."""
+        before, self._prefix = self._prefix, f"{self._prefix}{layer}/"
+        try:
+            yield
+        finally:
+            self._prefix = before
+
+    def unique(self, name: str) -> str:
+        """The name, or with a number behind it one that is free; it is taken then."""
+        wanted, number = name, 1
+        while name in self.names:
+            name, number = f"{wanted}_{number}", number + 1
+        self.names.add(name)
+        return name
+
+    def node(self, op: str, *inputs: str | None, names: list[str] | None = None, **attributes: Any) -> str:
+        """Adds a node; None and "" stand for inputs that are left out. Returns the name of its (first) result."""
+        outputs = names or [self.unique(f"{self._prefix}{op}")]
+        self.nodes.append(self.onnx.helper.make_node(op, [name or "" for name in inputs], outputs, name=outputs[0],
+                                                     **attributes))
+        return outputs[0]
+
+    def constant(self, value: Any, name: str = "constant", dtype: Any = np.float32) -> str:
+        """The name of an initializer with these values. Of equal numbers and integers there is one, of equal weights
+        one for each layer.
+        """
+        array = np.ascontiguousarray(value, dtype).reshape(np.shape(value))
+        own = self._prefix + name if array.ndim and dtype is np.float32 else ""
+        key = (own, array.dtype.str, array.shape, sha256(array.tobytes()).digest())
+        if key not in self._constants:
+            self._constants[key] = self.unique(f"{self._prefix}{name}")
+            self.initializers.append(self.onnx.numpy_helper.from_array(array, self._constants[key]))
+        return self._constants[key]
+
+    def ints(self, values: Sequence[int] | int, name: str = "sizes") -> str:
+        """The name of a constant of int64."""
+        return self.constant(values, name, np.int64)
+
+    def reduce(self, op: str, x: str, axes: Sequence[int] | None, keepdims: bool) -> str:
+        """ReduceMean, ReduceSum, ...: their axes were an attribute once, and are an input now."""
+        if axes is None:
+            return self.node(op, x, keepdims=int(keepdims))
+        if self.opset < 18 and op != "ReduceSum":
+            return self.node(op, x, axes=list(axes), keepdims=int(keepdims))
+        return self.node(op, x, self.ints(list(axes), "axes"), keepdims=int(keepdims))
+
+    def reshape(self, x: str, shape: Sequence[int | None]) -> str:
+        """x in another shape, whose first size stays as it is; one other size may be None."""
+        return self.node("Reshape", x, self.ints([0, *(-1 if n is None else n for n in shape[1:])], "shape"))

@@ -1,0 +1,383 @@
+"""What functions of autoconv become in an exported graph: activations by name, tensors' methods, `functional`'s.
+
+Each emitter takes the builder and the function's own arguments, with values in the place of tensors.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from math import pi, sqrt
+from typing import Any
+
+import numpy as np
+
+from .. import activations
+from ..arguments import shapes
+from ..functional.activations import SELU_ALPHA, SELU_SCALE
+from ..symbolic import Shape
+from .onnx_builder import Builder, Value, first, last
+
+Emitter = Callable[..., Any]
+
+
+def call(b: Builder, function: Any, args: tuple, kwargs: dict[str, Any], shapes: list[Shape]) -> list[Value]:
+    """The values of a call of a function, whose results have these shapes. Raises ValueError for one that is not
+    known.
+    """
+    emit = FUNCTIONS.get(function.short)
+    if emit is None:
+        raise ValueError(f"No ONNX op is known for the function {function.function!r}, called {function.name!r} in the "
+                         f"graph. Known are: {', '.join(sorted(FUNCTIONS))}.")
+    with b.within(function.name):
+        if function.short in ("reshape", "transpose") and len(args) > 2:
+            args = (args[0], args[1:])
+        found = emit(b, *args, **kwargs)
+    return [Value(value.last, shape, value.first) for value, shape in
+            zip(found if isinstance(found, list) else [found], shapes)]
+
+
+def activate(b: Builder, function: Any, x: Value, layer: str) -> Value:
+    """The value of an activation function of the layer of that name. ValueError for a function of the user's own."""
+    if function is activations.linear:
+        return x
+    name = next((known for known, ours in activations.ACTIVATIONS.items() if ours is function), None)
+    if name not in FUNCTIONS:
+        known_names = sorted(set(activations.ACTIVATIONS) & set(FUNCTIONS))
+        raise ValueError(f"No ONNX op is known for the activation {getattr(function, '__name__', function)!r} of the "
+                         f"layer {layer!r}. Known are: {', '.join(known_names)}.")
+    return FUNCTIONS[name](b, x)  # type: ignore[index]
+
+
+def _one(op: str, **attributes: Any) -> Emitter:
+    """An op on each item by itself."""
+    return lambda b, x: x.like(b.node(op, x.any, **attributes))
+
+
+def _chosen(b: Builder, condition: str, x: str, y: str) -> str:
+    return b.node("Where", condition, x, y)
+
+
+def relu(b: Builder, x: Value, negative_slope: float = 0.0, max_value: float | None = None,
+         threshold: float = 0.0) -> Value:
+    if not threshold:
+        y = b.node("LeakyRelu", x.any, alpha=float(negative_slope)) if negative_slope else b.node("Relu", x.any)
+    else:
+        limit = b.constant(threshold)
+        below = b.node("Mul", b.node("Sub", x.any, limit), b.constant(negative_slope))
+        y = _chosen(b, b.node("Greater", x.any, limit), x.any, below)
+    return x.like(y if max_value is None else b.node("Min", y, b.constant(max_value)))
+
+
+def leaky_relu(b: Builder, x: Value, negative_slope: float = 0.2) -> Value:
+    return x.like(b.node("LeakyRelu", x.any, alpha=float(negative_slope)))
+
+
+def elu(b: Builder, x: Value, alpha: float = 1.0) -> Value:
+    return x.like(b.node("Elu", x.any, alpha=float(alpha)))
+
+
+def celu(b: Builder, x: Value, alpha: float = 1.0) -> Value:
+    return x.like(b.node("Celu", x.any, alpha=float(alpha)))
+
+
+def gelu(b: Builder, x: Value, approximate: bool = False) -> Value:
+    if approximate:
+        cube = b.node("Mul", b.node("Mul", x.any, x.any), x.any)
+        inner = b.node("Add", x.any, b.node("Mul", cube, b.constant(0.044715)))
+        share = b.node("Tanh", b.node("Mul", inner, b.constant(sqrt(2 / pi))))
+    else:
+        share = b.node("Erf", b.node("Mul", x.any, b.constant(sqrt(0.5))))
+    half = b.node("Mul", x.any, b.constant(0.5))
+    return x.like(b.node("Mul", half, b.node("Add", share, b.constant(1.0))))
+
+
+def silu(b: Builder, x: Value) -> Value:
+    return x.like(b.node("Mul", x.any, b.node("Sigmoid", x.any)))
+
+
+def log_sigmoid(b: Builder, x: Value) -> Value:
+    return x.like(b.node("Neg", b.node("Softplus", b.node("Neg", x.any))))
+
+
+def mish(b: Builder, x: Value) -> Value:
+    return x.like(b.node("Mul", x.any, b.node("Tanh", b.node("Softplus", x.any))))
+
+
+def _bounded(b: Builder, x: str, low: Any, high: Any) -> str:
+    return b.node("Clip", x, None if low is None else b.constant(low), None if high is None else b.constant(high))
+
+
+def squareplus(b_: Builder, x: Value, b: float = 4) -> Value:
+    root = b_.node("Sqrt", b_.node("Add", b_.node("Mul", x.any, x.any), b_.constant(b)))
+    return x.like(b_.node("Mul", b_.node("Add", x.any, root), b_.constant(0.5)))
+
+
+def sparse_sigmoid(b: Builder, x: Value) -> Value:
+    half = b.constant(0.5)
+    return x.like(_bounded(b, b.node("Add", b.node("Mul", x.any, half), half), 0.0, 1.0))
+
+
+def sparse_plus(b: Builder, x: Value) -> Value:
+    root = b.node("Add", _bounded(b, x.any, -1.0, 1.0), b.constant(1.0))  # (min(max(x, -1), 1) + 1)^2 / 4, then x - 1
+    below = b.node("Mul", b.node("Mul", root, root), b.constant(0.25))
+    return x.like(b.node("Add", below, b.node("Relu", b.node("Sub", x.any, b.constant(1.0)))))
+
+
+def soft_shrink(b: Builder, x: Value, threshold: float = 0.5) -> Value:
+    return x.like(b.node("Shrink", x.any, lambd=float(threshold), bias=float(threshold)))
+
+
+def hard_shrink(b: Builder, x: Value, threshold: float = 0.5) -> Value:
+    return x.like(b.node("Shrink", x.any, lambd=float(threshold), bias=0.0))
+
+
+def tanh_shrink(b: Builder, x: Value) -> Value:
+    return x.like(b.node("Sub", x.any, b.node("Tanh", x.any)))
+
+
+def threshold(b: Builder, x: Value, threshold: float, default_value: float) -> Value:
+    return x.like(_chosen(b, b.node("Greater", x.any, b.constant(threshold)), x.any, b.constant(default_value)))
+
+
+def softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1, op: str = "Softmax") -> Value:
+    if not isinstance(axis, Sequence):
+        return x.like(b.node(op, x.any, axis=x.axis(axis)))
+    axes = [x.axis(each) for each in axis]
+    shifted = b.node("Sub", x.any, b.reduce("ReduceMax", x.any, axes, True))
+    powers = b.node("Exp", shifted)
+    total = b.reduce("ReduceSum", powers, axes, True)
+    return x.like(b.node("Div", powers, total) if op == "Softmax" else b.node("Sub", shifted, b.node("Log", total)))
+
+
+def log_softmax(b: Builder, x: Value, axis: int | Sequence[int] = -1) -> Value:
+    return softmax(b, x, axis, "LogSoftmax")
+
+
+def glu(b: Builder, x: Value, axis: int = -1) -> Value:
+    one, two = split(b, x, 2, axis)
+    return x.like(b.node("Mul", one.any, b.node("Sigmoid", two.any)))
+
+
+# Arithmetic.
+
+
+def together(b: Builder, values: Sequence[Any]) -> tuple[list[str], Value]:
+    """The names of values and constants that broadcast to each other, in one layout, and a value that has it."""
+    tensors = [value for value in values if isinstance(value, Value)]
+    constants = [np.ndim(value) for value in values if not isinstance(value, Value)]
+    if not all(value.first for value in tensors) or max(constants, default=0) > 4:
+        names = [last(b, value) if isinstance(value, Value) else b.constant(value) for value in values]
+        return names, Value(tensors[0].last, tensors[0].shape)
+    return [first(b, value) if isinstance(value, Value) else b.constant(tensors[0].beside(value))
+            for value in values], tensors[0]
+
+
+def _joined(op: str) -> Emitter:
+    """An op on two or more tensors, item by item."""
+
+    def emit(b: Builder, *values: Any) -> Value:
+        names, like = together(b, values)
+        return like.like(b.node(op, *names))
+
+    return emit
+
+
+def power(b: Builder, x: Value, exponent: float) -> Value:
+    return x.like(b.node("Sqrt", x.any) if exponent == 0.5 else b.node("Pow", x.any, b.constant(exponent)))
+
+
+def clip(b: Builder, x: Value, x_min: Any = None, x_max: Any = None) -> Value:
+    if any(np.ndim(bound) or isinstance(bound, Value) for bound in (x_min, x_max)):
+        x = x if x_min is None else _joined("Max")(b, x, x_min)
+        return x if x_max is None else _joined("Min")(b, x, x_max)
+    return x.like(_bounded(b, x.any, x_min, x_max))
+
+
+def matmul(b: Builder, x: Any, y: Any) -> Value:
+    return Value(b.node("MatMul", *(last(b, v) if isinstance(v, Value) else b.constant(v) for v in (x, y))), ())
+
+
+def expm1(b: Builder, x: Value) -> Value:
+    return x.like(b.node("Sub", b.node("Exp", x.any), b.constant(1.0)))
+
+
+def log1p(b: Builder, x: Value) -> Value:
+    return x.like(b.node("Log", b.node("Add", x.any, b.constant(1.0))))
+
+
+def _reduced(op: str) -> Emitter:
+    """A reduction over axes."""
+
+    def emit(b: Builder, x: Value, axis: Any = None, keepdims: bool = False) -> Value:
+        axes = None if axis is None else [axis] if not isinstance(axis, Sequence) else list(axis)
+        if x.first and keepdims and axes is not None:
+            return x.like(b.reduce(op, x.first, [x.axis(each) for each in axes], True))
+        rank = len(x.shape)
+        return Value(b.reduce(op, last(b, x), None if axes is None else [i % rank for i in axes], keepdims), ())
+
+    return emit
+
+
+# Shapes.
+
+
+def reshape(b: Builder, x: Value, *shape: Any) -> Value:
+    sizes = list(shape[0]) if len(shape) == 1 and isinstance(shape[0], Sequence) else list(shape)
+    return Value(b.node("Reshape", last(b, x), b.ints(sizes, "shape"), allowzero=1), ())
+
+
+def transpose(b: Builder, x: Value, axes: Any = None) -> Value:
+    order = list(reversed(range(len(x.shape)))) if axes is None else [i % len(x.shape) for i in axes]
+    return Value(b.node("Transpose", last(b, x), perm=order), ())
+
+
+def flatten(b: Builder, x: Value) -> Value:
+    return Value(b.node("Flatten", last(b, x), axis=1), ())
+
+
+def squeeze(b: Builder, x: Value, axis: Any = None) -> Value:
+    axes = [axis] if isinstance(axis, int) else axis
+    return Value(b.node("Squeeze", last(b, x), None if axes is None else b.ints(list(axes), "axes")), ())
+
+
+def expand_dims(b: Builder, x: Value, axis: Any) -> Value:
+    axes = [axis] if isinstance(axis, int) else list(axis)
+    return Value(b.node("Unsqueeze", last(b, x), b.ints(axes, "axes")), ())
+
+
+def concatenate(b: Builder, xs: Sequence[Any], axis: int = 0) -> Value:
+    names, like = together(b, xs)
+    return like.like(b.node("Concat", *names, axis=like.axis(axis)))
+
+
+def stack(b: Builder, x: Sequence[Any], axis: int = 0) -> Value:
+    axis = axis % (len(x[0].shape) + 1)
+    return Value(b.node("Concat", *(last(b, expand_dims(b, each, axis)) for each in x), axis=axis), ())
+
+
+def split(b: Builder, x: Value, indices_or_sections: Any, axis: int = 0) -> list[Value]:
+    size = x.shape[axis]
+    if size is None:
+        raise ValueError(f"split is exported for an axis of known size. Received: axis {axis} of shape {x.shape}.")
+    if isinstance(indices_or_sections, Sequence):
+        cuts = [0, *indices_or_sections, size]
+    else:
+        cuts = list(range(0, size + 1, size // indices_or_sections))
+    return [sliced(b, x, [start], [stop], [axis]) for start, stop in pairwise(cuts)]
+
+
+def sliced(b: Builder, x: Value, starts: list[int], ends: list[int], axes: list[int], steps: Any = None) -> Value:
+    """x[start:end:step] along each of these axes."""
+    return x.like(b.node("Slice", x.any, b.ints(starts, "starts"), b.ints(ends, "ends"),
+                         b.ints([x.axis(axis) for axis in axes], "axes"), b.ints(steps or [1] * len(starts), "steps")))
+
+
+def get_item(b: Builder, x: Value, index: Any) -> Value:
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if not all(part is Ellipsis or isinstance(part, (int, np.integer, slice)) for part in parts):
+        raise ValueError(f"Of indices, integers, slices and ... are exported. Received: {index!r}.")
+    where = next((i for i, part in enumerate(parts) if part is Ellipsis), len(parts))
+    free = len(x.shape) - sum(part is not Ellipsis for part in parts)
+    parts = [*parts[:where], *[slice(None)] * free, *parts[where + 1 :]]
+    cut = [(axis, _bounds(part)) for axis, part in enumerate(parts) if part != slice(None)]
+    y = x
+    if cut:
+        starts, ends, steps = (list(column) for column in zip(*(bounds for _, bounds in cut)))
+        y = sliced(b, x, starts, ends, [axis for axis, _ in cut], steps)
+    gone = [axis for axis, part in enumerate(parts) if not isinstance(part, slice)]
+    return squeeze(b, y, gone) if gone else y
+
+
+def _bounds(part: Any) -> tuple[int, int, int]:
+    """(start, end, step) of a slice or of one item, as ONNX has them."""
+    most = 2**31 - 1
+    if not isinstance(part, slice):
+        return int(part), int(part) + 1 if part != -1 else most, 1
+    step = 1 if part.step is None else part.step
+    start = (0 if step > 0 else most) if part.start is None else part.start
+    return start, (most if step > 0 else -most) if part.stop is None else part.stop, step
+
+
+def pad(b: Builder, x: Value, pad_width: Any, mode: str = "constant", constant_values: Any = None) -> Value:
+    """`mode` is "constant" in every graph."""
+    pairs = np.broadcast_to(pad_width, (len(x.shape), 2)).tolist()
+    if x.first:
+        pairs = [pairs[0], pairs[3], pairs[1], pairs[2]]
+    before, after = zip(*pairs)
+    return x.like(b.node("Pad", x.any, b.ints([*before, *after], "pads"), b.constant(constant_values or 0.0)))
+
+
+def zero_padding2d(b: Builder, x: Value, padding: Any) -> Value:
+    return pad(b, x, ((0, 0), *shapes.explicit_padding(padding), (0, 0)))
+
+
+# Images.
+
+
+def window(x: Value, kernel: Any, strides: Any, padding: Any, dilation_rate: Any = 1) -> dict[str, Any]:
+    """The attributes of an op whose window slides over images x. With "same" padding they depend on the images' size;
+    where that is not known, the op finds it.
+    """
+    kh, kw = shapes.pair(kernel, "kernel_size")
+    (sh, sw), (dh, dw) = shapes.pair(strides, "strides"), shapes.pair(dilation_rate, "dilation_rate")
+    found: dict[str, Any] = {"kernel_shape": [kh, kw], "strides": [sh, sw]}
+    if (dh, dw) != (1, 1):
+        found["dilations"] = [dh, dw]
+    if padding == "same":
+        sizes = [stride if n is None and stride == 1 else n for n, stride in zip(x.shape[1:3], (sh, sw))]
+        if None in sizes:
+            return {**found, "auto_pad": "SAME_UPPER"}
+        sides = [shapes.same_padding(n, (k - 1) * d + 1, s)  # type: ignore[arg-type]
+                 for n, k, d, s in zip(sizes, (kh, kw), (dh, dw), (sh, sw))]
+    else:
+        sides = list(shapes.explicit_padding(padding))
+    return {**found, "pads": [side[0] for side in sides] + [side[1] for side in sides]}
+
+
+def max_pool2d(b: Builder, x: Value, pool_size: Any = 2, strides: Any = None, padding: Any = "valid") -> Value:
+    found = window(x, pool_size, pool_size if strides is None else strides, padding)
+    return Value(None, x.shape, b.node("MaxPool", first(b, x), **found))
+
+
+def avg_pool2d(b: Builder, x: Value, pool_size: Any, strides: Any = None, padding: Any = "valid") -> Value:
+    found = window(x, pool_size, pool_size if strides is None else strides, padding)
+    return Value(None, x.shape, b.node("AveragePool", first(b, x), count_include_pad=0, **found))
+
+
+def _global(op: str) -> Emitter:
+    def emit(b: Builder, x: Value, keepdims: bool = False) -> Value:
+        y = b.node(op, first(b, x))
+        return Value(None, x.shape, y) if keepdims else Value(b.node("Flatten", y, axis=1), ())
+
+    return emit
+
+
+def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
+    """With the sizes in the file: ONNX's scales are rounded."""
+    batch = b.node("Shape", first(b, x), start=0, end=2)
+    sizes = b.node("Concat", batch, b.ints([int(n) for n in size]), axis=0)
+    mode: dict[str, Any] = {"mode": "linear"} if interpolation == "bilinear" else {"mode": "nearest",
+                                                                   "nearest_mode": "round_prefer_ceil"}
+    return Value(None, x.shape, b.node("Resize", x.first, None, None, sizes, **mode,
+                                       coordinate_transformation_mode="half_pixel"))
+
+
+FUNCTIONS: dict[str, Emitter] = {
+    **{name: _one(op) for name, op in {
+        "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "exponential": "Exp", "log": "Log", "sqrt": "Sqrt",
+        "abs": "Abs", "absolute": "Abs", "negative": "Neg", "erf": "Erf", "softplus": "Softplus",
+        "softsign": "Softsign", "hard_silu": "HardSwish"}.items()},
+    **{name: _joined(op) for name, op in {
+        "add": "Add", "subtract": "Sub", "multiply": "Mul", "true_divide": "Div", "maximum": "Max", "minimum": "Min",
+    }.items()},
+    **{name: _reduced(op) for name, op in {"sum": "ReduceSum", "mean": "ReduceMean", "max": "ReduceMax"}.items()},
+    "hard_sigmoid": _one("HardSigmoid", alpha=1 / 6, beta=0.5), "selu": _one("Selu", alpha=SELU_ALPHA,
+                                                                           gamma=SELU_SCALE),
+    "relu6": lambda b, x: x.like(_bounded(b, x.any, 0.0, 6.0)),
+    "hard_tanh": lambda b, x: x.like(_bounded(b, x.any, -1.0, 1.0)),
+    "global_avg_pool2d": _global("GlobalAveragePool"), "global_max_pool2d": _global("GlobalMaxPool"),
+    **{emit.__name__: emit for emit in (
+        avg_pool2d, celu, clip, concatenate, elu, expand_dims, expm1, flatten, gelu, get_item, glu, hard_shrink,
+        leaky_relu, log1p, log_sigmoid, log_softmax, matmul, max_pool2d, mish, pad, power, relu, reshape, resize, silu,
+        soft_shrink, softmax, sparse_plus, sparse_sigmoid, split, squareplus, squeeze, stack, tanh_shrink, threshold,
+        transpose, zero_padding2d)},
+}

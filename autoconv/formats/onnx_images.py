@@ -1,0 +1,357 @@
+"""ONNX's ops on images, with channels last: x (N, H, W, C). Kernels come in ONNX's order, (F, C / groups, KH, KW)."""
+
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..arguments import shapes
+from ..tensor import Tensor
+from .onnx_values import Attributes, check_size, constant, refused
+
+
+def _pair(at: Attributes, name: str, default: Any) -> tuple[int, int]:
+    """Two numbers of an attribute; of one axis the first is as for an axis of one item."""
+    values = list(at.get(name, default))
+    if len(values) == 1:
+        values = [1, *values]
+    if len(values) != 2:
+        raise ValueError(f"{name} must have a number for each side of an image. Received: {values}.")
+    return values[0], values[1]
+
+
+def _sides(at: Attributes) -> list[int]:
+    """(top, left, bottom, right) of the attribute pads."""
+    pads = list(at.get("pads", (0, 0, 0, 0)))
+    pads = [0, pads[0], 0, pads[1]] if len(pads) == 2 else pads
+    if len(pads) != 4 or min(pads) < 0:
+        raise ValueError(f"pads must have two numbers for each side of an image, none negative. Received: {pads}.")
+    return pads
+
+
+def padding(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
+    """((top, bottom), (left, right)) of a window over x, by `auto_pad` or `pads`."""
+    auto, strides, rates = at.get("auto_pad", "NOTSET"), _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    if auto in ("SAME_UPPER", "SAME_LOWER"):
+        sides = [shapes.same_padding(n, (k - 1) * d + 1, max(s, 1))
+                 for n, k, d, s in zip(x.shape[1:3], kernel, rates, strides)]
+        return [pair if auto == "SAME_UPPER" else (pair[1], pair[0]) for pair in sides]
+    if auto == "VALID":
+        return [(0, 0), (0, 0)]
+    if auto != "NOTSET":
+        raise refused(at, "auto_pad is NOTSET, VALID, SAME_UPPER or SAME_LOWER", auto)
+    top, left, bottom, right = _sides(at)
+    return [(top, bottom), (left, right)]
+
+
+def _kernel(w: Tensor) -> Tensor:
+    """A kernel of rank 3 as one of rank 4."""
+    w = w.reshape(*w.shape[:2], 1, w.shape[2]) if w.ndim == 3 else w
+    if w.ndim != 4:
+        raise ValueError(f"A kernel over images has 4 axes. Received shape: {w.shape}.")
+    return w
+
+
+def conv(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    w, groups = _kernel(w), at.get("group", 1)
+    kernel, strides, rates = w.shape[2:], _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    sides = padding(at, x, kernel)  # type: ignore[arg-type]
+    channels = x.shape[3]
+    if groups == channels > 1 and w.shape[1] == 1 and w.shape[0] % channels == 0:
+        depthwise = w.reshape(channels, w.shape[0] // channels, *kernel).transpose(2, 3, 0, 1)
+        return F.depthwise_conv2d(x, depthwise, b, strides, sides, rates)
+    return F.conv2d(x, w.transpose(2, 3, 1, 0), b, strides, sides, rates, groups)
+
+
+def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None) -> Tensor:
+    """The whole result, of which `pads` are cut off; `output_padding` and `output_shape` make it longer."""
+    w, groups = _kernel(w), at.get("group", 1)  # (C, F / groups, KH, KW)
+    strides, rates = _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    more = _pair(at, "output_padding", (0, 0)) if len(at.get("output_padding", (0, 0))) == 2 else (
+        0, at.get("output_padding")[0])
+    if groups < 1 or x.shape[3] % groups or min(more) < 0 or min(strides) < 1:
+        raise ValueError("groups must divide the channels, strides be positive and output_padding 0 or more. "
+                         f"Received: {groups}, {strides}, {more}.")
+    spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], rates)]
+    whole = [(n - 1) * s + span for n, s, span in zip(x.shape[1:3], strides, spans)]
+    check_size((x.shape[0], *(n + s for n, s in zip(whole, strides)), w.shape[1] * groups))
+    part, kernel = x.shape[3] // groups, w.transpose(2, 3, 1, 0)  # (KH, KW, F / groups, C)
+    parts = [F.conv2d_transpose(x[..., i * part : (i + 1) * part], kernel[..., i * part : (i + 1) * part],
+                                None, strides, "valid", rates) for i in range(groups)]
+    y = parts[0] if groups == 1 else F.concatenate(parts, 3)
+    cuts = _transposed_sides(at, x, whole, strides, more)
+    y = F.pad(y, ((0, 0), *((0, max(n + m - have, 0)) for n, m, have in zip(whole, _longer(cuts, more), y.shape[1:3])),
+                  (0, 0)))
+    (top, _), (left, _) = cuts
+    size = [n + m - sum(cut) for n, m, cut in zip(whole, more, cuts)]
+    if min(top, left, *size) < 0:
+        raise ValueError(f"pads must leave something of the result {whole}. Received: {cuts}.")
+    y = y[:, top : top + size[0], left : left + size[1]]
+    return y if b is None else y + b
+
+
+def _longer(cuts: list[tuple[int, int]], more: tuple[int, int]) -> list[int]:
+    """By how many items the whole result must be longer, on each axis."""
+    return [extra + max(-cut[1], 0) for extra, cut in zip(more, cuts)]
+
+
+def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tuple[int, int],
+                      more: tuple[int, int]) -> list[tuple[int, int]]:
+    """What is cut off before and after each axis of a transposed convolution's whole result."""
+    auto, wanted = at.get("auto_pad", "NOTSET"), at.get("output_shape")
+    if wanted is None and auto in ("NOTSET", "VALID"):
+        top, left, bottom, right = _sides(at) if auto == "NOTSET" else [0] * 4
+        return [(top, bottom), (left, right)]
+    size = [n * s for n, s in zip(x.shape[1:3], strides)] if wanted is None else list(_pair(at, "output_shape", ()))
+    check_size((x.shape[0], *size))
+    found = []
+    for n, target, extra in zip(whole, size, more):
+        total = n + extra - target
+        small, large = total // 2, total - total // 2
+        found.append((small, large) if auto == "SAME_UPPER" or total < 0 else (large, small))
+    return [(max(before, 0), after + min(before, 0)) for before, after in found]
+
+
+def _pool_sides(at: Attributes, x: Tensor, kernel: tuple[int, int]) -> list[tuple[int, int]]:
+    """The padding of a pooling; with `ceil_mode` longer, so that a last window fits that begins in the image."""
+    sides = padding(at, x, kernel)
+    if not at.get("ceil_mode", 0):
+        return sides
+    strides, rates = _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    found = []
+    for n, k, s, d, (before, after) in zip(x.shape[1:3], kernel, strides, rates, sides):
+        count = -(-(n + before + after - (k - 1) * d - 1) // s) + 1
+        count -= (count - 1) * s >= n + before
+        found.append((before, max((count - 1) * s + (k - 1) * d + 1 - n - before, after)))
+    return found
+
+
+def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates: tuple[int, int],
+             sides: list[tuple[int, int]], value: float) -> list[Tensor]:
+    """For each place in a window the pixels that lie there, as images of the result's size."""
+    wide = F.pad(x, ((0, 0), *sides, (0, 0)), constant_values=value)
+    size = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:3], kernel, strides, rates)]
+    if min(size) < 1 or kernel[0] * kernel[1] > 10_000:
+        raise ValueError(f"A window must fit into the padded image, and have at most 10,000 pixels. Received: {kernel} "
+                         f"over {wide.shape[1:3]}.")
+    return [wide[:, i * rates[0] : i * rates[0] + (size[0] - 1) * strides[0] + 1 : strides[0],
+                 j * rates[1] : j * rates[1] + (size[1] - 1) * strides[1] + 1 : strides[1]]
+            for i in range(kernel[0]) for j in range(kernel[1])]
+
+
+def _plain(at: Attributes, kernel: tuple[int, int], sides: list[tuple[int, int]]) -> bool:
+    """Whether autoconv's own pooling does it: no dilation, and each window has a pixel of the image."""
+    return _pair(at, "dilations", (1, 1)) == (1, 1) and all(max(side) < k for side, k in zip(sides, kernel))
+
+
+def max_pool(at: Attributes, x: Tensor) -> Tensor:
+    if at.outputs > 1:
+        raise refused(at, "it has one result, without the places of the maxima", at.outputs)
+    kernel, strides = _pair(at, "kernel_shape", ()), _pair(at, "strides", (1, 1))
+    sides = _pool_sides(at, x, kernel)
+    if _plain(at, kernel, sides) and x.dtype.kind == "f":
+        return F.max_pool2d(x, kernel, strides, sides)
+    least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
+    parts = _windows(x, kernel, strides, _pair(at, "dilations", (1, 1)), sides, least)
+    y = parts[0]
+    for part in parts[1:]:
+        y = F.maximum(y, part)
+    return y
+
+
+def average_pool(at: Attributes, x: Tensor) -> Tensor:
+    """With `count_include_pad` padding counts as pixels of 0, but not what `ceil_mode` adds."""
+    kernel, strides, rates = _pair(at, "kernel_shape", ()), _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
+    own, sides = padding(at, x, kernel), _pool_sides(at, x, kernel)
+    include = bool(at.get("count_include_pad", 0))
+    if _plain(at, kernel, sides) and not (include and any(map(any, sides))):
+        return F.avg_pool2d(x, kernel, strides, sides)
+    counted = np.ones((1, *x.shape[1:3], 1), x.dtype)
+    if include:
+        counted = np.pad(counted, ((0, 0), *own, (0, 0)), constant_values=1)
+        x = F.pad(x, ((0, 0), *own, (0, 0)))
+        sides = [(before - b, after - a) for (before, after), (b, a) in zip(sides, own)]
+    parts = _windows(x, kernel, strides, rates, sides, 0.0)
+    wide = np.pad(counted, ((0, 0), *sides, (0, 0)))
+    total, count = parts[0], np.zeros((1, *parts[0].shape[1:3], 1), x.dtype)
+    for part in parts[1:]:
+        total = total + part
+    for i in range(kernel[0]):
+        for j in range(kernel[1]):
+            there = wide[:, i * rates[0] :: strides[0], j * rates[1] :: strides[1]]
+            count += there[:, : count.shape[1], : count.shape[2]]
+    return total / constant(x, count)
+
+
+# Normalizations.
+
+
+def batch_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor, mean: Tensor,
+                        variance: Tensor) -> Tensor:
+    """With the moving averages. x has any rank."""
+    if at.get("training_mode", 0) or at.outputs > 1:
+        raise refused(at, "training_mode is 0, with one result", at.get("training_mode", 0))
+    return F.batch_norm(x, gamma, beta, mean, variance, False, epsilon=at.get("epsilon", 1e-5))
+
+
+def instance_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    mean, variance = F.moments(x, (1, 2), keepdims=True)
+    return (x - mean) / F.sqrt(variance + at.get("epsilon", 1e-5)) * gamma + beta
+
+
+def group_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor) -> Tensor:
+    """Before opset 21 gamma and beta have a number for each group."""
+    n, h, w, channels = x.shape
+    groups = at.get("num_groups", 1)
+    if groups < 1 or channels % groups:
+        raise ValueError(f"num_groups must divide the channels, {channels}. Received: {groups}.")
+    parts = x.reshape(n, h * w, groups, channels // groups)
+    mean, variance = F.moments(parts, (1, 3), keepdims=True)
+    y = (parts - mean) / F.sqrt(variance + at.get("epsilon", 1e-5))
+    if at.opset < 21:
+        y = y * gamma.reshape(groups, 1) + beta.reshape(groups, 1)
+        return y.reshape(x.shape)
+    return y.reshape(x.shape) * gamma + beta
+
+
+def layer_normalization(at: Attributes, x: Tensor, gamma: Tensor, beta: Tensor | None = None) -> Any:
+    axis = at.get("axis", -1)
+    if not -x.ndim <= axis < x.ndim:
+        raise ValueError(f"LayerNormalization takes an axis of x, {x.ndim} axes. Received: {axis}.")
+    mean, variance = F.moments(x, tuple(range(axis % x.ndim, x.ndim)), keepdims=True)
+    root = F.sqrt(variance + at.get("epsilon", 1e-5))
+    y = (x - mean) / root * gamma
+    return [y if beta is None else y + beta, mean, 1.0 / root][: at.outputs]
+
+
+# Sizes.
+
+
+def resize(at: Attributes, x: Tensor, roi: Any = None, scales: Any = None, sizes: Any = None) -> Tensor:
+    """Of images, by scales or by sizes, axis by axis. What is outside of an image is as its edge."""
+    if at.opset < 11:  # x, scales
+        roi, scales = None, roi
+    if at.get("antialias", 0):
+        raise refused(at, "antialias is 0", 1)
+    old = (x.shape[0], x.shape[3], x.shape[1], x.shape[2])
+    new, factors = _new_sizes(at, old, None if scales is None or not len(scales) else scales, sizes)
+    if new[:2] != list(old[:2]):
+        raise refused(at, "images are resized, not channels", new[:2])
+    check_size(new)
+    for axis, where in ((2, 1), (3, 2)):
+        if new[axis] != old[axis] or factors[axis] != 1:
+            x = _resized(at, x, where, old[axis], new[axis], factors[axis])
+    return x
+
+
+def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any, sizes: Any) -> tuple[list[int], list[float]]:
+    """The sizes of the result and the scales, for all axes."""
+    numbers = [float(number) for number in (sizes if scales is None else scales)]
+    axes = [axis % 4 for axis in at.get("axes", range(len(numbers)))]
+    if len(axes) != len(numbers) or len(numbers) > 4 or not all(0 < number < 2**31 for number in numbers):
+        raise ValueError(f"Resize takes a positive scale or size for each axis of {axes}. Received: {numbers}.")
+    new, factors = list(old), [1.0] * 4
+    policy = at.get("keep_aspect_ratio_policy", "stretch")
+    if scales is None and policy != "stretch":
+        ratios = [number / old[axis] for axis, number in zip(axes, numbers)]
+        ratio = min(ratios) if policy == "not_larger" else max(ratios)
+        numbers = [np.floor(old[axis] * ratio + 0.5) for axis in axes]
+    for axis, number in zip(axes, numbers):
+        factors[axis] = number / old[axis] if scales is None else number
+        new[axis] = int(number) if scales is None else int(np.floor(old[axis] * number))
+        if scales is None and policy != "stretch":
+            factors[axis] = ratio
+    return new, factors
+
+
+def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: float) -> Tensor:
+    """One axis in another size: the sum of a few items, each times its share."""
+    places = _places(at, old, new, scale)
+    mode, before = at.get("mode", "nearest"), (slice(None),) * axis
+    if mode == "nearest":
+        return x[(*before, np.clip(_rounded(at, places), 0, old - 1).astype(np.int64))]
+    low = np.floor(places).astype(np.int64)
+    part = places - low
+    if mode in ("linear", "bilinear"):
+        taps = [(low, 1 - part), (low + 1, part)]
+    elif mode == "cubic":
+        taps = _cubic(at, low, part, old)
+    else:
+        raise refused(at, "mode is nearest, linear or cubic", mode)
+    shape = [-1 if i == axis else 1 for i in range(4)]
+    terms = [x[(*before, np.clip(place, 0, old - 1))] * constant(x, share.reshape(shape).astype(x.dtype))
+             for place, share in taps]
+    return sum(terms[1:], terms[0])
+
+
+def _cubic(at: Attributes, low: np.ndarray, part: np.ndarray, old: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Four places and their shares, by Keys' kernel."""
+    a = at.get("cubic_coeff_a", -0.75)
+
+    def near(d: np.ndarray) -> np.ndarray:  # up to a distance of 1
+        return ((a + 2) * d - (a + 3)) * d * d + 1
+
+    def far(d: np.ndarray) -> np.ndarray:  # from 1 to 2
+        return ((a * d - 5 * a) * d + 8 * a) * d - 4 * a
+
+    taps = [(low - 1, far(part + 1)), (low, near(part)), (low + 1, near(1 - part)), (low + 2, far(2 - part))]
+    if not at.get("exclude_outside", 0):
+        return taps
+    kept = [(place, np.where((place >= 0) & (place < old), share, 0.0)) for place, share in taps]
+    total = np.sum([share for _, share in kept], axis=0)
+    return [(place, share / total) for place, share in kept]
+
+
+def _places(at: Attributes, old: int, new: int, scale: float) -> np.ndarray:
+    """Where the items of a new axis lie on the old one."""
+    way, i = at.get("coordinate_transformation_mode", "half_pixel" if at.opset >= 11 else "asymmetric"), np.arange(new)
+    whole = old * scale  # the new size before it was rounded down
+    if way == "half_pixel":
+        return (i + 0.5) / scale - 0.5
+    if way == "pytorch_half_pixel":
+        return (i + 0.5) / scale - 0.5 if whole > 1 else np.zeros(new)
+    if way == "align_corners":
+        return i * (old - 1) / (whole - 1) if whole > 1 else np.zeros(new)
+    if way == "asymmetric":
+        return i / scale
+    if way == "half_pixel_symmetric":
+        return old / 2 * (1 - new / whole) + (i + 0.5) / scale - 0.5
+    raise refused(at, "coordinate_transformation_mode is half_pixel, pytorch_half_pixel, half_pixel_symmetric, "
+                  "align_corners or asymmetric", way)
+
+
+def _rounded(at: Attributes, places: np.ndarray) -> np.ndarray:
+    way = at.get("nearest_mode", "round_prefer_floor" if at.opset >= 11 else "floor")
+    ways: dict[str, Any] = {
+        "round_prefer_floor": lambda p: np.ceil(p - 0.5), "round_prefer_ceil": lambda p: np.floor(p + 0.5),
+        "floor": np.floor, "ceil": np.ceil}
+    if way not in ways:
+        raise refused(at, f"nearest_mode is one of {', '.join(ways)}", way)
+    return ways[way](places)
+
+
+def upsample(at: Attributes, x: Tensor, scales: Any = None) -> Tensor:
+    return resize(at._replace(opset=10), x, at.get("scales") if scales is None else scales)
+
+
+def depth_to_space(at: Attributes, x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    size = at.get("blocksize", 1)
+    if size < 1 or c % size**2:
+        raise ValueError(f"blocksize must be such that its square divides the channels, {c}. Received: {size}.")
+    part = c // size**2
+    if at.get("mode", "DCR") == "DCR":
+        y = x.reshape(n, size, size, part, h, w).transpose(0, 3, 4, 1, 5, 2)
+    else:
+        y = x.reshape(n, part, size, size, h, w).transpose(0, 1, 4, 2, 5, 3)
+    return y.reshape(n, part, h * size, w * size)
+
+
+def space_to_depth(at: Attributes, x: Tensor) -> Tensor:
+    n, c, h, w = x.shape
+    size = at.get("blocksize", 1)
+    if size < 1 or h % size or w % size:
+        raise ValueError(f"blocksize must divide the images' sides, {h} x {w}. Received: {size}.")
+    y = x.reshape(n, c, h // size, size, w // size, size).transpose(
+        (0, 3, 5, 1, 2, 4) if at.get("mode", "DCR") == "DCR" else (0, 1, 3, 5, 2, 4))
+    return y.reshape(n, c * size * size, h // size, w // size)

@@ -1,0 +1,280 @@
+"""Models from ONNX files: `OnnxModel` runs the nodes of a file with the functions in `onnx_ops.OPS`."""
+
+import os
+from typing import Any, NoReturn
+
+import numpy as np
+
+from ..arguments import names
+from ..backend import trace
+from ..models import Model
+from ..symbolic import is_shape
+from ..tensor import Parameter, Tensor, no_grad
+from . import onnx_file
+from .onnx_file import File, Read
+from .onnx_ops import OPS, Op
+from .onnx_values import KNOWN, cast, check_size
+
+FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
+
+
+def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
+    """The model of an ONNX file, given by its path or its bytes: it predicts what the file describes, and can be
+    trained. Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
+
+    Raises ValueError for a file that is damaged, lies in several files, or has an op that is not known, naming it.
+    """
+    file = onnx_file.read(source)
+    for node in file.nodes:
+        if node.attributes.op not in OPS:
+            raise ValueError(f"The op {node.attributes.op!r} of node {node.attributes.name!r} is not known. Known are: "
+                             f"{', '.join(sorted(OPS))}.")
+    return OnnxModel(file)
+
+
+class Value:
+    """A tensor within a graph: `first` as ONNX has it, `last` with channels last; each is made when it is wanted.
+
+    One of rank 3 has its last axis as the width of images of one row.
+    """
+
+    def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
+        self._first, self._last = first, last
+
+    @property
+    def first(self) -> Tensor:
+        if self._first is None:
+            self._first = self._last.transpose(FIRST)  # type: ignore[union-attr]
+        return self._first
+
+    @property
+    def last(self) -> Tensor:
+        if self._last is None:
+            self._last = self.first.transpose(LAST)
+        return self._last
+
+    @property
+    def is_last(self) -> bool:
+        """Whether it lies with channels last, from an op on images."""
+        return self._last is not None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """As ONNX has it."""
+        if self._first is not None:
+            return self._first.shape
+        n, h, w, channels = self._last.shape  # type: ignore[union-attr]
+        return n, channels, h, w
+
+
+class Runner:
+    """Runs the nodes of a file. constants: the arrays known beforehand, by name; parameters: the names of the others,
+    which are given to `run` as weights, with whether they are trained.
+    """
+
+    def __init__(self, file: File) -> None:
+        self.file, self.releases = file, _releases(file)
+        self.constants: dict[str, np.ndarray] = {}
+        self.parameters: dict[str, bool] = {}
+        uses: dict[str, list[tuple[Op, int]]] = {}
+        for node in file.nodes:
+            for place, name in enumerate(node.inputs):
+                uses.setdefault(name, []).append((OPS[node.attributes.op], place))
+        for name, array in file.constants.items():
+            places = uses.get(name, [])
+            if array.dtype.kind != "f" or array.ndim == 0 or all(place in op.host for op, place in places):
+                self.constants[name] = array
+            else:
+                self.parameters[name] = not any(place in op.fixed for op, place in places)
+
+    def run(self, given: list[Tensor], weights: dict[str, Any], device: Any) -> list[Tensor]:
+        """The outputs for these inputs, in the file's order. Raises ValueError, naming the node, for shapes and values
+        that do not fit.
+        """
+        values: dict[str, Any] = {port.name: Value(x) for port, x in zip(self.file.inputs, given, strict=True)}
+        values.update(self.constants)
+        values.update((name, Value(weight)) for name, weight in weights.items())
+        for number, node in enumerate(self.file.nodes):
+            at = node.attributes
+            try:
+                results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs],
+                                        device)
+            except Exception as error:  # whatever a node's numbers lead to
+                raise ValueError(f"Node {at.name!r} ({at.op}) cannot run: {error or type(error).__name__}") from error
+            values.update((name, result) for name, result in zip(node.outputs, results) if name)
+            for name in self.releases.get(number, ()):
+                values.pop(name, None)
+        return [_tensor(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
+                for name in (port.name for port in self.file.outputs)]
+
+    def _results(self, op: Op, node: Read, inputs: list[Any], device: Any) -> list[Any]:
+        """What a node makes: arrays, where all it takes is known beforehand, else values."""
+        at = node.attributes
+        if at.op in ("Shape", "Size"):
+            return [op.function(at, inputs[0])]
+        for place in op.host:
+            if place < len(inputs) and isinstance(inputs[place], Value):
+                if all(i is None or isinstance(i, np.ndarray) or p in op.host for p, i in enumerate(inputs)):
+                    inputs[place] = inputs[place].first.detach().numpy()
+                    continue
+                raise ValueError(f"its input {place} must be known before data come. Received: {node.inputs[place]!r}, "
+                                 "which is computed from the model's inputs or trained.")
+        if not any(isinstance(each, Value) for each in inputs):
+            return _known(op, node, inputs)
+        found = (_images if op.images else _tensors)(op, node, inputs, device)
+        for value in found:
+            check_size(value.shape)
+        return found
+
+
+def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
+    """Computed aside: it is the same whenever a recording runs again."""
+    with trace.aside(), no_grad():
+        given = [each if each is None or place in op.host else Tensor(np.ascontiguousarray(each).reshape(each.shape))
+                 for place, each in enumerate(inputs)]
+        if op.images:
+            given[0] = Value(given[0]).last
+        found = op.function(node.attributes, *given)
+    several = found if isinstance(found, list) else [found]
+    arrays = [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
+    for array in arrays:
+        check_size(array.shape, KNOWN)
+    return [array.transpose(FIRST) for array in arrays] if op.images else arrays
+
+
+def _given(op: Op, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
+    return [each if each is None or place in op.host else _tensor(each, device) if isinstance(each, np.ndarray)
+            else each.last if last else each.first for place, each in enumerate(inputs)]
+
+
+def _tensors(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
+    """An op on tensors as ONNX has them; one item by item in the layout in which they lie."""
+    values = [each for each in inputs if isinstance(each, Value)]
+    last = op.alike and all(value.is_last and len(value.shape) == 4 for value in values) and all(
+        each is None or isinstance(each, Value) or each.ndim == 0 for each in inputs)
+    found = op.function(node.attributes, *_given(op, device, inputs, last))
+    several = found if isinstance(found, list) else [found]
+    return [Value(None, y) if last else Value(y if isinstance(y, Tensor) else _tensor(y, device))
+            for y in several]
+
+
+def _images(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
+    """An op on images, with channels last."""
+    x, *others = inputs
+    x = x if isinstance(x, Value) else Value(_tensor(x, device))
+    rank = len(x.shape)
+    rest = _given(op, device, [None, *others])[1:]
+    if rank == 4:
+        return [Value(None, op.function(node.attributes, x.last, *rest))]
+    if rank == 2 and node.attributes.op == "BatchNormalization":
+        return [Value(op.function(node.attributes, x.first, *rest))]
+    if rank != 3:
+        raise ValueError(f"images have 4 axes, or 3 for one row. Received shape: {x.shape}.")
+    y = op.function(node.attributes, Value(x.first.reshape(*x.shape[:2], 1, x.shape[2])).last, *rest)
+    n, _, width, channels = y.shape
+    return [Value(y.reshape(n, width, channels).transpose(0, 2, 1))]
+
+
+class OnnxModel(Model):
+    """A model that `formats.from_onnx` made. Its weights are the file's tensors of floats, under the file's names.
+
+    It normalizes with moving averages and drops nothing in training, too, as ONNX files say what inference does. Its
+    weights are saved by `save_weights`; its architecture stays in the ONNX file.
+    """
+
+    recordable = True
+
+    def __init__(self, file: File) -> None:
+        super().__init__(name=_layer_name(file.name), dtype=_dtype(file))
+        self._runner, self._ports = Runner(file), file.inputs
+        self.parameters: dict[str, Parameter] = {}
+        for key, trained in self._runner.parameters.items():
+            array = file.constants.pop(key)
+            self.parameters[key] = self.add_weight(
+                array.shape, lambda shape, dtype, array=array: array, name=key.replace("/", "."), trainable=trained,
+                dtype=array.dtype.name)
+        self.built = True
+        shapes = [port.shape for port in file.inputs]
+        if shapes and all(shape is not None and None not in shape[1:] for shape in shapes):
+            self._build_shape = _several([(None, *shape[1:]) for shape in shapes])  # type: ignore[index]
+            self._check_nodes()
+
+    def _check_nodes(self) -> None:
+        """Runs it once without its kernels. Raises ValueError, naming the node, where something does not fit."""
+        inputs = [port.shape for port in self._ports]
+        for shape in inputs:
+            check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]
+        with no_grad(), trace.DryRun().record():
+            self._run([Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
+                       for shape, port in zip(inputs, self._ports)])
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of the inputs in the file."""
+        return [port.name for port in self._ports]
+
+    @property
+    def output_names(self) -> list[str]:
+        """The names of the outputs in the file."""
+        return [port.name for port in self._runner.file.outputs]
+
+    def get_config(self) -> NoReturn:
+        raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. Write its weights by "
+                         "save_weights, and make it again by from_onnx.")
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        given = [x[name] for name in self.input_names] if isinstance(x, dict) else (
+            list(x) if isinstance(x, (list, tuple)) else [x])
+        return _several(self._run([cast(t, port.dtype) for t, port in zip(given, self._ports)]))
+
+    def _run(self, given: list[Tensor]) -> list[Tensor]:
+        return self._runner.run(given, self.parameters, self.device)
+
+    def check_input(self, shape: Any) -> None:
+        """Raises ValueError where inputs of this shape, or of these shapes, are not what the file wants."""
+        if isinstance(shape, dict):
+            shape = [shape.get(name) for name in self.input_names]
+        given: list[Any] = [shape] if is_shape(shape) else list(shape)
+        if len(given) != len(self._ports):
+            raise ValueError(f"Model {self.name!r} takes {len(self._ports)} inputs ({', '.join(self.input_names)}). "
+                             f"Received: {len(given)}.")
+        for port, one in zip(self._ports, given):
+            if port.shape is None:
+                continue
+            if one is None or len(one) != len(port.shape) or any(
+                    wanted is not None and size not in (None, wanted) for wanted, size in zip(port.shape[1:], one[1:])):
+                raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its "
+                                 f"ONNX file says. Received: {one}.")
+
+
+def _tensor(array: np.ndarray, device: Any) -> Tensor:
+    return Tensor(device.constant(np.ascontiguousarray(array).reshape(array.shape)), device=device)
+
+
+def _several(values: list[Any]) -> Any:
+    return values if len(values) > 1 else values[0]
+
+
+def _layer_name(name: str) -> str | None:
+    """A graph's name as a layer's."""
+    plain = names.snake_case("".join(c if c.isalnum() or c == "_" else "_" for c in name))[:60]
+    return plain or None
+
+
+def _dtype(file: File) -> str:
+    """float64 where the file's weights or inputs are, else float32."""
+    kinds = {array.dtype.name for array in file.constants.values() if array.ndim} | {p.dtype for p in file.inputs}
+    return "float64" if "float64" in kinds and "float32" not in kinds else "float32"
+
+
+def _releases(file: File) -> dict[int, list[str]]:
+    """After which node each result is wanted no more."""
+    last: dict[str, int] = {}
+    for number, node in enumerate(file.nodes):
+        last.update((name, number) for name in (*node.inputs, *node.outputs) if name)
+    kept = {port.name for port in file.outputs}
+    found: dict[int, list[str]] = {}
+    for name, number in last.items():
+        if name not in kept:
+            found.setdefault(number, []).append(name)
+    return found

@@ -1,0 +1,206 @@
+"""ONNX's ops that arrange items: shapes, parts, copies, and what is computed of shapes."""
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import functional as F
+from ..tensor import Tensor
+from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, refused
+
+
+def axis_of(axis: int, rank: int) -> int:
+    """An axis counted from 0. Raises ValueError for one that is not there."""
+    if not -rank <= axis < rank:
+        raise ValueError(f"An axis of a tensor with {rank} axes lies in {-rank}..{rank - 1}. Received: {axis}.")
+    return axis % rank
+
+
+def flatten(at: Attributes, x: Tensor) -> Tensor:
+    axis = axis_of(at.get("axis", 1), x.ndim + 1) if at.get("axis", 1) >= 0 else axis_of(at.get("axis", 1), x.ndim)
+    return x.reshape(prod(x.shape[:axis]), prod(x.shape[axis:]))
+
+
+def reshape(at: Attributes, x: Tensor, shape: Any) -> Tensor:
+    sizes = list(ints(shape))
+    if not at.get("allowzero", 0):
+        if any(n == 0 and i >= x.ndim for i, n in enumerate(sizes)):
+            raise ValueError(f"A size of 0 stands for the input's own. Received: {sizes} for shape {x.shape}.")
+        sizes = [x.shape[i] if n == 0 else n for i, n in enumerate(sizes)]
+    if sizes.count(-1) > 1 or min(sizes, default=0) < -1:
+        raise ValueError(f"One size of a shape may be -1. Received: {sizes}.")
+    if -1 in sizes and 0 in sizes:
+        raise ValueError(f"Beside a size of 0 none can be found out. Received: {sizes}.")
+    return x.reshape(tuple(sizes))
+
+
+def transpose(at: Attributes, x: Tensor) -> Tensor:
+    order = at.get("perm", list(reversed(range(x.ndim))))
+    return x.transpose(tuple(order)) if x.ndim else x
+
+
+def squeeze(at: Attributes, x: Tensor, given: Any = None) -> Tensor:
+    axes = at.get("axes") if given is None else ints(given)
+    return F.squeeze(x, None if axes is None else tuple(axes))
+
+
+def unsqueeze(at: Attributes, x: Tensor, given: Any = None) -> Tensor:
+    return F.expand_dims(x, tuple(at.get("axes", ()) if given is None else ints(given)))
+
+
+def concat(at: Attributes, *xs: Tensor) -> Tensor:
+    return F.concatenate(list(xs), at.get("axis", 1))
+
+
+def split(at: Attributes, x: Tensor, given: Any = None) -> list[Tensor]:
+    axis = axis_of(at.get("axis", 0), x.ndim)
+    sizes = at.get("split") if given is None else ints(given)
+    total = x.shape[axis]
+    if sizes is None:
+        count = at.get("num_outputs", at.outputs)
+        part = -(-total // max(count, 1))
+        sizes = [part] * (count - 1) + [total - part * (count - 1)]
+    if sum(sizes) != total or min(sizes) < 0:
+        raise ValueError(f"The parts must be as long as the axis together, {total}. Received: {list(sizes)}.")
+    return F.split(x, [int(end) for end in np.cumsum(sizes)[:-1]], axis)
+
+
+def slice_(at: Attributes, x: Tensor, *given: Any) -> Tensor:
+    """Before opset 10 the bounds are attributes."""
+    if given:
+        starts, ends = ints(given[0]), ints(given[1])
+        axes, steps = (ints(given[i]) if len(given) > i and given[i] is not None else None for i in (2, 3))
+    else:
+        starts, ends, axes, steps = at.get("starts"), at.get("ends"), at.get("axes"), None
+    axes = tuple(range(len(starts))) if axes is None else axes
+    steps = (1,) * len(starts) if steps is None else steps
+    index = [slice(None)] * x.ndim
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        n, axis = x.shape[axis_of(axis, x.ndim)], axis_of(axis, x.ndim)
+        if step == 0:
+            raise ValueError("The step of a slice cannot be 0.")
+        start, end = (bound + n if bound < 0 else bound for bound in (start, end))
+        low, high = (0, n) if step > 0 else (-1, n - 1)
+        start, end = (min(max(start, 0), high), min(max(end, low), n))
+        index[axis] = slice(start, None if end < 0 else end, step)
+    return x[tuple(index)]
+
+
+def gather(at: Attributes, x: Tensor, indices: Any) -> Tensor:
+    axis = axis_of(at.get("axis", 0), x.ndim)
+    places = np.asarray(indices)
+    if places.dtype.kind not in "iu" or (places.size and not -x.shape[axis] <= places.min() <= places.max()
+                                         < x.shape[axis]):
+        raise ValueError(f"Gather takes places in an axis of {x.shape[axis]} items. Received: {places.dtype} "
+                         f"{places.reshape(-1)[:5].tolist()}.")
+    check_size((*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]))
+    return x[(*(slice(None),) * axis, int(places) if places.ndim == 0 else places.astype(np.int64))]
+
+
+def expand(at: Attributes, x: Tensor, shape: Any) -> Tensor:
+    wanted = np.broadcast_shapes(x.shape, ints(shape))
+    check_size(wanted)
+    if x.dtype.kind == "b":
+        return constant(x, np.broadcast_to(x.numpy(), wanted))
+    return x + constant(x, np.broadcast_to(np.zeros((), x.dtype), wanted))
+
+
+def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
+    counts = ints(repeats)
+    if len(counts) != x.ndim or min(counts, default=1) < 1:
+        raise ValueError(f"Tile takes a count of 1 or more for each of {x.ndim} axes. Received: {counts}.")
+    check_size([n * count for n, count in zip(x.shape, counts)])
+    for axis, count in enumerate(counts):
+        if count > 1:
+            x = x[(*(slice(None),) * axis, np.arange(x.shape[axis] * count) % x.shape[axis])]
+    return x
+
+
+def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: Any = None) -> Tensor:
+    """"constant" by numbers, the other modes by the places that each item comes from. Negative widths cut off."""
+    widths, mode = ints(given) if given is not None else tuple(at.get("pads", ())), at.get("mode", "constant")
+    number = at.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
+    named = tuple(range(x.ndim)) if axes is None else tuple(axis_of(axis, x.ndim) for axis in ints(axes))
+    if len(widths) != 2 * len(named):
+        raise ValueError(f"Pad takes two widths for each of {len(named)} axes. Received: {list(widths)}.")
+    pairs = [(0, 0)] * x.ndim
+    for place, axis in enumerate(named):
+        pairs[axis] = widths[place], widths[place + len(named)]
+    check_size([max(n + sum(pair), 0) for n, pair in zip(x.shape, pairs)])
+    x = x[tuple(slice(max(-before, 0), n - max(-after, 0)) for n, (before, after) in zip(x.shape, pairs))]
+    pairs = [(max(before, 0), max(after, 0)) for before, after in pairs]
+    if mode == "constant":
+        return F.pad(x, pairs, constant_values=number.item() if isinstance(number, np.generic) else number)
+    if mode not in ("reflect", "edge", "wrap"):
+        raise refused(at, "mode is constant, reflect, edge or wrap", mode)
+    for axis, pair in enumerate(pairs):
+        if any(pair):
+            x = x[(*(slice(None),) * axis, np.pad(np.arange(x.shape[axis]), pair, mode))]  # type: ignore[call-overload]
+    return x
+
+
+def shape_of(at: Attributes, x: Any) -> np.ndarray:
+    return np.array(x.shape[slice(at.get("start", 0), at.get("end"))], np.int64)
+
+
+def size_of(at: Attributes, x: Any) -> np.ndarray:
+    return np.array(prod(x.shape), np.int64)
+
+
+def constant_of_shape(at: Attributes, shape: Any) -> np.ndarray:
+    sizes = ints(shape)
+    check_size(sizes, KNOWN)
+    return np.full(sizes, at.get("value", np.zeros(1, np.float32)).reshape(-1)[0])
+
+
+def constant_value(at: Attributes) -> np.ndarray:
+    kinds = {"value": None, "value_float": np.float32, "value_floats": np.float32, "value_int": np.int64,
+             "value_ints": np.int64}
+    name = next((each for each in at.values if each in kinds), None)
+    if name is None:
+        raise refused(at, f"its value is one of {', '.join(kinds)}", list(at.values))
+    return np.asarray(at.values[name], kinds[name])
+
+
+def range_(at: Attributes, start: Any, limit: Any, delta: Any) -> np.ndarray:
+    first, last, step = (np.asarray(number).reshape(-1)[0] for number in (start, limit, delta))
+    if not step or not np.isfinite([float(first), float(last), float(step)]).all():
+        raise ValueError(f"Range takes finite numbers and a step other than 0. Received: {first}, {last}, {step}.")
+    count = max(int(np.ceil((float(last) - float(first)) / float(step))), 0)
+    check_size((count,), KNOWN)
+    return (first + np.arange(count) * step).astype(np.asarray(start).dtype)
+
+
+def cast_to(at: Attributes, x: Tensor) -> Tensor:
+    if at.get("to") not in DTYPES:
+        raise refused(at, f"the type is one of {', '.join(name for name in DTYPES.values())}", at.get("to"))
+    return cast(x, DTYPES[at.get("to")])
+
+
+def floor(at: Attributes, x: Any) -> Tensor:
+    return np.floor(x)  # type: ignore[return-value]
+
+
+def ceil(at: Attributes, x: Any) -> Tensor:
+    return np.ceil(x)  # type: ignore[return-value]
+
+
+def dropout(at: Attributes, x: Tensor, ratio: Any = None, training: Any = None) -> Any:
+    """Outside of training it gives x, and a mask that keeps all."""
+    if training is not None and bool(np.asarray(training).any()):
+        raise refused(at, "training_mode is false", True)
+    return [x, np.ones(x.shape, np.bool_)][: at.outputs]
+
+
+DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 11: "float64"}
+
+FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
+    "Flatten": (flatten, ()), "Reshape": (reshape, (1,)), "Transpose": (transpose, ()), "Squeeze": (squeeze, (1,)),
+    "Unsqueeze": (unsqueeze, (1,)), "Concat": (concat, ()), "Split": (split, (1,)), "Slice": (slice_, (1, 2, 3, 4)),
+    "Gather": (gather, (1,)), "Expand": (expand, (1,)), "Tile": (tile, (1,)), "Pad": (pad, (1, 2, 3)),
+    "Shape": (shape_of, ()), "Size": (size_of, ()), "ConstantOfShape": (constant_of_shape, (0,)),
+    "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()), "Floor": (floor, (0,)),
+    "Ceil": (ceil, (0,)), "Dropout": (dropout, (1, 2)),
+}
