@@ -16,7 +16,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 import autoconv
-from autoconv import datasets, layers
+from autoconv import datasets, formats, layers
 from autoconv.backend import device
 from autoconv.cli import data, main
 from autoconv.cli.clock import Stopwatch, since_start
@@ -261,6 +261,14 @@ class TestExport:
         expected = autoconv.models.load_model(trained / "run").predict(x, verbose=0)
         again = autoconv.models.load_model(tmp_path / name)
         np.testing.assert_allclose(again.predict(x, verbose=0), expected, rtol=1e-5)
+
+    def test_a_file_of_onnx(self, trained, tmp_path):
+        pytest.importorskip("onnx")
+        autoconv_("export", trained / "run", "--to", "onnx", "--out", tmp_path / "net.onnx")
+        x = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+        expected = autoconv.models.load_model(trained / "run").predict(x, verbose=0)
+        found = formats.from_onnx(tmp_path / "net.onnx").predict(x, verbose=0)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
 
     def test_weights_under_pytorchs_names(self, trained, tmp_path):
         autoconv_("export", trained / "run", "--to", "torch", "--out", tmp_path / "net.safetensors")

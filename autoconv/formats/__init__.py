@@ -1,4 +1,4 @@
-"""Models and weights in files, and the weights of PyTorch's modules.
+"""Models and weights in files, ONNX's files, and the weights of PyTorch's modules.
 
 `from autoconv import formats`. The suffix of a file's name says which format it has; `model.save` and
 `models.load_model` call the functions of this module.
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 from . import keras_files, safetensors
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
-__all__ = ["from_torch_state_dict", "load_model", "load_weights", "save_model", "save_weights", "to_torch_state_dict"]
+__all__ = ["from_onnx", "from_torch_state_dict", "load_model", "load_weights", "save_model", "save_weights", "to_onnx",
+           "to_torch_state_dict"]
 
 if TYPE_CHECKING:
     from ..models import Model
