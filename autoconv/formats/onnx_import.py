@@ -1,6 +1,8 @@
 """Models from ONNX files: `OnnxModel` runs the nodes of a file with the functions in `onnx_ops.OPS`."""
 
 import os
+from math import inf
+from time import perf_counter
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,6 +18,7 @@ from .onnx_ops import OPS, Op
 from .onnx_values import KNOWN, cast, check_size
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
+SECONDS = 1.0  # that a file is checked by a run without kernels
 
 
 def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
@@ -87,15 +90,17 @@ class Runner:
             else:
                 self.parameters[name] = not any(place in op.fixed for op, place in places)
 
-    def run(self, given: list[Tensor], weights: dict[str, Any], device: Any) -> list[Tensor]:
-        """The outputs for these inputs, in the file's order. Raises ValueError, naming the node, for shapes and values
-        that do not fit.
+    def run(self, given: list[Tensor], weights: dict[str, Any], device: Any, until: float = inf) -> list[Tensor]:
+        """The outputs for these inputs, in the file's order; none where the time `until` comes first. Raises
+        ValueError, naming the node, for shapes and values that do not fit.
         """
         values: dict[str, Any] = {port.name: Value(x) for port, x in zip(self.file.inputs, given, strict=True)}
         values.update(self.constants)
         values.update((name, Value(weight)) for name, weight in weights.items())
         for number, node in enumerate(self.file.nodes):
             at = node.attributes
+            if perf_counter() > until:
+                return []
             try:
                 results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs],
                                         device)
@@ -200,13 +205,16 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Runs it once without its kernels. Raises ValueError, naming the node, where something does not fit."""
+        """Runs it once without its kernels, for a second at most. Raises ValueError, naming the node, where something
+        does not fit.
+        """
         inputs = [port.shape for port in self._ports]
         for shape in inputs:
             check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]
         with no_grad(), trace.DryRun().record():
-            self._run([Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
-                       for shape, port in zip(inputs, self._ports)])
+            given = [Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
+                     for shape, port in zip(inputs, self._ports)]
+            self._run(given, perf_counter() + SECONDS)
 
     @property
     def input_names(self) -> list[str]:
@@ -227,8 +235,8 @@ class OnnxModel(Model):
             list(x) if isinstance(x, (list, tuple)) else [x])
         return _several(self._run([cast(t, port.dtype) for t, port in zip(given, self._ports)]))
 
-    def _run(self, given: list[Tensor]) -> list[Tensor]:
-        return self._runner.run(given, self.parameters, self.device)
+    def _run(self, given: list[Tensor], until: float = inf) -> list[Tensor]:
+        return self._runner.run(given, self.parameters, self.device, until)
 
     def check_input(self, shape: Any) -> None:
         """Raises ValueError where inputs of this shape, or of these shapes, are not what the file wants."""
