@@ -8,6 +8,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from ..arguments import names
+from ..backend import device as devices
 from ..backend import trace
 from ..models import Model
 from ..symbolic import is_shape
@@ -15,7 +16,7 @@ from ..tensor import Parameter, Tensor, no_grad
 from . import onnx_file
 from .onnx_file import File, Read
 from .onnx_ops import OPS, Op
-from .onnx_values import KNOWN, cast, check_size
+from .onnx_values import KNOWN, cast, check_size, on_device
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
 SECONDS = 1.0  # that a file is checked by a run without kernels
@@ -109,7 +110,7 @@ class Runner:
             values.update((name, result) for name, result in zip(node.outputs, results) if name)
             for name in self.releases.get(number, ()):
                 values.pop(name, None)
-        return [_tensor(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
+        return [on_device(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
                 for name in (port.name for port in self.file.outputs)]
 
     def _results(self, op: Op, node: Read, inputs: list[Any], device: Any) -> list[Any]:
@@ -135,7 +136,7 @@ class Runner:
 def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
     """Computed aside: it is the same whenever a recording runs again."""
     with trace.aside(), no_grad():
-        given = [each if each is None or place in op.host else Tensor(np.ascontiguousarray(each).reshape(each.shape))
+        given = [each if each is None or place in op.host else on_device(each, devices.get("cpu"))
                  for place, each in enumerate(inputs)]
         if op.images:
             given[0] = Value(given[0]).last
@@ -148,7 +149,7 @@ def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
 
 
 def _given(op: Op, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
-    return [each if each is None or place in op.host else _tensor(each, device) if isinstance(each, np.ndarray)
+    return [each if each is None or place in op.host else on_device(each, device) if isinstance(each, np.ndarray)
             else each.last if last else each.first for place, each in enumerate(inputs)]
 
 
@@ -159,14 +160,14 @@ def _tensors(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
         each is None or isinstance(each, Value) or each.ndim == 0 for each in inputs)
     found = op.function(node.attributes, *_given(op, device, inputs, last))
     several = found if isinstance(found, list) else [found]
-    return [Value(None, y) if last else Value(y if isinstance(y, Tensor) else _tensor(y, device))
+    return [Value(None, y) if last else Value(y if isinstance(y, Tensor) else on_device(y, device))
             for y in several]
 
 
 def _images(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
     """An op on images, with channels last."""
     x, *others = inputs
-    x = x if isinstance(x, Value) else Value(_tensor(x, device))
+    x = x if isinstance(x, Value) else Value(on_device(x, device))
     rank = len(x.shape)
     rest = _given(op, device, [None, *others])[1:]
     if rank == 4:
@@ -253,10 +254,6 @@ class OnnxModel(Model):
                     wanted is not None and size not in (None, wanted) for wanted, size in zip(port.shape[1:], one[1:])):
                 raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its "
                                  f"ONNX file says. Received: {one}.")
-
-
-def _tensor(array: np.ndarray, device: Any) -> Tensor:
-    return Tensor(device.constant(np.ascontiguousarray(array).reshape(array.shape)), device=device)
 
 
 def _several(values: list[Any]) -> Any:
