@@ -131,8 +131,9 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
     """For each place in a window the pixels that lie there, as images of the result's size."""
     wide = F.pad(x, ((0, 0), *sides, (0, 0)), constant_values=value)
     size = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:3], kernel, strides, rates)]
-    if min(size) < 1 or kernel[0] * kernel[1] > 10_000:
-        raise ValueError(f"A window must fit into the padded image, and have at most 10,000 pixels. Received: {kernel} "
+    if min(size) < 1 or kernel[0] * kernel[1] > 1024:
+        raise ValueError(f"A window must fit into the padded image, and have at most 1,024 pixels where it is "
+                         "dilated or padding counts. Received: {kernel} "
                          f"over {wide.shape[1:3]}.")
     return [wide[:, i * rates[0] : i * rates[0] + (size[0] - 1) * strides[0] + 1 : strides[0],
                  j * rates[1] : j * rates[1] + (size[1] - 1) * strides[1] + 1 : strides[1]]

@@ -1,11 +1,14 @@
 """Models from ONNX files: `OnnxModel` runs the nodes of a file with the functions in `onnx_ops.OPS`."""
 
 import os
+from math import inf
+from time import perf_counter
 from typing import Any, NoReturn
 
 import numpy as np
 
 from ..arguments import names
+from ..backend import device as devices
 from ..backend import trace
 from ..models import Model
 from ..symbolic import is_shape
@@ -13,9 +16,10 @@ from ..tensor import Parameter, Tensor, no_grad
 from . import onnx_file
 from .onnx_file import File, Read
 from .onnx_ops import OPS, Op
-from .onnx_values import KNOWN, cast, check_size
+from .onnx_values import KNOWN, cast, check_size, on_device
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
+SECONDS = 1.0  # that a file is checked by a run without kernels
 
 
 def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
@@ -87,15 +91,17 @@ class Runner:
             else:
                 self.parameters[name] = not any(place in op.fixed for op, place in places)
 
-    def run(self, given: list[Tensor], weights: dict[str, Any], device: Any) -> list[Tensor]:
-        """The outputs for these inputs, in the file's order. Raises ValueError, naming the node, for shapes and values
-        that do not fit.
+    def run(self, given: list[Tensor], weights: dict[str, Any], device: Any, until: float = inf) -> list[Tensor]:
+        """The outputs for these inputs, in the file's order; none where the time `until` comes first. Raises
+        ValueError, naming the node, for shapes and values that do not fit.
         """
         values: dict[str, Any] = {port.name: Value(x) for port, x in zip(self.file.inputs, given, strict=True)}
         values.update(self.constants)
         values.update((name, Value(weight)) for name, weight in weights.items())
         for number, node in enumerate(self.file.nodes):
             at = node.attributes
+            if perf_counter() > until:
+                return []
             try:
                 results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs],
                                         device)
@@ -104,7 +110,7 @@ class Runner:
             values.update((name, result) for name, result in zip(node.outputs, results) if name)
             for name in self.releases.get(number, ()):
                 values.pop(name, None)
-        return [_tensor(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
+        return [on_device(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
                 for name in (port.name for port in self.file.outputs)]
 
     def _results(self, op: Op, node: Read, inputs: list[Any], device: Any) -> list[Any]:
@@ -130,7 +136,7 @@ class Runner:
 def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
     """Computed aside: it is the same whenever a recording runs again."""
     with trace.aside(), no_grad():
-        given = [each if each is None or place in op.host else Tensor(np.ascontiguousarray(each).reshape(each.shape))
+        given = [each if each is None or place in op.host else on_device(each, devices.get("cpu"))
                  for place, each in enumerate(inputs)]
         if op.images:
             given[0] = Value(given[0]).last
@@ -143,7 +149,7 @@ def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
 
 
 def _given(op: Op, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
-    return [each if each is None or place in op.host else _tensor(each, device) if isinstance(each, np.ndarray)
+    return [each if each is None or place in op.host else on_device(each, device) if isinstance(each, np.ndarray)
             else each.last if last else each.first for place, each in enumerate(inputs)]
 
 
@@ -154,14 +160,14 @@ def _tensors(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
         each is None or isinstance(each, Value) or each.ndim == 0 for each in inputs)
     found = op.function(node.attributes, *_given(op, device, inputs, last))
     several = found if isinstance(found, list) else [found]
-    return [Value(None, y) if last else Value(y if isinstance(y, Tensor) else _tensor(y, device))
+    return [Value(None, y) if last else Value(y if isinstance(y, Tensor) else on_device(y, device))
             for y in several]
 
 
 def _images(op: Op, node: Read, inputs: list[Any], device: Any) -> list[Value]:
     """An op on images, with channels last."""
     x, *others = inputs
-    x = x if isinstance(x, Value) else Value(_tensor(x, device))
+    x = x if isinstance(x, Value) else Value(on_device(x, device))
     rank = len(x.shape)
     rest = _given(op, device, [None, *others])[1:]
     if rank == 4:
@@ -200,13 +206,16 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Runs it once without its kernels. Raises ValueError, naming the node, where something does not fit."""
+        """Runs it once without its kernels, for a second at most. Raises ValueError, naming the node, where something
+        does not fit.
+        """
         inputs = [port.shape for port in self._ports]
         for shape in inputs:
             check_size([1 if n is None else n for n in shape])  # type: ignore[union-attr]
         with no_grad(), trace.DryRun().record():
-            self._run([Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
-                       for shape, port in zip(inputs, self._ports)])
+            given = [Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
+                     for shape, port in zip(inputs, self._ports)]
+            self._run(given, perf_counter() + SECONDS)
 
     @property
     def input_names(self) -> list[str]:
@@ -227,8 +236,8 @@ class OnnxModel(Model):
             list(x) if isinstance(x, (list, tuple)) else [x])
         return _several(self._run([cast(t, port.dtype) for t, port in zip(given, self._ports)]))
 
-    def _run(self, given: list[Tensor]) -> list[Tensor]:
-        return self._runner.run(given, self.parameters, self.device)
+    def _run(self, given: list[Tensor], until: float = inf) -> list[Tensor]:
+        return self._runner.run(given, self.parameters, self.device, until)
 
     def check_input(self, shape: Any) -> None:
         """Raises ValueError where inputs of this shape, or of these shapes, are not what the file wants."""
@@ -245,10 +254,6 @@ class OnnxModel(Model):
                     wanted is not None and size not in (None, wanted) for wanted, size in zip(port.shape[1:], one[1:])):
                 raise ValueError(f"Model {self.name!r} wants its input {port.name!r} of shape {port.shape}, as its "
                                  f"ONNX file says. Received: {one}.")
-
-
-def _tensor(array: np.ndarray, device: Any) -> Tensor:
-    return Tensor(device.constant(np.ascontiguousarray(array).reshape(array.shape)), device=device)
 
 
 def _several(values: list[Any]) -> Any:

@@ -44,8 +44,13 @@ def is_float(x: Any) -> bool:
 
 def constant(beside: Any, array: Any) -> Tensor:
     """An array as a tensor on the device of another one."""
-    array = np.ascontiguousarray(array).reshape(np.shape(array))
-    return Tensor(beside.device.constant(array), device=beside.device)
+    return on_device(array, beside.device)
+
+
+def on_device(array: Any, device: Any) -> Tensor:
+    """An array as a tensor there. Kernels take arrays without gaps that may be written to."""
+    whole = np.require(array, requirements=["C", "W"]).reshape(np.shape(array))
+    return Tensor(device.constant(whole), device=device)
 
 
 def cast(x: Tensor, dtype: Any) -> Tensor:
