@@ -150,6 +150,17 @@ class TestCallbacks:
         assert not np.allclose(seen["train"][1], seen["test"][1])
 
 
+    def test_the_averages_stay_at_the_end_of_training(self):
+        found = []
+        for given in ([], [callbacks.SwapEMAWeights()], [callbacks.SwapEMAWeights(swap_on_epoch=True)]):
+            ac.utils.set_random_seed(1)
+            model = regression(optimizer=optimizers.SGD(0.5, use_ema=True, ema_momentum=0.9))
+            model.fit(X, Y, epochs=3, verbose=0, callbacks=given)
+            found.append(model.get_weights()[0])
+        np.testing.assert_array_equal(found[1], found[0])
+        np.testing.assert_array_equal(found[2], found[0])
+
+
 class TestLosses:
     @pytest.mark.parametrize(("reduction", "expected"), [
         ("sum", 14.0), ("mean", 14 / 3), ("sum_over_batch_size", 14 / 3), (None, [1.0, 4.0, 9.0]),

@@ -13,7 +13,7 @@ class SwapEMAWeights(Callback):
     """
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
-        self.swap_on_epoch, self._swapped = swap_on_epoch, False
+        self.swap_on_epoch = swap_on_epoch
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._put(False)
@@ -38,17 +38,15 @@ class SwapEMAWeights(Callback):
         self._put(False)
 
     def get_state(self) -> dict[str, Any]:
-        return {"swapped": self._swapped}
+        return {"swapped": self.model.optimizer._now.swapped}
 
     def set_state(self, state: Any) -> None:
-        self._swapped = bool(state["swapped"])
+        self.model.optimizer._now.swapped = bool(state["swapped"])
 
     def _put(self, averages: bool) -> None:
-        if averages == self._swapped:
-            return
         optimizer = self.model.optimizer
         if optimizer is None or not optimizer.use_ema:
             raise ValueError("SwapEMAWeights must be used with an optimizer that keeps moving averages: "
                              f"Adam(use_ema=True). Received: {optimizer!r}.")
-        optimizer.swap_averages()
-        self._swapped = averages
+        if averages != optimizer._now.swapped:
+            optimizer.swap_averages()

@@ -32,18 +32,19 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         click.echo(lines.fitted(f"data   {tests.described}"))
     try:
         tested = model.evaluate(**tests.feed, verbose=0, return_dict=True)
-        table = confusion.Confusion.of(model, tests.feed, trained["classes"])
+        shown = json_file is not None or not quiet  # else the images are read once alone
+        table = confusion.Confusion.of(model, tests.feed, trained["classes"]) if shown else None
     except ValueError as error:
         raise click.ClickException(f"The net in {run} cannot be tested on this set. {error}") from error
     if json_file is not None:
         files.write_json(json_file, {
             "run": str(run), "dataset": tests.name, "test_images": tests.images(), "device": target.name,
             "test_accuracy": tested["accuracy"], "test_loss": tested["loss"], "skipped": tests.skipped(),
-            **table.as_json(),
+            **(table.as_json() if table else {}),
         })
     if not silent:
         click.echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
-    if not quiet and not silent:
+    if table is not None and not quiet and not silent:
         click.echo("\n".join(table.lines()))
     photos.say_skipped(tests.skipped(), f"{tests.images():,} to test on remained")
 

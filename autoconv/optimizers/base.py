@@ -55,6 +55,7 @@ class _Now:
 
     def __init__(self, rate: LearningRate) -> None:
         self.steps, self.rate = 0, rate
+        self.swapped = False  # whether the averages are in the place of the weights
 
 
 class Optimizer(Versioned):
@@ -260,12 +261,16 @@ class Optimizer(Versioned):
 
     def finalize_variable_values(self, var_list: Sequence[Parameter] | None = None) -> None:
         """Makes the weights their moving averages, where `use_ema` keeps some: what `fit` does at its end."""
-        if self.use_ema and self.flat is not None and self.iterations:
+        if self._now.swapped:  # they are there already; what lies in their place is of no use any more
+            self.flat.device.kernels("arith").copy(self.flat.data, self._state["average"])  # type: ignore[union-attr]
+            self._now.swapped = False
+        elif self.use_ema and self.flat is not None and self.iterations:
             self.flat.device.kernels("update").adopt(self.flat.data, self._state["average"], 1.0)
 
     def swap_averages(self) -> None:
         """Puts the moving averages in the place of the weights, and the weights in theirs; twice changes nothing."""
         if self.flat is not None and self._now.steps:
+            self._now.swapped = not self._now.swapped
             copy, average = self.flat.device.kernels("arith").copy, self._state["average"]
             weights = self.flat.zeros()
             copy(self.flat.data, weights)
