@@ -27,6 +27,17 @@ class TestCallbacks:
         model.fit(X, Y, verbose=0, callbacks=[callbacks.LearningRateScheduler(lambda epoch: 0.1)])
         assert model.optimizer.learning_rate == pytest.approx(0.1)
 
+    def test_an_error_within_a_scheduler_is_told_once(self):
+        calls = []
+
+        def schedule(epoch, rate):
+            calls.append(epoch)
+            return rate + None
+
+        with pytest.raises(TypeError, match="NoneType"):
+            regression().fit(X, Y, verbose=0, callbacks=[callbacks.LearningRateScheduler(schedule)])
+        assert calls == [0]
+
     def test_an_optimizer_takes_a_function_without_arguments(self):
         assert optimizers.SGD(learning_rate=lambda: 0.1).learning_rate == pytest.approx(0.1)
 
@@ -278,8 +289,10 @@ class TestModels:
 
 class TestCompile:
     def test_what_changes_the_speed_alone_is_taken(self):
-        model = regression(steps_per_execution=4, jit_compile=True, auto_scale_loss=True)
-        model.fit(X, Y, verbose=0)
+        plain, quick = regression(), regression(steps_per_execution=4, jit_compile=True, auto_scale_loss=True)
+        quick.set_weights(plain.get_weights())
+        losses = [model.fit(X, Y, epochs=3, shuffle=False, verbose=0).history["loss"] for model in (plain, quick)]
+        assert losses[0] == losses[1]
 
     def test_steps_through_python(self):
         seen = []

@@ -1,4 +1,4 @@
-"""Constructors that are made: the arguments of a function become those of the class that is made of it."""
+"""The parameters of functions: what a function takes, and constructors that take the same."""
 
 import inspect
 from collections.abc import Callable
@@ -8,6 +8,17 @@ from typing import Any
 def parameters(function: Callable, start: int = 0, stop: int | None = None) -> list[inspect.Parameter]:
     """Some of the parameters of a function, by their places."""
     return list(inspect.signature(function).parameters.values())[start:stop]
+
+
+def accepts(function: Callable, count: int) -> bool:
+    """Whether a function can be called with so many arguments. One in C that does not tell is taken at its word."""
+    try:
+        inspect.signature(function).bind(*[None] * count)
+    except TypeError:
+        return False
+    except ValueError:  # it has no signature
+        return True
+    return True
 
 
 def constructor(taken: list[inspect.Parameter], base: type, *given: Any, **fixed: Any) -> Callable[..., None]:

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from ..arguments import signatures
 from .base import Callback, Logs, say
 
 
@@ -176,10 +177,8 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer
-        try:
-            rate = self.schedule(epoch, optimizer.learning_rate)
-        except TypeError:  # as Keras has it: one that takes the epoch alone
-            rate = self.schedule(epoch)
+        takes_both = signatures.accepts(self.schedule, 2)
+        rate = self.schedule(epoch, optimizer.learning_rate) if takes_both else self.schedule(epoch)
         if isinstance(rate, bool) or not hasattr(rate, "__float__"):
             raise ValueError("The schedule of LearningRateScheduler must return a number. "
                              f"Received: {rate!r} for epoch {epoch}.")

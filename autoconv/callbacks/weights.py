@@ -38,15 +38,15 @@ class SwapEMAWeights(Callback):
         self._put(False)
 
     def get_state(self) -> dict[str, Any]:
-        return {"swapped": self.model.optimizer._now.swapped}
+        return {"swapped": self.model.optimizer.swapped}
 
     def set_state(self, state: Any) -> None:
-        self.model.optimizer._now.swapped = bool(state["swapped"])
+        self.model.optimizer.swapped = state["swapped"]
 
     def _put(self, averages: bool) -> None:
         optimizer = self.model.optimizer
         if optimizer is None or not optimizer.use_ema:
             raise ValueError("SwapEMAWeights must be used with an optimizer that keeps moving averages: "
                              f"Adam(use_ema=True). Received: {optimizer!r}.")
-        if averages != optimizer._now.swapped:
+        if averages != optimizer.swapped:
             optimizer.swap_averages()

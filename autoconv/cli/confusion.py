@@ -1,12 +1,9 @@
 """Which classes a net takes for which: counts, and the precision and recall that follow from them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-
-from .. import utils
-from ..models import Model
 
 NARROW = 12  # characters of a class's name in the table
 MOST = 20  # classes whose counts are shown in columns
@@ -17,18 +14,6 @@ class Confusion(NamedTuple):
 
     classes: Sequence[str]
     counts: np.ndarray
-
-    @classmethod
-    def of(cls, model: Model, feed: Mapping[str, Any], classes: Sequence[str]) -> "Confusion":
-        """The counts of a classifier over what `Model.evaluate` takes, arrays with one-hot targets or an image data
-        set.
-        """
-        counts = np.zeros((len(classes), len(classes)), int)
-        for x, y in _batches(feed):
-            true, found = np.argmax(y, -1) if np.ndim(y) > 1 else np.asarray(y), model.predict_on_batch(x).argmax(-1)
-            known = true < len(classes)  # other data may have more classes than the net
-            np.add.at(counts, (true[known], found[known]), 1)
-        return cls(classes, counts)
 
     @property
     def precision(self) -> np.ndarray:
@@ -62,13 +47,3 @@ class Confusion(NamedTuple):
             return [row[0] for row in rows]
         return [f"{start}{label:>{len(rows[0][1])}}  {' '.join(f'{cell:>{width}}' for cell in cells)}"
                 for start, label, *cells in rows]
-
-
-def _batches(feed: Mapping[str, Any]) -> Iterator[tuple[Any, Any]]:
-    x = feed["x"]
-    if isinstance(x, utils.ImageDataset):
-        yield from x
-        return
-    size = feed.get("batch_size") or 32
-    for start in range(0, len(x), size):
-        yield x[start : start + size], feed["y"][start : start + size]

@@ -5,7 +5,7 @@ from typing import Any, NamedTuple, cast
 
 import click
 
-from .. import datasets, utils
+from .. import datasets, metrics, utils
 from . import confusion, data, files, lines, options, photos, runs
 
 
@@ -31,20 +31,21 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
     if not quiet and not silent:
         click.echo(lines.fitted(f"data   {tests.described}"))
     try:
+        counts = metrics.MeanIoU(len(trained["classes"]), sparse_y_true=False, sparse_y_pred=False)
+        runs.compile_net(model, trained["model"], counted=[counts])
         tested = model.evaluate(**tests.feed, verbose=0, return_dict=True)
-        shown = json_file is not None or not quiet  # else the images are read once alone
-        table = confusion.Confusion.of(model, tests.feed, trained["classes"]) if shown else None
+        table = confusion.Confusion(trained["classes"], counts.total_cm.astype(int))
     except ValueError as error:
         raise click.ClickException(f"The net in {run} cannot be tested on this set. {error}") from error
     if json_file is not None:
         files.write_json(json_file, {
             "run": str(run), "dataset": tests.name, "test_images": tests.images(), "device": target.name,
             "test_accuracy": tested["accuracy"], "test_loss": tested["loss"], "skipped": tests.skipped(),
-            **(table.as_json() if table else {}),
+            **table.as_json(),
         })
     if not silent:
         click.echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
-    if table is not None and not quiet and not silent:
+    if not quiet and not silent:
         click.echo("\n".join(table.lines()))
     photos.say_skipped(tests.skipped(), f"{tests.images():,} to test on remained")
 

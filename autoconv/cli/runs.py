@@ -3,7 +3,7 @@
 import contextlib
 import csv
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,6 +14,7 @@ from .. import losses, models, nets
 from ..backend.device import Device
 from ..files import atomic, folders
 from ..layers import Input, Rescaling
+from ..metrics import Metric
 from ..models import Model, Sequential
 from . import kept
 from .files import write_json
@@ -111,10 +112,13 @@ def history(folder: Path) -> dict[str, list[float]]:
         raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
 
 
-def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0) -> None:
-    """Compiles the net of that name as every run is trained; as it is tested, too, where nothing is smoothed."""
+def compile_net(net: Model, name: str, optimizer: Any = "rmsprop", label_smoothing: float = 0.0,
+                counted: Sequence[Metric] = ()) -> None:
+    """Compiles the net of that name as every run is trained; as it is tested, too, where nothing is smoothed. With
+    further metrics, in `counted`.
+    """
     loss = losses.CategoricalCrossentropy(nets.NETS[name].from_logits, label_smoothing)
-    net.compile(optimizer, loss, metrics=["accuracy"])
+    net.compile(optimizer, loss, metrics=["accuracy", *counted])
 
 
 def restored(folder: Path, device: Device) -> tuple[Model, dict[str, Any]]:

@@ -35,10 +35,10 @@ def opened(data: bytes, path: str) -> Iterator[Any]:
         raise ValueError(f"{path} cannot be read as HDF5; it may be damaged or cut off: {error}") from error
 
 
-def arrays(group: Any, room: int, prefix: str = "") -> dict[str, np.ndarray]:
+def arrays(group: Any, room: int) -> dict[str, np.ndarray]:
     """All arrays of numbers in a group, by their paths, of `room` bytes together at most."""
     found: dict[str, np.ndarray] = {}
-    waiting, seen = [(prefix, group, 0)], 0
+    waiting, seen = [("", group, 0)], 0
     while waiting:
         path, holder, depth = waiting.pop()
         for name in holder:

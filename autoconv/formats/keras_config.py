@@ -5,6 +5,7 @@ modules, dtypes, the calls of a graph, and arguments that autoconv takes with th
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .. import constraints, initializers, regularizers
 from ..layers import InputLayer
 from ..layers.config import serialize
 from ..layers.function import Function
@@ -200,8 +201,6 @@ def _layer(layer: Any) -> dict[str, Any]:
 def _part(value: Any) -> Any:
     """An argument of a layer: initializers, regularizers and constraints get their modules."""
     if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
-        from .. import constraints, initializers, regularizers
-
         for name, module in (("initializers", initializers), ("regularizers", regularizers),
                              ("constraints", constraints)):
             if value["class_name"] in module.CLASSES:

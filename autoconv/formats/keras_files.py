@@ -16,7 +16,7 @@ import numpy as np
 from .. import __version__
 from ..files import atomic
 from ..models import Model
-from . import architecture, hdf5, keras_config, keras_weights
+from . import architecture, hdf5, keras_config, keras_weights, matching
 
 LARGEST_CONFIG = 64 * 2**20  # bytes
 KERAS_VERSION = "3.15.1"  # whose files these are
@@ -55,7 +55,7 @@ def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile
     model = _made(config, len(weights), where, custom_objects)
     with hdf5.opened(weights, where) as file:
         arrays = hdf5.arrays(file, len(weights))
-    _assign(keras_weights.match(model, arrays, where))
+    matching.assign(keras_weights.match(model, arrays, where))
     if compile and config.get("compile_config"):
         found = {key: value for key, value in arrays.items() if key.startswith("optimizer/vars/")}
         _train(model, config["compile_config"], [found[key] for key in sorted(found, key=_number)], where,
@@ -81,7 +81,7 @@ def load_weights(model: Model, path: Path) -> None:
             found = _by_layers(model, holder, len(data), where)
         else:
             found = keras_weights.match(model, hdf5.arrays(file, len(data)), where)
-    _assign(found)
+    matching.assign(found)
 
 
 # What the files are made of.
@@ -129,11 +129,6 @@ def _train(model: Model, config: Any, variables: list[np.ndarray], where: str,
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
         raise ValueError(f"The training in {where} cannot be read: {error} Load the model without it: load_model(path, "
                          "compile=False).") from error
-
-
-def _assign(found: list[tuple[Any, np.ndarray]]) -> None:
-    for weight, array in found:
-        weight.assign(array)
 
 
 def _number(path: str) -> int:
@@ -207,7 +202,7 @@ def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None
         if text is None:
             raise ValueError("it holds weights only. Make the model, then call model.load_weights")
         model = _made(_json(text, where), len(data), where, custom_objects)
-        _assign(_by_layers(model, hdf5.member(file, "model_weights"), len(data), where))
+        matching.assign(_by_layers(model, hdf5.member(file, "model_weights"), len(data), where))
         training, variables = hdf5.text(file, "training_config", len(data)), []
         if training is not None and "optimizer_weights" in file:
             group = hdf5.member(file, "optimizer_weights")
@@ -219,7 +214,7 @@ def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None
 
 
 def _layers(model: Model) -> list[Any]:
-    return [layer for _, layer in keras_weights.places(model) if layer in model.layers]
+    return [layer for path, layer in keras_weights.places(model) if path.count("/") == 1]
 
 
 def _weights_by_name(layer: Any) -> dict[str, Any]:
@@ -244,6 +239,6 @@ def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[An
     found: list[tuple[Any, np.ndarray]] = []
     for (name, weight_names), (layer, weights) in zip(stored, wanted):
         given = {f"{layer.name}/{i}": arrays[f"{name}/{each}"] for i, each in enumerate(weight_names)}
-        found += keras_weights.pairs({f"{layer.name}/{i}": weight for i, weight in enumerate(weights)}, given, where,
+        found += matching.matched({f"{layer.name}/{i}": weight for i, weight in enumerate(weights)}, given, where,
                                      model.name)
     return found

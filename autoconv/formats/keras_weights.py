@@ -14,6 +14,7 @@ from ..layers.function import Function
 from ..models import Model
 from ..optimizers import Nadam, Optimizer, RMSprop
 from ..tensor import Parameter
+from . import matching
 
 
 def places(model: Model) -> Iterator[tuple[str, Layer]]:
@@ -50,21 +51,7 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
     """Each weight with its array. Raises ValueError, with the names, where they are not those of the model."""
     found = {key: value for key, value in arrays.items()
              if key.startswith("layers/") and "seed_generator" not in key}
-    return pairs(weights_of(model), found, path, model.name)
-
-
-def pairs(wanted: Mapping[str, Parameter], found: Mapping[str, np.ndarray], path: str,
-          name: str) -> list[tuple[Parameter, np.ndarray]]:
-    """Weights and arrays of the same names. Raises ValueError where names or shapes differ."""
-    lines = [f"  {key}: the model has {_shape(wanted.get(key))}, the file {_shape(found.get(key))}"
-             for key in sorted({*wanted, *found}) if _shape(wanted.get(key)) != _shape(found.get(key))]
-    if lines:
-        raise ValueError(f"The weights in {path} are not those of {name!r}:\n" + "\n".join(lines[:8]))
-    return [(wanted[key], found[key]) for key in wanted]
-
-
-def _shape(thing: Any) -> str:
-    return "none" if thing is None else str(tuple(thing.shape))
+    return matching.matched(weights_of(model), found, path, model.name)
 
 
 # The optimizer's variables.

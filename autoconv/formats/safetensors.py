@@ -15,7 +15,7 @@ from .. import __version__
 from ..files import atomic
 from ..layers.config import serialize
 from ..models import Model
-from . import architecture, training
+from . import architecture, matching, training
 from .checking import check_description
 
 
@@ -92,15 +92,5 @@ def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
 
 def _assign(model: Model, tensors: dict[str, np.ndarray], path: Path) -> None:
     """Writes the tensors into the weights of the same names, after all of them were checked."""
-    weights = model.named_weights()
     tensors = {name: value for name, value in tensors.items() if not name.startswith(training.SLOTS)}
-    wanted: dict[str, Any] = {name: w.shape for name, w in weights.items()}
-    found: dict[str, Any] = {name: t.shape for name, t in tensors.items()}
-    if wanted != found:
-        lines = [
-            f"  {name}: the model has {wanted.get(name, 'none')}, the file {found.get(name, 'none')}"
-            for name in {**wanted, **found} if wanted.get(name) != found.get(name)
-        ]
-        raise ValueError(f"The weights in {str(path)!r} are not those of {model.name!r}:\n" + "\n".join(lines[:8]))
-    for name, weight in weights.items():
-        weight.assign(tensors[name])
+    matching.assign(matching.matched(model.named_weights(), tensors, repr(str(path)), model.name))

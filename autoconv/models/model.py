@@ -262,7 +262,7 @@ class Model(Trainer, Layer):
 
     def save(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to
-        `filepath` (.safetensors); `models.load_model` reads it.
+        `filepath` (.safetensors, or Keras's .keras or .h5); `models.load_model` reads it.
         """
         from .. import formats
 
@@ -275,7 +275,7 @@ class Model(Trainer, Layer):
         formats.check_suffix(filepath, weights_only)
 
     def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
-        """Writes the weights alone to `filepath` (.weights.safetensors)."""
+        """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
         from .. import formats
 
         formats.save_weights(self, filepath, overwrite)

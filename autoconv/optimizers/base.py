@@ -1,6 +1,5 @@
 """What all optimizers share: the learning rate, clipping, decay and averages of weights, the flat arrays, the state."""
 
-import inspect
 import re
 import warnings
 from collections import Counter
@@ -10,7 +9,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..arguments import names
+from ..arguments import names, signatures
 from ..arguments.keywords import unknown
 from ..tensor import Parameter, Tensor, no_grad
 from ..versions import Versioned
@@ -122,6 +121,15 @@ class Optimizer(Versioned):
     @iterations.setter
     def iterations(self, value: int) -> None:
         self._now.steps = int(value) * (self.gradient_accumulation_steps or 1)
+
+    @property
+    def swapped(self) -> bool:
+        """Whether the moving averages are in the place of the weights: see `swap_averages`."""
+        return self._now.swapped
+
+    @swapped.setter
+    def swapped(self, value: bool) -> None:
+        self._now.swapped = bool(value)
 
     @property
     def is_scheduled(self) -> bool:
@@ -261,7 +269,7 @@ class Optimizer(Versioned):
 
     def finalize_variable_values(self, var_list: Sequence[Parameter] | None = None) -> None:
         """Makes the weights their moving averages, where `use_ema` keeps some: what `fit` does at its end."""
-        if self._now.swapped:  # they are there already; what lies in their place is of no use any more
+        if self.swapped:  # they are there already; what lies in their place is of no use any more
             self.flat.device.kernels("arith").copy(self.flat.data, self._state["average"])  # type: ignore[union-attr]
             self._now.swapped = False
         elif self.use_ema and self.flat is not None and self.iterations:
@@ -361,18 +369,10 @@ class Optimizer(Versioned):
 
 def _checked_rate(rate: Any) -> LearningRate:
     if callable(rate):
-        if isinstance(rate, schedules.LearningRateSchedule) or not _takes_nothing(rate):
+        if isinstance(rate, schedules.LearningRateSchedule) or signatures.accepts(rate, 1):
             return rate
         return lambda step: float(rate())
     if isinstance(rate, bool) or not _is_number(rate) or float(rate) < 0:
         raise ValueError("learning_rate must be a number of at least 0, or a callable of the number of steps done, "
                          f"such as optim.schedules.CosineDecay. Received: {rate!r}.")
     return float(rate)
-
-
-def _takes_nothing(function: Callable) -> bool:
-    """Whether a function is called without arguments, as Keras calls learning rates."""
-    try:
-        return not inspect.signature(function).parameters
-    except (TypeError, ValueError):
-        return False
