@@ -174,6 +174,63 @@ def test_a_step_is_one_graph_and_nothing_else(asked):
     assert asked["captured"] == 2
 
 
+def many_steps(model, **options):
+    """Twenty-one batches of four and one of three."""
+    rows = np.tile(ROWS, (8, 1))[:87]
+    return fitted(model, rows, np.tile(LABELS, 8)[:87], **options)
+
+
+def net_that_draws():
+    return net(optimizer=optim.Adam(optim.schedules.CosineDecay(0.1, 60), weight_decay=0.01), extra=[
+        layers.Dropout(0.5, dtype="float64"), layers.BatchNormalization(dtype="float64")])
+
+
+def test_steps_that_nobody_looks_between_are_graphs_of_eight(asked):
+    model, seen = net_that_draws().to("cuda"), []
+    look = callbacks.LambdaCallback(on_epoch_end=lambda *given: seen.append(Counter(asked)))
+    many_steps(model, epochs=4, callbacks=[look])
+    assert odd(model) == {}
+    last = seen[3] - seen[2]
+    assert last["graphs"] == 2 + 5 + 1  # 8 + 8 steps, 5 of the same size, the smaller one
+    assert (last["captured"], last["launches"]) == (0, 1)  # the sums are cleared
+
+
+def test_steps_are_the_same_with_and_without_a_look_between_them():
+    looks = callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    equal(*both(net_that_draws, many_steps))
+    alone, watched = (many_steps(net_that_draws().to("cuda"), callbacks=hooks) for hooks in ([], [looks]))
+    equal(alone, watched, rounding=0)
+
+
+def test_predictions_and_means_of_many_batches():
+    def run(model):
+        rows, labels = np.tile(ROWS, (8, 1))[:87], np.tile(LABELS, 8)[:87]
+        loss, accuracy = model.evaluate(rows, labels, batch_size=4, verbose=0)
+        return {"loss": loss, "accuracy": accuracy, "outputs": model.predict(rows, batch_size=4, verbose=0)}
+
+    equal(*both(net, run))
+
+
+def test_an_interrupted_series_of_steps_counts_none(monkeypatch):
+    """Its random numbers are drawn again, and no step is counted."""
+    model = net_that_draws().to("cuda")
+    many_steps(model, epochs=1)
+    steps, streams = model.optimizer.iterations, ac.random.state()
+    replay = device.get("cuda").module("trace").CudaTrace.replay_series
+
+    def interrupted(trace, names, moves):
+        for i, _ in enumerate(moves):
+            if i == 3:
+                raise KeyboardInterrupt
+        replay(trace, names, moves)
+
+    monkeypatch.setattr(device.get("cuda").module("trace").CudaTrace, "replay_series", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        many_steps(model, epochs=1)
+    assert model.optimizer.iterations - steps <= 1  # the first one, recorded with the new data set
+    assert ac.random.state()["streams"] - streams["streams"] <= 2
+
+
 def test_a_rate_that_is_set_before_each_step_is_no_change(asked):
     def run(model):
         rates = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: setattr(

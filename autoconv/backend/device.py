@@ -44,6 +44,7 @@ class Device:
     """The CPU: NumPy arrays, kernels for its threads. device_cuda.py has its twin."""
 
     is_gpu = False
+    series = 1  # how many replays of the same sections in a row it does best at one go
     reuses_memory = False  # whether it hands out memory that nobody holds by itself, so that no pool need do so
 
     def __init__(self, name: str, package: str) -> None:

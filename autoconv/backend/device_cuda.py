@@ -18,6 +18,7 @@ class CudaDevice(Device):
     """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
 
     is_gpu = True
+    series = 8  # one graph: a launch costs the host about what a small net's step costs the GPU
     reuses_memory = True  # cuda/arena.py
 
     def __init__(self, index: int) -> None:
@@ -43,7 +44,7 @@ class CudaDevice(Device):
                 if k.serves(dtype, self._gpu.uses_tensor_cores(dtype))]
 
     def trace(self) -> Trace:
-        return self.module("trace").CudaTrace(self._gpu)
+        return self.module("trace").CudaTrace(self._gpu, self.series)
 
     def memory_left(self) -> int:
         """Bytes that can still be had."""

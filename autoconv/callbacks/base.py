@@ -110,6 +110,10 @@ class CallbackList:
                                       if any(_overrides(c, name) for name in names_of)]
         return self._listeners[stage]
 
+    def listens(self, what: str) -> bool:
+        """Whether a callback has a stage at the begin or at the end of this: "on_test_batch"."""
+        return bool(self.listeners(f"{what}_begin") or self.listeners(f"{what}_end"))
+
     def call(self, stage: str, *args: Any) -> None:
         for method in self.listeners(stage):
             method(*args)

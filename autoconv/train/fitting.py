@@ -96,14 +96,15 @@ class Fitting:
         running, source = self._running, self._passes.source
         if not self.done:
             self._sums.reset()
-        for n in self._passes.epoch(self.epoch, self.done):
+        one_by_one = self._saving is not None or self._hooks.listens("on_train_batch")
+        for n, tickets in self._passes.epoch(self.epoch, self.done, one_by_one):
             for method in self._begin:
                 method(self.done, {})
             self._model._check_unchanged(self._work)
             if source.varies:
                 running.check_targets(self._model, source.like)
-            source.run(self._model._step(self._work, source.like, n, source.shards))
-            self.done += 1
+            source.run(self._model._step(self._work, source.like, n, source.shards), tickets)
+            self.done += len(tickets)
             if self._end:
                 logs = self._so_far(self._ranks)
                 for method in self._end:

@@ -1,6 +1,7 @@
 """`Outputs`: the predictions of a model for all batches of a source."""
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +22,14 @@ class Outputs:
         self._rows: list[Any] | None = None
         self._parts: list[list[np.ndarray]] = []
 
-    def take(self, source: Source | Stream, step: Step) -> None:
-        """Runs a step on the batch that is the source's next one, and keeps its outputs."""
-        source.run(step, self._rows)
-        self._step, self._count = step, self._count + step.samples
+    def take(self, source: Source | Stream, step: Step, tickets: Sequence[Any]) -> None:
+        """Runs a step on these batches, of which the first is the source's next one, and keeps its outputs."""
+        if self._rows is None and len(tickets) > 1:
+            first, *tickets = tickets
+            self.take(source, step, [first])
+            source.seek(tickets[0])
+        source.run(step, tickets, self._rows)
+        self._step, self._count = step, self._count + step.samples * len(tickets)
         if self._samples is None:
             _check(step)
             self._parts.append([np.array(self._device.numpy(rows)) for rows in step.outputs()])

@@ -46,6 +46,7 @@ class Source:
         self._order_there: Any = self._order
         to_send = sum(a.size * dtype.itemsize for a, dtype in zip(arrays, self._dtypes) if dtype is not None)
         self._fits = not device.is_gpu or to_send <= SHARE * device.memory_left()
+        self._series = device.series if self._fits and ranks.size == 1 else 1
         if device.is_gpu and self._fits:
             self._there = [a if dtype is None else device.asarray(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
             self._order_there = device.asarray(self._order)
@@ -91,6 +92,10 @@ class Source:
             self._send(n)
         return n
 
+    def together(self, ticket: int) -> int:
+        """How many batches from this one on are best gone through at one go: all of one size, and all there."""
+        return max(1, min(self._series, self.samples // self.batch_size - ticket))
+
     def first(self) -> int:
         """The place of the batch's first sample in the order."""
         return self._first
@@ -113,9 +118,12 @@ class Source:
         rows: Any = slice(self._first, self._first + n)
         return np.asarray(self._arrays[which][rows if self._order is None else self._order[rows]])
 
-    def run(self, step: Any, sink: Sequence[Any] | None = None) -> None:
-        """One step on the batch that is the next one."""
-        step.run(self, sink, self.before, self.duplicated)
+    def run(self, step: Any, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
+        """A step on each of these batches, of which the first is the next one."""
+        if len(tickets) > 1:
+            step.run_series(self, tickets, sink)
+        else:
+            step.run(self, sink, self.before, self.duplicated)
 
     def end_epoch(self) -> None:
         """Arrays do not change from epoch to epoch."""

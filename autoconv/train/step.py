@@ -8,7 +8,7 @@ A phase that is recorded completely is replayed as its kernels alone. One that i
 optimizer of the user's, which may do anything) runs through Python each time, with the same results, and says why.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -75,6 +75,43 @@ class Step(Phases):
             sums.count(self.samples, self._value_counts)
             if kept is not None:
                 sums.put_back(kept)
+
+    def run_series(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
+        """A step on each of these batches of a source, all of this step's size and of this process alone. Where all
+        phases are recorded, they are replayed at one go: nothing looks at what is between.
+        """
+        rest = list(tickets)
+        while rest and not self._is_series(source, sink):
+            source.seek(rest.pop(0))
+            self.run(source, sink)
+        if not rest:
+            return
+        before = [(generator, generator.streams) for generator in self._generators]
+        steps = self._work.optimizer.iterations if self._by_kernels else 0
+        try:
+            with turn:
+                self._trace.replay_series(self._plan[0], self._moves(source, rest))
+        except BaseException:  # none of them happened
+            for generator, streams in before:
+                generator.streams = streams
+            if self._by_kernels:
+                self._work.optimizer.iterations = steps
+            raise
+        if self._work.sums is not None:
+            self._work.sums.count(self.samples * len(rest), [n * len(rest) for n in self._value_counts])
+
+    def _is_series(self, source: Source, sink: Sequence[Any] | None) -> bool:
+        """Whether further batches need nothing but replays of one and the same sections."""
+        return (len(self._plan) == 1 and isinstance(self._plan[0], tuple) and source is self._source
+                and sink is self._sink and self.is_current())
+
+    def _moves(self, source: Source, tickets: Sequence[int]) -> Iterator[None]:
+        """What comes before and after each replay of a series, on the host."""
+        for ticket in tickets:
+            source.seek(ticket)
+            yield
+            if self._by_kernels:
+                self._work.optimizer.iterations += 1
 
     @property
     def ran(self) -> bool:

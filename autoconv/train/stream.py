@@ -1,6 +1,6 @@
 """`Stream`: batches from an iterable; `Epochs`: which batches, of a stream or of arrays, make an epoch."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from inspect import isclass, isroutine
@@ -129,7 +129,11 @@ class Stream:
         self.like: Data = batch if samples is not None else batch.rows(self.before, self.before + n)
         return n
 
-    def run(self, step: Step, sink: Any = None) -> None:
+    def together(self, ticket: Ticket) -> int:
+        """How many batches from this one on are best gone through at one go."""
+        return 1
+
+    def run(self, step: Step, tickets: Sequence[Ticket], sink: Any = None) -> None:
         """One step on the batch that is the next one."""
         with turn:
             step.feed([*self.like.x, *self.like.y, *self.like.weights])
@@ -207,17 +211,23 @@ class Epochs:
             if self._next is None:
                 self._tickets = None
 
-    def epoch(self, number: int, done: int = 0) -> Iterator[int]:
-        """Makes one batch after the other the source's next one, and gives its number of samples. `done`: so many of
-        the epoch's steps were done before.
+    def epoch(self, number: int, done: int = 0, one_by_one: bool = False) -> Iterator[tuple[int, list[Any]]]:
+        """Gives the batches of an epoch, those together that the source's device goes through best at one go: how many
+        samples each has, and what the source calls them. The first of them is the source's next one. `done`: so many
+        of the epoch's steps were done before.
         """
         if done and done != self._steps:
             self._fetch()
         while done != self._steps and (self._next is not None or (not done and self.ready(number))):
-            ticket, self._next = self._next, None
-            self._taken += 1
-            yield self.source.seek(ticket)
-            done += 1
+            tickets, self._next = [self._next], None
+            most = 1 if one_by_one else self.source.together(tickets[0])
+            while len(tickets) < most and done + len(tickets) != self._steps:
+                self._fetch()
+                tickets.append(self._next)
+                self._next = None
+            self._taken += len(tickets)
+            yield self.source.seek(tickets[0]), tickets
+            done += len(tickets)
             if done != self._steps:
                 self._fetch()
         if done != self._steps:

@@ -218,14 +218,16 @@ class Trainer(Feeding):
         line = Progress(passes.steps, verbose, before=before)
         hooks = hooks_of(self, callbacks, {"steps": passes.steps, "verbose": check_verbose(verbose)})
         hooks.call("on_predict_begin", {})
-        for i, n in enumerate(passes.epoch(0)):
-            hooks.call("on_predict_batch_begin", i, {})
+        done = 0
+        for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch")):
+            hooks.call("on_predict_batch_begin", done, {})
             step = self._step(work, source.like, n)
             with turn:
-                outputs.take(source, step)
+                outputs.take(source, step, tickets)
+            done += len(tickets)
             if hooks.listeners("on_predict_batch_end"):
-                hooks.call("on_predict_batch_end", i, {"outputs": step.put_together(outputs.last())})
-            line.update(i + 1, dict)
+                hooks.call("on_predict_batch_end", done - 1, {"outputs": step.put_together(outputs.last())})
+            line.update(done, dict)
         hooks.call("on_predict_end", {})
         line.finish({})
         self._running().steps.detach("predict")
@@ -308,15 +310,17 @@ class Trainer(Feeding):
             hooks.call("on_test_begin", {})
             work, sums = self._work("test"), running.sums["test"]
             sums.reset()
-            for i, n in enumerate(passes.epoch(0)):
-                hooks.call("on_test_batch_begin", i, {})
+            done = 0
+            for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_test_batch")):
+                hooks.call("on_test_batch_begin", done, {})
                 if source.varies:
                     running.check_targets(self, source.like)
-                source.run(self._step(work, source.like, n, source.shards))
+                source.run(self._step(work, source.like, n, source.shards), tickets)
+                done += len(tickets)
                 if hooks.listeners("on_test_batch_end"):
-                    hooks.call("on_test_batch_end", i, sums.read_logs(self.ranks))
+                    hooks.call("on_test_batch_end", done - 1, sums.read_logs(self.ranks))
                 if line is not None:
-                    line.update(i + 1, sums.read_logs)
+                    line.update(done, sums.read_logs)
             logs = sums.read_logs(self.ranks)
             hooks.call("on_test_end", logs)
         return logs

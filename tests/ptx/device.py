@@ -130,7 +130,7 @@ def graph(launches, numbers, there):
                               and all(j in last_first for j in before[i])))
 
     def run():
-        there.reshape(-1)[: numbers.size] = numbers
+        there.reshape(-1)[: numbers.size] = numbers.reshape(-1)
         for i in last_first:
             launches[i]()
 

@@ -1,6 +1,6 @@
-"""Traces on a GPU: sections of launches that are replayed as one captured CUDA graph."""
+"""Traces on a GPU: sections of launches that are replayed as one captured CUDA graph, a series of replays as well."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -18,15 +18,18 @@ class CudaTrace(trace.Trace):
     """The launches on one GPU. Sections that are replayed together for the second time are captured as one graph; until
     then, and where that fails, their launches go one by one.
 
-    Dynamic scalars lie in the GPU's memory: each replay draws them and sends all in one copy before it starts.
+    Dynamic scalars lie in the GPU's memory: each replay draws them and sends all in one copy before it starts. Of a
+    series of replays all are drawn first and sent together; within the graph each replay begins with a copy of its own.
     """
 
-    def __init__(self, gpu: Gpu) -> None:
+    def __init__(self, gpu: Gpu, series: int) -> None:
         super().__init__(gpu)
+        self._series = series  # replays that one graph holds
         self._host, self._free = np.zeros(SLOTS, np.uint64), list(range(SLOTS))
         with trace.aside():
             self._there = arrays.put(gpu, self._host)
         self._graphs: dict[tuple[str, ...], Callable[[], None] | None] = {}
+        self._several: dict[tuple[str, ...], _Series] = {}
         self._replayed: set[tuple[str, ...]] = set()
 
     def dynamic(self, section: trace.Section, draw: Callable[[], Any], dtype: Any, count: int) -> Any:
@@ -38,8 +41,9 @@ class CudaTrace(trace.Trace):
             return draw()
         slots, self._free = self._free[:count], self._free[count:]
         numbers = self._host.view(dtype)
-        numbers[slots] = draw()
-        section.draws.append((draw, (numbers, slots)))
+        where = slots[0] if count == 1 else slots  # an index alone costs a fraction of a list of them
+        numbers[where] = draw()
+        section.draws.append((draw, (numbers, where, slots)))
         with trace.aside():
             arrays.write(self._host, self._there)
         there = Array(self._there.base.view(dtype), 0, (len(self._host),), (1,), np.dtype(dtype))
@@ -49,28 +53,52 @@ class CudaTrace(trace.Trace):
     def replay(self, *names: str) -> None:
         sections = [self.sections[name] for name in names]
         with turn:
-            for section in sections:
-                for draw, (numbers, slots) in section.draws:
-                    numbers[slots] = draw()
-            self.owner.enter()
-            graph = self._graph(names, sections)
-            if graph is not None:
-                graph()
+            _draw(sections)
+            self._launch(names, sections)
+
+    def replay_series(self, names: tuple[str, ...], moves: Iterable[None]) -> None:
+        """Replays these sections once for each item of `moves`, which does what comes before a replay's numbers are
+        drawn. Nothing is launched before all are drawn.
+        """
+        sections = [self.sections[name] for name in names]
+        with turn:
+            used = self._used(sections)
+            rows = np.empty((self._series, used), np.uint64)
+            count = 0
+            for _ in moves:
+                _draw(sections)
+                rows[count] = self._host[:used]
+                count += 1
+            several = self._in_series(names, sections) if count == self._series else None
+            if several is not None:
+                several.run(rows)
                 return
-            if any(section.draws for section in sections):
-                arrays.write(self._host, self._there)
-            for section in sections:
-                for launch, _ in section.calls:
-                    launch()
+            for row in rows[:count]:
+                self._host[:used] = row
+                self._launch(names, sections)
+
+    def _launch(self, names: tuple[str, ...], sections: list[trace.Section]) -> None:
+        """Runs the sections with the numbers that were drawn."""
+        self.owner.enter()
+        graph = self._graph(names, sections)
+        if graph is not None:
+            graph()
+            return
+        if any(section.draws for section in sections):
+            arrays.write(self._host, self._there)
+        for section in sections:
+            for launch, _ in section.calls:
+                launch()
 
     def forget(self, *names: str) -> None:
         for name in names:
             if name in self.sections:
-                self._free += [slot for _, (_, slots) in self.sections[name].draws for slot in slots]
+                self._free += [slot for _, (*_, slots) in self.sections[name].draws for slot in slots]
         self._free.sort()
         super().forget(*names)
         self._replayed = {key for key in self._replayed if not set(key) & set(names)}
         self._graphs = {key: graph for key, graph in self._graphs.items() if key in self._replayed}
+        self._several = {key: several for key, several in self._several.items() if key in self._replayed}
 
     def _graph(self, names: tuple[str, ...], sections: list[trace.Section]) -> Callable[[], None] | None:
         """What replays these sections at once, numbers included; None before the second time, or where it fails."""
@@ -79,7 +107,56 @@ class CudaTrace(trace.Trace):
             if names not in self._replayed or not launches:
                 self._replayed.add(names)
                 return None
-            sent = [slot for section in sections for _, (_, slots) in section.draws for slot in slots]
-            numbers = self._host[: 1 + max(sent, default=-1)]
+            numbers = self._host[: self._used(sections)]
             self._graphs[names] = self.owner.capture(launches, numbers, self._there.native)
         return self._graphs[names]
+
+    def _in_series(self, names: tuple[str, ...], sections: list[trace.Section]) -> "_Series | None":
+        """What replays these sections several times at once; None before the second time, or where it fails."""
+        if self._graph(names, sections) is None:
+            return None
+        if names not in self._several:
+            launches = [launch for section in sections for launch, _ in section.calls]
+            self._several[names] = _Series(self, launches, self._series, self._used(sections))
+        return self._several[names] if self._several[names].graph is not None else None
+
+    @staticmethod
+    def _used(sections: list[trace.Section]) -> int:
+        """How many of the numbers, from the first on, these sections can have."""
+        return 1 + max((slot for section in sections for _, (*_, slots) in section.draws for slot in slots), default=-1)
+
+
+class _Series:
+    """Launches, so many times over, as one graph, each time with a row of numbers of its own."""
+
+    def __init__(self, of: CudaTrace, launches: list[Any], times: int, used: int) -> None:
+        gpu, self._rows = of.owner, np.zeros((times, used), np.uint64)
+        with trace.aside():
+            self._there = arrays.put(gpu, self._rows)
+        copies = trace.Trace(gpu)
+        all_launches: list[Any] = []
+        for i in range(times):
+            if used:
+                with copies.record("numbers") as section:
+                    arrays.copy(_as_floats(self._there)[i], _as_floats(of._there)[:used])
+                all_launches += [launch for launch, _ in section.calls]
+            all_launches += launches
+        self.graph = gpu.capture(all_launches, self._rows, self._there.native)
+
+    def run(self, rows: np.ndarray) -> None:
+        """Does all of them, with the numbers in `rows`."""
+        assert self.graph is not None
+        self._rows[...] = rows
+        self.graph()
+
+
+def _as_floats(numbers: Array) -> Array:
+    """The same bits, as numbers that a copy's kernel is compiled for."""
+    return Array(numbers.base.view(np.float64), numbers.start, numbers.shape, numbers.strides, np.dtype(np.float64))
+
+
+def _draw(sections: list[trace.Section]) -> None:
+    """Draws the numbers of a replay."""
+    for section in sections:
+        for draw, (numbers, where, _) in section.draws:
+            numbers[where] = draw()
