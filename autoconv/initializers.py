@@ -168,6 +168,38 @@ class LecunNormal(_Named):
     _choice = (1.0, "fan_in", "truncated_normal")
 
 
+class Identity(Initializer):
+    """A matrix (N, M) with `gain` on its diagonal, else 0. Raises ValueError for another number of dimensions."""
+
+    def __init__(self, gain: float = 1.0) -> None:
+        self.gain = gain
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+        if len(shape) != 2:
+            raise ValueError("Identity matrix initializer can only be used for 2D matrices. Received: "
+                             f"shape={shape} of rank {len(shape)}.")
+        return self.gain * np.eye(*shape, dtype=dtype)
+
+
+class Orthogonal(Initializer):
+    """`gain` times a matrix with orthogonal rows or columns, in the shape (..., C_out). Raises ValueError for fewer
+    than two dimensions. Saxe et al., "Exact solutions to the nonlinear dynamics of learning", 2014.
+    """
+
+    def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
+        self.gain, self.seed = gain, seed
+
+    def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+        if len(shape) < 2:
+            raise ValueError("The tensor to initialize must be at least two-dimensional. Received: "
+                             f"shape={shape} of rank {len(shape)}.")
+        rows, columns = prod(shape[:-1]), shape[-1]
+        normal = random.normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, dtype, key=next(_keys(self.seed)))
+        q, r = np.linalg.qr(normal)
+        q = q * np.sign(np.diag(r))  # so that each matrix is as likely as any other
+        return (self.gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
+
+
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and the other way round."""
     if len(shape) < 2:
@@ -182,8 +214,15 @@ BY_NAME: dict[str, type[Initializer]] = {
     "random_normal": RandomNormal, "random_uniform": RandomUniform, "truncated_normal": TruncatedNormal,
     "normal": RandomNormal, "uniform": RandomUniform, "variance_scaling": VarianceScaling,
     "glorot_uniform": GlorotUniform, "glorot_normal": GlorotNormal, "he_uniform": HeUniform, "he_normal": HeNormal,
-    "lecun_uniform": LecunUniform, "lecun_normal": LecunNormal,
+    "lecun_uniform": LecunUniform, "lecun_normal": LecunNormal, "identity": Identity, "orthogonal": Orthogonal,
 }
+# Keras has these names for the classes, too.
+zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
+random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
+variance_scaling, glorot_uniform, glorot_normal = VarianceScaling, GlorotUniform, GlorotNormal
+he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunUniform, LecunNormal
+IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
+
 CLASSES: dict[str, type[Initializer]] = {c.__name__: c for c in BY_NAME.values()}
 
 

@@ -11,12 +11,15 @@ from pathlib import Path
 from typing import Any
 
 FILE = Path(__file__).with_suffix(".json")
-MODULES = ["layers", "models", "optimizers", "optimizers.schedules", "losses", "metrics", "callbacks", "initializers",
-           "utils", "datasets.mnist", "datasets.fashion_mnist", "datasets.cifar10"]
+MODULES = ["", "layers", "activations", "initializers", "regularizers", "constraints", "models", "optimizers",
+           "optimizers.schedules", "losses", "metrics", "callbacks", "utils", "saving", "config", "random", "ops",
+           "ops.image", "ops.nn", "ops.numpy", "datasets", "datasets.mnist", "datasets.fashion_mnist",
+           "datasets.cifar10"]
 METHODS = {"models.Model": ["compile", "fit", "evaluate", "predict", "predict_on_batch", "train_on_batch",
                             "test_on_batch", "summary", "save", "save_weights", "load_weights", "get_layer", "build"],
            "models.Sequential": ["add", "pop"],
            "layers.Layer": ["add_weight", "build", "get_weights", "set_weights", "count_params"]}
+NOT_PUBLIC = {"src", "version"}  # where Keras is written, and what stands as a name of ours in the file
 SET = {"rank", "pool_dimensions", "pool_mode"}  # what a base class takes and each class sets
 
 
@@ -25,10 +28,14 @@ def main() -> None:
     keras = importlib.import_module("keras")
     found: dict[str, dict[str, Any]] = {}
     for module in MODULES:
-        holder = importlib.import_module(f"keras.{module}")
+        holder = importlib.import_module(f"keras.{module}".rstrip("."))
         for name, value in vars(holder).items():
-            if not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
-                found[f"{module}.{name}"] = arguments(value)
+            if name in NOT_PUBLIC:
+                continue
+            if inspect.ismodule(value) and name[0] != "_" and module in ("", "datasets"):
+                found[f"{module}.{name}".lstrip(".")] = {}
+            elif not name.startswith("_") and (inspect.isclass(value) or inspect.isfunction(value)):
+                found[f"{module}.{name}".lstrip(".")] = arguments(value)
     for owner, methods in METHODS.items():
         module, name = owner.split(".")
         kind = getattr(importlib.import_module(f"keras.{module}"), name)

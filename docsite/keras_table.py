@@ -15,7 +15,6 @@ KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "config",
             "formats", "wrappers")
 SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
-LISTED_AS_MISSING = ("layers", "losses", "metrics", "optimizers", "callbacks")
 ALWAYS_LEFT = {"layers.": {"autocast"}}  # Layer takes these with their default alone
 LEGACY = {"input_shape", "input_dim"}  # Keras takes them too, though no signature has them
 ANY_KEYWORD = {"callbacks.LambdaCallback"}  # whose signature is **, for all that Keras's names
@@ -32,6 +31,8 @@ compared with Keras {version}.
 - **default alone**: accepted with Keras's default; any other value is a `ValueError`.
 - **absent**: a `TypeError`.
 - **ours**: Keras has no such argument.
+
+[Keras's names](keras-names.md) lists every public name of Keras's: there, or why not.
 
 What differs beyond arguments:
 
@@ -77,9 +78,6 @@ def page() -> str:
         alone = [f"`{name}`" for name in names(module) if not any(path.endswith(f".{name}") for path in KERAS)]
         if alone:
             parts.append("Keras has no " + ", ".join(alone) + ".")
-        if module in LISTED_AS_MISSING:
-            parts.append(f"<details>\n<summary>Keras's {module} that are not here</summary>\n\n"
-                         f"{', '.join(missing(module))}\n\n</details>")
     return "\n\n".join(parts) + "\n"
 
 
@@ -135,13 +133,6 @@ def left_at_default(value: Callable, path: str) -> set[str]:
     if inspect.isclass(value):
         found.update(*(names for start, names in ALWAYS_LEFT.items() if path.startswith(start)))
     return found
-
-
-def missing(module: str) -> list[str]:
-    """The classes that Keras has in a module and we have not."""
-    holder = reference.load(module)
-    return [path.removeprefix(f"{module}.") for path in KERAS
-            if re.fullmatch(rf"{re.escape(module)}\.[A-Z]\w*", path) and not hasattr(holder, path.split(".")[-1])]
 
 
 def _row(name: str, compared: Compared) -> str:

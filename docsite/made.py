@@ -1,11 +1,11 @@
-"""What is made in docs/ and lies there for those who read the repository: two pages and the pictures."""
+"""What is made in docs/ and lies there for those who read the repository: three pages and the pictures."""
 
 import re
 from pathlib import Path
 
 import numpy as np
 
-from docsite import commands, keras_table
+from docsite import commands, keras_names, keras_table
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 SHOWN = re.compile(r"!\[[^\]]+\]\(pictures/([^)]+)\)")
@@ -14,7 +14,8 @@ GRID, GREYS = 6, 13  # cells in each direction, and by how much they may differ 
 
 def texts() -> dict[Path, str]:
     """The pages that are made, by their path."""
-    return {DOCS / "keras.md": keras_table.page(), DOCS / "commands.md": commands.page()}
+    return {DOCS / "keras.md": keras_table.page(), DOCS / "keras-names.md": keras_names.page(),
+            DOCS / "commands.md": commands.page()}
 
 
 def same_text(path: Path, text: str) -> bool:

@@ -185,6 +185,10 @@ LAYERS = [
     ("Cropping2D", IMAGES, [{"cropping": 1}, {"cropping": ((1, 0), (2, 3))}]),
     ("LayerNormalization", IMAGES, [{}, {"axis": [1, 2]}, {"rms_scaling": True}, {"scale": False}]),
     ("GroupNormalization", IMAGES, [{"groups": 2}, {"groups": -1}]), ("GroupNormalization", ROWS, [{"groups": 2}]),
+    ("RMSNormalization", IMAGES, [{}, {"epsilon": 0.1}]), ("Identity", ROWS, [{}]),
+    ("ActivityRegularization", ROWS, [{"l1": 0.1}]),
+    ("Normalization", IMAGES, [{"mean": 2.0, "variance": 4.0}, {"mean": 2.0, "variance": 4.0, "invert": True},
+                               {"mean": [1, 2, 3, 4], "variance": [4, 3, 2, 1]}]),
     ("UnitNormalization", IMAGES, [{}, {"axis": [1, 2]}]), ("BatchNormalization", IMAGES, [{}]),
     ("GlobalAveragePooling2D", IMAGES, [{"keepdims": True}]), ("GlobalMaxPooling2D", IMAGES, [{"keepdims": True}]),
     ("Conv2D", IMAGES, [{"filters": 2, "kernel_size": 3, "strides": 2, "padding": "same"}]),
@@ -210,6 +214,53 @@ for _name, _x, _given in LAYERS:
     for _options in _given:
         add(f"layers.{_name}({said(_options)}) of {_x.shape}",
             lambda k, name=_name, x=_x, options=_options: computed(k, name, x, options))
+
+
+def adapted(k: Any, axis: Any) -> Any:
+    layer = k.layers.Normalization(axis=axis)
+    layer.adapt(IMAGES)
+    return layer(IMAGES)
+
+
+for _axis in (-1, None, (1, 3)):
+    add(f"layers.Normalization(axis={_axis}) adapted", lambda k, axis=_axis: adapted(k, axis))
+for _axes, _normalize, _x, _y in ((-1, False, A, B), (1, True, A, B), ((3, 1), False, IMAGES, IMAGES[:, :4]),
+                                  ((2, 2), True, IMAGES, IMAGES)):
+    add(f"layers.Dot({_axes}, {_normalize}) of {_x.shape}", lambda k, axes=_axes, normalize=_normalize, x=_x, y=_y:
+        k.layers.Dot(axes, normalize)([x, y]))
+add("layers.Lambda", lambda k: k.layers.Lambda(lambda x: x * 2)(ROWS))
+
+# Functions of tensors
+
+V = np.array([0.5, -1.5, 2.5, np.inf, -np.inf, 3.0], "float32")
+for _call, _given in {
+    "average": [(A,), (A, 0), (A, 1, np.arange(4, dtype="float32")), (A, None, np.abs(A))],
+    "prod": [(A,), (A, 1)], "cumsum": [(A,), (A, 0), (IMAGES, 2)], "dot": [(A, B.T), (A[0], B[0]), (A, B[0])],
+    "logical_xor": [(A > 0, B > 0)], "isfinite": [(V,)], "isinf": [(V,)], "isclose": [(V, V + 1e-7), (A, B, 1.0, 0.5)],
+    "allclose": [(A, A + 1e-9), (A, B)], "count_nonzero": [(ONE_HOT,), (ONE_HOT, 0)], "floor": [(A,)], "ceil": [(A,)],
+    "trunc": [(A,)], "round": [(A,), (A, 1), (V[:3],)], "sort": [(A,), (A, 0)], "argsort": [(A,), (ONE_HOT, 0)],
+    "identity": [(3,)], "tile": [(A, 2), (A, (2, 1, 3))], "repeat": [(A, 2), (A, 2, 1), (A[:2], np.array([1, 3]), 0)],
+    "roll": [(A, 2), (A, -1, 0), (IMAGES, (1, 2), (1, 2))],
+    "take": [(A, np.array([3, 0, 1])), (A, np.array([[1, 2], [0, 0]]), 1)],
+    "fliplr": [(A,)], "flipud": [(A,)], "hstack": [([A, B],), ([A[0], B[0]],)], "vstack": [([A, B],), ([A[0], B[0]],)],
+    "tril": [(A,), (IMAGES, 1)], "triu": [(A, -1)], "diag": [(A,), (A[0],), (A[0], 1), (A[0], -2), (A, 1), (A, -1)],
+    "diagonal": [(IMAGES,), (IMAGES, 1, 2, 3)], "logsumexp": [(A,), (A, 0), (A * 100, 1, True)],
+    "norm": [(A,), (A, None, 1), (A, 1, 0), (IMAGES, 2, -1, True)], "in_top_k": [(LABELS, P, 2)],
+    "gelu": [(A,), (A, False)], "normalize": [(A,), (A, 0, 1)], "layer_normalization": [(A,)],
+    "binary_crossentropy": [(ONE_HOT, P), (ONE_HOT, A, True)],
+    "categorical_crossentropy": [(ONE_HOT, P), (ONE_HOT, A, True)],
+    "sparse_categorical_crossentropy": [(LABELS, P), (LABELS, A, True)], "linspace": [(0, 1, 5, False)],
+    "conv_transpose": [(IMAGES, normal(3, 3, 2, 4))], "full_like": [(A, 2, "int32")], "ones_like": [(LABELS,)],
+}.items():
+    for _i, _arguments in enumerate(_given):
+        add(f"ops.{_call} {_i}", lambda k, name=_call, arguments=_arguments: getattr(k.ops, name)(*arguments))
+for _i in range(2):
+    add(f"ops.top_k {_i}", lambda k, i=_i: k.ops.top_k(A, 2)[i])
+    add(f"ops.unstack {_i}", lambda k, i=_i: k.ops.unstack(A, axis=1)[i])
+add("ops.image.rgb_to_grayscale", lambda k: k.ops.image.rgb_to_grayscale(np.abs(IMAGES[..., :3])))
+add("ops.image.pad_images", lambda k: k.ops.image.pad_images(IMAGES, 1, 2, target_height=9, target_width=10))
+add("ops.image.crop_images", lambda k: k.ops.image.crop_images(IMAGES, 1, bottom_cropping=2, left_cropping=2,
+                                                              target_width=3))
 
 
 def main(file: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from autoconv import functional as F
 from autoconv import initializers, layers, models
 from autoconv.activations import ACTIVATIONS
 from autoconv.operators.image import FILL_MODES, INTERPOLATIONS
@@ -23,7 +24,8 @@ share = st.floats(-0.5, 0.5, width=16)
 seeds = st.none() | st.integers(0, 2**32)
 activations = st.none() | st.sampled_from(sorted(ACTIVATIONS))
 pairs = small | st.tuples(small, small)
-starts = st.sampled_from(sorted(initializers.BY_NAME))
+# These two are for matrices alone.
+starts = st.sampled_from(sorted(set(initializers.BY_NAME) - {"identity", "orthogonal"}))
 around_0, around_1 = (
     st.just({"class_name": "RandomUniform", "config": {"minval": at, "maxval": at + 0.5, "seed": None}})
     for at in (-0.2, 0.7))
@@ -149,6 +151,7 @@ colours = {"value_range": st.sampled_from([(0, 1), (-2, 2), (0, 255)]), "seed": 
 # What is drawn for each layer that takes images (H, W, C). "any" rank below: rows as well.
 ARGUMENTS: dict[type, Any] = {
     layers.Activation: drawn(activation=activations),
+    layers.ActivityRegularization: drawn(l1=rates, l2=rates),
     layers.AlphaDropout: dropped,
     layers.Add: drawn(), layers.Average: drawn(), layers.Maximum: drawn(), layers.Minimum: drawn(),
     layers.Multiply: drawn(), layers.Subtract: drawn(), layers.Concatenate: drawn(axis=st.just(-1)),
@@ -163,6 +166,7 @@ ARGUMENTS: dict[type, Any] = {
     layers.Conv2D: convolutions, layers.Conv2DTranspose: transposed, layers.DepthwiseConv2D: depthwise,
     layers.Dense: drawn(units=channels, **weights("kernel")),
     layers.Dropout: dropped,
+    layers.Dot: drawn(axes=st.just(-1), normalize=st.booleans()),
     layers.ELU: drawn(alpha=st.sampled_from([1.0, 0.5])),
     layers.Flatten: drawn(),
     layers.GaussianDropout: drawn(rate=rates, seed=seeds),
@@ -172,11 +176,16 @@ ARGUMENTS: dict[type, Any] = {
     layers.GroupNormalization: lambda shape: st.fixed_dictionaries({
         "groups": st.sampled_from([-1, *(g for g in (1, 2, 3) if shape[-1] % g == 0)]), "axis": st.just(-1),
         **of_samples}),
+    layers.Identity: drawn(),
+    layers.Lambda: drawn(function=st.just(F.tanh), output_shape=st.none(), arguments=st.none()),
     layers.LayerNormalization: lambda shape: st.fixed_dictionaries({
         "axis": st.sampled_from([-1, len(shape), [1, len(shape)] if len(shape) > 1 else [1]]),
         "rms_scaling": st.booleans(), **of_samples}),
     layers.LeakyReLU: drawn(negative_slope=st.sampled_from([0.3, 0.0, 1.5])),
     layers.MaxPooling2D: lambda shape: windows(shape, "pool_size", False),
+    layers.Normalization: lambda shape: st.fixed_dictionaries({
+        "axis": st.sampled_from([-1, None, len(shape)]), "mean": share, "variance": st.sampled_from([0.5, 2.0]),
+        "invert": st.booleans()}),
     layers.Permute: lambda shape: st.permutations(range(1, len(shape) + 1)).map(lambda dims: {"dims": dims}),
     layers.PReLU: lambda shape: st.fixed_dictionaries({
         "alpha_initializer": around_0, "shared_axes": st.none() | st.lists(
@@ -191,6 +200,8 @@ ARGUMENTS: dict[type, Any] = {
     layers.ReLU: drawn(max_value=st.sampled_from([None, 6.0]), negative_slope=st.sampled_from([0.0, 0.0, 0.25]),
                        threshold=st.sampled_from([0.0, 0.0, 0.5])),
     layers.RepeatVector: drawn(n=small),
+    layers.RMSNormalization: lambda shape: st.fixed_dictionaries({
+        "axis": st.sampled_from([-1, 1, len(shape)]), "epsilon": st.sampled_from([1e-6, 0.1])}),
     layers.Rescaling: lambda shape: st.fixed_dictionaries({
         "scale": share | st.lists(share, min_size=shape[-1], max_size=shape[-1]), "offset": share}),
     layers.Resizing: lambda shape: st.fixed_dictionaries({
@@ -214,9 +225,10 @@ OF_ROWS = [
     layers.GaussianDropout, layers.GaussianNoise, layers.GroupNormalization, layers.LayerNormalization,
     layers.LeakyReLU, layers.PReLU, layers.ReLU, layers.RepeatVector, layers.Rescaling, layers.Softmax,
     layers.UnitNormalization]
-MERGES = [kind for kind in ARGUMENTS if issubclass(kind, MERGE)]
+ODD = (layers.Dot, layers.Lambda)  # gives another number of axes; keeps a step from being recorded
+MERGES = [kind for kind in ARGUMENTS if issubclass(kind, MERGE) and kind not in ODD]
 TO_ROWS = [layers.Flatten, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D]
-OF_IMAGES = [kind for kind in ARGUMENTS if kind not in [*MERGES, *TO_ROWS, layers.RepeatVector]]
+OF_IMAGES = [kind for kind in ARGUMENTS if kind not in [*MERGES, *TO_ROWS, *ODD, layers.RepeatVector]]
 # Those that the others are for stand more often.
 OF_IMAGES += [layers.Conv2D] * 6 + [layers.BatchNormalization, layers.MaxPooling2D, layers.ReLU] * 3
 GROWING = (layers.ZeroPadding2D, layers.Conv2DTranspose, layers.UpSampling2D)
@@ -227,8 +239,8 @@ def calls(draw: Any, shapes: list, kind: type, reads: tuple[int, ...], fixed: di
     """A call of a layer of this kind, with `fixed` in the place of arguments that would be drawn."""
     given = {**draw(ARGUMENTS[kind](shapes[reads[0]])), **(fixed or {})}
     given["trainable"] = draw(st.sampled_from([True] * 5 + [False]))
-    extras = [*kind.extras(), "activity_regularizer"]
-    if draw(st.integers(0, 7)) == 0:  # what is added to the loss, or held for a weight
+    extras = [*kind.extras(), *(["activity_regularizer"] if kind is not layers.ActivityRegularization else [])]
+    if extras and draw(st.integers(0, 7)) == 0:  # what is added to the loss, or held for a weight
         name = draw(st.sampled_from(extras))
         given[name] = draw(st.sampled_from(CONSTRAINTS if name.endswith("constraint") else REGULARIZERS))
     return Call(kind.__name__, given, reads)

@@ -39,6 +39,7 @@ def test_all_of_ours_are_in_the_table_of_what_is_recorded():
                 if isinstance(thing, type) and issubclass(thing, base) and thing.__name__ in vars(module)}
         public = {thing for thing in ours if not thing.__name__.startswith("_") and thing is not base}
         helpers = {"LossFunction", "Mean", "Sum", "MeanMetricWrapper"}  # not for `compile` by themselves
+        helpers |= {"Lambda"}  # what its function does is not known
         assert names(title) == [module.__name__.rpartition(".")[2]]
         assert set(names(listed)) == {thing.__name__ for thing in public if thing.recordable} - helpers
         assert module is metrics or all(thing.recordable for thing in public if thing.__name__ not in helpers)

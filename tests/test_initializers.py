@@ -67,8 +67,20 @@ def test_constants():
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("name", sorted(initializers.BY_NAME))
 def test_every_initializer_gives_the_shape_and_dtype_asked_for(name, dtype, shape):
+    if (name == "identity" and len(shape) != 2) or (name == "orthogonal" and len(shape) < 2):
+        with pytest.raises(ValueError, match="rank"):
+            initializers.get(name)(shape, dtype)
+        return
     values = initializers.get(name)(shape, dtype)
     assert (values.shape, values.dtype) == (shape, dtype)
+
+
+@pytest.mark.parametrize("shape", [(7, 5), (3, 8), (3, 3, 2, 6)])
+def test_orthogonal_columns_or_rows(shape):
+    matrix = initializers.Orthogonal(2.0, seed=1)(shape, "float64").reshape(-1, shape[-1])
+    matrix = matrix if len(matrix) >= shape[-1] else matrix.T
+    np.testing.assert_allclose(matrix.T @ matrix, 4 * np.eye(matrix.shape[1]), atol=1e-12)
+    np.testing.assert_array_equal(initializers.Identity(3.0)((2, 3)), 3 * np.eye(2, 3))
 
 
 @pytest.mark.parametrize(("shape", "wanted"), [((), (1, 1)), ((5,), (5, 5)), ((4, 3), (4, 3)), (SHAPE, (288, 576))])

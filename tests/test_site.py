@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from autoconv import layers, models
+from autoconv.arguments import outside
 from autoconv.cli import main
-from docsite import blocks, commands, keras_table, made, reference
+from docsite import blocks, commands, keras_arguments, keras_names, keras_table, made, reference
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 WRITTEN, CODE = sorted(DOCS.rglob("*.md")), blocks.pages(DOCS)
@@ -116,6 +117,18 @@ def test_what_the_table_says_of_others_is_true():
     assert not keras_table.comparisons("models")["Model.compile"].absent
     assert "ema_momentum" in keras_table.comparisons("optimizers")["Adam"].same
     assert {"axis", "label_smoothing"} <= set(keras_table.comparisons("losses")["CategoricalCrossentropy"].same)
+
+
+@pytest.mark.parametrize("module", [module for module in keras_arguments.MODULES if keras_names.names(module)])
+def test_each_name_of_keras_is_there_or_has_a_reason(module):
+    """The reason is also what the error says."""
+    for name in keras_names.names(module):
+        if not keras_names.is_there(module, name):
+            assert keras_names.reason(module, name), name
+            if name not in vars(keras_names.ours(module)) and name != "device":  # which was there in version 0.1
+                with pytest.raises(AttributeError, match=re.escape(keras_names.reason(module, name))):
+                    getattr(keras_names.ours(module), name)
+        assert not keras_names.is_there(module, name) or name not in outside.REASON
 
 
 def test_keras_s_arguments_are_those_of_the_installed_keras():

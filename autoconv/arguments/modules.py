@@ -27,7 +27,7 @@ def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError |
     public = vars(module).get("__all__") or [
         known for known, value in vars(module).items()
         if known[0] != "_" and getattr(value, "__module__", None) == module.__name__]
-    text = outside.answer(name) or f"{suggestion(name, public)} It has: {', '.join(sorted(public))}."
+    text = outside.answer(name, module.__name__) or f"{suggestion(name, public)} It has: {', '.join(sorted(public))}."
     if dis.opname[asked.f_code.co_code[asked.f_lasti]] == "IMPORT_FROM":
         return ImportError(f"cannot import name {name!r} from {module.__name__!r}.{text}", name=module.__name__)
     return AttributeError(f"module {module.__name__!r} has no attribute {name!r}.{text}", name=name)

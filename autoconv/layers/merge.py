@@ -133,6 +133,55 @@ def add(inputs: list[Any], **kwargs: Any) -> Any:
     return Add(**kwargs)(inputs)
 
 
+class Dot(_Merge):
+    """The sums of products of two inputs along an axis of each, sample by sample: (N, K) and (N, K) -> (N, 1),
+    (N, A, K) and (N, K, B) with axes=(2, 1) -> (N, A, B). `normalize` divides both by their L2 norm along that axis.
+    """
+
+    def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        pair = (axes, axes) if hasattr(axes, "__index__") else tuple(axes)
+        if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
+            raise ValueError("Invalid format for argument `axes`: it must be an integer or a pair. "
+                             f"Received: {axes!r}.")
+        self.axes, self.normalize = axes, bool(normalize)
+
+    def _check_shapes(self, shapes: list[Shape]) -> None:
+        if len(shapes) != 2:
+            raise ValueError(f"A `Dot` layer should be called on exactly 2 inputs. Received: {shapes}.")
+        if min(map(len, shapes)) < 2:
+            raise ValueError(f"A `Dot` layer needs inputs with an axis after the batch. Received: {shapes}.")
+        self.compute_output_shape(shapes)
+
+    def call(self, inputs: list[Tensor]) -> Tensor:
+        (x, y), (of_x, of_y) = inputs, self._from_the_first(inputs)
+        if self.normalize:
+            x, y = F.normalize(x, of_x), F.normalize(y, of_y)
+        n, size, shape = x.shape[0], x.shape[of_x], self.compute_output_shape([x.shape, y.shape])
+        x = x.transpose((*(i for i in range(x.ndim) if i != of_x), of_x)).reshape(n, -1, size)
+        y = y.transpose((0, of_y, *(i for i in range(1, y.ndim) if i != of_y))).reshape(n, size, -1)
+        return (x @ y).reshape(*shape)
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        return self.call(inputs)
+
+    def compute_output_shape(self, input_shape: Any) -> Shape:
+        (x, y), (of_x, of_y) = input_shape, self._from_the_first(input_shape)
+        if 0 in (of_x, of_y) or not (of_x < len(x) and of_y < len(y)) or (
+                None not in (x[of_x], y[of_y]) and x[of_x] != y[of_y]):
+            raise ValueError("Incompatible input shapes: the sizes along `axes` must be the same, and not the batch. "
+                             f"Layer {self.name!r} with axes={self.axes} received: {x} and {y}.")
+        rest = (*(n for i, n in enumerate(x[1:], 1) if i != of_x), *(n for i, n in enumerate(y[1:], 1) if i != of_y))
+        return (x[0], *(rest or (1,)))
+
+    def _from_the_first(self, inputs: Any) -> tuple[int, int]:
+        """The axes of the two inputs, or of their shapes, counted from 0."""
+        pair = (self.axes, self.axes) if hasattr(self.axes, "__index__") else tuple(self.axes)
+        ranks = [len(each.shape) if hasattr(each, "shape") else len(each) for each in inputs]
+        of_x, of_y = (axis + rank if axis < 0 else axis for axis, rank in zip(pair, ranks))
+        return of_x, of_y
+
+
 def subtract(inputs: list[Any], **kwargs: Any) -> Any:
     """`Subtract(**kwargs)(inputs)`."""
     return Subtract(**kwargs)(inputs)
@@ -156,6 +205,11 @@ def maximum(inputs: list[Any], **kwargs: Any) -> Any:
 def minimum(inputs: list[Any], **kwargs: Any) -> Any:
     """`Minimum(**kwargs)(inputs)`."""
     return Minimum(**kwargs)(inputs)
+
+
+def dot(inputs: list[Any], axes: Any = -1, **kwargs: Any) -> Any:
+    """`Dot(axes, **kwargs)(inputs)`."""
+    return Dot(axes=axes, **kwargs)(inputs)
 
 
 def concatenate(inputs: list[Any], axis: int = -1, **kwargs: Any) -> Any:

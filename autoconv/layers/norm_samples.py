@@ -108,6 +108,37 @@ class GroupNormalization(_OfSamples):
         return y if self.beta is None else y + self.beta
 
 
+class RMSNormalization(Layer):
+    """scale x / sqrt(mean(x^2) + epsilon), over `axis`. Zhang and Sennrich, "Root mean square layer normalization",
+    2019.
+    """
+
+    one_input = True
+    recordable = True
+    axis = checks.Checked(checks.axes)
+
+    def __init__(self, axis: Any = -1, epsilon: float = 1e-6, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis, self.epsilon = axis, float(epsilon)
+
+    def build(self, input_shape: Shape) -> None:
+        self.axis = _check_axes(self, self.axis, input_shape)
+        sizes = tuple(input_shape[i] for i in self.axis)
+        if None in sizes:
+            raise ValueError(f"Layer {self.name!r} must know the sizes of the axes {self.axis}. "
+                             f"Received: {input_shape}.")
+        self.scale = self.add_weight(sizes, "ones", name="scale")  # type: ignore[arg-type]
+
+    def call(self, x: Tensor) -> Tensor:
+        mean = (x * x).mean(tuple(self.axis), True)
+        open_ = (n if i in self.axis else 1 for i, n in enumerate(x.shape))
+        return x / F.sqrt(mean + self.epsilon) * self.scale.reshape(*open_)
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        _check_axes(self, self.axis, input_shape)
+        return input_shape
+
+
 class UnitNormalization(Layer):
     """x divided by its L2 norm along `axis`."""
 

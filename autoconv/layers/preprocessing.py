@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..functional.losses import EPSILON
 from ..operators.image import INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
@@ -37,6 +38,95 @@ def _factor(value: Any, x: Tensor) -> Any:
     if np.ndim(value) == 0:
         return value
     return Tensor(x.device.constant(np.asarray(value, x.dtype)), device=x.device)
+
+
+class Normalization(Layer):
+    """(x - mean) / sqrt(variance), for each place along `axis`, the channels by default; None: one for all.
+
+    mean and variance are given, or `adapt(data)` takes those of arrays or batches. invert: x sqrt(variance) + mean.
+    """
+
+    one_input = True
+    recordable = True
+
+    def __init__(self, axis: Any = -1, mean: Any = None, variance: Any = None, invert: bool = False,
+                 **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        if (mean is None) != (variance is None):
+            raise ValueError("When setting values directly, both `mean` and `variance` must be set. Received: "
+                             f"mean={mean} and variance={variance}.")
+        axes = () if axis is None else (axis,) if hasattr(axis, "__index__") else tuple(axis)
+        if 0 in axes:
+            raise ValueError(f"axis counts from 1: 0 is the batch. Received: axis={axis}.")
+        self.axis, self.invert, self._mean_given, self._variance_given = axis, bool(invert), mean, variance
+        self._axes = axes
+
+    def build(self, input_shape: Shape) -> None:
+        rank = len(input_shape)
+        if any(not -rank < axis < rank for axis in self._axes):
+            raise ValueError(f"All `axis` values must be in the range [-{rank - 1}, {rank - 1}] for inputs of shape "
+                             f"{input_shape}. Received: axis={self.axis}.")
+        self._kept = sorted(axis % rank for axis in self._axes)
+        sizes = tuple(input_shape[i] for i in self._kept)
+        if None in sizes:
+            raise ValueError(f"All `axis` values to be kept must have a known size. Received: axis={self.axis} for "
+                             f"inputs of shape {input_shape}.")
+        self._open: tuple[int, ...] = tuple(
+            input_shape[i] if i in self._kept else 1 for i in range(rank))  # type: ignore[misc]
+        if self._mean_given is None:
+            self.mean_weight = self.add_weight(sizes, "zeros", trainable=False, name="mean")
+            self.variance_weight = self.add_weight(sizes, "ones", trainable=False, name="variance")
+            self.count = self.add_weight((), "zeros", trainable=False, name="count")
+
+    @property
+    def mean(self) -> Any:
+        """What is subtracted: an array, of as many dimensions as the inputs."""
+        return self._of(self._mean_given, "mean_weight")
+
+    @property
+    def variance(self) -> Any:
+        """Whose square root divides."""
+        return self._of(self._variance_given, "variance_weight")
+
+    def _of(self, given: Any, weight: str) -> np.ndarray:
+        if not self.built:
+            raise ValueError(f"Call {self.name!r} or its adapt() first: it knows no inputs yet.")
+        value = getattr(self, weight).numpy() if given is None else np.asarray(given, self.dtype)
+        return np.broadcast_to(value.reshape(self._open) if value.size == np.prod(self._open) else value, self._open)
+
+    def adapt(self, data: Any) -> None:
+        """Takes mean and variance of an array (N, ...), or of an iterable of batches x or (x, ...), in float64."""
+        if self._mean_given is not None:
+            raise ValueError("Cannot `adapt` a Normalization layer that is initialized with static `mean` and "
+                             "`variance`: leave them out.")
+        arrays = [data] if hasattr(data, "shape") or isinstance(data, list) else (
+            batch[0] if isinstance(batch, tuple) else batch for batch in data)
+        count, total, squares = 0, 0.0, 0.0  # type: tuple[int, Any, Any]
+        for each in arrays:
+            array = np.asarray(each, np.float64)
+            if not self.built:
+                self.build((None, *array.shape[1:]))
+            gone = tuple(i for i in range(array.ndim) if i not in self._kept)
+            count += array.size // max(1, int(np.prod([array.shape[i] for i in self._kept])))
+            total, squares = total + array.sum(gone), squares + (array * array).sum(gone)
+        if not count:
+            raise ValueError("adapt() needs data with samples. Received none.")
+        mean = total / count
+        self.mean_weight.assign(np.asarray(mean))
+        self.variance_weight.assign(np.asarray(np.maximum(squares / count - mean * mean, 0.0)))
+        self.count.assign(np.asarray(count))
+
+    def call(self, x: Tensor) -> Tensor:
+        if self._mean_given is not None:
+            mean, variance = (Tensor(x.device.constant(np.ascontiguousarray(value, x.dtype)), device=x.device)
+                              for value in (self.mean, self.variance))
+        else:
+            mean, variance = self.mean_weight.reshape(*self._open), self.variance_weight.reshape(*self._open)
+        deviation = F.maximum(F.sqrt(variance), EPSILON)
+        return x * deviation + mean if self.invert else (x - mean) / deviation
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
 
 
 class _OfSize(Layer):

@@ -6,7 +6,17 @@ from ..layers import Input
 from .model import Functional, Model, Path
 from .sequential import Sequential
 
-__all__ = ["Functional", "Input", "Model", "Sequential", "load_model"]
+__all__ = ["Functional", "Input", "Model", "Sequential", "clone_model", "load_model", "save_model"]
+
+
+def clone_model(model: Model) -> Model:
+    """A model of the same layers with new weights, not compiled. Raises ValueError for what has no plain form."""
+    return type(model).from_config(model.get_config())
+
+
+def save_model(model: Model, filepath: Path, overwrite: bool = True) -> None:
+    """`model.save(filepath)`."""
+    model.save(filepath, overwrite)
 
 
 def load_model(filepath: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True,

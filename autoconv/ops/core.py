@@ -60,3 +60,10 @@ def cast(x: Any, dtype: Any) -> Any:
         x.device.kernels("arith").copy(x.data, y)
         return Tensor(y, device=x.device)
     return Tensor(x.device.asarray(x.numpy().astype(wanted)), device=x.device)
+
+
+def channels_last(data_format: str | None) -> None:
+    """Raises ValueError for another order of axes than (N, H, W, C)."""
+    if data_format not in (None, "channels_last"):
+        raise ValueError("autoconv's images are (N, H, W, C): data_format must be 'channels_last'. "
+                         f"Received: {data_format!r}.")

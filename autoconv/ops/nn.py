@@ -7,16 +7,9 @@ import numpy as np
 from .. import activations
 from .. import functional as F
 from ..activations import *  # noqa: F403
-from ..functional import (
-    binary_crossentropy,
-    categorical_crossentropy,
-    erf,
-    layer_normalization,
-    moments,
-    normalize,
-    sparse_categorical_crossentropy,
-)
-from .core import operand
+from ..functional import erf, moments
+from ..functional.losses import EPSILON
+from .core import channels_last, operand
 
 _ACTIVATIONS = [name for name in activations.__all__ if name not in ("deserialize", "get", "linear", "serialize")]
 
@@ -27,23 +20,17 @@ __all__ = [
 ]
 
 
-def _channels_last(data_format: str | None) -> None:
-    if data_format not in (None, "channels_last"):
-        raise ValueError("autoconv's images are (N, H, W, C): data_format must be 'channels_last'. "
-                         f"Received: {data_format!r}.")
-
-
 def conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
          dilation_rate: Any = 1) -> Any:
     """A convolution: (N, H, W, C), kernel (KH, KW, C, F) -> (N, OH, OW, F)."""
-    _channels_last(data_format)
+    channels_last(data_format)
     return F.conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
 
 def depthwise_conv(inputs: Any, kernel: Any, strides: Any = 1, padding: Any = "valid", data_format: str | None = None,
                    dilation_rate: Any = 1) -> Any:
     """A convolution of each channel by itself: kernel (KH, KW, C, M) -> (N, OH, OW, C*M)."""
-    _channels_last(data_format)
+    channels_last(data_format)
     return F.depthwise_conv2d(inputs, kernel, None, strides, padding, dilation_rate)
 
 
@@ -54,25 +41,56 @@ def separable_conv(inputs: Any, depthwise_kernel: Any, pointwise_kernel: Any, st
     return F.conv2d(y, pointwise_kernel)
 
 
-def conv_transpose(inputs: Any, kernel: Any, strides: Any, padding: str = "valid", output_padding: Any = None,
+def conv_transpose(inputs: Any, kernel: Any, strides: Any = 1, padding: str = "valid", output_padding: Any = None,
                    data_format: str | None = None, dilation_rate: Any = 1) -> Any:
     """The transpose of a convolution: kernel (KH, KW, F, C), (N, H, W, C) -> (N, OH, OW, F)."""
-    _channels_last(data_format)
+    channels_last(data_format)
     return F.conv2d_transpose(inputs, kernel, None, strides, padding, dilation_rate, output_padding)
 
 
 def max_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: Any = "valid",
              data_format: str | None = None) -> Any:
     """The maximum of each window: (N, H, W, C) -> (N, OH, OW, C)."""
-    _channels_last(data_format)
+    channels_last(data_format)
     return F.max_pool2d(inputs, pool_size, strides, padding)
 
 
 def average_pool(inputs: Any, pool_size: Any, strides: Any = None, padding: Any = "valid",
                  data_format: str | None = None) -> Any:
     """The mean of each window, padding left out: (N, H, W, C) -> (N, OH, OW, C)."""
-    _channels_last(data_format)
+    channels_last(data_format)
     return F.avg_pool2d(inputs, pool_size, strides, padding)
+
+
+def gelu(x: Any, approximate: bool = True) -> Any:  # type: ignore[no-redef]
+    """x times the normal distribution's P(X <= x), by tanh or, without `approximate`, by erf."""
+    return activations.gelu(x, approximate)
+
+
+def normalize(x: Any, axis: Any = -1, order: int = 2, epsilon: float | None = None) -> Any:
+    """x divided by its norm of this order along `axis`, which counts as epsilon, 1e-7, where it is smaller."""
+    return F.normalize(x, axis, order, EPSILON if epsilon is None else epsilon)
+
+
+def layer_normalization(x: Any, gamma: Any = None, beta: Any = None, axis: Any = -1, epsilon: float | None = None,
+                        rms_scaling: bool = False) -> Any:
+    """gamma (x - mean) / sqrt(variance + epsilon) + beta of each sample along `axis`; epsilon is 1e-7."""
+    return F.layer_normalization(x, gamma, beta, axis, EPSILON if epsilon is None else epsilon, rms_scaling)
+
+
+def binary_crossentropy(target: Any, output: Any, from_logits: bool = False) -> Any:
+    """-(t log p + (1 - t) log(1 - p)), item by item."""
+    return F.binary_crossentropy(F.expand_dims(target, -1), F.expand_dims(output, -1), from_logits)
+
+
+def categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
+    """-sum(t log p) along `axis`."""
+    return F.categorical_crossentropy(target, output, from_logits, axis=axis)
+
+
+def sparse_categorical_crossentropy(target: Any, output: Any, from_logits: bool = False, axis: int = -1) -> Any:
+    """-log p of the class that `target` names."""
+    return F.sparse_categorical_crossentropy(target, output, from_logits, axis=axis)
 
 
 def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any = None, scale: Any = None,

@@ -33,83 +33,24 @@ from ..functional import (
 )
 from ..operators.arith import normalize_axes
 from ..tensor import tensor
-from .core import convert_to_tensor, operand
+from . import arranging
+from .arranging import *  # noqa: F403
+from .arranging import Axes, moveaxis
+from .core import cast, convert_to_tensor, operand
 
 __all__ = [
-    "abs",
-    "absolute",
-    "add",
-    "all",
-    "amax",
-    "amin",
-    "any",
-    "arange",
-    "argmax",
-    "argmin",
-    "array",
-    "broadcast_to",
-    "clip",
-    "concatenate",
-    "divide",
-    "equal",
-    "exp",
-    "expand_dims",
-    "expm1",
-    "eye",
-    "flip",
-    "full",
-    "full_like",
-    "greater",
-    "greater_equal",
-    "isnan",
-    "less",
-    "less_equal",
-    "linspace",
-    "log",
-    "log1p",
-    "logical_and",
-    "logical_not",
-    "logical_or",
-    "matmul",
-    "max",
-    "maximum",
-    "mean",
-    "min",
-    "minimum",
-    "moveaxis",
-    "multiply",
-    "ndim",
-    "negative",
-    "not_equal",
-    "ones",
-    "ones_like",
-    "pad",
-    "power",
-    "ravel",
-    "reciprocal",
-    "reshape",
-    "rsqrt",
-    "sign",
-    "size",
-    "split",
-    "sqrt",
-    "square",
-    "squeeze",
-    "stack",
-    "std",
-    "subtract",
-    "sum",
-    "swapaxes",
-    "tanh",
-    "transpose",
-    "true_divide",
-    "var",
-    "where",
-    "zeros",
-    "zeros_like",
+    "abs", "absolute", "add", "all", "allclose", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort",
+    "array", "average", "ceil", "clip", "concatenate", "count_nonzero", "cumsum", "divide", "dot", "empty",
+    "empty_like", "equal", "exp", "expand_dims", "expm1", "eye", "floor", "full", "full_like", "greater",
+    "greater_equal", "identity", "isclose", "isfinite", "isinf", "isnan", "less", "less_equal", "linspace", "log",
+    "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "max", "maximum", "mean", "min",
+    "minimum", "multiply", "ndim", "negative", "not_equal", "ones", "ones_like", "pad", "power", "prod",
+    "reciprocal", "round", "rsqrt", "sign", "size", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
+    "subtract", "sum", "tanh", "true_divide", "trunc", "var", "where", "zeros", "zeros_like",
+    *arranging.__all__,
 ]
 
-Axes = int | Sequence[int] | None
+FLOATX = "float32"
 
 
 def _pair(x1: Any, x2: Any) -> tuple[Any, Any]:
@@ -250,51 +191,127 @@ def _truth(x: Any) -> Any:
     return where(operand(x), np.float32(1), np.float32(0))
 
 
-def reshape(x: Any, newshape: Sequence[int]) -> Any:
-    """The items in another shape, one size of which may be -1."""
-    return operand(x).reshape(tuple(newshape) if isinstance(newshape, Sequence) else (newshape,))
-
-
-def ravel(x: Any) -> Any:
-    """All items in a row."""
-    return operand(x).reshape((-1,))
-
-
-def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
-    """x with its axes in another order, by default the reverse one."""
-    return operand(x).transpose() if axes is None else operand(x).transpose(tuple(axes))
-
-
-def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
-    """x with two axes exchanged."""
+def average(x: Any, axis: int | None = None, weights: Any = None) -> Any:
+    """The mean along `axis`, or of all items, each times its weight: `weights` have x's shape, or the axis's size."""
     x = operand(x)
-    order = list(range(len(x.shape)))
-    order[axis1], order[axis2] = order[axis2], order[axis1]
-    return x.transpose(tuple(order))
+    if weights is None:
+        return x.mean(axis, False)
+    weights = operand(weights)
+    if len(weights.shape) < len(x.shape):
+        (place,) = normalize_axes(0 if axis is None else axis, len(x.shape))
+        weights = weights.reshape(tuple(-1 if i == place else 1 for i in range(len(x.shape))))
+    return (x * weights).sum(axis, False) / (zeros_like(x) + weights).sum(axis, False)
 
 
-def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
-    """x with some axes in other places."""
+def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
+    """The product along `axis`, or of all items."""
     x = operand(x)
-    count = len(x.shape)
-    from_, to = normalize_axes(source, count), normalize_axes(destination, count)
-    order = [axis for axis in range(count) if axis not in from_]
-    for place, axis in sorted(zip(to, from_)):
-        order.insert(place, axis)
-    return x.transpose(tuple(order))
+    if axis is None:
+        all_in_one = prod(x.reshape((-1,)), 0)
+        return all_in_one.reshape((1,) * len(x.shape)) if keepdims else all_in_one
+    (axis,) = normalize_axes(axis, len(x.shape))
+    x, found = moveaxis(x, axis, 0), 1.0
+    for i in range(x.shape[0]):
+        found = x[i] * found
+    return expand_dims(found, axis) if keepdims else found
 
 
-def flip(x: Any, axis: Axes = None) -> Any:
-    """x with the items along `axis` in reverse order."""
+def cumsum(x: Any, axis: int | None = None) -> Any:
+    """The sums of the items up to each one, along `axis`, or of all items in a row."""
     x = operand(x)
-    count = len(x.shape)
-    axes = range(count) if axis is None else normalize_axes(axis, count)
-    return x[tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(count))]
+    if axis is None:
+        return cumsum(x.reshape((-1,)), 0)
+    (axis,) = normalize_axes(axis, len(x.shape))
+    upto = np.triu(np.ones((x.shape[axis],) * 2, x.dtype))
+    return moveaxis(moveaxis(x, axis, -1) @ upto, -1, axis)
 
 
-def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
-    """x in a larger shape, along whose axes it is repeated."""
-    return operand(x) + np.zeros(tuple(shape), np.float32)
+def dot(x1: Any, x2: Any) -> Any:
+    """The product of matrices; of rows the sum of their products, of numbers their product."""
+    x1, x2 = _pair(x1, x2)
+    return x1 @ x2 if len(x1.shape) and len(operand(x2).shape) else x1 * x2
+
+
+def logical_xor(x1: Any, x2: Any) -> Any:
+    """Whether one of them alone is not 0, item by item."""
+    return not_equal(_truth(x1), _truth(x2))
+
+
+def isfinite(x: Any) -> Any:
+    """Whether x is a number and not infinite, item by item."""
+    return less(abs(operand(x)), np.inf)
+
+
+def isinf(x: Any) -> Any:
+    """Whether x is infinite, item by item."""
+    return equal(abs(operand(x)), np.inf)
+
+
+def isclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether |x1 - x2| <= atol + rtol |x2|, item by item; infinite ones are close to themselves alone."""
+    return _by_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
+
+
+def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
+    """Whether all items are close, as `isclose` has it."""
+    return bool(isclose(x1, x2, rtol, atol, equal_nan).numpy().all())
+
+
+def count_nonzero(x: Any, axis: Axes = None) -> Any:
+    """How many items along `axis` are not 0."""
+    return cast(_truth(x).sum(axis, False), "int32")
+
+
+def floor(x: Any) -> Any:
+    """The largest integer that is not above x; it has no gradient."""
+    return _by_numpy(np.floor, x)
+
+
+def ceil(x: Any) -> Any:
+    """The smallest integer that is not below x; it has no gradient."""
+    return _by_numpy(np.ceil, x)
+
+
+def trunc(x: Any) -> Any:
+    """x without what is behind its point; it has no gradient."""
+    return _by_numpy(np.trunc, x)
+
+
+def round(x: Any, decimals: int = 0) -> Any:
+    """The nearest number with so many decimals, halves to the even one; it has no gradient."""
+    return _by_numpy(np.round, x, decimals)
+
+
+def argsort(x: Any, axis: int | None = -1) -> Any:
+    """Where the items lie that come in rising order along `axis`; of equal ones the first comes first."""
+    return _by_numpy(lambda a: np.argsort(a, axis, kind="stable").astype(np.int32), x)
+
+
+def sort(x: Any, axis: int = -1) -> Any:
+    """The items in rising order along `axis`; it has no gradient."""
+    return _by_numpy(np.sort, x, axis)
+
+
+def _by_numpy(function: Any, *arguments: Any) -> Any:
+    """What NumPy makes of values, as a tensor without a gradient, on the device of the first one."""
+    first = operand(arguments[0])
+    values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]
+    return tensor(function(*values), device=first.device.name)
+
+
+def identity(n: int, dtype: Any = None) -> Any:
+    """1 on the diagonal of an n x n matrix, else 0."""
+    return eye(n, dtype=dtype)
+
+
+def empty(shape: Sequence[int], dtype: Any = None) -> Any:
+    """A tensor whose values have no meaning: zeros."""
+    return zeros(shape, dtype)
+
+
+def empty_like(x: Any, dtype: Any = None) -> Any:
+    """A tensor of x's shape whose values have no meaning: zeros."""
+    return zeros_like(x, dtype)
 
 
 def array(x: Any, dtype: Any = None) -> Any:
@@ -302,39 +319,39 @@ def array(x: Any, dtype: Any = None) -> Any:
     return convert_to_tensor(x, dtype)
 
 
-def zeros(shape: Sequence[int], dtype: Any = "float32") -> Any:
+def zeros(shape: Sequence[int], dtype: Any = None) -> Any:
     """All 0."""
-    return tensor(np.zeros(shape, dtype))
+    return tensor(np.zeros(shape, dtype or FLOATX))
 
 
-def ones(shape: Sequence[int], dtype: Any = "float32") -> Any:
+def ones(shape: Sequence[int], dtype: Any = None) -> Any:
     """All 1."""
-    return tensor(np.ones(shape, dtype))
+    return tensor(np.ones(shape, dtype or FLOATX))
 
 
-def full(shape: Sequence[int], fill_value: Any, dtype: Any = "float32") -> Any:
+def full(shape: Sequence[int], fill_value: Any, dtype: Any = None) -> Any:
     """All `fill_value`."""
-    return tensor(np.full(shape, fill_value, dtype))
+    return tensor(np.full(shape, fill_value, dtype or FLOATX))
 
 
-def zeros_like(x: Any) -> Any:
+def zeros_like(x: Any, dtype: Any = None) -> Any:
     """As many 0 as x has items, beside it."""
-    return operand(x).detach() * 0.0
+    return convert_to_tensor(operand(x).detach() * 0.0, dtype)
 
 
-def ones_like(x: Any) -> Any:
+def ones_like(x: Any, dtype: Any = None) -> Any:
     """As many 1 as x has items, beside it."""
-    return zeros_like(x) + 1.0
+    return full_like(x, 1.0, dtype)
 
 
-def full_like(x: Any, fill_value: float) -> Any:
+def full_like(x: Any, fill_value: float, dtype: Any = None) -> Any:
     """As many `fill_value` as x has items, beside it."""
-    return zeros_like(x) + fill_value
+    return convert_to_tensor(zeros_like(x) + fill_value, dtype)
 
 
-def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = "float32") -> Any:
+def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
     """1 on a diagonal, else 0."""
-    return tensor(np.eye(N, M, k, dtype))
+    return tensor(np.eye(N, M, k, dtype or FLOATX))
 
 
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Any:
@@ -343,9 +360,9 @@ def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any 
     return tensor(values.astype(dtype or ("float32" if values.dtype.kind == "f" else "int32")))
 
 
-def linspace(start: float, stop: float, num: int = 50, dtype: Any = "float32") -> Any:
-    """`num` numbers from start to stop, at equal distances."""
-    return tensor(np.linspace(start, stop, num, dtype=dtype))
+def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = None) -> Any:
+    """`num` numbers from start to stop, at equal distances; without `endpoint` stop is left out."""
+    return tensor(np.linspace(start, stop, num, endpoint, dtype=dtype or FLOATX))
 
 
 def size(x: Any) -> int:

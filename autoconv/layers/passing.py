@@ -1,0 +1,65 @@
+"""Layers that give what they get, or what a function of yours makes of it."""
+
+from collections.abc import Callable, Mapping
+from inspect import signature
+from typing import Any
+
+from .. import regularizers
+from .base import Layer
+
+
+class Identity(Layer):
+    """Gives what it gets: a place in a model with a name."""
+
+    recordable = True
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+class ActivityRegularization(Layer):
+    """Gives what it gets, and adds l1 sum(|x|) + l2 sum(x^2), the mean over the batch, to the loss."""
+
+    recordable = True
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
+        super().__init__(activity_regularizer=regularizers.L1L2(l1, l2), **kwargs)
+        self.l1, self.l2 = l1, l2
+
+    def call(self, inputs: Any) -> Any:
+        return inputs
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        return input_shape
+
+
+class Lambda(Layer):
+    """`function(inputs, **arguments)`, of functions of `ops`; a `training` that it takes is passed. What it does is not
+    known, so its step runs through Python.
+
+    output_shape: without the batch, or a function of the input's shape; by default it runs once. Saved where the
+    function is registered; a layer of your own with a `call` is saved and replayed like all others.
+    """
+
+    def __init__(self, function: Callable, output_shape: Any = None, mask: None = None,
+                 arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self._keras_default("mask", mask, None)
+        if not callable(function):
+            raise TypeError(f"function must be a function of the inputs. Received: {function!r}.")
+        self.function, self._wanted_shape, self.arguments = function, output_shape, dict(arguments or {})
+        self._takes_training = "training" in signature(function).parameters
+
+    def call(self, inputs: Any, training: bool = False) -> Any:
+        given = {**self.arguments, "training": training} if self._takes_training else self.arguments
+        return self.function(inputs, **given)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        if callable(self._wanted_shape):
+            return self._wanted_shape(input_shape)
+        if self._wanted_shape is not None:
+            return (input_shape[0], *self._wanted_shape)
+        return super().compute_output_shape(input_shape)

@@ -1,0 +1,172 @@
+"""Items of a tensor in another order, several times, or in another shape; all carry gradients."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..functional import concatenate, expand_dims, stack
+from ..operators.arith import normalize_axes
+from .core import operand
+
+__all__ = [
+    "broadcast_to", "diag", "diagonal", "flip", "fliplr", "flipud", "hstack", "moveaxis", "ravel", "repeat",
+    "reshape", "roll", "swapaxes", "take", "tile", "transpose", "tril", "triu", "unstack", "vstack",
+]
+
+Axes = int | Sequence[int] | None
+
+
+def reshape(x: Any, newshape: Sequence[int]) -> Any:
+    """The items in another shape, one size of which may be -1."""
+    return operand(x).reshape(tuple(newshape) if isinstance(newshape, Sequence) else (newshape,))
+
+
+def ravel(x: Any) -> Any:
+    """All items in a row."""
+    return operand(x).reshape((-1,))
+
+
+def transpose(x: Any, axes: Sequence[int] | None = None) -> Any:
+    """x with its axes in another order, by default the reverse one."""
+    return operand(x).transpose() if axes is None else operand(x).transpose(tuple(axes))
+
+
+def swapaxes(x: Any, axis1: int, axis2: int) -> Any:
+    """x with two axes exchanged."""
+    x = operand(x)
+    order = list(range(len(x.shape)))
+    order[axis1], order[axis2] = order[axis2], order[axis1]
+    return x.transpose(tuple(order))
+
+
+def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[int]) -> Any:
+    """x with some axes in other places."""
+    x = operand(x)
+    count = len(x.shape)
+    from_, to = normalize_axes(source, count), normalize_axes(destination, count)
+    order = [axis for axis in range(count) if axis not in from_]
+    for place, axis in sorted(zip(to, from_)):
+        order.insert(place, axis)
+    return x.transpose(tuple(order))
+
+
+def flip(x: Any, axis: Axes = None) -> Any:
+    """x with the items along `axis` in reverse order."""
+    x = operand(x)
+    count = len(x.shape)
+    axes = range(count) if axis is None else normalize_axes(axis, count)
+    return x[tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(count))]
+
+
+def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
+    """x in a larger shape, along whose axes it is repeated."""
+    return operand(x) + np.zeros(tuple(shape), np.float32)
+
+
+def fliplr(x: Any) -> Any:
+    """x with the items along its second axis in reverse order."""
+    return flip(x, 1)
+
+
+def flipud(x: Any) -> Any:
+    """x with the items along its first axis in reverse order."""
+    return flip(x, 0)
+
+
+def roll(x: Any, shift: int | Sequence[int], axis: Axes = None) -> Any:
+    """x with its items moved on by `shift` along `axis`, where those that leave it at the end come back at the begin.
+    Without an axis all items are taken as one row.
+    """
+    x = operand(x)
+    if axis is None:
+        return roll(ravel(x), shift, 0).reshape(tuple(x.shape))
+    shifts = [shift] if isinstance(shift, int) else list(shift)
+    for each, (one,) in zip(shifts, ([a] for a in normalize_axes(axis, len(x.shape)))):
+        size = x.shape[one]
+        cut = (-each) % size if size else 0
+        before = (slice(None),) * one
+        x = concatenate([x[(*before, slice(cut, None))], x[(*before, slice(None, cut))]], one) if cut else x
+    return x
+
+
+def take(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """The items of x at integer positions along `axis`, or of all items in a row."""
+    x = operand(x)
+    if axis is None:
+        x, axis = ravel(x), 0
+    (axis,) = normalize_axes(axis, len(x.shape))
+    return x[(*(slice(None),) * axis, np.asarray(indices))]
+
+
+def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
+    """Each item of x so many times, one behind the other, along `axis`, or of all items in a row."""
+    x = operand(x)
+    size = int(np.prod(x.shape)) if axis is None else x.shape[axis]
+    return take(x, np.repeat(np.arange(size), repeats), axis)
+
+
+def tile(x: Any, repeats: int | Sequence[int]) -> Any:
+    """x so many times along each axis."""
+    x = operand(x)
+    counts = [repeats] if isinstance(repeats, int) else list(repeats)
+    counts = [1] * (len(x.shape) - len(counts)) + counts
+    x = x.reshape((1,) * (len(counts) - len(x.shape)) + tuple(x.shape))
+    for axis, count in enumerate(counts):
+        x = concatenate([x] * count, axis) if count != 1 else x
+    return x
+
+
+def hstack(xs: Sequence[Any]) -> Any:
+    """Tensors side by side: along the second axis, of one axis along that."""
+    several = [x.reshape((1,)) if not len(x.shape) else x for x in map(operand, xs)]
+    return concatenate(several, 0 if len(several[0].shape) == 1 else 1)
+
+
+def vstack(xs: Sequence[Any]) -> Any:
+    """Tensors one below the other; one of a single axis is a row."""
+    return concatenate([x.reshape((1, -1)) if len(x.shape) < 2 else x for x in map(operand, xs)], 0)
+
+
+def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Any]:
+    """The parts of x along `axis`, without that axis. Raises ValueError where there are not `num` of them."""
+    x = operand(x)
+    (axis,) = normalize_axes(axis, len(x.shape))
+    if num is not None and num != x.shape[axis]:
+        raise ValueError(f"num must be the size of axis {axis}, {x.shape[axis]}. Received: {num}.")
+    return [x[(*(slice(None),) * axis, i)] for i in range(x.shape[axis])]
+
+
+def tril(x: Any, k: int = 0) -> Any:
+    """The matrices of x (..., N, M) with 0 above diagonal k."""
+    x = operand(x)
+    return x * np.tril(np.ones(tuple(x.shape[-2:]), x.dtype), k)
+
+
+def triu(x: Any, k: int = 0) -> Any:
+    """The matrices of x (..., N, M) with 0 below diagonal k."""
+    x = operand(x)
+    return x * np.triu(np.ones(tuple(x.shape[-2:]), x.dtype), k)
+
+
+def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
+    """The items of x on a diagonal of two axes, which become the last one."""
+    x = operand(x)
+    x = moveaxis(x, (axis1, axis2), (-2, -1))
+    rows, columns = x.shape[-2:]
+    size = max(0, min(rows + min(offset, 0), columns - max(offset, 0)))
+    places = (np.arange(size) - min(offset, 0)) * columns + np.arange(size) + max(offset, 0)
+    return take(x.reshape((*x.shape[:-2], rows * columns)), places, -1)
+
+
+def diag(x: Any, k: int = 0) -> Any:
+    """The diagonal k of a matrix; of a row the matrix that has it there, and else 0."""
+    x = operand(x)
+    if len(x.shape) == 2:
+        return diagonal(x, k)
+    size = x.shape[0] + abs(k)
+    spread = np.zeros((x.shape[0], size), x.dtype)
+    spread[np.arange(x.shape[0]), np.arange(x.shape[0]) + max(k, 0)] = 1
+    lines = expand_dims(x, 1) * spread
+    empty = [expand_dims(lines[0] * 0.0, 0)] * abs(k)
+    return concatenate([*empty, lines] if k < 0 else [lines, *empty], 0) if k else stack([lines], 0)[0]

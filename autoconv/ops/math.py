@@ -1,0 +1,47 @@
+"""Functions of keras.ops that NumPy has not, or has elsewhere."""
+
+from typing import Any
+
+import numpy as np
+
+from ..tensor import Tensor, tensor
+from . import numpy as knp
+from .core import operand
+
+__all__ = ["in_top_k", "logsumexp", "norm", "top_k"]
+
+
+def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+    """log(sum(exp(x))) along `axis`, without overflow."""
+    x = operand(x)
+    largest = knp.max(x, axis, True).detach()
+    found = knp.log(knp.exp(x - largest).sum(axis, True)) + largest
+    return found if keepdims else found.reshape(tuple(x.sum(axis, False).shape))
+
+
+def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
+    """The length of vectors along `axis`, or of all items: the square root of the sum of squares (ord None, 2, "fro"),
+    or the sum of absolute values (ord 1). ValueError for others.
+    """
+    x = operand(x)
+    if ord in (None, 2, "fro"):
+        return knp.sqrt((x * x).sum(axis, keepdims))
+    if ord == 1:
+        return knp.abs(x).sum(axis, keepdims)
+    raise ValueError(f"ord must be None, 1, 2 or 'fro'; numpy.linalg.norm has others. Received: {ord!r}.")
+
+
+def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
+    """The k largest items along the last axis, in falling order, and where they lie. They carry no gradient."""
+    x = operand(x)
+    values = x.detach().numpy()
+    places = np.argsort(-values, -1, kind="stable")[..., :k].astype(np.int32)
+    where = x.device.name
+    return tensor(np.take_along_axis(values, places, -1), device=where), tensor(places, device=where)
+
+
+def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:
+    """Whether each target class (N,) is among the k largest predictions (N, C)."""
+    scores, classes = operand(predictions).detach().numpy(), np.asarray(operand(targets).numpy())
+    own = np.take_along_axis(scores, classes[:, None].astype(int), -1)
+    return tensor(((scores > own).sum(-1) < k) & np.isfinite(own[:, 0]))
