@@ -2,6 +2,7 @@
 
 import operator
 from functools import reduce
+from math import prod
 from typing import Any
 
 from .. import functional as F
@@ -158,8 +159,9 @@ class Dot(_Merge):
         if self.normalize:
             x, y = F.normalize(x, of_x), F.normalize(y, of_y)
         n, size, shape = x.shape[0], x.shape[of_x], self.compute_output_shape([x.shape, y.shape])
-        x = x.transpose((*(i for i in range(x.ndim) if i != of_x), of_x)).reshape(n, -1, size)
-        y = y.transpose((0, of_y, *(i for i in range(1, y.ndim) if i != of_y))).reshape(n, size, -1)
+        rows, columns = (prod(a.shape[i] for i in range(1, a.ndim) if i != of) for a, of in ((x, of_x), (y, of_y)))
+        x = x.transpose((*(i for i in range(x.ndim) if i != of_x), of_x)).reshape(n, rows, size)
+        y = y.transpose((0, of_y, *(i for i in range(1, y.ndim) if i != of_y))).reshape(n, size, columns)
         return (x @ y).reshape(*shape)
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
