@@ -180,6 +180,7 @@ class _Labels(LossFunction):
             shape = str(("N", *wanted, classes)).replace("'N'", "N")
             raise ValueError(f"{type(self).__name__} needs one integer label an output. Received y of shape "
                              f"{y_true.shape}, and a model with outputs of shape {shape}. {remedy}")
+        y_true = np.asarray(y_true)  # those of a GPU come to the host
         whole_labels(y_true, None)
         ignored = self._given().get("ignore_class")
         counted = y_true if ignored is None else y_true[y_true != ignored]

@@ -427,6 +427,19 @@ def test_memory_is_taken_over_and_handed_over_by_dlpack():
     assert copied.dtype == np.float64
 
 
+def test_arrays_of_other_packages_train_where_they_are():
+    """As those of CuPy, which NumPy cannot read, and PyTorch's and JAX's of a GPU."""
+    rows, labels = np.random.default_rng(0).normal(size=(8, 3)).astype(np.float32), np.arange(8) % 2
+    results = []
+    for x, y in ((rows, labels), [Handed(device.get("cuda").asarray(a)) for a in (rows, labels)]):
+        ac.utils.set_random_seed(0)
+        model = models.Sequential([layers.Input((3,)), layers.Dense(2, "softmax")]).to("cuda")
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        results.append((model.fit(x, y, batch_size=4, verbose=0).history, model.predict(x, verbose=0)))
+    assert results[0][0] == results[1][0]
+    np.testing.assert_array_equal(results[0][1], results[1][1])
+
+
 def test_a_tensor_says_by_dlpack_where_it_is():
     x = tensor([[1.0, 2.0]], device="cuda")
     assert x.__dlpack_device__() == (2, 0)

@@ -2,6 +2,7 @@
 
 import io
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -212,6 +213,15 @@ def from_torch(net, x, **options):
     torch.onnx.export(net, (torch.from_numpy(x),), file, dynamo=False, input_names=["x"], output_names=["y"],
                       dynamic_axes={"x": {0: "batch"}}, **options)
     return formats.from_onnx(file.getvalue()), lambda given: net(torch.from_numpy(given)).detach().numpy()
+
+
+@pytest.mark.parametrize("file", sorted((Path(__file__).parent / "data" / "onnx").glob("*.onnx")), ids=lambda f: f.stem)
+def test_keras_s_exports_are_read(file):
+    """Written by onnx_of_keras.py: Keras on TensorFlow, by tf2onnx, and on PyTorch."""
+    model = formats.from_onnx(file)
+    with np.load(file.with_suffix(".npz")) as kept:
+        for count in (len(kept["x"]), 1):
+            np.testing.assert_allclose(model.predict(kept["x"][:count], verbose=0), kept["y"][:count], atol=1e-5)
 
 
 @pytest.mark.parametrize("opset", [9, 11, 13, 17, 20])

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Tensor
+from ..tensor import Tensor, from_dlpack
+
+_CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
 
 
 @dataclass(frozen=True)
@@ -124,6 +126,8 @@ def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
 
 
 def _numbers(name: str, value: Any) -> Any:
+    if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) and value.__dlpack_device__()[0] == _CUDA:
+        value = from_dlpack(value)  # of CuPy, PyTorch or JAX: it stays where it is
     on_gpu = isinstance(value, Tensor) and value.device.is_gpu
     array = value.data if on_gpu else np.asarray(value)
     if array.dtype.kind not in "biuf":
