@@ -4,8 +4,6 @@ Both hold five batches and a test batch of 10,000 images each (https://www.cs.to
 record is the label and 3072 bytes: the red, the green and the blue plane of 32 x 32 pixels, row by row.
 """
 
-import gzip
-import tarfile
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +71,9 @@ def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
 
 def _unpack(archive: Path) -> dict[str, bytes]:
     """The six batch files of the tar.gz, read into memory: nothing is written to the disk, whatever its paths say."""
+    import gzip
+    import tarfile
+
     rule = "CIFAR-10's archive is a tar.gz with data_batch_1 ... 5 and test_batch (python version, or binary: .bin)"
     found: dict[str, bytes] = {}
     try:

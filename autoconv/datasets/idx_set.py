@@ -1,6 +1,5 @@
 """A set in MNIST's format: four IDX files in a folder, or the one .npz file in which Keras ships MNIST."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -59,6 +58,8 @@ def load(path: Path, entry: Entry, as_is: bool) -> tuple[Part, Part]:
 
 def _read_npz(path: Path) -> list[np.ndarray]:
     """The four arrays of Keras's mnist.npz: x_train, y_train, x_test, y_test."""
+    import zipfile
+
     rule = f"an .npz set holds the uint8 arrays {', '.join(ARRAYS)}, images of 3 axes, labels of 1"
     try:
         with zipfile.ZipFile(path) as archive:

@@ -5,7 +5,6 @@ Whoever reads such a file sees all of it, or the one that was there before.
 
 import contextlib
 import os
-import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,7 @@ SUFFIX = ".tmp"  # of unfinished files; their names begin with a dot
 
 def unfinished(path: Path) -> Path:
     """A name beside `path` that nobody else uses. It has the process's number, and a random one: numbers come again."""
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}{SUFFIX}")
+    return path.with_name(f".{path.name}.{os.getpid()}-{os.urandom(4).hex()}{SUFFIX}")
 
 
 @contextmanager

@@ -4,9 +4,8 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from math import prod
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from ..costs.profile import Profile, profile
 from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
@@ -15,6 +14,9 @@ from ..layers.config import deserialize, serialize
 from ..symbolic import SymbolicTensor, flatten, is_shape
 from ..train.trainer import Trainer
 from ..versions import can_change
+
+if TYPE_CHECKING:
+    from ..costs.profile import Profile
 
 Path = str | os.PathLike[str]
 
@@ -239,7 +241,7 @@ class Model(Trainer, Layer):
         except UnicodeEncodeError:
             sys.stdout.write(summary.plain(text) + "\n")
 
-    def profile(self, batch_size: int = 1, input_shape: Any = None, measure: bool = True) -> Profile:
+    def profile(self, batch_size: int = 1, input_shape: Any = None, measure: bool = True) -> "Profile":
         """What each layer costs: parameters, multiply-adds, memory in inference and in training, and, unless `measure`
         is false or the model is on a GPU, time in inference and its share of what this machine can do. It prints as a
         table; `rows` has the same as data.
@@ -247,6 +249,8 @@ class Model(Trainer, Layer):
         input_shape: without the batch, such as (180, 180, 3), where sizes of the inputs are open; of several inputs a
         list. Raises ValueError for shapes that do not fit, AttributeError for a class with a call of its own.
         """
+        from ..costs.profile import profile
+
         if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
             raise ValueError(f"batch_size must be a positive integer. Received: {batch_size!r}.")
         wanted = [tensor.shape[1:] for tensor in self.inputs]

@@ -7,7 +7,6 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ from . import settings, state
 
 def versions() -> dict[str, str]:
     """Of what a result depends on."""
+    from importlib.metadata import version  # it brings the modules of email along
+
     return {"python": platform.python_version(),
             **{package: version(package) for package in ("autoconv", "numpy", "numba", "llvmlite")}}
 

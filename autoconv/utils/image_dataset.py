@@ -5,9 +5,8 @@ import sys
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -17,6 +16,9 @@ from . import class_folders
 from .class_folders import FORMATS, Files
 from .labels import to_categorical
 from .pixels import CHANNELS, Decoding, UnreadableImage, pillow
+
+if TYPE_CHECKING:
+    from concurrent.futures import Future, ThreadPoolExecutor
 
 AHEAD = 3  # batches that are decoded or being decoded while one is worked on
 PIECE = 8  # pictures that a thread takes at once
@@ -125,7 +127,7 @@ class ImageDataset:
             except UnreadableImage as error:
                 broken[i] = error.reason
 
-        with ThreadPoolExecutor(self.workers) as pool:
+        with self._pool() as pool:
             for start in range(0, len(numbers), PIECE * self.workers):
                 list(pool.map(tried, numbers[start : start + PIECE * self.workers]))
         return broken
@@ -187,17 +189,23 @@ class ImageDataset:
         about half the time of an epoch, and reads the whole file just as well.
         """
         read = self._decoding._replace(size=(1, 1)).read
-        with ThreadPoolExecutor(self.workers) as pool:
+        with self._pool() as pool:
             for start in range(0, len(self.file_paths), PIECE * self.workers):
                 list(pool.map(read, self.file_paths[start : start + PIECE * self.workers]))
+
+    def _pool(self) -> "ThreadPoolExecutor":
+        """The threads that decode."""
+        from concurrent.futures import ThreadPoolExecutor  # it brings logging along
+
+        return ThreadPoolExecutor(self.workers, "autoconv-decode")
 
     def _decoded(self, batches: Sequence[list[int]], leave_out: Callable[[list[UnreadableImage]], None],
                  ) -> Iterator[tuple[np.ndarray, list[int]]]:
         """The images of each batch with the numbers of their files; a bounded number of batches is under way.
         `leave_out` is told what went wrong.
         """
-        pool, waiting = ThreadPoolExecutor(self.workers, "autoconv-decode"), iter(batches)
-        started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
+        pool, waiting = self._pool(), iter(batches)
+        started: deque[tuple[list[int], np.ndarray, list["Future"]]] = deque()
         try:
             while True:
                 while len(started) <= AHEAD and (rows := next(waiting, None)):
