@@ -205,7 +205,7 @@ class ImageDataset:
         `leave_out` is told what went wrong.
         """
         pool, waiting = self._pool(), iter(batches)
-        started: deque[tuple[list[int], np.ndarray, list["Future"]]] = deque()
+        started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
         try:
             while True:
                 while len(started) <= AHEAD and (rows := next(waiting, None)):
