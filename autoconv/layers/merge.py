@@ -139,6 +139,8 @@ class Dot(_Merge):
     (N, A, K) and (N, K, B) with axes=(2, 1) -> (N, A, B). `normalize` divides both by their L2 norm along that axis.
     """
 
+    recordable = True
+
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         pair = (axes, axes) if hasattr(axes, "__index__") else tuple(axes)
