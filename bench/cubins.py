@@ -10,9 +10,11 @@ def main() -> None:
     print("| kernel |", " | ".join(f"{dtype} sm_{major}{minor}" for dtype, (major, minor) in COLUMNS), "|")
     print("|---|" + "---|" * len(COLUMNS))
     for name, kernel in sorted(assembly.kernels().items()):
-        made = [assembly.assemble(kernel, dtype, capability) if capability in assembly.served(kernel, dtype) else None
-                for dtype, capability in COLUMNS]
-        print(f"| `{name}` |", " | ".join(map(_cell, made)), "|")
+        made = {}
+        for dtype in kernel.dtypes:
+            served = assembly.served(kernel, dtype)
+            made |= zip([(dtype, capability) for capability in served], assembly.assemble(kernel, dtype, *served))
+        print(f"| `{name}` |", " | ".join(_cell(made.get(column)) for column in COLUMNS), "|")
 
 
 def _cell(made: assembly.Assembled | None) -> str:

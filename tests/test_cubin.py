@@ -10,6 +10,7 @@ if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
 assembly = importlib.import_module("autoconv.backend.cuda.assembly")
+internals = importlib.import_module("autoconv.backend.cuda.internals")
 ALL = assembly.kernels()
 
 
@@ -21,13 +22,43 @@ DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._", "norm_add._passed", "
 
 @pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])
 def test_assembles(name, dtype):
-    for capability in assembly.served(ALL[name], dtype):
-        made = assembly.assemble(ALL[name], dtype, capability)
+    for made in assembly.assemble(ALL[name], dtype, *assembly.served(ALL[name], dtype)):
         assert made.cubin[:4] == b"\x7fELF"
         assert 0 < made.registers <= 255
         assert (made.spills, made.stack) == (0, 0)  # what a thread works on stays in registers
         if dtype == "float32" and not name.startswith(DOUBLE):  # a number as Python writes it makes a sum float64
             assert not re.findall(r"(?:add|sub|mul|fma|div|sqrt)\.\S*f64", made.ptx)
+
+
+@pytest.mark.parametrize("name", sorted({name.partition(".")[0]: name for name in reversed(sorted(ALL))}.values()))
+def test_assembles_for_data_centers_of_blackwell(name):
+    """One kernel of each file."""
+    if (10, 0) not in internals.known():
+        pytest.skip("the compiler here does not know sm_100")
+    made, = assembly.assemble(ALL[name], "float32", (10, 0))
+    assert made.cubin[:4] == b"\x7fELF"
+    assert (made.spills, made.stack) == (0, 0)
+
+
+@pytest.mark.parametrize(("capability", "target"), [((7, 5), "sm_75"), ((8, 9), "sm_89"), ((9, 0), "sm_90a"),
+                                                    ((12, 0), "sm_120a")])
+def test_what_is_checked_is_what_runs(capability, target):
+    """On a GPU a kernel's code is taken for the target that numba-cuda names there, from Hopper on with the features of
+    its generation alone.
+    """
+    if capability not in internals.known():
+        pytest.skip(f"the compiler here does not know {target}")
+    relu = ALL["pointwise._relu"]
+    with internals.pretended(capability):
+        run = internals.compiled(relu.function, relu.types("float32"), relu._dispatcher.targetoptions)
+        code, asked = run.library.get_cubin().code, run.library.get_asm_str()
+    checked, = assembly.assemble(relu, "float32", capability)
+    instructions = [re.findall(r"^\t(?!\.)[^\[;]+", text, re.M) for text in (checked.ptx, asked)]
+    assert len(instructions[0]) > 10
+    assert instructions[0] == instructions[1]
+    for text in (checked.ptx, asked):
+        assert f".target {target}\n" in text
+    assert len(code) == len(checked.cubin)
 
 
 def test_every_kernel_of_a_file_is_found():
@@ -40,7 +71,7 @@ def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
     tensor = {name for name in ALL if "_tf32_" in name}
     assert {"conv.forward_tf32_large", "conv.weight_gradient_tf32_first", "fused.forward_tf32_small"} <= tensor
     for name in ("conv.forward_tf32_large", "conv.forward_exact_large"):
-        ptx = assembly.assemble(ALL[name], "float32", (8, 0)).ptx
+        ptx = assembly.assemble(ALL[name], "float32", (8, 0))[0].ptx
         for instruction in ("mma.sync.aligned.m16n8k8", "cp.async.cg.shared.global", "cvt.rna.tf32.f32"):
             assert (instruction in ptx) == (name in tensor)
     for name, kernel in ALL.items():
@@ -71,4 +102,4 @@ def test_a_spill_is_seen():
         for i in range(300):
             out[i] = sums[i]
 
-    assert assembly.assemble(greedy, "float32", (8, 0)).stack >= 300 * 8
+    assert assembly.assemble(greedy, "float32", (8, 0))[0].stack >= 300 * 8

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+from moved import checkout
 
 if importlib.util.find_spec("numba_cuda") is None:
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
@@ -28,12 +29,22 @@ with runtime.pretended({capability}):
 print(*reports, sum(sum(k._dispatcher._cache_hits.values()) for k in kernels), store.describe()["cache_state"])
 """
 
+# In each process, the compiling ones too: numba-cuda's kernels can no longer be pickled.
+NOTHING_KEPT = """
+import sys
+class Loader:
+    def find_spec(self, name, path, target=None):
+        if name == "autoconv.backend.cuda.runtime":
+            from autoconv.backend.cuda import internals
+            del internals._dispatcher._Kernel._reduce_states
+sys.meta_path.insert(0, Loader())
+"""
 
-def prepare(folder, before="", capability=(8, 0)):
+
+def prepare(folder, before="", capability=(8, 0), cwd=None, env=os.environ):
     """What a fresh process says while it makes the two ReLU kernels ready for a GPU that it takes for present."""
-    environment = {**os.environ, "AUTOCONV_CACHE_DIR": str(folder)}
-    return subprocess.run([sys.executable, "-c", PREPARE.format(before=before, capability=capability)],
-                          env=environment, capture_output=True, text=True, check=True)
+    return subprocess.run([sys.executable, "-c", PREPARE.format(before=before, capability=capability)], cwd=cwd,
+                          env={**env, "AUTOCONV_CACHE_DIR": str(folder)}, capture_output=True, text=True, check=True)
 
 
 def kept(folder):
@@ -52,7 +63,26 @@ def test_kernels_are_compiled_once(tmp_path):
 def test_each_generation_of_gpus_has_its_own(tmp_path):
     prepare(tmp_path)
     assert prepare(tmp_path, capability=(9, 0)).stdout.split()[:3] == ["0/2", "1/2", "2/2"]
-    assert [name.split(".")[-2] for name in kept(tmp_path)] == ["sm_80", "sm_90"] * 2
+    assert [name.split(".")[-2] for name in kept(tmp_path)] == ["sm_80", "sm_90a"] * 2
+
+
+def test_kernels_travel(tmp_path):
+    """To a machine where the package lies in another folder, with other dates."""
+    prepare(tmp_path / "kernels")
+    (tmp_path / "kernels").rename(tmp_path / "brought along")
+    there = checkout(tmp_path / "elsewhere")
+    done = prepare(tmp_path / "brought along", "print(pointwise.__file__)", **there)
+    assert done.stdout.split()[0] == str(tmp_path / "elsewhere" / "autoconv" / "backend" / "cuda" / "pointwise.py")
+    assert done.stdout.split()[1:4] == ["2", "2", "kernels,"]
+
+
+def test_a_version_that_cannot_keep_kernels_compiles_them_here(tmp_path):
+    """Other processes are no help then, and are not waited for."""
+    (tmp_path / "sitecustomize.py").write_text(NOTHING_KEPT)
+    done = prepare(tmp_path, env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])})
+    assert done.stdout.split() == ["0/2", "0", "empty"]
+    assert not done.stderr
+    assert not kept(tmp_path)
 
 
 def test_without_processes_they_are_compiled_here(tmp_path):

@@ -9,6 +9,7 @@ import warnings
 import numba
 import numpy as np
 import pytest
+from moved import checkout
 
 from autoconv import functional as F
 from autoconv import tensor
@@ -31,16 +32,24 @@ print(*reports, float(F.relu(np.float32([-1, 2])).sum().item()))
 """
 
 
-def prepare(folder, before=""):
+def prepare(folder, before="", cwd=None, env=os.environ):
     """What a fresh process reports while it makes the two ReLU kernels ready, and what they then compute."""
-    environment = {**os.environ, "AUTOCONV_CACHE_DIR": str(folder), "NUMBA_NUM_THREADS": "1"}
-    return subprocess.run([sys.executable, "-c", PREPARE.format(before=before)], env=environment, capture_output=True,
-                          text=True, check=True)
+    environment = {**env, "AUTOCONV_CACHE_DIR": str(folder), "NUMBA_NUM_THREADS": "1"}
+    return subprocess.run([sys.executable, "-c", PREPARE.format(before=before)], cwd=cwd, env=environment,
+                          capture_output=True, text=True, check=True)
 
 
 def test_kernels_are_compiled_once(tmp_path):
     assert prepare(tmp_path).stdout.split() == ["0/2", "1/2", "2/2", "2.0"]
     assert prepare(tmp_path).stdout.split() == ["2.0"]
+
+
+def test_kernels_travel(tmp_path):
+    """To a machine where the package lies in another folder, with other dates."""
+    prepare(tmp_path / "kernels")
+    (tmp_path / "kernels").rename(tmp_path / "brought along")
+    done = prepare(tmp_path / "brought along", "print(F.__file__)", **checkout(tmp_path / "elsewhere"))
+    assert done.stdout.split() == [str(tmp_path / "elsewhere" / "autoconv" / "functional" / "__init__.py"), "2.0"]
 
 
 @pytest.mark.parametrize("python", ["'/nowhere/python'", "'/bin/false'"])

@@ -24,8 +24,12 @@ _said: set[str] = set()  # the notes that this process gave
 
 
 def source_hash(sources: Path, *versions: str) -> str:
-    """A hash over all sources in a folder and the versions of what compiles them: a cache of others is never read."""
-    digest = hashlib.sha256(" ".join([LAYOUT, *versions, sys.version]).encode())
+    """A hash over all sources in a folder and the versions of what compiles them: a cache of others is never read.
+
+    Neither their place nor their dates are in it, nor when Python was built: kernels may be carried to other machines.
+    """
+    python = [sys.implementation.name, *map(str, sys.version_info), getattr(sys, "abiflags", "")]
+    digest = hashlib.sha256(" ".join([LAYOUT, *versions, *python]).encode())
     for path in sorted(sources.glob("*.py")):
         digest.update(f" {path.name} ".encode() + path.read_bytes())
     return digest.hexdigest()[:16]

@@ -6,12 +6,15 @@ import re
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from .runtime import Kernel, cuda, kernels_of, pretended
+from . import internals
+from .internals import Capability, Target
+from .runtime import Kernel, kernels_of
 
 FOLDER = str(Path(__file__).parent)
 
-# The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper. float64 is for checks alone.
-CAPABILITIES = {"float32": ((7, 5), (8, 0), (9, 0)), "float64": ((8, 0),)}
+# The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper, Blackwell. float64 is for
+# checks alone.
+CAPABILITIES: dict[str, tuple[Capability, ...]] = {"float32": ((7, 5), (8, 0), (9, 0), (12, 0)), "float64": ((8, 0),)}
 TENSOR_CORES = (8, 0)  # from here on they take float32
 
 
@@ -33,19 +36,28 @@ def kernels() -> dict[str, Kernel]:
     return {name: kernel for file in files for name, kernel in kernels_of(file).items()}
 
 
-def served(kernel: Kernel, dtype: str) -> tuple[tuple[int, int], ...]:
-    """The compute capabilities that a kernel is checked for."""
+def served(kernel: Kernel, dtype: str) -> tuple[Capability, ...]:
+    """The compute capabilities that a kernel is checked for: of those the ones that the compiler here knows."""
     least = TENSOR_CORES if kernel.tensor_cores else (0, 0)
-    return tuple(c for c in CAPABILITIES[dtype] if c >= least) if dtype in kernel.dtypes else ()
+    wanted = CAPABILITIES[dtype] if dtype in kernel.dtypes else ()
+    return tuple(c for c in wanted if c >= least and c in internals.known())
 
 
-def assemble(kernel: Kernel, dtype: Any, capability: tuple[int, int]) -> Assembled:
-    """Compiles a kernel for a compute capability such as (8, 0). Needs the CUDA packages, but no GPU and no driver."""
+def assemble(kernel: Kernel, dtype: Any, *capabilities: Capability) -> list[Assembled]:
+    """Compiles a kernel for compute capabilities such as (8, 0), as it is compiled to run there. Needs the CUDA
+    packages, but no GPU and no driver.
+    """
+    targets = [internals.target(capability) for capability in capabilities]
+    options = kernel._dispatcher.targetoptions
+    texts = internals.ptx(kernel.function, kernel.types(dtype), options, targets)
+    return [assembled(text, target) for text, target in zip(texts, targets)]
+
+
+def assembled(ptx: str, target: Target) -> Assembled:
+    """PTX as machine code for a target of the compiler."""
     from cuda.core import Linker, LinkerOptions, ObjectCode
 
-    with pretended(capability):
-        ptx, _ = cuda.compile_ptx(kernel.function, kernel.types(dtype), device=False, cc=capability)
-    options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True)
+    options = LinkerOptions(arch=f"sm_{''.join(map(str, target))}", verbose=True)
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
     code, said = linker.link("cubin").code, linker.get_info_log()
     return Assembled(ptx, bytes(code), *(sum(map(int, re.findall(pattern, said))) for pattern in (

@@ -5,7 +5,7 @@ Arrays are flat. An index is not checked, and never counts from the end: Numba's
 Source: "Parallel Thread Execution ISA", cp.async, mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
 """
 
-from .runtime import cgutils, intrinsic, ir, types
+from .internals import cgutils, intrinsic, ir, types
 
 INT32 = ir.IntType(32)
 SMALL = ("nuw", "nsw")  # the result fits 64 bits

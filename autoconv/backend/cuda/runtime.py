@@ -1,44 +1,32 @@
-"""The one door to numba-cuda: GPUs, their memory and streams, and how a kernel is declared, compiled and launched.
+"""GPUs, their memory and streams, and how a kernel is declared, compiled and launched.
 
 All work on a GPU goes to one stream, in order. So memory (arena.py) can be handed out again as soon as nobody holds it:
 what was launched before reads it before what is launched after writes it.
 """
 
-import contextlib
 import math
-import pickle
 import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 from typing import Any
 
 import numpy as np
-from llvmlite import ir  # noqa: F401 (for ptx.py, as cgutils, types and intrinsic are)
-from numba import cuda
-from numba.cuda import cgutils, serialize, types  # noqa: F401
-from numba.cuda.core import config, sigutils
-from numba.cuda.core.caching import NullCache
-from numba.cuda.cudadrv import devices
-from numba.cuda.cudadrv.driver import CudaAPIError
-from numba.cuda.cudadrv.error import CudaSupportError
-from numba.cuda.extending import intrinsic  # noqa: F401
 
 from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
 from ..precision import get_precision
-from . import driver, order, store
+from . import driver, internals, order, store
 from .arena import Arena, Piece
+from .internals import DRIVER_ERRORS, capability, cuda, pretended
 from .order import Access
 
 THREADS = 256  # of a block, where each has an item of its own
 SEGMENT = 64 << 20  # bytes that are asked of the driver at once, at least
-
-config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
 
 # A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
@@ -103,7 +91,7 @@ class Gpu:
         """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
         try:
             return cuda.device_array(size, np.uint8)
-        except (CudaAPIError, MemoryError) as error:
+        except (*DRIVER_ERRORS, MemoryError) as error:
             if not _out_of_memory(error):
                 raise
             self.synchronize()  # the arena may now let go of segments that launched kernels still read
@@ -197,7 +185,7 @@ def gpu(index: int) -> Gpu:
     driver.check(index)
     try:
         return Gpu(index)
-    except (CudaAPIError, CudaSupportError) as error:
+    except DRIVER_ERRORS as error:
         raise DeviceError(f"GPU number {index} cannot be opened: {error}. Check with nvidia-smi that no other program "
                           "has it for itself, or all of its memory.") from error
 
@@ -239,7 +227,7 @@ class Kernel:
         self.typed = [part.strip(" (").startswith("T") for part in _parameters(self.signature)]
         self._dispatcher = cuda.jit(function)
         if function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
-            self._dispatcher._cache = _Kept(self.name)
+            internals.keep(self._dispatcher, self._load, self._save)
         self._ready: set[np.dtype] = set()
 
     def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
@@ -255,7 +243,7 @@ class Kernel:
 
     def types(self, dtype: Any) -> tuple:
         """Numba's types of its parameters for one floating type."""
-        return sigutils.normalize_signature(re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature))[0]
+        return internals.types_of(re.sub(r"\bT\b", str(np.dtype(dtype)), self.signature))
 
     def compile(self, dtype: Any) -> None:
         """Compiles for one floating type and the current GPU, or loads that from the disk cache, so that the first
@@ -272,48 +260,33 @@ class Kernel:
 
     def compiled_before(self, dtype: Any) -> bool:
         """Whether this process or the disk cache has it, for the current GPU."""
-        return np.dtype(dtype) in self._ready or store.has(self.name, self.types(dtype), _capability())
+        return np.dtype(dtype) in self._ready or store.has(self.name, self.types(dtype), _target())
 
-    def compile_for(self, dtype: Any, capability: tuple[int, int]) -> None:
-        """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and no driver."""
-        with pretended(capability):
-            made = cuda.dispatcher._Kernel(self.function, self.types(dtype), **self._dispatcher.targetoptions)
-            made.library.get_cubin()
-            self._dispatcher._cache.save_overload(self.types(dtype), made)
+    def compile_for(self, dtype: Any, gpu: tuple[int, int]) -> None:
+        """Compiles into the disk cache, for a compute capability such as (8, 0). Needs no GPU and no driver. Raises
+        RuntimeError where it cannot be kept.
+        """
+        types = self.types(dtype)
+        with pretended(gpu):
+            if not self._save(types, internals.compiled(self.function, types, self._dispatcher.targetoptions)):
+                raise RuntimeError(f"The compiled kernel {self.name} cannot be kept.")
 
+    def _load(self, types: tuple) -> Any:
+        """A compiled kernel of the disk cache, for the current GPU; None where it is not there."""
+        data = store.read(self.name, types, _target())
+        return None if data is None else internals.restored(data)
 
-class _Kept(NullCache):
-    """What Numba asks for a kernel before it compiles one, and gives it to afterwards: as store.py keeps it."""
-
-    def __init__(self, name: str) -> None:
-        self._name = name
-
-    def load_overload(self, signature: tuple, _: Any) -> Any:
-        data = store.read(self._name, signature, _capability())
-        return None if data is None else cuda.dispatcher._Kernel._rebuild(**pickle.loads(data))
-
-    def save_overload(self, signature: tuple, compiled: Any) -> None:
-        store.write(self._name, signature, _capability(), serialize.dumps(compiled._reduce_states()))
-
-
-def _capability() -> tuple[int, int]:
-    """The current GPU's compute capability."""
-    return tuple(devices.get_context().device.compute_capability)
+    def _save(self, types: tuple, made: Any) -> bool:
+        """Keeps a compiled kernel, if this version of numba-cuda can do that."""
+        data = internals.dumped(made)
+        if data is not None:
+            store.write(self.name, types, _target(), data)
+        return data is not None
 
 
-@contextlib.contextmanager
-def pretended(capability: tuple[int, int]) -> Iterator[None]:
-    """Numba asks the current GPU what it is to compile for: within this block there is one of this capability."""
-    gpu: Any = SimpleNamespace(compute_capability=capability)
-    answers = ((cuda.dispatcher, "get_current_device", gpu), (devices, "get_context", SimpleNamespace(device=gpu)))
-    asked = [getattr(module, name) for module, name, _ in answers]
-    for module, name, answer in answers:
-        setattr(module, name, lambda answer=answer: answer)
-    try:
-        yield
-    finally:
-        for (module, name, _), before in zip(answers, asked):
-            setattr(module, name, before)
+def _target() -> tuple:
+    """What numba-cuda compiles for on the current GPU."""
+    return internals.target(capability())
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,7 +404,7 @@ def prepare(wanted: list[tuple[Kernel, np.dtype]], report: Callable[[int, int], 
     elsewhere = folder is not None and caching.has_space(folder)
     if elsewhere:
         names = [f"{k.name}:{dtype}" for k, dtype in missing]
-        _compilers(*map(str, _capability())).compile(names, report)
+        _compilers(*map(str, capability())).compile(names, report)
     done = 0
     for k, dtype in wanted:
         k.compile(dtype)

@@ -1,4 +1,4 @@
-"""The disk cache of compiled kernels: a file for each kernel, types of its arguments and compute capability.
+"""The disk cache of compiled kernels: a file for each kernel, types of its arguments and target of the compiler.
 
 Numba's own cache keeps one index file for all kernels that a line of source makes, as the factories in arith.py do, and
 processes that compile some of them at once would overwrite each other's entries; it must have a GPU to be filled; and
@@ -25,21 +25,21 @@ def source_hash() -> str:
     return caching.source_hash(Path(__file__).parent, *map(driver.installed_version, ("numba-cuda", "cuda-bindings")))
 
 
-def has(name: str, types: tuple, capability: tuple[int, int]) -> bool:
+def has(name: str, types: tuple, target: tuple) -> bool:
     """Whether a kernel is there."""
-    path = _path(name, types, capability)
+    path = _path(name, types, target)
     return path is not None and path.exists()
 
 
-def read(name: str, types: tuple, capability: tuple[int, int]) -> bytes | None:
+def read(name: str, types: tuple, target: tuple) -> bytes | None:
     """A kernel, as it was written; None where it is not there, or damaged."""
-    path = _path(name, types, capability)
+    path = _path(name, types, target)
     return None if path is None else caching.read(path)
 
 
-def write(name: str, types: tuple, capability: tuple[int, int], data: bytes) -> None:
+def write(name: str, types: tuple, target: tuple, data: bytes) -> None:
     """Keeps a kernel, where there is a folder and room in it."""
-    path = _path(name, types, capability)
+    path = _path(name, types, target)
     if path is not None:
         caching.write(path, data)
 
@@ -50,6 +50,6 @@ def describe() -> dict[str, str]:
     return {"cache_folder": str(here or folders.user_cache()), "cache_state": caching.state(here)}
 
 
-def _path(name: str, types: tuple, capability: tuple[int, int]) -> Path | None:
+def _path(name: str, types: tuple, target: tuple) -> Path | None:
     here, key = folder(), hashlib.sha256(str(types).encode()).hexdigest()[:16]
-    return None if here is None else here / "{}-{}.sm_{}{}{}".format(name, key, *capability, caching.KERNEL)
+    return None if here is None else here / "{}-{}.sm_{}{}".format(name, key, "".join(map(str, target)), caching.KERNEL)
