@@ -98,7 +98,8 @@ def driver(monkeypatch):
         def call(*arguments):
             asked.append((name, *(int(a) if isinstance(a, int) else a for a in arguments)))
             made = {"cuStreamCreate": 6 + [called for called, *_ in asked].count("cuStreamCreate"),
-                    "cuEventCreate": len(asked), "cuStreamEndCapture": 50, "cuGraphInstantiate": 60}
+                    "cuEventCreate": len(asked), "cuStreamEndCapture": 50, "cuGraphInstantiate": 60,
+                    "cuGraphGetNodes": [called for called, *_ in asked].count("launch") - ("lost" in fails)}
             answer = (Code(900 if name in fails else 0),)
             return (*answer, made[name]) if name in made else answer
         return call
@@ -109,7 +110,7 @@ def driver(monkeypatch):
         CUstreamCaptureMode=types.SimpleNamespace(CU_STREAM_CAPTURE_MODE_RELAXED=2),
         asked=asked, fails=fails, __name__="cuda.bindings.driver", **{name: function(name) for name in (
             "cuStreamCreate", "cuStreamDestroy", "cuStreamBeginCapture", "cuStreamEndCapture", "cuStreamWaitEvent",
-            "cuGraphInstantiate", "cuGraphDestroy", "cuGraphLaunch", "cuGraphExecDestroy", "cuEventCreate",
+            "cuGraphInstantiate", "cuGraphGetNodes", "cuGraphDestroy", "cuGraphLaunch", "cuGraphExecDestroy", "cuEventCreate",
             "cuEventRecord", "cuEventDestroy", "cuMemcpyHtoDAsync")})
     bindings = types.ModuleType("cuda.bindings")
     bindings.driver = module
@@ -135,7 +136,7 @@ def test_a_graph_on_one_stream(driver):
     made = graph(driver, [order.Place(0, ())] * 2)
     assert [call for call in driver.asked if "Event" not in call[0]] == [
         ("cuStreamCreate", 1), ("cuStreamBeginCapture", 7, 2), ("launch", 0, 7), ("launch", 1, 7),
-        ("cuStreamEndCapture", 7), ("cuGraphInstantiate", 50, 0), ("cuGraphDestroy", 50), ("cuStreamDestroy", 7)]
+        ("cuStreamEndCapture", 7), ("cuGraphGetNodes", 50), ("cuGraphInstantiate", 50, 0), ("cuGraphDestroy", 50), ("cuStreamDestroy", 7)]
     made()
     assert driver.asked[-1] == ("cuGraphLaunch", 60, 3)
     del made
@@ -164,6 +165,14 @@ def test_a_graph_on_two_streams_forks_and_joins(driver):
     ]
     assert [call[0] for call in asked[end:]].count("cuEventDestroy") == 4
     assert asked[-1] == ("cuGraphExecDestroy", 60)  # nobody holds it
+
+
+def test_a_launch_that_is_not_in_the_graph(driver):
+    """It would be missing from each replay."""
+    driver.fails.add("lost")
+    with pytest.raises(device.DeviceError, match="captured 1 of 2 launches"):
+        graph(driver, [order.Place(0, ()), order.Place(0, ())])
+    assert ("cuGraphDestroy", 50) in driver.asked
 
 
 @pytest.mark.parametrize("name", ["cuStreamBeginCapture", "cuStreamEndCapture", "cuGraphInstantiate", "cuEventRecord"])

@@ -24,7 +24,7 @@ from autoconv.train import progress
 from autoconv.train.display import Terminal
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere"),
-              pytest.mark.filterwarnings("ignore::RuntimeWarning")]
+              pytest.mark.filterwarnings("ignore::RuntimeWarning", "error:No CUDA graph")]  # the last one wins
 
 RNG = np.random.default_rng(0)
 N, CLASSES = 11, 3
@@ -193,6 +193,36 @@ def test_steps_that_nobody_looks_between_are_graphs_of_eight(asked):
     last = seen[3] - seen[2]
     assert last["graphs"] == 2 + 5 + 1  # 8 + 8 steps, 5 of the same size, the smaller one
     assert (last["captured"], last["launches"]) == (0, 1)  # the sums are cleared
+
+
+def test_graphs_are_reported():
+    """Of the largest how many kernels: eight steps, with a copy of each one's numbers."""
+    model = net_that_draws().to("cuda")
+    many_steps(model, epochs=1)
+    assert {key: value for key, value in model.graph_report()["train"].items() if key != "nodes"} == {
+        "captured": True, "graphs": 2, "reason": None}
+    assert model.graph_report()["train"]["nodes"] % 8 == 0
+    for _ in range(3):
+        model.predict_on_batch(ROWS)
+    assert model.graph_report()["predict"] == {"captured": True, "graphs": 1, "nodes": 5, "reason": None}
+    alone = net().to("cpu")
+    fitted(alone)
+    assert alone.graph_report() == {}
+
+
+def test_a_graph_that_cannot_be_captured_is_told_and_changes_no_result(monkeypatch):
+    def capture(*given):
+        raise device.DeviceError("CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED.")
+
+    whole = many_steps(net_that_draws().to("cuda"))
+    monkeypatch.setattr(device.get("cuda").module("runtime").Gpu, "capture", capture)
+    model = net_that_draws().to("cuda")
+    with pytest.warns(RuntimeWarning, match="No CUDA graph could be made of a step: CUDA_ERROR.*one by one"):
+        equal(many_steps(model), whole, 0)
+    assert model.graph_report()["train"] == {"captured": False, "graphs": 0, "nodes": 0,
+                                             "reason": "CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED."}
+    with pytest.raises(RuntimeWarning, match="No CUDA graph"):  # an error, wherever warnings are none
+        many_steps(net().to("cuda"))
 
 
 def test_steps_are_the_same_with_and_without_a_look_between_them():

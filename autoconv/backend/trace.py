@@ -108,11 +108,36 @@ class DryRun:
         return zero if count == 1 else (zero,) * count
 
 
+class Graphs:
+    """What became of the graphs that traces made of their sections: how many were captured, how many kernels the
+    largest has, and why one was not, if so. Traces of the same work share it.
+    """
+
+    def __init__(self) -> None:
+        self.count = self.nodes = 0
+        self.reason: str | None = None
+
+    def note(self, nodes: int) -> None:
+        """Counts a graph that was captured."""
+        self.count, self.nodes = self.count + 1, max(self.nodes, nodes)
+
+    def fail(self, reason: str) -> None:
+        """Notes that one could not be captured. The first reason stays."""
+        self.reason = self.reason or reason
+
+    def describe(self) -> dict[str, Any] | None:
+        """As a dict; None where none was tried."""
+        tried = self.count > 0 or self.reason is not None
+        return {"captured": self.reason is None, "graphs": self.count, "nodes": self.nodes,
+                "reason": self.reason} if tried else None
+
+
 class Trace:
     """The sections of one piece of work on one device, `owner`, by their names."""
 
     def __init__(self, owner: Any) -> None:
         self.owner = owner
+        self.graphs = Graphs()
         self.sections: dict[str, Section] = {}
         self.between: Callable[[], object] | None = None  # is called after each call of a replay
         self._paces: defaultdict[tuple[str, ...], Pace] = defaultdict(Pace)

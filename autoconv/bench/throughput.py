@@ -14,6 +14,8 @@ from .suite import Timed
 
 DATA = 32e6  # bytes of images in memory, 4 to 100 batches: enough that what a call of `fit` costs by itself is little
 
+KINDS = {"train": "train", "infer": "predict"}  # of steps, by mode
+
 
 class NetUnderTest:
     """A net on a device with data in memory, ready to run steps."""
@@ -68,6 +70,7 @@ def measure(
             "seconds": [t * net.batch_size / net.images(mode) for t in times],  # a step
             "images_per_s": stats.spread([net.images(mode) / t for t in times]),
             "flops_per_image": net.flops(mode),
+            **({"graph": net.net.graph_report().get(KINDS[mode])} if device.is_gpu else {}),
         }
         for mode, times in taken.items()
     }

@@ -222,7 +222,7 @@ def fit(
         "train_images_per_s": train_images / watch.median_epoch(),
         "ms_per_step": 1e3 * watch.median_epoch() / -(-train_images // batch_size),
         "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
-        "versions": versions(),
+        "versions": versions(), **({"graph": net.graph_report().get("train")} if device.is_gpu else {}),
         **images.kept(),
     }
 

@@ -8,6 +8,7 @@ A phase that is recorded completely is replayed as its kernels alone. One that i
 optimizer of the user's, which may do anything) runs through Python each time, with the same results, and says why.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any
@@ -37,6 +38,7 @@ class Step(Phases):
         self._plan: list[Any] = []
         self._trace: Any = None
         self._changes = -1
+        self.graphs = trace.Graphs()
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled
         self._generators: list[Any] = []
 
@@ -188,6 +190,7 @@ class Step(Phases):
         self._value_counts = [0] * len(self._work.scores)
         self._model_obstacle = self._model.recording_obstacle() or self._shared_obstacle()
         self._trace = self._device.trace()
+        self._trace.graphs = self.graphs
         if self._ranks.size > 1:
             self._trace.between = self._ranks.progress
         with self._trace.record("place"):
@@ -317,6 +320,7 @@ class Steps:
     def __init__(self) -> None:
         self._kept: dict[tuple, Step] = {}
         self.reasons: dict[str, dict[str, str | None]] = {}
+        self.graphs: defaultdict[str, trace.Graphs] = defaultdict(trace.Graphs)
         self._seen: set[tuple] = set()
 
     def __reduce__(self) -> tuple:
@@ -337,7 +341,7 @@ class Steps:
             step = self._kept[kind, *key] = make()
             step.has_kernels = (kind, *key) in self._seen
             self._seen.add((kind, *key))
-            self.reasons[kind] = step.reasons
+            self.reasons[kind], step.graphs = step.reasons, self.graphs[kind]
         return step
 
     def detach(self, kind: str) -> None:

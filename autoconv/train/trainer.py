@@ -272,6 +272,14 @@ class Trainer(Feeding):
         """
         return {kind: dict(reasons) for kind, reasons in self._running().steps.reasons.items()}
 
+    def graph_report(self) -> dict[str, dict[str, Any]]:
+        """On a GPU, of each kind of step ("train", "test", "predict") that was repeated: whether all its CUDA graphs
+        could be `captured`, how many `graphs` there are, how many kernels (`nodes`) the largest has, and the `reason`
+        where one could not be: its kernels are then launched one by one.
+        """
+        found = {kind: graphs.describe() for kind, graphs in self._running().steps.graphs.items()}
+        return {kind: described for kind, described in found.items() if described is not None}
+
     # One pass over the data, one step.
 
     def _on_batch(self, kind: str, data: Data, return_dict: bool) -> Any:

@@ -64,7 +64,12 @@ class Graph:
             raise DeviceError(f"A kernel could not be captured: {error}") from error
         finally:  # whatever happened, the stream must leave the capture
             ended = driver.cuStreamEndCapture(self._streams[0])
-        return _checked(ended)[0]
+        (graph,) = _checked(ended)
+        *_, count = _checked(driver.cuGraphGetNodes(graph))
+        if count < len(launches):
+            driver.cuGraphDestroy(graph)
+            raise DeviceError(f"NVIDIA's driver captured {count} of {len(launches)} launches.")
+        return graph
 
     def _launch(self, launches: Sequence[Launch], places: list[Place]) -> None:
         start = self._mark(0)

@@ -7,7 +7,6 @@ what was launched before reads it before what is launched after writes it.
 import math
 import re
 import threading
-import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -121,9 +120,9 @@ class Gpu:
         if self.leaving:
             self.synchronize()
 
-    def capture(self, launches: list["Launch"], numbers: np.ndarray, there: Any) -> Callable[[], None] | None:
-        """Launches as one captured CUDA graph. A call copies `numbers` to where `there` begins, and launches it. None,
-        and a warning, where that fails.
+    def capture(self, launches: list["Launch"], numbers: np.ndarray, there: Any) -> Callable[[], None]:
+        """Launches as one captured CUDA graph. A call copies `numbers` to where `there` begins, and launches it. Raises
+        DeviceError where that fails.
 
         In the graph each waits only for those before it that touch the same memory.
         """
@@ -131,13 +130,8 @@ class Gpu:
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
-        try:
-            sent = pointer(there), numbers.ctypes.data, numbers.nbytes
-            return Graph(int(self.stream.handle), launches, places, sent)
-        except DeviceError as error:
-            warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
-                          "gives the same results in more time.", RuntimeWarning, stacklevel=2)
-            return None
+        sent = pointer(there), numbers.ctypes.data, numbers.nbytes
+        return Graph(int(self.stream.handle), launches, places, sent)
 
     def uses_tensor_cores(self, dtype: Any) -> bool:
         """Whether numbers of this dtype are multiplied on tensor cores."""

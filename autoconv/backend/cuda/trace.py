@@ -1,10 +1,12 @@
 """Traces on a GPU: sections of launches that are replayed as one captured CUDA graph, a series of replays as well."""
 
+import warnings
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
+from ...errors import DeviceError
 from .. import trace
 from ..turns import turn
 from . import array as arrays
@@ -108,8 +110,20 @@ class CudaTrace(trace.Trace):
                 self._replayed.add(names)
                 return None
             numbers = self._host[: self._used(sections)]
-            self._graphs[names] = self.owner.capture(launches, numbers, self._there.native)
+            self._graphs[names] = self.captured(launches, numbers, self._there)
         return self._graphs[names]
+
+    def captured(self, launches: list[Any], numbers: np.ndarray, there: Array) -> Callable[[], None] | None:
+        """Launches as one graph, which takes `numbers` along; None, and a warning, where that fails."""
+        try:
+            graph = self.owner.capture(launches, numbers, there.native)
+        except DeviceError as error:
+            self.graphs.fail(str(error))
+            warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
+                          "gives the same results in more time.", RuntimeWarning, stacklevel=2)
+            return None
+        self.graphs.note(len(launches))
+        return graph
 
     def _in_series(self, names: tuple[str, ...], sections: list[trace.Section]) -> "_Series | None":
         """What replays these sections several times at once; None before the second time, or where it fails."""
@@ -141,7 +155,7 @@ class _Series:
                     arrays.copy(_as_floats(self._there)[i], _as_floats(of._there)[:used])
                 all_launches += [launch for launch, _ in section.calls]
             all_launches += launches
-        self.graph = gpu.capture(all_launches, self._rows, self._there.native)
+        self.graph = of.captured(all_launches, self._rows, self._there)
 
     def run(self, rows: np.ndarray) -> None:
         """Does all of them, with the numbers in `rows`."""
