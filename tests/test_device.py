@@ -14,7 +14,7 @@ import pytest
 
 import autoconv
 from autoconv.backend import device, device_cuda
-from autoconv.backend.cuda import driver
+from autoconv.backend.cuda import driver, libraries
 
 PACKAGE = Path(autoconv.__file__).parent
 NO_DEVICE = 100  # the driver's error code
@@ -63,7 +63,7 @@ def machine(monkeypatch):
         monkeypatch.setattr(driver, "installed", lambda: installed)
         monkeypatch.setattr(driver, "installed_version", lambda package: "0.30.4")
         monkeypatch.setattr(driver, "toolkit", lambda: toolkit)
-        monkeypatch.setattr(driver, "missing_part", lambda: missing)
+        monkeypatch.setattr(libraries, "missing_part", lambda: missing)
         monkeypatch.setattr(device_cuda, "_opened", {})
 
     return made
@@ -77,10 +77,12 @@ def machine(monkeypatch):
     (803, {}, 0, "does not start .error 803.*restart"),
     (Driver(H200, cuda=12080), {}, 0, r"driver is too old: it runs CUDA 12\.8, and CUDA 13\.0.*numba-cuda\[cu12\]"),
     (Driver(H200), {"missing": "nvvm"}, 0, r"CUDA's compiler \(nvvm\).*pip install 'autoconv\[cuda\]'"),
+    (Driver(H200), {"missing": "nvvm"}, 0, r"Set CUDA_HOME to .* toolkit that has nvvm/libdevice"),
+    (Driver(H200), {"missing": "nvrtc"}, 0, r"compiler \(nvrtc\)\. Install it with pip install 'autoconv\[cuda\]'"),
     (Driver(P100), {}, 0, r"Tesla P100 is too old: it has compute capability 6\.0, and 7\.5 is needed"),
     (Driver(H200, P100), {}, 1, "Tesla P100 is too old"),
     (Driver(H200, T4), {}, 2, "no GPU number 2: the driver finds 2. Use 'cuda:0'..'cuda:1'"),
-], ids=["package", "driver", "gpu", "none", "error", "old driver", "compiler", "old gpu", "old second", "number"])
+], ids=["package", "driver", "gpu", "none", "error", "old driver", "compiler", "no toolkit", "no part", "old gpu", "old second", "number"])
 def test_each_reason_has_its_own_sentence(machine, library, options, index, said):
     machine(library, **options)
     name = f"cuda:{index}" if index else "cuda"
@@ -116,21 +118,23 @@ def test_info_shows_each_gpu(machine):
     assert facts["device_cuda:1"].startswith("Tesla T4, compute capability 7.5, memory 16.0 GiB")
     machine(None)
     assert "no NVIDIA driver was found" in collect()["device_cuda"]
+    machine(None, installed=False)
+    assert "cuda" not in collect()
 
 
-@pytest.mark.parametrize(("there", "found_via", "said"), [
-    (("nvrtc", "nvvm"), "site-packages", None), ((), "", "nvrtc"), (("nvrtc",), "site-packages", "nvvm"),
-    (("nvrtc",), "system-search", None),  # numba-cuda finds the other part from where this one is
-], ids=["all", "none", "a part", "a toolkit"])
-def test_the_parts_of_cuda_s_compiler_are_looked_for(monkeypatch, there, found_via, said):
-    def load(part):
-        if part not in there:
-            raise RuntimeError(part)
-        return SimpleNamespace(found_via=found_via)
-
-    pathfinder = SimpleNamespace(load_nvidia_dynamic_lib=load, DynamicLibNotFoundError=RuntimeError)
-    monkeypatch.setitem(sys.modules, "cuda", SimpleNamespace(pathfinder=pathfinder))
-    assert driver.missing_part.__wrapped__() == said
+def test_the_versions_of_all_that_compiles(machine, monkeypatch):
+    monkeypatch.setattr(libraries, "loaded", lambda part: {"nvvm": SimpleNamespace(abs_path="/x/libnvvm.so")}.get(part))
+    monkeypatch.setenv("CUDA_HOME", "/x")
+    machine(Driver(H200))
+    names = ["numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder"]
+    assert device_cuda.versions() == {**dict.fromkeys(names, "0.30.4"), "driver": "for CUDA 13.0", "nvrtc": None,
+                                      "nvjitlink": None, "nvvm": "/x/libnvvm.so", "toolkit": "/x"}
+    machine(NO_DEVICE)
+    assert device_cuda.versions()["driver"] is None
+    monkeypatch.delenv("CUDA_HOME")
+    assert "toolkit" not in device_cuda.versions()
+    machine(None, installed=False)
+    assert device_cuda.versions() == {}
 
 
 # Two GPUs, whose arrays are the host's.

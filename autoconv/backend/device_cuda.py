@@ -1,5 +1,6 @@
 """NVIDIA GPUs as devices. Imported when one is asked for; what imports Numba, only when one is opened."""
 
+import os
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import trace
-from .cuda import driver
+from .cuda import driver, libraries
 from .device import Device, DeviceError, real_numbers
 from .trace import Trace
 
@@ -125,6 +126,23 @@ def check(index: int) -> None:
 def count() -> int:
     """How many GPUs the driver finds."""
     return driver.count()
+
+
+def versions() -> dict[str, str | None]:
+    """What compiles and runs kernels for GPUs, of which version, and where NVVM is; None for what is missing. {} where
+    numba-cuda is not installed. Needs no GPU, and imports no Numba.
+    """
+    if not driver.installed():
+        return {}
+    packages = ("numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder")
+    libraries.missing_part()  # which may find a toolkit
+    nvvm, home, has_driver = libraries.loaded("nvvm"), libraries.variable(), not isinstance(driver.library(), int | None)
+    return {
+        **{package: driver.installed_version(package) for package in packages},
+        "driver": "for CUDA {}.{}".format(*driver.version()) if has_driver else None,
+        "nvrtc": libraries.version("nvrtc"), "nvjitlink": libraries.version("nvJitLink"),
+        "nvvm": None if nvvm is None else nvvm.abs_path, **({} if home is None else {"toolkit": os.environ[home]}),
+    }
 
 
 def describe(index: int) -> dict[str, Any]:

@@ -20,14 +20,17 @@ def info(as_json: bool) -> None:
         click.echo(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
+        if isinstance(value, dict):
+            value = [f"{part} {'missing' if found is None else found}" for part, found in value.items()]
         click.echo(f"{name.replace('_', ' '):<16} {', '.join(value) if isinstance(value, list) else value}")
 
 
 def collect() -> dict[str, Any]:
     """All that is known, one item a name."""
     cpu = devices.get("cpu").describe()
+    cuda = device_cuda.versions()
     return {
-        **versions(), "system": platform.platform(), "cpu": platform.processor() or platform.machine(),
+        **versions(), **({"cuda": cuda} if cuda else {}), "system": platform.platform(), "cpu": platform.processor() or platform.machine(),
         **{name: value for name, value in cpu.items() if name not in ("numba", "llvmlite")},
         "device_cpu": "available",
         **{f"device_cuda{f':{i}' if i else ''}": _gpu(i) for i in range(max(1, device_cuda.count()))},

@@ -10,6 +10,7 @@ from functools import cache
 from typing import Any
 
 from ...errors import DeviceError
+from . import libraries
 
 OLDEST = (7, 5)  # the compute capability that the kernels need: Turing, such as the T4
 _NAME, _MAJOR, _MINOR = 256, 75, 76  # the length of a name's buffer; two of the driver's attributes of a GPU
@@ -81,21 +82,6 @@ def toolkit() -> int:
     return int(installed_version("cuda-bindings").partition(".")[0])
 
 
-@cache
-def missing_part() -> str | None:
-    """What of CUDA's compiler is not installed; None where all is. numba-cuda alone brings none of it."""
-    from cuda import pathfinder
-
-    for part in ("nvrtc", "nvvm"):
-        try:
-            found = pathfinder.load_nvidia_dynamic_lib(part)
-        except pathfinder.DynamicLibNotFoundError:
-            return part
-        if found.found_via == "system-search":  # a toolkit of the system's: numba-cuda finds its other parts itself
-            break
-    return None
-
-
 def check(index: int) -> None:
     """Raises DeviceError where GPU number `index` cannot be used."""
     problem = _problem(index)
@@ -120,9 +106,9 @@ def _problem(index: int) -> str | None:
     if version()[0] < toolkit():
         return (f"the NVIDIA driver is too old: it runs CUDA {_dotted(version())}, and CUDA {toolkit()}.0 is needed. "
                 f"Update the driver, or install what fits it with pip install 'numba-cuda[cu{version()[0]}]'.")
-    if missing_part() is not None:
-        return (f"the package numba-cuda is there, but not CUDA's compiler ({missing_part()}). Install it with pip "
-                "install 'autoconv[cuda]'.")
+    missing = libraries.missing_part()
+    if missing is not None:
+        return f"the package numba-cuda is there, but not CUDA's compiler ({missing}). {libraries.remedy(missing)}"
     if index >= count():
         return f"there is no GPU number {index}: the driver finds {count()}. Use 'cuda:0'..'cuda:{count() - 1}'."
     if capability(index) < OLDEST:

@@ -67,8 +67,10 @@ def loaded(part: str) -> Any:
     """One of CUDA's libraries ("nvrtc", "nvvm", "nvJitLink") as cuda-pathfinder finds and loads it: `abs_path` is its
     file. None where it is nowhere.
     """
-    from cuda import pathfinder  # type: ignore[import-not-found,unused-ignore]
-
+    try:
+        from cuda import pathfinder  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:  # numba-cuda brings it
+        return None
     try:
         return pathfinder.load_nvidia_dynamic_lib(part)
     except pathfinder.DynamicLibNotFoundError:
