@@ -82,7 +82,8 @@ def machine(monkeypatch):
     (Driver(P100), {}, 0, r"Tesla P100 is too old: it has compute capability 6\.0, and 7\.5 is needed"),
     (Driver(H200, P100), {}, 1, "Tesla P100 is too old"),
     (Driver(H200, T4), {}, 2, "no GPU number 2: the driver finds 2. Use 'cuda:0'..'cuda:1'"),
-], ids=["package", "driver", "gpu", "none", "error", "old driver", "compiler", "no toolkit", "no part", "old gpu", "old second", "number"])
+], ids=["package", "driver", "gpu", "none", "error", "old driver", "compiler", "no toolkit", "no part", "old gpu",
+        "old second", "number"])
 def test_each_reason_has_its_own_sentence(machine, library, options, index, said):
     machine(library, **options)
     name = f"cuda:{index}" if index else "cuda"

@@ -110,8 +110,8 @@ def driver(monkeypatch):
         CUstreamCaptureMode=types.SimpleNamespace(CU_STREAM_CAPTURE_MODE_RELAXED=2),
         asked=asked, fails=fails, __name__="cuda.bindings.driver", **{name: function(name) for name in (
             "cuStreamCreate", "cuStreamDestroy", "cuStreamBeginCapture", "cuStreamEndCapture", "cuStreamWaitEvent",
-            "cuGraphInstantiate", "cuGraphGetNodes", "cuGraphDestroy", "cuGraphLaunch", "cuGraphExecDestroy", "cuEventCreate",
-            "cuEventRecord", "cuEventDestroy", "cuMemcpyHtoDAsync")})
+            "cuGraphInstantiate", "cuGraphGetNodes", "cuGraphDestroy", "cuGraphLaunch", "cuGraphExecDestroy",
+            "cuEventCreate", "cuEventRecord", "cuEventDestroy", "cuMemcpyHtoDAsync")})
     bindings = types.ModuleType("cuda.bindings")
     bindings.driver = module
     monkeypatch.setitem(sys.modules, "cuda", types.ModuleType("cuda"))
@@ -136,7 +136,8 @@ def test_a_graph_on_one_stream(driver):
     made = graph(driver, [order.Place(0, ())] * 2)
     assert [call for call in driver.asked if "Event" not in call[0]] == [
         ("cuStreamCreate", 1), ("cuStreamBeginCapture", 7, 2), ("launch", 0, 7), ("launch", 1, 7),
-        ("cuStreamEndCapture", 7), ("cuGraphGetNodes", 50), ("cuGraphInstantiate", 50, 0), ("cuGraphDestroy", 50), ("cuStreamDestroy", 7)]
+        ("cuStreamEndCapture", 7), ("cuGraphGetNodes", 50), ("cuGraphInstantiate", 50, 0), ("cuGraphDestroy", 50),
+        ("cuStreamDestroy", 7)]
     made()
     assert driver.asked[-1] == ("cuGraphLaunch", 60, 3)
     del made

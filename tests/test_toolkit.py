@@ -130,6 +130,9 @@ WHEELS = ("numba-cuda", "nvidia-cuda-nvrtc==13.0.*", "nvidia-nvjitlink==13.0.*",
           "numpy<2.5")  # numba-cuda without its extra `cu13`
 TESTS = ("tests/test_cuda_cache.py", "tests/test_cubin.py", "-k", "not assembles or pointwise or conv.forward_tf32")
 
+# Files that are no libraries: what the system has under these names is not found behind them.
+HIDING = ("libnvvm.so", "libnvvm.so.4", "libcudart.so", "libcudart.so.12", "libcudart.so.13")
+
 
 @pytest.fixture(scope="module")
 def image(tmp_path_factory):
@@ -152,7 +155,7 @@ def image(tmp_path_factory):
     put(made / "bin" / "nvcc")
     (made / "bin" / "nvcc").chmod(0o755)
     (folder / "no toolkit").mkdir()
-    for name in ("libnvvm.so", "libnvvm.so.4", "libcudart.so", "libcudart.so.12", "libcudart.so.13"):  # none of the system's is found behind these
+    for name in HIDING:
         (folder / "no toolkit" / name).write_text("no library")
     return python, made
 

@@ -136,7 +136,8 @@ def versions() -> dict[str, str | None]:
         return {}
     packages = ("numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder")
     libraries.missing_part()  # which may find a toolkit
-    nvvm, home, has_driver = libraries.loaded("nvvm"), libraries.variable(), not isinstance(driver.library(), int | None)
+    nvvm, home = libraries.loaded("nvvm"), libraries.variable()
+    has_driver = not isinstance(driver.library(), int | None)
     return {
         **{package: driver.installed_version(package) for package in packages},
         "driver": "for CUDA {}.{}".format(*driver.version()) if has_driver else None,

@@ -30,7 +30,8 @@ def collect() -> dict[str, Any]:
     cpu = devices.get("cpu").describe()
     cuda = device_cuda.versions()
     return {
-        **versions(), **({"cuda": cuda} if cuda else {}), "system": platform.platform(), "cpu": platform.processor() or platform.machine(),
+        **versions(), **({"cuda": cuda} if cuda else {}),
+        "system": platform.platform(), "cpu": platform.processor() or platform.machine(),
         **{name: value for name, value in cpu.items() if name not in ("numba", "llvmlite")},
         "device_cpu": "available",
         **{f"device_cuda{f':{i}' if i else ''}": _gpu(i) for i in range(max(1, device_cuda.count()))},

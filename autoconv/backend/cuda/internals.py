@@ -49,7 +49,7 @@ _Nothing: Any = getattr(_first("numba.cuda.core.caching", "numba.core.caching"),
 _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
 
 
-def _errors() -> tuple[type[BaseException], ...]:
+def _errors() -> tuple[type[Exception], ...]:
     places = ("numba.cuda.cudadrv.driver", "CudaAPIError"), ("numba.cuda.cudadrv.error", "CudaSupportError")
     found = [getattr(_first(module, "numba.cuda"), name, RuntimeError) for module, name in places]
     return tuple(dict.fromkeys(found))
@@ -151,7 +151,7 @@ def restored(data: bytes) -> Any:
 class _Kept(_Nothing):
     """What a dispatcher asks before it compiles, and gives what it compiled."""
 
-    def __init__(self, load: Callable[[tuple], Any], save: Callable[[tuple, Any], None]) -> None:
+    def __init__(self, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
         self._load, self._save = load, save
 
     def load_overload(self, signature: tuple, _: Any) -> Any:
@@ -161,7 +161,7 @@ class _Kept(_Nothing):
         self._save(signature, made)
 
 
-def keep(dispatcher: Any, load: Callable[[tuple], Any], save: Callable[[tuple, Any], None]) -> None:
+def keep(dispatcher: Any, load: Callable[[tuple], Any], save: Callable[[tuple, Any], object]) -> None:
     """Has a dispatcher call `load(types)`, which may give a kernel, before it compiles one, and then
     `save(types, kernel)`. A version that has another way to do so compiles anew in each process.
     """

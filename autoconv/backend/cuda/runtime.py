@@ -25,6 +25,7 @@ from .internals import DRIVER_ERRORS, capability, cuda, pretended
 from .order import Access
 
 THREADS = 256  # of a block, where each has an item of its own
+REFUSALS: tuple[type[Exception], ...] = (*DRIVER_ERRORS, MemoryError)  # of memory
 SEGMENT = 64 << 20  # bytes that are asked of the driver at once, at least
 
 # A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
@@ -90,7 +91,7 @@ class Gpu:
         """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
         try:
             return cuda.device_array(size, np.uint8)
-        except (*DRIVER_ERRORS, MemoryError) as error:
+        except REFUSALS as error:
             if not _out_of_memory(error):
                 raise
             self.synchronize()  # the arena may now let go of segments that launched kernels still read
