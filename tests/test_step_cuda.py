@@ -380,6 +380,37 @@ def test_dropout_draws_new_masks_in_every_step():
     equal(*both(lambda: net(extra=extra_again(extra)), recorded(fitted)))
 
 
+@pytest.mark.parametrize("n", [1, 2, 255, 256, 257, 1001])
+def test_the_order_of_an_epoch_is_the_host_s(n):
+    gpu = device.get("cuda")
+    for key in ((0, 1), (2**64 - 1, 2**61 + 7)):
+        order = gpu.fresh((n,), np.int64)
+        assert gpu.permute(*key, order)
+        np.testing.assert_array_equal(gpu.numpy(order), ac.random.permutation(n, key))
+
+
+def test_equal_keys_keep_their_order():
+    gpu, keys = device.get("cuda"), np.random.default_rng(0).integers(0, 9, 600).astype(np.uint64)
+    order = gpu.fresh((600,), np.int64)
+    gpu.module("permutation").place(gpu.module("array").put(gpu.module("runtime").gpu(0), keys), order)
+    np.testing.assert_array_equal(gpu.numpy(order), np.argsort(keys, kind="stable"))
+
+
+def test_an_epoch_s_order_is_not_sent(asked, monkeypatch):
+    """Nor is it made on the host, unless there are too many samples for the GPU to compare all with all."""
+    def sent():
+        model, begun = net().to("cuda"), []
+        look = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: begun.append(asked["sent"]))
+        result = fitted(model, batch_size=11, epochs=5, callbacks=[look])
+        return begun[-1] - begun[-2], result
+
+    there, one = sent()
+    monkeypatch.setattr(device.get("cuda").module("permutation"), "MOST", 10)
+    here, other = sent()
+    assert (there, here) == (0, 1)
+    equal(one, other, 0)
+
+
 def test_a_number_per_channel_is_sent_once():
     extra = [layers.Rescaling([1.0, 2.0, 3.0, 4.0, 5.0], [0.5, 0.0, 0.0, 0.0, 1.0], dtype="float64")]
     equal(*both(lambda: net(extra=extra_again(extra)), recorded(fitted)))

@@ -102,6 +102,10 @@ class Device:
         recorder = trace.current()
         return draw() if recorder is None else recorder.dynamic(draw, dtype, count)
 
+    def permute(self, seed: int, stream: int, order: Any) -> bool:
+        """Writes 0..n-1 into `order` in the random order of that key, where the device can; else gives False."""
+        return False
+
     def describe(self) -> dict[str, Any]:
         """What this device is and how it computes: processor, vector width, threads, kernel cache."""
         return self.module("machine").describe()

@@ -51,6 +51,9 @@ class CudaDevice(Device):
         """Bytes that can still be had."""
         return self._gpu.memory_left()
 
+    def permute(self, seed: int, stream: int, order: Any) -> bool:
+        return self.module("permutation").permute(seed, stream, order)
+
     def describe(self) -> dict[str, Any]:
         """What this device is: the GPU, its compute capability, the driver, the package and the kernel cache."""
         return {**describe(self.index), **self.module("store").describe()}

@@ -40,6 +40,7 @@ class Source:
         self._arrays, self.samples, self.like = arrays, len(arrays[0]), data
         self.key: random.Key | None = None  # of the orders, where there is one
         self._order: Any = np.arange(self.samples) if shuffled or device.is_gpu else None
+        self._drawn: random.Key | None = None  # of an order that is on the device alone
         self._first, self.before, self.shards, self.duplicated = 0, 0, 1.0, False
         self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
         self._there, self._sent = self._arrays, {}  # type: ignore[var-annotated]
@@ -78,10 +79,23 @@ class Source:
         """Nothing to be done."""
 
     def shuffle(self, key: random.Key, epoch: int) -> None:
-        """The order of an epoch: a function of the key and the epoch's number, the same on all processes."""
-        self._order[...] = random.permutation(self.samples, random.epoch_stream(key, epoch))
+        """The order of an epoch: a function of the key and the epoch's number, the same on all processes and devices.
+        Where the device can make it, the host does so only when it is asked for samples.
+        """
+        self._drawn = random.epoch_stream(key, epoch)
         if self._device.is_gpu and self._fits:
-            self._order_there[...] = self._order
+            if self._device.permute(*self._drawn, self._order_there):
+                return
+            self._order_there[...] = self._order_here()
+        else:
+            self._order_here()
+
+    def _order_here(self) -> Any:
+        """The order of the epoch, in the host's memory."""
+        if self._drawn is not None:
+            self._order[...] = random.permutation(self.samples, self._drawn)
+            self._drawn = None
+        return self._order
 
     def seek(self, i: int) -> int:
         """Makes batch i the next one. Returns how many samples of it this process has."""
@@ -115,8 +129,8 @@ class Source:
 
     def host(self, which: int, n: int) -> Any:
         """The n samples of the batch that is the next one, as the user's array number `which` has them."""
-        rows: Any = slice(self._first, self._first + n)
-        return np.asarray(self._arrays[which][rows if self._order is None else self._order[rows]])
+        rows, order = slice(self._first, self._first + n), self._order_here()
+        return np.asarray(self._arrays[which][rows if order is None else order[rows]])
 
     def run(self, step: Any, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
         """A step on each of these batches, of which the first is the next one."""
