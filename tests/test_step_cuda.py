@@ -19,6 +19,8 @@ from autoconv import functional as F
 from autoconv import optimizers as optim
 from autoconv.backend import device, device_cuda
 from autoconv.backend.precision import get_precision, set_precision
+from autoconv.bench import throughput
+from autoconv.bench.suite import Timed
 from autoconv.ranks import ALONE
 from autoconv.train import progress
 from autoconv.train.display import Terminal
@@ -208,6 +210,17 @@ def test_graphs_are_reported():
     alone = net().to("cpu")
     fitted(alone)
     assert alone.graph_report() == {}
+
+
+def test_the_json_of_a_benchmark_says_whether_graphs_were_captured(monkeypatch):
+    monkeypatch.setattr(throughput, "DATA", 0)  # bytes of images: the least
+    tiny = Timed(lambda shape, classes: models.Sequential([
+        layers.Input(shape), layers.Flatten(), layers.Dense(classes, "softmax")]), (2, 2, 1), CLASSES, 4)
+    for name, there in (("cuda", True), ("cpu", False)):
+        found = throughput.measure(tiny, 4, device.get(name), 2, 0, lambda text: None)
+        for mode in ("train", "infer"):
+            assert ("graph" in found[mode]) == there
+            assert not there or found[mode]["graph"]["captured"]
 
 
 def test_a_graph_that_cannot_be_captured_is_told_and_changes_no_result(monkeypatch):
