@@ -301,6 +301,19 @@ def test_an_answer_is_one_graph(asked):
     assert asked - before == Counter(captured=1, sent=1, graphs=1, fetched=1)
 
 
+def test_an_answer_s_graph_outlives_a_training(asked):
+    """What `fit` notes on the model, its history, is nothing that an answer depends on."""
+    model = net().to("cuda")
+    fitted(model)
+    first = [model.predict_on_batch(ROWS) for _ in range(3)][-1]
+    fitted(model, epochs=1)
+    before = Counter(asked)
+    second = model.predict_on_batch(ROWS)
+    assert asked["graphs"] - before["graphs"] == 1
+    assert asked["launches"] == before["launches"]
+    assert np.abs(second - first).max() > 1e-4  # of the weights of now
+
+
 def test_a_step_that_is_the_user_s_in_part_has_graphs_around_it(asked):
     watch = Watch(asked)
 

@@ -160,10 +160,13 @@ class Trainer(Feeding):
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
 
-        self.history, self.stop_training, self._running().nan_seen = History(), False, False
+        vars(self)["history"] = history = History()  # no change of the model: what was recorded of it holds
+        if self.stop_training:
+            self.stop_training = False
+        self._running().nan_seen = False
         backup = only_backup(CallbackList(callbacks, self, {}).callbacks)
         hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose,
-                                           "validates": validation is not None}, self.history)
+                                           "validates": validation is not None}, history)
         order = self._running().training()
         if shuffle and isinstance(source, Source):
             source.key = order
@@ -173,7 +176,7 @@ class Trainer(Feeding):
             training.run(verbose, line, resume, backup)
         finally:  # also where it was interrupted: much memory, and the next training may need other sizes
             self._running().steps.forget("train", "test")
-        return self.history
+        return history
 
     @known_only
     def evaluate(
