@@ -1,4 +1,4 @@
-"""What is used of numba-cuda beyond its documented names: a version without one of them still serves. No GPU is needed."""
+"""What is used of numba-cuda beyond its documented names: a version without one of them serves. No GPU is needed."""
 
 import importlib
 import importlib.util

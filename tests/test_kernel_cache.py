@@ -14,6 +14,7 @@ from moved import checkout
 from autoconv import functional as F
 from autoconv import tensor
 from autoconv.backend import caching, device
+from autoconv.backend.cpu import jit
 from autoconv.backend.cpu.jit import Kernel, inline, kernel
 
 SOAK = pytest.mark.soak
@@ -50,6 +51,12 @@ def test_kernels_travel(tmp_path):
     (tmp_path / "kernels").rename(tmp_path / "brought along")
     done = prepare(tmp_path / "brought along", "print(F.__file__)", **checkout(tmp_path / "elsewhere"))
     assert done.stdout.split() == [str(tmp_path / "elsewhere" / "autoconv" / "functional" / "__init__.py"), "2.0"]
+
+
+def test_when_and_where_python_was_built_decides_nothing(monkeypatch):
+    before = jit.source_hash()
+    monkeypatch.setattr(sys, "version", f"{sys.version} of another day")
+    assert jit.source_hash() == before
 
 
 @pytest.mark.parametrize("python", ["'/nowhere/python'", "'/bin/false'"])
