@@ -75,8 +75,9 @@ def _load(name, width):
             if width == 1:
                 return found
             found.align = array.dtype.bitwidth // 8 * width
-            items = [builder.extract_element(found, INT32(i)) for i in range(width)]
-            return cgutils.pack_array(builder, items, ty=context.get_data_type(array.dtype))
+            model = context.data_model_manager[array.dtype]  # a truth value is a byte in memory, a bit else
+            items = [model.from_data(builder, builder.extract_element(found, INT32(i))) for i in range(width)]
+            return cgutils.pack_array(builder, items, ty=context.get_value_type(array.dtype))
 
         return (array.dtype if width == 1 else types.UniTuple(array.dtype, width))(array, types.int64), build
 
@@ -101,8 +102,10 @@ def _store(name, width):
     def build_for(array):
         def build(context, builder, signature, arguments):
             vector = ir.Constant(ir.VectorType(context.get_data_type(array.dtype), width), ir.Undefined)
+            model = context.data_model_manager[array.dtype]
             for i in range(width):
-                vector = builder.insert_element(vector, builder.extract_value(arguments[2], i), INT32(i))
+                item = model.as_data(builder, builder.extract_value(arguments[2], i))
+                vector = builder.insert_element(vector, item, INT32(i))
             builder.store(vector, _pointer(context, builder, array, *arguments[:2], width)).align = (
                 array.dtype.bitwidth // 8 * width)
             return context.get_dummy_value()
