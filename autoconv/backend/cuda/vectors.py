@@ -4,11 +4,14 @@ A warp that takes four floats a thread asks for 512 bytes in one instruction, an
 for four items.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from .ptx import load, load4, store, store4
-from .runtime import inline, pointer
+from .runtime import ItemKernel, inline, pointer
+
+COUNTED = 1 << 31  # items, or fours of them, are counted in 32 bits
 
 
 def starts_fours(*arrays: Any) -> bool:
@@ -50,3 +53,27 @@ def moving(width: int) -> tuple[Callable, Callable]:
         store4(array, 4 * i, (values[0], values[1], values[2], values[3]))
 
     return (fetch_four, put_four) if width == 4 else (fetch_one, put_one)
+
+
+def vector_kernel(signature: str, name: str, size: int) -> Callable[[Callable], ItemKernel]:
+    """Makes a function an `ItemKernel` whose threads take `size` items each. By fours it is not for float64, which is
+    for checks alone.
+    """
+    def make(function: Callable) -> ItemKernel:
+        made = ItemKernel(function, signature, f"{name}_{size}")
+        if size > 1:
+            made.dtypes = ("float32",)
+        return made
+
+    return make
+
+
+def portions(size: int, *arrays: Any) -> Iterator[tuple]:
+    """The arrays, cut between samples where one has more than COUNTED items, or so many `size` of them."""
+    samples, largest = len(arrays[0]), max(math.prod(a.shape[1:]) for a in arrays)
+    most = max(1, (COUNTED - 1) * size // max(largest, 1))
+    if samples <= most:
+        yield arrays
+    else:
+        for first in range(0, samples, most):
+            yield tuple(a[first : first + most] for a in arrays)
