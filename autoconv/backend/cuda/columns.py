@@ -21,7 +21,7 @@ LANES = 32  # at most, of a block: 512 bytes of a row by fours
 MOST = 4 * BLOCKS  # blocks of a launch that share out the rows
 TURNS = 4  # rows that a thread has where it sums, or where that leaves BLOCKS blocks
 LEAST = 64  # rows of a part of a sum: its float64 are few beside what it reads
-SPREAD = "int64, int64, int64, UniTuple(int64, 3)"  # in a kernel's signature: each, length, across, lanes
+SPREAD = "int64, int64, UniTuple(int64, 3), UniTuple(int64, 3)"  # in a kernel's signature: each, length, across, lanes
 
 
 class Spread(NamedTuple):
@@ -30,7 +30,7 @@ class Spread(NamedTuple):
     blocks: tuple[int, int]  # of rows, and of columns
     each: int  # columns, or fours of them
     length: int  # rows of a block
-    across: int
+    across: tuple[int, int, int]  # what divides by it, as by lanes
     lanes: tuple[int, int, int]
 
 
@@ -43,7 +43,7 @@ def spread(rows: int, columns: int, summing: bool = False) -> Spread:
     across = THREADS // lanes
     few = max(TURNS * across, LEAST) if summing else min(TURNS * across, rows * pieces // BLOCKS)
     length = -(-max(1, few, rows * pieces // MOST) // across) * across
-    return Spread((-(-rows // length), pieces), columns, length, across, divisor(lanes))
+    return Spread((-(-rows // length), pieces), columns, length, divisor(across), divisor(lanes))
 
 
 def over_rows(kernels: tuple[BlockKernel, ...], x: Any, *arguments: Any, beside: tuple = ()) -> None:
@@ -75,7 +75,16 @@ def place(each, across, lanes):
     """
     share = divided(cuda.threadIdx.x, lanes)
     column = times(cuda.blockIdx.y, lanes[0]) + cuda.threadIdx.x - times(share, lanes[0])
-    return column, share, share < across and column < each
+    return column, share, share < across[0] and column < each
+
+
+@inline
+def run_of(share, each, length, across, column, rows):
+    """(first, count, step) of what a thread reads of a matrix of so many rows: of fours, where it takes fours."""
+    first = cuda.blockIdx.x * length + share
+    left = min(rows - first, length - share)
+    count = divided(left + across[0] - 1, across) if left > 0 else 0
+    return first * each + column, count, across[0] * each
 
 
 def adding_up(size: int) -> Callable:
@@ -90,7 +99,7 @@ def adding_up(size: int) -> Callable:
         for e in range(size):
             shared[e, t], shared[size + e, t] = sums[0, e], sums[1, e]
         column, share, _ = place(each, across, lanes)
-        left = across
+        left = across[0]
         while left > 1:
             half = (left + 1) // 2
             cuda.syncthreads()

@@ -9,7 +9,18 @@ import numpy as np
 
 from .. import across, trace
 from .arith import multiply  # noqa: F401 (part of this module)
-from .columns import ADDING, COLUMNS, add_parts, adding_kernel, adding_up, column_kernel, over_rows, place, summed
+from .columns import (
+    ADDING,
+    COLUMNS,
+    add_parts,
+    adding_kernel,
+    adding_up,
+    column_kernel,
+    over_rows,
+    place,
+    run_of,
+    summed,
+)
 from .conv import bias
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .ptx import global_index
@@ -42,13 +53,14 @@ def _sums(size: int) -> BlockKernel:
             sums[0, e] = sums[1, e] = 0
         if real:
             fetch(pivot, x, column)
-            begin = cuda.blockIdx.x * length
-            for i in range(begin + share, min(begin + length, x.shape[0]), across):
-                fetch(here, x, i * each + column)
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
                 for e in range(size):
                     away = np.float64(here[e]) - np.float64(pivot_of(pivot[e]))
                     sums[0, e] += away
                     sums[1, e] += away * away
+                at += step
         add(sums, partial, each, across, lanes)
 
     return run
@@ -83,15 +95,16 @@ def _products(size: int) -> BlockKernel:
             fetch(center, mean, column)
             fetch(slope, scale, column)
             fetch(level, shift, column)
-            begin = cuda.blockIdx.x * length
-            for i in range(begin + share, min(begin + length, x.shape[0]), across):
-                fetch(here, x, i * each + column)
-                fetch(given, dy, i * each + column)
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
+                fetch(given, dy, at)
                 for e in range(size):
                     away = here[e] - center[e]
                     if not relu or not away * slope[e] + level[e] <= 0:
                         sums[0, e] += np.float64(given[e]) * np.float64(away)
                         sums[1, e] += given[e]
+                at += step
         add(sums, partial, each, across, lanes)
 
     return run
@@ -121,17 +134,18 @@ def _normalize(size: int) -> BlockKernel:
             fetch(center, mean, column)
             fetch(slope, scale, column)
             fetch(level, shift, column)
-            begin = cuda.blockIdx.x * length
-            for i in range(begin + share, min(begin + length, x.shape[0]), across):
-                fetch(here, x, i * each + column)
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
                 if two:
-                    fetch(beside, other, i * each + column)
+                    fetch(beside, other, at)
                 for e in range(size):
                     value = (here[e] - center[e]) * slope[e] + level[e]
                     if two:
                         value += beside[e]
                     here[e] = zero if relu and value < zero else value
-                put(y, i * each + column, here)
+                put(y, at, here)
+                at += step
 
     return run
 
@@ -156,16 +170,17 @@ def _input_grad(size: int) -> BlockKernel:
                 c = column * size + e
                 average[e] = dbeta[c] * part
                 product[e] = dgamma[c] * part * inverse[c]
-            begin = cuda.blockIdx.x * length
-            for i in range(begin + share, min(begin + length, x.shape[0]), across):
-                fetch(here, x, i * each + column)
-                fetch(given, dy, i * each + column)
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
+                fetch(given, dy, at)
                 for e in range(size):
                     away = here[e] - center[e]
                     if relu and away * slope[e] + level[e] <= zero:
                         given[e] = zero
                     here[e] = slope[e] * (given[e] - (average[e] + away * product[e]))
-                put(dx, i * each + column, here)
+                put(dx, at, here)
+                at += step
 
     return run
 

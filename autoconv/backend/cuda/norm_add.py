@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .columns import adding_up, column_kernel, place, summed
+from .columns import adding_up, column_kernel, place, run_of, summed
 from .norm import (
     WIDTHS,
     add_products,
@@ -30,9 +30,8 @@ def _passed_products(size: int) -> BlockKernel:
             sums[0, e] = sums[1, e] = 0
         if real:
             fetch(center, mean, column)
-            begin = cuda.blockIdx.x * length
-            for i in range(begin + share, min(begin + length, x.shape[0]), across):
-                at = i * each + column
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
                 fetch(here, x, at)
                 fetch(result, y, at)
                 fetch(given, dy, at)
@@ -44,6 +43,7 @@ def _passed_products(size: int) -> BlockKernel:
                     sums[0, e] += np.float64(given[e]) * np.float64(here[e] - center[e])
                     sums[1, e] += given[e]
                 put(passed, at, given)
+                at += step
         add(sums, partial, each, across, lanes)
 
     return run

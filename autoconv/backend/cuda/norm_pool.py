@@ -1,6 +1,6 @@
 """Batch normalization, ReLU and 2x2 max pooling, a thread a window at a time, and the gradient of that."""
 
-from .columns import column_kernel, place, spread
+from .columns import column_kernel, place, run_of, spread
 from .gather import divisor, pixel_of
 from .norm import WIDTHS, coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
 from .pool import beside, larger, whether
@@ -26,8 +26,8 @@ def _normalize_pool(size: int) -> BlockKernel:
             fetch(center, mean, column)
             fetch(slope, scale, column)
             fetch(level, shift, column)
-            begin = cuda.blockIdx.x * length
-            for i in range(begin + share, min(begin + length, windows), across):
+            i, count, step = run_of(share, 1, length, across, 0, windows)
+            for _ in range(count):
                 n, p, q = pixel_of(i, by)
                 first = ((n * x.shape[1] + 2 * p) * x.shape[2] + 2 * q) * each + column
                 fetch(top, x, first)
@@ -44,6 +44,7 @@ def _normalize_pool(size: int) -> BlockKernel:
                 put(y, i * each + column, best)
                 put(peak, i * each + column, top)
                 put(winner, i * each + column, where)
+                i += step
 
     return run
 
@@ -72,8 +73,8 @@ def _input_grad_pool(size: int) -> BlockKernel:
                 c = column * size + e
                 average[e] = dbeta[c] * part
                 product[e] = dgamma[c] * part * inverse[c]
-            begin = cuda.blockIdx.x * length
-            for i in range(begin + share, min(begin + length, windows), across):
+            i, count, step = run_of(share, 1, length, across, 0, windows)
+            for _ in range(count):
                 n, p, q = pixel_of(i, by)
                 for e in range(size):
                     given[e], won[e] = zero, 0
@@ -94,6 +95,7 @@ def _input_grad_pool(size: int) -> BlockKernel:
                             gradient = given[e] if won[e] == k else zero
                             here[e] = slope[e] * (gradient - (average[e] + (here[e] - center[e]) * product[e]))
                         put(dx, at, here)
+                i += step
 
     return run
 

@@ -303,21 +303,22 @@ def _side_by_side(window: Window) -> bool:
 
 def _forward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
     """A thread a pixel of the results, which come behind x."""
-    channels = arrays[0].shape[3]
-    size = width(channels, *arrays)
-    for some in portions(size, *arrays):
-        of_window = () if _side_by_side(window) else (tuple(window),)
-        kernels[size // 4](some[1].size // size, *some, *of_window,
-                           divisors(*some[1].shape[1:3], channels // size, window))
+    _run(kernels, window, arrays, *arrays[1].shape[1:3])
 
 
 def _backward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
     """A thread a pixel of dx, the last array; or a window of 2x2 of its pixels."""
-    channels, (rows, columns) = arrays[0].shape[3], arrays[-1].shape[1:3]
-    size = width(channels, *arrays)
-    of_window = (tuple(window),)
+    rows, columns = arrays[-1].shape[1:3]
     if _side_by_side(window):
-        rows, columns, of_window = -(-rows // 2), -(-columns // 2), ()
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    _run(kernels, window, arrays, rows, columns)
+
+
+def _run(kernels: tuple[ItemKernel, ...], window: Window, arrays: tuple, rows: int, columns: int) -> None:
+    """So many threads an image, for each channel or for each four of them."""
+    size = width(arrays[0].shape[3], *arrays)
+    each = arrays[0].shape[3] // size
+    told = (divisors(rows, columns, each, window),)
     for some in portions(size, *arrays):
-        count = len(some[0]) * rows * columns * (channels // size)
-        kernels[size // 4](count, *some, *of_window, divisors(rows, columns, channels // size, window))
+        kernels[size // 4](len(some[0]) * rows * columns * each, *some,
+                           *(() if _side_by_side(window) else (tuple(window),)), *told)
