@@ -17,7 +17,8 @@ ALL = assembly.kernels()
 DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._sums", "norm._moments", "norm._products",
           "norm._parameter_grads", "norm._coefficients", "norm._fold", "norm._moving_average", "norm_add._passed",
           "update._rmsprop", "update._ada", "update._lion", "update._moving_average", "update._nadam",
-          "update._square_sums", "update._shrink", "step._accumulate", "step._close_step", "image._draws", "random._gaussian_noise")
+          "update._square_sums", "update._shrink", "step._accumulate", "step._close_step", "image._draws",
+          "random._gaussian_noise")
 
 
 @pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])

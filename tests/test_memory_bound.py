@@ -91,7 +91,7 @@ def test_instructions_an_item_and_sectors_a_request(name, monkeypatch):
         assert (instructions <= most, sectors >= least) == (True, True), (kernel, instructions, sectors)
 
 
-@pytest.mark.parametrize(("rows", "channels"), [(64 * 26 * 26, 32), (64 * 28 * 28, 16), (4096, 512), (64 * 75 * 75, 32)])
+@pytest.mark.parametrize(("rows", "channels"), [(64 * 676, 32), (64 * 784, 16), (4096, 512), (64 * 5625, 32)])
 def test_sums_over_a_batch_are_shared_by_all_processors(rows, channels):
     """As many blocks as an H200 has processors, or more; each row is in one of them."""
     spread = importlib.import_module("autoconv.backend.cuda.columns").spread

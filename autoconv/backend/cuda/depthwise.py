@@ -13,7 +13,7 @@ from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradien
 from .ptx import global_index, times, within
 from .runtime import ItemKernel, cuda
 from .vectors import moving, portions, vector_kernel, width
-from .windows import DIVISORS, at, divisors, output, place, real_outputs, real_taps, tap
+from .windows import DIVISORS, at, divisors, output, place, real_outputs, real_taps, tap, taps_to
 
 IMAGES = "T[:,:,:,::1]"
 WIDTHS = (1, 4)
@@ -31,7 +31,7 @@ def _forward(size: int) -> ItemKernel:
         factor = cuda.local.array(size, y.dtype)
         if item < count:
             n, p, q, f = place(item, by)
-            c = divided(f, by_m)
+            c, step = divided(f, by_m), times(dw, each)
             for e in range(size):
                 total[e] = 0
             if has_bias:
@@ -39,12 +39,15 @@ def _forward(size: int) -> ItemKernel:
             i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
             j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
             for i in range(i_low, i_high):
-                line = at(n, tap(p, i, sh, dh, top), 0, c, h, wide, each)
-                for j in range(j_low, j_high):
-                    fetch(here, x, line + times(tap(q, j, sw, dw, left), each))
-                    fetch(factor, w, times(times(i, kw) + j, by[1][0]) + f)
+                read = at(n, tap(p, i, sh, dh, top), tap(q, j_low, sw, dw, left), c, h, wide, each)
+                weight = times(times(i, kw) + j_low, by[1][0]) + f
+                end = weight + times(j_high - j_low, by[1][0])
+                while weight < end:
+                    fetch(here, x, read)
+                    fetch(factor, w, weight)
                     for e in range(size):
                         total[e] += here[e] * factor[e]
+                    read, weight = read + step, weight + by[1][0]
             for e in range(size):
                 total[e] = zero if relu and total[e] < zero else total[e]
             put(y, item, total)
@@ -67,17 +70,24 @@ def _input_gradient(size: int) -> ItemKernel:
             f = times(c, m)
             for e in range(size):
                 total[e] = 0
-            for i in range(kh):
-                p = output(r, i, by[3], dh, top, oh)
+            down, along = taps_to(r, kh, by[3], dh, top, oh), taps_to(t, kw, by[4], dw, left, ow)
+            for a in range(down[2]):
+                i = down[0] + times(a, down[1])
+                p = down[3] - a if dh == 1 else output(r, i, by[3], dh, top, oh)
                 if p >= 0:
-                    for j in range(kw):
-                        q = output(t, j, by[4], dw, left, ow)
+                    line, weight = at(n, p, 0, f, oh, ow, each), times(times(i, kw) + along[0], each) + f
+                    b, q, read, step = 0, 0, line + times(along[3], each), times(along[1], each)
+                    while b < along[2]:
+                        if dw != 1:
+                            q = output(t, b, by[4], dw, left, ow)
+                            read = line + times(q, each)
                         if q >= 0:
-                            for k in range(m):
-                                fetch(here, dy, at(n, p, q, f + k, oh, ow, each))
-                                fetch(factor, w, times(times(i, kw) + j, each) + f + k)
+                            for k in range(1 if size > 1 else m):
+                                fetch(here, dy, read + k)
+                                fetch(factor, w, weight + k)
                                 for e in range(size):
                                     total[e] += here[e] * factor[e]
+                        b, read, weight = b + 1, read - each, weight + step
             put(dx, item, total)
 
     return run
@@ -96,7 +106,7 @@ def _weight_gradient(size: int) -> ItemKernel:
         total, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
         given = cuda.local.array(size, x.dtype)
         if item < count:
-            part, i, j, f = place(item, by)
+            (part, i, j, f), step = place(item, by), times(sw, channels // size)
             low, high = real_outputs(j, by_sw, dw, left, wide, ow)
             for e in range(size):
                 total[e] = 0
@@ -105,11 +115,13 @@ def _weight_gradient(size: int) -> ItemKernel:
                 r = tap(row - times(n, oh), i, sh, dh, top)
                 if within(r, h):
                     read = at(n, r, tap(low, j, sw, dw, left), divided(f, by_m), h, wide, channels // size)
-                    for q in range(low, high):
-                        fetch(here, x, read + times(times(q - low, sw), channels // size))
-                        fetch(given, dy, times(times(row, ow) + q, filters // size) + f)
+                    given_at = times(times(row, ow) + low, filters // size) + f
+                    for _ in range(low, high):
+                        fetch(here, x, read)
+                        fetch(given, dy, given_at)
                         for e in range(size):
                             total[e] += here[e] * given[e]
+                        read, given_at = read + step, given_at + filters // size
             put(partial, item, total)
 
     return run

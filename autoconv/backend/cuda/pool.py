@@ -10,7 +10,7 @@ from ...arguments.shapes import Window
 from .ptx import global_index, times
 from .runtime import ItemKernel, cuda, inline
 from .vectors import moving, portions, vector_kernel, width
-from .windows import DIVISORS, at, divisors, output, place, real_taps, tap
+from .windows import DIVISORS, at, divisors, output, place, real_taps, tap, taps_to
 
 IMAGES = "T[:,:,:,::1]"
 WIDTHS = (1, 4)
@@ -37,17 +37,19 @@ def _max(size: int) -> ItemKernel:
             n, p, q, c = place(item, by)
             i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
             j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
-            first = tap(p, i_low, sh, dh, top), tap(q, j_low, sw, dw, left)
+            first, step = (tap(p, i_low, sh, dh, top), tap(q, j_low, sw, dw, left)), times(dw, each)
             fetch(best, x, at(n, first[0], first[1], c, h, wide, each))
             for e in range(size):
                 where[e] = times(i_low, kw) + j_low
             for i in range(i_low, i_high):
-                line = at(n, tap(p, i, sh, dh, top), 0, c, h, wide, each)
-                for j in range(j_low, j_high):
-                    fetch(here, x, line + times(tap(q, j, sw, dw, left), each))
+                read = at(n, tap(p, i, sh, dh, top), first[1], c, h, wide, each)
+                k, end = times(i, kw) + j_low, times(i, kw) + j_high
+                while k < end:
+                    fetch(here, x, read)
                     for e in range(size):
                         if larger(here[e], best[e]):
-                            best[e], where[e] = here[e], times(i, kw) + j
+                            best[e], where[e] = here[e], k
+                    k, read = k + 1, read + step
             put(y, item, best)
             put(winner, item, where)
 
@@ -69,17 +71,24 @@ def _max_grad(size: int) -> ItemKernel:
             n, r, t, c = place(item, by)
             for e in range(size):
                 total[e] = 0
-            for i in range(kh):
-                p = output(r, i, by[3], dh, top, oh)
+            down, along = taps_to(r, kh, by[3], dh, top, oh), taps_to(t, kw, by[4], dw, left, ow)
+            for a in range(down[2]):
+                i = down[0] + times(a, down[1])
+                p = down[3] - a if dh == 1 else output(r, i, by[3], dh, top, oh)
                 if p >= 0:
-                    for j in range(kw):
-                        q = output(t, j, by[4], dw, left, ow)
+                    line = at(n, p, 0, c, oh, ow, each)
+                    k, b, q, read = times(i, kw) + along[0], 0, 0, line + times(along[3], each)
+                    while b < along[2]:
+                        if dw != 1:
+                            q = output(t, b, by[4], dw, left, ow)
+                            read = line + times(q, each)
                         if q >= 0:
-                            fetch(given, dy, at(n, p, q, c, oh, ow, each))
-                            fetch(won, winner, at(n, p, q, c, oh, ow, each))
+                            fetch(given, dy, read)
+                            fetch(won, winner, read)
                             for e in range(size):
-                                if won[e] == times(i, kw) + j:
+                                if won[e] == k:
                                     total[e] += given[e]
+                        b, k, read = b + 1, k + along[1], read - each
             put(dx, item, total)
 
     return run
@@ -100,12 +109,15 @@ def _average(size: int) -> ItemKernel:
             j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
             for e in range(size):
                 total[e] = 0
+            step, length = times(dw, each), times(j_high - j_low, times(dw, each))
             for i in range(i_low, i_high):
-                line = at(n, tap(p, i, sh, dh, top), 0, c, h, wide, each)
-                for j in range(j_low, j_high):
-                    fetch(here, x, line + times(tap(q, j, sw, dw, left), each))
+                read = at(n, tap(p, i, sh, dh, top), tap(q, j_low, sw, dw, left), c, h, wide, each)
+                end = read + length
+                while read < end:
+                    fetch(here, x, read)
                     for e in range(size):
                         total[e] += here[e]
+                    read += step
             real = y.dtype.type(times(i_high - i_low, j_high - j_low))
             for e in range(size):
                 total[e] /= real
@@ -127,16 +139,20 @@ def _average_grad(size: int) -> ItemKernel:
             n, r, t, c = place(item, by)
             for e in range(size):
                 total[e] = 0
-            for i in range(kh):
-                p = output(r, i, by[3], dh, top, oh)
+            down, along = taps_to(r, kh, by[3], dh, top, oh), taps_to(t, kw, by[4], dw, left, ow)
+            for a in range(down[2]):
+                i = down[0] + times(a, down[1])
+                p = down[3] - a if dh == 1 else output(r, i, by[3], dh, top, oh)
                 if p >= 0:
                     i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
-                    for j in range(kw):
-                        q = output(t, j, by[4], dw, left, ow)
+                    line = at(n, p, 0, c, oh, ow, each)
+                    for b in range(along[2]):
+                        j = along[0] + times(b, along[1])
+                        q = along[3] - b if dw == 1 else output(t, j, by[4], dw, left, ow)
                         if q >= 0:
                             j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
                             real = dx.dtype.type(times(i_high - i_low, j_high - j_low))
-                            fetch(given, dy, at(n, p, q, c, oh, ow, each))
+                            fetch(given, dy, line + times(q, each))
                             for e in range(size):
                                 total[e] += given[e] / real
             put(dx, item, total)

@@ -52,6 +52,19 @@ def output(pixel, k, by, dilation, before, count):
 
 
 @inline
+def taps_to(pixel, size, by, dilation, before, count):
+    """(first, step, number, output) of the taps through which windows read this pixel: the first one is of that output,
+    each next one of the output before. With a dilation all taps, which `output` has to be asked for one by one.
+    """
+    if dilation != 1:
+        return 0, 1, size, 0
+    distance = pixel + before
+    o = min(divided(distance, by), count - 1)
+    first = distance - times(o, by[0])
+    return first, by[0], min(o + 1, divided(max(size - first + by[0] - 1, 0), by)), o
+
+
+@inline
 def real_taps(o, size, stride, by, before, n):
     """Which taps low <= k < high of output o's window fall inside an axis of n pixels. `by` divides by the dilation."""
     start = times(o, stride) - before
