@@ -50,16 +50,16 @@ OPS = {
 
 
 LIMITS = {  # for each op: of each kernel the most instructions an item of the op's input, the least sectors a request
-    "max": {"pool._max_of_four_4": (11.1, 16), "pool._max_of_four_grad_4": (10.8, 16)},
-    "max of six channels": {"pool._max_of_four_1": (33, 6.5), "pool._max_of_four_grad_1": (31, 6.5)},
-    "max of 3x3": {"pool._max_4": (37, 15), "pool._max_grad_4": (120, 8)},
-    "average": {"pool._average_of_four_4": (7.5, 16), "pool._average_of_four_grad_4": (8.1, 16)},
+    "max": {"pool._max_of_four_4": (11.4, 16), "pool._max_of_four_grad_4": (11.1, 16)},
+    "max of six channels": {"pool._max_of_four_1": (31, 6.5), "pool._max_of_four_grad_1": (35, 6.5)},
+    "max of 3x3": {"pool._max_4": (36, 15), "pool._max_grad_4": (80, 8)},
+    "average": {"pool._average_of_four_4": (7.8, 16), "pool._average_of_four_grad_4": (8.4, 16)},
     "norm": {"norm._sums_4": (20, 13), "norm._products_4": (25, 13), "norm._normalize_4": (12.5, 13),
              "norm._input_grad_4": (17.5, 10)},
     "norm and pool": {"norm_pool._normalize_pool_4": (13.5, 13), "norm_pool._input_grad_pool_4": (17.5, 11.5)},
     "norm and add": {"norm_add._passed_products_4": (25, 15), "norm._normalize_4": (14.5, 14)},
-    "depthwise": {"depthwise._forward_4": (123, 9), "depthwise._input_gradient_4": (200, 10),
-                  "depthwise._weight_gradient_4": (81, 10)},
+    "depthwise": {"depthwise._forward_4": (97, 9), "depthwise._input_gradient_4": (109, 10),
+                  "depthwise._weight_gradient_4": (54, 10)},
     "dropout": {"random._dropout_4": (48, 6.5)},
     "relu": {"pointwise._relu": (8, 16), "pointwise._relu_grad": (9.1, 16)},
     "add and relu": {"pointwise._add_relu": (10.2, 16)},

@@ -102,10 +102,11 @@ def adding_up(size: int) -> Callable:
         left = across[0]
         while left > 1:
             half = (left + 1) // 2
+            other = t + times(half, lanes[0])
             cuda.syncthreads()
             if share + half < left:
                 for e in range(2 * size):
-                    shared[e, t] += shared[e, t + times(half, lanes[0])]
+                    shared[e, t] += shared[e, other]
             left = half
         if share == 0 and column < each:
             for e in range(size):
