@@ -79,6 +79,20 @@ def exact():
     ac.set_precision("tf32")
 
 
+@pytest.fixture
+def full_of_nan(monkeypatch):
+    """Fresh memory comes full of NaN, the kernels' own too."""
+    arrays = device.get("cuda").module("array")
+    empty = arrays.empty
+
+    def poisoned(gpu, shape, dtype):
+        out = empty(gpu, shape, dtype)
+        arrays.fill(out, np.nan if out.dtype.kind == "f" else 7)
+        return out
+
+    monkeypatch.setattr(arrays, "empty", poisoned)
+
+
 def tensors(arrays, where, requires_grad=True):
     return [None if a is None else tensor(a, requires_grad, device=where) for a in arrays]
 
@@ -135,7 +149,7 @@ def test_channels_by_fours(case):
 
 @pytest.mark.parametrize("case", [case for case in CHANNELS_BY_FOURS if "pool" in case.op or "depth" in case.op],
                          ids=lambda case: case.id)
-def test_more_items_than_are_counted_at_once(case, monkeypatch):
+def test_more_items_than_are_counted_at_once(case, full_of_nan, monkeypatch):
     """Then some samples after the others, with the same bits."""
     inputs = case.inputs("float32")
     value, given = gradients(case, tensors(inputs, "cuda"))
@@ -324,17 +338,8 @@ def test_only_needed_gradients(case):
             close(inputs[i].grad.numpy(), everything[i], "float64")
 
 
-def test_nothing_reads_what_memory_held_before(monkeypatch):
-    """Fresh memory comes full of NaN, the kernels' own too; what is read before it is written would show it."""
-    arrays = device.get("cuda").module("array")
-    empty = arrays.empty
-
-    def poisoned(gpu, shape, dtype):
-        out = empty(gpu, shape, dtype)
-        arrays.fill(out, np.nan if out.dtype.kind == "f" else 7)
-        return out
-
-    monkeypatch.setattr(arrays, "empty", poisoned)
+def test_nothing_reads_what_memory_held_before(full_of_nan):
+    """What is read before it is written would show it."""
     seen = set()
     for case in CASES:
         if case.op not in seen:
