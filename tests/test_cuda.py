@@ -196,6 +196,17 @@ def test_items_by_fours_and_what_is_left(size, start):
         np.testing.assert_array_equal(out.numpy(), kept)
 
 
+@pytest.mark.parametrize("dtypes", [("bool", "bool"), ("bool", "float32"), ("uint8", "float32"), ("float32", "float64"),
+                                    ("int64", "int64")], ids=str)
+def test_copies_by_fours_of_any_type(dtypes):
+    gpu, host = device.get("cuda"), (np.arange(19) % 3).astype(dtypes[0])
+    out = gpu.empty((19,), dtypes[1])
+    gpu.kernels("arith").copy(gpu.asarray(host), out)
+    np.testing.assert_array_equal(out.numpy(), host.astype(dtypes[1]))
+    gpu.kernels("arith").fill(out, 1)
+    np.testing.assert_array_equal(out.numpy(), np.ones(19, dtypes[1]))
+
+
 def test_the_moments_of_a_batch_keep_their_digits():
     """Far from 0, and around a first row that lies far from all others."""
     gpu, x = device.get("cuda"), np.random.default_rng(0).normal(size=(2000, 6)).astype("float32")

@@ -73,6 +73,11 @@ def within(typing, i, n):
     return types.boolean(i, n), build
 
 
+def _bytes(context, dtype):
+    """The size of an item in memory."""
+    return context.get_abi_sizeof(context.get_data_type(dtype))
+
+
 def _load(name, width):
     @intrinsic
     def load(typing, array, index):
@@ -80,7 +85,7 @@ def _load(name, width):
             found = builder.load(_pointer(context, builder, array, *arguments, width))
             if width == 1:
                 return found
-            found.align = array.dtype.bitwidth // 8 * width
+            found.align = _bytes(context, array.dtype) * width
             model = context.data_model_manager[array.dtype]  # a truth value is a byte in memory, a bit else
             items = [model.from_data(builder, builder.extract_element(found, INT32(i))) for i in range(width)]
             return cgutils.pack_array(builder, items, ty=context.get_value_type(array.dtype))
@@ -113,7 +118,7 @@ def _store(name, width):
                 item = model.as_data(builder, builder.extract_value(arguments[2], i))
                 vector = builder.insert_element(vector, item, INT32(i))
             builder.store(vector, _pointer(context, builder, array, *arguments[:2], width)).align = (
-                array.dtype.bitwidth // 8 * width)
+                _bytes(context, array.dtype) * width)
             return context.get_dummy_value()
 
         return build
