@@ -153,7 +153,7 @@ def test_more_items_than_are_counted_at_once(case, full_of_nan, monkeypatch):
     """Then some samples after the others, with the same bits."""
     inputs = case.inputs("float32")
     value, given = gradients(case, tensors(inputs, "cuda"))
-    monkeypatch.setattr(device.get("cuda").module("vectors"), "COUNTED", 100)
+    monkeypatch.setattr(device.get("cuda").module("fours"), "COUNTED", 100)
     again = gradients(case, tensors(inputs, "cuda"))
     for g, a in zip([value, *given], [again[0], *again[1]]):
         if g is not None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import trace
-from . import dlpack, foreign, runtime, strided, vectors
+from . import dlpack, foreign, fours, runtime, strided
 from .runtime import Memory, OnGpu
 
 
@@ -312,9 +312,9 @@ def fill(out: Array, value: Any) -> None:
 
 
 def threads(out: Array, *given: Array) -> tuple[int, int]:
-    """As vectors.threads, where arrays are broadcast to the result's shape and may lie anywhere."""
+    """As fours.threads, where arrays are broadcast to the result's shape and may lie anywhere."""
     if all(a.shape == out.shape and a.contiguous for a in (*given, out)):
-        return vectors.threads(out.size, *given, out)
+        return fours.threads(out.size, *given, out)
     return out.size, 0
 
 

@@ -11,11 +11,11 @@ import numpy as np
 
 from . import array as arrays
 from .array import Array
+from .fours import width
 from .gather import divided, divisor
 from .ptx import times
 from .runtime import THREADS, BlockKernel, OnGpu, block_kernel, cuda, inline
 from .tiles import BLOCKS
-from .vectors import width
 
 LANES = 32  # at most, of a block: 512 bytes of a row by fours
 MOST = 4 * BLOCKS  # blocks of a launch that share out the rows

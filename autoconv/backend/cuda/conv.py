@@ -16,13 +16,13 @@ from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
 from .arith import multiply
+from .fours import starts_fours
 from .gather import Gathering
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .product import SUMS, copying, layout, place_of, summing
 from .ptx import load, store, store2, times
 from .runtime import BlockKernel, block_kernel, cuda, inline
 from .tiles import Tile, Tiles
-from .vectors import starts_fours
 
 PREFERS_SCALE = False  # a convolution is given scaled filters, which cost one small kernel
 PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least

@@ -8,15 +8,14 @@ y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*d
 from ...arguments.shapes import Window
 from . import array as arrays
 from .conv import PARTS, add_parts, bias, channel_sums, check_countable
+from .fours import WIDTHS, moving, portions, vector_kernel, width
 from .gather import divided, divisor
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
 from .ptx import global_index, times, within
 from .runtime import ItemKernel, cuda
-from .vectors import moving, portions, vector_kernel, width
 from .windows import DIVISORS, at, divisors, output, place, real_outputs, real_taps, tap, taps_to
 
 IMAGES = "T[:,:,:,::1]"
-WIDTHS = (1, 4)
 
 
 def _forward(size: int) -> ItemKernel:

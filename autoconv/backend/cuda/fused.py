@@ -27,12 +27,12 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this mod
     put,
     scaled,
 )
+from .fours import starts_fours
 from .product import SUMS, copying, layout, place_of, summing
 from .ptx import global_index, load, times
 from .runtime import BlockKernel, ItemKernel, cuda, inline, kernel
 from .tiles import Tile
 from .unpool import reading
-from .vectors import starts_fours
 
 
 @inline

@@ -22,12 +22,10 @@ from .columns import (
     summed,
 )
 from .conv import bias
+from .fours import WIDTHS, moving
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .ptx import global_index
 from .runtime import BlockKernel, cuda, inline, kernel
-from .vectors import moving
-
-WIDTHS = (1, 4)
 
 
 @inline

@@ -3,16 +3,9 @@
 import numpy as np
 
 from .columns import adding_up, column_kernel, place, run_of, summed
-from .norm import (
-    WIDTHS,
-    add_products,
-    coefficients,  # noqa: F401 (part of this module, as the next three)
-    input_grad,  # noqa: F401
-    moments,  # noqa: F401
-    normalize,  # noqa: F401
-)
+from .fours import WIDTHS, moving
+from .norm import add_products, coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
 from .runtime import BlockKernel, cuda
-from .vectors import moving
 
 
 def _passed_products(size: int) -> BlockKernel:

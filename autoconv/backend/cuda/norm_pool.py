@@ -1,11 +1,11 @@
 """Batch normalization, ReLU and 2x2 max pooling, a thread a window at a time, and the gradient of that."""
 
 from .columns import column_kernel, place, run_of, spread
+from .fours import WIDTHS, moving, portions, width
 from .gather import divisor, pixel_of
-from .norm import WIDTHS, coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
+from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
 from .pool import beside, larger, whether
 from .runtime import BlockKernel, cuda
-from .vectors import moving, portions, width
 
 IMAGES = "T[:,:,:,::1]"
 DIVISORS = "UniTuple(UniTuple(int64, 3), 2)"

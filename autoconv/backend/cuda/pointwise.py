@@ -2,9 +2,9 @@
 
 import math
 
+from .fours import threads
 from .ptx import global_index, load, load4, store, store4
 from .runtime import ItemKernel, inline, kernel
-from .vectors import threads
 
 
 @inline
@@ -52,7 +52,7 @@ def _hyperbolic_slope(y, dy):
 
 
 def _one(name, f) -> ItemKernel:
-    """y = f(x). The first `fours` threads take four items each (vectors.py), as in the kernels below."""
+    """y = f(x). The first `fours` threads take four items each (fours.py), as in the kernels below."""
     @kernel("(int64, int64, const T[::1], T[::1])", name)
     def run(count, fours, x, y):
         i = global_index()

@@ -7,13 +7,12 @@ it writes them. Other windows go through their taps.
 import numpy as np
 
 from ...arguments.shapes import Window
+from .fours import WIDTHS, moving, portions, vector_kernel, width
 from .ptx import global_index, times
 from .runtime import ItemKernel, cuda, inline
-from .vectors import moving, portions, vector_kernel, width
 from .windows import DIVISORS, at, divisors, output, place, real_taps, tap, taps_to
 
 IMAGES = "T[:,:,:,::1]"
-WIDTHS = (1, 4)
 
 
 @inline

@@ -43,7 +43,7 @@ def layout(shape: tuple[int, ...], *operands: tuple[int, tuple[int, ...]]) -> li
 
 @kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
 def copy(count, fours, a, out, shape, a_place, out_place):
-    """out = a, in out's dtype. The first `fours` threads take four items each (vectors.py)."""
+    """out = a, in out's dtype. The first `fours` threads take four items each (fours.py)."""
     i = global_index()
     if i < fours:
         store4(out, out_place[0] + 4 * i, load4(a, a_place[0] + 4 * i))

@@ -11,6 +11,7 @@ from typing import Any
 from .ptx import load, load4, store, store4
 from .runtime import ItemKernel, inline, pointer
 
+WIDTHS = (1, 4)  # a kernel for each; numbers of items that a thread takes at once
 COUNTED = 1 << 31  # items, or fours of them, are counted in 32 bits
 
 
