@@ -15,9 +15,11 @@ ALL = assembly.kernels()
 
 
 # Kernels for float32 that compute in float64 as well, and mean it: sums over many items, numbers that are rounded once.
-DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._", "norm_add._passed", "update._rmsprop", "update._ada",
-          "update._lion", "update._moving_average", "update._nadam", "update._square_sums", "update._shrink",
-          "step._accumulate", "step._close_step", "image._draws", "random._gaussian_noise")
+DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._sums", "norm._moments", "norm._products",
+          "norm._parameter_grads", "norm._coefficients", "norm._fold", "norm._moving_average", "norm_add._passed",
+          "update._rmsprop", "update._ada", "update._lion", "update._moving_average", "update._nadam",
+          "update._square_sums", "update._shrink", "step._accumulate", "step._close_step", "image._draws",
+          "random._gaussian_noise")
 
 
 @pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])

@@ -11,7 +11,22 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from cases import CASES, WITHOUT_GRADIENT, Case, conv, fused_pool, indexed, normalised, one_hot, scored, transposed
+from cases import (
+    CASES,
+    WITHOUT_GRADIENT,
+    Case,
+    conv,
+    depthwise,
+    fused_pool,
+    indexed,
+    normalised,
+    normalised_and_added,
+    normalised_and_pooled,
+    one_hot,
+    pools,
+    scored,
+    transposed,
+)
 from click.testing import CliRunner
 
 import autoconv as ac
@@ -64,6 +79,20 @@ def exact():
     ac.set_precision("tf32")
 
 
+@pytest.fixture
+def full_of_nan(monkeypatch):
+    """Fresh memory comes full of NaN, the kernels' own too."""
+    arrays = device.get("cuda").module("array")
+    empty = arrays.empty
+
+    def poisoned(gpu, shape, dtype):
+        out = empty(gpu, shape, dtype)
+        arrays.fill(out, np.nan if out.dtype.kind == "f" else 7)
+        return out
+
+    monkeypatch.setattr(arrays, "empty", poisoned)
+
+
 def tensors(arrays, where, requires_grad=True):
     return [None if a is None else tensor(a, requires_grad, device=where) for a in arrays]
 
@@ -93,6 +122,101 @@ def test_value_and_gradients_are_the_cpu_s(case, dtype):
         if e is not None:
             assert g.dtype == np.dtype(dtype)
             close(g, e, dtype)
+
+
+CHANNELS_BY_FOURS = [  # where a thread takes four channels at once: float32 alone
+    *pools((2, 7, 5, 8), padding="same"), *pools((1, 9, 8, 4)),
+    *pools((2, 9, 8, 4), pool_size=3, strides=2, padding="same"),
+    *pools((1, 6, 7, 12), pool_size=(3, 2), strides=2, padding=((1, 0), (0, 1))),
+    depthwise((2, 7, 6, 8), (3, 3, 8, 1), padding="same"), depthwise((3, 5, 6, 4), (2, 3, 4, 1), strides=(2, 1)),
+    depthwise((1, 9, 8, 4), (3, 2, 4, 1), dilation_rate=2, padding=3, bias=False),
+    normalised((3, 7, 6, 8), True, relu=True), normalised((2, 9, 132), True), normalised((70, 4), True, gamma=False),
+    normalised_and_pooled((3, 7, 5, 8)), normalised_and_pooled((2, 4, 6, 132)),
+    normalised_and_added((3, 7, 6, 8)), normalised_and_added((70, 4)),
+]
+
+
+@pytest.mark.parametrize("case", CHANNELS_BY_FOURS, ids=lambda case: case.id)
+def test_channels_by_fours(case):
+    expected, expected_gradients = gradients(case, tensors(case.inputs("float32"), "cpu"))
+    value, given = gradients(case, tensors(case.inputs("float32"), "cuda"))
+    again = gradients(case, tensors(case.inputs("float32"), "cuda"))
+    for g, a, e in zip([value, *given], [again[0], *again[1]], [expected, *expected_gradients]):
+        if e is not None:
+            close(g, e, "float32")
+            np.testing.assert_array_equal(g, a)
+
+
+@pytest.mark.parametrize("case", [case for case in CHANNELS_BY_FOURS if "pool" in case.op or "depth" in case.op],
+                         ids=lambda case: case.id)
+def test_more_items_than_are_counted_at_once(case, full_of_nan, monkeypatch):
+    """Then some samples after the others, with the same bits."""
+    inputs = case.inputs("float32")
+    value, given = gradients(case, tensors(inputs, "cuda"))
+    monkeypatch.setattr(device.get("cuda").module("fours"), "COUNTED", 100)
+    again = gradients(case, tensors(inputs, "cuda"))
+    for g, a in zip([value, *given], [again[0], *again[1]]):
+        if g is not None:
+            np.testing.assert_array_equal(g, a)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+@pytest.mark.parametrize("options", [{}, {"padding": "same"}, {"pool_size": 3, "strides": 1}], ids=str)
+def test_the_first_of_equal_pixels_wins_and_a_nan_wins(channels, options):
+    x = np.random.default_rng(0).integers(0, 3, (2, 7, 5, channels)).astype("float32")
+    x[0, 0, 1, 1] = x[1, 4:, 3:] = np.nan
+    results = []
+    for where in ("cpu", "cuda"):
+        there = tensor(x, True, device=where)
+        y = F.max_pool2d(there, **options)
+        y.backward(np.arange(y.size).reshape(y.shape))
+        results.append((y.numpy(), there.device.numpy(there.grad)))
+    for given, expected in zip(*results):
+        np.testing.assert_array_equal(given, expected)
+
+
+@pytest.mark.parametrize("size", [1, 3, 4, 5, 1027])
+@pytest.mark.parametrize("start", [0, 1, 4], ids=str)
+def test_items_by_fours_and_what_is_left(size, start):
+    """Arrays that begin where four items may, and others; nothing beside them is written."""
+    gpu, rng = device.get("cuda"), np.random.default_rng(0)
+    a, b = (rng.normal(size=size + 6).astype("float32") for _ in range(2))
+    here = slice(start, start + size)
+    pointwise, arith, select = map(gpu.kernels, ("pointwise", "arith", "select"))
+    for run, expected in ((lambda a, b, out: pointwise.relu(a, out), np.maximum(a, 0)),
+                          (pointwise.add_relu, np.maximum(a + b, 0)),
+                          (arith.add, a + b), (lambda a, b, out: arith.multiply(a, 3, out), a * np.float32(3)),
+                          (lambda a, b, out: arith.subtract(a, gpu.asarray(b[:1]), out), a - b[start]),
+                          (lambda a, b, out: arith.negative(a, out), -a), (select.maximum, np.maximum(a, b)),
+                          (lambda a, b, out: arith.copy(a, out), a), (lambda a, b, out: arith.fill(out, 2), 0 * a + 2)):
+        out = gpu.asarray(np.full(size + 6, 7, np.float32))
+        run(gpu.asarray(a)[here], gpu.asarray(b)[here], out[here])
+        kept = np.full(size + 6, 7, np.float32)
+        kept[here] = expected[here]
+        np.testing.assert_array_equal(out.numpy(), kept)
+
+
+@pytest.mark.parametrize("dtypes", [("bool", "bool"), ("bool", "float32"), ("uint8", "float32"), ("float32", "float64"),
+                                    ("int64", "int64")], ids=str)
+def test_copies_by_fours_of_any_type(dtypes):
+    gpu, host = device.get("cuda"), (np.arange(19) % 3).astype(dtypes[0])
+    out = gpu.empty((19,), dtypes[1])
+    gpu.kernels("arith").copy(gpu.asarray(host), out)
+    np.testing.assert_array_equal(out.numpy(), host.astype(dtypes[1]))
+    gpu.kernels("arith").fill(out, 1)
+    np.testing.assert_array_equal(out.numpy(), np.ones(19, dtypes[1]))
+
+
+def test_the_moments_of_a_batch_keep_their_digits():
+    """Far from 0, and around a first row that lies far from all others."""
+    gpu, x = device.get("cuda"), np.random.default_rng(0).normal(size=(2000, 6)).astype("float32")
+    x[:, 1] += 1000
+    x[0, 2], x[0, 3], x[7, 4] = 1e6, np.inf, np.nan
+    mean, variance = (gpu.empty((6,), np.float32) for _ in range(2))
+    gpu.kernels("norm").moments(gpu.asarray(x), None, mean, variance)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_allclose(mean.numpy(), x.mean(0, dtype=np.float64), rtol=3e-7, atol=1e-8)
+        np.testing.assert_allclose(variance.numpy(), x.var(0, dtype=np.float64), rtol=3e-7)
 
 
 @pytest.mark.parametrize("case", WITHOUT_GRADIENT, ids=lambda case: case.id)
@@ -225,17 +349,8 @@ def test_only_needed_gradients(case):
             close(inputs[i].grad.numpy(), everything[i], "float64")
 
 
-def test_nothing_reads_what_memory_held_before(monkeypatch):
-    """Fresh memory comes full of NaN, the kernels' own too; what is read before it is written would show it."""
-    arrays = device.get("cuda").module("array")
-    empty = arrays.empty
-
-    def poisoned(gpu, shape, dtype):
-        out = empty(gpu, shape, dtype)
-        arrays.fill(out, np.nan if out.dtype.kind == "f" else 7)
-        return out
-
-    monkeypatch.setattr(arrays, "empty", poisoned)
+def test_nothing_reads_what_memory_held_before(full_of_nan):
+    """What is read before it is written would show it."""
     seen = set()
     for case in CASES:
         if case.op not in seen:

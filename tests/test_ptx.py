@@ -494,7 +494,8 @@ def test_a_kernel_of_the_package_at_its_real_block_size():
 
     x = np.random.default_rng(0).normal(size=1000).astype(np.float32)
     y, counters = np.zeros_like(x), ptx.Counters()
-    ptx.launch(pointwise._tanh, 4, runtime.THREADS, (x.size, x, y), counters=counters)
+    fours = x.size // 4
+    ptx.launch(pointwise._tanh, 1, runtime.THREADS, (fours, fours, x, y), counters=counters)
     np.testing.assert_allclose(y, np.tanh(x), rtol=1e-6)
     assert counters.sectors == 2 * x.nbytes // 32
 

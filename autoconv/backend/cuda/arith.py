@@ -1,4 +1,4 @@
-"""Arithmetic, reductions and copies: a thread an item of the result. Arrays may lie anywhere (strided.py)."""
+"""Arithmetic, reductions and copies. Arrays may lie anywhere (strided.py); those without gaps are read by fours."""
 
 import math
 from typing import Any
@@ -7,8 +7,8 @@ import numpy as np
 
 from . import array as arrays
 from . import strided
-from .array import Array
-from .ptx import global_index
+from .array import Array, threads
+from .ptx import global_index, load, load4, store4
 from .runtime import ItemKernel, inline, kernel
 from .strided import at
 
@@ -78,106 +78,142 @@ def _root(a):
     return math.sqrt(a)
 
 
-def _one(name, f) -> ItemKernel:
-    """out = f(a)."""
+def one(name, f) -> ItemKernel:
+    """out = f(a). The first `fours` threads take four items each, as `array.threads` says; so in the kernels below."""
 
-    @kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
-    def run(count, a, out, shape, a_place, out_place):
+    @kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))", name)
+    def run(count, fours, a, out, shape, a_place, out_place):
         i = global_index()
-        if i < count:
+        if i < fours:
+            p, q, r, s = load4(a, a_place[0] + 4 * i)
+            store4(out, out_place[0] + 4 * i, (f(p), f(q), f(r), f(s)))
+        elif i < count:
+            i += 3 * fours
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)])
 
     return run
 
 
-def _two(name, f) -> tuple[ItemKernel, ItemKernel]:
-    """out = f(a, b) for arrays, and for a number b."""
+@inline
+def _four(x, place, i):
+    """Four items of an array without gaps, or four times the only one of an array that has one."""
+    if place[1] == 0:
+        item = load(x, place[0])
+        return item, item, item, item
+    return load4(x, place[0] + 4 * i)
 
-    @kernel("(int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
+
+def two(name, f) -> ItemKernel:
+    """out = f(a, b)."""
+
+    @kernel("(int64, int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
-    def arrays(count, a, b, out, shape, a_place, b_place, out_place):
+    def run(count, fours, a, b, out, shape, a_place, b_place, out_place):
         i = global_index()
-        if i < count:
+        if i < fours:
+            p, q = _four(a, a_place, i), _four(b, b_place, i)
+            store4(out, out_place[0] + 4 * i, (f(p[0], q[0]), f(p[1], q[1]), f(p[2], q[2]), f(p[3], q[3])))
+        elif i < count:
+            i += 3 * fours
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
 
-    @kernel("(int64, const T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))",
+    return run
+
+
+def _with_number(name, f) -> ItemKernel:
+    """out = f(a, b) for a number b."""
+
+    @kernel("(int64, int64, const T[::1], T, T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))",
             f"{name}_number")
-    def number(count, a, b, out, shape, a_place, out_place):
+    def run(count, fours, a, b, out, shape, a_place, out_place):
         i = global_index()
-        if i < count:
+        if i < fours:
+            p, q, r, s = load4(a, a_place[0] + 4 * i)
+            store4(out, out_place[0] + 4 * i, (f(p, b), f(q, b), f(r, b), f(s, b)))
+        elif i < count:
+            i += 3 * fours
             out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b)
 
-    return arrays, number
+    return run
+
+
+def _both(name, f) -> tuple[ItemKernel, ItemKernel]:
+    """For arrays, and for a number b."""
+    return two(name, f), _with_number(name, f)
 
 
 _add, _subtract, _multiply, _divide = (
-    _two("add", _added), _two("subtract", _subtracted), _two("multiply", _multiplied), _two("divide", _divided))
-_power, _negative = _two("power", _raised), _one("negative", _negated)
-_exp, _log, _sqrt = _one("exp", _exponential), _one("log", _logarithm), _one("sqrt", _root)
+    _both("add", _added), _both("subtract", _subtracted), _both("multiply", _multiplied), _both("divide", _divided))
+_power, _negative = _both("power", _raised), one("negative", _negated)
+_exp, _log, _sqrt = one("exp", _exponential), one("log", _logarithm), one("sqrt", _root)
 _expm1, _log1p, _erf = (
-    _one("expm1", _exponential_less_one), _one("log1p", _logarithm_of_one_more), _one("erf", _error_function))
+    one("expm1", _exponential_less_one), one("log1p", _logarithm_of_one_more), one("erf", _error_function))
 
 
-def _run_one(run: ItemKernel, a: Array, out: Array) -> None:
-    run(out.size, a.memory, out.memory, *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
+def run_one(run: ItemKernel, a: Array, out: Array) -> None:
+    run(*threads(out, a), a.memory, out.memory, *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
 
 
-def _run_two(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
+def run_two(run: ItemKernel, a: Array, b: Array, out: Array) -> None:
     shape = out.shape
+    run(*threads(out, *(x for x in (a, b) if x.size > 1)), a.memory, b.memory, out.memory,
+        *strided.layout(shape, a.lying(shape), b.lying(shape), out.lying(shape)))
+
+
+def _run_both(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
     if isinstance(b, Array):
-        run[0](out.size, a.memory, b.memory, out.memory,
-               *strided.layout(shape, a.lying(shape), b.lying(shape), out.lying(shape)))
-    else:
-        run[1](out.size, a.memory, a.dtype.type(b), out.memory,
-               *strided.layout(shape, a.lying(shape), out.lying(shape)))
+        run_two(run[0], a, b, out)
+        return
+    run[1](*threads(out, a), a.memory, a.dtype.type(b), out.memory,
+           *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
 
 
 def add(a, b, out):
-    _run_two(_add, a, b, out)
+    _run_both(_add, a, b, out)
 
 
 def subtract(a, b, out):
-    _run_two(_subtract, a, b, out)
+    _run_both(_subtract, a, b, out)
 
 
 def multiply(a, b, out):
-    _run_two(_multiply, a, b, out)
+    _run_both(_multiply, a, b, out)
 
 
 def divide(a, b, out):
-    _run_two(_divide, a, b, out)
+    _run_both(_divide, a, b, out)
 
 
 def power(a, exponent, out):
-    _run_two(_power, a, exponent, out)
+    _run_both(_power, a, exponent, out)
 
 
 def negative(a, out):
-    _run_one(_negative, a, out)
+    run_one(_negative, a, out)
 
 
 def exp(a, out):
-    _run_one(_exp, a, out)
+    run_one(_exp, a, out)
 
 
 def log(a, out):
-    _run_one(_log, a, out)
+    run_one(_log, a, out)
 
 
 def expm1(a, out):
-    _run_one(_expm1, a, out)
+    run_one(_expm1, a, out)
 
 
 def log1p(a, out):
-    _run_one(_log1p, a, out)
+    run_one(_log1p, a, out)
 
 
 def erf(a, out):
-    _run_one(_erf, a, out)
+    run_one(_erf, a, out)
 
 
 def sqrt(a, out):
-    _run_one(_sqrt, a, out)
+    run_one(_sqrt, a, out)
 
 
 def fill(out, value):

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import trace
-from . import dlpack, foreign, runtime, strided
+from . import dlpack, foreign, fours, runtime, strided
 from .runtime import Memory, OnGpu
 
 
@@ -302,13 +302,20 @@ def copy(a: Array, out: Array) -> None:
     """out = a, where `a` may be of another dtype, or smaller and broadcast."""
     if np.broadcast_shapes(a.shape, out.shape) != out.shape:
         raise ValueError(f"An array of shape {a.shape} cannot be written into one of shape {out.shape}.")
-    strided.copy(out.size, a.memory, out.memory,
+    strided.copy(*threads(out, a), a.memory, out.memory,
                  *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
 
 
 def fill(out: Array, value: Any) -> None:
     """out = value."""
-    strided.fill(out.size, out.memory, out.dtype.type(value), *strided.layout(out.shape, out.lying(out.shape)))
+    strided.fill(*threads(out), out.memory, out.dtype.type(value), *strided.layout(out.shape, out.lying(out.shape)))
+
+
+def threads(out: Array, *given: Array) -> tuple[int, int]:
+    """As fours.threads, where arrays are broadcast to the result's shape and may lie anywhere."""
+    if all(a.shape == out.shape and a.contiguous for a in (*given, out)):
+        return fours.threads(out.size, *given, out)
+    return out.size, 0
 
 
 def write(host: np.ndarray, out: Array) -> None:

@@ -16,11 +16,12 @@ from ...arguments.shapes import Window
 from . import array as arrays
 from . import gather, tiles
 from .arith import multiply
+from .fours import starts_fours
 from .gather import Gathering
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .product import SUMS, copying, layout, place_of, summing
 from .ptx import load, store, store2, times
-from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
+from .runtime import BlockKernel, block_kernel, cuda, inline
 from .tiles import Tile, Tiles
 
 PREFERS_SCALE = False  # a convolution is given scaled filters, which cost one small kernel
@@ -46,11 +47,6 @@ def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) ->
     """A kernel for float32; float64, which is for checks, takes `single` for all shapes."""
     dtypes = ("float32", "float64") if tile.name == "single" and not tensor_cores else ("float32",)
     return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)
-
-
-def starts_fours(*arrays: Any) -> bool:
-    """Whether all arrays lie where four items at once may begin."""
-    return all(a.dtype.itemsize <= 4 and pointer(a.native) % 16 == 0 for a in arrays)
 
 
 def check_countable(shape: tuple[int, ...]) -> None:

@@ -1,93 +1,168 @@
-"""Depthwise convolution: each channel has its own M kernels. A thread an item of the result, no sum across threads.
+"""Depthwise convolution: each channel has its own M kernels. No sum across threads.
+
+A thread has an item of the result, or four channels of it where M is 1.
 
 y[p, q, c*M + m] = b[c*M + m] + sum over i, j of x[p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i, j, c, m]
 """
 
 from ...arguments.shapes import Window
 from . import array as arrays
-from .conv import PARTS, add_parts, bias, channel_sums
+from .conv import PARTS, add_parts, bias, channel_sums, check_countable
+from .fours import WIDTHS, moving, portions, vector_kernel, width
+from .gather import divided, divisor
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of a convolution with relu)
-from .ptx import global_index
-from .runtime import kernel
-from .windows import output, tap
+from .ptx import global_index, times, within
+from .runtime import ItemKernel, cuda
+from .windows import DIVISORS, at, divisors, output, place, real_outputs, real_taps, tap, taps_to
+
+IMAGES = "T[:,:,:,::1]"
 
 
-@kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], const T[::1], boolean, T[:,:,:,::1],"
-        " UniTuple(int64, 10), boolean)")
-def _forward(count, x, w, b, has_bias, y, window, relu):
-    _, oh, ow, filters = y.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    m = w.shape[3]
-    item = global_index()
-    if item < count:
-        f, q = item % filters, item // filters % ow
-        p, n = item // (filters * ow) % oh, item // (filters * ow * oh)
-        total = b[f] if has_bias else y.dtype.type(0)
-        for i in range(kh):
-            r = tap(p, i, sh, dh, top)
-            if 0 <= r < x.shape[1]:
-                for j in range(kw):
-                    t = tap(q, j, sw, dw, left)
-                    if 0 <= t < x.shape[2]:
-                        total += x[n, r, t, f // m] * w[i, j, f // m, f % m]
-        y[n, p, q, f] = y.dtype.type(0) if relu and total < y.dtype.type(0) else total
+def _forward(size: int) -> ItemKernel:
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, const {IMAGES}, const T[::1], boolean, {IMAGES}, UniTuple(int64, 10),"
+                   f" {DIVISORS}, UniTuple(int64, 3), boolean)", "_forward", size)
+    def run(count, x, w, b, has_bias, y, window, by, by_m, relu):
+        kh, kw, sh, sw, dh, dw, top, _, left, _ = window
+        h, wide, each, item, zero = x.shape[1], x.shape[2], x.shape[3] // size, global_index(), y.dtype.type(0)
+        total, here = cuda.local.array(size, y.dtype), cuda.local.array(size, y.dtype)
+        factor = cuda.local.array(size, y.dtype)
+        if item < count:
+            n, p, q, f = place(item, by)
+            c, step = divided(f, by_m), times(dw, each)
+            for e in range(size):
+                total[e] = 0
+            if has_bias:
+                fetch(total, b, f)
+            i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
+            j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
+            for i in range(i_low, i_high):
+                read = at(n, tap(p, i, sh, dh, top), tap(q, j_low, sw, dw, left), c, h, wide, each)
+                weight = times(times(i, kw) + j_low, by[1][0]) + f
+                end = weight + times(j_high - j_low, by[1][0])
+                while weight < end:
+                    fetch(here, x, read)
+                    fetch(factor, w, weight)
+                    for e in range(size):
+                        total[e] += here[e] * factor[e]
+                    read, weight = read + step, weight + by[1][0]
+            for e in range(size):
+                total[e] = zero if relu and total[e] < zero else total[e]
+            put(y, item, total)
+
+    return run
 
 
-@kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
-def _input_gradient(count, dy, w, dx, window):
-    _, h, wide, channels = dx.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = global_index()
-    if item < count:
-        c, t = item % channels, item // channels % wide
-        r, n = item // (channels * wide) % h, item // (channels * wide * h)
-        total = dx.dtype.type(0)
-        for i in range(kh):
-            p = output(r, i, sh, dh, top, dy.shape[1])
-            if p >= 0:
-                for j in range(kw):
-                    q = output(t, j, sw, dw, left, dy.shape[2])
-                    if q >= 0:
-                        for m in range(w.shape[3]):
-                            total += dy[n, p, q, c * w.shape[3] + m] * w[i, j, c, m]
-        dx[n, r, t, c] = total
+def _input_gradient(size: int) -> ItemKernel:
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS}, int64)",
+                   "_input_gradient", size)
+    def run(count, dy, w, dx, window, by, m):
+        kh, kw, _, _, dh, dw, top, _, left, _ = window
+        oh, ow, each, item = dy.shape[1], dy.shape[2], dy.shape[3] // size, global_index()
+        total, here = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
+        factor = cuda.local.array(size, dx.dtype)
+        if item < count:
+            n, r, t, c = place(item, by)
+            f = times(c, m)
+            for e in range(size):
+                total[e] = 0
+            down, along = taps_to(r, kh, by[3], dh, top, oh), taps_to(t, kw, by[4], dw, left, ow)
+            for a in range(down[2]):
+                i = down[0] + times(a, down[1])
+                p = down[3] - a if dh == 1 else output(r, i, by[3], dh, top, oh)
+                if p >= 0:
+                    line, weight = at(n, p, 0, f, oh, ow, each), times(times(i, kw) + along[0], each) + f
+                    b, q, read, step = 0, 0, line + times(along[3], each), times(along[1], each)
+                    while b < along[2]:
+                        if dw != 1:
+                            q = output(t, b, by[4], dw, left, ow)
+                            read = line + times(q, each)
+                        if q >= 0:
+                            for k in range(1 if size > 1 else m):
+                                fetch(here, dy, read + k)
+                                fetch(factor, w, weight + k)
+                                for e in range(size):
+                                    total[e] += here[e] * factor[e]
+                        b, read, weight = b + 1, read - each, weight + step
+            put(dx, item, total)
+
+    return run
 
 
-@kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], T[:,:,:,:,::1], UniTuple(int64, 10))")
-def _weight_gradient(count, x, dy, partial, window):
-    """partial (PARTS, KH, KW, C, M)."""
-    parts, kh, kw, channels, m = partial.shape
-    _, _, sh, sw, dh, dw, top, _, left, _ = window
-    filters, oh, rows = channels * m, dy.shape[1], dy.shape[0] * dy.shape[1]
-    item = global_index()
-    if item < count:
-        f, tap_number, part = item % filters, item // filters % (kh * kw), item // (filters * kh * kw)
-        i, j = tap_number // kw, tap_number % kw
-        total = x.dtype.type(0)
-        for row in range(rows * part // parts, rows * (part + 1) // parts):
-            n, p = row // oh, row % oh
-            r = tap(p, i, sh, dh, top)
-            if 0 <= r < x.shape[1]:
-                for q in range(dy.shape[2]):
-                    t = tap(q, j, sw, dw, left)
-                    if 0 <= t < x.shape[2]:
-                        total += x[n, r, t, f // m] * dy[n, p, q, f]
-        partial[part, i, j, f // m, f % m] = total
+def _weight_gradient(size: int) -> ItemKernel:
+    """partial (parts, KH, KW, C, M): the sums over so many rows of dy each, `length` of them."""
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, const {IMAGES}, T[:,:,:,:,::1], UniTuple(int64, 10), {DIVISORS},"
+                   " UniTuple(UniTuple(int64, 3), 3), int64)", "_weight_gradient", size)
+    def run(count, x, dy, partial, window, by, others, length):
+        _, _, sh, sw, dh, dw, top, _, left, _ = window
+        (number, h, wide, channels), (_, oh, ow, filters) = x.shape, dy.shape
+        (by_m, by_sw, by_oh), item, rows = others, global_index(), times(number, oh)
+        total, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        given = cuda.local.array(size, x.dtype)
+        if item < count:
+            (part, i, j, f), step = place(item, by), times(sw, channels // size)
+            low, high = real_outputs(j, by_sw, dw, left, wide, ow)
+            for e in range(size):
+                total[e] = 0
+            for row in range(times(part, length), min(times(part + 1, length), rows)):
+                n = divided(row, by_oh)
+                r = tap(row - times(n, oh), i, sh, dh, top)
+                if within(r, h):
+                    read = at(n, r, tap(low, j, sw, dw, left), divided(f, by_m), h, wide, channels // size)
+                    given_at = times(times(row, ow) + low, filters // size) + f
+                    for _ in range(low, high):
+                        fetch(here, x, read)
+                        fetch(given, dy, given_at)
+                        for e in range(size):
+                            total[e] += here[e] * given[e]
+                        read, given_at = read + step, given_at + filters // size
+            put(partial, item, total)
+
+    return run
+
+
+_FORWARD, _INPUT_GRADIENT, _WEIGHT_GRADIENT = (
+    tuple(map(make, WIDTHS)) for make in (_forward, _input_gradient, _weight_gradient))
 
 
 def depthwise_conv2d(x, w, b, y, window: Window, relu: bool = False) -> None:
     """y (N,OH,OW,C*M) from x (N,H,W,C), w (KH,KW,C,M) and b (C*M,) or None; max(y, 0) with `relu`."""
-    _forward(y.size, x, w, *bias(b, w), y, tuple(window), relu)
+    flat_b, has_bias = bias(b, w)
+    size = _width(w, x, y, flat_b)
+    for some, result in portions(size, x, y):
+        by = divisors(*y.shape[1:3], y.shape[3] // size, window)
+        _FORWARD[size // 4](result.size // size, some, w, flat_b, has_bias, result, tuple(window), by,
+                            divisor(w.shape[3]), relu)
 
 
 def depthwise_conv2d_input_grad(dy, w, dx, window: Window) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,C*M)."""
-    _input_gradient(dx.size, dy, w, dx, tuple(window))
+    size = _width(w, dy, dx)
+    for some, result in portions(size, dy, dx):
+        by = divisors(*dx.shape[1:3], dx.shape[3] // size, window)
+        _INPUT_GRADIENT[size // 4](result.size // size, some, w, result, tuple(window), by, w.shape[3])
 
 
 def depthwise_conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (KH,KW,C,M) and db (C*M,) from x (N,H,W,C) and dy (N,OH,OW,C*M)."""
-    partial = arrays.empty(x.gpu, (PARTS, *dw.shape), x.dtype)
-    _weight_gradient(partial.size, x, dy, partial, tuple(window))
+    check_countable(x.shape[:3])  # pixels: of items there may be more
+    check_countable(dy.shape[:3])
+    size = _width(dw, x, dy)
+    rows = dy.shape[0] * dy.shape[1]
+    length = -(-rows // PARTS)
+    partial = arrays.empty(x.gpu, (-(-rows // max(length, 1)), *dw.shape), x.dtype)
+    by = divisors(*dw.shape[:2], dy.shape[3] // size, window)
+    _WEIGHT_GRADIENT[size // 4](partial.size // size, x, dy, partial, tuple(window), by,
+                                tuple(map(divisor, (dw.shape[3], window.sw, dy.shape[1]))), length)
     add_parts(partial, dw)
     channel_sums(dy, db)
+
+
+def _width(w, *images) -> int:
+    """How many channels a thread takes: four where each has one kernel."""
+    return width(w.shape[2], w, *images) if w.shape[3] == 1 else 1

@@ -26,8 +26,8 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this mod
     product_kernel,
     put,
     scaled,
-    starts_fours,
 )
+from .fours import starts_fours
 from .product import SUMS, copying, layout, place_of, summing
 from .ptx import global_index, load, times
 from .runtime import BlockKernel, ItemKernel, cuda, inline, kernel

@@ -1,97 +1,190 @@
-"""Batch normalisation over the rows of (M, C), one channel a column.
+"""Batch normalisation over the rows of (M, C), one channel a column; a thread keeps to its columns (columns.py).
 
-Sums over rows are made of a number of parts that the op fixes, a thread a part of a column, added in their order in
-float64.
+Sums over rows are made of a number of parts that follows from the shape, and are added up in float64.
 """
 
 import math
 
+import numpy as np
+
 from .. import across, trace
 from .arith import multiply  # noqa: F401 (part of this module)
+from .columns import (
+    ADDING,
+    COLUMNS,
+    add_parts,
+    adding_kernel,
+    adding_up,
+    column_kernel,
+    over_rows,
+    place,
+    run_of,
+    summed,
+)
 from .conv import bias
+from .fours import WIDTHS, moving
 from .pointwise import relu_grad  # noqa: F401 (part of this module)
 from .ptx import global_index
-from .runtime import kernel
+from .runtime import BlockKernel, cuda, inline, kernel
 
 
-@kernel("(int64, const T[:,::1], float64[:,:,::1])")
-def _sums(count, x, parts):
-    """parts[0, p, c] = the sum of its share of column c."""
-    _, number, channels = parts.shape
-    item = global_index()
-    if item < count:
-        p, c = item // channels, item % channels
-        total = 0.0
-        for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
-            total += x[i, c]
-        parts[0, p, c] = total
+@inline
+def pivot_of(item):
+    """What a column's items are counted from: its first one, where that is a number."""
+    return item if math.fabs(item) < math.inf else type(item)(0)
 
 
-@kernel("(int64, const T[:,::1], const T[::1], float64[:,:,::1])")
-def _squares(count, x, mean, parts):
-    """parts[0, p, c] = the sum of (x - mean)^2 over its share of column c."""
-    _, number, channels = parts.shape
-    item = global_index()
-    if item < count:
-        p, c = item // channels, item % channels
-        total = 0.0
-        for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
-            total += (x[i, c] - mean[c]) * (x[i, c] - mean[c])
-        parts[0, p, c] = total
+def _sums(size: int) -> BlockKernel:
+    """partial[:, part, c] = the sums of x - x[0, c] and of its square over the part's rows.
+
+    So x is read once, and few digits are lost: the distance of the first row from the mean is at most as large as the
+    square root of all these squares.
+    """
+    fetch, add = moving(size)[0], adding_up(size)
+
+    @column_kernel("(const T[:,::1], float64[:,:,::1], SPREAD)", "_sums", size)
+    def run(x, partial, each, length, across, lanes):
+        column, share, real = place(each, across, lanes)
+        pivot, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        sums = cuda.local.array((2, size), "float64")
+        for e in range(size):
+            sums[0, e] = sums[1, e] = 0
+        if real:
+            fetch(pivot, x, column)
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
+                for e in range(size):
+                    away = np.float64(here[e]) - np.float64(pivot_of(pivot[e]))
+                    sums[0, e] += away
+                    sums[1, e] += away * away
+                at += step
+        add(sums, partial, each, across, lanes)
+
+    return run
 
 
-@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1], boolean,"
-        " float64[:,:,::1])")
-def _products(count, x, dy, mean, inverse, scale, shift, relu, parts):
-    """parts[:, p, c] = the sums of dy (x - mean) inverse and of dy over its share of column c."""
-    _, number, channels = parts.shape
-    item = global_index()
-    if item < count:
-        p, c = item // channels, item % channels
-        products, gradients = 0.0, 0.0
-        for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
-            centered = x[i, c] - mean[c]
-            if not relu or not centered * scale[c] + shift[c] <= 0:
-                products += dy[i, c] * (centered * inverse[c])
-                gradients += dy[i, c]
-        parts[0, p, c], parts[1, p, c] = products, gradients
+@adding_kernel("(const T[:,::1], const float64[:,:,::1], float64, T[::1], T[::1])", "_moments")
+def _moments(x, partial, factor, mean, variance):
+    """From the parts of `_sums`; factor is 1 / the number of rows."""
+    shared, t = cuda.shared.array((2, ADDING), "float64"), cuda.threadIdx.x
+    c = cuda.blockIdx.x * COLUMNS + t % COLUMNS
+    add_parts(partial, shared, c)
+    if t < COLUMNS and c < mean.shape[0]:
+        away = shared[0, t] * factor
+        rest = shared[1, t] * factor - away * away
+        mean[c], variance[c] = np.float64(pivot_of(x[0, c])) + away, 0.0 if rest < 0 else rest
 
 
-@kernel("(int64, const float64[:,:,::1], int64, float64, T[::1])")
-def _add_parts(count, parts, which, factor, out):
-    """out (C,) = factor times the sum of the parts [which] (P, C), in their order."""
-    c = global_index()
-    if c < count:
-        total = 0.0
-        for p in range(parts.shape[1]):
-            total += parts[which, p, c]
-        out[c] = total * factor
+def _products(size: int) -> BlockKernel:
+    """partial[:, part, c] = the sums of dy (x - mean) and of dy over the part's rows, those that `relu` let by."""
+    fetch, add = moving(size)[0], adding_up(size)
+
+    @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], boolean,"
+                   " float64[:,:,::1], SPREAD)", "_products", size)
+    def run(x, dy, mean, scale, shift, relu, partial, each, length, across, lanes):
+        column, share, real = place(each, across, lanes)
+        here, given = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        level, sums = cuda.local.array(size, x.dtype), cuda.local.array((2, size), "float64")
+        for e in range(size):
+            sums[0, e] = sums[1, e] = 0
+        if real:
+            fetch(center, mean, column)
+            fetch(slope, scale, column)
+            fetch(level, shift, column)
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
+                fetch(given, dy, at)
+                for e in range(size):
+                    away = here[e] - center[e]
+                    if not relu or not away * slope[e] + level[e] <= 0:
+                        sums[0, e] += np.float64(given[e]) * np.float64(away)
+                        sums[1, e] += given[e]
+                at += step
+        add(sums, partial, each, across, lanes)
+
+    return run
 
 
-@kernel("(int64, const T[:,::1], const T[:,::1], boolean, const T[::1], const T[::1], const T[::1], boolean,"
-        " T[:,::1])")
-def _normalize(count, x, other, two, mean, scale, shift, relu, y):
-    channels, zero = x.shape[1], x.dtype.type(0)
-    item = global_index()
-    if item < count:
-        i, c = item // channels, item % channels
-        value = (x[i, c] - mean[c]) * scale[c] + shift[c]
-        if two:
-            value += other[i, c]
-        y[i, c] = zero if relu and value < 0 else value
+@adding_kernel("(const float64[:,:,::1], const T[::1], T[::1], T[::1])", "_parameter_grads")
+def _parameter_grads(partial, inverse, dgamma, dbeta):
+    """From the parts of `_products`."""
+    shared, t = cuda.shared.array((2, ADDING), "float64"), cuda.threadIdx.x
+    c = cuda.blockIdx.x * COLUMNS + t % COLUMNS
+    add_parts(partial, shared, c)
+    if t < COLUMNS and c < dgamma.shape[0]:
+        dgamma[c], dbeta[c] = shared[0, t] * inverse[c], shared[1, t]
 
 
-@kernel("(int64, const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1], boolean,"
-        " const T[::1], const T[::1], T[:,::1])")
-def _input_grad(count, x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
-    channels, share = x.shape[1], mean.dtype.type(1) / mean.dtype.type(x.shape[0])
-    item = global_index()
-    if item < count:
-        i, c = item // channels, item % channels
-        centered, gradient = x[i, c] - mean[c], dy[i, c]
-        if relu and centered * scale[c] + shift[c] <= 0:
-            gradient = x.dtype.type(0)
-        dx[i, c] = scale[c] * (gradient - share * (dbeta[c] + centered * inverse[c] * dgamma[c]))
+def _normalize(size: int) -> BlockKernel:
+    fetch, put = moving(size)
+
+    @column_kernel("(const T[:,::1], const T[:,::1], boolean, const T[::1], const T[::1], const T[::1], boolean,"
+                   " T[:,::1], SPREAD)", "_normalize", size)
+    def run(x, other, two, mean, scale, shift, relu, y, each, length, across, lanes):
+        column, share, real = place(each, across, lanes)
+        here, beside, zero = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype), x.dtype.type(0)
+        center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        level = cuda.local.array(size, x.dtype)
+        if real:
+            fetch(center, mean, column)
+            fetch(slope, scale, column)
+            fetch(level, shift, column)
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
+                if two:
+                    fetch(beside, other, at)
+                for e in range(size):
+                    value = (here[e] - center[e]) * slope[e] + level[e]
+                    if two:
+                        value += beside[e]
+                    here[e] = zero if relu and value < zero else value
+                put(y, at, here)
+                at += step
+
+    return run
+
+
+def _input_grad(size: int) -> BlockKernel:
+    fetch, put = moving(size)
+
+    @column_kernel("(const T[:,::1], const T[:,::1], const T[::1], const T[::1], const T[::1], const T[::1], boolean,"
+                   " T[:,::1], const T[::1], const T[::1], SPREAD)", "_input_grad", size)
+    def run(x, dy, mean, inverse, scale, shift, relu, dx, dgamma, dbeta, each, length, across, lanes):
+        column, share, real = place(each, across, lanes)
+        here, given = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        level, average = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        product, zero = cuda.local.array(size, x.dtype), x.dtype.type(0)
+        part = x.dtype.type(1) / x.dtype.type(x.shape[0])
+        if real:
+            fetch(center, mean, column)
+            fetch(slope, scale, column)
+            fetch(level, shift, column)
+            for e in range(size):
+                c = column * size + e
+                average[e] = dbeta[c] * part
+                product[e] = dgamma[c] * part * inverse[c]
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
+                fetch(given, dy, at)
+                for e in range(size):
+                    away = here[e] - center[e]
+                    if relu and away * slope[e] + level[e] <= zero:
+                        given[e] = zero
+                    here[e] = slope[e] * (given[e] - (average[e] + away * product[e]))
+                put(dx, at, here)
+                at += step
+
+    return run
+
+
+_SUMS, _PRODUCTS, _NORMALIZE, _INPUT_GRAD = (
+    tuple(map(make, WIDTHS)) for make in (_sums, _products, _normalize, _input_grad))
 
 
 @kernel("(int64, const T[::1], const T[::1], float64, const T[::1], boolean, const T[::1], boolean, T[::1], T[::1],"
@@ -131,35 +224,32 @@ def _moving_average(count, average, batch, momentum):
 
 
 def moments(x, parts, mean, variance):
-    """The mean and the biased variance of each column; `parts` (2, P, C) is room to work in."""
-    _sums(parts.size // 2, x, parts)
-    _add_parts(mean.size, parts, 0, 1 / x.shape[0], mean)
-    _squares(parts.size // 2, x, mean, parts)
-    _add_parts(variance.size, parts, 0, 1 / x.shape[0], variance)
+    """The mean and the biased variance of each column. `parts` is the CPU's room to work in: here are more of them."""
+    partial = summed(_SUMS, x)
+    _moments((-(-mean.size // COLUMNS),), x, partial, 1 / x.shape[0], mean, variance)
 
 
 def normalize(x, mean, scale, shift, relu, y, other=None):
     """y = (x - mean) scale + shift, to which `other` is added; or with `relu` the larger of that and 0."""
-    _normalize(y.size, x, x if other is None else other, other is not None, mean, scale, shift, relu, y)
+    two = other is not None
+    over_rows(_NORMALIZE, x, other if two else x, two, mean, scale, shift, relu, y)
 
 
 def parameter_grads(x, dy, mean, inverse, scale, shift, relu, parts, dgamma, dbeta):
-    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows, those that `relu` let by."""
-    _products(parts.size // 2, x, dy, mean, inverse, scale, shift, relu, parts)
-    add_parts(parts, dgamma, dbeta)
+    """dgamma = sum of dy (x - mean) inverse, dbeta = sum of dy, over rows that `relu` let by. `parts` as above."""
+    add_products(summed(_PRODUCTS, x, dy, mean, scale, shift, relu), inverse, dgamma, dbeta)
 
 
-def add_parts(parts, dgamma, dbeta):
-    """dgamma, dbeta (C,) = the sums of the parts (2, P, C) over P, in their order."""
-    _add_parts(dgamma.size, parts, 0, 1.0, dgamma)
-    _add_parts(dbeta.size, parts, 1, 1.0, dbeta)
+def add_products(partial, inverse, dgamma, dbeta):
+    """dgamma and dbeta (C,) from the parts (2, P, C) of the sums of dy (x - mean) and of dy."""
+    _parameter_grads((-(-dgamma.size // COLUMNS),), partial, inverse, dgamma, dbeta)
 
 
 def input_grad(x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx):
     """dx = scale (dy - mean of dy - xhat mean of (dy xhat)), with xhat = (x - mean) inverse, and dy = 0 where `relu`
     let nothing by.
     """
-    _input_grad(dx.size, x, dy, mean, inverse, scale, shift, relu, dgamma, dbeta, dx)
+    over_rows(_INPUT_GRAD, x, dy, mean, inverse, scale, shift, relu, dx, beside=(dgamma, dbeta))
 
 
 def coefficients(mean, variance, epsilon, gamma, beta, center, inverse, scale, shift):

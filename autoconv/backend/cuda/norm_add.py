@@ -1,34 +1,52 @@
 """The gradient of batch normalization, the addition of another array and ReLU."""
 
-from .norm import add_parts, coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
-from .ptx import global_index
-from .runtime import kernel
+import numpy as np
+
+from .columns import adding_up, column_kernel, place, run_of, summed
+from .fours import WIDTHS, moving
+from .norm import add_products, coefficients, input_grad, moments, normalize  # noqa: F401 (part of this module)
+from .runtime import BlockKernel, cuda
 
 
-@kernel("(int64, const T[:,::1], const T[:,::1], const T[:,::1], const T[:,::1], boolean, const T[::1], const T[::1],"
-        " float64[:,:,::1], T[:,::1])")
-def _passed_products(count, x, y, dy, more, two, mean, inverse, parts, passed):
-    """passed = dy, or dy + more, where y > 0; parts[:, p, c] = the sums of passed (x - mean) inverse and of passed over
-    its share of column c.
-    """
-    _, number, channels = parts.shape
-    item = global_index()
-    if item < count:
-        p, c = item // channels, item % channels
-        products, gradients = 0.0, 0.0
-        for i in range(x.shape[0] * p // number, x.shape[0] * (p + 1) // number):
-            gradient = dy[i, c] + more[i, c] if two else dy[i, c]
-            if y[i, c] <= 0:
-                gradient = x.dtype.type(0)
-            passed[i, c] = gradient
-            products += gradient * ((x[i, c] - mean[c]) * inverse[c])
-            gradients += gradient
-        parts[0, p, c], parts[1, p, c] = products, gradients
+def _passed_products(size: int) -> BlockKernel:
+    """passed = dy, or dy + more, where y > 0; partial[:, part, c] = the sums of passed (x - mean) and of passed."""
+    (fetch, put), add = moving(size), adding_up(size)
+
+    @column_kernel("(const T[:,::1], const T[:,::1], const T[:,::1], const T[:,::1], boolean, const T[::1], T[:,::1],"
+                   " float64[:,:,::1], SPREAD)", "_passed_products", size)
+    def run(x, y, dy, more, two, mean, passed, partial, each, length, across, lanes):
+        column, share, real = place(each, across, lanes)
+        here, given = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        second, result = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        center, sums = cuda.local.array(size, x.dtype), cuda.local.array((2, size), "float64")
+        for e in range(size):
+            sums[0, e] = sums[1, e] = 0
+        if real:
+            fetch(center, mean, column)
+            at, count, step = run_of(share, each, length, across, column, x.shape[0])
+            for _ in range(count):
+                fetch(here, x, at)
+                fetch(result, y, at)
+                fetch(given, dy, at)
+                if two:
+                    fetch(second, more, at)
+                for e in range(size):
+                    gradient = given[e] + second[e] if two else given[e]
+                    given[e] = x.dtype.type(0) if result[e] <= 0 else gradient
+                    sums[0, e] += np.float64(given[e]) * np.float64(here[e] - center[e])
+                    sums[1, e] += given[e]
+                put(passed, at, given)
+                at += step
+        add(sums, partial, each, across, lanes)
+
+    return run
+
+
+_PASSED_PRODUCTS = tuple(map(_passed_products, WIDTHS))
 
 
 def parameter_grads_add(x, y, dy, more, two, mean, inverse, parts, passed, dgamma, dbeta):
     """passed = dy, or the sum of dy and `more` where they are `two`, where y > 0, else 0; dgamma = sum of passed
     (x - mean) inverse, dbeta = sum of passed, over rows.
     """
-    _passed_products(parts.size // 2, x, y, dy, more, two, mean, inverse, parts, passed)
-    add_parts(parts, dgamma, dbeta)
+    add_products(summed(_PASSED_PRODUCTS, x, y, dy, more, two, mean, passed), inverse, dgamma, dbeta)

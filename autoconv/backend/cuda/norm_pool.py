@@ -1,50 +1,126 @@
-"""Batch normalization, ReLU and 2x2 max pooling, a thread an item of the result, and the gradient of that."""
+"""Batch normalization, ReLU and 2x2 max pooling, a thread a window at a time, and the gradient of that."""
 
+from .columns import column_kernel, place, run_of, spread
+from .fours import WIDTHS, moving, portions, width
+from .gather import divisor, pixel_of
 from .norm import coefficients, moments, parameter_grads  # noqa: F401 (part of this module)
-from .ptx import global_index
-from .runtime import kernel
+from .pool import beside, larger, whether
+from .runtime import BlockKernel, cuda
+
+IMAGES = "T[:,:,:,::1]"
+DIVISORS = "UniTuple(UniTuple(int64, 3), 2)"
 
 
-@kernel("(int64, const T[:,:,:,::1], const T[::1], const T[::1], const T[::1], T[:,:,:,::1], T[:,:,:,::1],"
-        " uint8[:,:,:,::1])")
-def _normalize_pool(count, x, mean, scale, shift, y, peak, winner):
-    _, oh, ow, channels = y.shape
-    zero, item = x.dtype.type(0), global_index()
-    if item < count:
-        c, j, i, n = item % channels, item // channels % ow, item // (channels * ow) % oh, item // (channels * ow * oh)
-        top = x[n, 2 * i, 2 * j, c]
-        best, place = (top - mean[c]) * scale[c] + shift[c], 0
-        for k in range(1, 4):
-            here = x[n, 2 * i + k // 2, 2 * j + k % 2, c]
-            value = (here - mean[c]) * scale[c] + shift[c]
-            if value > best or value != value:
-                top, best, place = here, value, k
-        y[n, i, j, c] = zero if best < 0 else best
-        peak[n, i, j, c], winner[n, i, j, c] = top, place
+def _normalize_pool(size: int) -> BlockKernel:
+    fetch, put = moving(size)
+
+    @column_kernel(f"(const {IMAGES}, const T[::1], const T[::1], const T[::1], {IMAGES}, {IMAGES},"
+                   f" uint8[:,:,:,::1], int64, {DIVISORS}, SPREAD)", "_normalize_pool", size)
+    def run(x, mean, scale, shift, y, peak, winner, windows, by, each, length, across, lanes):
+        column, share, real = place(each, across, lanes)
+        here, best = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        top, where = cuda.local.array(size, x.dtype), cuda.local.array(size, "uint8")
+        center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        level, zero = cuda.local.array(size, x.dtype), x.dtype.type(0)
+        if real:
+            fetch(center, mean, column)
+            fetch(slope, scale, column)
+            fetch(level, shift, column)
+            i, count, step = run_of(share, 1, length, across, 0, windows)
+            for _ in range(count):
+                n, p, q = pixel_of(i, by)
+                first = ((n * x.shape[1] + 2 * p) * x.shape[2] + 2 * q) * each + column
+                fetch(top, x, first)
+                for e in range(size):
+                    best[e], where[e] = (top[e] - center[e]) * slope[e] + level[e], 0
+                for k in range(1, 4):
+                    fetch(here, x, first + beside(k, x.shape[2], each))
+                    for e in range(size):
+                        value = (here[e] - center[e]) * slope[e] + level[e]
+                        if larger(value, best[e]):
+                            top[e], best[e], where[e] = here[e], value, k
+                for e in range(size):
+                    best[e] = zero if best[e] < zero else best[e]
+                put(y, i * each + column, best)
+                put(peak, i * each + column, top)
+                put(winner, i * each + column, where)
+                i += step
+
+    return run
 
 
-@kernel("(int64, const T[:,:,:,::1], const T[:,:,:,::1], const uint8[:,:,:,::1], const T[:,:,:,::1], const T[::1],"
-        " const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[:,:,:,::1])")
-def _input_grad_pool(count, x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
-    (number, h, w, channels), (_, oh, ow, _) = x.shape, dy.shape
-    share, item = mean.dtype.type(1) / mean.dtype.type(number * h * w), global_index()
-    if item < count:
-        c, j, i, n = item % channels, item // channels % w, item // (channels * w) % h, item // (channels * w * h)
-        gradient, p, q = x.dtype.type(0), i // 2, j // 2
-        won = p < oh and q < ow and winner[n, p, q, c] == i % 2 * 2 + j % 2
-        if won and not (peak[n, p, q, c] - mean[c]) * scale[c] + shift[c] <= 0:
-            gradient = dy[n, p, q, c]
-        centered = x[n, i, j, c] - mean[c]
-        dx[n, i, j, c] = scale[c] * (gradient - share * (dbeta[c] + centered * inverse[c] * dgamma[c]))
+def _input_grad_pool(size: int) -> BlockKernel:
+    """A thread has all pixels of a window, and those of the edges that are in none."""
+    fetch, put = moving(size)
+
+    @column_kernel(f"(const {IMAGES}, const {IMAGES}, const uint8[:,:,:,::1], const {IMAGES}, const T[::1],"
+                   f" const T[::1], const T[::1], const T[::1], {IMAGES}, const T[::1], const T[::1], int64, int64,"
+                   f" {DIVISORS}, SPREAD)", "_input_grad_pool", size)
+    def run(x, peak, winner, dy, mean, inverse, scale, shift, dx, dgamma, dbeta, rows, windows, by, each, length,
+            across, lanes):
+        h, wide, oh, ow = x.shape[1], x.shape[2], dy.shape[1], dy.shape[2]
+        column, share, real = place(each, across, lanes)
+        here, given = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        center, slope = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        level, average = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        product, won = cuda.local.array(size, x.dtype), cuda.local.array(size, "uint8")
+        part, zero = x.dtype.type(1) / x.dtype.type(rows), x.dtype.type(0)
+        if real:
+            fetch(center, mean, column)
+            fetch(slope, scale, column)
+            fetch(level, shift, column)
+            for e in range(size):
+                c = column * size + e
+                average[e] = dbeta[c] * part
+                product[e] = dgamma[c] * part * inverse[c]
+            i, count, step = run_of(share, 1, length, across, 0, windows)
+            for _ in range(count):
+                n, p, q = pixel_of(i, by)
+                for e in range(size):
+                    given[e], won[e] = zero, 0
+                if p < oh and q < ow:
+                    pooled = ((n * oh + p) * ow + q) * each + column
+                    fetch(here, peak, pooled)
+                    fetch(given, dy, pooled)
+                    fetch(won, winner, pooled)
+                    for e in range(size):
+                        if (here[e] - center[e]) * slope[e] + level[e] <= zero:
+                            given[e] = zero
+                first = ((n * h + 2 * p) * wide + 2 * q) * each + column
+                for k in range(4):
+                    if whether(k, p, q, h, wide):
+                        at = first + beside(k, wide, each)
+                        fetch(here, x, at)
+                        for e in range(size):
+                            gradient = given[e] if won[e] == k else zero
+                            here[e] = slope[e] * (gradient - (average[e] + (here[e] - center[e]) * product[e]))
+                        put(dx, at, here)
+                i += step
+
+    return run
+
+
+_NORMALIZE_POOL, _INPUT_GRAD_POOL = (tuple(map(make, WIDTHS)) for make in (_normalize_pool, _input_grad_pool))
 
 
 def normalize_pool(x, mean, scale, shift, y, peak, winner):
     """y (N,H//2,W//2,C) = the largest of (x - mean) scale + shift in each window, or 0; `peak` its x, `winner` its
     place, 0 to 3: the first of equals.
     """
-    _normalize_pool(y.size, x, mean, scale, shift, y, peak, winner)
+    (_, oh, ow, channels), size = y.shape, width(x.shape[3], x, mean, scale, shift, y, peak, winner)
+    for images, *results in portions(size, x, y, peak, winner):
+        windows = len(images) * oh * ow
+        blocks, *told = spread(windows, channels // size)
+        _NORMALIZE_POOL[size // 4](blocks, images, mean, scale, shift, *results, windows,
+                                   (divisor(oh), divisor(ow)), *told)
 
 
 def input_grad_pool(x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx):
     """dx (N,H,W,C) from dy (N,H//2,W//2,C): `norm.input_grad` of gradients at those winners that are above 0."""
-    _input_grad_pool(dx.size, x, peak, winner, dy, mean, inverse, scale, shift, dgamma, dbeta, dx)
+    (_, h, w, channels), size = x.shape, width(x.shape[3], x, peak, winner, dy, mean, scale, shift, dx)
+    high, wide = -(-h // 2), -(-w // 2)
+    for images, peaks, winners, gradients, results in portions(size, x, peak, winner, dy, dx):
+        windows = len(images) * high * wide
+        blocks, *told = spread(windows, channels // size)
+        _INPUT_GRAD_POOL[size // 4](blocks, images, peaks, winners, gradients, mean, inverse, scale, shift, results,
+                                    dgamma, dbeta, x.size // channels, windows, (divisor(high), divisor(wide)), *told)

@@ -1,106 +1,339 @@
-"""Max and average pooling: a thread an item of the result."""
+"""Max and average pooling. A thread has four channels of a pixel, or one where they are not so many.
+
+Windows of 2x2 pixels side by side have kernels of their own: a thread has all four pixels of its window, and backward
+it writes them. Other windows go through their taps.
+"""
+
+import numpy as np
 
 from ...arguments.shapes import Window
-from .ptx import global_index
-from .runtime import kernel
-from .windows import output, real_taps, tap
+from .fours import WIDTHS, moving, portions, vector_kernel, width
+from .ptx import global_index, times
+from .runtime import ItemKernel, cuda, inline
+from .windows import DIVISORS, at, divisors, output, place, real_taps, tap, taps_to
+
+IMAGES = "T[:,:,:,::1]"
 
 
-@kernel("(int64, const T[:,:,:,::1], T[:,:,:,::1], int32[:,:,:,::1], UniTuple(int64, 10))")
-def _max(count, x, y, winner, window):
+@inline
+def larger(item, best):
+    """Whether an item takes the place of the best one so far: the first of equals stays, and so does a NaN."""
+    return not item <= best and best == best
+
+
+def _max(size: int) -> ItemKernel:
     """The largest pixel of each window and its position i*kw + j, the first in scan order; a NaN is larger than all."""
-    _, oh, ow, channels = y.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = global_index()
-    if item < count:
-        c, q = item % channels, item // channels % ow
-        p, n = item // (channels * ow) % oh, item // (channels * ow * oh)
-        i_low, i_high = real_taps(p, kh, sh, dh, top, x.shape[1])
-        j_low, j_high = real_taps(q, kw, sw, dw, left, x.shape[2])
-        best, where = x[n, tap(p, i_low, sh, dh, top), tap(q, j_low, sw, dw, left), c], i_low * kw + j_low
-        for i in range(i_low, i_high):
-            for j in range(j_low, j_high):
-                pixel = x[n, tap(p, i, sh, dh, top), tap(q, j, sw, dw, left), c]
-                if pixel > best or (pixel != pixel and best == best):
-                    best, where = pixel, i * kw + j
-        y[n, p, q, c], winner[n, p, q, c] = best, where
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], UniTuple(int64, 10), {DIVISORS})",
+                   "_max", size)
+    def run(count, x, y, winner, window, by):
+        kh, kw, sh, sw, dh, dw, top, _, left, _ = window
+        h, wide, each, item = x.shape[1], x.shape[2], by[1][0], global_index()
+        best, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        where = cuda.local.array(size, np.int32)
+        if item < count:
+            n, p, q, c = place(item, by)
+            i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
+            j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
+            first, step = (tap(p, i_low, sh, dh, top), tap(q, j_low, sw, dw, left)), times(dw, each)
+            fetch(best, x, at(n, first[0], first[1], c, h, wide, each))
+            for e in range(size):
+                where[e] = times(i_low, kw) + j_low
+            for i in range(i_low, i_high):
+                read = at(n, tap(p, i, sh, dh, top), first[1], c, h, wide, each)
+                k, end = times(i, kw) + j_low, times(i, kw) + j_high
+                while k < end:
+                    fetch(here, x, read)
+                    for e in range(size):
+                        if larger(here[e], best[e]):
+                            best[e], where[e] = here[e], k
+                    k, read = k + 1, read + step
+            put(y, item, best)
+            put(winner, item, where)
+
+    return run
 
 
-@kernel("(int64, const T[:,:,:,::1], const int32[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
-def _max_grad(count, dy, winner, dx, window):
+def _max_grad(size: int) -> ItemKernel:
     """dx: for each pixel the gradients of the windows that it won, in the order of its taps."""
-    _, h, wide, channels = dx.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = global_index()
-    if item < count:
-        c, t = item % channels, item // channels % wide
-        r, n = item // (channels * wide) % h, item // (channels * wide * h)
-        total = dx.dtype.type(0)
-        for i in range(kh):
-            p = output(r, i, sh, dh, top, dy.shape[1])
-            if p >= 0:
-                for j in range(kw):
-                    q = output(t, j, sw, dw, left, dy.shape[2])
-                    if q >= 0 and winner[n, p, q, c] == i * kw + j:
-                        total += dy[n, p, q, c]
-        dx[n, r, t, c] = total
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, UniTuple(int64, 10), {DIVISORS})",
+                   "_max_grad", size)
+    def run(count, dy, winner, dx, window, by):
+        kh, kw, _, _, dh, dw, top, _, left, _ = window
+        oh, ow, each, item = dy.shape[1], dy.shape[2], by[1][0], global_index()
+        total, given = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
+        won = cuda.local.array(size, np.int32)
+        if item < count:
+            n, r, t, c = place(item, by)
+            for e in range(size):
+                total[e] = 0
+            down, along = taps_to(r, kh, by[3], dh, top, oh), taps_to(t, kw, by[4], dw, left, ow)
+            for a in range(down[2]):
+                i = down[0] + times(a, down[1])
+                p = down[3] - a if dh == 1 else output(r, i, by[3], dh, top, oh)
+                if p >= 0:
+                    line = at(n, p, 0, c, oh, ow, each)
+                    k, b, q, read = times(i, kw) + along[0], 0, 0, line + times(along[3], each)
+                    while b < along[2]:
+                        if dw != 1:
+                            q = output(t, b, by[4], dw, left, ow)
+                            read = line + times(q, each)
+                        if q >= 0:
+                            fetch(given, dy, read)
+                            fetch(won, winner, read)
+                            for e in range(size):
+                                if won[e] == k:
+                                    total[e] += given[e]
+                        b, k, read = b + 1, k + along[1], read - each
+            put(dx, item, total)
+
+    return run
 
 
-@kernel("(int64, const T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
-def _average(count, x, y, window):
+def _average(size: int) -> ItemKernel:
     """The mean over the real pixels of each window."""
-    _, oh, ow, channels = y.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = global_index()
-    if item < count:
-        c, q = item % channels, item // channels % ow
-        p, n = item // (channels * ow) % oh, item // (channels * ow * oh)
-        i_low, i_high = real_taps(p, kh, sh, dh, top, x.shape[1])
-        j_low, j_high = real_taps(q, kw, sw, dw, left, x.shape[2])
-        total = y.dtype.type(0)
-        for i in range(i_low, i_high):
-            for j in range(j_low, j_high):
-                total += x[n, tap(p, i, sh, dh, top), tap(q, j, sw, dw, left), c]
-        y[n, p, q, c] = total / y.dtype.type((i_high - i_low) * (j_high - j_low))
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average", size)
+    def run(count, x, y, window, by):
+        kh, kw, sh, sw, dh, dw, top, _, left, _ = window
+        h, wide, each, item = x.shape[1], x.shape[2], by[1][0], global_index()
+        total, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        if item < count:
+            n, p, q, c = place(item, by)
+            i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
+            j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
+            for e in range(size):
+                total[e] = 0
+            step, length = times(dw, each), times(j_high - j_low, times(dw, each))
+            for i in range(i_low, i_high):
+                read = at(n, tap(p, i, sh, dh, top), tap(q, j_low, sw, dw, left), c, h, wide, each)
+                end = read + length
+                while read < end:
+                    fetch(here, x, read)
+                    for e in range(size):
+                        total[e] += here[e]
+                    read += step
+            real = y.dtype.type(times(i_high - i_low, j_high - j_low))
+            for e in range(size):
+                total[e] /= real
+            put(y, item, total)
+
+    return run
 
 
-@kernel("(int64, const T[:,:,:,::1], T[:,:,:,::1], UniTuple(int64, 10))")
-def _average_grad(count, dy, dx, window):
+def _average_grad(size: int) -> ItemKernel:
     """dx: for each pixel its share of the gradients of the windows it lies in."""
-    _, h, wide, channels = dx.shape
-    kh, kw, sh, sw, dh, dw, top, _, left, _ = window
-    item = global_index()
-    if item < count:
-        c, t = item % channels, item // channels % wide
-        r, n = item // (channels * wide) % h, item // (channels * wide * h)
-        total = dx.dtype.type(0)
-        for i in range(kh):
-            p = output(r, i, sh, dh, top, dy.shape[1])
-            if p >= 0:
-                i_low, i_high = real_taps(p, kh, sh, dh, top, h)
-                for j in range(kw):
-                    q = output(t, j, sw, dw, left, dy.shape[2])
-                    if q >= 0:
-                        j_low, j_high = real_taps(q, kw, sw, dw, left, wide)
-                        total += dy[n, p, q, c] / dx.dtype.type((i_high - i_low) * (j_high - j_low))
-        dx[n, r, t, c] = total
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, UniTuple(int64, 10), {DIVISORS})", "_average_grad", size)
+    def run(count, dy, dx, window, by):
+        kh, kw, sh, sw, dh, dw, top, _, left, _ = window
+        h, wide, oh, ow, each, item = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], by[1][0], global_index()
+        total, given = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
+        if item < count:
+            n, r, t, c = place(item, by)
+            for e in range(size):
+                total[e] = 0
+            down, along = taps_to(r, kh, by[3], dh, top, oh), taps_to(t, kw, by[4], dw, left, ow)
+            for a in range(down[2]):
+                i = down[0] + times(a, down[1])
+                p = down[3] - a if dh == 1 else output(r, i, by[3], dh, top, oh)
+                if p >= 0:
+                    i_low, i_high = real_taps(p, kh, sh, by[5], top, h)
+                    line = at(n, p, 0, c, oh, ow, each)
+                    for b in range(along[2]):
+                        j = along[0] + times(b, along[1])
+                        q = along[3] - b if dw == 1 else output(t, j, by[4], dw, left, ow)
+                        if q >= 0:
+                            j_low, j_high = real_taps(q, kw, sw, by[6], left, wide)
+                            real = dx.dtype.type(times(i_high - i_low, j_high - j_low))
+                            fetch(given, dy, line + times(q, each))
+                            for e in range(size):
+                                total[e] += given[e] / real
+            put(dx, item, total)
+
+    return run
+
+
+# Windows of 2x2 pixels side by side: pixel k of a window lies k // 2 rows below its first one and k % 2 to the right.
+# At the lower and the right edge there may be pixels beyond the last window, or a window with pixels beyond the image.
+
+
+@inline
+def whether(k, p, q, height, across):
+    """Whether pixel k of window (p, q) lies within the image, as its first pixel does."""
+    return (k < 2 or 2 * p + 1 < height) and (k % 2 == 0 or 2 * q + 1 < across)
+
+
+@inline
+def beside(k, across, each):
+    """How far behind the first pixel of a window pixel k lies."""
+    return (times(across, each) if k >= 2 else 0) + (each if k % 2 == 1 else 0)
+
+
+def _max_of_four(size: int) -> ItemKernel:
+    """As `_max`."""
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, int32[:,:,:,::1], {DIVISORS})", "_max_of_four", size)
+    def run(count, x, y, winner, by):
+        h, wide, each, item = x.shape[1], x.shape[2], by[1][0], global_index()
+        best, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        where = cuda.local.array(size, np.int32)
+        if item < count:
+            n, p, q, c = place(item, by)
+            first = at(n, 2 * p, 2 * q, c, h, wide, each)
+            fetch(best, x, first)
+            for e in range(size):
+                where[e] = 0
+            for k in range(1, 4):
+                if whether(k, p, q, h, wide):
+                    fetch(here, x, first + beside(k, wide, each))
+                    for e in range(size):
+                        if larger(here[e], best[e]):
+                            best[e], where[e] = here[e], k
+            put(y, item, best)
+            put(winner, item, where)
+
+    return run
+
+
+def _max_of_four_grad(size: int) -> ItemKernel:
+    """As `_max_grad`, a thread a window, those of the edges included that no result has."""
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, const int32[:,:,:,::1], {IMAGES}, {DIVISORS})", "_max_of_four_grad", size)
+    def run(count, dy, winner, dx, by):
+        h, wide, oh, ow, each = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], by[1][0]
+        item, zero = global_index(), dx.dtype.type(0)
+        given, out = cuda.local.array(size, dx.dtype), cuda.local.array(size, dx.dtype)
+        won = cuda.local.array(size, np.int32)
+        if item < count:
+            n, p, q, c = place(item, by)
+            for e in range(size):
+                won[e], given[e] = -1, zero
+            if p < oh and q < ow:
+                fetch(given, dy, at(n, p, q, c, oh, ow, each))
+                fetch(won, winner, at(n, p, q, c, oh, ow, each))
+            first = at(n, 2 * p, 2 * q, c, h, wide, each)
+            for k in range(4):
+                if whether(k, p, q, h, wide):
+                    for e in range(size):
+                        out[e] = given[e] if won[e] == k else zero
+                    put(dx, first + beside(k, wide, each), out)
+
+    return run
+
+
+@inline
+def _one_of(p, q, height, across, real):
+    """1 / the number of real pixels of window (p, q): exact, so that a product has the bits of the quotient."""
+    return (real(1) if 2 * p + 1 >= height else real(0.5)) * (real(1) if 2 * q + 1 >= across else real(0.5))
+
+
+def _average_of_four(size: int) -> ItemKernel:
+    """As `_average`."""
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, {DIVISORS})", "_average_of_four", size)
+    def run(count, x, y, by):
+        h, wide, each, item = x.shape[1], x.shape[2], by[1][0], global_index()
+        total, here = cuda.local.array(size, x.dtype), cuda.local.array(size, x.dtype)
+        if item < count:
+            n, p, q, c = place(item, by)
+            first, share = at(n, 2 * p, 2 * q, c, h, wide, each), _one_of(p, q, h, wide, x.dtype.type)
+            fetch(total, x, first)
+            for k in range(1, 4):
+                if whether(k, p, q, h, wide):
+                    fetch(here, x, first + beside(k, wide, each))
+                    for e in range(size):
+                        total[e] += here[e]
+            for e in range(size):
+                total[e] *= share
+            put(y, item, total)
+
+    return run
+
+
+def _average_of_four_grad(size: int) -> ItemKernel:
+    """As `_average_grad`, a thread a window, those of the edges included that no result has."""
+    fetch, put = moving(size)
+
+    @vector_kernel(f"(int64, const {IMAGES}, {IMAGES}, {DIVISORS})", "_average_of_four_grad", size)
+    def run(count, dy, dx, by):
+        h, wide, oh, ow, each, item = dx.shape[1], dx.shape[2], dy.shape[1], dy.shape[2], by[1][0], global_index()
+        given = cuda.local.array(size, dx.dtype)
+        if item < count:
+            n, p, q, c = place(item, by)
+            for e in range(size):
+                given[e] = 0
+            if p < oh and q < ow:
+                fetch(given, dy, at(n, p, q, c, oh, ow, each))
+                share = _one_of(p, q, h, wide, dx.dtype.type)
+                for e in range(size):
+                    given[e] *= share
+            first = at(n, 2 * p, 2 * q, c, h, wide, each)
+            for k in range(4):
+                if whether(k, p, q, h, wide):
+                    put(dx, first + beside(k, wide, each), given)
+
+    return run
+
+
+_MAX, _MAX_GRAD, _AVERAGE, _AVERAGE_GRAD = (
+    tuple(map(make, WIDTHS)) for make in (_max, _max_grad, _average, _average_grad))
+_FOUR, _FOUR_GRAD, _FOUR_AVERAGE, _FOUR_AVERAGE_GRAD = (
+    tuple(map(make, WIDTHS)) for make in (_max_of_four, _max_of_four_grad, _average_of_four, _average_of_four_grad))
 
 
 def max_pool2d(x, y, winner, window: Window) -> None:
     """y (N,OH,OW,C) and the winners' positions (N,OH,OW,C) int32 in the windows of x (N,H,W,C)."""
-    _max(y.size, x, y, winner, tuple(window))
+    _forward(_FOUR if _side_by_side(window) else _MAX, window, x, y, winner)
 
 
 def max_pool2d_grad(dy, winner, dx, window: Window) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,C)."""
-    _max_grad(dx.size, dy, winner, dx, tuple(window))
+    _backward(_FOUR_GRAD if _side_by_side(window) else _MAX_GRAD, window, dy, winner, dx)
 
 
 def avg_pool2d(x, y, window: Window) -> None:
     """y (N,OH,OW,C): the means of the windows of x (N,H,W,C)."""
-    _average(y.size, x, y, tuple(window))
+    _forward(_FOUR_AVERAGE if _side_by_side(window) else _AVERAGE, window, x, y)
 
 
 def avg_pool2d_grad(dy, dx, window: Window) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,C)."""
-    _average_grad(dx.size, dy, dx, tuple(window))
+    _backward(_FOUR_AVERAGE_GRAD if _side_by_side(window) else _AVERAGE_GRAD, window, dy, dx)
+
+
+def _side_by_side(window: Window) -> bool:
+    """Whether windows are 2x2 pixels side by side, from the first one on; behind the last ones a pixel may miss."""
+    kh, kw, sh, sw, dh, dw, top, bottom, left, right = window
+    return ((kh, kw, sh, sw, dh, dw, top, left) == (2, 2, 2, 2, 1, 1, 0, 0)) and max(bottom, right) <= 1
+
+
+def _forward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
+    """A thread a pixel of the results, which come behind x."""
+    _run(kernels, window, arrays, *arrays[1].shape[1:3])
+
+
+def _backward(kernels: tuple[ItemKernel, ...], window: Window, *arrays) -> None:
+    """A thread a pixel of dx, the last array; or a window of 2x2 of its pixels."""
+    rows, columns = arrays[-1].shape[1:3]
+    if _side_by_side(window):
+        rows, columns = -(-rows // 2), -(-columns // 2)
+    _run(kernels, window, arrays, rows, columns)
+
+
+def _run(kernels: tuple[ItemKernel, ...], window: Window, arrays: tuple, rows: int, columns: int) -> None:
+    """So many threads an image, for each channel or for each four of them."""
+    size = width(arrays[0].shape[3], *arrays)
+    each = arrays[0].shape[3] // size
+    told = (divisors(rows, columns, each, window),)
+    for some in portions(size, *arrays):
+        kernels[size // 4](len(some[0]) * rows * columns * each, *some,
+                           *(() if _side_by_side(window) else (tuple(window),)), *told)

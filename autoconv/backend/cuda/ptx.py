@@ -19,10 +19,9 @@ def _pointer(context, builder, array_type, array, index, width=1):
     return builder.bitcast(first, kind.as_pointer())
 
 
-def _whole(builder, value, wide=False):
-    """An integer as one of 32 bits; or of 64, of which those are the lower ones and the upper ones are zero."""
-    value = value if value.type == INT32 else builder.trunc(value, INT32)
-    return builder.zext(value, ir.IntType(64)) if wide else value
+def _whole(builder, value):
+    """The lower 32 bits of an integer."""
+    return value if value.type == INT32 else builder.trunc(value, INT32)
 
 
 @intrinsic
@@ -38,12 +37,20 @@ def global_index(typing):
     return types.int64(), build
 
 
+def _wide_product(builder, kind, a, b):
+    """A product of 64 bits of the lower 32 bits of two integers: one instruction, where 64 bits take four. Written as
+    LLVM's own it would not last: LLVM makes products of 64 bits of such.
+    """
+    function = ir.FunctionType(ir.IntType(64), [INT32, INT32])
+    return builder.call(ir.InlineAsm(function, f"mul.wide.{kind} $0, $1, $2;", "=l,r,r"),
+                        [_whole(builder, a), _whole(builder, b)])
+
+
 @intrinsic
 def times(typing, a, b):
-    """a * b, which fits 32 bits: one instruction, where 64 bits take four."""
+    """a * b, for 32 bits each."""
     def build(context, builder, signature, arguments):
-        a, b = (_whole(builder, value) for value in arguments)
-        return builder.sext(builder.mul(a, b), ir.IntType(64))
+        return _wide_product(builder, "s32", *arguments)
 
     return types.int64(a, b), build
 
@@ -52,8 +59,7 @@ def times(typing, a, b):
 def scaled(typing, a, factor, shift):
     """a * factor >> shift for an a and a factor of 32 bits without a sign."""
     def build(context, builder, signature, arguments):
-        a, factor = (_whole(builder, value, wide=True) for value in arguments[:2])
-        return builder.lshr(builder.mul(a, factor), arguments[2])
+        return builder.lshr(_wide_product(builder, "u32", *arguments[:2]), arguments[2])
 
     return types.int64(a, factor, types.int64), build
 
@@ -67,6 +73,11 @@ def within(typing, i, n):
     return types.boolean(i, n), build
 
 
+def _bytes(context, dtype):
+    """The size of an item in memory."""
+    return context.get_abi_sizeof(context.get_data_type(dtype))
+
+
 def _load(name, width):
     @intrinsic
     def load(typing, array, index):
@@ -74,9 +85,10 @@ def _load(name, width):
             found = builder.load(_pointer(context, builder, array, *arguments, width))
             if width == 1:
                 return found
-            found.align = array.dtype.bitwidth // 8 * width
-            items = [builder.extract_element(found, INT32(i)) for i in range(width)]
-            return cgutils.pack_array(builder, items, ty=context.get_data_type(array.dtype))
+            found.align = _bytes(context, array.dtype) * width
+            model = context.data_model_manager[array.dtype]  # a truth value is a byte in memory, a bit else
+            items = [model.from_data(builder, builder.extract_element(found, INT32(i))) for i in range(width)]
+            return cgutils.pack_array(builder, items, ty=context.get_value_type(array.dtype))
 
         return (array.dtype if width == 1 else types.UniTuple(array.dtype, width))(array, types.int64), build
 
@@ -101,10 +113,12 @@ def _store(name, width):
     def build_for(array):
         def build(context, builder, signature, arguments):
             vector = ir.Constant(ir.VectorType(context.get_data_type(array.dtype), width), ir.Undefined)
+            model = context.data_model_manager[array.dtype]
             for i in range(width):
-                vector = builder.insert_element(vector, builder.extract_value(arguments[2], i), INT32(i))
+                item = model.as_data(builder, builder.extract_value(arguments[2], i))
+                vector = builder.insert_element(vector, item, INT32(i))
             builder.store(vector, _pointer(context, builder, array, *arguments[:2], width)).align = (
-                array.dtype.bitwidth // 8 * width)
+                _bytes(context, array.dtype) * width)
             return context.get_dummy_value()
 
         return build

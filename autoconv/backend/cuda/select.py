@@ -1,9 +1,9 @@
-"""Comparisons, and choosing between items one by one: a thread an item of the result. Arrays may lie anywhere."""
+"""Comparisons, and choosing between items one by one. Arrays may lie anywhere; numbers without gaps go by fours."""
 
 from builtins import abs as _abs_of  # this file has an `abs` of its own
 
 from . import strided
-from .arith import copy, sum  # noqa: F401 (part of this module)
+from .arith import copy, one, run_one, run_two, sum, two  # noqa: F401 (part of this module are copy and sum)
 from .array import Array
 from .ptx import global_index
 from .runtime import ItemKernel, inline, kernel
@@ -18,6 +18,11 @@ def _larger(a, b):
 @inline
 def _smaller(a, b):
     return a if a < b or a != a else b
+
+
+@inline
+def _size(x):
+    return _abs_of(x)
 
 
 @inline
@@ -46,10 +51,10 @@ def _at_most(a, b):
     return a <= b
 
 
-def _two(name, f, result="T") -> ItemKernel:
-    """out = f(a, b)."""
+def _compared(name, f) -> ItemKernel:
+    """out = f(a, b), a truth value."""
 
-    @kernel(f"(int64, const T[::1], const T[::1], {result}[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
+    @kernel("(int64, const T[::1], const T[::1], boolean[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
             " UniTuple(int64, 5), UniTuple(int64, 5))", name)
     def run(count, a, b, out, shape, a_place, b_place, out_place):
         i = global_index()
@@ -59,9 +64,10 @@ def _two(name, f, result="T") -> ItemKernel:
     return run
 
 
-_maximum, _minimum, _abs_grad = _two("maximum", _larger), _two("minimum", _smaller), _two("abs_grad", _slope_of_abs)
-_equal, _not_equal = _two("equal", _equal_to, "boolean"), _two("not_equal", _other_than, "boolean")
-_less, _less_equal = _two("less", _less_than, "boolean"), _two("less_equal", _at_most, "boolean")
+_maximum, _minimum = two("maximum", _larger), two("minimum", _smaller)
+_abs, _abs_grad = one("abs", _size), two("abs_grad", _slope_of_abs)
+_equal, _not_equal = _compared("equal", _equal_to), _compared("not_equal", _other_than)
+_less, _less_equal = _compared("less", _less_than), _compared("less_equal", _at_most)
 
 
 @kernel("(int64, const boolean[::1], const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5),"
@@ -84,13 +90,6 @@ def _masked(count, condition, kept, a, out, shape, condition_place, a_place, out
         out[at(i, shape, out_place)] = a[at(i, shape, a_place)] if holds else out.dtype.type(0)
 
 
-@kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
-def _abs(count, x, y, shape, x_place, y_place):
-    i = global_index()
-    if i < count:
-        y[at(i, shape, y_place)] = _abs_of(x[at(i, shape, x_place)])
-
-
 @kernel("(int64, const T[::1], T, T, T[::1])")
 def _clip(count, x, low, high, y):
     i = global_index()
@@ -108,12 +107,12 @@ def _clip_grad(count, x, low, high, dy, dx):
 
 def maximum(a, b, out):
     """The larger of two items; a NaN is passed on."""
-    _run(_maximum, out, a, b)
+    run_two(_maximum, a, b, out)
 
 
 def minimum(a, b, out):
     """The smaller of two items; a NaN is passed on."""
-    _run(_minimum, out, a, b)
+    run_two(_minimum, a, b, out)
 
 
 def where(condition, a, b, out):
@@ -128,12 +127,12 @@ def masked(condition, kept, a, out):
 
 
 def abs(x, y):
-    _run(_abs, y, x)
+    run_one(_abs, x, y)
 
 
 def abs_grad(x, dy, dx):
     """dx = sign(x) dy."""
-    _run(_abs_grad, dx, x, dy)
+    run_two(_abs_grad, x, dy, dx)
 
 
 def clip(x, low, high, y):

@@ -4,7 +4,7 @@ A kernel sees such an array as its whole flat memory and a place in it: where it
 axis. Shapes have RANK axes at least, the last ones of size 1, so that one compiled kernel serves them all.
 """
 
-from .ptx import global_index
+from .ptx import global_index, load4, store4
 from .runtime import inline, kernel
 
 RANK = 4
@@ -41,19 +41,25 @@ def layout(shape: tuple[int, ...], *operands: tuple[int, tuple[int, ...]]) -> li
     return [(*sizes_left, *(1,) * missing), *places]
 
 
-@kernel("(int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
-def copy(count, a, out, shape, a_place, out_place):
-    """out = a, in out's dtype."""
+@kernel("(int64, int64, const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5))")
+def copy(count, fours, a, out, shape, a_place, out_place):
+    """out = a, in out's dtype. The first `fours` threads take four items each (fours.py)."""
     i = global_index()
-    if i < count:
+    if i < fours:
+        store4(out, out_place[0] + 4 * i, load4(a, a_place[0] + 4 * i))
+    elif i < count:
+        i += 3 * fours
         out[at(i, shape, out_place)] = a[at(i, shape, a_place)]
 
 
-@kernel("(int64, T[::1], T, UniTuple(int64, 4), UniTuple(int64, 5))")
-def fill(count, out, value, shape, out_place):
-    """out = value."""
+@kernel("(int64, int64, T[::1], T, UniTuple(int64, 4), UniTuple(int64, 5))")
+def fill(count, fours, out, value, shape, out_place):
+    """out = value, likewise."""
     i = global_index()
-    if i < count:
+    if i < fours:
+        store4(out, out_place[0] + 4 * i, (value, value, value, value))
+    elif i < count:
+        i += 3 * fours
         out[at(i, shape, out_place)] = value
 
 
