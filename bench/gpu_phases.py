@@ -189,7 +189,7 @@ def _quick(name: str) -> bool:
 
 def _row(*row: Any) -> Phase:
     """A phase of one row of the training, without who compiles for long."""
-    return Phase(targets.phase_of(*row), 75 if row[0] != "lecture" else 60, nets(row, among=_quick))
+    return Phase(targets.phase_of(*row), 100, nets(row, among=_quick))
 
 
 _TRAINING = [row for row in targets.rows() if row[2] == "train"]
@@ -203,8 +203,8 @@ PLAN = (  # none may take longer than a lent machine's ten minutes
     *_SMALL,
     Phase("kernels", 75, kernels),
     *_LARGE,
-    Phase("torch-compile", 240, nets(*_TRAINING, among=lambda name: name in COMPILED)),
-    Phase("inference", 120, nets(*_INFERENCE)),
+    Phase("torch-compile", 320, nets(*_TRAINING, among=lambda name: name in COMPILED)),
+    Phase("inference", 160, nets(*_INFERENCE)),
     Phase("accuracy", 90, five_epochs),
     Phase("race", 150, race),
     Phase("threads", 180, gpu_threads.measure, usual=False),
