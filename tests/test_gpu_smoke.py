@@ -7,7 +7,8 @@ import pytest
 
 from autoconv.backend import device, device_cuda
 from autoconv.costs import timing
-from bench import child, gpu_phases, gpu_smoke, phases, specs, workloads
+from bench import child, gpu_phases, gpu_smoke, phases, reference, specs, workloads
+from bench.peers.autoconv import OnGpu
 
 pytestmark = [pytest.mark.gpu, pytest.mark.usefixtures("gpu_somewhere")]
 
@@ -63,10 +64,24 @@ def test_a_tile_that_computes_something_else_fails_the_phase(run, small, monkeyp
     assert run.document["smoke"]["graph"]["graphs"][-1]["captured"]  # what else there was to check
 
 
-def test_a_step_that_is_not_captured_fails_the_phase(run, small, monkeypatch):
-    def capture(gpu, *given):
-        warnings.warn("No CUDA graph could be made: capturing is not permitted.", RuntimeWarning, stacklevel=2)
+def warned(gpu, *given):
+    warnings.warn("No CUDA graph could be made: capturing is not permitted.", RuntimeWarning, stacklevel=2)
 
+
+@pytest.mark.parametrize(("capture", "reason"), [
+    (warned, "capturing is not permitted"), (lambda gpu, *given: None, "No CUDA graph was captured"),
+])
+def test_a_step_that_is_not_captured_fails_the_phase(run, small, monkeypatch, capture, reason):
     monkeypatch.setattr(device.get("cuda").module("runtime").Gpu, "capture", capture)
     assert not run.all([SMOKE, NEXT])
-    assert "capturing is not permitted" in run.document["phases"]["smoke"]["reason"]
+    assert reason in run.document["phases"]["smoke"]["reason"]
+
+
+def test_a_net_that_computes_something_else_fails_the_phase(run, small, monkeypatch):
+    """Its loss is not NumPy's, and it trains nothing."""
+    monkeypatch.setattr(reference, "loss", lambda *given: 1.0)
+    monkeypatch.setattr(OnGpu, "train", lambda *given: None)
+    assert not run.all([SMOKE, NEXT])
+    reason = run.document["phases"]["smoke"]["reason"]
+    assert "instead of 1.000000" in reason
+    assert "4 arrays of weights are as they were" in reason
