@@ -69,10 +69,8 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
             raise argparse.ArgumentTypeError(str(error)) from None
 
     parser = argparse.ArgumentParser("python -m bench.gpu_check", description=__doc__,
-                                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help=(
-        "run these alone, in this order; of: " + ", ".join(f"{p.name} ({p.limit:g} s)" for p in plan)
-        + "; default: all but " + ", ".join(p.name for p in plan if not p.usual)))
+                                     formatter_class=argparse.RawDescriptionHelpFormatter, epilog=_listed(plan))
+    parser.add_argument("--only", nargs="+", type=known, metavar="PHASE", default=usual, help="run these alone")
     parser.add_argument("--minutes", type=float, default=minutes,
                         help="after which all has ended; default: %(default)s")
     parser.add_argument("--skip-peers", action="store_true", help="time autoconv alone")
@@ -87,6 +85,12 @@ def arguments(given: Sequence[str] | None, plan: Sequence[Phase]) -> argparse.Na
         parser.error(f"--out: there is no folder {options.out.absolute().parent}")
     options.earlier = earlier(options.out, parser)
     return options
+
+
+def _listed(plan: Sequence[Phase]) -> str:
+    """The phases in their order, for the help."""
+    lines = [f"  {p.name:20}{p.limit:4g}{'' if p.usual else '  by --only alone'}" for p in plan]
+    return "\n".join(["phases, and the seconds that each may take:", *lines])
 
 
 def earlier(file: Path, parser: argparse.ArgumentParser) -> dict[str, Any]:

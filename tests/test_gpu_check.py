@@ -459,7 +459,7 @@ def test_the_page_has_the_plan_as_it_is_and_commands_that_fit():
         (p.name, p.limit) for p in gpu_check.PLAN]
     assert f"within {gpu_check.arguments([], gpu_check.PLAN).minutes} minutes" in page
     calls = [gpu_check.arguments(line.split(), gpu_check.PLAN)
-             for line in re.findall(r"python -m bench\.gpu_check (.*--only .*)", page)]
+             for line in re.findall(r"^    python -m bench\.gpu_check (.*--only .*)$", page, re.MULTILINE)]
     assert [p.name for call in calls for p in call.only] == [p.name for p in gpu_check.PLAN]
     for call in calls:
         assert sum(p.limit for p in call.only) + gpu_check.RESERVE <= 60 * call.minutes < 600
