@@ -47,7 +47,7 @@ def test_the_phase_runs(run, small):
 
 
 def test_every_product_s_kernels_are_in_it():
-    """But for those before a pooling, which are the same products."""
+    """But for those before a pooling, which only the tests have."""
     from autoconv.backend.cuda import assembly
 
     every = [(how, name) for how in ("tf32", "highest") for name in gpu_smoke.tile_names()]
