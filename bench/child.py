@@ -3,10 +3,12 @@
 import json
 import sys
 import time
+import traceback
+from collections.abc import Callable
 from importlib import import_module
 from typing import Any
 
-from .process import Process
+from .process import PeerError, Process
 from .turns import within
 from .worker import Talk
 
@@ -14,16 +16,28 @@ from .worker import Talk
 def call(function: str, arguments: dict[str, Any], threads: int, until: float) -> Any:
     """What `module:function` returns for these arguments; all of it must be JSON.
 
-    Raises PeerError where the process fails, or does not answer until time.perf_counter says so.
+    Raises PeerError where the function raises something, which it then names, where the process fails, and where it
+    does not answer until time.perf_counter says so.
     """
     with Process({"function": function, "arguments": arguments, "threads": threads}, module="bench.child") as process:
-        return process.answer(within(until - time.perf_counter(), until), sleep=False)["result"]
+        answer = process.answer(within(until - time.perf_counter(), until), sleep=False)
+    if "raised" in answer:
+        raise PeerError(answer["raised"]) from RuntimeError(answer["traceback"])
+    return answer["result"]
 
 
 def main() -> None:
     job, talk = json.loads(sys.argv[1]), Talk()
-    module, _, function = job["function"].partition(":")
-    talk.say("done", result=getattr(import_module(module), function)(**job["arguments"]))
+    try:
+        talk.say("done", result=named(job["function"])(**job["arguments"]))
+    except Exception as error:
+        talk.say("raised", raised=f"{type(error).__name__}: {error}", traceback=traceback.format_exc())
+
+
+def named(function: str) -> Callable[..., Any]:
+    """The function of `module:function`."""
+    module, _, name = function.partition(":")
+    return getattr(import_module(module), name)
 
 
 if __name__ == "__main__":

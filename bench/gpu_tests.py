@@ -1,6 +1,8 @@
 """The tests marked `gpu`, run in a process of their own, with whatever pytest plugins there are."""
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,58 +14,93 @@ from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
-from autoconv.bench import machine
-
 from . import environment
 
 PLUGINS = {"xdist": "pytest-xdist", "pytest_timeout": "pytest-timeout", "pytest_benchmark": "pytest-benchmark",
            "hypothesis": "hypothesis"}
 SHOWN = 3  # failures whose text is kept
 KEPT = ("filterwarnings", "markers")  # of the project's settings: others are of plugins that may be missing here
+# What says that a name of some package goes out of use, which a machine's other versions may: no error here.
+LET_PASS = (DeprecationWarning, PendingDeprecationWarning, FutureWarning)
+LET_PASS_SAYING = ".*deprecat"  # in whatever class of the package's own
+STUCK = 60  # seconds after which a test says where it hangs
+SANITIZER = "compute-sanitizer"
+ITS_LINE = re.compile("={9} (?!.*=$)")  # pytest's own lines end so as well
+LEAST = 5.0  # seconds that are worth starting it
 
 
-def run(tests: Path, workers: int, until: float) -> dict[str, Any]:
+def run(tests: Path, processors: int, log: Path, until: float) -> dict[str, Any]:
     """How many tests passed, failed, did not run; the text of the first failures. Ends when time.perf_counter says so.
 
+    What pytest prints goes to `log` as it comes. The first file with a failure runs once more under NVIDIA's
+    compute-sanitizer, where that is on the PATH, as far as time allows; what that prints goes beside the log.
     Raises ModuleNotFoundError without pytest, RuntimeError where pytest came to no result.
     """
     if find_spec("pytest") is None:
         raise ModuleNotFoundError("The tests need pytest, which is not installed here.")
     files = [str(file) for file in sorted(tests.glob("test_*.py")) if "mark.gpu" in file.read_text(encoding="utf-8")]
+    workers = max(1, processors // 2) if find_spec("xdist") is not None else 1
+    threads = max(1, processors // workers)
     with tempfile.TemporaryDirectory() as folder:
-        settings, report = Path(folder) / "pytest.ini", Path(folder) / "report.xml"
-        settings.write_text(_settings(), encoding="utf-8")
-        command = [sys.executable, "-m", "pytest", "-q", "-m", "gpu", "-c", str(settings),
-                   "--rootdir", str(tests.parent), "-p", "no:cacheprovider", "--junitxml", str(report), *files]
-        if find_spec("xdist") is not None and workers > 1:
-            command += ["-n", str(workers)]
-        said, ended = _ended(command, until)
-        lacking = [name for module, name in PLUGINS.items() if find_spec(module) is None]
+        report = Path(folder) / "report.xml"
+        pytest = _pytest(Path(folder), tests.parent)
+        ended, _ = _ended([*pytest, "--junitxml", str(report), *_spread(workers), *files], threads, log, until)
+        found: dict[str, Any] = {
+            "workers": workers, "threads": threads, "log": log.name,
+            "missing_plugins": [name for module, name in PLUGINS.items() if find_spec(module) is None]}
+        said = log.read_text(encoding="utf-8", errors="replace")
         if not ended:
-            return {"status": "not ended in time", "missing_plugins": lacking, "output": said[-2000:]}
+            return found | {"status": "not ended in time", **_so_far(said)}
         if not report.exists():
             raise RuntimeError(f"pytest came to no result: {said[-2000:]}")
-        return _counted(report) | {"missing_plugins": lacking}
+        found |= _counted(report)
+        if found["failures"]:
+            found["sanitizer"] = _sanitized([*pytest, "-x"], tests.parent, found["failures"][0]["file"], threads,
+                                            log.with_suffix(".sanitizer.log"), until)
+    return found
+
+
+def _pytest(folder: Path, root: Path) -> list[str]:
+    """The command, without the files."""
+    settings = folder / "pytest.ini"
+    settings.write_text(_settings(), encoding="utf-8")
+    return [sys.executable, "-m", "pytest", "-v", "-m", "gpu", "-c", str(settings), "--rootdir", str(root),
+            "-p", "no:cacheprovider", "-o", "junit_family=xunit1", "-o", f"faulthandler_timeout={STUCK}"]
+
+
+def _spread(workers: int) -> list[str]:
+    return ["-n", str(workers)] if workers > 1 else []
 
 
 def _settings() -> str:
     """What pytest needs of pyproject.toml, as a file of its own."""
     project = tomllib.loads((environment.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     given = project["tool"]["pytest"]["ini_options"]
+    given["filterwarnings"] += [*(f"default::{each.__name__}" for each in LET_PASS), f"default:{LET_PASS_SAYING}"]
     return "\n".join(["[pytest]", *(f"{name} =\n    " + "\n    ".join(given[name]) for name in KEPT)])
 
 
-def _ended(command: list[str], until: float) -> tuple[str, bool]:
-    """What the command printed, and whether it ended by itself. It takes a session of its own, so that its workers can
-    be ended with it.
+def _ended(command: list[str], threads: int, log: Path, until: float) -> tuple[bool, int]:
+    """Whether the command ended by itself, and its exit code; it prints into `log`. It takes a session of its own, so
+    that its workers can be ended with it.
     """
-    process = subprocess.Popen(command, env=environment.clean(machine.processors()), stdout=subprocess.PIPE,
-                               stderr=subprocess.STDOUT, text=True, start_new_session=True)
-    try:
-        return process.communicate(timeout=max(1.0, until - time.perf_counter()))[0], True
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        return process.communicate()[0], False
+    with open(log, "w", encoding="utf-8") as out:
+        process = subprocess.Popen(command, env=environment.clean(threads), stdout=out, stderr=subprocess.STDOUT,
+                                   start_new_session=True)
+        try:
+            return True, process.wait(timeout=max(1.0, until - time.perf_counter()))
+        except subprocess.TimeoutExpired:
+            return False, -1
+        finally:
+            if process.poll() is None:
+                os.killpg(process.pid, signal.SIGKILL)
+                process.wait()
+
+
+def _so_far(said: str) -> dict[str, Any]:
+    """How far pytest came before it was ended."""
+    return {"passed": len(re.findall(r"\bPASSED\b", said)), "failed": len(re.findall(r"\b(?:FAILED|ERROR)\b", said)),
+            "output": said[-2000:]}
 
 
 def _counted(report: Path) -> dict[str, Any]:
@@ -74,6 +111,20 @@ def _counted(report: Path) -> dict[str, Any]:
         "status": "failed" if wrong or len(cases) == skipped else "passed",
         "passed": len(cases) - len({id(case) for case, _ in wrong}) - skipped,
         "failed": len({id(case) for case, _ in wrong}), "skipped": skipped,
-        "failures": [{"test": f"{case.get('classname')}::{case.get('name')}", "text": (problem.text or "")[-3000:]}
-                     for case, problem in wrong[:SHOWN]],
+        "failures": [{"test": f"{case.get('classname')}::{case.get('name')}", "file": case.get("file"),
+                      "text": (problem.text or "")[-3000:]} for case, problem in wrong[:SHOWN]],
     }
+
+
+def _sanitized(
+    pytest: list[str], root: Path, file: str | None, threads: int, log: Path, until: float
+) -> dict[str, Any]:
+    """What compute-sanitizer says of a file's tests, up to the first failure: which accesses of memory were wrong."""
+    program = shutil.which(SANITIZER)
+    if program is None or file is None or until - time.perf_counter() < LEAST:
+        why = "is not on the PATH" if program is None else "has no file" if file is None else "found no time left"
+        return {"status": "not run", "reason": f"{SANITIZER} {why}"}
+    ended, code = _ended([program, "--target-processes", "all", *pytest, str(root / file)], threads, log, until)
+    said = log.read_text(encoding="utf-8", errors="replace").splitlines()
+    return {"status": "ended" if ended else "not ended in time", "exit": code, "file": file, "log": log.name,
+            "errors": [line for line in said if ITS_LINE.match(line)][:40]}

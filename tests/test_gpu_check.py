@@ -1,7 +1,7 @@
 """The command for a GPU at hand, where there is none: phases, deadlines, tables, and its peers on the CPU."""
 
 import json
-import threading
+import re
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,15 +13,19 @@ from autoconv.backend import device
 from autoconv.costs import timing
 from bench import (
     child,
+    environment,
     equal_work,
     gpu_check,
     gpu_kernels,
+    gpu_phases,
     gpu_tests,
+    gpu_threads,
     peers,
     phases,
     process,
     rounds,
     targets,
+    turns,
     workloads,
 )
 
@@ -30,8 +34,6 @@ LECTURE = workloads.WORKLOADS["lecture"]
 
 def silent(text):
     """Reports nothing."""
-
-
 
 
 @pytest.fixture
@@ -50,40 +52,114 @@ def fakes(monkeypatch):
 # Phases.
 
 
-def test_a_phase_that_fails_is_noted_and_the_next_one_runs(tmp_path):
-    file, document = tmp_path / "x.json", {}
-    run = phases.Phases(document, file, 60, silent)
-    run.run("broken", 9, lambda until: 1 / 0)
-    written = json.loads(file.read_text())
-    assert written["phases"]["broken"]["status"] == "failed"
-    assert "ZeroDivisionError" in written["phases"]["broken"]["traceback"]
-    run.run("next", 9, lambda until: {"found": 1})
-    assert json.loads(file.read_text())["found"] == 1
+@pytest.fixture
+def start(tmp_path):
+    """Begins a run of so many seconds, on an empty document or that one; with `written()` and the lines it `said`."""
+    def begin(seconds=60, document=None):
+        said = []
+        run = phases.Run({} if document is None else document, tmp_path / "x.json", seconds, said.append, silent)
+        return SimpleNamespace(run=run, said=said, written=lambda: json.loads((tmp_path / "x.json").read_text()))
+
+    return begin
 
 
-def test_a_phase_gets_its_own_limit_or_what_is_left(tmp_path):
-    given = []
-    run = phases.Phases({}, tmp_path / "x.json", 60, silent)
+def phase(name, work, **more):
+    return phases.Phase(name, more.pop("limit", 9), work, **more)
+
+
+def finds(**found):
+    return lambda run, until: found
+
+
+def breaks(run, until):
+    return 1 / 0
+
+
+def test_a_phase_that_raises_is_noted_and_the_next_one_runs(start):
+    it = start()
+    assert not it.run.all([phase("broken", breaks), phase("next", finds(found=1))])
+    notes = it.written()["phases"]
+    assert [notes[name]["status"] for name in ("broken", "next")] == ["failed", "done"]
+    assert "ZeroDivisionError" in notes["broken"]["traceback"]
+    assert it.written()["found"] == 1
+    assert [line.partition(" after")[0] for line in it.said] == ["broken: failed", "next: done"]
+
+
+def test_a_phase_that_overruns_is_ended_and_the_next_one_runs(start, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parent))
+    it, begun = start(), time.perf_counter()
+    hangs = phase("hangs", lambda run, until: child.call("fake_peers:hang", {}, 1, until), limit=0.1)
+    it.run.all([hangs, phase("next", finds(found=1))])
+    assert "no answer" in it.written()["phases"]["hangs"]["reason"]
+    assert it.written()["found"] == 1
+    assert time.perf_counter() - begun < 30
+
+
+def test_nothing_runs_after_a_gate_that_failed(start):
+    it = start()
+    assert not it.run.all([phase("gate", breaks, gate=True), phase("a", pytest.fail), phase("b", pytest.fail)])
+    assert [note["status"] for note in it.written()["phases"].values()] == ["failed", "skipped", "skipped"]
+    assert it.said[-1] == "b: skipped, gate failed"
+
+
+def test_what_a_phase_found_is_kept_where_it_is_not_what_it_must_be(start):
+    def fails(run, until):
+        raise phases.Failed("too few", {"found": 1})
+
+    def absent(run, until):
+        raise phases.Absent("no data")
+
+    it = start()
+    assert not it.run.all([phase("fails", fails)])
+    assert it.run.all([phase("absent", absent)])  # is nobody's fault
+    assert it.written()["found"] == 1
+    assert [note["reason"] for note in it.written()["phases"].values()] == ["too few", "no data"]
+
+
+def test_a_phase_gets_its_own_limit_or_what_is_left(start):
+    given, it = [], start()
     begun = time.perf_counter()
-    for name, limit in (("short", 5), ("long", 500)):
-        run.run(name, limit, lambda until: given.append(until) or {})
+    it.run.all([phase(name, lambda run, until: given.append(until) or {}, limit=limit)
+                for name, limit in (("short", 5), ("long", 500))])
     assert given[0] - begun == pytest.approx(5, abs=2)
-    assert given[1] == run.end
+    assert given[1] == pytest.approx(it.run.end, abs=1e-3)
 
 
-def test_what_finds_no_time_left_is_skipped(tmp_path):
-    document = {}
-    phases.Phases(document, tmp_path / "x.json", 1, silent).run("late", 9, pytest.fail)
-    assert document["phases"]["late"]["status"] == "skipped"
+def test_what_finds_no_time_left_is_skipped(start):
+    it = start(seconds=1)
+    assert not it.run.all([phase("late", pytest.fail)])
+    assert it.written()["phases"]["late"]["status"] == "skipped"
 
 
-def test_phases_that_time_nothing_run_together(tmp_path):
-    document, both = {}, threading.Barrier(2, timeout=20)
-    run = phases.Phases(document, tmp_path / "x.json", 60, silent)
-    run.together(9, {"a": lambda until: {"a": both.wait()}, "b": lambda until: {"b": both.wait()},
-                     "broken": lambda until: 1 / 0})
-    assert {document["a"], document["b"]} == {0, 1}
-    assert [document["phases"][name]["status"] for name in ("a", "b", "broken")] == ["done", "done", "failed"]
+def test_what_is_found_on_the_way_is_written_at_once(start):
+    def work(run, until):
+        run.add(first=1)
+        run.put({"mode": "infer"})
+        assert it.written()["first"] == 1
+        assert it.written()["results"] == [{"mode": "infer", "phase": "dies"}]
+        return 1 / 0
+
+    it = start()
+    it.run.all([phase("dies", work)])
+    assert it.written()["phases"]["dies"]["reason"].startswith("ZeroDivisionError")
+    assert it.written()["first"] == 1
+
+
+def test_a_phase_that_runs_again_forgets_what_it_found_before(start):
+    def work(run, until):
+        run.put({"mode": "train"})
+        return {"numbers": [1, 2]}
+
+    first = start()
+    first.run.all([phase("a", work), phase("b", work)])
+    again = start(document=first.written())
+    again.run.all([phase("a", breaks), phase("c", finds(more=3))])
+    assert again.written()["results"] == [{"mode": "train", "phase": "b"}]
+    assert [again.written()["phases"][name]["status"] for name in "abc"] == ["failed", "done", "done"]
+    assert again.written()["more"] == 3
+    late = start(seconds=1, document=again.written())
+    late.run.all([phase("b", pytest.fail)])
+    assert late.written()["phases"]["b"]["status"] == "done"  # it is still what was found
 
 
 def test_a_child_that_hangs_is_ended(monkeypatch):
@@ -97,8 +173,9 @@ def test_a_child_that_hangs_is_ended(monkeypatch):
 def test_a_child_returns_what_the_function_does():
     until = time.perf_counter() + 60
     assert child.call("json:dumps", {"obj": [1]}, 1, until) == "[1]"
-    with pytest.raises(process.PeerError, match="ModuleNotFoundError"):
+    with pytest.raises(process.PeerError, match="ModuleNotFoundError") as error:
         child.call("no_such_module:run", {}, 1, until)
+    assert "Traceback" in str(error.value.__cause__)
 
 
 # Rounds until a deadline.
@@ -106,15 +183,16 @@ def test_a_child_returns_what_the_function_does():
 
 def test_rounds_end_at_the_deadline_with_as_many_of_each(fakes):
     fakes(one="Honest", two="Steady")
-    plan = rounds.Plan(10**6, 10**6, 1, 2, 0.05, at_once=True, until=time.perf_counter() + 12)
+    plan = rounds.Plan(10**6, 10**6, 1, 2, 0.05, at_once=True, until=time.perf_counter() + 7)
     found = rounds.compare(["one", "two"], "lecture", 2, "infer", plan, silent)["peers"]
     assert len(found["one"]["seconds"]) == len(found["two"]["seconds"]) >= 1
     assert time.perf_counter() < plan.until + 20
 
 
-def test_rounds_that_ended_in_time_count(fakes):
+def test_rounds_that_ended_in_time_count(fakes, monkeypatch):
     fakes(one="Steady", two="Stuck")  # warm-up, its length, a round that does not count, two that do
-    plan = rounds.Plan(10**6, 10**6, 1, 2, 0.01, at_once=True, until=time.perf_counter() + 12)
+    monkeypatch.setattr(turns, "GRACE", 0.1)
+    plan = rounds.Plan(10**6, 10**6, 1, 2, 0.01, at_once=True, until=time.perf_counter() + 7)
     found = rounds.compare(["one", "two"], "lecture", 2, "infer", plan, silent)["peers"]
     assert len(found["one"]["seconds"]) == len(found["two"]["seconds"]) == 2
 
@@ -228,18 +306,66 @@ def test_autoconv_s_clock_leaves_the_first_epoch_out(monkeypatch):
 # The tests in a process of their own.
 
 
-def test_tests_are_counted_and_the_first_failures_kept(tmp_path):
-    tests = tmp_path / "tests"
+SOME_TESTS = """
+import time, warnings
+import pytest
+pytestmark = pytest.mark.gpu
+def test_good(): warnings.warn("a name of another package", FutureWarning)
+def test_bad(): assert 1 == 2
+def test_warning(): warnings.warn("something is wrong")
+@pytest.mark.skip
+def test_not_here(): pass
+"""
+SANITIZER = """#!/bin/sh
+echo "========= Invalid __global__ read of size 4 bytes"
+shift 2
+exec "$@"
+"""
+
+
+def test_tests_are_counted_and_the_file_that_fails_runs_under_the_sanitizer(tmp_path, monkeypatch):
+    tests, log = tmp_path / "tests", tmp_path / "x.tests.log"
     tests.mkdir()
-    (tests / "test_a.py").write_text("import pytest\npytestmark = pytest.mark.gpu\n"
-                                     "def test_good(): pass\ndef test_bad(): assert 1 == 2\n"
-                                     "@pytest.mark.skip\ndef test_not_here(): pass\n")
+    (tests / "test_a.py").write_text(SOME_TESTS)
     (tests / "test_b.py").write_text("import no_such_module\n")  # holds none that is marked, so it is left alone
-    found = gpu_tests.run(tests, 1, time.perf_counter() + 60)
-    assert (found["status"], found["passed"], found["failed"], found["skipped"]) == ("failed", 1, 1, 1)
+    (program := tmp_path / gpu_tests.SANITIZER).write_text(SANITIZER)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    found = gpu_tests.run(tests, 1, log, time.perf_counter() + 60)
+    assert (found["status"], found["passed"], found["failed"], found["skipped"]) == ("failed", 1, 2, 1)
     assert "assert 1 == 2" in found["failures"][0]["text"]
-    (tests / "test_a.py").write_text("import pytest, time\n@pytest.mark.gpu\ndef test_slow(): time.sleep(60)\n")
-    assert gpu_tests.run(tests, 1, time.perf_counter() + 3)["status"] == "not ended in time"
+    assert "test_good PASSED" in log.read_text()
+    once_more = found["sanitizer"]
+    assert (once_more["status"], once_more["exit"], once_more["file"]) == ("ended", 1, "tests/test_a.py")
+    assert once_more["errors"] == ["========= Invalid __global__ read of size 4 bytes"]
+    assert "test_bad FAILED" in (tmp_path / once_more["log"]).read_text()
+
+
+def test_tests_that_do_not_end_are_ended(tmp_path):
+    (tmp_path / "tests").mkdir()
+    (tmp_path / "tests" / "test_a.py").write_text(
+        "import pytest, time\n@pytest.mark.gpu\ndef test_slow(): time.sleep(60)\n")
+    begun = time.perf_counter()
+    found = gpu_tests.run(tmp_path / "tests", 1, tmp_path / "log", begun + 2)
+    assert found["status"] == "not ended in time"
+    assert time.perf_counter() - begun < 30
+
+
+@pytest.mark.parametrize("processors", [1, 2, 5, 16])
+def test_workers_times_threads_are_the_processors(processors, tmp_path, monkeypatch):
+    """With a worker for each two of them."""
+    def ended(command, threads, log, until):
+        log.write_text("")
+        Path(command[command.index("--junitxml") + 1]).write_text("<testsuite><testcase/></testsuite>")
+        given.append((int(command[command.index("-n") + 1]) if "-n" in command else 1, threads))
+        return True, 0
+
+    given = []
+    pytest.importorskip("xdist")
+    monkeypatch.setattr(gpu_tests, "_ended", ended)
+    gpu_tests.run(tmp_path, processors, tmp_path / "log", time.perf_counter() + 60)
+    workers, threads = given[0]
+    assert processors - workers < workers * threads <= processors
 
 
 # The kernels.
@@ -273,7 +399,7 @@ def document():
     return {"results": [lecture, race], "kernels": [{"fraction": {"median": 0.5}}, {"fraction": {"median": 0.8}}],
             "tests": {"status": "passed", "passed": 700, "failed": 0, "skipped": 1},
             "accuracy": {"dataset": "mnist", "test_accuracy": [0.991, 0.992, 0.993]},
-            "phases": {"lecture, infer, batch 64": {"status": "failed", "reason": "PeerError: no answer"}}}
+            "phases": {"inference": {"status": "failed", "reason": "PeerError: no answer"}}}
 
 
 def test_the_table_says_what_is_reached():
@@ -301,41 +427,205 @@ def test_the_table_knows_what_falls_short():
     assert all(v.met == "not measured" for v in targets.verdicts({}))
 
 
+def test_a_peer_that_is_measured_in_a_phase_of_its_own_counts_as_well():
+    """Beside rounds of autoconv of that phase."""
+    more = document()
+    more["results"].append({"workload": "lecture", "batch_size": 64, "mode": "train", "peers": {
+        "autoconv-cuda": {"status": "timed", "seconds": [2.0, 2.0]},
+        "torch-cuda-compile": {"status": "timed", "seconds": [1.0, 1.0]}}})
+    assert targets.verdicts(more)[2][1:3] == ("torch-cuda-compile", "0.50x")
+    more["results"][-1]["peers"]["autoconv-cuda"] = {"status": "failed", "reason": "no memory"}
+    assert targets.verdicts(more)[2][1:3] == ("torch-cuda-graph", "1.20x")
+
+
+# The plan.
+
+
+def test_each_phase_fits_into_ten_minutes_and_all_into_the_default():
+    plan = gpu_check.PLAN
+    assert plan[0].name == "smoke"
+    assert plan[0].gate
+    assert plan[0].limit <= 60
+    assert len({p.name for p in plan}) == len(plan)
+    assert max(p.limit for p in plan) + gpu_check.RESERVE < 600
+    minutes = gpu_check.arguments(["--out", "x.json"], plan).minutes
+    assert sum(p.limit for p in plan if p.usual) + gpu_check.RESERVE <= 60 * minutes < 60 * 30
+
+
+def test_the_page_has_the_plan_as_it_is_and_commands_that_fit():
+    page = (environment.ROOT / "docs" / "benchmarks.md").read_text(encoding="utf-8")
+    table = re.findall(r"^\| (`[\w-]+`(?:, `[\w-]+`)*) \| (\d+)(?: each)? \|", page, re.MULTILINE)
+    assert [(name.strip("`"), float(limit)) for names, limit in table for name in names.split(", ")] == [
+        (p.name, p.limit) for p in gpu_check.PLAN]
+    assert f"within {gpu_check.arguments([], gpu_check.PLAN).minutes} minutes" in page
+    calls = [gpu_check.arguments(line.split(), gpu_check.PLAN)
+             for line in re.findall(r"^    python -m bench\.gpu_check (.*--only .*)$", page, re.MULTILINE)]
+    assert [p.name for call in calls for p in call.only] == [p.name for p in gpu_check.PLAN]
+    for call in calls:
+        assert sum(p.limit for p in call.only) + gpu_check.RESERVE <= 60 * call.minutes < 600
+
+
+def test_the_plan_measures_every_row_beside_all_that_it_is_compared_with(start, monkeypatch):
+    monkeypatch.setattr(gpu_phases, "_present", lambda run, name: True)
+    monkeypatch.setattr(rounds, "compare", lambda names, workload, batch_size, mode, *_: {
+        "workload": workload, "batch_size": batch_size, "mode": mode,
+        "peers": {name: {"status": "timed", "seconds": [1.0], "images_per_s": {"median": 9.0}} for name in names}})
+    names = {name for against in targets.rows().values() for name in (targets.OURS, *against)}
+    it = start(document={"threads": 2, "peers": {name: {} for name in names}})
+    rows = {targets.phase_of(*row) for row in targets.rows()} | {"torch-compile"}
+    assert it.run.all([p for p in gpu_check.PLAN if p.name in rows])
+    found = {}
+    for entry in it.written()["results"]:
+        row = entry["workload"], entry["batch_size"], entry["mode"]
+        assert targets.OURS in entry["peers"]
+        found.setdefault(row, set()).update(set(entry["peers"]) - {targets.OURS})
+    assert found == {row: set(against) for row, against in targets.rows().items()}
+
+
+def test_a_row_that_autoconv_fails_in_is_a_failure_and_the_next_one_is_measured(start, fakes, monkeypatch):
+    monkeypatch.setattr(workloads, "ON_GPU", 1.0)
+    monkeypatch.setattr(gpu_phases, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(targets, "SPEEDS", [targets.Speed("lecture", n, "train", (), 1, 2) for n in (1, 2)])
+    fakes(autoconv_cuda="Broken")
+    it = start(document={"threads": 1, "peers": {targets.OURS: {"status": "present"}}})
+    assert not it.run.all([phase("both", gpu_phases.nets(*targets.rows()), limit=60)])
+    assert [entry["batch_size"] for entry in it.written()["results"]] == [1, 2]
+    assert "the kernel is gone" in it.written()["phases"]["both"]["reason"]
+
+
+def test_a_check_that_crashes_leaves_the_other_one_its_word(start, monkeypatch):
+    def call(function, given, *_):
+        if given["check"] == "tiles":
+            raise process.PeerError("its process ended: Segmentation fault")
+        return {"wrong": [], "graphs": [{"launches": 9, "captured": True}]}
+
+    monkeypatch.setattr(child, "call", call)
+    it = start(document={"threads": 1})
+    assert not it.run.all([gpu_check.PLAN[0]])
+    assert "Segmentation fault" in it.written()["phases"]["smoke"]["reason"]
+    assert "graph 0: 9 launches, captured" in it.said
+
+
+def test_threads_are_powers_of_two_up_to_the_processors():
+    assert [gpu_threads.counts(n) for n in (1, 2, 6, 16)] == [[1], [1, 2], [1, 2, 4, 6], [1, 2, 4, 8, 16]]
+
+
+def test_the_processor_s_threads_are_timed_one_after_the_other(start, fakes, monkeypatch):
+    fakes(autoconv="Honest")
+    monkeypatch.setattr(gpu_threads, "BATCH_SIZES", (2,))
+    monkeypatch.setattr(gpu_threads.machine, "processors", lambda: 2)
+    it = start(document={"threads": 2})
+    assert it.run.all([phase("threads", gpu_threads.measure, limit=60)])
+    assert [(each["threads"], each["status"]) for each in it.written()["scaling"]] == [(1, "timed"), (2, "timed")]
+    assert "times one thread" in it.said[1]
+
+
+# The command.
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """Runs the command with these phases as a machine with a GPU of that name would. Gives its exit code, what it
+    printed, and the document.
+    """
+    file = tmp_path / "x.json"
+
+    def run(plan, *given, gpu="A GPU"):
+        monkeypatch.setattr(gpu_check, "the_gpu", lambda: {"name": gpu})
+        code = gpu_check.main([*given, "--out", str(file)], plan)
+        return code, capsys.readouterr().out, json.loads(file.read_text())
+
+    return run
+
+
+def test_several_calls_fill_one_document(command):
+    plan = [phase("a", finds(a=1)), phase("b", finds(b=2)), phase("c", breaks), phase("d", finds(d=4), usual=False)]
+    code, out, found = command(plan, "--only", "b")
+    assert (code, found["b"], list(found["phases"])) == (0, 2, ["b"])
+    assert "Not run: a, c, d. To go on: python -m bench.gpu_check" in out
+    code, out, found = command(plan, "--only", "d", "a")
+    assert (code, found["a"], found["b"], found["d"]) == (0, 1, 2, 4)
+    assert [call["only"] for call in found["calls"]] == [["b"], ["a", "d"]]  # in the plan's order
+    code, out, found = command(plan)
+    assert (code, found["phases"]["c"]["status"]) == (1, "failed")
+    assert found["calls"][2]["only"] == ["a", "b", "c"]
+    assert "ZeroDivisionError" in out
+    assert "Not run" not in out
+
+
+def test_a_file_of_another_gpu_or_of_something_else_is_left_as_it_is(command, tmp_path, capsys):
+    plan = [phase("a", finds(a=1))]
+    command(plan)
+    before = (tmp_path / "x.json").read_text()
+    with pytest.raises(SystemExit, match=r"measured on A GPU, this is Another. Name another file by --out."):
+        command(plan, gpu="Another")
+    assert (tmp_path / "x.json").read_text() == before
+    for text in ("no JSON", "[]", '{"schema": 1}'):
+        (tmp_path / "x.json").write_text(text)
+        with pytest.raises(SystemExit):
+            command(plan)
+        assert "--out" in capsys.readouterr().err
+        assert (tmp_path / "x.json").read_text() == text
+
+
+def test_a_failing_gate_ends_the_command(command):
+    code, out, found = command([phase("smoke", breaks, gate=True), phase("a", pytest.fail)])
+    assert code == 1
+    assert "smoke: failed" in out
+    assert found["phases"]["a"] == {"status": "skipped", "reason": "smoke failed"}
+
+
+def test_phases_are_asked_for_by_name(capsys):
+    with pytest.raises(SystemExit) as error:
+        gpu_check.main(["--only", "smoke", "lecture64"])
+    assert error.value.code == 2
+    assert "Unknown phase: 'lecture64'. Did you mean 'lecture-64'?" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        gpu_check.main(["--help"])
+    said = capsys.readouterr().out
+    assert all(p.name in said for p in gpu_check.PLAN)
+
+
 def test_without_a_gpu_the_command_says_what_is_missing(capsys, tmp_path):
     file = tmp_path / "x.json"
     if gpu_check.device_cuda.usable():
         pytest.skip("there is a GPU here")
     assert gpu_check.main(["--out", str(file)]) == 1
-    assert "cannot be used" in capsys.readouterr().err
+    said = capsys.readouterr()
+    assert "cannot be used" in said.err
+    assert f"numpy {np.__version__}" in said.out
     assert not file.exists()
 
 
-def test_the_command_runs_all_phases_and_keeps_what_each_found(fakes, tmp_path, capsys, monkeypatch):
+def test_the_command_runs_all_phases_and_keeps_what_each_found(fakes, command, monkeypatch):
     fakes(autoconv_cuda="Honest", torch_cuda="Honest", torch_cuda_graph="Broken")
     peers.PEERS["jax-cuda"] = peers.Entry("JAX", "no:One", ("no_such_framework",), (), device="cuda")
-    monkeypatch.setattr(gpu_check, "the_gpu", lambda: {"name": "A GPU"})
     monkeypatch.setattr(targets, "SPEEDS", (
         targets.Speed("lecture", 2, "train", ("torch-cuda", "torch-cuda-graph", "jax-cuda"), 1e-6, 1e-5),))
     monkeypatch.setattr(workloads, "ON_GPU", 1.0)
-    monkeypatch.setattr(gpu_check, "ROUND_SECONDS", 0.01)
-    monkeypatch.setattr(gpu_check.datasets, "where", lambda name: None)
-    monkeypatch.setattr(gpu_check, "five_epochs", lambda threads, until: {"dataset": "digits", "test_accuracy": [0.97]})
+    monkeypatch.setattr(gpu_phases, "ROUND_SECONDS", 0.01)
+    monkeypatch.setattr(gpu_phases.datasets, "where", lambda name: None)
+    monkeypatch.setattr(gpu_tests, "run", lambda *given: {"status": "passed", "passed": 7, "failed": 0, "skipped": 1})
+    kernel = {"workload": "lecture", "kind": "conv forward", "layer": "1x1", "bound": "arithmetic", "gflops": 9.0,
+              "fraction": {"median": 0.9}}
     monkeypatch.setattr(child, "call", lambda function, *rest: {
+        "bench.gpu_smoke:run": {"wrong": []},
         "bench.gpu_kernels:prepare": {"kernels": 9, "seconds": 1.0},
-        "bench.gpu_kernels:measure": [{"fraction": {"median": 0.9}}],
+        "bench.gpu_kernels:measure": [kernel],
         "bench.gpu_ceilings:measure": {"tf32_flops": {"median": 1e14}, "bytes_per_s": {"median": 1e12}, "l2_bytes": 9},
     }[function])
-    file = tmp_path / "x.json"
-    assert gpu_check.main(["--minutes", "2", "--skip-tests", "--out", str(file)]) == 0
-    out, found = capsys.readouterr().out, json.loads(file.read_text())
+    kept = {p.name: p for p in gpu_check.PLAN if p.name in ("smoke", "compiling", "tests", "kernels", "race")}
+    net = phase("lecture-2", gpu_phases.nets(("lecture", 2, "train")), limit=60)
+    code, out, found = command([*list(kept.values())[:3], net, *list(kept.values())[3:]], "--minutes", "2")
+    assert code == 0, out
     assert found["results"][0]["peers"]["torch-cuda"]["status"] == "timed"
     assert found["peers"]["jax-cuda"]["reason"] == "not installed: no_such_framework"
     assert "the kernel is gone" in out
     assert "no MNIST" in found["phases"]["race"]["reason"]
-    assert [note["status"] for note in found["phases"].values()] == ["done"] * 6 + ["absent"]
-    lines = out.splitlines()
-    assert next(line for line in lines if line.startswith("lecture, train")).endswith("aim")
-    assert next(line for line in lines if line.startswith("convolution kernels")).endswith("aim")
+    assert [note["status"] for note in found["phases"].values()] == ["done"] * 5 + ["absent"]
+    last = {line.partition("  ")[0]: line for line in out.splitlines()}
+    assert last["lecture, train, batch 2"].endswith("aim")
+    assert last["convolution kernels, the slowest"].endswith("aim")
 
 
 @pytest.mark.parametrize("wrong", [["--minutes", "0"], ["--minutes", "inf"], ["--out", "/no/such/folder/x.json"]])

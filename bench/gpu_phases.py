@@ -1,0 +1,211 @@
+"""What `bench.gpu_check` does, phase by phase: `PLAN`, in the order of what matters most."""
+
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+from autoconv import datasets
+
+from . import accuracy, child, environment, gpu_tests, gpu_threads, rounds, targets, workloads
+from .equal_work import TOLERANCE_TF32
+from .phases import Absent, Failed, Phase, Run, share
+from .process import PeerError
+from .targets import OURS, Row
+
+ROUNDS, ROUND_SECONDS = 6, 0.3
+READY = 0.6  # of a net's time: who has not warmed up by then is left out
+SEEDS = (0, 1, 2)
+COMPILED = ("torch-cuda-compile",)  # takes as long to be ready as all others together
+
+
+def smoke(run: Run, until: float) -> Mapping[str, Any]:
+    """The checks of gpu_smoke.py, each in a process of its own: where one crashes, the other still says something."""
+    found: dict[str, Any] = {}
+    for check in ("tiles", "graph"):
+        try:
+            found[check] = child.call("bench.gpu_smoke:run", {"check": check}, _processors(run), until)
+        except PeerError as error:
+            found[check] = {"wrong": [str(error)]}
+        run.add(smoke=found)
+    for tile in found["tiles"].get("tiles", ()):
+        run.say(f"tile {tile['tile']}, {tile['precision']}: {'right' if tile['right'] else 'WRONG'}, "
+                f"{', '.join(tile['kernels'])}")
+    for i, graph in enumerate(found["graph"].get("graphs", ())):
+        run.say(f"graph {i}: {graph['launches']} launches, {'captured' if graph['captured'] else 'NOT captured'}")
+    if "gpu_us" in found["graph"]:
+        run.say("{replays} replays of a step, us each: {gpu_us:.1f} on the GPU, {host_us:.1f} on the host to launch "
+                "it, {wall_us:.1f} until all are done".format(**found["graph"]))
+    if wrong := [sentence for check in found.values() for sentence in check["wrong"]]:
+        raise Failed(" ".join(wrong), {"smoke": found})
+    return {"smoke": found}
+
+
+def compiling(run: Run, until: float) -> Mapping[str, Any]:
+    """Every kernel that the phases after it need, a process a core."""
+    found = child.call("bench.gpu_kernels:prepare", {}, _processors(run), until)
+    run.say(f"{found['kernels']} kernels compiled in {found['seconds']:.1f} s")
+    return {"compiling": found}
+
+
+def tests(run: Run, until: float) -> Mapping[str, Any]:
+    """Those marked `gpu`; what pytest prints is in a file beside the document."""
+    log = run.file.with_suffix(".tests.log")
+    found = {"tests": (tests := gpu_tests.run(environment.ROOT / "tests", _processors(run), log, until))}
+    run.say(f"tests: {tests['passed']} passed, {tests['failed']} failed, {tests.get('skipped', 0)} skipped; "
+            f"the rest of what pytest said is in {log}")
+    for failure in tests.get("failures", ()):
+        run.say(f"{failure['test']}: {failure['text'].strip().rpartition(chr(10))[2]}")
+    if "sanitizer" in tests:
+        run.say(f"compute-sanitizer: {_of_sanitizer(tests['sanitizer'])}")
+    if tests["status"] != "passed":
+        raise Failed(tests["status"], found)
+    return found
+
+
+def _of_sanitizer(found: dict[str, Any]) -> str:
+    if "reason" in found:
+        return f"{found['status']}, {found['reason']}"
+    return (f"{found['file']}, {found['status']}, exit code {found['exit']}, {len(found['errors'])} lines of its own "
+            f"in {found['log']}")
+
+
+def nets(*rows: Row, among: Callable[[str], bool] = lambda name: True) -> Callable[[Run, float], Mapping[str, Any]]:
+    """A phase's work: these rows of the comparison, each with an equal share of the time, autoconv beside those of
+    targets.py that are here and `among` lets through.
+    """
+    def work(run: Run, until: float) -> Mapping[str, Any]:
+        wrong = []
+        for i, row in enumerate(rows):
+            others = [name for name in targets.rows()[row] if among(name)]
+            end = share(until, len(rows) - i)
+            entry = _compared(run, [OURS, *(name for name in others if _present(run, name))], *row, end)
+            run.put(entry)
+            run.say(_line(entry))
+            ours = entry["peers"][OURS]
+            if ours["status"] != "timed":
+                wrong.append(f"{targets.named(*row)}: autoconv {ours['status']}, {ours['reason']}")
+        if wrong:
+            raise Failed("; ".join(wrong))
+        return {}
+
+    return work
+
+
+def _compared(run: Run, names: list[str], workload: str, batch_size: int, mode: str, until: float) -> dict[str, Any]:
+    """One row, each peer in a process of its own for all rounds."""
+    steps, now = workloads.batches_on_gpu(workloads.WORKLOADS[workload], batch_size), time.perf_counter()
+    plan = rounds.Plan(ROUNDS, ROUNDS, _processors(run), steps, ROUND_SECONDS, TOLERANCE_TF32, at_once=True,
+                       until=until, ready_by=now + READY * (until - now))
+    entry = rounds.compare(names, workload, batch_size, mode, plan, run.report)
+    for name, found in entry["peers"].items():
+        run.document["peers"][name].update({key: found[key] for key in ("versions",) if key in found})
+    return entry
+
+
+def _line(entry: dict[str, Any]) -> str:
+    """A row of the comparison: what autoconv does, and how many times as long the others take."""
+    ours, parts = entry["peers"][OURS], []
+    for name, found in entry["peers"].items():
+        if found["status"] != "timed":
+            parts.append(f"{name} {found['status']}: {found['reason'][:100]}")
+        elif name == OURS:
+            step = entry["batch_size"] / found["images_per_s"]["median"]
+            parts.append(f"{name} {found['images_per_s']['median']:,.0f} images/s, {1e6 * step:,.1f} us a step")
+        elif ours["status"] == "timed":
+            parts.append(f"{name} {targets.times(found['seconds'], ours['seconds']):.2f} times as long")
+        else:
+            parts.append(f"{name} {found['images_per_s']['median']:,.0f} images/s")
+    return f"{targets.named(entry['workload'], entry['batch_size'], entry['mode'])}: {'; '.join(parts)}"
+
+
+def kernels(run: Run, until: float) -> Mapping[str, Any]:
+    """The card's ceilings, and the share that each convolution of the nets reaches."""
+    threads = _processors(run)
+    ceilings = child.call("bench.gpu_ceilings:measure", {}, threads, until)
+    run.add(ceilings=ceilings)
+    flops, bandwidth = ceilings["tf32_flops"]["median"], ceilings["bytes_per_s"]["median"]
+    run.say(f"ceilings: {flops / 1e12:.1f} TFLOP/s in TF32, {bandwidth / 1e12:.2f} TB/s")
+    given = {"nets": list(dict.fromkeys(row[:2] for row in targets.rows())), "flops": flops, "bandwidth": bandwidth,
+             "l2_bytes": ceilings["l2_bytes"]}
+    found = child.call("bench.gpu_kernels:measure", given, threads, until)
+    for kernel in found:
+        run.say(f"{kernel['workload']}: {kernel['kind']} {kernel['layer']}: {kernel['fraction']['median']:.0%} of "
+                f"{kernel['bound']}, {kernel['gflops'] / 1e3:.2f} TFLOP/s")
+    return {"ceilings": ceilings, "kernels": found}
+
+
+def five_epochs(run: Run, until: float) -> Mapping[str, Any]:
+    """`autoconv train` with its defaults for each seed, all at once. Raises RuntimeError where one fails."""
+    dataset = "mnist" if datasets.where("mnist") else "digits"
+    with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(len(SEEDS)) as pool:
+        def train(seed: int) -> dict[str, Any]:
+            file = Path(folder) / f"{seed}.json"
+            done = subprocess.run(
+                [sys.executable, "-m", "autoconv", "train", dataset, "--device", "cuda", "--seed", str(seed), "--quiet",
+                 "--json", str(file)], env=environment.clean(_processors(run)), capture_output=True, text=True,
+                timeout=max(1.0, until - time.perf_counter()))
+            if done.returncode:
+                raise RuntimeError(f"autoconv train, seed {seed}: {done.stderr[-2000:]}")
+            return json.loads(file.read_text())
+
+        runs = list(pool.map(train, SEEDS))
+    scores = [each["test_accuracy"] for each in runs]
+    run.say(f"{dataset}, {runs[0]['epochs']} epochs: test accuracy {', '.join(f'{score:.4f}' for score in scores)}")
+    return {"accuracy": {"dataset": dataset, "seeds": list(SEEDS), "epochs": runs[0]["epochs"],
+                         "test_accuracy": scores}}
+
+
+def race(run: Run, until: float) -> Mapping[str, Any]:
+    """From the start of a process to 99.0% of MNIST's test images, with kernels that were compiled before."""
+    if not datasets.where("mnist"):
+        raise Absent("no MNIST here (AUTOCONV_DATA names its folder)")
+    able = [OURS, *(name for name in targets.TORCH if _present(run, name))]
+    entry = accuracy.measure(able, len(SEEDS), _processors(run), run.report, until)
+    run.put(entry)
+    for name, found in entry["peers"].items():
+        reached = found.get("seconds_to_target")
+        run.say(f"to 99.0%: {name} {found.get('reason', 'did not reach it') if reached is None else ''}"
+                f"{'' if reached is None else '{:.1f} s, {}'.format(reached['median'], found['reached'])}")
+    return {}
+
+
+def _processors(run: Run) -> int:
+    return run.document["threads"]
+
+
+def _present(run: Run, name: str) -> bool:
+    return run.document["peers"].get(name, {}).get("status") == "present"
+
+
+def _quick(name: str) -> bool:
+    return name not in COMPILED
+
+
+def _row(*row: Any) -> Phase:
+    """A phase of one row of the training, without who compiles for long."""
+    return Phase(targets.phase_of(*row), 100, nets(row, among=_quick))
+
+
+_TRAINING = [row for row in targets.rows() if row[2] == "train"]
+_INFERENCE = [row for row in targets.rows() if row[2] == "infer"]
+_SMALL, _LARGE = ([_row(*row) for row in _TRAINING if (row[0] == "lecture") == small] for small in (True, False))
+
+PLAN = (  # none may take longer than a lent machine's ten minutes
+    Phase("smoke", 60, smoke, gate=True),
+    Phase("compiling", 75, compiling),
+    Phase("tests", 240, tests),
+    *_SMALL,
+    Phase("kernels", 75, kernels),
+    *_LARGE,
+    Phase("torch-compile", 320, nets(*_TRAINING, among=lambda name: name in COMPILED)),
+    Phase("inference", 160, nets(*_INFERENCE)),
+    Phase("accuracy", 90, five_epochs),
+    Phase("race", 150, race),
+    Phase("threads", 180, gpu_threads.measure, usual=False),
+)

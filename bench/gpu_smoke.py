@@ -1,0 +1,226 @@
+"""Whether anything works on this GPU: each tile of the matrix products against NumPy, and a training step as a graph.
+
+`bench.gpu_check` runs each check in a process of its own, within a minute.
+"""
+
+import time
+import traceback
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.metadata import PackageNotFoundError
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from autoconv.arguments.shapes import Window
+from autoconv.backend import device, precision, trace
+from autoconv.backend.cuda import tiles
+from autoconv.backend.cuda.driver import installed_version
+
+from . import reference, workloads
+from .equal_work import TOLERANCE_TF32
+from .gpu_tests import LET_PASS, LET_PASS_SAYING
+
+PACKAGES = ("numba-cuda", "numba", "cuda-bindings", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvrtc",
+            "numpy", "torch", "jax", "pytest", "pytest-xdist", "hypothesis")
+IMAGES, SIZE, CHANNELS, FILTERS = 3, (11, 7), 12, 20  # no multiples of a tile, all of four
+LARGEST = 4  # of the whole numbers that are multiplied: so small that TF32 and float32 hold all products and sums
+BATCHES = 3  # the step is recorded, launched kernel by kernel, and captured
+REPLAYS = 500  # a stream holds about a thousand launches
+
+
+def versions() -> dict[str, str | None]:
+    """Of the packages that take part, and where NVVM is. Needs no GPU; None for what is not here."""
+    return {name: _version(name) for name in PACKAGES} | {"nvvm": _nvvm()}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return installed_version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _nvvm() -> str | None:
+    """The file of the library that compiles kernels, as numba-cuda will find it."""
+    try:
+        from cuda import pathfinder
+
+        return str(pathfinder.load_nvidia_dynamic_lib("nvvm").abs_path)
+    except (ImportError, RuntimeError):
+        return None
+
+
+def run(check: str, **options: Any) -> dict[str, Any]:
+    """What "tile" or "graph" finds, with "wrong": a sentence for each thing that is not as it must be. What it raises
+    is one of those.
+    """
+    try:
+        return {"tiles": each_tile, "graph": graph}[check](**options)
+    except Exception as error:
+        return {"wrong": [f"{type(error).__name__}: {error}"], "traceback": traceback.format_exc()}
+
+
+def tile_names() -> list[str]:
+    """Of all products."""
+    return list(dict.fromkeys(tile.name for several in vars(tiles).values() if isinstance(several, tiles.Tiles)
+                              for tile in (*several.tensor, *several.exact)))
+
+
+def each_tile(names: Sequence[str] = (), precisions: Sequence[str] = ("tf32", "highest")) -> dict[str, Any]:
+    """A convolution and its gradients with each tile, on tensor cores and without: exactly what NumPy computes, as all
+    numbers are small and whole. The kernels are compiled first, all at once.
+    """
+    target, before = device.get("cuda"), precision.get_precision()
+    every = [(how, name) for how in precisions for name in names or tile_names()]
+    found: dict[str, Any] = {"tiles": [], "wrong": []}
+    try:
+        target.prepare(needed(target, every), lambda done, total: None)
+        expected = _expected(*_numbers())
+        for how, name in every:
+            kernels, results = _convolution(target, how, name)
+            wrong = [f"{what} by tile {name}, {how}: {_difference(array, expected[what])}"
+                     for what, array in results.items() if not np.array_equal(array, expected[what])]
+            found["tiles"].append({"tile": name, "precision": how, "kernels": kernels, "right": not wrong})
+            found["wrong"] += wrong
+    finally:
+        precision.set_precision(before)
+    return found
+
+
+def needed(target: Any, every: list[tuple[str, str]]) -> list[tuple[Any, np.dtype]]:
+    """The kernels, each with its type, that these (precision, tile) launch."""
+    with (dry := trace.DryRun()).record():
+        for how, name in every:
+            _convolution(target, how, name)
+    return list(dry.found)
+
+
+def _convolution(target: Any, how: str, name: str) -> tuple[list[str], dict[str, np.ndarray]]:
+    """The names of the kernels that ran, and what they computed, with the tile of that name, whatever the shapes say.
+    A kind of product that has no such tile takes its "single".
+    """
+    def choose(several: tuple[tiles.Tile, ...], *_: Any) -> int:
+        names = [tile.name for tile in several]
+        return names.index(name if name in names else "single")
+
+    precision.set_precision(how)
+    conv, window = target.kernels("conv"), Window(3, 3)
+    x, w, b, dy = map(target.asarray, _numbers())
+    y, dx, dw, db = (target.empty(a.shape, np.float32) for a in (dy, x, w, b))
+    section: Any = trace.current()
+    with mock.patch.object(tiles, "choose", choose):
+        if isinstance(section, trace.DryRun):
+            _products(conv, window, x, w, b, dy, y, dx, dw, db)
+            return [], {}
+        with target.trace().record("products") as section:
+            _products(conv, window, x, w, b, dy, y, dx, dw, db)
+    launched = [launch.kernel.name for launch, _ in section.calls]
+    return launched, {what: target.numpy(a) for what, a in zip(("y", "dx", "dw", "db"), (y, dx, dw, db))}
+
+
+def _products(conv: Any, window: Window, x: Any, w: Any, b: Any, dy: Any, y: Any, dx: Any, dw: Any, db: Any) -> None:
+    conv.conv2d(x, w, b, y, window)
+    conv.conv2d_input_grad(dy, w, dx, window)
+    conv.conv2d_weight_grad(x, dy, dw, db, window)
+
+
+def _numbers() -> tuple[np.ndarray, ...]:
+    """Images, filters, bias, and the gradient of the result."""
+    random, (high, wide) = np.random.default_rng(0), SIZE
+    shapes = ((IMAGES, high + 2, wide + 2, CHANNELS), (3, 3, CHANNELS, FILTERS), (FILTERS,),
+              (IMAGES, high, wide, FILTERS))
+    return tuple(random.integers(-LARGEST, LARGEST + 1, shape).astype(np.float32) for shape in shapes)
+
+
+def _expected(x: np.ndarray, w: np.ndarray, b: np.ndarray, dy: np.ndarray) -> dict[str, np.ndarray]:
+    """The same by NumPy."""
+    y, dx, dw = np.zeros_like(dy) + b, np.zeros_like(x), np.zeros_like(w)
+    for i, j in np.ndindex(3, 3):
+        pixels = np.s_[:, i : i + dy.shape[1], j : j + dy.shape[2]]
+        y += x[pixels] @ w[i, j]
+        dx[pixels] += dy @ w[i, j].T
+        dw[i, j] = np.tensordot(x[pixels], dy, ((0, 1, 2), (0, 1, 2)))
+    return {"y": y, "dx": dx, "dw": dw, "db": dy.sum(axis=(0, 1, 2))}
+
+
+def _difference(found: np.ndarray, expected: np.ndarray) -> str:
+    wrong = found != expected
+    first = tuple(map(int, np.argwhere(wrong)[0]))
+    return (f"{wrong.sum()} of {wrong.size} items are wrong, the first at {first}: {found[first]:g} instead of "
+            f"{expected[first]:g}")
+
+
+def graph(workload: str = "lecture", batch_size: int = 64, replays: int = REPLAYS) -> dict[str, Any]:
+    """A `fit` of three batches, in which the step becomes a CUDA graph; then what a replay of that graph takes the GPU
+    and the host. Warnings are errors, but for those of packages whose names go out of use.
+    """
+    from .peers.autoconv import OnGpu
+
+    net = workloads.WORKLOADS[workload]
+    given, (images, labels) = workloads.weights(net), workloads.data(net, BATCHES * batch_size)
+    with warnings.catch_warnings(), _captures() as captures:
+        warnings.simplefilter("error")
+        for category in LET_PASS:
+            warnings.simplefilter("default", category)
+        warnings.filterwarnings("default", LET_PASS_SAYING)
+        peer = OnGpu(net, 1, "train", workloads.SEED)
+        peer.load(given)
+        loss = peer.loss(images[:batch_size], labels[:batch_size])
+        peer.hold(images, labels, batch_size)
+        peer.train(BATCHES)
+        own = peer.weights()
+        found = {"loss": loss, "expected_loss": reference.loss(net, given, images[:batch_size], labels[:batch_size]),
+                 "unchanged": sum(map(np.array_equal, given, own)),
+                 "finite": all(np.isfinite(a).all() for a in own),
+                 "recording": peer.net.recording_report(),
+                 "graphs": [{"launches": launches, "captured": graph is not None} for launches, graph in captures]}
+        wrong = _wrong(found)
+        if captures and captures[-1][1] is not None:
+            found |= _timed(captures[-1][1], replays)
+    return found | {"wrong": wrong}
+
+
+@contextmanager
+def _captures() -> Iterator[list[tuple[int, Any]]]:
+    """Each graph that is captured within this block: how many launches it has, and itself; None where that failed."""
+    gpu, found = device.get("cuda").module("runtime").Gpu, []
+    capture = gpu.capture
+
+    def watched(self: Any, launches: list, *rest: Any) -> Any:
+        found.append((len(launches), capture(self, launches, *rest)))
+        return found[-1][1]
+
+    with mock.patch.object(gpu, "capture", watched):
+        yield found
+
+
+def _wrong(found: dict[str, Any]) -> list[str]:
+    """What is not as it must be, a sentence each."""
+    wrong = []
+    if not abs(found["loss"] / found["expected_loss"] - 1) <= TOLERANCE_TF32:
+        wrong.append(f"The loss of the first batch is {found['loss']:.6f} instead of {found['expected_loss']:.6f}.")
+    if found["unchanged"] or not found["finite"]:
+        wrong.append(f"After {BATCHES} steps {found['unchanged']} arrays of weights are as they were"
+                     f"{'' if found['finite'] else ', and some numbers are not finite'}.")
+    wrong += [f"{kind}, {phase} was not recorded: {reason}." for kind, phases in found["recording"].items()
+              for phase, reason in phases.items() if reason is not None]
+    if not any(graph["captured"] for graph in found["graphs"]):
+        wrong.append("No CUDA graph was captured.")
+    return wrong
+
+
+def _timed(replay: Any, times: int) -> dict[str, Any]:
+    """Microseconds of a replay: of the GPU by its events, of the host to launch it, and of both until all are done."""
+    target = device.get("cuda")
+    target.synchronize()
+    begun = time.perf_counter()
+    for _ in range(times):
+        replay()
+    launched = time.perf_counter() - begun
+    target.synchronize()
+    done = time.perf_counter() - begun
+    busy = target.elapsed(replay, times)
+    return {"replays": times, "gpu_us": 1e6 * busy, "host_us": 1e6 * launched / times, "wall_us": 1e6 * done / times}
