@@ -36,8 +36,8 @@ def smoke(run: Run, until: float) -> Mapping[str, Any]:
     for tile in found["tiles"].get("tiles", ()):
         run.say(f"tile {tile['tile']}, {tile['precision']}: {'right' if tile['right'] else 'WRONG'}, "
                 f"{', '.join(tile['kernels'])}")
-    for i, graph in enumerate(found["graph"].get("graphs", ())):
-        run.say(f"graph {i}: {graph['launches']} launches, {'captured' if graph['captured'] else 'NOT captured'}")
+    if graph := found["graph"].get("graph"):
+        run.say(f"the step is {graph['nodes']} kernels, captured as one graph")
     if "gpu_us" in found["graph"]:
         run.say("{replays} replays of a step, us each: {gpu_us:.1f} on the GPU, {host_us:.1f} on the host to launch "
                 "it, {wall_us:.1f} until all are done".format(**found["graph"]))

@@ -8,23 +8,21 @@ import traceback
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from importlib.metadata import PackageNotFoundError
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from unittest import mock
 
 import numpy as np
 
 from autoconv.arguments.shapes import Window
-from autoconv.backend import device, precision, trace
+from autoconv.backend import device, device_cuda, precision, trace
 from autoconv.backend.cuda import tiles
-from autoconv.backend.cuda.driver import installed_version
 
 from . import reference, workloads
 from .equal_work import TOLERANCE_TF32
 from .gpu_tests import LET_PASS, LET_PASS_SAYING
 
-PACKAGES = ("numba-cuda", "numba", "cuda-bindings", "cuda-core", "nvidia-nvvm", "nvidia-nvjitlink", "nvidia-cuda-nvrtc",
-            "numpy", "torch", "jax", "pytest", "pytest-xdist", "hypothesis")
+PACKAGES = ("numpy", "torch", "jax", "pytest", "pytest-xdist", "hypothesis")  # beside what compiles and runs kernels
 IMAGES, SIZE, CHANNELS, FILTERS = 3, (11, 7), 12, 20  # no multiples of a tile, all of four
 LARGEST = 4  # of the whole numbers that are multiplied: so small that TF32 and float32 hold all products and sums
 BATCHES = 3  # the step is recorded, launched kernel by kernel, and captured
@@ -32,24 +30,14 @@ REPLAYS = 500  # a stream holds about a thousand launches
 
 
 def versions() -> dict[str, str | None]:
-    """Of the packages that take part, and where NVVM is. Needs no GPU; None for what is not here."""
-    return {name: _version(name) for name in PACKAGES} | {"nvvm": _nvvm()}
+    """Of all that takes part, and where NVVM is. Needs no GPU; None for what is not here."""
+    return device_cuda.versions() | {name: _version(name) for name in PACKAGES}
 
 
 def _version(package: str) -> str | None:
     try:
-        return installed_version(package)
+        return version(package)
     except PackageNotFoundError:
-        return None
-
-
-def _nvvm() -> str | None:
-    """The file of the library that compiles kernels, as numba-cuda will find it."""
-    try:
-        from cuda import pathfinder
-
-        return str(pathfinder.load_nvidia_dynamic_lib("nvvm").abs_path)
-    except (ImportError, RuntimeError):
         return None
 
 
@@ -161,7 +149,7 @@ def graph(workload: str = "lecture", batch_size: int = 64, replays: int = REPLAY
 
     net = workloads.WORKLOADS[workload]
     given, (images, labels) = workloads.weights(net), workloads.data(net, BATCHES * batch_size)
-    with warnings.catch_warnings(), _captures() as captures:
+    with warnings.catch_warnings(), _graphs() as captured:
         warnings.simplefilter("error")
         for category in LET_PASS:
             warnings.simplefilter("default", category)
@@ -175,23 +163,21 @@ def graph(workload: str = "lecture", batch_size: int = 64, replays: int = REPLAY
         found = {"loss": loss, "expected_loss": reference.loss(net, given, images[:batch_size], labels[:batch_size]),
                  "unchanged": sum(map(np.array_equal, given, own)),
                  "finite": all(np.isfinite(a).all() for a in own),
-                 "recording": peer.net.recording_report(),
-                 "graphs": [{"launches": launches, "captured": graph is not None} for launches, graph in captures]}
-        wrong = _wrong(found)
-        if captures and captures[-1][1] is not None:
-            found |= _timed(captures[-1][1], replays)
-    return found | {"wrong": wrong}
+                 "recording": peer.net.recording_report(), "graph": peer.net.graph_report().get("train")}
+        if captured:
+            found |= _timed(captured[-1], replays)
+    return found | {"wrong": _wrong(found)}
 
 
 @contextmanager
-def _captures() -> Iterator[list[tuple[int, Any]]]:
-    """Each graph that is captured within this block: how many launches it has, and itself; None where that failed."""
+def _graphs() -> Iterator[list[Any]]:
+    """The graphs that are captured within this block."""
     gpu, found = device.get("cuda").module("runtime").Gpu, []
     capture = gpu.capture
 
-    def watched(self: Any, launches: list, *rest: Any) -> Any:
-        found.append((len(launches), capture(self, launches, *rest)))
-        return found[-1][1]
+    def watched(self: Any, *given: Any) -> Any:
+        found.append(capture(self, *given))
+        return found[-1]
 
     with mock.patch.object(gpu, "capture", watched):
         yield found
@@ -207,7 +193,7 @@ def _wrong(found: dict[str, Any]) -> list[str]:
                      f"{'' if found['finite'] else ', and some numbers are not finite'}.")
     wrong += [f"{kind}, {phase} was not recorded: {reason}." for kind, phases in found["recording"].items()
               for phase, reason in phases.items() if reason is not None]
-    if not any(graph["captured"] for graph in found["graphs"]):
+    if found["graph"] is None:
         wrong.append("No CUDA graph was captured.")
     return wrong
 

@@ -497,13 +497,13 @@ def test_a_check_that_crashes_leaves_the_other_one_its_word(start, monkeypatch):
     def call(function, given, *_):
         if given["check"] == "tiles":
             raise process.PeerError("its process ended: Segmentation fault")
-        return {"wrong": [], "graphs": [{"launches": 9, "captured": True}]}
+        return {"wrong": [], "graph": {"captured": True, "nodes": 9}}
 
     monkeypatch.setattr(child, "call", call)
     it = start(document={"threads": 1})
     assert not it.run.all([gpu_check.PLAN[0]])
     assert "Segmentation fault" in it.written()["phases"]["smoke"]["reason"]
-    assert "graph 0: 9 launches, captured" in it.said
+    assert "the step is 9 kernels, captured as one graph" in it.said
 
 
 def test_threads_are_powers_of_two_up_to_the_processors():
