@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from .backend import device as devices
+from .tensor import Parameter
 
 Key = tuple[int, int]
 
@@ -19,6 +20,13 @@ Key = tuple[int, int]
 first_sample: ContextVar[int] = ContextVar("first_sample", default=0)
 
 _EPOCHS = 2**61  # from here on streams are epochs' orders: far from those that are handed out one by one
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as an int, or a ValueError."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+        raise ValueError(f"A seed must be an integer between 0 and 2**64 - 1. Received: {seed!r}.")
+    return int(seed)
 
 
 class Generator:
@@ -33,7 +41,53 @@ class Generator:
         return self.seed, self.first + self.streams
 
 
-_generator = Generator(int.from_bytes(os.urandom(8), "little"))
+class SeedGenerator(Generator):
+    """The source of a layer's random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
+
+    state: the seed's lower half and how many draws were made, as a variable that is not trained; `next()` gives it, and
+    counts a draw.
+    """
+
+    def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0, **_: Any) -> None:
+        if seed is None:
+            seed = int.from_bytes(os.urandom(4), "little")
+        try:
+            super().__init__(check_seed(seed), first)
+        except ValueError:
+            raise ValueError(f"Argument `seed` must be an integer between 0 and 2**64 - 1. Received: seed={seed!r}") \
+                from None
+        self.name = name or "seed_generator"
+
+    @property
+    def state(self) -> Parameter:
+        """What it stands at now."""
+        numbers = np.array([self.seed % 2**32, self.streams % 2**32], np.uint32)
+        state = Parameter(numbers, f"{self.name}_state", trainable=False)
+        state.path = f"{self.name}/{state.name}"
+        return state
+
+    def next(self, ordered: bool = True) -> np.ndarray:
+        """The state before this draw, which is counted."""
+        before = self.state.numpy()
+        self.stream()
+        return before
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SeedGenerator":
+        """The generator that `get_config` describes, at its start."""
+        return cls(**config)
+
+
+_generator = SeedGenerator(int.from_bytes(os.urandom(8), "little"))
+
+
+def process_generator() -> SeedGenerator:
+    """The generator of `set_seed`, from which all draws come that have none of their own."""
+    return _generator
 
 
 def generators_of(layers: Iterable[Any]) -> list[Generator]:
@@ -44,13 +98,6 @@ def generators_of(layers: Iterable[Any]) -> list[Generator]:
 def set_seed(seed: int) -> None:
     """Starts the streams of `seed`, an integer in 0..2**64-1: what is drawn from here on is the same in every run."""
     _generator.seed, _generator.streams = check_seed(seed), 0
-
-
-def check_seed(seed: Any) -> int:
-    """The seed as an int, or a ValueError."""
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-        raise ValueError(f"A seed must be an integer between 0 and 2**64 - 1. Received: {seed!r}.")
-    return int(seed)
 
 
 def stream() -> Key:

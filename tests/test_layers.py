@@ -412,11 +412,11 @@ def test_forgetting_call_is_explained():
     (lambda: layers.BatchNormalization(renorm=True), "does not support renorm"),
     (lambda: layers.Softmax(axis="last"), "axis must be an integer"),
     (lambda: layers.Rescaling("1/255"), "scale must be a number"),
-    (lambda: layers.Dense(2, dtype="float16"), "Unknown dtype: 'float16'. Did you mean"),
+    (lambda: layers.Dense(2, dtype="float16"), "not for quantized or mixed precision"),
     (lambda: layers.Dense(2, name="a/b"), "name must be a string without '/'"),
     (lambda: layers.Input(28), "shape must be a tuple"),
     (lambda: layers.Input((28, 0, 1)), "Each size in shape must be a positive integer"),
-    (lambda: layers.Input((28, 28, 1), batch_size=32), "does not support batch_size"),
+    (lambda: layers.Input((28, 28, 1), batch_size=0), "batch_size must be a positive integer"),
 ])
 def test_bad_arguments_are_refused_where_they_are_given(make, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared below)
@@ -444,7 +444,7 @@ def test_arguments_of_keras_are_accepted_at_their_defaults():
     (lambda: layers.MaxPooling2D(4), (8, 3, 3, 1), "must fit into the padded image"),
     (lambda: layers.GlobalAveragePooling2D(), (8, 28), "wants images"),
     (lambda: layers.Dense(4), (8,), "must know the size"),
-    (lambda: layers.BatchNormalization(axis=1), (8, 9, 9, 3), "axis must be -1"),
+    (lambda: layers.BatchNormalization(axis=4), (8, 9, 9, 3), "axis must be one of the input's"),
 ])
 def test_inputs_that_do_not_fit_are_refused(layer, shape, message):
     with pytest.raises(ValueError, match=message):
@@ -454,7 +454,7 @@ def test_inputs_that_do_not_fit_are_refused(layer, shape, message):
 def test_other_channels_than_at_the_first_call_are_refused():
     for layer in (layers.Conv2D(4, 3), layers.Dense(4), layers.BatchNormalization(), layers.DepthwiseConv2D(3)):
         layer(images(1, 5, 5, 3))
-        with pytest.raises(ValueError, match=r"last axis is 3. Received shape \(1, 5, 5, 2\)"):
+        with pytest.raises(ValueError, match=r"to have value 3, but received input with shape \(1, 5, 5, 2\)"):
             layer(images(1, 5, 5, 2))
 
 

@@ -67,6 +67,10 @@ def find(kind: str, name: Any, own: Mapping[str, Any]) -> Any:
     return names.lookup(kind, name, known(own) if isinstance(name, str) and name not in own else own)
 
 
+class UnknownClassError(ValueError, TypeError):
+    """A configuration names a class that nobody knows. Keras raises the one or the other."""
+
+
 def to_config(thing: Any) -> dict[str, Any]:
     """An object as plain data: its class and what `get_config` says."""
     return {"class_name": name_of(type(thing)), "config": thing.get_config()}
@@ -75,4 +79,8 @@ def to_config(thing: Any) -> dict[str, Any]:
 def from_config(kind: str, config: Mapping[str, Any], own: Mapping[str, Any],
                 given: Mapping[str, Any] | None = None) -> Any:
     """The object that `to_config` wrote. Raises ValueError for a class that nobody knows."""
-    return names.lookup(kind, config["class_name"], known(own, given)).from_config(config["config"])
+    if not isinstance(config, Mapping) or not {"class_name", "config"} <= set(config):
+        raise ValueError(f"The configuration of a {kind} is a dict with class_name and config. Received: {config!r}.")
+    every = known(own, given)
+    name = config.get("registered_name")
+    return names.lookup(kind, name if name in every else config["class_name"], every).from_config(config["config"])

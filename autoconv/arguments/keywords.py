@@ -10,10 +10,14 @@ from .names import suggestion
 Method = TypeVar("Method", bound=Callable)
 
 
-def unknown(thing: Any, name: str, base: type) -> TypeError:
+class UnknownArgumentError(TypeError, ValueError):
+    """A constructor does not take this argument: Python's error for it, and the one that Keras's layers raise."""
+
+
+def unknown(thing: Any, name: str, base: type) -> UnknownArgumentError:
     """The error for an argument that a constructor, of `base` or of the thing's class, does not take."""
     taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
-    return TypeError(f"{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
+    return UnknownArgumentError(f"{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
 
 
 def known_only(method: Method) -> Method:

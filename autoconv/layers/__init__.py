@@ -39,7 +39,10 @@ from .norm_samples import GroupNormalization, LayerNormalization, RMSNormalizati
 from .passing import ActivityRegularization, Identity, Lambda
 from .pool import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .preprocessing import CenterCrop, Normalization, Rescaling, Resizing
+from .policy import DTypePolicy as DTypePolicy
 from .reshape import Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling2D, ZeroPadding2D
+from .spec import InputSpec
+from .variable import Variable as Variable
 
 # Other names that Keras has for the same layers.
 Convolution2D, Convolution2DTranspose, SeparableConvolution2D = Conv2D, Conv2DTranspose, SeparableConv2D
@@ -78,6 +81,7 @@ __all__ = [
     "Identity",
     "Input",
     "InputLayer",
+    "InputSpec",
     "Lambda",
     "Layer",
     "LayerNormalization",

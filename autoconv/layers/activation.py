@@ -12,6 +12,8 @@ from .base import Layer, Shape
 class Activation(Layer):
     """An activation function: by its name in `autoconv.activations`, or a function of yours."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     activation = checks.activation()
     recordable = True
@@ -32,6 +34,8 @@ class ReLU(Layer):
     negative_slope (x - threshold).
     """
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
 
@@ -59,6 +63,8 @@ class ReLU(Layer):
 class LeakyReLU(Layer):
     """x where it is positive, else negative_slope x. Maas et al., 2013."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
     negative_slope = checks.Checked(checks.number)
@@ -79,6 +85,7 @@ class PReLU(Layer):
     `shared_axes` (1 is the first after the batch). He et al., "Delving deep into rectifiers", 2015.
     """
 
+    supports_masking = True
     one_input = True
     recordable = True
     regularized = ("alpha",)
@@ -106,6 +113,8 @@ class PReLU(Layer):
 class ELU(Layer):
     """x where it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
     alpha = checks.Checked(checks.number)
@@ -122,8 +131,10 @@ class ELU(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along `axis`, or along several."""
+    """exp(x) / sum(exp(x)) along `axis`, or along several. What a `mask` of booleans given to the call excludes is 0."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
     axis = checks.Checked(checks.axes)
@@ -132,7 +143,9 @@ class Softmax(Layer):
         super().__init__(**kwargs)
         self.axis = axis
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, mask: Any = None) -> Tensor:
+        if mask is not None:
+            x = F.where(mask, x, -3e38)
         return F.softmax(x, self.axis)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -124,14 +124,35 @@ def channels_last(layer: Layer, data_format: str | None) -> None:
     layer._fixed["data_format"] = "channels_last"
 
 
+def axis(value: Any) -> int:
+    """An axis as an int."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"axis must be an integer. Received: {value!r}.")
+    return int(value)
+
+
+def last(axis: int, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The order of axes that puts one behind the others, and the order that puts it back; None where it is there."""
+    axis %= rank
+    if axis == rank - 1:
+        return None
+    there = (*(i for i in range(rank) if i != axis), axis)
+    return there, tuple(there.index(i) for i in range(rank))
+
+
 def known_channels(layer: Layer, input_shape: Shape) -> int:
-    """The size of the last axis, which a layer with weights must know."""
+    """The size of the layer's `channel_axis`, the last one by default, which a layer with weights must know."""
     layer.check_input(input_shape)
-    if len(input_shape) < 2 or input_shape[-1] is None:
-        raise ValueError(f"Layer {layer.name!r} must know the size of its input's last axis. Received: {input_shape}.")
-    if input_shape[-1] < 1:
+    axis, rank = layer.channel_axis, len(input_shape)
+    if rank > 1 and not -rank < axis < rank or axis == 0:
+        raise ValueError(f"axis must be one of the input's, and not the batch. Layer {layer.name!r} with axis={axis} "
+                         f"received: {input_shape}.")
+    if rank < 2 or input_shape[axis] is None:
+        which = "last axis" if axis == -1 else f"axis {axis}"
+        raise ValueError(f"Layer {layer.name!r} must know the size of its input's {which}. Received: {input_shape}.")
+    if input_shape[axis] < 1:
         raise ValueError(f"Layer {layer.name!r} needs at least one channel to compute from. Received: {input_shape}.")
-    return input_shape[-1]
+    return input_shape[axis]
 
 
 def pool_output(input_shape: Shape, pool_size: Any, strides: Any, pad: Any) -> Shape:

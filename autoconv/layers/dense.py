@@ -16,6 +16,7 @@ class Dense(Layer):
     An input with more axes is taken along its last one, as in Keras: (N, H, W, C) -> (N, H, W, units).
     """
 
+    supports_masking = True
     one_input = True
     activation = checks.activation()
     recordable = True

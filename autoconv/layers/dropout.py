@@ -36,9 +36,15 @@ def _mask_shape(value: Any, name: str) -> tuple[int | None, ...] | None:
     return tuple(None if each is None else checks.positive(each, name) for each in value)
 
 
+def _draws_at_a_rate(layer: Any) -> bool:
+    return layer.rate > 0
+
+
 class _InTraining(RandomLayer):
     """What layers share that change x in training alone."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
 
@@ -56,6 +62,7 @@ class _OfMask(_InTraining):
     """What layers share that draw a mask."""
 
     rate: Any = checks.Checked(_share)
+    _draws = _draws_at_a_rate
     noise_shape: Any = checks.Checked(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
@@ -134,6 +141,9 @@ class GaussianNoise(_InTraining):
     recordable = True
     stddev = checks.Checked(_share)
 
+    def _draws(self) -> bool:
+        return self.stddev > 0
+
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
         self.stddev = stddev
@@ -150,6 +160,7 @@ class GaussianDropout(_InTraining):
 
     recordable = True
     rate = checks.Checked(_below_1)
+    _draws = _draws_at_a_rate
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)

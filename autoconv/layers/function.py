@@ -89,9 +89,9 @@ class Function:
         """
         first = next(item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor))
         if self.short in _SAME_SHAPE:
-            return SymbolicTensor(first.shape, first.dtype, self.name)
+            return SymbolicTensor(first.shape, first.dtype, name=self.name)
         if self.short in _BROADCAST and not kwargs:
-            return SymbolicTensor(broadcast(*map(_shape_of, args)), first.dtype, self.name)
+            return SymbolicTensor(broadcast(*map(_shape_of, args)), first.dtype, name=self.name)
         runs = []
         for batch, size in _SIZES:
             def zeros(item: Any, batch: int = batch, size: int = size) -> Any:
@@ -104,7 +104,7 @@ class Function:
             with no_grad(), trace.DryRun().record():  # no kernel runs, no memory is touched
                 runs.append(self.call(*map_structure(zeros, args), **map_structure(zeros, kwargs)))
         results = iter([
-            SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, self.name)
+            SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, name=self.name)
             for a, b in zip(*map(flatten, runs))
         ])
         return map_structure(lambda _: next(results), runs[0])

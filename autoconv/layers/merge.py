@@ -15,6 +15,7 @@ from .function import broadcast
 class _Merge(Layer):
     """What the merges of element with element share: shapes that go together by broadcasting, batch by batch."""
 
+    supports_masking = True
     recordable = True
 
     def check_input(self, shape: Any) -> None:

@@ -15,6 +15,7 @@ from .base import Layer, Shape
 class Rescaling(Layer):
     """x * scale + offset, e.g. `Rescaling(1/255)` for pixels 0..255. Both may be lists with a number per channel."""
 
+    supports_masking = True
     one_input = True
     recordable = True
 
@@ -46,6 +47,7 @@ class Normalization(Layer):
     mean and variance are given, or `adapt(data)` takes those of arrays or batches. invert: x sqrt(variance) + mean.
     """
 
+    supports_masking = True
     one_input = True
     recordable = True
 

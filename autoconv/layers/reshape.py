@@ -32,6 +32,7 @@ class Flatten(Layer):
 class Reshape(Layer):
     """Each sample in the shape `target_shape`, in C order; one size may be -1, which the others leave for it."""
 
+    built_at_once = True
     one_input = True
     recordable = True
 
