@@ -25,7 +25,8 @@ _EPOCHS = 2**61  # from here on streams are epochs' orders: far from those that 
 def check_seed(seed: Any) -> int:
     """The seed as an int, or a ValueError."""
     if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-        raise ValueError(f"A seed must be an integer between 0 and 2**64 - 1. Received: {seed!r}.")
+        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 and 2**64 - 1. "
+                         f"Received: {seed!r}.")
     return int(seed)
 
 
@@ -51,11 +52,7 @@ class SeedGenerator(Generator):
     def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0, **_: Any) -> None:
         if seed is None:
             seed = int.from_bytes(os.urandom(4), "little")
-        try:
-            super().__init__(check_seed(seed), first)
-        except ValueError:
-            raise ValueError(f"Argument `seed` must be an integer between 0 and 2**64 - 1. Received: seed={seed!r}") \
-                from None
+        super().__init__(check_seed(seed), first)
         self.name = name or "seed_generator"
 
     @property

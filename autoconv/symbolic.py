@@ -236,6 +236,9 @@ class SymbolicTensor:
     def clip(self, x_min: float | None = None, x_max: float | None = None) -> "SymbolicTensor":
         return _call("clip", self, x_min, x_max)
 
+    def detach(self) -> "SymbolicTensor":
+        return _call("detach", self)
+
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> "SymbolicTensor":
         return _call("argmax", self, axis=axis, keepdims=keepdims)
 

@@ -201,13 +201,14 @@ def test_the_merges(merge, function, expected):
     np.testing.assert_allclose(merge()([a, flat]).numpy(), expected(a, flat[:, None]), rtol=1e-6)  # as Keras
 
 
-def test_concatenate_along_any_axis_but_the_batch():
+def test_concatenate_along_any_axis():
     a, b = images(2, 3, 4), images(2, 3, 1)
     assert (layers.Concatenate()([a, b]).numpy() == np.concatenate([a, b], -1)).all()
     assert layers.concatenate([Input((3, 4)), Input((None, 4))], axis=1).shape == (None, None, 4)
     assert layers.Concatenate(axis=1).compute_output_shape([(None, 3, 4), (None, 2, 4)]) == (None, 5, 4)
-    with pytest.raises(ValueError, match="other than 0"):
-        layers.Concatenate(axis=0)
+    assert (layers.Concatenate(axis=0)([a, a[:1]]).numpy() == np.concatenate([a, a[:1]])).all()
+    with pytest.raises(ValueError, match="axis must be an integer"):
+        layers.Concatenate(axis="channels")
 
 
 # Models.

@@ -392,7 +392,7 @@ def test_forgetting_call_is_explained():
     (lambda: layers.Conv2D(4, (3, 3, 3)), "kernel_size must be an integer or a pair"),
     (lambda: layers.Conv2D(4, 3, strides=0), "strides must be at least 1. Received: 0"),
     (lambda: layers.Conv2D(4, 3, dilation_rate=0), "dilation_rate must be at least 1"),
-    (lambda: layers.Conv2D(4, 3, groups=3), "filters must be divisible by groups. Received: filters=4, groups=3"),
+    (lambda: layers.Conv2D(4, 3, groups=3), "filters must be divisible by groups. Received: groups=3, filters=4"),
     (lambda: layers.Conv2D(4, 3, padding="smae"), "Unknown padding: 'smae'. Did you mean 'same'?"),
     (lambda: layers.Conv2D(4, 3, padding=-1), "padding must be at least 0"),
     (lambda: layers.Conv2D(4, 3, activation="rleu"), "Unknown activation: 'rleu'. Did you mean 'relu'?"),

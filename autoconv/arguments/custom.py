@@ -64,7 +64,11 @@ def everywhere() -> dict[str, Any]:
 
 def find(kind: str, name: Any, own: Mapping[str, Any]) -> Any:
     """What a name means: one of `own`, or of a user's. Raises ValueError that says what `kind` of thing is unknown."""
-    return names.lookup(kind, name, known(own) if isinstance(name, str) and name not in own else own)
+    try:
+        return names.lookup(kind, name, known(own) if isinstance(name, str) and name not in own else own)
+    except ValueError as error:
+        what = {"activation": "activation function"}.get(kind, kind)
+        raise ValueError(f"Could not interpret {what} identifier: {name}. {error}") from None
 
 
 class UnknownClassError(ValueError, TypeError):

@@ -1,5 +1,6 @@
 """Activation functions as layers of their own."""
 
+import warnings
 from typing import Any
 
 from .. import functional as F
@@ -45,7 +46,7 @@ class ReLU(Layer):
         super().__init__(**kwargs)
         for name, value in (("max_value", max_value), ("negative_slope", negative_slope), ("threshold", threshold)):
             if (value is None and name != "max_value") or (value is not None and not value >= 0):
-                raise ValueError(f"{name} of a ReLU layer cannot be a negative value or None. Received: {value!r}.")
+                raise ValueError(f"{name} of a ReLU layer cannot be None or a negative value. Received: {value!r}.")
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 
     @property
@@ -60,6 +61,13 @@ class ReLU(Layer):
         return input_shape
 
 
+def _slope(value: Any, name: str) -> float:
+    if value is None or checks.number(value, name) < 0:
+        raise ValueError("The negative_slope value of a Leaky ReLU layer cannot be None or negative value. Expected a "
+                         f"float. Received: negative_slope={value!r}")
+    return float(value)
+
+
 class LeakyReLU(Layer):
     """x where it is positive, else negative_slope x. Maas et al., 2013."""
 
@@ -67,9 +75,12 @@ class LeakyReLU(Layer):
     supports_masking = True
     one_input = True
     recordable = True
-    negative_slope = checks.Checked(checks.number)
+    negative_slope = checks.Checked(_slope)
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+        if "alpha" in kwargs:
+            negative_slope = kwargs.pop("alpha")
+            warnings.warn("Argument `alpha` is deprecated. Use `negative_slope` instead.", stacklevel=3)
         super().__init__(**kwargs)
         self.negative_slope = negative_slope
 
@@ -93,7 +104,7 @@ class PReLU(Layer):
     def __init__(self, alpha_initializer: Any = "Zeros", shared_axes: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer)
-        self.shared_axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes
+        self.shared_axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes and list(shared_axes)
 
     def build(self, input_shape: Shape) -> None:
         shared = set(self.shared_axes or ())

@@ -49,6 +49,7 @@ class Layer(Weights, States, OfDType, Versioned):
     recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
     rank: int | None = None  # how many dimensions it takes, where only one number will do
     built_at_once = False  # whether it is built from the start, having no weights
+    least_rank: int | None = None  # what its `input_spec` names as the least number of dimensions
     supports_masking = False  # whether it takes and passes on Keras's masks: none are made here
     path: str | None = None  # its place where it was built: the names of the layers around it, and its own
     _input_spec: Any = None  # what was set as `input_spec`
@@ -93,7 +94,8 @@ class Layer(Weights, States, OfDType, Versioned):
         self.autocast = bool(autocast)  # whether floating inputs are converted to the layer's dtype
         self._added: list[Tensor] = []  # what the last call added to the loss
         if name is not None and (not isinstance(name, str) or "/" in name):
-            raise ValueError(f"name must be a string without '/'. Received: {name!r}.")
+            raise ValueError("Argument `name` must be a string and cannot contain character `/`: name must be a string "
+                             f"without '/'. Received: {name!r}.")
         self.name = name or automatic_name(names.snake_case(type(self).__name__))
         self._dtype = dtype_name(dtype)
         self._trainable = bool(trainable)
@@ -139,7 +141,7 @@ class Layer(Weights, States, OfDType, Versioned):
         """Raises for every argument that is not known, or known and not left at Keras's default."""
         for name, value in others.items():
             if name not in self.unsupported:
-                raise unknown(self, name, Layer)
+                raise unknown(self, name, Layer, others)
             self._keras_default(name, value, self.unsupported[name])
 
     def _keras_default(self, name: str, value: Any, default: Any) -> None:
@@ -305,7 +307,8 @@ class Layer(Weights, States, OfDType, Versioned):
             return {key: self._tensors(x[key]) for key in sorted(x)}
         if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
             return type(x)([self._tensors(item) for item in x])
-        return Tensor(self.device.asarray(x, self.dtype), device=self.device)
+        keeps = not self.autocast and str(getattr(x, "dtype", None)) in DTYPES
+        return Tensor(self.device.asarray(x, None if keeps else self.dtype), device=self.device)
 
     def _add_node(self, arguments: dict[str, Any], training: bool | None) -> Any:
         """The symbolic result of a call on symbolic tensors."""
@@ -387,11 +390,12 @@ class Layer(Weights, States, OfDType, Versioned):
     @property
     def input_spec(self) -> Any:
         """What it takes, as an `InputSpec` or a list of them; None for anything. Set it in a layer of yours."""
-        if self._input_spec is not None or (self.rank is None and self.channels is None):
+        if self._input_spec is not None or not (self.rank or self.least_rank or self.channels):
             return self._input_spec
-        if self.channels is None:
-            return spec.InputSpec(ndim=self.rank)
-        return spec.InputSpec(min_ndim=self.rank or 2, axes={self.channel_axis: self.channels})
+        axes = None if self.channels is None else {self.channel_axis: self.channels}
+        if self.least_rank:
+            return spec.InputSpec(min_ndim=self.least_rank, axes=axes)
+        return spec.InputSpec(ndim=self.rank or len(self._build_shape), axes=axes)
 
     @input_spec.setter
     def input_spec(self, value: Any) -> None:

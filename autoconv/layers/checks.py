@@ -96,7 +96,8 @@ def axes(value: Any, name: str) -> int | list[int]:
 def positive(value: Any, what: str) -> int:
     """`value` as an int of at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"{what} must be a positive integer. Received: {value!r}.")
+        raise ValueError(f"Invalid value for argument `{what}`. Expected a strictly positive value: {what} must be a "
+                         f"positive integer. Received: {value!r}.")
     return int(value)
 
 
@@ -104,7 +105,10 @@ def padding(value: Any, numbers: bool = True) -> Any:
     """A padding name in lower case, or padding in numbers where the layer takes them."""
     if isinstance(value, str) or not numbers:
         name = value.lower() if isinstance(value, str) else value
-        return names.lookup("padding", name, {"valid": "valid", "same": "same"})
+        if name not in ("valid", "same"):
+            raise ValueError("The `padding` argument must be a list/tuple or one of {'same', 'valid'}. Unknown padding: "
+                             f"{value!r}.{names.suggestion(name, ['valid', 'same'])} Known: same, valid.")
+        return name
     shapes.explicit_padding(value)
     return _tuples(value)
 
@@ -116,7 +120,10 @@ def _tuples(value: Any) -> Any:
 
 def channels_last(layer: Layer, data_format: str | None) -> None:
     """Raises for `data_format="channels_first"`."""
-    if data_format not in (None, "channels_last"):
+    if data_format not in (None, "channels_first", "channels_last"):
+        raise ValueError("The `data_format` argument must be one of {'channels_first', 'channels_last'}, and here "
+                         f"data_format must be 'channels_last'. Received: data_format={data_format!r}")
+    if data_format == "channels_first":
         raise ValueError(
             f"{type(layer).__name__} works on images of shape (N, H, W, C): data_format must be 'channels_last'. "
             f"Received: {data_format!r}. Move the channels of your arrays with np.moveaxis(x, 1, -1)."

@@ -17,7 +17,7 @@ class _Convolution(Layer):
     one_input = True
     activation = checks.activation()
     kernel_size, strides, dilation_rate = checks.pair(), checks.pair(), checks.pair()
-    rank = 4
+    rank = least_rank = 4
 
     def _set_up(
         self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
@@ -69,7 +69,8 @@ class Conv2D(_Convolution):
         super().__init__(**kwargs)
         self.filters, self.groups = checks.positive(filters, "filters"), checks.positive(groups, "groups")
         if self.filters % self.groups:
-            raise ValueError(f"filters must be divisible by groups. Received: filters={filters}, groups={groups}.")
+            raise ValueError("The number of filters must be evenly divisible by the number of groups: filters must be "
+                             f"divisible by groups. Received: groups={groups}, filters={filters}.")
         self._set_up(kernel_size, strides, checks.padding(padding), data_format, dilation_rate, activation, use_bias,
                      bias_initializer)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -77,8 +78,9 @@ class Conv2D(_Convolution):
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
         if channels % self.groups:
-            raise ValueError(f"The input's channels must be divisible by groups. Received: {channels} channels, "
-                             f"groups={self.groups}.")
+            raise ValueError("The number of input channels must be evenly divisible by the number of groups. Received "
+                             f"groups={self.groups}, but the input has {channels} channels (full input shape is "
+                             f"{input_shape}). The input's channels must be divisible by groups.")
         self.compute_output_shape(input_shape)  # the kernel must fit
         self._add_weights((*self.kernel_size, channels // self.groups, self.filters), self.filters, channels)
 

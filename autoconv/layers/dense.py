@@ -20,6 +20,7 @@ class Dense(Layer):
     one_input = True
     activation = checks.activation()
     recordable = True
+    least_rank = 2
     regularized = ("kernel", "bias")
     unsupported = dict.fromkeys(("lora_rank", "lora_alpha", "quantization_config"))
 

@@ -18,7 +18,8 @@ from .drawing import RandomLayer
 
 def _share(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number between 0 and 1. Received: {value!r}.")
+        raise ValueError(f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1: {name} "
+                         f"must be a number between 0 and 1. Received: {value!r}.")
     return float(value)
 
 
@@ -32,8 +33,13 @@ def _mask_shape(value: Any, name: str) -> tuple[int | None, ...] | None:
     if value is None:
         return None
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ValueError(f"{name} must be a tuple of positive integers and None, or None. Received: {value!r}.")
-    return tuple(None if each is None else checks.positive(each, name) for each in value)
+        raise ValueError(f"Invalid value received for argument `{name}`. Expected an iterable of integers: {name} must be "
+                         f"a tuple of positive integers and None, or None. Received: {value!r}.")
+    for each in value:
+        if each is not None and (isinstance(each, bool) or not hasattr(each, "__index__") or each < 1):
+            raise ValueError(f"Invalid value received for argument `{name}`. Expected all dimensions to be positive "
+                             f"integers or None: each must be a positive integer. Received: {value!r}.")
+    return tuple(None if each is None else int(each) for each in value)
 
 
 def _draws_at_a_rate(layer: Any) -> bool:

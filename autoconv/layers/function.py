@@ -21,9 +21,11 @@ METHODS: dict[str, Callable] = {
     "absolute": operator.abs, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
     "greater_equal": operator.ge,
     **{name: getattr(Tensor, name) for name in ("reshape", "transpose", "sum", "mean", "max", "exp", "log", "sqrt",
-                                                "clip", "argmax")},
+                                                "clip", "argmax", "detach")},
 }
-_BROADCAST = ("add", "subtract", "multiply", "true_divide", "power", "negative", "exp", "log")
+_COMPARED = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+_BROADCAST = ("add", "subtract", "multiply", "true_divide", "power", "negative", "exp", "log", "maximum", "minimum",
+              *_COMPARED)
 _SAME_SHAPE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout")
 _SIZES = ((2, 83), (3, 89))  # of the batch, and of an axis of unknown size: what differs between two runs is not known
 
@@ -91,7 +93,8 @@ class Function:
         if self.short in _SAME_SHAPE:
             return SymbolicTensor(first.shape, first.dtype, name=self.name)
         if self.short in _BROADCAST and not kwargs:
-            return SymbolicTensor(broadcast(*map(_shape_of, args)), first.dtype, name=self.name)
+            dtype = "bool" if self.short in _COMPARED else first.dtype
+            return SymbolicTensor(broadcast(*map(_shape_of, args)), dtype, name=self.name)
         runs = []
         for batch, size in _SIZES:
             def zeros(item: Any, batch: int = batch, size: int = size) -> Any:

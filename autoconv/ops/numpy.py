@@ -32,7 +32,8 @@ from ..functional import (
     where,
 )
 from ..operators.arith import normalize_axes
-from ..tensor import tensor
+from ..symbolic import SymbolicTensor
+from ..tensor import Tensor, tensor
 from . import arranging
 from .arranging import *  # noqa: F403
 from .arranging import Axes, moveaxis
@@ -55,7 +56,9 @@ FLOATX = "float32"
 
 def _pair(x1: Any, x2: Any) -> tuple[Any, Any]:
     """Two operands, of which at least one is a tensor."""
-    return (operand(x1), x2) if not hasattr(x2, "detach") else (x1, x2)
+    if isinstance(x2, SymbolicTensor):
+        return x1.numpy() if isinstance(x1, Tensor) else x1 if hasattr(x1, "shape") else np.asarray(x1), x2
+    return (operand(x1), x2) if not isinstance(x2, Tensor) else (x1, x2)
 
 
 def add(x1: Any, x2: Any) -> Any:
