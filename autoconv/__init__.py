@@ -56,7 +56,8 @@ sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
 
 __all__ = [
-    "DTypePolicy", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss", "Metric", "Model", "Optimizer", "Parameter", "Regularizer", "Sequential",
+    "DTypePolicy", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss", "Metric", "Model", "Optimizer",
+    "Parameter", "Regularizer", "Sequential",
     "Tensor", "Variable", "__version__", "activations", "callbacks", "config",
     "constraints", "datasets", "from_dlpack", "functional", "get_num_threads", "get_precision", "gradcheck",
     "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "ops", "optim", "optimizers",

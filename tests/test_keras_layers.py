@@ -326,6 +326,15 @@ class TestNormalization:
         with pytest.raises(ValueError, match=f"expected axis {axis} of input shape"):
             layer(numbers(2, 7, 7, 7))
 
+    def test_a_mask_says_what_counts(self):
+        x, mask = numbers(6, 3), np.array([True, True, False, True, True, False])
+        layer = layers.BatchNormalization(momentum=0.0)
+        y = layer(x, training=True, mask=mask).numpy()
+        mean, variance = x[mask].mean(0), x[mask].var(0)
+        np.testing.assert_allclose(y, (x - mean) / np.sqrt(variance + 1e-3), atol=1e-4)
+        np.testing.assert_allclose(layer.moving_mean.numpy(), mean, atol=1e-5)
+        np.testing.assert_allclose(layer(x, mask=mask).numpy(), layer(x).numpy())
+
     def test_groups_along_any_axis(self):
         x = numbers(2, 4, 3)
         expected = layers.GroupNormalization(2)(x.transpose(0, 2, 1)).numpy().transpose(0, 2, 1)
@@ -358,7 +367,8 @@ class TestPlainData:
     @pytest.mark.parametrize("layer", [
         layers.Dense(3, activity_regularizer="l2", kernel_initializer="he_normal"), layers.PReLU(shared_axes=(1,)),
         layers.Conv2DTranspose(3, 2, strides=2, output_padding=1), layers.Dropout(0.5, noise_shape=(None, 1), seed=3),
-        layers.LayerNormalization(axis=(1, 2)), layers.InputLayer((3,), batch_size=2), layers.Add()],
+        layers.LayerNormalization(axis=(1, 2)), layers.InputLayer((3,), batch_size=2), layers.Add(),
+        layers.ActivityRegularization(0.1, 0.2)],
         ids=lambda layer: layer.name)
     def test_round_trip(self, layer):
         config = json.loads(json.dumps(layer.get_config()))
@@ -419,6 +429,8 @@ def test_a_slope_under_its_old_name():
 @pytest.mark.parametrize(("make", "message"), [
     (lambda: layers.Conv2D(0, 2), "Expected a strictly positive value"),
     (lambda: layers.Conv2D(3, (1, 2, 3)), "argument must be a tuple of 2 integers"),
+    (lambda: layers.Conv2D(3, 2, strides=2, dilation_rate=2), "not supported in conjunction with `dilation_rate > 1`"),
+    (lambda: layers.Conv2DTranspose(3, 2, strides=2, dilation_rate=2), "not supported in conjunction"),
     (lambda: layers.Conv2D(3, 2, padding="nope"), "`padding` argument must be"),
     (lambda: layers.Conv2D(3, 2, groups=2), "evenly divisible by the number of groups"),
     (lambda: layers.Conv2D(3, 5)(np.zeros((1, 4, 4, 1))), "Computed output size would be zero or negative"),

@@ -76,7 +76,6 @@ _INSTEAD = {
     "ops.is_tensor tells tensors": "is_keras_tensor",
     "models.load_model reads files of Keras, Model.from_config configurations": "model_from_json KerasFileEditor",
     "formats.to_onnx and `autoconv export` write files for other programs": "export",
-    "a weight is an autoconv.Parameter, which Layer.add_weight makes": "Variable",
     "models and tensors have to('cuda')": "device",
     "config.backend() says which one it is": "backend",
     "it was for older versions of Keras": "legacy",
@@ -84,7 +83,7 @@ _INSTEAD = {
     "autoconv.pictures draws filters, feature maps and mistakes": "visualization",
     "autoconv.wrappers has Classifier and Regressor": "SKLearnClassifier SKLearnRegressor SKLearnTransformer",
     "autoconv.random draws arrays: uniform, normal, permutation; layers and initializers take a seed":
-        "SeedGenerator beta binomial categorical dropout gamma randint shuffle truncated_normal",
+        "beta binomial categorical dropout gamma randint shuffle truncated_normal",
     "a slice x[1:3] takes a part; ops.where and ops.concatenate put others together": """slice slice_update
         scatter scatter_update get_item segment_max segment_min segment_prod segment_sum""",
     "reshape and transpose move the items": "depth_to_space space_to_depth fold unfold rearrange view extract_patches",

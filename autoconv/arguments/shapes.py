@@ -137,7 +137,8 @@ def window(
     padded = (h + sum(vertical), w + sum(horizontal))
     if padded[0] < result.span_h or padded[1] < result.span_w:
         raise ValueError(
-            f"Computed output size would be zero or negative. The kernel must fit into the padded image: {kernel_name} {(kh, kw)} with dilation_rate {(dh, dw)} spans "
+            "Computed output size would be zero or negative. "
+            f"The kernel must fit into the padded image: {kernel_name} {(kh, kw)} with dilation_rate {(dh, dw)} spans "
             f"{result.span_h}x{result.span_w} pixels. Received an image of {h}x{w}, padded to {padded[0]}x{padded[1]}. "
             "Use padding='same' or a smaller kernel."
         )
@@ -202,8 +203,8 @@ def _padded_transpose(n: int, span: int, stride: int, more: int, same: bool) -> 
     the convolution that it is the transpose of.
     """
     if more >= stride:
-        raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions: output_padding must "
-                         f"be smaller than the strides. Received: {more} and a stride of {stride}.")
+        raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions: output_padding "
+                         f"must be smaller than the strides. Received: {more} and a stride of {stride}.")
     if not same:
         return (n - 1) * stride + span + more, (0, 0)
     total = span - span % 2 - more  # what is cut off of the whole result, (n - 1)*s + span

@@ -142,7 +142,7 @@ class ELU(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along `axis`, or along several. What a `mask` of booleans given to the call excludes is 0."""
+    """exp(x) / sum(exp(x)) along `axis`, or along several; what a `mask` of the call excludes is 0."""
 
     built_at_once = True
     supports_masking = True

@@ -75,7 +75,7 @@ def arguments_now(layer: Any) -> dict[str, Any]:
         for name, default in _COMMON.items():  # those that every layer takes, where they say something
             if config.get(name, default) == default:
                 config.pop(name, None)
-        if layer.activity_regularizer is not None:
+        if "activity_regularizer" in config:
             config["activity_regularizer"] = layer.activity_regularizer
     return config
 

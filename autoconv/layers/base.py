@@ -226,7 +226,7 @@ class Layer(Weights, States, OfDType, Versioned):
         is given by name; arrays become tensors.
         """
         if len(others) == 1 and isinstance(others[0], bool) and training is None:
-            others, training = (), others[0]
+            (training,), others = others, ()
         if others or named or x is NOTHING:
             return self._call_with(calling.bind(self, () if x is NOTHING else (x, *others), named), training)
         if not isinstance(x, Tensor):
@@ -241,7 +241,7 @@ class Layer(Weights, States, OfDType, Versioned):
             x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), x)
         elif x.dtype != self.dtype:
             x = self._converted(x)
-        return self._run(x, training=training)
+        return self._computed(x, training=training)
 
     def _first_call(self, shape: Any) -> None:
         """Builds the layer for inputs of this shape, where it is not."""
@@ -252,13 +252,13 @@ class Layer(Weights, States, OfDType, Versioned):
         elif self.built_at_once:
             self._build_shape = _any_batch(shape)
 
-    def _run(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
+    def _computed(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
         """The result of `call`, with what its result adds to the loss."""
         training = in_training.get() if training is None else bool(training)
         token, inside = in_training.set(training), inside_layer.set(self.path or self.name)
         try:
             self._added.clear()
-            if takes_training(type(self)):
+            if takes_training(type(self)):  # type: ignore[arg-type]
                 named["training"] = training
             y = self.call(*inputs, **named)
             if self.activity_regularizer is not None:
@@ -277,10 +277,13 @@ class Layer(Weights, States, OfDType, Versioned):
                      for name, value in arguments.items()}
         self._build_with(arguments)
         first = next(iter(arguments), "")
-        arguments = {name: map_structure(lambda t: t if not isinstance(t, Tensor) or t.dtype == self.dtype or
-                                         t.dtype.kind != "f" and name != first else self._converted(t), value)
-                     for name, value in arguments.items()}
-        return self._run(training=training, **arguments)
+        for name, value in arguments.items():
+            def fitting(item: Any, integers_too: bool = name == first) -> Any:
+                fits = not isinstance(item, Tensor) or item.dtype == self.dtype
+                return item if fits or not (integers_too or item.dtype.kind == "f") else self._converted(item)
+
+            arguments[name] = map_structure(fitting, value)
+        return self._computed(training=training, **arguments)
 
     def _build_with(self, arguments: dict[str, Any]) -> None:
         """Builds the layer, where it is not, for these arguments of `call`, and checks the first one's shape."""
@@ -331,9 +334,8 @@ class Layer(Weights, States, OfDType, Versioned):
 
     def _symbolic_result(self, arguments: dict[str, Any], training: bool | None) -> Any:
         """What a call on these arguments gives: symbolic tensors."""
-        x, *others = arguments.values()
         shapes = calling.shapes_of(arguments)
-        if not others:
+        if len(arguments) == 1:
             shape = self.compute_output_shape(*shapes.values())
         elif type(self).compute_output_shape is Layer.compute_output_shape:
             shape = self._shape_by_running(arguments, training)

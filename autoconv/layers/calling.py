@@ -17,9 +17,9 @@ _ARRAYS = (Tensor, SymbolicTensor, np.ndarray)
 
 
 @cache
-def takes_training(layer: type) -> bool:
+def takes_training(layer: Any) -> bool:
     """Whether a layer's `call` takes `training`."""
-    arguments = signature(layer.call).parameters  # type: ignore[attr-defined]
+    arguments = signature(layer.call).parameters
     return "training" in arguments or any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
 
 

@@ -106,8 +106,8 @@ def padding(value: Any, numbers: bool = True) -> Any:
     if isinstance(value, str) or not numbers:
         name = value.lower() if isinstance(value, str) else value
         if name not in ("valid", "same"):
-            raise ValueError("The `padding` argument must be a list/tuple or one of {'same', 'valid'}. Unknown padding: "
-                             f"{value!r}.{names.suggestion(name, ['valid', 'same'])} Known: same, valid.")
+            raise ValueError("The `padding` argument must be a list/tuple or one of {'same', 'valid'}. Unknown "
+                             f"padding: {value!r}.{names.suggestion(name, ['valid', 'same'])} Known: same, valid.")
         return name
     shapes.explicit_padding(value)
     return _tuples(value)
@@ -151,15 +151,16 @@ def known_channels(layer: Layer, input_shape: Shape) -> int:
     """The size of the layer's `channel_axis`, the last one by default, which a layer with weights must know."""
     layer.check_input(input_shape)
     axis, rank = layer.channel_axis, len(input_shape)
-    if rank > 1 and not -rank < axis < rank or axis == 0:
+    if (rank > 1 and not -rank < axis < rank) or axis == 0:
         raise ValueError(f"axis must be one of the input's, and not the batch. Layer {layer.name!r} with axis={axis} "
                          f"received: {input_shape}.")
     if rank < 2 or input_shape[axis] is None:
         which = "last axis" if axis == -1 else f"axis {axis}"
         raise ValueError(f"Layer {layer.name!r} must know the size of its input's {which}. Received: {input_shape}.")
-    if input_shape[axis] < 1:
+    channels = int(input_shape[axis] or 0)
+    if channels < 1:
         raise ValueError(f"Layer {layer.name!r} needs at least one channel to compute from. Received: {input_shape}.")
-    return input_shape[axis]
+    return channels
 
 
 def pool_output(input_shape: Shape, pool_size: Any, strides: Any, pad: Any) -> Shape:

@@ -16,7 +16,8 @@ CLASSES: dict[str, Any] = {  # autoconv's layers add themselves
 
 
 def serialize(layer: Any) -> Any:
-    """A layer, or what one is given, as plain data; an object with `get_config` becomes `{"class_name": ..., "config": ...}`.
+    """A layer, or what one is given, as plain data; an object with `get_config` becomes
+    `{"class_name": ..., "config": ...}`.
 
     Raises ValueError for what has no plain form, such as a lambda.
     """

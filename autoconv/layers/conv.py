@@ -18,6 +18,7 @@ class _Convolution(Layer):
     activation = checks.activation()
     kernel_size, strides, dilation_rate = checks.pair(), checks.pair(), checks.pair()
     rank = least_rank = 4
+    strides_of_dilated = False  # whether both may be larger than 1, as Keras has it
 
     def _set_up(
         self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
@@ -25,6 +26,10 @@ class _Convolution(Layer):
     ) -> None:
         checks.channels_last(self, data_format)
         self.kernel_size, self.strides, self.dilation_rate = kernel_size, strides, dilation_rate
+        if not self.strides_of_dilated and max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
+                             f"strides={self.strides} and dilation_rate={self.dilation_rate}. functional.conv2d takes "
+                             "both.")
         self.padding, self.use_bias = padding, bool(use_bias)
         self.activation = activation
         self.bias_initializer = initializers.get(bias_initializer)
@@ -100,6 +105,7 @@ class DepthwiseConv2D(_Convolution):
     """
 
     recordable = True
+    strides_of_dilated = True
     regularized = ("depthwise", "bias")
 
     def __init__(
@@ -136,6 +142,7 @@ class SeparableConv2D(_Convolution):
     """
 
     recordable = True
+    strides_of_dilated = True
     regularized = ("depthwise", "pointwise", "bias")
 
     def __init__(

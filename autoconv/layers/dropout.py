@@ -18,8 +18,8 @@ from .drawing import RandomLayer
 
 def _share(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-        raise ValueError(f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1: {name} "
-                         f"must be a number between 0 and 1. Received: {value!r}.")
+        raise ValueError(f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1: "
+                         f"{name} must be a number between 0 and 1. Received: {value!r}.")
     return float(value)
 
 
@@ -33,8 +33,8 @@ def _mask_shape(value: Any, name: str) -> tuple[int | None, ...] | None:
     if value is None:
         return None
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ValueError(f"Invalid value received for argument `{name}`. Expected an iterable of integers: {name} must be "
-                         f"a tuple of positive integers and None, or None. Received: {value!r}.")
+        raise ValueError(f"Invalid value received for argument `{name}`. Expected an iterable of integers: {name} "
+                         f"must be a tuple of positive integers and None, or None. Received: {value!r}.")
     for each in value:
         if each is not None and (isinstance(each, bool) or not hasattr(each, "__index__") or each < 1):
             raise ValueError(f"Invalid value received for argument `{name}`. Expected all dimensions to be positive "

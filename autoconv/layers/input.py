@@ -8,7 +8,6 @@ from ..tensor import Tensor
 from . import checks
 from .base import Layer
 
-
 _COUNTED = ("bool", "uint8", "uint16", "uint32", "int8", "int16", "int32", "int64")
 
 
@@ -49,7 +48,8 @@ class InputLayer(Layer):
 
     def _begin(self) -> None:
         """The node that has no inputs: its output is what the model is later given."""
-        Node(self, (), {}, SymbolicTensor(self.given_input_shape or (), self._given_dtype or self.dtype, name=self.name))
+        dtype = self._given_dtype or self.dtype
+        Node(self, (), {}, SymbolicTensor(self.given_input_shape or (), dtype, name=self.name))
 
     @property
     def batch_shape(self) -> Shape:

@@ -147,8 +147,8 @@ class Dot(_Merge):
         super().__init__(**kwargs)
         pair = (axes, axes) if hasattr(axes, "__index__") else tuple(axes)
         if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
-            raise ValueError("Invalid format for argument `axes`: it should contain two elements: it must be an integer "
-                             f"or a pair. Received: axes={axes!r}.")
+            raise ValueError("Invalid format for argument `axes`: it should contain two elements: it must be an "
+                             f"integer or a pair. Received: axes={axes!r}.")
         self.axes, self.normalize = axes, bool(normalize)
 
     def _check_shapes(self, shapes: list[Shape]) -> None:

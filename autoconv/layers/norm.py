@@ -59,12 +59,29 @@ class BatchNormalization(Layer):
         )
         self.channels = size[0]
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
+    def call(self, x: Tensor, training: bool = False, mask: Any = None) -> Tensor:
         if self._order is not None:
             x = x.transpose(self._order[0])
-        y = F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance,
-                         training and self.trainable, self.momentum, self.epsilon, ranks=self._ranks())
+        if mask is not None and training and self.trainable:
+            y = self._masked(x, mask)
+        else:
+            y = self._batch_norm(x, training and self.trainable)
         return y if self._order is None else y.transpose(self._order[1])
+
+    def _batch_norm(self, x: Tensor, training: bool) -> Tensor:
+        return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
+                            self.epsilon, ranks=self._ranks())
+
+    def _masked(self, x: Tensor, mask: Any) -> Tensor:
+        """All items normalized by the mean and variance of those that the mask, of x's first axes, lets through."""
+        counted = x[np.asarray(mask, bool)].reshape(-1, x.shape[-1])
+        if not len(counted):
+            raise ValueError(f"The mask of layer {self.name!r} lets nothing through: there is no mean to normalize by.")
+        self._batch_norm(counted, True)  # for the moving averages
+        mean, variance = F.moments(counted, 0)
+        y = (x - mean) / F.sqrt(variance + self.epsilon)
+        y = y if self.gamma is None else y * self.gamma
+        return y if self.beta is None else y + self.beta
 
     def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
                    other: Tensor | None = None) -> Tensor | None:
@@ -73,7 +90,9 @@ class BatchNormalization(Layer):
         are large enough, an addition the batch's mean.
         """
         training, together = training and self.trainable, self._ranks()
-        if self._order is not None or (other is not None and not training) or (training and together.size > 1 and (pool or other is not None)):
+        if self._order is not None:
+            return None
+        if (other is not None and not training) or (training and together.size > 1 and (pool or other is not None)):
             return None
         if pool and (not training or x.ndim != 4 or min(x.shape[1:3]) < 2):
             return None

@@ -147,8 +147,8 @@ class ZeroPadding2D(Layer):
     @padding.setter
     def padding(self, padding: Any) -> None:
         if isinstance(padding, str):
-            raise ValueError("`padding` should have two elements: padding must be p, (ph, pw) or ((top, bottom), (left, "
-                             f"right)). Received: {padding!r}.")
+            raise ValueError("`padding` should have two elements: padding must be p, (ph, pw) or ((top, bottom), "
+                             f"(left, right)). Received: {padding!r}.")
         try:
             self._padding = shapes.explicit_padding(padding)
         except ValueError as error:
@@ -190,8 +190,8 @@ class Cropping2D(Layer):
             rule = ("should have two elements" if isinstance(cropping, list | tuple | str) and len(cropping) != 2 else
                     "cannot be negative" if hasattr(cropping, "__index__") else
                     "should be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
-            raise ValueError(f"`cropping` {rule}: cropping must be n, (rows, columns) or ((top, bottom), (left, right)), "
-                             f"none negative. Received: {cropping!r}.") from None
+            raise ValueError(f"`cropping` {rule}: cropping must be n, (rows, columns) or ((top, bottom), (left, "
+                             f"right)), none negative. Received: {cropping!r}.") from None
 
     def call(self, x: Tensor) -> Tensor:
         (top, _), (left, _) = self.cropping

@@ -61,8 +61,8 @@ class States:
             mine = getattr(self, what)
             if len(given) != len(mine):
                 raise ValueError(f"Argument `{what}` must be a list of tensors corresponding 1:1 to "
-                                 f"{type(self).__name__}().{what}. Received list with length {len(given)}, but expected "
-                                 f"{len(mine)} variables.")
+                                 f"{type(self).__name__}().{what}. Received list with length {len(given)}, but "
+                                 f"expected {len(mine)} variables.")
             pairs += [(variable, value) for variable, value in zip(mine, given)]
         with _instead(pairs):
             outputs = self(*args, **kwargs)  # type: ignore[operator]

@@ -34,8 +34,9 @@ class Weights:
         """A new parameter of this layer: `add_weight(shape=(), initializer=None, dtype=None,
         trainable=True, regularizer=None, constraint=None, name="variable")`; the name may come first.
 
-        initializer: a name, an object, a function of shape and dtype, values; glorot_uniform by default. What is not given as regularizer or constraint is
-        the attribute `<name>_regularizer` or `<name>_constraint`, where there is one.
+        initializer: a name, an object, a function of shape and dtype, values; glorot_uniform by default. What is not
+        given as regularizer or constraint is the attribute `<name>_regularizer` or `<name>_constraint`, where there is
+        one.
         """
         if args and isinstance(args[0], str):
             kwargs["name"], args = args[0], args[1:]
