@@ -114,12 +114,12 @@ class SymbolicTensor:
     node: Node
 
     def __init__(self, shape: Shape, dtype: str = "float32", sparse: bool = False, ragged: bool = False,
-                 record_history: bool = True, name: str = "keras_tensor") -> None:
+                 record_history: bool = True, name: str | None = None) -> None:
         if not is_shape(shape):
             raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as (None, 28, 28, 1).")
         if sparse or ragged:
             raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
-        self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name, 0
+        self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name or "keras_tensor", 0
         self.node = None  # type: ignore[assignment]  # until a call makes it, or gives it
 
     def __repr__(self) -> str:

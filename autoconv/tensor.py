@@ -149,6 +149,10 @@ class Tensor:
         """The one number this tensor holds."""
         return self._values(".item()").item()
 
+    def tolist(self) -> Any:
+        """The values as Python's numbers, in lists."""
+        return self._values(".tolist()").tolist()
+
     def __float__(self) -> float:
         return float(self._values("float()").item())
 

@@ -382,6 +382,14 @@ class TestPlainData:
                 layers.Dense(3, size=3)
 
 
+@pytest.mark.parametrize("make", [
+    lambda: layers.LayerNormalization(axis="last"), lambda: layers.UnitNormalization(axis={"axis": 1}),
+    lambda: layers.BatchNormalization(axis=(1, 2)), lambda: layers.Softmax(axis="last")])
+def test_an_axis_of_another_type(make):
+    with pytest.raises(TypeError, match="axis"):
+        make()
+
+
 class TestInitializers:
     @pytest.mark.parametrize("name", ["RandomNormal", "GlorotUniform", "HeNormal", "TruncatedNormal", "Orthogonal"])
     def test_seeds(self, name):

@@ -410,7 +410,6 @@ def test_forgetting_call_is_explained():
     (lambda: layers.BatchNormalization(momentum=2), "momentum must be between 0 and 1"),
     (lambda: layers.BatchNormalization(epsilon=0), "epsilon must be positive"),
     (lambda: layers.BatchNormalization(renorm=True), "does not support renorm"),
-    (lambda: layers.Softmax(axis="last"), "axis must be an integer"),
     (lambda: layers.Rescaling("1/255"), "scale must be a number"),
     (lambda: layers.Dense(2, dtype="float16"), "not for quantized or mixed precision"),
     (lambda: layers.Dense(2, name="a/b"), "name must be a string without '/'"),

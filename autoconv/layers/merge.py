@@ -145,6 +145,8 @@ class Dot(_Merge):
 
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(axes, list | tuple) and not hasattr(axes, "__index__"):
+            raise TypeError(f"Invalid type for argument `axes`: it should be a list or an int. Received: axes={axes!r}")
         pair = (axes, axes) if hasattr(axes, "__index__") else tuple(axes)
         if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
             raise ValueError("Invalid format for argument `axes`: it should contain two elements: it must be an "

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Any
 
 import numpy as np
@@ -31,8 +32,8 @@ class Weights:
     _added: list[Tensor]
 
     def add_weight(self, *args: Any, **kwargs: Any) -> Parameter:
-        """A new parameter of this layer: `add_weight(shape=(), initializer=None, dtype=None,
-        trainable=True, regularizer=None, constraint=None, name="variable")`; the name may come first.
+        """A new parameter of this layer: `add_weight(shape=None, initializer=None, dtype=None,
+        trainable=True, regularizer=None, constraint=None, name=None)`; the name may come first.
 
         initializer: a name, an object, a function of shape and dtype, values; glorot_uniform by default. What is not
         given as regularizer or constraint is the attribute `<name>_regularizer` or `<name>_constraint`, where there is
@@ -43,9 +44,10 @@ class Weights:
         return self._add_weight(*args, **kwargs)
 
     def _add_weight(
-        self, shape: tuple[int, ...] | None = (), initializer: Any = None, dtype: Any = None,
+        self, shape: tuple[int, ...] | None = None, initializer: Any = None, dtype: Any = None,
         trainable: bool = True, autocast: bool = True, regularizer: Any = None, constraint: Any = None,
-        aggregation: str = "none", layout: Any = None, overwrite_with_gradient: bool = False, name: str = "variable",
+        aggregation: str = "none", layout: Any = None, overwrite_with_gradient: bool = False,
+        name: str | None = None,
     ) -> Parameter:
         name = name or "variable"
         if initializer is None:
@@ -60,6 +62,7 @@ class Weights:
         self._weights.append(weight)
         return weight
 
+    add_weight.__signature__ = signature(_add_weight)  # type: ignore[attr-defined]
     add_variable = add_weight
 
     def add_loss(self, loss: Any) -> None:
