@@ -42,7 +42,9 @@ from .backend.precision import get_precision, set_precision
 # These functions take the place of the modules they come from, so within the package import from `.tensor`.
 from .gradcheck import gradcheck
 from .initializers import Initializer
-from .layers import DTypePolicy, Input, InputSpec, Layer, Variable
+from .layers import Input, InputSpec, Layer
+from .layers.policy import DTypePolicy
+from .layers.variable import Variable
 from .losses import Loss
 from .metrics import Metric
 from .models import Model, Sequential

@@ -45,8 +45,9 @@ What differs beyond arguments:
 - `sparsemax` sums to 1; Keras 3.15's does not where several items stay.
 - Configurations are `{{"class_name": ..., "config": ...}}`, a dtype in them is its name; Keras's, with `module` and
   `registered_name`, are read as well. Initializers give NumPy arrays.
-- Arguments are checked in the constructor, where Keras finds some of them in the call: `padding`, `interpolation`, rates,
-  strides of pooling. A class that Keras refuses by a `TypeError` and autoconv by a `ValueError` is refused by both.
+- Arguments are checked in the constructor, where Keras finds some of them in the call: `padding`, `interpolation`,
+  rates, strides of pooling. Unknown arguments and classes are a `TypeError` and a `ValueError` in one, as Keras raises
+  now the one and now the other.
 - Weights may be added to a layer after it was built. Within a layer `training` is False where nobody said it; Keras's
   is None.
 - `dtype` is "float32" or "float64": mixed precision is refused by that name. Integers that a layer is given become

@@ -37,12 +37,10 @@ from .merge import (
 from .norm import BatchNormalization
 from .norm_samples import GroupNormalization, LayerNormalization, RMSNormalization, UnitNormalization
 from .passing import ActivityRegularization, Identity, Lambda
-from .policy import DTypePolicy as DTypePolicy
 from .pool import AveragePooling2D, GlobalAveragePooling2D, GlobalMaxPooling2D, MaxPooling2D
 from .preprocessing import CenterCrop, Normalization, Rescaling, Resizing
 from .reshape import Cropping2D, Flatten, Permute, RepeatVector, Reshape, UpSampling2D, ZeroPadding2D
 from .spec import InputSpec
-from .variable import Variable as Variable
 
 # Other names that Keras has for the same layers.
 Convolution2D, Convolution2DTranspose, SeparableConvolution2D = Conv2D, Conv2DTranspose, SeparableConv2D

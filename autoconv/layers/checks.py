@@ -89,8 +89,8 @@ def axes(value: Any, name: str) -> int | list[int]:
     """One axis, or a list of them."""
     several = list(value) if isinstance(value, (list, tuple)) else [value]
     if not several or any(isinstance(each, bool) or not hasattr(each, "__index__") for each in several):
-        raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}: {name} must be an integer, or "
-                        f"a list of them. Received: {value!r}.")
+        raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}: {name} must be an "
+                        f"integer, or a list of them. Received: {value!r}.")
     return several if isinstance(value, (list, tuple)) else int(value)
 
 

@@ -195,7 +195,7 @@ class Conv2DTranspose(_Convolution):
         self._set_up(kernel_size, strides, checks.padding(padding, numbers=False), data_format, dilation_rate,
                      activation, use_bias, bias_initializer)
         self.kernel_initializer = initializers.get(kernel_initializer)
-        self.output_padding = output_padding
+        self.output_padding = None if output_padding is None else shapes.pair(output_padding, "output_padding", 0)
         shapes.transpose_window((1, 1), self.kernel_size, self.strides, self.padding, self.dilation_rate,
                                 self.output_padding)
 
