@@ -5,7 +5,7 @@ that are taken count from 1; stream 0 belongs to seeds that a user gives to one 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
@@ -125,19 +125,40 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
     return memory.view(np.uint32)[:n]
 
 
-def uniform(shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = "float32",
+def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None, *,
             key: Key | None = None) -> np.ndarray:
-    """Numbers spread evenly over [low, high), on a grid of 2**24 steps: the same in float32 and float64."""
-    steps = bits(int(np.prod(shape)), key) >> 8
-    return (low + (high - low) * 2.0**-24 * steps).astype(dtype).reshape(shape)
+    """Numbers spread evenly over [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64.
+
+    seed: an int, for the same numbers at every call, a `SeedGenerator`, or None for the process's.
+    """
+    steps = bits(int(np.prod(shape)), key or _key_of(seed)) >> 8
+    return (minval + (maxval - minval) * 2.0**-24 * steps).astype(dtype or "float32").reshape(shape)
 
 
-def normal(shape: tuple[int, ...], mean: float = 0.0, stddev: float = 1.0, dtype: Any = "float32",
+def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None, *,
            key: Key | None = None) -> np.ndarray:
-    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi v)."""
-    words = bits(2 * int(np.prod(shape)), key).reshape(2, -1)
+    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi v). `seed` is that of
+    `uniform`.
+    """
+    words = bits(2 * int(np.prod(shape)), key or _key_of(seed)).reshape(2, -1)
     u, v = (words[0] + 1.0) * 2.0**-32, words[1] * 2.0**-32  # u in (0, 1]
-    return (mean + stddev * np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)).astype(dtype).reshape(shape)
+    z = np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
+    return (mean + stddev * z).astype(dtype or "float32").reshape(shape)
+
+
+def randint(shape: Sequence[int], minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> np.ndarray:
+    """Integers spread evenly over minval..maxval - 1. `seed` is that of `uniform`."""
+    if maxval <= minval:
+        raise ValueError(f"maxval must be larger than minval. Received: minval={minval}, maxval={maxval}.")
+    places = bits(int(np.prod(shape)), _key_of(seed)).astype(np.uint64) * np.uint64(maxval - minval) >> np.uint64(32)
+    return (minval + places.astype(np.int64)).astype(dtype).reshape(shape)
+
+
+def _key_of(seed: Any) -> Key:
+    """The key of a draw with this seed."""
+    if isinstance(seed, Generator):
+        return seed.stream()
+    return stream() if seed is None else (check_seed(seed), 0)
 
 
 def permutation(n: int, key: Key | None = None) -> np.ndarray:

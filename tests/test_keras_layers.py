@@ -297,6 +297,24 @@ class TestStates:
         assert (layer.seed_generator.state.numpy() != before).any()
         assert not hasattr(layers.Dropout(0.0), "seed_generator")
 
+    @pytest.mark.parametrize("draw", [
+        lambda seed: keras.random.normal((4, 5), 1.0, 2.0, seed=seed),
+        lambda seed: keras.random.uniform((4, 5), minval=1.0, maxval=3.0, seed=seed),
+        lambda seed: keras.random.randint((4, 5), 0, 1000, seed=seed)])
+    def test_numbers_by_a_seed(self, draw):
+        np.testing.assert_array_equal(draw(3), draw(3))
+        generator = keras.random.SeedGenerator(3)
+        assert (draw(generator) != draw(generator)).any()
+        assert (draw(None) != draw(None)).any()
+
+    def test_integers_within_their_range(self):
+        drawn = keras.random.randint((10000,), -2, 3, seed=1)
+        assert drawn.dtype == "int32"
+        assert sorted(set(drawn.tolist())) == [-2, -1, 0, 1, 2]
+        assert np.bincount(drawn + 2).min() > 1800
+        with pytest.raises(ValueError, match="maxval"):
+            keras.random.randint((3,), 2, 2)
+
     def test_metrics_within(self):
         class Watched(layers.Layer):
             def __init__(self):

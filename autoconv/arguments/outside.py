@@ -82,8 +82,8 @@ _INSTEAD = {
     "utils.image_dataset_from_directory and utils.load_img read pictures": "preprocessing",
     "autoconv.pictures draws filters, feature maps and mistakes": "visualization",
     "autoconv.wrappers has Classifier and Regressor": "SKLearnClassifier SKLearnRegressor SKLearnTransformer",
-    "autoconv.random draws arrays: uniform, normal, permutation; layers and initializers take a seed":
-        "beta binomial categorical dropout gamma randint shuffle truncated_normal",
+    "autoconv.random draws arrays: uniform, normal, randint, permutation; layers and initializers take a seed":
+        "beta binomial categorical dropout gamma shuffle truncated_normal",
     "a slice x[1:3] takes a part; ops.where and ops.concatenate put others together": """slice slice_update
         scatter scatter_update get_item segment_max segment_min segment_prod segment_sum""",
     "reshape and transpose move the items": "depth_to_space space_to_depth fold unfold rearrange view extract_patches",
