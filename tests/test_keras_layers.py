@@ -82,6 +82,9 @@ class TestCalls:
         assert layers.CenterCrop(2, 2)(picture).shape == (2, 2, 1)
         np.testing.assert_array_equal(layers.RandomFlip()(picture).numpy(), picture)
         assert layers.RandomRotation(0.1)(picture, training=True).shape == picture.shape
+        assert layers.Resizing(2, 3)(inputs=picture[None]).shape == (1, 2, 3, 1)
+        with pytest.raises(ValueError, match="wants images of shape"):
+            layers.Resizing(2, 3)(picture[0])
 
 
 class TestSymbolic:

@@ -10,6 +10,7 @@ from ..operators.image import INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
+from .calling import NOTHING
 
 
 class Rescaling(Layer):
@@ -136,10 +137,12 @@ class Images(Layer):
 
     one_input = True
 
-    def __call__(self, x: Any, training: bool | None = None) -> Any:  # type: ignore[override]
+    def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
         """As `Layer.__call__`; a single image is a batch of one, and comes out as one."""
-        if len(getattr(x, "shape", None) or np.shape(x)) != 3:
-            return super().__call__(x, training=training)
+        if x is NOTHING and len(named) == 1:
+            x = named.pop("inputs", NOTHING)
+        if others or named or x is NOTHING or len(getattr(x, "shape", None) or np.shape(x)) != 3:
+            return super().__call__(x, *others, training=training, **named)
         return super().__call__(F.expand_dims(x, 0), training=training)[0]
 
     def check_input(self, shape: Shape) -> None:
