@@ -42,12 +42,15 @@ from .backend.precision import get_precision, set_precision
 # These functions take the place of the modules they come from, so within the package import from `.tensor`.
 from .gradcheck import gradcheck
 from .initializers import Initializer
-from .layers import Input, Layer
+from .layers import Input, InputSpec, Layer
+from .layers.policy import DTypePolicy
+from .layers.variable import Variable
 from .losses import Loss
 from .metrics import Metric
 from .models import Model, Sequential
 from .optimizers import Optimizer
 from .regularizers import Regularizer
+from .symbolic import KerasTensor
 from .tensor import Parameter, Tensor, from_dlpack, no_grad, tensor
 
 optimizers = optim  # Keras's name; `import autoconv.optimizers` finds the same module
@@ -55,8 +58,9 @@ sys.modules[f"{__name__}.optimizers"] = optim
 sys.modules[f"{__name__}.optimizers.schedules"] = sys.modules[f"{__name__}.optim.schedules"] = optim.schedules
 
 __all__ = [
-    "Initializer", "Input", "Layer", "Loss", "Metric", "Model", "Optimizer", "Parameter", "Regularizer", "Sequential",
-    "Tensor", "__version__", "activations", "callbacks", "config",
+    "DTypePolicy", "Initializer", "Input", "InputSpec", "KerasTensor", "Layer", "Loss", "Metric", "Model", "Optimizer",
+    "Parameter", "Regularizer", "Sequential",
+    "Tensor", "Variable", "__version__", "activations", "callbacks", "config",
     "constraints", "datasets", "from_dlpack", "functional", "get_num_threads", "get_precision", "gradcheck",
     "initializers", "layers", "losses", "metrics", "models", "nets", "no_grad", "ops", "optim", "optimizers",
     "parallel", "random", "regularizers", "saving", "set_num_threads", "set_precision", "tensor", "utils",

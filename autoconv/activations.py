@@ -1,6 +1,6 @@
 """The activation functions by Keras's names, as layers take them: `Dense(10, activation="gelu")`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from .arguments import custom
@@ -61,17 +61,21 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
 _OTHER_NAMES = {"glu": glu, "hard_swish": hard_silu, "swish": silu, "threshold": threshold}
 
 
-def get(identifier: Any) -> Callable[[Tensor], Tensor]:
-    """The function of a name; None is `linear`, a function is itself. Raises ValueError for an unknown name."""
+def get(identifier: Any) -> Callable[..., Any]:
+    """The function of a name, or of what `serialize` gave; None is `linear`, a function is itself. ValueError for an
+    unknown name.
+    """
     if identifier is None:
         return linear
     if callable(identifier):
         return identifier
+    if isinstance(identifier, Mapping) and identifier.get("class_name") == "function":  # as Keras's files have it
+        identifier = identifier["config"]
     return custom.find("activation", identifier, {**ACTIVATIONS, **_OTHER_NAMES})
 
 
 def serialize(activation: Callable) -> str:
-    """The name of one of these functions. Raises ValueError for another one."""
+    """The name of one of these functions, or of one that is registered. Raises ValueError for another one."""
     for name, function in {**ACTIVATIONS, **_OTHER_NAMES}.items():
         if function is activation:
             return name
@@ -80,6 +84,7 @@ def serialize(activation: Callable) -> str:
     raise ValueError(f"Only the functions of autoconv.activations have names. Received: {activation!r}.")
 
 
-def deserialize(config: str) -> Callable[[Tensor], Tensor]:
-    """The function that `serialize` named."""
-    return get(config)
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Callable[..., Any]:
+    """The function that `serialize` named; custom_objects maps names to functions of yours."""
+    with custom.custom_object_scope(custom_objects or {}):
+        return get(config)

@@ -20,8 +20,9 @@ class Constraint:
 
     recordable = True
 
-    def __call__(self, w: Any) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} must override __call__(self, w).")
+    def __call__(self, w: Any) -> Any:
+        """What w becomes: itself."""
+        return w
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data: the attributes."""

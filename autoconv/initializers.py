@@ -1,9 +1,11 @@
 """How weights start. Each initializer is a function of (shape, dtype), made with Keras's names and formulas.
 
-An int `seed` gives the same values at every call; without one each call draws new numbers from `autoconv.random`.
+An initializer gives the same values at every call: those of an int `seed`, or without one those that its first call
+drew from `autoconv.random`. One whose seed is a `random.SeedGenerator` draws new ones at each call.
 """
 
-from itertools import count
+from collections.abc import Iterator, Sequence
+from itertools import chain, count
 from math import prod, sqrt
 from typing import Any
 
@@ -14,6 +16,7 @@ from .arguments import custom, names
 
 # A normal distribution cut off at two standard deviations has this share of the whole one's deviation.
 TRUNCATED_DEVIATION = 0.87962566103423978
+FURTHER_STREAMS = 2**62 + 2**61  # what the first call of an initializer without a seed draws besides its key
 OWN_STREAMS = 2**63  # a seeded initializer's streams start here, so they are not those that autoconv.random hands out
 
 
@@ -25,11 +28,54 @@ class Initializer:
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return dict(vars(self))
+        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Initializer":
+        """The initializer that `get_config` describes."""
         return cls(**config)
+
+    def clone(self) -> "Initializer":
+        """An equal initializer; one without a seed draws its own numbers."""
+        return type(self).from_config(self.get_config())
+
+
+class Random(Initializer):
+    """What initializers share that draw numbers."""
+
+    _key: random.Key | None = None  # of the first call, without a seed
+
+    @property
+    def seed(self) -> Any:
+        """None, an int or a `random.SeedGenerator`."""
+        return self._seed
+
+    @seed.setter
+    def seed(self, seed: Any) -> None:
+        if not isinstance(seed, random.Generator) and seed is not None and (
+                isinstance(seed, bool) or not hasattr(seed, "__index__")):
+            raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or an integer. "
+                             f"Received: seed={seed!r}")
+        self._seed, self._key = seed, None
+
+    def _keys(self) -> Iterator[random.Key]:
+        """The keys of the draws of one call."""
+        if isinstance(self._seed, random.Generator):
+            return iter(self._seed.stream, None)
+        if self._seed is None:
+            self._key = self._key or random.stream()
+            seed, first = self._key
+            return chain([self._key], ((seed, FURTHER_STREAMS + (first << 20) + i) for i in count()))
+        return ((self._seed, OWN_STREAMS + i) for i in count())
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        seed = self._seed.get_config() if isinstance(self._seed, random.SeedGenerator) else self._seed
+        return {**super().get_config(), "seed": seed}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy without a seed draws its own numbers."""
+        return vars(self) | {"_key": None}
 
 
 class Zeros(Initializer):
@@ -56,68 +102,65 @@ class Constant(Initializer):
         return np.full(shape, self.value, dtype)
 
 
-class RandomNormal(Initializer):
+class RandomNormal(Random):
     """Normal with this mean and standard deviation."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Any = None) -> None:
         self.mean, self.stddev, self.seed = mean, stddev, seed
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
-        return random.normal(shape, self.mean, self.stddev, dtype, key=next(_keys(self.seed)))
+        return _normal(shape, self.mean, self.stddev, dtype, self._keys())
 
 
-class RandomUniform(Initializer):
+class RandomUniform(Random):
     """Uniform in [minval, maxval)."""
 
-    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: int | None = None) -> None:
+    def __init__(self, minval: float = -0.05, maxval: float = 0.05, seed: Any = None) -> None:
         self.minval, self.maxval, self.seed = minval, maxval, seed
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
-        return random.uniform(shape, self.minval, self.maxval, dtype, key=next(_keys(self.seed)))
+        return _uniform(shape, self.minval, self.maxval, dtype, self._keys())
 
 
-class TruncatedNormal(Initializer):
+class TruncatedNormal(Random):
     """Normal, where values further than two standard deviations from the mean are drawn again."""
 
-    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: int | None = None) -> None:
+    def __init__(self, mean: float = 0.0, stddev: float = 0.05, seed: Any = None) -> None:
         self.mean, self.stddev, self.seed = mean, stddev, seed
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
-        keys = _keys(self.seed)
-        z = random.normal(shape, 0.0, 1.0, dtype, key=next(keys))
-        far = np.abs(z) > 2
-        while far.any():
-            z[far] = random.normal((int(far.sum()),), 0.0, 1.0, dtype, key=next(keys))
-            far = np.abs(z) > 2
-        return self.mean + self.stddev * z
+        return _truncated(shape, self.mean, self.stddev, dtype, self._keys())
 
 
-class VarianceScaling(Initializer):
+class VarianceScaling(Random):
     """Random with variance `scale / fan`, so that signals keep their size from layer to layer.
 
     mode: "fan_in", "fan_out" or "fan_avg"; distribution: "truncated_normal", "untruncated_normal" or "uniform".
     """
 
     def __init__(
-        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: int | None = None
+        self, scale: float = 1.0, mode: str = "fan_in", distribution: str = "truncated_normal", seed: Any = None,
+        input_axes: Sequence[int] | None = None, output_axes: Sequence[int] | None = None,
     ) -> None:
+        distribution = "truncated_normal" if distribution == "normal" else distribution
         if not scale > 0:
             raise ValueError(f"scale must be positive. Received: {scale!r}.")
         names.lookup("mode", mode, dict.fromkeys(("fan_in", "fan_out", "fan_avg")))
         distributions = ("truncated_normal", "untruncated_normal", "uniform")
         names.lookup("distribution", distribution, dict.fromkeys(distributions))
         self.scale, self.mode, self.distribution, self.seed = scale, mode, distribution, seed
+        self.input_axes, self.output_axes = input_axes, output_axes
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
-        fan_in, fan_out = fans(shape)
+        fan_in, fan_out = fans(shape, self.input_axes, self.output_axes)
         fan = {"fan_in": fan_in, "fan_out": fan_out, "fan_avg": (fan_in + fan_out) / 2}[self.mode]
         variance = self.scale / max(1.0, fan)
         if self.distribution == "uniform":
             limit = sqrt(3 * variance)
-            return RandomUniform(-limit, limit, self.seed)(shape, dtype)
+            return _uniform(shape, -limit, limit, dtype, self._keys())
         if self.distribution == "untruncated_normal":
-            return RandomNormal(0.0, sqrt(variance), self.seed)(shape, dtype)
-        return TruncatedNormal(0.0, sqrt(variance) / TRUNCATED_DEVIATION, self.seed)(shape, dtype)
+            return _normal(shape, 0.0, sqrt(variance), dtype, self._keys())
+        return _truncated(shape, 0.0, sqrt(variance) / TRUNCATED_DEVIATION, dtype, self._keys())
 
 
 class _Named(VarianceScaling):
@@ -125,11 +168,13 @@ class _Named(VarianceScaling):
 
     _choice: tuple[float, str, str]
 
-    def __init__(self, seed: int | None = None) -> None:
-        super().__init__(*self._choice, seed=seed)
+    def __init__(self, seed: Any = None, input_axes: Sequence[int] | None = None,
+                 output_axes: Sequence[int] | None = None) -> None:
+        super().__init__(*self._choice, seed=seed, input_axes=input_axes, output_axes=output_axes)
 
     def get_config(self) -> dict[str, Any]:
-        return {"seed": self.seed}
+        config = super().get_config()
+        return {name: config[name] for name in ("seed", "input_axes", "output_axes")}
 
 
 class GlorotUniform(_Named):
@@ -181,12 +226,12 @@ class Identity(Initializer):
         return self.gain * np.eye(*shape, dtype=dtype)
 
 
-class Orthogonal(Initializer):
+class Orthogonal(Random):
     """`gain` times a matrix with orthogonal rows or columns, in the shape (..., C_out). Raises ValueError for fewer
     than two dimensions. Saxe et al., "Exact solutions to the nonlinear dynamics of learning", 2014.
     """
 
-    def __init__(self, gain: float = 1.0, seed: int | None = None) -> None:
+    def __init__(self, gain: float = 1.0, seed: Any = None) -> None:
         self.gain, self.seed = gain, seed
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
@@ -194,19 +239,50 @@ class Orthogonal(Initializer):
             raise ValueError("The tensor to initialize must be at least two-dimensional. Received: "
                              f"shape={shape} of rank {len(shape)}.")
         rows, columns = prod(shape[:-1]), shape[-1]
-        normal = random.normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, dtype, key=next(_keys(self.seed)))
+        normal = random.normal((max(rows, columns), min(rows, columns)), 0.0, 1.0, dtype, key=next(self._keys()))
         q, r = np.linalg.qr(normal)
         q = q * np.sign(np.diag(r))  # so that each matrix is as likely as any other
         return (self.gain * (q if rows >= columns else q.T)).reshape(shape).astype(dtype)
 
 
-def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and the other way round."""
+def fans(shape: tuple[int, ...], input_axes: Sequence[int] | None = None,
+         output_axes: Sequence[int] | None = None) -> tuple[int, int]:
+    """(fan_in, fan_out) of a weight (..., C_in, C_out): how many inputs an output sums, and the other way round. Where
+    both are given, the axes say which sizes count.
+    """
+    if input_axes is not None and output_axes is not None:
+        return prod(shape[axis] for axis in input_axes), prod(shape[axis] for axis in output_axes)
     if len(shape) < 2:
         size = prod(shape)
         return size, size
     window = prod(shape[:-2])
     return window * shape[-2], window * shape[-1]
+
+
+def _floating(dtype: Any) -> np.dtype:
+    """The dtype of random numbers: a floating one."""
+    dtype = np.dtype(dtype or "float32")
+    if dtype.kind != "f":
+        raise ValueError(f"Random weights must be of a floating dtype. Received: dtype={dtype.name!r}.")
+    return dtype
+
+
+def _normal(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any, keys: Iterator[random.Key]) -> np.ndarray:
+    return random.normal(shape, mean, stddev, _floating(dtype), key=next(keys))
+
+
+def _uniform(shape: tuple[int, ...], low: float, high: float, dtype: Any, keys: Iterator[random.Key]) -> np.ndarray:
+    return random.uniform(shape, low, high, _floating(dtype), key=next(keys))
+
+
+def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any,
+               keys: Iterator[random.Key]) -> np.ndarray:
+    z = _normal(shape, 0.0, 1.0, dtype, keys)
+    far = np.abs(z) > 2
+    while far.any():
+        z[far] = _normal((int(far.sum()),), 0.0, 1.0, dtype, keys)
+        far = np.abs(z) > 2
+    return mean + stddev * z
 
 
 BY_NAME: dict[str, type[Initializer]] = {
@@ -215,6 +291,7 @@ BY_NAME: dict[str, type[Initializer]] = {
     "normal": RandomNormal, "uniform": RandomUniform, "variance_scaling": VarianceScaling,
     "glorot_uniform": GlorotUniform, "glorot_normal": GlorotNormal, "he_uniform": HeUniform, "he_normal": HeNormal,
     "lecun_uniform": LecunUniform, "lecun_normal": LecunNormal, "identity": Identity, "orthogonal": Orthogonal,
+    "one": Ones, "zero": Zeros,
 }
 # Keras has these names for the classes, too.
 zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
@@ -223,7 +300,9 @@ variance_scaling, glorot_uniform, glorot_normal = VarianceScaling, GlorotUniform
 he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunUniform, LecunNormal
 IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
 
-CLASSES: dict[str, type[Initializer]] = {c.__name__: c for c in BY_NAME.values()}
+CLASSES: dict[str, type[Initializer]] = {
+    **{c.__name__: c for c in BY_NAME.values()}, "IdentityInitializer": Identity, "OrthogonalInitializer": Orthogonal,
+}
 
 
 def get(identifier: Any) -> Any:
@@ -252,7 +331,3 @@ def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> An
     """The initializer that `serialize` wrote; custom_objects maps names to classes of yours."""
     return custom.from_config("initializer", config, CLASSES, custom_objects)
 
-
-def _keys(seed: int | None) -> Any:
-    """The keys of the draws of one call: those of the seed, else new ones."""
-    return ((seed, OWN_STREAMS + i) if seed is not None else random.stream() for i in count())

@@ -5,13 +5,14 @@ that are taken count from 1; stream 0 belongs to seeds that a user gives to one 
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
 from .backend import device as devices
+from .tensor import Parameter
 
 Key = tuple[int, int]
 
@@ -19,6 +20,14 @@ Key = tuple[int, int]
 first_sample: ContextVar[int] = ContextVar("first_sample", default=0)
 
 _EPOCHS = 2**61  # from here on streams are epochs' orders: far from those that are handed out one by one
+
+
+def check_seed(seed: Any) -> int:
+    """The seed as an int, or a ValueError."""
+    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
+        raise ValueError("Argument `seed` must be an integer. A seed must be an integer between 0 and 2**64 - 1. "
+                         f"Received: {seed!r}.")
+    return int(seed)
 
 
 class Generator:
@@ -33,7 +42,49 @@ class Generator:
         return self.seed, self.first + self.streams
 
 
-_generator = Generator(int.from_bytes(os.urandom(8), "little"))
+class SeedGenerator(Generator):
+    """The source of a layer's random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
+
+    state: the seed's lower half and how many draws were made, as a variable that is not trained; `next()` gives it, and
+    counts a draw.
+    """
+
+    def __init__(self, seed: int | None = None, name: str | None = None, *, first: int = 0, **_: Any) -> None:
+        if seed is None:
+            seed = int.from_bytes(os.urandom(4), "little")
+        super().__init__(check_seed(seed), first)
+        self.name = name or "seed_generator"
+
+    @property
+    def state(self) -> Parameter:
+        """What it stands at now."""
+        numbers = np.array([self.seed % 2**32, self.streams % 2**32], np.uint32)
+        state = Parameter(numbers, f"{self.name}_state", trainable=False)
+        state.path = f"{self.name}/{state.name}"
+        return state
+
+    def next(self, ordered: bool = True) -> np.ndarray:
+        """The state before this draw, which is counted."""
+        before = self.state.numpy()
+        self.stream()
+        return before
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "SeedGenerator":
+        """The generator that `get_config` describes, at its start."""
+        return cls(**config)
+
+
+_generator = SeedGenerator(int.from_bytes(os.urandom(8), "little"))
+
+
+def process_generator() -> SeedGenerator:
+    """The generator of `set_seed`, from which all draws come that have none of their own."""
+    return _generator
 
 
 def generators_of(layers: Iterable[Any]) -> list[Generator]:
@@ -44,13 +95,6 @@ def generators_of(layers: Iterable[Any]) -> list[Generator]:
 def set_seed(seed: int) -> None:
     """Starts the streams of `seed`, an integer in 0..2**64-1: what is drawn from here on is the same in every run."""
     _generator.seed, _generator.streams = check_seed(seed), 0
-
-
-def check_seed(seed: Any) -> int:
-    """The seed as an int, or a ValueError."""
-    if isinstance(seed, bool) or not hasattr(seed, "__index__") or not 0 <= int(seed) < 2**64:
-        raise ValueError(f"A seed must be an integer between 0 and 2**64 - 1. Received: {seed!r}.")
-    return int(seed)
 
 
 def stream() -> Key:
@@ -81,19 +125,40 @@ def bits(n: int, key: Key | None = None) -> np.ndarray:
     return memory.view(np.uint32)[:n]
 
 
-def uniform(shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, dtype: Any = "float32",
+def uniform(shape: Sequence[int], minval: float = 0.0, maxval: float = 1.0, dtype: Any = None, seed: Any = None, *,
             key: Key | None = None) -> np.ndarray:
-    """Numbers spread evenly over [low, high), on a grid of 2**24 steps: the same in float32 and float64."""
-    steps = bits(int(np.prod(shape)), key) >> 8
-    return (low + (high - low) * 2.0**-24 * steps).astype(dtype).reshape(shape)
+    """Numbers spread evenly over [minval, maxval), on a grid of 2**24 steps: the same in float32 and float64.
+
+    seed: an int, for the same numbers at every call, a `SeedGenerator`, or None for the process's.
+    """
+    steps = bits(int(np.prod(shape)), key or _key_of(seed)) >> 8
+    return (minval + (maxval - minval) * 2.0**-24 * steps).astype(dtype or "float32").reshape(shape)
 
 
-def normal(shape: tuple[int, ...], mean: float = 0.0, stddev: float = 1.0, dtype: Any = "float32",
+def normal(shape: Sequence[int], mean: float = 0.0, stddev: float = 1.0, dtype: Any = None, seed: Any = None, *,
            key: Key | None = None) -> np.ndarray:
-    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi v)."""
-    words = bits(2 * int(np.prod(shape)), key).reshape(2, -1)
+    """Normally distributed numbers, by Box and Muller's transform (1958): sqrt(-2 ln u) cos(2 pi v). `seed` is that of
+    `uniform`.
+    """
+    words = bits(2 * int(np.prod(shape)), key or _key_of(seed)).reshape(2, -1)
     u, v = (words[0] + 1.0) * 2.0**-32, words[1] * 2.0**-32  # u in (0, 1]
-    return (mean + stddev * np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)).astype(dtype).reshape(shape)
+    z = np.sqrt(-2 * np.log(u)) * np.cos(2 * np.pi * v)
+    return (mean + stddev * z).astype(dtype or "float32").reshape(shape)
+
+
+def randint(shape: Sequence[int], minval: int, maxval: int, dtype: Any = "int32", seed: Any = None) -> np.ndarray:
+    """Integers spread evenly over minval..maxval - 1. `seed` is that of `uniform`."""
+    if maxval <= minval:
+        raise ValueError(f"maxval must be larger than minval. Received: minval={minval}, maxval={maxval}.")
+    places = bits(int(np.prod(shape)), _key_of(seed)).astype(np.uint64) * np.uint64(maxval - minval) >> np.uint64(32)
+    return (minval + places.astype(np.int64)).astype(dtype).reshape(shape)
+
+
+def _key_of(seed: Any) -> Key:
+    """The key of a draw with this seed."""
+    if isinstance(seed, Generator):
+        return seed.stream()
+    return stream() if seed is None else (check_seed(seed), 0)
 
 
 def permutation(n: int, key: Key | None = None) -> np.ndarray:

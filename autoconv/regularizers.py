@@ -8,6 +8,7 @@ import numpy as np
 
 from . import functional as F
 from .arguments import custom, names
+from .functional.nn import _tensor
 from .tensor import Tensor
 
 __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserialize", "get", "l1", "l1_l2", "l2",
@@ -19,8 +20,9 @@ class Regularizer:
 
     recordable = True
 
-    def __call__(self, x: Tensor) -> Tensor:
-        raise NotImplementedError(f"{type(self).__name__} must override __call__(self, x).")
+    def __call__(self, x: Any) -> Any:
+        """What x adds to the loss: nothing."""
+        return 0.0
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data."""
@@ -38,7 +40,8 @@ class L1L2(Regularizer):
     def __init__(self, l1: float | None = 0.0, l2: float | None = 0.0) -> None:
         self.l1, self.l2 = _factor("l1", l1 or 0.0), _factor("l2", l2 or 0.0)
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Tensor:
+        x = _tensor(x)
         total = self.l1 * F.abs(x).sum() if self.l1 or not self.l2 else None
         if not self.l2:
             return total  # type: ignore[return-value]
@@ -76,7 +79,8 @@ class OrthogonalRegularizer(Regularizer):
         self.factor, self.mode = _factor("factor", factor), names.lookup("mode", mode, {"rows": "rows",
                                                                                       "columns": "columns"})
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Any) -> Tensor:
+        x = _tensor(x)
         if x.ndim != 2:
             raise ValueError(f"Inputs to OrthogonalRegularizer must have rank 2. Received: inputs.shape={x.shape}.")
         rows = x if self.mode == "rows" else x.transpose()
@@ -90,16 +94,11 @@ class OrthogonalRegularizer(Regularizer):
         return {"factor": self.factor, "mode": self.mode}
 
 
-def l1_l2(l1: float = 0.01, l2: float = 0.01) -> L1L2:
-    """`L1L2`, with 0.01 of both by default."""
-    return L1L2(l1, l2)
-
-
-l1, l2, orthogonal_regularizer = L1, L2, OrthogonalRegularizer
+l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
 
 CLASSES: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (L1, L2, L1L2, OrthogonalRegularizer)}
 BY_NAME: dict[str, Callable[..., Any]] = {
-    **CLASSES, "l1": L1, "l2": L2, "l1_l2": l1_l2, "l1l2": l1_l2, "orthogonal_regularizer": OrthogonalRegularizer}
+    **CLASSES, "l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2, "orthogonal_regularizer": OrthogonalRegularizer}
 
 
 def get(identifier: Any) -> Any:

@@ -98,6 +98,10 @@ class Node:
 record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 
 
+class NoValuesError(TypeError, ValueError, NotImplementedError):
+    """A symbolic tensor was used where values are wanted. It is all three of Keras's errors for that."""
+
+
 class SymbolicTensor:
     """A place in a graph: the shape (batch first, None where not known) and dtype of a value that comes later.
 
@@ -109,18 +113,24 @@ class SymbolicTensor:
     __slots__ = ("__weakref__", "dtype", "index", "name", "node", "shape")
     node: Node
 
-    def __init__(self, shape: Shape, dtype: str, name: str) -> None:
-        self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name, 0
+    def __init__(self, shape: Shape, dtype: str = "float32", sparse: bool = False, ragged: bool = False,
+                 record_history: bool = True, name: str | None = None) -> None:
+        if not is_shape(shape):
+            raise ValueError(f"Cannot convert {shape!r} to a shape: pass a tuple such as (None, 28, 28, 1).")
+        if sparse or ragged:
+            raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
+        self.shape, self.dtype, self.name, self.index = tuple(shape), dtype, name or "keras_tensor", 0
+        self.node = None  # type: ignore[assignment]  # until a call makes it, or gives it
 
     def __repr__(self) -> str:
-        return f"<SymbolicTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
+        return f"<KerasTensor shape={self.shape}, dtype={self.dtype}, name={self.name}>"
 
     @property
     def ndim(self) -> int:
         return len(self.shape)
 
     def _has_no_values(self, wanted: str) -> NoReturn:
-        raise TypeError(f"{self!r} is symbolic: it has a shape and a dtype, no values, so it cannot be used as "
+        raise NoValuesError(f"{self!r} is symbolic: it has a shape and a dtype, no values, so it cannot be used as "
                         f"{wanted}. Use layers or functions of autoconv.functional, or call a model on data.")
 
     def __array__(self, *args: Any, **kwargs: Any) -> NoReturn:
@@ -226,6 +236,9 @@ class SymbolicTensor:
     def clip(self, x_min: float | None = None, x_max: float | None = None) -> "SymbolicTensor":
         return _call("clip", self, x_min, x_max)
 
+    def detach(self) -> "SymbolicTensor":
+        return _call("detach", self)
+
     def argmax(self, axis: int | None = None, keepdims: bool = False) -> "SymbolicTensor":
         return _call("argmax", self, axis=axis, keepdims=keepdims)
 
@@ -257,3 +270,6 @@ def on_symbols_too(namespace: dict[str, Any], functions: list[str]) -> None:
 
 def _call(name: str, *args: Any, **kwargs: Any) -> Any:
     return record_call[0](name, args, kwargs)
+
+
+KerasTensor = SymbolicTensor  # Keras's name

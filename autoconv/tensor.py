@@ -149,6 +149,10 @@ class Tensor:
         """The one number this tensor holds."""
         return self._values(".item()").item()
 
+    def tolist(self) -> Any:
+        """The values as Python's numbers, in lists."""
+        return self._values(".tolist()").tolist()
+
     def __float__(self) -> float:
         return float(self._values("float()").item())
 
@@ -309,21 +313,31 @@ class Parameter(Tensor):
 
     `version` is the number of its last change: of another array, device or `requires_grad`, not of new values in place.
     regularizer: gives what its values add to the loss; constraint: what they become after each step, or None.
-    path: the layer's name and its own.
+    path: the layer's name and its own. learns: whether it was made to be trained; trainable: whether it is now, which
+    `requires_grad` is, too.
     """
 
-    __slots__ = ("constraint", "name", "path", "regularizer", "trainable", "version")
+    __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")
 
     def __init__(self, data: Any, name: str = "", trainable: bool = True, device: devices.Device | None = None,
                  regularizer: Any = None, constraint: Any = None) -> None:
         super().__init__(data, requires_grad=trainable, device=device)
-        self.name, self.trainable, self.path = name, trainable, name
+        self.name, self.learns, self.path = name, trainable, name
         self.regularizer, self.constraint = regularizer, constraint
 
     def __setattr__(self, name: str, value: Any) -> None:
         super().__setattr__(name, value)
         if name not in ("grad", "_grad_buffer"):  # which every step sets
             super().__setattr__("version", count_change())
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes it now."""
+        return self.requires_grad
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self.requires_grad = bool(value)
 
     def numpy(self) -> np.ndarray:
         return super().numpy().copy()

@@ -15,7 +15,6 @@ KERAS: dict[str, Any] = json.loads(FILE.read_text(encoding="utf-8"))
 LEFT_OUT = ("random", "nets", "parallel", "functional", "datasets", "pictures", "ops", "saving", "config",
             "formats", "wrappers")
 SHOWN_MODULES = [name for name in reference.MODULES if name not in LEFT_OUT]
-ALWAYS_LEFT = {"layers.": {"autocast"}}  # Layer takes these with their default alone
 LEGACY = {"input_shape", "input_dim"}  # Keras takes them too, though no signature has them
 ANY_KEYWORD = {"callbacks.LambdaCallback"}  # whose signature is **, for all that Keras's names
 
@@ -44,6 +43,15 @@ What differs beyond arguments:
 - `image_dataset_from_directory` takes files with Keras's endings, and `.webp`: the same seed splits as in Keras. On the
   shell `autoconv train FOLDER` takes pictures of all formats, and names those that Pillow cannot read.
 - `sparsemax` sums to 1; Keras 3.15's does not where several items stay.
+- Configurations are `{{"class_name": ..., "config": ...}}`, a dtype in them is its name; Keras's, with `module` and
+  `registered_name`, are read as well. Initializers give NumPy arrays.
+- Arguments are checked in the constructor, where Keras finds some of them in the call: `padding`, `interpolation`,
+  rates, strides of pooling. Unknown arguments and classes are a `TypeError` and a `ValueError` in one, as Keras raises
+  now the one and now the other.
+- Weights may be added to a layer after it was built. Within a layer `training` is False where nobody said it; Keras's
+  is None.
+- `dtype` is "float32" or "float64": mixed precision is refused by that name. Integers that a layer is given become
+  floats, also in layers that only move items.
 - With `gradient_accumulation_steps` a step runs through Python; all else is recorded.
 - `ops` has the functions of `keras.ops` that code of convolutional nets uses; `functional` has the same with PyTorch's
   names for convolutions.
@@ -130,8 +138,6 @@ def left_at_default(value: Callable, path: str) -> set[str]:
     for body in bodies:
         if inspect.isfunction(body):
             found.update(re.findall(r'_keras_default\("(\w+)"', inspect.getsource(body)))
-    if inspect.isclass(value):
-        found.update(*(names for start, names in ALWAYS_LEFT.items() if path.startswith(start)))
     return found
 
 

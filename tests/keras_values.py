@@ -216,6 +216,12 @@ for _name, _x, _given in LAYERS:
             lambda k, name=_name, x=_x, options=_options: computed(k, name, x, options))
 
 
+def stateless(k: Any) -> Any:
+    layer = k.layers.Dense(2)
+    layer.build(ROWS.shape)
+    return layer.stateless_call([A[:4, :2].copy(), B[0, :2].copy()], [], ROWS)
+
+
 def adapted(k: Any, axis: Any) -> Any:
     layer = k.layers.Normalization(axis=axis)
     layer.adapt(IMAGES)
@@ -228,6 +234,17 @@ for _axes, _normalize, _x, _y in ((-1, False, A, B), (1, True, A, B), ((3, 1), F
                                   ((2, 2), True, IMAGES, IMAGES)):
     add(f"layers.Dot({_axes}, {_normalize}) of {_x.shape}", lambda k, axes=_axes, normalize=_normalize, x=_x, y=_y:
         k.layers.Dot(axes, normalize)([x, y]))
+for _name, _options in (("BatchNormalization", {"axis": 1}), ("BatchNormalization", {"axis": -2}),
+                        ("GroupNormalization", {"groups": 3, "axis": 1})):
+    add(f"layers.{_name}({said(_options)}) of {IMAGES.shape}",
+        lambda k, name=_name, options=_options: computed(k, name, IMAGES, options))
+add("layers.BatchNormalization(axis=1) in training",
+    lambda k: k.layers.BatchNormalization(axis=1)(IMAGES, training=True))
+add("layers.BatchNormalization with a mask",
+    lambda k: k.layers.BatchNormalization()(A, training=True, mask=np.array([1, 1, 0, 1, 0, 1], bool)))
+add("layers.Softmax with a mask", lambda k: k.layers.Softmax()(A, mask=A > B))
+add("layers.Concatenate(axis=0)", lambda k: k.layers.Concatenate(axis=0)([A, B[:2]]))
+add("layers.Dense stateless", lambda k: stateless(k)[0])
 add("layers.Lambda", lambda k: k.layers.Lambda(lambda x: x * 2)(ROWS))
 
 # Functions of tensors

@@ -89,7 +89,7 @@ def test_fans(shape, wanted):
 
 
 @pytest.mark.parametrize("name", ["glorot_uniform", "he_normal", "random_normal"])
-def test_a_seed_gives_the_same_values_at_every_call_and_none_gives_new_ones(name):
+def test_an_initializer_gives_the_same_values_at_every_call_and_one_without_a_seed_its_own(name):
     kind = initializers.BY_NAME[name]
     seeded = kind(seed=3)
     first = seeded(SHAPE)
@@ -97,7 +97,11 @@ def test_a_seed_gives_the_same_values_at_every_call_and_none_gives_new_ones(name
     assert (first == kind(seed=3)(SHAPE)).all()
     assert (first != kind(seed=4)(SHAPE)).any()
     unseeded = kind()
-    assert (unseeded(SHAPE) != unseeded(SHAPE)).any()
+    assert (unseeded(SHAPE) == unseeded(SHAPE)).all()
+    assert (unseeded(SHAPE) != kind()(SHAPE)).any()
+    assert (unseeded(SHAPE) != unseeded.clone()(SHAPE)).any()
+    drawn = kind(seed=random.SeedGenerator(3))
+    assert (drawn(SHAPE) != drawn(SHAPE)).any()
 
 
 def test_the_global_seed_makes_a_run_repeatable():

@@ -392,7 +392,7 @@ def test_forgetting_call_is_explained():
     (lambda: layers.Conv2D(4, (3, 3, 3)), "kernel_size must be an integer or a pair"),
     (lambda: layers.Conv2D(4, 3, strides=0), "strides must be at least 1. Received: 0"),
     (lambda: layers.Conv2D(4, 3, dilation_rate=0), "dilation_rate must be at least 1"),
-    (lambda: layers.Conv2D(4, 3, groups=3), "filters must be divisible by groups. Received: filters=4, groups=3"),
+    (lambda: layers.Conv2D(4, 3, groups=3), "filters must be divisible by groups. Received: groups=3, filters=4"),
     (lambda: layers.Conv2D(4, 3, padding="smae"), "Unknown padding: 'smae'. Did you mean 'same'?"),
     (lambda: layers.Conv2D(4, 3, padding=-1), "padding must be at least 0"),
     (lambda: layers.Conv2D(4, 3, activation="rleu"), "Unknown activation: 'rleu'. Did you mean 'relu'?"),
@@ -410,13 +410,12 @@ def test_forgetting_call_is_explained():
     (lambda: layers.BatchNormalization(momentum=2), "momentum must be between 0 and 1"),
     (lambda: layers.BatchNormalization(epsilon=0), "epsilon must be positive"),
     (lambda: layers.BatchNormalization(renorm=True), "does not support renorm"),
-    (lambda: layers.Softmax(axis="last"), "axis must be an integer"),
     (lambda: layers.Rescaling("1/255"), "scale must be a number"),
-    (lambda: layers.Dense(2, dtype="float16"), "Unknown dtype: 'float16'. Did you mean"),
+    (lambda: layers.Dense(2, dtype="float16"), "not for quantized or mixed precision"),
     (lambda: layers.Dense(2, name="a/b"), "name must be a string without '/'"),
     (lambda: layers.Input(28), "shape must be a tuple"),
     (lambda: layers.Input((28, 0, 1)), "Each size in shape must be a positive integer"),
-    (lambda: layers.Input((28, 28, 1), batch_size=32), "does not support batch_size"),
+    (lambda: layers.Input((28, 28, 1), batch_size=0), "batch_size must be a positive integer"),
 ])
 def test_bad_arguments_are_refused_where_they_are_given(make, message):
     with pytest.raises(ValueError) as caught:  # noqa: PT011 (the text is compared below)
@@ -444,7 +443,7 @@ def test_arguments_of_keras_are_accepted_at_their_defaults():
     (lambda: layers.MaxPooling2D(4), (8, 3, 3, 1), "must fit into the padded image"),
     (lambda: layers.GlobalAveragePooling2D(), (8, 28), "wants images"),
     (lambda: layers.Dense(4), (8,), "must know the size"),
-    (lambda: layers.BatchNormalization(axis=1), (8, 9, 9, 3), "axis must be -1"),
+    (lambda: layers.BatchNormalization(axis=4), (8, 9, 9, 3), "axis must be one of the input's"),
 ])
 def test_inputs_that_do_not_fit_are_refused(layer, shape, message):
     with pytest.raises(ValueError, match=message):
@@ -454,7 +453,7 @@ def test_inputs_that_do_not_fit_are_refused(layer, shape, message):
 def test_other_channels_than_at_the_first_call_are_refused():
     for layer in (layers.Conv2D(4, 3), layers.Dense(4), layers.BatchNormalization(), layers.DepthwiseConv2D(3)):
         layer(images(1, 5, 5, 3))
-        with pytest.raises(ValueError, match=r"last axis is 3. Received shape \(1, 5, 5, 2\)"):
+        with pytest.raises(ValueError, match=r"to have value 3, but received input with shape \(1, 5, 5, 2\)"):
             layer(images(1, 5, 5, 2))
 
 

@@ -97,7 +97,7 @@ def test_what_the_table_says_of_a_layer_is_true(name, kind, needed):
     for argument in compared.absent:
         with pytest.raises(TypeError, match=argument):
             kind(**needed, **{argument: "something"})
-    assert "autocast" in compared.default_alone
+    assert "autocast" in compared.same
     for argument in compared.default_alone:
         with pytest.raises(ValueError, match="regularizer" if argument.endswith("_regularizer") else argument):
             kind(**{**needed, argument: "something"})

@@ -64,7 +64,15 @@ def everywhere() -> dict[str, Any]:
 
 def find(kind: str, name: Any, own: Mapping[str, Any]) -> Any:
     """What a name means: one of `own`, or of a user's. Raises ValueError that says what `kind` of thing is unknown."""
-    return names.lookup(kind, name, known(own) if isinstance(name, str) and name not in own else own)
+    try:
+        return names.lookup(kind, name, known(own) if isinstance(name, str) and name not in own else own)
+    except ValueError as error:
+        what = {"activation": "activation function"}.get(kind, kind)
+        raise ValueError(f"Could not interpret {what} identifier: {name}. {error}") from None
+
+
+class UnknownClassError(ValueError, TypeError):
+    """A configuration names a class that nobody knows. Keras raises the one or the other."""
 
 
 def to_config(thing: Any) -> dict[str, Any]:
@@ -75,4 +83,8 @@ def to_config(thing: Any) -> dict[str, Any]:
 def from_config(kind: str, config: Mapping[str, Any], own: Mapping[str, Any],
                 given: Mapping[str, Any] | None = None) -> Any:
     """The object that `to_config` wrote. Raises ValueError for a class that nobody knows."""
-    return names.lookup(kind, config["class_name"], known(own, given)).from_config(config["config"])
+    if not isinstance(config, Mapping) or not {"class_name", "config"} <= set(config):
+        raise ValueError(f"The configuration of a {kind} is a dict with class_name and config. Received: {config!r}.")
+    every = known(own, given)
+    name = config.get("registered_name")
+    return names.lookup(kind, name if name in every else config["class_name"], every).from_config(config["config"])

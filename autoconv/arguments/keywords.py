@@ -10,10 +10,15 @@ from .names import suggestion
 Method = TypeVar("Method", bound=Callable)
 
 
-def unknown(thing: Any, name: str, base: type) -> TypeError:
+class UnknownArgumentError(TypeError, ValueError):
+    """A constructor does not take this argument: Python's error for it, and the one that Keras's layers raise."""
+
+
+def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = None) -> UnknownArgumentError:
     """The error for an argument that a constructor, of `base` or of the thing's class, does not take."""
     taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
-    return TypeError(f"{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
+    said = f"Unrecognized keyword arguments passed to {type(thing).__name__}: {given}. " if given else ""
+    return UnknownArgumentError(f"{said}{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
 
 
 def known_only(method: Method) -> Method:

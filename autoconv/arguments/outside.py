@@ -23,7 +23,7 @@ _REASONS = {
         AdaptiveAveragePooling1D AdaptiveAveragePooling3D AdaptiveMaxPooling1D AdaptiveMaxPooling3D
         Convolution1DTranspose Convolution3DTranspose GlobalAvgPool1D GlobalAvgPool3D GlobalMaxPool1D GlobalMaxPool3D
         SeparableConvolution1D extract_patches_3d""",
-    _QUANTIZED: """LossScaleOptimizer mixed_precision quantizers Quantizer DTypePolicy dtype_policies FloatDTypePolicy
+    _QUANTIZED: """LossScaleOptimizer mixed_precision quantizers Quantizer dtype_policies FloatDTypePolicy
         dtype_policy set_dtype_policy saturate_cast""",
     _TABLES: "Discretization CategoryEncoding FeatureSpace california_housing boston_housing",
     _SOUND: """MelSpectrogram STFTSpectrogram audio_dataset_from_directory STFT STFTInitializer stft istft rfft irfft
@@ -41,8 +41,8 @@ _REASONS = {
         MobileNetV3Large VGG16 VGG19 ResNet50 ResNet101 ResNet152 ResNet50V2 InceptionV3 Xception DenseNet121
         DenseNet169 DenseNet201 NASNetMobile EfficientNetB0 EfficientNetV2B0 ConvNeXtTiny""",
     "other back ends: it is one itself": """JaxLayer FlaxLayer TorchModuleWrapper TFSMLayer tree distribution jvp
-        custom_gradient set_backend is_nnx_enabled StatelessScope SymbolicScope RematScope remat KerasTensor Operation
-        Function InputSpec name_scope OrbaxCheckpoint get_source_inputs""",
+        custom_gradient set_backend is_nnx_enabled StatelessScope SymbolicScope RematScope remat Operation
+        Function name_scope OrbaxCheckpoint get_source_inputs""",
     "remote services": "RemoteMonitor",
 }
 REASON = {name: reason for reason, names in _REASONS.items() for name in names.split()}
@@ -76,15 +76,14 @@ _INSTEAD = {
     "ops.is_tensor tells tensors": "is_keras_tensor",
     "models.load_model reads files of Keras, Model.from_config configurations": "model_from_json KerasFileEditor",
     "formats.to_onnx and `autoconv export` write files for other programs": "export",
-    "a weight is an autoconv.Parameter, which Layer.add_weight makes": "Variable",
     "models and tensors have to('cuda')": "device",
     "config.backend() says which one it is": "backend",
     "it was for older versions of Keras": "legacy",
     "utils.image_dataset_from_directory and utils.load_img read pictures": "preprocessing",
     "autoconv.pictures draws filters, feature maps and mistakes": "visualization",
     "autoconv.wrappers has Classifier and Regressor": "SKLearnClassifier SKLearnRegressor SKLearnTransformer",
-    "autoconv.random draws arrays: uniform, normal, permutation; layers and initializers take a seed":
-        "SeedGenerator beta binomial categorical dropout gamma randint shuffle truncated_normal",
+    "autoconv.random draws arrays: uniform, normal, randint, permutation; layers and initializers take a seed":
+        "beta binomial categorical dropout gamma shuffle truncated_normal",
     "a slice x[1:3] takes a part; ops.where and ops.concatenate put others together": """slice slice_update
         scatter scatter_update get_item segment_max segment_min segment_prod segment_sum""",
     "reshape and transpose move the items": "depth_to_space space_to_depth fold unfold rearrange view extract_patches",

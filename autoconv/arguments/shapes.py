@@ -99,9 +99,11 @@ def pair(value: Pair, what: str, least: int = 1) -> tuple[int, int]:
     """An int or a sequence of two ints as (vertical, horizontal), each at least `least`."""
     items: Any = (value, value) if _is_int(value) else value
     if not isinstance(items, Sequence) or isinstance(items, str) or len(items) != 2 or not all(map(_is_int, items)):
-        raise ValueError(f"{what} must be an integer or a pair of integers. Received: {value!r}.")
+        raise ValueError(f"The `{what}` argument must be a tuple of 2 integers: {what} must be an integer or a pair of "
+                         f"integers. Received: {value!r}.")
     if min(items) < least:
-        raise ValueError(f"{what} must be at least {least}. Received: {value!r}.")
+        raise ValueError(f"The `{what}` argument must be a tuple of 2 integers, and {what} must be at least {least}. "
+                         f"Received: {value!r}.")
     return int(items[0]), int(items[1])
 
 
@@ -135,6 +137,7 @@ def window(
     padded = (h + sum(vertical), w + sum(horizontal))
     if padded[0] < result.span_h or padded[1] < result.span_w:
         raise ValueError(
+            "Computed output size would be zero or negative. "
             f"The kernel must fit into the padded image: {kernel_name} {(kh, kw)} with dilation_rate {(dh, dw)} spans "
             f"{result.span_h}x{result.span_w} pixels. Received an image of {h}x{w}, padded to {padded[0]}x{padded[1]}. "
             "Use padding='same' or a smaller kernel."
@@ -200,7 +203,8 @@ def _padded_transpose(n: int, span: int, stride: int, more: int, same: bool) -> 
     the convolution that it is the transpose of.
     """
     if more >= stride:
-        raise ValueError(f"output_padding must be smaller than the strides. Received: {more} and a stride of {stride}.")
+        raise ValueError("`output_padding` must be strictly less than `strides` for all dimensions: output_padding "
+                         f"must be smaller than the strides. Received: {more} and a stride of {stride}.")
     if not same:
         return (n - 1) * stride + span + more, (0, 0)
     total = span - span % 2 - more  # what is cut off of the whole result, (n - 1)*s + span

@@ -222,7 +222,7 @@ def _weights_by_name(layer: Any) -> dict[str, Any]:
     inner = [each for _, each in keras_weights.places(layer)] if isinstance(layer, Model) else [layer]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
     if isinstance(layer, Model):  # trainable ones first, as Keras has them
-        pairs.sort(key=lambda pair: not pair[1].trainable)
+        pairs.sort(key=lambda pair: not pair[1].learns)
     return dict(pairs)
 
 

@@ -34,7 +34,7 @@ def own(layer: Layer) -> list[Parameter]:
     if isinstance(layer, Model):
         return []
     weights = layer._own_weights()
-    return [*(w for w in weights if w.trainable), *(w for w in weights if not w.trainable)]
+    return [*(w for w in weights if w.learns), *(w for w in weights if not w.learns)]
 
 
 def weights_of(model: Model) -> dict[str, Parameter]:

@@ -40,7 +40,7 @@ class Graph:
 
     def _input(self, tensor: SymbolicTensor) -> SymbolicTensor:
         """The tensor, where an Input made it; else a new Input that takes its place in this graph."""
-        if not tensor.node.inputs:
+        if tensor.node is not None and not tensor.node.inputs:
             return tensor
         if id(tensor) not in self._begins:
             fresh = InputLayer(tensor.shape[1:], dtype=tensor.dtype, name=f"{tensor.name}_input")
@@ -54,7 +54,14 @@ class Graph:
     def parents(self, node: Node) -> Iterator[Node]:
         """The nodes whose results a node takes."""
         for tensor in node.inputs:
-            yield self.resolve(tensor).node
+            yield self._node(tensor)
+
+    def _node(self, tensor: SymbolicTensor) -> Node:
+        """The call that gives a tensor in this graph."""
+        node = self.resolve(tensor).node
+        if node is None:
+            raise ValueError(f"Graph disconnected: {tensor!r} comes from no layer, and is none of the model's inputs.")
+        return node
 
     def _find(self) -> tuple[list[Node], dict[int, int]]:
         """All nodes that the outputs need, each after those it needs, and when each operation was first seen."""
@@ -82,7 +89,7 @@ class Graph:
                 path[id(node)] = node
                 waiting.append((node, self.parents(node)))
 
-            enter(self.resolve(output).node)
+            enter(self._node(output))
             while waiting:
                 node, parents = waiting[-1]
                 parent = next(parents, None)
@@ -167,7 +174,7 @@ class Graph:
                 found = node.operation.compute_output_shape(args[0])
             else:
                 found = map_structure(lambda tensor: tensor.shape, node.operation.compute_output(*node.arguments(
-                    lambda tensor: SymbolicTensor(known[id(self.resolve(tensor))], tensor.dtype, tensor.name))))
+                    lambda tensor: SymbolicTensor(known[id(self.resolve(tensor))], tensor.dtype, name=tensor.name))))
             flat: list[Shape] = []
             map_shapes(flat.append, found)
             known.update((id(tensor), shape) for tensor, shape in zip(node.outputs, flat))

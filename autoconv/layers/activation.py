@@ -1,5 +1,6 @@
 """Activation functions as layers of their own."""
 
+import warnings
 from typing import Any
 
 from .. import functional as F
@@ -12,6 +13,8 @@ from .base import Layer, Shape
 class Activation(Layer):
     """An activation function: by its name in `autoconv.activations`, or a function of yours."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     activation = checks.activation()
     recordable = True
@@ -32,6 +35,8 @@ class ReLU(Layer):
     negative_slope (x - threshold).
     """
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
 
@@ -41,7 +46,7 @@ class ReLU(Layer):
         super().__init__(**kwargs)
         for name, value in (("max_value", max_value), ("negative_slope", negative_slope), ("threshold", threshold)):
             if (value is None and name != "max_value") or (value is not None and not value >= 0):
-                raise ValueError(f"{name} of a ReLU layer cannot be a negative value or None. Received: {value!r}.")
+                raise ValueError(f"{name} of a ReLU layer cannot be None or a negative value. Received: {value!r}.")
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
 
     @property
@@ -56,14 +61,27 @@ class ReLU(Layer):
         return input_shape
 
 
+def _slope(value: Any, name: str) -> float:
+    if value is None or checks.number(value, name) < 0:
+        raise ValueError("The negative_slope value of a Leaky ReLU layer cannot be None or negative value. Expected a "
+                         f"float. Received: negative_slope={value!r}")
+    return float(value)
+
+
 class LeakyReLU(Layer):
     """x where it is positive, else negative_slope x. Maas et al., 2013."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
-    negative_slope = checks.Checked(checks.number)
+    negative_slope = checks.Checked(_slope)
 
     def __init__(self, negative_slope: float = 0.3, **kwargs: Any) -> None:
+        if "alpha" in kwargs:
+            negative_slope = kwargs.pop("alpha")
+            self._arguments[1].pop("alpha", None)
+            warnings.warn("Argument `alpha` is deprecated. Use `negative_slope` instead.", stacklevel=3)
         super().__init__(**kwargs)
         self.negative_slope = negative_slope
 
@@ -79,6 +97,7 @@ class PReLU(Layer):
     `shared_axes` (1 is the first after the batch). He et al., "Delving deep into rectifiers", 2015.
     """
 
+    supports_masking = True
     one_input = True
     recordable = True
     regularized = ("alpha",)
@@ -86,7 +105,7 @@ class PReLU(Layer):
     def __init__(self, alpha_initializer: Any = "Zeros", shared_axes: Any = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.alpha_initializer = initializers.get(alpha_initializer)
-        self.shared_axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes
+        self.shared_axes = [shared_axes] if isinstance(shared_axes, int) else shared_axes and list(shared_axes)
 
     def build(self, input_shape: Shape) -> None:
         shared = set(self.shared_axes or ())
@@ -106,6 +125,8 @@ class PReLU(Layer):
 class ELU(Layer):
     """x where it is positive, else alpha (exp(x) - 1). Clevert et al., 2015."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
     alpha = checks.Checked(checks.number)
@@ -122,8 +143,10 @@ class ELU(Layer):
 
 
 class Softmax(Layer):
-    """exp(x) / sum(exp(x)) along `axis`, or along several."""
+    """exp(x) / sum(exp(x)) along `axis`, or along several; what a `mask` of the call excludes is 0."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
     axis = checks.Checked(checks.axes)
@@ -132,7 +155,9 @@ class Softmax(Layer):
         super().__init__(**kwargs)
         self.axis = axis
 
-    def call(self, x: Tensor) -> Tensor:
+    def call(self, x: Tensor, mask: Any = None) -> Tensor:
+        if mask is not None:
+            x = F.where(mask, x, -3e38)
         return F.softmax(x, self.axis)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:

@@ -10,6 +10,7 @@ from ..versions import contents
 
 _VARIABLE = (Argument.VAR_POSITIONAL, Argument.VAR_KEYWORD)
 _MISSING = object()
+_COMMON = {"input_shape": None, "input_dim": None, "activity_regularizer": None, "autocast": True}
 _PLAIN = Argument("argument", Argument.KEYWORD_ONLY, default=None)
 
 
@@ -71,6 +72,11 @@ def arguments_now(layer: Any) -> dict[str, Any]:
                 value = attribute(layer, name)
                 config[name] = value if value is not _MISSING else config.get(
                     name, layer._fixed.get(name, given.default))
+        for name, default in _COMMON.items():  # those that every layer takes, where they say something
+            if config.get(name, default) == default:
+                config.pop(name, None)
+        if "activity_regularizer" in config:
+            config["activity_regularizer"] = layer.activity_regularizer
     return config
 
 

@@ -13,16 +13,14 @@ from . import checks
 from .base import Shape
 from .checks import Range
 from .drawing import RandomLayer
-from .preprocessing import smart_resize
+from .preprocessing import Images, smart_resize
 
 FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
 
-class _Augmentation(RandomLayer):
+class _Augmentation(Images, RandomLayer):
     """What these layers share: outside of training they pass on what they get."""
 
-    one_input = True
-    rank = 4
     recordable = True
     unsupported = {"bounding_box_format": None}  # noqa: RUF012 (as in the base class)
 

@@ -2,8 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from functools import cache, wraps
-from inspect import Parameter as Argument
+from functools import wraps
 from inspect import signature
 from itertools import product
 from typing import Any, ClassVar
@@ -19,15 +18,20 @@ from ..backend import trace
 from ..symbolic import Node, Shape, SymbolicTensor, is_shape, is_symbolic, map_shapes, map_structure
 from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
+from . import calling, spec
 from .arguments import arguments_now, remembers
+from .calling import NOTHING, takes_training
 from .config import CLASSES, deserialize, serialize
-from .parts import DTYPES, automatic_name, dtype_name
+from .parts import automatic_name
+from .policy import DTYPES, OfDType, dtype_name
+from .states import States
 from .weights import EXTRAS, Weights
 
 in_training: ContextVar[bool] = ContextVar("training", default=False)
+building: ContextVar[str | None] = ContextVar("building", default=None)  # the path of the layer that is built
 
 
-class Layer(Weights, Versioned):
+class Layer(Weights, States, OfDType, Versioned):
     """A function with weights. Your own: make the weights in `build`, compute in `call`.
 
         class Scale(layers.Layer):
@@ -44,8 +48,14 @@ class Layer(Weights, Versioned):
 
     recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
     rank: int | None = None  # how many dimensions it takes, where only one number will do
+    built_at_once = False  # whether it is built from the start, having no weights
+    least_rank: int | None = None  # what its `input_spec` names as the least number of dimensions
+    supports_masking = False  # whether it takes and passes on Keras's masks: none are made here
+    path: str | None = None  # its place where it was built: the names of the layers around it, and its own
+    _input_spec: Any = None  # what was set as `input_spec`
     one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
+    channel_axis = -1  # the axis whose size it is built for
     unwatched = frozenset({"_arguments", "_added", "_build_shape", "_fixed", "_made", "_nodes", "_weights"})
     regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
     _arguments: tuple[tuple, dict[str, Any]]  # what the constructor got
@@ -71,23 +81,29 @@ class Layer(Weights, Versioned):
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
-        input_shape: Shape | None = None, input_dim: int | None = None, activity_regularizer: Any = None, **others: Any,
+        input_shape: Shape | None = None, input_dim: int | None = None, activity_regularizer: Any = None,
+        autocast: bool = True, **others: Any,
     ) -> None:
         for argument in self.extras():
             setattr(self, argument, EXTRAS[argument.rsplit("_", 1)[1]](others.pop(argument, None)))
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self._refuse(others)
+        if not isinstance(trainable, bool | np.bool_):
+            raise ValueError(f"Expected `trainable` to be a boolean. Received: trainable={trainable!r} (of type "
+                             f"{type(trainable)}).")
+        self.autocast = bool(autocast)  # whether floating inputs are converted to the layer's dtype
         self._added: list[Tensor] = []  # what the last call added to the loss
         if name is not None and (not isinstance(name, str) or "/" in name):
-            raise ValueError(f"name must be a string without '/'. Received: {name!r}.")
+            raise ValueError("Argument `name` must be a string and cannot contain character `/`: name must be a string "
+                             f"without '/'. Received: {name!r}.")
         self.name = name or automatic_name(names.snake_case(type(self).__name__))
         self._dtype = dtype_name(dtype)
         self._trainable = bool(trainable)
         self._weights: list[Parameter] = []
         self.device = devices.get("cpu")
-        self.built = False
+        self.built = self.built_at_once and type(self).build is Layer.build
         self._build_shape: Any = None  # what it was built for
-        self.channels: int | None = None  # the size of the last axis it was built for, where it must stay the same
+        self.channels: int | None = None  # the size of `channel_axis` it was built for, where it must stay the same
         given = (input_dim,) if input_dim is not None else input_shape
         self.given_input_shape: Shape | None = None if given is None else (None, *given)
 
@@ -123,11 +139,10 @@ class Layer(Weights, Versioned):
 
     def _refuse(self, others: dict[str, Any]) -> None:
         """Raises for every argument that is not known, or known and not left at Keras's default."""
-        keras_only = {"autocast": True, **self.unsupported}
         for name, value in others.items():
-            if name not in keras_only:
-                raise unknown(self, name, Layer)
-            self._keras_default(name, value, keras_only[name])
+            if name not in self.unsupported:
+                raise unknown(self, name, Layer, others)
+            self._keras_default(name, value, self.unsupported[name])
 
     def _keras_default(self, name: str, value: Any, default: Any) -> None:
         """Refuses any value but `default` for an argument of Keras's that is not implemented."""
@@ -182,39 +197,70 @@ class Layer(Weights, Versioned):
 
     def get_build_config(self) -> dict[str, Any] | None:
         """What it was built for: {"input_shape": shape, batch first}; None before."""
+        if isinstance(self._build_shape, spec.Shapes):
+            return {"shapes_dict": dict(self._build_shape)}
         return None if self._build_shape is None else {"input_shape": self._build_shape}
 
     def build_from_config(self, config: dict[str, Any]) -> None:
         """Builds it as `get_build_config` says."""
-        if config:
+        if config and "shapes_dict" in config:
+            self.build(**{name: map_shapes(tuple, shape) for name, shape in config["shapes_dict"].items()})
+        elif config:
             self.build(map_shapes(tuple, config["input_shape"]))
+
+    def compute_output_spec(self, *args: Any, **kwargs: Any) -> Any:
+        """What a call on symbolic tensors would give, without adding a node to the graph."""
+        training = kwargs.pop("training", None)
+        return self._symbolic_result(calling.bind(self, args, kwargs), training)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the result, as Keras names what of a sequence counts: the one that came in."""
+        return previous_mask
 
     # Calling.
 
-    def __call__(self, x: Any, training: bool | None = None) -> Any:
+    def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
         """Builds the layer at its first input, then calls it. Within a layer `training` is passed on by itself.
 
-        On symbolic tensors it is built and checked, and a node is added; the result is symbolic.
+        On symbolic tensors it is built and checked, and a node is added; the result is symbolic. What else `call` takes
+        is given by name; arrays become tensors.
         """
+        if len(others) == 1 and isinstance(others[0], bool) and training is None:
+            (training,), others = others, ()
+        if others or named or x is NOTHING:
+            return self._call_with(calling.bind(self, () if x is NOTHING else (x, *others), named), training)
         if not isinstance(x, Tensor):
             if is_symbolic(x):
-                return self._add_node(x, training)
+                return self._add_node({"x": x}, training)
             x = self._tensors(x)
         shape = x.shape if isinstance(x, Tensor) else map_structure(lambda t: t.shape, x)
-        if not self.built:
-            Layer.check_input(self, shape)
-            with trace.aside():
-                self.build(_any_batch(shape))
+        if self._build_shape is None:
+            self._first_call(shape)
         self.check_input(shape)
         if not isinstance(x, Tensor):
             x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), x)
         elif x.dtype != self.dtype:
             x = self._converted(x)
+        return self._computed(x, training=training)
+
+    def _first_call(self, shape: Any) -> None:
+        """Builds the layer for inputs of this shape, where it is not."""
+        if not self.built:
+            Layer.check_input(self, shape)
+            with trace.aside():
+                self.build(_any_batch(shape))
+        elif self.built_at_once:
+            self._build_shape = _any_batch(shape)
+
+    def _computed(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
+        """The result of `call`, with what its result adds to the loss."""
         training = in_training.get() if training is None else bool(training)
-        token, inside = in_training.set(training), inside_layer.set(self.name)
+        token, inside = in_training.set(training), inside_layer.set(self.path or self.name)
         try:
             self._added.clear()
-            y = self.call(x, training=training) if _takes_training(type(self)) else self.call(x)  # type: ignore[arg-type]
+            if takes_training(type(self)):  # type: ignore[arg-type]
+                named["training"] = training
+            y = self.call(*inputs, **named)
             if self.activity_regularizer is not None:
                 for each in symbolic.flatten(y):
                     self.add_loss(self.activity_regularizer(each) / each.shape[0])
@@ -223,31 +269,97 @@ class Layer(Weights, Versioned):
             in_training.reset(token)
             inside_layer.reset(inside)
 
+    def _call_with(self, arguments: dict[str, Any], training: bool | None) -> Any:
+        """As a call with one input, with all arguments of `call` by their names."""
+        if is_symbolic(list(arguments.values())):
+            return self._add_node(arguments, training)
+        arguments = {name: self._tensors(value) if calling.holds_tensors(value) else value
+                     for name, value in arguments.items()}
+        self._build_with(arguments)
+        first = next(iter(arguments), "")
+        for name, value in arguments.items():
+            def fitting(item: Any, integers_too: bool = name == first) -> Any:
+                fits = not isinstance(item, Tensor) or item.dtype == self.dtype
+                return item if fits or not (integers_too or item.dtype.kind == "f") else self._converted(item)
+
+            arguments[name] = map_structure(fitting, value)
+        return self._computed(training=training, **arguments)
+
+    def _build_with(self, arguments: dict[str, Any]) -> None:
+        """Builds the layer, where it is not, for these arguments of `call`, and checks the first one's shape."""
+        shapes = calling.shapes_of(arguments)
+        if not shapes:
+            raise ValueError(f"Inputs to a layer should be tensors. Layer {self.name!r} received: {arguments}.")
+        first = next(iter(shapes.values()))
+        several = None if self.built else calling.fitting(self.build, shapes)
+        if several is None:
+            self._first_call(first)
+        else:
+            with trace.aside():
+                self.build(**{name: _any_batch(shape) for name, shape in several.items()})  # type: ignore[call-arg]
+        self.check_input(first)
+
     def _tensors(self, x: Any) -> Any:
         """Arrays as tensors beside the layer: one, or those in a list, tuple or dict. A list of numbers is an array."""
         if isinstance(x, Tensor):
             return x
+        if x is None or isinstance(x, str | bytes):
+            raise ValueError(f"Inputs to a layer should be tensors. Got {x!r} (of type {type(x)}) as input for layer "
+                             f"{self.name!r}.")
         if isinstance(x, dict):
             return {key: self._tensors(x[key]) for key in sorted(x)}
         if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
             return type(x)([self._tensors(item) for item in x])
-        return Tensor(self.device.asarray(x, self.dtype), device=self.device)
+        keeps = not self.autocast and str(getattr(x, "dtype", None)) in DTYPES
+        return Tensor(self.device.asarray(x, None if keeps else self.dtype), device=self.device)
 
-    def _add_node(self, x: Any, training: bool | None) -> Any:
+    def _add_node(self, arguments: dict[str, Any], training: bool | None) -> Any:
         """The symbolic result of a call on symbolic tensors."""
-        for item in symbolic.flatten(x):
-            if not isinstance(item, SymbolicTensor):
+        for item in symbolic.flatten(list(arguments.values())):
+            if isinstance(item, np.ndarray | Tensor):
                 raise TypeError(f"Layer {self.name!r} is called on symbolic tensors or on arrays, not on both. "
                                 f"Received: {item!r}.")
-            if hasattr(item.node.operation, "settle_dtype"):
+            if isinstance(item, SymbolicTensor) and item.node is not None and hasattr(item.node.operation,
+                                                                                      "settle_dtype"):
                 item.node.operation.settle_dtype(self.dtype)
-        shape = self.build_for(map_structure(lambda item: item.shape, x))
-        outputs = map_shapes(lambda s: SymbolicTensor(s, self._output_dtype(symbolic.flatten(x)), self.name), shape)
-        Node(self, (x,), {} if training is None else {"training": bool(training)}, outputs)
+        x, *others = arguments.values()
+        if others:
+            self._build_with(arguments)
+        else:
+            self.build_for(map_structure(lambda item: item.shape, x))
+        outputs = self._symbolic_result(arguments, training)
+        named = dict(list(arguments.items())[1:])
+        Node(self, (x,), named if training is None else {**named, "training": bool(training)}, outputs)
         return outputs
 
+    def _symbolic_result(self, arguments: dict[str, Any], training: bool | None) -> Any:
+        """What a call on these arguments gives: symbolic tensors."""
+        shapes = calling.shapes_of(arguments)
+        if len(arguments) == 1:
+            shape = self.compute_output_shape(*shapes.values())
+        elif type(self).compute_output_shape is Layer.compute_output_shape:
+            shape = self._shape_by_running(arguments, training)
+        else:
+            several = calling.fitting(self.compute_output_shape, shapes)
+            shape = (self.compute_output_shape(next(iter(shapes.values()))) if several is None else
+                     self.compute_output_shape(**several))  # type: ignore[call-arg]
+        inputs = [item for item in symbolic.flatten(list(arguments.values())) if isinstance(item, SymbolicTensor)]
+        return map_shapes(lambda s: SymbolicTensor(s, self._output_dtype(inputs), name=self.name), shape)
+
+    def _shape_by_running(self, arguments: dict[str, Any], training: bool | None) -> Any:
+        """The shape of a call's result, found by running it on zeros."""
+        tensors = [item for item in symbolic.flatten(list(arguments.values())) if isinstance(item, SymbolicTensor)]
+        if any(None in tensor.shape[1:] for tensor in tensors):
+            raise ValueError(f"The output shape of {self.name!r} can be found by running it only for inputs of known "
+                             f"sizes. Received: {tensors}. Override compute_output_shape.")
+        zeros = {name: map_structure(lambda item: np.zeros((1, *item.shape[1:]), self.dtype) if isinstance(
+            item, SymbolicTensor) else item, value) for name, value in arguments.items()}
+        with no_grad():
+            return map_structure(lambda y: (tensors[0].shape[0], *y.shape[1:]), self(training=training, **zeros))
+
     def _output_dtype(self, inputs: list[SymbolicTensor]) -> str:
-        return self.dtype if self.weights or not inputs else inputs[0].dtype
+        floating = bool(inputs) and np.dtype(inputs[0].dtype).kind == "f"
+        return inputs[0].dtype if floating and not self.weights else self.dtype
 
     @property
     def input(self) -> Any:
@@ -266,7 +378,7 @@ class Layer(Weights, Versioned):
 
     def _converted(self, x: Tensor) -> Tensor:
         """`x` in the layer's dtype; a layer without weights of its own takes floats as they are."""
-        if x.dtype.kind == "f" and not self._own_weights():
+        if x.dtype.kind == "f" and not (self.autocast and self._own_weights()):
             return x
         if x.requires_grad:
             raise TypeError(
@@ -277,28 +389,47 @@ class Layer(Weights, Versioned):
         x.device.kernels("arith").copy(x.data, converted)
         return Tensor(converted, device=x.device)
 
+    @property
+    def input_spec(self) -> Any:
+        """What it takes, as an `InputSpec` or a list of them; None for anything. Set it in a layer of yours."""
+        if self._input_spec is not None or not (self.rank or self.least_rank or self.channels):
+            return self._input_spec
+        axes = None if self.channels is None else {self.channel_axis: self.channels}
+        if self.least_rank:
+            return spec.InputSpec(min_ndim=self.least_rank, axes=axes)
+        return spec.InputSpec(ndim=self.rank or len(self._build_shape), axes=axes)
+
+    @input_spec.setter
+    def input_spec(self, value: Any) -> None:
+        self._input_spec = value
+
     def check_input(self, shape: Shape) -> None:
         """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
+        if self._input_spec is not None:
+            spec.check(self._input_spec, shape, self.name)
         if not is_shape(shape):
             if self.one_input:
                 count = len(symbolic.flat_shapes(shape))
-                raise ValueError(f"Layer {self.name!r} expects 1 input(s), but it received {count} input tensors. "
+                raise ValueError(f'Layer "{self.name}" expects 1 input(s), but it received {count} input tensors. '
                                  f"Received shapes: {shape}.")
             return
+        unfit = f"Input 0 of layer {self.name!r} is incompatible with the layer: expected "
         if self.rank is not None and len(shape) != self.rank:
             wanted = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[self.rank]
             remedy = {4: "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST.", 2: "Flatten it first."}[self.rank]
-            raise ValueError(f"Layer {self.name!r} wants {wanted}. Received shape {tuple(shape)}. {remedy}")
-        if self.channels is not None and shape[-1] != self.channels:
-            raise ValueError(
-                f"Layer {self.name!r} was built for inputs whose last axis is {self.channels}. "
-                f"Received shape {tuple(shape)}."
-            )
+            raise ValueError(f"{unfit}ndim={self.rank}, found ndim={len(shape)}: it wants {wanted}. "
+                             f"Received shape {tuple(shape)}. {remedy}")
+        axis = self.channel_axis
+        if self.channels is not None and shape[axis] != self.channels:
+            raise ValueError(f"{unfit}axis {axis} of input shape to have value {self.channels}, but received input "
+                             f"with shape {tuple(shape)}. It was built for the first.")
 
     def build_for(self, input_shape: Shape) -> Shape:
         """Builds the layer, and the layers in it, for inputs of this shape. Returns the shape of the result."""
         if not self.built:
             self.build(input_shape)
+        elif self._build_shape is None and self.built_at_once:
+            self._build_shape = map_shapes(tuple, input_shape)
         self.check_input(input_shape)
         if any(not layer.built for layer in self._walk()):
             Layer.compute_output_shape(self, input_shape)  # running it builds what it holds
@@ -319,6 +450,7 @@ class Layer(Weights, Versioned):
         """A copy begins without calls on symbolic tensors: a model calls its layers again."""
         return {name: value for name, value in vars(self).items() if name not in ("_added", "_nodes")} | {"_added": []}
 
+
 def _any_batch(shapes: Any) -> Any:
     """The shapes with any number of samples."""
     return map_shapes(lambda shape: (None, *shape[1:]), shapes)
@@ -328,19 +460,28 @@ def _marks_as_built(build: Callable) -> Callable:
     """`build`, which afterwards says so; building again makes new weights."""
 
     @wraps(build)
-    def wrapper(self: Layer, input_shape: Shape | None = None) -> None:
+    def wrapper(self: Layer, *shapes: Any, **named: Any) -> None:
         if self.built:
             self._weights.clear()
             self.built, self.channels = False, None
-        shape = None if input_shape is None else map_shapes(tuple, input_shape)
-        inside = inside_layer.set(None)  # weights are made here, also when another layer's call runs
+        shapes = tuple(None if shape is None else map_shapes(tuple, shape) for shape in shapes)
+        named = {name: None if shape is None else map_shapes(tuple, shape) for name, shape in named.items()}
+        around = building.get() or inside_layer.get()
+        self.path = f"{around}/{self.name}" if around else self.name
+        inside, within = inside_layer.set(None), building.set(self.path)  # also when another layer's call runs
         try:
-            build(self, shape)
+            build(self, *shapes, **named)
         finally:
             inside_layer.reset(inside)
+            building.reset(within)
         self.built = True
-        if shape is not None:
-            self._build_shape = shape
+        if len(shapes) + len(named) > 1:
+            names = list(signature(build).parameters)[1:]
+            self._build_shape = spec.Shapes({**dict(zip(names, shapes)), **named})
+        else:
+            shape = next(iter((*shapes, *named.values())), None)
+            if shape is not None:
+                self._build_shape = shape
 
     return wrapper
 
@@ -348,8 +489,3 @@ def _marks_as_built(build: Callable) -> Callable:
 Layer.__init__ = remembers(Layer.__init__)  # type: ignore[method-assign]
 Layer.build = _marks_as_built(Layer.build)  # type: ignore[method-assign]
 
-
-@cache
-def _takes_training(layer: type[Layer]) -> bool:
-    arguments = signature(layer.call).parameters
-    return "training" in arguments or any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())

@@ -89,14 +89,16 @@ def axes(value: Any, name: str) -> int | list[int]:
     """One axis, or a list of them."""
     several = list(value) if isinstance(value, (list, tuple)) else [value]
     if not several or any(isinstance(each, bool) or not hasattr(each, "__index__") for each in several):
-        raise ValueError(f"{name} must be an integer, or a list of them. Received: {value!r}.")
+        raise TypeError(f"Expected an int or a list/tuple of ints for the argument {name!r}: {name} must be an "
+                        f"integer, or a list of them. Received: {value!r}.")
     return several if isinstance(value, (list, tuple)) else int(value)
 
 
 def positive(value: Any, what: str) -> int:
     """`value` as an int of at least 1."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-        raise ValueError(f"{what} must be a positive integer. Received: {value!r}.")
+        raise ValueError(f"Invalid value for argument `{what}`. Expected a strictly positive value: {what} must be a "
+                         f"positive integer. Received: {value!r}.")
     return int(value)
 
 
@@ -104,7 +106,10 @@ def padding(value: Any, numbers: bool = True) -> Any:
     """A padding name in lower case, or padding in numbers where the layer takes them."""
     if isinstance(value, str) or not numbers:
         name = value.lower() if isinstance(value, str) else value
-        return names.lookup("padding", name, {"valid": "valid", "same": "same"})
+        if name not in ("valid", "same"):
+            raise ValueError("The `padding` argument must be a list/tuple or one of {'same', 'valid'}. Unknown "
+                             f"padding: {value!r}.{names.suggestion(name, ['valid', 'same'])} Known: same, valid.")
+        return name
     shapes.explicit_padding(value)
     return _tuples(value)
 
@@ -116,7 +121,10 @@ def _tuples(value: Any) -> Any:
 
 def channels_last(layer: Layer, data_format: str | None) -> None:
     """Raises for `data_format="channels_first"`."""
-    if data_format not in (None, "channels_last"):
+    if data_format not in (None, "channels_first", "channels_last"):
+        raise ValueError("The `data_format` argument must be one of {'channels_first', 'channels_last'}, and here "
+                         f"data_format must be 'channels_last'. Received: data_format={data_format!r}")
+    if data_format == "channels_first":
         raise ValueError(
             f"{type(layer).__name__} works on images of shape (N, H, W, C): data_format must be 'channels_last'. "
             f"Received: {data_format!r}. Move the channels of your arrays with np.moveaxis(x, 1, -1)."
@@ -124,14 +132,36 @@ def channels_last(layer: Layer, data_format: str | None) -> None:
     layer._fixed["data_format"] = "channels_last"
 
 
+def axis(value: Any) -> int:
+    """An axis as an int."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"axis must be an integer. Received: {value!r}.")
+    return int(value)
+
+
+def last(axis: int, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]] | None:
+    """The order of axes that puts one behind the others, and the order that puts it back; None where it is there."""
+    axis %= rank
+    if axis == rank - 1:
+        return None
+    there = (*(i for i in range(rank) if i != axis), axis)
+    return there, tuple(there.index(i) for i in range(rank))
+
+
 def known_channels(layer: Layer, input_shape: Shape) -> int:
-    """The size of the last axis, which a layer with weights must know."""
+    """The size of the layer's `channel_axis`, the last one by default, which a layer with weights must know."""
     layer.check_input(input_shape)
-    if len(input_shape) < 2 or input_shape[-1] is None:
-        raise ValueError(f"Layer {layer.name!r} must know the size of its input's last axis. Received: {input_shape}.")
-    if input_shape[-1] < 1:
+    axis, rank = layer.channel_axis, len(input_shape)
+    if (rank > 1 and not -rank < axis < rank) or axis == 0:
+        raise ValueError(f"axis must be one of the input's, and not the batch. Layer {layer.name!r} with axis={axis} "
+                         f"received: {input_shape}.")
+    if rank < 2 or input_shape[axis] is None:
+        which = "last axis" if axis == -1 else f"axis {axis}"
+        raise ValueError(f"Layer {layer.name!r} must know the size of its input's {which}. Received: {input_shape}.")
+    channels = int(input_shape[axis] or 0)
+    if channels < 1:
         raise ValueError(f"Layer {layer.name!r} needs at least one channel to compute from. Received: {input_shape}.")
-    return input_shape[-1]
+    return channels
 
 
 def pool_output(input_shape: Shape, pool_size: Any, strides: Any, pad: Any) -> Shape:

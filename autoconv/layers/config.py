@@ -7,16 +7,21 @@ import numpy as np
 from .. import activations, constraints, functional, initializers, regularizers
 from ..arguments import custom, names
 from ..tensor import Tensor
+from .policy import DTypePolicy
+
+_KEYS = {"class_name", "config", "module", "registered_name", "build_config", "compile_config"}  # Keras writes
 
 CLASSES: dict[str, Any] = {  # autoconv's layers add themselves
-    **initializers.CLASSES, **regularizers.CLASSES, **constraints.CLASSES}
+    **initializers.CLASSES, **regularizers.CLASSES, **constraints.CLASSES, "DTypePolicy": DTypePolicy}
 
 
-def serialize(value: Any) -> Any:
-    """`value` as plain data; an object with `get_config` becomes `{"class_name": ..., "config": ...}`.
+def serialize(layer: Any) -> Any:
+    """A layer, or what one is given, as plain data; an object with `get_config` becomes
+    `{"class_name": ..., "config": ...}`.
 
     Raises ValueError for what has no plain form, such as a lambda.
     """
+    value = layer
     if hasattr(value, "get_config"):
         return {"class_name": custom.name_of(type(value)), "config": serialize(value.get_config())}
     if isinstance(value, dict):
@@ -40,20 +45,27 @@ def serialize(value: Any) -> Any:
     )
 
 
-def deserialize(value: Any, custom_objects: dict[str, type] | None = None) -> Any:
-    """The object that `serialize` wrote. `custom_objects` maps the names of your own classes to them."""
+def deserialize(config: Any, custom_objects: dict[str, type] | None = None) -> Any:
+    """The object that `serialize` wrote, or Keras's `serialize`. `custom_objects` maps the names of your own classes to
+    them.
+    """
+    value = config
     if isinstance(value, (list, tuple)):
         items = (deserialize(item, custom_objects) for item in value)
         return tuple(items) if isinstance(value, tuple) else list(items)
     if not isinstance(value, dict):
         return value
-    if set(value) != {"class_name", "config"}:
+    if not {"class_name", "config"} <= set(value) or set(value) - _KEYS:
         return {key: deserialize(item, custom_objects) for key, item in value.items()}
     known = custom.known(CLASSES, custom_objects)
-    name = value["class_name"]
+    name = value.get("registered_name") or value["class_name"]
+    name = name if name in known else value["class_name"]
     if name not in known:
-        raise ValueError(
+        raise custom.UnknownClassError(
             f"Unknown class {name!r}.{names.suggestion(name, known)} If it is a class of your own, pass "
             f"custom_objects={{{name!r}: {name}}}."
         )
-    return known[name].from_config(deserialize(value["config"], custom_objects))
+    made = known[name].from_config(deserialize(value["config"], custom_objects))
+    if value.get("build_config") and hasattr(made, "build_from_config") and not made.built:
+        made.build_from_config(value["build_config"])
+    return made

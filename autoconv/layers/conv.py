@@ -17,7 +17,8 @@ class _Convolution(Layer):
     one_input = True
     activation = checks.activation()
     kernel_size, strides, dilation_rate = checks.pair(), checks.pair(), checks.pair()
-    rank = 4
+    rank = least_rank = 4
+    strides_of_dilated = False  # whether both may be larger than 1, as Keras has it
 
     def _set_up(
         self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
@@ -25,6 +26,10 @@ class _Convolution(Layer):
     ) -> None:
         checks.channels_last(self, data_format)
         self.kernel_size, self.strides, self.dilation_rate = kernel_size, strides, dilation_rate
+        if not self.strides_of_dilated and max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "
+                             f"strides={self.strides} and dilation_rate={self.dilation_rate}. functional.conv2d takes "
+                             "both.")
         self.padding, self.use_bias = padding, bool(use_bias)
         self.activation = activation
         self.bias_initializer = initializers.get(bias_initializer)
@@ -69,7 +74,8 @@ class Conv2D(_Convolution):
         super().__init__(**kwargs)
         self.filters, self.groups = checks.positive(filters, "filters"), checks.positive(groups, "groups")
         if self.filters % self.groups:
-            raise ValueError(f"filters must be divisible by groups. Received: filters={filters}, groups={groups}.")
+            raise ValueError("The number of filters must be evenly divisible by the number of groups: filters must be "
+                             f"divisible by groups. Received: groups={groups}, filters={filters}.")
         self._set_up(kernel_size, strides, checks.padding(padding), data_format, dilation_rate, activation, use_bias,
                      bias_initializer)
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -77,8 +83,9 @@ class Conv2D(_Convolution):
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
         if channels % self.groups:
-            raise ValueError(f"The input's channels must be divisible by groups. Received: {channels} channels, "
-                             f"groups={self.groups}.")
+            raise ValueError("The number of input channels must be evenly divisible by the number of groups. Received "
+                             f"groups={self.groups}, but the input has {channels} channels (full input shape is "
+                             f"{input_shape}). The input's channels must be divisible by groups.")
         self.compute_output_shape(input_shape)  # the kernel must fit
         self._add_weights((*self.kernel_size, channels // self.groups, self.filters), self.filters, channels)
 
@@ -98,6 +105,7 @@ class DepthwiseConv2D(_Convolution):
     """
 
     recordable = True
+    strides_of_dilated = True
     regularized = ("depthwise", "bias")
 
     def __init__(
@@ -134,6 +142,7 @@ class SeparableConv2D(_Convolution):
     """
 
     recordable = True
+    strides_of_dilated = True
     regularized = ("depthwise", "pointwise", "bias")
 
     def __init__(
@@ -186,7 +195,7 @@ class Conv2DTranspose(_Convolution):
         self._set_up(kernel_size, strides, checks.padding(padding, numbers=False), data_format, dilation_rate,
                      activation, use_bias, bias_initializer)
         self.kernel_initializer = initializers.get(kernel_initializer)
-        self.output_padding = output_padding
+        self.output_padding = None if output_padding is None else shapes.pair(output_padding, "output_padding", 0)
         shapes.transpose_window((1, 1), self.kernel_size, self.strides, self.padding, self.dilation_rate,
                                 self.output_padding)
 

@@ -16,9 +16,11 @@ class Dense(Layer):
     An input with more axes is taken along its last one, as in Keras: (N, H, W, C) -> (N, H, W, units).
     """
 
+    supports_masking = True
     one_input = True
     activation = checks.activation()
     recordable = True
+    least_rank = 2
     regularized = ("kernel", "bias")
     unsupported = dict.fromkeys(("lora_rank", "lora_alpha", "quantization_config"))
 

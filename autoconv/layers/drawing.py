@@ -26,7 +26,21 @@ class RandomLayer(Layer):
     @seed.setter
     def seed(self, seed: int | None) -> None:
         self._seed = None if seed is None else random.check_seed(seed)
-        self._generator = None if self._seed is None else random.Generator(self._seed, _OWN_STREAMS)
+        self._generator = None if self._seed is None else random.SeedGenerator(self._seed, first=_OWN_STREAMS)
+
+    @property
+    def seed_generator(self) -> random.SeedGenerator:
+        """What it draws from: its own generator, or without a seed the process's."""
+        if not self._draws():
+            raise AttributeError  # __getattr__ says what is missing
+        return self._generator or random.process_generator()
+
+    def _draws(self) -> bool:
+        """Whether it draws at all."""
+        return True
+
+    def _generators(self) -> list[random.SeedGenerator]:
+        return [self.seed_generator] if self._draws() else []
 
     def _draw(self, x: Tensor) -> dict[str, Any]:
         """What numbers for x are drawn from: the next key, and the number of x's first sample in the whole batch. Each

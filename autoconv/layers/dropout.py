@@ -18,7 +18,8 @@ from .drawing import RandomLayer
 
 def _share(value: Any, name: str) -> float:
     if isinstance(value, bool) or not isinstance(value, (int, float, np.number)) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a number between 0 and 1. Received: {value!r}.")
+        raise ValueError(f"Invalid value received for argument `{name}`. Expected a float value between 0 and 1: "
+                         f"{name} must be a number between 0 and 1. Received: {value!r}.")
     return float(value)
 
 
@@ -32,13 +33,24 @@ def _mask_shape(value: Any, name: str) -> tuple[int | None, ...] | None:
     if value is None:
         return None
     if not isinstance(value, Sequence) or isinstance(value, str):
-        raise ValueError(f"{name} must be a tuple of positive integers and None, or None. Received: {value!r}.")
-    return tuple(None if each is None else checks.positive(each, name) for each in value)
+        raise ValueError(f"Invalid value received for argument `{name}`. Expected an iterable of integers: {name} "
+                         f"must be a tuple of positive integers and None, or None. Received: {value!r}.")
+    for each in value:
+        if each is not None and (isinstance(each, bool) or not hasattr(each, "__index__") or each < 1):
+            raise ValueError(f"Invalid value received for argument `{name}`. Expected all dimensions to be positive "
+                             f"integers or None: each must be a positive integer. Received: {value!r}.")
+    return tuple(None if each is None else int(each) for each in value)
+
+
+def _draws_at_a_rate(layer: Any) -> bool:
+    return layer.rate > 0
 
 
 class _InTraining(RandomLayer):
     """What layers share that change x in training alone."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
 
@@ -56,6 +68,7 @@ class _OfMask(_InTraining):
     """What layers share that draw a mask."""
 
     rate: Any = checks.Checked(_share)
+    _draws = _draws_at_a_rate
     noise_shape: Any = checks.Checked(_mask_shape)
 
     def _mask(self, x: Tensor) -> Tensor:
@@ -134,6 +147,9 @@ class GaussianNoise(_InTraining):
     recordable = True
     stddev = checks.Checked(_share)
 
+    def _draws(self) -> bool:
+        return self.stddev > 0
+
     def __init__(self, stddev: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
         self.stddev = stddev
@@ -150,6 +166,7 @@ class GaussianDropout(_InTraining):
 
     recordable = True
     rate = checks.Checked(_below_1)
+    _draws = _draws_at_a_rate
 
     def __init__(self, rate: float, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)

@@ -21,9 +21,11 @@ METHODS: dict[str, Callable] = {
     "absolute": operator.abs, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
     "greater_equal": operator.ge,
     **{name: getattr(Tensor, name) for name in ("reshape", "transpose", "sum", "mean", "max", "exp", "log", "sqrt",
-                                                "clip", "argmax")},
+                                                "clip", "argmax", "detach")},
 }
-_BROADCAST = ("add", "subtract", "multiply", "true_divide", "power", "negative", "exp", "log")
+_COMPARED = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
+_BROADCAST = ("add", "subtract", "multiply", "true_divide", "power", "negative", "exp", "log", "maximum", "minimum",
+              *_COMPARED)
 _SAME_SHAPE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout")
 _SIZES = ((2, 83), (3, 89))  # of the batch, and of an axis of unknown size: what differs between two runs is not known
 
@@ -89,9 +91,10 @@ class Function:
         """
         first = next(item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor))
         if self.short in _SAME_SHAPE:
-            return SymbolicTensor(first.shape, first.dtype, self.name)
+            return SymbolicTensor(first.shape, first.dtype, name=self.name)
         if self.short in _BROADCAST and not kwargs:
-            return SymbolicTensor(broadcast(*map(_shape_of, args)), first.dtype, self.name)
+            dtype = "bool" if self.short in _COMPARED else first.dtype
+            return SymbolicTensor(broadcast(*map(_shape_of, args)), dtype, name=self.name)
         runs = []
         for batch, size in _SIZES:
             def zeros(item: Any, batch: int = batch, size: int = size) -> Any:
@@ -104,7 +107,7 @@ class Function:
             with no_grad(), trace.DryRun().record():  # no kernel runs, no memory is touched
                 runs.append(self.call(*map_structure(zeros, args), **map_structure(zeros, kwargs)))
         results = iter([
-            SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, self.name)
+            SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, name=self.name)
             for a, b in zip(*map(flatten, runs))
         ])
         return map_structure(lambda _: next(results), runs[0])

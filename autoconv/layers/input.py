@@ -1,5 +1,6 @@
 """Where the data of a model come in."""
 
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 from ..symbolic import Node, Shape, SymbolicTensor
@@ -7,35 +8,57 @@ from ..tensor import Tensor
 from . import checks
 from .base import Layer
 
+_COUNTED = ("bool", "uint8", "uint16", "uint32", "int8", "int16", "int32", "int64")
+
 
 class InputLayer(Layer):
-    """What a model takes: `InputLayer((28, 28, 1))`, the shape without the batch; None is a size that may vary."""
+    """What a model takes: `InputLayer((28, 28, 1))`, the shape without the batch; None is a size that may vary.
+
+    dtype: that of the data, also "uint8" and other integers, which are then computed with as floats.
+    """
 
     one_input = True
     recordable = True
     unsupported: ClassVar[dict[str, Any]] = {
-        "sparse": None, "ragged": None, "tensor": None, "input_tensor": None, "optional": False,
+        "sparse": False, "ragged": False, "tensor": None, "input_tensor": None, "optional": False,
     }
 
     def __init__(
         self, shape: Shape | None = None, batch_size: int | None = None, dtype: Any = None, *,
         batch_shape: Shape | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:
-        if shape is None and batch_shape is not None:
+        if batch_shape is not None and (shape is not None or batch_size is not None):
+            other = "shape" if shape is not None else "batch_size"
+            raise ValueError(f"You cannot pass both `{other}` and `batch_shape` at the same time.")
+        if batch_shape is not None and isinstance(batch_shape, tuple | list) and len(batch_shape):
             batch_size, shape = batch_shape[0], tuple(batch_shape[1:])
-        super().__init__(name=name, dtype=dtype, **kwargs)
-        self._keras_default("batch_size", batch_size, None)
-        if isinstance(shape, int) or shape is None:
-            raise ValueError(f"shape must be a tuple such as (28, 28, 1), without the batch. Received: {shape!r}.")
+        counted = dtype is not None and not isinstance(dtype, Mapping) and str(dtype) in _COUNTED
+        super().__init__(name=name, dtype=None if counted else dtype, **kwargs)
+        if shape is None:
+            raise ValueError("You must pass a `shape` argument: a tuple such as (28, 28, 1), without the batch.")
+        if not isinstance(shape, tuple | list):
+            raise ValueError(f"Cannot convert {shape!r} to a shape: shape must be a tuple such as (28, 28, 1), without "
+                             "the batch.")
         self.shape = tuple(None if n is None else checks.positive(n, "Each size in shape") for n in shape)
-        self.given_input_shape = (None, *self.shape)
-        self._dtype_is_open = dtype is None
+        self.batch_size = None if batch_size is None else checks.positive(batch_size, "batch_size")
+        self.given_input_shape = (self.batch_size, *self.shape)
+        self._dtype_is_open, self._given_dtype = dtype is None, str(dtype) if counted else None
         self.build(self.given_input_shape)
         self._begin()
 
     def _begin(self) -> None:
         """The node that has no inputs: its output is what the model is later given."""
-        Node(self, (), {}, SymbolicTensor(self.given_input_shape or (), self.dtype, self.name))
+        dtype = self._given_dtype or self.dtype
+        Node(self, (), {}, SymbolicTensor(self.given_input_shape or (), dtype, name=self.name))
+
+    @property
+    def batch_shape(self) -> Shape:
+        """The shape with the batch first."""
+        return self.given_input_shape or ()
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"batch_shape": self.batch_shape, "dtype": self._given_dtype or self.dtype, "name": self.name}
 
     def settle_dtype(self, dtype: str) -> None:
         """Takes the dtype of the first layer that reads it, where none was given."""

@@ -15,7 +15,9 @@ from .function import broadcast
 class _Merge(Layer):
     """What the merges of element with element share: shapes that go together by broadcasting, batch by batch."""
 
+    supports_masking = True
     recordable = True
+    _by_batch = True  # whether all inputs must have as many samples
 
     def check_input(self, shape: Any) -> None:
         if is_shape(shape) or isinstance(shape, dict):
@@ -24,8 +26,8 @@ class _Merge(Layer):
         if not len(shape):
             raise ValueError(f"A merge layer should be called on a list of at least 1 input. Layer {self.name!r} "
                              "received an empty list.")
-        batches = {one[0] for one in shape} - {None}
-        if len(batches) > 1:
+        batches = {one[0] for one in shape if one} - {None}
+        if len(batches) > 1 and self._by_batch:
             raise ValueError(f"Cannot merge tensors with different batch sizes. Layer {self.name!r} received tensors "
                              f"with shapes {shape}.")
         self._check_shapes(shape)
@@ -104,9 +106,9 @@ class Concatenate(_Merge):
 
     def __init__(self, axis: int = -1, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        if isinstance(axis, bool) or not hasattr(axis, "__index__") or axis == 0:
-            raise ValueError(f"axis must be an integer other than 0, which is the batch. Received: {axis!r}.")
-        self.axis = axis
+        if isinstance(axis, bool) or not hasattr(axis, "__index__"):
+            raise ValueError(f"axis must be an integer. Received: {axis!r}.")
+        self.axis, self._by_batch = axis, axis != 0
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         return F.concatenate(inputs, self.axis)
@@ -116,7 +118,7 @@ class Concatenate(_Merge):
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = [list(shape) for shape in input_shape]
-        if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) < self.axis < len(shapes[0]):
+        if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) <= self.axis < len(shapes[0]):
             raise ValueError("A `Concatenate` layer requires inputs of one rank, with its axis in it. Layer "
                              f"{self.name!r} with axis={self.axis} received: {input_shape}.")
         sizes = [shape.pop(self.axis) for shape in shapes]
@@ -143,10 +145,12 @@ class Dot(_Merge):
 
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
         super().__init__(**kwargs)
+        if not isinstance(axes, list | tuple) and not hasattr(axes, "__index__"):
+            raise TypeError(f"Invalid type for argument `axes`: it should be a list or an int. Received: axes={axes!r}")
         pair = (axes, axes) if hasattr(axes, "__index__") else tuple(axes)
         if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
-            raise ValueError("Invalid format for argument `axes`: it must be an integer or a pair. "
-                             f"Received: {axes!r}.")
+            raise ValueError("Invalid format for argument `axes`: it should contain two elements: it must be an "
+                             f"integer or a pair. Received: axes={axes!r}.")
         self.axes, self.normalize = axes, bool(normalize)
 
     def _check_shapes(self, shapes: list[Shape]) -> None:

@@ -22,6 +22,7 @@ class BatchNormalization(Layer):
     batch, else each has those of its own part. Ioffe and Szegedy: "Batch normalization", ICML 2015.
     """
 
+    supports_masking = True
     one_input = True
     recordable = True
     regularized = ("beta", "gamma")
@@ -39,7 +40,7 @@ class BatchNormalization(Layer):
             raise ValueError(f"momentum must be between 0 and 1. Received: {momentum!r}.")
         if not epsilon > 0:
             raise ValueError(f"epsilon must be positive. Received: {epsilon!r}.")
-        self.axis, self.momentum, self.epsilon = axis, float(momentum), float(epsilon)
+        self.axis, self.momentum, self.epsilon = checks.axis(axis), float(momentum), float(epsilon)
         self.center, self.scale, self.synchronized = bool(center), bool(scale), bool(synchronized)
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_initializer = initializers.get(gamma_initializer)
@@ -47,9 +48,9 @@ class BatchNormalization(Layer):
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
 
     def build(self, input_shape: Shape) -> None:
-        if self.axis not in (-1, len(input_shape) - 1):
-            raise ValueError(f"BatchNormalization works along the last axis: axis must be -1. Received: {self.axis!r}.")
+        self.channel_axis = self.axis
         size = (checks.known_channels(self, input_shape),)
+        self._order = checks.last(self.axis, len(input_shape))
         self.gamma = self.add_weight(size, self.gamma_initializer, name="gamma") if self.scale else None
         self.beta = self.add_weight(size, self.beta_initializer, name="beta") if self.center else None
         self.moving_mean = self.add_weight(size, self.moving_mean_initializer, trainable=False, name="moving_mean")
@@ -58,9 +59,29 @@ class BatchNormalization(Layer):
         )
         self.channels = size[0]
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
-        return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance,
-                            training and self.trainable, self.momentum, self.epsilon, ranks=self._ranks())
+    def call(self, x: Tensor, training: bool = False, mask: Any = None) -> Tensor:
+        if self._order is not None:
+            x = x.transpose(self._order[0])
+        if mask is not None and training and self.trainable:
+            y = self._masked(x, mask)
+        else:
+            y = self._batch_norm(x, training and self.trainable)
+        return y if self._order is None else y.transpose(self._order[1])
+
+    def _batch_norm(self, x: Tensor, training: bool) -> Tensor:
+        return F.batch_norm(x, self.gamma, self.beta, self.moving_mean, self.moving_variance, training, self.momentum,
+                            self.epsilon, ranks=self._ranks())
+
+    def _masked(self, x: Tensor, mask: Any) -> Tensor:
+        """All items normalized by the mean and variance of those that the mask, of x's first axes, lets through."""
+        counted = x[np.asarray(mask, bool)].reshape(-1, x.shape[-1])
+        if not len(counted):
+            raise ValueError(f"The mask of layer {self.name!r} lets nothing through: there is no mean to normalize by.")
+        self._batch_norm(counted, True)  # for the moving averages
+        mean, variance = F.moments(counted, 0)
+        y = (x - mean) / F.sqrt(variance + self.epsilon)
+        y = y if self.gamma is None else y * self.gamma
+        return y if self.beta is None else y + self.beta
 
     def normalized(self, x: Tensor, training: bool, relu: bool = False, pool: bool = False,
                    other: Tensor | None = None) -> Tensor | None:
@@ -69,6 +90,8 @@ class BatchNormalization(Layer):
         are large enough, an addition the batch's mean.
         """
         training, together = training and self.trainable, self._ranks()
+        if self._order is not None:
+            return None
         if (other is not None and not training) or (training and together.size > 1 and (pool or other is not None)):
             return None
         if pool and (not training or x.ndim != 4 or min(x.shape[1:3]) < 2):
@@ -89,6 +112,8 @@ class BatchNormalization(Layer):
         None where there are none: where the batch's mean is wanted, or gradients of what they would be made of, or
         where shapes, dtypes or devices differ.
         """
+        if self._order is not None:
+            return None
         vectors = (bias, self.gamma, self.beta, self.moving_mean, self.moving_variance)
         tensors, size = [kernel, *(t for t in vectors if t is not None)], (self.channels,)
         if (training and self.trainable) or any(v is None for v in vectors[-2:]) or needs_gradients(*tensors):

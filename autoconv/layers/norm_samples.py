@@ -22,6 +22,7 @@ def _check_axes(layer: Layer, axis: Any, input_shape: Shape) -> list[int]:
 class _OfSamples(Layer):
     """What normalizations with gamma and beta share."""
 
+    supports_masking = True
     one_input = True
     regularized = ("beta", "gamma")
 
@@ -86,11 +87,10 @@ class GroupNormalization(_OfSamples):
             raise ValueError("Received an invalid value for argument `groups`, expected a positive integer (or `-1` "
                              f"for instance normalization). Received: groups={groups!r}.")
         self._set_up(epsilon, center, scale, beta_initializer, gamma_initializer)
-        self.groups, self.axis = groups, axis
+        self.groups, self.axis = groups, checks.axis(axis)
 
     def build(self, input_shape: Shape) -> None:
-        if self.axis not in (-1, len(input_shape) - 1):
-            raise ValueError(f"GroupNormalization works along the last axis: axis must be -1. Received: {self.axis!r}.")
+        self.channel_axis = self.axis
         channels = checks.known_channels(self, input_shape)
         self.groups = channels if self.groups == -1 else self.groups
         if channels % self.groups:
@@ -98,8 +98,15 @@ class GroupNormalization(_OfSamples):
             raise ValueError(f"Number of groups ({self.groups}) {what} the number of channels ({channels}).")
         self._add_weights((channels,))
         self.channels = channels
+        self._order = checks.last(self.axis, len(input_shape))
 
     def call(self, x: Tensor) -> Tensor:
+        if self._order is None:
+            return self._normalized(x)
+        return self._normalized(x.transpose(self._order[0])).transpose(self._order[1])
+
+    def _normalized(self, x: Tensor) -> Tensor:
+        """The same with the channels behind."""
         n, *middle, channels = x.shape
         groups = x.reshape(n, prod(middle), self.groups, channels // self.groups)
         mean, variance = F.moments(groups, (1, 3), keepdims=True)
@@ -142,6 +149,8 @@ class RMSNormalization(Layer):
 class UnitNormalization(Layer):
     """x divided by its L2 norm along `axis`."""
 
+    built_at_once = True
+    supports_masking = True
     one_input = True
     recordable = True
     axis = checks.Checked(checks.axes)

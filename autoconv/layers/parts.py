@@ -1,15 +1,12 @@
-"""What a layer is made of: its name, its dtype, and the weights and layers in its attributes."""
+"""What a layer is made of: its name, and the weights and layers in its attributes."""
 
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
-
 from ..arguments import names
 
-DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 _names_given: Counter[str] = Counter()
 
 
@@ -32,13 +29,6 @@ def numbering() -> Iterator[None]:
     finally:
         _names_given.clear()
         _names_given.update(before)
-
-
-def dtype_name(dtype: Any) -> str:
-    """The name of a floating type that kernels compute in; None is "float32"."""
-    name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
-    names.lookup("dtype", name or "float32", DTYPES)
-    return name or "float32"
 
 
 def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:

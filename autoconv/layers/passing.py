@@ -11,6 +11,8 @@ from .base import Layer
 class Identity(Layer):
     """Gives what it gets: a place in a model with a name."""
 
+    built_at_once = True
+    supports_masking = True
     recordable = True
 
     def call(self, inputs: Any) -> Any:
@@ -23,6 +25,8 @@ class Identity(Layer):
 class ActivityRegularization(Layer):
     """Gives what it gets, and adds l1 sum(|x|) + l2 sum(x^2), the mean over the batch, to the loss."""
 
+    built_at_once = True
+    supports_masking = True
     recordable = True
 
     def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:

@@ -11,6 +11,7 @@ from .base import Layer, Shape
 class _Pooling(Layer):
     """What the two window poolings share."""
 
+    built_at_once = True
     one_input = True
     rank = 4
     pool_size, strides = checks.pair(), checks.pair()
@@ -60,6 +61,7 @@ class AveragePooling2D(_Pooling):
 class _GlobalPooling(Layer):
     """What the two poolings of whole images share."""
 
+    built_at_once = True
     one_input = True
     rank = 4
 

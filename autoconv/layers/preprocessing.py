@@ -10,11 +10,13 @@ from ..operators.image import INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
+from .calling import NOTHING
 
 
 class Rescaling(Layer):
     """x * scale + offset, e.g. `Rescaling(1/255)` for pixels 0..255. Both may be lists with a number per channel."""
 
+    supports_masking = True
     one_input = True
     recordable = True
 
@@ -46,6 +48,7 @@ class Normalization(Layer):
     mean and variance are given, or `adapt(data)` takes those of arrays or batches. invert: x sqrt(variance) + mean.
     """
 
+    supports_masking = True
     one_input = True
     recordable = True
 
@@ -129,11 +132,29 @@ class Normalization(Layer):
         return input_shape
 
 
-class _OfSize(Layer):
-    """What layers whose results have a `height` and a `width` share."""
+class Images(Layer):
+    """What layers of images (N, H, W, C) share that take a single one (H, W, C) as well."""
 
     one_input = True
-    rank = 4
+
+    def __call__(self, x: Any = NOTHING, *others: Any, training: bool | None = None, **named: Any) -> Any:
+        """As `Layer.__call__`; a single image is a batch of one, and comes out as one."""
+        if x is NOTHING and len(named) == 1:
+            x = named.pop("inputs", NOTHING)
+        if others or named or x is NOTHING or len(getattr(x, "shape", None) or np.shape(x)) != 3:
+            return super().__call__(x, *others, training=training, **named)
+        return super().__call__(F.expand_dims(x, 0), training=training)[0]
+
+    def check_input(self, shape: Shape) -> None:
+        super().check_input(shape)
+        if len(shape) != 4:
+            raise ValueError(f"Layer {self.name!r} wants images of shape (N, H, W, C), or one of shape (H, W, C). "
+                             f"Received shape {tuple(shape)}.")
+
+
+class _OfSize(Images):
+    """What layers whose results have a `height` and a `width` share."""
+
     unsupported = {"bounding_box_format": None}  # noqa: RUF012 (as in the base class)
     height, width = checks.Checked(checks.positive), checks.Checked(checks.positive)
 
@@ -142,7 +163,7 @@ class _OfSize(Layer):
         self.height, self.width = height, width
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        return (input_shape[0], self.height, self.width, input_shape[3])
+        return (*input_shape[:-3], self.height, self.width, input_shape[-1])
 
 
 class Resizing(_OfSize):

@@ -32,6 +32,7 @@ class Flatten(Layer):
 class Reshape(Layer):
     """Each sample in the shape `target_shape`, in C order; one size may be -1, which the others leave for it."""
 
+    built_at_once = True
     one_input = True
     recordable = True
 
@@ -48,8 +49,11 @@ class Reshape(Layer):
     def target_shape(self, shape: Any) -> None:
         sizes = tuple(shape) if isinstance(shape, (list, tuple)) else (shape,)
         if any(isinstance(n, bool) or not hasattr(n, "__index__") or n < -1 for n in sizes) or sizes.count(-1) > 1:
-            raise ValueError("target_shape must be integers, one of them -1 at most. There must be at most one unknown "
-                             f"dimension (-1) in target_shape. Received: target_shape={shape!r}.")
+            rule = ("There must be at most one unknown dimension (-1) in `target_shape`" if sizes.count(-1) > 1 else
+                    "Each dimension in `target_shape` must be a non-negative integer, or `-1` for a single unknown "
+                    "dimension")
+            raise ValueError(f"{rule}. target_shape must be integers, one of them -1 at most. Received: "
+                             f"target_shape={shape!r}.")
         self._target_shape = tuple(int(n) for n in sizes)
 
     def call(self, x: Tensor) -> Tensor:
@@ -112,7 +116,9 @@ class RepeatVector(Layer):
         super().__init__(**kwargs)
         if isinstance(n, bool) or not isinstance(n, int):
             raise TypeError(f"Expected an integer value for `n`, got {type(n)}.")
-        self.n = checks.positive(n, "n")
+        if n < 1:
+            raise ValueError(f"Argument `n` should be a positive integer. Received: n={n}")
+        self.n = int(n)
 
     def call(self, x: Tensor) -> Tensor:
         return F.concatenate([x.reshape(len(x), 1, x.shape[1])] * self.n, axis=1)
@@ -141,8 +147,14 @@ class ZeroPadding2D(Layer):
     @padding.setter
     def padding(self, padding: Any) -> None:
         if isinstance(padding, str):
-            raise ValueError(f"padding must be p, (ph, pw) or ((top, bottom), (left, right)). Received: {padding!r}.")
-        self._padding = shapes.explicit_padding(padding)
+            raise ValueError("`padding` should have two elements: padding must be p, (ph, pw) or ((top, bottom), "
+                             f"(left, right)). Received: {padding!r}.")
+        try:
+            self._padding = shapes.explicit_padding(padding)
+        except ValueError as error:
+            rule = ("have two elements" if isinstance(padding, list | tuple) and len(padding) != 2 else
+                    "be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
+            raise ValueError(f"`padding` should {rule}. {error}") from None
 
     def call(self, x: Tensor) -> Tensor:
         return F.zero_padding2d(x, self.padding)
@@ -175,8 +187,11 @@ class Cropping2D(Layer):
         try:
             self._cropping = shapes.explicit_padding(cropping)
         except ValueError:
-            raise ValueError("cropping must be n, (rows, columns) or ((top, bottom), (left, right)), none negative. "
-                             f"Received: {cropping!r}.") from None
+            rule = ("should have two elements" if isinstance(cropping, list | tuple | str) and len(cropping) != 2 else
+                    "cannot be negative" if hasattr(cropping, "__index__") else
+                    "should be either an int, a tuple of 2 ints, or a tuple of 2 tuples of 2 ints")
+            raise ValueError(f"`cropping` {rule}: cropping must be n, (rows, columns) or ((top, bottom), (left, "
+                             f"right)), none negative. Received: {cropping!r}.") from None
 
     def call(self, x: Tensor) -> Tensor:
         (top, _), (left, _) = self.cropping

@@ -2,16 +2,19 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterator
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
-from .. import constraints, initializers, regularizers
+from .. import constraints, regularizers
 from ..arguments import names
 from ..backend import device as devices
+from ..metrics import Metric
+from ..random import SeedGenerator
 from ..tensor import Parameter, Tensor
-from . import allowance
-from .parts import DTYPES, dtype_name, held
+from .parts import held
+from .variable import Variable
 
 EXTRAS: dict[str, Callable] = {"regularizer": regularizers.get, "constraint": constraints.get}
 
@@ -22,40 +25,44 @@ class Weights:
     name: str
     built: bool
     device: Any
-    _dtype: str
+    path: str | None
+    dtype: str
     _trainable: bool
     _weights: list[Parameter]
     _added: list[Tensor]
 
     def add_weight(self, *args: Any, **kwargs: Any) -> Parameter:
-        """A new parameter of this layer: `add_weight(shape=(), initializer="glorot_uniform", dtype=None,
-        trainable=True, regularizer=None, constraint=None, name="variable")`; the name may come first.
+        """A new parameter of this layer: `add_weight(shape=None, initializer=None, dtype=None,
+        trainable=True, regularizer=None, constraint=None, name=None)`; the name may come first.
 
-        initializer: a name, an object, a function of shape and dtype. What is not given as regularizer or constraint is
-        the attribute `<name>_regularizer` or `<name>_constraint`, where there is one.
+        initializer: a name, an object, a function of shape and dtype, values; glorot_uniform by default. What is not
+        given as regularizer or constraint is the attribute `<name>_regularizer` or `<name>_constraint`, where there is
+        one.
         """
         if args and isinstance(args[0], str):
             kwargs["name"], args = args[0], args[1:]
         return self._add_weight(*args, **kwargs)
 
     def _add_weight(
-        self, shape: tuple[int, ...] | None = (), initializer: Any = "glorot_uniform", dtype: Any = None,
+        self, shape: tuple[int, ...] | None = None, initializer: Any = None, dtype: Any = None,
         trainable: bool = True, autocast: bool = True, regularizer: Any = None, constraint: Any = None,
-        aggregation: str = "none", layout: Any = None, overwrite_with_gradient: bool = False, name: str = "variable",
+        aggregation: str = "none", layout: Any = None, overwrite_with_gradient: bool = False,
+        name: str | None = None,
     ) -> Parameter:
-        shape, initializer = shape or (), "glorot_uniform" if initializer is None else initializer
         name = name or "variable"
-        dtype = DTYPES[self.dtype if dtype is None else dtype_name(dtype)]
-        allowance.take(tuple(shape), name)
-        values = initializers.get(initializer)(tuple(shape), dtype)
-        regularizer = regularizers.get(regularizer) or getattr(self, f"{name}_regularizer", None)
-        constraint = constraints.get(constraint) or getattr(self, f"{name}_constraint", None)
-        weight = Parameter(self.device.array(values, dtype), name, trainable, self.device, regularizer, constraint)
-        weight.path = f"{self.name}/{name}"
-        weight.requires_grad = trainable and self.trainable
+        if initializer is None:
+            initializer = "zeros" if np.dtype(dtype or self.dtype).kind in "bui" else "glorot_uniform"
+        weight = Variable(
+            initializer, () if shape is None else shape, dtype or self.dtype, trainable, autocast, name=name,
+            regularizer=regularizers.get(regularizer) or getattr(self, f"{name}_regularizer", None),
+            constraint=constraints.get(constraint) or getattr(self, f"{name}_constraint", None), device=self.device)
+        weight.overwrite_with_gradient = overwrite_with_gradient
+        weight.path = f"{self.path or self.name}/{name}"
+        weight.trainable = weight.learns and self.trainable
         self._weights.append(weight)
         return weight
 
+    add_weight.__signature__ = signature(_add_weight)  # type: ignore[attr-defined]
     add_variable = add_weight
 
     def add_loss(self, loss: Any) -> None:
@@ -75,20 +82,18 @@ class Weights:
         return [*(added for layer in layers for added in layer._added), *penalties]
 
     @property
-    def dtype(self) -> str:
-        return self._dtype
-
-    @property
     def trainable(self) -> bool:
         """Whether training changes this layer. Setting it sets it for the layers within."""
         return self._trainable
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
+        if not isinstance(value, bool | int | np.bool_):
+            raise ValueError(f"Expected `trainable` to be a boolean. Received: trainable={value!r}.")
         for layer in self._walk():
             layer._trainable = bool(value)
             for weight in layer._own_weights():
-                weight.requires_grad = weight.trainable and layer._trainable
+                weight.trainable = weight.learns and layer._trainable
 
     def named_weights(self) -> dict[str, Parameter]:
         """All weights under paths such as `conv2d_1/kernel`, numbered within each layer: the same in every process."""
@@ -115,8 +120,8 @@ class Weights:
 
     @property
     def variables(self) -> list[Parameter]:
-        """`weights` under Keras's other name; so are the two below."""
-        return self.weights
+        """`weights`, and what else changes: where the generators of random numbers stand, and what metrics count."""
+        return [*self.weights, *self._states()]
 
     @property
     def trainable_variables(self) -> list[Parameter]:
@@ -124,7 +129,19 @@ class Weights:
 
     @property
     def non_trainable_variables(self) -> list[Parameter]:
-        return self.non_trainable_weights
+        return [*self.non_trainable_weights, *self._states()]
+
+    def _states(self) -> list[Parameter]:
+        """Variables that are no weights."""
+        layers = list(self._walk())
+        generators = {id(each): each for layer in layers for each in layer._generators()}
+        metrics = {id(each): each for layer in layers for each in held(vars(layer), Metric)}
+        return [*(each.state for each in generators.values()),
+                *(variable for metric in metrics.values() for variable in metric.variables)]
+
+    def _generators(self) -> list[SeedGenerator]:
+        """The generators of random numbers in its attributes."""
+        return held(vars(self), SeedGenerator)
 
     @property
     def trainable_weights(self) -> list[Parameter]:
@@ -168,7 +185,7 @@ class Weights:
 
     def _own_weights(self) -> list[Parameter]:
         found = held(vars(self), Parameter)
-        return [w for w in found if w.trainable] + [w for w in found if not w.trainable]
+        return [w for w in found if w.learns] + [w for w in found if not w.learns]
 
     def _sublayers(self) -> list[Any]:
         return held(vars(self), Weights)

@@ -16,7 +16,9 @@ def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     x = operand(x)
     largest = knp.max(x, axis, True).detach()
     found = knp.log(knp.exp(x - largest).sum(axis, True)) + largest
-    return found if keepdims else found.reshape(tuple(x.sum(axis, False).shape))
+    if keepdims:
+        return found
+    return found.reshape(()) if axis is None else knp.squeeze(found, axis)
 
 
 def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:

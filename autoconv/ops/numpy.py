@@ -32,7 +32,8 @@ from ..functional import (
     where,
 )
 from ..operators.arith import normalize_axes
-from ..tensor import tensor
+from ..symbolic import SymbolicTensor
+from ..tensor import Tensor, tensor
 from . import arranging
 from .arranging import *  # noqa: F403
 from .arranging import Axes, moveaxis
@@ -55,7 +56,9 @@ FLOATX = "float32"
 
 def _pair(x1: Any, x2: Any) -> tuple[Any, Any]:
     """Two operands, of which at least one is a tensor."""
-    return (operand(x1), x2) if not hasattr(x2, "detach") else (x1, x2)
+    if isinstance(x2, SymbolicTensor):
+        return x1.numpy() if isinstance(x1, Tensor) else x1 if hasattr(x1, "shape") else np.asarray(x1), x2
+    return (operand(x1), x2) if not isinstance(x2, Tensor) else (x1, x2)
 
 
 def add(x1: Any, x2: Any) -> Any:
@@ -336,7 +339,10 @@ def full(shape: Sequence[int], fill_value: Any, dtype: Any = None) -> Any:
 
 def zeros_like(x: Any, dtype: Any = None) -> Any:
     """As many 0 as x has items, beside it."""
-    return convert_to_tensor(operand(x).detach() * 0.0, dtype)
+    x = operand(x).detach()
+    if isinstance(x, Tensor) and x.dtype.kind != "f":  # integers stay integers
+        return tensor(np.zeros(x.shape, dtype or x.dtype), device=x.device.name)
+    return convert_to_tensor(x * 0.0, dtype)
 
 
 def ones_like(x: Any, dtype: Any = None) -> Any:
@@ -346,7 +352,10 @@ def ones_like(x: Any, dtype: Any = None) -> Any:
 
 def full_like(x: Any, fill_value: float, dtype: Any = None) -> Any:
     """As many `fill_value` as x has items, beside it."""
-    return convert_to_tensor(zeros_like(x) + fill_value, dtype)
+    zeros = zeros_like(x)
+    if isinstance(zeros, Tensor) and zeros.dtype.kind != "f":
+        return tensor(np.full(zeros.shape, fill_value, dtype or zeros.dtype), device=zeros.device.name)
+    return convert_to_tensor(zeros + fill_value, dtype)
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:

@@ -337,7 +337,7 @@ class Phases:
 def moving_weights(layers: Iterable[Any]) -> list[Any]:
     """The arrays of weights that a training changes, but not by gradients: those of normalizations."""
     return [weight.data for layer in layers if layer.trainable for weight in layer._own_weights()
-            if not weight.trainable and weight.dtype.kind == "f"]
+            if not weight.learns and weight.dtype.kind == "f"]
 
 
 def is_recordable(thing: Any) -> bool:

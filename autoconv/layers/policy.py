@@ -1,0 +1,109 @@
+"""The dtype of a layer: what it computes in, and what its weights are kept in, which is the same."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ..arguments import names
+
+DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+_MIXED = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "int8", "int4", "float8")
+
+
+class DTypePolicy:
+    """The dtype of a layer by its name, "float32" or "float64". ValueError for another: there is no mixed precision."""
+
+    quantization_mode = None
+
+    def __init__(self, name: str | None = None, source_name: str | None = None) -> None:
+        self.name = dtype_name(name)
+
+    def __repr__(self) -> str:
+        return f'<DTypePolicy "{self.name}">'
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DTypePolicy) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    @property
+    def compute_dtype(self) -> str:
+        """What is computed in."""
+        return self.name
+
+    @property
+    def variable_dtype(self) -> str:
+        """What weights are kept in."""
+        return self.name
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's argument."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "DTypePolicy":
+        """The policy that `get_config` describes."""
+        return cls(**config)
+
+
+def dtype_name(dtype: Any) -> str:
+    """The name of a floating type that kernels compute in; None is "float32". A policy, also as Keras's files write
+    one, is its dtype.
+    """
+    if isinstance(dtype, DTypePolicy):
+        return dtype.name
+    if isinstance(dtype, Mapping) and "config" in dtype:
+        dtype = dtype["config"].get("name")
+    name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
+    if isinstance(name, str) and name.startswith(_MIXED):
+        raise ValueError(f"Unknown dtype: {name!r}. autoconv is not for quantized or mixed precision: it computes in "
+                         "float32, or in float64.")
+    names.lookup("dtype", name or "float32", DTYPES)
+    return name or "float32"
+
+
+class OfDType:
+    """What a layer says of its dtype, under Keras's names."""
+
+    _dtype: str
+
+    @property
+    def dtype(self) -> str:
+        """The dtype of the weights and of the result."""
+        return self._dtype
+
+    @property
+    def compute_dtype(self) -> str:
+        """The dtype that it computes in: `dtype`."""
+        return self._dtype
+
+    @property
+    def variable_dtype(self) -> str:
+        """The dtype of its weights: `dtype`."""
+        return self._dtype
+
+    @property
+    def input_dtype(self) -> str:
+        """The dtype that floating inputs are converted to: `dtype`."""
+        return self._dtype
+
+    @property
+    def dtype_policy(self) -> DTypePolicy:
+        """`dtype` as an object of Keras's kind. Set it before the layer is built."""
+        return DTypePolicy(self._dtype)
+
+    @dtype_policy.setter
+    def dtype_policy(self, policy: Any) -> None:
+        self._dtype = dtype_name(policy)
+
+    @property
+    def quantization_mode(self) -> None:
+        """None: there are no quantized layers."""
+        return None
+
+    def quantize(self, mode: Any = None, *args: Any, **kwargs: Any) -> None:
+        """Refused: autoconv computes in float32 and float64."""
+        raise ValueError(f"Layers cannot be quantized: autoconv is not for quantized or mixed precision. Received: "
+                         f"mode={mode!r}.")

@@ -1,0 +1,85 @@
+"""`InputSpec`: what a layer takes, as Keras's layers say it: ranks, shapes, sizes of axes."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..symbolic import Shape, flat_shapes, is_shape
+
+
+class InputSpec:
+    """What one input of a layer must be: `self.input_spec = InputSpec(ndim=4, axes={-1: 3})` in a layer of yours.
+
+    shape: all sizes, None for any; ndim, min_ndim, max_ndim: how many axes; axes: sizes of some of them. A layer of
+    several inputs has a list. Calling the layer on anything else is a ValueError.
+    """
+
+    def __init__(
+        self, dtype: Any = None, shape: Sequence[int | None] | None = None, ndim: int | None = None,
+        max_ndim: int | None = None, min_ndim: int | None = None, axes: Mapping[int, int] | None = None,
+        allow_last_axis_squeeze: bool = False, name: str | None = None, optional: bool = False,
+    ) -> None:
+        self.dtype, self.name, self.optional = dtype, name, optional
+        self.shape = None if shape is None else tuple(shape)
+        self.ndim = ndim if self.shape is None else len(self.shape)
+        self.max_ndim, self.min_ndim = max_ndim, min_ndim
+        self.allow_last_axis_squeeze = allow_last_axis_squeeze
+        try:
+            self.axes = {int(axis): size for axis, size in (axes or {}).items()}
+        except (TypeError, ValueError, AttributeError):
+            raise TypeError(f"Argument `axes` must be a dict with integer keys. Received: axes={axes}") from None
+        limit = self.ndim if self.ndim is not None else max_ndim
+        if limit is not None and any(not -limit <= axis < limit for axis in self.axes):
+            raise ValueError(f"Axis {max(self.axes, key=abs)} is greater than the maximum allowed value: {limit - 1}")
+
+    def __repr__(self) -> str:
+        said = (("dtype", self.dtype), ("shape", self.shape), ("ndim", self.ndim), ("max_ndim", self.max_ndim),
+                ("min_ndim", self.min_ndim), ("axes", self.axes))
+        return f"InputSpec({', '.join(f'{name}={value}' for name, value in said if value)})"
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"dtype": self.dtype, "shape": self.shape, "ndim": self.ndim, "max_ndim": self.max_ndim,
+                "min_ndim": self.min_ndim, "axes": self.axes, "optional": self.optional}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> "InputSpec":
+        """The spec that `get_config` describes."""
+        return cls(**config)
+
+    def fault(self, shape: Shape) -> str | None:
+        """What is wrong with an input of this shape, in Keras's words; None where it fits."""
+        rank = len(shape)
+        if self.allow_last_axis_squeeze and self.shape is not None and self.ndim != rank:
+            short, long = sorted((self.shape, shape), key=len)
+            if len(long) - len(short) == 1 and long[-1] == 1:
+                return None
+        for what, wanted, fits in (("ndim", self.ndim, rank == self.ndim),
+                                   ("max_ndim", self.max_ndim, rank <= (self.max_ndim or rank)),
+                                   ("min_ndim", self.min_ndim, rank >= (self.min_ndim or 0))):
+            if wanted is not None and not fits:
+                return f"expected {what}={wanted}, found ndim={rank}. Full shape received: {tuple(shape)}"
+        for axis, size in self.axes.items():
+            if -rank <= axis < rank and size is not None and shape[axis] not in (size, None):
+                return (f"expected axis {axis} of input shape to have value {size}, but received input with shape "
+                        f"{tuple(shape)}")
+        if self.shape is not None and any(None not in (a, b) and a != b for a, b in zip(self.shape, shape)):
+            return f"expected shape={self.shape}, found shape={tuple(shape)}"
+        return None
+
+
+class Shapes(dict):
+    """The shapes that a layer of several arguments was built for, by the names that its `build` has for them."""
+
+
+def check(specs: Any, shapes: Any, layer_name: str) -> None:
+    """Raises ValueError where inputs of these shapes are not what the specs (one, or a list or dict of them) say."""
+    specs = list(specs.values()) if isinstance(specs, Mapping) else specs
+    wanted = specs if isinstance(specs, list | tuple) else [specs]
+    given = [tuple(shapes)] if is_shape(shapes) else flat_shapes(shapes)
+    if len(wanted) != len(given):
+        raise ValueError(f'Layer "{layer_name}" expects {len(wanted)} input(s), but it received {len(given)} input '
+                         f"tensors. Received shapes: {shapes}.")
+    for place, (spec, shape) in enumerate(zip(wanted, given)):
+        fault = None if spec is None else spec.fault(shape)
+        if fault is not None:
+            raise ValueError(f"Input {place} of layer {layer_name!r} is incompatible with the layer: {fault}")

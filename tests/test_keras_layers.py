@@ -1,0 +1,477 @@
+"""What Keras's layers do around the numbers: what they are asked, what they take, what they refuse."""
+
+import copy
+import json
+
+import numpy as np
+import pytest
+
+import autoconv as keras
+from autoconv import activations, initializers, layers, ops, regularizers
+
+RNG = np.random.default_rng(0)
+
+
+def numbers(*shape):
+    return RNG.normal(size=shape).astype(np.float32)
+
+
+class Scaled(layers.Layer):
+    """A weight, and an argument beside the input."""
+
+    def build(self, input_shape):
+        self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+
+    def call(self, x, factor=1.0):
+        return x * self.scale * factor
+
+
+class Sum(layers.Layer):
+    def build(self, a_shape, b_shape):
+        self.shapes = a_shape, b_shape
+
+    def call(self, a, b):
+        return a + b
+
+
+class TestCalls:
+    def test_arguments_of_ones_own_go_by_name(self):
+        x, layer = numbers(2, 3), Scaled()
+        np.testing.assert_allclose(layer(x, factor=3.0).numpy(), 3 * x, rtol=1e-6)
+        with pytest.raises(ValueError, match="should be passed as a keyword argument"):
+            layer(x, 2.0)
+        with pytest.raises(TypeError, match="unexpected keyword"):
+            layer(x, size=2.0)
+
+    @pytest.mark.parametrize("call", [
+        lambda layer, a, b: layer(a, b), lambda layer, a, b: layer(a, b=b), lambda layer, a, b: layer(a=a, b=b)])
+    def test_several_tensors(self, call):
+        a, b, layer = numbers(2, 3), numbers(2, 3), Sum()
+        np.testing.assert_array_equal(call(layer, a, b).numpy(), a + b)
+        assert layer.shapes == ((None, 3), (None, 3))
+        again = Sum()
+        again.build_from_config(layer.get_build_config())
+        assert again.built
+        assert again.shapes == layer.shapes
+
+    def test_several_symbolic_tensors_make_a_model(self):
+        a, b = keras.Input((3,)), keras.Input((3,))
+        model = keras.Model([a, b], Sum()(a, b))
+        x, y = numbers(4, 3), numbers(4, 3)
+        np.testing.assert_array_equal(model.predict([x, y], verbose=0), x + y)
+
+    def test_the_input_has_kerass_name(self):
+        x = numbers(2, 3)
+        assert layers.Dense(4)(inputs=x).shape == (2, 4)
+        np.testing.assert_array_equal(layers.Dropout(0.5)(inputs=x).numpy(), x)
+
+    @pytest.mark.parametrize("x", ["text", None])
+    def test_what_is_no_tensor_is_refused(self, x):
+        with pytest.raises(ValueError, match="should be tensors"):
+            layers.Dense(3)(x)
+
+    def test_a_mask_of_softmax(self):
+        x, mask = numbers(2, 3), np.array([[True, False, True], [True, True, True]])
+        y = layers.Softmax()(x, mask=mask).numpy()
+        expected = np.exp(x) * mask
+        np.testing.assert_allclose(y, expected / expected.sum(1, keepdims=True), rtol=1e-5)
+
+    def test_a_single_picture(self):
+        picture = numbers(6, 5, 1)
+        assert layers.Resizing(2, 3)(picture).shape == (2, 3, 1)
+        assert layers.CenterCrop(2, 2)(picture).shape == (2, 2, 1)
+        np.testing.assert_array_equal(layers.RandomFlip()(picture).numpy(), picture)
+        assert layers.RandomRotation(0.1)(picture, training=True).shape == picture.shape
+        assert layers.Resizing(2, 3)(inputs=picture[None]).shape == (1, 2, 3, 1)
+        with pytest.raises(ValueError, match="wants images of shape"):
+            layers.Resizing(2, 3)(picture[0])
+
+
+class TestSymbolic:
+    def test_a_tensor_of_no_layer(self):
+        x = keras.KerasTensor((None, 4), name="x")
+        assert (x.shape, x.dtype, x.ndim, x.name) == ((None, 4), "float32", 2, "x")
+        assert layers.Dense(3)(x).shape == (None, 3)
+        with pytest.raises(ValueError, match="shape"):
+            keras.KerasTensor(3)
+        for error in (TypeError, ValueError):  # Keras's for __bool__ and for NumPy
+            with pytest.raises(error, match="symbolic"):
+                np.asarray(x)
+
+    def test_a_model_may_begin_with_one(self):
+        x = keras.KerasTensor((None, 4))
+        model = keras.Model(x, layers.Dense(3)(x))
+        assert model.predict(numbers(2, 4), verbose=0).shape == (2, 3)
+        with pytest.raises(ValueError, match="disconnected"):
+            keras.Model(keras.Input((4,)), layers.Dense(3)(x))
+
+    @pytest.mark.parametrize(("layer", "shape", "expected"), [
+        (layers.Dense(3), (None, 4), (None, 3)), (layers.Conv2D(3, 2), (2, 5, 5, 1), (2, 4, 4, 3)),
+        (layers.Flatten(), (None, 3, 4), (None, 12)), (layers.MaxPooling2D(), (None, 4, 4, 2), (None, 2, 2, 2))])
+    def test_a_spec_of_the_result_adds_nothing_to_the_graph(self, layer, shape, expected):
+        assert layer.compute_output_spec(keras.KerasTensor(shape)).shape == expected
+        assert not layer._nodes
+
+    def test_functions_and_arrays_beside_symbolic_tensors(self):
+        x, unknown = keras.KerasTensor((2, 3)), keras.KerasTensor((None, 3))
+        assert ops.add(numbers(2, 3), x).shape == (2, 3)
+        assert ops.maximum(unknown, x).shape == (2, 3)
+        assert ops.less(unknown, x).dtype == "bool"
+        assert ops.logsumexp(unknown, axis=-1).shape == (None,)
+
+    def test_an_input_of_known_batch_and_of_integers(self):
+        assert keras.Input(batch_shape=(2, 3)).shape == keras.Input((3,), batch_size=2).shape == (2, 3)
+        with pytest.raises(ValueError, match="both"):
+            keras.Input((3,), batch_shape=(2, 3))
+        x = keras.Input((2, 2, 1), dtype="uint8")
+        assert x.dtype == "uint8"
+        model = keras.Model(x, layers.Rescaling(1 / 255)(x))
+        pixels = np.array([0, 51, 102, 255], np.uint8).reshape(1, 2, 2, 1)
+        np.testing.assert_allclose(model.predict(pixels, verbose=0), pixels / 255, rtol=1e-6)
+        config = model.layers[0].get_config()
+        assert (config["batch_shape"], config["dtype"]) == ((None, 2, 2, 1), "uint8")
+
+
+class TestSpecs:
+    @pytest.mark.parametrize(("spec", "fits", "message"), [
+        ({"ndim": 2}, (2, 3), "expected ndim=2, found ndim=3"), ({"min_ndim": 3}, None, "expected min_ndim=3"),
+        ({"max_ndim": 1}, None, "expected max_ndim=1"), ({"shape": (None, 5)}, (2, 5), "expected shape"),
+        ({"min_ndim": 2, "axes": {-1: 5}}, (2, 5), "expected axis -1 of input shape to have value 5")])
+    def test_a_layer_of_ones_own_says_what_it_takes(self, spec, fits, message):
+        class Own(layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.input_spec = layers.InputSpec(**spec)
+
+            def call(self, x):
+                return x
+
+        if fits:
+            assert Own()(numbers(*fits)).shape == fits
+        with pytest.raises(ValueError, match=message):
+            Own()(numbers(2, 3, 4) if "ndim" in spec and spec["ndim"] == 2 else numbers(2, 3))
+
+    def test_of_ours(self):
+        conv = layers.Conv2D(3, 2)
+        assert (conv.input_spec.min_ndim, conv.input_spec.axes) == (4, {})
+        conv.build((None, 5, 5, 2))
+        assert conv.input_spec.axes == {-1: 2}
+        assert layers.MaxPooling2D().input_spec.ndim == 4
+        assert layers.ReLU().input_spec is None
+
+    def test_plain_data(self):
+        spec = keras.InputSpec(shape=(None, 3), axes={1: 3})
+        assert keras.InputSpec.from_config(spec.get_config()).get_config() == spec.get_config()
+        assert repr(keras.InputSpec(ndim=4)) == "InputSpec(ndim=4)"
+        with pytest.raises(ValueError, match="greater than the maximum"):
+            keras.InputSpec(ndim=2, axes={3: 1})
+
+
+class TestDtypes:
+    def test_under_all_names(self):
+        layer = layers.Dense(3, dtype="float64")
+        assert {layer.dtype, layer.compute_dtype, layer.variable_dtype, layer.input_dtype,
+                layer.dtype_policy.name} == {"float64"}
+        policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float64"}}
+        for dtype in (policy, keras.DTypePolicy("float64"), np.float64):
+            assert layers.Dense(3, dtype=dtype).dtype == "float64"
+
+    @pytest.mark.parametrize("dtype", ["mixed_float16", "float16", "bfloat16"])
+    def test_mixed_precision_is_refused_by_name(self, dtype):
+        with pytest.raises(ValueError, match="not for quantized or mixed precision"):
+            layers.Dense(3, dtype=dtype)
+        with pytest.raises(ValueError, match="quantized"):
+            layers.Dense(3).quantize("int8")
+
+    def test_inputs_may_stay_as_they_are(self):
+        class Seen(layers.Layer):
+            def build(self, input_shape):
+                self.w = self.add_weight(shape=(), initializer="ones")
+
+            def call(self, x):
+                self.dtype_seen = x.dtype
+                return x
+
+        for autocast, expected in ((True, "float32"), (False, "float64")):
+            layer = Seen(autocast=autocast)
+            layer(np.ones((2, 3)))
+            assert layer.dtype_seen == expected
+
+
+class TestVariables:
+    def test_made_of_values_and_of_initializers(self):
+        v = keras.Variable([1.0, 2.0], name="v")
+        assert (v.name, v.path, v.shape, v.dtype, v.ndim, v.trainable) == ("v", "v", (2,), "float32", 1, True)
+        np.testing.assert_array_equal(keras.Variable("ones", shape=(2, 3)).numpy(), np.ones((2, 3)))
+        assert keras.Variable([1, 2]).dtype == "int32"
+        with pytest.raises(ValueError, match="`shape` argument should be specified"):
+            keras.Variable("ones")
+        with pytest.raises(ValueError, match="fully-defined"):
+            keras.Variable("ones", shape=(None, 2))
+
+    def test_weights_are_variables_under_their_layers_path(self):
+        class Outer(layers.Layer):
+            def __init__(self, **options):
+                super().__init__(**options)
+                self.inner = [layers.Dense(2), {"b": layers.Dense(2)}]
+                self.own = keras.Variable(np.ones(2), trainable=False, name="own")
+
+            def call(self, x):
+                return self.inner[1]["b"](self.inner[0](x))
+
+        keras.utils.clear_session()
+        outer = Outer(name="outer")
+        outer(numbers(2, 3))
+        assert outer.path == "outer"
+        paths = [w.path for w in outer.weights]
+        assert paths == ["own", "outer/dense/kernel", "outer/dense/bias", "outer/dense_1/kernel", "outer/dense_1/bias"]
+        assert all(isinstance(w, keras.Variable) for w in outer.weights)
+
+    def test_one_weight_may_be_frozen(self):
+        layer = layers.Dense(3)
+        layer.build((None, 4))
+        layer.kernel.trainable = False
+        assert (len(layer.trainable_weights), len(layer.non_trainable_weights)) == (1, 1)
+        assert [w.name for w in layer.weights] == ["kernel", "bias"]
+        layer.trainable = False
+        assert not layer.bias.trainable
+        layer.trainable = True
+        assert layer.kernel.trainable
+        assert layer.bias.trainable
+        with pytest.raises(ValueError, match="boolean"):
+            layers.Dense(3, trainable="yes")
+
+    def test_weights_of_integers_and_of_values(self):
+        layer = layers.Layer()
+        count = layer.add_weight(shape=(), initializer="zeros", dtype="int32", trainable=False, name="count")
+        assert count.dtype == "int32"
+        np.testing.assert_array_equal(layer.add_weight(shape=(2,), initializer=np.ones(2)).numpy(), 1)
+        for shape in (3, (None, 2)):
+            with pytest.raises(ValueError, match="shape"):
+                layer.add_weight(shape=shape)
+
+    def test_a_copy_keeps_what_it_is(self):
+        again = copy.deepcopy(keras.Variable([1.0, 2.0], name="v"))
+        assert isinstance(again, keras.Variable)
+        np.testing.assert_array_equal(again.numpy(), [1, 2])
+
+
+class TestStates:
+    def test_a_call_with_values_from_outside(self):
+        layer = layers.BatchNormalization()
+        layer.build((None, 3))
+        x = numbers(50, 3)
+        y, after = layer.stateless_call([np.full(3, 2.0), np.ones(3)], [np.zeros(3), np.ones(3)], x, training=True)
+        np.testing.assert_allclose(y.numpy(), 2 * (x - x.mean(0)) / x.std(0) + 1, atol=0.02)
+        np.testing.assert_allclose(after[0].numpy(), 0.01 * x.mean(0), rtol=1e-4)
+        np.testing.assert_array_equal(layer.moving_mean.numpy(), 0)
+        np.testing.assert_array_equal(layer.gamma.numpy(), 1)
+        with pytest.raises(ValueError, match="corresponding 1:1"):
+            layer.stateless_call([], [], x)
+        with pytest.raises(ValueError, match="must be built"):
+            layers.Dense(3).stateless_call([], [], x)
+
+    def test_losses_of_such_a_call(self):
+        layer = layers.Dense(2, kernel_regularizer=regularizers.L2(0.5))
+        layer.build((None, 3))
+        _, _, losses = layer.stateless_call([np.ones((3, 2)), np.zeros(2)], [], numbers(4, 3), return_losses=True)
+        assert float(losses[0]) == pytest.approx(3)
+
+    def test_variables_by_number(self):
+        layer, other, store = layers.Dense(2), layers.Dense(2), {}
+        layer.build((None, 3))
+        layer.save_own_variables(store)
+        assert sorted(store) == ["0", "1"]
+        with pytest.raises(ValueError, match="never built"):
+            other.load_own_variables(store)
+        other.build((None, 3))
+        other.load_own_variables(store)
+        np.testing.assert_array_equal(other.kernel.numpy(), layer.kernel.numpy())
+        with pytest.raises(ValueError, match="expected 2 variables"):
+            other.load_own_variables({})
+
+    def test_random_numbers_have_a_state(self):
+        layer = layers.Dropout(0.5, seed=3)
+        assert layer.built
+        assert [v.name for v in layer.non_trainable_variables] == ["seed_generator_state"]
+        assert layer.weights == []
+        before = layer.seed_generator.state.numpy()
+        layer(numbers(2, 3), training=True)
+        assert (layer.seed_generator.state.numpy() != before).any()
+        assert not hasattr(layers.Dropout(0.0), "seed_generator")
+
+    @pytest.mark.parametrize("draw", [
+        lambda seed: keras.random.normal((4, 5), 1.0, 2.0, seed=seed),
+        lambda seed: keras.random.uniform((4, 5), minval=1.0, maxval=3.0, seed=seed),
+        lambda seed: keras.random.randint((4, 5), 0, 1000, seed=seed)])
+    def test_numbers_by_a_seed(self, draw):
+        np.testing.assert_array_equal(draw(3), draw(3))
+        generator = keras.random.SeedGenerator(3)
+        assert (draw(generator) != draw(generator)).any()
+        assert (draw(None) != draw(None)).any()
+
+    def test_integers_within_their_range(self):
+        drawn = keras.random.randint((10000,), -2, 3, seed=1)
+        assert drawn.dtype == "int32"
+        assert sorted(set(drawn.tolist())) == [-2, -1, 0, 1, 2]
+        assert np.bincount(drawn + 2).min() > 1800
+        with pytest.raises(ValueError, match="maxval"):
+            keras.random.randint((3,), 2, 2)
+
+    def test_metrics_within(self):
+        class Watched(layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.mean = keras.metrics.Mean()
+
+            def call(self, x):
+                self.mean.update_state(x)
+                return x
+
+        layer = Watched()
+        layer(np.ones((2, 3)))
+        assert layer.metrics == [layer.mean]
+        assert layer.metrics_variables == layer.mean.variables
+        assert layer.weights == []
+
+
+class TestNormalization:
+    @pytest.mark.parametrize("axis", [1, 2, -2])
+    def test_batches_along_any_axis(self, axis):
+        x = numbers(20, 3, 4, 5)
+        layer = layers.BatchNormalization(axis=axis)
+        others = tuple(i for i in range(4) if i != axis % 4)
+        expected = (x - x.mean(others, keepdims=True)) / np.sqrt(x.var(others, keepdims=True) + 1e-3)
+        np.testing.assert_allclose(layer(x, training=True).numpy(), expected, atol=1e-4)
+        assert layer.gamma.shape == (x.shape[axis],)
+        with pytest.raises(ValueError, match=f"expected axis {axis} of input shape"):
+            layer(numbers(2, 7, 7, 7))
+
+    def test_a_mask_says_what_counts(self):
+        x, mask = numbers(6, 3), np.array([True, True, False, True, True, False])
+        layer = layers.BatchNormalization(momentum=0.0)
+        y = layer(x, training=True, mask=mask).numpy()
+        mean, variance = x[mask].mean(0), x[mask].var(0)
+        np.testing.assert_allclose(y, (x - mean) / np.sqrt(variance + 1e-3), atol=1e-4)
+        np.testing.assert_allclose(layer.moving_mean.numpy(), mean, atol=1e-5)
+        np.testing.assert_allclose(layer(x, mask=mask).numpy(), layer(x).numpy())
+
+    def test_groups_along_any_axis(self):
+        x = numbers(2, 4, 3)
+        expected = layers.GroupNormalization(2)(x.transpose(0, 2, 1)).numpy().transpose(0, 2, 1)
+        np.testing.assert_array_equal(layers.GroupNormalization(2, axis=1)(x).numpy(), expected)
+
+    def test_a_net_with_other_axes_trains(self):
+        model = keras.Sequential([keras.Input((4, 4, 3)), layers.Conv2D(4, 3), layers.BatchNormalization(axis=1),
+                                  layers.ReLU(), layers.Flatten(), layers.Dense(1)])
+        model.compile("sgd", "mse")
+        history = model.fit(numbers(16, 4, 4, 3), numbers(16, 1), epochs=3, verbose=0).history["loss"]
+        assert history[-1] < history[0]
+
+
+class TestPlainData:
+    def test_of_kerass_form(self):
+        config = {"module": "keras.layers", "class_name": "Dense", "registered_name": None, "config": {
+            "units": 3, "dtype": {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float32"},
+                                  "registered_name": None},
+            "kernel_initializer": {"module": "keras.initializers", "class_name": "HeNormal", "config": {"seed": 3},
+                                   "registered_name": None}}, "build_config": {"input_shape": [None, 4]}}
+        layer = layers.deserialize(config)
+        assert (layer.units, layer.kernel_initializer.seed, layer.built) == (3, 3, True)
+        assert initializers.get(config["config"]["kernel_initializer"]).seed == 3
+
+    def test_an_unknown_class(self):
+        for error in (TypeError, ValueError):  # Keras raises the one, autoconv raised the other
+            with pytest.raises(error, match="Nope"):
+                layers.deserialize({"class_name": "Nope", "config": {}})
+
+    @pytest.mark.parametrize("layer", [
+        layers.Dense(3, activity_regularizer="l2", kernel_initializer="he_normal"), layers.PReLU(shared_axes=(1,)),
+        layers.Conv2DTranspose(3, 2, strides=2, output_padding=1), layers.Dropout(0.5, noise_shape=(None, 1), seed=3),
+        layers.LayerNormalization(axis=(1, 2)), layers.InputLayer((3,), batch_size=2), layers.Add(),
+        layers.ActivityRegularization(0.1, 0.2)],
+        ids=lambda layer: layer.name)
+    def test_round_trip(self, layer):
+        config = json.loads(json.dumps(layer.get_config()))
+        again = type(layer).from_config(layer.get_config()).get_config()
+        assert json.loads(json.dumps(again)) == config
+        assert "input_dim" not in config
+
+    def test_an_unknown_argument_is_both_errors(self):
+        for error in (TypeError, ValueError):
+            with pytest.raises(error, match="Unrecognized keyword arguments passed to Dense"):
+                layers.Dense(3, size=3)
+
+
+@pytest.mark.parametrize("make", [
+    lambda: layers.LayerNormalization(axis="last"), lambda: layers.UnitNormalization(axis={"axis": 1}),
+    lambda: layers.BatchNormalization(axis=(1, 2)), lambda: layers.Softmax(axis="last")])
+def test_an_axis_of_another_type(make):
+    with pytest.raises(TypeError, match="axis"):
+        make()
+
+
+class TestInitializers:
+    @pytest.mark.parametrize("name", ["RandomNormal", "GlorotUniform", "HeNormal", "TruncatedNormal", "Orthogonal"])
+    def test_seeds(self, name):
+        with pytest.raises(ValueError, match="seed"):
+            getattr(initializers, name)(seed="one")
+        drawn = getattr(initializers, name)(seed=keras.random.SeedGenerator(3))
+        assert (drawn((4, 4)) != drawn((4, 4))).any()
+        assert getattr(initializers, name)(seed=3).clone().seed == 3
+
+    def test_axes_of_a_scaling(self):
+        kind = initializers.VarianceScaling(distribution="uniform", input_axes=[0], output_axes=[1], seed=1)
+        assert np.abs(kind((3, 100, 50))).max() == pytest.approx(1, rel=1e-3)  # sqrt(3 / 3)
+        assert initializers.VarianceScaling.from_config(kind.get_config()).input_axes == [0]
+        assert initializers.VarianceScaling(distribution="normal").distribution == "truncated_normal"
+
+    def test_random_integers_are_refused(self):
+        with pytest.raises(ValueError, match="floating"):
+            initializers.RandomNormal()((2,), dtype="int32")
+
+    @pytest.mark.parametrize("what", ["initializer", "regularizer", "constraint"])
+    def test_an_unknown_name(self, what):
+        with pytest.raises(ValueError, match=f"Could not interpret {what} identifier: nope"):
+            layers.Dense(3, **{f"kernel_{what}": "nope"})
+
+
+def test_functions_by_configuration():
+    assert activations.deserialize("mine", custom_objects={"mine": activations.tanh}) is activations.tanh
+    assert activations.get({"module": "builtins", "class_name": "function", "config": "relu",
+                            "registered_name": "function"}) is activations.relu
+
+
+def test_regularizers_take_arrays():
+    for kind in (regularizers.L1(), regularizers.L2(), regularizers.OrthogonalRegularizer()):
+        assert float(kind(np.ones((2, 2), np.float32))) > 0
+    assert regularizers.l1_l2().get_config() == {"l1": 0.0, "l2": 0.0}
+
+
+def test_a_slope_under_its_old_name():
+    with pytest.warns(UserWarning, match="negative_slope"):
+        assert layers.LeakyReLU(alpha=0.1).negative_slope == pytest.approx(0.1)
+    with pytest.raises(ValueError, match="negative"):
+        layers.LeakyReLU(-1)
+
+
+@pytest.mark.parametrize(("make", "message"), [
+    (lambda: layers.Conv2D(0, 2), "Expected a strictly positive value"),
+    (lambda: layers.Conv2D(3, (1, 2, 3)), "argument must be a tuple of 2 integers"),
+    (lambda: layers.Conv2D(3, 2, strides=2, dilation_rate=2), "not supported in conjunction with `dilation_rate > 1`"),
+    (lambda: layers.Conv2DTranspose(3, 2, strides=2, dilation_rate=2), "not supported in conjunction"),
+    (lambda: layers.Conv2D(3, 2, padding="nope"), "`padding` argument must be"),
+    (lambda: layers.Conv2D(3, 2, groups=2), "evenly divisible by the number of groups"),
+    (lambda: layers.Conv2D(3, 5)(np.zeros((1, 4, 4, 1))), "Computed output size would be zero or negative"),
+    (lambda: layers.Dropout(1.5), "Invalid value received for argument `rate`"),
+    (lambda: layers.Dropout(0.5, noise_shape=(0, 1)), "Expected all dimensions to be positive"),
+    (lambda: layers.Cropping2D(-1), "`cropping` cannot be negative"),
+    (lambda: layers.ZeroPadding2D((1, 2, 3)), "`padding` should have two elements"),
+    (lambda: layers.Flatten(data_format="nope"), "`data_format` argument must be one of"),
+    (lambda: layers.Reshape((-2,)), "must be a non-negative integer"),
+    (lambda: layers.RepeatVector(0), "should be a positive integer"),
+    (lambda: layers.Dense(3)(np.zeros((2, 3, 4))[:, 0, 0]), "incompatible with the layer|wants|last axis"),
+])
+def test_errors_say_what_kerass_say(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
