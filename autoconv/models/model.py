@@ -272,12 +272,6 @@ class Model(Trainer, Layer):
 
         formats.save_model(self, filepath, overwrite)
 
-    def check_filepath(self, filepath: Path, weights_only: bool = False) -> None:
-        """Raises ValueError where `save`, or `save_weights`, would refuse the name of a file."""
-        from .. import formats
-
-        formats.check_suffix(filepath, weights_only)
-
     def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
         from .. import formats

@@ -71,7 +71,7 @@ def metric_names(*metrics: Any) -> list[str]:
 def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     """The losses of a model with outputs of these names."""
     for one in _spread(loss, outputs, "loss", True):
-        if one is not None and one.reduction == "none":
+        if one is not None and one.reduction in (None, "none"):
             raise ValueError(f"A loss with reduction='none' has no number to train by. Received: {one.name}. Take "
                              "'sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]

@@ -161,9 +161,8 @@ class Trainer(Feeding):
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
 
         self.history, self.stop_training, self._running().nan_seen = History(), False, False
-        backup = only_backup(CallbackList(callbacks, self, {}).callbacks)
-        hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose,
-                                           "validates": validation is not None}, self.history)
+        backup = only_backup(CallbackList(callbacks).callbacks)
+        hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, self.history)
         order = self._running().training()
         if shuffle and isinstance(source, Source):
             source.key = order
@@ -190,7 +189,7 @@ class Trainer(Feeding):
         source, verbose = self._source(data, batch_size), 0 if self.ranks.rank else verbose
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
-        hooks = hooks_of(self, callbacks, {"steps": count, "verbose": check_verbose(verbose)})
+        hooks = hooks_of(self, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": count})
         line, running = Progress(count, verbose, before=before), self._running()
         try:
             logs = self._test(source, steps, hooks, line)
@@ -216,7 +215,7 @@ class Trainer(Feeding):
         before = self._prepare(work, source, verbose)
         passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
         line = Progress(passes.steps, verbose, before=before)
-        hooks = hooks_of(self, callbacks, {"steps": passes.steps, "verbose": check_verbose(verbose)})
+        hooks = hooks_of(self, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": passes.steps})
         hooks.call("on_predict_begin", {})
         done = 0
         for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch")):
