@@ -10,10 +10,14 @@ from .names import suggestion
 Method = TypeVar("Method", bound=Callable)
 
 
-def unknown(thing: Any, name: str, base: type) -> TypeError:
+class UnknownArgument(TypeError, ValueError):
+    """An argument that a constructor or a method does not take. Python's class for that, and Keras's."""
+
+
+def unknown(thing: Any, name: str, base: type) -> UnknownArgument:
     """The error for an argument that a constructor, of `base` or of the thing's class, does not take."""
     taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
-    return TypeError(f"{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
+    return UnknownArgument(f"{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
 
 
 def known_only(method: Method) -> Method:
@@ -26,8 +30,8 @@ def known_only(method: Method) -> Method:
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         for name in kwargs:
             if name not in known:
-                raise TypeError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
-                                f"{suggestion(name, known)} It takes: {', '.join(known)}.")
+                raise UnknownArgument(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
+                                      f"{suggestion(name, known)} It takes: {', '.join(known)}.")
         return method(self, *args, **kwargs)
 
     return cast(Method, checked)
