@@ -179,8 +179,8 @@ def test_checkpoints(best_only, saved, monkeypatch):
 def test_what_is_said_goes_to_standard_output(capsys):
     fit(Replay([1, 2, 3]), callbacks.EarlyStopping(verbose=1), callbacks.LearningRateScheduler(lambda e, r: 0.5, 1))
     assert capsys.readouterr().out == (
-        "Epoch 1: LearningRateScheduler setting learning rate to 0.5.\n"
-        "Epoch 2: LearningRateScheduler setting learning rate to 0.5.\nEpoch 2: early stopping\n"
+        "\nEpoch 1: LearningRateScheduler setting learning rate to 0.5.\n"
+        "\nEpoch 2: LearningRateScheduler setting learning rate to 0.5.\nEpoch 2: early stopping\n"
     )
 
 

@@ -97,7 +97,7 @@ class CallbackList(Callback):
     """Several callbacks as one: each stage of it is that stage of all of them, `hooks.on_epoch_end(0, {"loss": 1.0})`.
 
     callbacks: a list, or one. add_history: with a `History`, where none is among them. model and params, such as
-    `epochs=3`, are theirs. A stage is called of those callbacks alone that override it, so that the others cost nothing.
+    `epochs=3`, are theirs. A stage is called of those callbacks alone that override it: the others cost nothing.
     """
 
     def __init__(self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
