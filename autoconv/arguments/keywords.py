@@ -10,14 +10,14 @@ from .names import suggestion
 Method = TypeVar("Method", bound=Callable)
 
 
-class UnknownArgument(TypeError, ValueError):
+class UnknownArgumentError(TypeError, ValueError):
     """An argument that a constructor or a method does not take. Python's class for that, and Keras's."""
 
 
-def unknown(thing: Any, name: str, base: type) -> UnknownArgument:
+def unknown(thing: Any, name: str, base: type) -> UnknownArgumentError:
     """The error for an argument that a constructor, of `base` or of the thing's class, does not take."""
     taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
-    return UnknownArgument(f"{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
+    return UnknownArgumentError(f"{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
 
 
 def known_only(method: Method) -> Method:
@@ -30,7 +30,7 @@ def known_only(method: Method) -> Method:
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         for name in kwargs:
             if name not in known:
-                raise UnknownArgument(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
+                raise UnknownArgumentError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
                                       f"{suggestion(name, known)} It takes: {', '.join(known)}.")
         return method(self, *args, **kwargs)
 

@@ -12,6 +12,7 @@ from ..ranks import ALONE, Ranks
 from ..versions import contents
 from . import compiled
 from .data import Data, batch_parts, check_data, sample_weights, split_validation, without_batch
+from .own import overridden
 from .running import Running
 from .source import Source
 from .stream import Stream, is_stream
@@ -38,9 +39,13 @@ class Feeding:
         return getattr(self, what, None)
 
     def _check_data(self, x: Any, y: Any, sample_weight: Any) -> Data:
-        if y is None:
+        if y is None and self._wants_targets():
             raise ValueError("y is missing: the targets are passed as an array of their own. Received: y=None.")
         return check_data(x, y, sample_weight, self._names("input_names"), self._names("output_names"))
+
+    def _wants_targets(self) -> bool:
+        """Whether training needs targets: not where a class's own steps, or layers, make the loss."""
+        return not any(overridden(self, kind) for kind in ("train", "test"))
 
     def _given(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                batch_size: int | None = None, targets: bool = True, **order: Any) -> Data | Stream:
@@ -112,7 +117,7 @@ class Feeding:
         if isinstance(data, Stream):
             return data
         targets: list[Any] = [np.dtype(self.dtype)] * len(data.y)
-        for goal in self._running().goals:
+        for goal in self._running().goals if self._wants_targets() else ():
             targets[goal.output] = goal.loss.target_dtype(self.dtype)
         dtypes = [*self._dtypes(len(data.x)), *targets, *(np.dtype(self.dtype) for _ in data.weights)]
         return Source(data, dtypes, batch_size, self.device, shuffled, self.ranks)

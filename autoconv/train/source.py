@@ -115,6 +115,8 @@ class Source:
 
     def host(self, which: int, n: int) -> Any:
         """The n samples of the batch that is the next one, as the user's array number `which` has them."""
+        if self._arrays[which] is None:
+            return None
         rows: Any = slice(self._first, self._first + n)
         return np.asarray(self._arrays[which][rows if self._order is None else self._order[rows]])
 
