@@ -10,11 +10,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..files import suffixes
-from . import keras_files, safetensors
+from . import keras_files, matching, safetensors
+from .keras_files import from_json, to_json
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
-__all__ = ["from_onnx", "from_torch_state_dict", "load_model", "load_weights", "save_model", "save_weights", "to_onnx",
-           "to_torch_state_dict"]
+__all__ = ["from_json", "from_onnx", "from_torch_state_dict", "load_model", "load_weights", "save_model",
+           "save_weights", "to_json", "to_onnx", "to_torch_state_dict"]
 
 if TYPE_CHECKING:
     from ..models import Model
@@ -48,10 +49,13 @@ def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> 
     _format_of(path, weights_only=True).save_weights(model, path)
 
 
-def load_weights(model: "Model", filepath: FilePath) -> None:
-    """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ."""
+def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False) -> None:
+    """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ; with
+    skip_mismatch it warns, and reads the others.
+    """
     path = _existing(filepath, weights=True)
-    _FORMATS[path.suffix].load_weights(model, path)
+    with matching.lenient(skip_mismatch):
+        _FORMATS[path.suffix].load_weights(model, path)
 
 
 def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> Any:

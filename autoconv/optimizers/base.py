@@ -194,14 +194,16 @@ class Optimizer(Versioned):
             self._move(parameters)
         else:
             self.flat.bind()
-        for slot in self._all_slots():  # a setting that was switched on later may need one more
+        for slot in self.slots:  # a setting that was switched on later may need one more
             if slot not in self._state:
                 self._state[slot] = self.flat.zeros()
                 if slot in self._first:
                     for part in self.flat.split(self._state[slot]):
                         part[...] = getattr(self, self._first[slot])
 
-    def _all_slots(self) -> tuple[str, ...]:
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of the arrays that it keeps beside the parameters."""
         of_all = (("average",) * self.use_ema, ("accumulated",) * bool(self.gradient_accumulation_steps))
         return (*self._slots, *(slot for slots in of_all for slot in slots))
 

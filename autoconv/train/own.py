@@ -144,7 +144,7 @@ class OwnSteps:
         """The losses of the outputs, also of a model that has not been trained yet."""
         if self.loss is None:
             return []
-        names = getattr(self, "output_names", None) or [f"output_{i + 1}" for i in range(count)]
+        names = getattr(self, "output_keys", None) or [f"output_{i + 1}" for i in range(count)]
         return self._running().goals or compiled.goals(compiled.check_loss(self.loss), self._loss_weights, names)
 
 

@@ -45,7 +45,7 @@ class Running:
     def settle(self, model: Any, data: Data) -> None:
         """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
         shapes = output_shapes(model)
-        names = getattr(model, "output_names", None) or [f"output_{i + 1}" for i in range(len(shapes))]
+        names = getattr(model, "output_keys", None) or [f"output_{i + 1}" for i in range(len(shapes))]
         made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
                              model._weighted_wanted])
         if self.made_for != made_for:

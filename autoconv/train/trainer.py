@@ -45,7 +45,7 @@ class Trainer(Feeding, OwnSteps):
     history: History | None = None
     stop_training = False
     ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
-    run_eagerly, jit_compile, steps_per_execution = False, "auto", 1
+    run_eagerly, jit_compile, steps_per_execution = False, True, 1
     _loss_weights: Any = None
     _metrics_wanted: Any = None
     _weighted_wanted: Any = None
@@ -69,7 +69,8 @@ class Trainer(Feeding, OwnSteps):
                             "predict_step, which is called on each batch.")
         check_count("steps_per_execution", steps_per_execution, 1)
         self.loss, self._loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
-        self.steps_per_execution, self.jit_compile = steps_per_execution, jit_compile
+        self.steps_per_execution = steps_per_execution
+        self.jit_compile = not run_eagerly if jit_compile == "auto" else bool(jit_compile)
         self.optimizer, self._metrics_wanted = optim.get(optimizer), compiled.check_metrics(metrics)
         self._weighted_wanted, self.run_eagerly = compiled.check_metrics(weighted_metrics), bool(run_eagerly)
         self._running().steps.forget()
@@ -252,7 +253,7 @@ class Trainer(Feeding, OwnSteps):
             known = self._running().steps.find("predict", x.shape, self.device)
             if known is not None:
                 return known.run_on([x])
-        data = check_data(x, names=self._names("input_names"))
+        data = self._in_rank(check_data(x, names=self._names("input_names")))
         self._build_for(data)
         key = (x.shape, self.device) if isinstance(x, np.ndarray) else (
             data.form, *(a.shape for a in data.x), self.device)
