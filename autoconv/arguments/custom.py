@@ -56,6 +56,11 @@ def known(own: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dic
     return {**own, **everywhere(), **(given or {})}
 
 
+def by_full_name() -> dict[str, Any]:
+    """What is registered and of the scope, by the names under which it was."""
+    return {**registered, **_scope.get()}
+
+
 def everywhere() -> dict[str, Any]:
     """What is registered and of the scope, by its names; what is registered by its class's name as well."""
     short = {full.rpartition(">")[2]: thing for full, thing in registered.items()}
@@ -65,6 +70,10 @@ def everywhere() -> dict[str, Any]:
 def find(kind: str, name: Any, own: Mapping[str, Any]) -> Any:
     """What a name means: one of `own`, or of a user's. Raises ValueError that says what `kind` of thing is unknown."""
     return names.lookup(kind, name, known(own) if isinstance(name, str) and name not in own else own)
+
+
+class UnknownClassError(ValueError, TypeError):
+    """A configuration names a class that nobody knows. Keras raises the one or the other."""
 
 
 def to_config(thing: Any) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Metric(Versioned):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__module__.startswith("autoconv.") and "result" in vars(cls):
-            cls.result = _as_value(cls.result)  # type: ignore[method-assign]
+            cls.result = _as_value(cls.result)  # type: ignore[method-assign, assignment]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter) and name not in self._state:
@@ -269,7 +269,7 @@ class MeanMetricWrapper(Mean):
         """One number a sample, as an array on the tensors' device."""
         return self._values(y_true, y_pred, **self._given())  # type: ignore[misc]
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         super().update_state(self._function(array(y_true), array(y_pred), **self._given()), sample_weight)
 
     def get_config(self) -> dict[str, Any]:

@@ -293,7 +293,7 @@ class Optimizer(Versioned):
                 for i, part in enumerate(flat.split(array)) if i in missing]
         k = flat.device.kernels("update")
         self._clip(k, flat)
-        if _by_variable(type(self)):
+        if _by_variable(type(self)):  # type: ignore[arg-type]
             self._update_each(k, flat, missing)
         else:
             self._update_all(k, flat)

@@ -17,7 +17,8 @@ def _of_a_number(call: Callable[[Any, int], float]) -> Callable[[Any, Any], floa
 
     @wraps(call)
     def at(self: Any, step: Any) -> float:
-        return call(self, step if isinstance(step, int | float) else np.asarray(step).item())
+        number: Any = step if isinstance(step, int | float) else np.asarray(step).item()
+        return call(self, number)
 
     return at
 
@@ -28,7 +29,7 @@ class LearningRateSchedule:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if cls.__module__ == __name__ and "__call__" in vars(cls):
-            cls.__call__ = _of_a_number(cls.__call__)  # type: ignore[method-assign]
+            cls.__call__ = _of_a_number(cls.__call__)  # type: ignore[method-assign, assignment]
 
     def __call__(self, step: int) -> float:
         raise NotImplementedError(f"{type(self).__name__} must override __call__(self, step).")
