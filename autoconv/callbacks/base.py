@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partialmethod
-from typing import Any, TextIO
+from typing import Any, ClassVar, TextIO
 
 from ..arguments import names
 
@@ -99,6 +99,8 @@ class CallbackList(Callback):
     callbacks: a list, or one. add_history: with a `History`, where none is among them. model and params, such as
     `epochs=3`, are theirs. A stage is called of those callbacks alone that override it: the others cost nothing.
     """
+
+    unsupported: ClassVar[dict[str, Any]] = {"add_progbar": False}  # arguments that are accepted with this value only
 
     def __init__(self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
                  **params: Any) -> None:
