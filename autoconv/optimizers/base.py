@@ -446,7 +446,8 @@ class Optimizer(Versioned):
         """What it keeps, in Keras's order: the steps done, the learning rate, variables of your own, then the slots.
         Assigning to them changes it.
         """
-        found: list[Parameter] = [Kept(np.int32(self._now.steps), "iteration", self.name, self._put_steps)]
+        steps = min(self._now.steps, np.iinfo(np.int32).max)
+        found: list[Parameter] = [Kept(np.int32(steps), "iteration", self.name, self._put_steps)]
         if not callable(self._now.rate):
             found.append(Kept(np.float32(self._now.rate), "learning_rate", self.name, self._put_rate))
         found += self._added

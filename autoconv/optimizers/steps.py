@@ -204,6 +204,8 @@ class Nadam(Adamax):
         steps, product = self._products if self._products[0] <= t else (0, 1.0)
         for step in range(steps + 1, t + 1):
             product *= self._momentum(step)
+            if not product:  # as it stays
+                break
         vars(self)["_products"] = t, product  # in it: training changes it, so it counts as no change
         return product
 
