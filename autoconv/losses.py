@@ -4,6 +4,7 @@ The formulas are in functional/losses.py. A class is made of each by `_loss`, wi
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from .functional import (
     tversky,
 )
 from .functional.losses import whole_labels, without_class
+from .symbolic import flatten, map_structure
 from .tensor import Tensor
 from .versions import Versioned
 
@@ -64,25 +66,39 @@ class Loss(Versioned):
 
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
                  dtype: str | None = None) -> None:
-        names.lookup("reduction", reduction or "none", dict.fromkeys(REDUCTIONS))
-        self.name, self.reduction = name or names.snake_case(type(self).__name__), reduction or "none"
-        self.dtype = dtype
+        names.lookup("reduction", "none" if reduction is None else reduction, dict.fromkeys(REDUCTIONS))
+        self.name, self.reduction = name or names.snake_case(type(self).__name__), reduction
+        self.dtype = dtype or "float32"
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
-        y_pred = y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(np.asarray(y_pred, self.dtype))
-        if not isinstance(y_true, Tensor) and not self.recordable:
-            given = np.asarray(y_true)
-            y_true = Tensor(y_pred.device.asarray(given, self.target_dtype(y_pred.dtype)), device=y_pred.device)
+        y_pred = self._each(self._prediction, y_pred)
+        if not self.recordable:
+            y_true = self._each(partial(self._target, like=flatten(y_pred)[0]), y_true)
         values = self.call(y_true, y_pred)
         values = values if isinstance(values, Tensor) else F.losses._tensor(values)
-        if self.reduction == "none":
-            return values if sample_weight is None else values * _spread(sample_weight, values)
+        if self.reduction in (None, "none") or values.shape == (0,):
+            return values if sample_weight is None else values * Tensor(
+                values.device.asarray(_spread(sample_weight, values)), device=values.device)
         weights = values.device.asarray(self.normalized_weights(values, sample_weight))
         return (values * Tensor(weights, device=values.device)).sum()
+
+    def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
+        """The function of what is given, or of each array of a dict or a list of them."""
+        several = isinstance(given, list | tuple) and any(isinstance(each, Tensor | np.ndarray) for each in given)
+        return map_structure(function, given) if several or isinstance(given, dict) else function(given)
+
+    def _prediction(self, y_pred: Any) -> Tensor:
+        """Predictions that are no tensor yet, in the loss's dtype."""
+        return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(np.asarray(y_pred, self.dtype))
+
+    def _target(self, y_true: Any, like: Tensor) -> Tensor:
+        if isinstance(y_true, Tensor):
+            return y_true
+        return Tensor(like.device.asarray(np.asarray(y_true), self.target_dtype(like.dtype)), device=like.device)
 
     def normalized_weights(self, values: Tensor, sample_weight: Any = None, shards: float = 1) -> np.ndarray:
         """How much each sample's value counts in the batch's loss: 1/N of its weight. That is its gradient, too.
@@ -93,6 +109,8 @@ class Loss(Versioned):
         if sample_weight is None:
             return np.full(values.shape, 1 / count, values.dtype)
         weights = _spread(sample_weight, values)
+        if not values.ndim and weights.ndim:  # one number for the whole batch, which each sample's weight multiplies
+            count = 1 if self.reduction == "sum" else max(weights.size, 1)
         if self.reduction == "mean_with_sample_weight":
             count = weights.sum(dtype=np.float64) or 1
         return weights / values.dtype.type(count)
@@ -107,6 +125,9 @@ class Loss(Versioned):
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data."""
         return {"name": self.name, "reduction": self.reduction}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} name={self.name}>"
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "Loss":
@@ -129,10 +150,19 @@ class LossFunction(Loss):
         for option, value in options.items():
             setattr(self, option, _CHECKS[option](option, value) if option in _CHECKS else value)
 
+    def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        y_pred = self._prediction(y_pred)
+        if y_pred.ndim == 1 and np.ndim(y_true) == 2 and np.shape(y_true)[1] == 1:
+            y_pred = y_pred.reshape(-1, 1)
+        return super().__call__(y_true, y_pred, sample_weight)
+
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
         if not isinstance(y_true, Tensor) and not self.recordable:
             y_true = Tensor(y_pred.device.asarray(y_true), device=y_pred.device)
         return self._function(y_true, y_pred, **self._given())
+
+    def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
+        return function(given)
 
     def _given(self) -> dict[str, Any]:
         return {option: getattr(self, option) for option in self._options}
@@ -247,6 +277,8 @@ def get(identifier: Any) -> Any:
     if identifier is None or isinstance(identifier, Loss):
         return identifier
     if not callable(identifier):
+        if not isinstance(identifier, str):
+            raise ValueError(f"Could not interpret loss identifier: {identifier!r}. Pass a name, a function or a Loss.")
         known = {**FUNCTIONS, **SHORT}
         identifier = custom.find("loss", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
     return identifier() if isinstance(identifier, type) else identifier
@@ -281,12 +313,22 @@ def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
 
 
 def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
-    """Weights (N,) in the shape of values (N, ...)."""
+    """Weights in the shape of values (N, ...): one number, (N,), or of the values' rank, with axes of length 1 or one
+    more at the end. A loss that is one number keeps the weights as they are.
+    """
     weights = np.asarray(sample_weight, values.dtype)
-    if values.ndim == 0 or weights.shape != values.shape[: weights.ndim]:
+    if not values.ndim:
+        return weights
+    if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
+        weights = weights[..., 0]
+    if weights.shape == values.shape[: weights.ndim]:
+        weights = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
+    fits = weights.size == 1 or (weights.ndim == values.ndim and all(
+        w in (1, v) for w, v in zip(weights.shape, values.shape)))
+    if not fits:
         raise ValueError("sample_weight must have one number a sample. Received shape "
                          f"{weights.shape} for losses of shape {values.shape}.")
-    return np.broadcast_to(weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim)), values.shape)
+    return np.broadcast_to(weights.reshape(()) if weights.size == 1 else weights, values.shape)
 
 
 def _share(name: str, value: float) -> float:

@@ -29,6 +29,6 @@ def save_weights(model: Model, filepath: Any, overwrite: bool = True) -> None:
     model.save_weights(filepath, overwrite)
 
 
-def load_weights(model: Model, filepath: Any) -> None:
+def load_weights(model: Model, filepath: Any, skip_mismatch: bool = False) -> None:
     """`model.load_weights(filepath)`."""
-    model.load_weights(filepath)
+    model.load_weights(filepath, skip_mismatch)

@@ -30,6 +30,20 @@ def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
     return function(structure)
 
 
+def with_rank(x: Any, shape: "Shape") -> Any:
+    """An array or tensor that would have this shape, but for a last axis of length 1 that it lacks or has too many, in
+    that shape; any other as it is.
+    """
+    given = tuple(x.shape)
+    if len(given) == len(shape) + 1 and given[-1] == 1:
+        found = given[:-1]
+    elif len(given) == len(shape) - 1 and shape[-1] == 1:
+        found = (*given, 1)
+    else:
+        return x
+    return x.reshape(found) if all(w in (None, g) for w, g in zip(shape[1:], found[1:])) else x
+
+
 def pack(structure: Any, items: list[Any]) -> Any:
     """The structure with these items, in the order of `flatten`."""
     waiting = iter(items)

@@ -68,10 +68,12 @@ LOSSES = (
 for _name in LOSSES:
     for _options, _weights in product(
             ({}, {"reduction": "sum"}, {"reduction": None}, {"reduction": "mean_with_sample_weight"}), (None, WEIGHTS)):
-        if _weights is None or _name not in ("Dice", "Tversky"):
-            add(f"losses.{_name}({said(_options)}){'' if _weights is None else ' weighted'}",
-                lambda k, name=_name, options=_options, weights=_weights: getattr(k.losses, name)(**options)(
-                    LABELS if name in BY_LABELS else ONE_HOT, P, weights))
+        add(f"losses.{_name}({said(_options)}){'' if _weights is None else ' weighted'}",
+            lambda k, name=_name, options=_options, weights=_weights: getattr(k.losses, name)(**options)(
+                LABELS if name in BY_LABELS else ONE_HOT, P, weights))
+    for _how, _weights in (("by a column", WEIGHTS[:, None]), ("by one number", np.float32(2.5))):
+        add(f"losses.{_name}() weighted {_how}", lambda k, name=_name, weights=_weights: getattr(k.losses, name)()(
+            LABELS if name in BY_LABELS else ONE_HOT, P, weights))
 for _name in ("BinaryCrossentropy", "BinaryFocalCrossentropy", "CategoricalCrossentropy",
               "CategoricalFocalCrossentropy"):
     add(f"losses.{_name}(from_logits)", lambda k, name=_name: getattr(k.losses, name)(from_logits=True)(ONE_HOT, A))
@@ -100,8 +102,8 @@ METRICS = {
     "F1Score": ({}, {"average": "micro"}, {"average": "macro"}, {"average": "weighted"}, {"threshold": 0.3}),
     "IoU": ({"num_classes": 4, "target_class_ids": [0, 1]},), "MeanIoU": ({"num_classes": 4},),
     "OneHotIoU": ({"num_classes": 4, "target_class_ids": [0, 2]},), "OneHotMeanIoU": ({"num_classes": 4},),
-    "Precision": ({}, {"thresholds": [0.2, 0.5]}, {"top_k": 2}, {"class_id": 1}),
-    "Recall": ({}, {"thresholds": [0.2, 0.5]}, {"top_k": 2}, {"class_id": 1}),
+    "Precision": ({}, {"thresholds": [0.2, 0.5]}, {"top_k": 2}, {"class_id": 1}, {"thresholds": 0.4, "top_k": 2}),
+    "Recall": ({}, {"thresholds": [0.2, 0.5]}, {"top_k": 2}, {"class_id": 1}, {"thresholds": 0.4, "top_k": 2}),
     "PrecisionAtRecall": ({"recall": 0.4},), "RecallAtPrecision": ({"precision": 0.4},),
     "SensitivityAtSpecificity": ({"specificity": 0.4},), "SpecificityAtSensitivity": ({"sensitivity": 0.4},),
     "SparseTopKCategoricalAccuracy": ({"k": 2},), "TopKCategoricalAccuracy": ({"k": 2},),
@@ -149,6 +151,8 @@ def variable(k: Any, value: np.ndarray) -> Any:
 
 
 for _name, _options in [*product(OPTIMIZERS, OF_ALL), ("Adam", {"amsgrad": True}), ("SGD", {"momentum": 0.9}),
+                        ("SGD", {"gradient_accumulation_steps": 2, "use_ema": True, "ema_momentum": 0.5,
+                                 "ema_overwrite_frequency": 2}), ("SGD", {"loss_scale_factor": 4.0}),
                         ("SGD", {"momentum": 0.9, "nesterov": True}), ("RMSprop", {"momentum": 0.5, "centered": True}),
                         ("Ftrl", {"l1_regularization_strength": 0.01, "l2_regularization_strength": 0.1, "beta": 0.1})]:
     add(f"optimizers.{_name}({said(_options)})", lambda k, name=_name, options=_options: stepped(k, name, options))

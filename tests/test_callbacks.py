@@ -65,7 +65,7 @@ def test_stages_come_in_order():
         "test", ("tested", names), ("epoch done", 0, everything), ("trained", everything),
     ]
     assert listener.model is model
-    assert listener.params == {"epochs": 1, "steps": 2, "verbose": 0, "validates": True}
+    assert listener.params == {"epochs": 1, "steps": 2, "verbose": 0}
 
 
 def test_logs_of_a_batch_are_the_means_so_far():
@@ -140,11 +140,11 @@ def test_csv_logger(tmp_path):
     history, _ = fit(callbacks.CSVLogger(path), epochs=2)
     fit(callbacks.CSVLogger(path, append=True), epochs=1)
     rows = list(csv.DictReader(path.read_text().splitlines()))
-    assert list(rows[0]) == ["epoch", "accuracy", "loss"]
+    assert list(rows[0]) == ["epoch", "accuracy", "loss", "val_accuracy", "val_loss"]
     assert [row["epoch"] for row in rows] == ["0", "1", "0"]
     assert [float(row["loss"]) for row in rows[:2]] == history.history["loss"]
     fit(callbacks.CSVLogger(path, separator=";"), epochs=1)
-    assert path.read_text().splitlines()[0] == "epoch;accuracy;loss"
+    assert path.read_text().splitlines()[0] == "epoch;accuracy;loss;val_accuracy;val_loss"
     assert len(path.read_text().splitlines()) == 2
 
 
@@ -179,8 +179,8 @@ def test_checkpoints(best_only, saved, monkeypatch):
 def test_what_is_said_goes_to_standard_output(capsys):
     fit(Replay([1, 2, 3]), callbacks.EarlyStopping(verbose=1), callbacks.LearningRateScheduler(lambda e, r: 0.5, 1))
     assert capsys.readouterr().out == (
-        "Epoch 1: LearningRateScheduler setting learning rate to 0.5.\n"
-        "Epoch 2: LearningRateScheduler setting learning rate to 0.5.\nEpoch 2: early stopping\n"
+        "\nEpoch 1: LearningRateScheduler setting learning rate to 0.5.\n"
+        "\nEpoch 2: LearningRateScheduler setting learning rate to 0.5.\nEpoch 2: early stopping\n"
     )
 
 

@@ -56,6 +56,11 @@ def known(own: Mapping[str, Any], given: Mapping[str, Any] | None = None) -> dic
     return {**own, **everywhere(), **(given or {})}
 
 
+def by_full_name() -> dict[str, Any]:
+    """What is registered and of the scope, by the names under which it was."""
+    return {**registered, **_scope.get()}
+
+
 def everywhere() -> dict[str, Any]:
     """What is registered and of the scope, by its names; what is registered by its class's name as well."""
     short = {full.rpartition(">")[2]: thing for full, thing in registered.items()}

@@ -31,8 +31,8 @@ def known_only(method: Method) -> Method:
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
         for name in kwargs:
             if name not in known:
-                raise TypeError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
-                                f"{suggestion(name, known)} It takes: {', '.join(known)}.")
+                raise UnknownArgumentError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
+                                      f"{suggestion(name, known)} It takes: {', '.join(known)}.")
         return method(self, *args, **kwargs)
 
     return cast(Method, checked)

@@ -64,7 +64,6 @@ _INSTEAD = {
         enable_interactive_logging disable_interactive_logging is_interactive_logging_enabled""",
     "errors are short as they are": """enable_traceback_filtering disable_traceback_filtering
         is_traceback_filtering_enabled""",
-    "fit calls a list of callbacks itself": "CallbackList",
     "code in files is never run": "enable_unsafe_deserialization",
     "fit takes epochs and steps_per_epoch": "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
     "config has a function for each setting": "Config",
@@ -72,9 +71,7 @@ _INSTEAD = {
     "datasets downloads its sets itself": "get_file",
     "fit takes validation_split; arrays are split by x[:n]": "split_dataset",
     "utils.plot_model draws the same": "model_to_dot",
-    "a dtype is 'float32' or 'float64'": "standardize_dtype",
-    "ops.is_tensor tells tensors": "is_keras_tensor",
-    "models.load_model reads files of Keras, Model.from_config configurations": "model_from_json KerasFileEditor",
+    "models.load_model reads files of Keras, Model.from_config configurations": "KerasFileEditor",
     "formats.to_onnx and `autoconv export` write files for other programs": "export",
     "models and tensors have to('cuda')": "device",
     "config.backend() says which one it is": "backend",

@@ -2,7 +2,8 @@
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, TextIO
+from functools import partialmethod
+from typing import Any, ClassVar, TextIO
 
 from ..arguments import names
 
@@ -17,7 +18,7 @@ class Callback:
     """
 
     model: Any = None
-    params: Mapping[str, Any] = {}
+    params: Mapping[str, Any] | None = None
 
     def set_model(self, model: Any) -> None:
         self.model = model
@@ -92,15 +93,41 @@ _SHORT = {"on_train_batch_begin": "on_batch_begin", "on_train_batch_end": "on_ba
 STAGES = tuple(name for name in vars(Callback) if name.startswith("on_") and name not in _SHORT.values())
 
 
-class CallbackList:
-    """Calls a stage of those callbacks that override it, so that the others cost nothing."""
+class CallbackList(Callback):
+    """Several callbacks as one: each stage of it is that stage of all of them, `hooks.on_epoch_end(0, {"loss": 1.0})`.
 
-    def __init__(self, given: Any, model: Any, params: Mapping[str, Any], *ours: Callback) -> None:
-        self.callbacks = [*_listed(given), *ours]
+    callbacks: a list, or one. add_history: with a `History`, where none is among them. model and params, such as
+    `epochs=3`, are theirs. A stage is called of those callbacks alone that override it: the others cost nothing.
+    """
+
+    unsupported: ClassVar[dict[str, Any]] = {"add_progbar": False}  # arguments that are accepted with this value only
+
+    def __init__(self, callbacks: Any = None, add_history: bool = False, add_progbar: bool = False, model: Any = None,
+                 **params: Any) -> None:
+        if add_progbar:
+            raise ValueError("add_progbar must be False: fit, evaluate and predict show their progress themselves "
+                             f"(verbose=1). Received: {add_progbar!r}.")
+        self.callbacks = _listed(callbacks)
+        if add_history and not any(isinstance(each, History) for each in self.callbacks):
+            self.callbacks.append(History())
         self._listeners: dict[str, list[Callable]] = {}
-        for c in self.callbacks:
-            c.set_model(model)
-            c.set_params(params)
+        if model is not None:
+            self.set_model(model)
+        self.set_params(params)
+
+    def set_model(self, model: Any) -> None:
+        """Gives all of them the model, whose `history` is that of the History among them."""
+        super().set_model(model)
+        for each in self.callbacks:
+            each.set_model(model)
+            if isinstance(each, History):
+                model.history = each
+
+    def set_params(self, params: Mapping[str, Any]) -> None:
+        """Gives all of them these parameters, if there are any."""
+        super().set_params(params)
+        for each in self.callbacks if params else ():
+            each.set_params(params)
 
     def listeners(self, stage: str) -> list[Callable]:
         """The methods of that name that are not the base's own, and so for the shorter name."""
@@ -118,6 +145,16 @@ class CallbackList:
         for method in self.listeners(stage):
             method(*args)
 
+    def _forward(self, *args: Any, stage: str, logs: Logs | None = None) -> None:
+        """A stage as a method: the number of an epoch or a batch, if it has one, and logs."""
+        count = 1 if "epoch" in stage or "batch" in stage else 0
+        given = [*args, logs][: count + 1]
+        self.call(stage, *given[:count], given[count] or {})
+
+
+for _stage in STAGES:
+    setattr(CallbackList, _stage, partialmethod(CallbackList._forward, stage=_stage))
+
 
 class History(Callback):
     """What fit returns: `history` holds a list over the epochs for the loss and every metric, `epoch` their numbers."""
@@ -125,6 +162,9 @@ class History(Callback):
     def __init__(self) -> None:
         self.history: dict[str, list[float]] = {}
         self.epoch: list[int] = []
+
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        self.epoch = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         self.epoch.append(epoch)
@@ -141,8 +181,14 @@ class History(Callback):
 class LambdaCallback(Callback):
     """A callback of functions: `LambdaCallback(on_epoch_end=lambda epoch, logs: ...)`, for any stage."""
 
-    def __init__(self, **stages: Callable | None) -> None:
-        for stage, function in stages.items():
+    def __init__(self, on_epoch_begin: Callable | None = None, on_epoch_end: Callable | None = None,
+                 on_train_begin: Callable | None = None, on_train_end: Callable | None = None,
+                 on_train_batch_begin: Callable | None = None, on_train_batch_end: Callable | None = None,
+                 **stages: Callable | None) -> None:
+        first = {"on_epoch_begin": on_epoch_begin, "on_epoch_end": on_epoch_end, "on_train_begin": on_train_begin,
+                 "on_train_end": on_train_end, "on_train_batch_begin": on_train_batch_begin,
+                 "on_train_batch_end": on_train_batch_end}
+        for stage, function in {**first, **stages}.items():
             known = [*STAGES, *_SHORT.values()]
             if stage not in known:
                 raise ValueError(f"A callback has no stage {stage!r}. Known: {', '.join(known)}.")
@@ -171,6 +217,8 @@ def _listed(given: Any) -> list[Callback]:
     """One callback, several of them, or None, as a list. Raises TypeError for what is none."""
     if given is None:
         return []
+    if isinstance(given, CallbackList):
+        return list(given.callbacks)
     found = list(given) if isinstance(given, Iterable) and not isinstance(given, str | type) else [given]
     for each in found:
         if not isinstance(each, Callback):

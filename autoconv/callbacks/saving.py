@@ -1,10 +1,12 @@
 """Callbacks that save: the model, or the whole state of a training."""
 
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ..files import suffixes
 from .base import Callback, Logs, say
 from .watching import Watching
 
@@ -14,7 +16,7 @@ class ModelCheckpoint(Watching):
 
     Names of values in `filepath` are filled in: "{epoch:02d}-{val_loss:.3f}.safetensors"; there epochs and batches
     count from 1. Folders are made. save_weights_only: `model.save_weights` instead of `model.save`. save_freq: a number
-    of batches instead of "epoch". initial_value_threshold: what the first value must beat. ValueError, before training,
+    of batches instead of "epoch". initial_value_threshold: what the first value must beat. ValueError
     for a suffix of no model file. A value that is not there is warned of, and the model is saved.
     """
 
@@ -30,12 +32,10 @@ class ModelCheckpoint(Watching):
                                      or save_freq < 1):
             raise ValueError("save_freq must be 'epoch' or a number of batches, at least 1. "
                              f"Received: {save_freq!r}.")
-        self.filepath, self.verbose = filepath, verbose
+        self.filepath, self.verbose = os.fspath(filepath), verbose
+        suffixes.check(re.sub(r"\{[^}]*\}", "0", self.filepath), save_weights_only)
         self.save_best_only, self.save_weights_only, self.save_freq = save_best_only, save_weights_only, save_freq
         self.best, self._batches, self._epoch = initial_value_threshold, 0, 0
-
-    def on_train_begin(self, logs: Logs | None = None) -> None:
-        self.model.check_filepath(re.sub(r"\{[^}]*\}", "0", str(self.filepath)), self.save_weights_only)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
@@ -47,25 +47,32 @@ class ModelCheckpoint(Watching):
                 self._save(logs, batch=batch + 1)
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._epoch = epoch
         if self.save_freq == "epoch":
             self._save(logs)
 
     def _save(self, logs: Logs | None, **more: int) -> None:
-        if self.save_best_only:
-            value = self.value_of(logs)
-            if value is not None:
-                if not self.is_better(value, self.best):
-                    return
-                self.best = value
+        value = self.value_of(logs) if self.save_best_only else None
+        before = "None" if self.best is None else f"{self.best:.5f}"
+        if value is not None:
+            if not self.is_better(value, self.best):
+                self._say(f"{self.monitor} did not improve from {before}")
+                return
+            self.best = value
         try:
-            path = Path(str(self.filepath).format(epoch=self._epoch + 1, **more, **(logs or {})))
+            path = Path(self.filepath.format(epoch=self._epoch + 1, **more, **(logs or {})))
         except KeyError as error:
             raise KeyError(f"filepath names {error}, which is not in the logs: {', '.join([*more, *(logs or {})])}. "
-                           f"Received: {str(self.filepath)!r}.") from None
+                           f"Received: {self.filepath!r}.") from None
+        self._say(f"saving model to {path}" if value is None else
+                  f"{self.monitor} improved from {before} to {value:.5f}, saving model to {path}")
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
+        self._say(f"finished saving model to {path}")
+
+    def _say(self, text: str) -> None:
         if self.verbose:
-            say(f"Epoch {self._epoch + 1}: saved {path}")
+            say(f"\nEpoch {self._epoch + 1}: {text}")
 
 
 class BackupAndRestore(Callback):
@@ -87,7 +94,7 @@ class BackupAndRestore(Callback):
 
     def __init__(self, backup_dir: str | Path, save_freq: str | int = "epoch", double_checkpoint: bool = False,
                  delete_checkpoint: bool = True) -> None:
-        if not str(backup_dir):
+        if not backup_dir:
             raise ValueError("Empty `backup_dir` argument passed.")
         if save_freq != "epoch" and (isinstance(save_freq, bool | str) or not hasattr(save_freq, "__index__")
                                      or save_freq < 1):

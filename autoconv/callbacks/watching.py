@@ -72,6 +72,9 @@ class EarlyStopping(Watching):
     """
 
     _changing = ("wait", "stopped_epoch", "best_epoch", "best", "best_weights")
+    wait = stopped_epoch = best_epoch = 0
+    best: float | None = None
+    best_weights: list | None = None
 
     def __init__(
         self, monitor: str = "val_loss", min_delta: float = 0, patience: int = 0, verbose: int = 0, mode: str = "auto",
@@ -84,8 +87,7 @@ class EarlyStopping(Watching):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self.wait = self.stopped_epoch = self.best_epoch = 0
-        self.best: float | None = None
-        self.best_weights: list | None = None
+        self.best = self.best_weights = None
         if self.model is not None:
             self._sign()  # says what is wrong before the first step
 
@@ -108,6 +110,8 @@ class EarlyStopping(Watching):
         if self.stopped_epoch and self.verbose:
             say(f"Epoch {self.stopped_epoch + 1}: early stopping")
         if self.best_weights is not None:
+            if self.verbose:
+                say(f"Restoring model weights from the end of the best epoch: {self.best_epoch + 1}.")
             self.model.set_weights(self.best_weights)
 
 
@@ -138,8 +142,9 @@ class ReduceLROnPlateau(Watching):
         self.best = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
+        self._sign()  # says what is wrong with the monitor
         optimizer = self.model.optimizer
-        value, rate = self.value_of(logs), optimizer.learning_rate
+        value, rate = self.value_of(logs), float(optimizer.learning_rate)
         if logs is not None:
             logs["learning_rate"] = rate
         if value is None:
@@ -151,25 +156,31 @@ class ReduceLROnPlateau(Watching):
         elif self.cooldown_counter <= 0:
             self.wait += 1
             if self.wait >= self.patience and rate > self.min_lr:
-                optimizer.learning_rate = max(rate * self.factor, self.min_lr)
+                optimizer.learning_rate = rate = max(rate * self.factor, self.min_lr)
                 self.cooldown_counter, self.wait = self.cooldown, 0
                 if self.verbose:
-                    say(f"Epoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {optimizer.learning_rate}.")
+                    say(f"\nEpoch {epoch + 1}: ReduceLROnPlateau reducing learning rate to {rate}.")
 
 
 class TerminateOnNaN(Callback):
-    """Stops training after the first step whose loss is NaN or infinite."""
+    """Stops training after the first step whose loss is NaN or infinite; raise_error: by a RuntimeError."""
+
+    def __init__(self, raise_error: bool = False) -> None:
+        self.raise_error = raise_error
 
     def on_train_batch_end(self, batch: int, logs: Logs | None = None) -> None:
         loss = (logs or {}).get("loss")
         if loss is not None and not math.isfinite(loss):
+            if self.raise_error:
+                raise RuntimeError(f"NaN or Inf loss encountered at batch {batch}. Loss value: {loss}. Terminating "
+                                   "training immediately.")
             say(f"Batch {batch}: Invalid loss, terminating training")
             self.model.stop_training = True
 
 
 class LearningRateScheduler(Callback):
     """Sets the learning rate before each epoch to `schedule(epoch, learning_rate)`, or to `schedule(epoch)` where it
-    takes the epoch alone, and logs it as "learning_rate". ValueError for what is no number.
+    takes the epoch alone, and logs it as "learning_rate". ValueError for what is no float.
     """
 
     def __init__(self, schedule: Any, verbose: int = 0) -> None:
@@ -177,15 +188,18 @@ class LearningRateScheduler(Callback):
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         optimizer = self.model.optimizer
+        if not hasattr(optimizer, "learning_rate"):
+            raise ValueError('The optimizer must have a "learning_rate" to be scheduled. '
+                             f"Received: {optimizer!r}.")
         takes_both = signatures.accepts(self.schedule, 2)
-        rate = self.schedule(epoch, optimizer.learning_rate) if takes_both else self.schedule(epoch)
-        if isinstance(rate, bool) or not hasattr(rate, "__float__"):
-            raise ValueError("The schedule of LearningRateScheduler must return a number. "
+        rate = self.schedule(epoch, float(optimizer.learning_rate)) if takes_both else self.schedule(epoch)
+        if isinstance(rate, int) or not hasattr(rate, "__float__"):
+            raise ValueError("The schedule of LearningRateScheduler must return a float. "
                              f"Received: {rate!r} for epoch {epoch}.")
         optimizer.learning_rate = float(rate)
         if self.verbose:
-            say(f"Epoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
+            say(f"\nEpoch {epoch + 1}: LearningRateScheduler setting learning rate to {float(rate)}.")
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         if logs is not None:
-            logs["learning_rate"] = self.model.optimizer.learning_rate
+            logs["learning_rate"] = float(self.model.optimizer.learning_rate)

@@ -5,13 +5,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from ..files import atomic
 from .base import Callback, Logs
 
 
 class CSVLogger(Callback):
-    """Writes a row an epoch to a CSV file: the epoch and all values, "NA" for those that an epoch has not, such as
-    val_loss with validation_freq=2. Each row is on the disk when its epoch ends. append: goes on in a file.
+    """Writes a row an epoch to a CSV file: the epoch and all values, "NA" for those that an epoch has not: the columns
+    val_loss and its like are there from the beginning, as a later epoch may be validated. Each row is on the disk when
+    its epoch ends. append: goes on in a file.
     """
 
     def __init__(self, filename: str | Path, separator: str = ",", append: bool = False) -> None:
@@ -29,15 +32,11 @@ class CSVLogger(Callback):
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         values: dict[str, Any] = {"epoch": epoch, **(logs or {})}
         if not self._columns:
-            self._columns = ["epoch", *sorted([*(logs or {}), *self._validated(logs or {})])]
+            names = sorted(logs or {})
+            later = [] if any(name.startswith("val_") for name in names) else [f"val_{name}" for name in names]
+            self._columns = ["epoch", *names, *later]
             self._write(self._columns)
-        self._write([values.get(name, "NA") for name in self._columns])
-
-    def _validated(self, logs: Logs) -> list[str]:
-        """The columns that come with a later epoch's validation."""
-        has_some = any(name.startswith("val_") for name in logs)
-        return [] if has_some or not self.params.get("validates") else [f"val_{name}" for name in logs
-                                                                       if name != "learning_rate"]
+        self._write([_cell(values.get(name, "NA")) for name in self._columns])
 
     def _write(self, row: list[Any]) -> None:
         with open(self.filename, "a", newline="", encoding="utf-8") as file:
@@ -50,3 +49,9 @@ class CSVLogger(Callback):
     def set_state(self, state: Mapping[str, Any]) -> None:
         self._columns = list(state["columns"])
         atomic.write(self.filename, state["written"])  # rows that were written later come again
+
+
+def _cell(value: Any) -> Any:
+    """Several numbers as one cell, as Keras writes them."""
+    several = np.ndim(value) > 0 and not isinstance(value, str)
+    return f'"[{", ".join(map(str, value))}]"' if several else value

@@ -9,16 +9,18 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from . import keras_files, safetensors
+from ..files import suffixes
+from . import keras_files, matching, safetensors
+from .keras_files import from_json, to_json
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
-__all__ = ["from_onnx", "from_torch_state_dict", "load_model", "load_weights", "save_model", "save_weights", "to_onnx",
-           "to_torch_state_dict"]
+__all__ = ["from_json", "from_onnx", "from_torch_state_dict", "load_model", "load_weights", "save_model",
+           "save_weights", "to_json", "to_onnx", "to_torch_state_dict"]
 
 if TYPE_CHECKING:
     from ..models import Model
 
-_FORMATS = {".safetensors": safetensors, ".keras": keras_files, ".h5": keras_files}
+_FORMATS = {suffix: safetensors if suffix == ".safetensors" else keras_files for suffix in suffixes.SUFFIXES}
 
 MODEL_OF_RUN = "model.safetensors"  # the file in the folder that `autoconv train --out` writes
 
@@ -47,10 +49,13 @@ def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> 
     _format_of(path, weights_only=True).save_weights(model, path)
 
 
-def load_weights(model: "Model", filepath: FilePath) -> None:
-    """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ."""
+def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False) -> None:
+    """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ; with
+    skip_mismatch it warns, and reads the others.
+    """
     path = _existing(filepath, weights=True)
-    _FORMATS[path.suffix].load_weights(model, path)
+    with matching.lenient(skip_mismatch):
+        _FORMATS[path.suffix].load_weights(model, path)
 
 
 def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> Any:
@@ -77,21 +82,8 @@ def from_onnx(source: FilePath | bytes) -> "Model":
     return onnx_import.from_onnx(source)
 
 
-def check_suffix(filepath: FilePath, weights_only: bool = False) -> None:
-    """Raises ValueError where `save_model`, or `save_weights`, would refuse the name of a file."""
-    _format_of(Path(filepath), weights_only)
-
-
 def _format_of(path: Path, weights_only: bool = False) -> ModuleType:
-    if path.suffix not in _FORMATS:
-        raise ValueError(f"The name of a model file must end in {', '.join(_FORMATS)}. Received: {str(path)!r}.")
-    if weights_only and path.suffix != ".safetensors" and not path.name.endswith(".weights.h5"):
-        raise ValueError("The name of a file of weights must end in .weights.h5, or in .safetensors. "
-                         f"Received: {str(path)!r}.")
-    if not weights_only and path.name.endswith(".weights.h5"):
-        raise ValueError(f"A file of weights holds no model. Received: {str(path)!r}. Use save_weights and "
-                         "load_weights, or another name.")
-    return _FORMATS[path.suffix]
+    return _FORMATS[suffixes.check(path, weights_only)]
 
 
 def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Path:

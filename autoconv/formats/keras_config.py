@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import constraints, initializers, regularizers
+from ..arguments import custom
 from ..layers import InputLayer
 from ..layers.config import serialize
 from ..layers.function import Function
@@ -181,8 +182,7 @@ def _layer(layer: Any) -> dict[str, Any]:
     if isinstance(layer, Model):
         return model_to_keras(layer)
     if not type(layer).__module__.startswith("autoconv."):
-        raise ValueError(f"Keras has no layer {type(layer).__name__!r}, the class of {layer.name!r}. Save the model as "
-                         ".safetensors.")
+        return _own_layer(layer)
     config = {key: _part(value) for key, value in serialize(layer.get_config()).items() if key not in _OURS}
     if isinstance(layer, InputLayer):
         config = {"batch_shape": list(layer.output.shape), "dtype": layer.dtype, "sparse": False, "ragged": False,
@@ -196,6 +196,21 @@ def _layer(layer: Any) -> dict[str, Any]:
     shape = layer._build_shape
     return made if shape is None or isinstance(layer, InputLayer) else {
         **made, "build_config": {"input_shape": serialize(shape)}}
+
+
+def _own_layer(layer: Any) -> dict[str, Any]:
+    """A layer of a class of the user's, which Keras finds by its registered name."""
+    if layer._sublayers():
+        raise ValueError(f"Keras's files have no place for layers within a layer. Received: {layer.name!r}, a "
+                         f"{type(layer).__name__} that holds {[each.name for each in layer._sublayers()]}. Save the "
+                         "model as .safetensors.")
+    config = {key: _part(value) for key, value in serialize(layer.get_config()).items() if key not in _OURS}
+    if config.get("activity_regularizer") is None:
+        config.pop("activity_regularizer", None)
+    made = {"module": None, "class_name": type(layer).__name__, "config": config,
+            "registered_name": custom.name_of(type(layer))}
+    shape = layer._build_shape
+    return made if shape is None else {**made, "build_config": {"input_shape": serialize(shape)}}
 
 
 def _part(value: Any) -> Any:

@@ -30,16 +30,27 @@ def save_model(model: Model, path: Path) -> None:
     if path.suffix == ".h5":
         atomic.write(path, _legacy_bytes(model))
         return
-    config = keras_config.model_to_keras(model)
-    training = _training(model)
-    if training is not None:
-        config["compile_config"] = training
+    config = _described(model)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, data in (("metadata.json", json.dumps({"keras_version": KERAS_VERSION, "autoconv": __version__})),
                            ("config.json", json.dumps(config)), ("model.weights.h5", _weights_bytes(model, True))):
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
     atomic.write(path, out.getvalue())
+
+
+def to_json(model: Model, **options: Any) -> str:
+    """The architecture of a built model, and of a compiled one its training, as a file of Keras's has them."""
+    return json.dumps(_described(model), **options)
+
+
+def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
+    """The model of `to_json`, or of Keras's, with new weights. Raises ValueError for what describes no model."""
+    config = _json(text, "the JSON")
+    model = _made(config, LARGEST_CONFIG, "the JSON", custom_objects)
+    if config.get("compile_config"):
+        _train(model, config["compile_config"], [], "the JSON", custom_objects)
+    return model
 
 
 def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
@@ -87,6 +98,11 @@ def load_weights(model: Model, path: Path) -> None:
 # What the files are made of.
 
 
+def _described(model: Model) -> dict[str, Any]:
+    config, training = keras_config.model_to_keras(model), _training(model)
+    return config if training is None else {**config, "compile_config": training}
+
+
 def _training(model: Model) -> dict[str, Any] | None:
     """What compile() was given, in Keras's form."""
     config = model.get_compile_config()
@@ -123,9 +139,10 @@ def _train(model: Model, config: Any, variables: list[np.ndarray], where: str,
         given = keras_config.from_keras(config)
         given.setdefault("optimizer", given.pop("optimizer_config", None))
         model.compile_from_config(given, custom_objects)
-        if len(variables) > 2 or (variables and model.optimizer.is_scheduled):  # type: ignore[union-attr]
-            model.optimizer.build(model.trainable_weights)  # type: ignore[union-attr]
-            keras_weights.put_variables(model.optimizer, variables)  # type: ignore[arg-type]
+        optimizer: Any = model.optimizer
+        if len(variables) > 2 - optimizer.is_scheduled or (variables and not optimizer.slots):
+            optimizer.build(model.trainable_weights)
+            keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
         raise ValueError(f"The training in {where} cannot be read: {error} Load the model without it: load_model(path, "
                          "compile=False).") from error

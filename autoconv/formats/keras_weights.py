@@ -12,7 +12,7 @@ from ..arguments import names
 from ..layers import Layer
 from ..layers.function import Function
 from ..models import Model
-from ..optimizers import Nadam, Optimizer, RMSprop
+from ..optimizers import Nadam, Optimizer
 from ..tensor import Parameter
 from . import matching
 
@@ -57,25 +57,13 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
 # The optimizer's variables.
 
 
-def slot_order(optimizer: Optimizer) -> list[tuple[str, ...]]:
-    """The groups of slots in which Keras orders an optimizer's variables; within a group weight by weight."""
-    slots = [slot for slot in optimizer._slots if slot in optimizer._state]
-    first = [(slot,) for slot in ("average", "accumulated") if slot in optimizer._state]
-    if isinstance(optimizer, RMSprop):
-        return [*first, *((slot,) for slot in slots)]
-    together = tuple(slot for slot in slots if slot != "velocity_hat")
-    return [*first, *([together] if together else []), *((slot,) for slot in slots if slot == "velocity_hat")]
-
-
 def variables(optimizer: Optimizer) -> list[tuple[str, np.ndarray]]:
     """An optimizer's state as Keras's list of variables, with our names of them."""
     state = optimizer.get_state()
-    count = len(optimizer.flat.parameters)  # type: ignore[union-attr]
     found: list[tuple[str, Any]] = [("iterations", state["iterations"].astype(np.int32))]
     if "learning_rate" in state:
         found.append(("learning_rate", state["learning_rate"].astype(np.float32)))
-    found += [(f"{slot}/{i}", state[f"{slot}/{i}"]) for group in slot_order(optimizer) for i in range(count)
-              for slot in group]
+    found += [(f"{slot}/{i}", state[f"{slot}/{i}"]) for slot, i in optimizer.slot_order()]
     if isinstance(optimizer, Nadam):
         found.append(("product", np.float32(optimizer._product(optimizer.iterations))))
     return found

@@ -1,6 +1,9 @@
 """The arrays of a file beside the weights of a model: each belongs to the weight of its name."""
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -8,6 +11,17 @@ import numpy as np
 from ..tensor import Parameter
 
 SHOWN = 8  # differences that an error tells
+_lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)
+
+
+@contextmanager
+def lenient(wanted: bool) -> Iterator[None]:
+    """Within the block arrays that fit no weight are warned of and left out, if that is wanted."""
+    token = _lenient.set(wanted)
+    try:
+        yield
+    finally:
+        _lenient.reset(token)
 
 
 def matched(weights: Mapping[str, Parameter], arrays: Mapping[str, np.ndarray], path: str,
@@ -15,9 +29,12 @@ def matched(weights: Mapping[str, Parameter], arrays: Mapping[str, np.ndarray], 
     """Each weight with the array of its name. Raises ValueError, with the names, where names or shapes differ."""
     lines = [f"  {name}: the model has {_shape(weights.get(name))}, the file {_shape(arrays.get(name))}"
              for name in {**weights, **arrays} if _shape(weights.get(name)) != _shape(arrays.get(name))]
+    message = f"The weights in {path} are not those of {model!r}:\n" + "\n".join(lines[:SHOWN])
+    if lines and not _lenient.get():
+        raise ValueError(message)
     if lines:
-        raise ValueError(f"The weights in {path} are not those of {model!r}:\n" + "\n".join(lines[:SHOWN]))
-    return [(weight, arrays[name]) for name, weight in weights.items()]
+        warnings.warn(f"{message}\nThese stay as they are.", stacklevel=6)
+    return [(weight, arrays[name]) for name, weight in weights.items() if _shape(weight) == _shape(arrays.get(name))]
 
 
 def assign(found: list[tuple[Parameter, np.ndarray]]) -> None:

@@ -118,6 +118,13 @@ class Graph:
         """The names of the layers that made the outputs."""
         return [self.resolve(tensor).node.operation.name for tensor in self.outputs]
 
+    @property
+    def output_keys(self) -> list[str]:
+        """The keys of a dict of outputs, else the layers' names."""
+        structure = self.output_structure
+        plain = isinstance(structure, dict) and len(structure) == len(self.outputs)
+        return sorted(structure) if plain else self.output_names
+
     def consumers(self) -> dict[int, list[Node]]:
         """The nodes that take a tensor, under its id."""
         found: dict[int, list[Node]] = {}

@@ -1,8 +1,9 @@
 """The table that `model.summary()` prints, laid out as Keras 3 does."""
 
+import re
 import shutil
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -14,29 +15,61 @@ _EDGES = ("┏━┳┓", "┡━╇┩", "├─┼┤", "└─┴┘")
 _PLAIN = str.maketrans("┏━┳┓┡╇┩├─┼┤└┴┘┃│…", "+=++++++-++++" + "+||.")
 
 
-def text(model: Any, line_length: int | None = None) -> str:
+def text(model: Any, line_length: int | None = None, positions: Sequence[float] | None = None,
+         expand_nested: bool = False, show_trainable: bool = False, layer_range: Sequence[str] | None = None) -> str:
     """The summary of a model, `line_length` characters wide: by default 88, or what the terminal has.
 
-    Of a graph that is more than a chain it has a column more, and 108 characters.
+    Of a graph that is more than a chain it has a column more, and 108 characters. For the options see `Model.summary`.
     """
     graph = model._graph
     operations = model.layers if graph is None or model.layers != graph.layers else graph.operations
     chain = graph is None or graph.is_chain()
-    length = line_length or min(88 if chain else 108, shutil.get_terminal_size().columns - 4)
-    rows = [(f"{operation.name} ({kind_of(operation)})", *_shape_and_size(model, operation))
-            for operation in operations]
-    if chain:
-        table = _table(("Layer (type)", "Output Shape", "Param #"), rows, length, (0.45, 0.8, 1.0))
-    else:
-        connected = [(*row, _connections(graph, operation)) for row, operation in zip(rows, operations)]
-        header = ("Layer (type)", "Output Shape", "Param #", "Connected to")
-        table = _table(header, connected, length, (0.3, 0.56, 0.74, 1.0))
-    lines = [f'Model: "{model.name}"', *table]
-    kinds = {"Total": model.weights, "Trainable": model.trainable_weights, "Non-trainable": model.non_trainable_weights}
+    header = ["Layer (type)", "Output Shape", "Param #", *([] if chain else ["Connected to"])]
+    ends = list(positions or ((0.45, 0.8, 1.0) if chain else (0.3, 0.56, 0.74, 1.0)))
+    if show_trainable:
+        header, ends = [*header, "Trainable"], [*(0.9 * end for end in ends), 1.0]
+    usual = (88 if chain else 108) + 12 * show_trainable
+    length = line_length or min(usual, shutil.get_terminal_size().columns - 4)
+    first, last = _range(operations, layer_range)
+    rows = [row for operation in operations[first:last]
+            for row in _rows(model, operation, None if chain else graph, show_trainable, expand_nested)]
+    lines = [f'Model: "{model.name}"', *_table(header, rows, length, ends)]
+    optimizer = getattr(model, "optimizer", None)
+    kept = optimizer.variables if optimizer is not None and getattr(optimizer, "built", False) else []
+    kinds = {"Total": [*model.weights, *kept], "Trainable": model.trainable_weights,
+             "Non-trainable": model.non_trainable_weights, **({"Optimizer": kept} if kept else {})}
     for kind, weights in kinds.items():
         count, size = sum(w.size for w in weights), sum(w.size * w.dtype.itemsize for w in weights)
         lines.append(f" {kind} params: {count:,} ({readable_size(size)})")
     return "\n".join(lines)
+
+
+def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: bool, depth: int = 0) -> list[Any]:
+    """The row of an operation, and with `expand` those of the layers of a model within."""
+    prefix = "   " * depth + "└ " if depth else ""
+    row = [f"{prefix}{operation.name} ({kind_of(operation)})", *_shape_and_size(model, operation)]
+    if graph is not None:
+        row.append(_connections(graph, operation))
+    if show_trainable:
+        row.append("-" if not getattr(operation, "weights", None) else "Y" if operation.trainable else "N")
+    within = operation.layers if expand and hasattr(operation, "layers") else []
+    return [tuple(row), *(each for layer in within
+                          for each in _rows(operation, layer, graph, show_trainable, expand, depth + 1))]
+
+
+def _range(operations: Sequence[Any], wanted: Sequence[str] | None) -> tuple[int, int]:
+    """The places of the first and behind the last layer, by patterns of their names."""
+    if wanted is None:
+        return 0, len(operations)
+    if len(wanted) != 2 or not all(isinstance(name, str) for name in wanted):
+        raise ValueError("layer_range must be two strings, the names of the first and the last layer. "
+                         f"Received: {wanted!r}.")
+    found = [[i for i, each in enumerate(operations) if re.match(pattern, each.name)] for pattern in wanted]
+    if not all(found):
+        raise ValueError(f"layer_range names no layers of the model. Received: {wanted!r}. "
+                         f"There is: {[each.name for each in operations]}.")
+    ends = (min(found[0]), max(found[1])) if min(found[0]) <= max(found[1]) else (min(found[1]), max(found[0]))
+    return ends[0], ends[1] + 1
 
 
 def plain(summary: str) -> str:
@@ -82,8 +115,8 @@ def _connections(graph: Any, operation: Any) -> str:
     return ", ".join(f"{t.node.operation.name}[{t.node.number}][{t.index}]" for t in tensors) or "-"
 
 
-def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], length: int, ends: tuple[float, ...]) -> list[str]:
-    """A box of columns that end at these parts of the line; the third one is aligned right."""
+def _table(header: Sequence[str], rows: Iterable[tuple[str, ...]], length: int, ends: Sequence[float]) -> list[str]:
+    """A box of columns that end at these parts of the line; the third one is aligned right, Trainable in the middle."""
     stops = [0, *(int(end * length) for end in ends)]
     widths = [stop - start - 2 for start, stop in pairwise(stops)]
     for i in (0, len(widths) - 1, *range(1, len(widths) - 2)):  # one bar between two columns, as Rich lays them out
@@ -91,14 +124,15 @@ def _table(header: tuple[str, ...], rows: Iterable[tuple[str, ...]], length: int
     if min(widths) < 6:
         raise ValueError(f"line_length must be at least 40 to print a summary. Received: {length}.")
     edges = [edge[0] + edge[2].join(edge[1] * w for w in widths) + edge[3] for edge in _EDGES]
-    lines = [edges[0], *_row(header, widths, "┃"), edges[1]]
+    align = ["^" if name == "Trainable" else ">" if n == 2 else "<" for n, name in enumerate(header)]
+    lines = [edges[0], *_row(header, widths, "┃", align), edges[1]]
     for row in rows:
-        lines += [*_row(row, widths, "│"), edges[2]]
+        lines += [*_row(row, widths, "│", align), edges[2]]
     lines[-1] = edges[3]
     return lines
 
 
-def _row(cells: tuple[str, ...], widths: list[int], bar: str) -> list[str]:
+def _row(cells: Sequence[str], widths: list[int], bar: str, align: Sequence[str]) -> list[str]:
     """One row, of as many lines as its longest cell needs; a word longer than its column is cut with an ellipsis."""
     columns = []
     for cell, width in zip(cells, widths):
@@ -107,6 +141,6 @@ def _row(cells: tuple[str, ...], widths: list[int], bar: str) -> list[str]:
     lines = []
     for i in range(max(map(len, columns))):
         parts = (c[i] if i < len(c) else "" for c in columns)
-        aligned = (f"{part:{'>' if n == 2 else '<'}{w - 2}}" for n, (part, w) in enumerate(zip(parts, widths)))
+        aligned = (f"{part:{how}{w - 2}}" for part, w, how in zip(parts, widths, align))
         lines.append(bar + bar.join(f" {part} " for part in aligned) + bar)
     return lines

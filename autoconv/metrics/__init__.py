@@ -154,7 +154,7 @@ def check(identifier: Any) -> str:
     if isinstance(identifier, Mapping) or (isinstance(identifier, str) and identifier in CLASSES):
         return get(identifier).name
     if callable(identifier):
-        return getattr(identifier, "__name__", "metric")
+        return getattr(identifier, "__name__", "metric").strip("<>")  # of a lambda, too
     names.lookup("metric", identifier, {**BY_NAME, **dict.fromkeys(_ACCURACY)})
     return identifier
 

@@ -1,38 +1,63 @@
 """The shares of right predictions: functions, one value a sample. Their means are metrics (means.py)."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import numpy as np
 
+from ..tensor import Tensor
+from .base import array
 
+
+def _of_arrays(function: Callable[..., np.ndarray]) -> Callable[..., Tensor]:
+    """A function of arrays, which then takes tensors and lists, too, and gives a tensor of zeros and ones."""
+
+    @wraps(function)
+    def of_any(y_true: Any, y_pred: Any, *args: Any, **options: Any) -> Tensor:
+        return Tensor(np.asarray(function(array(y_true), array(y_pred), *args, **options), np.float32))
+
+    return of_any
+
+
+@_of_arrays
 def accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     """Whether predictions equal targets."""
     return y_true.reshape(y_pred.shape) == y_pred
 
 
+@_of_arrays
 def categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     """Whether the largest output (..., C) is the one-hot target's class."""
     return y_true.argmax(-1) == y_pred.argmax(-1)
 
 
+@_of_arrays
 def sparse_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray) -> np.ndarray:
     """Whether the largest output (..., C) is the integer label (...) or (..., 1)."""
     return _labels(y_true, y_pred) == y_pred.argmax(-1)
 
 
+@_of_arrays
 def binary_accuracy(y_true: np.ndarray, y_pred: np.ndarray, threshold: float = 0.5) -> np.ndarray:
     """Whether `y_pred > threshold` is the target 0 or 1; targets (N,) go with outputs (N, 1)."""
     return y_true.reshape(y_pred.shape) == (y_pred > threshold)
 
 
+@_of_arrays
 def top_k_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray, k: int = 5) -> np.ndarray:
     """Whether fewer than k outputs are larger than that of the one-hot target's class."""
-    return sparse_top_k_categorical_accuracy(y_true.argmax(-1), y_pred, k)
+    return _in_top_k(y_true.argmax(-1), y_pred, k)
 
 
+@_of_arrays
 def sparse_top_k_categorical_accuracy(y_true: np.ndarray, y_pred: np.ndarray, k: int = 5) -> np.ndarray:
     """Whether fewer than k outputs are larger than that of the integer label."""
-    labels = _labels(y_true, y_pred).astype(np.int64)[..., None]
+    return _in_top_k(_labels(y_true, y_pred), y_pred, k)
+
+
+def _in_top_k(labels: np.ndarray, y_pred: np.ndarray, k: int) -> np.ndarray:
+    labels = labels.astype(np.int64)[..., None]
     return (y_pred > np.take_along_axis(y_pred, labels, -1)).sum(-1) < k
 
 

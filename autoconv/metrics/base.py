@@ -1,6 +1,9 @@
 """`Metric`, and what adds up numbers: sums, means, and means of functions. By NumPy."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from copy import deepcopy
+from functools import wraps
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,57 @@ from ..versions import Versioned
 
 ArrayFunction = Callable[..., Any]
 DeviceFunction = Callable[..., Any]
+
+
+class Value(float):
+    """A metric's result, with what a tensor of one number can do."""
+
+    dtype, shape, ndim = "float32", (), 0
+
+    def numpy(self) -> np.ndarray:
+        """The number as an array without axes."""
+        return np.array(self, self.dtype)
+
+    def item(self) -> float:
+        """The number."""
+        return float(self)
+
+    def __reduce__(self) -> tuple:
+        return float, (float(self),)
+
+
+class Held(Parameter):
+    """What a metric holds in an attribute, as a variable: assigning to it sets the attribute."""
+
+    __slots__ = ("_metric",)
+
+    def __init__(self, metric: "Metric", attribute: str) -> None:
+        value = np.asarray(getattr(metric, attribute))
+        name = "accumulator" if metric._shown == (attribute,) else _NAMES.get(attribute, attribute)
+        super().__init__(value.astype(metric.dtype), name, trainable=False)
+        self._metric = metric, attribute
+        self.path = f"{metric.name}/{self.name}"
+
+    def assign(self, value: Any) -> None:
+        """Sets the attribute."""
+        super().assign(value)
+        metric, attribute = self._metric
+        like = np.asarray(getattr(metric, attribute)).dtype
+        setattr(metric, attribute, self.data.astype(like) if self.ndim else self.data.astype(like).item())
+
+
+def _as_value(result: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """A metric's `result`, whose one number is then a `Value`."""
+
+    @wraps(result)
+    def valued(self: Any) -> Any:
+        found = result(self)
+        return Value(found) if isinstance(found, float) else found
+
+    return valued
+
+
+_NAMES = {"total_cm": "total_confusion_matrix"}  # of variables, where Keras's are not the attributes'
 
 
 class Metric(Versioned):
@@ -27,6 +81,7 @@ class Metric(Versioned):
 
     direction: str | None = None  # "up" where larger values are better, "down" where smaller ones are
 
+    _shown: tuple[str, ...] = ()  # the attributes that are its variables, where not all that it counts in are
     _state: frozenset[str] = frozenset()  # what `reset_state` sets: training changes it, so it counts as no change
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
@@ -35,6 +90,11 @@ class Metric(Versioned):
         settings = set(vars(self))
         self.reset_state()
         self._state = frozenset(vars(self)) - settings
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith("autoconv.") and "result" in vars(cls):
+            cls.result = _as_value(cls.result)  # type: ignore[method-assign, assignment]
 
     def __setattr__(self, name: str, value: Any) -> None:
         if isinstance(value, Parameter) and name not in self._state:
@@ -48,7 +108,9 @@ class Metric(Versioned):
                      name: str | None = None) -> Parameter:
         """A new array that the metric counts in, filled by `initializer` now and by `reset_state`."""
         fill, kind = initializers.get(initializer), np.dtype(dtype or self.dtype)
-        variable = Parameter(np.ascontiguousarray(fill(tuple(shape), kind), kind), name or "variable", False)
+        values = np.require(fill(tuple(shape), kind), kind, ["C", "W"])
+        variable = Parameter(values.reshape(tuple(shape)), name or "variable", False)
+        variable.path = f"{self.name}/{variable.name}"
         self._variables.append((variable, fill))
         return variable
 
@@ -59,11 +121,61 @@ class Metric(Versioned):
 
     @property
     def variables(self) -> list[Parameter]:
-        """What `add_variable` made."""
-        return [variable for variable, _ in self._variables]
+        """What it counts in: what `add_variable` made and what it holds in attributes, then that of metrics within."""
+        attributes = self._shown or [name for name, value in vars(self).items() if name in self._state
+                                     and _is_plain(value)]
+        return [*(variable for variable, _ in self._variables), *(Held(self, name) for name in attributes),
+                *(variable for within in self._within() for variable in within.variables)]
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        """Takes in the targets and predictions of a batch."""
+    def _within(self) -> list["Metric"]:
+        """The metrics in its attributes."""
+        return [value for value in vars(self).values() if isinstance(value, Metric)]
+
+    def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
+        """The values of its variables after `update_state` from these values; nothing of its own changes."""
+        with self._as_before():
+            self._put(metric_variables)
+            self.update_state(*args, **kwargs)
+            return [variable.value for variable in self.variables]
+
+    def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
+        """The result for these values of its variables."""
+        with self._as_before():
+            self._put(metric_variables)
+            return self.result()
+
+    def stateless_reset_state(self) -> list[Tensor]:
+        """The values of its variables after `reset_state`."""
+        with self._as_before():
+            self.reset_state()
+            return [variable.value for variable in self.variables]
+
+    def _put(self, values: Sequence[Any]) -> None:
+        own = self.variables
+        if len(values) != len(own):
+            raise ValueError(f"metric_variables must have a tensor for each of the {len(own)} variables of "
+                             f"{type(self).__name__}. Received: {len(values)}.")
+        for variable, value in zip(own, values):
+            variable.assign(value)
+
+    @contextmanager
+    def _as_before(self) -> Iterator[None]:
+        """Puts back, afterwards, what it and the metrics within hold."""
+        every = [self, *self._within()]
+        kept = [([variable.numpy() for variable, _ in one._variables],
+                 {name: deepcopy(vars(one)[name]) for name in one._state if _is_plain(vars(one).get(name))})
+                for one in every]
+        try:
+            yield
+        finally:
+            for one, (variables, attributes) in zip(every, kept):
+                for (variable, _), value in zip(one._variables, variables):
+                    variable.assign(value)
+                for name, value in attributes.items():
+                    setattr(one, name, value)
+
+    def update_state(self, *args: Any, **kwargs: Any) -> None:
+        """Takes in what a batch brings: targets and predictions, and a weight for each sample."""
         raise NotImplementedError(f"{type(self).__name__} must override update_state.")
 
     def result(self) -> Any:
@@ -71,9 +183,11 @@ class Metric(Versioned):
         raise NotImplementedError(f"{type(self).__name__} must override result.")
 
     def reset_state(self) -> None:
-        """Forgets all: fills the variables anew."""
+        """Forgets all: fills the variables anew, also those of the metrics within."""
         for variable, fill in self._variables:
             variable.assign(fill(variable.shape, variable.dtype))
+        for within in self._within():
+            within.reset_state()
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.update_state(*args, **kwargs)
@@ -101,7 +215,7 @@ class Sum(Metric):
     def reset_state(self) -> None:
         self.total = 0.0
 
-    def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         values, weights = weighted(values, sample_weight)
         self.total += float((values * weights).sum(dtype=np.float64))
 
@@ -118,7 +232,7 @@ class Mean(Metric):
     def reset_state(self) -> None:
         self.total, self.count = 0.0, 0.0
 
-    def update_state(self, values: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
+    def update_state(self, values: Any, sample_weight: Any = None) -> None:
         if sample_weight is None:
             values = array(values)
             self.total += float(values.sum(dtype=np.float64))
@@ -160,6 +274,11 @@ class MeanMetricWrapper(Mean):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), **self._given()}
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a metric counts in this: a number, or an array that is no variable yet."""
+    return isinstance(value, int | float | np.ndarray | np.generic) and not isinstance(value, bool)
 
 
 def array(value: Any) -> np.ndarray:

@@ -29,7 +29,8 @@ class _Counts(Metric):
 
     def _count(self, t: np.ndarray, p: np.ndarray, weights: np.ndarray) -> None:
         """Adds targets and predictions of one shape: of each label by itself where the counts have a second axis."""
-        if p.size and ((p < 0).any() or (p > 1).any()) and self._thresholds[0] != LOWEST:
+        given = p[p != LOWEST]  # which marks what is not among the top k
+        if given.size and ((given < 0).any() or (given > 1).any()) and self._thresholds[0] != LOWEST:
             raise ValueError(f"{type(self).__name__} takes predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
                              "Use a softmax or a sigmoid as the last activation.")
         labels = getattr(self, COUNTS[0])[0].size
@@ -99,6 +100,7 @@ class Precision(_OfCounts):
     """The share of true ones among the predictions above the threshold: TP / (TP + FP)."""
 
     direction = "up"
+    _shown = ("true_positives", "false_positives")
     _of = staticmethod(lambda tp, fp, tn, fn: ratio(tp, tp + fp))
 
 
@@ -106,6 +108,7 @@ class Recall(_OfCounts):
     """The share of the true ones that are predicted above the threshold: TP / (TP + FN)."""
 
     direction = "up"
+    _shown = ("true_positives", "false_negatives")
     _of = staticmethod(lambda tp, fp, tn, fn: ratio(tp, tp + fn))
 
 
@@ -121,6 +124,7 @@ class TruePositives(_OneCount):
     """How many true ones are predicted above the threshold."""
 
     direction = "up"
+    _shown = ("true_positives",)
     _of = staticmethod(lambda tp, fp, tn, fn: tp)
 
 
@@ -128,6 +132,7 @@ class FalsePositives(_OneCount):
     """How many false ones are predicted above the threshold."""
 
     direction = "down"
+    _shown = ("false_positives",)
     _of = staticmethod(lambda tp, fp, tn, fn: fp)
 
 
@@ -135,6 +140,7 @@ class TrueNegatives(_OneCount):
     """How many false ones are predicted below the threshold."""
 
     direction = "up"
+    _shown = ("true_negatives",)
     _of = staticmethod(lambda tp, fp, tn, fn: tn)
 
 
@@ -142,6 +148,7 @@ class FalseNegatives(_OneCount):
     """How many true ones are predicted below the threshold."""
 
     direction = "down"
+    _shown = ("false_negatives",)
     _of = staticmethod(lambda tp, fp, tn, fn: fn)
 
 

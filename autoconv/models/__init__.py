@@ -1,17 +1,36 @@
 """Models: `Model(inputs, outputs)` is any graph of layers, `Sequential` a chain; a class of yours has a `call`."""
 
+from collections.abc import Callable
 from typing import Any
 
-from ..layers import Input
+from ..layers import Input, Layer
+from . import cloning
 from .model import Functional, Model, Path
 from .sequential import Sequential
 
-__all__ = ["Functional", "Input", "Model", "Sequential", "clone_model", "load_model", "save_model"]
+__all__ = ["Functional", "Input", "Model", "Sequential", "clone_model", "load_model", "model_from_json",
+           "save_model"]
 
 
-def clone_model(model: Model) -> Model:
-    """A model of the same layers with new weights, not compiled. Raises ValueError for what has no plain form."""
-    return type(model).from_config(model.get_config())
+def clone_model(model: Model, input_tensors: Any = None, clone_function: Callable[[Layer], Layer] | None = None,
+                call_function: Callable[..., Any] | None = None, recursive: bool = False) -> Model:
+    """A model of the same layers with new weights, not compiled. Raises ValueError for what has no plain form, and for
+    functions with a class with a call of its own.
+
+    input_tensors: symbolic tensors to begin with. clone_function: makes the new layer of each, by default
+    `layer.from_config(layer.get_config())`; an Input stays. call_function(layer, *args, **kwargs): calls the new layer.
+    recursive: takes the layers within models one by one, too.
+    """
+    if input_tensors is None and clone_function is None and call_function is None and not recursive:
+        return type(model).from_config(model.get_config())
+    return cloning.clone(model, input_tensors, clone_function, call_function, recursive)
+
+
+def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = None) -> Model:
+    """The model of `model.to_json()`, of autoconv or of Keras, with new weights."""
+    from .. import formats
+
+    return formats.from_json(json_string, custom_objects)
 
 
 def save_model(model: Model, filepath: Path, overwrite: bool = True) -> None:

@@ -11,7 +11,7 @@ from ..graph import fusion, summary
 from ..graph.graph import Graph
 from ..layers import Layer
 from ..layers.config import deserialize, serialize
-from ..symbolic import SymbolicTensor, flatten, is_shape
+from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
 from ..train.trainer import Trainer
 from ..versions import can_change
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Path = str | os.PathLike[str]
 
 # What a model has once it is made of a graph, or knows the shape of its inputs.
-_OF_GRAPHS = ("graph", "inputs", "outputs", "input_names", "output_names", "input_shape", "output_shape")
+_OF_GRAPHS = ("graph", "inputs", "outputs", "input_names", "output_names", "output_keys", "input_shape", "output_shape")
 
 
 class Model(Trainer, Layer):
@@ -123,6 +123,11 @@ class Model(Trainer, Layer):
         return self.graph.output_names
 
     @property
+    def output_keys(self) -> list[str]:
+        """What the outputs are called in losses, metrics and targets: the keys of a dict, else `output_names`."""
+        return self.graph.output_keys
+
+    @property
     def layers(self) -> list[Layer]:
         """The layers, in the order in which `summary` has them; with their Inputs."""
         return self._sublayers()
@@ -182,6 +187,22 @@ class Model(Trainer, Layer):
             self.built = False
             raise
 
+    def __call__(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Runs the model. Of a graph's inputs a last axis of length 1 may be left out, or be one too many."""
+        return super().__call__(self._with_ranks(x), *args, **kwargs)
+
+    def _with_ranks(self, x: Any) -> Any:
+        """The inputs of a graph, in its ranks."""
+        if self._graph is None:
+            return x
+        inputs = self._graph.inputs
+        if len(inputs) == 1:
+            return with_rank(x, inputs[0].shape) if hasattr(x, "ndim") else x
+        if isinstance(x, list) and len(x) == len(inputs):
+            return [with_rank(item, tensor.shape) if hasattr(item, "ndim") else item
+                    for item, tensor in zip(x, inputs)]
+        return x
+
     def call(self, x: Any, training: bool = False) -> Any:
         if self._graph is None:
             return super().call(x, training)
@@ -227,12 +248,11 @@ class Model(Trainer, Layer):
     ) -> None:
         """Prints a table of the layers, their output shapes, their weights and, where the graph is more than a chain,
         what they are connected to; `print_fn` gets the text instead.
+
+        positions: where the columns end, as shares of the line. expand_nested: with the layers of models within.
+        show_trainable: with a column Y or N. layer_range: the names, or patterns of names, of the first and last layer.
         """
-        self._keras_default("positions", positions, None)
-        self._keras_default("expand_nested", expand_nested, False)
-        self._keras_default("show_trainable", show_trainable, False)
-        self._keras_default("layer_range", layer_range, None)
-        text = summary.text(self, line_length)
+        text = summary.text(self, line_length, positions, expand_nested, show_trainable, layer_range)
         if print_fn is not None:
             print_fn(text)
             return
@@ -272,23 +292,39 @@ class Model(Trainer, Layer):
 
         formats.save_model(self, filepath, overwrite)
 
-    def check_filepath(self, filepath: Path, weights_only: bool = False) -> None:
-        """Raises ValueError where `save`, or `save_weights`, would refuse the name of a file."""
-        from .. import formats
-
-        formats.check_suffix(filepath, weights_only)
-
     def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
         from .. import formats
 
         formats.save_weights(self, filepath, overwrite)
 
-    def load_weights(self, filepath: Path) -> None:
-        """Reads weights that `save` or `save_weights` wrote; changes nothing where they do not fit (ValueError)."""
+    def load_weights(self, filepath: Path, skip_mismatch: bool = False) -> None:
+        """Reads weights that `save` or `save_weights` wrote. Changes nothing where they do not fit (ValueError); with
+        skip_mismatch it leaves those weights as they are, with a warning.
+        """
         from .. import formats
 
-        formats.load_weights(self, filepath)
+        formats.load_weights(self, filepath, skip_mismatch)
+
+    def export(self, filepath: Path, format: str = "onnx", opset: int = 17) -> None:
+        """Writes the model for other programs, in the one format for that: ONNX. Raises ValueError for another one."""
+        from .. import formats
+
+        if format != "onnx":
+            raise ValueError(f"A model is exported as format='onnx'. Received: format={format!r}.")
+        formats.to_onnx(self, filepath, opset)
+
+    def to_json(self, **options: Any) -> str:
+        """The layers and their calls, and what compile() was given, as JSON in Keras's form, without weights:
+        `models.model_from_json` makes a model of it. options: those of json.dumps.
+        """
+        from .. import formats
+
+        return formats.to_json(self, **options)
+
+    def get_build_config(self) -> dict[str, Any] | None:
+        """What it was built for: {"input_shape": shape, batch first}; None before."""
+        return {"input_shape": self.input_shape} if hasattr(self, "input_shape") else None
 
     def get_config(self) -> dict[str, Any]:
         """The layers and their calls as plain data; of a class with a constructor of its own, the arguments of that."""

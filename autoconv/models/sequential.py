@@ -68,8 +68,10 @@ class Sequential(Model):
             raise AttributeError
         return super().output_shape
 
-    def add(self, layer: Layer | SymbolicTensor) -> None:
-        """Puts `layer` at the end. Raises ValueError where it does not fit what comes before."""
+    def add(self, layer: Layer | SymbolicTensor, rebuild: bool = True) -> None:
+        """Puts `layer` at the end. Raises ValueError where it does not fit what comes before. rebuild is Keras's: a
+        layer is built as it is added.
+        """
         begin = [self._begin] if self._begin else []
         self._append(layer, {other.name for other in (*begin, *self._layers)})
         self._changed()
@@ -87,7 +89,7 @@ class Sequential(Model):
             self._begin = layer
             names.add(layer.name)
             return
-        if layer.name in names:
+        if layer.name in names and not any(layer is other for other in self._layers):
             raise ValueError(f"Layers of a model must have different names. Received a second {layer.name!r}.")
         if any(within is self for within in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
@@ -108,8 +110,8 @@ class Sequential(Model):
         names.add(layer.name)
         self._begin, self.built = begin, begin is not None
 
-    def pop(self) -> Layer:
-        """Takes the last layer away and returns it."""
+    def pop(self, rebuild: bool = True) -> Layer:
+        """Takes the last layer away and returns it. rebuild is Keras's, and changes nothing."""
         if not self._layers:
             raise ValueError(f"{self.name!r} has no layers to take away.")
         if self._chain:

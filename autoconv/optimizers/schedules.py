@@ -3,20 +3,42 @@
 import inspect
 import math
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
 from typing import Any
+
+import numpy as np
 
 from ..arguments import custom
 
 
+def _of_a_number(call: Callable[[Any, int], float]) -> Callable[[Any, Any], float]:
+    """A schedule's call, which then takes tensors and arrays of one number, too."""
+
+    @wraps(call)
+    def at(self: Any, step: Any) -> float:
+        number: Any = step if isinstance(step, int | float) else np.asarray(step).item()
+        return call(self, number)
+
+    return at
+
+
 class LearningRateSchedule:
     """The base of a schedule of your own: override `__call__(step)`, and `get_config()` for saving."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__ == __name__ and "__call__" in vars(cls):
+            cls.__call__ = _of_a_number(cls.__call__)  # type: ignore[method-assign, assignment]
 
     def __call__(self, step: int) -> float:
         raise NotImplementedError(f"{type(self).__name__} must override __call__(self, step).")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as plain data: the attributes of their names."""
+        if type(self).__init__ is object.__init__:
+            raise NotImplementedError(f"{type(self).__name__} must override get_config(self) to be written as plain "
+                                      "data.")
         arguments = list(inspect.signature(type(self).__init__).parameters)[1:]
         return {name: serialize(value) if isinstance(value := getattr(self, name), LearningRateSchedule) else value
                 for name in arguments}

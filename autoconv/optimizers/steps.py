@@ -5,8 +5,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+import numpy as np
+
+from ..tensor import Parameter
 from .base import _COMMON, LearningRate, Optimizer, _at_least_zero, _fraction
 from .flat import FlatParameters
+from .variables import Kept
 
 Checks = dict[str, Callable]
 _BETAS: Checks = {**_COMMON, "beta_1": _fraction, "beta_2": _fraction, "epsilon": _at_least_zero}
@@ -45,6 +49,7 @@ class RMSprop(Optimizer):
 
     recordable = True
     _checks: ClassVar[Checks] = {**_RHO, "momentum": partial(_fraction, upto_one=True)}
+    _apart = ("velocity", "momentum", "average_gradient")
     _arguments = ("rho", "momentum", "epsilon", "centered")
 
     def __init__(
@@ -87,8 +92,8 @@ class Adam(Optimizer):
         return ("momentum", "velocity", *(("velocity_hat",) if self.amsgrad else ()))
 
     def _step_size(self) -> float:
-        t = self.iterations + 1
-        return self.learning_rate * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
+        t = self._updates() + 1
+        return self._rate() * math.sqrt(1 - self.beta_2**t) / (1 - self.beta_1**t)
 
     def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots, step = [self._slot(slot) for slot in self._slots], k.adam_max if self.amsgrad else k.adam
@@ -155,7 +160,7 @@ class Adamax(Optimizer):
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
     def _step_size(self) -> float:
-        return self.learning_rate / (1 - self.beta_1 ** (self.iterations + 1))
+        return self._rate() / (1 - self.beta_1 ** (self._updates() + 1))
 
     def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
         slots = [self._slot(slot) for slot in self._slots]
@@ -176,13 +181,21 @@ class Nadam(Adamax):
 
     def _factor(self, which: int) -> float:
         """Of the next step: by how much m counts, by how much g, and what the root of v is multiplied by."""
-        t = self.iterations + 1
+        t = self._updates() + 1
         if which == 2:
             return 1 / math.sqrt(1 - self.beta_2**t)
         product = self._product(t)
         if which == 1:
-            return self.learning_rate * (1 - self._momentum(t)) / (1 - product)
-        return self.learning_rate * self._momentum(t + 1) / (1 - product * self._momentum(t + 1))
+            return self._rate() * (1 - self._momentum(t)) / (1 - product)
+        return self._rate() * self._momentum(t + 1) / (1 - product * self._momentum(t + 1))
+
+    @property
+    def variables(self) -> list[Parameter]:
+        """Keras keeps the product of the momenta, too; here it follows from the number of steps."""
+        found = super().variables
+        if self.flat is not None:
+            found.append(Kept(np.float32(self._product(self._updates())), "u_product", self.name, lambda value: None))
+        return found
 
     def _momentum(self, t: int) -> float:
         return self.beta_1 * (1 - 0.5 * 0.96**t)
@@ -191,6 +204,8 @@ class Nadam(Adamax):
         steps, product = self._products if self._products[0] <= t else (0, 1.0)
         for step in range(steps + 1, t + 1):
             product *= self._momentum(step)
+            if not product:  # as it stays
+                break
         vars(self)["_products"] = t, product  # in it: training changes it, so it counts as no change
         return product
 

@@ -94,8 +94,8 @@ class SharedCallbacks(CallbackList):
     """
 
     def __init__(self, given: Any, model: Any, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
-        super().__init__(None if ranks.rank else given, model, params, *ours)
-        self._own, self._model, self._ranks = CallbackList(self.callbacks, model, params), model, ranks
+        super().__init__([*CallbackList(None if ranks.rank else given).callbacks, *ours], model=model, **params)
+        self._own, self._model, self._ranks = CallbackList(self.callbacks, model=model, **params), model, ranks
         self._listened = ranks.broadcast({name for name in STAGES if self._own.listeners(name)})
 
     def listeners(self, stage: str) -> list[Callable]:
@@ -132,7 +132,7 @@ def hooks_of(model: Any, given: Any, params: Mapping[str, Any], *ours: Callback)
     """The callbacks of a model; of several ranks those of the first are everyone's."""
     if model.ranks.size > 1:
         return SharedCallbacks(given, model, params, model.ranks, *ours)
-    return CallbackList(given, model, params, *ours)
+    return CallbackList([*CallbackList(given).callbacks, *ours], model=model, **params)
 
 
 def _rate(model: Any) -> float | None:

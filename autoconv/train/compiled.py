@@ -49,16 +49,15 @@ def check_weights(loss_weights: Any) -> Any:
 
 
 def check_metrics(metrics: Any) -> Any:
-    """The metrics as they were given, once all names are known and no two of an output are the same."""
+    """The metrics as they were given, once all names are known."""
     groups = [metrics]
     if isinstance(metrics, Mapping):
         groups = list(metrics.values())
     elif isinstance(metrics, list | tuple) and any(isinstance(m, list | tuple) for m in metrics):
         groups = list(metrics)
     for group in groups:
-        names = [metrics_module.check(m) for m in _listed(group)]
-        if len(set(names)) < len(names):
-            raise ValueError(f"Each metric needs a name of its own. Received: {names}.")
+        for metric in _listed(group):
+            metrics_module.check(metric)
     return metrics
 
 
@@ -71,7 +70,7 @@ def metric_names(*metrics: Any) -> list[str]:
 def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
     """The losses of a model with outputs of these names."""
     for one in _spread(loss, outputs, "loss", True):
-        if one is not None and one.reduction == "none":
+        if one is not None and one.reduction in (None, "none"):
             raise ValueError(f"A loss with reduction='none' has no number to train by. Received: {one.name}. Take "
                              "'sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
@@ -89,6 +88,8 @@ def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets:
     found: list[Score] = []
     for wanted, weighted in ((metrics, False), (weighted_metrics, True)):
         alone = len(outputs) == 1 and not isinstance(wanted, Mapping)
+        if alone and isinstance(wanted, list | tuple) and len(wanted) == 1 and isinstance(wanted[0], list | tuple):
+            wanted = wanted[0]  # a list with one entry an output
         groups = [wanted] if alone else _spread(wanted, outputs, "weighted_metrics" if weighted else "metrics", False)
         made = [[metrics_module.for_outputs(m, t, p, loss) for m in _listed(group)]
                 for group, t, p, loss in zip(groups, targets, predictions, losses)]

@@ -12,6 +12,7 @@ from ..ranks import ALONE, Ranks
 from ..versions import contents
 from . import compiled
 from .data import Data, batch_parts, check_data, sample_weights, split_validation, without_batch
+from .own import overridden
 from .running import Running
 from .source import Source
 from .stream import Stream, is_stream
@@ -23,6 +24,7 @@ class Feeding:
     # What the layer brings.
     build: Callable[[Any], None]
     check_input: Callable[[Any], None]
+    _with_ranks: Callable[[Any], Any]
     built: bool
     device: devices.Device
     dtype: str
@@ -38,16 +40,25 @@ class Feeding:
         return getattr(self, what, None)
 
     def _check_data(self, x: Any, y: Any, sample_weight: Any) -> Data:
-        if y is None:
+        if y is None and self._wants_targets():
             raise ValueError("y is missing: the targets are passed as an array of their own. Received: y=None.")
-        return check_data(x, y, sample_weight, self._names("input_names"), self._names("output_names"))
+        return self._in_rank(check_data(x, y, sample_weight, self._names("input_names"), self._names("output_keys")))
+
+    def _in_rank(self, data: Data) -> Data:
+        """Data whose inputs have the ranks of the model's."""
+        found = self._with_ranks(data.x if len(data.x) > 1 else data.x[0])
+        return replace(data, x=found if len(data.x) > 1 else [found])
+
+    def _wants_targets(self) -> bool:
+        """Whether training needs targets: not where a class's own steps, or layers, make the loss."""
+        return not any(overridden(self, kind) for kind in ("train", "test"))
 
     def _given(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                batch_size: int | None = None, targets: bool = True, **order: Any) -> Data | Stream:
         """What a user passed, arrays or an iterable of batches, checked; the model is built for it."""
         if not is_stream(x):
-            data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight)) if targets else check_data(
-                x, names=self._names("input_names"))
+            data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight)) if targets else (
+                self._in_rank(check_data(x, names=self._names("input_names"))))
             self._build_for(data)
             return data
         for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
@@ -58,7 +69,7 @@ class Feeding:
         def parse(batch: Any) -> Data:
             of_x, of_y, weights = batch_parts(batch)
             data = (self._check_data(of_x, of_y, sample_weights(of_y, weights, class_weight)) if targets
-                    else check_data(of_x, names=self._names("input_names")))
+                    else self._in_rank(check_data(of_x, names=self._names("input_names"))))
             self._build_for(data)
             return data
 
@@ -112,7 +123,7 @@ class Feeding:
         if isinstance(data, Stream):
             return data
         targets: list[Any] = [np.dtype(self.dtype)] * len(data.y)
-        for goal in self._running().goals:
+        for goal in self._running().goals if self._wants_targets() else ():
             targets[goal.output] = goal.loss.target_dtype(self.dtype)
         dtypes = [*self._dtypes(len(data.x)), *targets, *(np.dtype(self.dtype) for _ in data.weights)]
         return Source(data, dtypes, batch_size, self.device, shuffled, self.ranks)

@@ -26,6 +26,7 @@ class Work(NamedTuple):
     sums: Sums | None = None
     optimizer: Any = None
     ranks: Ranks = ALONE
+    own: str | None = None  # the method of the model's class that makes it run `train_step` or its like
 
 
 class Phases:
@@ -80,6 +81,10 @@ class Phases:
 
     def _works(self) -> list[tuple[str, Callable[[], Any]]]:
         """The phases of this step, in order."""
+        if self._work.own is not None:
+            return [(name, work) for name, work, wanted in (
+                ("load", self._load, self._source is not None), ("forward", self._own_step, True),
+                ("store", self._store, self._sink is not None)) if wanted]
         scored = any(not self._is_recorded(score) for score in self._work.scores)
         return [(name, work) for name, work, wanted in (
             ("load", self._load, self._source is not None), ("forward", self._forward, True),
@@ -91,6 +96,8 @@ class Phases:
 
     def _obstacle(self, phase: str) -> str | None:
         """Why a phase cannot be recorded, as far as is known before it runs."""
+        if self._work.own is not None and phase != "load":
+            return f"{type(self._model).__name__} runs its own {self._work.own}()"
         if self._model.run_eagerly and phase != "load":  # which runs nothing of the user's
             return "compile(run_eagerly=True)"
         if phase in ("forward", "backward", "store", "loss", "account"):
@@ -135,13 +142,47 @@ class Phases:
     def _load(self) -> None:
         self._source.read(self._first, self.arrays)  # type: ignore[union-attr]
 
-    def _forward(self) -> None:
+    def _inputs(self) -> Any:
+        """What the model is called on."""
         arrays = self._x
         if self.reasons["forward"] is not None:  # a layer of the user's may keep them
             arrays = [self._device.empty(a.shape, a.dtype) for a in self._x]
             for mine, theirs in zip(self._x, arrays):
                 self._device.kernels("arith").copy(mine, theirs)
-        inputs = self._form([Tensor(a, device=self._device) for a in arrays])
+        return self._form([Tensor(a, device=self._device) for a in arrays])
+
+    def _own_step(self) -> None:
+        """All of a step by a method of the model."""
+        x, kind, model = self._inputs(), self._work.kind, self._model
+        if kind == "predict":
+            with no_grad():
+                self._structure = model.predict_step((x,))
+            self._outputs = flattened(self._structure)
+            return
+        count = len(self._y)
+        y, weights = ([self._own_array(at + i) for i in range(count)] for at in (len(self._x), len(self._x) + count))
+        several = count > 1
+        parts = [x] if y == [None] else [x, y if several else y[0]]
+        if len(parts) == 2 and any(weight is not None for weight in weights):
+            parts.append(weights if several else weights[0])
+        model._running().now = kind
+        if kind == "train":
+            self._work.sums.take(model.train_step(tuple(parts)))  # type: ignore[union-attr]
+            return
+        with no_grad():
+            self._work.sums.take(model.test_step(tuple(parts)))  # type: ignore[union-attr]
+
+    def _own_array(self, which: int) -> Tensor | None:
+        """Array number `which` of the batch as a tensor: floats in the model's dtype."""
+        given = self._given[which] if self._source is None else self._source.host(which, self.samples)
+        if given is None:
+            return None
+        array = np.asarray(given)
+        dtype = np.dtype(self._model.dtype) if array.dtype.kind == "f" else array.dtype
+        return Tensor(self._device.array(array, dtype), device=self._device)
+
+    def _forward(self) -> None:
+        inputs = self._inputs()
         if self._trains:
             outputs = self._model(inputs, training=True)
             self._penalties = self._model.losses

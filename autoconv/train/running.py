@@ -5,12 +5,12 @@ from typing import Any
 
 from .. import random
 from ..backend.turns import made_lock
+from ..metrics import Mean
 from ..versions import contents
 from . import compiled
 from .compiled import Goal, Score
 from .data import Data
 from .step import Steps
-from .sums import Sums
 
 Shape = tuple[int | None, ...]
 
@@ -22,11 +22,17 @@ class Running:
         self.steps = Steps()
         self.goals: list[Goal] = []
         self.scores: dict[str, list[Score]] = {}  # of training and of evaluation, like the sums
-        self.sums: dict[str, Sums] = {}  # of training and of evaluation: a callback may evaluate while fit runs
+        self.sums: dict[str, Any] = {}  # of training and of evaluation: a callback may evaluate while fit runs
         self.made_for: Any = None  # the device, and what `compile` was given, that they are of
         self.key: random.Key | None = None  # of the last training's orders
         self.nan_seen = False
+        self.now = "train"  # what ran last, training or evaluation
+        self._trackers: dict[str, Mean] = {}
         self.lock = made_lock()  # one evaluation at a time: they share the sums
+
+    def tracker(self, kind: str) -> Mean:
+        """The mean of the loss, for steps of a class's own."""
+        return self._trackers.setdefault(kind, Mean("loss"))
 
     def training(self) -> random.Key:
         """The key of this training's orders: that of the last one where it goes on, else the next key."""
@@ -39,7 +45,7 @@ class Running:
     def settle(self, model: Any, data: Data) -> None:
         """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
         shapes = output_shapes(model)
-        names = getattr(model, "output_names", None) or [f"output_{i + 1}" for i in range(len(shapes))]
+        names = getattr(model, "output_keys", None) or [f"output_{i + 1}" for i in range(len(shapes))]
         made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
                              model._weighted_wanted])
         if self.made_for != made_for:
@@ -51,16 +57,16 @@ class Running:
 
     def _make(self, model: Any, data: Data, shapes: list[Shape], names: list[str]) -> None:
         """Losses, metrics and sums anew, and no steps."""
-        if len(data.y) != len(shapes):
+        if len(data.y) != len(shapes) and data.y != [None]:
             raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
-        self.goals = compiled.goals(model.loss, model._loss_weights, names)
-        targets = [shape if a is None else a.shape for a, shape in zip(data.y, shapes)]
+        self.goals = [] if model.loss is None else compiled.goals(model.loss, model._loss_weights, names)
+        targets = [shape if a is None else a.shape for a, shape in zip(data.y * (len(shapes) // len(data.y)), shapes)]
         losses = {goal.output: goal.loss for goal in self.goals}
         self.scores = {kind: compiled.scores(model._metrics_wanted, model._weighted_wanted, names, targets, shapes,
                                              [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
         self.steps.forget()
-        self.sums = {kind: Sums(model.device, self.goals, scores) for kind, scores in self.scores.items()}
+        self.sums = {kind: model._sums(kind, self.goals, scores) for kind, scores in self.scores.items()}
         self.steps = Steps()
 
     def check_targets(self, model: Any, data: Data) -> None:

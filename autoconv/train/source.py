@@ -129,6 +129,8 @@ class Source:
 
     def host(self, which: int, n: int) -> Any:
         """The n samples of the batch that is the next one, as the user's array number `which` has them."""
+        if self._arrays[which] is None:
+            return None
         rows, order = slice(self._first, self._first + n), self._order_here()
         return np.asarray(self._arrays[which][rows if order is None else order[rows]])
 

@@ -113,7 +113,7 @@ class Step(Phases):
             source.seek(ticket)
             yield
             if self._by_kernels:
-                self._work.optimizer.iterations += 1
+                self._work.optimizer.count_step()
 
     @property
     def ran(self) -> bool:
@@ -166,7 +166,7 @@ class Step(Phases):
                 generator.streams = streams
             raise
         if self._by_kernels:
-            self._work.optimizer.iterations += 1
+            self._work.optimizer.count_step()
 
     def _replay(self, source: Source | None, sink: Sequence[Any] | None) -> None:
         if source is not self._source or sink is not self._sink:

@@ -136,10 +136,10 @@ class Sums:
         """The means so far, as of the last `read`."""
         means = (self._losses / max(self._counted, 1)).tolist()
         several = zip((goal.name for goal in self._goals), means[1:]) if len(self._goals) > 1 else ()
-        scores = {score.name: _plain(score.metric.result()) for score in self._scores}
+        scores = {score.name: plain(score.metric.result()) for score in self._scores}
         return {"loss": means[0], **dict(several), **scores}
 
 
-def _plain(result: Any) -> Any:
+def plain(result: Any) -> Any:
     """A metric's result as a number; of a metric of several numbers, such as one a class, the array."""
     return float(result) if np.size(result) == 1 else np.asarray(result)

@@ -1,6 +1,6 @@
 """`Trainer`: what makes a layer a model that can be fitted, evaluated and asked, with Keras's methods and defaults."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from os import PathLike
 from typing import Any
@@ -15,10 +15,12 @@ from ..ranks import ALONE, Ranks
 from ..tensor import Parameter, Tensor
 from . import compile_config, compiled
 from .agreeing import hooks_of, join, share_model, share_random
+from .compiled import Goal, Score
 from .data import Data, check_count, check_data, sample_weights, validates_in
 from .feeding import Feeding
 from .fitting import Fitting
 from .outputs import Outputs
+from .own import OwnSteps, OwnSums, overridden
 from .phases import Work, is_recordable
 from .progress import Progress, check_verbose, warn
 from .running import Running
@@ -26,12 +28,12 @@ from .saving import only_backup
 from .source import Source
 from .step import Step
 from .stream import Epochs, Stream
+from .sums import Sums
 
-STEPS = ("train_step", "test_step", "predict_step", "make_train_function", "make_test_function",
-         "make_predict_function", "compute_loss", "compute_metrics")  # which Keras lets a class override
+STEPS = ("make_train_function", "make_test_function", "make_predict_function")  # which Keras lets a class override
 
 
-class Trainer(Feeding):
+class Trainer(Feeding, OwnSteps):
     """Mixed into a layer, gives it compile, fit, evaluate and predict. All of them run steps (step.py)."""
 
     # What the layer brings.
@@ -43,7 +45,7 @@ class Trainer(Feeding):
     history: History | None = None
     stop_training = False
     ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
-    run_eagerly = False
+    run_eagerly, jit_compile, steps_per_execution = False, True, 1
     _loss_weights: Any = None
     _metrics_wanted: Any = None
     _weighted_wanted: Any = None
@@ -58,16 +60,17 @@ class Trainer(Feeding):
         weighted_metrics: those that count samples by their weights. For several outputs loss, loss_weights (numbers)
         and metrics are lists or dicts by the outputs' names; a single loss is for each of them. run_eagerly: steps run
         through Python, never recorded. steps_per_execution, jit_compile and auto_scale_loss change nothing: all steps
-        are compiled, in 32 bits. Raises ValueError for unknown names, TypeError for a class with a train_step of its
-        own. Training so far is kept in the weights; the optimizer starts anew.
+        are compiled, in 32 bits. Raises ValueError for unknown names, TypeError for a class with a make_train_function
+        of its own. Training so far is kept in the weights; the optimizer starts anew.
         """
         own = next((name for name in STEPS if hasattr(type(self), name)), None)
         if own is not None:
-            raise TypeError(f"{type(self).__name__} must not define {own}(): a step is compiled from the model's call, "
-                            "the loss and the metrics. Put what it computes into call(), a Loss or a Metric, or write "
-                            "the loop yourself: loss.backward(), optimizer.apply(gradients, parameters).")
+            raise TypeError(f"{type(self).__name__} must not define {own}(): define train_step, test_step or "
+                            "predict_step, which is called on each batch.")
         check_count("steps_per_execution", steps_per_execution, 1)
         self.loss, self._loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
+        self.steps_per_execution = steps_per_execution
+        self.jit_compile = not run_eagerly if jit_compile == "auto" else bool(jit_compile)
         self.optimizer, self._metrics_wanted = optim.get(optimizer), compiled.check_metrics(metrics)
         self._weighted_wanted, self.run_eagerly = compiled.check_metrics(weighted_metrics), bool(run_eagerly)
         self._running().steps.forget()
@@ -102,6 +105,11 @@ class Trainer(Feeding):
         self._running().steps.forget()
         self.ranks = ranks
         return self
+
+    @property
+    def compiled(self) -> bool:
+        """Whether compile() was called."""
+        return self.optimizer is not None
 
     @property
     def metrics_names(self) -> list[str]:
@@ -151,6 +159,9 @@ class Trainer(Feeding):
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
+        if ranks.size > 1 and work.own is not None:
+            raise ValueError(f"Several processes share the steps that autoconv makes. Received: {type(self).__name__} "
+                             f"with a {work.own} of its own.")
         if ranks.size > 1:
             join(self, {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch,
                         "shuffle": shuffle, "data": source.identity(), "begins": source.get_state(),
@@ -163,10 +174,10 @@ class Trainer(Feeding):
         vars(self)["history"] = history = History()  # no change of the model: what was recorded of it holds
         if self.stop_training:
             self.stop_training = False
-        self._running().nan_seen = False
-        backup = only_backup(CallbackList(callbacks, self, {}).callbacks)
-        hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose,
-                                           "validates": validation is not None}, history)
+        running = self._running()
+        running.nan_seen, running.now = False, "train"
+        backup = only_backup(CallbackList(callbacks).callbacks)
+        hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
         order = self._running().training()
         if shuffle and isinstance(source, Source):
             source.key = order
@@ -193,7 +204,7 @@ class Trainer(Feeding):
         source, verbose = self._source(data, batch_size), 0 if self.ranks.rank else verbose
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
-        hooks = hooks_of(self, callbacks, {"steps": count, "verbose": check_verbose(verbose)})
+        hooks = hooks_of(self, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": count})
         line, running = Progress(count, verbose, before=before), self._running()
         try:
             logs = self._test(source, steps, hooks, line)
@@ -210,7 +221,7 @@ class Trainer(Feeding):
         Needs no compile().
         """
         data = self._given(x, batch_size=batch_size, targets=False)
-        everyone, work = self.ranks, Work("predict")
+        everyone, work = self.ranks, Work("predict", own=overridden(self, "predict"))
         is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
         if is_shared:
             start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
@@ -219,7 +230,7 @@ class Trainer(Feeding):
         before = self._prepare(work, source, verbose)
         passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
         line = Progress(passes.steps, verbose, before=before)
-        hooks = hooks_of(self, callbacks, {"steps": passes.steps, "verbose": check_verbose(verbose)})
+        hooks = hooks_of(self, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": passes.steps})
         hooks.call("on_predict_begin", {})
         done = 0
         for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch")):
@@ -245,11 +256,12 @@ class Trainer(Feeding):
             known = self._running().steps.find("predict", x.shape, self.device)
             if known is not None:
                 return known.run_on([x])
-        data = check_data(x, names=self._names("input_names"))
+        data = self._in_rank(check_data(x, names=self._names("input_names")))
         self._build_for(data)
         key = (x.shape, self.device) if isinstance(x, np.ndarray) else (
             data.form, *(a.shape for a in data.x), self.device)
-        step = self._running().steps.of("predict", key, self._maker(Work("predict"), data, len(data)))
+        work = Work("predict", own=overridden(self, "predict"))
+        step = self._running().steps.of("predict", key, self._maker(work, data, len(data)))
         step.prepare_alone()
         return step.run_on(data.x)
 
@@ -298,6 +310,7 @@ class Trainer(Feeding):
         before, n, shards, duplicated = self.ranks.part(len(data))
         data = data.rows(before, before + n)
         step, sums = self._step(work, data, n, shards), self._running().sums[kind]
+        self._running().now = kind
         sums.reset()
         step.prepare_alone()
         step.run_on([*data.x, *data.y, *data.weights], before, duplicated)
@@ -320,6 +333,7 @@ class Trainer(Feeding):
         with running.lock:
             hooks.call("on_test_begin", {})
             work, sums = self._work("test"), running.sums["test"]
+            before, running.now = running.now, "test"
             sums.reset()
             done = 0
             for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_test_batch")):
@@ -334,6 +348,8 @@ class Trainer(Feeding):
                     line.update(done, sums.read_logs)
             logs = sums.read_logs(self.ranks)
             hooks.call("on_test_end", logs)
+            if line is None:  # fit goes on
+                running.now = before
         return logs
 
     def _step(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Step:
@@ -350,7 +366,7 @@ class Trainer(Feeding):
             x = [((n, *a.shape[1:]), dtype) for a, dtype in zip(data.x, self._dtypes(len(data.x)))]
             y: list[Any] = [None] * len(data.y)
             weights: list[Any] = [None] * len(data.y)
-            for goal in work.goals:
+            for goal in work.goals if work.own is None else ():
                 of = goal.output
                 if is_recordable(goal.loss):
                     y[of] = ((n, *data.y[of].shape[1:]), goal.loss.target_dtype(self.dtype))
@@ -362,7 +378,12 @@ class Trainer(Feeding):
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
         running = self._running()
-        return Work(kind, running.goals, running.scores[kind], running.sums[kind], optimizer, self.ranks)
+        return Work(kind, running.goals, running.scores[kind], running.sums[kind], optimizer, self.ranks,
+                    overridden(self, kind))
+
+    def _sums(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
+        """Where the losses and metrics of steps of this kind are added up."""
+        return Sums(self.device, goals, scores) if overridden(self, kind) is None else OwnSums(self)
 
     # What comes before the first step.
 
@@ -375,8 +396,6 @@ class Trainer(Feeding):
         if self.optimizer is None:
             raise ValueError(f"Call compile() before {method}(), e.g. model.compile('adam', "
                              "'sparse_categorical_crossentropy', metrics=['accuracy']).")
-        if self.loss is None:
-            raise ValueError(f"{method}() needs a loss: model.compile(..., loss='sparse_categorical_crossentropy').")
 
     def _build_optimizer(self) -> None:
         parameters = self.trainable_weights
@@ -398,4 +417,4 @@ class Trainer(Feeding):
 
 
 def _returned(logs: Logs, return_dict: bool) -> Any:
-    return logs if return_dict else list(logs.values()) if len(logs) > 1 else logs["loss"]
+    return logs if return_dict else list(logs.values()) if len(logs) != 1 else next(iter(logs.values()))

@@ -1,6 +1,7 @@
 """Helpers with the names of `keras.utils`."""
 
 from .batches import PyDataset, Sequence, pack_x_y_sample_weight, unpack_x_y_sample_weight
+from .dtypes import is_keras_tensor, standardize_dtype
 from .image_dataset import ImageDataset, image_dataset_from_directory
 from .images import array_to_img, img_to_array, load_img, save_img
 from .labels import to_categorical
@@ -35,6 +36,7 @@ __all__ = [
     "get_registered_object",
     "image_dataset_from_directory",
     "img_to_array",
+    "is_keras_tensor",
     "load_img",
     "normalize",
     "pack_x_y_sample_weight",
@@ -43,6 +45,7 @@ __all__ = [
     "save_img",
     "serialize_keras_object",
     "set_random_seed",
+    "standardize_dtype",
     "to_categorical",
     "unpack_x_y_sample_weight",
 ]

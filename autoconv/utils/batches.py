@@ -7,14 +7,11 @@ class PyDataset:
     """The base of a data set of yours: `__len__` says how many batches there are, `__getitem__(i)` makes batch i,
     (x, y) or (x, y, sample_weight). `on_epoch_begin` and `on_epoch_end` may change it. `fit` takes any object like it.
 
-    The batches are made one after the other: workers must be 1, use_multiprocessing False; max_queue_size is Keras's
-    and changes nothing.
+    The batches are made one after the other: workers, use_multiprocessing and max_queue_size are Keras's, and change
+    nothing but how fast it could be.
     """
 
     def __init__(self, workers: int = 1, use_multiprocessing: bool = False, max_queue_size: int = 10) -> None:
-        if workers != 1 or use_multiprocessing:
-            raise ValueError("Batches are made one after the other: workers must be 1 and use_multiprocessing False. "
-                             f"Received: workers={workers}, use_multiprocessing={use_multiprocessing}.")
         self.workers, self.use_multiprocessing, self.max_queue_size = workers, use_multiprocessing, max_queue_size
 
     def __getitem__(self, index: int) -> Any:

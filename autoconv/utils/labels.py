@@ -24,4 +24,4 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
         raise ValueError(f"Labels must lie in 0..{classes - 1} for {classes} classes. "
                          f"Received labels from {labels.min()} to {labels.max()}.")
     rows = np.eye(classes)[labels]
-    return Tensor(x.device.asarray(rows), device=x.device) if isinstance(x, Tensor) else rows
+    return Tensor(x.device.asarray(rows, np.float32), device=x.device) if isinstance(x, Tensor) else rows

@@ -1,0 +1,82 @@
+"""Copies of models, layer by layer, with functions of a user's own that make and call the layers."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from ..layers import InputLayer, Layer
+from ..symbolic import SymbolicTensor, flatten, map_structure, pack
+from .model import Model
+from .sequential import Sequential
+
+Clone = Callable[[Layer], Layer]
+Call = Callable[..., Any]
+
+
+def clone(model: Model, input_tensors: Any, clone_function: Clone | None, call_function: Call | None,
+          recursive: bool) -> Model:
+    """See `models.clone_model`."""
+    if clone_function is not None and not callable(clone_function):
+        raise ValueError(f"Expected `clone_function` argument to be a callable. Received: {clone_function!r}.")
+    if not isinstance(model, Sequential) and model._graph is None:
+        raise ValueError("Functions that clone are for Sequential models and graphs of layers. "
+                         f"Received: {type(model).__name__}, a class with a call of its own.")
+    make = partial(_made, clone_function or _again, clone_function, call_function, recursive)
+    if isinstance(model, Sequential):
+        if call_function is not None:
+            raise ValueError("`call_function` is for graphs of layers: a Sequential calls its layers itself. "
+                             f"Received: {call_function!r}.")
+        return _sequential(model, input_tensors, make)
+    return _graph(model, input_tensors, make, call_function or _called)
+
+
+def _again(layer: Layer) -> Layer:
+    return type(layer).from_config(layer.get_config())
+
+
+def _called(layer: Any, *args: Any, **kwargs: Any) -> Any:
+    return layer(*args, **kwargs)
+
+
+def _made(function: Clone, given: Clone | None, call: Call | None, recursive: bool, layer: Layer) -> Layer:
+    """The new layer of one."""
+    if recursive and isinstance(layer, Model):
+        return clone(layer, None, given, None if isinstance(layer, Sequential) else call, recursive)
+    return function(layer)
+
+
+def _sequential(model: Sequential, input_tensors: Any, make: Clone) -> Model:
+    begin = model._begin
+    if input_tensors is not None:
+        given = flatten(input_tensors)
+        if len(given) != 1 or not isinstance(given[0], SymbolicTensor):
+            raise ValueError("A Sequential is cloned on one symbolic tensor, such as Input(shape). "
+                             f"Received: input_tensors={input_tensors!r}.")
+        first: list[Any] = [given[0]]
+    else:
+        first = [] if begin is None else [InputLayer(begin.output.shape[1:], dtype=begin.output.dtype, name=begin.name)]
+    return type(model)([*first, *(make(layer) for layer in model.layers)], model.trainable, model.name)
+
+
+def _graph(model: Model, input_tensors: Any, make: Clone, call: Call) -> Model:
+    graph = model.graph
+    if input_tensors is None:
+        begins = [InputLayer(old.shape[1:], dtype=old.dtype, name=old.name).output for old in graph.inputs]
+    else:
+        begins = flatten(input_tensors)
+    if len(begins) != len(graph.inputs):
+        raise ValueError(f"input_tensors must have {len(graph.inputs)} symbolic tensors. Received: {input_tensors!r}.")
+    new = {id(old): begin for old, begin in zip(graph.inputs, begins)}
+    operations: dict[int, Any] = {}
+    for node in graph.nodes:
+        if not node.inputs:
+            continue
+        operation = node.operation
+        if id(operation) not in operations:
+            operations[id(operation)] = make(operation) if isinstance(operation, Layer) else operation
+        args, kwargs = node.arguments(lambda tensor: new[id(graph.resolve(tensor))])
+        results = flatten(call(operations[id(operation)], *args, **kwargs))
+        new.update((id(old), result) for old, result in zip(node.outputs, results))
+    inputs = pack(graph.input_structure, begins)
+    outputs = map_structure(lambda tensor: new[id(graph.resolve(tensor))], graph.output_structure)
+    return Model(inputs, outputs, model.name)

@@ -1,0 +1,27 @@
+"""What a thing is: of which dtype, and whether it is symbolic."""
+
+from typing import Any
+
+import numpy as np
+
+from ..symbolic import SymbolicTensor
+
+_KNOWN = ("float16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64",
+          "bool")
+
+
+def standardize_dtype(dtype: Any) -> str:
+    """The name of a dtype, "float32" of None. Raises ValueError for what is none."""
+    named = "float32" if dtype is None else getattr(dtype, "name", None) or {float: "float32", int: "int32"}.get(dtype)
+    try:
+        found = named or np.dtype(dtype).name
+    except TypeError:
+        found = str(dtype)
+    if found not in _KNOWN:
+        raise ValueError(f"Invalid dtype: {dtype!r}. Known: {', '.join(_KNOWN)}.")
+    return found
+
+
+def is_keras_tensor(x: Any) -> bool:
+    """Whether x is a symbolic tensor, as layers.Input gives."""
+    return isinstance(x, SymbolicTensor)

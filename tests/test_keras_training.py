@@ -1,0 +1,578 @@
+"""What users of Keras do with optimizers, losses, metrics, callbacks and models beyond fit: the calls that it takes."""
+
+import json
+
+import numpy as np
+import pytest
+
+import autoconv as ac
+from autoconv import callbacks, layers, losses, metrics, models, optimizers, utils
+
+RNG = np.random.default_rng(5)
+X = RNG.normal(size=(8, 3)).astype(np.float32)
+Y = RNG.normal(size=(8, 1)).astype(np.float32)
+
+
+def weight(*values, name="w"):
+    return ac.Parameter(np.array(values, np.float32), name)
+
+
+def net(**options):
+    return models.Sequential([layers.Input((3,)), layers.Dense(1, kernel_initializer="ones", name="d")], **options)
+
+
+class TestOptimizers:
+    def test_the_rate_can_be_assigned_to(self):
+        optimizer = optimizers.SGD(0.1)
+        optimizer.learning_rate.assign(optimizer.learning_rate * 0.5)
+        assert float(optimizer.learning_rate) == pytest.approx(0.05)
+        assert optimizer.learning_rate.numpy().dtype == np.float32
+        assert optimizer.get_config()["learning_rate"] == pytest.approx(0.05)
+        optimizer.iterations.assign(7)
+        assert optimizer.iterations == 7
+        assert json.loads(json.dumps({"rate": optimizer.learning_rate, "steps": optimizer.iterations})) == {
+            "rate": pytest.approx(0.05), "steps": 7}
+
+    def test_variables_are_keras_s_and_change_the_optimizer(self):
+        optimizer, a, b = optimizers.Adam(0.5, name="opt"), weight(1.0, 2.0, name="a"), weight(3.0, name="b")
+        optimizer.apply([np.ones(2, np.float32), np.ones(1, np.float32)], [a, b])
+        assert [variable.path for variable in optimizer.variables] == [
+            "opt/iteration", "opt/learning_rate", "opt/a_momentum", "opt/a_velocity", "opt/b_momentum",
+            "opt/b_velocity"]
+        optimizer.variables[2].assign([5.0, 6.0])
+        np.testing.assert_array_equal(optimizer.variables[2].numpy(), [5, 6])
+        optimizer.variables[1].assign(0.25)
+        assert optimizer.learning_rate == 0.25
+
+    def test_variables_go_from_one_optimizer_to_another(self):
+        first, a = optimizers.Adam(0.5), weight(1.0, 2.0)
+        first.apply([np.ones(2, np.float32)], [a])
+        store = {}
+        first.save_own_variables(store)
+        other, b = optimizers.Adam(0.1), ac.Parameter(a.numpy(), "w")
+        with pytest.warns(UserWarning, match="Skipping variable loading"):
+            other.load_own_variables(store)
+        other.build([b])
+        other.load_own_variables(store)
+        for optimizer, of in ((first, a), (other, b)):
+            optimizer.apply([np.array([0.5, -1], np.float32)], [of])
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+
+    def test_a_step_without_state(self):
+        optimizer, a = optimizers.SGD(0.5, momentum=0.9), weight(1.0, 2.0)
+        optimizer.build([a])
+        found, variables = optimizer.stateless_apply(
+            [variable.value for variable in optimizer.variables], [np.ones(2, np.float32)], [a.value])
+        np.testing.assert_allclose(found[0].numpy(), [0.5, 1.5])
+        np.testing.assert_allclose(variables[2].numpy(), [-0.5, -0.5])
+        assert variables[0].numpy() == 1
+        np.testing.assert_array_equal(a.numpy(), [1, 2])
+        assert optimizer.iterations == 0
+        with pytest.raises(ValueError, match="a value for each"):
+            optimizer.stateless_apply([], [np.ones(2, np.float32)], [a.value])
+
+    def test_an_optimizer_of_ones_own_as_keras_has_them(self):
+        class Momentum(optimizers.Optimizer):
+            def build(self, variables):
+                super().build(variables)
+                self.kept = [self.add_variable_from_reference(variable, "kept") for variable in variables]
+
+            def update_step(self, gradient, variable, learning_rate):
+                kept = self.kept[self._get_variable_index(variable)]
+                self.assign(kept, kept * 0.5 + gradient)
+                self.assign_sub(variable, kept * learning_rate)
+
+        optimizer, a, b = Momentum(0.5), weight(1.0, 2.0, name="a"), weight(3.0, name="b")
+        for _ in range(2):
+            optimizer.apply([np.ones(2, np.float32), 2 * np.ones(1, np.float32)], [a, b])
+        np.testing.assert_allclose(a.numpy(), [-0.25, 0.75])
+        np.testing.assert_allclose(b.numpy(), [0.5])
+        assert [variable.name for variable in optimizer.variables] == ["iteration", "learning_rate", "a_kept", "b_kept"]
+        model = net()
+        model.compile(Momentum(0.01), "mse")
+        history = model.fit(np.ones((4, 3)), np.zeros((4, 1)), epochs=3, verbose=0).history["loss"]
+        assert history[2] < history[1] < history[0]
+
+    def test_some_of_the_weights_in_any_order(self):
+        optimizer, a, b = optimizers.SGD(0.5), weight(1.0, 2.0), weight(3.0)
+        optimizer.build([a, b])
+        optimizer.apply([np.ones(1, np.float32)], [b])
+        np.testing.assert_array_equal(a.numpy(), [1, 2])
+        np.testing.assert_array_equal(b.numpy(), [2.5])
+        optimizer.apply([np.ones(1, np.float32), np.ones(2, np.float32)], [b, a])
+        np.testing.assert_array_equal(a.numpy(), [0.5, 1.5])
+        with pytest.raises(ValueError, match="other parameters"):
+            optimizer.apply([np.ones(1, np.float32)], [weight(1.0)])
+
+    def test_a_weight_without_a_gradient_keeps_its_average(self):
+        optimizer, a, b = optimizers.SGD(1.0, use_ema=True, ema_momentum=0.5), weight(3.0, 4.0), weight(5.0, 6.0)
+        for _ in range(2):
+            with pytest.warns(UserWarning, match="Gradients do not exist"):
+                optimizer.apply_gradients([(np.ones(2, np.float32), a), (None, b)])
+        optimizer.finalize_variable_values([a, b])
+        np.testing.assert_array_equal(b.numpy(), [5, 6])
+
+    def test_a_scaled_loss(self):
+        optimizer, a = optimizers.SGD(1.0, loss_scale_factor=10.0), weight(1.0, 2.0)
+        assert optimizer.scale_loss(2.0) == 20
+        optimizer.apply([np.array([10, 20], np.float32)], [a])
+        np.testing.assert_allclose(a.numpy(), [0, 0])
+        trained = []
+        for scale in (None, 8.0):
+            model = net()
+            model.compile(optimizers.SGD(0.1, loss_scale_factor=scale), "mse")
+            model.fit(X, Y, shuffle=False, verbose=0)
+            trained.append(model.get_weights()[0])
+        np.testing.assert_array_equal(*trained)
+
+    def test_accumulated_gradients_take_the_rate_of_the_batch(self):
+        schedule = optimizers.schedules.ExponentialDecay(1.0, 1, 0.5)
+        optimizer, a = optimizers.SGD(schedule, gradient_accumulation_steps=2), weight(1.0)
+        found = []
+        for _ in range(4):
+            optimizer.apply([np.ones(1, np.float32)], [a])
+            found.append(a.numpy().item())
+        assert found == [1.0, 0.5, 0.5, 0.375]  # as in Keras
+
+    def test_a_schedule_of_a_tensor(self):
+        schedule = optimizers.schedules.CosineDecay(0.1, 10)
+        assert schedule(ac.tensor(3)) == schedule(np.array(3)) == schedule(3)
+
+    def test_what_is_not_known_is_an_error_of_both_kinds(self):
+        for kind in (TypeError, ValueError):
+            with pytest.raises(kind, match="learning_rate"):
+                optimizers.SGD(lr=0.1)
+
+
+class TestLosses:
+    P, T = RNG.random((4, 3)).astype(np.float32), RNG.random((4, 3)).astype(np.float32)
+    W = np.array([1.0, 2.0, 0.0, 0.5], np.float32)
+
+    @pytest.mark.parametrize("shape", [(4,), (4, 1)])
+    def test_weights_of_samples_may_have_an_axis_more(self, shape):
+        expected = (((self.T - self.P) ** 2).mean(1) * self.W).mean()
+        found = losses.MeanSquaredError()(self.T, self.P, sample_weight=self.W.reshape(shape))
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
+
+    @pytest.mark.parametrize("value", [2.5, [2.5], np.array([[2.5]])])
+    def test_one_weight_is_for_all(self, value):
+        plain = losses.MeanSquaredError()(self.T, self.P).numpy()
+        np.testing.assert_allclose(losses.MeanSquaredError()(self.T, self.P, value).numpy(), 2.5 * plain, rtol=1e-6)
+
+    def test_a_loss_of_the_whole_batch_takes_weights(self):
+        whole = losses.Dice()(self.T, self.P).numpy()
+        np.testing.assert_allclose(losses.Dice()(self.T, self.P, self.W).numpy(), whole * self.W.mean(), rtol=1e-6)
+        each = losses.Dice(reduction=None)(self.T, self.P, self.W).numpy()
+        np.testing.assert_allclose(each, whole * self.W, rtol=1e-6)
+
+    def test_arrays_are_taken_in_32_bits(self):
+        loss = losses.MeanSquaredError()
+        assert loss.dtype == "float32"
+        assert loss([[1.0, 2.0]], [[2.0, 4.0]]).dtype == np.float32
+        assert losses.MeanSquaredError(reduction=None).get_config()["reduction"] is None
+
+    def test_a_column_of_targets_goes_with_a_row_of_outputs(self):
+        found = losses.CosineSimilarity()(np.array([[1.0], [0], [1], [1]]), np.array([0.2, 0.3, 0.4, 0.9]))
+        np.testing.assert_allclose(found.numpy(), -0.75, rtol=1e-6)
+
+    def test_a_loss_of_ones_own_on_dicts_and_lists(self):
+        class Own(losses.Loss):
+            def call(self, y_true, y_pred):
+                return (y_true["a"] - y_pred["a"]) ** 2 + (y_true["b"] - y_pred["b"]) ** 2
+
+        found = Own()({"a": self.T, "b": self.T}, {"a": self.P, "b": self.T})
+        np.testing.assert_allclose(found.numpy(), ((self.T - self.P) ** 2).mean(), rtol=1e-6)
+
+    def test_what_is_no_loss(self):
+        with pytest.raises(ValueError, match="identifier"):
+            losses.get([1])
+
+
+class TestMetrics:
+    def test_variables_and_their_names(self):
+        mean = metrics.Mean()
+        mean.update_state([1.0, 3.0], sample_weight=[1.0, 3.0])
+        assert [(v.name, v.numpy().item()) for v in mean.variables] == [("total", 10.0), ("count", 4.0)]
+        mean.variables[0].assign(8.0)
+        assert mean.result() == 2
+        assert [v.name for v in metrics.Precision().variables] == ["true_positives", "false_positives"]
+        assert [v.name for v in metrics.FalseNegatives().variables] == ["accumulator"]
+        assert [v.shape for v in metrics.AUC(num_thresholds=7).variables] == [(7,)] * 4
+        assert [v.name for v in metrics.MeanIoU(3).variables] == ["total_confusion_matrix"]
+
+    def test_a_result_is_a_number_and_an_array(self):
+        result = metrics.Mean()(X)
+        assert isinstance(result, float)
+        assert result.numpy().dtype == np.float32
+
+    @pytest.mark.parametrize("make", [metrics.Mean, metrics.Sum])
+    def test_without_state(self, make):
+        metric = make()
+        metric.update_state([100.0])
+        before = metric.result()
+        state = metric.stateless_update_state(metric.stateless_reset_state(), [1.0, 2.0])
+        state = metric.stateless_update_state(state, [6.0])
+        assert metric.stateless_result(state) == pytest.approx({"mean": 3.0, "sum": 9.0}[metric.name])
+        assert metric.result() == before
+        with pytest.raises(ValueError, match="metric_variables"):
+            metric.stateless_result([])
+
+    def test_metrics_within_a_metric(self):
+        class Both(metrics.Metric):
+            def __init__(self):
+                super().__init__(name="both")
+                self.mean, self.sum = metrics.Mean(), metrics.Sum()
+
+            def update_state(self, values):
+                self.mean.update_state(values)
+                self.sum.update_state(values)
+
+            def result(self):
+                return {"mean": self.mean.result(), "sum": self.sum.result()}
+
+        both = Both()
+        assert both([1.0, 2.0]) == {"mean": 1.5, "sum": 3.0}
+        assert len(both.variables) == 3
+        both.reset_state()
+        assert both.result() == {"mean": 0.0, "sum": 0.0}
+
+    def test_a_variable_without_axes(self):
+        class Last(metrics.Metric):
+            def __init__(self):
+                super().__init__(name="last")
+                self.value = self.add_weight(name="value")
+
+            def update_state(self, value):
+                self.value.assign(value)
+
+            def result(self):
+                return self.value
+
+        assert float(Last()(3.0)) == 3
+        assert Last().variables[0].path == "last/value"
+
+    def test_the_top_k_above_a_threshold(self):
+        p = np.array([[0.1, 0.6, 0.3], [0.5, 0.45, 0.05]])
+        t = np.array([[0, 1, 1], [1, 0, 0]])
+        assert metrics.Precision(thresholds=0.4, top_k=2)(t, p) == pytest.approx(2 / 3)
+
+    def test_functions_of_lists(self):
+        found = metrics.binary_accuracy([[1], [0]], [[0.7], [0.8]])
+        np.testing.assert_array_equal(found.numpy(), [[1], [0]])
+        assert found.dtype == np.float32
+
+    def test_the_base_says_what_to_override(self):
+        with pytest.raises(NotImplementedError, match="update_state"):
+            metrics.Metric(name="x").update_state(1)
+
+
+class TestCallbacks:
+    def test_a_list_calls_all_of_them(self):
+        class Seen(callbacks.Callback):
+            def __init__(self):
+                self.seen = []
+
+            def on_epoch_end(self, epoch, logs=None):
+                self.seen.append((epoch, logs))
+
+            def on_test_begin(self, logs=None):
+                self.seen.append(logs)
+
+        model, one, other = net(), Seen(), Seen()
+        several = callbacks.CallbackList([one, other], add_history=True, model=model, epochs=2)
+        several.on_train_begin()
+        several.on_epoch_end(0, {"loss": 1.0})
+        several.on_test_begin()
+        assert one.seen == other.seen == [(0, {"loss": 1.0}), {}]
+        assert one.model is model
+        assert one.params == {"epochs": 2}
+        assert model.history.history == {"loss": [1.0]}
+
+    def test_fit_takes_a_list_of_that_kind(self):
+        said = []
+        model = net()
+        model.compile("sgd", "mse")
+        model.fit(X, Y, verbose=0, callbacks=callbacks.CallbackList([callbacks.LambdaCallback(
+            lambda epoch, logs: said.append(epoch))]))
+        assert said == [0]
+
+    def test_parameters_are_keras_s(self):
+        seen = callbacks.Callback()
+        assert seen.params is None
+        model = net()
+        model.compile("sgd", "mse")
+        model.fit(X, Y, batch_size=4, epochs=2, verbose=0, callbacks=[seen])
+        assert seen.params == {"verbose": 0, "epochs": 2, "steps": 2}
+        model.evaluate(X, Y, batch_size=4, verbose=0, callbacks=[seen])
+        assert seen.params == {"verbose": 0, "epochs": 1, "steps": 2}
+
+    @pytest.mark.filterwarnings("ignore::RuntimeWarning")
+    def test_a_loss_that_is_no_number_may_be_an_error(self):
+        model = net()
+        model.compile("sgd", "mse")
+        with pytest.raises(RuntimeError, match="NaN or Inf loss encountered at batch 0"):
+            model.fit(np.full_like(X, np.nan), Y, verbose=0, callbacks=[callbacks.TerminateOnNaN(raise_error=True)])
+
+    def test_a_checkpoint_says_what_it_does(self, tmp_path, capsys):
+        where = tmp_path / "m.safetensors"
+        saver = callbacks.ModelCheckpoint(where, "loss", save_best_only=True, verbose=1)
+        saver.set_model(net())
+        saver.on_epoch_end(0, {"loss": 1.0})
+        saver.on_epoch_end(1, {"loss": 2.0})
+        assert capsys.readouterr().out == (
+            f"\nEpoch 1: loss improved from None to 1.00000, saving model to {where}\n"
+            f"\nEpoch 1: finished saving model to {where}\n\nEpoch 2: loss did not improve from 1.00000\n")
+
+    @pytest.mark.parametrize(("name", "options"), [("m.txt", {}), ("m.keras", {"save_weights_only": True})])
+    def test_a_checkpoint_s_suffix_is_checked_when_it_is_made(self, name, options):
+        with pytest.raises(ValueError, match="must end in"):
+            callbacks.ModelCheckpoint(name, **options)
+
+    def test_a_scheduler_wants_a_float(self):
+        model = net()
+        model.compile("sgd", "mse")
+        with pytest.raises(ValueError, match="must return a float"):
+            model.fit(X, Y, verbose=0, callbacks=[callbacks.LearningRateScheduler(lambda epoch: 1)])
+
+
+class Own(models.Model):
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1, kernel_initializer="ones")
+
+    def call(self, x):
+        return self.dense(x)
+
+
+class TestOwnSteps:
+    def test_steps_are_called(self):
+        class Stepping(Own):
+            def train_step(self, data):
+                x, y = data
+                return {**super().train_step((x, y)), "mine": 3.0}
+
+            def test_step(self, data):
+                return {**super().test_step(data), "other": 4.0}
+
+            def predict_step(self, data):
+                return super().predict_step(data) * 2
+
+        own, usual = Stepping(), Own()
+        for model in (own, usual):
+            model.compile(optimizers.SGD(0.1), "mse", metrics=["mae"])
+        found, expected = (model.fit(X, Y, batch_size=4, epochs=2, shuffle=False, verbose=0).history
+                           for model in (own, usual))
+        assert found.pop("mine") == [3.0, 3.0]
+        assert found.keys() == expected.keys()
+        for name in expected:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5)
+        np.testing.assert_allclose(own.get_weights()[0], usual.get_weights()[0], rtol=1e-5)
+        assert own.evaluate(X, Y, verbose=0, return_dict=True)["other"] == 4
+        np.testing.assert_allclose(own.predict(X, verbose=0), 2 * usual.predict(X, verbose=0), rtol=1e-5)
+        assert "train_step" in own.recording_report()["train"]["forward"]
+
+    @pytest.mark.parametrize("compiled", [{"loss": "mse"}, {}])
+    def test_a_loss_may_be_computed_otherwise(self, compiled):
+        class Summed(Own):
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                return abs(y - y_pred).sum()
+
+        model = Summed()
+        model.compile("sgd", **compiled)
+        expected = np.abs(Y - X.sum(1, keepdims=True)).sum()
+        np.testing.assert_allclose(model.fit(X, Y, verbose=0).history["loss"], [expected], rtol=1e-5)
+        assert not np.allclose(model.get_weights()[0], 1)
+
+    def test_metrics_may_be_computed_otherwise(self):
+        class Counted(Own):
+            def compute_metrics(self, x, y, y_pred, sample_weight=None):
+                return {**super().compute_metrics(x, y, y_pred, sample_weight), "rows": float(len(y_pred))}
+
+        model = Counted()
+        model.compile("sgd", "mse", metrics=["mae"])
+        assert set(model.fit(X, Y, verbose=0).history) == {"loss", "mae", "rows"}
+        assert model.evaluate(X, Y, verbose=0, return_dict=True)["rows"] == 8
+
+    def test_layers_may_make_the_loss(self):
+        class Mean(layers.Layer):
+            def call(self, x):
+                self.add_loss(x.mean())
+                return x
+
+        model = models.Sequential([layers.Input((3,)), layers.Dense(1, kernel_initializer="ones"), Mean()])
+        model.compile(optimizers.SGD(0.1))
+        np.testing.assert_allclose(model.fit(X, verbose=0).history["loss"], [X.sum(1).mean()], rtol=1e-4, atol=1e-6)
+
+    def test_what_a_step_calls_can_be_called(self):
+        model = net()
+        assert not model.compiled
+        assert model.metrics == []
+        model.compile("sgd", "mse", metrics=["mae"])
+        assert model.compiled
+        expected = ((X.sum(1, keepdims=True) - Y) ** 2).mean()
+        np.testing.assert_allclose(model.compute_loss(y=ac.tensor(Y), y_pred=model(X)).numpy(), expected, rtol=1e-5)
+        logs = model.evaluate(X, Y, verbose=0, return_dict=True)
+        assert model.get_metrics_result() == logs
+        assert [metric.name for metric in model.metrics] == ["loss", "mae"]
+        model.reset_metrics()
+        assert set(model.get_metrics_result().values()) == {0.0}
+
+    def test_the_state_of_such_a_training_cannot_be_saved(self, tmp_path):
+        class Stepping(Own):
+            def train_step(self, data):
+                return super().train_step(data)
+
+        model = Stepping()
+        model.compile("sgd", "mse")
+        with pytest.raises(ValueError, match="train_step"):
+            model.fit(X, Y, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path)])
+
+
+class TestModels:
+    def two(self):
+        x = layers.Input((3,), name="x")
+        return models.Model(x, {"p": layers.Dense(1, kernel_initializer="ones")(x),
+                                "q": layers.Dense(1, kernel_initializer="ones")(x)})
+
+    def test_outputs_have_the_names_of_their_keys(self):
+        model = self.two()
+        model.compile("sgd", {"p": "mse", "q": "mae"}, metrics={"p": ["mae"]})
+        history = model.fit(X, {"p": Y, "q": Y}, verbose=0).history
+        assert set(history) == {"loss", "p_loss", "q_loss", "p_mae"}
+        assert history["loss"][0] == pytest.approx(history["p_loss"][0] + history["q_loss"][0])
+
+    def test_a_last_axis_of_one_may_be_left_out(self):
+        model = models.Sequential([layers.Input((1,)), layers.Dense(2)])
+        np.testing.assert_array_equal(model(X[:, 0]).numpy(), model(X[:, :1]).numpy())
+        np.testing.assert_array_equal(net()(X[..., None]).numpy(), net()(X).numpy())
+        model.compile("sgd", "mse")
+        model.fit(X[:, 0], X[:, :2], verbose=0)
+        assert model.predict(X[:, 0], verbose=0).shape == (8, 2)
+
+    def test_metrics_of_one_name_are_numbered(self):
+        model = net()
+        model.compile("sgd", "mse", metrics=[["mae", "mae", lambda t, p: abs(t - p)]])
+        assert list(model.fit(X, Y, verbose=0).history) == ["loss", "mae", "mae_1", "lambda"]
+
+    def test_copies_by_functions(self):
+        wider = models.clone_model(net(), clone_function=lambda layer: layers.Dense(5, name=f"{layer.name}_wide"))
+        assert wider.output_shape == (None, 5)
+        assert wider.layers[0].name == "d_wide"
+        model, called = self.two(), []
+
+        def call(layer, *args, **kwargs):
+            called.append(layer.name)
+            return layer(*args, **kwargs)
+
+        again = models.clone_model(model, call_function=call)
+        assert sorted(again.predict(X, verbose=0)) == ["p", "q"]
+        assert sorted(called) == sorted(layer.name for layer in model.layers[1:])
+        begun = models.clone_model(net(), input_tensors=layers.Input((3,), name="other"))
+        assert begun.inputs[0].name == "other"
+        with pytest.raises(ValueError, match="callable"):
+            models.clone_model(net(), clone_function=3)
+
+    def test_json_there_and_back(self):
+        model = net(name="m")
+        model.compile("adam", "mse")
+        again = models.model_from_json(model.to_json())
+        assert (again.name, again.output_shape, type(again.optimizer)) == ("m", (None, 1), optimizers.Adam)
+        with pytest.raises(ValueError, match="JSON"):
+            models.model_from_json("[1")
+
+    def test_a_summary_s_options(self, capsys):
+        inner = models.Sequential([layers.Dense(2, name="first")], name="inner")
+        model = models.Sequential([layers.Input((3,)), inner, layers.Dense(1, name="last")], name="m")
+        inner.trainable = False
+        model.summary(expand_nested=True, show_trainable=True)
+        text = capsys.readouterr().out
+        assert "   └ first (Dense)" in text
+        assert [line.split("│")[4].strip() for line in text.splitlines() if line.startswith("│")] == ["N", "N", "Y"]
+        model.summary(layer_range=["la", "last"])
+        text = capsys.readouterr().out
+        assert "inner" not in text
+        model.compile("adam", "mse")
+        model.fit(X, Y, verbose=0)
+        model.summary()
+        assert " Optimizer params: 8 (32.00 B)" in capsys.readouterr().out
+        with pytest.raises(ValueError, match="layer_range"):
+            model.summary(layer_range=["nothing", "last"])
+
+    def test_weights_that_do_not_fit_may_be_left_out(self, tmp_path):
+        net().save_weights(tmp_path / "w.weights.h5")
+        other = models.Sequential([layers.Input((3,)), layers.Dense(2, kernel_initializer="zeros")])
+        with pytest.raises(ValueError, match="not those"):
+            other.load_weights(tmp_path / "w.weights.h5")
+        with pytest.warns(UserWarning, match="stay as they are"):
+            other.load_weights(tmp_path / "w.weights.h5", skip_mismatch=True)
+        assert not other.get_weights()[0].any()
+
+    def test_the_steps_of_a_plain_optimizer_come_back(self, tmp_path):
+        model = net()
+        model.compile("sgd", "mse")
+        model.fit(X, Y, verbose=0, epochs=3)
+        model.save(tmp_path / "m.keras")
+        assert models.load_model(tmp_path / "m.keras").optimizer.iterations == 3
+
+    def test_a_registered_layer_in_keras_s_file(self, tmp_path):
+        @utils.register_keras_serializable("Own")
+        class Times(layers.Layer):
+            def __init__(self, factor, **kwargs):
+                super().__init__(**kwargs)
+                self.factor = factor
+
+            def build(self, input_shape):
+                self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+
+            def call(self, x):
+                return x * self.scale * self.factor
+
+        try:
+            model = models.Sequential([layers.Input((3,)), Times(3.0)])
+            model.save(tmp_path / "m.keras")
+            np.testing.assert_allclose(models.load_model(tmp_path / "m.keras").predict(X, verbose=0), 3 * X)
+        finally:
+            utils.get_custom_objects().clear()
+
+    def test_one_format_to_export(self, tmp_path):
+        with pytest.raises(ValueError, match="format='onnx'"):
+            net().export(tmp_path / "m", format="tf_saved_model")
+
+
+class TestUtils:
+    @pytest.mark.parametrize("value", [None, 3, 1.5, "a", b"bytes", [1, 2], {"a": [1]}, slice(1, 5), ...])
+    def test_plain_data(self, value):
+        written = utils.serialize_keras_object(value)
+        json.dumps(written)
+        assert utils.deserialize_keras_object(written) == value
+
+    def test_arrays_and_functions(self):
+        written = utils.serialize_keras_object({"array": X, "tensor": ac.tensor(X), "function": losses.hinge})
+        assert written["array"]["class_name"] == "__numpy__"
+        again = utils.deserialize_keras_object(json.loads(json.dumps(written)))
+        np.testing.assert_array_equal(again["array"], X)
+        np.testing.assert_array_equal(again["tensor"].numpy(), X)
+        assert again["function"] is losses.hinge
+
+    @pytest.mark.parametrize(("thing", "module"), [
+        (layers.Dense(2, kernel_initializer="zeros"), "keras.layers"), (losses.Hinge(), "keras.losses"),
+        (metrics.Hinge(), "keras.metrics"), (optimizers.SGD(), "keras.optimizers"),
+        (optimizers.schedules.CosineDecay(0.1, 3), "keras.optimizers.schedules"),
+        (ac.initializers.HeNormal(seed=1), "keras.initializers"), (net(), "keras")], ids=lambda v: type(v).__name__)
+    def test_objects_have_their_modules(self, thing, module):
+        written = utils.serialize_keras_object(thing)
+        assert (written["module"], written["registered_name"]) == (module, None)
+        again = utils.deserialize_keras_object(json.loads(json.dumps(written)))
+        assert type(again) is type(thing)
+        assert again.get_config() == thing.get_config()
+
+    def test_what_cannot_be_written_or_found(self):
+        with pytest.raises(TypeError, match="get_config"):
+            utils.serialize_keras_object(object())
+        with pytest.raises(ValueError, match="lambda"):
+            utils.serialize_keras_object(lambda x: x)
+        for kind in (TypeError, ValueError):
+            with pytest.raises(kind, match="Could not locate class 'Foo'"):
+                utils.deserialize_keras_object({"class_name": "Foo", "config": {}})
+        with pytest.raises(ValueError, match="safe_mode"):
+            utils.deserialize_keras_object(None, safe_mode=False)
