@@ -194,7 +194,7 @@ def test_steps_that_nobody_looks_between_are_graphs_of_eight(asked):
     assert odd(model) == {}
     last = seen[3] - seen[2]
     assert last["graphs"] == 2 + 5 + 1  # 8 + 8 steps, 5 of the same size, the smaller one
-    assert (last["captured"], last["launches"]) == (0, 1)  # the sums are cleared
+    assert (last["captured"], last["launches"]) == (0, 3)  # the sums are cleared, an order is made of random numbers
 
 
 def test_graphs_are_reported():

@@ -39,6 +39,7 @@ class Source:
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.like = arrays, len(arrays[0]), data
         self.key: random.Key | None = None  # of the orders, where there is one
+        self._shuffled = shuffled
         self._order: Any = np.arange(self.samples) if shuffled or device.is_gpu else None
         self._drawn: random.Key | None = None  # of an order that is on the device alone
         self._first, self.before, self.shards, self.duplicated = 0, 0, 1.0, False
@@ -89,6 +90,11 @@ class Source:
             self._order_there[...] = self._order_here()
         else:
             self._order_here()
+
+    def rehearse(self) -> None:
+        """Makes an order as `shuffle` does on the device, for a dry run that looks for kernels."""
+        if self._shuffled and self._device.is_gpu and self._fits:
+            self._device.permute(0, 0, self._order_there)
 
     def _order_here(self) -> Any:
         """The order of the epoch, in the host's memory."""

@@ -137,6 +137,8 @@ class Step(Phases):
         shared = self._shared_obstacle()
         self._model_obstacle = self._model.recording_obstacle() or shared
         self._first = self._device.dynamic(self._place, np.int64)
+        if self._source is not None:
+            self._source.rehearse()
         for name, work in self._works():
             self.reasons[name] = self._obstacle(name)
             if self.reasons[name] is None or self.reasons[name] == shared:
