@@ -160,8 +160,8 @@ def _sums(launch: Any, tile: Any) -> tuple[int, int]:
     items, filters = given["sizes"][4], given["lengths"][0]
     if "length" in given:  # a weight gradient, whose sum goes over `length` pixels
         return ceil(min(given["length"], given["count"]) / tile.depth), 2 * given["count"] * items * filters
-    rows = given["count"] * (4 if "winner" in given else 1)
-    return ceil(items / tile.depth), 2 * rows * items * filters
+    rows, stages = given["count"] * (4 if "winner" in given else 1), ceil(items / tile.depth)
+    return min(stages, given["cut"][1]) if "cut" in given else stages, 2 * rows * items * filters
 
 
 def _resident(tile: Any) -> int:

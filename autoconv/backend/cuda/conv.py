@@ -4,8 +4,8 @@
     input gradient   dx[m, c] = sum over k=(i,j,f) of  dy[pixel m at tap i,j, f] * w[i, j, c, f]
     weight gradient  dw[k, f] = sum over m         of  x[pixel m at tap i,j, c] * dy[m, f]
 
-The pixels of a weight gradient are cut into parts, whose number depends on the shapes alone. A block sums up one part,
-and the parts are added in their order, so two runs give the same bits, on whatever GPU.
+Where a result has few tiles, its sum is cut into parts, whose number depends on the shapes alone. A block sums up one
+part, and the parts are added in their order, so two runs give the same bits, on whatever GPU.
 """
 
 import math
@@ -24,7 +24,7 @@ from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
 from .tiles import Tile, Tiles
 
 PREFERS_SCALE = False  # a convolution is given scaled filters, which cost one small kernel
-PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
+PARTS = 256  # a sum without a product is cut into so many parts at most
 LANES, SHARES = 32, 16  # a block that adds parts: columns, and who shares the parts
 
 
@@ -60,9 +60,10 @@ def check_countable(shape: tuple[int, ...]) -> None:
                          "smaller batch.")
 
 
-def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right: int, arrays: tuple,
-         ) -> tuple[BlockKernel, Tile]:
-    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group.
+def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int, arrays: tuple,
+         least: int = 0) -> tuple[BlockKernel, Tile]:
+    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group, whose sums over
+    `length` may be cut into parts if they have more stages than `least`.
 
     `left` and `right` are what both factors' rows are multiples of, as long as all `arrays` lie where fours may begin.
     Raises ValueError for an array of more items than a kernel counts.
@@ -71,7 +72,7 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right:
         check_countable(a.shape)
     fours, tensor_cores = starts_fours(*arrays), arrays[0].gpu.uses_tensor_cores(arrays[0].dtype)
     several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
-    number = tiles.choose(several, *shape, groups, fours and left % 4 == 0, fours and right % 4 == 0)
+    number = tiles.choose(several, *shape, groups, length, fours and left % 4 == 0, fours and right % 4 == 0, least)
     return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
 
 
@@ -89,7 +90,8 @@ def put(y, at, first, second, both, whole):
 def _gathered(turned: bool) -> Callable:
     """y (count, F) = the gathered rows of x times w, + b, and max(y, 0) with `relu`; each group has its part of F.
 
-    `lengths`: of a row of y, its part of a group, a row of w, its part of a group.
+    `lengths`: of a row of y, its part of a group, a row of w, its part of a group. `cut`: into how many parts the sum
+    is, and the stages of each; y then has a (count, F) for each part.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         at = layout(tile, False, turned)
@@ -99,16 +101,18 @@ def _gathered(turned: bool) -> Callable:
         size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
 
         @product_kernel("(const T[::1], const T[::1], const T[::1], T[::1], int64, UniTuple(int64, 4),"
-                        f" {gather.SIGNATURE}, boolean, boolean)", name, tile, tensor_cores)
-        def product(x, w, b, y, count, lengths, sizes, steps, divisors, has_bias, relu):
+                        f" {gather.SIGNATURE}, UniTuple(int64, 2), boolean, boolean)", name, tile, tensor_cores)
+        def product(x, w, b, y, count, lengths, sizes, steps, divisors, cut, has_bias, relu):
             shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
             places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
-            group, begin = cuda.blockIdx.z, cuda.blockIdx.y * columns
+            group, part, begin = cuda.blockIdx.z // cut[0], cuda.blockIdx.z % cut[0], cuda.blockIdx.y * columns
+            skipped = part * cut[1]
             locate(places, count, group * sizes[3], sizes, steps, divisors)
-            source = (x, w, places, begin, lengths[1], group * lengths[3], lengths[2], sizes, steps, divisors)
-            run(shared, (sizes[4] + depth - 1) // depth, source, sums)
+            source = (x, w, places, skipped, begin, lengths[1], group * lengths[3], lengths[2], sizes, steps, divisors)
+            run(shared, min(cut[1], (sizes[4] + depth - 1) // depth - skipped), source, sums)
             m, n, mine = where()
             m, n = m + cuda.blockIdx.x * rows, n + begin
+            to = times(part, count) * lengths[0]
             for c in range(0, SUMS, 2):
                 f = n + 4 * c
                 if mine and f < lengths[1]:
@@ -119,7 +123,7 @@ def _gathered(turned: bool) -> Callable:
                     for r in range(4):
                         if m + 8 * r < count:
                             left, right = sums[r, c] + first, sums[r, c + 1] + second
-                            put(y, (m + 8 * r) * lengths[0] + column, zero if relu and left < zero else left,
+                            put(y, to + (m + 8 * r) * lengths[0] + column, zero if relu and left < zero else left,
                                 zero if relu and right < zero else right, both, whole)
 
         return product
@@ -195,36 +199,43 @@ _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT
 
 def _adding(shares: int, lanes: int) -> BlockKernel:
     """total and total_b = the sums of `parts` parts (parts, size) and (parts, size_b): each share of the parts in their
-    order, then the shares in theirs. A block has `lanes` items of the totals.
+    order, then half of the shares to the other half. A block has `lanes` items of the totals. With `filters` as a
+    divisor, total is rows of so many items, to which b is added; and with `relu` it is the larger of that and 0.
     """
-    @block_kernel("(const T[::1], const T[::1], T[::1], T[::1], int64, int64, int64)", lanes * shares,
-                  f"add_parts_{shares}")
-    def run(partial, partial_b, total, total_b, parts, size, size_b):
+    @block_kernel("(const T[::1], const T[::1], const T[::1], T[::1], T[::1], int64, int64, int64, UniTuple(int64, 3),"
+                  " boolean, boolean)", lanes * shares, f"add_parts_{shares}")
+    def run(partial, partial_b, b, total, total_b, parts, size, size_b, filters, has_bias, relu):
         lane, share = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes
         i = cuda.blockIdx.x * lanes + lane
-        item = partial.dtype.type(0)
+        item = zero = partial.dtype.type(0)
         for part in range(share, parts, shares):
             if i < size:
                 item += load(partial, times(part, size) + i)
             elif i < size + size_b:
                 item += load(partial_b, times(part, size_b) + i - size)
         if shares > 1:
-            shared = cuda.shared.array((shares, lanes), partial.dtype)
+            shared, half = cuda.shared.array((shares, lanes), partial.dtype), shares // 2
             shared[share, lane] = item
-            cuda.syncthreads()
-            if share == 0:
-                for other in range(1, shares):
-                    item += shared[other, lane]
+            while half > 0:
+                cuda.syncthreads()
+                if share < half:
+                    item += shared[share + half, lane]
+                    shared[share, lane] = item
+                half //= 2
         if share == 0 and i < size:
-            store(total, i, item)
+            if has_bias:
+                item += load(b, i - times(gather.divided(i, filters), filters[0]))
+            store(total, i, zero if relu and item < zero else item)
         elif share == 0 and i < size + size_b:
             store(total_b, i - size, item)
 
     return run
 
 
-_ADD_PARTS = (_adding(1, LANES * SHARES // 2), _adding(SHARES, LANES))  # for at most FEW parts, and for more
-FEW = 16
+# For at most so many parts: a kernel that adds them, and the items of the total that its blocks have.
+_ADDING = {most: (_adding(shares, lanes), lanes) for most, shares, lanes in (
+    (4, 1, LANES * SHARES // 2), (128, SHARES, LANES), (math.inf, 4 * SHARES, LANES // 4))}
+_ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
 
 
 @block_kernel("(const T[:,::1], T[:,::1])", LANES * SHARES)
@@ -247,13 +258,22 @@ def _channel_sums(rows, partial):
 
 def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
             lengths: tuple[int, int, int, int], relu: bool = False) -> None:
-    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None."""
-    count, groups = math.prod(y.shape[:-1]), lengths[0] // lengths[1]
-    kernel, tile = pick(kernels, (count, lengths[1]), groups, gathering.sizes[3], math.gcd(lengths[1], lengths[3]),
-                        (x, w, y))
+    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None. Long sums of few tiles are
+    cut into parts.
+    """
+    count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
+    kernel, tile = pick(kernels, (count, lengths[1]), groups, items, gathering.sizes[3],
+                        math.gcd(lengths[1], lengths[3]), (x, w, y), tiles.LONG)
+    down, along = tiles.blocks(tile, count, lengths[1])
+    stages = -(-items // tile.depth)
+    each = -(-stages // tiles.parts(tile, down * along * groups, items, tiles.LONG))
+    parts = max(1, -(-stages // max(each, 1)))
     flat_b, has_bias = bias(b, w)
-    kernel((*tiles.blocks(tile, count, lengths[1]), groups), x.reshape(-1), w.reshape(-1), flat_b, y.reshape(-1), count,
-           lengths, *gathering, has_bias, relu)
+    out = y if parts == 1 else arrays.empty(y.gpu, (parts, y.size), y.dtype)
+    kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), flat_b, out.reshape(-1), count, lengths,
+           *gathering, (parts, each), has_bias and parts == 1, relu and parts == 1)
+    if parts > 1:
+        add_parts(out, y, b=b, relu=relu)
 
 
 def scaled(w, scale):
@@ -301,9 +321,9 @@ def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gatherin
     the arrays `dy` say: themselves, or y, winner and dy of a pooling.
     """
     items, filters, each = gathering.sizes[4], db.size, db.size // groups
-    kernel, tile = pick(kernels, (items + 1, each), groups, dw.shape[2], each, (x, *dy, dw, db))
+    kernel, tile = pick(kernels, (items + 1, each), groups, count, dw.shape[2], each, (x, *dy, dw, db))
     down, along = tiles.blocks(tile, items + 1, each)
-    parts = max(1, min(PARTS, tiles.BLOCKS // (down * along * groups), -(-count // (tile.depth * PART_STAGES))))
+    parts = tiles.parts(tile, down * along * groups, count)
     length = -(-count // (parts * tile.depth)) * tile.depth
     parts = max(1, -(-count // max(length, 1)))
     partial, partial_b = dw, db
@@ -323,14 +343,18 @@ def channel_sums(dy, db) -> None:
     add_parts(partial, db)
 
 
-def add_parts(partial, total, partial_b=None, total_b=None) -> None:
-    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b."""
+def add_parts(partial, total, partial_b=None, total_b=None, b=None, relu: bool = False) -> None:
+    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b.
+
+    With b, total (..., F) is that + b (F,); with `relu` it is the larger of that and 0.
+    """
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
     parts, size, size_b = partial.shape[0], total.size, total_b.size
-    kernel, lanes = (_ADD_PARTS[0], LANES * SHARES // 2) if parts <= FEW else (_ADD_PARTS[1], LANES)
-    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b, total, total_b)), parts, size,
-           size_b)
+    flat_b, has_bias = bias(b, total)
+    kernel, lanes = next(found for most, found in _ADDING.items() if parts <= most)
+    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b)), flat_b,
+           *(a.reshape(-1) for a in (total, total_b)), parts, size, size_b, gather.divisor(flat_b.size), has_bias, relu)
 
 
 def bias(b, like):

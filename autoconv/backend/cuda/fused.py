@@ -64,7 +64,7 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
         begin = cuda.blockIdx.y * columns
         locate(places, count, 0, sizes, steps, divisors)
-        source = (x, w, places, begin, lengths[1], 0, lengths[2], sizes, steps, divisors)
+        source = (x, w, places, 0, begin, lengths[1], 0, lengths[2], sizes, steps, divisors)
         run(shared, (sizes[4] + depth - 1) // depth, source, sums)
         row, n, mine = where()
         m = cuda.blockIdx.x * rows + row // 32 * 8 + row % 8
@@ -132,7 +132,7 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     unless it is empty. `scale` (F,) multiplies w.
     """
     w, filters, count = scaled(w, scale), y.shape[3], math.prod(y.shape[:3])
-    kernel, tile = pick(_FORWARD, (4 * count, filters), 1, x.shape[3], filters, (x, w, y, winner))
+    kernel, tile = pick(_FORWARD, (4 * count, filters), 1, 0, x.shape[3], filters, (x, w, y, winner))
     kernel(tiles.blocks(tile, 4 * count, filters), x.reshape(-1), w.reshape(-1), bias(b, w)[0], y.reshape(-1),
            winner.reshape(-1), count, (filters,) * 4, *gather.forward(x.shape, y.shape[1:3], window, x.shape[3]),
            b is not None, winner.size > 0)

@@ -152,8 +152,9 @@ def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Call
 def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: bool) -> Callable:
     """fill(shared, start, step, source): the gathered rows' items of one stage, and what multiplies them.
 
-    source = (x, w, places, n, columns, group, length, sizes, steps, divisors), where w has `columns` columns a group
-    and rows of `length` items; this block begins at column n, and w's group at item `group`. Turned, that is the
+    source = (x, w, places, skipped, n, columns, group, length, sizes, steps, divisors), where w has `columns` columns a
+    group and rows of `length` items; this block begins at column n and goes on from the stage number `skipped` of the
+    sum, and w's group begins at item `group`. Turned, that is the
     convolution's w in an input gradient: its rows are channels of the result, and the sum goes along them.
     """
     (a_width, width), depth = tile.widths, tile.depth
@@ -165,8 +166,9 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: b
 
     @inline
     def fill(shared, start, step, source):
-        x, w, places, first, columns, group, length, sizes, steps, divisors = source
+        x, w, places, skipped, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
+        step += skipped
         k = step * depth + cuda.threadIdx.x % chunks * a_width
         i, j, c = tap_of(k, divisors)
         down, right, real = times(i, steps[0][2]), times(j, steps[1][2]), k < items

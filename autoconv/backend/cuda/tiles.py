@@ -34,8 +34,8 @@ class Tiles(NamedTuple):
 
     - large, narrow: the most arithmetic for a byte that is loaded, for more and for at most 32 columns. Several blocks
       on a processor hide each other's waiting, so two stages do.
-    - small: 4 times as many blocks, where else processors would stand idle. A block is often alone there, so four
-      stages are under way, and four warps share a sum.
+    - small: 4 times as many blocks, where else processors would stand idle though sums are cut into parts. A block is
+      often alone there, so four stages are under way, and four warps share a sum.
     - single: item by item, for sizes that are no multiples of 4, and for float64.
     - first: only the left factor item by item, for images of 1 or 3 channels. No input gradient has it: there both
       factors' rows are as long.
@@ -65,7 +65,10 @@ INPUT_GRADIENT = Tiles((*_TENSOR, _SINGLE), (*_EXACT, _SINGLE))
 FIRST_WEIGHT_GRADIENT = Tiles((_SINGLE, _FIRST_OUTER), (_SINGLE, _FIRST_OUTER))
 WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE, _FIRST_OUTER))
 
-BLOCKS = 264  # as many as keep a large GPU busy: two for each of 132 processors
+PROCESSORS = 132  # of a large GPU
+BLOCKS, FULL = 2 * PROCESSORS, 4 * PROCESSORS  # what keeps it busy at least, and what sums are cut into parts for
+PART_STAGES = 4  # a part has so many stages at least ...
+LONG = 24  # ... and where parts cost a launch of their own to be added, only sums of more stages than this have them
 
 
 def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:
@@ -73,14 +76,35 @@ def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:
     return -(-rows // tile.rows), -(-columns // tile.columns)
 
 
-def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, left: bool, right: bool) -> int:
+def parts(tile: Tile, tiles: int, length: int, least: int = 0) -> int:
+    """How many parts a sum of `length` items is cut into, each for blocks of its own, where there are so many `tiles`.
+    `least`: a sum of no more stages than this stays whole.
+    """
+    return max(1, min(_most_parts(tile, length, least), FULL // max(tiles, 1)))
+
+
+def _most_parts(tile: Tile, length: int, least: int) -> int:
+    stages = -(-length // tile.depth)
+    return -(-stages // PART_STAGES) if stages > least else 1
+
+
+def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length: int, left: bool, right: bool,
+           least: int = 0) -> int:
     """The number of the tile for a result (rows, columns): by the shapes alone, so that every GPU adds in one order.
 
-    `left` and `right` say whether these factors can be loaded by fours.
+    Each item is a sum over `length`, which may be cut into `parts`. `left` and `right` say whether these factors can
+    be loaded by fours. The wide tiles bring in less for each product, unless too much of them lies outside the result.
     """
     if not (left and right):
         names = [tile.name for tile in tiles]
         return names.index("first" if right and "first" in names else "single")
     wide = LARGE if columns > WARP_COLUMNS else NARROW
     down, along = blocks(tiles[wide], rows, columns)
-    return wide if down * along * groups >= BLOCKS else SMALL
+    many = down * along * groups * _most_parts(tiles[wide], length, least) >= BLOCKS
+    return wide if many and _loads(tiles[wide], rows, columns) <= _loads(tiles[SMALL], rows, columns) else SMALL
+
+
+def _loads(tile: Tile, rows: int, columns: int) -> int:
+    """How many items all blocks load for each item of the sum."""
+    down, along = blocks(tile, rows, columns)
+    return down * along * (tile.rows + tile.columns)
