@@ -17,10 +17,11 @@ from . import array as arrays
 from . import gather, tiles
 from .arith import multiply
 from .gather import Gathering
+from .outer import outer
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
-from .product import SUMS, copying, layout, place_of, summing
-from .ptx import load, store, store2, times
-from .runtime import BlockKernel, block_kernel, cuda, inline, pointer
+from .product import SUMS, copying, layout, place_of, product_kernel, put, summing
+from .ptx import load, store, times
+from .runtime import BlockKernel, block_kernel, cuda, pointer
 from .tiles import Tile, Tiles
 
 PREFERS_SCALE = False  # a convolution is given scaled filters, which cost one small kernel
@@ -40,12 +41,6 @@ def family(name: str, make: Callable, tiles: Tiles) -> Family:
     """`make(name, tile, tensor_cores)` for each tile."""
     return Family(tiles, *(tuple(make(f"{name}_{kind}_{tile.name}", tile, kind == "tf32") for tile in several)
                            for kind, several in (("tf32", tiles.tensor), ("exact", tiles.exact))))
-
-
-def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) -> Callable:
-    """A kernel for float32; float64, which is for checks, takes `single` for all shapes."""
-    dtypes = ("float32", "float64") if tile.name == "single" and not tensor_cores else ("float32",)
-    return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)
 
 
 def starts_fours(*arrays: Any) -> bool:
@@ -74,17 +69,6 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
     several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
     number = tiles.choose(several, *shape, groups, length, fours and left % 4 == 0, fours and right % 4 == 0, least)
     return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
-
-
-@inline
-def put(y, at, first, second, both, whole):
-    """Two items side by side, or where there is room for one, the first."""
-    if whole:
-        store2(y, at, (first, second))
-    else:
-        store(y, at, first)
-        if both:
-            store(y, at + 1, second)
 
 
 def _gathered(turned: bool) -> Callable:
@@ -129,67 +113,6 @@ def _gathered(turned: bool) -> Callable:
         return product
 
     return make
-
-
-def outer(pooled: bool) -> Callable:
-    """dw[part] (items, F) and db[part] (F,): the sums over `length` of `count` pixels. Item number `items` of a window
-    is always 1, so its sums are db. `lengths`: of a row of dw, its part of a group, and how many parts there are.
-
-    Pooled, `dy` is (y, winner, dy) of 2x2 max pooling, and the pixels are those of one window after the other.
-    """
-    def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-        return _outer(name, tile, tensor_cores, pooled)
-
-    return make
-
-
-def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKernel:
-    at = layout(tile, True, False)
-    where = place_of(tile)
-    run = summing(tensor_cores, tile, at, gather.outer_filling(tile, at, copying(tensor_cores, tile), pooled))
-    fill = gather.constants(tile, at)
-    rows, columns, depth, width = tile.rows, tile.columns, tile.depth, tile.widths[0]
-    size, whole = at.size * tile.stages, tile.widths[1] == 4
-
-    rest = f"T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})"
-
-    @inline
-    def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        shared, sums = cuda.shared.array(size, x.dtype, 16), cuda.local.array((4, SUMS), x.dtype)
-        group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
-        first, begin = cuda.blockIdx.y * columns, part * length
-        end = min(count, begin + length)
-        k = cuda.blockIdx.x * rows + cuda.threadIdx.x % (rows // width) * width
-        i, j, c = gather.tap_of(k, divisors)
-        if k >= items:
-            fill(shared, 1)
-        source = (x, dy, k, (i, j, group * sizes[3] + c), begin, end, first, lengths[1], group * lengths[1], lengths[0],
-                  sizes, steps, divisors)
-        run(shared, (end - begin + depth - 1) // depth, source, sums)
-        m, n, mine = where()
-        m, n = m + cuda.blockIdx.x * rows, n + first
-        for c in range(0, SUMS, 2):
-            f = n + 4 * c
-            if mine and f < lengths[1]:
-                both = f + 1 < lengths[1]
-                column = group * lengths[1] + f
-                for r in range(4):
-                    row = m + 8 * r
-                    if row < items:
-                        put(dw, (part * items + row) * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
-                    elif row == items:
-                        put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
-
-    @product_kernel(f"(const T[::1], const T[::1], {rest}", name, tile, tensor_cores)
-    def plain(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors)
-
-    @product_kernel(f"(const T[::1], const T[::1], const uint8[::1], const T[::1], {rest}", name, tile,
-                    tensor_cores)
-    def before_pooling(x, y, winner, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        product(x, (y, winner, dy), dw, db, count, length, lengths, sizes, steps, divisors)
-
-    return before_pooling if pooled else plain
 
 
 _FORWARD = family("forward", _gathered(False), tiles.FORWARD)
@@ -265,9 +188,7 @@ def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gatherin
     kernel, tile = pick(kernels, (count, lengths[1]), groups, items, gathering.sizes[3],
                         math.gcd(lengths[1], lengths[3]), (x, w, y), tiles.LONG)
     down, along = tiles.blocks(tile, count, lengths[1])
-    stages = -(-items // tile.depth)
-    each = -(-stages // tiles.parts(tile, down * along * groups, items, tiles.LONG))
-    parts = max(1, -(-stages // max(each, 1)))
+    parts, each = tiles.cut(tile, down * along * groups, items, tiles.LONG)
     flat_b, has_bias = bias(b, w)
     out = y if parts == 1 else arrays.empty(y.gpu, (parts, y.size), y.dtype)
     kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), flat_b, out.reshape(-1), count, lengths,
@@ -323,14 +244,12 @@ def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gatherin
     items, filters, each = gathering.sizes[4], db.size, db.size // groups
     kernel, tile = pick(kernels, (items + 1, each), groups, count, dw.shape[2], each, (x, *dy, dw, db))
     down, along = tiles.blocks(tile, items + 1, each)
-    parts = tiles.parts(tile, down * along * groups, count)
-    length = -(-count // (parts * tile.depth)) * tile.depth
-    parts = max(1, -(-count // max(length, 1)))
+    parts, stages = tiles.cut(tile, down * along * groups, count)
     partial, partial_b = dw, db
     if parts > 1:
         partial, partial_b = (arrays.empty(x.gpu, (parts, a.size), a.dtype) for a in (dw, db))
     kernel((down, along, groups * parts), x.reshape(-1), *(a.reshape(-1) for a in dy), partial.reshape(-1),
-           partial_b.reshape(-1), count, length, (filters, each, parts), *gathering)
+           partial_b.reshape(-1), count, stages * tile.depth, (filters, each, parts), *gathering)
     if parts > 1:
         add_parts(partial, dw, partial_b, db)
 

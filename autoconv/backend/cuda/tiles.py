@@ -57,13 +57,14 @@ _EXACT = (
     Tile("narrow", 128, 32, 16, (4, 1, 1), 2),
     Tile("small", 32, 32, 32, (1, 1, 4), 2),
 )
-_FIRST, _FIRST_OUTER = Tile("first", 64, 32, 16, (2, 1, 2), 2, (1, 4)), Tile("first", 32, 32, 32, (1, 1, 4), 2, (1, 4))
+_FIRST = Tile("first", 64, 32, 16, (2, 1, 2), 2, (1, 4))
+_FIRST_OUTER, _FIRST_OUTER_EXACT = (Tile("first", 32, 32, 32, (1, 1, 4), stages, (1, 4)) for stages in (4, 2))
 _SINGLE = Tile("single", 64, 32, 16, (2, 1, 2), 2, (1, 1))
 
 FORWARD = Tiles((*_TENSOR, _SINGLE, _FIRST), (*_EXACT, _SINGLE, _FIRST))
 INPUT_GRADIENT = Tiles((*_TENSOR, _SINGLE), (*_EXACT, _SINGLE))
-FIRST_WEIGHT_GRADIENT = Tiles((_SINGLE, _FIRST_OUTER), (_SINGLE, _FIRST_OUTER))
-WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE, _FIRST_OUTER))
+FIRST_WEIGHT_GRADIENT = Tiles((_SINGLE, _FIRST_OUTER), (_SINGLE, _FIRST_OUTER_EXACT))
+WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE, _FIRST_OUTER_EXACT))
 
 PROCESSORS = 132  # of a large GPU
 BLOCKS, FULL = 2 * PROCESSORS, 4 * PROCESSORS  # what keeps it busy at least, and what sums are cut into parts for
@@ -76,11 +77,13 @@ def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:
     return -(-rows // tile.rows), -(-columns // tile.columns)
 
 
-def parts(tile: Tile, tiles: int, length: int, least: int = 0) -> int:
-    """How many parts a sum of `length` items is cut into, each for blocks of its own, where there are so many `tiles`.
-    `least`: a sum of no more stages than this stays whole.
+def cut(tile: Tile, tiles: int, length: int, least: int = 0) -> tuple[int, int]:
+    """Into how many parts a sum of `length` items is cut, each for blocks of its own, where there are so many `tiles`;
+    and the stages of each. `least`: a sum of no more stages than this stays whole.
     """
-    return max(1, min(_most_parts(tile, length, least), FULL // max(tiles, 1)))
+    stages = -(-length // tile.depth)
+    each = -(-stages // max(1, min(_most_parts(tile, length, least), FULL // max(tiles, 1))))
+    return max(1, -(-stages // max(each, 1))), each
 
 
 def _most_parts(tile: Tile, length: int, least: int) -> int:
@@ -92,7 +95,7 @@ def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length
            least: int = 0) -> int:
     """The number of the tile for a result (rows, columns): by the shapes alone, so that every GPU adds in one order.
 
-    Each item is a sum over `length`, which may be cut into `parts`. `left` and `right` say whether these factors can
+    Each item is a sum over `length`, which may be `cut`. `left` and `right` say whether these factors can
     be loaded by fours. The wide tiles bring in less for each product, unless too much of them lies outside the result.
     """
     if not (left and right):
