@@ -27,9 +27,10 @@ LEAST_BLOCKS, MOST_STAGES = PROCESSORS, 32  # what a product must not fall below
 # Assumptions. The data sheet's peaks are 4.8 TB/s (H200) and 494 TFLOP/s of dense TF32.
 MEMORY = 4.3e12  # bytes a second of large copies on an H200, as others measured
 L2 = 5.5e12  # bytes a second from the second-level cache, as others measured on an H100
-# FLOP a second, by the instructions of a tile's loop: 65,536 FLOP in about 400 instructions of a warp with tensor
-# cores, 65,536 in about 1,450 without; four instructions a cycle of 1.755 GHz on each multiprocessor.
-PEAK = {"tf32": 150e12, "exact": 42e12}
+ISSUED = 4 * PROCESSORS * 1.755e9  # instructions of warps a second: four schedulers each, at the boost clock
+# Instructions of a warp, as the PTX machine counts them: for each stage of a product, and for the rest of a block.
+OF_STAGE = {"large": 340, "narrow": 380, "small": 165, "first": 400, "single": 300}
+OF_BLOCK = 650
 STAGE = 0.7e-6  # seconds from asking for a stage's items to having multiplied them; stages under way share it
 SHORTEST_STAGE = 0.2e-6  # of a barrier and a warp's products, however many stages are under way
 SHORTEST = 1.0e-6  # the time of any kernel that reads memory and writes it
@@ -137,31 +138,43 @@ def _line(launch: Any, access: list, after: tuple[int, ...]) -> Line:
 
 
 def _product(launch: Any, blocks: int, size: int, after: tuple[int, ...]) -> Line:
-    tile, kind = _tiles()[launch.kernel.name]
-    stages, flops = _sums(launch, tile)
-    each = blocks * stages * tile.depth
-    loaded = 4 * each * (tile.rows + tile.columns)
-    busy = max(size / MEMORY, loaded / L2, 2 * each * tile.rows * tile.columns / PEAK[kind])
-    resident = _resident(tile)
-    ahead = tile.stages - 1 if _is_asynchronous(launch.kernel.name, kind) else 1
-    waiting = ceil(blocks / (PROCESSORS * resident)) * stages * max(STAGE / ahead, SHORTEST_STAGE)
+    tile = _tiles()[launch.kernel.name]
+    product = _sums(launch, tile)
+    instructions = blocks * tile.threads // 32 * (product.stages * OF_STAGE[tile.name] + OF_BLOCK)
+    busy = max(size / MEMORY, product.loaded / L2, instructions / ISSUED)
+    ahead = 1 if _waits(launch, tile) else tile.stages - 1
+    waiting = ceil(blocks / (PROCESSORS * _resident(tile))) * product.stages * max(STAGE / ahead, SHORTEST_STAGE)
     name = launch.kernel.name.removesuffix(f"_{tile.name}")
-    return Line(name, tile.name, blocks, stages, size, loaded, flops, busy, max(busy, waiting, SHORTEST), after)
+    return Line(name, tile.name, blocks, product.stages, size, product.loaded, product.flops, busy,
+                max(busy, waiting, SHORTEST), after)
 
 
-def _is_asynchronous(name: str, kind: str) -> bool:
-    """Whether stages come in while others are multiplied."""
-    return kind == "tf32" and "first_weight_gradient" not in name
+class Product(NamedTuple):
+    """The stages of a block, the bytes that all bring into shared memory, multiplications and additions."""
+
+    stages: int
+    loaded: int
+    flops: int
 
 
-def _sums(launch: Any, tile: Any) -> tuple[int, int]:
-    """The stages of a block, and the multiplications and additions of the product."""
+def _waits(launch: Any, tile: Any) -> bool:
+    """Whether a stage has to be there before another one is asked for: a pooling's gradients, item by item."""
+    return "first_weight_gradient" in launch.kernel.name and tile.name != "first"
+
+
+def _sums(launch: Any, tile: Any) -> Product:
     given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
-    items, filters = given["sizes"][4], given["lengths"][0]
-    if "length" in given:  # a weight gradient, whose sum goes over `length` pixels
-        return ceil(min(given["length"], given["count"]) / tile.depth), 2 * given["count"] * items * filters
-    rows, stages = given["count"] * (4 if "winner" in given else 1), ceil(items / tile.depth)
-    return min(stages, given["cut"][1]) if "cut" in given else stages, 2 * rows * items * filters
+    items, filters, of_group = given["sizes"][4], *given["lengths"][:2]
+    pooled, outer = "winner" in given, "length" in given
+    if outer:  # a weight gradient: its sum goes over pixels, `length` of them in each part
+        rows, summed, stages = items, given["count"], ceil(min(given["length"], given["count"]) / tile.depth)
+    else:
+        rows, summed = given["count"] * (4 if pooled else 1), items
+        stages = min(ceil(items / tile.depth), given["cut"][1])
+    down, along = (-(-n // size) for n, size in ((rows, tile.rows), (of_group, tile.columns)))
+    of_window = 9 / 16 if outer and tile.name == "first" and pooled else 1  # y, dy and a byte for four pixels
+    loaded = 4 * summed * (filters // of_group) * (along * rows + of_window * down * of_group)
+    return Product(stages, int(loaded), 2 * rows * summed * filters)
 
 
 def _resident(tile: Any) -> int:
@@ -193,16 +206,12 @@ def _joined(access: list) -> list[tuple[int, int]]:
 
 
 @cache
-def _tiles() -> dict[str, tuple[Any, str]]:
-    """The tile of each kernel of a product, by its name, and how it multiplies."""
+def _tiles() -> dict[str, Any]:
+    """The tile of each kernel of a product on tensor cores, by the kernel's name."""
     from autoconv.backend.cuda import conv, fused
 
-    families = {id(value): value for module in (conv, fused) for value in vars(module).values()
-                if isinstance(value, conv.Family)}
-    return {kernel.name: (tile, kind) for family in families.values()
-            for kind, kernels, tiles in (("tf32", family.tensor, family.tiles.tensor),
-                                         ("exact", family.exact, family.tiles.exact))
-            for kernel, tile in zip(kernels, tiles)}
+    families = [value for module in (conv, fused) for value in vars(module).values() if isinstance(value, conv.Family)]
+    return {kernel.name: tile for family in families for kernel, tile in zip(family.tensor, family.tiles.tensor)}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -11,8 +11,10 @@ from .workloads import Workload
 EPOCHS = 4  # of one batch each: the first is recorded, the second replayed, the third captured
 
 
-def launches(workload: Workload, batch_size: int, precision: str = "tf32") -> list[Any]:
-    """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU."""
+def launches(workload: Workload, batch_size: int) -> list[Any]:
+    """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU, which multiplies
+    on tensor cores.
+    """
     from ptx import device as interpreter
 
     from autoconv.backend import precision as precisions
@@ -29,7 +31,7 @@ def launches(workload: Workload, batch_size: int, precision: str = "tf32") -> li
     before = precisions.get_precision()
     with (interpreter.interpreted(), mock.patch.object(runtime.Kernel, "_dispatcher", _Idle()),
           mock.patch.object(runtime.cuda, "device_array", _untouched), mock.patch.object(runtime.Gpu, "capture", capture)):
-        precisions.set_precision(precision)
+        precisions.set_precision("tf32")
         try:
             peer = OnGpu(workload, 1, "train", workloads.SEED)
             peer.hold(*workloads.data(workload, batch_size), batch_size)

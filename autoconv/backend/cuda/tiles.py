@@ -57,7 +57,7 @@ _EXACT = (
     Tile("narrow", 128, 32, 16, (4, 1, 1), 2),
     Tile("small", 32, 32, 32, (1, 1, 4), 2),
 )
-_FIRST = Tile("first", 64, 32, 16, (2, 1, 2), 2, (1, 4))
+_FIRST = Tile("first", 128, 32, 16, (4, 1, 1), 2, (1, 4))
 _FIRST_OUTER, _FIRST_OUTER_EXACT = (Tile("first", 32, 32, 32, (1, 1, 4), stages, (1, 4)) for stages in (4, 2))
 _SINGLE = Tile("single", 64, 32, 16, (2, 1, 2), 2, (1, 1))
 
@@ -68,6 +68,7 @@ WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE, _F
 
 PROCESSORS = 132  # of a large GPU
 BLOCKS, FULL = 2 * PROCESSORS, 4 * PROCESSORS  # what keeps it busy at least, and what sums are cut into parts for
+LOAD = 54  # products that tensor cores compute while an item comes from the second-level cache (bench/gpu_plan.py)
 PART_STAGES = 4  # a part has so many stages at least ...
 LONG = 24  # ... and where parts cost a launch of their own to be added, only sums of more stages than this have them
 
@@ -96,7 +97,7 @@ def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length
     """The number of the tile for a result (rows, columns): by the shapes alone, so that every GPU adds in one order.
 
     Each item is a sum over `length`, which may be `cut`. `left` and `right` say whether these factors can
-    be loaded by fours. The wide tiles bring in less for each product, unless too much of them lies outside the result.
+    be loaded by fours. The wide tiles load less for each product, but more of them may lie outside the result.
     """
     if not (left and right):
         names = [tile.name for tile in tiles]
@@ -104,10 +105,10 @@ def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length
     wide = LARGE if columns > WARP_COLUMNS else NARROW
     down, along = blocks(tiles[wide], rows, columns)
     many = down * along * groups * _most_parts(tiles[wide], length, least) >= BLOCKS
-    return wide if many and _loads(tiles[wide], rows, columns) <= _loads(tiles[SMALL], rows, columns) else SMALL
+    return wide if many and _cost(tiles[wide], rows, columns) <= _cost(tiles[SMALL], rows, columns) else SMALL
 
 
-def _loads(tile: Tile, rows: int, columns: int) -> int:
-    """How many items all blocks load for each item of the sum."""
+def _cost(tile: Tile, rows: int, columns: int) -> int:
+    """What all blocks do for each item of the sum, in products: load items, and multiply what they have loaded."""
     down, along = blocks(tile, rows, columns)
-    return down * along * (tile.rows + tile.columns)
+    return max(LOAD * (along * rows + down * columns), down * along * tile.rows * tile.columns)
