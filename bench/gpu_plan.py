@@ -29,7 +29,7 @@ MEMORY = 4.3e12  # bytes a second of large copies on an H200, as others measured
 L2 = 5.5e12  # bytes a second from the second-level cache, as others measured on an H100
 ISSUED = 4 * PROCESSORS * 1.755e9  # instructions of warps a second: four schedulers each, at the boost clock
 # Instructions of a warp, as the PTX machine counts them: for each stage of a product, and for the rest of a block.
-OF_STAGE = {"large": 340, "narrow": 380, "small": 165, "first": 400, "single": 300}
+OF_STAGE = {"large": 200, "narrow": 380, "medium": 230, "small": 165, "first": 400, "single": 300}
 OF_BLOCK = 650
 STAGE = 0.7e-6  # seconds from asking for a stage's items to having multiplied them; stages under way share it
 SHORTEST_STAGE = 0.2e-6  # of a barrier and a warp's products, however many stages are under way
