@@ -1,4 +1,4 @@
-"""`python -m bench.gpu_budget` writes docs/gpu-budget.md: what a training step should cost a GPU, before any is there."""
+"""`python -m bench.gpu_budget` writes docs/gpu-budget.md: what a step of training should cost a GPU."""
 
 from pathlib import Path
 
@@ -13,18 +13,19 @@ STEPS = (("lecture", "Lecture net", 64, 60), ("lecture", "Lecture net", 1024, No
 
 HEAD = """# A budget for a GPU
 
-What a training step should cost an H200, written down before one was measured. **Every time on this page is an estimate.**
-The page is made by `python -m bench.gpu_budget`, from the launches that a step records without a GPU and from the constants
-below; a test fails where it is out of date. `python -m bench.gpu_plan --workload NAME --batch N` shows any other step. What a
-card measures will be in the JSON that `python -m bench.gpu_check` writes, under `bench/results/`.
+What a training step should cost an H200, written down before one was measured. **Every time on this page is an
+estimate.** The page is made by `python -m bench.gpu_budget`, from the launches that a step records without a GPU and from
+the constants below; a test fails where it is out of date. `python -m bench.gpu_plan --workload NAME --batch N` shows any
+other step. What a card measures will be in the JSON that `python -m bench.gpu_check` writes, under `bench/results/`.
 
 ## How it is counted
 
-A launch takes as long as the slowest of four: its bytes from memory; what its products load from the second-level cache; the
-instructions of its warps; and the stages that a block goes through one after the other, times the turns in which all blocks
-find room. In the graph a launch starts when those that it waits for have ended. A step takes as long as its longest path
-(marked `*`), or as all launches if each had the whole GPU for itself (`busy`), whichever is more. These are lower bounds:
-nothing is lost to uneven turns, conflicts or caches. And some constants are guesses, so an estimate may be wrong both ways.
+A launch takes as long as the slowest of four: its bytes from memory; what its products load from the second-level cache;
+the instructions of its warps; and the stages that a block goes through one after the other, times the turns in which all
+blocks find room. In the graph a launch starts when those that it waits for have ended. A step takes as long as its
+longest path (marked `*`), or as all launches if each had the whole GPU for itself (busy), whichever is more. These are
+lower bounds: nothing is lost to uneven turns, conflicts or caches. Some constants are guesses, so an estimate may be wrong
+both ways.
 
 """
 
@@ -35,8 +36,9 @@ def constants() -> str:
         ("second-level cache", f"{gpu_plan.L2 / 1e12:.1f} TB/s", "reads on an H100, reported by others"),
         ("instructions of warps", f"{gpu_plan.ISSUED / 1e9:.0f} G/s",
          f"four a cycle on {gpu_plan.PROCESSORS} multiprocessors at 1.755 GHz: data sheet"),
-        ("instructions of a stage", ", ".join(f"{name} {n}" for name, n in gpu_plan.OF_STAGE.items()),
+        ("instructions of a stage", _each(gpu_plan.OF_STAGE),
          "counted by the PTX machine, a warp; machine code has more where integers have 64 bits"),
+        ("of a weight gradient's", _each(gpu_plan.OF_OUTER_STAGE), "the same"),
         ("instructions of a block", f"{gpu_plan.OF_BLOCK}", "the same, a warp: where its rows lie, and the end"),
         ("a stage, alone", f"{gpu_plan.STAGE * 1e6:.1f} us", "assumed: latency of memory, a barrier, the products; "
          f"divided by the stages under way, but {gpu_plan.SHORTEST_STAGE * 1e6:.1f} us at least"),
@@ -50,6 +52,10 @@ def constants() -> str:
 def _table(head: tuple[str, ...], rows: tuple | list) -> str:
     lines = ["| " + " | ".join(row) + " |" for row in (head, *rows)]
     return "\n".join([lines[0], "|---" * len(head) + "|", *lines[1:]])
+
+
+def _each(numbers: dict[str, int]) -> str:
+    return ", ".join(f"{name} {n}" for name, n in numbers.items())
 
 
 def _us(seconds: float) -> str:
@@ -70,8 +76,9 @@ def summary(plans: list[Plan]) -> str:
 def page() -> str:
     plans = [gpu_plan.of(WORKLOADS[name], batch_size) for name, _, batch_size, _ in STEPS]
     parts = [HEAD + constants(), "## The steps", summary(plans),
-             "PyTorch is a captured graph of its eager operations in one stream, JAX what XLA fuses (`bench/gpu_peers.py`). "
-             "Both are counts, with bounds that ask less of them than ours do of us: no stages, no instructions."]
+             "PyTorch is a captured graph of its eager operations in one stream, JAX what XLA fuses\n"
+             "(`bench/gpu_peers.py`). Both are counts, with bounds that ask less of them than ours do of us: no stages,\n"
+             "no instructions."]
     for (_, title, _, _), plan in zip(STEPS, plans):
         rows = [(f"`{row[0].removesuffix(' *')}`{' *' * row[0].endswith(' *')}", *row[1:]) for row in plan.rows()]
         parts += [f"## {title}, batch {plan.batch_size}", _table(gpu_plan.HEAD, rows)]

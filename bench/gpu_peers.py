@@ -1,7 +1,7 @@
 """What a captured step of PyTorch, and a compiled one of JAX, would launch for a net: a count, with the same bounds.
 
-The kernels are those that both are known to run: PyTorch's eager operations, captured on one stream as a CUDA graph, and
-XLA's fusions. Convolutions and products get `PRODUCTS` operations a second, whatever their shape: at small batches that
+The kernels are those that both are known to run: PyTorch's eager operations, captured on one stream as a CUDA graph,
+and XLA's fusions. Convolutions and products get `PRODUCTS` operations a second, whatever their shape: at small batches that
 favours the peers.
 """
 

@@ -28,8 +28,10 @@ LEAST_BLOCKS, MOST_STAGES = PROCESSORS, 32  # what a product must not fall below
 MEMORY = 4.3e12  # bytes a second of large copies on an H200, as others measured
 L2 = 5.5e12  # bytes a second from the second-level cache, as others measured on an H100
 ISSUED = 4 * PROCESSORS * 1.755e9  # instructions of warps a second: four schedulers each, at the boost clock
-# Instructions of a warp, as the PTX machine counts them: for each stage of a product, and for the rest of a block.
-OF_STAGE = {"large": 200, "narrow": 380, "medium": 230, "small": 165, "first": 400, "single": 300}
+# Instructions of a warp, as the PTX machine counts them (a test compares): for each stage of a product that gathers its
+# rows and of a weight gradient, and for the rest of a block.
+OF_STAGE = {"large": 200, "narrow": 380, "medium": 230, "small": 165, "first": 420, "single": 290}
+OF_OUTER_STAGE = {"large": 210, "narrow": 540, "medium": 280, "small": 150, "first": 330, "single": 350}
 OF_BLOCK = 650
 STAGE = 0.7e-6  # seconds from asking for a stage's items to having multiplied them; stages under way share it
 SHORTEST_STAGE = 0.2e-6  # of a barrier and a warp's products, however many stages are under way
@@ -131,22 +133,29 @@ def of(workload: Workload, batch_size: int) -> Plan:
 def _line(launch: Any, access: list, after: tuple[int, ...]) -> Line:
     blocks = prod(launch.blocks) if isinstance(launch.blocks, tuple) else launch.blocks
     size = sum(stop - start for start, stop in _joined(access))
-    if launch.kernel.name in _tiles():
+    if launch.kernel.name in products():
         return _product(launch, blocks, size, after)
     busy = size / MEMORY
     return Line(launch.kernel.name, "", blocks, 0, size, 0, 0, busy, max(busy, SHORTEST, _adding(launch)), after)
 
 
 def _product(launch: Any, blocks: int, size: int, after: tuple[int, ...]) -> Line:
-    tile = _tiles()[launch.kernel.name]
+    tile = products()[launch.kernel.name]
     product = _sums(launch, tile)
-    instructions = blocks * tile.threads // 32 * (product.stages * OF_STAGE[tile.name] + OF_BLOCK)
-    busy = max(size / MEMORY, product.loaded / L2, instructions / ISSUED)
+    busy = max(size / MEMORY, product.loaded / L2, instructions(launch) / ISSUED)
     ahead = 1 if _waits(launch, tile) else tile.stages - 1
     waiting = ceil(blocks / (PROCESSORS * _resident(tile))) * product.stages * max(STAGE / ahead, SHORTEST_STAGE)
     name = launch.kernel.name.removesuffix(f"_{tile.name}")
     return Line(name, tile.name, blocks, product.stages, size, product.loaded, product.flops, busy,
                 max(busy, waiting, SHORTEST), after)
+
+
+def instructions(launch: Any) -> int:
+    """How many all warps of a product run."""
+    tile = products()[launch.kernel.name]
+    of_stage = OF_OUTER_STAGE if "weight_gradient" in launch.kernel.name else OF_STAGE
+    warps = prod(launch.blocks) * tile.threads // 32
+    return warps * (_sums(launch, tile).stages * of_stage[tile.name] + OF_BLOCK)
 
 
 class Product(NamedTuple):
@@ -206,7 +215,7 @@ def _joined(access: list) -> list[tuple[int, int]]:
 
 
 @cache
-def _tiles() -> dict[str, Any]:
+def products() -> dict[str, Any]:
     """The tile of each kernel of a product on tensor cores, by the kernel's name."""
     from autoconv.backend.cuda import conv, fused
 

@@ -12,7 +12,7 @@ EPOCHS = 4  # of one batch each: the first is recorded, the second replayed, the
 
 
 def launches(workload: Workload, batch_size: int) -> list[Any]:
-    """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU, which multiplies
+    """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU, with products
     on tensor cores.
     """
     from ptx import device as interpreter
@@ -30,7 +30,8 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
 
     before = precisions.get_precision()
     with (interpreter.interpreted(), mock.patch.object(runtime.Kernel, "_dispatcher", _Idle()),
-          mock.patch.object(runtime.cuda, "device_array", _untouched), mock.patch.object(runtime.Gpu, "capture", capture)):
+          mock.patch.object(runtime.cuda, "device_array", _untouched),
+          mock.patch.object(runtime.Gpu, "capture", capture)):
         precisions.set_precision("tf32")
         try:
             peer = OnGpu(workload, 1, "train", workloads.SEED)

@@ -150,7 +150,7 @@ FOURS = [  # rows of multiples of four items; of each tile several, with ragged 
     transposed((1, 4, 3, 12), (3, 2, 36, 12), strides=(1, 2)),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((70, 44), (44, 36), (36,))),
 ]
-LONG = [  # sums that are cut into parts: by fours and one by one, with bias and ReLU behind, before a pooling, in groups
+LONG = [  # sums that are cut into parts: by fours and one by one, with a bias and a ReLU, before a pooling, in groups
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((5, 1604), (1604, 12), (12,))),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b), None, ((5, 803), (803, 10), (10,))),
     conv((1, 5, 4, 400), (3, 3, 200, 8), groups=2),

@@ -11,7 +11,20 @@ exact product keeps to it.
 from collections.abc import Callable
 from typing import NamedTuple
 
-from .ptx import commit, copy4_async, copy_async, load, load4, load_word, mma_tf32, round_tf32, store, store2, store4, waiting
+from .ptx import (
+    commit,
+    copy4_async,
+    copy_async,
+    load,
+    load4,
+    load_word,
+    mma_tf32,
+    round_tf32,
+    store,
+    store2,
+    store4,
+    waiting,
+)
 from .runtime import block_kernel, cuda, inline
 from .tiles import WARP_COLUMNS, WARP_ROWS, Tile
 

@@ -101,8 +101,8 @@ def load_word(typing, array, index):
 def load_byte(typing, array, index):
     """Byte number `index` of an array of whatever items."""
     def build(context, builder, signature, arguments):
-        data = builder.bitcast(context.make_array(array)(context, builder, arguments[0]).data, ir.IntType(8).as_pointer())
-        return builder.load(builder.gep(data, [arguments[1]]))
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        return builder.load(builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [arguments[1]]))
 
     return types.uint8(array, types.int64), build
 
