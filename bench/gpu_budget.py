@@ -14,26 +14,27 @@ STEPS = (("lecture", "Lecture net", 64, 60), ("lecture", "Lecture net", 1024, No
 HEAD = """# A budget for a GPU
 
 What a training step should cost an H200, written down before one was measured. **Every time on this page is an
-estimate.** The page is made by `python -m bench.gpu_budget`, from the launches that a step records without a GPU and from
-the constants below; a test fails where it is out of date. `python -m bench.gpu_plan --workload NAME --batch N` shows any
-other step. What a card measures will be in the JSON that `python -m bench.gpu_check` writes, under `bench/results/`.
+estimate.** The page is made by `python -m bench.gpu_budget`, from the launches that a step records without a GPU and
+from the constants below; a test fails where it is out of date. `python -m bench.gpu_plan --workload NAME --batch N`
+shows any other step. What a card measures will be in the JSON that `python -m bench.gpu_check` writes, under
+`bench/results/`.
 
 ## How it is counted
 
-A launch takes as long as the slowest of four: its bytes from memory; what its products load from the second-level cache;
-the instructions of its warps; and the stages that a block goes through one after the other, times the turns in which all
-blocks find room. In the graph a launch starts when those that it waits for have ended. A step takes as long as its
-longest path (marked `*`), or as all launches if each had the whole GPU for itself (busy), whichever is more. These are
-lower bounds: nothing is lost to uneven turns, conflicts or caches. Some constants are guesses, so an estimate may be wrong
-both ways.
+A launch takes as long as the slowest of four: its bytes from memory; what its products load from the second-level
+cache; the instructions of its warps; and the stages that a block goes through one after the other, times the turns in
+which all blocks find room. In the graph a launch starts when those that it waits for have ended. A step takes as long
+as its longest path (marked `*`), or as all launches if each had the whole GPU for itself (busy), whichever is more.
+These are lower bounds: nothing is lost to uneven turns, conflicts or caches. Some constants are guesses, so an
+estimate may be wrong both ways.
 
 """
 
 
 def constants() -> str:
     rows = (
-        ("memory", f"{gpu_plan.MEMORY / 1e12:.1f} TB/s", "large copies on an H200, reported by others; data sheet: 4.8"),
-        ("second-level cache", f"{gpu_plan.L2 / 1e12:.1f} TB/s", "reads on an H100, reported by others"),
+        ("memory", f"{gpu_plan.MEMORY / 1e12:.1f} TB/s", "large copies on an H200, by others; data sheet: 4.8"),
+        ("second-level cache", f"{gpu_plan.L2 / 1e12:.1f} TB/s", "reads on an H100, by others"),
         ("instructions of warps", f"{gpu_plan.ISSUED / 1e9:.0f} G/s",
          f"four a cycle on {gpu_plan.PROCESSORS} multiprocessors at 1.755 GHz: data sheet"),
         ("instructions of a stage", _each(gpu_plan.OF_STAGE),
@@ -77,8 +78,7 @@ def page() -> str:
     plans = [gpu_plan.of(WORKLOADS[name], batch_size) for name, _, batch_size, _ in STEPS]
     parts = [HEAD + constants(), "## The steps", summary(plans),
              "PyTorch is a captured graph of its eager operations in one stream, JAX what XLA fuses\n"
-             "(`bench/gpu_peers.py`). Both are counts, with bounds that ask less of them than ours do of us: no stages,\n"
-             "no instructions."]
+             "(`bench/gpu_peers.py`). Both are counts, with bounds that ask less than ours: no stages, no instructions."]
     for (_, title, _, _), plan in zip(STEPS, plans):
         rows = [(f"`{row[0].removesuffix(' *')}`{' *' * row[0].endswith(' *')}", *row[1:]) for row in plan.rows()]
         parts += [f"## {title}, batch {plan.batch_size}", _table(gpu_plan.HEAD, rows)]

@@ -1,8 +1,8 @@
 """What a captured step of PyTorch, and a compiled one of JAX, would launch for a net: a count, with the same bounds.
 
 The kernels are those that both are known to run: PyTorch's eager operations, captured on one stream as a CUDA graph,
-and XLA's fusions. Convolutions and products get `PRODUCTS` operations a second, whatever their shape: at small batches that
-favours the peers.
+and XLA's fusions. Convolutions and products get `PRODUCTS` operations a second, whatever their shape: at small
+batches that favours the peers.
 """
 
 from math import prod
