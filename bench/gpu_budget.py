@@ -78,7 +78,7 @@ def page() -> str:
     plans = [gpu_plan.of(WORKLOADS[name], batch_size) for name, _, batch_size, _ in STEPS]
     parts = [HEAD + constants(), "## The steps", summary(plans),
              "PyTorch is a captured graph of its eager operations in one stream, JAX what XLA fuses\n"
-             "(`bench/gpu_peers.py`). Both are counts, with bounds that ask less than ours: no stages, no instructions."]
+             "(`bench/gpu_peers.py`). Both are counts, with fewer bounds than ours: no stages, no instructions."]
     for (_, title, _, _), plan in zip(STEPS, plans):
         rows = [(f"`{row[0].removesuffix(' *')}`{' *' * row[0].endswith(' *')}", *row[1:]) for row in plan.rows()]
         parts += [f"## {title}, batch {plan.batch_size}", _table(gpu_plan.HEAD, rows)]

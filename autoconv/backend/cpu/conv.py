@@ -36,7 +36,7 @@ from .arith import copy
 from .flat import flattened
 from .jit import allocating, inline, kernel
 from .matrix import transpose
-from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
+from .pointwise import add_relu, relu_grad
 from .products import (
     NARROW_M,
     add_parts,
@@ -290,6 +290,12 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
     else:
         _gather(way, dy, wt, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
+
+
+def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
+    """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    conv2d_input_grad(dy, w, dx, window, groups)
+    relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
 
 
 def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:

@@ -18,7 +18,7 @@ from . import gather, tiles
 from .arith import multiply
 from .gather import Gathering
 from .outer import outer
-from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
+from .pointwise import add_relu, relu_grad
 from .product import SUMS, copying, layout, place_of, product_kernel, put, summing
 from .ptx import load, store, times
 from .runtime import BlockKernel, block_kernel, cuda, pointer
@@ -73,6 +73,7 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
 
 def _gathered(turned: bool) -> Callable:
     """y (count, F) = the gathered rows of x times w, + b, and max(y, 0) with `relu`; each group has its part of F.
+    Turned, `relu` makes it 0 where `b` (count, F) is not above 0, and there is no bias: the gradient before a ReLU.
 
     `lengths`: of a row of y, its part of a group, a row of w, its part of a group. `cut`: into how many parts the sum
     is, and the stages of each; y then has a (count, F) for each part.
@@ -106,9 +107,15 @@ def _gathered(turned: bool) -> Callable:
                     second = load(b, column + 1) if has_bias and both else zero
                     for r in range(4):
                         if m + 8 * r < count:
+                            here = (m + 8 * r) * lengths[0] + column
                             left, right = sums[r, c] + first, sums[r, c + 1] + second
-                            put(y, to + (m + 8 * r) * lengths[0] + column, zero if relu and left < zero else left,
-                                zero if relu and right < zero else right, both, whole)
+                            if turned:
+                                left = zero if relu and load(b, here) <= zero else left
+                                right = zero if relu and both and load(b, here + 1) <= zero else right
+                            else:
+                                left = zero if relu and left < zero else left
+                                right = zero if relu and right < zero else right
+                            put(y, to + here, left, right, both, whole)
 
         return product
 
@@ -180,9 +187,9 @@ def _channel_sums(rows, partial):
 
 
 def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
-            lengths: tuple[int, int, int, int], relu: bool = False) -> None:
-    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None. Long sums of few tiles are
-    cut into parts.
+            lengths: tuple[int, int, int, int], relu: bool = False, masked: bool = False) -> None:
+    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None; `masked`, y is 0 where b is
+    not above 0. Long sums of few tiles are cut into parts.
     """
     count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
     kernel, tile = pick(kernels, (count, lengths[1]), groups, items, gathering.sizes[3],
@@ -192,8 +199,11 @@ def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gatherin
     flat_b, has_bias = bias(b, w)
     out = y if parts == 1 else arrays.empty(y.gpu, (parts, y.size), y.dtype)
     kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), flat_b, out.reshape(-1), count, lengths,
-           *gathering, (parts, each), has_bias and parts == 1, relu and parts == 1)
-    if parts > 1:
+           *gathering, (parts, each), has_bias and parts == 1 and not masked, (relu or masked) and parts == 1)
+    if parts > 1 and masked:
+        add_parts(out, total := arrays.empty(y.gpu, (y.size,), y.dtype))
+        relu_grad(flat_b, total, y.reshape(-1))
+    elif parts > 1:
         add_parts(out, y, b=b, relu=relu)
 
 
@@ -225,9 +235,19 @@ def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
+    _input_gradient(dy, w, b, dx, window, groups, False)
+
+
+def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
+    """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    _input_gradient(dy, w, x.reshape(-1), dx, window, groups, True)
+
+
+def _input_gradient(dy, w, b, dx, window: Window, groups: int, masked: bool) -> None:
+    """b is a bias or None; or the array that masks."""
     filters, each = dy.shape[3], dy.shape[3] // groups
     _launch(_INPUT_GRADIENT, dy, w, b, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
-            (dx.shape[3], w.shape[2], filters, each))
+            (dx.shape[3], w.shape[2], filters, each), masked=masked)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:

@@ -18,6 +18,7 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this mod
     bias,
     check_countable,
     conv2d_input_grad,
+    conv2d_masked_input_grad,
     conv2d_weight_grad,
     family,
     outer_product,
@@ -181,8 +182,10 @@ def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:
     outer_product(_FIRST_WEIGHT_GRADIENT, x, (y, winner, dy), dw, db, gathering, 4 * math.prod(y.shape[:3]))
 
 
-def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
+def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, masked: bool = False) -> None:
+    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked` dx is 0 where x is not
+    above 0: the gradient before the ReLU that made x.
+    """
     if dx is None and x.shape[3] % 4:  # a first layer, whose gradient is large and read once
         _first_weight_gradient(x, y, winner, dy, dw, db, window)
         return
@@ -192,5 +195,7 @@ def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> No
     spread = arrays.empty(x.gpu, shape, x.dtype)
     _unpool(y, winner, dy, spread)
     conv2d_weight_grad(x, spread, dw, db, window)
-    if dx is not None:
+    if masked:
+        conv2d_masked_input_grad(spread, w, x, dx, window)
+    elif dx is not None:
         conv2d_input_grad(spread, w, dx, window)
