@@ -59,7 +59,15 @@ def beside_another(x, a, b, c, d, together):
     return conv(y, b, False) + y * 3
 
 
-@pytest.mark.parametrize("net", [chain, behind_a_view, twice, beside_another])
+def behind_another(x, a, b, c, d, together):
+    """The same the other way round: the one that is newer is asked first for its gradient."""
+    relu = True if together else None
+    y = conv(x, a, relu)
+    other = y * 3
+    return conv(y, b, False) + other
+
+
+@pytest.mark.parametrize("net", [chain, behind_a_view, twice, beside_another, behind_another])
 @pytest.mark.parametrize("where", WHERE)
 def test_gradients_are_those_of_separate_ops(net, where):
     rng = np.random.default_rng(0)

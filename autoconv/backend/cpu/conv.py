@@ -24,6 +24,7 @@ from . import (
     few_filters,
     first_layer,
     matrix,
+    pointwise,
     simd,
     tasks,
     ways,
@@ -36,7 +37,7 @@ from .arith import copy
 from .flat import flattened
 from .jit import allocating, inline, kernel
 from .matrix import transpose
-from .pointwise import add_relu, relu_grad
+from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .products import (
     NARROW_M,
     add_parts,
@@ -295,7 +296,7 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
 def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
     """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
     conv2d_input_grad(dy, w, dx, window, groups)
-    relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
+    pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
 
 
 def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:

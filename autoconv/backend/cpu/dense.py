@@ -7,11 +7,11 @@ across threads and results are the same bits for any number of them.
 import numpy as np
 from numba import get_num_threads, prange
 
-from . import simd, tasks
+from . import pointwise, simd, tasks
 from .flat import flattened
 from .jit import inline, kernel
 from .matrix import turn, width
-from .pointwise import relu_grad
+from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
 from .products import ONE_RUN, add_rows, bias, gathered_outer, gathered_product, row_offsets, run_taps, run_taps_part
 from .stencil import prefetch
 
@@ -128,7 +128,7 @@ def dense_input_grad(dy, w, dx) -> None:
 def dense_masked_input_grad(dy, w, x, dx) -> None:
     """The same where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
     dense_input_grad(dy, w, dx)
-    relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
+    pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:

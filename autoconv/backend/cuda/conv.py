@@ -14,11 +14,11 @@ from typing import Any, NamedTuple
 
 from ...arguments.shapes import Window
 from . import array as arrays
-from . import gather, tiles
+from . import gather, pointwise, tiles
 from .arith import multiply
 from .gather import Gathering
 from .outer import outer
-from .pointwise import add_relu, relu_grad
+from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
 from .product import SUMS, copying, layout, place_of, product_kernel, put, summing
 from .ptx import load, store, times
 from .runtime import BlockKernel, block_kernel, cuda, pointer
@@ -202,7 +202,7 @@ def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gatherin
            *gathering, (parts, each), has_bias and parts == 1 and not masked, (relu or masked) and parts == 1)
     if parts > 1 and masked:
         add_parts(out, total := arrays.empty(y.gpu, (y.size,), y.dtype))
-        relu_grad(flat_b, total, y.reshape(-1))
+        pointwise.relu_grad(flat_b, total, y.reshape(-1))
     elif parts > 1:
         add_parts(out, y, b=b, relu=relu)
 
