@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .backend import device as devices
 from .backend import trace
-from .operators.registry import Op
+from .operators.registry import MASKED, Masked, Op
 
 if TYPE_CHECKING:
     from .tensor import Tensor
@@ -20,13 +20,15 @@ _order = count()
 
 class Node:
     """One entry of the tape: the op, the tensors it read, and the function that turns its output's gradient into
-    theirs.
+    theirs. `ends_in_relu`: that takes a gradient that is `Masked`.
     """
 
-    __slots__ = ("backward", "inputs", "op", "order")
+    __slots__ = ("backward", "ends_in_relu", "inputs", "op", "order")
 
-    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable) -> None:
+    def __init__(self, op: Op, inputs: tuple[Tensor | None, ...], backward: Callable, ends_in_relu: bool = False,
+                 ) -> None:
         self.op, self.inputs, self.backward, self.order = op, inputs, backward, next(_order)
+        self.ends_in_relu = ends_in_relu
 
 
 @contextmanager
@@ -53,13 +55,19 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
     `arrived(leaf)` is called each time that a leaf's gradient has come so far.
     """
     pending: dict[int, Any] = {}
+    masked: set[int] = set()  # of those, whose every part was Masked
     heap: list[tuple[int, int, Tensor]] = []
 
     def flows_into(t: Tensor, gradient: Any) -> None:
+        is_masked, gradient = isinstance(gradient, Masked), _array(gradient)
         if id(t) in pending:
             pending[id(t)] = _both(t, pending[id(t)], gradient)
+            if not is_masked:
+                masked.discard(id(t))
         else:
             pending[id(t)] = gradient
+            if is_masked:
+                masked.add(id(t))
             heapq.heappush(heap, (-(t._node.order if t._node else -1), id(t), t))
         if arrived is not None and pending[id(t)] is t._grad_buffer:
             arrived(t)
@@ -68,7 +76,8 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
         flows_into(root, gradient)
     while heap:
         _, key, t = heapq.heappop(heap)
-        gradient = pending.pop(key)
+        gradient, is_masked = pending.pop(key), key in masked
+        masked.discard(key)
         node = t._node
         if node is None:
             _arrive(t, gradient)
@@ -80,21 +89,38 @@ def walk_back(roots: Sequence[tuple[Tensor, Any]], arrived: Callable[[Tensor], N
                                "second one.")
         read = gradient if isinstance(gradient, tuple) else (gradient,)
         with seen_by_recording(f"{node.op.name}'s gradient", read) as results:
-            results.extend(node.backward(gradient, _needs(node.inputs, pending)))
-        for i, g in zip(node.inputs, results):
+            given = node.backward(Masked(gradient) if is_masked and node.ends_in_relu else gradient,
+                                  _needs(node, pending))
+            results.extend(map(_array, given))
+        for i, g in zip(node.inputs, given):
             if i is not None and i.requires_grad:
-                flows_into(i, g)
+                flows_into(i, Masked(g) if is_masked and node.op.view else g)
         node.backward, node.inputs = None, ()  # type: ignore[assignment]
 
 
-def _needs(inputs: tuple[Tensor | None, ...], pending: dict[int, Any]) -> tuple:
-    """What an op is asked for: False, True, or the array into which a parameter's first gradient goes."""
-    needs, offered = [], set(pending)
-    for t in inputs:
+def _array(gradient: Any) -> Any:
+    return gradient.array if isinstance(gradient, Masked) else gradient
+
+
+def _is_of_relu(t: Tensor) -> bool:
+    """Whether t is the result of an op that ends in a ReLU, or a view of such a one."""
+    node = t._node
+    while node is not None and node.op.view and node.inputs:
+        node = node.inputs[0]._node if node.inputs[0] is not None else None
+    return node is not None and node.ends_in_relu
+
+
+def _needs(node: Node, pending: dict[int, Any]) -> tuple:
+    """What an op is asked for: False, True, MASKED, or the array into which a parameter's first gradient goes."""
+    needs: list[Any] = []
+    offered = set(pending)
+    for t in node.inputs:
         needs.append(t is not None and t.requires_grad)
         if t is not None and t._grad_buffer is not None and needs[-1] and t.grad is None and id(t) not in offered:
             needs[-1] = t._grad_buffer
             offered.add(id(t))
+    if node.op.masks and needs[0] is True and node.inputs[0] is not None and _is_of_relu(node.inputs[0]):
+        needs[0] = MASKED
     return tuple(needs)
 
 

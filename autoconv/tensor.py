@@ -419,7 +419,7 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
         y, backward = op(device, *arrays, **parameters)
         results.append(y)
     out = Tensor(y, True, device)
-    out._node = Node(op, inputs, backward)
+    out._node = Node(op, inputs, backward, parameters.get("relu", False) and op.masks)
     return out
 
 

@@ -71,7 +71,7 @@ def test_every_kernel_of_a_file_is_found():
 
 def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
     tensor = {name for name in ALL if "_tf32_" in name}
-    assert {"conv.forward_tf32_large", "conv.weight_gradient_tf32_first", "fused.forward_tf32_small"} <= tensor
+    assert {"conv.forward_tf32_large", "outer.weight_gradient_tf32_first", "fused.forward_tf32_small"} <= tensor
     for name in ("conv.forward_tf32_large", "conv.forward_exact_large"):
         ptx = assembly.assemble(ALL[name], "float32", (8, 0))[0].ptx
         for instruction in ("mma.sync.aligned.m16n8k8", "cp.async.cg.shared.global", "cvt.rna.tf32.f32"):

@@ -274,10 +274,17 @@ FOURS = [  # rows of multiples of four items; of each tile several, with ragged 
     transposed((1, 4, 3, 12), (3, 2, 36, 12), strides=(1, 2)),
     Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((70, 44), (44, 36), (36,))),
 ]
+LONG = [  # sums that are cut into parts: by fours and one by one, with a bias and a ReLU, before a pooling, in groups
+    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b, relu=True), None, ((5, 1604), (1604, 12), (12,))),
+    Case("dense", lambda x, w, b: apply(dense_ops.dense, x, w, b), None, ((5, 803), (803, 10), (10,))),
+    conv((1, 5, 4, 400), (3, 3, 200, 8), groups=2),
+    fused_pool((1, 6, 5, 120), (3, 3, 120, 12)),
+    transposed((1, 3, 2, 900), (1, 2, 8, 900)),
+]
 
 
 @pytest.mark.parametrize("case", FOURS, ids=lambda case: case.id)
-@pytest.mark.parametrize("tile", range(5), ids=["large", "narrow", "small", "single", "first"])
+@pytest.mark.parametrize("tile", range(6), ids=["large", "narrow", "medium", "small", "single", "first"])
 @pytest.mark.parametrize("precision", ["highest", "tf32"])
 def test_every_tile(case, tile, precision, monkeypatch):
     """Whatever shapes a tile is chosen for, it is right for all that it may be given."""
@@ -307,6 +314,20 @@ def test_weight_gradient_of_a_first_layer(shapes, precision):
         results.append([t.device.numpy(t.grad) for t in (w, b)])
     for expected, given in zip(*results):
         assert np.linalg.norm(given - expected) <= {"highest": 1e-6, "tf32": 1e-3}[precision] * np.linalg.norm(expected)
+
+
+@pytest.mark.parametrize("case", LONG, ids=lambda case: case.id)
+@pytest.mark.parametrize("precision", ["highest", "tf32"])
+def test_a_long_sum_is_added_in_parts(case, precision):
+    """Of few results: several blocks share their sums, with the same bits in every run."""
+    ac.set_precision(precision)
+    inputs = case.inputs("float32")
+    expected = gradients(case, tensors([a if a is None else a.astype("float64") for a in inputs], "cpu"))
+    given, again = (gradients(case, tensors(inputs, "cuda")) for _ in range(2))
+    for g, a, e in zip([given[0], *given[1]], [again[0], *again[1]], [expected[0], *expected[1]]):
+        if e is not None:
+            np.testing.assert_array_equal(g, a)
+            assert np.linalg.norm(g - e) < {"highest": 2e-6, "tf32": 2e-3}[precision] * np.linalg.norm(e)
 
 
 PRODUCTS = ("conv2d", "conv2d_transpose", "conv2d_relu_pool", "dense")

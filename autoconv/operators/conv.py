@@ -3,10 +3,10 @@
 from typing import Any
 
 from ..arguments.shapes import Window
-from .registry import gradient_buffer, op
+from .registry import MASKED, Masked, gradient_buffer, op
 
 
-@op(kernels="conv")
+@op(kernels="conv", masks=True)
 def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
     """y[n,p,q,f] = b[f] + sum over i,j,c of x[n, p*sh + i*dh - top, q*sw + j*dw - left, c] * w[i,j,c,f].
 
@@ -22,7 +22,11 @@ def conv2d(k, x, w, b, window: Window, groups: int = 1, relu: bool = False):
             dy = relu_gradient(k, y, dy)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
-            k.conv2d_input_grad(dy, w, dx, window, groups)
+            if needs[0] is MASKED:
+                k.conv2d_masked_input_grad(dy, w, x, dx, window, groups)
+                dx = Masked(dx)
+            else:
+                k.conv2d_input_grad(dy, w, dx, window, groups)
         dw, db = weight_gradients(k, needs, w.shape, w.shape[3], x.dtype)
         if dw is not None:
             k.conv2d_weight_grad(x, dy, dw, db, window, groups)
@@ -101,6 +105,8 @@ def _shape(b: Any) -> tuple[int, ...] | None:
 
 def relu_gradient(k: Any, y: Any, dy: Any) -> Any:
     """The gradient before the ReLU that made y: dy where y > 0."""
+    if isinstance(dy, Masked):
+        return dy.array
     masked = k.empty(y.shape, y.dtype)
     k.relu_grad(y.reshape(-1), dy.reshape(-1), masked.reshape(-1))
     return masked

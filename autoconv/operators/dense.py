@@ -1,10 +1,10 @@
 """The dense layer."""
 
 from .conv import relu_gradient, weight_gradients
-from .registry import gradient_buffer, op
+from .registry import MASKED, Masked, gradient_buffer, op
 
 
-@op(kernels="dense")
+@op(kernels="dense", masks=True)
 def dense(k, x, w, b, relu: bool = False):
     """y = x @ w + b with x (N,C), w (C,F), b (F,) or None; y (N,F). With `relu` the result is max(y, 0)."""
     if len(w.shape) != 2 or x.shape[1] != w.shape[0] or (b is not None and b.shape != w.shape[1:]):
@@ -21,7 +21,11 @@ def dense(k, x, w, b, relu: bool = False):
             dy = relu_gradient(k, y, dy)
         if needs[0] is not False:
             dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
-            k.dense_input_grad(dy, w, dx)
+            if needs[0] is MASKED:
+                k.dense_masked_input_grad(dy, w, x, dx)
+                dx = Masked(dx)
+            else:
+                k.dense_input_grad(dy, w, dx)
         dw, db = weight_gradients(k, needs, w.shape, w.shape[1], x.dtype)
         if dw is not None:
             k.dense_weight_grad(x, dy, dw, db)

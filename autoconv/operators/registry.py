@@ -11,18 +11,34 @@ OPS: dict[str, "Op"] = {}
 KEPT = 256  # shapes and parameters that an op remembers
 
 
+class Masked:
+    """A gradient of a ReLU's result that is 0 already where that result is, so the ReLU leaves it as it is."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, array: Any) -> None:
+        self.array = array
+
+
+MASKED = Masked(None)  # what an op is asked for, in `needs`
+
+
 class Op:
     """A differentiable function on raw arrays: `fn(k, *arrays, **parameters) -> (y, backward)`.
 
     `k` holds the kernels of the op's module for the arrays' device. `backward(dy, needs)` returns one gradient an array
     (None where `needs` is False). Where `needs[i]` is an array, the gradient may be written straight into it. With
     `takes_two` dy may be a pair of arrays, whose sum is meant: an op that reads dy once adds them as it does so.
+    With `masks` the first of `needs` may be MASKED where that array is a ReLU's result: the gradient is then given as
+    `Masked`, with the ReLU's own done. Such an op takes one as it is, if it is called with `relu=True`; through an op
+    that only makes a `view` it passes.
     Both are kernels and views alone: what computes in another way is not recorded, so a step with it runs eagerly.
     """
 
-    def __init__(self, fn: Callable, kernels: str, takes_two: bool = False) -> None:
+    def __init__(self, fn: Callable, kernels: str, takes_two: bool = False, masks: bool = False,
+                 view: bool = False) -> None:
         self.fn, self.kernels, self.name, self.__doc__ = fn, kernels, fn.__name__, fn.__doc__
-        self.takes_two = takes_two
+        self.takes_two, self.masks, self.view = takes_two, masks, view
         self._infer: Callable | None = None
         self._prepared: set[tuple] = set()  # what it ran on: devices, dtypes and shapes, with gradients and without
 
@@ -76,11 +92,11 @@ def _hashable(parameters: dict[str, Any]) -> list[Any]:
     return [value for value in parameters.values() if isinstance(value, (bool, int, Window))]
 
 
-def op(kernels: str, takes_two: bool = False) -> Callable[[Callable], Op]:
+def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = False) -> Callable[[Callable], Op]:
     """Registers a function as the op of its name, with the module its kernels live in."""
 
     def register(fn: Callable) -> Op:
-        OPS[fn.__name__] = Op(fn, kernels, takes_two)
+        OPS[fn.__name__] = Op(fn, kernels, takes_two, masks, view)
         return OPS[fn.__name__]
 
     return register
@@ -88,4 +104,4 @@ def op(kernels: str, takes_two: bool = False) -> Callable[[Callable], Op]:
 
 def gradient_buffer(k: Any, need: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """Where a gradient is written: the array that the caller asked for, else a new one."""
-    return k.empty(shape, dtype) if need is True else need
+    return k.empty(shape, dtype) if need is True or need is MASKED else need

@@ -24,6 +24,7 @@ from . import (
     few_filters,
     first_layer,
     matrix,
+    pointwise,
     simd,
     tasks,
     ways,
@@ -290,6 +291,12 @@ def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> Non
         matrix.multiply(dy.reshape(-1, f), wt.reshape(f, c), b, dx.reshape(-1, c))
     else:
         _gather(way, dy, wt, zeros(dy.dtype, 0), b, dx, window.around, f // groups, groups)
+
+
+def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
+    """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    conv2d_input_grad(dy, w, dx, window, groups)
+    pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
 
 
 def _scatter(dy, w, b, dx, window: Window, groups: int) -> None:

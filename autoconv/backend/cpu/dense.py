@@ -7,7 +7,7 @@ across threads and results are the same bits for any number of them.
 import numpy as np
 from numba import get_num_threads, prange
 
-from . import simd, tasks
+from . import pointwise, simd, tasks
 from .flat import flattened
 from .jit import inline, kernel
 from .matrix import turn, width
@@ -123,6 +123,12 @@ def dense_input_grad(dy, w, dx) -> None:
     turn(dy, dy_t := np.empty((filters, n), dy.dtype))
     dense(w, dy_t, None, dx_t)
     turn(dx_t, dx)
+
+
+def dense_masked_input_grad(dy, w, x, dx) -> None:
+    """The same where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    dense_input_grad(dy, w, dx)
+    pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:

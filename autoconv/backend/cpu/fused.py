@@ -12,7 +12,7 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import first_layer, rowwise, simd, tasks, ways, winograd
+from . import first_layer, pointwise, rowwise, simd, tasks, ways, winograd
 from .conv import (
     close_chunk,
     conv2d_input_grad,
@@ -189,8 +189,17 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
              pieces_of_a_chunk(x.shape[0], p.samples, windows.size, w, y.shape[3], pooled=4))
 
 
-def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
-    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F)."""
+def conv2d_relu_pool_grad(x, w, y, winner, dy, dx, dw, db, window: Window, masked: bool = False) -> None:
+    """dx (N,H,W,C) or None, dw (KH,KW,C,F) and db (F,) from dy (N,OH//2,OW//2,F). With `masked` dx is 0 where x is not
+    above 0: the gradient before the ReLU that made x.
+    """
+    _gradients(x, w, y, winner, dy, dx, dw, db, window)
+    if masked:
+        pointwise.relu_grad(x.reshape(-1), dx.reshape(-1), dx.reshape(-1))
+
+
+def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
+    """All of it but the mask."""
     way = ways.pooled_gradients(*_shape(x, y, window), dx is not None)
     if way is Way.FIRST:
         first_layer.weight_grad(x, dy, dw, db, window, y, winner)

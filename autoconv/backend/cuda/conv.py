@@ -4,8 +4,8 @@
     input gradient   dx[m, c] = sum over k=(i,j,f) of  dy[pixel m at tap i,j, f] * w[i, j, c, f]
     weight gradient  dw[k, f] = sum over m         of  x[pixel m at tap i,j, c] * dy[m, f]
 
-The pixels of a weight gradient are cut into parts, whose number depends on the shapes alone. A block sums up one part,
-and the parts are added in their order, so two runs give the same bits, on whatever GPU.
+Where a result has few tiles, its sum is cut into parts, whose number depends on the shapes alone. A block sums up one
+part, and the parts are added in their order, so two runs give the same bits, on whatever GPU.
 """
 
 import math
@@ -14,18 +14,19 @@ from typing import Any, NamedTuple
 
 from ...arguments.shapes import Window
 from . import array as arrays
-from . import gather, tiles
+from . import gather, pointwise, tiles
 from .arith import multiply
 from .fours import starts_fours
 from .gather import Gathering
+from .outer import outer
 from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
-from .product import SUMS, copying, layout, place_of, summing
-from .ptx import load, store, store2, times
-from .runtime import BlockKernel, block_kernel, cuda, inline
+from .product import SUMS, copying, layout, place_of, product_kernel, put, summing
+from .ptx import load, store, times
+from .runtime import BlockKernel, block_kernel, cuda
 from .tiles import Tile, Tiles
 
 PREFERS_SCALE = False  # a convolution is given scaled filters, which cost one small kernel
-PARTS, PART_STAGES = 256, 4  # a weight gradient is cut into so many parts at most, each of so many stages at least
+PARTS = 256  # a sum without a product is cut into so many parts at most
 LANES, SHARES = 32, 16  # a block that adds parts: columns, and who shares the parts
 
 
@@ -43,10 +44,6 @@ def family(name: str, make: Callable, tiles: Tiles) -> Family:
                            for kind, several in (("tf32", tiles.tensor), ("exact", tiles.exact))))
 
 
-def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) -> Callable:
-    """A kernel for float32; float64, which is for checks, takes `single` for all shapes."""
-    dtypes = ("float32", "float64") if tile.name == "single" and not tensor_cores else ("float32",)
-    return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)
 
 
 def check_countable(shape: tuple[int, ...]) -> None:
@@ -56,9 +53,10 @@ def check_countable(shape: tuple[int, ...]) -> None:
                          "smaller batch.")
 
 
-def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right: int, arrays: tuple,
-         ) -> tuple[BlockKernel, Tile]:
-    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group.
+def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left: int, right: int, arrays: tuple,
+         least: int = 0) -> tuple[BlockKernel, Tile]:
+    """The kernel of a family, and its tile, for a result of this shape (rows, columns) in each group, whose sums over
+    `length` may be cut into parts if they have more stages than `least`.
 
     `left` and `right` are what both factors' rows are multiples of, as long as all `arrays` lie where fours may begin.
     Raises ValueError for an array of more items than a kernel counts.
@@ -67,25 +65,16 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, left: int, right:
         check_countable(a.shape)
     fours, tensor_cores = starts_fours(*arrays), arrays[0].gpu.uses_tensor_cores(arrays[0].dtype)
     several = kernels.tiles.tensor if tensor_cores else kernels.tiles.exact
-    number = tiles.choose(several, *shape, groups, fours and left % 4 == 0, fours and right % 4 == 0)
+    number = tiles.choose(several, *shape, groups, length, fours and left % 4 == 0, fours and right % 4 == 0, least)
     return (kernels.tensor if tensor_cores else kernels.exact)[number], several[number]
-
-
-@inline
-def put(y, at, first, second, both, whole):
-    """Two items side by side, or where there is room for one, the first."""
-    if whole:
-        store2(y, at, (first, second))
-    else:
-        store(y, at, first)
-        if both:
-            store(y, at + 1, second)
 
 
 def _gathered(turned: bool) -> Callable:
     """y (count, F) = the gathered rows of x times w, + b, and max(y, 0) with `relu`; each group has its part of F.
+    Turned, `relu` makes it 0 where `b` (count, F) is not above 0, and there is no bias: the gradient before a ReLU.
 
-    `lengths`: of a row of y, its part of a group, a row of w, its part of a group.
+    `lengths`: of a row of y, its part of a group, a row of w, its part of a group. `cut`: into how many parts the sum
+    is, and the stages of each; y then has a (count, F) for each part.
     """
     def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
         at = layout(tile, False, turned)
@@ -95,16 +84,18 @@ def _gathered(turned: bool) -> Callable:
         size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
 
         @product_kernel("(const T[::1], const T[::1], const T[::1], T[::1], int64, UniTuple(int64, 4),"
-                        f" {gather.SIGNATURE}, boolean, boolean)", name, tile, tensor_cores)
-        def product(x, w, b, y, count, lengths, sizes, steps, divisors, has_bias, relu):
+                        f" {gather.SIGNATURE}, UniTuple(int64, 2), boolean, boolean)", name, tile, tensor_cores)
+        def product(x, w, b, y, count, lengths, sizes, steps, divisors, cut, has_bias, relu):
             shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
             places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
-            group, begin = cuda.blockIdx.z, cuda.blockIdx.y * columns
+            group, part, begin = cuda.blockIdx.z // cut[0], cuda.blockIdx.z % cut[0], cuda.blockIdx.y * columns
+            skipped = part * cut[1]
             locate(places, count, group * sizes[3], sizes, steps, divisors)
-            source = (x, w, places, begin, lengths[1], group * lengths[3], lengths[2], sizes, steps, divisors)
-            run(shared, (sizes[4] + depth - 1) // depth, source, sums)
+            source = (x, w, places, skipped, begin, lengths[1], group * lengths[3], lengths[2], sizes, steps, divisors)
+            run(shared, min(cut[1], (sizes[4] + depth - 1) // depth - skipped), source, sums)
             m, n, mine = where()
             m, n = m + cuda.blockIdx.x * rows, n + begin
+            to = times(part, count) * lengths[0]
             for c in range(0, SUMS, 2):
                 f = n + 4 * c
                 if mine and f < lengths[1]:
@@ -114,74 +105,19 @@ def _gathered(turned: bool) -> Callable:
                     second = load(b, column + 1) if has_bias and both else zero
                     for r in range(4):
                         if m + 8 * r < count:
+                            here = (m + 8 * r) * lengths[0] + column
                             left, right = sums[r, c] + first, sums[r, c + 1] + second
-                            put(y, (m + 8 * r) * lengths[0] + column, zero if relu and left < zero else left,
-                                zero if relu and right < zero else right, both, whole)
+                            if turned:
+                                left = zero if relu and load(b, here) <= zero else left
+                                right = zero if relu and both and load(b, here + 1) <= zero else right
+                            else:
+                                left = zero if relu and left < zero else left
+                                right = zero if relu and right < zero else right
+                            put(y, to + here, left, right, both, whole)
 
         return product
 
     return make
-
-
-def outer(pooled: bool) -> Callable:
-    """dw[part] (items, F) and db[part] (F,): the sums over `length` of `count` pixels. Item number `items` of a window
-    is always 1, so its sums are db. `lengths`: of a row of dw, its part of a group, and how many parts there are.
-
-    Pooled, `dy` is (y, winner, dy) of 2x2 max pooling, and the pixels are those of one window after the other.
-    """
-    def make(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-        return _outer(name, tile, tensor_cores, pooled)
-
-    return make
-
-
-def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKernel:
-    at = layout(tile, True, False)
-    where = place_of(tile)
-    run = summing(tensor_cores, tile, at, gather.outer_filling(tile, at, copying(tensor_cores, tile), pooled))
-    fill = gather.constants(tile, at)
-    rows, columns, depth, width = tile.rows, tile.columns, tile.depth, tile.widths[0]
-    size, whole = at.size * tile.stages, tile.widths[1] == 4
-
-    rest = f"T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})"
-
-    @inline
-    def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        shared, sums = cuda.shared.array(size, x.dtype, 16), cuda.local.array((4, SUMS), x.dtype)
-        group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
-        first, begin = cuda.blockIdx.y * columns, part * length
-        end = min(count, begin + length)
-        k = cuda.blockIdx.x * rows + cuda.threadIdx.x % (rows // width) * width
-        i, j, c = gather.tap_of(k, divisors)
-        if k >= items:
-            fill(shared, 1)
-        source = (x, dy, k, (i, j, group * sizes[3] + c), begin, end, first, lengths[1], group * lengths[1], lengths[0],
-                  sizes, steps, divisors)
-        run(shared, (end - begin + depth - 1) // depth, source, sums)
-        m, n, mine = where()
-        m, n = m + cuda.blockIdx.x * rows, n + first
-        for c in range(0, SUMS, 2):
-            f = n + 4 * c
-            if mine and f < lengths[1]:
-                both = f + 1 < lengths[1]
-                column = group * lengths[1] + f
-                for r in range(4):
-                    row = m + 8 * r
-                    if row < items:
-                        put(dw, (part * items + row) * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
-                    elif row == items:
-                        put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
-
-    @product_kernel(f"(const T[::1], const T[::1], {rest}", name, tile, tensor_cores)
-    def plain(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors)
-
-    @product_kernel(f"(const T[::1], const T[::1], const uint8[::1], const T[::1], {rest}", name, tile,
-                    tensor_cores)
-    def before_pooling(x, y, winner, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        product(x, (y, winner, dy), dw, db, count, length, lengths, sizes, steps, divisors)
-
-    return before_pooling if pooled else plain
 
 
 _FORWARD = family("forward", _gathered(False), tiles.FORWARD)
@@ -191,36 +127,43 @@ _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT
 
 def _adding(shares: int, lanes: int) -> BlockKernel:
     """total and total_b = the sums of `parts` parts (parts, size) and (parts, size_b): each share of the parts in their
-    order, then the shares in theirs. A block has `lanes` items of the totals.
+    order, then half of the shares to the other half. A block has `lanes` items of the totals. With `filters` as a
+    divisor, total is rows of so many items, to which b is added; and with `relu` it is the larger of that and 0.
     """
-    @block_kernel("(const T[::1], const T[::1], T[::1], T[::1], int64, int64, int64)", lanes * shares,
-                  f"add_parts_{shares}")
-    def run(partial, partial_b, total, total_b, parts, size, size_b):
+    @block_kernel("(const T[::1], const T[::1], const T[::1], T[::1], T[::1], int64, int64, int64, UniTuple(int64, 3),"
+                  " boolean, boolean)", lanes * shares, f"add_parts_{shares}")
+    def run(partial, partial_b, b, total, total_b, parts, size, size_b, filters, has_bias, relu):
         lane, share = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes
         i = cuda.blockIdx.x * lanes + lane
-        item = partial.dtype.type(0)
+        item = zero = partial.dtype.type(0)
         for part in range(share, parts, shares):
             if i < size:
                 item += load(partial, times(part, size) + i)
             elif i < size + size_b:
                 item += load(partial_b, times(part, size_b) + i - size)
         if shares > 1:
-            shared = cuda.shared.array((shares, lanes), partial.dtype)
+            shared, half = cuda.shared.array((shares, lanes), partial.dtype), shares // 2
             shared[share, lane] = item
-            cuda.syncthreads()
-            if share == 0:
-                for other in range(1, shares):
-                    item += shared[other, lane]
+            while half > 0:
+                cuda.syncthreads()
+                if share < half:
+                    item += shared[share + half, lane]
+                    shared[share, lane] = item
+                half //= 2
         if share == 0 and i < size:
-            store(total, i, item)
+            if has_bias:
+                item += load(b, i - times(gather.divided(i, filters), filters[0]))
+            store(total, i, zero if relu and item < zero else item)
         elif share == 0 and i < size + size_b:
             store(total_b, i - size, item)
 
     return run
 
 
-_ADD_PARTS = (_adding(1, LANES * SHARES // 2), _adding(SHARES, LANES))  # for at most FEW parts, and for more
-FEW = 16
+# For at most so many parts: a kernel that adds them, and the items of the total that its blocks have.
+_ADDING = {most: (_adding(shares, lanes), lanes) for most, shares, lanes in (
+    (4, 1, LANES * SHARES // 2), (128, SHARES, LANES), (math.inf, 4 * SHARES, LANES // 4))}
+_ADD_PARTS = tuple(kernel for kernel, _ in _ADDING.values())
 
 
 @block_kernel("(const T[:,::1], T[:,::1])", LANES * SHARES)
@@ -242,14 +185,24 @@ def _channel_sums(rows, partial):
 
 
 def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
-            lengths: tuple[int, int, int, int], relu: bool = False) -> None:
-    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None."""
-    count, groups = math.prod(y.shape[:-1]), lengths[0] // lengths[1]
-    kernel, tile = pick(kernels, (count, lengths[1]), groups, gathering.sizes[3], math.gcd(lengths[1], lengths[3]),
-                        (x, w, y))
+            lengths: tuple[int, int, int, int], relu: bool = False, masked: bool = False) -> None:
+    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None; `masked`, y is 0 where b is
+    not above 0. Long sums of few tiles are cut into parts.
+    """
+    count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
+    kernel, tile = pick(kernels, (count, lengths[1]), groups, items, gathering.sizes[3],
+                        math.gcd(lengths[1], lengths[3]), (x, w, y), tiles.LONG)
+    down, along = tiles.blocks(tile, count, lengths[1])
+    parts, each = tiles.cut(tile, down * along * groups, items, tiles.LONG)
     flat_b, has_bias = bias(b, w)
-    kernel((*tiles.blocks(tile, count, lengths[1]), groups), x.reshape(-1), w.reshape(-1), flat_b, y.reshape(-1), count,
-           lengths, *gathering, has_bias, relu)
+    out = y if parts == 1 else arrays.empty(y.gpu, (parts, y.size), y.dtype)
+    kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), flat_b, out.reshape(-1), count, lengths,
+           *gathering, (parts, each), has_bias and parts == 1 and not masked, (relu or masked) and parts == 1)
+    if parts > 1 and masked:
+        add_parts(out, total := arrays.empty(y.gpu, (y.size,), y.dtype))
+        pointwise.relu_grad(flat_b, total, y.reshape(-1))
+    elif parts > 1:
+        add_parts(out, y, b=b, relu=relu)
 
 
 def scaled(w, scale):
@@ -280,9 +233,19 @@ def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
+    _input_gradient(dy, w, b, dx, window, groups, False)
+
+
+def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
+    """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    _input_gradient(dy, w, x.reshape(-1), dx, window, groups, True)
+
+
+def _input_gradient(dy, w, b, dx, window: Window, groups: int, masked: bool) -> None:
+    """b is a bias or None; or the array that masks."""
     filters, each = dy.shape[3], dy.shape[3] // groups
     _launch(_INPUT_GRADIENT, dy, w, b, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
-            (dx.shape[3], w.shape[2], filters, each))
+            (dx.shape[3], w.shape[2], filters, each), masked=masked)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
@@ -297,16 +260,14 @@ def outer_product(kernels: Family, x: Any, dy: tuple, dw: Any, db: Any, gatherin
     the arrays `dy` say: themselves, or y, winner and dy of a pooling.
     """
     items, filters, each = gathering.sizes[4], db.size, db.size // groups
-    kernel, tile = pick(kernels, (items + 1, each), groups, dw.shape[2], each, (x, *dy, dw, db))
+    kernel, tile = pick(kernels, (items + 1, each), groups, count, dw.shape[2], each, (x, *dy, dw, db))
     down, along = tiles.blocks(tile, items + 1, each)
-    parts = max(1, min(PARTS, tiles.BLOCKS // (down * along * groups), -(-count // (tile.depth * PART_STAGES))))
-    length = -(-count // (parts * tile.depth)) * tile.depth
-    parts = max(1, -(-count // max(length, 1)))
+    parts, stages = tiles.cut(tile, down * along * groups, count)
     partial, partial_b = dw, db
     if parts > 1:
         partial, partial_b = (arrays.empty(x.gpu, (parts, a.size), a.dtype) for a in (dw, db))
     kernel((down, along, groups * parts), x.reshape(-1), *(a.reshape(-1) for a in dy), partial.reshape(-1),
-           partial_b.reshape(-1), count, length, (filters, each, parts), *gathering)
+           partial_b.reshape(-1), count, stages * tile.depth, (filters, each, parts), *gathering)
     if parts > 1:
         add_parts(partial, dw, partial_b, db)
 
@@ -319,14 +280,18 @@ def channel_sums(dy, db) -> None:
     add_parts(partial, db)
 
 
-def add_parts(partial, total, partial_b=None, total_b=None) -> None:
-    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b."""
+def add_parts(partial, total, partial_b=None, total_b=None, b=None, relu: bool = False) -> None:
+    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b.
+
+    With b, total (..., F) is that + b (F,); with `relu` it is the larger of that and 0.
+    """
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
     parts, size, size_b = partial.shape[0], total.size, total_b.size
-    kernel, lanes = (_ADD_PARTS[0], LANES * SHARES // 2) if parts <= FEW else (_ADD_PARTS[1], LANES)
-    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b, total, total_b)), parts, size,
-           size_b)
+    flat_b, has_bias = bias(b, total)
+    kernel, lanes = next(found for most, found in _ADDING.items() if parts <= most)
+    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b)), flat_b,
+           *(a.reshape(-1) for a in (total, total_b)), parts, size, size_b, gather.divisor(flat_b.size), has_bias, relu)
 
 
 def bias(b, like):

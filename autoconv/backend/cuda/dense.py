@@ -8,6 +8,7 @@ from .conv import (  # noqa: F401 (the kernels too, as part of this module)
     _WEIGHT_GRADIENT,
     conv2d,
     conv2d_input_grad,
+    conv2d_masked_input_grad,
     conv2d_weight_grad,
 )
 from .pointwise import relu_grad  # noqa: F401 (part of this module: the gradient of dense with relu)
@@ -33,6 +34,11 @@ def dense(x, w, b, y, relu: bool = False) -> None:
 def dense_input_grad(dy, w, dx) -> None:
     """dx (N,C) = dy (N,F) @ w (C,F).T."""
     conv2d_input_grad(_image(dy), _filters(w), _image(dx), PIXEL)
+
+
+def dense_masked_input_grad(dy, w, x, dx) -> None:
+    """The same where x (N,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
+    conv2d_masked_input_grad(_image(dy), _filters(w), _image(x), _image(dx), PIXEL)
 
 
 def dense_weight_grad(x, dy, dw, db) -> None:

@@ -152,8 +152,9 @@ def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Call
 def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: bool) -> Callable:
     """fill(shared, start, step, source): the gathered rows' items of one stage, and what multiplies them.
 
-    source = (x, w, places, n, columns, group, length, sizes, steps, divisors), where w has `columns` columns a group
-    and rows of `length` items; this block begins at column n, and w's group at item `group`. Turned, that is the
+    source = (x, w, places, skipped, n, columns, group, length, sizes, steps, divisors), where w has `columns` columns a
+    group and rows of `length` items; this block begins at column n and goes on from the stage number `skipped` of the
+    sum, and w's group begins at item `group`. Turned, that is the
     convolution's w in an input gradient: its rows are channels of the result, and the sum goes along them.
     """
     (a_width, width), depth = tile.widths, tile.depth
@@ -165,8 +166,9 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: b
 
     @inline
     def fill(shared, start, step, source):
-        x, w, places, first, columns, group, length, sizes, steps, divisors = source
+        x, w, places, skipped, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
+        step += skipped
         k = step * depth + cuda.threadIdx.x % chunks * a_width
         i, j, c = tap_of(k, divisors)
         down, right, real = times(i, steps[0][2]), times(j, steps[1][2]), k < items
@@ -189,26 +191,40 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: b
     return fill
 
 
+def items_of(tile: Tile) -> tuple[int, Callable]:
+    """How many items of a window a thread loads at the same place of rows, and locate(taps, channel, sizes, steps,
+    divisors), which gives the number of the first. taps (3, 1) then has its tap and channel (i, j, c).
+    """
+    rows, width = tile.rows, tile.widths[0]
+
+    @inline
+    def locate(taps, channel, sizes, steps, divisors):
+        k = cuda.blockIdx.x * rows + cuda.threadIdx.x % (rows // width) * width
+        i, j, c = tap_of(k, divisors)
+        taps[0, 0], taps[1, 0], taps[2, 0] = i, j, channel + c
+        return k
+
+    return 1, locate
+
+
 def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: bool) -> Callable:
     """fill(shared, start, step, source): the windows of one stage's pixels, for this block's items of a window, and
     the gradients of these pixels.
 
-    source = (x, dy, k, tap, begin, end, n, columns, group, length, sizes, steps, divisors): this thread loads item k of
-    the windows, the one at `tap` = (i, j, c), of pixels from `begin` to `end`; dy is as w above.
+    source = (x, dy, taps, k, begin, end, n, columns, group, length, sizes, steps, divisors): this thread loads item k
+    of the windows, the one at `taps`, of pixels from `begin` to `end`; dy is as w above.
     """
-    depth, (a_width, b_width) = tile.depth, tile.widths
-    chunks, wide = tile.rows // a_width, tile.columns // b_width
-    each, apart = depth * chunks // tile.threads, tile.threads // chunks
-    b_each, b_apart = depth * wide // tile.threads, tile.threads // wide
-    a_k, b_start, b_k, (copy, b_copy) = at.a_k, at.b, at.b_k, copies
-    read, write = reading(b_width)
+    depth, a_width = tile.depth, tile.widths[0]
+    chunks = tile.rows // a_width
+    each, apart, a_k, copy = depth * chunks // tile.threads, tile.threads // chunks, at.a_k, copies[0]
+    fill_b = (_filling_pooled if pooled else filling_gradients)(tile, at, copies[1])
 
     @inline
     def fill(shared, start, step, source):
-        x, dy, k, tap, begin, end, first, columns, group, length, sizes, steps, divisors = source
+        x, dy, taps, k, begin, end, first, columns, group, length, sizes, steps, divisors = source
         height, across, every, _, items = sizes
         if k < items:  # the one behind the last is always 1; the others are never read
-            down, right = steps[0][0] + times(tap[0], steps[0][2]), steps[1][0] + times(tap[1], steps[1][2])
+            down, right = steps[0][0] + times(taps[0, 0], steps[0][2]), steps[1][0] + times(taps[1, 0], steps[1][2])
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
             to, m = start + row * a_k + piece, begin + step * depth + row
             for e in range(each):
@@ -219,35 +235,72 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
                     n, p, q = pixel_of(m + e * apart, divisors)
                 r, t = times(p, steps[0][1]) + down, times(q, steps[1][1]) + right
                 inside = m + e * apart < end and within(r, height) and within(t, across)
-                item = times(times(times(n, height) + r, across) + t, every) + tap[2]
+                item = times(times(times(n, height) + r, across) + t, every) + taps[2, 0]
                 copy(shared, to + e * apart * a_k, x, item if inside else 0, inside)
-        row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * b_width
-        to, m = start + b_start + row * b_k + piece, begin + step * depth + row
-        for e in range(b_each):
-            pixel = m + e * b_apart
-            inside = first + piece < columns and pixel < end
-            item = times(pixel // 4 if pooled else pixel, length) + group + first + piece if inside else 0
-            if pooled:
-                window = read(dy[0], dy[1], dy[2], item)
-                write(shared, to + e * b_apart * b_k, window, pixel % 4, inside)
-            else:
-                b_copy(shared, to + e * b_apart * b_k, dy, item, inside)
+        fill_b(shared, start, begin + step * depth, end, dy, first, columns, group, length)
 
     return fill
 
 
-def constants(tile: Tile, at: Layout) -> Callable:
-    """fill(shared, value): writes `value` at all that this thread would load of windows, in every stage."""
+def _rows_of_gradients(tile: Tile) -> tuple[int, int, int]:
+    """The pieces of a row of a stage's gradients, and of how many rows, how far apart, a thread loads one."""
+    wide = tile.columns // tile.widths[1]
+    return wide, tile.depth * wide // tile.threads, tile.threads // wide
+
+
+def filling_gradients(tile: Tile, at: Layout, copy: Callable) -> Callable:
+    """fill(shared, start, m, end, dy, first, columns, group, length): the gradients of one stage's pixels, from number
+    m on and before `end`. This block begins at column `first`.
+    """
+    (wide, each, apart), width, b_start, b_k = _rows_of_gradients(tile), tile.widths[1], at.b, at.b_k
+
+    @inline
+    def fill(shared, start, m, end, dy, first, columns, group, length):
+        row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
+        to = start + b_start + row * b_k + piece
+        for e in range(each):
+            pixel = m + row + e * apart
+            inside = first + piece < columns and pixel < end
+            item = times(pixel, length) + group + first + piece if inside else 0
+            copy(shared, to + e * apart * b_k, dy, item, inside)
+
+    return fill
+
+
+def _filling_pooled(tile: Tile, at: Layout, _: Callable) -> Callable:
+    """The same, where dy = (y, winner, dy) of 2x2 max pooling."""
+    (wide, each, apart), width, b_start, b_k = _rows_of_gradients(tile), tile.widths[1], at.b, at.b_k
+    read, write = reading(width)
+
+    @inline
+    def fill(shared, start, m, end, dy, first, columns, group, length):
+        row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
+        to = start + b_start + row * b_k + piece
+        for e in range(each):
+            pixel = m + row + e * apart
+            inside = first + piece < columns and pixel < end
+            item = times(pixel // 4, length) + group + first + piece if inside else 0
+            window = read(dy[0], dy[1], dy[2], item)
+            write(shared, to + e * apart * b_k, window, pixel % 4, inside)
+
+    return fill
+
+
+def ones(tile: Tile, at: Layout) -> Callable:
+    """fill(shared, k, items): writes 1 at all that this thread would load of windows, in every stage, where its item k
+    is none of the `items`.
+    """
     width, stages, size, a_k = tile.widths[0], tile.stages, at.size, at.a_k
     chunks = tile.rows // width
     each, apart = tile.depth * chunks // tile.threads, tile.threads // chunks
 
     @inline
-    def fill(shared, value):
-        for stage in range(stages):
-            for e in range(each):
-                row = cuda.threadIdx.x // chunks + e * apart
-                for i in range(width):
-                    store(shared, stage * size + row * a_k + cuda.threadIdx.x % chunks * width + i, value)
+    def fill(shared, k, items):
+        if k >= items:
+            for stage in range(stages):
+                for e in range(each):
+                    row = cuda.threadIdx.x // chunks + e * apart
+                    for i in range(width):
+                        store(shared, stage * size + row * a_k + cuda.threadIdx.x % chunks * width + i, 1)
 
     return fill

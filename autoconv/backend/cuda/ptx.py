@@ -100,6 +100,26 @@ load, load2, load4 = _load("load", 1), _load("load2", 2), _load("load4", 4)
 
 
 @intrinsic
+def load_word(typing, array, index):
+    """The four bytes array[index : index + 4] as they are, in a float32; index is a multiple of 4."""
+    def build(context, builder, signature, arguments):
+        place = _pointer(context, builder, array, *arguments)
+        return builder.load(builder.bitcast(place, ir.FloatType().as_pointer()))
+
+    return types.float32(array, types.int64), build
+
+
+@intrinsic
+def load_byte(typing, array, index):
+    """Byte number `index` of an array of whatever items."""
+    def build(context, builder, signature, arguments):
+        data = context.make_array(array)(context, builder, arguments[0]).data
+        return builder.load(builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [arguments[1]]))
+
+    return types.uint8(array, types.int64), build
+
+
+@intrinsic
 def store(typing, array, index, value):
     """array[index] = value."""
     def build(context, builder, signature, arguments):
@@ -143,8 +163,8 @@ def _copy(name, width, cached):
         def build(context, builder, signature, arguments):
             to = builder.addrspacecast(_pointer(context, builder, shared, *arguments[:2]),
                                        ir.PointerType(ir.FloatType(), 3))
-            source = builder.addrspacecast(_pointer(context, builder, array, *arguments[2:4]),
-                                           ir.PointerType(ir.FloatType(), 1))
+            source = builder.bitcast(_pointer(context, builder, array, *arguments[2:4]), ir.FloatType().as_pointer())
+            source = builder.addrspacecast(source, ir.PointerType(ir.FloatType(), 1))
             count = builder.select(arguments[4], INT32(4 * width), INT32(0))
             function = ir.FunctionType(ir.VoidType(), [to.type, source.type, INT32])
             builder.call(ir.InlineAsm(function, asm, "r,l,r,~{memory}", side_effect=True), [to, source, count])
@@ -153,7 +173,8 @@ def _copy(name, width, cached):
         return types.void(shared, types.int64, array, types.int64, types.boolean), build
 
     copy.__name__ = name
-    copy.__doc__ = f"Starts shared[at : at + {width}] = array[index : index + {width}], or zeros where not `valid`."
+    copy.__doc__ = (f"Starts shared[at : at + {width}] = array[index : index + {width}], or zeros where not `valid`; "
+                    "the array may have as many bytes in its place.")
     return copy
 
 

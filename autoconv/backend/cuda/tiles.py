@@ -4,6 +4,7 @@ A block computes (rows, columns) of the result and goes along the inner sum in s
 `warps` = (along rows, along columns, along the sum). Every warp computes 32 rows, and WARP_COLUMNS columns.
 """
 
+import math
 from typing import NamedTuple
 
 WARP_ROWS, WARP_COLUMNS = 32, 32
@@ -32,10 +33,10 @@ class Tiles(NamedTuple):
 
     Static shared memory ends at 48 KiB: stages * depth * (rows + columns) * 4 bytes, and what keeps banks apart.
 
-    - large, narrow: the most arithmetic for a byte that is loaded, for more and for at most 32 columns. Several blocks
-      on a processor hide each other's waiting, so two stages do.
-    - small: 4 times as many blocks, where else processors would stand idle. A block is often alone there, so four
-      stages are under way, and four warps share a sum.
+    - large, narrow: the most arithmetic for a byte that is loaded, for more and for at most 32 columns.
+    - medium: where those would be too few blocks, though sums are cut into parts.
+    - small: where that is too few as well. A block is often alone there, so four stages are under way, and four warps
+      share a sum.
     - single: item by item, for sizes that are no multiples of 4, and for float64.
     - first: only the left factor item by item, for images of 1 or 3 channels. No input gradient has it: there both
       factors' rows are as long.
@@ -45,27 +46,35 @@ class Tiles(NamedTuple):
     exact: tuple[Tile, ...]
 
 
-LARGE, NARROW, SMALL = range(3)
+LARGE, NARROW, MEDIUM, SMALL = range(4)
 
 _TENSOR = (
-    Tile("large", 64, 64, 32, (2, 2, 1), 2),
+    Tile("large", 128, 64, 16, (4, 2, 1), 3),
     Tile("narrow", 128, 32, 32, (4, 1, 1), 2),
+    Tile("medium", 64, 32, 32, (2, 1, 2), 3),
     Tile("small", 32, 32, 32, (1, 1, 4), 4),
 )
 _EXACT = (
-    Tile("large", 64, 64, 16, (2, 2, 1), 2),
+    Tile("large", 128, 64, 16, (4, 2, 1), 2),
     Tile("narrow", 128, 32, 16, (4, 1, 1), 2),
+    Tile("medium", 64, 32, 32, (2, 1, 2), 2),
     Tile("small", 32, 32, 32, (1, 1, 4), 2),
 )
-_FIRST, _FIRST_OUTER = Tile("first", 64, 32, 16, (2, 1, 2), 2, (1, 4)), Tile("first", 32, 32, 32, (1, 1, 4), 2, (1, 4))
-_SINGLE = Tile("single", 64, 32, 16, (2, 1, 2), 2, (1, 1))
+_FIRST = Tile("first", 128, 32, 16, (4, 1, 1), 2, (1, 4))
+_FIRST_OUTER, _FIRST_OUTER_EXACT = (Tile("first", 32, 32, 32, (1, 1, 4), stages, (1, 4)) for stages in (4, 2))
+_SINGLE, _SINGLE_EXACT = (Tile("single", 64, 32, 16, (2, 1, 2), stages, (1, 1)) for stages in (4, 2))
 
-FORWARD = Tiles((*_TENSOR, _SINGLE, _FIRST), (*_EXACT, _SINGLE, _FIRST))
-INPUT_GRADIENT = Tiles((*_TENSOR, _SINGLE), (*_EXACT, _SINGLE))
-FIRST_WEIGHT_GRADIENT = Tiles((_SINGLE, _FIRST_OUTER), (_SINGLE, _FIRST_OUTER))
-WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE, _FIRST_OUTER))
+FORWARD = Tiles((*_TENSOR, _SINGLE, _FIRST), (*_EXACT, _SINGLE_EXACT, _FIRST))
+INPUT_GRADIENT = Tiles((*_TENSOR, _SINGLE), (*_EXACT, _SINGLE_EXACT))
+FIRST_WEIGHT_GRADIENT = Tiles((_SINGLE, _FIRST_OUTER), (_SINGLE_EXACT, _FIRST_OUTER_EXACT))
+WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE_EXACT, _FIRST_OUTER_EXACT))
 
-BLOCKS = 264  # as many as keep a large GPU busy: two for each of 132 processors
+PROCESSORS = 132  # of a large GPU
+BUSY = 2 * PROCESSORS  # stages under way that keep it busy at least, all blocks together
+FULL = 16 * PROCESSORS  # warps that sums are cut into parts for: of four blocks of four on each processor
+LOAD = 54  # products that tensor cores compute while an item comes from the second-level cache (bench/gpu_plan.py)
+PART_STAGES = 4  # a part has so many stages at least ...
+LONG = 24  # ... and where parts cost a launch of their own to be added, only sums of more stages than this have them
 
 
 def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:
@@ -73,14 +82,37 @@ def blocks(tile: Tile, rows: int, columns: int) -> tuple[int, int]:
     return -(-rows // tile.rows), -(-columns // tile.columns)
 
 
-def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, left: bool, right: bool) -> int:
+def cut(tile: Tile, tiles: int, length: int, least: int = 0) -> tuple[int, int]:
+    """Into how many parts a sum of `length` items is cut, each for blocks of its own, where there are so many `tiles`;
+    and the stages of each. `least`: a sum of no more stages than this stays whole.
+    """
+    stages = -(-length // tile.depth)
+    each = -(-stages // max(1, min(_most_parts(tile, length, least), FULL // (tile.threads // 32 * max(tiles, 1)))))
+    return max(1, -(-stages // max(each, 1))), each
+
+
+def _most_parts(tile: Tile, length: int, least: int) -> int:
+    stages = -(-length // tile.depth)
+    return -(-stages // PART_STAGES) if stages > least else 1
+
+
+def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length: int, left: bool, right: bool,
+           least: int = 0) -> int:
     """The number of the tile for a result (rows, columns): by the shapes alone, so that every GPU adds in one order.
 
-    `left` and `right` say whether these factors can be loaded by fours.
+    Each item is a sum over `length`, which may be `cut`. `left` and `right` say whether these factors can
+    be loaded by fours. The wide tiles load less for each product, but more of them may lie outside the result.
     """
     if not (left and right):
         names = [tile.name for tile in tiles]
         return names.index("first" if right and "first" in names else "single")
-    wide = LARGE if columns > WARP_COLUMNS else NARROW
-    down, along = blocks(tiles[wide], rows, columns)
-    return wide if down * along * groups >= BLOCKS else SMALL
+    enough = [number for number in (LARGE if columns > WARP_COLUMNS else NARROW, MEDIUM)
+              if math.prod(blocks(tiles[number], rows, columns)) * groups * (tiles[number].stages - 1)
+              * _most_parts(tiles[number], length, least) >= BUSY]
+    return min((*enough, SMALL), key=lambda number: _cost(tiles[number], rows, columns))
+
+
+def _cost(tile: Tile, rows: int, columns: int) -> int:
+    """What all blocks do for each item of the sum, in products: load items, and multiply what they have loaded."""
+    down, along = blocks(tile, rows, columns)
+    return max(LOAD * (along * rows + down * columns), down * along * tile.rows * tile.columns)

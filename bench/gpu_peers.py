@@ -1,0 +1,96 @@
+"""What a captured step of PyTorch, and a compiled one of JAX, would launch for a net: a count, with the same bounds.
+
+The kernels are those that both are known to run: PyTorch's eager operations, captured on one stream as a CUDA graph,
+and XLA's fusions. Convolutions and products get `PRODUCTS` operations a second, whatever their shape: at small
+batches that favours the peers.
+"""
+
+from math import prod
+from typing import NamedTuple
+
+from . import workloads
+from .gpu_plan import MEMORY, NODE, SHORTEST
+from .specs import Conv, Dense, Dropout, Flatten, Pool, Scale, Shape, Spec
+from .workloads import Workload
+
+PRODUCTS = 250e12  # FLOP a second of their products: half of the data sheet's peak for dense TF32
+CLASSES_KERNELS = 2  # passes over the logits: log-softmax and loss, forward and backward each
+
+
+class Kernel(NamedTuple):
+    bytes: float
+    flops: float = 0.0
+
+    @property
+    def seconds(self) -> float:
+        return max(SHORTEST, self.bytes / MEMORY, self.flops / PRODUCTS) + NODE
+
+
+def seconds(kernels: list[Kernel]) -> float:
+    """Of a step: one stream, so one after the other."""
+    return sum(kernel.seconds for kernel in kernels)
+
+
+def pytorch(workload: Workload, batch_size: int) -> list[Kernel]:
+    """Channels last. A bias is added by a kernel of its own, and so is every ReLU; RMSprop is five launches for all."""
+    found = [Kernel(8.0 * batch_size * prod(workload.input_shape)), Kernel(0)]
+    is_first = True
+    for layer, before, after in workloads.shapes(workload):
+        x, y, w, flops = _sizes(layer, before, after, batch_size)
+        match layer:
+            case Conv() | Dense():
+                bias = isinstance(layer, Conv) and layer.bias
+                found += [Kernel(x + w + y, flops)] + [Kernel(2 * y)] * bias  # a dense layer's comes with the product
+                found += [Kernel(2 * y), Kernel(3 * y)] * bool(layer.activation)  # ReLU and its gradient
+                found += [Kernel(x + w + y, flops)] * (2 - is_first) + [Kernel(y)]  # gradients; that of the bias
+                is_first = False
+            case Pool():
+                found += [Kernel(x + 3 * y), Kernel(x), Kernel(x + 3 * y)]  # places of 8 bytes; zeros first
+            case Dropout():
+                found += [Kernel(2.25 * x), Kernel(2.25 * x)]
+            case Scale():
+                found.append(Kernel(2 * x))
+            case Flatten():
+                found += [Kernel(2 * x)] * (2 if prod(before[:2]) > 1 else 0)  # channels first, and back
+            case _:
+                raise NotImplementedError(layer)
+    logits = 4.0 * batch_size * workload.classes
+    weights = 4.0 * sum(w.size for w in workloads.weights(workload))
+    return [*found, *[Kernel(2 * logits)] * 2 * CLASSES_KERNELS, *[Kernel(n * weights) for n in (2, 3, 2, 2, 4)]]
+
+
+def jax(workload: Workload, batch_size: int) -> list[Kernel]:
+    """XLA: bias and ReLU belong to the product, a ReLU's gradient to the sum for the bias; RMSprop is one fusion for
+    small weights, and one for each array of more than a million.
+    """
+    found = [Kernel(8.0 * batch_size * prod(workload.input_shape)), Kernel(0)]
+    is_first = True
+    for layer, before, after in workloads.shapes(workload):
+        x, y, w, flops = _sizes(layer, before, after, batch_size)
+        match layer:
+            case Conv() | Dense():
+                found += [Kernel(x + w + y, flops)] * (3 - is_first) + [Kernel(3 * y if layer.activation else y)]
+                is_first = False
+            case Pool():
+                found += [Kernel(x + y), Kernel(2 * x + y)]
+            case Dropout():
+                found += [Kernel(2.25 * x), Kernel(2.25 * x)]
+            case Scale():
+                found.append(Kernel(2 * x))
+            case Flatten():
+                pass  # a view
+            case _:
+                raise NotImplementedError(layer)
+    logits = 4.0 * batch_size * workload.classes
+    sizes = [4.0 * w.size for w in workloads.weights(workload)]
+    large = [size for size in sizes if size > 4e6]
+    updates = [Kernel(5 * size) for size in (*large, sum(sizes) - sum(large))]
+    return [*found, *[Kernel(2 * logits)] * (1 + CLASSES_KERNELS), *updates]
+
+
+def _sizes(layer: Spec, before: Shape, after: Shape, batch_size: int) -> tuple[float, float, float, float]:
+    """Bytes before and after a layer and of its weights, and the FLOP of one of its products."""
+    x, y = (4.0 * batch_size * prod(shape) for shape in (before, after))
+    taps = layer.kernel**2 if isinstance(layer, Conv) else 1
+    weights = taps * before[-1] * after[-1] if isinstance(layer, Conv | Dense) else 0
+    return x, y, 4.0 * weights, 2.0 * batch_size * prod(after) * taps * before[-1] * bool(weights)

@@ -1,0 +1,243 @@
+"""How the launches of a training step fill a GPU: `python -m bench.gpu_plan [--workload NAME ...] [--batch N]`.
+
+No GPU is needed: a step is recorded on a device whose kernels do not run, and all follows from the shapes. For each
+launch the table has the tile, the blocks, the stages that a block goes through one after the other, bytes, FLOP and a
+lower bound of its time. A `*` marks the launches of the longest path through the graph. Exits with 1 where a product
+leaves a GPU of 132 multiprocessors idle while some of them work through a long sum.
+
+The times are estimates, from the constants below. Nothing here was measured by this project.
+"""
+
+import argparse
+import inspect
+import sys
+from collections.abc import Sequence
+from functools import cache
+from math import ceil, prod
+from typing import Any, NamedTuple
+
+from autoconv.costs.tables import short, table
+
+from . import gpu_steps
+from .workloads import WORKLOADS, Workload
+
+PROCESSORS = 132  # multiprocessors of an H100 (SXM) and an H200: data sheet
+LEAST_BLOCKS, MOST_STAGES = PROCESSORS, 32  # what a product must not fall below, unless its sum is short
+
+# Assumptions. The data sheet's peaks are 4.8 TB/s (H200) and 494 TFLOP/s of dense TF32.
+MEMORY = 4.3e12  # bytes a second of large copies on an H200, as others measured
+L2 = 5.5e12  # bytes a second from the second-level cache, as others measured on an H100
+ISSUED = 4 * PROCESSORS * 1.755e9  # instructions of warps a second: four schedulers each, at the boost clock
+# Instructions of a warp, as the PTX machine counts them (a test compares): for each stage of a product that gathers its
+# rows and of a weight gradient, and for the rest of a block.
+OF_STAGE = {"large": 200, "narrow": 380, "medium": 230, "small": 165, "first": 420, "single": 290}
+OF_OUTER_STAGE = {"large": 210, "narrow": 540, "medium": 280, "small": 150, "first": 330, "single": 350}
+OF_BLOCK = 650
+STAGE = 0.7e-6  # seconds from asking for a stage's items to having multiplied them; stages under way share it
+SHORTEST_STAGE = 0.2e-6  # of a barrier and a warp's products, however many stages are under way
+SHORTEST = 1.0e-6  # the time of any kernel that reads memory and writes it
+NODE = 1.5e-6  # between the end of a graph's launch and the start of one that waits for it
+SHARED, REGISTERS, THREADS = 228 << 10, 65536, 2048  # of a multiprocessor
+REGISTERS_OF_A_THREAD = 128  # of a product's kernel; bench.cubins has them all
+
+
+class Line(NamedTuple):
+    """One launch. `loaded` are the bytes that a product brings into shared memory, `bytes` those of all its arrays."""
+
+    kernel: str
+    tile: str
+    blocks: int
+    stages: int
+    bytes: int
+    loaded: int
+    flops: int
+    busy: float  # seconds that it takes if it has the GPU's throughput for itself
+    seconds: float  # with the latency of its stages
+    after: tuple[int, ...]  # the launches that it waits for
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether most multiprocessors wait for few blocks with long sums."""
+        return bool(self.tile) and self.blocks < LEAST_BLOCKS and self.stages > MOST_STAGES
+
+
+class Plan(NamedTuple):
+    workload: str
+    batch_size: int
+    lines: list[Line]
+
+    @property
+    def critical(self) -> list[int]:
+        """The launches of the longest path, in their order."""
+        ends, before = [0.0] * len(self.lines), [-1] * len(self.lines)
+        for i, line in enumerate(self.lines):
+            before[i] = max(line.after, key=ends.__getitem__, default=-1)
+            ends[i] = line.seconds + NODE + (ends[before[i]] if before[i] >= 0 else 0.0)
+        path = [max(range(len(ends)), key=ends.__getitem__)]
+        while before[path[-1]] >= 0:
+            path.append(before[path[-1]])
+        return path[::-1]
+
+    @property
+    def path(self) -> float:
+        """Seconds of the longest path."""
+        return sum(self.lines[i].seconds + NODE for i in self.critical)
+
+    @property
+    def busy(self) -> float:
+        """Seconds of all launches, as if each used all that the GPU has and nothing waited for anything."""
+        return sum(line.busy for line in self.lines)
+
+    @property
+    def seconds(self) -> float:
+        """The step: no shorter than its longest path, nor than its work."""
+        return max(self.path, self.busy)
+
+    def idle(self) -> list[str]:
+        """What is wrong with it, a line each."""
+        return [f"{self.workload} at {self.batch_size}: {line.kernel} has {line.blocks} blocks with {line.stages} "
+                f"stages each" for line in self.lines if line.is_idle]
+
+    def rows(self) -> list[list[str]]:
+        critical = set(self.critical)
+        return [[f"{line.kernel}{' *' if i in critical else ''}", line.tile, f"{line.blocks:,}",
+                 f"{line.stages or ''}", short(line.bytes, "B"), short(line.flops) if line.flops else "",
+                 f"{(line.loaded or line.bytes) / line.flops:.3f}" if line.flops else "", f"{line.seconds * 1e6:.1f}"]
+                for i, line in enumerate(self.lines)]
+
+    def __str__(self) -> str:
+        head = (f"{self.workload}, batch {self.batch_size}: {len(self.lines)} launches, {len(self.critical)} on the "
+                f"longest path of {self.path * 1e6:.0f} us; all work {self.busy * 1e6:.0f} us; "
+                f"a step about {self.seconds * 1e6:.0f} us")
+        return f"{head}\n{table(HEAD, self.rows())}"
+
+
+HEAD = ("launch", "tile", "blocks", "stages", "bytes", "FLOP", "B/FLOP", "us")
+
+
+def of(workload: Workload, batch_size: int) -> Plan:
+    """The plan of a training step at this batch size."""
+    from autoconv.backend.cuda import order
+
+    launches = gpu_steps.launches(workload, batch_size)
+    accesses = [launch.accesses() for launch in launches]
+    places, last = order.places(accesses), {}
+    lines = []
+    for i, (launch, access, place) in enumerate(zip(launches, accesses, places)):
+        before = (*place.after, last[place.stream]) if place.stream in last else place.after
+        last[place.stream] = i
+        lines.append(_line(launch, access, before))
+    return Plan(workload.name, batch_size, lines)
+
+
+def _line(launch: Any, access: list, after: tuple[int, ...]) -> Line:
+    blocks = prod(launch.blocks) if isinstance(launch.blocks, tuple) else launch.blocks
+    size = sum(stop - start for start, stop in _joined(access))
+    if launch.kernel.name in products():
+        return _product(launch, blocks, size, after)
+    busy = size / MEMORY
+    return Line(launch.kernel.name, "", blocks, 0, size, 0, 0, busy, max(busy, SHORTEST, _adding(launch)), after)
+
+
+def _product(launch: Any, blocks: int, size: int, after: tuple[int, ...]) -> Line:
+    tile = products()[launch.kernel.name]
+    product = _sums(launch, tile)
+    busy = max(size / MEMORY, product.loaded / L2, instructions(launch) / ISSUED)
+    ahead = 1 if _waits(launch, tile) else tile.stages - 1
+    waiting = ceil(blocks / (PROCESSORS * _resident(tile))) * product.stages * max(STAGE / ahead, SHORTEST_STAGE)
+    name = launch.kernel.name.removesuffix(f"_{tile.name}")
+    return Line(name, tile.name, blocks, product.stages, size, product.loaded, product.flops, busy,
+                max(busy, waiting, SHORTEST), after)
+
+
+def instructions(launch: Any) -> int:
+    """How many all warps of a product run."""
+    tile = products()[launch.kernel.name]
+    of_stage = OF_OUTER_STAGE if "weight_gradient" in launch.kernel.name else OF_STAGE
+    warps = prod(launch.blocks) * tile.threads // 32
+    return warps * (_sums(launch, tile).stages * of_stage[tile.name] + OF_BLOCK)
+
+
+class Product(NamedTuple):
+    """The stages of a block, the bytes that all bring into shared memory, multiplications and additions."""
+
+    stages: int
+    loaded: int
+    flops: int
+
+
+def _waits(launch: Any, tile: Any) -> bool:
+    """Whether a stage has to be there before another one is asked for: a pooling's gradients, item by item."""
+    return "first_weight_gradient" in launch.kernel.name and tile.name != "first"
+
+
+def _sums(launch: Any, tile: Any) -> Product:
+    given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
+    items, filters, of_group = given["sizes"][4], *given["lengths"][:2]
+    pooled, outer = "winner" in given, "length" in given
+    if outer:  # a weight gradient: its sum goes over pixels, `length` of them in each part
+        rows, summed, stages = items, given["count"], ceil(min(given["length"], given["count"]) / tile.depth)
+    else:
+        rows, summed = given["count"] * (4 if pooled else 1), items
+        stages = min(ceil(items / tile.depth), given["cut"][1])
+    down, along = (-(-n // size) for n, size in ((rows, tile.rows), (of_group, tile.columns)))
+    of_window = 9 / 16 if outer and tile.name == "first" and pooled else 1  # y, dy and a byte for four pixels
+    loaded = 4 * summed * (filters // of_group) * (along * rows + of_window * down * of_group)
+    return Product(stages, int(loaded), 2 * rows * summed * filters)
+
+
+def _resident(tile: Any) -> int:
+    """How many blocks a multiprocessor holds at once."""
+    from autoconv.backend.cuda.product import layout
+
+    shared = 4 * tile.stages * layout(tile, False, False).size
+    return max(1, min(SHARED // shared, REGISTERS // (REGISTERS_OF_A_THREAD * tile.threads), THREADS // tile.threads))
+
+
+def _adding(launch: Any) -> float:
+    """Seconds of the loads that a thread of `add_parts` makes one after the other, four at a time."""
+    given = dict(zip(inspect.signature(launch.kernel.function).parameters, launch.arguments))
+    if "parts" not in given or "partial" not in given:
+        return 0.0
+    shares = int(launch.kernel.name.rpartition("_")[2])
+    return SHORTEST + ceil(given["parts"] / shares / 4) * STAGE
+
+
+def _joined(access: list) -> list[tuple[int, int]]:
+    """The pieces of memory, without counting any byte twice."""
+    found: list[tuple[int, int]] = []
+    for start, stop in sorted((start, stop) for start, stop, _ in access):
+        if found and start < found[-1][1]:
+            found[-1] = found[-1][0], max(stop, found[-1][1])
+        else:
+            found.append((start, stop))
+    return found
+
+
+@cache
+def products() -> dict[str, Any]:
+    """The tile of each kernel of a product on tensor cores, by the kernel's name."""
+    from autoconv.backend.cuda import conv, fused
+
+    families = [value for module in (conv, fused) for value in vars(module).values() if isinstance(value, conv.Family)]
+    return {kernel.name: tile for family in families for kernel, tile in zip(family.tensor, family.tiles.tensor)}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench.gpu_plan", description=__doc__.partition("\n")[0])
+    parser.add_argument("--workload", nargs="+", choices=WORKLOADS, default=list(WORKLOADS))
+    parser.add_argument("--batch", type=int, nargs="+", help="default: the workload's own batch sizes")
+    given = parser.parse_args(argv)
+    idle = []
+    for name in given.workload:
+        for batch_size in given.batch or WORKLOADS[name].batch_sizes:
+            plan = of(WORKLOADS[name], batch_size)
+            print(plan, end="\n\n", flush=True)
+            idle += plan.idle()
+    if idle:
+        print(f"Fewer than {LEAST_BLOCKS} blocks with more than {MOST_STAGES} stages:", *idle, sep="\n  ")
+    return 1 if idle else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

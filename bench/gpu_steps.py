@@ -1,0 +1,67 @@
+"""The launches of a training step on a GPU, recorded without one: memory is never touched, and no kernel runs."""
+
+from typing import Any
+from unittest import mock
+
+import numpy as np
+
+from . import workloads
+from .workloads import Workload
+
+EPOCHS = 4  # of one batch each: the first is recorded, the second replayed, the third captured
+
+
+def launches(workload: Workload, batch_size: int) -> list[Any]:
+    """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU, with products
+    on tensor cores.
+    """
+    from autoconv.backend import precision as precisions
+    from autoconv.backend.cuda import runtime
+    from ptx import device as interpreter
+
+    from .peers.autoconv import OnGpu
+
+    captured: list[list[Any]] = []
+
+    def capture(gpu: Any, given: list[Any], *_: Any) -> Any:
+        captured.append(given)
+        return lambda: None
+
+    before = precisions.get_precision()
+    with (interpreter.interpreted(), mock.patch.object(runtime.Kernel, "_dispatcher", _Idle()),
+          mock.patch.object(runtime.cuda, "device_array", _untouched),
+          mock.patch.object(runtime.Gpu, "capture", capture)):
+        precisions.set_precision("tf32")
+        try:
+            peer = OnGpu(workload, 1, "train", workloads.SEED)
+            peer.hold(*workloads.data(workload, batch_size), batch_size)
+            peer.net.fit(peer.images, peer.targets, batch_size, epochs=EPOCHS, verbose=0)
+        finally:
+            precisions.set_precision(before)
+    if not captured:
+        raise RuntimeError(f"A plan needs a step that is recorded completely. Not recorded: "
+                           f"{peer.net.recording_report()['train']}.")
+    return captured[0]
+
+
+class _Idle:
+    """What launches a kernel, and does not."""
+
+    def __get__(self, kernel: Any, owner: Any) -> "_Idle":
+        return self
+
+    def __set__(self, kernel: Any, value: Any) -> None:
+        """A kernel that is made while this is there has this as well."""
+
+    def __getitem__(self, configuration: Any) -> Any:
+        return lambda *arguments: None
+
+
+def _untouched(shape: Any, dtype: Any) -> Any:
+    """An array of zeros, of which the operating system gives no page that nobody touches; aligned as a GPU's is."""
+    from ptx.device import HostArray
+
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    raw = np.zeros(size + 256, np.uint8)
+    start = -raw.ctypes.data % 256
+    return raw[start : start + size].view(HostArray).view(dtype).reshape(shape)

@@ -1,0 +1,71 @@
+"""Every matrix product of a training step fills a GPU of 132 multiprocessors, or is short. No GPU is needed."""
+
+import numpy as np
+import pytest
+
+from autoconv import functional as F
+from autoconv import tensor
+from autoconv.backend.cuda import driver
+
+if not driver.installed():
+    pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
+
+import ptx.device
+from bench import gpu_budget, gpu_plan, workloads
+from bench.workloads import WORKLOADS
+
+SIZES = [(name, size) for name, workload in WORKLOADS.items() for size in workload.batch_sizes]
+
+
+@pytest.mark.parametrize(("name", "batch_size"), [*SIZES, ("lecture-large", 128), ("photos", 128)])
+def test_no_product_leaves_the_gpu_idle_in_a_long_sum(name, batch_size):
+    plan = gpu_plan.of(WORKLOADS[name], batch_size)
+    assert any(line.tile for line in plan.lines)
+    assert plan.idle() == []
+
+
+def test_a_plan_counts_what_a_step_does():
+    """Forward and both gradients, and a path that is no shorter than what it holds."""
+    plan = gpu_plan.of(WORKLOADS["lecture"], 64)
+    counted, direct = sum(line.flops for line in plan.lines), 64 * workloads.flops(WORKLOADS["lecture"], "train")
+    # Pixels that no pooling reads are left out; an input gradient multiplies at the border what is not there.
+    assert 0.9 * direct < counted < 1.25 * direct
+    assert plan.path >= max(line.seconds for line in plan.lines)
+    assert plan.critical == sorted(plan.critical)
+    assert plan.lines[plan.critical[0]].kernel.startswith("step.")  # from the batch ...
+    assert plan.lines[plan.critical[-1]].kernel.startswith("update.")  # ... to the weights
+
+
+@pytest.mark.parametrize(("channels", "filters"), [(1, 32), (3, 16), (32, 32), (40, 64), (10, 10)])
+def test_instructions_are_those_of_the_kernels(channels, filters, monkeypatch):
+    """A plan takes them from a table; here the machine that runs PTX counts them."""
+    from autoconv.backend.cuda import runtime
+
+    launches, counters = [], {}
+    launch = runtime.Kernel.launch
+    monkeypatch.setattr(runtime.Kernel, "launch", lambda kernel, *given: (
+        launches.append(runtime.Launch(kernel, *given)), launch(kernel, *given)))
+    with ptx.device.interpreted(counters):
+        x = tensor(np.ones((1, 18, 18, channels), np.float32), True, device="cuda")
+        w = tensor(np.ones((3, 3, channels, filters), np.float32), True, device="cuda")
+        F.conv2d(x, w).sum().backward()
+    products = {given.kernel.name: given for given in launches if counters[given.kernel.name].launches
+                and given.kernel.name in gpu_plan.products()}
+    assert len(products) == 3  # forward, and both gradients
+    for name, given in products.items():
+        assert counters[name].launches == 1
+        counted = sum(counters[name].instructions.values())
+        assert 0.6 < gpu_plan.instructions(given) / counted < 1.5, name
+
+
+def test_the_page_of_the_budget_is_up_to_date():
+    """Blanks do not count."""
+    assert gpu_budget.PAGE.read_text().split() == gpu_budget.page().split(), "python -m bench.gpu_budget"
+
+
+def test_the_command_says_which_product_is_too_long(monkeypatch, capsys):
+    monkeypatch.setattr(gpu_plan, "MOST_STAGES", 0)
+    assert gpu_plan.main(["--workload", "lecture", "--batch", "1"]) == 1
+    said = capsys.readouterr().out
+    assert "lecture, batch 1:" in said
+    assert "lecture at 1: conv.forward_tf32 has 2 blocks with 18 stages each" in said
