@@ -1,4 +1,4 @@
-"""The machine that runs PTX in NumPy (tests/ptx): it computes what PTX says, and sees what a GPU would let pass."""
+"""The machine that runs PTX in NumPy (ptx/): it computes what PTX says, and sees what a GPU would let pass."""
 
 import math
 
@@ -10,9 +10,10 @@ from autoconv.backend.cuda import driver
 if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
+from numba import cuda
+
 import ptx
 import ptx.device
-from numba import cuda
 
 
 def program(arrays, body, declarations=""):
