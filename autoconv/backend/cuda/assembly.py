@@ -39,12 +39,23 @@ def served(kernel: Kernel, dtype: str) -> tuple[tuple[int, int], ...]:
     return tuple(c for c in CAPABILITIES[dtype] if c >= least) if dtype in kernel.dtypes else ()
 
 
+def target(ptx: str) -> tuple[int, int]:
+    """The compute capability that PTX was compiled for."""
+    major, minor = re.search(r"^\s*\.target sm_(\d+)(\d)", ptx, re.MULTILINE).groups()
+    return int(major), int(minor)
+
+
 def assemble(kernel: Kernel, dtype: Any, capability: tuple[int, int]) -> Assembled:
     """Compiles a kernel for a compute capability such as (8, 0). Needs the CUDA packages, but no GPU and no driver."""
-    from cuda.core import Linker, LinkerOptions, ObjectCode
-
     with pretended(capability):
         ptx, _ = cuda.compile_ptx(kernel.function, kernel.types(dtype), device=False, cc=capability)
+    return assembled(ptx, capability)
+
+
+def assembled(ptx: str, capability: tuple[int, int]) -> Assembled:
+    """PTX as machine code for a compute capability."""
+    from cuda.core import Linker, LinkerOptions, ObjectCode
+
     options = LinkerOptions(arch="sm_{}{}".format(*capability), verbose=True)
     linker = Linker(ObjectCode.from_ptx(ptx.encode()), options=options)
     code, said = linker.link("cubin").code, linker.get_info_log()
