@@ -9,6 +9,7 @@ from typing import Any
 from cuda.bindings import driver  # type: ignore[import-not-found,unused-ignore]
 
 from ...errors import DeviceError
+from . import failures
 from .order import Place
 
 Launch = Callable[[int], None]  # launches on the stream of that handle
@@ -96,5 +97,6 @@ def _checked(answer: tuple) -> tuple[Any, ...]:
     """What a function of the driver gives beside its error code, which must be 0."""
     error, *values = answer
     if int(error):
-        raise DeviceError(f"NVIDIA's driver could not capture or launch a graph: {error.name}.")
+        raise DeviceError(failures.sentence(error.name) if error.name in failures.ENDINGS else
+                          f"NVIDIA's driver could not capture or launch a graph: {error.name}.")
     return tuple(values)

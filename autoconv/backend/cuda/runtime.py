@@ -23,7 +23,6 @@ from numba.cuda import cgutils, serialize, types  # noqa: F401
 from numba.cuda.core import config, sigutils
 from numba.cuda.core.caching import NullCache
 from numba.cuda.cudadrv import devices
-from numba.cuda.cudadrv.driver import CudaAPIError
 from numba.cuda.cudadrv.error import CudaSupportError
 from numba.cuda.extending import intrinsic  # noqa: F401
 
@@ -31,7 +30,7 @@ from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
 from ..precision import get_precision
-from . import driver, order, store
+from . import driver, failures, order, store
 from .arena import Arena, Piece
 from .order import Access
 
@@ -77,11 +76,20 @@ class Gpu:
         self.has_tensor_cores = driver.capability(index) >= (8, 0)  # that take float32
         self.arena = Arena(self._allocate, SEGMENT)
         self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
+        self._keeping: Any = None
+        self.failures = failures.Failures(self._end)
         self.enter()
+        self._context = cuda.current_context()
         self.stream: Any = cuda.stream()
 
     def __str__(self) -> str:
         return f"GPU number {self.index}"
+
+    def _end(self) -> None:
+        """Nothing on it is given back to the driver, which would refuse: Numba would print that for each array."""
+        if self._keeping is None:
+            self._keeping = self._context.defer_cleanup()
+            self._keeping.__enter__()
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
@@ -91,19 +99,20 @@ class Gpu:
 
     def memory(self, size: int, dtype: Any) -> Memory:
         """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
-        self.enter()
         size, dtype = max(size, 1), np.dtype(dtype)
-        try:
-            piece = self.arena.take(size * dtype.itemsize)
-        except MemoryError as error:
-            raise DeviceError(self._too_little(size * dtype.itemsize)) from error
+        with self.failures:
+            self.enter()
+            try:
+                piece = self.arena.take(size * dtype.itemsize)
+            except MemoryError as error:
+                raise DeviceError(self._too_little(size * dtype.itemsize)) from error
         return Memory(self, piece.view(size, dtype), piece)
 
     def _allocate(self, size: int) -> Any:
         """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
         try:
             return cuda.device_array(size, np.uint8)
-        except (CudaAPIError, MemoryError) as error:
+        except Exception as error:
             if not _out_of_memory(error):
                 raise
             self.synchronize()  # the arena may now let go of segments that launched kernels still read
@@ -124,8 +133,9 @@ class Gpu:
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
         left = len(self.leaving)
-        self.enter()
-        self.stream.synchronize()
+        with self.failures:
+            self.enter()
+            self.stream.synchronize()
         del self.leaving[:left]
 
     def settle(self) -> None:
@@ -145,11 +155,16 @@ class Gpu:
         places = order.places([launch.accesses() for launch in launches])
         try:
             sent = pointer(there), numbers.ctypes.data, numbers.nbytes
-            return Graph(int(self.stream.handle), launches, places, sent)
+            graph = Graph(int(self.stream.handle), launches, places, sent)
         except DeviceError as error:
             warnings.warn(f"No CUDA graph could be made of a step: {error} Its kernels are launched one by one, which "
                           "gives the same results in more time.", RuntimeWarning, stacklevel=2)
             return None
+        return lambda: self._launch(graph)
+
+    def _launch(self, graph: Callable[[], None]) -> None:
+        with self.failures:
+            graph()
 
     def uses_tensor_cores(self, dtype: Any) -> bool:
         """Whether numbers of this dtype are multiplied on tensor cores."""
@@ -158,14 +173,16 @@ class Gpu:
     def copy_in(self, host: np.ndarray, native: Any) -> None:
         """From the host's memory, of the same shape and dtype, C-contiguous."""
         self._touches_the_host()
-        self.enter()
-        native.copy_to_device(host, stream=self.stream)
+        with self.failures:
+            self.enter()
+            native.copy_to_device(host, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
         """Into the host's memory, of the same shape and dtype; waits until it is there."""
         self._touches_the_host()
-        self.enter()
-        native.copy_to_host(host, stream=self.stream)
+        with self.failures:
+            self.enter()
+            native.copy_to_host(host, stream=self.stream)
         self.synchronize()
 
     def begin_copy_out(self, native: Any, host: np.ndarray) -> Callable[[], bool]:
@@ -173,16 +190,22 @@ class Gpu:
         memory the driver copies while the caller waits.
         """
         self._touches_the_host()
-        self.enter()
-        native.copy_to_host(host, stream=self.stream)
-        there = cuda.event(timing=False)
-        there.record(self.stream)
-        return there.query
+        with self.failures:
+            self.enter()
+            native.copy_to_host(host, stream=self.stream)
+            there = cuda.event(timing=False)
+            there.record(self.stream)
+        return lambda: self._has_come(there)
+
+    def _has_come(self, event: Any) -> bool:
+        with self.failures:
+            return event.query()
 
     def pinned(self, size: int, dtype: Any) -> np.ndarray:
         """So many items of the host's memory that the GPU reads and writes by itself."""
-        self.enter()
-        return cuda.pinned_array(size, np.dtype(dtype))
+        with self.failures:
+            self.enter()
+            return cuda.pinned_array(size, np.dtype(dtype))
 
     def _touches_the_host(self) -> None:
         """A replay of launches would not do that again."""
@@ -197,8 +220,11 @@ def gpu(index: int) -> Gpu:
     driver.check(index)
     try:
         return Gpu(index)
-    except (CudaAPIError, CudaSupportError) as error:
-        raise DeviceError(f"GPU number {index} cannot be opened: {error}. Check with nvidia-smi that no other program "
+    except Exception as error:
+        if not failures.code(error) and not isinstance(error, CudaSupportError):
+            raise
+        reason = failures.code(error) or str(error).strip(" .:")
+        raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi that no other program "
                           "has it for itself, or all of its memory.") from error
 
 
@@ -342,10 +368,11 @@ class Launch:
     def __call__(self, handle: int | None = None) -> None:
         """Runs it on the GPU's stream, or on the one of this handle."""
         gpu = self.gpu
-        gpu.enter()
         natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
-        stream = gpu.stream if handle is None else cuda.external_stream(handle)
-        self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
+        with gpu.failures:
+            gpu.enter()
+            stream = gpu.stream if handle is None else cuda.external_stream(handle)
+            self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
     def accesses(self) -> list[Access]:
         """The memory it touches, and whether it may write there."""
