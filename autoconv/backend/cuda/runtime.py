@@ -93,7 +93,10 @@ class Gpu:
 
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
-        if getattr(_current, "index", None) != self.index:
+        before = getattr(_current, "index", None)
+        if before != self.index:
+            if before is not None:
+                cuda.current_context().pop()  # the driver keeps a stack of them for each thread
             cuda.select_device(self.index)
             _current.index = self.index
 
