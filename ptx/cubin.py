@@ -61,7 +61,8 @@ def _sections(image: bytes) -> list[_Section]:
     found = []
     for name, kind, _, _, offset, length_ in heads:
         word = image[text + name : image.index(b"\0", text + name)].decode()
-        found.append(_Section(word, kind, offset, length_, b"" if kind == _NO_BITS else image[offset : offset + length_]))
+        data = b"" if kind == _NO_BITS else image[offset : offset + length_]
+        found.append(_Section(word, kind, offset, length_, data))
     return found
 
 

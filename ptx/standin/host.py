@@ -96,7 +96,7 @@ class Standin:
             for array in (a for a in arguments if isinstance(a, np.ndarray)):
                 self._reachable(array, gpu, loaded.name)
             for i in program.written_arguments(tuple(arguments)):
-                assert reads_only is None or not reads_only[i], f"{loaded.name} writes argument {i}, which it calls const"
+                assert reads_only is None or not reads_only[i], f"{loaded.name} writes argument {i}, called const"
             self.launched.append(loaded.name)
             run(program, tuple(grid[:3]), tuple(block[:3]), arguments, shared)
         except Exception as error:
