@@ -57,14 +57,18 @@ class Graph:
         """The driver's graph of the launches."""
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         _checked(driver.cuStreamBeginCapture(self._streams[0], mode))
+        whole = False
         try:
             self._launch(launches, places)
+            whole = True
         except DeviceError:
             raise
         except Exception as error:  # of whatever class: Numba passes on those of the packages below it
             raise DeviceError(f"A kernel could not be captured: {error}") from error
         finally:  # whatever happened, the stream must leave the capture
             ended = driver.cuStreamEndCapture(self._streams[0])
+            if not whole and not int(ended[0]):
+                driver.cuGraphDestroy(ended[1])
         return _checked(ended)[0]
 
     def _launch(self, launches: Sequence[Launch], places: list[Place]) -> None:

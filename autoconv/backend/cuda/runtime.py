@@ -129,8 +129,9 @@ class Gpu:
 
     def memory_left(self) -> int:
         """Bytes that can still be had: from the driver, and from the arena, which keeps what it once got."""
-        self.enter()
-        free, _ = cuda.current_context().get_memory_info()
+        with self.failures:
+            self.enter()
+            free, _ = cuda.current_context().get_memory_info()
         return free + self.arena.unused()
 
     def synchronize(self) -> None:
@@ -371,9 +372,9 @@ class Launch:
     def __call__(self, handle: int | None = None) -> None:
         """Runs it on the GPU's stream, or on the one of this handle."""
         gpu = self.gpu
-        natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
         with gpu.failures:
             gpu.enter()
+            natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
             stream = gpu.stream if handle is None else cuda.external_stream(handle)
             self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
