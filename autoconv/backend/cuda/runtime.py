@@ -109,7 +109,7 @@ class Gpu:
                 piece = self.arena.take(size * dtype.itemsize)
             except MemoryError as error:
                 raise DeviceError(self._too_little(size * dtype.itemsize)) from error
-        return Memory(self, piece.view(size, dtype), piece)
+            return Memory(self, piece.view(size, dtype), piece)
 
     def _allocate(self, size: int) -> Any:
         """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
