@@ -101,6 +101,13 @@ EXPORTED void standin_fail(const char *name, int nth, int code) {
 
 EXPORTED int standin_calls(const char *name) { return count_of(name)->calls; }
 
+/* The name that is counted `number`th; NULL behind the last one. */
+EXPORTED const char *standin_name(int number) {
+    struct Count *count = counts;
+    while (count && number--) count = count->next;
+    return count ? count->name : NULL;
+}
+
 CUresult injected(const char *name) {
     struct Count *count = count_of(name);
     if (++count->calls != count->nth) return CUDA_SUCCESS;

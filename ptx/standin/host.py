@@ -2,9 +2,11 @@
 
 import ctypes
 import gc
+import itertools
 import struct
 import traceback
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -24,15 +26,16 @@ class Standin:
     """The stand-in that this process has for a driver.
 
     `failures` are the errors of kernels, `launched` the names of those that ran. Kernels that are not autoconv's are
-    found among `others`, dispatchers of numba-cuda's.
+    found among `others`, dispatchers of numba-cuda's. While it is `idle` kernels do nothing.
     """
 
     def __init__(self) -> None:
         self.library = ctypes.CDLL(NAME)
-        self.library.standin_reason.restype = ctypes.c_char_p
+        self.library.standin_reason.restype = self.library.standin_name.restype = ctypes.c_char_p
         self.library.standin_used.restype = ctypes.c_size_t
         self.library.standin_kernel.restype = ctypes.c_void_p
         self.others: list[Any] = []
+        self.idle = False
         self.failures: list[str] = []
         self.launched: list[str] = []
         self._loaded: dict[int, tuple[cubin.Kernel, bytes]] = {}  # by the kernel's handle
@@ -60,6 +63,12 @@ class Standin:
     def calls(self, call: str) -> int:
         """How often a function of the driver was called."""
         return self.library.standin_calls(call.encode())
+
+    def called(self) -> dict[str, int]:
+        """How often each function of the driver was called, of those that were."""
+        names = iter(lambda: self.library.standin_name(next(numbers)), None)
+        numbers = itertools.count()
+        return {name: count for name in sorted(map(bytes.decode, names)) if (count := self.calls(name))}
 
     def alive(self, kind: str) -> int:
         """How many "streams", "events", "graphs", "graph execs", "libraries" there are."""
@@ -98,7 +107,8 @@ class Standin:
             for i in program.written_arguments(tuple(arguments)):
                 assert reads_only is None or not reads_only[i], f"{loaded.name} writes argument {i}, called const"
             self.launched.append(loaded.name)
-            run(program, tuple(grid[:3]), tuple(block[:3]), arguments, shared)
+            if not self.idle:
+                run(program, tuple(grid[:3]), tuple(block[:3]), arguments, shared)
         except Exception as error:
             self.failures.append(f"{type(error).__name__}: {error}" if isinstance(error, PtxError)
                                  else traceback.format_exc())
@@ -135,8 +145,9 @@ class Standin:
                               f"{'were freed' if freed else f'GPU {gpu} does not reach'}.")
 
 
+@cache
 def attach() -> Standin:
-    """Takes the stand-in that this process finds as its driver."""
+    """The stand-in that this process finds as its driver. Kernels run as long as the process does."""
     return Standin()
 
 
