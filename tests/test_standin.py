@@ -151,7 +151,7 @@ def test_two_gpus_in_turn(cold):
 def test_whatever_call_fails_the_user_gets_a_sentence_and_can_go_on(warm):
     """Every function of the driver that a training calls, once at its first call and once amid the others."""
     found = warm("every_call_fails", 1)
-    assert {"cuLaunchKernelEx", "cuGraphLaunch", "cuStreamEndCapture", "cuMemcpyDtoHAsync"} <= {c["call"] for c in found}
+    assert {"cuLaunchKernelEx", "cuGraphLaunch", "cuStreamEndCapture"} <= {case["call"] for case in found}
     for case in found:
         closing = bool(CLOSING.fullmatch(case["call"]))
         assert sum(case["left"]) == closing, case
@@ -185,23 +185,22 @@ def test_python_ends_in_peace_after_a_kernel_failed(there):
         import numpy as np
         from ptx import standin
         from autoconv.tensor import tensor
+        driver = standin.attach()
         x = tensor(np.ones(3, np.float32), device="cuda")
-        x = (x + x)
-        x.numpy()
-        standin.attach().fail("kernel", 700)
+        (x + x).numpy()
+        driver.fail("kernel", 700)
         try:
             (x + x).numpy()
         except RuntimeError as error:
             print(type(error).__name__)
     """
-    program = program.replace("x = tensor", "driver = standin.attach(); x = tensor", 1)
     done = subprocess.run([sys.executable, "-c", program], env=there, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout, done.stderr) == (0, "DeviceError\n", "")
 
 
 OPENING = {
     "no GPU": ({"gpus": 0}, [], "the NVIDIA driver finds no GPU. Check that nvidia-smi lists one"),
-    "an old driver": ({"version": 12040}, [], r"the NVIDIA driver is too old: it runs CUDA 12.4, and CUDA 13.0 is needed"),
+    "an old driver": ({"version": 12040}, [], r"the NVIDIA driver is too old: it runs CUDA 12.4, and CUDA 13.0 is"),
     "an old GPU": ({"major": 7, "minor": 0}, [], r"stand-in GPU 0 is too old: it has compute capability 7.0, and 7.5"),
     "no start": ({}, ["cuInit", 999], r"the NVIDIA driver does not start \(error 999\)"),
     "no capability": ({}, ["cuDeviceGetAttribute", 1], "NVIDIA's driver refuses cuDeviceGetAttribute with error 1"),
