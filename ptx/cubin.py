@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 _SYMBOLS, _NO_BITS = 2, 8  # types of an ELF file's sections
 _ENTRY = 0x10  # of a symbol
+_WIDE = 8  # from this version of the format on the capability is the second byte of the flags
 _WITH_SIZE = 4  # the format of a note that says how long it is; others are four bytes
 _PARAMETER, _REGISTERS, _FRAME = 0x17, 0x2F, 0x11  # kinds of notes
 
@@ -34,6 +35,12 @@ def length(head: bytes) -> int:
     programs, sections = struct.unpack_from("<QQ", head, 32)
     program_size, program_count, section_size, section_count = struct.unpack_from("<4H", head, 54)
     return max(programs + program_size * program_count, sections + section_size * section_count)
+
+
+def capability(image: bytes) -> tuple[int, int]:
+    """The compute capability that a cubin was made for."""
+    flags, version = struct.unpack_from("<I", image, 48)[0], image[8]
+    return divmod(flags >> (8 if version >= _WIDE else 0) & 0xFF, 10)
 
 
 def kernels(image: bytes) -> list[Kernel]:

@@ -4,6 +4,7 @@ Figures of NVIDIA's CUDA C++ Programming Guide, "Compute Capabilities"; register
 the units of its occupancy calculator.
 """
 
+import re
 from functools import cache
 from typing import NamedTuple
 
@@ -69,7 +70,8 @@ def registers(text: str) -> int:
     """How many registers a thread has, once NVIDIA's assembler has made machine code of the text."""
     from autoconv.backend.cuda import assembly
 
-    return assembly.assembled(text, assembly.target(text)).registers
+    major, minor = re.search(r"^\s*\.target sm_(\d+)(\d)", text, re.MULTILINE).groups()
+    return assembly.assembled(text, (int(major), int(minor))).registers
 
 
 def occupancy(registers: int, threads: int, shared: int, capability: tuple[int, int] = (8, 0)) -> int:

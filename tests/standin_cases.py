@@ -172,6 +172,13 @@ def takes_memory_of_others(driver):
     return (tensor(theirs, device="cuda") + 1).numpy().tolist()
 
 
+def computes_on(driver, major, minor):
+    """A kernel is compiled for the GPU that is there, whatever the disk cache has."""
+    driver.set(major=major, minor=minor)
+    x = tensor(np.arange(3, dtype=np.float32), device="cuda")
+    return (x + x).numpy().tolist()
+
+
 def two_gpus(driver):
     driver.set(gpus=2)
     a, b = (tensor(np.arange(3.0), device=name) for name in ("cuda", "cuda:1"))

@@ -11,6 +11,7 @@ from cuda.bindings import driver
 
 from autoconv.backend import device
 from autoconv.backend.cuda import pointwise
+from ptx import cubin
 
 
 class Cuda:
@@ -221,10 +222,24 @@ def is_unloaded(cuda):
     return launched, *first, cuda.cuGraphLaunch(whole, stream), cuda.cuStreamSynchronize(stream)
 
 
+def is_for_another_gpu(cuda):
+    """Code for compute capability 8.0 on 8.0; told as if it were for 9.0."""
+    code = bytearray(_code())
+    at = 49 if code[8] >= 8 else 48  # the flags of an ELF file
+    other = bytes(code[:at]) + bytes([90]) + bytes(code[at + 1 :])
+    return [cuda.cuLibraryLoadData(image, [], [], 0, [], [], 0) for image in (bytes(code), other)]
+
+
 def _loaded(cuda):
     """A kernel of autoconv's, loaded anew: y = max(x, 0)."""
+    code = _code()
+    library = cuda.cuLibraryLoadData(code, [], [], 0, [], [], 0)
+    (entry,) = cubin.kernels(code)
+    return library, cuda.driver.CUfunction(int(cuda.cuLibraryGetKernel(library, entry.name.encode())))
+
+
+def _code():
+    """The cubin of a kernel of autoconv's."""
     pointwise._relu.compile("float32")
     (made,) = pointwise._relu._dispatcher.overloads.values()
-    library = cuda.cuLibraryLoadData(bytes(made.library.get_cubin().code), [], [], 0, [], [], 0)
-    kernel = cuda.cuLibraryGetKernel(library, made.entry_name.encode())
-    return library, cuda.driver.CUfunction(int(kernel))
+    return bytes(made.library.get_cubin().code)

@@ -13,6 +13,7 @@ if not driver.installed():
 from numba import cuda
 
 import ptx
+import ptx.cubin
 import ptx.device
 
 
@@ -499,6 +500,22 @@ def test_counters_tell_the_occupancy():
     assert counters.occupancy() == 8  # as many as threads allow: 2,048
     ptx.run(program("a", "", ".shared .align 4 .b8 there[49000];"), 1, 32, [Y.copy()], counters=counters)
     assert counters.occupancy() == 3  # 164 KiB of shared memory
+
+
+def test_a_cubin_says_what_the_assembler_says():
+    from autoconv.backend.cuda import assembly
+
+    for name in ("conv.weight_gradient_exact_large", "arith.add_parts"):
+        kernel = assembly.kernels()[name]
+        found = ptx.compiled(kernel, kernel.types("float32"))
+        made = assembly.assembled(found.text, (8, 0))
+        (entry,) = ptx.cubin.kernels(made.cubin)
+        assert (entry.registers, entry.local, entry.shared) == (made.registers, made.stack, found.extents["shared"])
+        assert [offset for offset, _ in entry.parameters] == list(found.offsets.values())
+        assert ptx.cubin.length(made.cubin) == len(made.cubin)
+        assert ptx.cubin.capability(made.cubin) == (8, 0)
+    with pytest.raises(ValueError, match="ELF"):
+        ptx.cubin.kernels(b"no")
 
 
 # Launches.

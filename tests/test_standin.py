@@ -91,6 +91,7 @@ RULES = {
     "replays": [4, 2, 2, 2, 2],
     "is_destroyed": [*["INVALID_HANDLE"] * 5, "INVALID_VALUE"],
     "memory_of_a_graph_is_freed": ["SUCCESS", "ILLEGAL_ADDRESS", "ILLEGAL_ADDRESS"],
+    "is_for_another_gpu": ["CUlibrary", "NO_BINARY_FOR_GPU"],
     "is_unloaded": ["SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS", "ILLEGAL_ADDRESS"],
     "work_is_late": ["NOT_READY", "SUCCESS", 6, "NOT_READY", "SUCCESS", 5],
     "has_no_context": ["INVALID_CONTEXT", "INVALID_CONTEXT"],
@@ -134,6 +135,12 @@ def test_arrays_of_others(warm):
 
 def test_other_threads(warm):
     assert warm("threads") == [[0, 2, 4]] * 3
+
+
+@pytest.mark.parametrize("capability", [(7, 5), (8, 6), (9, 0)])
+def test_other_generations_of_gpus(cold, capability):
+    """They get code of their own, though the disk cache has such for 8.0."""
+    assert cold("computes_on", *capability) == [0, 2, 4]
 
 
 def test_two_gpus_in_turn(cold):

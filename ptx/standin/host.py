@@ -19,7 +19,7 @@ from .build import NAME
 _Ints, _Words = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_uint)
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, _Words, _Words, ctypes.c_uint, ctypes.c_void_p, ctypes.c_int)
-INVALID_IMAGE, ILLEGAL_ADDRESS, LAUNCH_FAILED = 200, 700, 719
+INVALID_IMAGE, NO_BINARY_FOR_GPU, ILLEGAL_ADDRESS, LAUNCH_FAILED = 200, 209, 700, 719
 
 
 class Standin:
@@ -47,6 +47,11 @@ class Standin:
     def reason(self) -> str:
         """What the driver's last error was for."""
         return self.library.standin_reason().decode()
+
+    @property
+    def capability(self) -> tuple[int, int]:
+        """The compute capability of the GPUs."""
+        return tuple(ctypes.c_int.in_dll(self.library, f"standin_{name}").value for name in ("major", "minor"))
 
     def set(self, **values: int) -> None:
         """What the driver is: `gpus`, their `memory` in bytes, `major` and `minor` of their compute capability, and the
@@ -83,6 +88,9 @@ class Standin:
     def _load(self, library: int, image: int) -> int:
         try:
             data = ctypes.string_at(image, cubin.length(ctypes.string_at(image, 64)))
+            (major, minor), (gpu, least) = cubin.capability(data), self.capability
+            if major != gpu or minor > least:
+                return NO_BINARY_FOR_GPU
             for kernel in cubin.kernels(data):
                 count = len(kernel.parameters)
                 offsets, sizes = ((ctypes.c_int * count)(*column) for column in zip(*kernel.parameters, strict=True))

@@ -39,12 +39,6 @@ def served(kernel: Kernel, dtype: str) -> tuple[tuple[int, int], ...]:
     return tuple(c for c in CAPABILITIES[dtype] if c >= least) if dtype in kernel.dtypes else ()
 
 
-def target(ptx: str) -> tuple[int, int]:
-    """The compute capability that PTX was compiled for."""
-    major, minor = re.search(r"^\s*\.target sm_(\d+)(\d)", ptx, re.MULTILINE).groups()
-    return int(major), int(minor)
-
-
 def assemble(kernel: Kernel, dtype: Any, capability: tuple[int, int]) -> Assembled:
     """Compiles a kernel for a compute capability such as (8, 0). Needs the CUDA packages, but no GPU and no driver."""
     with pretended(capability):
