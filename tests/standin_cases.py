@@ -191,9 +191,11 @@ def two_gpus(driver):
 
 def threads(driver):
     a, found = tensor(np.arange(3.0), device="cuda"), []
-    for _ in range(3):
-        thread = threading.Thread(target=lambda: found.append((a + a).numpy().tolist()))
+    several = [threading.Thread(target=lambda: found.extend((a + a).numpy().tolist() for _ in range(20)))
+               for _ in range(3)]
+    for thread in several:
         thread.start()
+    for thread in several:
         thread.join()
     return found
 

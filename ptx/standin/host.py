@@ -16,7 +16,7 @@ from ..errors import PtxError
 from ..launch import CAPABILITY, Aligned, Program, compiled, run
 from .build import NAME
 
-_Ints, _Words = ctypes.POINTER(ctypes.c_int), ctypes.POINTER(ctypes.c_uint)
+_Words = ctypes.POINTER(ctypes.c_uint)
 _LOAD = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)
 _RUN = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, _Words, _Words, ctypes.c_uint, ctypes.c_void_p, ctypes.c_int)
 INVALID_IMAGE, NO_BINARY_FOR_GPU, ILLEGAL_ADDRESS, LAUNCH_FAILED = 200, 209, 700, 719
@@ -25,8 +25,7 @@ INVALID_IMAGE, NO_BINARY_FOR_GPU, ILLEGAL_ADDRESS, LAUNCH_FAILED = 200, 209, 700
 class Standin:
     """The stand-in that this process has for a driver.
 
-    `failures` are the errors of kernels, `launched` the names of those that ran. Kernels that are not autoconv's are
-    found among `others`, dispatchers of numba-cuda's. While it is `idle` kernels do nothing.
+    `failures` are the errors of kernels. While it is `idle` kernels do nothing.
     """
 
     def __init__(self) -> None:
@@ -34,12 +33,10 @@ class Standin:
         self.library.standin_reason.restype = self.library.standin_name.restype = ctypes.c_char_p
         self.library.standin_used.restype = ctypes.c_size_t
         self.library.standin_kernel.restype = ctypes.c_void_p
-        self.others: list[Any] = []
         self.idle = False
         self.failures: list[str] = []
-        self.launched: list[str] = []
         self._loaded: dict[int, tuple[cubin.Kernel, bytes]] = {}  # by the kernel's handle
-        self._known: dict[int, tuple[Program, tuple, Any]] = {}
+        self._known: dict[int, tuple[Program, tuple, list[bool]]] = {}
         self._callbacks = _LOAD(self._load), _RUN(self._run)
         self.library.standin_host(*self._callbacks)
 
@@ -113,8 +110,7 @@ class Standin:
             for array in (a for a in arguments if isinstance(a, np.ndarray)):
                 self._reachable(array, gpu, loaded.name)
             for i in program.written_arguments(tuple(arguments)):
-                assert reads_only is None or not reads_only[i], f"{loaded.name} writes argument {i}, called const"
-            self.launched.append(loaded.name)
+                assert not reads_only[i], f"{loaded.name} writes argument {i}, which it calls const"
             if not self.idle:
                 run(program, tuple(grid[:3]), tuple(block[:3]), arguments, shared)
         except Exception as error:
@@ -125,25 +121,20 @@ class Standin:
             gc.enable()
         return 0
 
-    def _find(self, handle: int) -> tuple[Program, tuple, Any]:
+    def _find(self, handle: int) -> tuple[Program, tuple, list[bool]]:
         """The program of a loaded kernel: numba-cuda has the cubin that it was loaded from."""
-        kernel, data = self._loaded[handle]
-        for dispatcher, source in self._dispatchers():
-            for types, made in dispatcher.overloads.items():
-                if made.entry_name == kernel.name and bytes(made.library.get_cubin().code) == data:
-                    program = compiled(source, types, CAPABILITY)
-                    expected = [(program.offsets[name], size) for name, size in _sizes(program)]
-                    assert expected == kernel.parameters, f"{kernel.name}: its PTX takes other parameters"
-                    self._known[handle] = program, types, getattr(source, "reads_only", None)
-                    return self._known[handle]
-        raise LookupError(f"Nothing has compiled {kernel.name}.")
-
-    def _dispatchers(self) -> Iterator[tuple[Any, Any]]:
-        """Those of numba-cuda's that may have compiled a kernel, each with what the PTX machine compiles."""
         from autoconv.backend.cuda import assembly
 
-        yield from ((kernel._dispatcher, kernel) for kernel in assembly.kernels().values())
-        yield from ((dispatcher, dispatcher.py_func) for dispatcher in self.others)
+        loaded, data = self._loaded[handle]
+        for kernel in assembly.kernels().values():
+            for types, made in kernel._dispatcher.overloads.items():
+                if made.entry_name == loaded.name and bytes(made.library.get_cubin().code) == data:
+                    program = compiled(kernel, types, CAPABILITY)
+                    expected = [(program.offsets[name], size) for name, size in _sizes(program)]
+                    assert expected == loaded.parameters, f"{loaded.name}: its PTX takes other parameters"
+                    self._known[handle] = program, types, kernel.reads_only
+                    return self._known[handle]
+        raise LookupError(f"None of autoconv's kernels became {loaded.name}.")
 
     def _reachable(self, array: np.ndarray, gpu: int, name: str) -> None:
         address = ctypes.c_size_t(array.ctypes.data)

@@ -30,6 +30,7 @@ from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
 from ..precision import get_precision
+from ..turns import made_lock
 from . import driver, failures, order, store
 from .arena import Arena, Piece
 from .order import Access
@@ -41,6 +42,8 @@ config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
 
 # A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
+
+_launching = made_lock()  # two threads that first launch a kernel at once would have Numba load it twice
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 
@@ -372,7 +375,7 @@ class Launch:
     def __call__(self, handle: int | None = None) -> None:
         """Runs it on the GPU's stream, or on the one of this handle."""
         gpu = self.gpu
-        with gpu.failures:
+        with gpu.failures, _launching:
             gpu.enter()
             natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
             stream = gpu.stream if handle is None else cuda.external_stream(handle)
