@@ -186,23 +186,30 @@ def test_a_kernel_that_fails_ends_the_gpu_for_this_process(warm, nth, code, name
     assert on_the_cpu == [2, 2, 2]
 
 
-def test_python_ends_in_peace_after_a_kernel_failed(there):
-    """What numba-cuda would give back to the driver then, it leaves; it printed a traceback for each module."""
-    program = """if True:
-        import numpy as np
-        from ptx import standin
-        from autoconv.tensor import tensor
-        driver = standin.attach()
-        x = tensor(np.ones(3, np.float32), device="cuda")
-        (x + x).numpy()
-        driver.fail("kernel", 700)
-        try:
-            (x + x).numpy()
-        except RuntimeError as error:
-            print(type(error).__name__)
+FAILING = """
+import numpy as np
+from ptx import standin
+from autoconv.tensor import tensor
+driver = standin.attach()
+x = tensor(np.ones(3, np.float32), device="cuda")
+(x + x).numpy()
+driver.fail("kernel", 700)
+try:
+    (x + x).numpy()
+except RuntimeError as error:
+    print(type(error).__name__)
+raise SystemExit(3)
+"""
+
+
+def test_a_program_of_its_own_ends_in_peace_after_a_kernel_failed(there, tmp_path):
+    """`python -m ptx.standin program.py`. What numba-cuda would give back to the driver at the end, it leaves: it
+    printed a traceback for each module.
     """
-    done = subprocess.run([sys.executable, "-c", program], env=there, capture_output=True, text=True, timeout=120)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "DeviceError\n", "")
+    (tmp_path / "program.py").write_text(FAILING)
+    command = [sys.executable, "-m", "ptx.standin", tmp_path / "program.py"]
+    done = subprocess.run(command, env=there, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "DeviceError\n", "")
 
 
 OPENING = {
