@@ -9,22 +9,25 @@ import sys
 from pathlib import Path
 
 import pytest
-from standin_cases import KINDS, OPS, STEPS
 
 from autoconv.backend.cuda import driver
+
+if not driver.installed():
+    pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
+
+from standin_cases import KINDS, OPS, STEPS
+
+from ptx import standin
 
 HERE = Path(__file__).parent
 CLOSING = re.compile(r"cu(Event|Stream|Graph|GraphExec)Destroy")  # where such fails, one of them is left
 
-pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not driver.installed(), reason="numba-cuda is not installed: pip "
-                                                  "install 'autoconv[cuda]'")]
+pytestmark = pytest.mark.gpu
 
 
 @pytest.fixture(scope="module")
 def there(tmp_path_factory):
     """The variables of a process that has the stand-in for a driver."""
-    from ptx import standin
-
     if sys.platform != "linux":
         pytest.skip("the stand-in is a library for Linux")
     try:
@@ -214,7 +217,7 @@ def test_a_program_of_its_own_ends_in_peace_after_a_kernel_failed(there, tmp_pat
 
 OPENING = {
     "no GPU": ({"gpus": 0}, [], "the NVIDIA driver finds no GPU. Check that nvidia-smi lists one"),
-    "an old driver": ({"version": 12040}, [], r"the NVIDIA driver is too old: it runs CUDA 12.4, and CUDA 13.0 is"),
+    "an old driver": ({"version": 11080}, [], r"the NVIDIA driver is too old: it runs CUDA 11.8, and CUDA 1\d.0 is"),
     "an old GPU": ({"major": 7, "minor": 0}, [], r"stand-in GPU 0 is too old: it has compute capability 7.0, and 7.5"),
     "no start": ({}, ["cuInit", 999], r"the NVIDIA driver does not start \(error 999\)"),
     "no capability": ({}, ["cuDeviceGetAttribute", 1], "NVIDIA's driver refuses cuDeviceGetAttribute with error 1"),
