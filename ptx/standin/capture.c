@@ -31,7 +31,7 @@ CUresult unsafe(const char *name) {
     for (Capture *capture = captures; capture; capture = capture->next) {
         int own = capture->thread == this_thread();
         int forbidden = own ? capture->mode != CU_STREAM_CAPTURE_MODE_RELAXED
-                            : capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL && thread_mode == CU_STREAM_CAPTURE_MODE_GLOBAL;
+                            : capture->mode == CU_STREAM_CAPTURE_MODE_GLOBAL && thread_mode == capture->mode;
         if (forbidden && thread_mode != CU_STREAM_CAPTURE_MODE_RELAXED) {
             invalidate(capture);
             return refuse(CUDA_ERROR_STREAM_CAPTURE_UNSUPPORTED, "%s during a capture.", name);
@@ -45,7 +45,8 @@ CUresult legacy_use(Stream *legacy) {
     for (Capture *capture = captures; capture; capture = capture->next)
         if (capture->origin->context == legacy->context && capture->blocking) {
             invalidate(capture);
-            return refuse(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "The legacy stream was used while a blocking one is captured.");
+            return refuse(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT,
+                          "The legacy stream was used while a blocking one is captured.");
         }
     return CUDA_SUCCESS;
 }
@@ -187,7 +188,8 @@ CUresult cuGraphInstantiate(CUgraphExec *result, CUgraph handle, unsigned long l
         Places after = graph->nodes[i].after;
         exec->nodes[i].work = work_copy(graph->nodes[i].work);
         exec->nodes[i].after.count = after.count;
-        exec->nodes[i].after.items = memcpy(malloc(sizeof(int) * (after.count + 1)), after.items, sizeof(int) * after.count);
+        exec->nodes[i].after.items =
+            memcpy(malloc(sizeof(int) * (after.count + 1)), after.items, sizeof(int) * after.count);
     }
     *result = (CUgraphExec)exec;
     return CUDA_SUCCESS;

@@ -50,7 +50,8 @@ void destroyed(void *handle) {
 }
 
 CUresult get(void *handle, Kind kind, void *result) {
-    static const char *names[] = {"handle", "context", "stream", "event", "graph", "executable graph", "library", "kernel"};
+    static const char *names[] = {"handle", "context", "stream", "event", "graph", "executable graph", "library",
+                                  "kernel"};
     void *object = found(handle, kind);
     *(void **)result = object;
     if (object) return CUDA_SUCCESS;
@@ -193,7 +194,8 @@ CUresult cuCtxPushCurrent(CUcontext handle) {
     ENTER_ANYWHERE(cuCtxPushCurrent);
     Context *context;
     CHECK(get(handle, CONTEXT, &context));
-    if (depth == MOST_NESTED) return refuse(CUDA_ERROR_INVALID_CONTEXT, "%d contexts were pushed and not popped.", depth);
+    if (depth == MOST_NESTED) /* the driver takes more: but who pushes so many never pops */
+        return refuse(CUDA_ERROR_INVALID_CONTEXT, "%d contexts were pushed and not popped.", depth);
     stack[depth++] = context;
     return CUDA_SUCCESS;
 }

@@ -13,7 +13,8 @@ EXPORTED size_t standin_memory = (size_t)1 << 30; /* bytes of each GPU */
 
 static Block *block_at(uintptr_t address, size_t size, int kind) {
     for (Block *block = blocks; block; block = block->next)
-        if (block->alive && block->kind == kind && block->start <= address && address + size <= block->start + block->size)
+        if (block->alive && block->kind == kind && block->start <= address &&
+            address + size <= block->start + block->size)
             return block;
     return NULL;
 }
@@ -43,8 +44,8 @@ static CUresult allocate(uintptr_t *result, size_t size, int kind, int device) {
     size_t whole = (size + 4095) / 4096 * 4096;
     if (!size) return refuse(CUDA_ERROR_INVALID_VALUE, "Memory of no bytes.");
     if (kind == DEVICE && (size > standin_memory || used[device] + size > standin_memory))
-        return refuse(CUDA_ERROR_OUT_OF_MEMORY, "%zu bytes of GPU %d are used, %zu more do not fit.", used[device], device,
-                      size);
+        return refuse(CUDA_ERROR_OUT_OF_MEMORY, "%zu bytes of GPU %d are used, %zu more do not fit.", used[device],
+                      device, size);
     void *start = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (start == MAP_FAILED) return refuse(CUDA_ERROR_OUT_OF_MEMORY, "The host has not got %zu bytes.", whole);
     Block *block = malloc(sizeof *block);

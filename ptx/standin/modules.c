@@ -3,8 +3,8 @@
 #include "standin.h"
 
 typedef CUresult (*Load)(Library *library, const void *image);
-typedef CUresult (*Run)(Kernel *kernel, const unsigned *grid, const unsigned *block, unsigned shared, const void *parameters,
-                        int device);
+typedef CUresult (*Run)(Kernel *kernel, const unsigned *grid, const unsigned *block, unsigned shared,
+                        const void *parameters, int device);
 
 static Load load;
 static Run run;
@@ -16,8 +16,8 @@ EXPORTED void standin_host(Load loads, Run runs) {
 }
 
 /* `load` calls it for each kernel of a cubin. Returns the kernel's handle. */
-EXPORTED Kernel *standin_kernel(Library *library, const char *name, int registers, int shared, int local, int most_threads,
-                    int parameters, const int *offsets, const int *sizes) {
+EXPORTED Kernel *standin_kernel(Library *library, const char *name, int registers, int shared, int local,
+                                int most_threads, int parameters, const int *offsets, const int *sizes) {
     Kernel *kernel = made(KERNEL, sizeof *kernel);
     size_t bytes = sizeof(int) * (parameters + 1);
     kernel->library = library;

@@ -277,7 +277,8 @@ static CUresult wait_captured(Stream *stream, Event *event) {
             invalidate(capture);
             return refuse(CUDA_ERROR_STREAM_CAPTURE_IMPLICIT, "The legacy stream cannot join a capture.");
         }
-        if (capture->streams == MOST_STREAMS) return refuse(CUDA_ERROR_NOT_SUPPORTED, "Too many streams for the stand-in.");
+        if (capture->streams == MOST_STREAMS)
+            return refuse(CUDA_ERROR_NOT_SUPPORTED, "Too many streams for the stand-in.");
         stream->knows.capture = capture;
         stream->index = capture->streams++;
         capture->blocking |= stream->blocking;
