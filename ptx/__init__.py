@@ -6,8 +6,9 @@ arguments or out of step with its width, two threads that race, a barrier that n
 """
 
 from .counters import Counters
-from .errors import AddressError, DivergenceError, PtxError, RaceError, UnsupportedError
+from .errors import AddressError, DivergenceError, LimitError, PtxError, RaceError, UnsupportedError
 from .launch import Program, compiled, launch, run
+from .limits import occupancy
 
-__all__ = ["AddressError", "Counters", "DivergenceError", "Program", "PtxError", "RaceError", "UnsupportedError",
-           "compiled", "launch", "run"]
+__all__ = ["AddressError", "Counters", "DivergenceError", "LimitError", "Program", "PtxError", "RaceError",
+           "UnsupportedError", "compiled", "launch", "occupancy", "run"]

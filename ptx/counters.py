@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from .limits import occupancy, registers
 from .parser import Instruction
 
 SECTOR, BANKS = 32, 32  # bytes that memory is read and written in; 4-byte columns of shared memory
@@ -45,7 +46,7 @@ class Counters:
     `instructions` by class, one for each warp that runs one, with however many of its threads. `sectors` of 32 bytes
     that `requests`, one a warp and instruction, read or write in global memory: 4 a request is what 32 floats side by
     side take. `conflicts` are the extra turns that shared memory takes in `turns`, because lanes want different words
-    of one bank.
+    of one bank. `shapes` are the different launches: the PTX, the threads and bytes of shared memory of a block.
     """
 
     instructions: dict[str, int] = field(default_factory=dict)
@@ -54,6 +55,17 @@ class Counters:
     turns: int = 0
     conflicts: int = 0
     launches: int = 0
+    shapes: set[tuple[str, int, int]] = field(default_factory=set)
+
+    def launched(self, text: str, threads: int, shared: int) -> None:
+        self.launches += 1
+        self.shapes.add((text, threads, shared))
+
+    def occupancy(self, capability: tuple[int, int] = (8, 0)) -> int:
+        """How many blocks a multiprocessor of that compute capability holds at once, by threads, registers and shared
+        memory: the fewest of all launches. The first call has the assembler count the registers.
+        """
+        return min(occupancy(registers(text), threads, shared, capability) for text, threads, shared in self.shapes)
 
     def ran(self, kinds: dict[str, int], warps: int) -> None:
         for name, count in kinds.items():

@@ -140,7 +140,9 @@ def graph(launches, numbers, there):
 @contextmanager
 def interpreted(counters: dict[str, Counters] | None = None):
     """Within this block device "cuda" is there. What each kernel would cost is added up in `counters`, by its name."""
-    from autoconv.backend.cuda import runtime
+    from autoconv.backend.cuda import assembly, runtime
+
+    assembly.kernels()  # one that was declared within the block would have no dispatcher of its own afterwards
 
     def check(index: int) -> None:
         if index:

@@ -13,6 +13,10 @@ class AddressError(PtxError):
     """An address outside of what the kernel was given, or out of step with the width of the access."""
 
 
+class LimitError(PtxError):
+    """A launch that a card refuses: of too many threads, or with too much memory, registers or parameters."""
+
+
 class RaceError(PtxError):
     """Two threads touch the same memory, one of them writing, and nothing puts them in order."""
 

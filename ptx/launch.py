@@ -16,7 +16,7 @@ import numba
 import numpy as np
 from numba import types
 
-from . import flow, parser, translate
+from . import flow, limits, parser, translate
 from .counters import Counters, kind
 from .machine import Machine
 from .memory import Global, Owners, Windows
@@ -164,6 +164,7 @@ def launch(kernel, grid, block, arguments, capability=CAPABILITY, dynamic: int =
 def run(program: Program, grid, block, arguments, dynamic: int = 0, counters: Counters | None = None) -> None:
     """Runs a program, as `launch` does."""
     grid, block = _three(grid), _three(block)
+    limits.check(program, grid, block, dynamic)
     arguments = [_Argument(value, i) for i, value in enumerate(arguments)]
     place = Global()
     for piece in program.constants.pieces:
@@ -179,13 +180,11 @@ def run(program: Program, grid, block, arguments, dynamic: int = 0, counters: Co
         if piece is not None and piece.owners is None:
             piece.owners = Owners(piece.raw.size // piece.unit + 1)
     threads, blocks = math.prod(block), math.prod(grid)
-    if threads > 1024:
-        raise ValueError(f"A block has at most 1024 threads. Received: {threads}.")
     each = max(LANES // threads, 1)
     for first in range(0, blocks, each):
         Machine(program, place, grid, block, first, min(each, blocks - first), dynamic, counters).run(packed)
     if counters is not None:
-        counters.launches += 1
+        counters.launched(program.text, threads, program.extents["shared"] + dynamic)
     for argument in arguments:
         argument.write_back()
 

@@ -5,6 +5,7 @@ inner scopes get names of their own: so a kernel is one flat list.
 """
 
 import itertools
+import math
 import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -76,6 +77,7 @@ class Kernel:
     labels: dict[str, int] = field(default_factory=dict)  # to the number of the instruction that follows
     registers: dict[str, str] = field(default_factory=dict)  # name -> declared type
     variables: dict[str, Variable] = field(default_factory=dict)
+    most_threads: int | None = None  # of a block, where the text says so
 
 
 _DECLARATION = re.compile(
@@ -99,25 +101,31 @@ def parse(text: str) -> Kernel:
     at = 0
     while header := _HEADER.search(text, at):
         module.append(text[at : header.start()])
-        kind, results, name, parameters, _, opening = header.groups()
+        kind, results, name, parameters, directives, opening = header.groups()
         at = header.end()
         if opening == "{":
             end = _matching(text, at)
             found = (name, _parameters(results or ""), _parameters(parameters), text[at:end])
             at = end + 1
             if kind == "entry":
-                entries.append(found)
+                entries.append((*found, directives))
             else:
                 functions[name] = found
     module.append(text[at:])
     if len(entries) != 1:
         raise UnsupportedError(f"A module of one kernel is expected. This one has {len(entries)}.")
-    name, _, parameters, body = entries[0]
-    kernel = Kernel(name, parameters)
+    name, _, parameters, body, directives = entries[0]
+    kernel = Kernel(name, parameters, most_threads=_most_threads(directives))
     for statement in "".join(module).split(";"):
         _declare(kernel, statement.strip(), {})
     _Body(kernel, functions).read(body, {}, None)
     return kernel
+
+
+def _most_threads(directives: str) -> int | None:
+    """What .maxntid says, between a kernel's parameters and its body."""
+    found = re.search(r"\.maxntid\s+([\d,\s]+)", directives)
+    return math.prod(map(int, found[1].split(","))) if found else None
 
 
 def _matching(text: str, at: int) -> int:

@@ -25,7 +25,7 @@ def pytest_collection_modifyitems(config, items):
 
 @pytest.fixture(scope="module")
 def gpu_somewhere():
-    """A GPU for the tests of a file: a real one, or one whose PTX runs in NumPy (tests/ptx)."""
+    """A GPU for the tests of a file: a real one, or one whose PTX runs in NumPy (ptx/)."""
     if not driver.installed():
         pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'")
     if device_cuda.usable():

@@ -61,11 +61,12 @@ def test_the_phases_are_those_of_a_step():
     assert reduced
 
 
-@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/kernels.md", "docs/extending.md", "CONTRIBUTING.md"])
+@pytest.mark.parametrize("page", ["docs/architecture.md", "docs/kernels.md", "docs/extending.md", "docs/ptx.md",
+                                  "CONTRIBUTING.md"])
 def test_every_file_that_is_named_is_there(page):
     text = (ROOT / page).read_text(encoding="utf-8")
     made = set(re.findall(r"^# (\w+\.py)$", text, re.MULTILINE))  # by a recipe
-    folders = ("autoconv", "tests", "bench", "docsite")
+    folders = ("autoconv", "tests", "bench", "ptx", "docsite")
     files = [path.as_posix() for folder in folders for path in (ROOT / folder).rglob("*.py")]
     for name in set(re.findall(r"`([\w./]+\.py)`", text)) - made:
         assert any(path.endswith(f"/{name}") for path in files), name

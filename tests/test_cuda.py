@@ -1,6 +1,6 @@
 """The kernels for NVIDIA GPUs, over the case table: on a GPU where there is one, else on their PTX in NumPy.
 
-The machine that runs PTX is tests/ptx.
+The machine that runs PTX is ptx/.
 """
 
 import copy

@@ -1,4 +1,4 @@
-"""The machine that runs PTX in NumPy (tests/ptx): it computes what PTX says, and sees what a GPU would let pass."""
+"""The machine that runs PTX in NumPy (ptx/): it computes what PTX says, and sees what a GPU would let pass."""
 
 import math
 
@@ -10,9 +10,11 @@ from autoconv.backend.cuda import driver
 if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
-import ptx
-import ptx.device
 from numba import cuda
+
+import ptx
+import ptx.cubin
+import ptx.device
 
 
 def program(arrays, body, declarations=""):
@@ -435,6 +437,85 @@ def test_wide_accesses_to_shared_memory_take_turns_by_quarters():
     counters = ptx.Counters()
     ptx.run(program("a", body, ".shared .align 16 .b8 there[512];"), 1, 32, [Y.copy()], counters=counters)
     assert (counters.turns, counters.conflicts) == (4, 0)
+
+
+# What a card refuses, and what fits it.
+
+
+@pytest.mark.parametrize(("grid", "block", "match"), [
+    ((2**31, 1), 1, r"a grid's x is 1..2,147,483,647. Received: \(2147483648, 1, 1\)"),
+    ((1, 65_536), 1, r"a grid's y is 1..65,535"), ((1, 1, 65_536), 1, r"a grid's z is 1..65,535"),
+    ((0, 1), 1, r"a grid's x is 1.."), (1, 1025, r"a block's x is 1..1,024"), (1, (1, 1, 65), r"a block's z is 1..64"),
+    (1, (64, 32), r"a block has at most 1,024 threads. Received: \(64, 32, 1\), which is 2,048"),
+    (1, 65, r"compiled for blocks of at most 64 threads"),
+])
+def test_a_launch_of_too_many_is_refused(grid, block, match):
+    directives = ".maxntid 32, 2, 1" if block == 65 else ""
+    small = ptx.Program(f".version 8.0\n.target sm_80\n.visible .entry kernel() {directives} {{ ret; }}")
+    with pytest.raises(ptx.LimitError, match=match):
+        ptx.run(small, grid, block, ())
+
+
+def test_more_shared_memory_than_a_block_has_is_refused():
+    body = ".shared .align 4 .b8 there[49000];"
+    ptx.run(program("a", "", body), 1, 1, [Y.copy()], dynamic=152)
+    with pytest.raises(ptx.LimitError, match=r"at most 49,152 bytes of shared memory. Declared: 49,000; .* 153 more"):
+        ptx.run(program("a", "", body), 1, 1, [Y.copy()], dynamic=153)
+
+
+def test_more_parameters_than_a_launch_has_are_refused():
+    names = [f"a{i}" for i in range(73)]  # seven of eight bytes each
+    ptx.run(program(names, ""), 1, 1, [Y.copy() for _ in names])
+    with pytest.raises(ptx.LimitError, match=r"at most 4,096 bytes. These take 4,144"):
+        ptx.run(program([*names, "b"], ""), 1, 1, [Y.copy() for _ in range(74)])
+
+
+def test_a_block_of_more_registers_than_there_are_is_refused():
+    """Eighty sums at once keep eighty registers busy: too many for 1,024 threads, and for nothing less."""
+    sums = range(1, 81)
+    body = "".join(f".reg .f32 %s{i}; ld.global.f32 %s{i}, [%a + {4 * i}];" for i in sums) + "bar.sync 0;" + "".join(
+        f"add.f32 %f1, %f1, %s{i}; mul.f32 %s{i}, %s{i}, %f1;" for i in sums) + "".join(
+        f"st.global.f32 [%a + {4 * i}], %s{i};" for i in sums)
+    busy = program("a", f"mov.f32 %f1, 0f00000000; setp.ne.u32 %p1, %r0, 0; @%p1 bra END; {body} END:")
+    wide = np.ones(100, np.float32)
+    with pytest.raises(ptx.LimitError, match=r"at most 65,536 registers. 1,024 threads with \d+ each .* smaller"):
+        ptx.run(busy, 1, 1024, [wide])
+
+
+@pytest.mark.parametrize(("registers", "threads", "shared", "capability", "blocks"), [  # by the occupancy calculator
+    (32, 256, 0, (8, 0), 8), (33, 256, 0, (8, 0), 6), (64, 256, 0, (8, 0), 4), (255, 256, 0, (8, 0), 1),
+    (128, 256, 0, (8, 0), 2), (168, 384, 0, (9, 0), 1), (16, 32, 0, (8, 0), 32), (16, 32, 0, (7, 5), 16),
+    (40, 128, 0, (8, 0), 12), (32, 256, 49152, (8, 0), 3), (32, 256, 49152, (9, 0), 4), (32, 256, 49152, (7, 5), 1),
+    (32, 1024, 0, (8, 6), 1),
+])
+def test_blocks_of_a_multiprocessor(registers, threads, shared, capability, blocks):
+    assert ptx.occupancy(registers, threads, shared, capability) == blocks
+
+
+def test_counters_tell_the_occupancy():
+    from autoconv.backend.cuda import pointwise
+
+    x, counters = np.zeros(256, np.float32), ptx.Counters()
+    ptx.launch(pointwise._relu, 1, 256, (x.size, x, x.copy()), counters=counters)
+    assert counters.occupancy() == 8  # as many as threads allow: 2,048
+    ptx.run(program("a", "", ".shared .align 4 .b8 there[49000];"), 1, 32, [Y.copy()], counters=counters)
+    assert counters.occupancy() == 3  # 164 KiB of shared memory
+
+
+def test_a_cubin_says_what_the_assembler_says():
+    from autoconv.backend.cuda import assembly
+
+    for name in ("conv.weight_gradient_exact_large", "arith.add_parts"):
+        kernel = assembly.kernels()[name]
+        found = ptx.compiled(kernel, kernel.types("float32"))
+        made = assembly.assembled(found.text, (8, 0))
+        (entry,) = ptx.cubin.kernels(made.cubin)
+        assert (entry.registers, entry.local, entry.shared) == (made.registers, made.stack, found.extents["shared"])
+        assert [offset for offset, _ in entry.parameters] == list(found.offsets.values())
+        assert ptx.cubin.length(made.cubin) == len(made.cubin)
+        assert ptx.cubin.capability(made.cubin) == (8, 0)
+    with pytest.raises(ValueError, match="ELF"):
+        ptx.cubin.kernels(b"no")
 
 
 # Launches.

@@ -57,9 +57,10 @@ class Array(OnGpu):
                                  f"{self.shape}: copy it first.")
             items, shape = (self.size, self.shape) if self.size else (1, (1,) * self.ndim)
             start, flat = self.start if self.size else 0, self.base.data
-            if items != flat.shape[0]:
-                flat = flat[start : start + items]
-            self._native = flat if self.ndim == 1 else flat.reshape(shape)
+            with self.gpu.failures:
+                if items != flat.shape[0]:
+                    flat = flat[start : start + items]
+                self._native = flat if self.ndim == 1 else flat.reshape(shape)
         return self._native
 
     @property

@@ -61,14 +61,14 @@ def capability(index: int) -> tuple[int, int]:
 def name(index: int) -> str:
     """What NVIDIA calls a GPU."""
     text = ctypes.create_string_buffer(_NAME)
-    library().cuDeviceGetName(text, _NAME, _ask("cuDeviceGet", index))
+    _call("cuDeviceGetName", text, _NAME, _ask("cuDeviceGet", index))
     return text.value.decode()
 
 
 def memory(index: int) -> int:
     """How many bytes a GPU has."""
     size = ctypes.c_size_t()
-    library().cuDeviceTotalMem_v2(ctypes.byref(size), _ask("cuDeviceGet", index))
+    _call("cuDeviceTotalMem_v2", ctypes.byref(size), _ask("cuDeviceGet", index))
     return size.value
 
 
@@ -118,10 +118,17 @@ def _problem(index: int) -> str | None:
 
 
 def _ask(function: str, *arguments: Any) -> int:
-    """One number of the driver's."""
+    """One number of the driver's. Raises DeviceError where it refuses."""
     number = ctypes.c_int()
-    getattr(library(), function)(ctypes.byref(number), *arguments)
+    _call(function, ctypes.byref(number), *arguments)
     return number.value
+
+
+def _call(function: str, *arguments: Any) -> None:
+    code = getattr(library(), function)(*arguments)
+    if code:
+        raise DeviceError(f"NVIDIA's driver refuses {function} with error {code}. Check that nvidia-smi runs; after an "
+                          "update of the driver restart the machine.")
 
 
 def _dotted(version: tuple[int, int]) -> str:

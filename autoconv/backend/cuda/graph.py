@@ -9,6 +9,7 @@ from typing import Any
 from cuda.bindings import driver  # type: ignore[import-not-found,unused-ignore]
 
 from ...errors import DeviceError
+from . import failures
 from .order import Place
 
 Launch = Callable[[int], None]  # launches on the stream of that handle
@@ -56,14 +57,18 @@ class Graph:
         """The driver's graph of the launches."""
         mode = driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_RELAXED
         _checked(driver.cuStreamBeginCapture(self._streams[0], mode))
+        whole = False
         try:
             self._launch(launches, places)
+            whole = True
         except DeviceError:
             raise
         except Exception as error:  # of whatever class: Numba passes on those of the packages below it
             raise DeviceError(f"A kernel could not be captured: {error}") from error
         finally:  # whatever happened, the stream must leave the capture
             ended = driver.cuStreamEndCapture(self._streams[0])
+            if not whole and not int(ended[0]):
+                driver.cuGraphDestroy(ended[1])
         (graph,) = _checked(ended)
         *_, count = _checked(driver.cuGraphGetNodes(graph))
         if count < len(launches):
@@ -101,5 +106,6 @@ def _checked(answer: tuple) -> tuple[Any, ...]:
     """What a function of the driver gives beside its error code, which must be 0."""
     error, *values = answer
     if int(error):
-        raise DeviceError(f"NVIDIA's driver could not capture or launch a graph: {error.name}.")
+        raise DeviceError(failures.sentence(error.name) if error.name in failures.ENDINGS else
+                          f"NVIDIA's driver could not capture or launch a graph: {error.name}.")
     return tuple(values)

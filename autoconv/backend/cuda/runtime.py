@@ -19,17 +19,19 @@ from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
 from ..precision import get_precision
-from . import driver, internals, order, store
+from ..turns import made_lock
+from . import driver, failures, internals, order, store
 from .arena import Arena, Piece
 from .internals import DRIVER_ERRORS, capability, cuda, pretended
 from .order import Access
 
 THREADS = 256  # of a block, where each has an item of its own
-REFUSALS: tuple[type[Exception], ...] = (*DRIVER_ERRORS, MemoryError)  # of memory
 SEGMENT = 64 << 20  # bytes that are asked of the driver at once, at least
 
 # A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
+
+_launching = made_lock()  # two threads that first launch a kernel at once would have Numba load it twice
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 
@@ -65,33 +67,46 @@ class Gpu:
         self.has_tensor_cores = driver.capability(index) >= (8, 0)  # that take float32
         self.arena = Arena(self._allocate, SEGMENT)
         self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
+        self._keeping: Any = None
+        self.failures = failures.Failures(self._end)
         self.enter()
+        self._context = cuda.current_context()
         self.stream: Any = cuda.stream()
 
     def __str__(self) -> str:
         return f"GPU number {self.index}"
 
+    def _end(self) -> None:
+        """Nothing on it is given back to the driver, which would refuse: Numba would print that for each array."""
+        if self._keeping is None:
+            self._keeping = self._context.defer_cleanup()
+            self._keeping.__enter__()
+
     def enter(self) -> None:
         """Makes this GPU the one that this thread's calls go to."""
-        if getattr(_current, "index", None) != self.index:
+        before = getattr(_current, "index", None)
+        if before != self.index:
+            if before is not None:
+                cuda.current_context().pop()  # the driver keeps a stack of them for each thread
             cuda.select_device(self.index)
             _current.index = self.index
 
     def memory(self, size: int, dtype: Any) -> Memory:
         """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
-        self.enter()
         size, dtype = max(size, 1), np.dtype(dtype)
-        try:
-            piece = self.arena.take(size * dtype.itemsize)
-        except MemoryError as error:
-            raise DeviceError(self._too_little(size * dtype.itemsize)) from error
-        return Memory(self, piece.view(size, dtype), piece)
+        with self.failures:
+            self.enter()
+            try:
+                piece = self.arena.take(size * dtype.itemsize)
+            except MemoryError as error:
+                raise DeviceError(self._too_little(size * dtype.itemsize)) from error
+            return Memory(self, piece.view(size, dtype), piece)
 
     def _allocate(self, size: int) -> Any:
         """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
         try:
             return cuda.device_array(size, np.uint8)
-        except REFUSALS as error:
+        except Exception as error:
             if not _out_of_memory(error):
                 raise
             self.synchronize()  # the arena may now let go of segments that launched kernels still read
@@ -105,15 +120,17 @@ class Gpu:
 
     def memory_left(self) -> int:
         """Bytes that can still be had: from the driver, and from the arena, which keeps what it once got."""
-        self.enter()
-        free, _ = cuda.current_context().get_memory_info()
+        with self.failures:
+            self.enter()
+            free, _ = cuda.current_context().get_memory_info()
         return free + self.arena.unused()
 
     def synchronize(self) -> None:
         """Waits until all that was launched is done."""
         left = len(self.leaving)
-        self.enter()
-        self.stream.synchronize()
+        with self.failures:
+            self.enter()
+            self.stream.synchronize()
         del self.leaving[:left]
 
     def settle(self) -> None:
@@ -132,7 +149,12 @@ class Gpu:
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
         sent = pointer(there), numbers.ctypes.data, numbers.nbytes
-        return Graph(int(self.stream.handle), launches, places, sent)
+        graph = Graph(int(self.stream.handle), launches, places, sent)
+        return lambda: self._launch(graph)
+
+    def _launch(self, graph: Callable[[], None]) -> None:
+        with self.failures:
+            graph()
 
     def uses_tensor_cores(self, dtype: Any) -> bool:
         """Whether numbers of this dtype are multiplied on tensor cores."""
@@ -141,14 +163,16 @@ class Gpu:
     def copy_in(self, host: np.ndarray, native: Any) -> None:
         """From the host's memory, of the same shape and dtype, C-contiguous."""
         self._touches_the_host()
-        self.enter()
-        native.copy_to_device(host, stream=self.stream)
+        with self.failures:
+            self.enter()
+            native.copy_to_device(host, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
         """Into the host's memory, of the same shape and dtype; waits until it is there."""
         self._touches_the_host()
-        self.enter()
-        native.copy_to_host(host, stream=self.stream)
+        with self.failures:
+            self.enter()
+            native.copy_to_host(host, stream=self.stream)
         self.synchronize()
 
     def begin_copy_out(self, native: Any, host: np.ndarray) -> Callable[[], bool]:
@@ -156,16 +180,22 @@ class Gpu:
         memory the driver copies while the caller waits.
         """
         self._touches_the_host()
-        self.enter()
-        native.copy_to_host(host, stream=self.stream)
-        there = cuda.event(timing=False)
-        there.record(self.stream)
-        return there.query
+        with self.failures:
+            self.enter()
+            native.copy_to_host(host, stream=self.stream)
+            there = cuda.event(timing=False)
+            there.record(self.stream)
+        return lambda: self._has_come(there)
+
+    def _has_come(self, event: Any) -> bool:
+        with self.failures:
+            return event.query()
 
     def pinned(self, size: int, dtype: Any) -> np.ndarray:
         """So many items of the host's memory that the GPU reads and writes by itself."""
-        self.enter()
-        return cuda.pinned_array(size, np.dtype(dtype))
+        with self.failures:
+            self.enter()
+            return cuda.pinned_array(size, np.dtype(dtype))
 
     def _touches_the_host(self) -> None:
         """A replay of launches would not do that again."""
@@ -180,8 +210,11 @@ def gpu(index: int) -> Gpu:
     driver.check(index)
     try:
         return Gpu(index)
-    except DRIVER_ERRORS as error:
-        raise DeviceError(f"GPU number {index} cannot be opened: {error}. Check with nvidia-smi that no other program "
+    except Exception as error:
+        if not failures.code(error) and not isinstance(error, DRIVER_ERRORS):
+            raise
+        reason = failures.code(error) or str(error).strip(" .:")
+        raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi that no other program "
                           "has it for itself, or all of its memory.") from error
 
 
@@ -310,10 +343,11 @@ class Launch:
     def __call__(self, handle: int | None = None) -> None:
         """Runs it on the GPU's stream, or on the one of this handle."""
         gpu = self.gpu
-        gpu.enter()
-        natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
-        stream = gpu.stream if handle is None else cuda.external_stream(handle)
-        self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
+        with gpu.failures, _launching:
+            gpu.enter()
+            natives = [a.native if isinstance(a, OnGpu) else a for a in self.arguments]
+            stream = gpu.stream if handle is None else cuda.external_stream(handle)
+            self.kernel._dispatcher[self.blocks, self.threads, stream](*natives)
 
     def accesses(self) -> list[Access]:
         """The memory it touches, and whether it may write there."""

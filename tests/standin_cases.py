@@ -1,0 +1,254 @@
+"""What test_standin.py has processes do that find the stand-in for a driver: `python standin_cases.py [warm]`.
+
+It reads lines of JSON, the name of a case and its arguments, and answers each with a line: {"result": ...}, or
+{"error": ...}. Each case runs in a copy of the process, which has imported everything; a warm one has trained, too.
+"""
+
+import gc
+import json
+import os
+import select
+import signal
+import sys
+import threading
+import traceback
+import warnings
+
+import numpy as np
+from cases import CASES, Case
+
+from autoconv import layers, models, optimizers, utils
+from autoconv.tensor import tensor
+from ptx import standin
+from ptx.device import interpreted
+
+LIMIT = 100  # seconds of a case
+STEPS = 21  # three one by one, of which the first is recorded and the last captured; then two series of eight, and two
+KINDS = ("streams", "events", "graphs", "graph execs")
+OPS = ("conv2d", "relu", "softmax")  # the first case of each
+
+
+# Trainings.
+
+
+def convolutional():
+    return models.Sequential([
+        layers.Input((8, 8, 1)), layers.Conv2D(4, 3, activation="relu"), layers.MaxPooling2D(2), layers.Flatten(),
+        layers.Dropout(0.3), layers.Dense(3, "softmax")])
+
+
+def dense():
+    return models.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
+
+
+def trained(make=convolutional, steps=STEPS):
+    """What comes out of a training, as numbers."""
+    utils.set_random_seed(1)
+    model = make().to("cuda")
+    model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(4 * steps, 8, 8, 1)).astype(np.float32), random.integers(0, 3, 4 * steps)
+    history = model.fit(x, y, batch_size=4, epochs=1, verbose=0).history
+    return [history, [w.tolist() for w in model.get_weights()], model.predict(x[:6], verbose=0).tolist()]
+
+
+def trains(driver):
+    """As on the device that runs the same PTX without a driver."""
+    before = driver.called()
+    result = trained()
+    gc.collect()
+    calls = {name: count - before.get(name, 0) for name, count in driver.called().items()}
+    alive = [driver.alive(kind) for kind in KINDS]
+    with interpreted():
+        expected = trained()
+    return {"same": result == expected, "calls": calls, "alive": alive}
+
+
+def computes(driver, op):
+    """The value of an op and its gradients, as on that device."""
+    case = next(case for case in CASES if case.op == op)
+    there = _gradients(case)
+    with interpreted():
+        expected = _gradients(case)
+    return all(np.array_equal(a, b) for a, b in zip(there, expected, strict=True))
+
+
+def _gradients(case: Case):
+    inputs = [None if a is None else tensor(a, True, device="cuda") for a in case.inputs("float32")]
+    y = case.call(*inputs, **case.parameters)
+    y.backward(np.ones(y.shape, np.float32))
+    return [y.numpy(), *(t.grad.numpy() for t in inputs if t is not None)]
+
+
+# What fails.
+
+
+def _said(call, *arguments):
+    """What a user is told: the error, warnings, or nothing."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            result, error = call(*arguments), ""
+        except Exception as raised:
+            result, error = None, f"{type(raised).__name__}: {raised}"
+    return result, error, [str(w.message) for w in caught]
+
+
+def every_call_fails(driver, code):
+    """Each function that a training calls fails once, at its first call and amid the others; kernels do nothing."""
+    driver.idle = True
+    before = driver.called()
+    trained(dense, 4)
+    calls = {name: count - before[name] for name, count in driver.called().items() if count > before[name]}
+    del calls["kernel"]
+    found = []
+    for name, nth in sorted({(name, nth) for name, count in calls.items() for nth in (1, count // 2 + 1)}):
+        alive = [driver.alive(kind) for kind in KINDS]
+        driver.fail(name, code, nth)
+        _, error, warned = _said(trained, dense, 4)
+        _, later, _ = _said(trained, dense, 4)
+        gc.collect()
+        left = [driver.alive(kind) - was for kind, was in zip(KINDS, alive)]
+        found.append({"call": name, "nth": nth, "error": error, "warned": warned, "later": later, "left": left})
+    return found
+
+
+def a_capture_fails(driver, call, nth):
+    """Then launches go one by one, and give the same."""
+    expected = trained(dense, 4)
+    driver.fail(call, 901, nth)
+    result, error, warned = _said(trained, dense, 4)
+    return result == expected, error, warned
+
+
+def a_kernel_fails(driver, nth, code):
+    """A kernel fails, some time before anybody asks; then the GPU is of no use, and the CPU is."""
+    driver.fail("kernel", code, nth)
+    _, error, _ = _said(trained, dense, 4)
+    _, later, _ = _said(lambda: tensor(np.ones(3), device="cuda") + 1)
+    return error, later, (tensor(np.ones(3)) + 1).numpy().tolist()
+
+
+def opens(driver, settings, call="", code=0, nth=1):
+    """What a user is told who takes the GPU: now, and once more."""
+    driver.set(**settings)
+    if call:
+        driver.fail(call, code, nth)
+    return [_said(lambda: tensor(np.ones(3), device="cuda").numpy().tolist())[:2] for _ in range(2)]
+
+
+def _floats(mebibytes):
+    return tensor(np.zeros(mebibytes << 18, np.float32), device="cuda")
+
+
+def memory_runs_out(driver):
+    driver.set(memory=100 << 20)
+    held = _floats(40)
+    told = _said(_floats, 70)[1]
+    fits = _floats(20).shape == (20 << 18,)
+    del held
+    _floats(90)  # what nobody holds any more goes back to the driver first
+    return told, fits, driver.used() >> 20
+
+
+# Memory of the host, of others, of two GPUs.
+
+
+def copies_out_while_it_goes_on(driver):
+    """Pinned memory has the numbers once they are there, and not before; later launches come later."""
+    x = tensor(np.arange(4, dtype=np.float32), device="cuda")
+    y = x + 1
+    host = y.data.pinned()
+    host[:] = -1
+    there = y.data.begin_copy_to(host)
+    before, now = host.tolist(), there()
+    return before, now, there(), host.tolist()
+
+
+def takes_memory_of_others(driver):
+    from numba import cuda
+
+    theirs = cuda.to_device(np.arange(5, dtype=np.float32))
+    return (tensor(theirs, device="cuda") + 1).numpy().tolist()
+
+
+def computes_on(driver, major, minor):
+    """A kernel is compiled for the GPU that is there, whatever the disk cache has."""
+    driver.set(major=major, minor=minor)
+    x = tensor(np.arange(3, dtype=np.float32), device="cuda")
+    return (x + x).numpy().tolist()
+
+
+def two_gpus(driver):
+    driver.set(gpus=2)
+    a, b = (tensor(np.arange(3.0), device=name) for name in ("cuda", "cuda:1"))
+    for _ in range(40):
+        a, b = a + 1, b + 2
+    left = driver.calls("cuCtxPushCurrent") - driver.calls("cuCtxPopCurrent")
+    _, error, _ = _said(lambda: a + b)
+    return a.numpy().tolist(), b.numpy().tolist(), a.to("cuda:1").numpy().tolist(), left, error
+
+
+def threads(driver):
+    a, found = tensor(np.arange(3.0), device="cuda"), []
+    several = [threading.Thread(target=lambda: found.extend((a + a).numpy().tolist() for _ in range(20)))
+               for _ in range(3)]
+    for thread in several:
+        thread.start()
+    for thread in several:
+        thread.join()
+    return found
+
+
+def rule(driver, name):
+    import standin_rules  # brings the driver's bindings
+
+    found = getattr(standin_rules, name)(standin_rules.Cuda())
+    return [value if isinstance(value, str | int) else type(value).__name__ for value in found]
+
+
+# The process.
+
+
+def serve(warm):
+    if warm:
+        standin.attach()
+        trained(steps=4)
+        trained(dense, 4)
+        gc.collect()
+    gc.freeze()  # what is here now stays: to look for garbage in it takes most of a case's time
+    for line in sys.stdin:
+        ready, answer = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(ready)
+            run(*json.loads(line), answer)
+        os.close(answer)
+        sys.stdout.write(f"{answered(ready, child)}\n")
+        sys.stdout.flush()
+
+
+def run(name, arguments, answer):
+    driver = standin.attach()
+    try:
+        said = {"result": globals()[name](driver, *arguments), "failures": driver.failures}
+    except BaseException:
+        said = {"error": f"{traceback.format_exc()}\n{driver.reason}\n{driver.failures}"}
+    with os.fdopen(answer, "w") as out:
+        out.write(json.dumps(said))
+    os._exit(0)
+
+
+def answered(ready, child):
+    text = b""
+    with os.fdopen(ready, "rb", buffering=0) as source:
+        while select.select([source], [], [], LIMIT)[0] and (part := source.read(1 << 20)):
+            text += part
+    if not text:
+        os.kill(child, signal.SIGKILL)
+    _, status = os.waitpid(child, 0)
+    return text.decode() or json.dumps({"error": f"No answer; the process ended with {status}."})
+
+
+if __name__ == "__main__":
+    serve(sys.argv[1:] == ["warm"])
