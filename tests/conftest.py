@@ -1,7 +1,10 @@
 """What tests of several files need."""
 
 import importlib
+import re
 import signal
+from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -13,8 +16,14 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+WITHOUT_CUDA = "numba-cuda is not installed"  # the reason for which tests are skipped
+
+
 def pytest_collection_modifyitems(config, items):
-    """Leaves the long runs out where -m does not name them."""
+    """Marks the tests that need numba-cuda. Leaves the long runs out where -m does not name them."""
+    for item in items:
+        if needs_cuda(item):
+            item.add_marker(pytest.mark.cuda)
     if "soak" in config.option.markexpr:
         return
     left_out = [item for item in items if item.get_closest_marker("soak")]
@@ -23,11 +32,23 @@ def pytest_collection_modifyitems(config, items):
         items[:] = [item for item in items if not item.get_closest_marker("soak")]
 
 
+def needs_cuda(item):
+    """Whether a test, or its whole file, is skipped where numba-cuda is not there."""
+    reasons = [str(mark.kwargs.get("reason")) for mark in item.iter_markers("skipif")]
+    return ("gpu_somewhere" in item.fixturenames or any(reason.startswith(WITHOUT_CUDA) for reason in reasons)
+            or file_needs_cuda(item.path))
+
+
+@cache
+def file_needs_cuda(path: Path):
+    return re.search(rf'pytest\.skip\("{WITHOUT_CUDA}.*allow_module_level', path.read_text(encoding="utf-8")) is not None
+
+
 @pytest.fixture(scope="module")
 def gpu_somewhere():
     """A GPU for the tests of a file: a real one, or one whose PTX runs in NumPy (ptx/)."""
     if not driver.installed():
-        pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'")
+        pytest.skip(f"{WITHOUT_CUDA}: pip install 'autoconv[cuda]'")
     if device_cuda.usable():
         yield
     else:

@@ -15,9 +15,10 @@ from .fours import width
 from .gather import divided, divisor
 from .ptx import times
 from .runtime import THREADS, BlockKernel, OnGpu, block_kernel, cuda, inline
-from .tiles import BLOCKS
+from .tiles import PROCESSORS
 
 LANES = 32  # at most, of a block: 512 bytes of a row by fours
+BLOCKS = 2 * PROCESSORS  # as many as keep a large GPU busy
 MOST = 4 * BLOCKS  # blocks of a launch that share out the rows
 TURNS = 4  # rows that a thread has where it sums, or where that leaves BLOCKS blocks
 LEAST = 64  # rows of a part of a sum: its float64 are few beside what it reads
