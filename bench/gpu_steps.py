@@ -15,10 +15,9 @@ def launches(workload: Workload, batch_size: int) -> list[Any]:
     """The launches that a step's graph has, in their order: a step of `fit` on data that lie on the GPU, with products
     on tensor cores.
     """
-    from ptx import device as interpreter
-
     from autoconv.backend import precision as precisions
     from autoconv.backend.cuda import runtime
+    from ptx import device as interpreter
 
     from .peers.autoconv import OnGpu
 

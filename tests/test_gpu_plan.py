@@ -11,7 +11,6 @@ if not driver.installed():
     pytest.skip("numba-cuda is not installed: pip install 'autoconv[cuda]'", allow_module_level=True)
 
 import ptx.device
-
 from bench import gpu_budget, gpu_plan, workloads
 from bench.workloads import WORKLOADS
 
