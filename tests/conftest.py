@@ -41,7 +41,8 @@ def needs_cuda(item):
 
 @cache
 def file_needs_cuda(path: Path):
-    return re.search(rf'pytest\.skip\("{WITHOUT_CUDA}.*allow_module_level', path.read_text(encoding="utf-8")) is not None
+    skips = rf'pytest\.skip\("{WITHOUT_CUDA}.*allow_module_level'
+    return re.search(skips, path.read_text(encoding="utf-8")) is not None
 
 
 @pytest.fixture(scope="module")
