@@ -213,7 +213,7 @@ def is_unloaded(cuda):
     (config.gridDimX, config.gridDimY, config.gridDimZ), config.blockDimX = (1, 1, 1), 32
     config.blockDimY = config.blockDimZ = 1
     config.hStream = stream
-    words = [4, *[0, 0, 4, 4, int(memory), 4, 4] * 2]
+    words = [4, 0, *[0, 0, 4, 4, int(memory), 4, 4] * 2]
     types = (ctypes.c_int64,) * len(words)
     launched = cuda.cuLaunchKernelEx(config, function, (tuple(words), types), 0)
     whole = cuda.cuGraphInstantiate(cuda.cuStreamEndCapture(stream), 0)

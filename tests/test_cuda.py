@@ -660,10 +660,10 @@ def test_warmup_says_where_the_kernels_are():
 
 
 def test_a_gpu_that_cannot_be_opened_is_an_error_of_the_device(monkeypatch):
-    runtime = device.get("cuda").module("runtime")
+    runtime, internals = map(device.get("cuda").module, ("runtime", "internals"))
 
     def refused(index):
-        raise runtime.CudaAPIError(46, "CUDA_ERROR_DEVICE_UNAVAILABLE")
+        raise internals.DRIVER_ERRORS[0](46, "CUDA_ERROR_DEVICE_UNAVAILABLE")
 
     monkeypatch.setattr(runtime, "Gpu", refused)
     with pytest.raises(device.DeviceError, match=r"number 0 cannot be opened: .*UNAVAILABLE.*nvidia-smi"):

@@ -496,7 +496,7 @@ def test_counters_tell_the_occupancy():
     from autoconv.backend.cuda import pointwise
 
     x, counters = np.zeros(256, np.float32), ptx.Counters()
-    ptx.launch(pointwise._relu, 1, 256, (x.size, x, x.copy()), counters=counters)
+    ptx.launch(pointwise._relu, 1, 256, (x.size, 0, x, x.copy()), counters=counters)
     assert counters.occupancy() == 8  # as many as threads allow: 2,048
     ptx.run(program("a", "", ".shared .align 4 .b8 there[49000];"), 1, 32, [Y.copy()], counters=counters)
     assert counters.occupancy() == 3  # 164 KiB of shared memory
@@ -505,7 +505,7 @@ def test_counters_tell_the_occupancy():
 def test_a_cubin_says_what_the_assembler_says():
     from autoconv.backend.cuda import assembly
 
-    for name in ("conv.weight_gradient_exact_large", "arith.add_parts"):
+    for name in ("outer.weight_gradient_exact_large", "arith.add_parts"):
         kernel = assembly.kernels()[name]
         found = ptx.compiled(kernel, kernel.types("float32"))
         made = assembly.assembled(found.text, (8, 0))

@@ -50,7 +50,7 @@ def put(text, how, name, source):
 def copy(tmp_path_factory):
     """A copy of the project in which the op was added."""
     folder = tmp_path_factory.mktemp("project")
-    for name in ("autoconv", "tests", "datasets"):
+    for name in ("autoconv", "tests", "datasets", "ptx"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     added = [entry for entry in BLOCKS if entry[1]]

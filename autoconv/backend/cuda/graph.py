@@ -70,10 +70,13 @@ class Graph:
             if not whole and not int(ended[0]):
                 driver.cuGraphDestroy(ended[1])
         (graph,) = _checked(ended)
-        *_, count = _checked(driver.cuGraphGetNodes(graph))
-        if count < len(launches):
+        try:
+            *_, count = _checked(driver.cuGraphGetNodes(graph))
+            if count < len(launches):
+                raise DeviceError(f"NVIDIA's driver captured {count} of {len(launches)} launches.")
+        except DeviceError:
             driver.cuGraphDestroy(graph)
-            raise DeviceError(f"NVIDIA's driver captured {count} of {len(launches)} launches.")
+            raise
         return graph
 
     def _launch(self, launches: Sequence[Launch], places: list[Place]) -> None:
