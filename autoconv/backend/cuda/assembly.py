@@ -12,9 +12,9 @@ from .runtime import Kernel, kernels_of
 
 FOLDER = str(Path(__file__).parent)
 
-# The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper, Blackwell. float64 is for
-# checks alone.
-CAPABILITIES: dict[str, tuple[Capability, ...]] = {"float32": ((7, 5), (8, 0), (9, 0), (12, 0)), "float64": ((8, 0),)}
+# The compute capabilities that each floating type is checked for: Turing, Ampere, Hopper. float64 is for checks alone.
+CAPABILITIES: dict[str, tuple[Capability, ...]] = {"float32": ((7, 5), (8, 0), (9, 0)), "float64": ((8, 0),)}
+BLACKWELL: tuple[Capability, ...] = ((10, 0), (12, 0))  # in data centers, and elsewhere
 TENSOR_CORES = (8, 0)  # from here on they take float32
 
 
