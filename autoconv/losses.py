@@ -296,7 +296,7 @@ def as_loss(identifier: Any) -> Loss:
 def serialize(loss: Any) -> Any:
     """A loss as plain data: the name of a function, class and config of an object."""
     if isinstance(loss, Loss):
-        return custom.to_config(loss)
+        return custom.to_keras_config(loss, "keras.losses")
     return custom.name_of(loss)
 
 

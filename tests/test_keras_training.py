@@ -44,6 +44,45 @@ class TestOptimizers:
         optimizer.variables[1].assign(0.25)
         assert optimizer.learning_rate == 0.25
 
+    @pytest.mark.parametrize("name", ["SGD", "RMSprop", "Adam", "Adadelta", "Adagrad", "Adamax", "Ftrl", "Lion"])
+    def test_update_step_takes_a_gradient_a_variable_and_a_rate(self, name):
+        """It moves that variable alone, as `apply` would at that rate, and no step is counted."""
+        gradient, whole, single = np.array([1, 0.5], np.float32), weight(1.0, 2.0), weight(1.0, 2.0)
+        other = weight(3.0)
+        getattr(optimizers, name)(0.1).apply([gradient], [whole])
+        optimizer = getattr(optimizers, name)(0.5)
+        optimizer.build([other, single])
+        optimizer.update_step(ac.tensor(gradient), single, ac.tensor(np.float32(0.1)))
+        np.testing.assert_allclose(single.numpy(), whole.numpy(), rtol=1e-6)
+        np.testing.assert_array_equal(other.numpy(), [3])
+        assert (optimizer.iterations, optimizer.learning_rate) == (0, 0.5)
+
+    def test_update_step_of_a_subclass_can_call_the_built_in_one(self):
+        class Halved(optimizers.SGD):
+            def update_step(self, gradient, variable, learning_rate):
+                super().update_step(gradient * 0.5, variable, learning_rate)
+
+        w = weight(1.0, 2.0)
+        Halved(0.1).apply([np.ones(2, np.float32)], [w])
+        np.testing.assert_allclose(w.numpy(), [0.95, 1.95])
+
+    def test_settings_without_a_meaning_are_taken(self):
+        assert optimizers.SGD(ema_momentum=1.5, ema_overwrite_frequency=0).ema_momentum == 1.5
+        assert optimizers.SGD(gradient_accumulation_steps=0).gradient_accumulation_steps is None
+        w = weight(1.0)
+        optimizers.SGD(-0.5).apply([np.ones(1, np.float32)], [w])
+        np.testing.assert_allclose(w.numpy(), [1.5])
+
+    @pytest.mark.parametrize(("made", "of", "module"), [
+        (optimizers.Adam(), optimizers, "keras.optimizers"), (losses.Huber(), losses, "keras.losses"),
+        (metrics.AUC(), metrics, "keras.metrics"), (
+            optimizers.schedules.CosineDecay(0.1, 5), optimizers.schedules, "keras.optimizers.schedules")])
+    def test_serialize_names_keras_s_module(self, made, of, module):
+        written = of.serialize(made)
+        assert list(written) == ["module", "class_name", "config", "registered_name"]
+        assert (written["module"], written["registered_name"]) == (module, None)
+        assert type(of.deserialize(written)) is type(made)
+
     def test_variables_go_from_one_optimizer_to_another(self):
         first, a = optimizers.Adam(0.5), weight(1.0, 2.0)
         first.apply([np.ones(2, np.float32)], [a])

@@ -289,7 +289,7 @@ def test_defaults_are_keras_s():
     (lambda: optim.AdamW(weight_decay=None), "weight_decay"),
     (lambda: optim.Adam(use_ema=True, ema_momentum=2), "ema_momentum"),
     (lambda: optim.SGD(gradient_accumulation_steps=1), "gradient_accumulation_steps"),
-    (lambda: optim.Adam(-1), "learning_rate"),
+    (lambda: optim.Adam([0.1, 0.2]), "learning_rate"),
     (lambda: optim.Adam("fast"), "learning_rate"),
     (lambda: optim.Adam(beta_1=1.0), r"beta_1 must lie in \[0, 1\)"),
     (lambda: optim.SGD(momentum=1.5), "momentum"),

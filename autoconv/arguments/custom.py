@@ -85,6 +85,13 @@ def to_config(thing: Any) -> dict[str, Any]:
     return {"class_name": name_of(type(thing)), "config": thing.get_config()}
 
 
+def to_keras_config(thing: Any, module: str) -> dict[str, Any]:
+    """`to_config` with what Keras writes beside it: the module of its classes, the name under which yours is found."""
+    own = type(thing).__module__.startswith("autoconv.")
+    return {"module": module if own else None, "class_name": type(thing).__name__, "config": thing.get_config(),
+            "registered_name": None if own else name_of(type(thing))}
+
+
 def from_config(kind: str, config: Mapping[str, Any], own: Mapping[str, Any],
                 given: Mapping[str, Any] | None = None) -> Any:
     """The object that `to_config` wrote. Raises ValueError for a class that nobody knows."""

@@ -136,7 +136,7 @@ def get(identifier: Any) -> Any:
 def serialize(metric: Any) -> Any:
     """A metric as plain data: the name of a function, class and config of an object."""
     if isinstance(metric, Metric):
-        return custom.to_config(metric)
+        return custom.to_keras_config(metric, "keras.metrics")
     return custom.name_of(metric)
 
 

@@ -31,7 +31,7 @@ def get(identifier: Any) -> Optimizer:
 
 def serialize(optimizer: Optimizer) -> dict[str, Any]:
     """An optimizer as plain data, without its state."""
-    return custom.to_config(optimizer)
+    return custom.to_keras_config(optimizer, "keras.optimizers")
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, type] | None = None) -> Optimizer:

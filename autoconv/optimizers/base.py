@@ -4,8 +4,9 @@ import re
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, partial, wraps
 from inspect import signature
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -48,8 +49,9 @@ def _steps(what: str, value: Any) -> int:
 
 _COMMON: dict[str, Callable] = {
     **dict.fromkeys(("clipnorm", "clipvalue", "global_clipnorm", "loss_scale_factor", "weight_decay"), _at_least_zero),
-    "ema_momentum": partial(_fraction, upto_one=True), "ema_overwrite_frequency": _steps,
     "gradient_accumulation_steps": _steps}
+_OF_AVERAGES: dict[str, Callable] = {  # checked where averages are kept
+    "ema_momentum": partial(_fraction, upto_one=True), "ema_overwrite_frequency": _steps}
 
 
 _KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # the names of slots that Keras calls otherwise
@@ -59,6 +61,19 @@ _KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # the names of slots tha
 def _by_variable(kind: type) -> bool:
     """Whether an optimizer's `update_step` is Keras's, of a gradient, a variable and the learning rate."""
     return len(signature(kind.update_step).parameters) == 4  # type: ignore[attr-defined]
+
+
+def _by_variable_too(on_flat: Callable[..., None]) -> Callable[..., None]:
+    """An `update_step` by kernels, which then takes Keras's arguments as well: gradient, variable, learning_rate."""
+
+    @wraps(on_flat)
+    def update_step(self: Any, *args: Any, **kwargs: Any) -> None:
+        if len(args) + len(kwargs) == 3:
+            self._update_one(on_flat, *args, **kwargs)
+        else:
+            on_flat(self, *args, **kwargs)
+
+    return update_step
 
 
 class _Now:
@@ -104,6 +119,7 @@ class Optimizer(Versioned):
         if len(given) > 1:
             raise ValueError(f"Only one of clipnorm, clipvalue and global_clipnorm can be set. Received: {given}.")
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        gradient_accumulation_steps = gradient_accumulation_steps or None
         if gradient_accumulation_steps is not None and gradient_accumulation_steps < 2:
             raise ValueError("gradient_accumulation_steps must be at least 2, or None. "
                              f"Received: gradient_accumulation_steps={gradient_accumulation_steps!r}.")
@@ -120,8 +136,13 @@ class Optimizer(Versioned):
         self.flat: FlatParameters | None = None
         self._state: dict[str, Any] = {}
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if cls.__module__.startswith(__package__) and "update_step" in vars(cls):
+            cls.update_step = _by_variable_too(cls.update_step)  # type: ignore[method-assign]
+
     def __setattr__(self, name: str, value: Any) -> None:
-        check = self._checks.get(name)
+        check = self._checks.get(name) or (_OF_AVERAGES.get(name) if vars(self).get("use_ema") else None)
         super().__setattr__(name, value if check is None or value is None else check(name, value))
 
     @property
@@ -312,6 +333,25 @@ class Optimizer(Versioned):
                     if self.weight_decay and not self._is_excluded(parameter):
                         k.decay(view.reshape(-1), self._decay_factor())
                     step(Tensor(flat.gradients[i], device=flat.device), parameter, self.learning_rate)
+
+    def _update_one(self, on_flat: Callable[..., None], gradient: Any, variable: Parameter, learning_rate: Any) -> None:
+        """By an `update_step` on flat arrays, of which it gets the part of one parameter."""
+        whole: Any = self.flat
+        if whole is None:
+            raise ValueError(f"update_step() needs the optimizer's variables: call {type(self).__name__}.build([...]) "
+                             "before.")
+        i, state, rate, device = self._get_variable_index(variable), self._state, self._now.rate, whole.device
+        values = gradient.data if isinstance(gradient, Tensor) else gradient
+        part = SimpleNamespace(
+            data=whole.views[i].reshape(-1), device=device,
+            gradient=device.asarray(np.asarray(values) if not hasattr(values, "dtype") else values,
+                                    whole.dtype).reshape(-1))
+        try:
+            self._state = {slot: whole.split(array)[i].reshape(-1) for slot, array in state.items()}
+            self._now.rate = float(learning_rate)
+            on_flat(self, device.kernels("update"), part, device.dynamic(self._step_size), 1.0)
+        finally:
+            self._state, self._now.rate = state, rate
 
     def _update_all(self, k: Any, flat: FlatParameters) -> None:
         """By an `update_step` on the flat arrays."""
@@ -507,6 +547,19 @@ class Optimizer(Versioned):
         """The place of a weight among those that the optimizer was built for, under Keras's name."""
         return next(i for i, one in enumerate(self.flat.parameters) if one is variable)  # type: ignore[union-attr]
 
+    def _use_weight_decay(self, variable: Parameter) -> bool:
+        """Whether weight decay takes from this weight, under Keras's name."""
+        return not self._is_excluded(variable)
+
+    def _get_current_learning_rate(self) -> Rate:
+        """The learning rate of the next step, under Keras's name."""
+        return self.learning_rate
+
+    @property
+    def _model_variables_moving_average(self) -> list[Parameter]:
+        """The averages of the weights, under Keras's name."""
+        return [variable for variable in self.variables if variable.name.endswith("_average")] if self.use_ema else []
+
     def assign(self, variable: Parameter, value: Any) -> None:
         """Sets a variable: what Keras's optimizers call."""
         variable.assign(value)
@@ -573,7 +626,7 @@ class Optimizer(Versioned):
         rate = self._now.rate
         common = ("name", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum",
                   "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps")
-        return {"learning_rate": schedules.serialize(rate) if callable(rate) else float(rate),
+        return {"learning_rate": _of_schedule(rate) if callable(rate) else float(rate),
                 **{name: getattr(self, name) for name in (*common, *self._arguments)}}
 
     @classmethod
@@ -583,12 +636,18 @@ class Optimizer(Versioned):
         return cls(**{**config, "learning_rate": schedules.deserialize(rate) if isinstance(rate, Mapping) else rate})
 
 
+def _of_schedule(rate: Any) -> dict[str, Any]:
+    """A schedule as plain data. Raises ValueError for a function, which has no such form."""
+    written = schedules.serialize(rate)
+    return {key: written[key] for key in ("class_name", "config")}
+
+
 def _checked_rate(rate: Any) -> LearningRate:
     if callable(rate):
         if isinstance(rate, schedules.LearningRateSchedule) or signatures.accepts(rate, 1):
             return rate
         return lambda step: float(rate())
-    if isinstance(rate, bool) or not _is_number(rate) or float(rate) < 0:
-        raise ValueError("learning_rate must be a number of at least 0, or a callable of the number of steps done, "
+    if isinstance(rate, bool) or not _is_number(rate):
+        raise ValueError("learning_rate must be a number, or a callable of the number of steps done, "
                          f"such as optim.schedules.CosineDecay. Received: {rate!r}.")
     return float(rate)

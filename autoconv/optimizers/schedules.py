@@ -40,8 +40,9 @@ class LearningRateSchedule:
             raise NotImplementedError(f"{type(self).__name__} must override get_config(self) to be written as plain "
                                       "data.")
         arguments = list(inspect.signature(type(self).__init__).parameters)[1:]
-        return {name: serialize(value) if isinstance(value := getattr(self, name), LearningRateSchedule) else value
-                for name in arguments}
+        values = {name: getattr(self, name) for name in arguments}
+        return {name: custom.to_config(value) if isinstance(value, LearningRateSchedule) else value
+                for name, value in values.items()}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> "LearningRateSchedule":
@@ -191,7 +192,7 @@ def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise ValueError("Only a LearningRateSchedule can be written as plain data. "
                          f"Received: {learning_rate_schedule!r}.")
-    return custom.to_config(learning_rate_schedule)
+    return custom.to_keras_config(learning_rate_schedule, "keras.optimizers.schedules")
 
 
 def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, type] | None = None) -> LearningRateSchedule:

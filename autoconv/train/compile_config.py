@@ -18,7 +18,7 @@ def to_config(model: Any) -> dict[str, Any] | None:
         return None
     settled = model.optimizer if isinstance(model.optimizer, optim.Optimizer) else optim.get(model.optimizer)
     return {
-        "optimizer": optim.serialize(settled), "loss": _each(model.loss, _named(losses)),
+        "optimizer": custom.to_config(settled), "loss": _each(model.loss, _named(losses)),
         "loss_weights": model._loss_weights, "metrics": _each(model._metrics_wanted, _named(metrics)),
         "weighted_metrics": _each(model._weighted_wanted, _named(metrics)),
         **{name: getattr(model, name) for name in _FLAGS}}
@@ -51,7 +51,7 @@ def _named(module: Any) -> Callable[[Any], Any]:
         if isinstance(one, str | Mapping):
             return one
         one = one() if isinstance(one, type) else getattr(one, "_function", one) if _is_of_function(one) else one
-        written = module.serialize(one)
+        written = custom.to_config(one) if hasattr(one, "get_config") else module.serialize(one)
         if written == "<lambda>":
             raise ValueError(f"{one!r} has no name by which a file could bring it back. Define it with def, and pass "
                              "it in custom_objects when the model is loaded.")
