@@ -294,14 +294,15 @@ def as_loss(identifier: Any) -> Loss:
 
 
 def serialize(loss: Any) -> Any:
-    """A loss as plain data: the name of a function, class and config of an object."""
+    """A loss or a function of one as plain data, in Keras's form."""
     if isinstance(loss, Loss):
         return custom.to_keras_config(loss, "keras.losses")
-    return custom.name_of(loss)
+    return custom.function_to_config(loss)
 
 
 def deserialize(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The loss or function that `serialize` wrote; custom_objects maps names to classes and functions of yours."""
+    name = custom.function_name(name)
     if not isinstance(name, Mapping):
         return (custom_objects or {}).get(name) or get(name)
     return custom.from_config("loss", name, CLASSES, custom_objects)
@@ -331,16 +332,10 @@ def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
     return np.broadcast_to(weights.reshape(()) if weights.size == 1 else weights, values.shape)
 
 
-def _share(name: str, value: float) -> float:
-    if not 0 <= value <= 1:
-        raise ValueError(f"{name} must lie in [0, 1]. Received: {value}.")
-    return value
-
-
 def _inside(name: str, value: float) -> float:
     if not 0 < value < 1:
         raise ValueError(f"{name} must lie between 0 and 1. Received: {value}.")
     return value
 
 
-_CHECKS: dict[str, Callable[[str, Any], Any]] = {"label_smoothing": _share, "q": _inside}
+_CHECKS: dict[str, Callable[[str, Any], Any]] = {"q": _inside}

@@ -228,6 +228,63 @@ class TestLosses:
 
 
 class TestMetrics:
+    def test_what_a_metric_counts_in_can_be_assigned_to(self):
+        metric = metrics.Mean()
+        metric.update_state([1.0, 2.0])
+        assert metric.total.numpy().dtype == np.float32
+        metric.total.assign(10.0)
+        metric.count.assign_add(2.0)
+        assert metric.result() == 2.5
+        counts = metrics.Precision(thresholds=[0.2, 0.7])
+        counts.update_state([0, 1, 1], [0.9, 0.8, 0.1])
+        np.testing.assert_array_equal(counts.true_positives.numpy(), [1, 1])
+        counts.true_positives.assign([3, 1])
+        np.testing.assert_allclose(counts.result(), [0.75, 0.5])
+        counts.reset_state()
+        assert not counts.true_positives.numpy().any()
+
+    def test_a_prediction_at_the_threshold_is_not_above_it(self):
+        metric = metrics.TruePositives(thresholds=[0.2, 0.7])
+        metric.update_state([1, 1], np.array([0.2, 0.7], np.float32))
+        np.testing.assert_array_equal(metric.result(), [1, 0])
+
+    def test_several_numbers_are_a_tensor(self):
+        found = metrics.F1Score()(np.eye(3), np.eye(3, dtype=np.float32))
+        assert isinstance(found, ac.Tensor) and found.dtype == np.float32 and found.shape == (3,)
+
+    def test_scores_by_class_have_variables_from_the_first_batch_on(self):
+        for metric, count in ((metrics.F1Score(), 4), (metrics.R2Score(), 5)):
+            metric(np.eye(3), np.eye(3, dtype=np.float32))
+            metric.reset_state()
+            state = metric.stateless_update_state(metric.stateless_reset_state(), np.eye(3),
+                                                  np.eye(3, dtype=np.float32))
+            assert len(state) >= count
+            assert np.ptp(np.asarray(metric.stateless_result(state))) == 0
+        assert metrics.F1Score().variables == []
+
+    def test_predictions_that_are_no_probabilities_warn(self):
+        with pytest.warns(UserWarning, match=r"takes predictions in \[0, 1\]"):
+            assert metrics.Precision()([0, 1], [-1.0, 2.0]) == 1
+
+    def test_the_areas_count_whole_numbers(self):
+        """As in Keras: weights that are none need another dtype."""
+        metric = metrics.MeanIoU(2)
+        matrix = metric.update_state([0, 1, 1], [0, 1, 0])
+        assert matrix.dtype == np.int32
+        np.testing.assert_array_equal(matrix.numpy(), [[1, 0], [1, 1]])
+        with pytest.warns(UserWarning, match="dtype='float32'"):
+            metric.update_state([0], [0], sample_weight=[0.5])
+        np.testing.assert_array_equal(metric.total_cm.numpy(), [[1, 0], [1, 1]])
+        exact = metrics.MeanIoU(2, dtype="float32")
+        exact.update_state([0], [0], sample_weight=[0.5])
+        assert exact.total_cm[0, 0] == 0.5
+
+    @pytest.mark.parametrize("of", [losses, metrics])
+    def test_functions_as_plain_data(self, of):
+        written = of.serialize(losses.mean_squared_error)
+        assert (written["class_name"], written["config"]) == ("function", "mean_squared_error")
+        assert type(of.deserialize(written)) is type(of.get("mean_squared_error"))
+
     def test_variables_and_their_names(self):
         mean = metrics.Mean()
         mean.update_state([1.0, 3.0], sample_weight=[1.0, 3.0])

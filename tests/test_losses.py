@@ -146,6 +146,8 @@ def test_targets_without_the_last_axis_of_one():
     np.testing.assert_allclose(value.item(), -(np.log(0.75) + np.log(0.5)) / 2, rtol=1e-6)
 
 
-def test_label_smoothing_is_a_share():
-    with pytest.raises(ValueError, match=r"\[0, 1\].*1.5"):
-        losses.CategoricalCrossentropy(label_smoothing=1.5)
+def test_label_smoothing_beyond_one_mixes_as_the_formula_says():
+    """As in Keras, which sets no limits."""
+    targets = ONE_HOT * (1 - 1.5) + 1.5 / ONE_HOT.shape[-1]
+    np.testing.assert_allclose(float(losses.CategoricalCrossentropy(label_smoothing=1.5)(ONE_HOT, PROBABILITIES)),
+                               float(losses.CategoricalCrossentropy()(targets, PROBABILITIES)), rtol=1e-5)

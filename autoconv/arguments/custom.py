@@ -92,6 +92,16 @@ def to_keras_config(thing: Any, module: str) -> dict[str, Any]:
             "registered_name": None if own else name_of(type(thing))}
 
 
+def function_to_config(function: Any) -> dict[str, Any]:
+    """A function as plain data, in Keras's form: the name under which it is found."""
+    return {"module": "builtins", "class_name": "function", "config": name_of(function), "registered_name": "function"}
+
+
+def function_name(config: Any) -> Any:
+    """The name in what `function_to_config` wrote; anything else as it is."""
+    return config["config"] if isinstance(config, Mapping) and config.get("class_name") == "function" else config
+
+
 def from_config(kind: str, config: Mapping[str, Any], own: Mapping[str, Any],
                 given: Mapping[str, Any] | None = None) -> Any:
     """The object that `to_config` wrote. Raises ValueError for a class that nobody knows."""

@@ -134,14 +134,15 @@ def get(identifier: Any) -> Any:
 
 
 def serialize(metric: Any) -> Any:
-    """A metric as plain data: the name of a function, class and config of an object."""
+    """A metric or a function of one as plain data, in Keras's form."""
     if isinstance(metric, Metric):
         return custom.to_keras_config(metric, "keras.metrics")
-    return custom.name_of(metric)
+    return custom.function_to_config(metric)
 
 
 def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
     """The metric that `serialize` wrote; custom_objects maps names to classes and functions of yours."""
+    config = custom.function_name(config)
     if not isinstance(config, Mapping):
         return (custom_objects or {}).get(config) or get(config)
     return custom.from_config("metric", config, CLASSES, custom_objects)

@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import wraps
+from functools import partial, wraps
 from typing import Any
 
 import numpy as np
 
 from .. import initializers
 from ..arguments import names
+from ..held import Held
 from ..tensor import Parameter, Tensor
 from ..versions import Versioned
 
@@ -34,7 +35,39 @@ class Value(float):
         return float, (float(self),)
 
 
-class Held(Parameter):
+class Counted(Held, float):
+    """A number that a metric holds in an attribute, as reading that gives it: assigning to it sets the attribute."""
+
+    def __reduce__(self) -> tuple:
+        return float, (float(self),)
+
+
+class CountedArray(np.ndarray):
+    """The same of an array."""
+
+    def numpy(self) -> np.ndarray:
+        """A copy, as an array of NumPy's alone."""
+        return np.array(self, {"f": np.float32, "i": np.int32}.get(self.dtype.kind))
+
+    @property
+    def value(self) -> Tensor:
+        """A copy as a tensor."""
+        return Tensor(self.numpy())
+
+    def assign(self, value: Any) -> None:
+        """Sets the numbers."""
+        self[...] = array(value)
+
+    def assign_add(self, value: Any) -> None:
+        """Adds to the numbers."""
+        self[...] += array(value)
+
+    def assign_sub(self, value: Any) -> None:
+        """Subtracts from the numbers."""
+        self[...] -= array(value)
+
+
+class HeldVariable(Parameter):
     """What a metric holds in an attribute, as a variable: assigning to it sets the attribute."""
 
     __slots__ = ("_metric",)
@@ -54,12 +87,24 @@ class Held(Parameter):
         setattr(metric, attribute, self.data.astype(like) if self.ndim else self.data.astype(like).item())
 
 
+def _counted(metric: "Metric", name: str, value: Any) -> Any:
+    """A number or an array that a metric holds under this name, with `assign`."""
+    if isinstance(value, float):
+        value = Counted(value)
+        value._put, value.name = partial(setattr, metric, name), name
+    elif type(value) is np.ndarray:
+        value = value.view(CountedArray)
+    return value
+
+
 def _as_value(result: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A metric's `result`, whose one number is then a `Value`."""
+    """A metric's `result`, whose one number is then a `Value`, and several a tensor."""
 
     @wraps(result)
     def valued(self: Any) -> Any:
         found = result(self)
+        if isinstance(found, np.ndarray):
+            return Tensor(np.array(found, np.float32))
         return Value(found) if isinstance(found, float) else found
 
     return valued
@@ -90,6 +135,8 @@ class Metric(Versioned):
         settings = set(vars(self))
         self.reset_state()
         self._state = frozenset(vars(self)) - settings
+        for attribute in self._state:
+            setattr(self, attribute, vars(self)[attribute])
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -100,7 +147,7 @@ class Metric(Versioned):
         if isinstance(value, Parameter) and name not in self._state:
             object.__setattr__(self, "_state", self._state | {name})
         if name in self._state:
-            object.__setattr__(self, name, value)
+            object.__setattr__(self, name, _counted(self, name, value))
         else:
             super().__setattr__(name, value)
 
@@ -124,7 +171,7 @@ class Metric(Versioned):
         """What it counts in: what `add_variable` made and what it holds in attributes, then that of metrics within."""
         attributes = self._shown or [name for name, value in vars(self).items() if name in self._state
                                      and _is_plain(value)]
-        return [*(variable for variable, _ in self._variables), *(Held(self, name) for name in attributes),
+        return [*(variable for variable, _ in self._variables), *(HeldVariable(self, name) for name in attributes),
                 *(variable for within in self._within() for variable in within.variables)]
 
     def _within(self) -> list["Metric"]:

@@ -3,12 +3,14 @@ follows from these.
 """
 
 import inspect
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..arguments import names, signatures
+from ..tensor import Parameter
 from .base import Metric, array, number, ratio, weighted
 
 SUMMATIONS = ("interpolation", "minoring", "majoring")
@@ -31,13 +33,14 @@ class _Counts(Metric):
         """Adds targets and predictions of one shape: of each label by itself where the counts have a second axis."""
         given = p[p != LOWEST]  # which marks what is not among the top k
         if given.size and ((given < 0).any() or (given > 1).any()) and self._thresholds[0] != LOWEST:
-            raise ValueError(f"{type(self).__name__} takes predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
-                             "Use a softmax or a sigmoid as the last activation.")
+            warnings.warn(f"{type(self).__name__} takes predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
+                          "Use a softmax or a sigmoid as the last activation.", stacklevel=4)
         labels = getattr(self, COUNTS[0])[0].size
         columns = (each.reshape(-1, labels).T for each in (t.astype(bool), p, weights))
-        order = np.argsort(self._thresholds)
+        limits = self._thresholds.astype(np.float32)  # as the predictions: 0.2 is not above 0.2
+        order = np.argsort(limits)
         for label, (true, predicted, weight) in enumerate(zip(*columns)):
-            above = np.searchsorted(self._thresholds[order], predicted)  # how many thresholds each one exceeds
+            above = np.searchsorted(limits[order], predicted.astype(np.float32))  # how many thresholds each one exceeds
             above[np.isnan(predicted)] = 0
             for kept, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
                 at = np.bincount(above, weight * kept, len(order) + 1)
@@ -321,8 +324,14 @@ class FBetaScore(Metric):
         super().__init__(dtype, name)
 
     def reset_state(self) -> None:
-        self.true_positives, self.false_positives, self.false_negatives = (np.zeros(()) for _ in range(3))
-        self.intermediate_weights = np.zeros(())
+        shape: tuple = np.shape(vars(self).get("true_positives", 0.0))  # (C,) from the first batch on
+        self.true_positives, self.false_positives, self.false_negatives = (np.zeros(shape) for _ in range(3))
+        self.intermediate_weights = np.zeros(shape)
+
+    @property
+    def variables(self) -> list[Parameter]:
+        """What it counts in: none before the first batch, which says how many classes there are."""
+        return super().variables if self.average == "micro" or self.true_positives.ndim else []
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = array(y_true).astype(np.float64), array(y_pred)

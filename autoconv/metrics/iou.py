@@ -1,10 +1,12 @@
 """Intersection over union: how well the areas of classes overlap, from a confusion matrix."""
 
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from ..tensor import Tensor
 from .base import Metric, array
 
 
@@ -12,7 +14,8 @@ class IoU(Metric):
     """The mean over `target_class_ids` of TP / (TP + FP + FN), of classes 0..num_classes-1 that occur.
 
     Targets and predictions are integers where `sparse_y_true` and `sparse_y_pred` say so, else one-hot or probabilities
-    along `axis`. Pixels whose label is `ignore_class` do not count.
+    along `axis`. Pixels whose label is `ignore_class` do not count. It counts in `dtype`, whole numbers by default: for
+    weights that are none give dtype="float32".
     """
 
     direction = "up"
@@ -26,19 +29,25 @@ class IoU(Metric):
         if max(self.target_class_ids) >= num_classes:
             raise ValueError(f"Target class id {max(self.target_class_ids)} is out of range, which is "
                              f"[0, {num_classes}).")
-        super().__init__(dtype, name)
+        super().__init__(dtype or "int32", name)
 
     def reset_state(self) -> None:
-        self.total_cm = np.zeros((self.num_classes, self.num_classes))
+        whole = np.dtype(self.dtype).kind in "iu"
+        self.total_cm = np.zeros((self.num_classes, self.num_classes), np.int64 if whole else np.float64)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
         t, p = array(y_true), array(y_pred)
         t = t if self.sparse_y_true else t.argmax(self.axis)
         p = p if self.sparse_y_pred else p.argmax(self.axis)
         t, p = t.reshape(-1).astype(np.int64), p.reshape(-1).astype(np.int64)
-        weights = np.broadcast_to(1.0 if sample_weight is None else array(sample_weight).reshape(-1), t.shape)
+        weights = np.broadcast_to(1 if sample_weight is None else array(sample_weight).reshape(-1), t.shape)
+        if weights.dtype.kind == "f" and self.total_cm.dtype.kind == "i":
+            warnings.warn(f"{self.name} counts in {self.dtype}, so weights lose what lies after the point. Give it "
+                          "dtype='float32'.", stacklevel=2)
+            weights = weights.astype(np.int64)
         counted = (t >= 0) & (t < self.num_classes) & (p >= 0) & (p < self.num_classes) & (t != self.ignore_class)
         np.add.at(self.total_cm, (t[counted], p[counted]), weights[counted])
+        return Tensor(np.array(self.total_cm, self.dtype))
 
     def result(self) -> float:
         true = np.diagonal(self.total_cm)
@@ -105,8 +114,8 @@ class BinaryIoU(IoU):
         self.threshold = threshold
         super().__init__(2, target_class_ids, name, dtype)
 
-    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
-        super().update_state(y_true, array(y_pred) >= self.threshold, sample_weight)
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
+        return super().update_state(y_true, array(y_pred) >= self.threshold, sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {name: getattr(self, name) for name in ("target_class_ids", "threshold", "name", "dtype")}

@@ -31,7 +31,8 @@ class R2Score(Metric):
         super().__init__(dtype, name)
 
     def reset_state(self) -> None:
-        self.squared_sum, self.sum, self.total_mse, self.count = (np.zeros(()) for _ in range(4))
+        shape: tuple = np.shape(vars(self).get("sum", 0.0))  # (C,) from the first batch on
+        self.squared_sum, self.sum, self.total_mse, self.count = (np.zeros(shape) for _ in range(4))
         self.num_samples = 0
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:

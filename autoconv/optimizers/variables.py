@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..tensor import Parameter, Tensor
+from ..held import Held
+from ..tensor import Parameter
 
 
 class Kept(Parameter):
@@ -23,35 +24,7 @@ class Kept(Parameter):
         self._put(self.data.item())
 
 
-class _Number:
-    """A number as it is now, with what a variable of Keras's can do; `assign` sets it where it comes from."""
-
-    dtype, shape, trainable = "float32", (), False
-    _put: Callable[[Any], None]
-
-    def assign(self, value: Any) -> None:
-        """Sets the number."""
-        self._put(np.asarray(value).item())
-
-    def assign_add(self, value: Any) -> None:
-        """Adds to the number."""
-        self.assign(self + np.asarray(value).item())
-
-    def assign_sub(self, value: Any) -> None:
-        """Subtracts from the number."""
-        self.assign(self - np.asarray(value).item())
-
-    def numpy(self) -> np.ndarray:
-        """The number as an array without axes."""
-        return np.array(self, self.dtype)
-
-    @property
-    def value(self) -> Tensor:
-        """The number as a tensor without axes."""
-        return Tensor(self.numpy())
-
-
-class Rate(_Number, float):
+class Rate(Held, float):
     """A learning rate."""
 
     name = "learning_rate"
@@ -60,7 +33,7 @@ class Rate(_Number, float):
         return float, (float(self),)
 
 
-class Count(_Number, int):
+class Count(Held, int):
     """How many steps were done."""
 
     dtype, name = "int32", "iteration"

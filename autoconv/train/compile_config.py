@@ -18,9 +18,9 @@ def to_config(model: Any) -> dict[str, Any] | None:
         return None
     settled = model.optimizer if isinstance(model.optimizer, optim.Optimizer) else optim.get(model.optimizer)
     return {
-        "optimizer": custom.to_config(settled), "loss": _each(model.loss, _named(losses)),
-        "loss_weights": model._loss_weights, "metrics": _each(model._metrics_wanted, _named(metrics)),
-        "weighted_metrics": _each(model._weighted_wanted, _named(metrics)),
+        "optimizer": custom.to_config(settled), "loss": _each(model.loss, _named),
+        "loss_weights": model._loss_weights, "metrics": _each(model._metrics_wanted, _named),
+        "weighted_metrics": _each(model._weighted_wanted, _named),
         **{name: getattr(model, name) for name in _FLAGS}}
 
 
@@ -44,20 +44,16 @@ def _meant(module: Any, custom_objects: Mapping[str, Any] | None) -> Callable[[A
     return lambda one: own.get(one, one) if isinstance(one, str) else module.deserialize(one, custom_objects)
 
 
-def _named(module: Any) -> Callable[[Any], Any]:
+def _named(one: Any) -> Any:
     """A loss or a metric as plain data; a name as it is."""
-
-    def plain(one: Any) -> Any:
-        if isinstance(one, str | Mapping):
-            return one
-        one = one() if isinstance(one, type) else getattr(one, "_function", one) if _is_of_function(one) else one
-        written = custom.to_config(one) if hasattr(one, "get_config") else module.serialize(one)
-        if written == "<lambda>":
-            raise ValueError(f"{one!r} has no name by which a file could bring it back. Define it with def, and pass "
-                             "it in custom_objects when the model is loaded.")
-        return written
-
-    return plain
+    if isinstance(one, str | Mapping):
+        return one
+    one = one() if isinstance(one, type) else getattr(one, "_function", one) if _is_of_function(one) else one
+    written = custom.to_config(one) if hasattr(one, "get_config") else custom.name_of(one)
+    if written == "<lambda>":
+        raise ValueError(f"{one!r} has no name by which a file could bring it back. Define it with def, and pass it in "
+                         "custom_objects when the model is loaded.")
+    return written
 
 
 def _is_of_function(one: Any) -> bool:

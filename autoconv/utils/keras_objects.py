@@ -37,8 +37,7 @@ def serialize(obj: Any) -> Any:
         if obj.__name__ == "<lambda>":
             raise ValueError(f"A lambda has no name by which it could be found again. Received: {obj!r}. Define it "
                              "with def, and register it.")
-        return {"module": "builtins", "class_name": "function", "config": custom.name_of(obj),
-                "registered_name": "function"}
+        return custom.function_to_config(obj)
     raise TypeError(f"Cannot serialize object {obj!r} of type {type(obj).__name__}. To be serializable, a class must "
                     "implement the get_config() method.")
 
