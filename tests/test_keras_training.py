@@ -441,6 +441,65 @@ class Own(models.Model):
 
 
 class TestOwnSteps:
+    def test_all_metrics_of_compile_are_one(self):
+        """Keras's own loop over `metrics` in a train_step goes on as it is written."""
+        class Looped(models.Sequential):
+            def train_step(self, data):
+                x, y = data
+                y_pred = self(x, training=True)
+                loss = self.compute_loss(y=y, y_pred=y_pred)
+                for metric in self.metrics:
+                    if metric.name == "loss":
+                        metric.update_state(loss.detach())
+                    else:
+                        metric.update_state(y, y_pred)
+                return {metric.name: metric.result() for metric in self.metrics}
+
+        model = Looped([layers.Input((3,)), layers.Dense(1, kernel_initializer="ones")])
+        model.compile("sgd", "mse", metrics=["mae", "mse"])
+        history = model.fit(X, Y, verbose=0).history
+        assert list(history) == ["loss", "mae", "mse"]
+        np.testing.assert_allclose(history["mae"], [np.abs(X.sum(1, keepdims=True) - Y).mean()], rtol=1e-5)
+
+    def test_outputs_in_a_dict_go_by_its_keys(self):
+        class Two(models.Model):
+            def __init__(self):
+                super().__init__()
+                self.one, self.two = layers.Dense(1), layers.Dense(2)
+
+            def call(self, x):
+                return {"b": self.one(x), "a": self.two(x)}
+
+        two, model = np.ones((8, 2), np.float32), Two()
+        model.compile("sgd", {"a": "mse", "b": "mae"}, metrics={"a": ["mae"]})
+        assert set(model.fit(X, {"a": two, "b": Y}, verbose=0).history) == {"loss", "a_loss", "b_loss", "a_mae"}
+        logs = model.evaluate(X, {"a": two, "b": Y}, verbose=0, return_dict=True)
+        np.testing.assert_allclose(logs["a_loss"], ((model.two(X).numpy() - 1) ** 2).mean(), rtol=1e-5)
+        np.testing.assert_allclose(logs["b_loss"], np.abs(model.one(X).numpy() - Y).mean(), rtol=1e-5)
+
+    def test_the_losses_of_outputs_are_logged_by_an_own_step_too(self):
+        class Own(models.Model):
+            def train_step(self, data):
+                return super().train_step(data)
+
+        x = layers.Input((3,))
+        outputs = [layers.Dense(1, name=name)(x) for name in ("one", "two")]
+        kinds, histories = (models.Model, Own), []
+        for kind in kinds:
+            model = kind(x, outputs)
+            model.compile(optimizers.SGD(0.0), ["mse", "mae"])
+            histories.append(model.fit(X, [Y, Y], batch_size=3, verbose=0).history)
+            assert model.metrics_names == ["loss", "one_loss", "two_loss"]
+        assert list(histories[1]) == ["loss", "one_loss", "two_loss"]
+        for name, values in histories[0].items():
+            np.testing.assert_allclose(histories[1][name], values, rtol=1e-5)
+
+    def test_more_losses_than_outputs_are_a_key_error_too(self):
+        model = net()
+        model.compile("sgd", ["mse", "mse"])
+        with pytest.raises(KeyError, match="^loss must have one entry an output"):
+            model.fit(X, Y, verbose=0)
+
     def test_steps_are_called(self):
         class Stepping(Own):
             def train_step(self, data):
@@ -509,7 +568,8 @@ class TestOwnSteps:
         np.testing.assert_allclose(model.compute_loss(y=ac.tensor(Y), y_pred=model(X)).numpy(), expected, rtol=1e-5)
         logs = model.evaluate(X, Y, verbose=0, return_dict=True)
         assert model.get_metrics_result() == logs
-        assert [metric.name for metric in model.metrics] == ["loss", "mae"]
+        assert model.metrics_names == [metric.name for metric in model.metrics] == ["loss", "compile_metrics"]
+        assert model.metrics[1].result() == {"mae": logs["mae"]}
         model.reset_metrics()
         assert set(model.get_metrics_result().values()) == {0.0}
 

@@ -29,6 +29,12 @@ class Score(NamedTuple):
     weighted: bool = False
 
 
+class OutputsError(ValueError, KeyError):
+    """There are more or fewer than there are outputs. Keras raises the one or the other."""
+
+    __str__ = Exception.__str__  # KeyError's would quote it
+
+
 def check_loss(loss: Any) -> Any:
     """The losses of a name, function or object, or of a list or dict of such. Raises ValueError for unknown names."""
     if isinstance(loss, Mapping):
@@ -59,12 +65,6 @@ def check_metrics(metrics: Any) -> Any:
         for metric in _listed(group):
             metrics_module.check(metric)
     return metrics
-
-
-def metric_names(*metrics: Any) -> list[str]:
-    """What `evaluate` will return, as far as that is known before the outputs' names are."""
-    return ["loss", *(metrics_module.check(m) for given in metrics if not isinstance(given, Mapping)
-                      for m in _listed(given) if not isinstance(m, list | tuple))]
 
 
 def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
@@ -116,7 +116,7 @@ def _spread(given: Any, outputs: Sequence[str], what: str, for_all: bool) -> lis
         return [given.get(name) for name in outputs]
     if isinstance(given, list | tuple):
         if len(given) != len(outputs):
-            raise ValueError(f"{what} must have one entry an output: {list(outputs)}. Received: {given!r}.")
+            raise OutputsError(f"{what} must have one entry an output: {list(outputs)}. Received: {given!r}.")
         return list(given)
     if given is not None and len(outputs) > 1 and not for_all:
         raise ValueError(f"{what} must be a list or a dict, one entry for each output: {list(outputs)}. "

@@ -1,6 +1,6 @@
 """`Feeding`: what a model is given, arrays or iterables of batches, checked and made the batches of its steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from ..versions import contents
 from . import compiled
 from .data import Data, batch_parts, check_data, sample_weights, split_validation, without_batch
 from .own import overridden
-from .running import Running
+from .running import Running, output_names
 from .source import Source
 from .stream import Stream, is_stream
 
@@ -42,7 +42,12 @@ class Feeding:
     def _check_data(self, x: Any, y: Any, sample_weight: Any) -> Data:
         if y is None and self._wants_targets():
             raise ValueError("y is missing: the targets are passed as an array of their own. Received: y=None.")
-        return self._in_rank(check_data(x, y, sample_weight, self._names("input_names"), self._names("output_keys")))
+        names = self._names("output_keys")
+        if names is None and isinstance(y, Mapping):  # of a class whose call says which outputs there are
+            self._build_for(self._in_rank(check_data(x, names=self._names("input_names"))))
+            found = output_names(self, 0)
+            names = found if set(found) == set(y) else None
+        return self._in_rank(check_data(x, y, sample_weight, self._names("input_names"), names))
 
     def _in_rank(self, data: Data) -> Data:
         """Data whose inputs have the ranks of the model's."""

@@ -15,7 +15,7 @@ from ..utils import unpack_x_y_sample_weight
 from . import compiled
 from .compiled import Goal
 from .phases import flattened
-from .running import Running
+from .running import Running, output_names
 from .sums import plain
 
 _IN = {"train": ("train_step", "compute_loss", "compute_metrics"), "test": ("test_step", "compute_loss",
@@ -80,8 +80,13 @@ class OwnSteps:
         """
         outputs = flattened(y_pred) if y_pred is not None else []
         targets, weights = _each(y, len(outputs)), _each(sample_weight, len(outputs))
-        parts = [goal.loss(targets[goal.output], outputs[goal.output], weights[goal.output]) * goal.weight
-                 for goal in self._goals(len(outputs))]
+        goals, parts = self._goals(len(outputs)), []
+        for goal in goals:
+            part = goal.loss(targets[goal.output], outputs[goal.output], weights[goal.output])
+            if len(goals) > 1:
+                running: Running = self._running()
+                running.tracker(running.now, goal.name).update_state(part.detach(), len(outputs[goal.output]))
+            parts.append(part * goal.weight)
         parts += [each.sum() for each in self.losses]
         if not parts:
             raise ValueError("A step needs a loss: pass one, compile(loss='mse'), override compute_loss(), or "
@@ -93,12 +98,7 @@ class OwnSteps:
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Adds a batch to the metrics that compile() was given. Returns `get_metrics_result()`."""
-        running: Running = self._running()
-        outputs, scores = flattened(y_pred), running.scores.get(running.now, [])
-        targets, weights = _each(y, len(outputs)), _each(sample_weight, len(outputs))
-        for score in scores:
-            given = [weights[score.output]] if score.weighted and weights[score.output] is not None else []
-            score.metric.update_state(targets[score.output], outputs[score.output].detach(), *given)
+        CompiledMetrics(self._running()).update_state(y, y_pred, sample_weight)
         return self.get_metrics_result()
 
     def get_metrics_result(self) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class OwnSteps:
         sums = running.sums.get(running.now)
         if sums is not None and not isinstance(sums, OwnSums):
             return sums.read_logs()
-        return {"loss": running.tracker(running.now).result(),
+        return {**{mean.name: mean.result() for mean in running.loss_trackers(running.now)},
                 **{score.name: score.metric.result() for score in running.scores.get(running.now, [])}}
 
     def reset_metrics(self) -> None:
@@ -117,7 +117,8 @@ class OwnSteps:
             if not isinstance(sums, OwnSums):
                 sums.reset()
         for kind in ("train", "test"):
-            running.tracker(kind).reset_state()
+            for mean in running.loss_trackers(kind):
+                mean.reset_state()
             for score in running.scores.get(kind, []):
                 score.metric.reset_state()
         for metric in self.metrics:
@@ -125,11 +126,23 @@ class OwnSteps:
 
     @property
     def metrics(self) -> list[Metric]:
-        """The mean of the loss, the metrics that compile() was given, and those in the model's attributes."""
+        """The mean of the loss, one metric with all those that compile() was given, the means of the outputs' losses
+        where there are several, and the metrics in the model's attributes.
+        """
+        if self.optimizer is None:
+            return []
         running: Running = self._running()
-        given = [score.metric for score in running.scores.get("train", [])]
+        total, *several = running.loss_trackers("train")
+        if not several and len(running.goals) > 1:
+            several = [running.tracker("train", goal.name) for goal in running.goals]
+        given = [CompiledMetrics(running)] if self._metrics_wanted or self._weighted_wanted else []
         held = [value for value in vars(self).values() if isinstance(value, Metric)]
-        return [] if self.optimizer is None else [running.tracker("train"), *given, *held]
+        return [total, *given, *several, *held]
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of `metrics`. Those of what `evaluate` returns are the keys of `evaluate(..., return_dict=True)`."""
+        return [metric.name for metric in self.metrics]
 
     @property
     def metrics_variables(self) -> list[Any]:
@@ -144,8 +157,43 @@ class OwnSteps:
         """The losses of the outputs, also of a model that has not been trained yet."""
         if self.loss is None:
             return []
-        names = getattr(self, "output_keys", None) or [f"output_{i + 1}" for i in range(count)]
-        return self._running().goals or compiled.goals(compiled.check_loss(self.loss), self._loss_weights, names)
+        return self._running().goals or compiled.goals(compiled.check_loss(self.loss), self._loss_weights,
+                                                       output_names(self, count))
+
+
+class CompiledMetrics(Metric):
+    """The metrics that compile() was given, as the one that Keras makes of them: its result is a dict by their names."""
+
+    def __init__(self, running: Running) -> None:  # what it holds is theirs, so nothing begins anew here
+        self.name, self.dtype = "compile_metrics", "float32"
+        self._running = running
+
+    @property
+    def scores(self) -> Sequence[compiled.Score]:
+        """The metrics with their outputs, once the model has seen data."""
+        return self._running.scores.get(self._running.now, [])
+
+    @property
+    def variables(self) -> list[Any]:
+        """The variables of all of them."""
+        return [variable for score in self.scores for variable in score.metric.variables]
+
+    def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
+        """Adds a batch: weights count in weighted metrics alone."""
+        outputs = flattened(y_pred)
+        targets, weights = _each(y_true, len(outputs)), _each(sample_weight, len(outputs))
+        for score in self.scores:
+            given = [weights[score.output]] if score.weighted and weights[score.output] is not None else []
+            score.metric.update_state(targets[score.output], outputs[score.output].detach(), *given)
+
+    def result(self) -> dict[str, Any]:
+        """The results by the names that the logs have."""
+        return {score.name: score.metric.result() for score in self.scores}
+
+    def reset_state(self) -> None:
+        """Starts all of them anew."""
+        for score in self.scores:
+            score.metric.reset_state()
 
 
 class OwnSums:
@@ -168,7 +216,10 @@ class OwnSums:
 
     def logs(self) -> dict[str, Any]:
         """What the last step returned, as numbers."""
-        return {name: plain(np.asarray(value)) for name, value in self._logs.items()}
+        flat = {}
+        for name, value in self._logs.items():  # a metric of several, such as `compile_metrics`, has a dict
+            flat.update(value if isinstance(value, Mapping) else {name: value})
+        return {name: plain(np.asarray(value)) for name, value in flat.items()}
 
     def read(self, ranks: Ranks = ALONE) -> None:
         """The logs are there already."""

@@ -27,12 +27,17 @@ class Running:
         self.key: random.Key | None = None  # of the last training's orders
         self.nan_seen = False
         self.now = "train"  # what ran last, training or evaluation
-        self._trackers: dict[str, Mean] = {}
+        self._trackers: dict[tuple[str, str], Mean] = {}
         self.lock = made_lock()  # one evaluation at a time: they share the sums
 
-    def tracker(self, kind: str) -> Mean:
-        """The mean of the loss, for steps of a class's own."""
-        return self._trackers.setdefault(kind, Mean("loss"))
+    def tracker(self, kind: str, name: str = "loss") -> Mean:
+        """The mean of a loss, for steps of a class's own."""
+        return self._trackers.setdefault((kind, name), Mean(name))
+
+    def loss_trackers(self, kind: str) -> list[Mean]:
+        """The mean of the loss, and of each output's loss where there are several that such steps computed."""
+        return [self.tracker(kind), *(mean for (of, name), mean in self._trackers.items()
+                                      if of == kind and name != "loss")]
 
     def training(self) -> random.Key:
         """The key of this training's orders: that of the last one where it goes on, else the next key."""
@@ -45,7 +50,7 @@ class Running:
     def settle(self, model: Any, data: Data) -> None:
         """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
         shapes = output_shapes(model)
-        names = getattr(model, "output_keys", None) or [f"output_{i + 1}" for i in range(len(shapes))]
+        names = output_names(model, len(shapes))
         made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
                              model._weighted_wanted])
         if self.made_for != made_for:
@@ -79,6 +84,13 @@ class Running:
         for score in self.scores["train"]:
             if data.y[score.output] is None:
                 raise ValueError(f"y has no targets for the output number {score.output}, which has a metric.")
+
+
+def output_names(model: Any, count: int) -> list[str]:
+    """The names of the outputs: those of the graph, the keys of the dict that a class's call returns, or numbers."""
+    shape = None if getattr(model, "output_keys", None) else getattr(model, "output_shape", None)
+    named = list(shape) if isinstance(shape, Mapping) else getattr(model, "output_keys", None)
+    return named or [f"output_{i + 1}" for i in range(count)]
 
 
 def output_shapes(model: Any) -> list[Shape]:

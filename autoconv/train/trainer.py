@@ -111,13 +111,6 @@ class Trainer(Feeding, OwnSteps):
         """Whether compile() was called."""
         return self.optimizer is not None
 
-    @property
-    def metrics_names(self) -> list[str]:
-        """The names of what `evaluate` returns, in its order."""
-        sums = self._running().sums
-        return list(sums["train"].logs()) if sums else compiled.metric_names(self._metrics_wanted,
-                                                                             self._weighted_wanted)
-
     @known_only
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
@@ -195,8 +188,8 @@ class Trainer(Feeding, OwnSteps):
         sample_weight: Any = None, steps: int | None = None,
         callbacks: Iterable[Callback] | Callback | None = None, return_dict: bool = False,
     ) -> Any:
-        """The loss over x and y, or the batches (x, y) of an iterable, with metrics `[loss, metric, ...]` (see
-        `metrics_names`), or a dict of them. steps: how many batches, by default all.
+        """The loss over x and y, or the batches (x, y) of an iterable, with metrics `[loss, metric, ...]`, or a
+        dict of them by name. steps: how many batches, by default all.
         """
         self._check_compiled("evaluate")
         data = self._given(x, y, sample_weight, batch_size=batch_size)
