@@ -1,6 +1,11 @@
 """What users of Keras do with optimizers, losses, metrics, callbacks and models beyond fit: the calls that it takes."""
 
+import hashlib
+import io
 import json
+import tarfile
+import zipfile
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -250,7 +255,8 @@ class TestMetrics:
 
     def test_several_numbers_are_a_tensor(self):
         found = metrics.F1Score()(np.eye(3), np.eye(3, dtype=np.float32))
-        assert isinstance(found, ac.Tensor) and found.dtype == np.float32 and found.shape == (3,)
+        assert isinstance(found, ac.Tensor)
+        assert (found.dtype, found.shape) == (np.float32, (3,))
 
     def test_scores_by_class_have_variables_from_the_first_batch_on(self):
         for metric, count in ((metrics.F1Score(), 4), (metrics.R2Score(), 5)):
@@ -363,6 +369,20 @@ class TestMetrics:
 
 
 class TestCallbacks:
+    def test_a_folder_is_no_checkpoint_which_training_says_before_it_starts(self, tmp_path):
+        (tmp_path / "m.keras").mkdir()
+        model = net()
+        model.compile("sgd", "mse")
+        with pytest.raises(OSError, match="non-directory filepath"):
+            model.fit(X, Y, verbose=0, callbacks=callbacks.ModelCheckpoint(tmp_path / "m.keras"))
+        assert model.optimizer.iterations == 0
+
+    def test_the_shorter_stage_of_terminate_on_nan(self):
+        callback, model = callbacks.TerminateOnNaN(), net()
+        callback.set_model(model)
+        callback.on_batch_end(0, {"loss": float("inf")})
+        assert model.stop_training
+
     def test_a_list_calls_all_of_them(self):
         class Seen(callbacks.Callback):
             def __init__(self):
@@ -497,7 +517,7 @@ class TestOwnSteps:
     def test_more_losses_than_outputs_are_a_key_error_too(self):
         model = net()
         model.compile("sgd", ["mse", "mse"])
-        with pytest.raises(KeyError, match="^loss must have one entry an output"):
+        with pytest.raises(KeyError, match=r"^loss must have one entry an output"):
             model.fit(X, Y, verbose=0)
 
     def test_steps_are_called(self):
@@ -732,3 +752,63 @@ class TestUtils:
                 utils.deserialize_keras_object({"class_name": "Foo", "config": {}})
         with pytest.raises(ValueError, match="safe_mode"):
             utils.deserialize_keras_object(None, safe_mode=False)
+
+
+class TestGetFile:
+    @pytest.fixture
+    def get(self, tmp_path):
+        """`get_file` of a file of these bytes, with a cache of its own."""
+        def get(content=b"one", name="a.txt", **options):
+            (tmp_path / name).write_bytes(content)
+            return Path(utils.get_file(origin=(tmp_path / name).as_uri(), cache_dir=tmp_path / "cache", **options))
+        return get
+
+    def test_it_fetches_once(self, get, tmp_path):
+        assert get() == tmp_path / "cache" / "datasets" / "a.txt"
+        assert get(b"two").read_bytes() == b"one"
+        assert get(b"two", force_download=True).read_bytes() == b"two"
+        assert get(b"three", fname="b.txt", cache_subdir="sub") == tmp_path / "cache" / "sub" / "b.txt"
+
+    @pytest.mark.parametrize("name", ["md5", "sha256"])
+    def test_a_file_with_another_hash_is_fetched_again_or_refused(self, get, name):
+        hashed = hashlib.new(name, b"two").hexdigest()
+        kept = get()
+        with pytest.raises(ValueError, match="Incomplete or corrupted"):
+            get(b"three", file_hash=hashed)
+        assert kept.read_bytes() == b"one"
+        assert get(b"two", file_hash=hashed).read_bytes() == b"two"
+        assert get(b"four", file_hash=hashed, hash_algorithm=name).read_bytes() == b"two"
+
+    def test_archives_are_unpacked_into_a_folder_of_their_name(self, get, tmp_path):
+        (tmp_path / "x").write_text("in it")
+        made = {"a.tar.gz": io.BytesIO(), "a.zip": io.BytesIO()}
+        with tarfile.open(fileobj=made["a.tar.gz"], mode="w:gz") as tar:
+            tar.add(tmp_path / "x", "in/x")
+        with zipfile.ZipFile(made["a.zip"], "w") as packed:
+            packed.write(tmp_path / "x", "in/x")
+        for name, archive in made.items():
+            folder = get(archive.getvalue(), name, extract=True)
+            assert (folder.name, (folder / "in" / "x").read_text()) == (name, "in it")
+            assert folder.with_name(f"{name}_archive").is_file()
+        assert (get(made["a.tar.gz"].getvalue(), "b", untar=True) / "in" / "x").is_file()
+        with pytest.warns(UserWarning, match="Could not extract"):
+            get(b"one", "c.zip", extract=True)
+
+    def test_members_outside_of_an_archive_are_refused(self, get, tmp_path):
+        made = io.BytesIO()
+        with tarfile.open(fileobj=made, mode="w") as tar:
+            tar.addfile(tarfile.TarInfo("../../../evil"))
+        with pytest.raises(ValueError, match="outside"):
+            get(made.getvalue(), "evil.tar", extract=True)
+        assert not list(tmp_path.rglob("evil"))
+
+    def test_what_it_cannot_fetch(self, get, tmp_path):
+        with pytest.raises(ValueError, match="origin"):
+            utils.get_file("a.txt")
+        with pytest.raises(ValueError, match="Paths are no longer accepted"):
+            get(fname="../a.txt")
+        with pytest.raises(ValueError, match="http, https or file"):
+            utils.get_file("a.txt", "ftp://a/b", cache_dir=tmp_path)
+        with pytest.raises(OSError, match="URL fetch failure"):
+            utils.get_file("c.txt", (tmp_path / "c.txt").as_uri(), cache_dir=tmp_path)
+        assert not list(tmp_path.rglob("c.txt*"))

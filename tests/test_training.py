@@ -95,7 +95,7 @@ def test_evaluate_and_predict():
     assert model.evaluate(x, y, verbose=0) == pytest.approx(expected, rel=1e-5)
     assert model.evaluate(x, y, verbose=0, return_dict=True) == pytest.approx(
         dict(zip(["loss", "accuracy"], expected)), rel=1e-5)
-    assert model.metrics_names == ["loss", "accuracy"]
+    assert model.metrics_names == ["loss", "compile_metrics"]
     model.compile(loss="sparse_categorical_crossentropy")
     assert model.evaluate(x, y, verbose=0) == pytest.approx(expected[0], rel=1e-5)
     np.testing.assert_allclose(model.predict_on_batch(x), p, rtol=1e-5)

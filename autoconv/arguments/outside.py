@@ -68,7 +68,6 @@ _INSTEAD = {
     "fit takes epochs and steps_per_epoch": "max_epochs max_steps_per_epoch set_max_epochs set_max_steps_per_epoch",
     "config has a function for each setting": "Config",
     "the sets are mnist, fashion_mnist and cifar10; utils.image_dataset_from_directory reads folders": "cifar100",
-    "datasets downloads its sets itself": "get_file",
     "fit takes validation_split; arrays are split by x[:n]": "split_dataset",
     "utils.plot_model draws the same": "model_to_dot",
     "models.load_model reads files of Keras, Model.from_config configurations": "KerasFileEditor",

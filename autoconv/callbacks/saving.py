@@ -37,6 +37,10 @@ class ModelCheckpoint(Watching):
         self.save_best_only, self.save_weights_only, self.save_freq = save_best_only, save_weights_only, save_freq
         self.best, self._batches, self._epoch = initial_value_threshold, 0, 0
 
+    def on_train_begin(self, logs: Logs | None = None) -> None:
+        if "{" not in self.filepath:
+            _check_is_no_folder(Path(self.filepath))
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch
 
@@ -66,6 +70,7 @@ class ModelCheckpoint(Watching):
                            f"Received: {self.filepath!r}.") from None
         self._say(f"saving model to {path}" if value is None else
                   f"{self.monitor} improved from {before} to {value:.5f}, saving model to {path}")
+        _check_is_no_folder(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         (self.model.save_weights if self.save_weights_only else self.model.save)(path)
         self._say(f"finished saving model to {path}")
@@ -73,6 +78,12 @@ class ModelCheckpoint(Watching):
     def _say(self, text: str) -> None:
         if self.verbose:
             say(f"\nEpoch {self._epoch + 1}: {text}")
+
+
+def _check_is_no_folder(path: Path) -> None:
+    if path.is_dir():
+        raise IsADirectoryError("Please specify a non-directory filepath for ModelCheckpoint. Filepath used is an "
+                                f"existing directory: {path}")
 
 
 class BackupAndRestore(Callback):

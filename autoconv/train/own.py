@@ -141,7 +141,7 @@ class OwnSteps:
 
     @property
     def metrics_names(self) -> list[str]:
-        """The names of `metrics`. Those of what `evaluate` returns are the keys of `evaluate(..., return_dict=True)`."""
+        """The names of `metrics`. What `evaluate` returns has those of `evaluate(..., return_dict=True)`."""
         return [metric.name for metric in self.metrics]
 
     @property
@@ -162,7 +162,7 @@ class OwnSteps:
 
 
 class CompiledMetrics(Metric):
-    """The metrics that compile() was given, as the one that Keras makes of them: its result is a dict by their names."""
+    """What compile() was given as metrics, as the one that Keras makes of them: its result is a dict by their names."""
 
     def __init__(self, running: Running) -> None:  # what it holds is theirs, so nothing begins anew here
         self.name, self.dtype = "compile_metrics", "float32"

@@ -2,6 +2,7 @@
 
 from .batches import PyDataset, Sequence, pack_x_y_sample_weight, unpack_x_y_sample_weight
 from .dtypes import is_keras_tensor, standardize_dtype
+from .fetched import get_file
 from .image_dataset import ImageDataset, image_dataset_from_directory
 from .images import array_to_img, img_to_array, load_img, save_img
 from .labels import to_categorical
@@ -32,6 +33,7 @@ __all__ = [
     "custom_object_scope",
     "deserialize_keras_object",
     "get_custom_objects",
+    "get_file",
     "get_registered_name",
     "get_registered_object",
     "image_dataset_from_directory",

@@ -1,0 +1,131 @@
+"""`get_file`: a file from the net, or from elsewhere on the disk, kept in a cache and unpacked there.
+
+What reads URLs and archives is imported when it is called: it takes a while.
+"""
+
+import hashlib
+import os
+import shutil
+import tempfile
+import warnings
+from pathlib import Path, PurePath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from ..files import atomic
+
+PATIENCE = 60.0  # seconds in which a server must send something
+
+
+def get_file(
+    fname: Any = None, origin: str | None = None, untar: bool = False, md5_hash: str | None = None,
+    file_hash: str | None = None, cache_subdir: str = "datasets", hash_algorithm: str = "auto", extract: bool = False,
+    archive_format: Any = "auto", cache_dir: Any = None, force_download: bool = False,
+) -> str:
+    """The path of the file at the URL `origin` (http, https, file), which is fetched where the cache has not got it.
+
+    It lies as `fname`, the last part of the URL, in cache_dir/cache_subdir; the cache is Keras's, KERAS_HOME or ~/.keras.
+    file_hash: its SHA-256 or MD5, by hash_algorithm or by length; ValueError where the file has another one. extract,
+    untar: an archive ("tar", "zip", a list of them, or both by "auto") is unpacked into a folder of that name, whose
+    path is given, and stays beside it as `<fname>_archive`. Members of an archive that lie outside it are refused.
+    """
+    name, digest = _name(fname, origin), file_hash or md5_hash
+    algorithm = "md5" if md5_hash and file_hash is None else _algorithm(hash_algorithm, digest)
+    target = _cache(cache_dir) / cache_subdir / name
+    unpacks = extract or untar
+    archive = target.with_name(f"{name}_archive") if unpacks else target
+    sound = archive.is_file() and (digest is None or _digest(archive, algorithm) == digest.lower())
+    if force_download or not sound:
+        archive.parent.mkdir(parents=True, exist_ok=True)
+        with atomic.replacing(archive) as part:
+            _fetch(str(origin), part)
+            if digest is not None and _digest(part, algorithm) != digest.lower():
+                raise ValueError(f"Incomplete or corrupted file detected. The {algorithm} hash of {origin} is not "
+                                 f"{digest}.")
+    if unpacks and (force_download or not sound or not target.exists()):
+        _unpack(archive, target, "tar" if untar else archive_format)
+    return str(target)
+
+
+def _name(fname: Any, origin: str | None) -> str:
+    if origin is None:
+        raise ValueError('Please specify the "origin" argument (URL of the file to download).')
+    name = str(fname) if fname else PurePath(unquote(urlsplit(origin).path)).name
+    if not name:
+        raise ValueError(f"Can't parse the file name from the origin provided: {origin!r}. Please specify the `fname` "
+                         "argument.")
+    if PurePath(name).name != name:
+        raise ValueError("Paths are no longer accepted as the `fname` argument. To specify the file's parent "
+                         f"directory, use the `cache_dir` argument. Received: fname={fname}")
+    return name
+
+
+def _cache(given: Any) -> Path:
+    """The cache's folder, or one among temporary files where that cannot be written to."""
+    chosen = Path(given or os.environ.get("KERAS_HOME") or Path.home() / ".keras").expanduser()
+    there = next(each for each in (chosen, *chosen.parents) if each.exists())
+    return chosen if os.access(there, os.W_OK) else Path(tempfile.gettempdir()) / ".keras"
+
+
+def _algorithm(given: str, digest: str | None) -> str:
+    if given not in ("auto", "md5", "sha256"):
+        raise ValueError(f"hash_algorithm must be 'auto', 'md5' or 'sha256'. Received: {given!r}.")
+    return given if given != "auto" else "md5" if digest is not None and len(digest) == 32 else "sha256"
+
+
+def _digest(path: Path, algorithm: str) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
+
+
+def _fetch(origin: str, part: Path) -> None:
+    if urlsplit(origin).scheme not in ("http", "https", "file"):
+        raise ValueError(f"origin must be a URL of http, https or file. Received: {origin!r}.")
+    from urllib.error import URLError
+    from urllib.request import urlopen
+
+    try:
+        with urlopen(origin, timeout=PATIENCE) as source, part.open("xb") as out:
+            shutil.copyfileobj(source, out)
+    except URLError as error:
+        raise OSError(f"URL fetch failure on {origin}: {error.reason}") from error
+
+
+def _unpack(archive: Path, folder: Path, formats: Any) -> None:
+    import tarfile
+    import zipfile
+
+    known = {"tar": (tarfile.is_tarfile, _untar), "zip": (zipfile.is_zipfile, _unzip)}
+    wanted = [] if formats is None else list(known) if formats == "auto" else (
+        [formats] if isinstance(formats, str) else list(formats))
+    if unknown := [each for each in wanted if each not in known]:
+        raise NotImplementedError("archive_format must be 'auto', 'tar', 'zip' or a list of them. "
+                                  f"Received: {unknown}.")
+    for is_one, unpack in (known[each] for each in wanted):
+        if is_one(archive):
+            new = atomic.unfinished(folder)
+            try:
+                unpack(archive, new)
+                shutil.rmtree(folder, ignore_errors=True)
+                new.rename(folder)
+            finally:
+                shutil.rmtree(new, ignore_errors=True)
+            return
+    warnings.warn(f"Could not extract archive {archive}: it is none of {wanted}.", stacklevel=3)
+
+
+def _untar(archive: Path, folder: Path) -> None:
+    import tarfile
+
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except tarfile.FilterError as error:
+        raise ValueError(f"{archive} has a member that would lie outside of it, or is no file: {error}") from error
+
+
+def _unzip(archive: Path, folder: Path) -> None:
+    import zipfile
+
+    with zipfile.ZipFile(archive) as packed:
+        packed.extractall(folder)  # names that lead outside are made to lie within
