@@ -71,6 +71,12 @@ class TestOptimizers:
         Halved(0.1).apply([np.ones(2, np.float32)], [w])
         np.testing.assert_allclose(w.numpy(), [0.95, 1.95])
 
+    def test_an_argument_of_older_versions(self):
+        with pytest.warns(UserWarning, match="`decay` is no longer supported"):
+            optimizers.SGD(0.1, decay=1e-6)
+        with pytest.raises(ValueError, match=r"Argument\(s\) not recognized: .*'learning_rate'\?"):
+            optimizers.SGD(lr=0.1)
+
     def test_settings_without_a_meaning_are_taken(self):
         assert optimizers.SGD(ema_momentum=1.5, ema_overwrite_frequency=0).ema_momentum == 1.5
         assert optimizers.SGD(gradient_accumulation_steps=0).gradient_accumulation_steps is None
@@ -247,6 +253,11 @@ class TestMetrics:
         np.testing.assert_allclose(counts.result(), [0.75, 0.5])
         counts.reset_state()
         assert not counts.true_positives.numpy().any()
+
+    def test_correlations_are_tensors(self):
+        for function in (metrics.pearson_correlation, metrics.concordance_correlation):
+            assert isinstance(function(X, X), ac.Tensor)
+            np.testing.assert_allclose(function(X, X).numpy(), np.ones(8), rtol=1e-5)
 
     def test_a_prediction_at_the_threshold_is_not_above_it(self):
         metric = metrics.TruePositives(thresholds=[0.2, 0.7])
@@ -461,6 +472,23 @@ class Own(models.Model):
 
 
 class TestOwnSteps:
+    def test_a_weighted_metric_beside_the_same_one_says_so(self):
+        model = net()
+        model.compile("sgd", "mse", metrics=["mae"], weighted_metrics=["mae", "mse"])
+        history = model.fit(X, Y, sample_weight=np.arange(8.0)[:, None], verbose=0).history
+        assert list(history) == ["loss", "mae", "weighted_mae", "mse"]
+        errors = np.abs(X.sum(1) - Y[:, 0])
+        np.testing.assert_allclose(history["weighted_mae"], [(errors * np.arange(8)).sum() / 28], rtol=1e-5)
+
+    def test_an_output_without_a_loss_needs_no_targets(self):
+        x = layers.Input((3,))
+        made = models.Model(x, {name: layers.Dense(1, kernel_initializer="ones")(x) for name in "ab"})
+        made.compile("sgd", {"a": "mse"})
+        np.testing.assert_allclose(made.fit(X, {"a": Y}, verbose=0).history["loss"],
+                                   [((X.sum(1) - Y[:, 0]) ** 2).mean()], rtol=1e-5)
+        with pytest.raises(ValueError, match="y has no targets for the output number 0"):
+            made.fit(X, {"b": Y}, verbose=0)
+
     def test_all_metrics_of_compile_are_one(self):
         """Keras's own loop over `metrics` in a train_step goes on as it is written."""
         class Looped(models.Sequential):

@@ -14,10 +14,14 @@ class UnknownArgumentError(TypeError, ValueError):
     """A constructor does not take this argument: Python's error for it, and the one that Keras's layers raise."""
 
 
-def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = None) -> UnknownArgumentError:
-    """The error for an argument that a constructor, of `base` or of the thing's class, does not take."""
+def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = None,
+            first: str | None = None) -> UnknownArgumentError:
+    """The error for an argument that a constructor, of `base` or of the thing's class, does not take. `first`: what it
+    begins with before `given`.
+    """
     taken = [*signature(type(thing).__init__).parameters, *signature(base.__init__).parameters]  # type: ignore[misc]
-    said = f"Unrecognized keyword arguments passed to {type(thing).__name__}: {given}. " if given else ""
+    first = first or f"Unrecognized keyword arguments passed to {type(thing).__name__}"
+    said = f"{first}: {given}. " if given else ""
     return UnknownArgumentError(f"{said}{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..tensor import Tensor
 from .base import Mean, Metric, array, number, weighted
 
 
@@ -75,32 +76,32 @@ class _Correlation(Mean):
 
     direction = "up"
 
-    function: Callable[..., Any]
+    function: Callable[..., Tensor]
 
     def __init__(self, name: str, dtype: str | None = None, axis: int = -1) -> None:
         self.axis = axis
         super().__init__(name, dtype)
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        super().update_state(type(self).function(array(y_true), array(y_pred), self.axis), sample_weight)
+        super().update_state(type(self).function(y_true, y_pred, self.axis), sample_weight)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "axis": self.axis}
 
 
-def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
+def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
     """The cosine of targets and predictions, each less its mean along `axis`. Pearson, 1895."""
     t, p = (array(each) - array(each).mean(axis, keepdims=True) for each in (y_true, y_pred))
-    return -F.cosine_similarity(t, p, axis).numpy()
+    return -F.cosine_similarity(t, p, axis)
 
 
-def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Any:
+def concordance_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
     """2 cov(t, p) / (var(t) + var(p) + (mean(t) - mean(p))^2) along `axis`. Lin, 1989."""
     t, p = array(y_true), array(y_pred)
     mean_t, mean_p = t.mean(axis, keepdims=True), p.mean(axis, keepdims=True)
     covariance = ((t - mean_t) * (p - mean_p)).mean(axis)
     spread = t.var(axis) + p.var(axis) + ((mean_p - mean_t) ** 2).mean(axis)
-    return 2 * covariance / (spread + F.losses.EPSILON)
+    return Tensor(np.asarray(2 * covariance / (spread + F.losses.EPSILON), p.dtype))
 
 
 class PearsonCorrelation(_Correlation):

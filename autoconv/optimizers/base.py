@@ -112,8 +112,11 @@ class Optimizer(Versioned):
         ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, loss_scale_factor: float | None = None,
         gradient_accumulation_steps: int | None = None, name: str | None = None, **others: Any,
     ) -> None:
+        if others.pop("decay", None) is not None:
+            warnings.warn("Argument `decay` is no longer supported and will be ignored. A schedule as learning_rate does "
+                          "what it did.", stacklevel=3)
         for other in others:
-            raise unknown(self, other, Optimizer)
+            raise unknown(self, other, Optimizer, others, "Argument(s) not recognized")
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = {key: value for key, value in clips.items() if value is not None}
         if len(given) > 1:

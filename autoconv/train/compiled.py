@@ -93,8 +93,10 @@ def scores(metrics: Any, weighted_metrics: Any, outputs: Sequence[str], targets:
         groups = [wanted] if alone else _spread(wanted, outputs, "weighted_metrics" if weighted else "metrics", False)
         made = [[metrics_module.for_outputs(m, t, p, loss) for m in _listed(group)]
                 for group, t, p, loss in zip(groups, targets, predictions, losses)]
-        found += [Score(i, m, numbered(m.name if len(outputs) == 1 else f"{outputs[i]}_{m.name}", given), weighted)
-                  for i, group in enumerate(made) for m in group]
+        start = ["" if len(outputs) == 1 else f"{name}_" for name in outputs]
+        taken = {score.name for score in found}  # by metrics that are not weighted
+        found += [Score(i, m, numbered(start[i] + ("weighted_" if start[i] + m.name in taken else "") + m.name, given),
+                        weighted) for i, group in enumerate(made) for m in group]
     for score in found:
         score.metric.reset_state()  # it may have served another model
     return found

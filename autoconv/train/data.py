@@ -46,9 +46,12 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
                output_names: Sequence[str] | None = None) -> Data:
     """The arrays of a data set, or an error that says what does not fit. `names` of inputs and outputs order a dict."""
     inputs = [_numbers("x", a) for a in parts(x, "x", names)]
+    if isinstance(y, Mapping) and output_names is not None and y.keys() < set(output_names):
+        y = {name: y.get(name) for name in output_names}  # outputs without a loss may have no targets
     targets = [None if a is None else _numbers("y", a) for a in parts(y, "y", output_names)]
     weights = [None if a is None else _numbers("sample_weight", a) for a in parts(
         sample_weight, "sample_weight", output_names if isinstance(sample_weight, list | tuple | dict) else None)]
+    weights = [a.reshape(-1) if a is not None and a.ndim == 2 and a.shape[1] == 1 else a for a in weights]
     if len(weights) == 1:
         weights *= max(len(targets), 1)  # the same for each output
     samples = inputs[0].shape[0]

@@ -41,6 +41,7 @@ class OwnSteps:
     trainable_weights: list[Any]
     _loss_weights: Any
     _metrics_wanted: Any
+    _weighted_wanted: Any
     _running: Any
 
     def train_step(self, data: Any) -> dict[str, Any]:
@@ -216,7 +217,7 @@ class OwnSums:
 
     def logs(self) -> dict[str, Any]:
         """What the last step returned, as numbers."""
-        flat = {}
+        flat: dict[str, Any] = {}
         for name, value in self._logs.items():  # a metric of several, such as `compile_metrics`, has a dict
             flat.update(value if isinstance(value, Mapping) else {name: value})
         return {name: plain(np.asarray(value)) for name, value in flat.items()}
