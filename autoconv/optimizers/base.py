@@ -113,7 +113,7 @@ class Optimizer(Versioned):
         gradient_accumulation_steps: int | None = None, name: str | None = None, **others: Any,
     ) -> None:
         if others.pop("decay", None) is not None:
-            warnings.warn("Argument `decay` is no longer supported and will be ignored. A schedule as learning_rate does "
+            warnings.warn("Argument `decay` is no longer supported and will be ignored. A schedule does "
                           "what it did.", stacklevel=3)
         for other in others:
             raise unknown(self, other, Optimizer, others, "Argument(s) not recognized")

@@ -24,7 +24,7 @@ def get_file(
 ) -> str:
     """The path of the file at the URL `origin` (http, https, file), which is fetched where the cache has not got it.
 
-    It lies as `fname`, the last part of the URL, in cache_dir/cache_subdir; without a cache_dir in KERAS_HOME or ~/.keras.
+    It lies as `fname`, the last part of the URL, in cache_dir/cache_subdir; by default in KERAS_HOME or ~/.keras.
     file_hash: its SHA-256 or MD5, by hash_algorithm or by length; ValueError where the file has another one. extract,
     untar: an archive ("tar", "zip", a list of them, or both by "auto") is unpacked into a folder of that name, whose
     path is given, and stays beside it as `<fname>_archive`. Members of an archive that lie outside it are refused.
