@@ -58,9 +58,9 @@ What differs beyond arguments:
 - A `train_step(data)`, `test_step`, `predict_step`, `compute_loss` or `compute_metrics` of a class of yours is called,
   as on Keras's back end PyTorch: `loss.backward()` gives the gradients, `weight.grad`. Such a step runs through Python.
 - `optimizer.learning_rate`, `optimizer.iterations` and a metric's result are numbers as they are now, with a variable's
-  `numpy()`, the first two with its `assign()`. `model.metrics_names` names what `evaluate` returns.
+  `numpy()`, the first two, and what a metric counts in (`metric.total`), with its `assign()`.
 - Targets have the shape of the outputs, but for an axis of length 1 at the end: Keras's losses broadcast others.
-- Metrics with thresholds refuse predictions outside of 0 to 1.
+- Metrics with thresholds warn of predictions outside of 0 to 1.
 - `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` say what they cannot watch before the first step.
 - `evaluate` in a callback leaves `fit`'s loss and the metrics that were given by name as they are; in Keras it starts
   their means anew. Metric objects start anew in both.
