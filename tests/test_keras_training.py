@@ -633,6 +633,11 @@ class TestOwnSteps:
 
 
 class TestModels:
+    @pytest.mark.parametrize("kind", [FileNotFoundError, ValueError])
+    def test_a_missing_file_is_either_error_of_keras_s(self, kind, tmp_path):
+        with pytest.raises(kind, match="There is no model file"):
+            models.load_model(tmp_path / "m.keras")
+
     def two(self):
         x = layers.Input((3,), name="x")
         return models.Model(x, {"p": layers.Dense(1, kernel_initializer="ones")(x),

@@ -96,11 +96,15 @@ def _free(filepath: FilePath, overwrite: bool, weights_only: bool = False) -> Pa
     return path
 
 
+class MissingFileError(FileNotFoundError, ValueError):
+    """There is no such file. Keras raises the one or the other, by the format."""
+
+
 def _existing(filepath: FilePath, weights: bool = False) -> Path:
     path = Path(filepath)
     if path.is_dir() and (path / MODEL_OF_RUN).is_file():
         path = path / MODEL_OF_RUN
     _format_of(path, weights_only=weights and path.name.endswith(".weights.h5"))
     if not path.is_file():
-        raise FileNotFoundError(f"There is no model file {str(path)!r}.")
+        raise MissingFileError(f"There is no model file {str(path)!r}.")
     return path
