@@ -633,6 +633,12 @@ class TestOwnSteps:
 
 
 class TestModels:
+    def test_steps_through_python_are_not_compiled(self):
+        model = net()
+        with pytest.warns(UserWarning, match="Disabling `jit_compile`"):
+            model.compile("sgd", "mse", run_eagerly=True, jit_compile=True)
+        assert not model.jit_compile
+
     @pytest.mark.parametrize("kind", [FileNotFoundError, ValueError])
     def test_a_missing_file_is_either_error_of_keras_s(self, kind, tmp_path):
         with pytest.raises(kind, match="There is no model file"):

@@ -70,6 +70,9 @@ class Trainer(Feeding, OwnSteps):
         check_count("steps_per_execution", steps_per_execution, 1)
         self.loss, self._loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
         self.steps_per_execution = steps_per_execution
+        if run_eagerly and jit_compile is True:
+            warn("If `run_eagerly` is True, then `jit_compile` cannot also be True. Disabling `jit_compile`.")
+            jit_compile = False
         self.jit_compile = not run_eagerly if jit_compile == "auto" else bool(jit_compile)
         self.optimizer, self._metrics_wanted = optim.get(optimizer), compiled.check_metrics(metrics)
         self._weighted_wanted, self.run_eagerly = compiled.check_metrics(weighted_metrics), bool(run_eagerly)
