@@ -75,6 +75,9 @@ class Loss(Versioned):
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        mask = getattr(y_pred, "_keras_mask", None)  # which samples count, where a user says so in Keras's way
+        if mask is not None:
+            sample_weight = _masked(sample_weight, np.asarray(mask, self.dtype), self.reduction)
         y_pred = self._each(self._prediction, y_pred)
         if not self.recordable:
             y_true = self._each(partial(self._target, like=flatten(y_pred)[0]), y_true)
@@ -311,6 +314,18 @@ def deserialize(name: Any, custom_objects: Mapping[str, Any] | None = None) -> A
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:
     """Whether a shape is the one wanted, in which None goes with any size."""
     return len(shape) == len(wanted) and all(w is None or s == w for s, w in zip(shape, wanted))
+
+
+def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.ndarray:
+    """Weights that are 0 where a mask is, in a mean over all samples so much larger that it is one over the others."""
+    if reduction in MEANS:
+        mask = mask * mask.dtype.type(mask.size / (mask.sum() + F.losses.EPSILON))
+    if sample_weight is None:
+        return mask
+    weights = np.asarray(sample_weight, mask.dtype)
+    if weights.ndim == mask.ndim + 1 and weights.shape[-1] == 1:
+        weights = weights[..., 0]
+    return weights.reshape(weights.shape + (1,) * (mask.ndim - weights.ndim)) * mask
 
 
 def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:

@@ -37,7 +37,8 @@ class Tensor:
     logits: of the result of a softmax or sigmoid what it was computed from, else None: the crossentropies read it.
     """
 
-    __slots__ = ("__weakref__", "_grad_buffer", "_node", "data", "device", "grad", "logits", "requires_grad")
+    __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "data", "device", "grad", "logits",
+                 "requires_grad")
     __hash__ = object.__hash__  # by identity, though == compares items
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:

@@ -198,6 +198,18 @@ class TestLosses:
     P, T = RNG.random((4, 3)).astype(np.float32), RNG.random((4, 3)).astype(np.float32)
     W = np.array([1.0, 2.0, 0.0, 0.5], np.float32)
 
+    def test_a_mask_of_the_predictions_says_which_samples_count(self):
+        """As in Keras: in a mean the others count for them, in a sum they do not."""
+        t, p = np.array([[1.0], [0.0], [1.0], [0.0]], np.float32), np.array([[0.0], [3.0], [5.0], [1.0]], np.float32)
+        masked = ac.tensor(p)
+        masked._keras_mask = ac.tensor(np.array([True, False, True, False]))
+        values = {reduction: losses.MeanSquaredError(reduction=reduction) for reduction in (
+            "sum_over_batch_size", "sum", "mean_with_sample_weight")}
+        found = {reduction: float(loss(t, masked)) for reduction, loss in values.items()}
+        assert found == pytest.approx({"sum_over_batch_size": 8.5, "sum": 17, "mean_with_sample_weight": 8.5})
+        assert float(values["sum"](t, masked, sample_weight=[[2.0], [9.0], [0.5], [9.0]])) == pytest.approx(10)
+        np.testing.assert_allclose(losses.MeanSquaredError(reduction=None)(t, masked).numpy(), [1, 0, 16, 0])
+
     @pytest.mark.parametrize("shape", [(4,), (4, 1)])
     def test_weights_of_samples_may_have_an_axis_more(self, shape):
         expected = (((self.T - self.P) ** 2).mean(1) * self.W).mean()
