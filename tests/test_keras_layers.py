@@ -475,3 +475,31 @@ def test_a_slope_under_its_old_name():
 def test_errors_say_what_kerass_say(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class TestConfigurations:
+    @pytest.mark.parametrize(("layer", "expected"), [
+        (layers.Dense(3), {"quantization_config": None}),
+        (layers.Conv2D(3, 2), {"activity_regularizer": None}),
+        (layers.SeparableConv2D(3, 2), {"activity_regularizer": None}),
+        (layers.Conv2DTranspose(3, 2), {"activity_regularizer": None}),
+        (layers.DepthwiseConv2D(2), {"activity_regularizer": None}),
+        (layers.BatchNormalization(), {"renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99}),
+        (layers.InputLayer((3,)), {"sparse": False, "ragged": False, "optional": False})])
+    def test_have_kerass_keys(self, layer, expected):
+        config = layer.get_config()
+        assert {key: config.get(key, "missing") for key in expected} == expected
+        assert type(layer).from_config(config).get_config() == config
+
+    def test_what_a_layer_takes(self):
+        assert layers.Flatten().input_spec.min_ndim == 1
+        assert layers.Permute((2, 1)).input_spec.ndim == 3
+        slope = layers.PReLU(shared_axes=(1,))
+        slope.build((2, 3, 4))
+        assert (slope.input_spec.ndim, slope.input_spec.axes) == (3, {2: 4})
+        with pytest.raises(ValueError, match="incompatible"):
+            slope(numbers(2, 3, 5))
+
+    def test_a_normalization_has_no_weights_yet(self):
+        layer = layers.BatchNormalization()
+        assert (layer.gamma, layer.beta) == (None, None)

@@ -183,7 +183,8 @@ def _layer(layer: Any) -> dict[str, Any]:
         return model_to_keras(layer)
     if not type(layer).__module__.startswith("autoconv."):
         return _own_layer(layer)
-    config = {key: _part(value) for key, value in serialize(layer.get_config()).items() if key not in _OURS}
+    config = {key: _part(value) for key, value in serialize(layer.get_config()).items()
+              if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
     if isinstance(layer, InputLayer):
         config = {"batch_shape": list(layer.output.shape), "dtype": layer.dtype, "sparse": False, "ragged": False,
                   "name": layer.name}

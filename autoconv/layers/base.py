@@ -55,6 +55,7 @@ class Layer(Weights, States, OfDType, Versioned):
     _input_spec: Any = None  # what was set as `input_spec`
     one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
+    written: ClassVar[tuple[str, ...]] = ()  # what `get_config` has also where it says nothing
     channel_axis = -1  # the axis whose size it is built for
     unwatched = frozenset({"_arguments", "_added", "_build_shape", "_fixed", "_made", "_nodes", "_weights"})
     regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`

@@ -58,7 +58,8 @@ class InputLayer(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"batch_shape": self.batch_shape, "dtype": self._given_dtype or self.dtype, "name": self.name}
+        return {"batch_shape": self.batch_shape, "dtype": self._given_dtype or self.dtype, "sparse": False,
+                "ragged": False, "name": self.name, "optional": False}
 
     def settle_dtype(self, dtype: str) -> None:
         """Takes the dtype of the first layer that reads it, where none was given."""

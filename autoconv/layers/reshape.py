@@ -9,6 +9,7 @@ from ..operators.image import INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
+from .spec import InputSpec
 
 
 class Flatten(Layer):
@@ -16,6 +17,7 @@ class Flatten(Layer):
 
     one_input = True
     recordable = True
+    least_rank = 1
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -91,15 +93,10 @@ class Permute(Layer):
             raise ValueError("Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must "
                              f"be consecutive and start from 1. Received dims={dims}")
         self._dims = tuple(dims)
+        self.input_spec = InputSpec(ndim=len(self._dims) + 1)
 
     def call(self, x: Tensor) -> Tensor:
         return x.transpose(0, *self.dims)
-
-    def check_input(self, shape: Shape) -> None:
-        super().check_input(shape)
-        if len(shape) != len(self.dims) + 1:
-            raise ValueError(f"Layer {self.name!r} reorders {len(self.dims)} axes. Received shape {tuple(shape)}, with "
-                             "the batch first.")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *(input_shape[i] for i in self.dims))
