@@ -503,3 +503,57 @@ class TestConfigurations:
     def test_a_normalization_has_no_weights_yet(self):
         layer = layers.BatchNormalization()
         assert (layer.gamma, layer.beta) == (None, None)
+
+
+class Told(layers.Layer):
+    """Remembers what `training` was in its last call."""
+
+    def call(self, x, training=None):
+        self.told = training
+        return x
+
+
+class ToldByDefault(Told):
+    def call(self, x, training=True):
+        return super().call(x, training)
+
+
+class Around(layers.Layer):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+
+class TestTraining:
+    @pytest.mark.parametrize(("kind", "default"), [(Told, None), (ToldByDefault, True)])
+    def test_a_call_by_itself_has_the_default(self, kind, default):
+        x, layer, around = numbers(2, 3), kind(), Around(kind())
+        layer(x)
+        around(x)
+        assert layer.told is around.inner.told is default
+        around(x, training=not default)
+        assert around.inner.told is not default
+        model = keras.Sequential([layer])
+        model.compile("sgd", "mse")
+        model.predict(x, verbose=0)
+        assert layer.told is False
+
+    def test_a_dropout_drops_nothing_by_itself(self):
+        x = numbers(2, 3)
+        np.testing.assert_array_equal(Around(layers.Dropout(0.5))(x).numpy(), x)
+
+
+@pytest.mark.parametrize("add", [
+    lambda layer: layer.add_weight(shape=(2,), name="late"), lambda layer: setattr(layer, "late", layers.Dense(2)),
+    lambda layer: setattr(layer, "late", keras.Variable(np.ones(2)))])
+def test_a_built_layer_takes_no_new_state(add):
+    layer = layers.Dense(3)
+    layer.build((2, 4))
+    with pytest.raises(ValueError, match="already built"):
+        add(layer)
+    assert len(layer.weights) == 2
+    layer.kernel = keras.Variable(np.ones((4, 3)))  # in the place of one it has
+    assert len(layer.weights) == 2

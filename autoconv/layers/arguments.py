@@ -76,7 +76,7 @@ def arguments_now(layer: Any) -> dict[str, Any]:
         for name, default in _COMMON.items():  # those that every layer takes, where they say something
             if config.get(name, default) == default and name not in layer.written:
                 config.pop(name, None)
-        if "activity_regularizer" in config:
+        if "activity_regularizer" in (*config, *layer.written):
             config["activity_regularizer"] = layer.activity_regularizer
     return config
 

@@ -20,14 +20,14 @@ from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
 from . import calling, spec
 from .arguments import arguments_now, remembers
-from .calling import NOTHING, takes_training
+from .calling import NOTHING, training_argument
 from .config import CLASSES, deserialize, serialize
 from .parts import automatic_name
 from .policy import DTYPES, OfDType, dtype_name
 from .states import States
 from .weights import EXTRAS, Weights
 
-in_training: ContextVar[bool] = ContextVar("training", default=False)
+in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside of any layer
 building: ContextVar[str | None] = ContextVar("building", default=None)  # the path of the layer that is built
 
 
@@ -115,9 +115,17 @@ class Layer(Weights, States, OfDType, Versioned):
         if name in self.unsupported or name in vars(self).get("_fixed", ()):
             self._keras_default(name, value, {**self.unsupported, **self._fixed}[name])
         old = vars(self).get(name)
+        if isinstance(value, Parameter | Layer) and not (name.startswith("_") or hasattr(self, name)):
+            self._refuse_new_state()
         super().__setattr__(name, value)
         if isinstance(old, Parameter) and value is not old:
             self._replace_weight(old, value)
+
+    def _refuse_new_state(self) -> None:
+        if vars(self).get("_build_shape") is not None and self.built and building.get() is None:
+            raise ValueError("You cannot add new elements of state (variables or sub-layers) to a layer that is "
+                             "already built. All state must be created in the `__init__()` method or in the `build()` "
+                             f"method. Layer {self.name!r} was built for {self._build_shape}.")
 
     def _replace_weight(self, old: Parameter, new: Any) -> None:
         if isinstance(new, Parameter) and not new.name:
@@ -163,8 +171,10 @@ class Layer(Weights, States, OfDType, Versioned):
     def build(self, input_shape: Shape) -> None:
         """Makes the weights for inputs of `input_shape` (batch first). Called once, before the first `call`."""
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
-        """What the layer computes. `training` may be left out of the signature."""
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """What the layer computes. `training` may be left out of the signature; its default counts in a call by itself,
+        not in `fit`, `evaluate` or `predict`, nor within a layer that was told.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define call(self, x) or call(self, x, training=False).")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
@@ -255,11 +265,13 @@ class Layer(Weights, States, OfDType, Versioned):
 
     def _computed(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
         """The result of `call`, with what its result adds to the loss."""
+        argument = training_argument(type(self))  # type: ignore[arg-type]
         training = in_training.get() if training is None else bool(training)
+        training = argument.default if training is None and argument is not None else training
         token, inside = in_training.set(training), inside_layer.set(self.path or self.name)
         try:
             self._added.clear()
-            if takes_training(type(self)):  # type: ignore[arg-type]
+            if argument is not None:
                 named["training"] = training
             y = self.call(*inputs, **named)
             if self.activity_regularizer is not None:

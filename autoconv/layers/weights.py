@@ -49,6 +49,7 @@ class Weights:
         aggregation: str = "none", layout: Any = None, overwrite_with_gradient: bool = False,
         name: str | None = None,
     ) -> Parameter:
+        self._refuse_new_state()
         name = name or "variable"
         if initializer is None:
             initializer = "zeros" if np.dtype(dtype or self.dtype).kind in "bui" else "glorot_uniform"
@@ -61,6 +62,9 @@ class Weights:
         weight.trainable = weight.learns and self.trainable
         self._weights.append(weight)
         return weight
+
+    def _refuse_new_state(self) -> None:
+        """Raises ValueError where the layer was built: what it holds is known by then."""
 
     add_weight.__signature__ = signature(_add_weight)  # type: ignore[attr-defined]
     add_variable = add_weight
