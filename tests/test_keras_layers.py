@@ -48,11 +48,19 @@ class TestCalls:
     def test_several_tensors(self, call):
         a, b, layer = numbers(2, 3), numbers(2, 3), Sum()
         np.testing.assert_array_equal(call(layer, a, b).numpy(), a + b)
-        assert layer.shapes == ((None, 3), (None, 3))
+        assert layer.shapes == ((2, 3), (2, 3))
         again = Sum()
         again.build_from_config(layer.get_build_config())
         assert again.built
         assert again.shapes == layer.shapes
+
+    def test_it_is_built_for_the_shape_of_the_first_call(self):
+        layer, scaled = layers.Dense(4), Scaled()
+        layer(numbers(2, 3))
+        scaled.compute_output_shape((None, 3))
+        assert layer.get_build_config() == {"input_shape": (2, 3)}
+        assert scaled.get_build_config() == {"input_shape": (None, 3)}
+        assert layer(numbers(5, 3)).shape == (5, 4)
 
     def test_several_symbolic_tensors_make_a_model(self):
         a, b = keras.Input((3,)), keras.Input((3,))

@@ -185,6 +185,8 @@ class Layer(Weights, States, OfDType, Versioned):
                 f"Received: {input_shape}. Override compute_output_shape(self, input_shape)."
             )
         batch = next(iter(symbolic.flat_shapes(input_shape)), (None,))[0]
+        if not self.built:
+            self.build(input_shape)
         with no_grad():
             zeros = map_shapes(lambda s: np.zeros((1, *s[1:]), self.dtype), input_shape)  # type: ignore[arg-type]
             return map_structure(lambda y: (batch, *y.shape[1:]), self(zeros, training=False))
@@ -259,9 +261,9 @@ class Layer(Weights, States, OfDType, Versioned):
         if not self.built:
             Layer.check_input(self, shape)
             with trace.aside():
-                self.build(_any_batch(shape))
+                self.build(_built_shape(shape))
         elif self.built_at_once:
-            self._build_shape = _any_batch(shape)
+            self._build_shape = _built_shape(shape)
 
     def _computed(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
         """The result of `call`, with what its result adds to the loss."""
@@ -309,7 +311,7 @@ class Layer(Weights, States, OfDType, Versioned):
             self._first_call(first)
         else:
             with trace.aside():
-                self.build(**{name: _any_batch(shape) for name, shape in several.items()})  # type: ignore[call-arg]
+                self.build(**{name: _built_shape(shape) for name, shape in several.items()})  # type: ignore[call-arg]
         self.check_input(first)
 
     def _tensors(self, x: Any) -> Any:
@@ -464,8 +466,12 @@ class Layer(Weights, States, OfDType, Versioned):
         return {name: value for name, value in vars(self).items() if name not in ("_added", "_nodes")} | {"_added": []}
 
 
-def _any_batch(shapes: Any) -> Any:
-    """The shapes with any number of samples."""
+def _built_shape(shapes: Any) -> Any:
+    """What a layer that is called on these shapes is built for: within another layer, which may have been given zeros
+    to find shapes, for any number of samples.
+    """
+    if inside_layer.get() is None:
+        return map_shapes(tuple, shapes)
     return map_shapes(lambda shape: (None, *shape[1:]), shapes)
 
 
