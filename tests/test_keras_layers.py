@@ -565,3 +565,48 @@ def test_a_built_layer_takes_no_new_state(add):
     assert len(layer.weights) == 2
     layer.kernel = keras.Variable(np.ones((4, 3)))  # in the place of one it has
     assert len(layer.weights) == 2
+
+
+class TestIntegers:
+    X = np.arange(2 * 3 * 4 * 2).reshape(2, 3, 4, 2)
+
+    @pytest.mark.parametrize("dtype", ["int32", "uint8"])
+    @pytest.mark.parametrize(("layer", "expected"), [
+        (layers.Flatten, lambda x: x.reshape(2, -1)), (lambda **k: layers.Reshape((6, 4), **k),
+                                                      lambda x: x.reshape(2, 6, 4)),
+        (lambda **k: layers.Permute((3, 1, 2), **k), lambda x: x.transpose(0, 3, 1, 2)),
+        (layers.Identity, lambda x: x), (layers.ActivityRegularization, lambda x: x),
+        (lambda **k: layers.Cropping2D(1, **k), lambda x: x[:, 1:-1, 1:-1]),
+        (layers.ZeroPadding2D, lambda x: np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))),
+        (layers.UpSampling2D, lambda x: x.repeat(2, 1).repeat(2, 2)),
+        (layers.GlobalMaxPooling2D, lambda x: x.max((1, 2)))])
+    def test_stay_what_they_are_where_items_only_move(self, layer, expected, dtype):
+        x = self.X.astype(dtype)
+        for y in (layer()(x), layer(dtype=dtype)(x)):
+            assert y.dtype == dtype
+            np.testing.assert_array_equal(y.numpy(), expected(x))
+        assert layer(dtype="int32")(keras.Input((3, 4, 2), dtype=dtype)).dtype in ("int32", dtype)
+
+    @pytest.mark.parametrize("kind", [layers.Add, layers.Subtract, layers.Multiply, layers.Maximum, layers.Minimum,
+                                      layers.Concatenate])
+    def test_merged_stay_integers_but_beside_floats(self, kind):
+        x = self.X.astype("int32")
+        assert kind()([x, x]).dtype == "int32"
+        assert kind()([x, numbers(*x.shape)]).dtype == "float32"
+        np.testing.assert_array_equal(kind()([x, x]).numpy(), kind()([x.astype("float32")] * 2).numpy())
+
+    def test_of_a_symbolic_call(self):
+        x = keras.Input((3, 4, 2), dtype="int32")
+        assert layers.Flatten()(x).dtype == "int32"
+        assert layers.ZeroPadding2D()(x).dtype == layers.Add()([x, x]).dtype == "float32"
+
+    def test_are_floats_in_a_model(self):
+        x = keras.Input((3, 4, 2), dtype="uint8")
+        model = keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.ZeroPadding2D()(x))))
+        model.compile("sgd", "mse")
+        model.fit(self.X.astype("uint8"), np.ones((2, 2)), verbose=0)
+        assert model.predict(self.X.astype("uint8"), verbose=0).dtype == np.float32
+
+    def test_are_no_dtype_for_weights(self):
+        with pytest.raises(ValueError, match="Unknown dtype"):
+            layers.Dense(3, dtype="int32")

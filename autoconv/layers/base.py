@@ -46,6 +46,8 @@ class Layer(Weights, States, OfDType, Versioned):
     inputs takes them as a list or a dict; `build` and `compute_output_shape` then get the shapes in that form.
     """
 
+    keeps_integers = False  # whether integers and booleans stay what they are, as in a layer that only moves items
+    symbolic_integers = False  # whether its symbolic results say so, as Keras's
     recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
     rank: int | None = None  # how many dimensions it takes, where only one number will do
     built_at_once = False  # whether it is built from the start, having no weights
@@ -98,7 +100,7 @@ class Layer(Weights, States, OfDType, Versioned):
             raise ValueError("Argument `name` must be a string and cannot contain character `/`: name must be a string "
                              f"without '/'. Received: {name!r}.")
         self.name = name or automatic_name(names.snake_case(type(self).__name__))
-        self._dtype = dtype_name(dtype)
+        self._dtype = dtype_name(dtype, self.keeps_integers)
         self._trainable = bool(trainable)
         self._weights: list[Parameter] = []
         self.device = devices.get("cpu")
@@ -251,7 +253,7 @@ class Layer(Weights, States, OfDType, Versioned):
             self._first_call(shape)
         self.check_input(shape)
         if not isinstance(x, Tensor):
-            x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), x)
+            x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), self._of_one_kind(x))
         elif x.dtype != self.dtype:
             x = self._converted(x)
         return self._computed(x, training=training)
@@ -325,8 +327,22 @@ class Layer(Weights, States, OfDType, Versioned):
             return {key: self._tensors(x[key]) for key in sorted(x)}
         if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
             return type(x)([self._tensors(item) for item in x])
-        keeps = not self.autocast and str(getattr(x, "dtype", None)) in DTYPES
+        given = getattr(x, "dtype", None)
+        keeps = self._stays(given) or (not self.autocast and str(given) in DTYPES)
         return Tensor(self.device.asarray(x, None if keeps else self.dtype), device=self.device)
+
+    def _stays(self, dtype: Any) -> bool:
+        """Whether items of this dtype are not converted, being integers that a layer called by itself only moves. In a
+        model they are converted where they come in: kernels compute in floats.
+        """
+        return self.keeps_integers and inside_layer.get() is None and getattr(dtype, "kind", "") in "biu"
+
+    def _of_one_kind(self, inputs: Any) -> Any:
+        """Several inputs, of which integers stay only where all are of one type."""
+        types = {item.dtype for item in symbolic.flatten(inputs)}
+        if len(types) == 1 or not any(map(self._stays, types)):
+            return inputs
+        return map_structure(lambda t: t if t.dtype.kind == "f" else self._copied(t), inputs)
 
     def _add_node(self, arguments: dict[str, Any], training: bool | None) -> Any:
         """The symbolic result of a call on symbolic tensors."""
@@ -373,8 +389,10 @@ class Layer(Weights, States, OfDType, Versioned):
             return map_structure(lambda y: (tensors[0].shape[0], *y.shape[1:]), self(training=training, **zeros))
 
     def _output_dtype(self, inputs: list[SymbolicTensor]) -> str:
-        floating = bool(inputs) and np.dtype(inputs[0].dtype).kind == "f"
-        return inputs[0].dtype if floating and not self.weights else self.dtype
+        kind = np.dtype(inputs[0].dtype).kind if inputs else ""
+        stays = (kind == "f" and self.dtype in DTYPES and not self.weights) or (
+            self.symbolic_integers and kind in ("b", "i", "u"))
+        return inputs[0].dtype if stays else self.dtype
 
     @property
     def input(self) -> Any:
@@ -393,13 +411,20 @@ class Layer(Weights, States, OfDType, Versioned):
 
     def _converted(self, x: Tensor) -> Tensor:
         """`x` in the layer's dtype; a layer without weights of its own takes floats as they are."""
-        if x.dtype.kind == "f" and not (self.autocast and self._own_weights()):
+        floats_as_they_are = not (self.autocast and self._own_weights()) and self.dtype in DTYPES
+        if self._stays(x.dtype) or (x.dtype.kind == "f" and floats_as_they_are):
             return x
         if x.requires_grad:
             raise TypeError(
                 f"Layer {self.name!r} computes in {self.dtype}. Received a tensor of {x.dtype} that requires "
                 f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}."
             )
+        return self._copied(x)
+
+    def _copied(self, x: Tensor) -> Tensor:
+        """A copy of `x` in the layer's dtype."""
+        if self.dtype not in DTYPES:
+            return Tensor(x.device.asarray(x.numpy().astype(self.dtype)), device=x.device)
         converted = x.device.empty(x.shape, DTYPES[self.dtype])
         x.device.kernels("arith").copy(x.data, converted)
         return Tensor(converted, device=x.device)

@@ -15,6 +15,7 @@ from .function import broadcast
 class _Merge(Layer):
     """What the merges of element with element share: shapes that go together by broadcasting, batch by batch."""
 
+    keeps_integers = True
     supports_masking = True
     recordable = True
     _by_batch = True  # whether all inputs must have as many samples
@@ -81,6 +82,8 @@ class Multiply(_Merge):
 class Average(_Merge):
     """The mean of a list of inputs, element by element."""
 
+    keeps_integers = False
+
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(operator.add, inputs) * (1 / len(inputs))
 
@@ -141,6 +144,7 @@ class Dot(_Merge):
     (N, A, K) and (N, K, B) with axes=(2, 1) -> (N, A, B). `normalize` divides both by their L2 norm along that axis.
     """
 
+    keeps_integers = False
     recordable = True
 
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
