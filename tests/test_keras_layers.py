@@ -2,12 +2,15 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
+from keras_values import LAYERS, made, of_each
 
 import autoconv as keras
 from autoconv import activations, initializers, layers, ops, regularizers
+from autoconv.arguments import names
 
 RNG = np.random.default_rng(0)
 
@@ -610,3 +613,54 @@ class TestIntegers:
     def test_are_no_dtype_for_weights(self):
         with pytest.raises(ValueError, match="Unknown dtype"):
             layers.Dense(3, dtype="int32")
+
+
+@pytest.mark.parametrize(("code", "shape"), LAYERS.items(), ids=LAYERS)
+class TestEveryLayer:
+    """What is asked of each layer alike. How many weights and losses it has is in keras_values.py."""
+
+    def test_its_configuration_makes_an_equal_one(self, code, shape):
+        layer = made(keras, code)
+        config = layer.get_config()
+        again = type(layer).from_config(json.loads(json.dumps(config)))
+        plain = json.loads(json.dumps([config, again.get_config()]))
+        assert plain[0] == plain[1]
+        assert set(dir(layer)) == set(dir(again))
+        assert layers.deserialize(layers.serialize(layer)).get_config() == config
+
+    def test_its_name_is_that_of_its_class(self, code, shape):
+        layer = made(keras, code)
+        assert re.fullmatch(rf"{names.snake_case(type(layer).__name__)}(_\d+)?", layer.name)
+        named = type(layer).from_config({**layer.get_config(), "name": "mine"})
+        assert named.name == named(of_each(shape, lambda each: keras.Input(each[1:]))).name == "mine"
+
+    def test_it_is_built_as_it_was(self, code, shape):
+        layer, again = made(keras, code), made(keras, code)
+        layer.build(shape)
+        again.build_from_config(json.loads(json.dumps(layer.get_build_config())))
+        assert again.built
+        assert [w.shape for w in again.weights] == [w.shape for w in layer.weights]
+
+    @pytest.mark.filterwarnings("ignore:The model has no trainable weights")
+    def test_it_learns_in_a_model_that_is_saved_and_loaded(self, code, shape, tmp_path):
+        x = of_each(shape, lambda each: numbers(*each))
+        inputs = of_each(shape, lambda each: keras.Input(each[1:]))
+        layer = made(keras, code)
+        model = keras.Model(inputs, layer(inputs)) if isinstance(shape, list) else keras.Sequential([layer])
+        model.compile("sgd", "mse")
+        y = np.zeros(layer.compute_output_shape(shape), np.float32)
+        assert np.isfinite(model.fit(x, y, verbose=0).history["loss"][0])
+        expected = model.predict(x, verbose=0)
+        assert expected.shape == y.shape
+        assert expected.dtype == np.float32
+        pytest.importorskip("h5py")
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+        assert loaded.layers[-1].get_config() == layer.get_config()
+
+
+def test_every_layer_is_asked():
+    kinds = {kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, layers.Layer)}
+    asked = {type(made(keras, code)) for code in LAYERS}
+    assert kinds - asked == {layers.Layer, layers.InputLayer, layers.Lambda}

@@ -155,7 +155,7 @@ class Dot(_Merge):
         if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
             raise ValueError("Invalid format for argument `axes`: it should contain two elements: it must be an "
                              f"integer or a pair. Received: axes={axes!r}.")
-        self.axes, self.normalize = axes, bool(normalize)
+        self.axes, self.normalize = tuple(axes) if isinstance(axes, list) else axes, bool(normalize)
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         if len(shapes) != 2:
