@@ -664,3 +664,36 @@ def test_every_layer_is_asked():
     kinds = {kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, layers.Layer)}
     asked = {type(made(keras, code)) for code in LAYERS}
     assert kinds - asked == {layers.Layer, layers.InputLayer, layers.Lambda}
+
+
+class TestShapesFoundByRunning:
+    def test_sizes_that_are_not_known_stay_so(self):
+        class Halved(layers.Layer):
+            def build(self, input_shape):
+                self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+
+            def call(self, x):
+                return {"half": x[:, ::2, :4] * self.scale, "mean": ops.mean(x, axis=(1, 2))}
+
+        layer = Halved()
+        shapes = layer.compute_output_shape((None, None, None, 3))
+        assert shapes == {"half": (None, None, 4, 3), "mean": (None, 3)}
+        assert layer.get_build_config() == {"input_shape": (None, None, None, 3)}
+        x = keras.Input((None, 8, 3))
+        model = keras.Model(x, Halved()(x)["half"])
+        assert model.output_shape == (None, None, 4, 3)
+        assert model.predict(numbers(2, 10, 8, 3), verbose=0).shape == (2, 5, 4, 3)
+
+    def test_also_of_several_inputs(self):
+        a, b = keras.Input((None, 3)), keras.Input((None, 3))
+        assert Sum()(a, b).shape == (None, None, 3)
+
+
+def test_a_layer_that_is_not_built_says_so():
+    layer = layers.Dense(3)
+    with pytest.raises(AttributeError, match="You must build the layer before accessing `kernel`"):
+        _ = layer.kernel
+    with pytest.raises(ValueError, match="You tried to call `count_params`"):
+        layer.count_params()
+    with pytest.raises(ValueError, match="expected min_ndim=2, found ndim=1"):
+        layer(numbers(2))

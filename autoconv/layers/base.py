@@ -145,6 +145,8 @@ class Layer(Weights, States, OfDType, Versioned):
         if name in ("input", "output") and "built" in vars(self):
             raise AttributeError(f"The layer {self.name!r} has never been called on a symbolic tensor and thus has no "
                                  f"defined {name}.")
+        if name in ("kernel", "bias") and name in self.regularized and not self.built:
+            raise NoAttributeError(self, name, f" You must build the layer before accessing `{name}`.")
         hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
         raise NoAttributeError(self, name, hint)
 
@@ -180,18 +182,15 @@ class Layer(Weights, States, OfDType, Versioned):
         raise NotImplementedError(f"{type(self).__name__} must define call(self, x) or call(self, x, training=False).")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The shape of the result. This default runs the layer once, on zeros; override it to save that run."""
-        if any(None in shape[1:] for shape in symbolic.flat_shapes(input_shape)):
-            raise ValueError(
-                f"The output shape of {self.name!r} can be found by running it only for an input of known sizes. "
-                f"Received: {input_shape}. Override compute_output_shape(self, input_shape)."
-            )
+        """The shape of the result. This default runs the layer on zeros, twice where sizes of the input are not known;
+        override it to save that.
+        """
         batch = next(iter(symbolic.flat_shapes(input_shape)), (None,))[0]
         if not self.built:
             self.build(input_shape)
-        with no_grad():
-            zeros = map_shapes(lambda s: np.zeros((1, *s[1:]), self.dtype), input_shape)  # type: ignore[arg-type]
-            return map_structure(lambda y: (batch, *y.shape[1:]), self(zeros, training=False))
+        shapes = symbolic.flat_shapes(input_shape)
+        return _shape_of_runs(shapes, batch, lambda size: self(map_shapes(
+            lambda shape: _zeros(shape, size, self.dtype), input_shape), training=False))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as the attributes of these names are now, in plain data: `from_config` makes an
@@ -380,13 +379,12 @@ class Layer(Weights, States, OfDType, Versioned):
     def _shape_by_running(self, arguments: dict[str, Any], training: bool | None) -> Any:
         """The shape of a call's result, found by running it on zeros."""
         tensors = [item for item in symbolic.flatten(list(arguments.values())) if isinstance(item, SymbolicTensor)]
-        if any(None in tensor.shape[1:] for tensor in tensors):
-            raise ValueError(f"The output shape of {self.name!r} can be found by running it only for inputs of known "
-                             f"sizes. Received: {tensors}. Override compute_output_shape.")
-        zeros = {name: map_structure(lambda item: np.zeros((1, *item.shape[1:]), self.dtype) if isinstance(
-            item, SymbolicTensor) else item, value) for name, value in arguments.items()}
-        with no_grad():
-            return map_structure(lambda y: (tensors[0].shape[0], *y.shape[1:]), self(training=training, **zeros))
+
+        def run(size: int) -> Any:
+            return self(training=training, **map_structure(lambda item: _zeros(item.shape, size, self.dtype) if (
+                isinstance(item, SymbolicTensor)) else item, arguments))
+
+        return _shape_of_runs([tensor.shape for tensor in tensors], tensors[0].shape[0], run)
 
     def _output_dtype(self, inputs: list[SymbolicTensor]) -> str:
         kind = np.dtype(inputs[0].dtype).kind if inputs else ""
@@ -459,6 +457,9 @@ class Layer(Weights, States, OfDType, Versioned):
             remedy = {4: "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST.", 2: "Flatten it first."}[self.rank]
             raise ValueError(f"{unfit}ndim={self.rank}, found ndim={len(shape)}: it wants {wanted}. "
                              f"Received shape {tuple(shape)}. {remedy}")
+        if self.rank is None and len(shape) < (self.least_rank or 0):
+            raise ValueError(f"{unfit}min_ndim={self.least_rank}, found ndim={len(shape)}. Full shape received: "
+                             f"{tuple(shape)}. It must know the size of an axis after the batch.")
         axis = self.channel_axis
         if self.channels is not None and shape[axis] != self.channels:
             raise ValueError(f"{unfit}axis {axis} of input shape to have value {self.channels}, but received input "
@@ -489,6 +490,23 @@ class Layer(Weights, States, OfDType, Versioned):
     def __getstate__(self) -> dict[str, Any]:
         """A copy begins without calls on symbolic tensors: a model calls its layers again."""
         return {name: value for name, value in vars(self).items() if name not in ("_added", "_nodes")} | {"_added": []}
+
+
+def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
+    """One sample of this shape, with `size` for what is not known."""
+    return np.zeros((1, *(size if n is None else n for n in shape[1:])), dtype)
+
+
+def _shape_of_runs(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
+    """The shape of what a layer gives for inputs of these shapes: found by running it, for two sizes of the axes that
+    are not known. What is not the same for both is None.
+    """
+    count = 2 if any(None in shape[1:] for shape in shapes) else 1
+    with no_grad():
+        results = [run(size) for size in symbolic.TRIED_SIZES[:count]]
+    found = iter([(batch, *(n if n == m else None for n, m in zip(a.shape[1:], b.shape[1:])))
+                  for a, b in zip(symbolic.flatten(results[0]), symbolic.flatten(results[-1]))])
+    return map_structure(lambda _: next(found), results[0])
 
 
 def _built_shape(shapes: Any) -> Any:
