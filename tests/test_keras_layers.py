@@ -723,3 +723,36 @@ class TestMasksOfMerges:
             layers.Add().compute_mask(self.X[0], [self.FIRST])
         with pytest.raises(ValueError, match="should have the same length"):
             layers.Concatenate().compute_mask(self.X, [self.FIRST])
+
+
+class TestArraysBesideSymbolicTensors:
+    ROW = np.array([[1, 2, 3]], np.float32)
+
+    @pytest.mark.parametrize("suffix", ["safetensors", "keras"])
+    @pytest.mark.parametrize("call", [lambda x, row: layers.Add()([x, row]),
+                                      lambda x, row: layers.Multiply()([keras.tensor(row), x]), lambda x, row: x + row])
+    def test_are_constants_of_the_model_and_of_its_files(self, call, suffix, tmp_path):
+        if suffix == "keras":
+            pytest.importorskip("h5py")
+        inputs, x = keras.Input((3,)), numbers(5, 3)
+        model = keras.Model(inputs, layers.Dense(2)(call(inputs, self.ROW)))
+        assert model.output_shape == (None, 2)
+        dense = model.layers[-1]
+        merged = np.asarray(call(keras.tensor(x), np.repeat(self.ROW, 5, 0)))
+        np.testing.assert_allclose(model.predict(x, verbose=0), merged @ dense.kernel.numpy(), rtol=1e-5, atol=1e-6)
+        model.save(tmp_path / f"model.{suffix}")
+        loaded = keras.models.load_model(tmp_path / f"model.{suffix}")
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+    def test_a_weight_would_never_learn(self):
+        with pytest.raises(TypeError, match="would never learn"):
+            layers.Add()([keras.Input((3,)), keras.Variable(self.ROW)])
+
+    @pytest.mark.parametrize("array", [[[1.0, [2.0]], "float32"], [[1.0], "object"], [[1.0]], 3, [[{}], "float32"]])
+    def test_what_is_no_array_in_a_file_is_refused(self, array):
+        x = keras.Input((3,))
+        config = keras.Model(x, layers.Add()([x, self.ROW])).get_config()
+        text = json.dumps(config).replace(json.dumps([self.ROW.tolist(), "float32"]), json.dumps(array))
+        assert text != json.dumps(config)
+        with pytest.raises(ValueError, match=r"array|dtype|sequence"):
+            keras.Model.from_config(json.loads(text))

@@ -346,12 +346,14 @@ class Layer(Weights, States, OfDType, Versioned):
     def _add_node(self, arguments: dict[str, Any], training: bool | None) -> Any:
         """The symbolic result of a call on symbolic tensors."""
         for item in symbolic.flatten(list(arguments.values())):
-            if isinstance(item, np.ndarray | Tensor):
-                raise TypeError(f"Layer {self.name!r} is called on symbolic tensors or on arrays, not on both. "
-                                f"Received: {item!r}.")
+            if isinstance(item, Parameter):
+                raise TypeError("A model trains the weights of its layers, so a Parameter given to layer "
+                                f"{self.name!r} beside a symbolic tensor would never learn. Pass its values: "
+                                "parameter.numpy().")
             if isinstance(item, SymbolicTensor) and item.node is not None and hasattr(item.node.operation,
                                                                                       "settle_dtype"):
                 item.node.operation.settle_dtype(self.dtype)
+        arguments = map_structure(lambda item: item.numpy() if isinstance(item, Tensor) else item, arguments)
         x, *others = arguments.values()
         if others:
             self._build_with(arguments)

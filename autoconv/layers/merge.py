@@ -30,6 +30,8 @@ class _Merge(Layer):
             raise ValueError(f"A merge layer should be called on a list of at least 1 input. Layer {self.name!r} "
                              "received an empty list.")
         batches = {one[0] for one in shape if one} - {None}
+        if self.built and {1, None} <= {one[0] for one in self._build_shape if one}:
+            batches -= {1}  # of a constant beside what is symbolic
         if len(batches) > 1 and self._by_batch:
             raise ValueError(f"Cannot merge tensors with different batch sizes. Layer {self.name!r} received tensors "
                              f"with shapes {shape}.")
@@ -66,7 +68,8 @@ class _Merge(Layer):
         return [None if mask is None else np.asarray(mask, bool) for mask in masks]
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        batch = next((shape[0] for shape in input_shape if shape[0] is not None), None)
+        batches = [shape[0] for shape in input_shape]
+        batch = next((n for n in batches if n not in (None, 1)), None if None in batches else 1)
         try:
             return (batch, *broadcast(*(shape[1:] for shape in input_shape)))
         except ValueError as error:
