@@ -756,3 +756,25 @@ class TestArraysBesideSymbolicTensors:
         assert text != json.dumps(config)
         with pytest.raises(ValueError, match=r"array|dtype|sequence"):
             keras.Model.from_config(json.loads(text))
+
+
+class TestOpsOfIntegers:
+    X = np.array([[0, 5], [7, 250]])
+
+    @pytest.mark.parametrize("dtype", ["uint8", "int32"])
+    @pytest.mark.parametrize(("name", "expected"), [("min", 0), ("amin", 0), ("argmin", 0), ("abs", X), ("absolute", X),
+                                                    ("sign", X > 0)])
+    def test_are_those_of_numpy(self, name, expected, dtype):
+        y = getattr(ops, name)(self.X.astype(dtype))
+        np.testing.assert_array_equal(y.numpy(), expected)
+        assert name == "argmin" or y.dtype == dtype
+
+    def test_of_each_column(self):
+        x = np.array([[0, 5], [7, 2]], np.uint8)
+        np.testing.assert_array_equal(ops.min(x, axis=0).numpy(), [0, 2])
+        np.testing.assert_array_equal(ops.argmin(x, axis=0).numpy(), [0, 1])
+        np.testing.assert_array_equal(ops.min(x > 0, axis=1, keepdims=True).numpy(), [[False], [True]])
+
+    def test_rounded_they_are_floats(self):
+        for function in (ops.floor, ops.ceil):
+            assert function(self.X.astype("int32")).dtype == "float32"
