@@ -570,6 +570,15 @@ def test_a_built_layer_takes_no_new_state(add):
     assert len(layer.weights) == 2
 
 
+def test_a_layer_is_an_activation_of_another():
+    x = numbers(2, 3)
+    for layer in (layers.Activation(layers.ReLU()), layers.Dense(3, kernel_initializer="identity",
+                                                                 activation=layers.ReLU())):
+        np.testing.assert_allclose(layer(x).numpy(), np.maximum(x, 0), rtol=1e-6)
+        layer.activation = layers.ReLU(max_value=1)
+        np.testing.assert_allclose(layer(x).numpy(), np.clip(x, 0, 1), rtol=1e-6)
+
+
 class TestIntegers:
     X = np.arange(2 * 3 * 4 * 2).reshape(2, 3, 4, 2)
 

@@ -117,7 +117,8 @@ class Layer(Weights, States, OfDType, Versioned):
         if name in self.unsupported or name in vars(self).get("_fixed", ()):
             self._keras_default(name, value, {**self.unsupported, **self._fixed}[name])
         old = vars(self).get(name)
-        if isinstance(value, Parameter | Layer) and not (name.startswith("_") or hasattr(self, name)):
+        if isinstance(value, Parameter | Layer) and not (
+                name.startswith("_") or name in vars(self) or hasattr(type(self), name)):
             self._refuse_new_state()
         super().__setattr__(name, value)
         if isinstance(old, Parameter) and value is not old:
