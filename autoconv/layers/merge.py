@@ -40,6 +40,9 @@ class _Merge(Layer):
     def _check_shapes(self, shapes: list[Shape]) -> None:
         self.compute_output_shape(shapes)
 
+    def _stays(self, dtype: Any) -> bool:
+        return super()._stays(dtype) and dtype.kind != "b"  # booleans have no arithmetic
+
     def call(self, inputs: list[Tensor]) -> Tensor:
         rank = max(x.ndim for x in inputs)
         return self.merge([x if x.ndim == rank else x.reshape(x.shape[0], *[1] * (rank - x.ndim), *x.shape[1:])
