@@ -108,6 +108,8 @@ class Node:
             self.operation._nodes.remove(self)
 
 
+TRIED_SIZES = (83, 89)  # for an axis of unknown size: what differs between two runs is not known
+
 # What adds the node of a function: `layers.function` puts it here, as it builds on what lies above this module.
 record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 

@@ -251,6 +251,72 @@ add("layers.Concatenate(axis=0)", lambda k: k.layers.Concatenate(axis=0)([A, B[:
 add("layers.Dense stateless", lambda k: stateless(k)[0])
 add("layers.Lambda", lambda k: k.layers.Lambda(lambda x: x * 2)(ROWS))
 
+# Facts of every layer: how many weights of which kind, what it adds to the loss, shapes, and whether it takes masks
+
+IMAGE_SHAPE, ROW_SHAPE = (2, 8, 6, 4), (2, 5)
+LAYERS: dict[str, Any] = {  # by the call that makes it, the shape or shapes of its input
+    **dict.fromkeys((
+        "Conv2D(4, 3, strides=2, padding='same', activation='relu', kernel_regularizer='l1', bias_regularizer='l2')",
+        "Conv2D(4, (2, 3), groups=2, use_bias=False, dilation_rate=2)",
+        "DepthwiseConv2D(3, depth_multiplier=2, padding='same')",
+        "SeparableConv2D(4, 3, depth_multiplier=2, depthwise_regularizer='l2', pointwise_regularizer='l1')",
+        "Conv2DTranspose(3, 3, strides=2, padding='same')",
+        "Conv2DTranspose(3, 2, strides=(2, 1), output_padding=(1, 0), activity_regularizer='l2')",
+        "MaxPooling2D()", "MaxPooling2D(3, 2, 'same')", "AveragePooling2D(2)",
+        "AveragePooling2D((3, 2), strides=(2, 1), padding='same')", "GlobalAveragePooling2D()",
+        "GlobalAveragePooling2D(keepdims=True)", "GlobalMaxPooling2D()", "GlobalMaxPooling2D(keepdims=True)",
+        "BatchNormalization(beta_regularizer='l2', gamma_regularizer='l1')", "BatchNormalization(axis=1)",
+        "LayerNormalization(beta_regularizer='l2', gamma_regularizer='l2')",
+        "LayerNormalization(axis=(1, 2, 3), scale=False)", "GroupNormalization(groups=2, gamma_regularizer='l2')",
+        "GroupNormalization(groups=-1, center=False, scale=False)", "UnitNormalization(axis=(1, 2))",
+        "SpatialDropout2D(0.5)", "Flatten()", "Reshape((8, -1))", "Reshape((4, 48))", "Permute((3, 1, 2))",
+        "ZeroPadding2D(((1, 0), (2, 3)))", "Cropping2D(((1, 0), (2, 1)))", "UpSampling2D((2, 3))",
+        "UpSampling2D(2, interpolation='bilinear')", "Activation('relu')",
+        "ReLU(max_value=3, negative_slope=0.1, threshold=0.5)", "LeakyReLU(negative_slope=0.2)",
+        "PReLU(shared_axes=[1, 2], alpha_initializer='ones')", "Softmax(axis=-1)", "Identity()",
+        "Rescaling(0.5, offset=1.0)", "CenterCrop(4, 3)", "Resizing(4, 3)", "RandomFlip(seed=1)",
+        "RandomRotation(0.1, seed=1)", "RandomZoom(0.1, seed=1)", "RandomTranslation(0.1, 0.1, seed=1)",
+        "RandomContrast(0.1, seed=1)", "RandomBrightness(0.1, seed=1)", "RandomCrop(4, 3, seed=1)"), IMAGE_SHAPE),
+    **dict.fromkeys((
+        "Dense(3, activation='relu', kernel_regularizer='l2', activity_regularizer='l1')", "Dense(3, use_bias=False)",
+        "BatchNormalization(center=False, scale=False)", "RMSNormalization()", "Dropout(0.5)",
+        "Dropout(0.5, noise_shape=(None, 1), seed=3)", "AlphaDropout(0.5, seed=1)", "GaussianNoise(0.5)",
+        "GaussianDropout(0.5)", "RepeatVector(3)", "Activation('gelu')", "ELU(alpha=0.5)",
+        "PReLU(alpha_regularizer='l2')", "Softmax()", "ActivityRegularization(0.1, 0.2)",
+        "Normalization(mean=1.0, variance=4.0)"), ROW_SHAPE),
+    **{f"{kind}()": [ROW_SHAPE, ROW_SHAPE] for kind in (
+        "Add", "Subtract", "Multiply", "Average", "Maximum", "Minimum", "Concatenate")},
+    "Concatenate(axis=1)": [IMAGE_SHAPE, IMAGE_SHAPE], "Dot(axes=1)": [ROW_SHAPE, ROW_SHAPE],
+    "Dot(axes=(2, 1), normalize=True)": [(2, 3, 4), (2, 4, 5)]}
+
+
+def made(k: Any, code: str) -> Any:
+    return eval(code, vars(k.layers))
+
+
+def of_each(shape: Any, change: Callable[[Any], Any]) -> Any:
+    """What a function makes of the shape of a layer's input, or of each where it has several."""
+    return [change(each) for each in shape] if isinstance(shape, list) else change(shape)
+
+
+def facts(k: Any, code: str, shape: Any) -> list[int]:
+    layer = made(k, code)
+    found = [layer.supports_masking, len(layer.losses), len(layer.weights)]
+    layer.build(shape)
+    found += [len(layer.weights), len(layer.trainable_weights), len(layer.non_trainable_weights), layer.count_params(),
+              len(layer.variables), len(layer.losses)]
+    for given in (shape, of_each(shape, lambda each: (None, *each[1:]))):
+        sizes = (layer.compute_output_shape(given), layer(of_each(given, k.KerasTensor)).shape)
+        found += [-1 if size is None else size for each in sizes for size in each]
+    y = layer(of_each(shape, lambda each: np.ones(each, "float32")))
+    found += [*y.shape, len(layer.losses), str(y.dtype) == "float32"]
+    layer.trainable = False
+    return [*found, len(layer.trainable_weights), len(layer.non_trainable_weights)]
+
+
+for _code, _shape in LAYERS.items():
+    add(f"layers.{_code} is made so", lambda k, code=_code, shape=_shape: facts(k, code, shape))
+
 # Functions of tensors
 
 V = np.array([0.5, -1.5, 2.5, np.inf, -np.inf, 3.0], "float32")

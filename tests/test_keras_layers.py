@@ -2,12 +2,15 @@
 
 import copy
 import json
+import re
 
 import numpy as np
 import pytest
+from keras_values import LAYERS, made, of_each
 
 import autoconv as keras
 from autoconv import activations, initializers, layers, ops, regularizers
+from autoconv.arguments import names
 
 RNG = np.random.default_rng(0)
 
@@ -48,11 +51,19 @@ class TestCalls:
     def test_several_tensors(self, call):
         a, b, layer = numbers(2, 3), numbers(2, 3), Sum()
         np.testing.assert_array_equal(call(layer, a, b).numpy(), a + b)
-        assert layer.shapes == ((None, 3), (None, 3))
+        assert layer.shapes == ((2, 3), (2, 3))
         again = Sum()
         again.build_from_config(layer.get_build_config())
         assert again.built
         assert again.shapes == layer.shapes
+
+    def test_it_is_built_for_the_shape_of_the_first_call(self):
+        layer, scaled = layers.Dense(4), Scaled()
+        layer(numbers(2, 3))
+        scaled.compute_output_shape((None, 3))
+        assert layer.get_build_config() == {"input_shape": (2, 3)}
+        assert scaled.get_build_config() == {"input_shape": (None, 3)}
+        assert layer(numbers(5, 3)).shape == (5, 4)
 
     def test_several_symbolic_tensors_make_a_model(self):
         a, b = keras.Input((3,)), keras.Input((3,))
@@ -475,3 +486,304 @@ def test_a_slope_under_its_old_name():
 def test_errors_say_what_kerass_say(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+class TestConfigurations:
+    @pytest.mark.parametrize(("layer", "expected"), [
+        (layers.Dense(3), {"quantization_config": None}),
+        (layers.Conv2D(3, 2), {"activity_regularizer": None}),
+        (layers.SeparableConv2D(3, 2), {"activity_regularizer": None}),
+        (layers.Conv2DTranspose(3, 2), {"activity_regularizer": None}),
+        (layers.DepthwiseConv2D(2), {"activity_regularizer": None}),
+        (layers.BatchNormalization(), {"renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99}),
+        (layers.InputLayer((3,)), {"sparse": False, "ragged": False, "optional": False})])
+    def test_have_kerass_keys(self, layer, expected):
+        config = layer.get_config()
+        assert {key: config.get(key, "missing") for key in expected} == expected
+        assert type(layer).from_config(config).get_config() == config
+
+    def test_what_a_layer_takes(self):
+        assert layers.Flatten().input_spec.min_ndim == 1
+        assert layers.Permute((2, 1)).input_spec.ndim == 3
+        slope = layers.PReLU(shared_axes=(1,))
+        slope.build((2, 3, 4))
+        assert (slope.input_spec.ndim, slope.input_spec.axes) == (3, {2: 4})
+        with pytest.raises(ValueError, match="incompatible"):
+            slope(numbers(2, 3, 5))
+
+    def test_a_normalization_has_no_weights_yet(self):
+        layer = layers.BatchNormalization()
+        assert (layer.gamma, layer.beta) == (None, None)
+
+
+class Told(layers.Layer):
+    """Remembers what `training` was in its last call."""
+
+    def call(self, x, training=None):
+        self.told = training
+        return x
+
+
+class ToldByDefault(Told):
+    def call(self, x, training=True):
+        return super().call(x, training)
+
+
+class Around(layers.Layer):
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+
+class TestTraining:
+    @pytest.mark.parametrize(("kind", "default"), [(Told, None), (ToldByDefault, True)])
+    def test_a_call_by_itself_has_the_default(self, kind, default):
+        x, layer, around = numbers(2, 3), kind(), Around(kind())
+        layer(x)
+        around(x)
+        assert layer.told is around.inner.told is default
+        around(x, training=not default)
+        assert around.inner.told is not default
+        model = keras.Sequential([layer])
+        model.compile("sgd", "mse")
+        model.predict(x, verbose=0)
+        assert layer.told is False
+
+    def test_a_dropout_drops_nothing_by_itself(self):
+        x = numbers(2, 3)
+        np.testing.assert_array_equal(Around(layers.Dropout(0.5))(x).numpy(), x)
+
+
+@pytest.mark.parametrize("add", [
+    lambda layer: layer.add_weight(shape=(2,), name="late"), lambda layer: setattr(layer, "late", layers.Dense(2)),
+    lambda layer: setattr(layer, "late", keras.Variable(np.ones(2)))])
+def test_a_built_layer_takes_no_new_state(add):
+    layer = layers.Dense(3)
+    layer.build((2, 4))
+    with pytest.raises(ValueError, match="already built"):
+        add(layer)
+    assert len(layer.weights) == 2
+    layer.kernel = keras.Variable(np.ones((4, 3)))  # in the place of one it has
+    assert len(layer.weights) == 2
+
+
+def test_a_layer_is_an_activation_of_another():
+    x = numbers(2, 3)
+    for layer in (layers.Activation(layers.ReLU()), layers.Dense(3, kernel_initializer="identity",
+                                                                 activation=layers.ReLU())):
+        np.testing.assert_allclose(layer(x).numpy(), np.maximum(x, 0), rtol=1e-6)
+        layer.activation = layers.ReLU(max_value=1)
+        np.testing.assert_allclose(layer(x).numpy(), np.clip(x, 0, 1), rtol=1e-6)
+
+
+class TestIntegers:
+    X = np.arange(2 * 3 * 4 * 2).reshape(2, 3, 4, 2)
+
+    @pytest.mark.parametrize("dtype", ["int32", "uint8"])
+    @pytest.mark.parametrize(("layer", "expected"), [
+        (layers.Flatten, lambda x: x.reshape(2, -1)), (lambda **k: layers.Reshape((6, 4), **k),
+                                                      lambda x: x.reshape(2, 6, 4)),
+        (lambda **k: layers.Permute((3, 1, 2), **k), lambda x: x.transpose(0, 3, 1, 2)),
+        (layers.Identity, lambda x: x), (layers.ActivityRegularization, lambda x: x),
+        (lambda **k: layers.Cropping2D(1, **k), lambda x: x[:, 1:-1, 1:-1]),
+        (layers.ZeroPadding2D, lambda x: np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))),
+        (layers.UpSampling2D, lambda x: x.repeat(2, 1).repeat(2, 2)),
+        (layers.GlobalMaxPooling2D, lambda x: x.max((1, 2)))])
+    def test_stay_what_they_are_where_items_only_move(self, layer, expected, dtype):
+        x = self.X.astype(dtype)
+        for y in (layer()(x), layer(dtype=dtype)(x)):
+            assert y.dtype == dtype
+            np.testing.assert_array_equal(y.numpy(), expected(x))
+        assert layer(dtype="int32")(keras.Input((3, 4, 2), dtype=dtype)).dtype in ("int32", dtype)
+
+    @pytest.mark.parametrize("kind", [layers.Add, layers.Subtract, layers.Multiply, layers.Maximum, layers.Minimum,
+                                      layers.Concatenate])
+    def test_merged_stay_integers_but_beside_floats(self, kind):
+        x = self.X.astype("int32")
+        assert kind()([x, x]).dtype == "int32"
+        assert kind()([x, numbers(*x.shape)]).dtype == "float32"
+        np.testing.assert_array_equal(kind()([x, x]).numpy(), kind()([x.astype("float32")] * 2).numpy())
+
+    def test_of_a_symbolic_call(self):
+        x = keras.Input((3, 4, 2), dtype="int32")
+        assert layers.Flatten()(x).dtype == "int32"
+        assert layers.ZeroPadding2D()(x).dtype == layers.Add()([x, x]).dtype == "float32"
+
+    def test_are_floats_in_a_model(self):
+        x = keras.Input((3, 4, 2), dtype="uint8")
+        model = keras.Model(x, layers.Dense(2)(layers.Flatten()(layers.ZeroPadding2D()(x))))
+        model.compile("sgd", "mse")
+        model.fit(self.X.astype("uint8"), np.ones((2, 2)), verbose=0)
+        assert model.predict(self.X.astype("uint8"), verbose=0).dtype == np.float32
+
+    def test_are_no_dtype_for_weights(self):
+        with pytest.raises(ValueError, match="Unknown dtype"):
+            layers.Dense(3, dtype="int32")
+
+
+@pytest.mark.parametrize(("code", "shape"), LAYERS.items(), ids=LAYERS)
+class TestEveryLayer:
+    """What is asked of each layer alike. How many weights and losses it has is in keras_values.py."""
+
+    def test_its_configuration_makes_an_equal_one(self, code, shape):
+        layer = made(keras, code)
+        config = layer.get_config()
+        again = type(layer).from_config(json.loads(json.dumps(config)))
+        plain = json.loads(json.dumps([config, again.get_config()]))
+        assert plain[0] == plain[1]
+        assert set(dir(layer)) == set(dir(again))
+        assert layers.deserialize(layers.serialize(layer)).get_config() == config
+
+    def test_its_name_is_that_of_its_class(self, code, shape):
+        layer = made(keras, code)
+        assert re.fullmatch(rf"{names.snake_case(type(layer).__name__)}(_\d+)?", layer.name)
+        named = type(layer).from_config({**layer.get_config(), "name": "mine"})
+        assert named.name == named(of_each(shape, lambda each: keras.Input(each[1:]))).name == "mine"
+
+    def test_it_is_built_as_it_was(self, code, shape):
+        layer, again = made(keras, code), made(keras, code)
+        layer.build(shape)
+        again.build_from_config(json.loads(json.dumps(layer.get_build_config())))
+        assert again.built
+        assert [w.shape for w in again.weights] == [w.shape for w in layer.weights]
+
+    @pytest.mark.filterwarnings("ignore:The model has no trainable weights")
+    def test_it_learns_in_a_model_that_is_saved_and_loaded(self, code, shape, tmp_path):
+        x = of_each(shape, lambda each: numbers(*each))
+        inputs = of_each(shape, lambda each: keras.Input(each[1:]))
+        layer = made(keras, code)
+        model = keras.Model(inputs, layer(inputs)) if isinstance(shape, list) else keras.Sequential([layer])
+        model.compile("sgd", "mse")
+        y = np.zeros(layer.compute_output_shape(shape), np.float32)
+        assert np.isfinite(model.fit(x, y, verbose=0).history["loss"][0])
+        expected = model.predict(x, verbose=0)
+        assert expected.shape == y.shape
+        assert expected.dtype == np.float32
+        pytest.importorskip("h5py")
+        model.save(tmp_path / "model.keras")
+        loaded = keras.saving.load_model(tmp_path / "model.keras")
+        np.testing.assert_allclose(loaded.predict(x, verbose=0), expected, rtol=1e-5, atol=1e-6)
+        assert loaded.layers[-1].get_config() == layer.get_config()
+
+
+def test_every_layer_is_asked():
+    kinds = {kind for kind in vars(layers).values() if isinstance(kind, type) and issubclass(kind, layers.Layer)}
+    asked = {type(made(keras, code)) for code in LAYERS}
+    assert kinds - asked == {layers.Layer, layers.InputLayer, layers.Lambda}
+
+
+class TestShapesFoundByRunning:
+    def test_sizes_that_are_not_known_stay_so(self):
+        class Halved(layers.Layer):
+            def build(self, input_shape):
+                self.scale = self.add_weight(shape=(input_shape[-1],), initializer="ones", name="scale")
+
+            def call(self, x):
+                return {"half": x[:, ::2, :4] * self.scale, "mean": ops.mean(x, axis=(1, 2))}
+
+        layer = Halved()
+        shapes = layer.compute_output_shape((None, None, None, 3))
+        assert shapes == {"half": (None, None, 4, 3), "mean": (None, 3)}
+        assert layer.get_build_config() == {"input_shape": (None, None, None, 3)}
+        x = keras.Input((None, 8, 3))
+        model = keras.Model(x, Halved()(x)["half"])
+        assert model.output_shape == (None, None, 4, 3)
+        assert model.predict(numbers(2, 10, 8, 3), verbose=0).shape == (2, 5, 4, 3)
+
+    def test_also_of_several_inputs(self):
+        a, b = keras.Input((None, 3)), keras.Input((None, 3))
+        assert Sum()(a, b).shape == (None, None, 3)
+
+
+def test_a_layer_that_is_not_built_says_so():
+    layer = layers.Dense(3)
+    with pytest.raises(AttributeError, match="You must build the layer before accessing `kernel`"):
+        _ = layer.kernel
+    with pytest.raises(ValueError, match="You tried to call `count_params`"):
+        layer.count_params()
+    with pytest.raises(ValueError, match="expected min_ndim=2, found ndim=1"):
+        layer(numbers(2))
+
+
+class TestMasksOfMerges:
+    X = [numbers(2, 3, 4), numbers(2, 3, 4)]  # noqa: RUF012
+    FIRST, SECOND = np.array([[1, 0, 0], [1, 1, 0]], bool), np.array([[0, 0, 1], [1, 1, 0]], bool)
+
+    def test_an_item_counts_where_it_does_in_one_input(self):
+        mask = layers.Add().compute_mask(self.X, [self.FIRST, self.SECOND])
+        np.testing.assert_array_equal(np.asarray(mask), self.FIRST | self.SECOND)
+        for masks in (None, [None, None], [self.FIRST, None]):
+            assert layers.Maximum().compute_mask(self.X, masks) is None
+        assert layers.Dot(axes=2).compute_mask(self.X, [self.FIRST, self.SECOND]) is None
+
+    def test_one_behind_the_other(self):
+        layer = layers.Concatenate(axis=1)
+        mask = layer.compute_mask(self.X, [self.FIRST, None])
+        np.testing.assert_array_equal(np.asarray(mask), np.concatenate([self.FIRST, np.ones((2, 3), bool)], 1))
+        assert layer.compute_mask(self.X, [None, None]) is None
+
+    def test_what_is_no_list_of_masks_is_refused(self):
+        with pytest.raises(ValueError, match="`mask` should be a list"):
+            layers.Add().compute_mask(self.X, self.FIRST)
+        with pytest.raises(ValueError, match="`inputs` should be a list"):
+            layers.Add().compute_mask(self.X[0], [self.FIRST])
+        with pytest.raises(ValueError, match="should have the same length"):
+            layers.Concatenate().compute_mask(self.X, [self.FIRST])
+
+
+class TestArraysBesideSymbolicTensors:
+    ROW = np.array([[1, 2, 3]], np.float32)
+
+    @pytest.mark.parametrize("suffix", ["safetensors", "keras"])
+    @pytest.mark.parametrize("call", [lambda x, row: layers.Add()([x, row]),
+                                      lambda x, row: layers.Multiply()([keras.tensor(row), x]), lambda x, row: x + row])
+    def test_are_constants_of_the_model_and_of_its_files(self, call, suffix, tmp_path):
+        if suffix == "keras":
+            pytest.importorskip("h5py")
+        inputs, x = keras.Input((3,)), numbers(5, 3)
+        model = keras.Model(inputs, layers.Dense(2)(call(inputs, self.ROW)))
+        assert model.output_shape == (None, 2)
+        dense = model.layers[-1]
+        merged = np.asarray(call(keras.tensor(x), np.repeat(self.ROW, 5, 0)))
+        np.testing.assert_allclose(model.predict(x, verbose=0), merged @ dense.kernel.numpy(), rtol=1e-5, atol=1e-6)
+        model.save(tmp_path / f"model.{suffix}")
+        loaded = keras.models.load_model(tmp_path / f"model.{suffix}")
+        np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+    def test_a_weight_would_never_learn(self):
+        with pytest.raises(TypeError, match="would never learn"):
+            layers.Add()([keras.Input((3,)), keras.Variable(self.ROW)])
+
+    @pytest.mark.parametrize("array", [[[1.0, [2.0]], "float32"], [[1.0], "object"], [[1.0]], 3, [[{}], "float32"]])
+    def test_what_is_no_array_in_a_file_is_refused(self, array):
+        x = keras.Input((3,))
+        config = keras.Model(x, layers.Add()([x, self.ROW])).get_config()
+        text = json.dumps(config).replace(json.dumps([self.ROW.tolist(), "float32"]), json.dumps(array))
+        assert text != json.dumps(config)
+        with pytest.raises(ValueError, match=r"array|dtype|sequence"):
+            keras.Model.from_config(json.loads(text))
+
+
+class TestOpsOfIntegers:
+    X = np.array([[0, 5], [7, 250]])
+
+    @pytest.mark.parametrize("dtype", ["uint8", "int32"])
+    @pytest.mark.parametrize(("name", "expected"), [("min", 0), ("amin", 0), ("argmin", 0), ("abs", X), ("absolute", X),
+                                                    ("sign", X > 0)])
+    def test_are_those_of_numpy(self, name, expected, dtype):
+        y = getattr(ops, name)(self.X.astype(dtype))
+        np.testing.assert_array_equal(y.numpy(), expected)
+        assert name == "argmin" or y.dtype == dtype
+
+    def test_of_each_column(self):
+        x = np.array([[0, 5], [7, 2]], np.uint8)
+        np.testing.assert_array_equal(ops.min(x, axis=0).numpy(), [0, 2])
+        np.testing.assert_array_equal(ops.argmin(x, axis=0).numpy(), [0, 1])
+        np.testing.assert_array_equal(ops.min(x > 0, axis=1, keepdims=True).numpy(), [[False], [True]])
+
+    def test_rounded_they_are_floats(self):
+        for function in (ops.floor, ops.ceil):
+            assert function(self.X.astype("int32")).dtype == "float32"

@@ -137,6 +137,7 @@ _SPECIAL: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "__keras_tensor__": lambda config: {"tensor": config["config"]["keras_history"]},
     "__slice__": lambda config: {"slice": [from_keras(config["config"].get(key)) for key in ("start", "stop", "step")]},
     "__ellipsis__": lambda config: {"ellipsis": True},
+    "__numpy__": lambda config: {"array": [config["config"]["value"], config["config"]["dtype"]]},
     "__tuple__": lambda config: [from_keras(item) for item in config["items"]],
     "__list__": lambda config: [from_keras(item) for item in config["items"]]}
 
@@ -183,7 +184,8 @@ def _layer(layer: Any) -> dict[str, Any]:
         return model_to_keras(layer)
     if not type(layer).__module__.startswith("autoconv."):
         return _own_layer(layer)
-    config = {key: _part(value) for key, value in serialize(layer.get_config()).items() if key not in _OURS}
+    config = {key: _part(value) for key, value in serialize(layer.get_config()).items()
+              if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
     if isinstance(layer, InputLayer):
         config = {"batch_shape": list(layer.output.shape), "dtype": layer.dtype, "sparse": False, "ragged": False,
                   "name": layer.name}
@@ -249,6 +251,8 @@ def _graph(model: Model) -> dict[str, Any]:
             return {"class_name": "__slice__", "config": dict(zip(("start", "stop", "step"), value))}
         if kind == "ellipsis":
             return {"class_name": "__ellipsis__", "config": {}}
+        if kind == "array":
+            return {"class_name": "__numpy__", "config": dict(zip(("value", "dtype"), value))}
         return [plain(part) for part in value] if kind == "tuple" else {k: plain(part) for k, part in value.items()}
 
     for entry in records["layers"]:

@@ -231,7 +231,7 @@ class OnnxModel(Model):
         raise ValueError(f"{self.name!r} was made from an ONNX file, which has its architecture. Write its weights by "
                          "save_weights, and make it again by from_onnx.")
 
-    def call(self, x: Any, training: bool = False) -> Any:
+    def call(self, x: Any, training: bool | None = None) -> Any:
         given = [x[name] for name in self.input_names] if isinstance(x, dict) else (
             list(x) if isinstance(x, (list, tuple)) else [x])
         return _several(self._run([cast(t, port.dtype) for t, port in zip(given, self._ports)]))

@@ -4,8 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
+
 from ..arguments import names
 from ..layers import InputLayer, Layer
+from ..layers.policy import DTYPES, INTEGERS
 from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_shapes, map_structure, pack
 
 
@@ -212,6 +215,8 @@ class Graph:
                 return {"slice": [item.start, item.stop, item.step]}
             if item is Ellipsis:
                 return {"ellipsis": True}
+            if isinstance(item, np.ndarray):
+                return {"array": [item.tolist(), item.dtype.name]}
             if isinstance(item, tuple):
                 return {"tuple": [plain(part) for part in item]}
             if isinstance(item, list):
@@ -248,6 +253,8 @@ class Graph:
                 return slice(*value)
             if kind == "ellipsis":
                 return Ellipsis
+            if kind == "array":
+                return _array(value)
             if kind == "tuple":
                 return tuple(known(part) for part in value)
             if kind == "dict":
@@ -283,6 +290,18 @@ def _kind(item: Any) -> tuple[str, Any]:
     if isinstance(item, dict) and len(item) == 1:
         return next(iter(item.items()))
     return "", None
+
+
+def _array(value: Any) -> np.ndarray:
+    """The array that `records` wrote. Raises ValueError for what is none of numbers."""
+    if not isinstance(value, list) or len(value) != 2:
+        raise ValueError(f"An array in a graph is written as its items and their dtype. Received: {value!r}.")
+    items, dtype = value
+    kind = names.lookup("dtype", dtype, {name: np.dtype(name) for name in (*DTYPES, *INTEGERS)})
+    try:
+        return np.array(items, kind)
+    except TypeError as error:
+        raise ValueError(f"These are no items of an array of {dtype}: {error}") from None
 
 
 def _flat(given: Any, is_item: Callable[[Any], bool]) -> list[Any]:

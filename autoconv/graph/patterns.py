@@ -55,7 +55,7 @@ class Fused:
 
     def __call__(self, x: Any, other: Tensor | None = None, training: bool | None = None) -> Tensor:
         self.layers[0].check_input(map_structure(lambda t: t.shape, x))
-        training, layers = in_training.get() if training is None else bool(training), self.layers
+        training, layers = bool(in_training.get() if training is None else training), self.layers
         while layers:
             if layers is not self.layers and other is not None and type(layers[0]) is Add:
                 x, other = [other, x] if self.other_first else [x, other], None

@@ -8,6 +8,7 @@ from .. import initializers
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
+from .spec import InputSpec
 
 
 class Activation(Layer):
@@ -114,6 +115,8 @@ class PReLU(Layer):
             raise ValueError(f"Layer {self.name!r} must know its input's sizes, but for the axes in shared_axes, which "
                              f"count from 1. Received: {input_shape}, shared_axes={self.shared_axes}.")
         self.alpha = self.add_weight(sizes, self.alpha_initializer, name="alpha")  # type: ignore[arg-type]
+        axes = {axis: size for axis, size in enumerate(input_shape[1:], 1) if axis not in shared}
+        self.input_spec = InputSpec(ndim=len(input_shape), axes=axes)  # type: ignore[arg-type]
 
     def call(self, x: Tensor) -> Tensor:
         return F.relu(x) - self.alpha * F.relu(-x)

@@ -72,10 +72,11 @@ def arguments_now(layer: Any) -> dict[str, Any]:
                 value = attribute(layer, name)
                 config[name] = value if value is not _MISSING else config.get(
                     name, layer._fixed.get(name, given.default))
+        config.update({name: layer.unsupported[name] for name in layer.written if name in layer.unsupported})
         for name, default in _COMMON.items():  # those that every layer takes, where they say something
-            if config.get(name, default) == default:
+            if config.get(name, default) == default and name not in layer.written:
                 config.pop(name, None)
-        if "activity_regularizer" in config:
+        if "activity_regularizer" in (*config, *layer.written):
             config["activity_regularizer"] = layer.activity_regularizer
     return config
 

@@ -20,14 +20,14 @@ from ..tensor import Parameter, Tensor, inside_layer, no_grad
 from ..versions import Versioned
 from . import calling, spec
 from .arguments import arguments_now, remembers
-from .calling import NOTHING, takes_training
+from .calling import NOTHING, training_argument
 from .config import CLASSES, deserialize, serialize
 from .parts import automatic_name
 from .policy import DTYPES, OfDType, dtype_name
 from .states import States
 from .weights import EXTRAS, Weights
 
-in_training: ContextVar[bool] = ContextVar("training", default=False)
+in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside of any layer
 building: ContextVar[str | None] = ContextVar("building", default=None)  # the path of the layer that is built
 
 
@@ -46,6 +46,8 @@ class Layer(Weights, States, OfDType, Versioned):
     inputs takes them as a list or a dict; `build` and `compute_output_shape` then get the shapes in that form.
     """
 
+    keeps_integers = False  # whether integers and booleans stay what they are, as in a layer that only moves items
+    symbolic_integers = False  # whether its symbolic results say so, as Keras's
     recordable = False  # whether `call` is functions of `functional`, and nothing that differs from call to call
     rank: int | None = None  # how many dimensions it takes, where only one number will do
     built_at_once = False  # whether it is built from the start, having no weights
@@ -55,6 +57,7 @@ class Layer(Weights, States, OfDType, Versioned):
     _input_spec: Any = None  # what was set as `input_spec`
     one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
     unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
+    written: ClassVar[tuple[str, ...]] = ()  # what `get_config` has also where it says nothing
     channel_axis = -1  # the axis whose size it is built for
     unwatched = frozenset({"_arguments", "_added", "_build_shape", "_fixed", "_made", "_nodes", "_weights"})
     regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
@@ -97,7 +100,7 @@ class Layer(Weights, States, OfDType, Versioned):
             raise ValueError("Argument `name` must be a string and cannot contain character `/`: name must be a string "
                              f"without '/'. Received: {name!r}.")
         self.name = name or automatic_name(names.snake_case(type(self).__name__))
-        self._dtype = dtype_name(dtype)
+        self._dtype = dtype_name(dtype, self.keeps_integers)
         self._trainable = bool(trainable)
         self._weights: list[Parameter] = []
         self.device = devices.get("cpu")
@@ -114,9 +117,18 @@ class Layer(Weights, States, OfDType, Versioned):
         if name in self.unsupported or name in vars(self).get("_fixed", ()):
             self._keras_default(name, value, {**self.unsupported, **self._fixed}[name])
         old = vars(self).get(name)
+        if isinstance(value, Parameter | Layer) and not (
+                name.startswith("_") or name in vars(self) or hasattr(type(self), name)):
+            self._refuse_new_state()
         super().__setattr__(name, value)
         if isinstance(old, Parameter) and value is not old:
             self._replace_weight(old, value)
+
+    def _refuse_new_state(self) -> None:
+        if vars(self).get("_build_shape") is not None and self.built and building.get() is None:
+            raise ValueError("You cannot add new elements of state (variables or sub-layers) to a layer that is "
+                             "already built. All state must be created in the `__init__()` method or in the `build()` "
+                             f"method. Layer {self.name!r} was built for {self._build_shape}.")
 
     def _replace_weight(self, old: Parameter, new: Any) -> None:
         if isinstance(new, Parameter) and not new.name:
@@ -134,6 +146,8 @@ class Layer(Weights, States, OfDType, Versioned):
         if name in ("input", "output") and "built" in vars(self):
             raise AttributeError(f"The layer {self.name!r} has never been called on a symbolic tensor and thus has no "
                                  f"defined {name}.")
+        if name in ("kernel", "bias") and name in self.regularized and not self.built:
+            raise NoAttributeError(self, name, f" You must build the layer before accessing `{name}`.")
         hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
         raise NoAttributeError(self, name, hint)
 
@@ -162,21 +176,22 @@ class Layer(Weights, States, OfDType, Versioned):
     def build(self, input_shape: Shape) -> None:
         """Makes the weights for inputs of `input_shape` (batch first). Called once, before the first `call`."""
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
-        """What the layer computes. `training` may be left out of the signature."""
+    def call(self, x: Tensor, training: bool | None = None) -> Tensor:
+        """What the layer computes. `training` may be left out of the signature; its default counts in a call by itself,
+        not in `fit`, `evaluate` or `predict`, nor within a layer that was told.
+        """
         raise NotImplementedError(f"{type(self).__name__} must define call(self, x) or call(self, x, training=False).")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
-        """The shape of the result. This default runs the layer once, on zeros; override it to save that run."""
-        if any(None in shape[1:] for shape in symbolic.flat_shapes(input_shape)):
-            raise ValueError(
-                f"The output shape of {self.name!r} can be found by running it only for an input of known sizes. "
-                f"Received: {input_shape}. Override compute_output_shape(self, input_shape)."
-            )
+        """The shape of the result. This default runs the layer on zeros, twice where sizes of the input are not known;
+        override it to save that.
+        """
         batch = next(iter(symbolic.flat_shapes(input_shape)), (None,))[0]
-        with no_grad():
-            zeros = map_shapes(lambda s: np.zeros((1, *s[1:]), self.dtype), input_shape)  # type: ignore[arg-type]
-            return map_structure(lambda y: (batch, *y.shape[1:]), self(zeros, training=False))
+        if not self.built:
+            self.build(input_shape)
+        shapes = symbolic.flat_shapes(input_shape)
+        return _shape_of_runs(shapes, batch, lambda size: self(map_shapes(
+            lambda shape: _zeros(shape, size, self.dtype), input_shape), training=False))
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as the attributes of these names are now, in plain data: `from_config` makes an
@@ -238,7 +253,7 @@ class Layer(Weights, States, OfDType, Versioned):
             self._first_call(shape)
         self.check_input(shape)
         if not isinstance(x, Tensor):
-            x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), x)
+            x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), self._of_one_kind(x))
         elif x.dtype != self.dtype:
             x = self._converted(x)
         return self._computed(x, training=training)
@@ -248,17 +263,19 @@ class Layer(Weights, States, OfDType, Versioned):
         if not self.built:
             Layer.check_input(self, shape)
             with trace.aside():
-                self.build(_any_batch(shape))
+                self.build(_built_shape(shape))
         elif self.built_at_once:
-            self._build_shape = _any_batch(shape)
+            self._build_shape = _built_shape(shape)
 
     def _computed(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
         """The result of `call`, with what its result adds to the loss."""
+        argument = training_argument(type(self))  # type: ignore[arg-type]
         training = in_training.get() if training is None else bool(training)
+        training = argument.default if training is None and argument is not None else training
         token, inside = in_training.set(training), inside_layer.set(self.path or self.name)
         try:
             self._added.clear()
-            if takes_training(type(self)):  # type: ignore[arg-type]
+            if argument is not None:
                 named["training"] = training
             y = self.call(*inputs, **named)
             if self.activity_regularizer is not None:
@@ -296,7 +313,7 @@ class Layer(Weights, States, OfDType, Versioned):
             self._first_call(first)
         else:
             with trace.aside():
-                self.build(**{name: _any_batch(shape) for name, shape in several.items()})  # type: ignore[call-arg]
+                self.build(**{name: _built_shape(shape) for name, shape in several.items()})  # type: ignore[call-arg]
         self.check_input(first)
 
     def _tensors(self, x: Any) -> Any:
@@ -310,18 +327,34 @@ class Layer(Weights, States, OfDType, Versioned):
             return {key: self._tensors(x[key]) for key in sorted(x)}
         if isinstance(x, (list, tuple)) and any(isinstance(item, (Tensor, np.ndarray, dict)) for item in x):
             return type(x)([self._tensors(item) for item in x])
-        keeps = not self.autocast and str(getattr(x, "dtype", None)) in DTYPES
+        given = getattr(x, "dtype", None)
+        keeps = self._stays(given) or (not self.autocast and str(given) in DTYPES)
         return Tensor(self.device.asarray(x, None if keeps else self.dtype), device=self.device)
+
+    def _stays(self, dtype: Any) -> bool:
+        """Whether items of this dtype are not converted, being integers that a layer called by itself only moves. In a
+        model they are converted where they come in: kernels compute in floats.
+        """
+        return self.keeps_integers and inside_layer.get() is None and getattr(dtype, "kind", "") in "biu"
+
+    def _of_one_kind(self, inputs: Any) -> Any:
+        """Several inputs, of which integers stay only where all are of one type."""
+        types = {item.dtype for item in symbolic.flatten(inputs)}
+        if len(types) == 1 or not any(map(self._stays, types)):
+            return inputs
+        return map_structure(lambda t: t if t.dtype.kind == "f" else self._copied(t), inputs)
 
     def _add_node(self, arguments: dict[str, Any], training: bool | None) -> Any:
         """The symbolic result of a call on symbolic tensors."""
         for item in symbolic.flatten(list(arguments.values())):
-            if isinstance(item, np.ndarray | Tensor):
-                raise TypeError(f"Layer {self.name!r} is called on symbolic tensors or on arrays, not on both. "
-                                f"Received: {item!r}.")
+            if isinstance(item, Parameter):
+                raise TypeError("A model trains the weights of its layers, so a Parameter given to layer "
+                                f"{self.name!r} beside a symbolic tensor would never learn. Pass its values: "
+                                "parameter.numpy().")
             if isinstance(item, SymbolicTensor) and item.node is not None and hasattr(item.node.operation,
                                                                                       "settle_dtype"):
                 item.node.operation.settle_dtype(self.dtype)
+        arguments = map_structure(lambda item: item.numpy() if isinstance(item, Tensor) else item, arguments)
         x, *others = arguments.values()
         if others:
             self._build_with(arguments)
@@ -349,17 +382,18 @@ class Layer(Weights, States, OfDType, Versioned):
     def _shape_by_running(self, arguments: dict[str, Any], training: bool | None) -> Any:
         """The shape of a call's result, found by running it on zeros."""
         tensors = [item for item in symbolic.flatten(list(arguments.values())) if isinstance(item, SymbolicTensor)]
-        if any(None in tensor.shape[1:] for tensor in tensors):
-            raise ValueError(f"The output shape of {self.name!r} can be found by running it only for inputs of known "
-                             f"sizes. Received: {tensors}. Override compute_output_shape.")
-        zeros = {name: map_structure(lambda item: np.zeros((1, *item.shape[1:]), self.dtype) if isinstance(
-            item, SymbolicTensor) else item, value) for name, value in arguments.items()}
-        with no_grad():
-            return map_structure(lambda y: (tensors[0].shape[0], *y.shape[1:]), self(training=training, **zeros))
+
+        def run(size: int) -> Any:
+            return self(training=training, **map_structure(lambda item: _zeros(item.shape, size, self.dtype) if (
+                isinstance(item, SymbolicTensor)) else item, arguments))
+
+        return _shape_of_runs([tensor.shape for tensor in tensors], tensors[0].shape[0], run)
 
     def _output_dtype(self, inputs: list[SymbolicTensor]) -> str:
-        floating = bool(inputs) and np.dtype(inputs[0].dtype).kind == "f"
-        return inputs[0].dtype if floating and not self.weights else self.dtype
+        kind = np.dtype(inputs[0].dtype).kind if inputs else ""
+        stays = (kind == "f" and self.dtype in DTYPES and not self.weights) or (
+            self.symbolic_integers and kind in ("b", "i", "u"))
+        return inputs[0].dtype if stays else self.dtype
 
     @property
     def input(self) -> Any:
@@ -378,13 +412,20 @@ class Layer(Weights, States, OfDType, Versioned):
 
     def _converted(self, x: Tensor) -> Tensor:
         """`x` in the layer's dtype; a layer without weights of its own takes floats as they are."""
-        if x.dtype.kind == "f" and not (self.autocast and self._own_weights()):
+        floats_as_they_are = not (self.autocast and self._own_weights()) and self.dtype in DTYPES
+        if self._stays(x.dtype) or (x.dtype.kind == "f" and floats_as_they_are):
             return x
         if x.requires_grad:
             raise TypeError(
                 f"Layer {self.name!r} computes in {self.dtype}. Received a tensor of {x.dtype} that requires "
                 f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}."
             )
+        return self._copied(x)
+
+    def _copied(self, x: Tensor) -> Tensor:
+        """A copy of `x` in the layer's dtype."""
+        if self.dtype not in DTYPES:
+            return Tensor(x.device.asarray(x.numpy().astype(self.dtype)), device=x.device)
         converted = x.device.empty(x.shape, DTYPES[self.dtype])
         x.device.kernels("arith").copy(x.data, converted)
         return Tensor(converted, device=x.device)
@@ -419,6 +460,9 @@ class Layer(Weights, States, OfDType, Versioned):
             remedy = {4: "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST.", 2: "Flatten it first."}[self.rank]
             raise ValueError(f"{unfit}ndim={self.rank}, found ndim={len(shape)}: it wants {wanted}. "
                              f"Received shape {tuple(shape)}. {remedy}")
+        if self.rank is None and len(shape) < (self.least_rank or 0):
+            raise ValueError(f"{unfit}min_ndim={self.least_rank}, found ndim={len(shape)}. Full shape received: "
+                             f"{tuple(shape)}. It must know the size of an axis after the batch.")
         axis = self.channel_axis
         if self.channels is not None and shape[axis] != self.channels:
             raise ValueError(f"{unfit}axis {axis} of input shape to have value {self.channels}, but received input "
@@ -451,8 +495,29 @@ class Layer(Weights, States, OfDType, Versioned):
         return {name: value for name, value in vars(self).items() if name not in ("_added", "_nodes")} | {"_added": []}
 
 
-def _any_batch(shapes: Any) -> Any:
-    """The shapes with any number of samples."""
+def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
+    """One sample of this shape, with `size` for what is not known."""
+    return np.zeros((1, *(size if n is None else n for n in shape[1:])), dtype)
+
+
+def _shape_of_runs(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
+    """The shape of what a layer gives for inputs of these shapes: found by running it, for two sizes of the axes that
+    are not known. What is not the same for both is None.
+    """
+    count = 2 if any(None in shape[1:] for shape in shapes) else 1
+    with no_grad():
+        results = [run(size) for size in symbolic.TRIED_SIZES[:count]]
+    found = iter([(batch, *(n if n == m else None for n, m in zip(a.shape[1:], b.shape[1:])))
+                  for a, b in zip(symbolic.flatten(results[0]), symbolic.flatten(results[-1]))])
+    return map_structure(lambda _: next(found), results[0])
+
+
+def _built_shape(shapes: Any) -> Any:
+    """What a layer that is called on these shapes is built for: within another layer, which may have been given zeros
+    to find shapes, for any number of samples.
+    """
+    if inside_layer.get() is None:
+        return map_shapes(tuple, shapes)
     return map_shapes(lambda shape: (None, *shape[1:]), shapes)
 
 

@@ -16,11 +16,16 @@ NOTHING = object()  # in the place of a first argument that is given by name
 _ARRAYS = (Tensor, SymbolicTensor, np.ndarray)
 
 
+_UNTOLD = Argument("training", Argument.KEYWORD_ONLY, default=False)
+
+
 @cache
-def takes_training(layer: Any) -> bool:
-    """Whether a layer's `call` takes `training`."""
+def training_argument(layer: Any) -> Argument | None:
+    """The argument `training` of a layer's `call`, with False where it has no default; None where it takes none."""
     arguments = signature(layer.call).parameters
-    return "training" in arguments or any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
+    of_any_name = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
+    argument = arguments.get("training", _UNTOLD if of_any_name else None)
+    return _UNTOLD if argument is not None and argument.default is Argument.empty else argument
 
 
 def holds_tensors(value: Any) -> bool:

@@ -18,6 +18,7 @@ class _Convolution(Layer):
     activation = checks.activation()
     kernel_size, strides, dilation_rate = checks.pair(), checks.pair(), checks.pair()
     rank = least_rank = 4
+    written = ("activity_regularizer",)
     strides_of_dilated = False  # whether both may be larger than 1, as Keras has it
 
     def _set_up(

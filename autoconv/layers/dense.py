@@ -23,6 +23,7 @@ class Dense(Layer):
     least_rank = 2
     regularized = ("kernel", "bias")
     unsupported = dict.fromkeys(("lora_rank", "lora_alpha", "quantization_config"))
+    written = ("quantization_config",)
 
     def __init__(
         self, units: int, activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",

@@ -10,7 +10,7 @@ import numpy as np
 from .. import functional
 from ..arguments import names
 from ..backend import trace
-from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_structure, record_call
+from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
 from ..tensor import Parameter, Tensor, no_grad
 from . import parts
 from .config import CLASSES
@@ -27,7 +27,6 @@ _COMPARED = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equ
 _BROADCAST = ("add", "subtract", "multiply", "true_divide", "power", "negative", "exp", "log", "maximum", "minimum",
               *_COMPARED)
 _SAME_SHAPE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout")
-_SIZES = ((2, 83), (3, 89))  # of the batch, and of an axis of unknown size: what differs between two runs is not known
 
 
 class Function:
@@ -96,7 +95,7 @@ class Function:
             dtype = "bool" if self.short in _COMPARED else first.dtype
             return SymbolicTensor(broadcast(*map(_shape_of, args)), dtype, name=self.name)
         runs = []
-        for batch, size in _SIZES:
+        for batch, size in zip((2, 3), TRIED_SIZES):
             def zeros(item: Any, batch: int = batch, size: int = size) -> Any:
                 if not isinstance(item, SymbolicTensor):
                     return item

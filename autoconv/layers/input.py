@@ -7,8 +7,7 @@ from ..symbolic import Node, Shape, SymbolicTensor
 from ..tensor import Tensor
 from . import checks
 from .base import Layer
-
-_COUNTED = ("bool", "uint8", "uint16", "uint32", "int8", "int16", "int32", "int64")
+from .policy import INTEGERS
 
 
 class InputLayer(Layer):
@@ -32,7 +31,7 @@ class InputLayer(Layer):
             raise ValueError(f"You cannot pass both `{other}` and `batch_shape` at the same time.")
         if batch_shape is not None and isinstance(batch_shape, tuple | list) and len(batch_shape):
             batch_size, shape = batch_shape[0], tuple(batch_shape[1:])
-        counted = dtype is not None and not isinstance(dtype, Mapping) and str(dtype) in _COUNTED
+        counted = dtype is not None and not isinstance(dtype, Mapping) and str(dtype) in INTEGERS
         super().__init__(name=name, dtype=None if counted else dtype, **kwargs)
         if shape is None:
             raise ValueError("You must pass a `shape` argument: a tuple such as (28, 28, 1), without the batch.")
@@ -58,7 +57,8 @@ class InputLayer(Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {"batch_shape": self.batch_shape, "dtype": self._given_dtype or self.dtype, "name": self.name}
+        return {"batch_shape": self.batch_shape, "dtype": self._given_dtype or self.dtype, "sparse": False,
+                "ragged": False, "name": self.name, "optional": False}
 
     def settle_dtype(self, dtype: str) -> None:
         """Takes the dtype of the first layer that reads it, where none was given."""

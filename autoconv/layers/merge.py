@@ -5,6 +5,8 @@ from functools import reduce
 from math import prod
 from typing import Any
 
+import numpy as np
+
 from .. import functional as F
 from ..symbolic import Shape, is_shape
 from ..tensor import Tensor
@@ -15,6 +17,7 @@ from .function import broadcast
 class _Merge(Layer):
     """What the merges of element with element share: shapes that go together by broadcasting, batch by batch."""
 
+    keeps_integers = True
     supports_masking = True
     recordable = True
     _by_batch = True  # whether all inputs must have as many samples
@@ -27,6 +30,8 @@ class _Merge(Layer):
             raise ValueError(f"A merge layer should be called on a list of at least 1 input. Layer {self.name!r} "
                              "received an empty list.")
         batches = {one[0] for one in shape if one} - {None}
+        if self.built and {1, None} <= {one[0] for one in self._build_shape if one}:
+            batches -= {1}  # of a constant beside what is symbolic
         if len(batches) > 1 and self._by_batch:
             raise ValueError(f"Cannot merge tensors with different batch sizes. Layer {self.name!r} received tensors "
                              f"with shapes {shape}.")
@@ -34,6 +39,9 @@ class _Merge(Layer):
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         self.compute_output_shape(shapes)
+
+    def _stays(self, dtype: Any) -> bool:
+        return super()._stays(dtype) and dtype.kind != "b"  # booleans have no arithmetic
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         rank = max(x.ndim for x in inputs)
@@ -43,8 +51,28 @@ class _Merge(Layer):
     def merge(self, inputs: list[Tensor]) -> Tensor:
         raise NotImplementedError
 
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The mask of the result: where one of the inputs' masks, given as a list, says that an item counts. None where
+        an input has none.
+        """
+        masks = self._masks(inputs, previous_mask)
+        return None if any(mask is None for mask in masks) else Tensor(reduce(np.logical_or, masks))
+
+    def _masks(self, inputs: Any, masks: Any) -> list[Any]:
+        """The inputs' masks as arrays. Raises ValueError for what is no list of one mask, or None, for each input."""
+        if masks is None:
+            return [None]
+        for name, value in (("mask", masks), ("inputs", inputs)):
+            if not isinstance(value, list | tuple):
+                raise ValueError(f"`{name}` should be a list. Received: {name}={value}")
+        if len(masks) != len(inputs):
+            raise ValueError("The lists `inputs` and `mask` should have the same length. Received: "
+                             f"{len(inputs)} inputs and {len(masks)} masks.")
+        return [None if mask is None else np.asarray(mask, bool) for mask in masks]
+
     def compute_output_shape(self, input_shape: Any) -> Shape:
-        batch = next((shape[0] for shape in input_shape if shape[0] is not None), None)
+        batches = [shape[0] for shape in input_shape]
+        batch = next((n for n in batches if n not in (None, 1)), None if None in batches else 1)
         try:
             return (batch, *broadcast(*(shape[1:] for shape in input_shape)))
         except ValueError as error:
@@ -81,6 +109,8 @@ class Multiply(_Merge):
 class Average(_Merge):
     """The mean of a list of inputs, element by element."""
 
+    keeps_integers = False
+
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return reduce(operator.add, inputs) * (1 / len(inputs))
 
@@ -116,6 +146,15 @@ class Concatenate(_Merge):
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return self.call(inputs)
 
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> Any:
+        """The inputs' masks one behind the other, True for those that have none."""
+        masks = self._masks(inputs, previous_mask)
+        if all(mask is None for mask in masks):
+            return None
+        whole = [np.ones(x.shape, bool) if mask is None else np.broadcast_to(
+            mask[..., None] if mask.ndim < len(x.shape) else mask, x.shape) for x, mask in zip(inputs, masks)]
+        return Tensor(np.concatenate(whole, self.axis).any(axis=-1))
+
     def compute_output_shape(self, input_shape: Any) -> Shape:
         shapes = [list(shape) for shape in input_shape]
         if len({len(shape) for shape in shapes}) > 1 or not -len(shapes[0]) <= self.axis < len(shapes[0]):
@@ -141,6 +180,7 @@ class Dot(_Merge):
     (N, A, K) and (N, K, B) with axes=(2, 1) -> (N, A, B). `normalize` divides both by their L2 norm along that axis.
     """
 
+    keeps_integers = False
     recordable = True
 
     def __init__(self, axes: Any, normalize: bool = False, **kwargs: Any) -> None:
@@ -151,7 +191,7 @@ class Dot(_Merge):
         if len(pair) != 2 or any(isinstance(axis, bool) or not hasattr(axis, "__index__") for axis in pair):
             raise ValueError("Invalid format for argument `axes`: it should contain two elements: it must be an "
                              f"integer or a pair. Received: axes={axes!r}.")
-        self.axes, self.normalize = axes, bool(normalize)
+        self.axes, self.normalize = tuple(axes) if isinstance(axes, list) else axes, bool(normalize)
 
     def _check_shapes(self, shapes: list[Shape]) -> None:
         if len(shapes) != 2:
@@ -172,6 +212,9 @@ class Dot(_Merge):
 
     def merge(self, inputs: list[Tensor]) -> Tensor:
         return self.call(inputs)
+
+    def compute_mask(self, inputs: Any, previous_mask: Any = None) -> None:
+        """None: the sums have no items of the inputs."""
 
     def compute_output_shape(self, input_shape: Any) -> Shape:
         (x, y), (of_x, of_y) = input_shape, self._from_the_first(input_shape)

@@ -8,7 +8,7 @@ from .. import functional as F
 from .. import initializers, ranks
 from ..operators import norm
 from ..ranks import ALONE, Ranks
-from ..tensor import Tensor, needs_gradients
+from ..tensor import Parameter, Tensor, needs_gradients
 from . import checks
 from .base import Layer, Shape
 
@@ -29,6 +29,7 @@ class BatchNormalization(Layer):
     unsupported: ClassVar[dict[str, Any]] = {
         "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99,
     }
+    written = tuple(unsupported)
 
     def __init__(
         self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, center: bool = True, scale: bool = True,
@@ -46,6 +47,8 @@ class BatchNormalization(Layer):
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
+        self.gamma: Parameter | None = None
+        self.beta: Parameter | None = None
 
     def build(self, input_shape: Shape) -> None:
         self.channel_axis = self.axis

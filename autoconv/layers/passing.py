@@ -11,6 +11,7 @@ from .base import Layer
 class Identity(Layer):
     """Gives what it gets: a place in a model with a name."""
 
+    keeps_integers = symbolic_integers = True
     built_at_once = True
     supports_masking = True
     recordable = True
@@ -25,6 +26,7 @@ class Identity(Layer):
 class ActivityRegularization(Layer):
     """Gives what it gets, and adds l1 sum(|x|) + l2 sum(x^2), the mean over the batch, to the loss."""
 
+    keeps_integers = True
     built_at_once = True
     supports_masking = True
     recordable = True

@@ -8,6 +8,7 @@ import numpy as np
 from ..arguments import names
 
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
+INTEGERS = ("bool", "uint8", "uint16", "uint32", "int8", "int16", "int32", "int64")
 _MIXED = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "int8", "int4", "float8")
 
 
@@ -48,19 +49,19 @@ class DTypePolicy:
         return cls(**config)
 
 
-def dtype_name(dtype: Any) -> str:
+def dtype_name(dtype: Any, integers_too: bool = False) -> str:
     """The name of a floating type that kernels compute in; None is "float32". A policy, also as Keras's files write
-    one, is its dtype.
+    one, is its dtype. integers_too: of a layer that only moves items.
     """
     if isinstance(dtype, DTypePolicy):
         return dtype.name
     if isinstance(dtype, Mapping) and "config" in dtype:
         dtype = dtype["config"].get("name")
     name = dtype if dtype is None or isinstance(dtype, str) else np.dtype(dtype).name
-    if isinstance(name, str) and name.startswith(_MIXED):
+    if isinstance(name, str) and name.startswith(_MIXED) and not (integers_too and name in INTEGERS):
         raise ValueError(f"Unknown dtype: {name!r}. autoconv is not for quantized or mixed precision: it computes in "
                          "float32, or in float64.")
-    names.lookup("dtype", name or "float32", DTYPES)
+    names.lookup("dtype", name or "float32", dict.fromkeys((*DTYPES, *(INTEGERS if integers_too else ()))))
     return name or "float32"
 
 
@@ -96,7 +97,7 @@ class OfDType:
 
     @dtype_policy.setter
     def dtype_policy(self, policy: Any) -> None:
-        self._dtype = dtype_name(policy)
+        self._dtype = dtype_name(policy, getattr(self, "keeps_integers", False))
 
     @property
     def quantization_mode(self) -> None:

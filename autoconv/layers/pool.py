@@ -87,6 +87,7 @@ class GlobalAveragePooling2D(_GlobalPooling):
 class GlobalMaxPooling2D(_GlobalPooling):
     """The maximum over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
 
+    keeps_integers = True
     recordable = True
 
     def call(self, x: Tensor) -> Tensor:

@@ -9,13 +9,16 @@ from ..operators.image import INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
+from .spec import InputSpec
 
 
 class Flatten(Layer):
     """(N, ...) -> (N, all the rest), in C order: the last axis, the channels, varies fastest."""
 
+    keeps_integers = symbolic_integers = True
     one_input = True
     recordable = True
+    least_rank = 1
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -33,6 +36,7 @@ class Reshape(Layer):
     """Each sample in the shape `target_shape`, in C order; one size may be -1, which the others leave for it."""
 
     built_at_once = True
+    keeps_integers = symbolic_integers = True
     one_input = True
     recordable = True
 
@@ -73,6 +77,7 @@ class Reshape(Layer):
 class Permute(Layer):
     """The axes of each sample in another order: `dims` counts them from 1, the first after the batch."""
 
+    keeps_integers = symbolic_integers = True
     one_input = True
     recordable = True
 
@@ -91,15 +96,10 @@ class Permute(Layer):
             raise ValueError("Invalid permutation argument `dims` for Permute Layer. The set of indices in `dims` must "
                              f"be consecutive and start from 1. Received dims={dims}")
         self._dims = tuple(dims)
+        self.input_spec = InputSpec(ndim=len(self._dims) + 1)
 
     def call(self, x: Tensor) -> Tensor:
         return x.transpose(0, *self.dims)
-
-    def check_input(self, shape: Shape) -> None:
-        super().check_input(shape)
-        if len(shape) != len(self.dims) + 1:
-            raise ValueError(f"Layer {self.name!r} reorders {len(self.dims)} axes. Received shape {tuple(shape)}, with "
-                             "the batch first.")
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         return (input_shape[0], *(input_shape[i] for i in self.dims))
@@ -108,6 +108,7 @@ class Permute(Layer):
 class RepeatVector(Layer):
     """Rows (N, C) -> (N, n, C): each row n times."""
 
+    keeps_integers = True
     one_input = True
     recordable = True
     rank = 2
@@ -130,6 +131,7 @@ class RepeatVector(Layer):
 class ZeroPadding2D(Layer):
     """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
 
+    keeps_integers = True
     one_input = True
     recordable = True
     rank = 4
@@ -168,6 +170,7 @@ class ZeroPadding2D(Layer):
 class Cropping2D(Layer):
     """Images without outer rows and columns; `cropping` is n, (rows, columns) or ((top, bottom), (left, right))."""
 
+    keeps_integers = True
     one_input = True
     recordable = True
     rank = 4
@@ -221,8 +224,17 @@ class UpSampling2D(Layer):
         checks.channels_last(self, data_format)
         self.size, self.interpolation = size, interpolation
 
+    @property
+    def keeps_integers(self) -> bool:  # type: ignore[override]
+        """By "nearest" items are only moved."""
+        return vars(self).get("_interpolation", "nearest") == "nearest"
+
     def call(self, x: Tensor) -> Tensor:
-        return F.resize(x, (x.shape[1] * self.size[0], x.shape[2] * self.size[1]), self.interpolation)
+        size = (x.shape[1] * self.size[0], x.shape[2] * self.size[1])
+        if x.dtype.kind == "f":
+            return F.resize(x, size, self.interpolation)
+        y = F.resize(Tensor(x.numpy().astype("float64")), size, self.interpolation)
+        return Tensor(x.device.asarray(y.numpy().astype(x.dtype)), device=x.device)
 
     def compute_output_shape(self, input_shape: Shape) -> Shape:
         n, h, w, c = input_shape

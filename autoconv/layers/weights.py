@@ -49,6 +49,7 @@ class Weights:
         aggregation: str = "none", layout: Any = None, overwrite_with_gradient: bool = False,
         name: str | None = None,
     ) -> Parameter:
+        self._refuse_new_state()
         name = name or "variable"
         if initializer is None:
             initializer = "zeros" if np.dtype(dtype or self.dtype).kind in "bui" else "glorot_uniform"
@@ -61,6 +62,9 @@ class Weights:
         weight.trainable = weight.learns and self.trainable
         self._weights.append(weight)
         return weight
+
+    def _refuse_new_state(self) -> None:
+        """Raises ValueError where the layer was built: what it holds is known by then."""
 
     add_weight.__signature__ = signature(_add_weight)  # type: ignore[attr-defined]
     add_variable = add_weight
@@ -160,8 +164,9 @@ class Weights:
         mine, values = self.weights, [np.asarray(w) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
-                f"{self.name!r} has {len(mine)} weights of shapes {[w.shape for w in mine]}. Received {len(values)} of "
-                f"shapes {[v.shape for v in values]}." + ("" if self.built else " It is not built yet.")
+                f"You called `set_weights` with what does not fit: {self.name!r} has {len(mine)} weights of shapes "
+                f"{[w.shape for w in mine]}. Received {len(values)} of shapes {[v.shape for v in values]}."
+                + ("" if self.built else " It is not built yet.")
             )
         for weight, value in zip(mine, values):
             weight.assign(value)
@@ -169,7 +174,8 @@ class Weights:
     def count_params(self) -> int:
         """How many numbers the weights hold."""
         if not self.built:
-            raise ValueError(f"{self.name!r} is not built, so its weights are not known. Call build(input_shape).")
+            raise ValueError(f"You tried to call `count_params` on layer {self.name!r}, but the layer isn't built. "
+                             "What is not built has no weights yet: call build(input_shape).")
         return sum(w.size for w in self.weights)
 
     def to(self, device: str) -> Any:

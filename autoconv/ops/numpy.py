@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from ..functional import abs as of_floats
 from ..functional import (
-    abs,
     argmax,
     clip,
     concatenate,
@@ -119,6 +119,8 @@ def rsqrt(x: Any) -> Any:
 def sign(x: Any) -> Any:
     """-1, 0 or 1; it has no gradient."""
     x = operand(x).detach()
+    if _is_whole(x):
+        return _by_numpy(np.sign, x)
     return where(x > 0, 1.0, where(x < 0, -1.0, x * 0.0))
 
 
@@ -139,7 +141,10 @@ def max(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
 
 def min(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     """The minimum along `axis`, or along several, or of all items."""
-    return -((-operand(x)).max(axis, keepdims))
+    x = operand(x)
+    if _is_whole(x):  # the negative of one without sign is none
+        return _by_numpy(lambda a: np.min(a, tuple(axis) if isinstance(axis, list) else axis, keepdims=keepdims), x)
+    return -((-x).max(axis, keepdims))
 
 
 def var(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
@@ -155,7 +160,10 @@ def std(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
 
 def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
     """Where the minimum along `axis` is; of equal items the first. It has no gradient."""
-    return argmax(-operand(x), axis, keepdims)
+    x = operand(x)
+    if _is_whole(x):
+        return _by_numpy(lambda a: np.argmin(a, axis, keepdims=keepdims), x)
+    return argmax(-x, axis, keepdims)
 
 
 def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
@@ -267,12 +275,12 @@ def count_nonzero(x: Any, axis: Axes = None) -> Any:
 
 def floor(x: Any) -> Any:
     """The largest integer that is not above x; it has no gradient."""
-    return _by_numpy(np.floor, x)
+    return _by_numpy(np.floor, _floats(x))
 
 
 def ceil(x: Any) -> Any:
     """The smallest integer that is not below x; it has no gradient."""
-    return _by_numpy(np.ceil, x)
+    return _by_numpy(np.ceil, _floats(x))
 
 
 def trunc(x: Any) -> Any:
@@ -293,6 +301,23 @@ def argsort(x: Any, axis: int | None = -1) -> Any:
 def sort(x: Any, axis: int = -1) -> Any:
     """The items in rising order along `axis`; it has no gradient."""
     return _by_numpy(np.sort, x, axis)
+
+
+def abs(x: Any) -> Any:
+    """|x|, item by item."""
+    x = operand(x)
+    return _by_numpy(np.abs, x) if _is_whole(x) else of_floats(x)
+
+
+def _is_whole(x: Any) -> bool:
+    """Whether these are the values of integers or booleans, which no kernel takes."""
+    return isinstance(x, Tensor) and x.dtype.kind != "f"
+
+
+def _floats(x: Any) -> Any:
+    """x, integers as float32."""
+    x = operand(x)
+    return cast(x, "float32") if _is_whole(x) else x
 
 
 def _by_numpy(function: Any, *arguments: Any) -> Any:
