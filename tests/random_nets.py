@@ -7,6 +7,7 @@ by number (0 are the images). `ARGUMENTS` has what is drawn for each layer; test
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from autoconv import functional as F
@@ -15,7 +16,7 @@ from autoconv.activations import ACTIVATIONS
 from autoconv.operators.image import FILL_MODES, INTERPOLATIONS
 
 CLASSES = 3
-NOT_DRAWN = {"name", "dtype", "data_format", "input_shape", "input_dim"}  # the same for all layers of a net, or names
+NOT_DRAWN = {"name", "dtype", "autocast", "data_format", "input_shape", "input_dim"}  # the same for all layers of a net, or names
 LARGEST = 20  # pixels of a side, and the like of channels
 
 small, sizes = st.integers(1, 3), st.integers(1, 9)
@@ -84,6 +85,11 @@ def windows(draw: Any, shape: Any, name: str, dilated: bool, numbers: bool = Tru
     return {name: size, "strides": strides, "padding": padding, **({"dilation_rate": dilation} if dilated else {})}
 
 
+def undilated(given: dict[str, Any]) -> dict[str, Any]:
+    """Without dilation where strides are above 1: Conv2D and Conv2DTranspose refuse both together, as Keras's."""
+    return {**given, "dilation_rate": 1} if np.max(given["strides"]) > 1 else given
+
+
 def weights(prefix: str) -> dict[str, Any]:
     return {"activation": activations, "use_bias": st.booleans(), f"{prefix}_initializer": starts,
             "bias_initializer": starts}
@@ -93,7 +99,7 @@ def weights(prefix: str) -> dict[str, Any]:
 def convolutions(draw: Any, shape: Any) -> dict[str, Any]:
     groups = draw(st.sampled_from([g for g in (1, 1, 2, 3, 4) if shape[2] % g == 0]))
     filters = groups * draw(channels) if groups == 1 else groups * draw(st.integers(1, 3))
-    return {"filters": filters, "groups": groups, **draw(windows(shape, "kernel_size", True)),
+    return {"filters": filters, "groups": groups, **undilated(draw(windows(shape, "kernel_size", True))),
             **draw(st.fixed_dictionaries(weights("kernel")))}
 
 
@@ -103,7 +109,7 @@ def transposed(shape: Any) -> Any:
     return st.fixed_dictionaries({
         "filters": st.integers(1, 5), "kernel_size": pairs, "strides": strides | st.tuples(strides, strides),
         "padding": padding, "output_padding": st.none() | st.just(0), "dilation_rate": st.just(1) | st.just((1, 2)),
-        **weights("kernel")})
+        **weights("kernel")}).map(undilated)
 
 
 @st.composite

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from autoconv import functional as F
+from autoconv.demo import worker
 from autoconv.demo.curve import MOST, Curve
 from autoconv.demo.events import News
 from autoconv.demo.serving import LARGEST_BODY, PAGE, Demo
@@ -73,8 +74,10 @@ class Client:
 
 @pytest.fixture(scope="module")
 def client():
-    session = Session(threads=1)
-    session.anew(TINY)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(worker, "PATIENCE", 280.0)  # kernels are compiled first, which the command does before
+        session = Session(threads=1)
+        session.anew(TINY)
     server = Demo(session, 0)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
