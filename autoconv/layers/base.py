@@ -335,7 +335,7 @@ class Layer(Weights, States, OfDType, Versioned):
         """Whether items of this dtype are not converted, being integers that a layer called by itself only moves. In a
         model they are converted where they come in: kernels compute in floats.
         """
-        return self.keeps_integers and inside_layer.get() is None and getattr(dtype, "kind", "") in "biu"
+        return self.keeps_integers and inside_layer.get() is None and getattr(dtype, "kind", "f") in "biu"
 
     def _of_one_kind(self, inputs: Any) -> Any:
         """Several inputs, of which integers stay only where all are of one type."""
@@ -442,6 +442,8 @@ class Layer(Weights, States, OfDType, Versioned):
 
     @input_spec.setter
     def input_spec(self, value: Any) -> None:
+        if any(not isinstance(each, spec.InputSpec | None) for each in symbolic.flatten(value)):
+            raise TypeError(f"input_spec is an InputSpec, or a list or dict of them. Received: {value!r}.")
         self._input_spec = value
 
     def check_input(self, shape: Shape) -> None:

@@ -41,7 +41,7 @@ class _Merge(Layer):
         self.compute_output_shape(shapes)
 
     def _stays(self, dtype: Any) -> bool:
-        return super()._stays(dtype) and dtype.kind != "b"  # booleans have no arithmetic
+        return getattr(dtype, "kind", "") != "b" and super()._stays(dtype)  # booleans have no arithmetic
 
     def call(self, inputs: list[Tensor]) -> Tensor:
         rank = max(x.ndim for x in inputs)
