@@ -16,7 +16,8 @@ from autoconv.activations import ACTIVATIONS
 from autoconv.operators.image import FILL_MODES, INTERPOLATIONS
 
 CLASSES = 3
-NOT_DRAWN = {"name", "dtype", "autocast", "data_format", "input_shape", "input_dim"}  # the same for all layers of a net, or names
+# The same for all layers of a net, or names, or of inputs that are no floats.
+NOT_DRAWN = {"name", "dtype", "autocast", "data_format", "input_shape", "input_dim"}
 LARGEST = 20  # pixels of a side, and the like of channels
 
 small, sizes = st.integers(1, 3), st.integers(1, 9)
