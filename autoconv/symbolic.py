@@ -22,9 +22,10 @@ def flatten(structure: Any) -> list[Any]:
 
 
 def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
-    """The same structure with `function(item)` for every item."""
+    """The same structure with `function(item)` for every item, called in the order of `flatten`."""
     if isinstance(structure, dict):
-        return {key: map_structure(function, part) for key, part in structure.items()}
+        found = {key: map_structure(function, structure[key]) for key in sorted(structure)}
+        return {key: found[key] for key in structure}
     if isinstance(structure, (list, tuple)):
         return type(structure)([map_structure(function, part) for part in structure])
     return function(structure)

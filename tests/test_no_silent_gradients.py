@@ -130,7 +130,7 @@ def test_a_parameter_s_values_are_refused_too():
             return self.inner(x)
 
     layer = Around()
-    with pytest.raises(TypeError, match=r"\.numpy\(\) on a tensor that requires gradients in layer 'around/scaled"):
+    with pytest.raises(TypeError, match=r"\.numpy\(\) on a tensor that requires gradients in layer 'around\w*/scaled"):
         layer(X)
     layer.trainable = False
     assert layer(X).numpy().tolist() == X.tolist()

@@ -109,8 +109,8 @@ def test_a_step_on_a_batch_is_a_step_of_fit():
     (lambda x: x, lambda y: [y[0], y[1][:9]], r"x\['a'\] and y\['reg'\] must have the same number.*50 and 9"),
     (lambda x: x[::-1], lambda y: y, r"input 'a' of shape \(None, 6\)"),
     (lambda x: x, lambda y: y[0], "y must have 2 arrays"),
-    (lambda x: x, lambda y: {"cls": y[0]}, "y must have the keys"),
-    (lambda x: x, lambda y: [None, y[1]], "no targets for the output"),
+    (lambda x: x, lambda y: {"cls": y[0]}, "no targets for the output 'reg'"),
+    (lambda x: x, lambda y: [None, y[1]], "no targets for the output 'cls'"),
 ])
 def test_data_that_do_not_fit_are_refused(x, y, message):
     model, rng = net()

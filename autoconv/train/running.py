@@ -77,13 +77,14 @@ class Running:
     def check_targets(self, model: Any, data: Data) -> None:
         """Raises ValueError where targets do not go with the outputs and their losses."""
         shapes = output_shapes(model)
+        names = output_names(model, len(shapes))
         for goal in self.goals:
             if data.y[goal.output] is None:
-                raise ValueError(f"y has no targets for the output number {goal.output}, which has a loss.")
+                raise ValueError(f"y has no targets for the output {names[goal.output]!r}, which has a loss.")
             goal.loss.check_targets(data.y[goal.output], shapes[goal.output])
         for score in self.scores["train"]:
             if data.y[score.output] is None:
-                raise ValueError(f"y has no targets for the output number {score.output}, which has a metric.")
+                raise ValueError(f"y has no targets for the output {names[score.output]!r}, which has a metric.")
 
 
 def output_names(model: Any, count: int) -> list[str]:
