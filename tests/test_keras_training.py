@@ -498,7 +498,7 @@ class TestOwnSteps:
         made.compile("sgd", {"a": "mse"})
         np.testing.assert_allclose(made.fit(X, {"a": Y}, verbose=0).history["loss"],
                                    [((X.sum(1) - Y[:, 0]) ** 2).mean()], rtol=1e-5)
-        with pytest.raises(ValueError, match="y has no targets for the output number 0"):
+        with pytest.raises(ValueError, match="y has no targets for the output 'a'"):
             made.fit(X, {"b": Y}, verbose=0)
 
     def test_all_metrics_of_compile_are_one(self):
