@@ -80,8 +80,6 @@ def check(specs: Any, shapes: Any, layer_name: str) -> None:
         raise ValueError(f'Layer "{layer_name}" expects {len(wanted)} input(s), but it received {len(given)} input '
                          f"tensors. Received shapes: {shapes}.")
     for place, (spec, shape) in enumerate(zip(wanted, given)):
-        if spec is not None and not isinstance(spec, InputSpec):
-            raise TypeError(f"input_spec must be an InputSpec, or a list or dict of them. Received: {spec!r}.")
         fault = None if spec is None else spec.fault(shape)
         if fault is not None:
             raise ValueError(f"Input {place} of layer {layer_name!r} is incompatible with the layer: {fault}")
