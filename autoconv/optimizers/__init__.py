@@ -1,6 +1,8 @@
 """Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters.
 
-`base.py` has what they share, `steps.py` the formulas, `flat.py` the flat array, `schedules.py` learning rates.
+`base.py` has the step that they share, `steps.py` the formulas, `flat.py` the flat array, `slots.py` the arrays beside
+it, `averages.py` averages of the weights, `variables.py` Keras's variables, `by_variable.py` Keras's form of an update,
+`settings.py` what may be set, `schedules.py` learning rates.
 """
 
 from collections.abc import Callable, Mapping
@@ -8,7 +10,8 @@ from typing import Any
 
 from ..arguments import custom
 from . import schedules
-from .base import LearningRate, Optimizer
+from .base import Optimizer
+from .settings import LearningRate
 from .steps import SGD, Adadelta, Adagrad, Adam, Adamax, AdamW, Ftrl, Lion, Nadam, RMSprop
 
 __all__ = ["SGD", "Adadelta", "Adagrad", "Adam", "AdamW", "Adamax", "Ftrl", "LearningRate", "Lion", "Nadam",

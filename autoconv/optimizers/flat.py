@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from ..backend import device as devices
-from ..tensor import Parameter
+from ..tensor import Parameter, Tensor, no_grad
 
 
 class FlatParameters:
@@ -71,3 +71,11 @@ class FlatParameters:
                     raise ValueError(f"The gradient of {p.name or 'a parameter'} must have its shape {p.shape}. "
                                      f"Received: {gradient.shape}.")
                 copy(self.device.asarray(gradient), part)
+
+    def constrain(self) -> None:
+        """Makes the parameters with a constraint what that says, by kernels."""
+        copy = self.device.kernels("arith").copy
+        for p, view in zip(self.parameters, self.views):
+            if p.constraint is not None:
+                with no_grad():
+                    copy(p.constraint(Tensor(view, device=self.device)).data, view)

@@ -1,20 +1,19 @@
 """The optimizers: each names its slots and the numbers that its kernel takes."""
 
 import math
-from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
 import numpy as np
 
 from ..tensor import Parameter
-from .base import _COMMON, LearningRate, Optimizer, _at_least_zero, _fraction
+from .base import Optimizer
 from .flat import FlatParameters
+from .settings import COMMON, Checks, LearningRate, at_least_zero, fraction
 from .variables import Kept
 
-Checks = dict[str, Callable]
-_BETAS: Checks = {**_COMMON, "beta_1": _fraction, "beta_2": _fraction, "epsilon": _at_least_zero}
-_RHO: Checks = {**_COMMON, "rho": _fraction, "epsilon": _at_least_zero}
+_BETAS: Checks = {**COMMON, "beta_1": fraction, "beta_2": fraction, "epsilon": at_least_zero}
+_RHO: Checks = {**COMMON, "rho": fraction, "epsilon": at_least_zero}
 
 
 class SGD(Optimizer):
@@ -24,7 +23,7 @@ class SGD(Optimizer):
     """
 
     recordable = True
-    _checks: ClassVar[Checks] = {**_COMMON, "momentum": partial(_fraction, upto_one=True)}
+    _checks: ClassVar[Checks] = {**COMMON, "momentum": partial(fraction, upto_one=True)}
     _arguments = ("momentum", "nesterov")
 
     def __init__(
@@ -48,7 +47,7 @@ class RMSprop(Optimizer):
     """
 
     recordable = True
-    _checks: ClassVar[Checks] = {**_RHO, "momentum": partial(_fraction, upto_one=True)}
+    _checks: ClassVar[Checks] = {**_RHO, "momentum": partial(fraction, upto_one=True)}
     _apart = ("velocity", "momentum", "average_gradient")
     _arguments = ("rho", "momentum", "epsilon", "centered")
 
@@ -116,7 +115,7 @@ class Adagrad(Optimizer):
     recordable = True
     _slots = ("accumulator",)
     _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
-    _checks: ClassVar[Checks] = {**_COMMON, "epsilon": _at_least_zero, "initial_accumulator_value": _at_least_zero}
+    _checks: ClassVar[Checks] = {**COMMON, "epsilon": at_least_zero, "initial_accumulator_value": at_least_zero}
     _arguments = ("initial_accumulator_value", "epsilon")
 
     def __init__(self, learning_rate: LearningRate = 0.001, initial_accumulator_value: float = 0.1,
@@ -215,7 +214,7 @@ class Lion(Optimizer):
 
     recordable = True
     _slots = ("momentum",)
-    _checks: ClassVar[Checks] = {**_COMMON, "beta_2": _fraction}
+    _checks: ClassVar[Checks] = {**COMMON, "beta_2": fraction}
     _arguments = ("beta_1", "beta_2")
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,

@@ -1,0 +1,58 @@
+"""Moving averages of the weights: kept in each step, and put in the place of the weights."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from ..tensor import Parameter
+from .flat import FlatParameters
+
+
+class Averages:
+    """What an optimizer does with `use_ema`: the averages lie in its slot `average`."""
+
+    use_ema: bool
+    ema_momentum: float
+    ema_overwrite_frequency: int | None
+    flat: FlatParameters | None
+    _now: Any
+    _state: dict[str, Any]
+    _updates: Callable[[], int]
+
+    @property
+    def swapped(self) -> bool:
+        """Whether the moving averages are in the place of the weights: see `swap_averages`."""
+        return self._now.swapped
+
+    @swapped.setter
+    def swapped(self, value: bool) -> None:
+        self._now.swapped = bool(value)
+
+    def finalize_variable_values(self, var_list: Sequence[Parameter] | None = None) -> None:
+        """Makes the weights their moving averages, where `use_ema` keeps some: what `fit` does at its end."""
+        if self.swapped:  # they are there already; what lies in their place is of no use any more
+            self.flat.device.kernels("arith").copy(self.flat.data, self._state["average"])  # type: ignore[union-attr]
+            self._now.swapped = False
+        elif self.use_ema and self.flat is not None and self._now.steps:
+            self.flat.device.kernels("update").adopt(self.flat.data, self._state["average"], 1.0)
+
+    def swap_averages(self) -> None:
+        """Puts the moving averages in the place of the weights, and the weights in theirs; twice changes nothing."""
+        if self.flat is not None and self._now.steps:
+            self._now.swapped = not self._now.swapped
+            copy, average = self.flat.device.kernels("arith").copy, self._state["average"]
+            weights = self.flat.zeros()
+            copy(self.flat.data, weights)
+            copy(average, self.flat.data)
+            copy(weights, average)
+
+    def _keep_average(self, flat: Any) -> None:
+        k, dynamic = flat.device.kernels("update"), flat.device.dynamic
+        k.moving_average(self._state["average"], flat.data, dynamic(self._average_momentum))
+        if self.ema_overwrite_frequency:
+            k.adopt(flat.data, self._state["average"], dynamic(self._is_overwritten))
+
+    def _average_momentum(self) -> float:
+        return self.ema_momentum if self._updates() else 0.0
+
+    def _is_overwritten(self) -> float:
+        return float((self._updates() + 1) % (self.ema_overwrite_frequency or 1) == 0)

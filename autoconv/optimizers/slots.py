@@ -1,0 +1,91 @@
+"""The slots of an optimizer: flat arrays beside that of the parameters, made, moved, copied and put back."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, ClassVar
+
+import numpy as np
+
+from ..tensor import Parameter
+from .flat import FlatParameters
+
+
+class Slots:
+    """What an optimizer can do with its slots, which have names."""
+
+    use_ema: bool
+    gradient_accumulation_steps: int | None
+    flat: FlatParameters | None
+    _now: Any
+    _added: list[Parameter]
+    _state: dict[str, Any]  # the slots by name
+    _slots: tuple[str, ...] = ()  # the names of those of this kind of optimizer
+    _first: ClassVar[dict[str, str]] = {}  # the attribute whose value a slot begins with, where that is not 0
+    _apart: ClassVar[tuple[str, ...]] = ("velocity_hat",)  # slots that Keras makes after all others
+
+    @property
+    def slots(self) -> tuple[str, ...]:
+        """The names of the arrays that it keeps beside the parameters."""
+        of_all = (("average",) * self.use_ema, ("accumulated",) * bool(self.gradient_accumulation_steps))
+        return (*self._slots, *(slot for slots in of_all for slot in slots))
+
+    def _slot(self, slot: str) -> Any:
+        """A slot's flat array; one of length zero where this optimizer has no such slot."""
+        return self._state[slot] if slot in self._slots else self.flat.data[:0]  # type: ignore[union-attr]
+
+    def _make_slots(self) -> None:
+        """Those that are not there yet: a setting that was switched on later may need one more."""
+        flat: Any = self.flat
+        for slot in self.slots:
+            if slot not in self._state:
+                self._state[slot] = flat.zeros()
+                if slot in self._first:
+                    for part in flat.split(self._state[slot]):
+                        part[...] = getattr(self, self._first[slot])
+
+    def _move(self, parameters: Sequence[Parameter]) -> None:
+        """Follows the parameters to another device, with the slots."""
+        device, self.flat = self.flat.device, FlatParameters(parameters)  # type: ignore[union-attr]
+        for slot, values in self._state.items():
+            self._state[slot] = self.flat.zeros()
+            self._state[slot][...] = device.numpy(values)
+
+    def slot_order(self) -> list[tuple[str, int]]:
+        """The slots with the numbers of their parameters, in the order of Keras's variables: the averages and sums of
+        gradients first, then all slots of a parameter together, but for those in `_apart`.
+        """
+        count = range(len(self.flat.parameters) if self.flat is not None else 0)
+        slots = [slot for slot in self._slots if slot in self._state]
+        together = [slot for slot in slots if slot not in self._apart]
+        alone = [slot for slot in slots if slot in self._apart]
+        return [*((slot, i) for slot in ("average", "accumulated") if slot in self._state for i in count),
+                *((slot, i) for i in count for slot in together), *((slot, i) for slot in alone for i in count)]
+
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i."""
+        state = {"iterations": np.asarray(self._now.steps)}
+        if not callable(self._now.rate):
+            state["learning_rate"] = np.asarray(self._now.rate)
+        state.update({f"variable_{i}": variable.numpy() for i, variable in enumerate(self._added)})
+        if self.flat is not None:
+            for slot, flat in self._state.items():
+                for i, part in enumerate(self.flat.split(flat)):
+                    state[f"{slot}/{i}"] = np.array(self.flat.device.numpy(part))
+        return state
+
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
+        parts = {f"variable_{i}": variable.data for i, variable in enumerate(self._added)}
+        if self.flat is not None:
+            for slot, flat in self._state.items():
+                parts.update({f"{slot}/{i}": part for i, part in enumerate(self.flat.split(flat))})
+        own = {key: part.shape for key, part in parts.items()}
+        given = {key: np.shape(v) for key, v in state.items() if key not in ("iterations", "learning_rate")}
+        if own != given:
+            raise ValueError("This state belongs to another optimizer or to other parameters. "
+                             f"{type(self).__name__} has {own or 'no slots (build it first)'}. Received: {given}.")
+        devices = {f"variable_{i}": variable.device for i, variable in enumerate(self._added)}
+        for key, part in parts.items():
+            part[...] = (devices.get(key) or self.flat.device).asarray(state[key], part.dtype)  # type: ignore[union-attr]
+        self._now.steps = int(state["iterations"])
+        if "learning_rate" in state and not callable(self._now.rate):
+            self._now.rate = float(state["learning_rate"])
