@@ -2,7 +2,9 @@
 
 import importlib
 import inspect
+from functools import cache
 from types import ModuleType
+from typing import Any
 
 MODULES = {  # module -> title, in the order of the site
     "models": "Models", "layers": "Layers", "optimizers": "Optimizers", "optimizers.schedules": "Schedules",
@@ -14,7 +16,7 @@ MODULES = {  # module -> title, in the order of the site
 }
 TOP = ["Tensor", "Parameter", "tensor", "no_grad", "from_dlpack", "gradcheck", "set_precision", "get_precision",
        "set_num_threads", "get_num_threads"]
-HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans"}  # used between modules
+HIDDEN = {"metrics.check", "callbacks.Logs", "initializers.fans", "versions.Versioned"}  # used between modules
 
 
 def pages() -> dict[str, str]:
@@ -61,7 +63,33 @@ def _page(name: str, title: str) -> str:
     parts = [f"# {title}\n\n`autoconv.{name}`: {inspect.getdoc(module)}"]
     if others:
         parts.append("Other names: " + ", ".join(f"`{other}` is `{item}`" for other, item in others.items()) + ".")
-    return "\n\n".join([*parts, *(f"::: {_place(module, item)}" for item in shown)]) + "\n"
+    return "\n\n".join([*parts, *(_entry(module, item) for item in shown)]) + "\n"
+
+
+def _entry(module: ModuleType, item: str) -> str:
+    """A name of a module, with what a class has from classes that are on no page."""
+    names = "".join(f"\n        - {name}" for name in inherited(getattr(module, item)))
+    return f"::: {_place(module, item)}" + (f"\n    options:\n      inherited_members:{names}" if names else "")
+
+
+def inherited(value: Any) -> list[str]:
+    """The methods and properties that a class of ours has from classes of ours that are on no page."""
+    above = value.__mro__[1:] if inspect.isclass(value) else ()
+    shown = [value, *(of for of in above if of in _classes())]
+    hidden = [of for of in above if of.__module__.startswith("autoconv.") and of not in shown
+              and f"{of.__module__}.{of.__qualname__}".removeprefix("autoconv.") not in HIDDEN]
+    return list(dict.fromkeys(
+        name for of in hidden for name, member in vars(of).items()
+        if not name.startswith("_") and (inspect.isroutine(member) or isinstance(member, property))
+        and inspect.getdoc(member) and not any(hasattr(one, name) for one in shown[1:]) and name not in vars(value)))
+
+
+@cache
+def _classes() -> set[Any]:
+    """All classes that are on a page."""
+    modules = [load(name) for name in MODULES]
+    everything = (getattr(module, name) for module in modules for name in public_names(module))
+    return {value for value in everything if inspect.isclass(value)}
 
 
 def _place(module: ModuleType, item: str) -> str:

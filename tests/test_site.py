@@ -61,6 +61,11 @@ def test_every_page_is_in_the_navigation():
         assert re.search(rf"[ -]{re.escape(page)}$", navigation, re.MULTILINE), f"{page} is missing in mkdocs.yml"
 
 
+def test_the_reference_shows_what_a_class_has_from_classes_on_no_page():
+    for page, name in (("models", "fit"), ("layers", "add_weight"), ("optimizers", "get_state")):
+        assert reference.pages()[f"api/{page}.md"].count(f"        - {name}\n") == 1  # where all others have it from
+
+
 def test_the_site_takes_nothing_from_elsewhere():
     settings = (DOCS.parent / "mkdocs.yml").read_text(encoding="utf-8")
     assert "font: false" in settings
