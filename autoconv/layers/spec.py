@@ -1,9 +1,9 @@
-"""`InputSpec`: what a layer takes, as Keras's layers say it: ranks, shapes, sizes of axes."""
+"""What a layer takes: ranks, shapes, sizes of axes. `InputSpec` says it as Keras's layers do."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
-from ..symbolic import Shape, flat_shapes, is_shape
+from ..symbolic import Shape, flat_shapes, flatten, is_shape
 
 
 class InputSpec:
@@ -83,3 +83,56 @@ def check(specs: Any, shapes: Any, layer_name: str) -> None:
         fault = None if spec is None else spec.fault(shape)
         if fault is not None:
             raise ValueError(f"Input {place} of layer {layer_name!r} is incompatible with the layer: {fault}")
+
+
+class OfSpec:
+    """What a layer says of the inputs that it takes, and how it checks them."""
+
+    rank: int | None = None  # how many dimensions it takes, where only one number will do
+    least_rank: int | None = None  # what its `input_spec` names as the least number of dimensions
+    one_input: ClassVar[bool] = False  # whether it takes one tensor, never a list of them
+    channel_axis = -1  # the axis whose size it is built for
+    channels: int | None  # the size of `channel_axis` it was built for, where it must stay the same
+    name: str
+    _build_shape: Any
+    _input_spec: Any = None  # what was set as `input_spec`
+
+    @property
+    def input_spec(self) -> Any:
+        """What it takes, as an `InputSpec` or a list of them; None for anything. Set it in a layer of yours."""
+        if self._input_spec is not None or not (self.rank or self.least_rank or self.channels):
+            return self._input_spec
+        axes = None if self.channels is None else {self.channel_axis: self.channels}
+        if self.least_rank:
+            return InputSpec(min_ndim=self.least_rank, axes=axes)
+        return InputSpec(ndim=self.rank or len(self._build_shape), axes=axes)
+
+    @input_spec.setter
+    def input_spec(self, value: Any) -> None:
+        if any(not isinstance(each, InputSpec | None) for each in flatten(value)):
+            raise TypeError(f"input_spec is an InputSpec, or a list or dict of them. Received: {value!r}.")
+        self._input_spec = value
+
+    def check_input(self, shape: Shape) -> None:
+        """Raises ValueError, before anything runs, when inputs of this shape do not fit."""
+        if self._input_spec is not None:
+            check(self._input_spec, shape, self.name)
+        if not is_shape(shape):
+            if self.one_input:
+                count = len(flat_shapes(shape))
+                raise ValueError(f'Layer "{self.name}" expects 1 input(s), but it received {count} input tensors. '
+                                 f"Received shapes: {shape}.")
+            return
+        unfit = f"Input 0 of layer {self.name!r} is incompatible with the layer: expected "
+        if self.rank is not None and len(shape) != self.rank:
+            wanted = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[self.rank]
+            remedy = {4: "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST.", 2: "Flatten it first."}[self.rank]
+            raise ValueError(f"{unfit}ndim={self.rank}, found ndim={len(shape)}: it wants {wanted}. "
+                             f"Received shape {tuple(shape)}. {remedy}")
+        if self.rank is None and len(shape) < (self.least_rank or 0):
+            raise ValueError(f"{unfit}min_ndim={self.least_rank}, found ndim={len(shape)}. Full shape received: "
+                             f"{tuple(shape)}. It must know the size of an axis after the batch.")
+        axis = self.channel_axis
+        if self.channels is not None and shape[axis] != self.channels:
+            raise ValueError(f"{unfit}axis {axis} of input shape to have value {self.channels}, but received input "
+                             f"with shape {tuple(shape)}. It was built for the first.")
