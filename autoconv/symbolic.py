@@ -9,7 +9,8 @@ from typing import Any, NoReturn
 
 Shape = tuple[int | None, ...]  # batch first; None is a size that is known only when data comes
 
-# Structures: tensors, arrays or shapes, alone or in lists, tuples and dicts. Dicts go by sorted keys, as in Keras.
+# Structures: tensors, arrays or shapes, alone or in lists, tuples and dicts. The items of a dict go by its sorted keys,
+# whatever its order, as in Keras: inputs, outputs, targets, losses. What is made like it keeps its order.
 
 
 def flatten(structure: Any) -> list[Any]:
@@ -27,8 +28,13 @@ def map_structure(function: Callable[[Any], Any], structure: Any) -> Any:
         found = {key: map_structure(function, structure[key]) for key in sorted(structure)}
         return {key: found[key] for key in structure}
     if isinstance(structure, (list, tuple)):
-        return type(structure)([map_structure(function, part) for part in structure])
+        return _like(structure, [map_structure(function, part) for part in structure])
     return function(structure)
+
+
+def _like(of: Any, items: list[Any]) -> Any:
+    """A list or tuple of the type of this one."""
+    return type(of)(*items) if hasattr(of, "_fields") else type(of)(items)
 
 
 def with_rank(x: Any, shape: "Shape") -> Any:
@@ -61,9 +67,10 @@ def map_shapes(function: Callable[[Shape], Any], shapes: Any) -> Any:
     if is_shape(shapes):
         return function(tuple(shapes))
     if isinstance(shapes, dict):
-        return {key: map_shapes(function, shapes[key]) for key in sorted(shapes)}
+        found = {key: map_shapes(function, shapes[key]) for key in sorted(shapes)}
+        return {key: found[key] for key in shapes}
     if isinstance(shapes, (list, tuple)):
-        return type(shapes)([map_shapes(function, part) for part in shapes])
+        return _like(shapes, [map_shapes(function, part) for part in shapes])
     raise ValueError(f"A shape is a tuple such as (None, 28, 28, 1). Received: {shapes!r}.")
 
 

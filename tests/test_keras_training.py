@@ -537,6 +537,26 @@ class TestOwnSteps:
         np.testing.assert_allclose(logs["a_loss"], ((model.two(X).numpy() - 1) ** 2).mean(), rtol=1e-5)
         np.testing.assert_allclose(logs["b_loss"], np.abs(model.one(X).numpy() - Y).mean(), rtol=1e-5)
 
+    def test_lists_for_outputs_in_a_dict_go_by_its_sorted_keys(self):
+        class Own(models.Model):
+            def test_step(self, data):
+                return super().test_step(data)
+
+        x = layers.Input((3,))
+        for kind in (models.Model, Own):
+            model = kind(x, {"z": layers.Dense(2, kernel_initializer="zeros")(x),
+                             "a": layers.Dense(2, kernel_initializer="zeros", bias_initializer="ones")(x)})
+            model.compile("sgd", ["mse", "mae"], loss_weights=[10.0, 1.0], metrics=[["mae"], []])
+            zeros = np.zeros((8, 2), np.float32)
+            given = {"z": zeros, "a": zeros + 3}
+            for y in (given, [given["a"], given["z"]]):
+                assert model.evaluate(X, y, verbose=0, return_dict=True) == {
+                    "loss": 40.0, "a_loss": 4.0, "z_loss": 0.0, "a_mae": 2.0}
+            predicted = model.predict(X, verbose=0)
+            assert list(predicted) == ["z", "a"]
+            assert predicted["a"].min() == 1
+            assert predicted["z"].max() == 0
+
     def test_the_losses_of_outputs_are_logged_by_an_own_step_too(self):
         class Own(models.Model):
             def train_step(self, data):

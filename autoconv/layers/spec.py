@@ -73,8 +73,7 @@ class Shapes(dict):
 
 def check(specs: Any, shapes: Any, layer_name: str) -> None:
     """Raises ValueError where inputs of these shapes are not what the specs (one, or a list or dict of them) say."""
-    specs = list(specs.values()) if isinstance(specs, Mapping) else specs
-    wanted = specs if isinstance(specs, list | tuple) else [specs]
+    wanted = flatten(specs)
     given = [tuple(shapes)] if is_shape(shapes) else flat_shapes(shapes)
     if len(wanted) != len(given):
         raise ValueError(f'Layer "{layer_name}" expects {len(wanted)} input(s), but it received {len(given)} input '

@@ -73,7 +73,8 @@ def _called(what: str, given: Any, arrays: list[Any], names: Sequence[str] | Non
     """What to call each array for a user: x, or of several x['left'], by the keys or the model's names, else x[0]."""
     if not isinstance(given, list | tuple | Mapping) or len(arrays) == 1:
         return [what] * len(arrays)
-    return [f"{what}[{key!r}]" for key in names or (given if isinstance(given, Mapping) else range(len(arrays)))]
+    keys = names or (sorted(given) if isinstance(given, Mapping) else range(len(arrays)))
+    return [f"{what}[{key!r}]" for key in keys]
 
 
 def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
@@ -82,7 +83,7 @@ def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
     Where no names are known, a list or tuple of arrays and a dict are several things.
     """
     if isinstance(value, Mapping):
-        known = list(value) if names is None else list(names)
+        known = sorted(value) if names is None else list(names)
         if set(value) != set(known):
             raise ValueError(f"{what} must have the keys {known}. Received: {list(value)}.")
         return [value[name] for name in known]
@@ -103,7 +104,7 @@ def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
 def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], Any]:
     """What puts a list as `parts` makes it into the form in which a model's `call` takes it."""
     if names is None and isinstance(value, Mapping):
-        return _by_keys(tuple(value))
+        return _by_keys(tuple(sorted(value)))
     one = len(names) == 1 if names is not None else len(parts(value, "x", None)) == 1
     return _only if one else list
 

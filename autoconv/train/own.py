@@ -10,11 +10,11 @@ import numpy as np
 
 from ..metrics import Metric
 from ..ranks import ALONE, Ranks
+from ..symbolic import flatten
 from ..tensor import Tensor
 from ..utils import unpack_x_y_sample_weight
 from . import compiled
 from .compiled import Goal
-from .phases import flattened
 from .running import Running, output_names
 from .sums import plain
 
@@ -79,7 +79,7 @@ class OwnSteps:
         """The loss of a batch as one number: what compile() was given for the outputs, and what layers and regularizers
         add. Raises ValueError where there is none of these.
         """
-        outputs = flattened(y_pred) if y_pred is not None else []
+        outputs = flatten(y_pred) if y_pred is not None else []
         targets, weights = _each(y, len(outputs)), _each(sample_weight, len(outputs))
         goals, parts = self._goals(len(outputs)), []
         for goal in goals:
@@ -151,7 +151,7 @@ class OwnSteps:
         return [variable for metric in self.metrics for variable in metric.variables]
 
     def _track(self, kind: str, loss: Tensor, y_pred: Any) -> None:
-        samples = len(flattened(y_pred)[0])
+        samples = len(flatten(y_pred)[0])
         self._running().tracker(kind).update_state(loss.detach(), sample_weight=samples)
 
     def _goals(self, count: int) -> Sequence[Goal]:
@@ -181,7 +181,7 @@ class CompiledMetrics(Metric):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         """Adds a batch: weights count in weighted metrics alone."""
-        outputs = flattened(y_pred)
+        outputs = flatten(y_pred)
         targets, weights = _each(y_true, len(outputs)), _each(sample_weight, len(outputs))
         for score in self.scores:
             given = [weights[score.output]] if score.weighted and weights[score.output] is not None else []
@@ -241,7 +241,7 @@ class OwnSums:
 def _each(given: Any, count: int) -> list[Any]:
     """What was given for the outputs, one item for each."""
     if isinstance(given, Mapping):
-        return list(given.values())
+        return [given[name] for name in sorted(given)]
     if isinstance(given, list | tuple) and len(given) == count and count > 1:
         return list(given)
     return [given] * max(count, 1)

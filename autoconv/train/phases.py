@@ -8,6 +8,7 @@ import numpy as np
 
 from ..backend import trace
 from ..ranks import ALONE, Ranks
+from ..symbolic import flatten, pack
 from ..tape import walk_back
 from ..tensor import Tensor, no_grad
 from .compiled import Goal, Score
@@ -74,10 +75,7 @@ class Phases:
 
     def put_together(self, outputs: list[Any]) -> Any:
         """A list with one thing for each output in the structure in which the model's call gives outputs."""
-        like = self._structure
-        if isinstance(like, Tensor):
-            return outputs[0]
-        return dict(zip(like, outputs)) if isinstance(like, dict) else outputs
+        return pack(self._structure, outputs)
 
     def _works(self) -> list[tuple[str, Callable[[], Any]]]:
         """The phases of this step, in order."""
@@ -157,7 +155,7 @@ class Phases:
         if kind == "predict":
             with no_grad():
                 self._structure = model.predict_step((x,))
-            self._outputs = flattened(self._structure)
+            self._outputs = flatten(self._structure)
             return
         count = len(self._y)
         y, weights = ([self._own_array(at + i) for i in range(count)] for at in (len(self._x), len(self._x) + count))
@@ -190,7 +188,7 @@ class Phases:
             with no_grad():
                 outputs = self._model(inputs, training=self._work.kind == "train")
                 self._penalties = self._model.losses if self._work.goals else []
-        self._structure, self._outputs = outputs, flattened(outputs)
+        self._structure, self._outputs = outputs, flatten(outputs)
 
     def _loss(self) -> None:
         """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
@@ -384,10 +382,3 @@ def moving_weights(layers: Iterable[Any]) -> list[Any]:
 def is_recordable(thing: Any) -> bool:
     """Whether what a loss, metric or optimizer does in a step is kernels alone."""
     return trace.declared_recordable(thing, "call", "update_state", "values", "update_step", "update", "apply")
-
-
-def flattened(outputs: Any) -> list[Tensor]:
-    """What a model's call gave, a tensor, a list, a tuple or a dict of them, as a list."""
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    return list(outputs.values() if isinstance(outputs, dict) else outputs)

@@ -6,6 +6,7 @@ from typing import Any
 from .. import random
 from ..backend.turns import made_lock
 from ..metrics import Mean
+from ..symbolic import flat_shapes
 from ..versions import contents
 from . import compiled
 from .compiled import Goal, Score
@@ -90,7 +91,7 @@ class Running:
 def output_names(model: Any, count: int) -> list[str]:
     """The names of the outputs: those of the graph, the keys of the dict that a class's call returns, or numbers."""
     shape = None if getattr(model, "output_keys", None) else getattr(model, "output_shape", None)
-    named = list(shape) if isinstance(shape, Mapping) else getattr(model, "output_keys", None)
+    named = sorted(shape) if isinstance(shape, Mapping) else getattr(model, "output_keys", None)
     return named or [f"output_{i + 1}" for i in range(count)]
 
 
@@ -100,5 +101,5 @@ def output_shapes(model: Any) -> list[Shape]:
     if getattr(model, "output_names", None) is None and isinstance(found, tuple) and not isinstance(found[-1], tuple):
         found = (None,) * (len(found) - 1) + found[-1:]
     if isinstance(found, Mapping):
-        return list(found.values())
+        return flat_shapes(found)
     return list(found) if found and isinstance(found[0], tuple | list) else [found]
