@@ -1,7 +1,7 @@
 """Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters.
 
 `base.py` has the step that they share, `steps.py` the formulas, `flat.py` the flat array, `slots.py` the arrays beside
-it, `averages.py` averages of the weights, `variables.py` Keras's variables, `by_variable.py` Keras's form of an update,
+it, `averages.py` means over steps, `variables.py` Keras's variables, `by_variable.py` Keras's form of an update,
 `settings.py` what may be set, `schedules.py` learning rates.
 """
 

@@ -1,4 +1,4 @@
-"""Moving averages of the weights: kept in each step, and put in the place of the weights."""
+"""Means over several steps: moving averages of the weights, which can take their place, and means of gradients."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -8,11 +8,14 @@ from .flat import FlatParameters
 
 
 class Averages:
-    """What an optimizer does with `use_ema`: the averages lie in its slot `average`."""
+    """What an optimizer does with `use_ema`, in its slot `average`, and with `gradient_accumulation_steps`, in the slot
+    `accumulated`.
+    """
 
     use_ema: bool
     ema_momentum: float
     ema_overwrite_frequency: int | None
+    gradient_accumulation_steps: int | None
     flat: FlatParameters | None
     _now: Any
     _state: dict[str, Any]
@@ -56,3 +59,14 @@ class Averages:
 
     def _is_overwritten(self) -> float:
         return float((self._updates() + 1) % (self.ema_overwrite_frequency or 1) == 0)
+
+    def _accumulated(self) -> bool:
+        """Adds the gradient to those before; whether these are all, so that the gradient is now their mean."""
+        flat: Any = self.flat
+        k, total, count = flat.device.kernels("arith"), self._state["accumulated"], self.gradient_accumulation_steps
+        k.add(total, flat.gradient, total)
+        if (self._now.steps + 1) % count:  # type: ignore[operator]
+            return False
+        k.divide(total, total.dtype.type(count), flat.gradient)
+        total[...] = 0
+        return True

@@ -227,17 +227,6 @@ class Optimizer(Variables, Slots, Averages, Versioned):
         Optimizer.build(self, parameters)  # says what is wrong
         return list(gradients)
 
-    def _accumulated(self) -> bool:
-        """Adds the gradient to those before; whether these are all, so that the gradient is now their mean."""
-        flat: Any = self.flat
-        k, total, count = flat.device.kernels("arith"), self._state["accumulated"], self.gradient_accumulation_steps
-        k.add(total, flat.gradient, total)
-        if (self._now.steps + 1) % count:  # type: ignore[operator]
-            return False
-        k.divide(total, total.dtype.type(count), flat.gradient)
-        total[...] = 0
-        return True
-
     def update(self) -> None:
         """Clips the gradients in `flat`, then updates the parameters and the slots: kernels alone, that a step records
         where the optimizer is `recordable`. Counts no step.
