@@ -18,7 +18,7 @@ ALL = assembly.kernels()
 DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._sums", "norm._moments", "norm._products",
           "norm._parameter_grads", "norm._coefficients", "norm._fold", "norm._moving_average", "norm_add._passed",
           "update._rmsprop", "update._ada", "update._lion", "update._moving_average", "update._nadam",
-          "update._square_sums", "update._shrink", "step._accumulate", "step._close_step", "image._draws",
+          "update._square_sums", "update._shrink", "step._accumulate", "step._close_step", "joint._", "image._draws",
           "random._gaussian_noise")
 
 

@@ -30,11 +30,14 @@ class CudaDevice(Device):
         self._gpu = self.module("runtime").gpu(index)
 
     def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
-        self._gpu.enter()
-        self.module("runtime").prepare(list(found), report)
+        self._prepare(self.module("joining").with_joint(found), report)
 
     def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
-        self.prepare(missing, lambda done, total: None)  # here the caller waits for all
+        self._prepare(list(missing), lambda done, total: None)  # here the caller waits for all
+
+    def _prepare(self, found: list[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+        self._gpu.enter()
+        self.module("runtime").prepare(found, report)
 
     def import_ahead(self) -> None:
         """Nothing: what compiles was imported when the GPU was opened."""

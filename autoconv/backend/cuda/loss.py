@@ -29,16 +29,16 @@ def _is_clipped(p):
 
 
 @inline
-def _total(x, i):
+def row_sum(x, i):
     """The sum of row i."""
-    total = x.dtype.type(0)
+    found = x.dtype.type(0)
     for c in range(x.shape[1]):
-        total += x[i, c]
-    return total
+        found += x[i, c]
+    return found
 
 
 @inline
-def _softmax_parts(x, i):
+def softmax_parts(x, i):
     """The largest item of row i, and the sum of the exponentials of the items below it."""
     best = x[i, 0]
     for c in range(1, x.shape[1]):
@@ -49,32 +49,54 @@ def _softmax_parts(x, i):
     return best, total
 
 
+@inline
+def hot(label, c, out):
+    """What class c of a one-hot row is, in the type of `out`: NaN where the label is none of the classes."""
+    number = out.dtype.type
+    if 0 <= label < out.shape[1]:
+        return number(1) if label == c else number(0)
+    return number(math.nan)
+
+
+@inline
+def entropy(t, x, i, best, exponentials):
+    """The crossentropy of row i from its logits and their `softmax_parts`."""
+    total, logarithm = x.dtype.type(0), math.log(exponentials)
+    for c in range(x.shape[1]):
+        if t[i, c] != 0:
+            total += t[i, c] * (x[i, c] - best - logarithm)
+    return -total
+
+
+@inline
+def slope(share, sum_t, t, dy):
+    """The gradient of a logit whose softmax is `share`."""
+    return (share * sum_t - t) * dy
+
+
 @kernel("(int64, const int64[::1], T[:,::1])")
 def _one_hot(count, labels, out):
     item = global_index()
     if item < count:
         i, c = item // out.shape[1], item % out.shape[1]
-        if 0 <= labels[i] < out.shape[1]:
-            out[i, c] = out.dtype.type(1) if labels[i] == c else out.dtype.type(0)
-        else:
-            out[i, c] = out.dtype.type(math.nan)
+        out[i, c] = hot(labels[i], c, out)
 
 
 @kernel(_FORWARD)
 def _categorical(count, t, x, loss):
     i = global_index()
     if i < count:
-        total, sum_x = x.dtype.type(0), _total(x, i)
+        likelihood, sum_x = x.dtype.type(0), row_sum(x, i)
         for c in range(x.shape[1]):
-            total += t[i, c] * math.log(_clipped(x[i, c] / sum_x))
-        loss[i] = -total
+            likelihood += t[i, c] * math.log(_clipped(x[i, c] / sum_x))
+        loss[i] = -likelihood
 
 
 @kernel(_GRADIENT)
 def _categorical_grad(count, t, x, dy, dx):
     i = global_index()
     if i < count:
-        zero, sum_x = x.dtype.type(0), _total(x, i)
+        zero, sum_x = x.dtype.type(0), row_sum(x, i)
         through = zero
         for c in range(x.shape[1]):
             p = x[i, c] / sum_x
@@ -89,22 +111,18 @@ def _categorical_grad(count, t, x, dy, dx):
 def _categorical_logits(count, t, x, loss):
     i = global_index()
     if i < count:
-        best, exponentials = _softmax_parts(x, i)
-        total, logarithm = x.dtype.type(0), math.log(exponentials)
-        for c in range(x.shape[1]):
-            if t[i, c] != 0:
-                total += t[i, c] * (x[i, c] - best - logarithm)
-        loss[i] = -total
+        best, exponentials = softmax_parts(x, i)
+        loss[i] = entropy(t, x, i, best, exponentials)
 
 
 @kernel(_GRADIENT)
 def _categorical_logits_grad(count, t, x, dy, dx):
     i = global_index()
     if i < count:
-        best, exponentials = _softmax_parts(x, i)
-        sum_t = _total(t, i)
+        best, exponentials = softmax_parts(x, i)
+        sum_t = row_sum(t, i)
         for c in range(x.shape[1]):
-            dx[i, c] = (math.exp(x[i, c] - best) / exponentials * sum_t - t[i, c]) * dy[i]
+            dx[i, c] = slope(math.exp(x[i, c] - best) / exponentials, sum_t, t[i, c], dy[i])
 
 
 @kernel(_FORWARD)

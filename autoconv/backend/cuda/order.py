@@ -26,7 +26,7 @@ def places(accesses: list[list[Access]]) -> list[Place]:
     for i, mine in enumerate(accesses):
         needed, ancestors = [], 0
         for j in reversed(range(i)):
-            if not ancestors >> j & 1 and _conflict(mine, accesses[j]):
+            if not ancestors >> j & 1 and conflict(mine, accesses[j]):
                 needed.append(j)
                 ancestors |= before[j] | 1 << j
         stream = _stream(needed, ancestors, last, depths)
@@ -47,6 +47,7 @@ def _stream(needed: list[int], ancestors: int, last: list[int], depths: list[int
     return max(ends, key=lambda stream: (last[stream] in needed, depths[last[stream]]), default=len(last))
 
 
-def _conflict(a: list[Access], b: list[Access]) -> bool:
+def conflict(a: list[Access], b: list[Access]) -> bool:
+    """Whether two launches touch the same memory, and one of them writes there."""
     return any((a_writes or b_writes) and a_start < b_stop and b_start < a_stop
                for a_start, a_stop, a_writes in a for b_start, b_stop, b_writes in b)

@@ -49,7 +49,7 @@ def _put_rows(count, rows, first, out):
 
 
 @inline
-def _largest(x, i):
+def largest(x, i):
     """Where the largest item of row i is, the first of several; a NaN is larger than all, as NumPy has it."""
     best = 0
     for c in range(1, x.shape[1]):
@@ -72,14 +72,14 @@ def _larger(x, i, label):
 def _label_hits(count, labels, x, out):
     i = global_index()
     if i < count:
-        out[i] = x.dtype.type(_largest(x, i) == labels[i])
+        out[i] = x.dtype.type(largest(x, i) == labels[i])
 
 
 @kernel("(int64, const T[:,::1], const T[:,::1], T[::1])")
 def _class_hits(count, t, x, out):
     i = global_index()
     if i < count:
-        out[i] = x.dtype.type(_largest(x, i) == _largest(t, i))
+        out[i] = x.dtype.type(largest(x, i) == largest(t, i))
 
 
 @kernel("(int64, const T[::1], const T[::1], T, T[::1])")
@@ -101,35 +101,52 @@ def _label_in_top(count, labels, x, k, out):
 def _class_in_top(count, t, x, k, out):
     i = global_index()
     if i < count:
-        out[i] = x.dtype.type(_larger(x, i, _largest(t, i)) < k)
+        out[i] = x.dtype.type(_larger(x, i, largest(t, i)) < k)
+
+
+@inline
+def part_of_sum(values, weights):
+    """This thread's part of a sum of products that a block of TEAM threads makes: every TEAM-th one."""
+    total = 0.0
+    for i in range(thread(), values.size, TEAM):
+        total += float(values[i]) * float(weights[i])
+    return total
+
+
+@inline
+def add_parts_up(sums):
+    """sums[k, 0] = the sum of row k of the threads' parts (K, TEAM), added in a fixed order."""
+    me, half = thread(), TEAM // 2
+    while half > 0:
+        cuda.syncthreads()
+        if me < half:
+            for k in range(sums.shape[0]):
+                sums[k, me] += sums[k, me + half]
+        half //= 2
+
+
+@inline
+def note_step(totals):
+    """totals[0] is the sum of the losses; [1] the steps done; [2] the first one after which it was NaN or infinite."""
+    totals[1] += 1
+    if totals[2] == 0 and not math.isfinite(totals[0]):
+        totals[2] = totals[1]
 
 
 @block_kernel("(const T[::1], const T[::1], float64, float64[::1], int64)", TEAM)
 def _accumulate(values, weights, factor, totals, slot):
-    """One block: each thread sums every TEAM-th product, then the threads' sums are added in a fixed order."""
-    sums = cuda.shared.array(TEAM, "float64")
-    me = thread()
-    total = 0.0
-    for i in range(me, values.size, TEAM):
-        total += float(values[i]) * float(weights[i])
-    sums[me] = total
-    half = TEAM // 2
-    while half > 0:
-        cuda.syncthreads()
-        if me < half:
-            sums[me] += sums[me + half]
-        half //= 2
-    if me == 0:
-        totals[slot] += factor * sums[0]
+    """By one block."""
+    sums = cuda.shared.array((1, TEAM), "float64")
+    sums[0, thread()] = part_of_sum(values, weights)
+    add_parts_up(sums)
+    if thread() == 0:
+        totals[slot] += factor * sums[0, 0]
 
 
 @kernel("(int64, float64[::1])")
 def _close_step(count, totals):
-    """totals[0] is the sum of the losses; [1] the steps done; [2] the first one after which it was NaN or infinite."""
     if global_index() < count:
-        totals[1] += 1
-        if totals[2] == 0 and not math.isfinite(totals[0]):
-            totals[2] = totals[1]
+        note_step(totals)
 
 
 @kernel("(int64, float64[::1])")

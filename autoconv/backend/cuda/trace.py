@@ -10,8 +10,9 @@ from ...errors import DeviceError
 from .. import trace
 from ..turns import turn
 from . import array as arrays
+from . import joining
 from .array import Array
-from .runtime import Gpu
+from .runtime import Gpu, Launch
 
 SLOTS = 256  # numbers of 8 bytes that the sections of one trace can let change
 
@@ -30,6 +31,7 @@ class CudaTrace(trace.Trace):
         self._host, self._free = np.zeros(SLOTS, np.uint64), list(range(SLOTS))
         with trace.aside():
             self._there = arrays.put(gpu, self._host)
+        self._joined: dict[tuple[str, ...], list[Launch]] = {}
         self._graphs: dict[tuple[str, ...], Callable[[], None] | None] = {}
         self._several: dict[tuple[str, ...], _Series] = {}
         self._replayed: set[tuple[str, ...]] = set()
@@ -88,9 +90,8 @@ class CudaTrace(trace.Trace):
             return
         if any(section.draws for section in sections):
             arrays.write(self._host, self._there)
-        for section in sections:
-            for launch, _ in section.calls:
-                launch()
+        for launch in self._launches(names, sections):
+            launch()
 
     def forget(self, *names: str) -> None:
         for name in names:
@@ -99,13 +100,20 @@ class CudaTrace(trace.Trace):
         self._free.sort()
         super().forget(*names)
         self._replayed = {key for key in self._replayed if not set(key) & set(names)}
+        self._joined = {key: joined for key, joined in self._joined.items() if not set(key) & set(names)}
         self._graphs = {key: graph for key, graph in self._graphs.items() if key in self._replayed}
         self._several = {key: several for key, several in self._several.items() if key in self._replayed}
+
+    def _launches(self, names: tuple[str, ...], sections: list[trace.Section]) -> list[Launch]:
+        """What replays these sections: what they launched, with some launches as one."""
+        if names not in self._joined:
+            self._joined[names] = joining.joined([launch for section in sections for launch, _ in section.calls])
+        return self._joined[names]
 
     def _graph(self, names: tuple[str, ...], sections: list[trace.Section]) -> Callable[[], None] | None:
         """What replays these sections at once, numbers included; None before the second time, or where it fails."""
         if names not in self._graphs:
-            launches: list[Any] = [launch for section in sections for launch, _ in section.calls]
+            launches = self._launches(names, sections)
             if names not in self._replayed or not launches:
                 self._replayed.add(names)
                 return None
@@ -130,7 +138,7 @@ class CudaTrace(trace.Trace):
         if self._graph(names, sections) is None:
             return None
         if names not in self._several:
-            launches = [launch for section in sections for launch, _ in section.calls]
+            launches = self._launches(names, sections)
             self._several[names] = _Series(self, launches, self._series, self._used(sections))
         return self._several[names] if self._several[names].graph is not None else None
 

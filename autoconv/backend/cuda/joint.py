@@ -1,0 +1,73 @@
+"""What several launches of a step do, done by one: the end of a classifier's step, and a batch's sums. joining.py knows
+where they stand for those launches.
+
+The work is that of the kernels of loss.py, pointwise.py and step.py, by the same functions in the same order, so the
+numbers are theirs bit for bit, and all arrays that those would write are written. `parts` says what there is to do; an
+array or a number that no part needs means nothing.
+"""
+
+import math
+
+from .loss import entropy, hot, row_sum, slope, softmax_parts
+from .ptx import global_index
+from .runtime import block_kernel, cuda, inline
+from .step import TEAM, add_parts_up, largest, note_step, part_of_sum, thread
+
+# What there is to do, as bits of `parts`, in the order in which it is done.
+ONE_HOT, CROSSENTROPY, SOFTMAX, GRADIENT, LABEL_HITS, CLASS_HITS, SUM, SECOND_SUM, CLOSE = (1 << i for i in range(9))
+
+
+@inline
+def _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, hits):
+    """All that is done for sample i."""
+    if parts & ONE_HOT:
+        for c in range(t.shape[1]):
+            t[i, c] = hot(labels[i], c, t)
+    best, exponentials = softmax_parts(x, i)
+    loss[i] = entropy(t, x, i, best, exponentials)
+    if parts & (SOFTMAX | GRADIENT):
+        sum_t = row_sum(t, i)
+        for c in range(x.shape[1]):
+            share = math.exp(x[i, c] - best) / exponentials
+            if parts & SOFTMAX:
+                y[i, c] = share
+            if parts & GRADIENT:
+                dx[i, c] = slope(share, sum_t, t[i, c], dy[i])
+    if parts & LABEL_HITS:
+        hits[i] = x.dtype.type(largest(scores, i) == labels[i])
+    if parts & CLASS_HITS:
+        hits[i] = x.dtype.type(largest(scores, i) == largest(t, i))
+
+
+@inline
+def _account(parts, values, weights, factor, slot, more, more_weights, more_factor, more_slot, totals):
+    """By one block. A thread reads of `values` and `more` what it wrote itself, where it wrote them."""
+    sums, me = cuda.shared.array((2, TEAM), "float64"), thread()
+    sums[0, me] = part_of_sum(values, weights) if parts & SUM else 0.0
+    sums[1, me] = part_of_sum(more, more_weights) if parts & SECOND_SUM else 0.0
+    add_parts_up(sums)
+    if me == 0:
+        if parts & SUM:
+            totals[slot] += factor * sums[0, 0]
+        if parts & SECOND_SUM:
+            totals[more_slot] += more_factor * sums[1, 0]
+        if parts & CLOSE:
+            note_step(totals)
+
+
+@block_kernel("(int64, int64, const int64[::1], T[:,::1], const T[:,::1], T[:,::1], T[::1], const T[::1], T[:,::1], "
+              "const T[:,::1], T[::1], const T[::1], float64, int64, const T[::1], float64, int64, float64[::1])", TEAM)
+def _classifier(count, parts, labels, t, x, y, loss, dy, dx, scores, hits, weights, factor, slot, more_weights,
+                more_factor, more_slot, totals):
+    """A thread a sample; where there are sums to make, so few samples that one block has them all."""
+    i = global_index()
+    if i < count:
+        _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, hits)
+    if parts & (SUM | SECOND_SUM | CLOSE):
+        _account(parts, loss, weights, factor, slot, hits, more_weights, more_factor, more_slot, totals)
+
+
+@block_kernel("(int64, const T[::1], const T[::1], float64, int64, const T[::1], const T[::1], float64, int64, "
+              "float64[::1])", TEAM)
+def _sums(parts, values, weights, factor, slot, more, more_weights, more_factor, more_slot, totals):
+    _account(parts, values, weights, factor, slot, more, more_weights, more_factor, more_slot, totals)
