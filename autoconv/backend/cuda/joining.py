@@ -36,15 +36,17 @@ class Member(NamedTuple):
     writes: str
 
 
-CLASSIFIER = (
+ROWS = (
     Member(loss._one_hot, joint.ONE_HOT, "_ labels t", "t", "t"),
     Member(pointwise._softmax, joint.SOFTMAX, "_ x y", "x", "y"),
     Member(loss._categorical_logits_grad, joint.GRADIENT, "_ t x dy dx", "t x", "dx"),
-    Member(step._label_hits, joint.LABEL_HITS, "_ labels scores hits", "labels", "hits"),
-    Member(step._class_hits, joint.CLASS_HITS, "_ t scores hits", "t", "hits"),
+)
+HITS = (  # `scores` are the softmax that was taken, else the logits
+    Member(step._label_hits, joint.LABEL_HITS, "_ classes scores hits", "scores", "hits"),
+    Member(step._class_hits, joint.CLASS_HITS, "_ targets scores hits", "scores", "hits"),
 )
 CLOSE = Member(step._close_step, joint.CLOSE, "_ totals", "totals", "totals")
-SUMS_OF_CLASSIFIER = (
+SUMS_OF_ROWS = (
     Member(step._accumulate, joint.SUM, "loss weights factor totals slot", "loss", "totals"),
     Member(step._accumulate, joint.SECOND_SUM, "hits more_weights more_factor totals more_slot", "hits", "totals"),
     CLOSE,
@@ -77,15 +79,19 @@ def joined(launches: Sequence[Launch]) -> list[Launch]:
 def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
     """With all that a crossentropy can take along."""
     count, t, x, values = core.arguments
-    shapes = {**dict.fromkeys(("y", "dx", "scores"), x.shape),
-              **dict.fromkeys(("labels", "dy", "hits", "weights", "more_weights"), values.shape)}
+    shapes = {**dict.fromkeys(("y", "dx", "targets"), x.shape),
+              **dict.fromkeys(("labels", "dy", "classes", "hits", "weights", "more_weights"), values.shape)}
     group = _Group(launches, core, joint.CROSSENTROPY, {"t": t, "x": x, "loss": values}, "loss", shapes)
-    for member in CLASSIFIER if count > step.TEAM else (*CLASSIFIER, *SUMS_OF_CLASSIFIER):
-        group.take(member)
+    group.take(*ROWS)
+    group.roles["scores"] = group.roles.get("y", x)
+    group.take(*HITS)
+    if count <= step.TEAM:
+        group.take(*SUMS_OF_ROWS)
     if group.is_alone:
         return launches
     of_no_part = {name: values.reshape((count, 1)[: len(shape)]) for name, shape in shapes.items()}
-    of_no_part.update(labels=empty(core.gpu, (1,), np.int64), totals=empty(core.gpu, (1,), np.float64))
+    of_no_part.update(dict.fromkeys(("labels", "classes"), empty(core.gpu, (1,), np.int64)))
+    of_no_part.update(totals=empty(core.gpu, (1,), np.float64))
     return group.replaced(joint._classifier, -(-count // step.TEAM), {**of_no_part, "count": count})
 
 
@@ -94,8 +100,7 @@ def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
     values, weights, factor, totals, slot = core.arguments
     roles = {"values": values, "weights": weights, "factor": factor, "slot": slot, "totals": totals}
     group = _Group(launches, core, joint.SUM, roles, "totals", {})
-    for member in SUMS:
-        group.take(member)
+    group.take(*SUMS)
     return launches if group.is_alone else group.replaced(joint._sums, 1, {"more": values, "more_weights": weights})
 
 
@@ -106,7 +111,7 @@ class _Group:
 
     def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any], written: str,
                  shapes: Mapping[str, tuple[int, ...]]) -> None:
-        self._launches, self._roles, self._written, self._shapes = launches, roles, {written}, shapes
+        self._launches, self.roles, self._written, self._shapes = launches, roles, {written}, shapes
         self._core = next(i for i, launch in enumerate(launches) if launch is core)
         self._parts = {self._core: part}  # of each member
         self._accesses = [launch.accesses() for launch in launches]
@@ -115,15 +120,16 @@ class _Group:
     def is_alone(self) -> bool:
         return len(self._parts) == 1
 
-    def take(self, member: Member) -> None:
-        """Takes along the nearest launch that fits, if there is one."""
-        for i in sorted(range(len(self._launches)), key=lambda i: abs(i - self._core)):
-            if self._launches[i].kernel is member.kernel and i not in self._parts and self._takes(i, member):
-                return
+    def take(self, *members: Member) -> None:
+        """Takes along, for each of these, the nearest launch that fits, if there is one."""
+        nearest = sorted(range(len(self._launches)), key=lambda i: abs(i - self._core))
+        for member in members:
+            of_kernel = (i for i in nearest if self._launches[i].kernel is member.kernel and i not in self._parts)
+            next((i for i in of_kernel if self._takes(i, member)), None)
 
     def replaced(self, kernel: Any, blocks: int, others: dict[str, Any]) -> list[Launch]:
         """All launches, with those of the group as one of this kernel; `others` are arguments that have no role."""
-        given = {"factor": 0.0, "more_factor": 0.0, "slot": 0, "more_slot": 0, **others, **self._roles,
+        given = {"factor": 0.0, "more_factor": 0.0, "slot": 0, "more_slot": 0, **others, **self.roles,
                  "parts": sum(self._parts.values())}
         arguments = tuple(given[name] for name in inspect.signature(kernel.function).parameters)
         late, last = self._behind(self._parts) or (), max(self._parts)
@@ -138,12 +144,12 @@ class _Group:
             return False
         if not _are_apart(roles, written) or self._behind(parts) is None:
             return False
-        self._roles, self._written, self._parts = roles, written, parts
+        self.roles, self._written, self._parts = roles, written, parts
         return True
 
     def _with(self, launch: Launch, member: Member) -> dict[str, Any]:
         """The roles with those of one more launch; none where it is not of the same samples."""
-        roles = dict(self._roles)
+        roles = dict(self.roles)
         for name, argument in zip(member.names.split(), launch.arguments, strict=True):
             if name in member.known.split() and name not in roles:
                 return {}

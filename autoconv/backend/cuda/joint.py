@@ -18,7 +18,7 @@ ONE_HOT, CROSSENTROPY, SOFTMAX, GRADIENT, LABEL_HITS, CLASS_HITS, SUM, SECOND_SU
 
 
 @inline
-def _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, hits):
+def _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, classes, targets, hits):
     """All that is done for sample i."""
     if parts & ONE_HOT:
         for c in range(t.shape[1]):
@@ -34,9 +34,9 @@ def _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, hits):
             if parts & GRADIENT:
                 dx[i, c] = slope(share, sum_t, t[i, c], dy[i])
     if parts & LABEL_HITS:
-        hits[i] = x.dtype.type(largest(scores, i) == labels[i])
+        hits[i] = x.dtype.type(largest(scores, i) == classes[i])
     if parts & CLASS_HITS:
-        hits[i] = x.dtype.type(largest(scores, i) == largest(t, i))
+        hits[i] = x.dtype.type(largest(scores, i) == largest(targets, i))
 
 
 @inline
@@ -56,13 +56,14 @@ def _account(parts, values, weights, factor, slot, more, more_weights, more_fact
 
 
 @block_kernel("(int64, int64, const int64[::1], T[:,::1], const T[:,::1], T[:,::1], T[::1], const T[::1], T[:,::1], "
-              "const T[:,::1], T[::1], const T[::1], float64, int64, const T[::1], float64, int64, float64[::1])", TEAM)
-def _classifier(count, parts, labels, t, x, y, loss, dy, dx, scores, hits, weights, factor, slot, more_weights,
-                more_factor, more_slot, totals):
+              "const T[:,::1], const int64[::1], const T[:,::1], T[::1], const T[::1], float64, int64, const T[::1], "
+              "float64, int64, float64[::1])", TEAM)
+def _classifier(count, parts, labels, t, x, y, loss, dy, dx, scores, classes, targets, hits, weights, factor, slot,
+                more_weights, more_factor, more_slot, totals):
     """A thread a sample; where there are sums to make, so few samples that one block has them all."""
     i = global_index()
     if i < count:
-        _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, hits)
+        _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, classes, targets, hits)
     if parts & (SUM | SECOND_SUM | CLOSE):
         _account(parts, loss, weights, factor, slot, hits, more_weights, more_factor, more_slot, totals)
 
