@@ -36,6 +36,17 @@ def test_a_plan_counts_what_a_step_does():
     assert plan.lines[plan.critical[-1]].kernel.startswith("update.")  # ... to the weights
 
 
+@pytest.mark.parametrize(("batch_size", "launches"), [(64, ["joint._classifier"]),
+                                                      (1024, ["joint._classifier", "joint._sums"])])
+def test_the_end_of_a_classifier_s_step_is_one_launch_of_the_longest_path(batch_size, launches):
+    """Softmax, loss, gradient and sums; of more samples than a block has threads the sums keep nobody waiting."""
+    plan = gpu_plan.of(WORKLOADS["lecture"], batch_size)
+    ends = [i for i, line in enumerate(plan.lines) if line.kernel.startswith(
+        ("joint.", "loss.", "pointwise.", "step._acc", "step._close"))]
+    assert [plan.lines[i].kernel for i in ends] == launches
+    assert [i for i in ends if i in plan.critical] == ends[:1]
+
+
 @pytest.mark.parametrize(("channels", "filters"), [(1, 32), (3, 16), (32, 32), (40, 64), (10, 10)])
 def test_instructions_are_those_of_the_kernels(channels, filters, monkeypatch):
     """A plan takes them from a table; here the machine that runs PTX counts them."""

@@ -129,12 +129,16 @@ def test_an_evaluation(graphs, monkeypatch):
     assert joint == means(net())
 
 
-def replayed(launch):
-    """What a recording of `launch(loss, step, arith)` launches when it is replayed, by its kernels."""
+def replayed(launch, *written):
+    """What a recording of `launch(loss, step, arith)` launches when it is replayed, by its kernels. Before that these
+    arrays are filled with what they cannot hold afterwards.
+    """
     gpu, names = device.get("cuda"), []
     trace, run = gpu.trace(), gpu.module("runtime").Launch.__call__
     with trace.record("all"):
         launch(*(gpu.kernels(name) for name in ("loss", "step", "arith")))
+    for array in written:
+        array[...] = 7
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(gpu.module("runtime").Launch, "__call__", lambda self, *given: (
             names.append(self.kernel.name), run(self, *given)))
@@ -144,6 +148,37 @@ def replayed(launch):
 
 def arrays(*given):
     return [device.get("cuda").array(np.asarray(array)) for array in given]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_all_is_written_as_by_separate_launches(dtype):
+    """Also of a class that is ruled out, of logits as large as they get, and of a label that names no class."""
+    logits, labels = ROWS[:, :CLASSES].astype(dtype), LABELS.copy()
+    logits[0, 0], logits[1], labels[2] = -np.inf, 1e30, CLASSES
+    labels_there, x, weights, totals = arrays(labels, logits, WEIGHTS.astype(dtype), np.zeros(5))
+    t, y, dx, values, hits = arrays(*np.zeros((3, N, CLASSES), dtype), *np.zeros((2, N), dtype))
+    pointwise, written = device.get("cuda").kernels("pointwise"), [t, y, dx, values, hits, totals]
+
+    def launch(loss, step, arith):
+        pointwise.softmax(x, -1, y)
+        loss.one_hot(labels_there, t)
+        loss.categorical_logits(t, x, values)
+        loss.categorical_logits_grad(t, x, weights, dx)
+        step.clear(totals)
+        step.accumulate(values, weights, 0.5, totals, 0)
+        step.sparse_categorical_accuracy(labels_there, y, hits)
+        step.accumulate(hits, weights, 1.0, totals, 3)
+        step.close_step(totals)
+        if not separately:
+            separately.extend(array.numpy() for array in written)
+
+    separately = []
+    launch(*(device.get("cuda").kernels(name) for name in ("loss", "step", "arith")))
+    assert replayed(launch, *written) == ["step._clear", "joint._classifier"]
+    for array, before in zip(written, separately):
+        np.testing.assert_array_equal(array.numpy(), before)
+    assert np.isnan(separately[3]).tolist() == (labels == CLASSES).tolist()
+    assert separately[-1][1:3].tolist() == [1, 1]  # a step, after which the loss is no number
 
 
 def test_a_gradient_that_waits_for_the_loss_is_not_joined_with_it():

@@ -20,7 +20,7 @@ import numpy as np
 from . import joint, loss, pointwise, step
 from .array import Array, empty
 from .order import conflict
-from .runtime import Kernel, Launch, OnGpu, pointer
+from .runtime import Kernel, Launch, pointer
 
 
 class Member(NamedTuple):
@@ -39,10 +39,10 @@ class Member(NamedTuple):
 ROWS = (
     Member(loss._one_hot, joint.ONE_HOT, "_ labels t", "t", "t"),
     Member(pointwise._softmax, joint.SOFTMAX, "_ x y", "x", "y"),
-    Member(loss._categorical_logits_grad, joint.GRADIENT, "_ t x dy dx", "t x", "dx"),
+    Member(loss._categorical_logits_grad, joint.GRADIENT, "_ classes t x dy dx", "t x", "dx"),
 )
 HITS = (  # `scores` are the softmax that was taken, else the logits
-    Member(step._label_hits, joint.LABEL_HITS, "_ classes scores hits", "scores", "hits"),
+    Member(step._label_hits, joint.LABEL_HITS, "_ true_classes scores hits", "scores", "hits"),
     Member(step._class_hits, joint.CLASS_HITS, "_ targets scores hits", "scores", "hits"),
 )
 CLOSE = Member(step._close_step, joint.CLOSE, "_ totals", "totals", "totals")
@@ -78,19 +78,22 @@ def joined(launches: Sequence[Launch]) -> list[Launch]:
 
 def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
     """With all that a crossentropy can take along."""
-    count, t, x, values = core.arguments
-    shapes = {**dict.fromkeys(("y", "dx", "targets"), x.shape),
-              **dict.fromkeys(("labels", "dy", "classes", "hits", "weights", "more_weights"), values.shape)}
-    group = _Group(launches, core, joint.CROSSENTROPY, {"t": t, "x": x, "loss": values}, "loss", shapes)
+    count, classes, t, x, values = core.arguments
+    two_axes = (count, classes)
+    shapes = {**dict.fromkeys(("t", "x", "y", "dx"), ((count * classes,), two_axes, (*two_axes, 1))),
+              **dict.fromkeys(("scores", "targets"), (two_axes,)),
+              **dict.fromkeys(("labels", "dy", "true_classes", "hits", "weights", "more_weights"), ((count,),))}
+    group = _Group(launches, core, joint.CROSSENTROPY, {"t": t, "x": x, "loss": values, "classes": classes}, "loss",
+                   shapes)
     group.take(*ROWS)
-    group.roles["scores"] = group.roles.get("y", x)
+    group.roles["scores"] = group.roles.get("y", x).reshape(two_axes)
     group.take(*HITS)
     if count <= step.TEAM:
         group.take(*SUMS_OF_ROWS)
     if group.is_alone:
         return launches
-    of_no_part = {name: values.reshape((count, 1)[: len(shape)]) for name, shape in shapes.items()}
-    of_no_part.update(dict.fromkeys(("labels", "classes"), empty(core.gpu, (1,), np.int64)))
+    of_no_part = {name: values.reshape((count, 1)[: len(given[0])]) for name, given in shapes.items()}
+    of_no_part.update(dict.fromkeys(("labels", "true_classes"), empty(core.gpu, (1,), np.int64)))
     of_no_part.update(totals=empty(core.gpu, (1,), np.float64))
     return group.replaced(joint._classifier, -(-count // step.TEAM), {**of_no_part, "count": count})
 
@@ -106,11 +109,12 @@ def _sums(launches: list[Launch], core: Launch) -> list[Launch]:
 
 class _Group:
     """Launches that are to be one: at first the `core`, which is that part of it. `roles` are their arguments by the
-    names of joint.py, `written` those of them that it writes, and `shapes` what they must have, if that matters.
+    names of joint.py, `written` those of them that it writes. shapes: by name those that an array may have, if that
+    matters; it then gets the first one.
     """
 
     def __init__(self, launches: list[Launch], core: Launch, part: int, roles: dict[str, Any], written: str,
-                 shapes: Mapping[str, tuple[int, ...]]) -> None:
+                 shapes: Mapping[str, tuple[tuple[int, ...], ...]]) -> None:
         self._launches, self.roles, self._written, self._shapes = launches, roles, {written}, shapes
         self._core = next(i for i, launch in enumerate(launches) if launch is core)
         self._parts = {self._core: part}  # of each member
@@ -151,15 +155,17 @@ class _Group:
         """The roles with those of one more launch; none where it is not of the same samples."""
         roles = dict(self.roles)
         for name, argument in zip(member.names.split(), launch.arguments, strict=True):
-            if name in member.known.split() and name not in roles:
+            if name == "_":
+                continue
+            shapes = self._shapes.get(name)
+            if shapes is not None and argument.shape not in shapes:
                 return {}
             if name in roles and not _is_same(roles[name], argument):
                 return {}
-            if name != "_" and name not in roles:
-                shape = self._shapes.get(name)
-                if shape is not None and argument.shape not in (shape, (*shape, 1)):
+            if name not in roles:
+                if name in member.known.split():
                     return {}
-                roles[name] = argument if shape is None else argument.reshape(shape)
+                roles[name] = argument if shapes is None else argument.reshape(shapes[0])
         return roles
 
     def _behind(self, parts: Mapping[int, int]) -> list[int] | None:
@@ -189,14 +195,15 @@ def _is_of(launch: Launch, dtype: Any) -> bool:
 
 
 def _is_same(a: Any, b: Any) -> bool:
-    return a.dtype == b.dtype and _span(a) == _span(b)
+    """Whether two arguments are one number, or the same memory as items of one dtype."""
+    return a.dtype == b.dtype and _span(a) == _span(b) if isinstance(a, Array) else a == b
 
 
 def _are_apart(roles: Mapping[str, Any], written: Iterable[str]) -> bool:
     """Whether what is written shares no memory with another role. The softmax may be what a sample's hit is seen from:
     one thread writes both.
     """
-    spans = {name: _span(role) for name, role in roles.items() if isinstance(role, OnGpu)}
+    spans = {name: _span(role) for name, role in roles.items() if isinstance(role, Array)}
     for name in written:
         start, stop = spans[name]
         for other, (begin, end) in spans.items():

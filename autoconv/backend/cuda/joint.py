@@ -9,7 +9,7 @@ array or a number that no part needs means nothing.
 import math
 
 from .loss import entropy, hot, row_sum, slope, softmax_parts
-from .ptx import global_index
+from .ptx import global_index, load, store
 from .runtime import block_kernel, cuda, inline
 from .step import TEAM, add_parts_up, largest, note_step, part_of_sum, thread
 
@@ -18,25 +18,25 @@ ONE_HOT, CROSSENTROPY, SOFTMAX, GRADIENT, LABEL_HITS, CLASS_HITS, SUM, SECOND_SU
 
 
 @inline
-def _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, classes, targets, hits):
-    """All that is done for sample i."""
+def _sample(i, classes, parts, labels, t, x, y, loss, dy, dx):
+    """All that is done for sample i but its hit."""
+    first, last = i * classes, (i + 1) * classes
     if parts & ONE_HOT:
-        for c in range(t.shape[1]):
-            t[i, c] = hot(labels[i], c, t)
-    best, exponentials = softmax_parts(x, i)
-    loss[i] = entropy(t, x, i, best, exponentials)
+        j, label = first, load(labels, i)
+        while j < last:
+            store(t, j, hot(label, j - first, classes, t))
+            j += 1
+    best, exponentials = softmax_parts(x, first, last)
+    store(loss, i, entropy(t, x, first, last, best, exponentials))
     if parts & (SOFTMAX | GRADIENT):
-        sum_t = row_sum(t, i)
-        for c in range(x.shape[1]):
-            share = math.exp(x[i, c] - best) / exponentials
+        sum_t, weight, j = row_sum(t, first, last), load(dy, i), first
+        while j < last:
+            share = math.exp(load(x, j) - best) / exponentials
             if parts & SOFTMAX:
-                y[i, c] = share
+                store(y, j, share)
             if parts & GRADIENT:
-                dx[i, c] = slope(share, sum_t, t[i, c], dy[i])
-    if parts & LABEL_HITS:
-        hits[i] = x.dtype.type(largest(scores, i) == classes[i])
-    if parts & CLASS_HITS:
-        hits[i] = x.dtype.type(largest(scores, i) == largest(targets, i))
+                store(dx, j, slope(share, sum_t, load(t, j), weight))
+            j += 1
 
 
 @inline
@@ -55,15 +55,19 @@ def _account(parts, values, weights, factor, slot, more, more_weights, more_fact
             note_step(totals)
 
 
-@block_kernel("(int64, int64, const int64[::1], T[:,::1], const T[:,::1], T[:,::1], T[::1], const T[::1], T[:,::1], "
+@block_kernel("(int64, int64, int64, const int64[::1], T[::1], const T[::1], T[::1], T[::1], const T[::1], T[::1], "
               "const T[:,::1], const int64[::1], const T[:,::1], T[::1], const T[::1], float64, int64, const T[::1], "
               "float64, int64, float64[::1])", TEAM)
-def _classifier(count, parts, labels, t, x, y, loss, dy, dx, scores, classes, targets, hits, weights, factor, slot,
-                more_weights, more_factor, more_slot, totals):
+def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits, weights,
+                factor, slot, more_weights, more_factor, more_slot, totals):
     """A thread a sample; where there are sums to make, so few samples that one block has them all."""
     i = global_index()
     if i < count:
-        _sample(i, parts, labels, t, x, y, loss, dy, dx, scores, classes, targets, hits)
+        _sample(i, classes, parts, labels, t, x, y, loss, dy, dx)
+        if parts & LABEL_HITS:
+            hits[i] = x.dtype.type(largest(scores, i) == true_classes[i])
+        if parts & CLASS_HITS:
+            hits[i] = x.dtype.type(largest(scores, i) == largest(targets, i))
     if parts & (SUM | SECOND_SUM | CLOSE):
         _account(parts, loss, weights, factor, slot, hits, more_weights, more_factor, more_slot, totals)
 

@@ -7,7 +7,7 @@ shape (..., C), and loss and dy of shape (...).
 import math
 
 from .pointwise import logistic
-from .ptx import global_index
+from .ptx import global_index, load, store
 from .runtime import inline, kernel
 
 EPSILON = 1e-7  # Keras's: probabilities are clipped to [EPSILON, 1 - EPSILON]
@@ -29,42 +29,52 @@ def _is_clipped(p):
 
 
 @inline
-def row_sum(x, i):
+def _total(x, i):
     """The sum of row i."""
-    found = x.dtype.type(0)
+    total = x.dtype.type(0)
     for c in range(x.shape[1]):
-        found += x[i, c]
-    return found
+        total += x[i, c]
+    return total
+
+
+# Of a crossentropy from logits, which almost every classifier ends in. A row are the items from `first` to before
+# `last` of a flat array. Loops are written out, as Numba's `range` takes eight instructions more a round.
 
 
 @inline
-def softmax_parts(x, i):
-    """The largest item of row i, and the sum of the exponentials of the items below it."""
-    best = x[i, 0]
-    for c in range(1, x.shape[1]):
-        best = x[i, c] if x[i, c] > best else best
-    total = x.dtype.type(0)
-    for c in range(x.shape[1]):
-        total += math.exp(x[i, c] - best)
+def row_sum(x, first, last):
+    """The sum of a row."""
+    total, j = x.dtype.type(0), first
+    while j < last:
+        total += load(x, j)
+        j += 1
+    return total
+
+
+@inline
+def softmax_parts(x, first, last):
+    """The largest item of a row, and the sum of the exponentials of the items below it."""
+    best, j = load(x, first), first + 1
+    while j < last:
+        item = load(x, j)
+        best = item if item > best else best
+        j += 1
+    total, j = x.dtype.type(0), first
+    while j < last:
+        total += math.exp(load(x, j) - best)
+        j += 1
     return best, total
 
 
 @inline
-def hot(label, c, out):
-    """What class c of a one-hot row is, in the type of `out`: NaN where the label is none of the classes."""
-    number = out.dtype.type
-    if 0 <= label < out.shape[1]:
-        return number(1) if label == c else number(0)
-    return number(math.nan)
-
-
-@inline
-def entropy(t, x, i, best, exponentials):
-    """The crossentropy of row i from its logits and their `softmax_parts`."""
-    total, logarithm = x.dtype.type(0), math.log(exponentials)
-    for c in range(x.shape[1]):
-        if t[i, c] != 0:
-            total += t[i, c] * (x[i, c] - best - logarithm)
+def entropy(t, x, first, last, best, exponentials):
+    """The crossentropy of a row from its logits and their `softmax_parts`."""
+    total, logarithm, j = x.dtype.type(0), math.log(exponentials), first
+    while j < last:
+        share = load(t, j)
+        if share != 0:
+            total += share * (load(x, j) - best - logarithm)
+        j += 1
     return -total
 
 
@@ -74,29 +84,37 @@ def slope(share, sum_t, t, dy):
     return (share * sum_t - t) * dy
 
 
+@inline
+def hot(label, c, classes, like):
+    """What class c of a one-hot row is, in the type of `like`: NaN where the label is none of the classes."""
+    if 0 <= label < classes:
+        return like.dtype.type(1) if label == c else like.dtype.type(0)
+    return like.dtype.type(math.nan)
+
+
 @kernel("(int64, const int64[::1], T[:,::1])")
 def _one_hot(count, labels, out):
     item = global_index()
     if item < count:
         i, c = item // out.shape[1], item % out.shape[1]
-        out[i, c] = hot(labels[i], c, out)
+        out[i, c] = hot(labels[i], c, out.shape[1], out)
 
 
 @kernel(_FORWARD)
 def _categorical(count, t, x, loss):
     i = global_index()
     if i < count:
-        likelihood, sum_x = x.dtype.type(0), row_sum(x, i)
+        total, sum_x = x.dtype.type(0), _total(x, i)
         for c in range(x.shape[1]):
-            likelihood += t[i, c] * math.log(_clipped(x[i, c] / sum_x))
-        loss[i] = -likelihood
+            total += t[i, c] * math.log(_clipped(x[i, c] / sum_x))
+        loss[i] = -total
 
 
 @kernel(_GRADIENT)
 def _categorical_grad(count, t, x, dy, dx):
     i = global_index()
     if i < count:
-        zero, sum_x = x.dtype.type(0), row_sum(x, i)
+        zero, sum_x = x.dtype.type(0), _total(x, i)
         through = zero
         for c in range(x.shape[1]):
             p = x[i, c] / sum_x
@@ -107,22 +125,26 @@ def _categorical_grad(count, t, x, dy, dx):
             dx[i, c] = (dx[i, c] - through) * (dy[i] / sum_x)
 
 
-@kernel(_FORWARD)
-def _categorical_logits(count, t, x, loss):
+@kernel("(int64, int64, const T[::1], const T[::1], T[::1])")
+def _categorical_logits(count, classes, t, x, loss):
     i = global_index()
     if i < count:
-        best, exponentials = softmax_parts(x, i)
-        loss[i] = entropy(t, x, i, best, exponentials)
+        first = i * classes
+        best, exponentials = softmax_parts(x, first, first + classes)
+        store(loss, i, entropy(t, x, first, first + classes, best, exponentials))
 
 
-@kernel(_GRADIENT)
-def _categorical_logits_grad(count, t, x, dy, dx):
+@kernel("(int64, int64, const T[::1], const T[::1], const T[::1], T[::1])")
+def _categorical_logits_grad(count, classes, t, x, dy, dx):
     i = global_index()
     if i < count:
-        best, exponentials = softmax_parts(x, i)
-        sum_t = row_sum(t, i)
-        for c in range(x.shape[1]):
-            dx[i, c] = slope(math.exp(x[i, c] - best) / exponentials, sum_t, t[i, c], dy[i])
+        j, last = i * classes, (i + 1) * classes
+        best, exponentials = softmax_parts(x, j, last)
+        sum_t, weight = row_sum(t, j, last), load(dy, i)
+        while j < last:
+            share = math.exp(load(x, j) - best) / exponentials
+            store(dx, j, slope(share, sum_t, load(t, j), weight))
+            j += 1
 
 
 @kernel(_FORWARD)
@@ -225,12 +247,12 @@ def categorical_grad(t, x, dy, dx):
 
 def categorical_logits(t, x, loss):
     """-sum(t log_softmax(x))."""
-    _score(_categorical_logits, t, x, loss)
+    _categorical_logits(loss.size, x.shape[-1], t.reshape(-1), x.reshape(-1), loss.reshape(-1))
 
 
 def categorical_logits_grad(t, x, dy, dx):
     """dx = softmax(x) sum(t) - t."""
-    _slope(_categorical_logits_grad, dy.size, t, x, dy, dx)
+    _categorical_logits_grad(dy.size, x.shape[-1], *(array.reshape(-1) for array in (t, x, dy, dx)))
 
 
 def binary(t, x, loss):

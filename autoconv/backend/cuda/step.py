@@ -107,9 +107,10 @@ def _class_in_top(count, t, x, k, out):
 @inline
 def part_of_sum(values, weights):
     """This thread's part of a sum of products that a block of TEAM threads makes: every TEAM-th one."""
-    total = 0.0
-    for i in range(thread(), values.size, TEAM):
+    total, i = 0.0, thread()
+    while i < values.size:
         total += float(values[i]) * float(weights[i])
+        i += TEAM
     return total
 
 

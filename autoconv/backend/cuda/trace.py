@@ -107,7 +107,8 @@ class CudaTrace(trace.Trace):
     def _launches(self, names: tuple[str, ...], sections: list[trace.Section]) -> list[Launch]:
         """What replays these sections: what they launched, with some launches as one."""
         if names not in self._joined:
-            self._joined[names] = joining.joined([launch for section in sections for launch, _ in section.calls])
+            launches: list[Any] = [launch for section in sections for launch, _ in section.calls]
+            self._joined[names] = joining.joined(launches)
         return self._joined[names]
 
     def _graph(self, names: tuple[str, ...], sections: list[trace.Section]) -> Callable[[], None] | None:
