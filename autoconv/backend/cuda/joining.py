@@ -42,8 +42,8 @@ ROWS = (
     Member(loss._categorical_logits_grad, joint.GRADIENT, "_ classes t x dy dx", "t x", "dx"),
 )
 HITS = (  # `scores` are the softmax that was taken, else the logits
-    Member(step._label_hits, joint.LABEL_HITS, "_ true_classes scores hits", "scores", "hits"),
-    Member(step._class_hits, joint.CLASS_HITS, "_ targets scores hits", "scores", "hits"),
+    Member(step._label_hits, joint.LABEL_HITS, "_ classes true_classes scores hits", "scores", "hits"),
+    Member(step._class_hits, joint.CLASS_HITS, "_ classes targets scores hits", "scores", "hits"),
 )
 CLOSE = Member(step._close_step, joint.CLOSE, "_ totals", "totals", "totals")
 SUMS_OF_ROWS = (
@@ -79,20 +79,19 @@ def joined(launches: Sequence[Launch]) -> list[Launch]:
 def _classifier(launches: list[Launch], core: Launch) -> list[Launch]:
     """With all that a crossentropy can take along."""
     count, classes, t, x, values = core.arguments
-    two_axes = (count, classes)
-    shapes = {**dict.fromkeys(("t", "x", "y", "dx"), ((count * classes,), two_axes, (*two_axes, 1))),
-              **dict.fromkeys(("scores", "targets"), (two_axes,)),
+    rows = ((count * classes,), (count, classes), (count, classes, 1))
+    shapes = {**dict.fromkeys(("t", "x", "y", "dx", "scores", "targets"), rows),
               **dict.fromkeys(("labels", "dy", "true_classes", "hits", "weights", "more_weights"), ((count,),))}
     group = _Group(launches, core, joint.CROSSENTROPY, {"t": t, "x": x, "loss": values, "classes": classes}, "loss",
                    shapes)
     group.take(*ROWS)
-    group.roles["scores"] = group.roles.get("y", x).reshape(two_axes)
+    group.roles["scores"] = group.roles.get("y", x)
     group.take(*HITS)
     if count <= step.TEAM:
         group.take(*SUMS_OF_ROWS)
     if group.is_alone:
         return launches
-    of_no_part = {name: values.reshape((count, 1)[: len(given[0])]) for name, given in shapes.items()}
+    of_no_part = dict.fromkeys(shapes, values)
     of_no_part.update(dict.fromkeys(("labels", "true_classes"), empty(core.gpu, (1,), np.int64)))
     of_no_part.update(totals=empty(core.gpu, (1,), np.float64))
     return group.replaced(joint._classifier, -(-count // step.TEAM), {**of_no_part, "count": count})

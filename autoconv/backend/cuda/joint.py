@@ -18,8 +18,8 @@ ONE_HOT, CROSSENTROPY, SOFTMAX, GRADIENT, LABEL_HITS, CLASS_HITS, SUM, SECOND_SU
 
 
 @inline
-def _sample(i, classes, parts, labels, t, x, y, loss, dy, dx):
-    """All that is done for sample i but its hit."""
+def _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits):
+    """All that is done for sample i."""
     first, last = i * classes, (i + 1) * classes
     if parts & ONE_HOT:
         j, label = first, load(labels, i)
@@ -37,6 +37,10 @@ def _sample(i, classes, parts, labels, t, x, y, loss, dy, dx):
             if parts & GRADIENT:
                 store(dx, j, slope(share, sum_t, load(t, j), weight))
             j += 1
+    if parts & LABEL_HITS:
+        store(hits, i, x.dtype.type(largest(scores, first, last) == load(true_classes, i)))
+    if parts & CLASS_HITS:
+        store(hits, i, x.dtype.type(largest(scores, first, last) == largest(targets, first, last)))
 
 
 @inline
@@ -56,18 +60,14 @@ def _account(parts, values, weights, factor, slot, more, more_weights, more_fact
 
 
 @block_kernel("(int64, int64, int64, const int64[::1], T[::1], const T[::1], T[::1], T[::1], const T[::1], T[::1], "
-              "const T[:,::1], const int64[::1], const T[:,::1], T[::1], const T[::1], float64, int64, const T[::1], "
+              "const T[::1], const int64[::1], const T[::1], T[::1], const T[::1], float64, int64, const T[::1], "
               "float64, int64, float64[::1])", TEAM)
 def _classifier(count, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits, weights,
                 factor, slot, more_weights, more_factor, more_slot, totals):
     """A thread a sample; where there are sums to make, so few samples that one block has them all."""
     i = global_index()
     if i < count:
-        _sample(i, classes, parts, labels, t, x, y, loss, dy, dx)
-        if parts & LABEL_HITS:
-            hits[i] = x.dtype.type(largest(scores, i) == true_classes[i])
-        if parts & CLASS_HITS:
-            hits[i] = x.dtype.type(largest(scores, i) == largest(targets, i))
+        _sample(i, classes, parts, labels, t, x, y, loss, dy, dx, scores, true_classes, targets, hits)
     if parts & (SUM | SECOND_SUM | CLOSE):
         _account(parts, loss, weights, factor, slot, hits, more_weights, more_factor, more_slot, totals)
 

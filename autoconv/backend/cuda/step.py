@@ -6,7 +6,7 @@ On the CPU NumPy does this. Numbers that change from step to step arrive as arra
 import math
 import re
 
-from .ptx import global_index
+from .ptx import global_index, load
 from .runtime import block_kernel, cuda, inline, kernel
 
 TEAM = 256  # threads that share a row of a data set, or a sum
@@ -49,13 +49,17 @@ def _put_rows(count, rows, first, out):
 
 
 @inline
-def largest(x, i):
-    """Where the largest item of row i is, the first of several; a NaN is larger than all, as NumPy has it."""
-    best = 0
-    for c in range(1, x.shape[1]):
-        if x[i, c] > x[i, best] or (x[i, c] != x[i, c] and x[i, best] == x[i, best]):
-            best = c
-    return best
+def largest(x, first, last):
+    """Which of the items from `first` to before `last` of a flat array is the largest, the first of several; a NaN is
+    larger than all, as NumPy has it.
+    """
+    best, j = first, first + 1
+    while j < last:
+        item, before = load(x, j), load(x, best)
+        if item > before or (item != item and before == before):
+            best = j
+        j += 1
+    return best - first
 
 
 @inline
@@ -68,18 +72,19 @@ def _larger(x, i, label):
     return count
 
 
-@kernel("(int64, const int64[::1], const T[:,::1], T[::1])")
-def _label_hits(count, labels, x, out):
+@kernel("(int64, int64, const int64[::1], const T[::1], T[::1])")
+def _label_hits(count, classes, labels, x, out):
     i = global_index()
     if i < count:
-        out[i] = x.dtype.type(largest(x, i) == labels[i])
+        out[i] = x.dtype.type(largest(x, i * classes, (i + 1) * classes) == labels[i])
 
 
-@kernel("(int64, const T[:,::1], const T[:,::1], T[::1])")
-def _class_hits(count, t, x, out):
+@kernel("(int64, int64, const T[::1], const T[::1], T[::1])")
+def _class_hits(count, classes, t, x, out):
     i = global_index()
     if i < count:
-        out[i] = x.dtype.type(largest(x, i) == largest(t, i))
+        first, last = i * classes, (i + 1) * classes
+        out[i] = x.dtype.type(largest(x, first, last) == largest(t, first, last))
 
 
 @kernel("(int64, const T[::1], const T[::1], T, T[::1])")
@@ -97,11 +102,12 @@ def _label_in_top(count, labels, x, k, out):
         out[i] = x.dtype.type(_larger(x, i, labels[i]) < k)
 
 
-@kernel("(int64, const T[:,::1], const T[:,::1], int64, T[::1])")
+@kernel("(int64, const T[::1], const T[:,::1], int64, T[::1])")
 def _class_in_top(count, t, x, k, out):
     i = global_index()
     if i < count:
-        out[i] = x.dtype.type(_larger(x, i, largest(t, i)) < k)
+        label = largest(t, i * x.shape[1], (i + 1) * x.shape[1])
+        out[i] = x.dtype.type(_larger(x, i, label) < k)
 
 
 @inline
@@ -172,12 +178,12 @@ def put_rows(rows, first, out):
 
 def sparse_categorical_accuracy(labels, x, out):
     """out (M,) = 1 where the largest of x (M, C) is the label's, else 0."""
-    _label_hits(out.size, labels, x, out)
+    _label_hits(out.size, x.shape[-1], labels, x.reshape(-1), out)
 
 
 def categorical_accuracy(t, x, out):
     """out (M,) = 1 where the largest of x (M, C) is the largest of the targets t (M, C), else 0."""
-    _class_hits(out.size, t, x, out)
+    _class_hits(out.size, x.shape[-1], t.reshape(-1), x.reshape(-1), out)
 
 
 def binary_accuracy(t, x, threshold, out):
@@ -192,7 +198,7 @@ def sparse_top_k_categorical_accuracy(labels, x, k, out):
 
 def top_k_categorical_accuracy(t, x, k, out):
     """out (M,) = 1 where fewer than k of x (M, C) are larger than that of the largest of t (M, C), else 0."""
-    _class_in_top(out.size, t, x, k, out)
+    _class_in_top(out.size, t.reshape(-1), x, k, out)
 
 
 def accumulate(values, weights, factor, totals, slot):
