@@ -121,9 +121,13 @@ def a_capture_fails(driver, call, nth):
     return result == expected, error, warned
 
 
-def a_kernel_fails(driver, nth, code):
-    """A kernel fails, some time before anybody asks; then the GPU is of no use, and the CPU is."""
-    driver.fail("kernel", code, nth)
+def a_kernel_fails(driver, part, code):
+    """The kernel behind such a part of a training's kernels fails, some time before anybody asks; then the GPU is of no
+    use, and the CPU is.
+    """
+    before = driver.calls("kernel")
+    trained(dense, 4)
+    driver.fail("kernel", code, 1 + int(part * (driver.calls("kernel") - before)))
     _, error, _ = _said(trained, dense, 4)
     _, later, _ = _said(lambda: tensor(np.ones(3), device="cuda") + 1)
     return error, later, (tensor(np.ones(3)) + 1).numpy().tolist()

@@ -180,10 +180,10 @@ def test_a_step_that_cannot_be_captured_gives_the_same_by_single_launches(warm, 
     assert "CUDA_ERROR_STREAM_CAPTURE_INVALIDATED" in warned[0]
 
 
-@pytest.mark.parametrize(("nth", "code", "name"), [(1, 700, "ILLEGAL_ADDRESS"), (60, 719, "LAUNCH_FAILED")])
-def test_a_kernel_that_fails_ends_the_gpu_for_this_process(warm, nth, code, name):
+@pytest.mark.parametrize(("part", "code", "name"), [(0, 700, "ILLEGAL_ADDRESS"), (0.75, 719, "LAUNCH_FAILED")])
+def test_a_kernel_that_fails_ends_the_gpu_for_this_process(warm, part, code, name):
     """Launched alone, and in a graph."""
-    error, later, on_the_cpu = warm("a_kernel_fails", nth, code)
+    error, later, on_the_cpu = warm("a_kernel_fails", part, code)
     for text in (error, later):
         assert re.match(rf"DeviceError: A kernel failed on the GPU \(CUDA_ERROR_{name}\), .* start Python again", text)
     assert on_the_cpu == [2, 2, 2]
