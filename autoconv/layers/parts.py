@@ -33,12 +33,14 @@ def numbering() -> Iterator[None]:
 
 def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
     """Everything of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
+    kinds = kind if isinstance(kind, tuple) else (kind,)
+    looked_into = (*kinds, list, tuple, dict)
     found: dict[int, Any] = {}
     waiting = [value for name, value in reversed(attributes.items())
-               if name not in ("_added", "_arguments", "_made", "_nodes")]
+               if isinstance(value, looked_into) and name not in ("_added", "_arguments", "_made", "_nodes")]
     while waiting:
         value = waiting.pop()
-        if isinstance(value, kind):
+        if isinstance(value, kinds):
             found.setdefault(id(value), value)
         elif isinstance(value, (list, tuple)):
             waiting.extend(reversed(value))
