@@ -81,38 +81,50 @@ def guard_kernels(at):
 
 def main(at):
     """Every case forward and backward, in both precisions."""
-    from cases import CASES, WITHOUT_GRADIENT, conv, fused_pool
+    from cases import CASES, WITHOUT_GRADIENT
+
+    guard_kernels(at)
+    for dtype in ("float32", "float64"):
+        for _ in results((*CASES, *WITHOUT_GRADIENT), dtype, lambda array: copied(array, at)):
+            pass
+
+
+def results(cases, dtype, placed=np.asarray):
+    """What each of these cases gives, and its gradients: arrays of one precision, which begin where `placed` puts them.
+    Then the same of larger convolutions, of first layers, and of a residual block's.
+    """
+    from cases import conv, fused_pool
 
     from autoconv.arguments import shapes
     from autoconv.operators import conv as conv_ops
     from autoconv.tensor import Tensor, apply, no_grad
 
-    guard_kernels(at)
+    def arrays(case, inputs):
+        y = case.call(*inputs, **case.parameters)
+        yield y.numpy()
+        if y.requires_grad:
+            upstream = np.random.default_rng(1).normal(size=y.shape)
+            y.backward(placed(upstream.astype(y.dtype)))
+            yield from (t.grad for t in inputs if t is not None and t.grad is not None)
 
     many_tiles = conv((2, 14, 14, 32), (3, 3, 32, 128))  # winograd.py transforms the weights ahead of these
     larger_tiles = (conv((1, 17, 18, 48), (3, 3, 48, 80)), fused_pool((1, 17, 18, 48), (3, 3, 48, 80)),
                     conv((5, 18, 18, 32), (3, 3, 32, 32)))
-    for case in (*CASES, *WITHOUT_GRADIENT, many_tiles, *larger_tiles):
-        for dtype in ("float32", "float64"):
-            inputs = [None if a is None else Tensor(copied(a, at), requires_grad=True) for a in case.inputs(dtype)]
-            y = case.call(*inputs, **case.parameters)
-            if case in larger_tiles:
-                with no_grad():
-                    case.call(*inputs, **case.parameters)
-            if y.requires_grad:
-                y.backward(copied(np.ones(y.shape, y.dtype), at))
+    for case in (*cases, many_tiles, *larger_tiles):
+        inputs = [None if a is None else Tensor(placed(a), requires_grad=True) for a in case.inputs(dtype)]
+        yield from arrays(case, inputs)
+        if case in larger_tiles:
+            with no_grad():
+                yield case.call(*inputs, **case.parameters).numpy()
     for make, padding in ((conv, "valid"), (conv, "same"), (fused_pool, "valid"), (fused_pool, "same")):
         for case in (make((2, 35, 10, 1), (3, 3, 1, 32), padding=padding),
                      make((1, 6, 67, 3), (3, 3, 3, 16), padding=padding)):  # first layers
-            for dtype in ("float32", "float64"):
-                x, w, b = (copied(a, at) for a in case.inputs(dtype))
-                weights = [Tensor(a, requires_grad=True) for a in (w, b)]
-                y = case.call(Tensor(x), *weights, **case.parameters)
-                y.backward(copied(np.ones(y.shape, y.dtype), at))
+            x, w, b = (placed(a) for a in case.inputs(dtype))
+            yield from arrays(case, [Tensor(x), *(Tensor(a, requires_grad=True) for a in (w, b))])
     for width, filters in ((29, 16), (15, 32)):  # of a residual block, in inference
         sizes = ((2, 3, width, 3), (3, 3, 3, filters), (filters,), (2, 3, width, filters))
-        inputs = [Tensor(copied(np.ones(size, np.float32), at)) for size in sizes]
-        apply(conv_ops.conv2d, *inputs, window=shapes.window((3, width), (3, 3), padding="same"))
+        inputs = [Tensor(placed(np.ones(size, dtype))) for size in sizes]
+        yield apply(conv_ops.conv2d, *inputs, window=shapes.window((3, width), (3, 3), padding="same")).numpy()
 
 
 def windows(at, count):

@@ -2,9 +2,11 @@
 
 import os
 import random
+import shutil
 import subprocess
 import sys
 import warnings
+from pathlib import Path
 
 import numba
 import numpy as np
@@ -40,15 +42,27 @@ def prepare(folder, before="", cwd=None, env=os.environ):
                           capture_output=True, text=True, check=True)
 
 
-def test_kernels_are_compiled_once(tmp_path):
-    assert prepare(tmp_path).stdout.split() == ["0/2", "1/2", "2/2", "2.0"]
-    assert prepare(tmp_path).stdout.split() == ["2.0"]
+@pytest.fixture(scope="module")
+def once(tmp_path_factory):
+    """A folder in which the two were compiled, by a process that reports so."""
+    folder = tmp_path_factory.mktemp("kernels")
+    assert prepare(folder).stdout.split() == ["0/2", "1/2", "2/2", "2.0"]
+    return folder
 
 
-def test_kernels_travel(tmp_path):
+@pytest.fixture
+def filled(once, tmp_path):
+    """A copy of that folder."""
+    return Path(shutil.copytree(once, tmp_path, dirs_exist_ok=True))
+
+
+def test_kernels_are_compiled_once(filled):
+    assert prepare(filled).stdout.split() == ["2.0"]
+
+
+def test_kernels_travel(once, tmp_path):
     """To a machine where the package lies in another folder, with other dates."""
-    prepare(tmp_path / "kernels")
-    (tmp_path / "kernels").rename(tmp_path / "brought along")
+    shutil.copytree(once, tmp_path / "brought along")
     done = prepare(tmp_path / "brought along", "print(F.__file__)", **checkout(tmp_path / "elsewhere"))
     assert done.stdout.split() == [str(tmp_path / "elsewhere" / "autoconv" / "functional" / "__init__.py"), "2.0"]
 
@@ -150,11 +164,10 @@ def test_a_folder_that_cannot_be_written_is_noted_and_does_no_harm(tmp_path):
     assert "AUTOCONV_CACHE_DIR" in done.stderr
 
 
-def test_other_sources_have_another_folder(tmp_path):
-    prepare(tmp_path)
+def test_other_sources_have_another_folder(filled):
     changed = "from autoconv.backend.cpu import jit; jit.source_hash = lambda: 'x'"
-    prepare(tmp_path, f"{changed}; jit.cache_folder.cache_clear()")
-    assert len(list(tmp_path.glob("kernels-*"))) == 2
+    prepare(filled, f"{changed}; jit.cache_folder.cache_clear()")
+    assert len(list(filled.glob("kernels-*"))) == 2
 
 
 def flipped(data, at):
@@ -191,11 +204,10 @@ two.write_bytes(contents[0])
 
 
 @SOAK
-def test_the_file_of_another_kernel_is_not_used(tmp_path):
-    prepare(tmp_path)
-    done = prepare(tmp_path, EXCHANGED)
+def test_the_file_of_another_kernel_is_not_used(filled):
+    done = prepare(filled, EXCHANGED)
     assert done.stdout.split() == ["2.0"]
-    assert done.stderr.count(f"The compiled kernel {tmp_path}") == 1
+    assert done.stderr.count(f"The compiled kernel {filled}") == 1
 
 
 def test_processes_that_fill_an_empty_cache_at_once(tmp_path):
@@ -237,24 +249,22 @@ read, caching.Path.read_bytes = caching.Path.read_bytes, lambda p: (read_bytes i
 
 @SOAK
 @pytest.mark.parametrize("name", ["ENOENT", "ESTALE", "EIO"])
-def test_files_that_vanish_before_they_are_read_are_compiled_anew(name, tmp_path):
-    prepare(tmp_path)
-    done = prepare(tmp_path, VANISHING.format(name=name))
+def test_files_that_vanish_before_they_are_read_are_compiled_anew(name, filled):
+    done = prepare(filled, VANISHING.format(name=name))
     assert done.stdout.split() == ["2.0"]
-    assert prepare(tmp_path).stdout.split() == ["2.0"]
+    assert prepare(filled).stdout.split() == ["2.0"]
 
 
 @pytest.mark.parametrize("damage", [lambda d: flipped(d, 0), lambda d: flipped(d, len(d) // 2),
                                     lambda d: flipped(d, len(d) - 1), lambda d: d[: len(d) // 2], lambda d: b""])
-def test_damaged_kernels_are_compiled_anew_with_a_note(damage, tmp_path):
-    prepare(tmp_path)
-    for path in kept(tmp_path):
+def test_damaged_kernels_are_compiled_anew_with_a_note(damage, filled):
+    for path in kept(filled):
         path.write_bytes(damage(path.read_bytes()))
-    done = prepare(tmp_path)
+    done = prepare(filled)
     assert done.stdout.split() == ["2.0"]
-    assert done.stderr.count(f"The compiled kernel {tmp_path}") == 1
-    assert all(caching.read(path) for path in kept(tmp_path))
-    done = prepare(tmp_path)
+    assert done.stderr.count(f"The compiled kernel {filled}") == 1
+    assert all(caching.read(path) for path in kept(filled))
+    done = prepare(filled)
     assert (done.stdout.split(), done.stderr) == (["2.0"], "")
 
 
