@@ -190,7 +190,74 @@ def two_gpus(driver):
         a, b = a + 1, b + 2
     left = driver.calls("cuCtxPushCurrent") - driver.calls("cuCtxPopCurrent")
     _, error, _ = _said(lambda: a + b)
-    return a.numpy().tolist(), b.numpy().tolist(), a.to("cuda:1").numpy().tolist(), left, error
+    return a.numpy().tolist(), b.numpy().tolist(), left, error
+
+
+def _moved(driver, count):
+    """Tensors that are computed on one GPU and moved to another, and the driver's calls that the moving took."""
+    sources = [tensor(np.arange(4, dtype=np.float32), device="cuda") + 1 for _ in range(count)]
+    tensor(np.zeros(1), device="cuda:1")  # opens it
+    before = driver.called()
+    there = [source.to("cuda:1") for source in sources]
+    calls = {name: n - before.get(name, 0) for name, n in driver.called().items() if n != before.get(name, 0)}
+    return [t.numpy().tolist() for t in there], calls
+
+
+def moves(driver, count, settings=None, call="", code=0):
+    driver.set(gpus=2, **(settings or {}))
+    if call:
+        driver.fail(call, code)
+    return *_moved(driver, count), driver.calls("staged copy")
+
+
+def a_move_fails(driver, call):
+    """The last of its calls of that function."""
+    driver.set(gpus=2)
+    _, calls = _moved(driver, 1) if call not in ("cuDeviceCanAccessPeer", "cuCtxEnablePeerAccess") else (None, {})
+    driver.fail(call, 1, calls.get(call, 1))
+    _, error, _ = _said(_moved, driver, 1)
+    return error, _moved(driver, 2)[0]
+
+
+def moves_into_memory_that_is_read(driver):
+    driver.set(gpus=2)
+    here, there = (tensor(np.full(3, 1.0 + 6 * i), device=name) for i, name in enumerate(("cuda", "cuda:1")))
+    later, place = there + 1, there.data.base.data.device_ctypes_pointer.value
+    del there
+    moved = here.to("cuda:1")
+    assert moved.data.base.data.device_ctypes_pointer.value == place
+    here.data[...] = 5  # behind the copy
+    (here + 0).numpy()  # the first GPU does all it has to do
+    return later.numpy().tolist(), moved.numpy().tolist(), moved.to("cuda").numpy().tolist()
+
+
+def moves_parts(driver):
+    """Of arrays that lie otherwise, of none, into a part of one, and by tensor()."""
+    driver.set(gpus=2)
+    a = tensor(np.arange(4.0).reshape(2, 2), device="cuda")
+    target = tensor(np.full(3, 9.0), device="cuda:1")
+    target.data[1:2] = a.data[1, 0:1]
+    turned = a.T.to("cuda:1")
+    assert turned.device.name == "cuda:1"
+    return (turned.numpy().tolist(), a[:0].to("cuda:1").reshape(-1).numpy().tolist(), target.numpy().tolist(),
+            tensor(a + 2, device="cuda:1")[1, 1].item())
+
+
+def a_training_moves(driver):
+    driver.set(gpus=2)
+    results = []
+    for second in ("cuda", "cuda:1"):
+        utils.set_random_seed(1)
+        model = dense().to("cuda")
+        model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+        random = np.random.default_rng(0)
+        x, y = random.normal(size=(8, 8, 8, 1)).astype(np.float32), random.integers(0, 3, 8)
+        model.fit(x, y, batch_size=4, verbose=0)
+        before = driver.called()
+        model.to(second).fit(x, y, batch_size=4, verbose=0)
+        results.append([w.tolist() for w in model.get_weights()])
+    calls = {name: n - before.get(name, 0) for name, n in driver.called().items()}
+    return results[0] == results[1], calls
 
 
 def threads(driver):

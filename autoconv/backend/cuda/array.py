@@ -155,13 +155,13 @@ class Array(OnGpu):
     # Copies.
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Writes a number, an array of this GPU or one of the host's, broadcast as NumPy does."""
+        """Writes a number, an array of a GPU or one of the host's, broadcast as NumPy does."""
         target = self if index is Ellipsis else self[index]
         if target.base is not self.base:
             raise TypeError("Items are set by integers and slices here. Received integer arrays or a mask: use NumPy.")
-        if isinstance(value, Array) and value.gpu is self.gpu:
-            copy(value, target)
-        elif np.ndim(value) == 0 and not isinstance(value, Array):
+        if isinstance(value, Array):
+            copy(value if value.gpu is self.gpu else moved(self.gpu, value), target)
+        elif np.ndim(value) == 0:
             fill(target, value)
         else:
             host = np.asarray(value, self.dtype)
@@ -253,6 +253,19 @@ def put(gpu: runtime.Gpu, host: np.ndarray) -> Array:
     """The values of a host's array on a GPU."""
     out = empty(gpu, host.shape, host.dtype)
     write(host, out)
+    return out
+
+
+def moved(gpu: runtime.Gpu, a: Array) -> Array:
+    """The values of an array of another GPU: from memory to memory where the driver can, else through the host's."""
+    from . import peers  # its import needs NVIDIA's bindings
+
+    out = empty(gpu, a.shape, a.dtype)
+    if a.size:
+        trace.stop("a copy from one GPU to another")
+        flat = (a if a.contiguous else a.copy()).reshape(-1)
+        if not peers.copy(a.gpu, flat.native, gpu, out.reshape(-1).native):
+            write(a.numpy(), out)
     return out
 
 

@@ -106,9 +106,4 @@ class Graph:
 
 
 def _checked(answer: tuple) -> tuple[Any, ...]:
-    """What a function of the driver gives beside its error code, which must be 0."""
-    error, *values = answer
-    if int(error):
-        raise DeviceError(failures.sentence(error.name) if error.name in failures.ENDINGS else
-                          f"NVIDIA's driver could not capture or launch a graph: {error.name}.")
-    return tuple(values)
+    return failures.checked(answer, "capture or launch a graph")

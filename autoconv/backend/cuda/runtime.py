@@ -4,6 +4,7 @@ All work on a GPU goes to one stream, in order. So memory (arena.py) can be hand
 what was launched before reads it before what is launched after writes it.
 """
 
+import atexit
 import math
 import re
 import threading
@@ -27,6 +28,7 @@ from .order import Access
 
 THREADS = 256  # of a block, where each has an item of its own
 SEGMENT = 64 << 20  # bytes that are asked of the driver at once, at least
+_TO_HOST = "a copy from or to the host's memory"
 
 # A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
@@ -162,14 +164,14 @@ class Gpu:
 
     def copy_in(self, host: np.ndarray, native: Any) -> None:
         """From the host's memory, of the same shape and dtype, C-contiguous."""
-        self._touches_the_host()
+        trace.stop(_TO_HOST)
         with self.failures:
             self.enter()
             native.copy_to_device(host, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
         """Into the host's memory, of the same shape and dtype; waits until it is there."""
-        self._touches_the_host()
+        trace.stop(_TO_HOST)
         with self.failures:
             self.enter()
             native.copy_to_host(host, stream=self.stream)
@@ -179,7 +181,7 @@ class Gpu:
         """As `copy_out`, without waiting; the result tells whether it is there. `host` must be `pinned`: to other
         memory the driver copies while the caller waits.
         """
-        self._touches_the_host()
+        trace.stop(_TO_HOST)
         with self.failures:
             self.enter()
             native.copy_to_host(host, stream=self.stream)
@@ -197,25 +199,22 @@ class Gpu:
             self.enter()
             return cuda.pinned_array(size, np.dtype(dtype))
 
-    def _touches_the_host(self) -> None:
-        """A replay of launches would not do that again."""
-        section = trace.current()
-        if isinstance(section, trace.Section):
-            section.stop("a copy from or to the host's memory")
-
 
 @cache
 def gpu(index: int) -> Gpu:
     """GPU number `index`, opened. Raises DeviceError where it cannot be used."""
     driver.check(index)
     try:
-        return Gpu(index)
+        made = Gpu(index)
     except Exception as error:
         if not failures.code(error) and not isinstance(error, DRIVER_ERRORS):
             raise
         reason = failures.code(error) or str(error).strip(" .:")
         raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi that no other program "
                           "has it for itself, or all of its memory.") from error
+    if gpu.cache_info().currsize:  # at the end Numba would unload the kernels that GPUs share once for each of them
+        atexit.register(made._end)
+    return made
 
 
 def pointer(native: Any) -> int:
