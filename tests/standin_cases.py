@@ -155,6 +155,18 @@ def memory_runs_out(driver):
     return told, fits, driver.used() >> 20
 
 
+def recordings_give_way(driver):
+    """A model's recorded predictions hold about 36 of 100 MiB, of which the arena got 64."""
+    driver.set(memory=100 << 20)
+    driver.idle = True
+    model = models.Sequential([layers.Input((16,)), layers.Dense(2304, "relu"), layers.Dense(1)]).to("cuda")
+    x = np.zeros((8192, 16), np.float32)
+    first = model.predict(x, batch_size=4096, verbose=0).shape
+    held = _floats(50)
+    again, told, _ = _said(lambda: model.predict(x[:4096], batch_size=4096, verbose=0).shape)
+    return first, held.shape, again, told, _said(_floats, 70)[1]
+
+
 # Memory of the host, of others, of two GPUs.
 
 

@@ -316,6 +316,13 @@ def test_a_gpu_that_cannot_be_had(cold, what):
     assert later == [1, 1, 1] if failing and failing[0] != "cuInit" else again == error
 
 
+def test_what_was_recorded_gives_way_where_memory_is_short(cold):
+    """Before that is an error. It is recorded again when it is wanted, where there is room."""
+    first, held, again, told, refused = cold("recordings_give_way")
+    assert (first, held, again, told) == ([8192, 1], [50 << 18], [4096, 1], "")
+    assert "70.0 MiB were asked for" in refused
+
+
 def test_memory_that_runs_out(cold):
     """The arena asks for less, gives back what nobody holds, and says how much there is."""
     told, fits, used = cold("memory_runs_out")

@@ -20,6 +20,7 @@ class CudaDevice(Device):
 
     is_gpu = True
     series = 8  # one graph: a launch costs the host about what a small net's step costs the GPU
+    asks_back = True
     reuses_memory = True  # cuda/arena.py
 
     def __init__(self, index: int) -> None:
@@ -53,6 +54,12 @@ class CudaDevice(Device):
     def memory_left(self) -> int:
         """Bytes that can still be had."""
         return self._gpu.memory_left()
+
+    def when_short(self, give_back: Callable[[], object]) -> None:
+        self._gpu.when_short(give_back)
+
+    def transfer(self, source: Any, out: Any) -> None:
+        self._arrays.write(source, out)
 
     def permute(self, seed: int, stream: int, order: Any) -> bool:
         return self.module("permutation").permute(seed, stream, order)

@@ -332,10 +332,15 @@ def threads(out: Array, *given: Array) -> tuple[int, int]:
     return out.size, 0
 
 
-def write(host: np.ndarray, out: Array) -> None:
-    """out = a host's array of the same shape and dtype; `out` is contiguous."""
-    if host.size:
-        out.gpu.copy_in(np.ascontiguousarray(host).reshape(-1), out.reshape(-1).native)
+def write(source: Any, out: Array) -> None:
+    """out = an array of the host's or of a GPU, of the same shape and dtype: by no kernel. `out` is contiguous."""
+    if isinstance(source, Array):
+        source = source if source.gpu is out.gpu else moved(out.gpu, source)
+        flat = (source if source.contiguous else source.copy()).reshape(-1).native
+    else:
+        flat = np.ascontiguousarray(source).reshape(-1)
+    if out.size:
+        out.gpu.copy_in(flat, out.reshape(-1).native)
 
 
 def steps(shape: tuple[int, ...]) -> tuple[int, ...]:
