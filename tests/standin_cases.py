@@ -13,11 +13,12 @@ import sys
 import threading
 import traceback
 import warnings
+from itertools import pairwise
 
 import numpy as np
 from cases import CASES, Case
 
-from autoconv import layers, models, optimizers, utils
+from autoconv import callbacks, layers, models, optimizers, utils
 from autoconv.tensor import tensor
 from ptx import standin
 from ptx.device import interpreted
@@ -179,6 +180,30 @@ def copies_out_while_it_goes_on(driver):
     there = y.data.begin_copy_to(host)
     before, now = host.tolist(), there()
     return before, now, there(), host.tolist()
+
+
+def sends_more_than_the_ring_holds(driver):
+    """Four messages to each half of the ring."""
+    from autoconv.backend.cuda.outbox import Outbox
+
+    x = tensor(np.zeros((20, 8)), device="cuda")
+    first, box, message = x.data.native.device_ctypes_pointer.value, Outbox(x.data.gpu, 256), np.zeros(8)
+    for i in range(len(x)):
+        message[:] = i
+        box.send(message, first + i * message.nbytes)
+    return x[:, 7].tolist()
+
+
+def an_epoch(driver):
+    """The driver's calls in each of some epochs of sixteen steps, with an evaluation of as many."""
+    driver.idle = True
+    model, seen = dense().to("cuda"), [driver.called()]
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = np.zeros((64, 8, 8, 1), np.float32), np.zeros(64, np.int64)
+    look = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(driver.called()))
+    model.fit(x, y, 4, 4, 0, look, validation_data=(x, y))
+    return [{name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name, 0)}
+            for before, after in pairwise(seen)]
 
 
 def takes_memory_of_others(driver):

@@ -138,6 +138,23 @@ def test_memory_that_is_copied_out_while_the_caller_goes_on(warm):
     assert host == [1, 2, 3, 4]
 
 
+def test_numbers_that_are_sent_stay_until_they_are_read(warm):
+    """The stand-in reads them as late as it may."""
+    assert warm("sends_more_than_the_ring_holds") == list(range(20))
+
+
+def test_an_epoch_s_calls_of_the_driver(warm):
+    """Of sixteen steps and the evaluation of sixteen batches: two graphs of eight steps each, before which numbers go to the
+    GPU out of pinned memory, so that the host waits for nothing; and the sums come back once each.
+    """
+    *_, third, fourth = warm("an_epoch")
+    assert third == fourth
+    assert third["cuGraphLaunch"] == 4
+    assert "pageable copy" not in third
+    assert third["cuMemcpyDtoHAsync"] == third["cuStreamSynchronize"] == 2
+    assert "cuStreamBeginCapture" not in third
+
+
 def test_arrays_of_others(warm):
     assert warm("takes_memory_of_others") == [1, 2, 3, 4, 5]
 

@@ -198,7 +198,7 @@ def test_steps_that_nobody_looks_between_are_graphs_of_eight(asked):
 
 
 def test_graphs_are_reported():
-    """Of the largest how many kernels: eight steps, with a copy of each one's numbers."""
+    """Of the largest how many kernels: eight steps."""
     model = net_that_draws().to("cuda")
     many_steps(model, epochs=1)
     assert {key: value for key, value in model.graph_report()["train"].items() if key != "nodes"} == {

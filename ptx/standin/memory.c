@@ -155,6 +155,7 @@ static CUresult copy_on(CUstream handle, Doing doing, uintptr_t to, uintptr_t fr
     CHECK(stream_of(handle, &stream));
     CHECK(copy(doing, to, from, size, &work));
     if (doing == COPY_IN && !pinned(from, size) && !stream->knows.capture) {
+        CHECK(injected("pageable copy"));
         work->value = malloc(size);
         memcpy(work->value, (void *)from, size);
     }

@@ -11,7 +11,7 @@ import threading
 import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
@@ -165,13 +165,21 @@ class Gpu:
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
-        sent = pointer(there), numbers.ctypes.data, numbers.nbytes
-        graph = Graph(int(self.stream.handle), launches, places, sent)
-        return lambda: self._launch(graph)
+        graph, to = Graph(int(self.stream.handle), launches, places), pointer(there)
+        outbox = self._outbox
+        return lambda: self._launch(graph, outbox, numbers, to)
 
-    def _launch(self, graph: Callable[[], None]) -> None:
+    def _launch(self, graph: Callable[[], None], outbox: Any, numbers: np.ndarray, to: int) -> None:
         with self.failures:
+            if numbers.size:
+                outbox.send(numbers, to)
             graph()
+
+    @cached_property
+    def _outbox(self) -> Any:
+        from .outbox import Outbox  # its import needs NVIDIA's bindings
+
+        return Outbox(self)
 
     def uses_tensor_cores(self, dtype: Any) -> bool:
         """Whether numbers of this dtype are multiplied on tensor cores."""
