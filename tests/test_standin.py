@@ -144,8 +144,8 @@ def test_numbers_that_are_sent_stay_until_they_are_read(warm):
 
 
 def test_an_epoch_s_calls_of_the_driver(warm):
-    """Of sixteen steps and the evaluation of sixteen batches: two graphs of eight steps each, before which numbers go to the
-    GPU out of pinned memory, so that the host waits for nothing; and the sums come back once each.
+    """Of sixteen steps and the evaluation of sixteen batches: two graphs of eight steps each, before which numbers go
+    to the GPU out of pinned memory, so that the host waits for nothing; and the sums come back once each.
     """
     *_, third, fourth = warm("an_epoch")
     assert third == fourth
