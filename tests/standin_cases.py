@@ -280,6 +280,21 @@ def moves_parts(driver):
             tensor(a + 2, device="cuda:1")[1, 1].item())
 
 
+def trains_on_data_of_another_gpu(driver):
+    driver.set(gpus=2)
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(8, 8, 8, 1)).astype(np.float32), random.integers(0, 3, 8)
+    results = []
+    for place in ("cuda", "cuda:1"):
+        utils.set_random_seed(1)
+        model = dense().to("cuda")
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        model.fit(tensor(x, device=place), y, batch_size=4, verbose=0)
+        results.append([w.tolist() for w in model.get_weights()]
+                       + [model.predict(tensor(x, device=place), batch_size=4, verbose=0).tolist()])
+    return results[0] == results[1]
+
+
 def a_training_moves(driver):
     driver.set(gpus=2)
     results = []

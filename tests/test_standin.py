@@ -205,6 +205,10 @@ def test_a_training_that_moves_to_another_gpu_goes_on_as_if_it_had_not(cold):
     assert calls["cuMemcpyPeerAsync"] >= 4  # weights and slots
 
 
+def test_data_that_are_on_another_gpu_move_to_the_model_s(cold):
+    assert cold("trains_on_data_of_another_gpu")
+
+
 @pytest.mark.parametrize(("settings", "failing"), [
     ({"peers": 0}, []), ({}, ["cuCtxEnablePeerAccess", 217]), ({}, ["cuCtxEnablePeerAccess", 711])])
 def test_gpus_that_do_not_reach_each_other_copy_through_the_host(cold, settings, failing):

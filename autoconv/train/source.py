@@ -53,7 +53,7 @@ class Source:
         self._fits = not device.is_gpu or to_send <= SHARE * device.memory_left()
         self._series = device.series if (self._fits or self.by_window) and ranks.size == 1 else 1
         if device.is_gpu and self._fits:
-            self._there = [a if dtype is None else device.asarray(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
+            self._there = [None if a is None else device.asarray(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
             self._order_there = None if self.by_window else device.asarray(self._order)
 
     @property
