@@ -340,7 +340,7 @@ def test_a_gpu_that_cannot_be_had(cold, what):
 def test_what_was_recorded_gives_way_where_memory_is_short(cold):
     """Before that is an error. It is recorded again when it is wanted, where there is room."""
     first, held, again, told, refused = cold("recordings_give_way")
-    assert (first, held, again, told) == ([8192, 1], [50 << 18], [4096, 1], "")
+    assert (first, held, again, told) == ([8192, 16], [50 << 18], [4096, 16], "")
     assert "70.0 MiB were asked for" in refused
 
 
