@@ -79,7 +79,7 @@ def test_every_conflict_is_kept_in_order():
         for i in range(40):
             before = first(places, i)
             for j in range(i):
-                if order._conflict(launches[i], launches[j]):
+                if order.conflict(launches[i], launches[j]):
                     assert j in before
 
 
