@@ -176,7 +176,7 @@ class Tensor:
         if target is self.device:
             return self
         self._refuse_loss(f".to({device!r})")
-        return Tensor(target.asarray(self.numpy()), self.requires_grad, target)
+        return Tensor(target.asarray(self.data), self.requires_grad, target)
 
     def backward(self, gradient: Any = None) -> None:
         """Adds d(self)/d(leaf) to `.grad` of every leaf that requires it, and frees the tape.

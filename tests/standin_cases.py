@@ -13,11 +13,12 @@ import sys
 import threading
 import traceback
 import warnings
+from itertools import pairwise
 
 import numpy as np
 from cases import CASES, Case
 
-from autoconv import layers, models, optimizers, utils
+from autoconv import callbacks, layers, models, optimizers, utils
 from autoconv.tensor import tensor
 from ptx import standin
 from ptx.device import interpreted
@@ -155,6 +156,19 @@ def memory_runs_out(driver):
     return told, fits, driver.used() >> 20
 
 
+def recordings_give_way(driver):
+    """A model's recorded predictions hold about 36 of 100 MiB, of which the arena got 64."""
+    driver.set(memory=100 << 20)
+    driver.idle = True
+    model = models.Sequential([layers.Input((1, 1, 16)), layers.UpSampling2D(12), layers.GlobalAveragePooling2D()])
+    model.to("cuda")
+    x = np.zeros((8192, 1, 1, 16), np.float32)
+    first = model.predict(x, batch_size=4096, verbose=0).shape
+    held = _floats(50)
+    again, told, _ = _said(lambda: model.predict(x[:4096], batch_size=4096, verbose=0).shape)
+    return first, held.shape, again, told, _said(_floats, 70)[1]
+
+
 # Memory of the host, of others, of two GPUs.
 
 
@@ -167,6 +181,30 @@ def copies_out_while_it_goes_on(driver):
     there = y.data.begin_copy_to(host)
     before, now = host.tolist(), there()
     return before, now, there(), host.tolist()
+
+
+def sends_more_than_the_ring_holds(driver):
+    """Four messages to each half of the ring."""
+    from autoconv.backend.cuda.outbox import Outbox
+
+    x = tensor(np.zeros((20, 8)), device="cuda")
+    first, box, message = x.data.native.device_ctypes_pointer.value, Outbox(x.data.gpu, 256), np.zeros(8)
+    for i in range(len(x)):
+        message[:] = i
+        box.send(message, first + i * message.nbytes)
+    return x[:, 7].tolist()
+
+
+def an_epoch(driver):
+    """The driver's calls in each of some epochs of sixteen steps, with an evaluation of as many."""
+    driver.idle = True
+    model, seen = dense().to("cuda"), [driver.called()]
+    model.compile("adam", "sparse_categorical_crossentropy")
+    x, y = np.zeros((64, 8, 8, 1), np.float32), np.zeros(64, np.int64)
+    look = callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(driver.called()))
+    model.fit(x, y, 4, 4, 0, look, validation_data=(x, y))
+    return [{name: n - before.get(name, 0) for name, n in after.items() if n != before.get(name, 0)}
+            for before, after in pairwise(seen)]
 
 
 def takes_memory_of_others(driver):
@@ -190,7 +228,89 @@ def two_gpus(driver):
         a, b = a + 1, b + 2
     left = driver.calls("cuCtxPushCurrent") - driver.calls("cuCtxPopCurrent")
     _, error, _ = _said(lambda: a + b)
-    return a.numpy().tolist(), b.numpy().tolist(), a.to("cuda:1").numpy().tolist(), left, error
+    return a.numpy().tolist(), b.numpy().tolist(), left, error
+
+
+def _moved(driver, count):
+    """Tensors that are computed on one GPU and moved to another, and the driver's calls that the moving took."""
+    sources = [tensor(np.arange(4, dtype=np.float32), device="cuda") + 1 for _ in range(count)]
+    tensor(np.zeros(1), device="cuda:1")  # opens it
+    before = driver.called()
+    there = [source.to("cuda:1") for source in sources]
+    calls = {name: n - before.get(name, 0) for name, n in driver.called().items() if n != before.get(name, 0)}
+    return [t.numpy().tolist() for t in there], calls
+
+
+def moves(driver, count, settings=None, call="", code=0):
+    driver.set(gpus=2, **(settings or {}))
+    if call:
+        driver.fail(call, code)
+    return *_moved(driver, count), driver.calls("staged copy")
+
+
+def a_move_fails(driver, call):
+    """The last of its calls of that function."""
+    driver.set(gpus=2)
+    _, calls = _moved(driver, 1) if call not in ("cuDeviceCanAccessPeer", "cuCtxEnablePeerAccess") else (None, {})
+    driver.fail(call, 1, calls.get(call, 1))
+    _, error, _ = _said(_moved, driver, 1)
+    return error, _moved(driver, 2)[0]
+
+
+def moves_into_memory_that_is_read(driver):
+    driver.set(gpus=2)
+    here, there = (tensor(np.full(3, 1.0 + 6 * i), device=name) for i, name in enumerate(("cuda", "cuda:1")))
+    later, place = there + 1, there.data.base.data.device_ctypes_pointer.value
+    del there
+    moved = here.to("cuda:1")
+    assert moved.data.base.data.device_ctypes_pointer.value == place
+    here.data[...] = 5  # behind the copy
+    (here + 0).numpy()  # the first GPU does all it has to do
+    return later.numpy().tolist(), moved.numpy().tolist(), moved.to("cuda").numpy().tolist()
+
+
+def moves_parts(driver):
+    """Of arrays that lie otherwise, of none, into a part of one, and by tensor()."""
+    driver.set(gpus=2)
+    a = tensor(np.arange(4.0).reshape(2, 2), device="cuda")
+    target = tensor(np.full(3, 9.0), device="cuda:1")
+    target.data[1:2] = a.data[1, 0:1]
+    turned = a.T.to("cuda:1")
+    assert turned.device.name == "cuda:1"
+    return (turned.numpy().tolist(), a[:0].to("cuda:1").reshape(-1).numpy().tolist(), target.numpy().tolist(),
+            tensor(a + 2, device="cuda:1")[1, 1].item())
+
+
+def trains_on_data_of_another_gpu(driver):
+    driver.set(gpus=2)
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(8, 8, 8, 1)).astype(np.float32), random.integers(0, 3, 8)
+    results = []
+    for place in ("cuda", "cuda:1"):
+        utils.set_random_seed(1)
+        model = dense().to("cuda")
+        model.compile("sgd", "sparse_categorical_crossentropy")
+        model.fit(tensor(x, device=place), y, batch_size=4, verbose=0)
+        results.append([w.tolist() for w in model.get_weights()]
+                       + [model.predict(tensor(x, device=place), batch_size=4, verbose=0).tolist()])
+    return results[0] == results[1]
+
+
+def a_training_moves(driver):
+    driver.set(gpus=2)
+    results = []
+    for second in ("cuda", "cuda:1"):
+        utils.set_random_seed(1)
+        model = dense().to("cuda")
+        model.compile(optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+        random = np.random.default_rng(0)
+        x, y = random.normal(size=(8, 8, 8, 1)).astype(np.float32), random.integers(0, 3, 8)
+        model.fit(x, y, batch_size=4, verbose=0)
+        before = driver.called()
+        model.to(second).fit(x, y, batch_size=4, verbose=0)
+        results.append([w.tolist() for w in model.get_weights()])
+    calls = {name: n - before.get(name, 0) for name, n in driver.called().items()}
+    return results[0] == results[1], calls
 
 
 def threads(driver):

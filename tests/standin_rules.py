@@ -11,7 +11,7 @@ from cuda.bindings import driver
 
 from autoconv.backend import device
 from autoconv.backend.cuda import pointwise
-from ptx import cubin
+from ptx import cubin, standin
 
 
 class Cuda:
@@ -191,6 +191,65 @@ def work_is_late(cuda):
 def has_no_context(cuda):
     cuda.cuCtxPopCurrent()
     return cuda.cuMemAlloc(16), cuda.cuCtxPopCurrent()
+
+
+def two(cuda):
+    """The contexts of two GPUs, of which the first is the current one, and memory of each."""
+    standin.attach().set(gpus=2)
+    first, second = cuda.cuCtxGetCurrent(), cuda.cuDevicePrimaryCtxRetain(1)
+    here = cuda.cuMemAlloc(16)
+    cuda.cuCtxPushCurrent(second)
+    there = cuda.cuMemAlloc(16)
+    cuda.cuCtxPopCurrent()
+    return first, second, here, there
+
+
+def reaches_another_gpu(cuda):
+    """What a context must be told before, and only once; itself, flags, GPUs that cannot."""
+    first, second, *_ = two(cuda)
+    found = [cuda.cuDeviceCanAccessPeer(*pair) for pair in ((0, 1), (0, 0), (0, 2))]
+    found += [cuda.cuCtxEnablePeerAccess(*given) for given in ((second, 1), (first, 0), (second, 0), (second, 0))]
+    cuda.cuCtxPushCurrent(second)
+    standin.attach().set(peers=0)
+    return *found, cuda.cuDeviceCanAccessPeer(1, 0), cuda.cuCtxEnablePeerAccess(first, 0)
+
+
+def touches_another_gpu(cuda):
+    """A kernel does, before its context is told and after it."""
+    _, second, _, there = two(cuda)
+    driver = standin.attach()
+    reached = [driver.library.standin_reaches(ctypes.c_size_t(int(there)), ctypes.c_size_t(16), gpu) for gpu in (0, 1)]
+    cuda.cuCtxEnablePeerAccess(second, 0)
+    return *reached, driver.library.standin_reaches(ctypes.c_size_t(int(there)), ctypes.c_size_t(16), 0)
+
+
+def copies_to_another_gpu(cuda):
+    """In the order of its stream; an event has another GPU's stream wait for it. Through the host until it is told."""
+    first, second, here, there = two(cuda)
+    stream, staged, found = cuda.stream(), standin.attach(), []
+    for _ in range(2):
+        cuda.fill(stream, here, 7)
+        found.append(cuda.cuMemcpyPeerAsync(there, second, here, first, 16, stream))
+        found.append(staged.calls("staged copy"))
+        cuda.cuCtxEnablePeerAccess(second, 0)
+    event = cuda.event(stream)
+    cuda.cuCtxPushCurrent(second)
+    other = cuda.stream()
+    found += [cuda.cuMemcpyPeerAsync(there, second, here, first, 16, stream), cuda.cuEventRecord(event, other),
+              cuda.cuStreamWaitEvent(other, event, 0), cuda.cuStreamSynchronize(other), cuda.read(there)]
+    return *found, cuda.cuMemcpyPeerAsync(here, second, there, first, 16, other)
+
+
+def copies_to_another_gpu_in_a_capture(cuda):
+    """It becomes a node, and runs when the graph does."""
+    first, second, here, there = two(cuda)
+    stream = cuda.begun()
+    found = [cuda.fill(stream, here, 3), cuda.cuMemcpyPeerAsync(there, second, here, first, 16, stream)]
+    graph = cuda.cuStreamEndCapture(stream)
+    whole = cuda.cuGraphInstantiate(graph, 0)
+    found += [cuda.cuGraphGetNodes(graph)[1], cuda.cuGraphLaunch(whole, stream), cuda.cuStreamSynchronize(stream)]
+    cuda.cuCtxPushCurrent(second)
+    return *found, cuda.read(there)
 
 
 def launches_too_much(cuda):

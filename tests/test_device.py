@@ -156,7 +156,7 @@ class Array:
 @pytest.fixture
 def two_gpus(machine, monkeypatch):
     machine(Driver(H200, T4))
-    modules = {"array": SimpleNamespace(Array=Array, put=Array),
+    modules = {"array": SimpleNamespace(Array=Array, put=Array, moved=lambda gpu, a: Array(gpu, a.values)),
              "runtime": SimpleNamespace(gpu=lambda index: SimpleNamespace(index=index))}
     monkeypatch.setattr(device_cuda.CudaDevice, "module", lambda self, name: modules[name])
 

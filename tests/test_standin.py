@@ -98,6 +98,12 @@ RULES = {
     "is_unloaded": ["SUCCESS", "SUCCESS", "SUCCESS", "SUCCESS", "ILLEGAL_ADDRESS"],
     "work_is_late": ["NOT_READY", "SUCCESS", 6, "NOT_READY", "SUCCESS", 5],
     "has_no_context": ["INVALID_CONTEXT", "INVALID_CONTEXT"],
+    "reaches_another_gpu": [1, 0, "INVALID_DEVICE", "INVALID_VALUE", "INVALID_CONTEXT", "SUCCESS",
+                            "PEER_ACCESS_ALREADY_ENABLED", 0, "PEER_ACCESS_UNSUPPORTED"],
+    "touches_another_gpu": [0, 1, 1],
+    "copies_to_another_gpu": ["SUCCESS", 1, "SUCCESS", 1, "INVALID_HANDLE", "INVALID_HANDLE", "SUCCESS", "SUCCESS", 7,
+                              "INVALID_VALUE"],
+    "copies_to_another_gpu_in_a_capture": ["SUCCESS", "SUCCESS", 2, "SUCCESS", "SUCCESS", 3],
     "launches_too_much": ["INVALID_VALUE"] * 4,
 }
 
@@ -132,6 +138,23 @@ def test_memory_that_is_copied_out_while_the_caller_goes_on(warm):
     assert host == [1, 2, 3, 4]
 
 
+def test_numbers_that_are_sent_stay_until_they_are_read(warm):
+    """The stand-in reads them as late as it may."""
+    assert warm("sends_more_than_the_ring_holds") == list(range(20))
+
+
+def test_an_epoch_s_calls_of_the_driver(warm):
+    """Of sixteen steps and the evaluation of sixteen batches: two graphs of eight steps each, before which numbers go
+    to the GPU out of pinned memory, so that the host waits for nothing; and the sums come back once each.
+    """
+    *_, third, fourth = warm("an_epoch")
+    assert third == fourth
+    assert third["cuGraphLaunch"] == 4
+    assert "pageable copy" not in third
+    assert third["cuMemcpyDtoHAsync"] == third["cuStreamSynchronize"] == 2
+    assert "cuStreamBeginCapture" not in third
+
+
 def test_arrays_of_others(warm):
     assert warm("takes_memory_of_others") == [1, 2, 3, 4, 5]
 
@@ -148,11 +171,65 @@ def test_other_generations_of_gpus(cold, capability):
 
 def test_two_gpus_in_turn(cold):
     """Each launch goes to the GPU of its arrays. The driver's stack of contexts does not grow."""
-    first, second, copied, contexts, error = cold("two_gpus")
-    assert first == copied == [40, 41, 42]
+    first, second, contexts, error = cold("two_gpus")
+    assert first == [40, 41, 42]
     assert second == [80, 81, 82]
     assert contexts <= 1
     assert "cuda:1" in error
+
+
+HOST = {"cuMemcpyDtoHAsync", "cuMemcpyHtoDAsync", "cuStreamSynchronize"}
+
+
+def test_to_another_gpu_goes_from_memory_to_memory(cold):
+    """One copy a tensor, for which the host waits for nothing: neither before it nor behind it."""
+    values, calls, staged = cold("moves", 3)
+    assert values == [[1, 2, 3, 4]] * 3
+    assert (calls["cuMemcpyPeerAsync"], calls["cuCtxEnablePeerAccess"], calls["cuEventCreate"]) == (3, 1, 2)
+    assert not HOST & set(calls)
+    assert staged == 0
+
+
+def test_a_copy_waits_for_what_uses_its_memory(cold):
+    """What is moved may get memory that launches on its new GPU still read. The old one's may be written to at once."""
+    assert cold("moves_into_memory_that_is_read") == [[8, 8, 8], [1, 1, 1], [1, 1, 1]]
+
+
+def test_views_empty_arrays_and_assignments_between_gpus(cold):
+    assert cold("moves_parts") == [[[0, 2], [1, 3]], [], [9, 2, 9], 5]
+
+
+def test_a_training_that_moves_to_another_gpu_goes_on_as_if_it_had_not(cold):
+    same, calls = cold("a_training_moves")
+    assert same
+    assert calls["cuMemcpyPeerAsync"] >= 4  # weights and slots
+
+
+def test_data_that_are_on_another_gpu_move_to_the_model_s(cold):
+    assert cold("trains_on_data_of_another_gpu")
+
+
+@pytest.mark.parametrize(("settings", "failing"), [
+    ({"peers": 0}, []), ({}, ["cuCtxEnablePeerAccess", 217]), ({}, ["cuCtxEnablePeerAccess", 711])])
+def test_gpus_that_do_not_reach_each_other_copy_through_the_host(cold, settings, failing):
+    values, calls, _ = cold("moves", 3, settings, *failing)
+    assert values == [[1, 2, 3, 4]] * 3
+    assert "cuMemcpyPeerAsync" not in calls
+    assert calls["cuMemcpyHtoDAsync"] == 3
+
+
+def test_another_package_may_have_made_a_gpu_reachable(cold):
+    values, calls, staged = cold("moves", 1, {}, "cuCtxEnablePeerAccess", 704)
+    assert (values, calls["cuMemcpyPeerAsync"], staged) == ([[1, 2, 3, 4]], 1, 1)
+
+
+@pytest.mark.parametrize("call", ["cuDeviceCanAccessPeer", "cuCtxEnablePeerAccess", "cuMemcpyPeerAsync",
+                                  "cuEventRecord", "cuStreamWaitEvent"])
+def test_a_copy_to_another_gpu_that_fails(cold, call):
+    """A sentence; the next one works."""
+    error, values = cold("a_move_fails", call)
+    assert re.match(r"DeviceError: NVIDIA's driver .*(CUDA_ERROR_INVALID_VALUE|error 1)", error)
+    assert values == [[1, 2, 3, 4]] * 2
 
 
 # What a user is told.
@@ -215,6 +292,28 @@ def test_a_program_of_its_own_ends_in_peace_after_a_kernel_failed(there, tmp_pat
     assert (done.returncode, done.stdout, done.stderr) == (3, "DeviceError\n", "")
 
 
+SHARING = """
+import numpy as np
+from ptx import standin
+from autoconv.tensor import tensor
+standin.attach().set(gpus=2)
+for device in "cuda", "cuda:1":
+    x = tensor(np.ones(3, np.float32), device=device)
+    print((x + x).tolist())
+"""
+
+
+def test_a_program_on_two_gpus_ends_in_peace(there, tmp_path):
+    """numba-cuda would unload the kernels that both run once for each of them, which the driver refuses: as soon as
+    there are more than so many.
+    """
+    (tmp_path / "program.py").write_text(SHARING)
+    command = [sys.executable, "-m", "ptx.standin", tmp_path / "program.py"]
+    at_once = {**there, "NUMBA_CUDA_MAX_PENDING_DEALLOCS_COUNT": "0"}
+    done = subprocess.run(command, env=at_once, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "[2.0, 2.0, 2.0]\n" * 2, "")
+
+
 OPENING = {
     "no GPU": ({"gpus": 0}, [], "the NVIDIA driver finds no GPU. Check that nvidia-smi lists one"),
     "an old driver": ({"version": 11080}, [], r"the NVIDIA driver is too old: it runs CUDA 11.8, and CUDA 1\d.0 is"),
@@ -236,6 +335,13 @@ def test_a_gpu_that_cannot_be_had(cold, what):
     (_, error), (later, again) = cold("opens", settings, *failing)
     assert re.match(f"DeviceError: .*{match}", error)
     assert later == [1, 1, 1] if failing and failing[0] != "cuInit" else again == error
+
+
+def test_what_was_recorded_gives_way_where_memory_is_short(cold):
+    """Before that is an error. It is recorded again when it is wanted, where there is room."""
+    first, held, again, told, refused = cold("recordings_give_way")
+    assert (first, held, again, told) == ([8192, 16], [50 << 18], [4096, 16], "")
+    assert "70.0 MiB were asked for" in refused
 
 
 def test_memory_that_runs_out(cold):

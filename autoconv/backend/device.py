@@ -45,6 +45,7 @@ class Device:
 
     is_gpu = False
     series = 1  # how many replays of the same sections in a row it does best at one go
+    asks_back = False  # whether it calls what `when_short` was told where there is too little memory
     reuses_memory = False  # whether it hands out memory that nobody holds by itself, so that no pool need do so
 
     def __init__(self, name: str, package: str) -> None:
@@ -96,6 +97,14 @@ class Device:
     def memory_left(self) -> int:
         """Bytes that can still be had, where that is known."""
         raise NotImplementedError("The CPU's memory is the system's: nobody knows how much of it is left.")
+
+    def when_short(self, give_back: Callable[[], object]) -> None:
+        """Has a method called where there is too little memory, before that is an error, as long as its object lives.
+        """
+
+    def transfer(self, source: Any, out: Any) -> None:
+        """out = source, of the same shape and dtype, on this device or the host: by no kernel, and never recorded."""
+        out[...] = source
 
     def dynamic(self, draw: Callable[[], Any], dtype: Any = np.float64, count: int = 1) -> Any:
         """`draw()`, a number for kernels or a tuple of `count` of them, which each replay of a recording draws anew."""

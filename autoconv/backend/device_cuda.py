@@ -20,6 +20,7 @@ class CudaDevice(Device):
 
     is_gpu = True
     series = 8  # one graph: a launch costs the host about what a small net's step costs the GPU
+    asks_back = True
     reuses_memory = True  # cuda/arena.py
 
     def __init__(self, index: int) -> None:
@@ -54,6 +55,12 @@ class CudaDevice(Device):
         """Bytes that can still be had."""
         return self._gpu.memory_left()
 
+    def when_short(self, give_back: Callable[[], object]) -> None:
+        self._gpu.when_short(give_back)
+
+    def transfer(self, source: Any, out: Any) -> None:
+        self._arrays.write(source, out)
+
     def permute(self, seed: int, stream: int, order: Any) -> bool:
         return self.module("permutation").permute(seed, stream, order)
 
@@ -65,8 +72,9 @@ class CudaDevice(Device):
         return self._arrays.empty(self._gpu, shape, dtype)
 
     def array(self, array: Any, dtype: Any = None) -> Any:
-        if not hasattr(array, "__cuda_array_interface__"):
-            return self.asarray(array, dtype)  # from the host, so a copy
+        own = self._arrays.Array
+        if array.gpu is not self._gpu if isinstance(array, own) else not hasattr(array, "__cuda_array_interface__"):
+            return self.asarray(array, dtype)  # from elsewhere, so a copy
         here = self.asarray(array)
         return here.astype(here.dtype if dtype is None else dtype)
 
@@ -81,8 +89,10 @@ class CudaDevice(Device):
         own = self._arrays.Array
         if not isinstance(array, own) and hasattr(array, "__cuda_array_interface__"):
             array = self._arrays.adopt(self._gpu, array)
-        if not isinstance(array, own) or array.gpu is not self._gpu:
+        if not isinstance(array, own):
             return self._arrays.put(self._gpu, real_numbers(array, dtype))
+        if array.gpu is not self._gpu:
+            array = self._arrays.moved(self._gpu, array)
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array if array.contiguous else array.copy()

@@ -36,6 +36,13 @@ def _within(recorder: "Section | DryRun | None") -> Iterator[Any]:
         _current.reset(token)
 
 
+def stop(reason: str) -> None:
+    """What is recorded now, if anything, is not all that is done: a replay would not do that again."""
+    section = _current.get()
+    if isinstance(section, Section):
+        section.stop(reason)
+
+
 def aside() -> Any:
     """Within this block nothing is recorded: what it makes is a constant of the recording."""
     return _within(None)

@@ -185,7 +185,7 @@ class Weights:
             layer.device = target
             for weight in layer._own_weights():
                 if weight.device is not target:
-                    weight.data, weight.device = target.array(weight.numpy()), target
+                    weight.data, weight.device = target.array(weight.data), target
                     weight.grad = weight._grad_buffer = None
         return self
 

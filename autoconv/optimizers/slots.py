@@ -44,10 +44,8 @@ class Slots:
 
     def _move(self, parameters: Sequence[Parameter]) -> None:
         """Follows the parameters to another device, with the slots."""
-        device, self.flat = self.flat.device, FlatParameters(parameters)  # type: ignore[union-attr]
-        for slot, values in self._state.items():
-            self._state[slot] = self.flat.zeros()
-            self._state[slot][...] = device.numpy(values)
+        self.flat = FlatParameters(parameters)
+        self._state = {slot: self.flat.device.array(values) for slot, values in self._state.items()}
 
     def slot_order(self) -> list[tuple[str, int]]:
         """The slots with the numbers of their parameters, in the order of Keras's variables: the averages and sums of

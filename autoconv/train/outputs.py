@@ -24,6 +24,8 @@ class Outputs:
 
     def take(self, source: Source | Stream, step: Step, tickets: Sequence[Any]) -> None:
         """Runs a step on these batches, of which the first is the source's next one, and keeps its outputs."""
+        if self._rows is None and self._samples is not None and step.ran and step.is_current():
+            self._rows = self._arrays(step, self._samples)  # the outputs' shapes are known
         if self._rows is None and len(tickets) > 1:
             first, *tickets = tickets
             self.take(source, step, [first])
@@ -33,10 +35,10 @@ class Outputs:
         if self._samples is None:
             _check(step)
             self._parts.append([np.array(self._device.numpy(rows)) for rows in step.outputs()])
-        elif self._rows is None:  # now the outputs' shapes are known
+        elif self._rows is None:
             _check(step)
             self._rows = self._arrays(step, self._samples)
-            step.attach(source, self._rows)  # type: ignore[arg-type]
+            source.add_sink(step, self._rows)  # type: ignore[union-attr]
 
     def last(self) -> list[np.ndarray]:
         """Copies of the last batch's outputs, one array an output."""

@@ -22,6 +22,7 @@ class Source:
     """Batches of arrays (N, ...), which the step has in `dtypes`; None stays None. The last batch may be smaller.
 
     On a GPU all of it is sent there once, where it fits, else batch by batch. `shuffled`: whether orders will come.
+    `by_window`: steps on a GPU outlive this, so they read from windows (window.py), not from here.
     Each of `ranks` has a part of each batch: `before` samples come before that part, and the whole batch has `shards`
     times as many samples. A batch of fewer samples than ranks is `duplicated`: each rank has all of it.
     """
@@ -29,7 +30,7 @@ class Source:
     varies = False  # all batches are of the same arrays
 
     def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
-                 shuffled: bool = False, ranks: Ranks = ALONE) -> None:
+                 shuffled: bool = False, ranks: Ranks = ALONE, by_window: bool = False) -> None:
         arrays = [*data.x, *data.y, *data.weights]
         batch_size = 32 if batch_size is None else batch_size
         check_count("batch_size", batch_size, 1)
@@ -39,8 +40,10 @@ class Source:
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.like = arrays, len(arrays[0]), data
         self.key: random.Key | None = None  # of the orders, where there is one
+        self.by_window = by_window and device.is_gpu and ranks.size == 1
         self._shuffled = shuffled
-        self._order: Any = np.arange(self.samples) if shuffled or device.is_gpu else None
+        ordered = shuffled or (device.is_gpu and not self.by_window)
+        self._order: Any = np.arange(self.samples) if ordered else None
         self._drawn: random.Key | None = None  # of an order that is on the device alone
         self._first, self.before, self.shards, self.duplicated = 0, 0, 1.0, False
         self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
@@ -48,10 +51,10 @@ class Source:
         self._order_there: Any = self._order
         to_send = sum(a.size * dtype.itemsize for a, dtype in zip(arrays, self._dtypes) if dtype is not None)
         self._fits = not device.is_gpu or to_send <= SHARE * device.memory_left()
-        self._series = device.series if self._fits and ranks.size == 1 else 1
+        self._series = device.series if (self._fits or self.by_window) and ranks.size == 1 else 1
         if device.is_gpu and self._fits:
-            self._there = [a if dtype is None else device.asarray(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
-            self._order_there = device.asarray(self._order)
+            self._there = [None if a is None else device.asarray(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
+            self._order_there = None if self.by_window else device.asarray(self._order)
 
     @property
     def steps(self) -> int:
@@ -108,9 +111,19 @@ class Source:
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
         self.before, n, self.shards, self.duplicated = self._ranks.part(stop - start)
         self._first = start + self.before
-        if not self._fits:
+        if not self._fits and not self.by_window:
             self._send(n)
         return n
+
+    def rows_like(self) -> list[Any]:
+        """Shape and dtype of the rows that a step reads, one an array; None for what is not there."""
+        return [None if a is None else (a.shape[1:], a.dtype if dtype is None else dtype)
+                for a, dtype in zip(self._arrays, self._dtypes)]
+
+    def rows(self, which: int, start: int, stop: int) -> Any:
+        """Some rows of array number `which`, as they are: on the device where it fits, else on the host."""
+        rows, dtype = self._there[which][start:stop], self._dtypes[which]
+        return rows if self._fits or dtype is None else np.asarray(rows, dtype)
 
     def together(self, ticket: int) -> int:
         """How many batches from this one on are best gone through at one go: all of one size, and all there."""
@@ -142,10 +155,19 @@ class Source:
 
     def run(self, step: Any, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
         """A step on each of these batches, of which the first is the next one."""
-        if len(tickets) > 1:
+        if self.by_window:
+            step.run_by_window(self, tickets, sink)
+        elif len(tickets) > 1:
             step.run_series(self, tickets, sink)
         else:
             step.run(self, sink, self.before, self.duplicated)
+
+    def add_sink(self, step: Any, sink: Sequence[Any]) -> None:
+        """Has a step write to `sink`, too: what came out of its last batch, and of all that come."""
+        if self.by_window:
+            step.attach_by_window(sink)
+        else:
+            step.attach(self, sink)
 
     def end_epoch(self) -> None:
         """Arrays do not change from epoch to epoch."""

@@ -10,6 +10,7 @@ optimizer of the user's, which may do anything) runs through Python each time, w
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -24,6 +25,7 @@ from ..versions import Versioned, changes, contents
 from .phases import Phases, Work, is_recordable, moving_weights
 from .progress import Progress
 from .source import Source
+from .window import Window
 
 KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets
 
@@ -37,6 +39,8 @@ class Step(Phases):
         self._pool = devices.Pool()
         self._plan: list[Any] = []
         self._trace: Any = None
+        self._window: Window | None = None
+        self.users = 0  # how many calls of its methods are under way
         self._changes = -1
         self.graphs = trace.Graphs()
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled
@@ -54,7 +58,7 @@ class Step(Phases):
                 return None
             return self.put_together([np.array(self._device.numpy(rows)) for rows in self.outputs()])
 
-    def run(self, source: Source | None = None, sink: Sequence[Any] | None = None, before: int = 0,
+    def run(self, source: Source | Window | None = None, sink: Sequence[Any] | None = None, before: int = 0,
             duplicated: bool = False) -> None:
         """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to
         their rows in `sink`. before: how many samples of the batch other ranks have before these. duplicated: all ranks
@@ -66,7 +70,7 @@ class Step(Phases):
         token = random.first_sample.set(before) if before else None
         together = ranks.current.set(self._ranks) if shared else None
         try:
-            with turn:
+            with turn, self._busy():
                 self._run(source, sink)
         finally:
             if token is not None:
@@ -78,7 +82,7 @@ class Step(Phases):
             if kept is not None:
                 sums.put_back(kept)
 
-    def run_series(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
+    def run_series(self, source: Source | Window, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
         """A step on each of these batches of a source, all of this step's size and of this process alone. Where all
         phases are recorded, they are replayed at one go: nothing looks at what is between.
         """
@@ -91,7 +95,7 @@ class Step(Phases):
         before = [(generator, generator.streams) for generator in self._generators]
         steps = self._work.optimizer.iterations if self._by_kernels else 0
         try:
-            with turn:
+            with turn, self._busy():
                 self._trace.replay_series(self._plan[0], self._moves(source, rest))
         except BaseException:  # none of them happened
             for generator, streams in before:
@@ -102,12 +106,44 @@ class Step(Phases):
         if self._work.sums is not None:
             self._work.sums.count(self.samples * len(rest), [n * len(rest) for n in self._value_counts])
 
-    def _is_series(self, source: Source, sink: Sequence[Any] | None) -> bool:
+    def run_by_window(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
+        """A step on each of these batches of a source, all of this step's size, by way of a window."""
+        with turn, self._busy():
+            window = self._window_on(source)
+            for part in window.parts(source, tickets, sink):
+                if len(part) > 1:
+                    self.run_series(window, part, window.results(sink))
+                else:
+                    self.run(window, window.results(sink))
+                window.hand_out(sink)
+
+    def attach_by_window(self, sink: Sequence[Any]) -> None:
+        """Has the window take what came out of the last batch, and hand it out to `sink`."""
+        window: Any = self._window
+        self.attach(window, window.results(sink))
+        window.hand_out(sink)
+
+    def _window_on(self, source: Source) -> Window:
+        like = source.rows_like()
+        if self._window is None or self._window.like != like:
+            self._window = Window(self._device, self.samples, like)
+        return self._window
+
+    @contextmanager
+    def _busy(self) -> Iterator[None]:
+        """Within this block it is needed, though memory may be short."""
+        self.users += 1
+        try:
+            yield
+        finally:
+            self.users -= 1
+
+    def _is_series(self, source: Source | Window, sink: Sequence[Any] | None) -> bool:
         """Whether further batches need nothing but replays of one and the same sections."""
         return (len(self._plan) == 1 and isinstance(self._plan[0], tuple) and source is self._source
                 and sink is self._sink and self.is_current())
 
-    def _moves(self, source: Source, tickets: Sequence[int]) -> Iterator[None]:
+    def _moves(self, source: Source | Window, tickets: Sequence[int]) -> Iterator[None]:
         """What comes before and after each replay of a series, on the host."""
         for ticket in tickets:
             source.seek(ticket)
@@ -124,10 +160,10 @@ class Step(Phases):
         """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
         dry, together = trace.DryRun(), ranks.current.set(self._ranks)
         try:
-            with turn, dry.record():
+            with turn, self._busy(), dry.record():
                 if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
                     return
-                self._source = source
+                self._source = self._window_on(source) if source is not None and source.by_window else source
                 self._dry_run()
         finally:
             ranks.current.reset(together)
@@ -152,7 +188,7 @@ class Step(Phases):
             line = Progress(0)
             self.prepare(None, line.compiling if line.live else lambda done, total: None)
 
-    def _run(self, source: Source | None, sink: Sequence[Any] | None) -> None:
+    def _run(self, source: Source | Window | None, sink: Sequence[Any] | None) -> None:
         anew = not self._plan or not self.is_current()
         if anew and self._work.kind == "train":
             self._generators = random.generators_of(self._model._walk())
@@ -170,7 +206,7 @@ class Step(Phases):
         if self._by_kernels:
             self._work.optimizer.count_step()
 
-    def _replay(self, source: Source | None, sink: Sequence[Any] | None) -> None:
+    def _replay(self, source: Source | Window | None, sink: Sequence[Any] | None) -> None:
         if source is not self._source or sink is not self._sink:
             self.attach(source, sink)
         for act in self._plan:
@@ -218,7 +254,7 @@ class Step(Phases):
         if section.reason is not None:
             self._trace.forget(name)  # what it holds is of no use
 
-    def attach(self, source: Source | None, sink: Sequence[Any] | None) -> None:
+    def attach(self, source: Source | Window | None, sink: Sequence[Any] | None) -> None:
         """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
         changed = {"load": source is not self._source, "store": sink is not self._sink}
         self._source, self._sink, self._plan = source, sink, []  # interrupted, this leaves nothing to be replayed
@@ -233,7 +269,9 @@ class Step(Phases):
         """Lets go of the data set and of the arrays for predictions, so that their memory can be used again."""
         with turn:
             self._given = ()
-            if self._plan and (self._source is not None or self._sink is not None):
+            if self._window is not None:
+                self._window.release()
+            if self._plan and self._source is not self._window and (self._source is not None or self._sink is not None):
                 self._source, self._sink = None, None
                 self._trace.forget("load", "store")
                 self._plan = self._planned()
@@ -341,6 +379,7 @@ class Steps:
             if len(same) >= KEPT and (oldest := self._kept.pop(same[0], None)) is not None:
                 oldest.close()
             step = self._kept[kind, *key] = make()
+            step._device.when_short(self.give_back)
             step.has_kernels = (kind, *key) in self._seen
             self._seen.add((kind, *key))
             self.reasons[kind], step.graphs = step.reasons, self.graphs[kind]
@@ -351,6 +390,18 @@ class Steps:
         for key, step in list(self._kept.items()):
             if key[0] == kind:
                 step.detach()
+
+    def give_back(self) -> None:
+        """Gives back the memory of steps that train nothing and are not under way: there is too little. Another thread
+        that runs steps is not waited for.
+        """
+        if turn.acquire(blocking=False):
+            try:
+                for key, step in list(self._kept.items()):
+                    if key[0] != "train" and not step.users and self._kept.pop(key, None) is not None:
+                        step.close()
+            finally:
+                turn.release()
 
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps, of all where none is named."""

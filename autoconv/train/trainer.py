@@ -152,7 +152,8 @@ class Trainer(Feeding, OwnSteps):
         if validation is not None:
             self._running().check_targets(self, validation.like)
         source = self._source(data, batch_size, shuffle)
-        tests = None if validation is None else self._source(validation, validation_batch_size or batch_size)
+        tests = None if validation is None else self._source(validation, validation_batch_size or batch_size,
+                                                             by_window=True)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
         if ranks.size > 1 and work.own is not None:
@@ -162,7 +163,7 @@ class Trainer(Feeding, OwnSteps):
             join(self, {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch,
                         "shuffle": shuffle, "data": source.identity(), "begins": source.get_state(),
                         "validation_data": None if tests is None else tests.identity()})
-        if validation is None:
+        if validation is None and not self.device.asks_back:
             self._running().steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
@@ -182,7 +183,9 @@ class Trainer(Feeding, OwnSteps):
         try:
             training.run(verbose, line, resume, backup)
         finally:  # also where it was interrupted: much memory, and the next training may need other sizes
-            self._running().steps.forget("train", "test")
+            steps = self._running().steps
+            steps.forget("train", *(() if self.device.asks_back else ("test",)))
+            steps.detach("test")
         return history
 
     @known_only
@@ -197,7 +200,8 @@ class Trainer(Feeding, OwnSteps):
         self._check_compiled("evaluate")
         data = self._given(x, y, sample_weight, batch_size=batch_size)
         self._start(data.like)
-        source, verbose = self._source(data, batch_size), 0 if self.ranks.rank else verbose
+        source = self._source(data, batch_size, by_window=True)
+        verbose = 0 if self.ranks.rank else verbose
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
         hooks = hooks_of(self, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": count})
@@ -222,7 +226,8 @@ class Trainer(Feeding, OwnSteps):
         if is_shared:
             start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
             data, verbose = data.rows(start, start + n), 0 if everyone.rank else verbose  # type: ignore[union-attr]
-        source = data if isinstance(data, Stream) else Source(data, self._dtypes(len(data.x)), batch_size, self.device)
+        source = data if isinstance(data, Stream) else Source(data, self._dtypes(len(data.x)), batch_size, self.device,
+                                                              by_window=True)
         before = self._prepare(work, source, verbose)
         passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
         line = Progress(passes.steps, verbose, before=before)

@@ -164,6 +164,8 @@ CUresult cuInit(unsigned flags) {
 
 Context *current(void) { return depth ? stack[depth - 1] : NULL; }
 
+Context *context_of(int device) { return &contexts[device]; }
+
 CUresult cuDevicePrimaryCtxRetain(CUcontext *result, CUdevice device) {
     ENTER_ANYWHERE(cuDevicePrimaryCtxRetain);
     if (device < 0 || device >= standin_gpus) return refuse(CUDA_ERROR_INVALID_DEVICE, "There is no GPU %d.", device);
@@ -172,6 +174,7 @@ CUresult cuDevicePrimaryCtxRetain(CUcontext *result, CUdevice device) {
         keep(&context->object, CONTEXT);
         context->device = device;
         context->broken = CUDA_SUCCESS;
+        context->peers = 0;
         context->legacy = stream_made(context, 1);
         alive[STREAM]--; /* nobody has to destroy it */
     }
@@ -238,4 +241,21 @@ CUresult cuCtxSynchronize(void) {
     CHECK(unsafe("cuCtxSynchronize"));
     CHECK(broad_use(current()));
     return run_all(current());
+}
+
+/* From then on the current context reaches the memory of the other one; not the other way round. */
+CUresult cuCtxEnablePeerAccess(CUcontext handle, unsigned flags) {
+    ENTER(cuCtxEnablePeerAccess);
+    Context *context = current(), *peer = found(handle, CONTEXT);
+    if (!peer || peer == context)
+        return refuse(CUDA_ERROR_INVALID_CONTEXT, "%p is not another context.", (void *)handle);
+    if (flags) return refuse(CUDA_ERROR_INVALID_VALUE, "Flags %u.", flags);
+    if (!standin_peers)
+        return refuse(CUDA_ERROR_PEER_ACCESS_UNSUPPORTED, "GPU %d cannot reach the memory of GPU %d.", context->device,
+                      peer->device);
+    if (context->peers >> peer->device & 1)
+        return refuse(CUDA_ERROR_PEER_ACCESS_ALREADY_ENABLED, "GPU %d reaches the memory of GPU %d already.",
+                      context->device, peer->device);
+    context->peers |= 1u << peer->device;
+    return CUDA_SUCCESS;
 }

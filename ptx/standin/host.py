@@ -51,8 +51,9 @@ class Standin:
         return tuple(ctypes.c_int.in_dll(self.library, f"standin_{name}").value for name in ("major", "minor"))
 
     def set(self, **values: int) -> None:
-        """What the driver is: `gpus`, their `memory` in bytes, `major` and `minor` of their compute capability, and the
-        `version` of CUDA it runs, such as 13000. To be told before the first call.
+        """What the driver is: `gpus`, their `memory` in bytes, `major` and `minor` of their compute capability, whether
+        each reaches the memory of its `peers`, and the `version` of CUDA it runs, such as 13000. To be told before the
+        first call.
         """
         for name, value in values.items():
             kind = ctypes.c_size_t if name == "memory" else ctypes.c_int

@@ -26,9 +26,11 @@ int on_device(uintptr_t address, size_t size, int device) {
 
 int pinned(uintptr_t address, size_t size) { return block_at(address, size, PINNED) != NULL; }
 
-/* Whether a kernel on this GPU may touch these bytes. */
+/* Whether a kernel on this GPU may touch these bytes: another one's, where its context was allowed to. */
 EXPORTED int standin_reaches(uintptr_t address, size_t size, int device) {
-    return on_device(address, size, device) || pinned(address, size);
+    Block *block = block_at(address, size, DEVICE);
+    if (!block) return pinned(address, size);
+    return block->device == device || (context_of(device)->peers >> block->device & 1);
 }
 
 /* What `standin_reaches` answered no to, in words. */
@@ -153,6 +155,7 @@ static CUresult copy_on(CUstream handle, Doing doing, uintptr_t to, uintptr_t fr
     CHECK(stream_of(handle, &stream));
     CHECK(copy(doing, to, from, size, &work));
     if (doing == COPY_IN && !pinned(from, size) && !stream->knows.capture) {
+        CHECK(injected("pageable copy"));
         work->value = malloc(size);
         memcpy(work->value, (void *)from, size);
     }
@@ -192,6 +195,31 @@ CUresult cuMemcpyDtoHAsync(void *to, CUdeviceptr from, size_t size, CUstream str
 CUresult cuMemcpyDtoDAsync(CUdeviceptr to, CUdeviceptr from, size_t size, CUstream stream) {
     ENTER(cuMemcpyDtoDAsync);
     return copy_on(stream, COPY, to, from, size, 0);
+}
+
+/* Between two GPUs. Where the stream's context was not allowed to reach the other one's memory, the driver takes the way
+   through the host's memory by itself: that is counted as a "staged copy". */
+CUresult cuMemcpyPeerAsync(CUdeviceptr to, CUcontext to_handle, CUdeviceptr from, CUcontext from_handle, size_t size,
+                           CUstream handle) {
+    ENTER(cuMemcpyPeerAsync);
+    Context *target = found(to_handle, CONTEXT), *source = found(from_handle, CONTEXT);
+    Stream *stream;
+    Op *op;
+    if (!target || !source) return refuse(CUDA_ERROR_INVALID_CONTEXT, "A copy to or from what is no context.");
+    if (!size) return CUDA_SUCCESS;
+    CHECK(stream_of(handle, &stream));
+    if (!on_device(from, size, source->device) || !on_device(to, size, target->device))
+        return refuse(CUDA_ERROR_INVALID_VALUE, "%zu bytes from %#llx to %#llx are not memory of GPU %d and GPU %d.",
+                      size, from, to, source->device, target->device);
+    unsigned others = (1u << source->device | 1u << target->device) & ~(1u << stream->context->device);
+    if (others & ~stream->context->peers) CHECK(injected("staged copy"));
+    Work *work = work_of(COPY_PEER);
+    work->to = to;
+    work->from = from;
+    work->size = size;
+    work->to_gpu = target->device;
+    work->from_gpu = source->device;
+    return submit(stream, work, &op);
 }
 
 static CUresult fill_on(CUstream handle, CUdeviceptr to, unsigned char value, size_t size) {

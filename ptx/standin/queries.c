@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 EXPORTED int standin_version = CUDA_VERSION, standin_major = 8, standin_minor = 0;
+EXPORTED int standin_peers = 1; /* whether GPUs can reach each other's memory */
 
 /* Functions whose versions take other arguments: those that are here, by the versions of CUDA that they came with. */
 static const struct { const char *name; int from, before; } versions[] = {
@@ -104,5 +105,13 @@ CUresult cuDeviceGetAttribute(int *result, CUdevice_attribute attribute, CUdevic
     case CU_DEVICE_ATTRIBUTE_WARP_SIZE: *result = 32; break;
     default: return refuse(CUDA_ERROR_NOT_SUPPORTED, "The stand-in does not know attribute %d of a GPU.", attribute);
     }
+    return CUDA_SUCCESS;
+}
+
+CUresult cuDeviceCanAccessPeer(int *result, CUdevice device, CUdevice peer) {
+    ENTER_ANYWHERE(cuDeviceCanAccessPeer);
+    CHECK(gpu(device));
+    CHECK(gpu(peer));
+    *result = standin_peers && device != peer;
     return CUDA_SUCCESS;
 }

@@ -30,6 +30,7 @@ typedef struct Object {
 typedef struct Context {
     Object object;
     int device, retained;
+    unsigned peers; /* the GPUs whose memory it was allowed to reach, as bits */
     CUresult broken; /* the error of a kernel that failed: every later call gives it */
     struct Stream *legacy;
 } Context;
@@ -56,7 +57,7 @@ typedef struct {
     int seen[MOST_STREAMS];
 } Knowledge;
 
-typedef enum { NOTHING, LAUNCH, COPY_IN, COPY_OUT, COPY, FILL, REPLAY } Doing;
+typedef enum { NOTHING, LAUNCH, COPY_IN, COPY_OUT, COPY, COPY_PEER, FILL, REPLAY } Doing;
 
 /* One thing to do: for a stream's queue, or for a node of a graph. `value` is what the driver took along. */
 typedef struct Work {
@@ -66,6 +67,7 @@ typedef struct Work {
     void *value;
     size_t size;
     uintptr_t to, from;
+    int to_gpu, from_gpu; /* of a copy between two */
     unsigned char fill;
     struct GraphExec *exec;
 } Work;
@@ -141,6 +143,7 @@ CUresult refuse(CUresult code, const char *format, ...) __attribute__((format(pr
 CUresult injected(const char *name);
 CUresult fail(Context *context, CUresult code);
 Context *current(void);
+Context *context_of(int device);
 uint64_t this_thread(void);
 
 void *made(Kind kind, size_t size);
@@ -166,7 +169,7 @@ void tick(Stream *stream);
 void forget(Knowledge *knows);
 CUresult replay(GraphExec *exec, Context *context);
 extern Capture *captures;
-extern int standin_gpus;
+extern int standin_gpus, standin_peers;
 extern size_t standin_memory;
 
 Work *work_of(Doing doing);

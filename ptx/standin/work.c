@@ -31,10 +31,11 @@ void work_free(Work *work) {
 
 /* Does it, now. Memory is looked at again: it may have been freed since. */
 CUresult perform(Work *work, Context *context) {
-    int to = work->doing == COPY_IN || work->doing == COPY || work->doing == FILL;
-    int from = work->doing == COPY_OUT || work->doing == COPY;
-    if ((to && !on_device(work->to, work->size, context->device)) ||
-        (from && !on_device(work->from, work->size, context->device)))
+    int peer = work->doing == COPY_PEER;
+    int to = work->doing == COPY_IN || work->doing == COPY || work->doing == FILL || peer;
+    int from = work->doing == COPY_OUT || work->doing == COPY || peer;
+    if ((to && !on_device(work->to, work->size, peer ? work->to_gpu : context->device)) ||
+        (from && !on_device(work->from, work->size, peer ? work->from_gpu : context->device)))
         return refuse(CUDA_ERROR_ILLEGAL_ADDRESS, "A copy's memory was freed before the copy ran.");
     switch (work->doing) {
     case LAUNCH: return launch_now(work, context);

@@ -155,13 +155,13 @@ class Array(OnGpu):
     # Copies.
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        """Writes a number, an array of this GPU or one of the host's, broadcast as NumPy does."""
+        """Writes a number, an array of a GPU or one of the host's, broadcast as NumPy does."""
         target = self if index is Ellipsis else self[index]
         if target.base is not self.base:
             raise TypeError("Items are set by integers and slices here. Received integer arrays or a mask: use NumPy.")
-        if isinstance(value, Array) and value.gpu is self.gpu:
-            copy(value, target)
-        elif np.ndim(value) == 0 and not isinstance(value, Array):
+        if isinstance(value, Array):
+            copy(value if value.gpu is self.gpu else moved(self.gpu, value), target)
+        elif np.ndim(value) == 0:
             fill(target, value)
         else:
             host = np.asarray(value, self.dtype)
@@ -256,6 +256,19 @@ def put(gpu: runtime.Gpu, host: np.ndarray) -> Array:
     return out
 
 
+def moved(gpu: runtime.Gpu, a: Array) -> Array:
+    """The values of an array of another GPU: from memory to memory where the driver can, else through the host's."""
+    from . import peers  # its import needs NVIDIA's bindings
+
+    out = empty(gpu, a.shape, a.dtype)
+    if a.size:
+        trace.stop("a copy from one GPU to another")
+        flat = (a if a.contiguous else a.copy()).reshape(-1)
+        if not peers.copy(a.gpu, flat.native, gpu, out.reshape(-1).native):
+            write(a.numpy(), out)
+    return out
+
+
 def number(gpu: runtime.Gpu, value: Any, dtype: Any) -> Array:
     """A number as kernels take one that may change between two runs of a recording: an array of one item."""
     if isinstance(value, Array):
@@ -319,10 +332,15 @@ def threads(out: Array, *given: Array) -> tuple[int, int]:
     return out.size, 0
 
 
-def write(host: np.ndarray, out: Array) -> None:
-    """out = a host's array of the same shape and dtype; `out` is contiguous."""
-    if host.size:
-        out.gpu.copy_in(np.ascontiguousarray(host).reshape(-1), out.reshape(-1).native)
+def write(source: Any, out: Array) -> None:
+    """out = an array of the host's or of a GPU, of the same shape and dtype: by no kernel. `out` is contiguous."""
+    if isinstance(source, Array):
+        source = source if source.gpu is out.gpu else moved(out.gpu, source)
+        flat = (source if source.contiguous else source.copy()).reshape(-1).native
+    else:
+        flat = np.ascontiguousarray(source).reshape(-1)
+    if out.size:
+        out.gpu.copy_in(flat, out.reshape(-1).native)
 
 
 def steps(shape: tuple[int, ...]) -> tuple[int, ...]:

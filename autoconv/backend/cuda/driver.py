@@ -77,6 +77,11 @@ def gpu_of(address: int) -> int:
     return _ask("cuPointerGetAttribute", _ORDINAL, ctypes.c_uint64(address))
 
 
+def reaches(index: int, other: int) -> bool:
+    """Whether a GPU can read and write the memory of another one."""
+    return _ask("cuDeviceCanAccessPeer", *(_ask("cuDeviceGet", number) for number in (index, other))) != 0
+
+
 def toolkit() -> int:
     """The major version of CUDA that the installed package compiles for."""
     return int(installed_version("cuda-bindings").partition(".")[0])

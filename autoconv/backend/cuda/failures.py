@@ -6,6 +6,7 @@ error in their text.
 
 import re
 from collections.abc import Callable
+from typing import Any
 
 from ...errors import DeviceError
 
@@ -34,6 +35,17 @@ def sentence(error: BaseException | str) -> str:
                 "programs on this GPU.")
     return (f"NVIDIA's driver refused {call[0] if call else 'a call'} ({name}). Check with nvidia-smi that the GPU is "
             "in order; if it is, this is autoconv's mistake: please report it with what `autoconv info` prints.")
+
+
+def checked(answer: tuple, doing: str) -> tuple[Any, ...]:
+    """What a function of cuda-bindings gives beside its error code, which must be 0; `doing`: what could not be done
+    otherwise.
+    """
+    error, *values = answer
+    if int(error):
+        raise DeviceError(sentence(error.name) if error.name in ENDINGS else
+                          f"NVIDIA's driver could not {doing}: {error.name}.")
+    return tuple(values)
 
 
 class Failures:

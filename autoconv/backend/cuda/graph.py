@@ -18,14 +18,12 @@ Launch = Callable[[int], None]  # launches on the stream of that handle
 class Graph:
     """Launches as `places` has them, to be launched together on the stream of that handle.
 
-    They are captured on streams of their own, so that what other threads launch meanwhile stays out. `numbers` are
-    copied before: to that address, from that one of the host's, so many bytes. Raises DeviceError where the driver
-    cannot capture them.
+    They are captured on streams of their own, so that what other threads launch meanwhile stays out. Raises DeviceError
+    where the driver cannot capture them.
     """
 
-    def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place],
-                 numbers: tuple[int, int, int]) -> None:
-        self._executable, self._stream, self._numbers = None, driver.CUstream(handle), numbers
+    def __init__(self, handle: int, launches: Sequence[Launch], places: list[Place]) -> None:
+        self._executable, self._stream = None, driver.CUstream(handle)
         self._streams, self._events = [], []  # type: ignore[var-annotated]
         try:
             for _ in range(1 + max((place.stream for place in places), default=0)):
@@ -42,11 +40,7 @@ class Graph:
                 driver.cuStreamDestroy(stream)
 
     def __call__(self) -> None:
-        """Launches it, in the order of the stream. The driver has read the numbers when this returns: it takes a few
-        bytes of pageable memory along with the call.
-        """
-        if self._numbers[2]:
-            _checked(driver.cuMemcpyHtoDAsync(*self._numbers, self._stream))
+        """Launches it, in the order of the stream."""
         _checked(driver.cuGraphLaunch(self._executable, self._stream))
 
     def __del__(self) -> None:
@@ -106,9 +100,4 @@ class Graph:
 
 
 def _checked(answer: tuple) -> tuple[Any, ...]:
-    """What a function of the driver gives beside its error code, which must be 0."""
-    error, *values = answer
-    if int(error):
-        raise DeviceError(failures.sentence(error.name) if error.name in failures.ENDINGS else
-                          f"NVIDIA's driver could not capture or launch a graph: {error.name}.")
-    return tuple(values)
+    return failures.checked(answer, "capture or launch a graph")

@@ -4,12 +4,14 @@ All work on a GPU goes to one stream, in order. So memory (arena.py) can be hand
 what was launched before reads it before what is launched after writes it.
 """
 
+import atexit
 import math
 import re
 import threading
+import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, cached_property
 from types import ModuleType
 from typing import Any
 
@@ -27,6 +29,7 @@ from .order import Access
 
 THREADS = 256  # of a block, where each has an item of its own
 SEGMENT = 64 << 20  # bytes that are asked of the driver at once, at least
+_COPY = "a copy from or to the host's memory"  # which a replay of launches would not do
 
 # A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
@@ -67,6 +70,7 @@ class Gpu:
         self.has_tensor_cores = driver.capability(index) >= (8, 0)  # that take float32
         self.arena = Arena(self._allocate, SEGMENT)
         self.leaving: list = []  # other packages' memory that nobody here holds, but launched kernels may still read
+        self._givers: list[weakref.WeakMethod] = []
         self._keeping: Any = None
         self.failures = failures.Failures(self._end)
         self.enter()
@@ -97,10 +101,23 @@ class Gpu:
         with self.failures:
             self.enter()
             try:
-                piece = self.arena.take(size * dtype.itemsize)
+                piece = self._taken(size * dtype.itemsize)
             except MemoryError as error:
                 raise DeviceError(self._too_little(size * dtype.itemsize)) from error
             return Memory(self, piece.view(size, dtype), piece)
+
+    def _taken(self, size: int) -> Piece:
+        try:
+            return self.arena.take(size)
+        except MemoryError:
+            for give_back in [there for weak in self._givers if (there := weak()) is not None]:
+                give_back()
+            return self.arena.take(size)
+
+    def when_short(self, give_back: Callable[[], object]) -> None:
+        """Has a method called before memory that cannot be had is an error, as long as its object lives."""
+        self._givers = [weak for weak in self._givers if weak() not in (None, give_back)]
+        self._givers.append(weakref.WeakMethod(give_back))
 
     def _allocate(self, size: int) -> Any:
         """So many bytes from the driver: plain device memory. Raises MemoryError where it has not got them."""
@@ -148,28 +165,36 @@ class Gpu:
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
-        sent = pointer(there), numbers.ctypes.data, numbers.nbytes
-        graph = Graph(int(self.stream.handle), launches, places, sent)
-        return lambda: self._launch(graph)
+        graph, to = Graph(int(self.stream.handle), launches, places), pointer(there)
+        outbox = self._outbox
+        return lambda: self._launch(graph, outbox, numbers, to)
 
-    def _launch(self, graph: Callable[[], None]) -> None:
+    def _launch(self, graph: Callable[[], None], outbox: Any, numbers: np.ndarray, to: int) -> None:
         with self.failures:
+            if numbers.size:
+                outbox.send(numbers, to)
             graph()
+
+    @cached_property
+    def _outbox(self) -> Any:
+        from .outbox import Outbox  # its import needs NVIDIA's bindings
+
+        return Outbox(self)
 
     def uses_tensor_cores(self, dtype: Any) -> bool:
         """Whether numbers of this dtype are multiplied on tensor cores."""
         return self.has_tensor_cores and np.dtype(dtype) == np.float32 and get_precision() == "tf32"
 
-    def copy_in(self, host: np.ndarray, native: Any) -> None:
-        """From the host's memory, of the same shape and dtype, C-contiguous."""
-        self._touches_the_host()
+    def copy_in(self, source: Any, native: Any) -> None:
+        """From the host's memory, or this GPU's: a flat array of the same size and dtype."""
+        trace.stop(_COPY)
         with self.failures:
             self.enter()
-            native.copy_to_device(host, stream=self.stream)
+            native.copy_to_device(source, stream=self.stream)
 
     def copy_out(self, native: Any, host: np.ndarray) -> None:
         """Into the host's memory, of the same shape and dtype; waits until it is there."""
-        self._touches_the_host()
+        trace.stop(_COPY)
         with self.failures:
             self.enter()
             native.copy_to_host(host, stream=self.stream)
@@ -179,7 +204,7 @@ class Gpu:
         """As `copy_out`, without waiting; the result tells whether it is there. `host` must be `pinned`: to other
         memory the driver copies while the caller waits.
         """
-        self._touches_the_host()
+        trace.stop(_COPY)
         with self.failures:
             self.enter()
             native.copy_to_host(host, stream=self.stream)
@@ -197,25 +222,22 @@ class Gpu:
             self.enter()
             return cuda.pinned_array(size, np.dtype(dtype))
 
-    def _touches_the_host(self) -> None:
-        """A replay of launches would not do that again."""
-        section = trace.current()
-        if isinstance(section, trace.Section):
-            section.stop("a copy from or to the host's memory")
-
 
 @cache
 def gpu(index: int) -> Gpu:
     """GPU number `index`, opened. Raises DeviceError where it cannot be used."""
     driver.check(index)
     try:
-        return Gpu(index)
+        made = Gpu(index)
     except Exception as error:
         if not failures.code(error) and not isinstance(error, DRIVER_ERRORS):
             raise
         reason = failures.code(error) or str(error).strip(" .:")
         raise DeviceError(f"GPU number {index} cannot be opened: {reason}. Check with nvidia-smi that no other program "
                           "has it for itself, or all of its memory.") from error
+    if gpu.cache_info().currsize:  # at the end Numba would unload the kernels that GPUs share once for each of them
+        atexit.register(made._end)
+    return made
 
 
 def pointer(native: Any) -> int:

@@ -2,6 +2,7 @@
 
 import warnings
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ class CudaTrace(trace.Trace):
     then, and where that fails, their launches go one by one.
 
     Dynamic scalars lie in the GPU's memory: each replay draws them and sends all in one copy before it starts. Of a
-    series of replays all are drawn first and sent together; within the graph each replay begins with a copy of its own.
+    series of replays all are drawn first and sent together; each replay in the graph reads its own row of them.
     """
 
     def __init__(self, gpu: Gpu, series: int) -> None:
@@ -32,6 +33,7 @@ class CudaTrace(trace.Trace):
         with trace.aside():
             self._there = arrays.put(gpu, self._host)
         self._joined: dict[tuple[str, ...], list[Launch]] = {}
+        self.views: dict[Any, Any] = {}  # the memory of `_there`, by the type of the numbers
         self._graphs: dict[tuple[str, ...], Callable[[], None] | None] = {}
         self._several: dict[tuple[str, ...], _Series] = {}
         self._replayed: set[tuple[str, ...]] = set()
@@ -50,7 +52,9 @@ class CudaTrace(trace.Trace):
         section.draws.append((draw, (numbers, where, slots)))
         with trace.aside():
             arrays.write(self._host, self._there)
-        there = Array(self._there.base.view(dtype), 0, (len(self._host),), (1,), np.dtype(dtype))
+        if dtype not in self.views:
+            self.views[dtype] = self._there.base.view(dtype)
+        there = Array(self.views[dtype], 0, (len(self._host),), (1,), np.dtype(dtype))
         places = tuple(there[i : i + 1] for i in slots)
         return places[0] if count == 1 else places
 
@@ -153,29 +157,27 @@ class _Series:
     """Launches, so many times over, as one graph, each time with a row of numbers of its own."""
 
     def __init__(self, of: CudaTrace, launches: list[Any], times: int, used: int) -> None:
-        gpu, self._rows = of.owner, np.zeros((times, used), np.uint64)
-        with trace.aside():
-            self._there = arrays.put(gpu, self._rows)
-        copies = trace.Trace(gpu)
-        all_launches: list[Any] = []
-        for i in range(times):
-            if used:
-                with copies.record("numbers") as section:
-                    arrays.copy(_as_floats(self._there)[i], _as_floats(of._there)[:used])
-                all_launches += [launch for launch, _ in section.calls]
-            all_launches += launches
-        self.graph = of.captured(all_launches, self._rows, self._there)
+        width = -(-used // 4) * 4  # what is read by fours stays where it can be
+        self._rows, self._used = np.zeros((times, width), np.uint64), used
+        with trace.aside():  # a kernel may take all slots behind the one it is given, though it reads that one alone
+            self._there = arrays.put(of.owner, np.zeros(times * width + SLOTS, np.uint64))
+        views = {id(base): self._there.base.view(dtype) for dtype, base in of.views.items()}
+
+        def in_row(i: int, argument: Any) -> Any:
+            """An argument of a launch, moved to row i where it is one of the numbers."""
+            if not isinstance(argument, Array) or id(argument.base) not in views:
+                return argument
+            return Array(views[id(argument.base)], i * width + argument.start, argument.shape, argument.strides,
+                         argument.dtype)
+
+        self.graph = of.captured([replace(launch, arguments=tuple(in_row(i, a) for a in launch.arguments))
+                                  for i in range(times) for launch in launches], self._rows, self._there)
 
     def run(self, rows: np.ndarray) -> None:
         """Does all of them, with the numbers in `rows`."""
         assert self.graph is not None
-        self._rows[...] = rows
+        self._rows[:, : self._used] = rows
         self.graph()
-
-
-def _as_floats(numbers: Array) -> Array:
-    """The same bits, as numbers that a copy's kernel is compiled for."""
-    return Array(numbers.base.view(np.float64), numbers.start, numbers.shape, numbers.strides, np.dtype(np.float64))
 
 
 def _draw(sections: list[trace.Section]) -> None:

@@ -1,0 +1,109 @@
+"""`Window`: a few batches where a recorded step finds them, whatever data set they are of."""
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from ..backend.device import Device
+from .source import Source
+
+ROOM = 64 << 20  # bytes that the batches of a window, and what comes out of them, may each take beyond one batch
+
+
+class Window:
+    """Rows on a GPU that a step of `n` samples reads and writes in place of a data set: as a `Source` it has their
+    batches.
+
+    A recording has the addresses of its arrays in it, and a data set leaves the GPU after the call. So a step that is
+    kept for later calls reads from its window, to which the batches of a `Source` are copied before, and writes what
+    comes out to another one, from which it is copied to its place. like: shape and dtype of each array's rows.
+    """
+
+    varies, before, shards, duplicated = False, 0, 1.0, False
+
+    def __init__(self, device: Device, n: int, like: Sequence[Any]) -> None:
+        self.like, self._device, self._n = like, device, n
+        self._most = _batches(device.series, n, like)
+        self._order = device.asarray(np.arange(self._most * n))
+        self._arrays = self._made(like)
+        self._results: list[Any] | None = None
+        self._source: Source | None = None
+        self._tickets: Sequence[int] = ()
+        self._first = self._start = 0
+
+    def _made(self, like: Sequence[Any]) -> list[Any]:
+        return [None if rows is None else self._device.fresh((self._most * self._n, *rows[0]), rows[1])
+                for rows in like]
+
+    def parts(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None) -> Iterator[Sequence[int]]:
+        """The numbers of the batches that are here, as many of `tickets` at a time as there is room for, in turn."""
+        most = self._most
+        if sink is not None:
+            most = min(most, _batches(most, self._n, [(rows.shape[1:], rows.dtype) for rows in sink]))
+        for at in range(0, len(tickets), most):
+            self._fill(source, tickets[at : at + most])
+            yield range(len(self._tickets))
+
+    def _fill(self, source: Source, tickets: Sequence[int]) -> None:
+        self._source, self._tickets = source, tickets
+        self.seek(0)
+        self._start, count = source.first(), len(tickets) * self._n
+        for i, own in enumerate(self._arrays):
+            if own is not None:
+                self._device.transfer(source.rows(i, self._start, self._start + count), own[:count])
+
+    def results(self, sink: Sequence[Any] | None) -> list[Any] | None:
+        """Where a step writes what comes out of the batches, until `hand_out` copies it to `sink`."""
+        if sink is None:
+            return None
+        like = [(rows.shape[1:], rows.dtype) for rows in sink]
+        if self._results is None or [(a.shape[1:], a.dtype) for a in self._results] != like:
+            self._results = self._made(like)
+        return self._results
+
+    def hand_out(self, sink: Sequence[Any] | None) -> None:
+        """Copies the results of the batches to their rows."""
+        count = len(self._tickets) * self._n
+        for rows, own in zip(sink or (), self._results or ()):
+            if isinstance(rows, np.ndarray):
+                rows[self._start : self._start + count] = self._device.numpy(own[:count])
+            else:
+                self._device.transfer(own[:count], rows[self._start : self._start + count])
+
+    def release(self) -> None:
+        """Lets go of the data set."""
+        self._source, self._tickets = None, ()
+
+    # What a step asks a source.
+
+    def rehearse(self) -> None:
+        """No kernels but those that `read` launches."""
+
+    def seek(self, i: int) -> int:
+        """Makes batch i the next one."""
+        self._first = i * self._n
+        self._source.seek(self._tickets[i])  # type: ignore[union-attr]
+        return self._n
+
+    def first(self) -> int:
+        """The place of the batch's first sample."""
+        return self._first
+
+    def read(self, first: Any, into: Sequence[Any]) -> None:
+        """Writes the batch that is the next one into the arrays of a step, by kernels."""
+        k = self._device.kernels("step")
+        for source, out in zip(self._arrays, into):
+            if source is not None and out is not None:
+                k.take_rows(source, self._order, first, out)
+
+    def host(self, which: int, n: int) -> Any:
+        """The samples of the batch that is the next one, as the user's array number `which` has them."""
+        return self._source.host(which, n)  # type: ignore[union-attr]
+
+
+def _batches(most: int, n: int, like: Sequence[Any]) -> int:
+    """How many batches there is room for: at least one."""
+    size = sum(math.prod(rows[0]) * np.dtype(rows[1]).itemsize for rows in like if rows is not None)
+    return max(1, min(most, ROOM // max(1, n * size)))
