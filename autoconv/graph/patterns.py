@@ -133,7 +133,7 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool)
         return None
     w, b, scale = first.kernel, first.bias, None
     if norm is not None:
-        apart = pattern[0] == "conv" and not needs_gradients(x) and x.device.module("conv").PREFERS_SCALE
+        apart = pattern[0] == "conv" and not needs_gradients(x)
         weights = norm.folded(w, b, training, apart) if norm.channels == _filters(first, w) else None
         if weights is None:
             return None

@@ -51,9 +51,6 @@ from .products import (
 from .tasks import piece
 from .ways import Way
 
-# Whether a convolution had rather be given a scale of its filters than scaled ones: it multiplies its results, while
-# they are in registers, or what it makes of the filters anyway.
-PREFERS_SCALE = True
 CHUNK_PIXELS = 96  # a chunk holds at least so many output pixels, so that few tiles have missing rows
 
 

@@ -14,18 +14,18 @@ from typing import Any, NamedTuple
 
 from ...arguments.shapes import Window
 from . import array as arrays
-from . import gather, pointwise, tiles
-from .arith import multiply
+from . import gather, tiles
+from .ending import finished, four_finished, of_columns, put, wanted
 from .fours import starts_fours
+from .fragments import COLUMNS, layout
 from .gather import Gathering
 from .outer import outer
-from .pointwise import add_relu, relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
-from .product import SUMS, copying, layout, place_of, product_kernel, put, summing
+from .pointwise import relu_grad  # noqa: F401 (relu_grad is part of this module: of conv2d with relu)
+from .product import below, copying, place_of, product_kernel, summing
 from .ptx import load, store, times
 from .runtime import BlockKernel, block_kernel, cuda
 from .tiles import Tile, Tiles
 
-PREFERS_SCALE = False  # a convolution is given scaled filters, which cost one small kernel
 PARTS = 256  # a sum without a product is cut into so many parts at most
 LANES, SHARES = 32, 16  # a block that adds parts: columns, and who shares the parts
 
@@ -42,8 +42,6 @@ def family(name: str, make: Callable, tiles: Tiles) -> Family:
     """`make(name, tile, tensor_cores)` for each tile."""
     return Family(tiles, *(tuple(make(f"{name}_{kind}_{tile.name}", tile, kind == "tf32") for tile in several)
                            for kind, several in (("tf32", tiles.tensor), ("exact", tiles.exact))))
-
-
 
 
 def check_countable(shape: tuple[int, ...]) -> None:
@@ -70,8 +68,8 @@ def pick(kernels: Family, shape: tuple[int, int], groups: int, length: int, left
 
 
 def _gathered(turned: bool) -> Callable:
-    """y (count, F) = the gathered rows of x times w, + b, and max(y, 0) with `relu`; each group has its part of F.
-    Turned, `relu` makes it 0 where `b` (count, F) is not above 0, and there is no bias: the gradient before a ReLU.
+    """y (count, F) = the gathered rows of x times w, finished as `does` says (ending.py); each group has its part of F.
+    Turned, w is that of the convolution whose input gradient this is.
 
     `lengths`: of a row of y, its part of a group, a row of w, its part of a group. `cut`: into how many parts the sum
     is, and the stages of each; y then has a (count, F) for each part.
@@ -81,13 +79,14 @@ def _gathered(turned: bool) -> Callable:
         locate, where = gather.rows_of(tile, False), place_of(tile)
         run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), turned))
         rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.widths[1] == 4
-        size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
+        size, each, height = at.size * tile.stages, gather.rows_of_a_thread(tile), tile.warp_rows // 8
 
-        @product_kernel("(const T[::1], const T[::1], const T[::1], T[::1], int64, UniTuple(int64, 4),"
-                        f" {gather.SIGNATURE}, UniTuple(int64, 2), boolean, boolean)", name, tile, tensor_cores)
-        def product(x, w, b, y, count, lengths, sizes, steps, divisors, cut, has_bias, relu):
-            shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
-            places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
+        @product_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], int64,"
+                        f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), int64)", name, tile,
+                        tensor_cores)
+        def product(x, w, b, scale, other, y, count, lengths, sizes, steps, divisors, cut, does):
+            shared = cuda.shared.array(size, x.dtype, 128)
+            places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((height, COLUMNS), x.dtype)
             group, part, begin = cuda.blockIdx.z // cut[0], cuda.blockIdx.z % cut[0], cuda.blockIdx.y * columns
             skipped = part * cut[1]
             locate(places, count, group * sizes[3], sizes, steps, divisors)
@@ -96,24 +95,17 @@ def _gathered(turned: bool) -> Callable:
             m, n, mine = where()
             m, n = m + cuda.blockIdx.x * rows, n + begin
             to = times(part, count) * lengths[0]
-            for c in range(0, SUMS, 2):
-                f = n + 4 * c
-                if mine and f < lengths[1]:
-                    both = f + 1 < lengths[1]
-                    column = group * lengths[1] + f
-                    first = load(b, column) if has_bias else zero
-                    second = load(b, column + 1) if has_bias and both else zero
-                    for r in range(4):
-                        if m + 8 * r < count:
-                            here = (m + 8 * r) * lengths[0] + column
-                            left, right = sums[r, c] + first, sums[r, c + 1] + second
-                            if turned:
-                                left = zero if relu and load(b, here) <= zero else left
-                                right = zero if relu and both and load(b, here + 1) <= zero else right
-                            else:
-                                left = zero if relu and left < zero else left
-                                right = zero if relu and right < zero else right
-                            put(y, to + here, left, right, both, whole)
+            for c in range(0, COLUMNS, 4):
+                room = lengths[1] - n - c
+                if mine and room > 0:
+                    column = group * lengths[1] + n + c
+                    of_these = of_columns(b, scale, column, room, does)
+                    for r in range(height):
+                        if m + below(r) < count:
+                            here = times(m + below(r), lengths[0]) + column
+                            four = sums[r, c], sums[r, c + 1], sums[r, c + 2], sums[r, c + 3]
+                            four = four_finished(four, of_these, here, other, room, whole, does)
+                            put(y, to + here, four, room, whole)
 
         return product
 
@@ -127,15 +119,15 @@ _WEIGHT_GRADIENT = family("weight_gradient", outer(False), tiles.WEIGHT_GRADIENT
 
 def _adding(shares: int, lanes: int) -> BlockKernel:
     """total and total_b = the sums of `parts` parts (parts, size) and (parts, size_b): each share of the parts in their
-    order, then half of the shares to the other half. A block has `lanes` items of the totals. With `filters` as a
-    divisor, total is rows of so many items, to which b is added; and with `relu` it is the larger of that and 0.
+    order, then half of the shares to the other half. A block has `lanes` items of the totals. What becomes of total is
+    said by `does` (ending.py); it is rows of `filters`, a divisor, items.
     """
-    @block_kernel("(const T[::1], const T[::1], const T[::1], T[::1], T[::1], int64, int64, int64, UniTuple(int64, 3),"
-                  " boolean, boolean)", lanes * shares, f"add_parts_{shares}")
-    def run(partial, partial_b, b, total, total_b, parts, size, size_b, filters, has_bias, relu):
+    @block_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], T[::1], int64, int64,"
+                  " int64, UniTuple(int64, 3), int64)", lanes * shares, f"add_parts_{shares}")
+    def run(partial, partial_b, b, scale, other, total, total_b, parts, size, size_b, filters, does):
         lane, share = cuda.threadIdx.x % lanes, cuda.threadIdx.x // lanes
         i = cuda.blockIdx.x * lanes + lane
-        item = zero = partial.dtype.type(0)
+        item = partial.dtype.type(0)
         for part in range(share, parts, shares):
             if i < size:
                 item += load(partial, times(part, size) + i)
@@ -151,9 +143,8 @@ def _adding(shares: int, lanes: int) -> BlockKernel:
                     shared[share, lane] = item
                 half //= 2
         if share == 0 and i < size:
-            if has_bias:
-                item += load(b, i - times(gather.divided(i, filters), filters[0]))
-            store(total, i, zero if relu and item < zero else item)
+            column = i - times(gather.divided(i, filters), filters[0])
+            store(total, i, finished(item, column, i, b, scale, other, does))
         elif share == 0 and i < size + size_b:
             store(total_b, i - size, item)
 
@@ -184,46 +175,31 @@ def _channel_sums(rows, partial):
         partial[part, f] = item
 
 
-def _launch(kernels: Family, x: Any, w: Any, b: Any, y: Any, gathering: Gathering,
-            lengths: tuple[int, int, int, int], relu: bool = False, masked: bool = False) -> None:
-    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, + b or None; `masked`, y is 0 where b is
-    not above 0. Long sums of few tiles are cut into parts.
+def _launch(kernels: Family, x: Any, w: Any, y: Any, gathering: Gathering, lengths: tuple[int, int, int, int],
+            **ending: Any) -> None:
+    """Runs the kernel of a family that fits: y (..., F) = gathered x times w, finished as `wanted` has it. Long sums of
+    few tiles are cut into parts.
     """
     count, groups, items = math.prod(y.shape[:-1]), lengths[0] // lengths[1], gathering.sizes[4]
+    *arrays_of_ending, does = wanted(w, **ending)
     kernel, tile = pick(kernels, (count, lengths[1]), groups, items, gathering.sizes[3],
-                        math.gcd(lengths[1], lengths[3]), (x, w, y), tiles.LONG)
+                        math.gcd(lengths[1], lengths[3]), (x, w, y, arrays_of_ending[-1]), tiles.LONG)
     down, along = tiles.blocks(tile, count, lengths[1])
     parts, each = tiles.cut(tile, down * along * groups, items, tiles.LONG)
-    flat_b, has_bias = bias(b, w)
     out = y if parts == 1 else arrays.empty(y.gpu, (parts, y.size), y.dtype)
-    kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), flat_b, out.reshape(-1), count, lengths,
-           *gathering, (parts, each), has_bias and parts == 1 and not masked, (relu or masked) and parts == 1)
-    if parts > 1 and masked:
-        add_parts(out, total := arrays.empty(y.gpu, (y.size,), y.dtype))
-        pointwise.relu_grad(flat_b, total, y.reshape(-1))
-    elif parts > 1:
-        add_parts(out, y, b=b, relu=relu)
-
-
-def scaled(w, scale):
-    """w times scale (F,), which may be None."""
-    if scale is None:
-        return w
-    multiply(w, scale, out := arrays.empty(w.gpu, w.shape, w.dtype))
-    return out
+    kernel((down, along, groups * parts), x.reshape(-1), w.reshape(-1), *arrays_of_ending, out.reshape(-1), count,
+           lengths, *gathering, (parts, each), does if parts == 1 else 0)
+    if parts > 1:
+        add_parts(out, y, **ending)
 
 
 def conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
     """y (N,OH,OW,F) = x (N,H,W,C) * w (KH,KW,C/groups,F) + b (F,) or None; max(y, 0) with `relu`. `scale` (F,)
     multiplies w. With `other` of y's shape it is max(y + other, 0).
     """
-    if other is not None:
-        conv2d(x, w, b, first := arrays.empty(w.gpu, y.shape, y.dtype), window, groups, False, scale)
-        add_relu(first.reshape(-1), other.reshape(-1), y.reshape(-1))
-        return
     filters, each = y.shape[3], y.shape[3] // groups
-    _launch(_FORWARD, x, scaled(w, scale), b, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
-            (filters, each, filters, each), relu)
+    _launch(_FORWARD, x, w, y, gather.forward(x.shape, y.shape[1:3], window, w.shape[2]),
+            (filters, each, filters, each), b=b, scale=scale, added=other, relu=relu or other is not None)
 
 
 def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False, scale=None, other=None) -> None:
@@ -233,19 +209,18 @@ def infer_conv2d(x, w, b, y, window: Window, groups: int = 1, relu: bool = False
 
 def conv2d_input_grad(dy, w, dx, window: Window, groups: int = 1, b=None) -> None:
     """dx (N,H,W,C) from dy (N,OH,OW,F): also the transposed convolution, which adds a bias b (C,)."""
-    _input_gradient(dy, w, b, dx, window, groups, False)
+    _input_gradient(dy, w, dx, window, groups, b=b)
 
 
 def conv2d_masked_input_grad(dy, w, x, dx, window: Window, groups: int = 1) -> None:
     """The same where x (N,H,W,C) is above 0, and 0 elsewhere: the gradient before the ReLU that made x."""
-    _input_gradient(dy, w, x.reshape(-1), dx, window, groups, True)
+    _input_gradient(dy, w, dx, window, groups, mask=x)
 
 
-def _input_gradient(dy, w, b, dx, window: Window, groups: int, masked: bool) -> None:
-    """b is a bias or None; or the array that masks."""
+def _input_gradient(dy, w, dx, window: Window, groups: int, **ending: Any) -> None:
     filters, each = dy.shape[3], dy.shape[3] // groups
-    _launch(_INPUT_GRADIENT, dy, w, b, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
-            (dx.shape[3], w.shape[2], filters, each), masked=masked)
+    _launch(_INPUT_GRADIENT, dy, w, dx, gather.backward(dy.shape, dx.shape[1:3], window, each),
+            (dx.shape[3], w.shape[2], filters, each), **ending)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window, groups: int = 1) -> None:
@@ -280,18 +255,17 @@ def channel_sums(dy, db) -> None:
     add_parts(partial, db)
 
 
-def add_parts(partial, total, partial_b=None, total_b=None, b=None, relu: bool = False) -> None:
-    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b.
-
-    With b, total (..., F) is that + b (F,); with `relu` it is the larger of that and 0.
+def add_parts(partial, total, partial_b=None, total_b=None, **ending: Any) -> None:
+    """total = the sum of the partial ones (parts, ...), in an order that is always the same; and so total_b. What is to
+    become of total (..., F) is given as to `wanted`.
     """
     if total_b is None:
         partial_b, total_b = partial[:, :0], total.reshape(-1)[:0]
     parts, size, size_b = partial.shape[0], total.size, total_b.size
-    flat_b, has_bias = bias(b, total)
     kernel, lanes = next(found for most, found in _ADDING.items() if parts <= most)
-    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b)), flat_b,
-           *(a.reshape(-1) for a in (total, total_b)), parts, size, size_b, gather.divisor(flat_b.size), has_bias, relu)
+    *arrays_of_ending, does = wanted(partial, **ending)
+    kernel((-(-(size + size_b) // lanes),), *(a.reshape(-1) for a in (partial, partial_b)), *arrays_of_ending,
+           *(a.reshape(-1) for a in (total, total_b)), parts, size, size_b, gather.divisor(total.shape[-1]), does)
 
 
 def bias(b, like):

@@ -9,8 +9,9 @@ gets of that is worked out where it is multiplied (`winners_of_b`).
 from collections.abc import Callable
 
 from . import gather
-from .product import Layout, copy_word, layout
-from .ptx import copy_async, load, load_byte, store, times, within
+from .fragments import Layout, layout
+from .product import copy_word
+from .ptx import copy_async, load4, load_bytes, store, times, within
 from .runtime import cuda, inline
 from .tiles import Tile
 from .unpool import won
@@ -20,7 +21,7 @@ def layout_of(tile: Tile, pooled: bool) -> Layout:
     """A with its pixels along the rows. Pooled, B has rows of a window: dy, y and the winners' bytes."""
     at = layout(tile, False, False)
     window = 2 * tile.columns + tile.columns // 4
-    return at._replace(b_k=window // 4, size=at.b + tile.depth // 4 * window) if pooled else at
+    return at._replace(b_row=window, size=at.b + tile.depth // 4 * window) if pooled else at
 
 
 def items_of(tile: Tile) -> tuple[int, Callable]:
@@ -46,7 +47,7 @@ def items_of(tile: Tile) -> tuple[int, Callable]:
 def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: bool) -> Callable:
     """fill(shared, start, step, source), as `gather.outer_filling`."""
     rows, depth, apart = tile.rows, tile.depth, tile.threads // tile.depth
-    each, a_m, copy = rows // apart, at.a_m, copies[0]
+    each, place, copy = rows // apart, at.place_a, copies[0]
     fill_b = (_filling_windows if pooled else gather.filling_gradients)(tile, at, copies[1])
 
     @inline
@@ -62,11 +63,11 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: b
             n, p, q = gather.pixel_of(m, divisors)
         r, t = times(p, steps[0][1]) + steps[0][0], times(q, steps[1][1]) + steps[1][0]
         item = times(times(times(n, height) + r, across) + t, every)
-        to = start + cuda.threadIdx.x // depth * a_m + pixel
+        row = cuda.threadIdx.x // depth
         for e in range(each):
             if k + e * apart < items:  # the one behind the last is always 1; the others are never read
                 inside = m < end and within(r + taps[0, e], height) and within(t + taps[1, e], across)
-                copy(shared, to + e * apart * a_m, x, item + taps[2, e] if inside else 0, inside)
+                copy(shared, start + place(row + e * apart, pixel), x, item + taps[2, e] if inside else 0, inside)
         fill_b(shared, start, begin + step * depth, end, dy, first, columns, group, length)
 
     return fill
@@ -77,7 +78,7 @@ def _filling_windows(tile: Tile, at: Layout, copy: Callable) -> Callable:
     `gather.filling_gradients`. dy = (y, winner, dy).
     """
     chunks = tile.columns // 4
-    pieces, width, b_start, window = tile.depth // 4 * chunks, tile.columns, at.b, 4 * at.b_k
+    pieces, width, b_start, window = tile.depth // 4 * chunks, tile.columns, at.b, at.b_row
     turns = -(-2 * pieces // tile.threads)
     copy_winners = copy_async if tile.stages > 2 else copy_word
 
@@ -99,39 +100,46 @@ def _filling_windows(tile: Tile, at: Layout, copy: Callable) -> Callable:
     return fill
 
 
-def winners_of_b(columns: int) -> Callable:
-    """What reads B of these windows, as `product.items_of_b` does: dy where this pixel won and y is above 0, else 0."""
-    def reading(at: Layout, tensor_cores: bool) -> Callable:
-        window = 4 * at.b_k
+def winners_of_b(at: Layout, tensor_cores: bool) -> Callable:
+    """What reads B of these windows, as `product.reading_b` does: dy where this pixel won and y is above 0, else 0."""
+    window, columns = at.b_row, at.b_row // 9 * 4  # of which a row has dy, y and a byte each
 
-        @inline
-        def read(shared, b, lane, k, n):
-            row, e = b + k // 4 * window, k % 4
-            if tensor_cores:
-                n, e = n + lane // 4, lane % 4
-            else:
-                n += lane % 4 * 2
-            return won(load(shared, row + n), load(shared, row + columns + n),
-                       load_byte(shared, 4 * (row + 2 * columns) + n), e)
+    @inline
+    def four(shared, row, n, e):
+        given, value, which = load4(shared, row + n), load4(shared, row + columns + n), load_bytes(
+            shared, 4 * (row + 2 * columns) + n)
+        return (won(given[0], value[0], which[0], e), won(given[1], value[1], which[1], e),
+                won(given[2], value[2], which[2], e), won(given[3], value[3], which[3], e))
 
-        return read
+    @inline
+    def operands(shared, b, lane, k, to):
+        row = b + k // 4 * window
+        to[0], to[2], to[4], to[6] = four(shared, row, lane // 4 * 4, lane % 4)
+        to[1], to[3], to[5], to[7] = four(shared, row + window, lane // 4 * 4, lane % 4)
 
-    return reading
+    @inline
+    def lines(shared, b, lane, k, to):
+        row = b + k // 4 * window
+        for e in range(4):
+            to[e, 0], to[e, 1], to[e, 2], to[e, 3] = four(shared, row, lane % 4 * 8, e)
+            to[e, 4], to[e, 5], to[e, 6], to[e, 7] = four(shared, row, lane % 4 * 8 + 4, e)
+
+    return operands if tensor_cores else lines
 
 
 def ones(tile: Tile, at: Layout) -> Callable:
     """fill(shared, k, items): writes 1 at this thread's items of A, of which k is the first, from number `items` on, in
     every stage.
     """
-    depth, stages, size, a_m, apart = tile.depth, tile.stages, at.size, at.a_m, tile.threads // tile.depth
+    depth, stages, size, place, apart = tile.depth, tile.stages, at.size, at.place_a, tile.threads // tile.depth
     each = tile.rows // apart
 
     @inline
     def fill(shared, k, items):
-        to = cuda.threadIdx.x // depth * a_m + cuda.threadIdx.x % depth
+        row, pixel = cuda.threadIdx.x // depth, cuda.threadIdx.x % depth
         for e in range(each):
             if k + e * apart >= items:
                 for stage in range(stages):
-                    store(shared, stage * size + to + e * apart * a_m, 1)
+                    store(shared, stage * size + place(row + e * apart, pixel), 1)
 
     return fill

@@ -15,7 +15,6 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this mod
     _ADD_PARTS,
     _INPUT_GRADIENT,
     _WEIGHT_GRADIENT,
-    bias,
     check_countable,
     conv2d_input_grad,
     conv2d_masked_input_grad,
@@ -23,11 +22,12 @@ from .conv import (  # noqa: F401 (kernels of the gradients, as part of this mod
     family,
     outer_product,
     pick,
-    scaled,
 )
+from .ending import BIAS, RELU, SCALE, finished, four_finished, of_columns, put, wanted
 from .fours import starts_fours
+from .fragments import COLUMNS, layout
 from .outer import outer
-from .product import SUMS, copying, layout, place_of, product_kernel, put, summing
+from .product import below, copying, place_of, product_kernel, summing
 from .ptx import global_index, load, store, times
 from .runtime import BlockKernel, ItemKernel, cuda, inline, kernel
 from .tiles import Tile
@@ -35,20 +35,21 @@ from .unpool import reading
 
 
 @inline
-def largest(sums, c):
-    """The largest of a column's four sums, and which it is: the first of equal ones. A NaN wins."""
-    best, which = sums[0, c], np.uint8(0)
+def largest(sums, r, c):
+    """The largest of a column's four sums from row r on, and which it is: the first of equal ones. A NaN wins."""
+    best, which = sums[r, c], np.uint8(0)
     for e in range(1, 4):
-        item = sums[e, c]
+        item = sums[r + e, c]
         if item > best or (item != item and best == best):
             best, which = item, np.uint8(e)
     return best, which
 
 
 def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
-    """y (count, F) = the largest of the four sums of each window, + b, and max(y, 0); `winner` says which it was.
+    """y (count, F) = the largest of the four sums of each window, finished as `does` says (ending.py), scaled before;
+    `winner` says which it was.
 
-    `lengths` as in conv.py. A row of 32 is 8 windows and the four pixels of each (gather.py), so a thread has all four.
+    `lengths` as in conv.py. The four pixels of a window are four rows side by side (gather.py), so a thread has them.
     `cut`: into how many parts the sum is, and the stages of each; `sums_of_parts` (parts, 4, count, F) gets the four of
     each part if there are several, for `_pool_parts`.
     """
@@ -56,38 +57,43 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     locate, where = gather.rows_of(tile, True), place_of(tile)
     run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), False))
     rows, columns, depth, whole = tile.rows // 4, tile.columns, tile.depth, tile.widths[1] == 4
-    size, each = at.size * tile.stages, gather.rows_of_a_thread(tile)
+    size, each, height = at.size * tile.stages, gather.rows_of_a_thread(tile), tile.warp_rows // 8
 
-    @product_kernel("(const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], T[::1], int64,"
-                    f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), boolean, boolean)", name, tile,
+    @product_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], T[::1], int64,"
+                    f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), int64, boolean)", name, tile,
                     tensor_cores)
-    def product(x, w, b, y, winner, sums_of_parts, count, lengths, sizes, steps, divisors, cut, has_bias, keep_winner):
-        shared, zero = cuda.shared.array(size, x.dtype, 16), x.dtype.type(0)
-        places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((4, SUMS), x.dtype)
+    def product(x, w, b, scale, y, winner, sums_of_parts, count, lengths, sizes, steps, divisors, cut, does,
+                keep_winner):
+        shared = cuda.shared.array(size, x.dtype, 128)
+        places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((height, COLUMNS), x.dtype)
         begin = cuda.blockIdx.y * columns
         locate(places, count, 0, sizes, steps, divisors)
         part, skipped = cuda.blockIdx.z, cuda.blockIdx.z * cut[1]
         source = (x, w, places, skipped, begin, lengths[1], 0, lengths[2], sizes, steps, divisors)
         run(shared, min(cut[1], (sizes[4] + depth - 1) // depth - skipped), source, sums)
         row, n, mine = where()
-        m = cuda.blockIdx.x * rows + row // 32 * 8 + row % 8
-        for c in range(0, SUMS, 2):
-            f = begin + n + 4 * c
-            if mine and m < count and f < lengths[1]:
-                both, at = f + 1 < lengths[1], m * lengths[0] + f
-                if cut[0] > 1:
-                    for e in range(4):
-                        put(sums_of_parts, times(4 * part + e, count) * lengths[0] + at, sums[e, c], sums[e, c + 1],
-                            both, whole)
-                    continue
-                left, which = largest(sums, c)
-                right, other = largest(sums, c + 1)
-                if has_bias:
-                    left += load(b, f)
-                    right += load(b, f + 1) if both else zero
-                put(y, at, zero if left < zero else left, zero if right < zero else right, both, whole)
-                if keep_winner:
-                    put(winner, at, which, other, both, whole)
+        for c in range(0, COLUMNS, 4):
+            f, room = begin + n + c, lengths[1] - begin - n - c
+            for r in range(0, height, 4):
+                m = cuda.blockIdx.x * rows + (row + below(r)) // 4
+                if mine and m < count and room > 0:
+                    to = times(m, lengths[0]) + f
+                    if cut[0] > 1:
+                        for e in range(r, r + 4):
+                            put(sums_of_parts, times(4 * part + e - r, count) * lengths[0] + to,
+                                (sums[e, c], sums[e, c + 1], sums[e, c + 2], sums[e, c + 3]), room, whole)
+                        continue
+                    factors, addends = of_columns(b, scale, f, room, does & (SCALE | BIAS))
+                    for e in range(r, r + 4):
+                        sums[e, c], sums[e, c + 1] = sums[e, c] * factors[0], sums[e, c + 1] * factors[1]
+                        sums[e, c + 2], sums[e, c + 3] = sums[e, c + 2] * factors[2], sums[e, c + 3] * factors[3]
+                    (p, i), (q, j) = largest(sums, r, c), largest(sums, r, c + 1)
+                    (s, k), (t, l) = largest(sums, r, c + 2), largest(sums, r, c + 3)
+                    one = type(p)(1)
+                    put(y, to, four_finished((p, q, s, t), ((one, one, one, one), addends), to, b, room, whole,
+                                             does & RELU), room, whole)
+                    if keep_winner:
+                        put(winner, to, (i, j, k, l), room, whole)
 
     return product
 
@@ -95,21 +101,23 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
 _FORWARD = family("forward", _pooled, tiles.FORWARD)
 
 
-@kernel("(int64, const T[::1], const T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 3), boolean, boolean)")
-def _pool_parts(count, sums_of_parts, b, y, winner, parts, filters, has_bias, keep_winner):
+@kernel("(int64, const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], int64, UniTuple(int64, 3), int64,"
+        " boolean)")
+def _pool_parts(count, sums_of_parts, b, scale, y, winner, parts, filters, does, keep_winner):
     """The same from the four sums of each window, each the sum of its parts in their order."""
-    sums, zero = cuda.local.array((4, 1), y.dtype), y.dtype.type(0)
+    sums = cuda.local.array((4, 1), y.dtype)
     item = global_index()
     if item < count:
+        column = item - times(gather.divided(item, filters), filters[0])
         for e in range(4):
             sums[e, 0] = 0
         for part in range(parts):
             for e in range(4):
                 sums[e, 0] += load(sums_of_parts, times(4 * part + e, count) + item)
-        best, which = largest(sums, 0)
-        if has_bias:
-            best += load(b, item - times(gather.divided(item, filters), filters[0]))
-        store(y, item, zero if best < zero else best)
+        for e in range(4):
+            sums[e, 0] = finished(sums[e, 0], column, item, b, scale, b, does & SCALE)
+        best, which = largest(sums, 0, 0)
+        store(y, item, finished(best, column, item, b, scale, b, does & ~SCALE))
         if keep_winner:
             store(winner, item, which)
 
@@ -160,20 +168,19 @@ def conv2d_relu_pool(x, w, b, y, winner, window: Window, scale=None) -> None:
     """y (N,OH//2,OW//2,F) = 2x2 max pooling of relu(conv2d(x, w, b)); `winner` (uint8, y's shape) says which won,
     unless it is empty. `scale` (F,) multiplies w.
     """
-    w, filters, count = scaled(w, scale), y.shape[3], math.prod(y.shape[:3])
+    filters, count = y.shape[3], math.prod(y.shape[:3])
     gathering = gather.forward(x.shape, y.shape[1:3], window, x.shape[3])
     kernel, tile = pick(_FORWARD, (4 * count, filters), 1, gathering.sizes[4], x.shape[3], filters, (x, w, y, winner),
                         tiles.LONG)
     grid = tiles.blocks(tile, 4 * count, filters)
     parts, each = tiles.cut(tile, math.prod(grid), gathering.sizes[4], tiles.LONG)
     sums = arrays.empty(y.gpu, (parts, 4, y.size) if parts > 1 else (0,), y.dtype)
-    flat_b, has_bias = bias(b, w)
+    b, scale, _, does = wanted(w, b, scale, relu=True)
     results = y.reshape(-1), winner.reshape(-1)
-    kernel((*grid, parts), x.reshape(-1), w.reshape(-1), flat_b, *results, sums.reshape(-1), count, (filters,) * 4,
-           *gathering, (parts, each), has_bias, winner.size > 0)
+    kernel((*grid, parts), x.reshape(-1), w.reshape(-1), b, scale, *results, sums.reshape(-1), count, (filters,) * 4,
+           *gathering, (parts, each), does, winner.size > 0)
     if parts > 1:
-        _pool_parts(y.size, sums.reshape(-1), flat_b, *results, parts, gather.divisor(filters), has_bias,
-                    winner.size > 0)
+        _pool_parts(y.size, sums.reshape(-1), b, scale, *results, parts, gather.divisor(filters), does, winner.size > 0)
 
 
 def _first_weight_gradient(x, y, winner, dy, dw, db, window: Window) -> None:

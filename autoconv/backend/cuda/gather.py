@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from ...arguments.shapes import Window
-from .product import Layout
+from .fragments import Layout
 from .ptx import scaled, store, times, within
 from .runtime import cuda, inline
 from .tiles import Tile
@@ -88,8 +88,8 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
     """locate(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are that this thread
     loads. places (3, rows) then has what tap (0, 0) reads: the item of that channel, the pixel's row and its column.
 
-    Rows are pixels in scan order, `count` of them. Pooled, they are windows of 2x2 pixels, and pixel e of window 8*i+w
-    is row 32*i + 8*e + w: one thread holds the sums of all four. Every thread works out some rows, for all.
+    Rows are pixels in scan order, `count` of them. Pooled, they are the four pixels of one window of 2x2 after the
+    other: one thread holds the sums of all four. Every thread works out some rows, for all.
     """
     columns, height, threads = tile.depth // tile.widths[0], tile.rows, tile.threads
     each, apart, turns = rows_of_a_thread(tile), tile.threads // columns, -(-tile.rows // tile.threads)
@@ -102,7 +102,7 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
             if here < height:
                 row, inner = cuda.blockIdx.x * height + here, 0
                 if pooled:
-                    row, inner = row // 32 * 8 + row % 8, row % 32 // 8
+                    row, inner = row // 4, row % 4
                 n, p, q = pixel_of(row, divisors)
                 if pooled:
                     p, q = 2 * p + inner // 2, 2 * q + inner % 2
@@ -123,20 +123,21 @@ def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Call
     which reads so many pixels further down and right than tap (0, 0), `tap` items behind. `real`: the sum goes so far.
     """
     chunks, width = tile.depth // tile.widths[0], tile.widths[0]
-    each, apart, a_m = rows_of_a_thread(tile), tile.threads // (tile.depth // tile.widths[0]), at.a_m
+    each, apart, place = rows_of_a_thread(tile), tile.threads // (tile.depth // tile.widths[0]), at.place_a
 
     @inline
     def fill(shared, start, tap, real, down, right, x, places, height, across):
-        to = start + cuda.threadIdx.x // chunks * a_m + cuda.threadIdx.x % chunks * width
+        row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
         for e in range(each):
             r, t = places[1, e] + down, places[2, e] + right
             inside = real and within(r, height) and within(t, across)
-            copy(shared, to + e * apart * a_m, x, places[0, e] + tap if inside else 0, inside)
+            to = start + place(row + e * apart, piece)
+            copy(shared, to, x, places[0, e] + tap if inside else 0, inside)
 
     @inline
     def fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors):
         """The same, where only some pixels are reached by the strides, and lie nearer than the distances say."""
-        to = start + cuda.threadIdx.x // chunks * a_m + cuda.threadIdx.x % chunks * width
+        mine, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
         for e in range(each):
             r, t = places[1, e] + down, places[2, e] + right
             inside = real and r >= 0 and t >= 0
@@ -144,7 +145,8 @@ def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Call
             inside = inside and times(row, divisors[4][0]) == r and times(column, divisors[5][0]) == t
             inside = inside and row < height and column < across
             nearer = times(times(r - row, across) + t - column, every) if inside else 0
-            copy(shared, to + e * apart * a_m, x, places[0, e] + tap - nearer if inside else 0, inside)
+            to = start + place(mine + e * apart, piece)
+            copy(shared, to, x, places[0, e] + tap - nearer if inside else 0, inside)
 
     return fill_strided if strided else fill
 
@@ -161,7 +163,7 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: b
     wide = (depth if turned else tile.columns) // width  # pieces of a row of w in this stage
     rows = tile.columns if turned else depth
     each, apart, chunks = rows * wide // tile.threads, tile.threads // wide, depth // a_width
-    b_start, b_row, copy = at.b, at.b_n if turned else at.b_k, copies[1]
+    b_start, place, copy = at.b, at.place_b, copies[1]
     fill_rows, fill_strided = (_filling_rows(tile, at, copies[0], strided) for strided in (False, True))
 
     @inline
@@ -178,15 +180,16 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: b
         else:
             fill_rows(shared, start, tap, real, down, right, x, places, height, across)
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        to = start + b_start + row * b_row + piece
         if turned:  # w is (taps * columns, length)
             item = times(times(times(i, divisors[3][0]) + j, columns) + first + row, length) + group + c
+            left = columns - first
         else:
-            row += step * depth
-            real, item = first + piece < columns, times(row, length) + group + first + piece
+            real, item = first + piece < columns, times(step * depth + row, length) + group + first + piece
+            left = items - step * depth
         for e in range(each):
-            inside = real and (first + row + e * apart < columns if turned else row + e * apart < items)
-            copy(shared, to + e * apart * b_row, w, item + times(e * apart, length) if inside else 0, inside)
+            inside = real and row + e * apart < left
+            to = start + b_start + place(row + e * apart, piece)
+            copy(shared, to, w, item + times(e * apart, length) if inside else 0, inside)
 
     return fill
 
@@ -216,7 +219,7 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
     """
     depth, a_width = tile.depth, tile.widths[0]
     chunks = tile.rows // a_width
-    each, apart, a_k, copy = depth * chunks // tile.threads, tile.threads // chunks, at.a_k, copies[0]
+    each, apart, place, copy = depth * chunks // tile.threads, tile.threads // chunks, at.place_a, copies[0]
     fill_b = (_filling_pooled if pooled else filling_gradients)(tile, at, copies[1])
 
     @inline
@@ -226,7 +229,7 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
         if k < items:  # the one behind the last is always 1; the others are never read
             down, right = steps[0][0] + times(taps[0, 0], steps[0][2]), steps[1][0] + times(taps[1, 0], steps[1][2])
             row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * a_width
-            to, m = start + row * a_k + piece, begin + step * depth + row
+            m = begin + step * depth + row
             for e in range(each):
                 if pooled:
                     n, p, q = pixel_of((m + e * apart) // 4, divisors)
@@ -236,7 +239,7 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
                 r, t = times(p, steps[0][1]) + down, times(q, steps[1][1]) + right
                 inside = m + e * apart < end and within(r, height) and within(t, across)
                 item = times(times(times(n, height) + r, across) + t, every) + taps[2, 0]
-                copy(shared, to + e * apart * a_k, x, item if inside else 0, inside)
+                copy(shared, start + place(row + e * apart, piece), x, item if inside else 0, inside)
         fill_b(shared, start, begin + step * depth, end, dy, first, columns, group, length)
 
     return fill
@@ -252,36 +255,34 @@ def filling_gradients(tile: Tile, at: Layout, copy: Callable) -> Callable:
     """fill(shared, start, m, end, dy, first, columns, group, length): the gradients of one stage's pixels, from number
     m on and before `end`. This block begins at column `first`.
     """
-    (wide, each, apart), width, b_start, b_k = _rows_of_gradients(tile), tile.widths[1], at.b, at.b_k
+    (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], at.b, at.place_b
 
     @inline
     def fill(shared, start, m, end, dy, first, columns, group, length):
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        to = start + b_start + row * b_k + piece
         for e in range(each):
             pixel = m + row + e * apart
             inside = first + piece < columns and pixel < end
             item = times(pixel, length) + group + first + piece if inside else 0
-            copy(shared, to + e * apart * b_k, dy, item, inside)
+            copy(shared, start + b_start + place(row + e * apart, piece), dy, item, inside)
 
     return fill
 
 
 def _filling_pooled(tile: Tile, at: Layout, _: Callable) -> Callable:
     """The same, where dy = (y, winner, dy) of 2x2 max pooling."""
-    (wide, each, apart), width, b_start, b_k = _rows_of_gradients(tile), tile.widths[1], at.b, at.b_k
+    (wide, each, apart), width, b_start, place = _rows_of_gradients(tile), tile.widths[1], at.b, at.place_b
     read, write = reading(width)
 
     @inline
     def fill(shared, start, m, end, dy, first, columns, group, length):
         row, piece = cuda.threadIdx.x // wide, cuda.threadIdx.x % wide * width
-        to = start + b_start + row * b_k + piece
         for e in range(each):
             pixel = m + row + e * apart
             inside = first + piece < columns and pixel < end
             item = times(pixel // 4, length) + group + first + piece if inside else 0
             window = read(dy[0], dy[1], dy[2], item)
-            write(shared, to + e * apart * b_k, window, pixel % 4, inside)
+            write(shared, start + b_start + place(row + e * apart, piece), window, pixel % 4, inside)
 
     return fill
 
@@ -290,7 +291,7 @@ def ones(tile: Tile, at: Layout) -> Callable:
     """fill(shared, k, items): writes 1 at all that this thread would load of windows, in every stage, where its item k
     is none of the `items`.
     """
-    width, stages, size, a_k = tile.widths[0], tile.stages, at.size, at.a_k
+    width, stages, size, place = tile.widths[0], tile.stages, at.size, at.place_a
     chunks = tile.rows // width
     each, apart = tile.depth * chunks // tile.threads, tile.threads // chunks
 
@@ -299,8 +300,8 @@ def ones(tile: Tile, at: Layout) -> Callable:
         if k >= items:
             for stage in range(stages):
                 for e in range(each):
-                    row = cuda.threadIdx.x // chunks + e * apart
+                    here = place(cuda.threadIdx.x // chunks + e * apart, cuda.threadIdx.x % chunks * width)
                     for i in range(width):
-                        store(shared, stage * size + row * a_k + cuda.threadIdx.x % chunks * width + i, 1)
+                        store(shared, stage * size + here + i, 1)
 
     return fill

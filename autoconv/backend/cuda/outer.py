@@ -6,7 +6,9 @@ The pixels are cut into parts; a block sums up one of them.
 from collections.abc import Callable
 
 from . import first, gather
-from .product import SUMS, copying, items_of_b, layout, place_of, product_kernel, put, summing
+from .ending import put
+from .fragments import COLUMNS, layout
+from .product import below, copying, place_of, product_kernel, reading_b, summing
 from .runtime import BlockKernel, cuda, inline
 from .tiles import Tile
 
@@ -28,17 +30,17 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKern
     windows = first if of_first else gather
     at = first.layout_of(tile, pooled) if of_first else layout(tile, True, False)
     filling = first.filling if of_first else gather.outer_filling
-    reading = first.winners_of_b(tile.columns) if of_first and pooled else items_of_b
+    reading = first.winners_of_b if of_first and pooled else reading_b
     run = summing(tensor_cores, tile, at, filling(tile, at, copies, pooled), reading)
     (each, locate), fill_ones = windows.items_of(tile), windows.ones(tile, at)
     rows, columns, depth = tile.rows, tile.columns, tile.depth
-    size, whole = at.size * tile.stages, tile.widths[1] == 4
+    size, whole, height = at.size * tile.stages, tile.widths[1] == 4, tile.warp_rows // 8
 
     rest = f"T[::1], T[::1], int64, int64, UniTuple(int64, 3), {gather.SIGNATURE})"
 
     @inline
     def product(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):
-        shared, sums = cuda.shared.array(size, x.dtype, 16), cuda.local.array((4, SUMS), x.dtype)
+        shared, sums = cuda.shared.array(size, x.dtype, 128), cuda.local.array((height, COLUMNS), x.dtype)
         taps = cuda.local.array((3, each), "int32")
         group, part, items = cuda.blockIdx.z // lengths[2], cuda.blockIdx.z % lengths[2], sizes[4]
         first, begin = cuda.blockIdx.y * columns, part * length
@@ -49,17 +51,16 @@ def _outer(name: str, tile: Tile, tensor_cores: bool, pooled: bool) -> BlockKern
         run(shared, (end - begin + depth - 1) // depth, source, sums)
         m, n, mine = where()
         m, n = m + cuda.blockIdx.x * rows, n + first
-        for c in range(0, SUMS, 2):
-            f = n + 4 * c
-            if mine and f < lengths[1]:
-                both = f + 1 < lengths[1]
-                column = group * lengths[1] + f
-                for r in range(4):
-                    row = m + 8 * r
+        for c in range(0, COLUMNS, 4):
+            room = lengths[1] - n - c
+            if mine and room > 0:
+                column = group * lengths[1] + n + c
+                for r in range(height):
+                    row, four = m + below(r), (sums[r, c], sums[r, c + 1], sums[r, c + 2], sums[r, c + 3])
                     if row < items:
-                        put(dw, (part * items + row) * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
+                        put(dw, (part * items + row) * lengths[0] + column, four, room, whole)
                     elif row == items:
-                        put(db, part * lengths[0] + column, sums[r, c], sums[r, c + 1], both, whole)
+                        put(db, part * lengths[0] + column, four, room, whole)
 
     @product_kernel(f"(const T[::1], const T[::1], {rest}", name, tile, tensor_cores)
     def plain(x, dy, dw, db, count, length, lengths, sizes, steps, divisors):

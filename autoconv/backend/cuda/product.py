@@ -3,14 +3,13 @@
 What A and B are, a kernel says by its `fill`; where its sums go, it decides itself. So one loop serves convolutions,
 their gradients and dense layers. docs/kernels.md has the pictures.
 
-A warp computes 32 rows. A thread of it, with g = lane // 4 and t = lane % 4, holds `sums` (4, WARP_COLUMNS / 4): those
-of rows g, g+8, g+16, g+24 and of columns 2t, 2t+1, 8+2t, 8+2t+1, ... That is how a tensor core deals them out, and the
-exact product keeps to it.
+A warp computes `tile.warp_rows` rows, a thread of it the `sums` (rows / 8, 8) of patches of four rows and eight columns
+(fragments.py).
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
 
+from .fragments import COLUMNS, Layout, lines_of_a, lines_of_b, operands_of_a, operands_of_b
 from .ptx import (
     commit,
     copy4_async,
@@ -21,36 +20,11 @@ from .ptx import (
     mma_tf32,
     round_tf32,
     store,
-    store2,
     store4,
     waiting,
 )
 from .runtime import block_kernel, cuda, inline
-from .tiles import WARP_COLUMNS, WARP_ROWS, Tile
-
-SUMS = WARP_COLUMNS // 4  # columns that a thread holds
-
-
-class Layout(NamedTuple):
-    """Where a stage's items lie in shared memory: a[m, k] at m*a_m + k*a_k, b[k, n] at b + k*b_k + n*b_n.
-
-    Rows are longer than their items, so that the 32 items that a warp reads at once lie in 32 different banks.
-    """
-
-    a_m: int
-    a_k: int
-    b: int
-    b_k: int
-    b_n: int
-    size: int
-
-
-def layout(tile: Tile, a_turned: bool, b_turned: bool) -> Layout:
-    """For A with its sum along the rows in memory, or across them (turned); for B across, or along (turned)."""
-    a_m, a_k = (1, tile.rows + 8) if a_turned else (tile.depth + 4, 1)
-    b_k, b_n = (1, tile.depth + 4) if b_turned else (tile.columns + 8, 1)
-    b = tile.depth * a_k if a_turned else tile.rows * a_m
-    return Layout(a_m, a_k, b, b_k, b_n, b + (tile.columns * b_n if b_turned else tile.depth * b_k))
+from .tiles import WARP_COLUMNS, Tile
 
 
 @inline
@@ -81,103 +55,90 @@ def copying(tensor_cores, tile):
     return tuple(four if width == 4 else one for width in tile.widths)
 
 
-def items_of_b(at, tensor_cores):
-    """read(shared, b, lane, k, n): item (k, n) of a warp's share of B, counted from where its thread `lane` begins.
-
-    That is row 0, column 2t for an exact product, row t, column g on tensor cores.
-    """
-    b_k, b_n = at.b_k, at.b_n
-
-    @inline
-    def read(shared, b, lane, k, n):
-        if tensor_cores:
-            return load(shared, b + (lane % 4 * b_k + lane // 4 * b_n) + (k * b_k + n * b_n))
-        return load(shared, b + lane % 4 * 2 * b_n + (k * b_k + n * b_n))
-
-    return read
-
-
-def _exact(tile, at, reading):
+def _exact(tile: Tile, at: Layout, read_b: Callable) -> Callable:
     """sums += a b for a warp's share of a stage, in the arrays' own precision."""
-    depth = tile.depth // tile.warps[2]
-    a_m, a_k, read = at.a_m, at.a_k, reading(at, False)
+    share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, lines_of_a(tile, at)
 
     @inline
-    def multiply(shared, a, b, lane, sums):
-        column = cuda.local.array(4, shared.dtype)
-        a += lane // 4 * a_m
-        for k in range(depth):
-            for r in range(4):
-                column[r] = load(shared, a + 8 * r * a_m + k * a_k)
-            for c in range(SUMS):
-                item = read(shared, b, lane, k, c // 2 * 8 + c % 2)
-                for r in range(4):
-                    sums[r, c] += column[r] * item
+    def multiply(shared, a, b, lane, first, sums):
+        left, right = cuda.local.array((4, rows), shared.dtype), cuda.local.array((4, COLUMNS), shared.dtype)
+        for k in range(0, share, 4):
+            read_a(shared, a, lane, first + k, left)
+            read_b(shared, b, lane, first + k, right)
+            for i in range(4):
+                for c in range(COLUMNS):
+                    for r in range(rows):
+                        sums[r, c] += left[i, r] * right[i, c]
 
     return multiply
 
 
-def _tf32(tile, at, reading):
+def _tf32(tile: Tile, at: Layout, read_b: Callable) -> Callable:
     """sums += a b for a warp's share of a stage, on tensor cores: operands rounded to 10 bits, sums in float32."""
-    depth = tile.depth // tile.warps[2]
-    a_m, a_k, read = at.a_m, at.a_k, reading(at, True)
+    share, rows, read_a = tile.depth // tile.warps[2], tile.warp_rows // 8, operands_of_a(tile, at)
+    count = 2 * rows
 
     @inline
-    def multiply(shared, a, b, lane, sums):
-        near, far = cuda.local.array(4, "float32"), cuda.local.array(4, "float32")
-        a += lane // 4 * a_m + lane % 4 * a_k
-        for k in range(0, depth, 8):
-            for r in range(4):
-                near[r] = round_tf32(load(shared, a + 8 * r * a_m + k * a_k))
-                far[r] = round_tf32(load(shared, a + 8 * r * a_m + (k + 4) * a_k))
-            for c in range(0, SUMS, 2):
-                b0 = round_tf32(read(shared, b, lane, k, 4 * c))
-                b1 = round_tf32(read(shared, b, lane, k + 4, 4 * c))
-                for r in range(0, 4, 2):
-                    sums[r, c], sums[r, c + 1], sums[r + 1, c], sums[r + 1, c + 1] = mma_tf32(
-                        near[r], near[r + 1], far[r], far[r + 1], b0, b1,
-                        sums[r, c], sums[r, c + 1], sums[r + 1, c], sums[r + 1, c + 1])
+    def multiply(shared, a, b, lane, first, sums):
+        left, right = cuda.local.array(count, "float32"), cuda.local.array(COLUMNS, "float32")
+        for k in range(0, share, 8):
+            read_a(shared, a, lane, first + k, left)
+            read_b(shared, b, lane, first + k, right)
+            for i in range(count):
+                left[i] = round_tf32(left[i])
+            for i in range(COLUMNS):
+                right[i] = round_tf32(right[i])
+            for c in range(COLUMNS // 2):
+                for r in range(0, rows, 2):
+                    sums[r, c], sums[r, c + 4], sums[r + 1, c], sums[r + 1, c + 4] = mma_tf32(
+                        left[2 * r], left[2 * r + 1], left[2 * r + 2], left[2 * r + 3], right[2 * c], right[2 * c + 1],
+                        sums[r, c], sums[r, c + 4], sums[r + 1, c], sums[r + 1, c + 4])
 
     return multiply
 
 
-def summing(tensor_cores, tile, at, fill, reading=items_of_b):
+def reading_b(at: Layout, tensor_cores: bool) -> Callable:
+    """What brings a thread its items of B (fragments.py)."""
+    return (operands_of_b if tensor_cores else lines_of_b)(at)
+
+
+def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading: Callable = reading_b) -> Callable:
     """The loop over the sum: `fill(shared, start, step, source)` brings stage `step` in, and a warp multiplies it.
     `reading` makes what reads B there, where it is not just its items.
 
     While one stage is multiplied, the next ones are on their way. Then the sums of the warps that share rows and
     columns are added up in their order, in the first of them.
     """
-    multiply = (_tf32 if tensor_cores else _exact)(tile, at, reading)
+    multiply = (_tf32 if tensor_cores else _exact)(tile, at, reading(at, tensor_cores))
     down, along, deep = tile.warps
     ahead, size, stages = tile.stages - 1, at.size, tile.stages
-    share = tile.depth // deep
-    a_m, a_k, b_start, b_k, b_n = at.a_m, at.a_k, at.b, at.b_k, at.b_n
-    arrived, each = waiting(ahead - 1), 4 * SUMS
+    share, rows, warp_rows = tile.depth // deep, tile.warp_rows // 8, tile.warp_rows
+    b_start, arrived, each = at.b, waiting(ahead - 1), tile.warp_rows
+    a_apart, b_apart = (at.a_row if at.a_along else 1), (at.b_row if at.b_along else 1)
 
     @inline
     def gather(shared, rank, lane, part, sums):
         """The warps' sums, through shared memory."""
         cuda.syncthreads()
-        for r in range(4):
-            for c in range(SUMS):
+        for r in range(rows):
+            for c in range(COLUMNS):
                 if part > 0:
-                    store(shared, (((part - 1) * down * along + rank) * each + r * SUMS + c) * 32 + lane, sums[r, c])
+                    store(shared, (((part - 1) * down * along + rank) * each + r * COLUMNS + c) * 32 + lane, sums[r, c])
         cuda.syncthreads()
         if part == 0:
-            for r in range(4):
-                for c in range(SUMS):
+            for r in range(rows):
+                for c in range(COLUMNS):
                     for other in range(deep - 1):
-                        sums[r, c] += load(shared, ((other * down * along + rank) * each + r * SUMS + c) * 32 + lane)
+                        sums[r, c] += load(shared,
+                                           ((other * down * along + rank) * each + r * COLUMNS + c) * 32 + lane)
 
     @inline
     def run(shared, steps, source, sums):
         warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
-        rank, part = warp % (down * along), warp // (down * along)
-        a = rank % down * WARP_ROWS * a_m + part * share * a_k
-        b = b_start + rank // down * WARP_COLUMNS * b_n + part * share * b_k
-        for r in range(4):
-            for c in range(SUMS):
+        rank, part = warp % (down * along), warp // (down * along) if deep > 1 else 0
+        a, b = rank % down * warp_rows * a_apart, b_start + rank // down * WARP_COLUMNS * b_apart
+        for r in range(rows):
+            for c in range(COLUMNS):
                 sums[r, c] = 0
         for step in range(ahead):
             if step < steps:
@@ -193,39 +154,34 @@ def summing(tensor_cores, tile, at, fill, reading=items_of_b):
             if tensor_cores:
                 commit()
             start = step % stages * size
-            multiply(shared, start + a, start + b, lane, sums)
+            multiply(shared, start + a, start + b, lane, part * share, sums)
         if deep > 1:
             gather(shared, rank, lane, part, sums)
 
     return run
 
 
-def place_of(tile):
+def place_of(tile: Tile) -> Callable:
     """place() -> (row, column, mine): where a thread's first sum lies in the block's result, and whether it has one."""
-    down, along, _ = tile.warps
+    (down, along, _), warp_rows = tile.warps, tile.warp_rows
 
     @inline
     def place():
         warp, lane = cuda.threadIdx.x // 32, cuda.threadIdx.x % 32
         rank = warp % (down * along)
-        return (rank % down * WARP_ROWS + lane // 4, rank // down * WARP_COLUMNS + lane % 4 * 2,
+        return (rank % down * warp_rows + lane // 4 * 4, rank // down * WARP_COLUMNS + lane % 4 * COLUMNS,
                 warp < down * along)
 
     return place
+
+
+@inline
+def below(r):
+    """How many rows below a thread's first sum its sums number r are."""
+    return r // 4 * 32 + r % 4
 
 
 def product_kernel(signature: str, name: str, tile: Tile, tensor_cores: bool) -> Callable:
     """A kernel for float32; float64, which is for checks, takes `single` for all shapes."""
     dtypes = ("float32", "float64") if tile.name == "single" and not tensor_cores else ("float32",)
     return block_kernel(signature, tile.threads, name, dtypes, tensor_cores)
-
-
-@inline
-def put(y, at, first, second, both, whole):
-    """Two items side by side, or where there is room for one, the first."""
-    if whole:
-        store2(y, at, (first, second))
-    else:
-        store(y, at, first)
-        if both:
-            store(y, at + 1, second)

@@ -2,7 +2,7 @@
 vector loads, copies that run on by themselves, tensor cores.
 
 Arrays are flat. An index is not checked, and never counts from the end: Numba's check for that costs more than a load.
-Source: "Parallel Thread Execution ISA", cp.async, mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
+Source: "Parallel Thread Execution ISA", cp.async, ldmatrix, mma.sync.aligned.m16n8k8 (tf32) and cvt.rna.tf32.
 """
 
 from .internals import cgutils, intrinsic, ir, types
@@ -110,13 +110,16 @@ def load_word(typing, array, index):
 
 
 @intrinsic
-def load_byte(typing, array, index):
-    """Byte number `index` of an array of whatever items."""
+def load_bytes(typing, array, index):
+    """The four bytes from number `index` on, a multiple of 4, of an array of whatever items."""
     def build(context, builder, signature, arguments):
         data = context.make_array(array)(context, builder, arguments[0]).data
-        return builder.load(builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [arguments[1]]))
+        first = builder.gep(builder.bitcast(data, ir.IntType(8).as_pointer()), [arguments[1]])
+        word = builder.load(builder.bitcast(first, INT32.as_pointer()))
+        items = [builder.trunc(builder.lshr(word, INT32(8 * i)), ir.IntType(8)) for i in range(4)]
+        return cgutils.pack_array(builder, items, ty=ir.IntType(8))
 
-    return types.uint8(array, types.int64), build
+    return types.UniTuple(types.uint8, 4)(array, types.int64), build
 
 
 @intrinsic
@@ -179,6 +182,32 @@ def _copy(name, width, cached):
 
 
 copy_async, copy4_async = _copy("copy_async", 1, "ca"), _copy("copy4_async", 4, "cg")
+
+
+def load_matrices(*distances):
+    """load(shared, index, to): for each distance four matrices of 8 rows of 4 items, by the 32 threads of a warp. Their
+    rows lie at the 32 threads' shared[index + distance], and are 16 bytes each; to[4 * i + j], of an array of a
+    thread's own, is item lane % 4 of row lane // 4 of matrix j of distance number i.
+    """
+    @intrinsic
+    def load(typing, shared, index, to):
+        def build(context, builder, signature, arguments):
+            place = builder.addrspacecast(_pointer(context, builder, shared, *arguments[:2]),
+                                          ir.PointerType(ir.FloatType(), 3))
+            four = ir.LiteralStructType([INT32] * 4)
+            function, data = ir.FunctionType(four, [place.type]), context.make_array(to)(
+                context, builder, arguments[2]).data
+            for i, distance in enumerate(distances):
+                asm = f"ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{$0, $1, $2, $3}}, [$4 + {4 * distance}];"
+                found = builder.call(ir.InlineAsm(function, asm, "=r,=r,=r,=r,r,~{memory}", side_effect=True), [place])
+                for j in range(4):
+                    item = builder.bitcast(builder.extract_value(found, j), ir.FloatType())
+                    builder.store(item, builder.gep(data, [INT32(4 * i + j)]))
+            return context.get_dummy_value()
+
+        return types.void(shared, types.int64, to), build
+
+    return load
 
 
 def _statement(asm, builder):

@@ -1,13 +1,13 @@
 """How a matrix product is cut for a GPU: which part of it a block of threads computes, and how its threads share that.
 
 A block computes (rows, columns) of the result and goes along the inner sum in stages of `depth` items. Its warps lie
-`warps` = (along rows, along columns, along the sum). Every warp computes 32 rows, and WARP_COLUMNS columns.
+`warps` = (along rows, along columns, along the sum). Every warp computes WARP_COLUMNS columns, and 32 rows or more.
 """
 
 import math
 from typing import NamedTuple
 
-WARP_ROWS, WARP_COLUMNS = 32, 32
+WARP_COLUMNS = 32
 
 
 class Tile(NamedTuple):
@@ -22,6 +22,11 @@ class Tile(NamedTuple):
     warps: tuple[int, int, int]
     stages: int
     widths: tuple[int, int] = (4, 4)
+
+    @property
+    def warp_rows(self) -> int:
+        """How many rows a warp computes: a multiple of 32."""
+        return self.rows // self.warps[0]
 
     @property
     def threads(self) -> int:
