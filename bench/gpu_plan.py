@@ -30,15 +30,15 @@ L2 = 5.5e12  # bytes a second from the second-level cache, as others measured on
 ISSUED = 4 * PROCESSORS * 1.755e9  # instructions of warps a second: four schedulers each, at the boost clock
 # Instructions of a warp, as the PTX machine counts them (a test compares): for each stage of a product that gathers its
 # rows and of a weight gradient, and for the rest of a block.
-OF_STAGE = {"large": 200, "narrow": 380, "medium": 230, "small": 165, "first": 420, "single": 290}
-OF_OUTER_STAGE = {"large": 210, "narrow": 540, "medium": 280, "small": 150, "first": 330, "single": 350}
+OF_STAGE = {"wide": 245, "tall": 265, "large": 275, "narrow": 340, "medium": 250, "small": 165, "first": 420, "single": 290}
+OF_OUTER_STAGE = {"wide": 240, "tall": 230, "large": 330, "narrow": 310, "medium": 300, "small": 150, "first": 330, "single": 350}
 OF_BLOCK = 650
 STAGE = 0.7e-6  # seconds from asking for a stage's items to having multiplied them; stages under way share it
 SHORTEST_STAGE = 0.2e-6  # of a barrier and a warp's products, however many stages are under way
 SHORTEST = 1.0e-6  # the time of any kernel that reads memory and writes it
 NODE = 1.5e-6  # between the end of a graph's launch and the start of one that waits for it
 SHARED, REGISTERS, THREADS = 228 << 10, 65536, 2048  # of a multiprocessor
-REGISTERS_OF_A_THREAD = 128  # of a product's kernel; bench.cubins has them all
+REGISTERS_OF_GATHERED, REGISTERS_OF_OUTER = 128, 160  # of a thread of a product at most, assembled for Hopper
 
 
 class Line(NamedTuple):
@@ -144,7 +144,7 @@ def _product(launch: Any, blocks: int, size: int, after: tuple[int, ...]) -> Lin
     product = _sums(launch, tile)
     busy = max(size / MEMORY, product.loaded / L2, instructions(launch) / ISSUED)
     ahead = 1 if _waits(launch, tile) else tile.stages - 1
-    waiting = ceil(blocks / (PROCESSORS * _resident(tile))) * product.stages * max(STAGE / ahead, SHORTEST_STAGE)
+    waiting = ceil(blocks / (PROCESSORS * _resident(launch.kernel.name))) * product.stages * max(STAGE / ahead, SHORTEST_STAGE)
     name = launch.kernel.name.removesuffix(f"_{tile.name}")
     return Line(name, tile.name, blocks, product.stages, size, product.loaded, product.flops, busy,
                 max(busy, waiting, SHORTEST), after)
@@ -186,12 +186,19 @@ def _sums(launch: Any, tile: Any) -> Product:
     return Product(stages, int(loaded), 2 * rows * summed * filters)
 
 
-def _resident(tile: Any) -> int:
-    """How many blocks a multiprocessor holds at once."""
-    from autoconv.backend.cuda.product import layout
+def _resident(name: str) -> int:
+    """How many blocks of a product a multiprocessor holds at once."""
+    from autoconv.backend.cuda.fragments import layout
 
-    shared = 4 * tile.stages * layout(tile, False, False).size
-    return max(1, min(SHARED // shared, REGISTERS // (REGISTERS_OF_A_THREAD * tile.threads), THREADS // tile.threads))
+    tile = products()[name]
+    of_rows = 0 if "weight_gradient" in name else 16 * tile.rows
+    shared = 4 * tile.stages * layout(tile, False, False).size + of_rows
+    return max(1, min(SHARED // shared, REGISTERS // (registers(name) * tile.threads), THREADS // tile.threads))
+
+
+def registers(name: str) -> int:
+    """How many of them a thread of a product takes at most. A test asks the assembler."""
+    return REGISTERS_OF_OUTER if "weight_gradient" in name else REGISTERS_OF_GATHERED
 
 
 def _adding(launch: Any) -> float:

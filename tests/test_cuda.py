@@ -35,6 +35,7 @@ from autoconv import functional as F
 from autoconv import optimizers as optim
 from autoconv.arguments import shapes
 from autoconv.backend import device
+from autoconv.backend.cuda import tiles
 from autoconv.gradcheck import gradcheck
 from autoconv.operators import conv as conv_ops
 from autoconv.operators import dense as dense_ops
@@ -251,6 +252,38 @@ def test_a_scale_multiplies_the_filters(op, where):
     np.testing.assert_allclose(found.numpy(), expected.numpy(), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("shapes_", [((2, 7, 6, 8), (3, 3, 8, 36)), ((1, 4, 3, 900), (1, 1, 900, 12)),
+                                     ((1, 3, 2, 300), (3, 3, 300, 5))], ids=["whole", "parts", "parts, one by one"])
+@pytest.mark.parametrize("added", [False, True])
+def test_a_convolution_ends_with_scale_bias_addition_and_relu(shapes_, added):
+    """In its own launch, or where its sum is cut into parts, in the one that adds them."""
+    (n, h, width, _), filters = shapes_[0], shapes_[1][3]
+    x, w, b, scale, other = (np.random.default_rng(i).normal(size=shape).astype("float32") for i, shape in enumerate(
+        (*shapes_, (filters,), (filters,), (n, h, width, filters))))
+    window = shapes.window((h, width), shapes_[1][:2], padding="same")
+    results = []
+    for where in ("cpu", "cuda"):
+        given = tensors((x, w, b, *([other] if added else [])), where, False)
+        results.append(apply(conv_ops.conv2d, *given, window=window, scale=tensor(scale, device=where).data,
+                             **({} if added else {"relu": True})).numpy())
+    assert (results[0] == 0).any()
+    close(results[1], results[0], "float32")
+
+
+def test_a_masked_gradient_in_parts():
+    """Where x was above 0, else 0: also where several blocks share a sum."""
+    dy, w, x = (np.random.default_rng(i).normal(size=shape).astype("float32")
+                for i, shape in enumerate(((1, 4, 3, 900), (1, 1, 8, 900), (1, 4, 3, 8))))
+    results = []
+    for where in ("cpu", "cuda"):
+        d = device.get(where)
+        dx = d.empty(x.shape, np.dtype(np.float32))
+        d.kernels("conv").conv2d_masked_input_grad(*map(d.asarray, (dy, w, x)), dx, shapes.Window(1, 1))
+        results.append(d.numpy(dx))
+    assert (results[0] == 0).sum() == (x <= 0).sum()
+    close(results[1], results[0], "float32")
+
+
 def test_numpy_s_words_within_a_layer_stay_on_the_gpu():
     class Both(layers.Layer):
         def call(self, x):
@@ -268,7 +301,7 @@ def test_numpy_s_words_within_a_layer_stay_on_the_gpu():
 
 
 FOURS = [  # rows of multiples of four items; of each tile several, with ragged ends in every direction
-    conv((2, 9, 8, 68), (1, 2, 68, 68), padding="same"),
+    conv((4, 9, 8, 36), (1, 2, 36, 132), padding="same"),
     conv((2, 7, 6, 8), (3, 3, 4, 8), strides=(2, 1), groups=2, bias=False),
     fused_pool((3, 9, 8, 4), (3, 3, 4, 68)),
     transposed((1, 4, 3, 12), (3, 2, 36, 12), strides=(1, 2)),
@@ -283,12 +316,20 @@ LONG = [  # sums that are cut into parts: by fours and one by one, with a bias a
 ]
 
 
+def tiles_of(precision):
+    """The names of all tiles of a precision."""
+    return [tile.name for tile in (tiles.FORWARD.exact if precision == "highest" else tiles.FORWARD.tensor)]
+
+
 @pytest.mark.parametrize("case", FOURS, ids=lambda case: case.id)
-@pytest.mark.parametrize("tile", range(6), ids=["large", "narrow", "medium", "small", "single", "first"])
-@pytest.mark.parametrize("precision", ["highest", "tf32"])
-def test_every_tile(case, tile, precision, monkeypatch):
+@pytest.mark.parametrize(("precision", "tile"), [(p, tile) for p in ("highest", "tf32") for tile in tiles_of(p)])
+def test_every_tile(case, precision, tile, monkeypatch):
     """Whatever shapes a tile is chosen for, it is right for all that it may be given."""
-    monkeypatch.setattr(device.get("cuda").module("tiles"), "choose", lambda tiles, *_: min(tile, len(tiles) - 1))
+    def choose(several, *_):
+        names = [each.name for each in several]
+        return names.index(tile) if tile in names else 0
+
+    monkeypatch.setattr(tiles, "choose", choose)
     ac.set_precision(precision)
     inputs = case.inputs("float32")
     expected, expected_gradients = gradients(case, tensors([a if a is None else a.astype("float64") for a in inputs],

@@ -79,14 +79,14 @@ def _gathered(turned: bool) -> Callable:
         locate, where = gather.rows_of(tile, False), place_of(tile)
         run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), turned))
         rows, columns, depth, whole = tile.rows, tile.columns, tile.depth, tile.widths[1] == 4
-        size, each, height = at.size * tile.stages, gather.rows_of_a_thread(tile), tile.warp_rows // 8
+        size, height, places_size = at.size * tile.stages, tile.warp_rows // 8, 4 * tile.rows
 
         @product_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], const T[::1], T[::1], int64,"
                         f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), int64)", name, tile,
                         tensor_cores)
         def product(x, w, b, scale, other, y, count, lengths, sizes, steps, divisors, cut, does):
-            shared = cuda.shared.array(size, x.dtype, 128)
-            places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((height, COLUMNS), x.dtype)
+            shared, places = cuda.shared.array(size, x.dtype, 128), cuda.shared.array(places_size, "int32", 16)
+            sums = cuda.local.array((height, COLUMNS), x.dtype)
             group, part, begin = cuda.blockIdx.z // cut[0], cuda.blockIdx.z % cut[0], cuda.blockIdx.y * columns
             skipped = part * cut[1]
             locate(places, count, group * sizes[3], sizes, steps, divisors)

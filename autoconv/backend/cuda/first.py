@@ -67,7 +67,7 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], pooled: b
         for e in range(each):
             if k + e * apart < items:  # the one behind the last is always 1; the others are never read
                 inside = m < end and within(r + taps[0, e], height) and within(t + taps[1, e], across)
-                copy(shared, start + place(row + e * apart, pixel), x, item + taps[2, e] if inside else 0, inside)
+                copy(shared, start + place(row, pixel, e * apart), x, item + taps[2, e] if inside else 0, inside)
         fill_b(shared, start, begin + step * depth, end, dy, first, columns, group, length)
 
     return fill
@@ -140,6 +140,6 @@ def ones(tile: Tile, at: Layout) -> Callable:
         for e in range(each):
             if k + e * apart >= items:
                 for stage in range(stages):
-                    store(shared, stage * size + place(row + e * apart, pixel), 1)
+                    store(shared, stage * size + place(row, pixel, e * apart), 1)
 
     return fill

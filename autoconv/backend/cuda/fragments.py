@@ -46,18 +46,19 @@ def layout(tile: Tile, a_across: bool, b_along: bool) -> Layout:
 
 
 def placing(along: bool, length: int) -> Callable:
-    """place(row, item): where in a stage an item of a factor lies whose rows in memory are so long.
+    """place(row, item, further): where in a stage an item of a factor lies whose rows in memory are so long, `further`
+    rows below. That is a multiple of a power of two above `row`: so most of it is worked out once for several rows.
 
     Rows have no gaps. Their pieces of four items change places with others, so that eight rows four apart, of which a
     warp reads one piece each, fill the 32 banks; and across the sum four rows, of which it reads eight items each.
     """
     @inline
-    def place_along(row, item):
-        return (row * length + item) ^ (row >> 2 & 7) << 2
+    def place_along(row, item, further):
+        return ((row * length + item ^ (row >> 2 & 7) << 2) ^ (further >> 2 & 7) << 2) + further * length
 
     @inline
-    def place_across(row, item):
-        return row * length + (item ^ (row & 3) << 3)
+    def place_across(row, item, further):
+        return (row * length + (item ^ (row & 3) << 3) ^ (further & 3) << 3) + further * length
 
     return place_along if along else place_across
 
@@ -72,11 +73,11 @@ def operands_of_a(tile: Tile, at: Layout) -> Callable:
 
     @inline
     def along(shared, a, lane, k, to):
-        load(shared, a + (place(lane % 8 * 4 + lane // 8 % 2, lane // 16 * 4) ^ k), to)
+        load(shared, a + (place(lane % 8 * 4 + lane // 8 % 2, lane // 16 * 4, 0) ^ k), to)
 
     @inline
     def across(shared, a, lane, k, to):
-        first = a + place(lane % 4, lane // 4 * 4) + k * length
+        first = a + place(lane % 4, lane // 4 * 4, 0) + k * length
         for i in range(fours):
             to[8 * i], to[8 * i + 1], to[8 * i + 4], to[8 * i + 5] = load4(shared, first + 32 * i)
             to[8 * i + 2], to[8 * i + 3], to[8 * i + 6], to[8 * i + 7] = load4(shared, first + 4 * length + 32 * i)
@@ -91,11 +92,11 @@ def operands_of_b(at: Layout) -> Callable:
 
     @inline
     def along(shared, b, lane, k, to):
-        load(shared, b + (place(lane % 8 * 4 + lane // 16, lane // 8 % 2 * 4) ^ k), to)
+        load(shared, b + (place(lane % 8 * 4 + lane // 16, lane // 8 % 2 * 4, 0) ^ k), to)
 
     @inline
     def across(shared, b, lane, k, to):
-        first = b + place(lane % 4, lane // 4 * 4) + k * length
+        first = b + place(lane % 4, lane // 4 * 4, 0) + k * length
         to[0], to[2], to[4], to[6] = load4(shared, first)
         to[1], to[3], to[5], to[7] = load4(shared, first + 4 * length)
 
@@ -132,14 +133,14 @@ def _lines(is_along: bool, length: int, groups: int, apart: int) -> Callable:
     def along(shared, start, first, k, to):
         for i in range(groups):
             for j in range(4):
-                here = start + (place(first + apart * i + j, 0) ^ k)
+                here = start + (place(first + apart * i + j, 0, 0) ^ k)
                 to[0, 4 * i + j], to[1, 4 * i + j], to[2, 4 * i + j], to[3, 4 * i + j] = load4(shared, here)
 
     @inline
     def across(shared, start, first, k, to):
         for e in range(4):
             for i in range(groups):
-                here = start + place(e, first) + k * length + apart * i
+                here = start + place(e, first, 0) + k * length + apart * i
                 to[e, 4 * i], to[e, 4 * i + 1], to[e, 4 * i + 2], to[e, 4 * i + 3] = load4(shared, here)
 
     return along if is_along else across

@@ -57,15 +57,15 @@ def _pooled(name: str, tile: Tile, tensor_cores: bool) -> BlockKernel:
     locate, where = gather.rows_of(tile, True), place_of(tile)
     run = summing(tensor_cores, tile, at, gather.filling(tile, at, copying(tensor_cores, tile), False))
     rows, columns, depth, whole = tile.rows // 4, tile.columns, tile.depth, tile.widths[1] == 4
-    size, each, height = at.size * tile.stages, gather.rows_of_a_thread(tile), tile.warp_rows // 8
+    size, height, places_size = at.size * tile.stages, tile.warp_rows // 8, 4 * tile.rows
 
     @product_kernel("(const T[::1], const T[::1], const T[::1], const T[::1], T[::1], uint8[::1], T[::1], int64,"
                     f" UniTuple(int64, 4), {gather.SIGNATURE}, UniTuple(int64, 2), int64, boolean)", name, tile,
                     tensor_cores)
     def product(x, w, b, scale, y, winner, sums_of_parts, count, lengths, sizes, steps, divisors, cut, does,
                 keep_winner):
-        shared = cuda.shared.array(size, x.dtype, 128)
-        places, sums = cuda.local.array((3, each), "int32"), cuda.local.array((height, COLUMNS), x.dtype)
+        shared, places = cuda.shared.array(size, x.dtype, 128), cuda.shared.array(places_size, "int32", 16)
+        sums = cuda.local.array((height, COLUMNS), x.dtype)
         begin = cuda.blockIdx.y * columns
         locate(places, count, 0, sizes, steps, divisors)
         part, skipped = cuda.blockIdx.z, cuda.blockIdx.z * cut[1]

@@ -8,9 +8,11 @@ this one at tap (i, j): ((r + top - i*dh) / sh, ...), where that divides.
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from ...arguments.shapes import Window
 from .fragments import Layout
-from .ptx import scaled, store, times, within
+from .ptx import load4, scaled, store, store4, times, within
 from .runtime import cuda, inline
 from .tiles import Tile
 from .unpool import reading
@@ -79,24 +81,18 @@ def tap_of(k, divisors):
     return i, tap - times(i, divisors[3][0]), k - times(tap, divisors[2][0])
 
 
-def rows_of_a_thread(tile: Tile) -> int:
-    """How many rows of a stage a thread loads items of."""
-    return tile.rows * tile.depth // tile.widths[0] // tile.threads
-
-
 def rows_of(tile: Tile, pooled: bool) -> Callable:
-    """locate(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are that this thread
-    loads. places (3, rows) then has what tap (0, 0) reads: the item of that channel, the pixel's row and its column.
+    """locate(places, count, channel, sizes, steps, divisors): which pixels the rows of this block are. Of
+    `places`, four items in shared memory for each row, the first three are what tap (0, 0) reads: the item of that
+    channel, the pixel's row and its column. In registers they would be in the way of the sums.
 
     Rows are pixels in scan order, `count` of them. Pooled, they are the four pixels of one window of 2x2 after the
     other: one thread holds the sums of all four. Every thread works out some rows, for all.
     """
-    columns, height, threads = tile.depth // tile.widths[0], tile.rows, tile.threads
-    each, apart, turns = rows_of_a_thread(tile), tile.threads // columns, -(-tile.rows // tile.threads)
+    height, threads, turns = tile.rows, tile.threads, -(-tile.rows // tile.threads)
 
     @inline
     def locate(places, count, channel, sizes, steps, divisors):
-        shared = cuda.shared.array((3, height), "int32")
         for turn in range(turns):
             here = cuda.threadIdx.x + turn * threads
             if here < height:
@@ -107,13 +103,10 @@ def rows_of(tile: Tile, pooled: bool) -> Callable:
                 if pooled:
                     p, q = 2 * p + inner // 2, 2 * q + inner % 2
                 r, t = times(p, steps[0][1]) + steps[0][0], times(q, steps[1][1]) + steps[1][0]
-                shared[0, here] = times(times(times(n, sizes[0]) + r, sizes[1]) + t, sizes[2]) + channel
-                shared[1, here] = r if row < count else OUTSIDE
-                shared[2, here] = t
+                item = times(times(times(n, sizes[0]) + r, sizes[1]) + t, sizes[2]) + channel
+                r = r if row < count else OUTSIDE
+                store4(places, 4 * here, (np.int32(item), np.int32(r), np.int32(t), np.int32(0)))
         cuda.syncthreads()
-        for e in range(each):
-            for i in range(3):
-                places[i, e] = shared[i, cuda.threadIdx.x // columns + e * apart]
 
     return locate
 
@@ -122,31 +115,30 @@ def _filling_rows(tile: Tile, at: Layout, copy: Callable, strided: bool) -> Call
     """fill(shared, start, tap, real, down, right, x, places, height, across): the gathered rows' items at one tap,
     which reads so many pixels further down and right than tap (0, 0), `tap` items behind. `real`: the sum goes so far.
     """
-    chunks, width = tile.depth // tile.widths[0], tile.widths[0]
-    each, apart, place = rows_of_a_thread(tile), tile.threads // (tile.depth // tile.widths[0]), at.place_a
+    chunks, width, place = tile.depth // tile.widths[0], tile.widths[0], at.place_a
+    each, apart = tile.rows * chunks // tile.threads, tile.threads // chunks
 
     @inline
     def fill(shared, start, tap, real, down, right, x, places, height, across):
-        row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
         for e in range(each):
-            r, t = places[1, e] + down, places[2, e] + right
-            inside = real and within(r, height) and within(t, across)
-            to = start + place(row + e * apart, piece)
-            copy(shared, to, x, places[0, e] + tap if inside else 0, inside)
+            row, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
+            item, r, t, _ = load4(places, 4 * (row + e * apart))
+            inside = real and within(r + down, height) and within(t + right, across)
+            copy(shared, start + place(row, piece, e * apart), x, item + tap if inside else 0, inside)
 
     @inline
     def fill_strided(shared, start, tap, real, down, right, x, places, height, across, every, divisors):
         """The same, where only some pixels are reached by the strides, and lie nearer than the distances say."""
-        mine, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
         for e in range(each):
-            r, t = places[1, e] + down, places[2, e] + right
+            mine, piece = cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width
+            item, r, t, _ = load4(places, 4 * (mine + e * apart))
+            r, t = r + down, t + right
             inside = real and r >= 0 and t >= 0
             row, column = divided(r if inside else 0, divisors[4]), divided(t if inside else 0, divisors[5])
             inside = inside and times(row, divisors[4][0]) == r and times(column, divisors[5][0]) == t
             inside = inside and row < height and column < across
             nearer = times(times(r - row, across) + t - column, every) if inside else 0
-            to = start + place(mine + e * apart, piece)
-            copy(shared, to, x, places[0, e] + tap - nearer if inside else 0, inside)
+            copy(shared, start + place(mine, piece, e * apart), x, item + tap - nearer if inside else 0, inside)
 
     return fill_strided if strided else fill
 
@@ -188,7 +180,7 @@ def filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], turned: b
             left = items - step * depth
         for e in range(each):
             inside = real and row + e * apart < left
-            to = start + b_start + place(row + e * apart, piece)
+            to = start + b_start + place(row, piece, e * apart)
             copy(shared, to, w, item + times(e * apart, length) if inside else 0, inside)
 
     return fill
@@ -239,7 +231,7 @@ def outer_filling(tile: Tile, at: Layout, copies: tuple[Callable, Callable], poo
                 r, t = times(p, steps[0][1]) + down, times(q, steps[1][1]) + right
                 inside = m + e * apart < end and within(r, height) and within(t, across)
                 item = times(times(times(n, height) + r, across) + t, every) + taps[2, 0]
-                copy(shared, start + place(row + e * apart, piece), x, item if inside else 0, inside)
+                copy(shared, start + place(row, piece, e * apart), x, item if inside else 0, inside)
         fill_b(shared, start, begin + step * depth, end, dy, first, columns, group, length)
 
     return fill
@@ -264,7 +256,7 @@ def filling_gradients(tile: Tile, at: Layout, copy: Callable) -> Callable:
             pixel = m + row + e * apart
             inside = first + piece < columns and pixel < end
             item = times(pixel, length) + group + first + piece if inside else 0
-            copy(shared, start + b_start + place(row + e * apart, piece), dy, item, inside)
+            copy(shared, start + b_start + place(row, piece, e * apart), dy, item, inside)
 
     return fill
 
@@ -282,7 +274,7 @@ def _filling_pooled(tile: Tile, at: Layout, _: Callable) -> Callable:
             inside = first + piece < columns and pixel < end
             item = times(pixel // 4, length) + group + first + piece if inside else 0
             window = read(dy[0], dy[1], dy[2], item)
-            write(shared, start + b_start + place(row + e * apart, piece), window, pixel % 4, inside)
+            write(shared, start + b_start + place(row, piece, e * apart), window, pixel % 4, inside)
 
     return fill
 
@@ -300,7 +292,7 @@ def ones(tile: Tile, at: Layout) -> Callable:
         if k >= items:
             for stage in range(stages):
                 for e in range(each):
-                    here = place(cuda.threadIdx.x // chunks + e * apart, cuda.threadIdx.x % chunks * width)
+                    here = place(cuda.threadIdx.x // chunks, cuda.threadIdx.x % chunks * width, e * apart)
                     for i in range(width):
                         store(shared, stage * size + here + i, 1)
 

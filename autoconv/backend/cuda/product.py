@@ -9,6 +9,8 @@ A warp computes `tile.warp_rows` rows, a thread of it the `sums` (rows / 8, 8) o
 
 from collections.abc import Callable
 
+import numpy as np
+
 from .fragments import COLUMNS, Layout, lines_of_a, lines_of_b, operands_of_a, operands_of_b
 from .ptx import (
     commit,
@@ -111,7 +113,7 @@ def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading:
     """
     multiply = (_tf32 if tensor_cores else _exact)(tile, at, reading(at, tensor_cores))
     down, along, deep = tile.warps
-    ahead, size, stages = tile.stages - 1, at.size, tile.stages
+    ahead, size = tile.stages - 1, at.size
     share, rows, warp_rows = tile.depth // deep, tile.warp_rows // 8, tile.warp_rows
     b_start, arrived, each = at.b, waiting(ahead - 1), tile.warp_rows
     a_apart, b_apart = (at.a_row if at.a_along else 1), (at.b_row if at.b_along else 1)
@@ -145,16 +147,19 @@ def summing(tensor_cores: bool, tile: Tile, at: Layout, fill: Callable, reading:
                 fill(shared, step * size, step, source)
             if tensor_cores:
                 commit()
+        # Where this stage begins, and the one before, whose place the next one takes.
+        start, before = np.int32(0), np.int32(ahead * size)
         for step in range(steps):
             if tensor_cores:
                 arrived()
             cuda.syncthreads()
             if step + ahead < steps:
-                fill(shared, (step + ahead) % stages * size, step + ahead, source)
+                fill(shared, before, step + ahead, source)
             if tensor_cores:
                 commit()
-            start = step % stages * size
             multiply(shared, start + a, start + b, lane, part * share, sums)
+            before = start
+            start = np.int32(0) if start == ahead * size else np.int32(start + size)
         if deep > 1:
             gather(shared, rank, lane, part, sums)
 

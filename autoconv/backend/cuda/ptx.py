@@ -194,15 +194,14 @@ def load_matrices(*distances):
         def build(context, builder, signature, arguments):
             place = builder.addrspacecast(_pointer(context, builder, shared, *arguments[:2]),
                                           ir.PointerType(ir.FloatType(), 3))
-            four = ir.LiteralStructType([INT32] * 4)
+            four = ir.LiteralStructType([ir.FloatType()] * 4)
             function, data = ir.FunctionType(four, [place.type]), context.make_array(to)(
                 context, builder, arguments[2]).data
             for i, distance in enumerate(distances):
                 asm = f"ldmatrix.sync.aligned.m8n8.x4.shared.b16 {{$0, $1, $2, $3}}, [$4 + {4 * distance}];"
-                found = builder.call(ir.InlineAsm(function, asm, "=r,=r,=r,=r,r,~{memory}", side_effect=True), [place])
+                found = builder.call(ir.InlineAsm(function, asm, "=f,=f,=f,=f,r,~{memory}", side_effect=True), [place])
                 for j in range(4):
-                    item = builder.bitcast(builder.extract_value(found, j), ir.FloatType())
-                    builder.store(item, builder.gep(data, [INT32(4 * i + j)]))
+                    builder.store(builder.extract_value(found, j), builder.gep(data, [INT32(4 * i + j)]))
             return context.get_dummy_value()
 
         return types.void(shared, types.int64, to), build

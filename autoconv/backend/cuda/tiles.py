@@ -34,11 +34,14 @@ class Tile(NamedTuple):
 
 
 class Tiles(NamedTuple):
-    """The ways to cut one kind of product, where tensor cores are used and where not; in the order of `choose`.
+    """The ways to cut one kind of product, where tensor cores are used and where not; the largest first, as far as
+    `choose` compares them.
 
-    Static shared memory ends at 48 KiB: stages * depth * (rows + columns) * 4 bytes, and what keeps banks apart.
+    Static shared memory ends at 48 KiB: stages * depth * (rows + columns) * 4 bytes, and 16 bytes a row where windows
+    are gathered.
 
-    - large, narrow: the most arithmetic for a byte that is loaded, for more and for at most 32 columns.
+    - wide, tall, large, narrow: the most arithmetic for a byte that is loaded, for 128, 64 and 32 columns. On tensor
+      cores their warps compute 64 rows: a number that comes from shared memory then serves more products.
     - medium: where those would be too few blocks, though sums are cut into parts.
     - small: where that is too few as well. A block is often alone there, so four stages are under way, and four warps
       share a sum.
@@ -51,14 +54,14 @@ class Tiles(NamedTuple):
     exact: tuple[Tile, ...]
 
 
-LARGE, NARROW, MEDIUM, SMALL = range(4)
-
-_TENSOR = (
-    Tile("large", 128, 64, 16, (4, 2, 1), 3),
-    Tile("narrow", 128, 32, 32, (4, 1, 1), 2),
+_LARGE = Tile("large", 128, 64, 16, (2, 2, 1), 3)
+_FEW = (
+    Tile("narrow", 256, 32, 16, (4, 1, 1), 2),
     Tile("medium", 64, 32, 32, (2, 1, 2), 3),
     Tile("small", 32, 32, 32, (1, 1, 4), 4),
 )
+_GATHERING = (Tile("wide", 128, 128, 16, (2, 4, 1), 2), Tile("tall", 256, 64, 16, (4, 2, 1), 2), _LARGE, *_FEW)
+_OUTER = (_LARGE, *_FEW)  # eight warps would take so many registers there that a processor held one block
 _EXACT = (
     Tile("large", 128, 64, 16, (4, 2, 1), 2),
     Tile("narrow", 128, 32, 16, (4, 1, 1), 2),
@@ -69,15 +72,16 @@ _FIRST = Tile("first", 128, 32, 16, (4, 1, 1), 2, (1, 4))
 _FIRST_OUTER, _FIRST_OUTER_EXACT = (Tile("first", 32, 32, 32, (1, 1, 4), stages, (1, 4)) for stages in (4, 2))
 _SINGLE, _SINGLE_EXACT = (Tile("single", 64, 32, 16, (2, 1, 2), stages, (1, 1)) for stages in (4, 2))
 
-FORWARD = Tiles((*_TENSOR, _SINGLE, _FIRST), (*_EXACT, _SINGLE_EXACT, _FIRST))
-INPUT_GRADIENT = Tiles((*_TENSOR, _SINGLE), (*_EXACT, _SINGLE_EXACT))
+FORWARD = Tiles((*_GATHERING, _SINGLE, _FIRST), (*_EXACT, _SINGLE_EXACT, _FIRST))
+INPUT_GRADIENT = Tiles((*_GATHERING, _SINGLE), (*_EXACT, _SINGLE_EXACT))
 FIRST_WEIGHT_GRADIENT = Tiles((_SINGLE, _FIRST_OUTER), (_SINGLE_EXACT, _FIRST_OUTER_EXACT))
-WEIGHT_GRADIENT = Tiles((*_TENSOR, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE_EXACT, _FIRST_OUTER_EXACT))
+WEIGHT_GRADIENT = Tiles((*_OUTER, _SINGLE, _FIRST_OUTER), (*_EXACT, _SINGLE_EXACT, _FIRST_OUTER_EXACT))
 
 PROCESSORS = 132  # of a large GPU
 BUSY = 2 * PROCESSORS  # stages under way that keep it busy at least, all blocks together
 FULL = 16 * PROCESSORS  # warps that sums are cut into parts for: of four blocks of four on each processor
-LOAD = 54  # products that tensor cores compute while an item comes from the second-level cache (bench/gpu_plan.py)
+LOAD = 90  # products that tensor cores compute while an item comes from the second-level cache (bench/gpu_plan.py)
+ADDING = 500_000_000  # ... and while a launch adds parts
 PART_STAGES = 4  # a part has so many stages at least ...
 LONG = 24  # ... and where parts cost a launch of their own to be added, only sums of more stages than this have them
 
@@ -111,13 +115,19 @@ def choose(tiles: tuple[Tile, ...], rows: int, columns: int, groups: int, length
     if not (left and right):
         names = [tile.name for tile in tiles]
         return names.index("first" if right and "first" in names else "single")
-    enough = [number for number in (LARGE if columns > WARP_COLUMNS else NARROW, MEDIUM)
-              if math.prod(blocks(tiles[number], rows, columns)) * groups * (tiles[number].stages - 1)
+    *larger, small = (number for number, tile in enumerate(tiles) if tile.widths == (4, 4))
+    enough = [number for number in larger if tiles[number].columns < columns + WARP_COLUMNS
+              and math.prod(blocks(tiles[number], rows, columns)) * groups * (tiles[number].stages - 1)
               * _most_parts(tiles[number], length, least) >= BUSY]
-    return min((*enough, SMALL), key=lambda number: _cost(tiles[number], rows, columns))
+    return min((*enough, small), key=lambda number: _cost(tiles[number], rows, columns, groups, length, least))
 
 
-def _cost(tile: Tile, rows: int, columns: int) -> int:
-    """What all blocks do for each item of the sum, in products: load items, and multiply what they have loaded."""
+def _cost(tile: Tile, rows: int, columns: int, groups: int, length: int, least: int) -> tuple[int, int]:
+    """What all blocks of a group do, in products: load items, multiply what they have loaded, and add parts where that
+    takes a launch of its own. Of tiles that cost the same the one that multiplies less.
+    """
     down, along = blocks(tile, rows, columns)
-    return max(LOAD * (along * rows + down * columns), down * along * tile.rows * tile.columns)
+    products = down * along * tile.rows * tile.columns * length
+    loads = LOAD * (along * rows + down * columns) * length
+    adds = least and cut(tile, down * along * groups, length, least)[0] > 1
+    return max(loads, products) + adds * ADDING // groups, products
