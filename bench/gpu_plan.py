@@ -30,9 +30,10 @@ L2 = 5.5e12  # bytes a second from the second-level cache, as others measured on
 ISSUED = 4 * PROCESSORS * 1.755e9  # instructions of warps a second: four schedulers each, at the boost clock
 # Instructions of a warp, as the PTX machine counts them (a test compares): for each stage of a product that gathers its
 # rows and of a weight gradient, and for the rest of a block.
-OF_STAGE = {"wide": 245, "tall": 265, "large": 275, "narrow": 340, "medium": 250, "small": 165, "first": 420, "single": 290}
-OF_OUTER_STAGE = {"wide": 240, "tall": 230, "large": 330, "narrow": 310, "medium": 300, "small": 150, "first": 330, "single": 350}
-OF_BLOCK = 650
+OF_STAGE = {"wide": 250, "tall": 270, "large": 280, "narrow": 340, "medium": 255, "small": 165, "first": 450,
+            "single": 325}
+OF_OUTER_STAGE = {"large": 340, "narrow": 315, "medium": 300, "small": 135, "first": 300, "single": 400}
+OF_BLOCK = 550
 STAGE = 0.7e-6  # seconds from asking for a stage's items to having multiplied them; stages under way share it
 SHORTEST_STAGE = 0.2e-6  # of a barrier and a warp's products, however many stages are under way
 SHORTEST = 1.0e-6  # the time of any kernel that reads memory and writes it
@@ -144,7 +145,8 @@ def _product(launch: Any, blocks: int, size: int, after: tuple[int, ...]) -> Lin
     product = _sums(launch, tile)
     busy = max(size / MEMORY, product.loaded / L2, instructions(launch) / ISSUED)
     ahead = 1 if _waits(launch, tile) else tile.stages - 1
-    waiting = ceil(blocks / (PROCESSORS * _resident(launch.kernel.name))) * product.stages * max(STAGE / ahead, SHORTEST_STAGE)
+    turns = ceil(blocks / (PROCESSORS * _resident(launch.kernel.name)))
+    waiting = turns * product.stages * max(STAGE / ahead, SHORTEST_STAGE)
     name = launch.kernel.name.removesuffix(f"_{tile.name}")
     return Line(name, tile.name, blocks, product.stages, size, product.loaded, product.flops, busy,
                 max(busy, waiting, SHORTEST), after)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from autoconv import functional as F
-from autoconv import tensor
+from autoconv import layers, models, tensor
 from autoconv.backend.cuda import driver
 
 if not driver.installed():
@@ -67,6 +67,43 @@ def test_instructions_are_those_of_the_kernels(channels, filters, monkeypatch):
         assert counters[name].launches == 1
         counted = sum(counters[name].instructions.values())
         assert 0.6 < gpu_plan.instructions(given) / counted < 1.5, name
+
+
+@pytest.mark.parametrize(("tile", "loads"), [("wide", 0.45), ("tall", 0.5), ("large", 0.5), ("narrow", 0.65),
+                                             ("medium", 1.0), ("small", 1.25)])
+def test_what_a_product_reads_of_shared_memory(tile, loads, monkeypatch):
+    """Instructions that read it for each product of 16 x 8 x 8, and no two threads that wait for one bank. Each tile is
+    filled once, with 32 of its stages.
+    """
+    from autoconv.backend.cuda import tiles
+
+    counters, shape = {}, next(each for each in tiles.FORWARD.tensor if each.name == tile)
+    monkeypatch.setattr(tiles, "choose", lambda several, *_: [each.name for each in several].index(tile))
+    monkeypatch.setattr(tiles, "cut", lambda each, count, length, least=0: (1, -(-length // each.depth)))
+    with ptx.device.interpreted(counters):
+        x, w = (tensor(np.ones(size, np.float32), device="cuda") for size in (
+            (1, 1, shape.rows, 32 * shape.depth), (1, 1, 32 * shape.depth, shape.columns)))
+        F.conv2d(x, w)
+    found = counters[f"conv.forward_tf32_{tile}"]
+    assert found.conflicts == 0
+    assert found.instructions["shared load"] <= loads * found.instructions["mma"]
+
+
+def test_a_residual_block_in_inference_ends_in_its_convolution():
+    """Normalization, addition and ReLU take no launch of their own but what makes two vectors of the normalization."""
+    x = layers.Input((6, 5, 8))
+    normalized = layers.BatchNormalization()(layers.Conv2D(8, 3, padding="same")(x))
+    model = models.Model(x, layers.ReLU()(layers.Add()([normalized, x])))
+    for name in ("gamma", "beta", "moving_mean"):
+        getattr(model.layers[2], name).assign(np.random.default_rng(0).normal(size=8))
+    images = np.random.default_rng(1).normal(size=(2, 6, 5, 8)).astype(np.float32)
+    expected, counters = model.predict_on_batch(images), {}
+    with ptx.device.interpreted(counters):
+        found = model.to("cuda").predict_on_batch(images)
+        model.to("cpu")
+    np.testing.assert_allclose(found, expected, atol=1e-2)
+    assert {name: count.launches for name, count in counters.items() if count.launches} == {
+        "norm._fold": 1, "conv.forward_tf32_small": 1}
 
 
 def test_the_page_of_the_budget_is_up_to_date():
