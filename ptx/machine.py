@@ -53,7 +53,7 @@ class Machine:
                     continue
                 number = heapq.heappop(heap)
                 groups = pending.pop(number)
-                at = groups[0] if len(groups) == 1 else np.sort(np.concatenate(groups))
+                at = groups[0] if len(groups) == 1 else np.sort(np.concatenate(groups), kind="stable")  # merges them
                 block, (needs, leaves) = blocks[number], layout[number]
                 if not heap and not self.waiting and at.size < self.ids.size:
                     at = self._forget(at, self.program.alive[number])
@@ -297,7 +297,7 @@ class Machine:
 
     def _read_shared(self, lanes, address, size, blame) -> None:
         self._count_shared(lanes, address, size)
-        self._race(self.shadow.note_read(lanes, self.shadow.units(lanes, address, size)), "reads", blame)
+        self._race(self.shadow.note_read(lanes, address, size), "reads", blame)
 
     def _count_shared(self, lanes, address, size) -> None:
         if self.counters is not None:
@@ -305,7 +305,7 @@ class Machine:
 
     def _write_shared(self, lanes, address, size, blame) -> None:
         self._count_shared(lanes, address, size)
-        self._race(self.shadow.note_write(lanes, self.shadow.units(lanes, address, size)), "writes", blame)
+        self._race(self.shadow.note_write(lanes, address, size), "writes", blame)
 
     def _race(self, found, doing: str, blame) -> None:
         if found is not None:
@@ -324,7 +324,7 @@ class Machine:
         to, source, read = (np.broadcast_to(x, lanes.shape) for x in (to, source, read))
         aligned(to, size, blame)
         index = self.shared.places(to, self.home[lanes], np.uint32, size, blame)
-        self._race(self.shadow.copy(lanes, self.shadow.units(lanes, to, size)), "copies to", blame)
+        self._race(self.shadow.copy(lanes, to, size), "copies to", blame)
         self._count_shared(lanes, to, size)
         view = self.shared.view(np.uint32)
         for length in np.unique(read).tolist():
