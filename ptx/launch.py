@@ -5,7 +5,6 @@ extents and d strides in bytes; a tuple is its numbers; all of 64 bits, a boolea
 """
 
 import math
-import struct
 from collections import Counter
 
 import numba
@@ -157,12 +156,10 @@ def _three(extents) -> tuple[int, int, int]:
 def _packed(program: Program, numbers) -> bytes:
     out = bytearray(program.size)
     for (type_, name), value in zip(program.kernel.parameters, numbers):
-        dtype = np.dtype({"f32": "f4", "f64": "f8"}.get(type_, f"u{parser.SIZES[type_]}"))
-        if dtype.kind == "f":
-            raw = np.array(value, dtype)
-        else:
-            raw = np.array(int(value) % (1 << 8 * dtype.itemsize), dtype)
-        struct.pack_into(f"{dtype.itemsize}s", out, program.offsets[name], raw.tobytes())
+        size = parser.SIZES[type_]
+        raw = np.array(value, f"f{size}").tobytes() if type_[0] == "f" else \
+            (int(value) % (1 << 8 * size)).to_bytes(size, "little")
+        out[program.offsets[name] : program.offsets[name] + size] = raw
     return bytes(out)
 
 

@@ -5,6 +5,8 @@ Threads are in no order, those of one warp neither, until a barrier of the block
 
 import numpy as np
 
+from .memory import span
+
 NONE, MANY = -1, -2  # no thread; threads of several warps. Several threads of warp w are -3 - w
 
 
@@ -28,31 +30,33 @@ class Shadow:
         self.flights: list = []  # copies that were not waited for: (lanes, units of each, the group of each, span)
         self.groups = np.zeros(home.size, np.int64)  # how many groups of copies each thread has closed
         self.spans: set[tuple[int, int]] = set()  # of the addresses that were written since all blocks passed a barrier
+        self.noted: set[tuple[int, int]] = set()  # of those that were read, as far as that is noted
         self.later: list = []  # reads that are not noted: (lanes, address, size, the warps' steps, span)
         self.left = 0  # how many they are
 
     def units(self, lanes, address, size):
         """The units that each access touches: one row a lane."""
-        first = self.home[lanes] * self.each + address // self.unit
-        return first[:, None] + np.arange(max(size // self.unit, 1))
+        first = (self.home[lanes] * self.each + address // self.unit)[:, None]
+        return first + np.arange(size // self.unit) if size > self.unit else first
 
     def note_read(self, lanes, address, size):
         """Gives (position, other thread, what it does) of the first read that races."""
-        span = _span(address, size)
-        if any(_meet(span, other) for other in self.spans):
+        here = span(address, size)
+        if _meets(here, self.spans):
             units = self.units(lanes, address, size)
             wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
             if wrong:
                 return wrong
-        self.later.append((lanes, address, size, self.step, span))
+        self.later.append((lanes, address, size, self.step, here))
         self.left += lanes.size
         if self.left > LATER:
             self._note_reads()
         return None
 
     def _note_reads(self) -> None:
-        for lanes, address, size, step, _ in self.later:
+        for lanes, address, size, step, here in self.later:
             self._note_read(lanes, self.units(lanes, address, size), step)
+            self.noted.add(here)
         self._let_go()
 
     def _let_go(self) -> None:
@@ -82,15 +86,17 @@ class Shadow:
 
     def note_write(self, lanes, address, size):
         """Gives (position, other thread, what it does) of the first write that races."""
-        span, units = _span(address, size), self.units(lanes, address, size)
-        if any(_meet(span, other) for *_, other in self.later):
+        here, units, mine = span(address, size), self.units(lanes, address, size), lanes[:, None]
+        if _meets(here, [there for *_, there in self.later]):
             self._note_reads()
-        wrong = (self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
-                 or self._against(self.reader[units], self.read[units], lanes, "reads it"))
+        wrong = None
+        if _meets(here, self.spans):
+            wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
+        if wrong is None and _meets(here, self.noted):
+            wrong = self._against(self.reader[units], self.read[units], lanes, "reads it")
         if wrong:
             return wrong
-        self.spans.add(span)
-        mine = np.broadcast_to(lanes[:, None], units.shape)
+        self.spans.add(here)
         self.writer[units] = mine
         self.written[units] = self.step[self.warp[mine]]
         if (raced := self.writer[units] != mine).any():
@@ -125,9 +131,13 @@ class Shadow:
         """All that was done in these blocks is in order now."""
         if len(blocks) == self.blocks:
             self._let_go()
-            self.spans = {span for *_, span in self.flights}
-        else:
-            self._note_reads()
+            for shadow, spans in ((self.writer, self.spans), (self.reader, self.noted)):
+                if spans:
+                    shadow.fill(NONE)
+                    spans.clear()
+            self.spans.update(there for *_, there in self.flights)
+            return
+        self._note_reads()
         for shadow in (self.writer, self.reader):
             shadow.reshape(-1, self.each)[blocks] = NONE
 
@@ -143,7 +153,7 @@ class Shadow:
         if wrong is None:
             units = self.units(lanes, address, size)
             self.arriving[units] = lanes[:, None]
-            self.flights.append((lanes, units, self.groups[lanes], _span(address, size)))
+            self.flights.append((lanes, units, self.groups[lanes], span(address, size)))
         return wrong
 
     def commit(self, lanes) -> None:
@@ -154,7 +164,7 @@ class Shadow:
         limit = np.full(self.groups.size, -1, np.int64)
         limit[lanes] = self.groups[lanes] + 1 if left is None else self.groups[lanes] - left
         flying = []
-        for owners, units, group, span in self.flights:
+        for owners, units, group, there in self.flights:
             done = group < limit[owners]
             if done.any():
                 landed, who = units[done], owners[done]
@@ -162,14 +172,10 @@ class Shadow:
                 self.writer[landed] = who[:, None]  # it is there for this thread; for others, after a barrier
                 self.written[landed] = self.step[self.warp[who]][:, None]
             if not done.all():
-                flying.append((owners[~done], units[~done], group[~done], span))
+                flying.append((owners[~done], units[~done], group[~done], there))
         self.flights = flying
 
 
-def _span(address, size: int) -> tuple[int, int]:
-    """From the first byte to behind the last one, in any block's window."""
-    return int(address.min()), int(address.max()) + size
-
-
-def _meet(one: tuple[int, int], other: tuple[int, int]) -> bool:
-    return one[0] < other[1] and other[0] < one[1]
+def _meets(here: tuple[int, int], others) -> bool:
+    """Whether a span of addresses has one in common with any other."""
+    return any(here[0] < end and start < here[1] for start, end in others)
