@@ -131,10 +131,9 @@ class Windows:
         self.raw = pattern.view(np.uint8)
         self._views: dict = {}
 
-    def places(self, address, owner, dtype, size, blame):
-        """The number of the item, among all windows', that each access starts at."""
-        low, end = span(address, size)
-        if low < 0 or end > self.size:
+    def places(self, address, owner, dtype, size, here, blame):
+        """The number of the item, among all windows', that each access starts at; `here` is their span."""
+        if here[0] < 0 or here[1] > self.size:
             wrong = (address < 0) | (address + size > self.size)
             at = int(wrong.argmax()) if wrong.ndim else None
             where = int(address[at] if wrong.ndim else address)

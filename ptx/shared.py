@@ -5,8 +5,6 @@ Threads are in no order, those of one warp neither, until a barrier of the block
 
 import numpy as np
 
-from .memory import span
-
 NONE, MANY = -1, -2  # no thread; threads of several warps. Several threads of warp w are -3 - w
 
 
@@ -39,9 +37,8 @@ class Shadow:
         first = (self.home[lanes] * self.each + address // self.unit)[:, None]
         return first + np.arange(size // self.unit) if size > self.unit else first
 
-    def note_read(self, lanes, address, size):
-        """Gives (position, other thread, what it does) of the first read that races."""
-        here = span(address, size)
+    def note_read(self, lanes, address, size, here):
+        """Gives (position, other thread, what it does) of the first read that races. `here` is the addresses' span."""
         if _meets(here, self.spans):
             units = self.units(lanes, address, size)
             wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
@@ -84,9 +81,9 @@ class Shadow:
         mixed = (known != NONE) & (known != code) | (self.reader[touched] != code)
         self.reader[touched[mixed]] = MANY
 
-    def note_write(self, lanes, address, size):
+    def note_write(self, lanes, address, size, here):
         """Gives (position, other thread, what it does) of the first write that races."""
-        here, units, mine = span(address, size), self.units(lanes, address, size), lanes[:, None]
+        units, mine = self.units(lanes, address, size), lanes[:, None]
         if _meets(here, [there for *_, there in self.later]):
             self._note_reads()
         wrong = None
@@ -147,13 +144,13 @@ class Shadow:
 
     # Copies.
 
-    def copy(self, lanes, address, size):
+    def copy(self, lanes, address, size, here):
         """A copy to these addresses sets out: a write, from now until it is waited for."""
-        wrong = self.note_write(lanes, address, size)
+        wrong = self.note_write(lanes, address, size, here)
         if wrong is None:
             units = self.units(lanes, address, size)
             self.arriving[units] = lanes[:, None]
-            self.flights.append((lanes, units, self.groups[lanes], span(address, size)))
+            self.flights.append((lanes, units, self.groups[lanes], here))
         return wrong
 
     def commit(self, lanes) -> None:
