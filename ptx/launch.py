@@ -1,22 +1,17 @@
-"""Compiles a kernel to PTX and runs it: what Numba does before and after, for the machine.
+"""Runs a kernel on NumPy's arrays: what Numba does before a launch and after it, for the machine.
 
 An array of ndim d is the parameters meminfo, parent, the number of items, the size of one, the address of the first, d
 extents and d strides in bytes; a tuple is its numbers; all of 64 bits, a boolean of 8.
 """
 
 import math
-import os
-import struct
-import warnings
 from collections import Counter
-from hashlib import sha256
-from pathlib import Path
 
 import numba
 import numpy as np
 from numba import types
 
-from . import flow, limits, parser, translate
+from . import flow, limits, parser, texts, translate
 from .counters import Counters, kind
 from .machine import Machine
 from .memory import Global, Owners, Windows
@@ -97,47 +92,11 @@ _programs: dict = {}
 
 def compiled(kernel, signature, capability=CAPABILITY) -> Program:
     """The program of a kernel of autoconv, or of a bare function, for these types of arguments, kept for the next time.
-
-    The text of autoconv's kernels is kept on disk, too: for the processes that run tests beside this one, and later.
     """
-    function = getattr(kernel, "function", kernel)
-    key = function, signature, capability
+    key = getattr(kernel, "function", kernel), signature, capability
     if key not in _programs:
-        path = _kept(kernel, signature, capability)
-        if path is not None and path.exists():
-            text = path.read_text()
-        else:
-            text = _ptx(function, signature, capability)
-            if path is not None:
-                part = path.with_name(f"{path.name}.{os.getpid()}")
-                part.write_text(text)
-                part.replace(path)
-        _programs[key] = Program(text)
+        _programs[key] = Program(*texts.texts(kernel, signature, capability))
     return _programs[key]
-
-
-def _ptx(function, signature, capability) -> str:
-    """What Numba compiles a function to: most of the time that a test of a kernel takes."""
-    from numba import cuda
-
-    from autoconv.backend.cuda import runtime
-
-    with runtime.pretended(capability), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return cuda.compile_ptx(function, signature, device=False, cc=capability)[0]
-
-
-def _kept(kernel, signature, capability) -> Path | None:
-    """The file of a kernel's text, in a folder for the sources of all kernels and what compiles them."""
-    from autoconv.backend.cuda import store
-
-    module = getattr(getattr(kernel, "function", None), "__module__", "")
-    if not module.startswith("autoconv.backend.cuda.") or store.folder() is None:
-        return None  # a test's own kernel is not among these sources
-    folder = store.folder().with_name(f"ptx-{store.source_hash()}")
-    folder.mkdir(exist_ok=True)
-    types = sha256(str(signature).encode()).hexdigest()[:16]
-    return folder / "{}-{}.sm_{}{}.ptx".format(kernel.name, types, *capability)
 
 
 def signature_of(arguments) -> tuple:
@@ -197,12 +156,10 @@ def _three(extents) -> tuple[int, int, int]:
 def _packed(program: Program, numbers) -> bytes:
     out = bytearray(program.size)
     for (type_, name), value in zip(program.kernel.parameters, numbers):
-        dtype = np.dtype({"f32": "f4", "f64": "f8"}.get(type_, f"u{parser.SIZES[type_]}"))
-        if dtype.kind == "f":
-            raw = np.array(value, dtype)
-        else:
-            raw = np.array(int(value) % (1 << 8 * dtype.itemsize), dtype)
-        struct.pack_into(f"{dtype.itemsize}s", out, program.offsets[name], raw.tobytes())
+        size = parser.SIZES[type_]
+        raw = np.array(value, f"f{size}").tobytes() if type_[0] == "f" else \
+            (int(value) % (1 << 8 * size)).to_bytes(size, "little")
+        out[program.offsets[name] : program.offsets[name] + size] = raw
     return bytes(out)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from . import warp
 from .counters import Counters
 from .errors import AddressError, DivergenceError, PtxError, RaceError, UnsupportedError
-from .memory import LOCAL, SHARED, aligned, raced
+from .memory import LOCAL, SHARED, aligned, raced, span
 from .shared import Shadow
 from .warp import WARP
 
@@ -53,7 +53,7 @@ class Machine:
                     continue
                 number = heapq.heappop(heap)
                 groups = pending.pop(number)
-                at = groups[0] if len(groups) == 1 else np.sort(np.concatenate(groups))
+                at = groups[0] if len(groups) == 1 else np.sort(np.concatenate(groups), kind="stable")  # merges them
                 block, (needs, leaves) = blocks[number], layout[number]
                 if not heap and not self.waiting and at.size < self.ids.size:
                     at = self._forget(at, self.program.alive[number])
@@ -219,9 +219,10 @@ class Machine:
                 self.counters.accessed(self.warp[lanes], address, size)
             return self._load_global(lanes, address, dtype, count, size, blame)
         windows, owner = self._windows(space, lanes)
-        index = windows.places(address, owner, dtype, size, blame)
+        here = span(address, size)
+        index = windows.places(address, owner, dtype, size, here, blame)
         if space == "shared":
-            self._read_shared(lanes, address, size, blame)
+            self._read_shared(lanes, address, size, here, blame)
         view = windows.view(dtype)
         return view[index] if count == 1 else tuple(view[index + i] for i in range(count))
 
@@ -276,9 +277,10 @@ class Machine:
                     self._put(piece, lanes[at], address[at], some, dtype, size, self._shifted(blame, at))
             return
         windows, owner = self._windows(space, lanes)
-        index = windows.places(address, owner, dtype, size, blame)
+        here = span(address, size)
+        index = windows.places(address, owner, dtype, size, here, blame)
         if space == "shared":
-            self._write_shared(lanes, address, size, blame)
+            self._write_shared(lanes, address, size, here, blame)
         view = windows.view(dtype)
         for i, value in enumerate(values):
             view[index + i] = value
@@ -295,17 +297,17 @@ class Machine:
         for i, value in enumerate(values):
             view[index + i] = value
 
-    def _read_shared(self, lanes, address, size, blame) -> None:
+    def _read_shared(self, lanes, address, size, here, blame) -> None:
         self._count_shared(lanes, address, size)
-        self._race(self.shadow.note_read(lanes, self.shadow.units(lanes, address, size)), "reads", blame)
+        self._race(self.shadow.note_read(lanes, address, size, here), "reads", blame)
 
     def _count_shared(self, lanes, address, size) -> None:
         if self.counters is not None:
             self.counters.accessed_shared(self.warp[lanes], self.lane[lanes], address, size)
 
-    def _write_shared(self, lanes, address, size, blame) -> None:
+    def _write_shared(self, lanes, address, size, here, blame) -> None:
         self._count_shared(lanes, address, size)
-        self._race(self.shadow.note_write(lanes, self.shadow.units(lanes, address, size)), "writes", blame)
+        self._race(self.shadow.note_write(lanes, address, size, here), "writes", blame)
 
     def _race(self, found, doing: str, blame) -> None:
         if found is not None:
@@ -323,8 +325,9 @@ class Machine:
         blame = self.blame(lanes, site)
         to, source, read = (np.broadcast_to(x, lanes.shape) for x in (to, source, read))
         aligned(to, size, blame)
-        index = self.shared.places(to, self.home[lanes], np.uint32, size, blame)
-        self._race(self.shadow.copy(lanes, self.shadow.units(lanes, to, size)), "copies to", blame)
+        here = span(to, size)
+        index = self.shared.places(to, self.home[lanes], np.uint32, size, here, blame)
+        self._race(self.shadow.copy(lanes, to, size, here), "copies to", blame)
         self._count_shared(lanes, to, size)
         view = self.shared.view(np.uint32)
         for length in np.unique(read).tolist():
@@ -379,7 +382,7 @@ class Machine:
     def multiply(self, lanes, a, b, c, site: int):
         """mma.m16n8k8."""
         warp.whole(lanes, self.lane, self.blame(lanes, site))
-        parts = [[np.broadcast_to(x, lanes.shape).reshape(-1, WARP) for x in given] for given in (a, b, c)]
+        parts = [[(x if x.ndim else np.full(lanes.shape, x)).reshape(-1, WARP) for x in given] for given in (a, b, c)]
         return tuple(d.reshape(-1) for d in warp.multiplied(*parts))
 
     def load_matrices(self, lanes, address, count: int, site: int):
@@ -390,8 +393,9 @@ class Machine:
         lanes = lanes.reshape(-1, WARP)[:, : 8 * count].reshape(-1)
         rows = rows.reshape(-1)
         aligned(rows, 16, blame)
-        index = self.shared.places(rows, self.home[lanes], np.uint32, 16, blame)
-        self._read_shared(lanes, rows, 16, self.blame(lanes, site))
+        here = span(rows, 16)
+        index = self.shared.places(rows, self.home[lanes], np.uint32, 16, here, blame)
+        self._read_shared(lanes, rows, 16, here, self.blame(lanes, site))
         words = self.shared.view(np.uint32)[index[:, None] + np.arange(4)].reshape(-1, count, WARP)
         return tuple(words[:, i].reshape(-1).view(np.int32) for i in range(count))
 

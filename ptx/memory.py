@@ -131,10 +131,10 @@ class Windows:
         self.raw = pattern.view(np.uint8)
         self._views: dict = {}
 
-    def places(self, address, owner, dtype, size, blame):
-        """The number of the item, among all windows', that each access starts at."""
-        wrong = (address < 0) | (address + size > self.size)
-        if wrong.any():
+    def places(self, address, owner, dtype, size, here, blame):
+        """The number of the item, among all windows', that each access starts at; `here` is their span."""
+        if here[0] < 0 or here[1] > self.size:
+            wrong = (address < 0) | (address + size > self.size)
             at = int(wrong.argmax()) if wrong.ndim else None
             where = int(address[at] if wrong.ndim else address)
             raise AddressError(blame(at, f"{size} bytes at {where} are outside of the {self.size} bytes of {self.what} "
@@ -145,6 +145,13 @@ class Windows:
         if dtype not in self._views:
             self._views[dtype] = self.raw.view(dtype)
         return self._views[dtype]
+
+
+def span(address, size: int) -> tuple[int, int]:
+    """From the first byte to behind the last one."""
+    if address.ndim == 0:
+        return int(address), int(address) + size
+    return int(np.minimum.reduce(address)), int(np.maximum.reduce(address)) + size
 
 
 def aligned(address, size, blame) -> None:

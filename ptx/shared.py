@@ -8,39 +8,68 @@ import numpy as np
 NONE, MANY = -1, -2  # no thread; threads of several warps. Several threads of warp w are -3 - w
 
 
+LATER = 1 << 22  # threads' reads that are kept to be noted later, at most
+
+
 class Shadow:
-    """The last writer and the readers of each unit of `unit` bytes, of all blocks' windows of `stride` bytes."""
+    """The last writer and the readers of each unit of `unit` bytes, of all blocks' windows of `stride` bytes.
+
+    Most reads meet no write between two barriers: they are noted only where a write comes to the same addresses, and
+    compared only with what was written there.
+    """
 
     def __init__(self, stride: int, blocks: int, unit: int, home, warp) -> None:
         self.unit, self.each, self.home, self.warp = unit, stride // unit, home, warp
-        count = self.each * blocks
+        self.blocks, count = blocks, self.each * blocks
         self.writer, self.reader = np.full(count, NONE, np.int64), np.full(count, NONE, np.int64)
         self.written, self.read = np.zeros(count, np.int64), np.zeros(count, np.int64)  # the warp's step at that time
         self.arriving = np.full(count, NONE, np.int64)  # the thread whose copy is on its way here
         self.step = np.zeros(int(warp[-1]) + 1, np.int64)  # how many barriers each warp has passed
-        self.flights: list = []  # copies that were not waited for: (lanes, units of each, the group of each)
+        self.flights: list = []  # copies that were not waited for: (lanes, units of each, the group of each, span)
         self.groups = np.zeros(home.size, np.int64)  # how many groups of copies each thread has closed
+        self.spans: set[tuple[int, int]] = set()  # of the addresses that were written since all blocks passed a barrier
+        self.noted: set[tuple[int, int]] = set()  # of those that were read, as far as that is noted
+        self.later: list = []  # reads that are not noted: (lanes, address, size, the warps' steps, span)
+        self.left = 0  # how many they are
 
     def units(self, lanes, address, size):
         """The units that each access touches: one row a lane."""
-        first = self.home[lanes] * self.each + address // self.unit
-        return first[:, None] + np.arange(max(size // self.unit, 1))
+        first = (self.home[lanes] * self.each + address // self.unit)[:, None]
+        return first + np.arange(size // self.unit) if size > self.unit else first
 
-    def note_read(self, lanes, units):
-        """Gives (position, other thread, what it does) of the first read that races."""
-        wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
-        if wrong:
-            return wrong
+    def note_read(self, lanes, address, size, here):
+        """Gives (position, other thread, what it does) of the first read that races. `here` is the addresses' span."""
+        if _meets(here, self.spans):
+            units = self.units(lanes, address, size)
+            wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
+            if wrong:
+                return wrong
+        self.later.append((lanes, address, size, self.step, here))
+        self.left += lanes.size
+        if self.left > LATER:
+            self._note_reads()
+        return None
+
+    def _note_reads(self) -> None:
+        for lanes, address, size, step, here in self.later:
+            self._note_read(lanes, self.units(lanes, address, size), step)
+            self.noted.add(here)
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self.later.clear()
+        self.left = 0
+
+    def _note_read(self, lanes, units, step) -> None:
         before = self.reader[units]
         if (before == MANY).all():
-            return None
+            return
         mine = np.broadcast_to(lanes[:, None], units.shape)
         self.reader[units] = mine
         several = (before != mine) & (before != NONE) | (self.reader[units] != mine)
         if several.any():
             self._several(units, mine, before, several)
-        self.read[units] = self.step[self.warp[mine]]
-        return None
+        self.read[units] = step[self.warp[mine]]
 
     def _several(self, units, mine, before, several) -> None:
         """Notes which units threads of one warp read, and which those of several."""
@@ -52,13 +81,19 @@ class Shadow:
         mixed = (known != NONE) & (known != code) | (self.reader[touched] != code)
         self.reader[touched[mixed]] = MANY
 
-    def note_write(self, lanes, units):
+    def note_write(self, lanes, address, size, here):
         """Gives (position, other thread, what it does) of the first write that races."""
-        wrong = (self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
-                 or self._against(self.reader[units], self.read[units], lanes, "reads it"))
+        units, mine = self.units(lanes, address, size), lanes[:, None]
+        if _meets(here, [there for *_, there in self.later]):
+            self._note_reads()
+        wrong = None
+        if _meets(here, self.spans):
+            wrong = self._arriving(units) or self._against(self.writer[units], self.written[units], lanes, "writes it")
+        if wrong is None and _meets(here, self.noted):
+            wrong = self._against(self.reader[units], self.read[units], lanes, "reads it")
         if wrong:
             return wrong
-        mine = np.broadcast_to(lanes[:, None], units.shape)
+        self.spans.add(here)
         self.writer[units] = mine
         self.written[units] = self.step[self.warp[mine]]
         if (raced := self.writer[units] != mine).any():
@@ -91,20 +126,31 @@ class Shadow:
 
     def passed_blocks(self, blocks) -> None:
         """All that was done in these blocks is in order now."""
+        if len(blocks) == self.blocks:
+            self._let_go()
+            for shadow, spans in ((self.writer, self.spans), (self.reader, self.noted)):
+                if spans:
+                    shadow.fill(NONE)
+                    spans.clear()
+            self.spans.update(there for *_, there in self.flights)
+            return
+        self._note_reads()
         for shadow in (self.writer, self.reader):
             shadow.reshape(-1, self.each)[blocks] = NONE
 
     def passed_warps(self, warps) -> None:
+        self.step = self.step.copy()  # reads that are noted later were made at the step of their time
         self.step[warps] += 1
 
     # Copies.
 
-    def copy(self, lanes, units):
-        """A copy to these units sets out: a write, from now until it is waited for."""
-        wrong = self.note_write(lanes, units)
+    def copy(self, lanes, address, size, here):
+        """A copy to these addresses sets out: a write, from now until it is waited for."""
+        wrong = self.note_write(lanes, address, size, here)
         if wrong is None:
+            units = self.units(lanes, address, size)
             self.arriving[units] = lanes[:, None]
-            self.flights.append((lanes, units, self.groups[lanes]))
+            self.flights.append((lanes, units, self.groups[lanes], here))
         return wrong
 
     def commit(self, lanes) -> None:
@@ -115,7 +161,7 @@ class Shadow:
         limit = np.full(self.groups.size, -1, np.int64)
         limit[lanes] = self.groups[lanes] + 1 if left is None else self.groups[lanes] - left
         flying = []
-        for owners, units, group in self.flights:
+        for owners, units, group, there in self.flights:
             done = group < limit[owners]
             if done.any():
                 landed, who = units[done], owners[done]
@@ -123,5 +169,10 @@ class Shadow:
                 self.writer[landed] = who[:, None]  # it is there for this thread; for others, after a barrier
                 self.written[landed] = self.step[self.warp[who]][:, None]
             if not done.all():
-                flying.append((owners[~done], units[~done], group[~done]))
+                flying.append((owners[~done], units[~done], group[~done], there))
         self.flights = flying
+
+
+def _meets(here: tuple[int, int], others) -> bool:
+    """Whether a span of addresses has one in common with any other."""
+    return any(here[0] < end and start < here[1] for start, end in others)

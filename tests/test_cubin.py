@@ -13,7 +13,14 @@ from bench import gpu_plan
 
 assembly = importlib.import_module("autoconv.backend.cuda.assembly")
 internals = importlib.import_module("autoconv.backend.cuda.internals")
+texts = importlib.import_module("ptx.texts").texts
 ALL = assembly.kernels()
+
+
+def assemble(kernel, dtype, *capabilities):
+    """As `assembly.assemble`, of the PTX that other tests run."""
+    return [assembly.assembled(text, internals.target(capability))
+            for text, capability in zip(texts(kernel, kernel.types(dtype), *capabilities), capabilities)]
 
 
 # Kernels for float32 that compute in float64 as well, and mean it: sums over many items, numbers that are rounded once.
@@ -26,7 +33,7 @@ DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._sums", "norm._moments", 
 
 @pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])
 def test_assembles(name, dtype):
-    *_, last = several = assembly.assemble(ALL[name], dtype, *assembly.served(ALL[name], dtype))
+    *_, last = several = assemble(ALL[name], dtype, *assembly.served(ALL[name], dtype))
     for made in several:
         assert made.cubin[:4] == b"\x7fELF"
         assert 0 < made.registers <= 255
@@ -47,7 +54,7 @@ def test_assembles_for_blackwell(name):
     known = [capability for capability in assembly.BLACKWELL if capability in internals.known()]
     if not known:
         pytest.skip("the compiler here does not know Blackwell")
-    for made in assembly.assemble(ALL[name], "float32", *known):
+    for made in assemble(ALL[name], "float32", *known):
         assert made.cubin[:4] == b"\x7fELF"
         assert (made.spills, made.stack) == (0, 0)
 
@@ -64,7 +71,7 @@ def test_what_is_checked_is_what_runs(capability, target):
     with internals.pretended(capability):
         run = internals.compiled(relu.function, relu.types("float32"), relu._dispatcher.targetoptions)
         code, asked = run.library.get_cubin().code, run.library.get_asm_str()
-    checked, = assembly.assemble(relu, "float32", capability)
+    checked, = assemble(relu, "float32", capability)
     instructions = [re.findall(r"^\t([a-z@][^\[;\n]+)", text, re.M) for text in (checked.ptx, asked)]
     assert len(instructions[0]) > 10
     assert instructions[0] == instructions[1]
@@ -83,7 +90,7 @@ def test_tensor_cores_are_used_where_there_are_some_and_nowhere_else():
     tensor = {name for name in ALL if "_tf32_" in name}
     assert {"conv.forward_tf32_large", "outer.weight_gradient_tf32_first", "fused.forward_tf32_small"} <= tensor
     for name in ("conv.forward_tf32_large", "conv.forward_exact_large"):
-        ptx = assembly.assemble(ALL[name], "float32", (8, 0))[0].ptx
+        ptx = assemble(ALL[name], "float32", (8, 0))[0].ptx
         for instruction in ("mma.sync.aligned.m16n8k8", "cp.async.cg.shared.global", "cvt.rna.tf32.f32"):
             assert (instruction in ptx) == (name in tensor)
     for name, kernel in ALL.items():

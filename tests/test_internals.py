@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.util
+import re
 
 import pytest
 
@@ -27,6 +28,20 @@ def test_a_version_without_kernels_apart_from_their_dispatcher(monkeypatch):
     assert [text.partition(".target ")[2].split()[0] for text in texts] == ["sm_80", "sm_90a"]
     with pytest.raises(AttributeError), internals.pretended((8, 0)):  # a process that compiles gives up: see prepare
         internals.compiled(RELU.function, RELU.types("float32"), {})
+
+
+def test_numba_s_part_of_the_work_is_kept_for_all_targets():
+    """What is loaded needs no function any more, and becomes what a fresh one would."""
+    kept, targets = [], [(8, 0), (9, 0, "a")]
+    internals.ptx(RELU.function, RELU.types("float32"), {}, targets[:1], save=kept.append)
+    loaded = internals.ptx(None, (), {}, targets, load=kept.pop, save=kept.append)
+    fresh = internals.ptx(RELU.function, RELU.types("float32"), {}, targets)
+    for given, expected, target in zip(loaded, fresh, ("sm_80", "sm_90a")):
+        instructions = [re.findall(r"^\t([a-z@][^\[;\n]+)", text, re.M) for text in (given, expected)]
+        assert len(instructions[0]) > 10
+        assert instructions[0] == instructions[1]
+        assert f".target {target}\n" in given
+    assert not kept
 
 
 def test_a_version_that_asks_for_the_gpu_elsewhere(monkeypatch):

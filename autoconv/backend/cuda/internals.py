@@ -121,15 +121,38 @@ def compiled(function: Callable, parameters: tuple, options: dict[str, Any]) -> 
     return made
 
 
-def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets: Iterable[Target]) -> list[str]:
-    """A kernel's PTX for several targets. Numba's part, the longest, is done once: it is the same from Turing on."""
+def ptx(function: Callable, parameters: tuple, options: dict[str, Any], targets: Iterable[Target],
+        load: Callable[[], bytes | None] = lambda: None,
+        save: Callable[[bytes], object] = lambda data: None) -> list[str]:
+    """A kernel's PTX for several targets. Numba's part, the longest, is done once: it is the same from Turing on.
+
+    `load()` may give that part, as `save(data)` was given it before; with it is the PTX of the targets of that time.
+    """
     targets = list(targets)
-    with pretended(targets[0][:2]):
-        try:
-            library = _dispatcher._Kernel(function, parameters, **options).library
-            return [library.get_asm_str(cc=cc) for cc in targets]
-        except _UNLIKE:
-            return [cuda.compile_ptx(function, parameters, device=False, cc=cc)[0] for cc in targets]
+    try:
+        kept = restored(load() or b"")
+        made = _lowered(function, parameters, options, targets[0]) if kept is None else kept
+        texts = [_text(made, target) for target in targets]
+        if kept is None and (data := dumped(made)) is not None:
+            save(data)
+        return texts
+    except _UNLIKE:
+        return [_documented(function, parameters, target) for target in targets]
+
+
+def _lowered(function: Callable, parameters: tuple, options: dict[str, Any], target: Target) -> Any:
+    with pretended(target[:2]):
+        return _dispatcher._Kernel(function, parameters, **options)
+
+
+def _text(kernel: Any, target: Target) -> str:
+    with pretended(target[:2]):
+        return kernel.library.get_asm_str()  # as at a launch; by `cc` it would not find what it has, and compile again
+
+
+def _documented(function: Callable, parameters: tuple, target: Target) -> str:
+    with pretended(target[:2]):
+        return cuda.compile_ptx(function, parameters, device=False, cc=target)[0]
 
 
 def dumped(kernel: Any) -> bytes | None:
