@@ -11,8 +11,8 @@ _PARAMETER, _REGISTERS, _FRAME = 0x17, 0x2F, 0x11  # kinds of notes
 
 
 class Kernel(NamedTuple):
-    """An entry of a cubin: registers and bytes of local memory of a thread, bytes of shared memory of a block, and its
-    parameters as (offset, size).
+    """An entry of a cubin: registers and bytes of local memory of a thread, bytes of shared memory of a block, its
+    parameters as (offset, size), and its instructions.
     """
 
     name: str
@@ -20,6 +20,7 @@ class Kernel(NamedTuple):
     local: int
     shared: int
     parameters: list[tuple[int, int]]
+    code: bytes
 
 
 class _Section(NamedTuple):
@@ -57,7 +58,7 @@ def kernels(image: bytes) -> list[Kernel]:
                   if kind in (_REGISTERS, _FRAME) and symbols[struct.unpack_from("<I", data)[0]][0] == name}
         shared = by_name.get(f".nv.shared.{name}")
         found.append(Kernel(name, values.get(_REGISTERS, 0), values.get(_FRAME, 0), shared.size if shared else 0,
-                            _parameters(by_name[f".nv.info.{name}"].data)))
+                            _parameters(by_name[f".nv.info.{name}"].data), by_name[f".text.{name}"].data))
     return found
 
 

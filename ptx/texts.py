@@ -14,7 +14,7 @@ def texts(kernel, types: tuple, *capabilities: tuple[int, int]) -> list[str]:
     from autoconv.backend.cuda import internals
 
     function, path = getattr(kernel, "function", kernel), _kept(kernel, types)
-    options = internals.cuda.jit(function).targetoptions
+    options = internals.cuda.jit(function, lto=False).targetoptions
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         return internals.ptx(function, types, options, map(internals.target, capabilities),

@@ -275,7 +275,7 @@ class Kernel:
         self.function, self.__doc__ = function, function.__doc__
         self.signature, self.reads_only = signature.replace("const ", ""), _constant(signature)
         self.typed = [part.strip(" (").startswith("T") for part in _parameters(self.signature)]
-        self._dispatcher = cuda.jit(function)
+        self._dispatcher = cuda.jit(function, lto=False)  # machine code of the very PTX that the tests read and run
         if function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
             internals.keep(self._dispatcher, self._load, self._save)
         self._ready: set[np.dtype] = set()
