@@ -1,10 +1,16 @@
 """Ctrl-C at any place of a training step: the step counts for nothing, and training goes on as if it had not begun."""
 
+import threading
+
 import numpy as np
 import pytest
+from numba.core.compiler_lock import global_compiler_lock
+from numba.np.ufunc import parallel
 
-from autoconv import layers, models, optimizers, utils
+from autoconv import get_num_threads, layers, models, optimizers, utils
 from autoconv.backend import device, trace
+from autoconv.backend.cpu.jit import kernel
+from autoconv.backend.turns import made_condition
 
 X = np.random.default_rng(0).random((4, 8, 12, 12, 2), np.float32)
 Y = np.arange(8) % 5
@@ -109,3 +115,54 @@ def test_an_interrupted_fit_leaves_whole_steps(monkeypatch):
         model.fit(X[0], Y, batch_size=3, epochs=2, verbose=0)
         assert model.optimizer.iterations == steps + 6
         assert np.isfinite(model.evaluate(X[0], Y, verbose=0)).all()
+
+
+def test_an_interrupt_while_numba_takes_its_lock_leaves_it_free(monkeypatch):
+    """So another thread compiles afterwards."""
+    lock, acquire = type(global_compiler_lock), type(global_compiler_lock).acquire
+
+    @kernel("(T[::1], int64)")
+    def times(x, factor):
+        for i in range(x.size):
+            x[i] *= factor
+
+    def interrupted(self):
+        acquire(self)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(lock, "acquire", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        times(np.ones(3, np.float32), 2)
+    x = np.ones(3, np.float32)
+    other = threading.Thread(target=times, args=(x, 2), daemon=True)
+    other.start()
+    other.join(60)
+    assert x.tolist() == [2, 2, 2]
+
+
+def test_threads_wait_for_a_condition_and_are_told():
+    condition, found = made_condition(), []
+
+    def wait():
+        with condition, condition:  # its lock is reentrant
+            found.append(condition.wait_for(lambda: bool(found), 60))
+
+    other = threading.Thread(target=wait, daemon=True)
+    other.start()
+    with condition:
+        found.append("told")
+        condition.notify_all()
+    other.join(60)
+    assert found == ["told", True]
+
+
+def test_nobody_waits_for_numbas_lock_to_learn_the_number_of_threads():
+    """It is one between processes, which an interrupt may leave held."""
+    get_num_threads()
+    found = []
+    with parallel._backend_init_process_lock:
+        other = threading.Thread(target=lambda: found.append(get_num_threads()), daemon=True)
+        other.start()
+        other.join(60)
+    assert found == [get_num_threads()]

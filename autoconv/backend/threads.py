@@ -10,6 +10,8 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
+from .turns import get_num_threads, set_num_threads
+
 PHASE, WINDOW = 0.02, 0.05  # seconds of replays by which a number is judged in a look, and the present one else
 BRIEF, SURE = 1e-4, 16  # seconds: work that takes less on all threads, in so many replays, is left alone from then on
 LESS, MORE = 0.9, 0.98  # a lower number stays if it takes less than this share of the time, and a higher one
@@ -44,18 +46,6 @@ class Phase(NamedTuple):
     times: float
 
 
-def _get() -> int:
-    import numba
-
-    return numba.get_num_threads()
-
-
-def _put(count: int) -> None:
-    import numba
-
-    numba.set_num_threads(count)
-
-
 class Team:
     """The number of threads for replays: at most the user's own (NUMBA_NUM_THREADS, `set_num_threads`), which comes
     back after each of them. Whoever replays holds the `turn`.
@@ -64,7 +54,7 @@ class Team:
     """
 
     def __init__(self, clock: Callable[[], float] = time.perf_counter, spent: Callable[[], float] = time.process_time,
-                 get: Callable[[], int] = _get, put: Callable[[int], None] = _put) -> None:
+                 get: Callable[[], int] = get_num_threads, put: Callable[[int], None] = set_num_threads) -> None:
         self._clock, self._spent, self._get, self._put = clock, spent, get, put
         self.changes = -1  # of the number of threads so far; a pace from before the last one no longer holds
         self._last = 0.0  # when the last replay ended

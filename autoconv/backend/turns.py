@@ -11,7 +11,9 @@ for them, so kernels run in one thread there. A fork waits for the lock: it sees
 import os
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import cache
 from typing import Any
 
 
@@ -38,6 +40,9 @@ def made_lock() -> Any:
     class Lock:
         __slots__ = ()
         acquire, release, __exit__ = lock.acquire, lock.release, lock.__exit__
+        # what a Condition asks of a reentrant lock
+        _is_owned, _release_save = lock._is_owned, lock._release_save  # type: ignore[attr-defined]
+        _acquire_restore = lock._acquire_restore  # type: ignore[attr-defined]
 
         def __enter__(self) -> None:
             try:
@@ -48,6 +53,27 @@ def made_lock() -> Any:
                 raise
 
     return Lock()
+
+
+def made_condition() -> threading.Condition:
+    """A condition whose lock an interrupt never leaves held: `with` takes and gives it back as above."""
+    lock = made_lock()
+
+    class Condition(threading.Condition):
+        __enter__, __exit__ = type(lock).__enter__, lock.__exit__
+
+    return Condition(lock)
+
+
+@contextmanager
+def given_back(lock: Any) -> Iterator[None]:
+    """For a block in which another package takes a lock of its own, one of Numba's: an interrupt may leave it held."""
+    had_it = lock.is_locked()
+    try:
+        yield
+    finally:
+        while not had_it and lock.is_locked():
+            lock.release()
 
 
 turn = made_lock()
@@ -64,10 +90,31 @@ def share_number(threads: int) -> None:
 def take_number() -> None:
     """Called by whoever starts kernels: takes over the number of threads that another Python thread set."""
     if _taken.number is not _number and _number is not None:
-        import numba
-
-        numba.set_num_threads(_number.threads)
+        set_num_threads(_number.threads)
         _taken.number = _number
+
+
+def get_num_threads() -> int:
+    """How many threads the kernels have that this Python thread starts."""
+    return _numbers_of_numba()[0]()
+
+
+def set_num_threads(count: int) -> None:
+    """Gives them so many, at most as many as Numba started."""
+    _numbers_of_numba()[1](count)
+
+
+@cache
+def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
+    """What Numba's get_num_threads and set_num_threads end in, once its threads run. At each call these take a lock
+    between processes, which an interrupt may leave held.
+    """
+    import numba
+    from numba.np.ufunc import parallel
+
+    numba.get_num_threads()
+    return (getattr(parallel, "_get_num_threads", numba.get_num_threads),
+            getattr(parallel, "_set_num_threads", numba.set_num_threads))
 
 
 def check_number(threads: int) -> None:

@@ -16,11 +16,12 @@ import numpy as np
 from numba.core import serialize
 from numba.core.caching import NullCache
 from numba.core.compiler import CompileResult
+from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 
 from .. import caching, trace
 from ..compilers import Compilers
-from ..turns import made_lock, take_number, turn
+from ..turns import given_back, made_lock, take_number, turn
 from .linking import HelperCompiler, KernelCompiler
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
@@ -88,8 +89,8 @@ class Kernel:
             return
         types = self._types(dtype)
         _compilers.wait([f"{self.name}:{dtype}"])
-        with _compiling, warnings.catch_warnings():  # a kernel for one thread is no mistake here
-            warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)
+        with _compiling, given_back(global_compiler_lock), warnings.catch_warnings():
+            warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)  # of a kernel for one thread
             self._dispatcher.disable_compile(False)
             self._dispatcher.compile(types)
             self._dispatcher.disable_compile()  # else Numba would compile, unasked, for arguments of other types

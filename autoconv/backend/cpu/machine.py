@@ -4,6 +4,8 @@ import os
 import sys
 from typing import Any
 
+from ..turns import get_num_threads
+
 
 def set_num_threads(count: int) -> None:
     """Numba's thread count. Its threads start with the first kernel, so until then their number can still be raised."""
@@ -19,12 +21,6 @@ def set_num_threads(count: int) -> None:
             f"environment variable NUMBA_NUM_THREADS={count} before Python starts."
         )
     numba.set_num_threads(count)
-
-
-def get_num_threads() -> int:
-    import numba
-
-    return numba.get_num_threads()
 
 
 def describe() -> dict[str, Any]:
@@ -44,7 +40,7 @@ def describe() -> dict[str, Any]:
         "cpu_name": name,
         "cpu_features": sorted(f for f in features if f.startswith(("avx", "fma", "sse4", "neon"))),
         "vector_bits": simd.VECTOR_BYTES * 8,
-        "threads": numba.get_num_threads(),
+        "threads": get_num_threads(),
         "max_threads": numba.config.NUMBA_NUM_THREADS,
         "threading_layer": _threading_layer(),
         "cache_folder": str(jit.cache_folder() or folders.user_cache()),

@@ -7,9 +7,10 @@ are asked for: the tile reads six rows at once, which the processor's own prefet
 """
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 
 from ..buffers import aligned_empty
+from ..turns import get_num_threads
 from . import rowwise, simd, tasks, vectors
 from .arith import copy
 from .flat import flattened

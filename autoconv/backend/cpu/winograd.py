@@ -19,10 +19,11 @@ from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
-from numba import get_num_threads, prange
+from numba import prange
 
 from ...arguments.shapes import Window
 from ..buffers import aligned_empty
+from ..turns import get_num_threads
 from . import simd, tile2x2, transforms
 from .flat import flattened
 from .jit import allocating, inline, kernel

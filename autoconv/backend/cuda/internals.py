@@ -44,6 +44,7 @@ _serialize = _first("numba.cuda.serialize", "numba.core.serialize")
 _signatures = _first("numba.cuda.core.sigutils", "numba.core.sigutils")
 _devices: Any = _first("numba.cuda.cudadrv.devices", "numba.cuda.api")
 _dispatcher: Any = _first("numba.cuda.dispatcher")
+compiler_lock = _first("numba.cuda.core.compiler_lock", "numba.core.compiler_lock").global_compiler_lock
 _Nothing: Any = getattr(_first("numba.cuda.core.caching", "numba.core.caching"), "NullCache", object)
 
 _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches

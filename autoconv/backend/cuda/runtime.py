@@ -21,7 +21,7 @@ from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
 from ..precision import get_precision
-from ..turns import made_lock
+from ..turns import given_back, made_lock
 from . import driver, failures, internals, order, store
 from .arena import Arena, Piece
 from .internals import DRIVER_ERRORS, capability, cuda, pretended
@@ -301,7 +301,8 @@ class Kernel:
         """
         dtype = np.dtype(dtype)
         if dtype not in self._ready:
-            self._dispatcher.compile(self.types(dtype))
+            with given_back(internals.compiler_lock):
+                self._dispatcher.compile(self.types(dtype))
         self._ready.add(dtype)
 
     def serves(self, dtype: Any, tensor_cores: bool) -> bool:
