@@ -44,6 +44,14 @@ def test_numba_s_part_of_the_work_is_kept_for_all_targets():
     assert not kept
 
 
+def test_what_an_interrupt_may_leave_held_is_known():
+    """The locks that numba-cuda compiles under: `Kernel.compile` gives them back."""
+    assert internals.COMPILER_LOCKS
+    with importlib.import_module("numba.cuda.core.compiler_lock").global_compiler_lock:
+        assert all(lock._is_owned() for lock in internals.COMPILER_LOCKS)
+    assert not any(lock._is_owned() for lock in internals.COMPILER_LOCKS)
+
+
 def test_a_version_that_asks_for_the_gpu_elsewhere(monkeypatch):
     """Our own questions are answered all the same."""
     monkeypatch.delattr(internals._dispatcher, "get_current_device")

@@ -66,14 +66,15 @@ def made_condition() -> threading.Condition:
 
 
 @contextmanager
-def given_back(lock: Any) -> Iterator[None]:
-    """For a block in which another package takes a lock of its own, one of Numba's: an interrupt may leave it held."""
-    had_it = lock.is_locked()
+def given_back(*locks: Any) -> Iterator[None]:
+    """For a block in which another package takes reentrant locks of its own: an interrupt there may leave them held."""
+    free = [lock for lock in locks if not lock._is_owned()]
     try:
         yield
     finally:
-        while not had_it and lock.is_locked():
-            lock.release()
+        for lock in free:
+            while lock._is_owned():
+                lock.release()
 
 
 turn = made_lock()

@@ -89,7 +89,7 @@ class Kernel:
             return
         types = self._types(dtype)
         _compilers.wait([f"{self.name}:{dtype}"])
-        with _compiling, given_back(global_compiler_lock), warnings.catch_warnings():
+        with _compiling, given_back(global_compiler_lock._lock), warnings.catch_warnings():
             warnings.simplefilter("ignore", numba.core.errors.NumbaPerformanceWarning)  # of a kernel for one thread
             self._dispatcher.disable_compile(False)
             self._dispatcher.compile(types)

@@ -44,7 +44,6 @@ _serialize = _first("numba.cuda.serialize", "numba.core.serialize")
 _signatures = _first("numba.cuda.core.sigutils", "numba.core.sigutils")
 _devices: Any = _first("numba.cuda.cudadrv.devices", "numba.cuda.api")
 _dispatcher: Any = _first("numba.cuda.dispatcher")
-compiler_lock = _first("numba.cuda.core.compiler_lock", "numba.core.compiler_lock").global_compiler_lock
 _Nothing: Any = getattr(_first("numba.cuda.core.caching", "numba.core.caching"), "NullCache", object)
 
 _config.CUDA_LOW_OCCUPANCY_WARNINGS = 0  # a small net makes small launches
@@ -56,6 +55,14 @@ def _errors() -> tuple[type[Exception], ...]:
     return tuple(dict.fromkeys(found))
 
 
+def _compiler_locks() -> list[Any]:
+    """The locks that it takes to compile: one of its own, and in some versions Numba's before."""
+    both = _first("numba.cuda.core.compiler_lock", "numba.core.compiler_lock").global_compiler_lock
+    each = (getattr(both, name, None) for name in ("_numba_lock", "_cuda_lock"))
+    return [lock._lock for lock in (both, *each) if hasattr(lock, "_lock")]
+
+
+COMPILER_LOCKS = _compiler_locks()
 DRIVER_ERRORS = _errors()  # what numba-cuda raises where the driver refuses
 
 _pretending: Capability | None = None

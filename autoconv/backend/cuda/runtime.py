@@ -301,7 +301,7 @@ class Kernel:
         """
         dtype = np.dtype(dtype)
         if dtype not in self._ready:
-            with given_back(internals.compiler_lock):
+            with given_back(*internals.COMPILER_LOCKS):
                 self._dispatcher.compile(self.types(dtype))
         self._ready.add(dtype)
 
