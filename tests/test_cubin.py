@@ -16,6 +16,7 @@ assembly = importlib.import_module("autoconv.backend.cuda.assembly")
 internals = importlib.import_module("autoconv.backend.cuda.internals")
 texts = importlib.import_module("ptx.texts").texts
 ALL = assembly.kernels()
+TURING = (7, 5)
 
 
 def assemble(kernel, dtype, *capabilities):
@@ -34,7 +35,7 @@ DOUBLE = ("arith._sum_parts", "arith.add_parts", "norm._sums", "norm._moments", 
 
 @pytest.mark.parametrize(("name", "dtype"), [(name, dtype) for name in sorted(ALL) for dtype in ALL[name].dtypes])
 def test_assembles(name, dtype):
-    *_, last = several = assemble(ALL[name], dtype, *assembly.served(ALL[name], dtype))
+    *_, last = several = assemble(ALL[name], dtype, *(c for c in assembly.served(ALL[name], dtype) if c != TURING))
     for made in several:
         assert made.cubin[:4] == b"\x7fELF"
         assert 0 < made.registers <= 255
@@ -50,12 +51,11 @@ OF_EACH_FILE = sorted({name.partition(".")[0]: name for name in ALL}.values())
 
 @pytest.mark.parametrize("name", [pytest.param(name, marks=[] if name in OF_EACH_FILE else pytest.mark.soak)
                                   for name in sorted(ALL)])
-def test_assembles_for_blackwell(name):
-    """One kernel of each file; in the long runs all."""
-    known = [capability for capability in assembly.BLACKWELL if capability in internals.known()]
-    if not known:
-        pytest.skip("the compiler here does not know Blackwell")
-    for made in assemble(ALL[name], "float32", *known):
+def test_assembles_for_the_oldest_and_the_newest(name):
+    """Turing and Blackwell: one kernel of each file; in the long runs all."""
+    oldest = [TURING] if TURING in assembly.served(ALL[name], "float32") else []
+    wanted = [*oldest, *(c for c in assembly.BLACKWELL if c in internals.known())]
+    for made in assemble(ALL[name], "float32", *wanted) if wanted else ():
         assert made.cubin[:4] == b"\x7fELF"
         assert (made.spills, made.stack) == (0, 0)
 
