@@ -7,7 +7,7 @@ import time
 import traceback
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 from unittest import mock
@@ -61,20 +61,17 @@ def each_tile(names: Sequence[str] = (), precisions: Sequence[str] = ("tf32", "h
     """A convolution and its gradients with each tile, on tensor cores and without: exactly what NumPy computes, as all
     numbers are small and whole. The kernels are compiled first, all at once.
     """
-    target, before = device.get("cuda"), precision.get_precision()
+    target = device.get("cuda")
     every = [(how, name) for how in precisions for name in names or tile_names()]
     found: dict[str, Any] = {"tiles": [], "wrong": []}
-    try:
-        target.prepare(needed(target, every), lambda done, total: None)
-        expected = _expected(*_numbers())
-        for how, name in every:
-            kernels, results = _convolution(target, how, name)
-            wrong = [f"{what} by tile {name}, {how}: {_difference(array, expected[what])}"
-                     for what, array in results.items() if not np.array_equal(array, expected[what])]
-            found["tiles"].append({"tile": name, "precision": how, "kernels": kernels, "right": not wrong})
-            found["wrong"] += wrong
-    finally:
-        precision.set_precision(before)
+    target.prepare(needed(target, every), lambda done, total: None)
+    expected = _expected(*_numbers())
+    for how, name in every:
+        kernels, results = _convolution(target, how, name)
+        wrong = [f"{what} by tile {name}, {how}: {_difference(array, expected[what])}"
+                 for what, array in results.items() if not np.array_equal(array, expected[what])]
+        found["tiles"].append({"tile": name, "precision": how, "kernels": kernels, "right": not wrong})
+        found["wrong"] += wrong
     return found
 
 
@@ -94,17 +91,19 @@ def _convolution(target: Any, how: str, name: str) -> tuple[list[str], dict[str,
         names = [tile.name for tile in several]
         return names.index(name if name in names else "single")
 
-    precision.set_precision(how)
-    conv, window = target.kernels("conv"), Window(3, 3)
+    conv, window, before = target.kernels("conv"), Window(3, 3), precision.get_precision()
     x, w, b, dy = map(target.asarray, _numbers())
     y, dx, dw, db = (target.empty(a.shape, np.float32) for a in (dy, x, w, b))
-    section: Any = trace.current()
-    with mock.patch.object(tiles, "choose", choose):
-        if isinstance(section, trace.DryRun):
+    dry = isinstance(trace.current(), trace.DryRun)
+    precision.set_precision(how)
+    try:
+        with mock.patch.object(tiles, "choose", choose), (
+                nullcontext() if dry else target.trace().record("products")) as section:
             _products(conv, window, x, w, b, dy, y, dx, dw, db)
-            return [], {}
-        with target.trace().record("products") as section:
-            _products(conv, window, x, w, b, dy, y, dx, dw, db)
+    finally:
+        precision.set_precision(before)
+    if dry:
+        return [], {}
     launched = [launch.kernel.name for launch, _ in section.calls]
     return launched, {what: target.numpy(a) for what, a in zip(("y", "dx", "dw", "db"), (y, dx, dw, db))}
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from autoconv import get_precision
 from autoconv.backend import device, device_cuda
 from autoconv.costs import timing
 from autoconv.errors import DeviceError
@@ -53,6 +54,7 @@ def test_every_product_s_kernels_are_in_it():
     found = {kernel.name for kernel, _ in gpu_smoke.needed(device.get("cuda"), every)}
     assert found >= {name for name in assembly.kernels() if name.startswith(
         ("conv.forward_", "conv.input_gradient_", "conv.weight_gradient_"))}
+    assert get_precision() == "tf32"  # as it was
 
 
 def test_a_tile_that_computes_something_else_fails_the_phase(run, small, monkeypatch):
