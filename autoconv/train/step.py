@@ -10,7 +10,6 @@ optimizer of the user's, which may do anything) runs through Python each time, w
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -30,6 +29,21 @@ from .window import Window
 KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets
 
 
+class Users:
+    """How many calls of a step's methods are under way: within `with` it is needed, though memory may be short."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def __enter__(self) -> None:
+        self.count += 1
+
+    def __exit__(self, *_: Any) -> None:
+        self.count -= 1
+
+
 class Step(Phases):
     """A step of `model`, recorded when it first runs and replayed from then on, as long as nothing changes."""
 
@@ -40,7 +54,7 @@ class Step(Phases):
         self._plan: list[Any] = []
         self._trace: Any = None
         self._window: Window | None = None
-        self.users = 0  # how many calls of its methods are under way
+        self.users = Users()
         self._changes = -1
         self.graphs = trace.Graphs()
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled
@@ -70,7 +84,7 @@ class Step(Phases):
         token = random.first_sample.set(before) if before else None
         together = ranks.current.set(self._ranks) if shared else None
         try:
-            with turn, self._busy():
+            with turn, self.users:
                 self._run(source, sink)
         finally:
             if token is not None:
@@ -95,7 +109,7 @@ class Step(Phases):
         before = [(generator, generator.streams) for generator in self._generators]
         steps = self._work.optimizer.iterations if self._by_kernels else 0
         try:
-            with turn, self._busy():
+            with turn, self.users:
                 self._trace.replay_series(self._plan[0], self._moves(source, rest))
         except BaseException:  # none of them happened
             for generator, streams in before:
@@ -108,7 +122,7 @@ class Step(Phases):
 
     def run_by_window(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
         """A step on each of these batches of a source, all of this step's size, by way of a window."""
-        with turn, self._busy():
+        with turn, self.users:
             window = self._window_on(source)
             for part in window.parts(source, tickets, sink):
                 if len(part) > 1:
@@ -128,15 +142,6 @@ class Step(Phases):
         if self._window is None or self._window.like != like:
             self._window = Window(self._device, self.samples, like)
         return self._window
-
-    @contextmanager
-    def _busy(self) -> Iterator[None]:
-        """Within this block it is needed, though memory may be short."""
-        self.users += 1
-        try:
-            yield
-        finally:
-            self.users -= 1
 
     def _is_series(self, source: Source | Window, sink: Sequence[Any] | None) -> bool:
         """Whether further batches need nothing but replays of one and the same sections."""
@@ -160,7 +165,7 @@ class Step(Phases):
         """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
         dry, together = trace.DryRun(), ranks.current.set(self._ranks)
         try:
-            with turn, self._busy(), dry.record():
+            with turn, self.users, dry.record():
                 if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
                     return
                 self._source = self._window_on(source) if source is not None and source.by_window else source
@@ -398,7 +403,7 @@ class Steps:
         if turn.acquire(blocking=False):
             try:
                 for key, step in list(self._kept.items()):
-                    if key[0] != "train" and not step.users and self._kept.pop(key, None) is not None:
+                    if key[0] != "train" and not step.users.count and self._kept.pop(key, None) is not None:
                         step.close()
             finally:
                 turn.release()
