@@ -76,7 +76,7 @@ class Phases:
 
     def put_together(self, outputs: list[Any]) -> Any:
         """A list with one thing for each output in the structure in which the model's call gives outputs."""
-        return pack(self._structure, outputs)
+        return outputs[0] if isinstance(self._structure, Tensor) else pack(self._structure, outputs)
 
     def _works(self) -> list[tuple[str, Callable[[], Any]]]:
         """The phases of this step, in order."""
