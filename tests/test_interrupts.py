@@ -10,7 +10,7 @@ from numba.np.ufunc import parallel
 from autoconv import get_num_threads, layers, models, optimizers, utils
 from autoconv.backend import device, trace
 from autoconv.backend.cpu.jit import kernel
-from autoconv.backend.turns import made_condition
+from autoconv.backend.turns import Lock, interruptible_condition
 
 X = np.random.default_rng(0).random((4, 8, 12, 12, 2), np.float32)
 Y = np.arange(8) % 5
@@ -141,8 +141,16 @@ def test_an_interrupt_while_numba_takes_its_lock_leaves_it_free(monkeypatch):
     assert x.tolist() == [2, 2, 2]
 
 
+def test_a_lock_has_the_whole_interface_of_a_reentrant_lock():
+    """The standard library reads methods of a lock that differ between Pythons: `locked` since 3.14."""
+    with Lock() as acquired:
+        assert acquired is True
+    assert {name for name in dir(threading.RLock()) if not hasattr(Lock(), name)} == set()
+    assert {name for name in vars(threading.Condition()) if not hasattr(interruptible_condition(), name)} == set()
+
+
 def test_threads_wait_for_a_condition_and_are_told():
-    condition, found = made_condition(), []
+    condition, found = interruptible_condition(), []
 
     def wait():
         with condition, condition:  # its lock is reentrant

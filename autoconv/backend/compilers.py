@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, as_completed
 from pathlib import Path
 
-from .turns import made_condition
+from .turns import interruptible_condition
 
 IDLE = 10.0  # seconds after which a process ends that has nothing to compile
 
@@ -35,7 +35,7 @@ class Compilers:
         self._feeders: dict[subprocess.Popen, threading.Thread] = {}
         self._left: deque[str] = deque()  # what no process works on yet
         self._asked: dict[str, Future[bool]] = {}  # what is not compiled yet
-        self._changed = made_condition()
+        self._changed = interruptible_condition()
 
     def start(self, count: int) -> None:
         """Starts processes, so that there are `count` of them, or one for each core."""

@@ -28,39 +28,29 @@ class _Taken(threading.local):
     number: _Number | None = None
 
 
-def made_lock() -> Any:
-    """A reentrant lock for `with`, which an interrupt never leaves held.
+class Lock(type(threading.RLock())):  # type: ignore[misc]
+    """A reentrant lock that an interrupt never leaves held.
 
-    Python 3.14 may raise KeyboardInterrupt when the method that took a lock has returned, and before the block that
-    gives it back has begun. So it is taken by a function in Python, after which no interrupt is raised, and given back
-    by one in C, before which none is.
+    Python 3.14 may raise KeyboardInterrupt after the method that acquired a lock has returned, and before the `with`
+    block that releases it has begun. So `__enter__` is written in Python: no interrupt is raised after it returns.
+    `__exit__` is C code: no interrupt is raised before it runs.
     """
-    lock = threading.RLock()
 
-    class Lock:
-        __slots__ = ()
-        acquire, release, __exit__ = lock.acquire, lock.release, lock.__exit__
-        # what a Condition asks of a reentrant lock
-        _is_owned, _release_save = lock._is_owned, lock._release_save  # type: ignore[attr-defined]
-        _acquire_restore = lock._acquire_restore  # type: ignore[attr-defined]
-
-        def __enter__(self) -> None:
-            try:
-                lock.acquire()
-            except BaseException:
-                with suppress(RuntimeError):  # it was not taken yet
-                    lock.release()
-                raise
-
-    return Lock()
+    def __enter__(self) -> bool:
+        try:
+            return self.acquire()
+        except BaseException:
+            with suppress(RuntimeError):  # not acquired yet
+                self.release()
+            raise
 
 
-def made_condition() -> threading.Condition:
-    """A condition whose lock an interrupt never leaves held: `with` takes and gives it back as above."""
-    lock = made_lock()
+def interruptible_condition() -> threading.Condition:
+    """Returns a condition whose lock an interrupt never leaves held."""
+    lock = Lock()
 
     class Condition(threading.Condition):
-        __enter__, __exit__ = type(lock).__enter__, lock.__exit__
+        __enter__, __exit__ = lock.__enter__, lock.__exit__
 
     return Condition(lock)
 
@@ -77,7 +67,7 @@ def given_back(*locks: Any) -> Iterator[None]:
                 lock.release()
 
 
-turn = made_lock()
+turn = Lock()
 _number: _Number | None = None  # for all threads
 _taken = _Taken()  # the one that this thread took over
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.turns import made_condition
+from ..backend.turns import interruptible_condition
 from ..files import atomic, folders
 from .state import FORMAT, TrainState
 
@@ -152,7 +152,7 @@ class Writer:
         self._beyond: list[Path] = []  # files that are newer than the state that this training went on from
         self.seconds = 0.0  # of a processor, that writing the last state took
         self._trouble: OSError | None = None
-        self._change = made_condition()
+        self._change = interruptible_condition()
         self._waiting: tuple[int, TrainState] | None = None
         self._writing = self._ends = False
         self._thread: threading.Thread | None = None

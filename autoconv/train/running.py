@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import random
-from ..backend.turns import made_lock
+from ..backend.turns import Lock
 from ..metrics import Mean
 from ..symbolic import flat_shapes
 from ..versions import contents
@@ -29,7 +29,7 @@ class Running:
         self.nan_seen = False
         self.now = "train"  # what ran last, training or evaluation
         self._trackers: dict[tuple[str, str], Mean] = {}
-        self.lock = made_lock()  # one evaluation at a time: they share the sums
+        self.lock = Lock()  # one evaluation at a time: they share the sums
 
     def tracker(self, kind: str, name: str = "loss") -> Mean:
         """The mean of a loss, for steps of a class's own."""

@@ -21,7 +21,7 @@ from numba.core.runtime import rtsys
 
 from .. import caching, trace
 from ..compilers import Compilers
-from ..turns import given_back, made_lock, take_number, turn
+from ..turns import Lock, given_back, take_number, turn
 from .linking import HelperCompiler, KernelCompiler
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
@@ -38,7 +38,7 @@ inline, allocating = _HELPER(_nrt=False, pipeline_class=HelperCompiler), _HELPER
 
 AHEAD = 4  # processes at most that get ready to compile before it is known what
 
-_compiling = made_lock()
+_compiling = Lock()
 _compilers = Compilers(f"{__package__}.compiling")
 
 _TYPES = {np.dtype(np.float32): "float32", np.dtype(np.float64): "float64"}

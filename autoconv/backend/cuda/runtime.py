@@ -21,7 +21,7 @@ from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
 from ..precision import get_precision
-from ..turns import given_back, made_lock
+from ..turns import Lock, given_back
 from . import driver, failures, internals, order, store
 from .arena import Arena, Piece
 from .internals import DRIVER_ERRORS, capability, cuda, pretended
@@ -34,7 +34,7 @@ _COPY = "a copy from or to the host's memory"  # which a replay of launches woul
 # A helper that is compiled into the kernels that call it: always, as a thread's own arrays then stay in registers.
 inline = cuda.jit(device=True, forceinline=True)
 
-_launching = made_lock()  # two threads that first launch a kernel at once would have Numba load it twice
+_launching = Lock()  # two threads that first launch a kernel at once would have Numba load it twice
 
 _current = threading.local()  # the number of the GPU that this thread's launches go to
 
