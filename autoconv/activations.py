@@ -1,9 +1,9 @@
 """The activation functions by Keras's names, as layers take them: `Dense(10, activation="gelu")`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from .arguments import custom
+from .arguments.serialization import Registry, get_registered_name, registered
 from .functional import (
     celu,
     elu,
@@ -58,33 +58,25 @@ ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
         linear, relu, sigmoid, tanh, softmax, log_softmax, celu, elu, exponential, gelu, hard_shrink, hard_sigmoid,
         hard_silu, hard_tanh, leaky_relu, log_sigmoid, mish, relu6, selu, silu, soft_shrink, softplus, softsign,
         sparse_plus, sparse_sigmoid, sparsemax, squareplus, tanh_shrink)}
-_OTHER_NAMES = {"glu": glu, "hard_swish": hard_silu, "swish": silu, "threshold": threshold}
+registry = Registry("activation function", "keras.activations", names={
+    **ACTIVATIONS, "glu": glu, "hard_swish": hard_silu, "swish": silu, "threshold": threshold})
+deserialize = registry.deserialize
 
 
 def get(identifier: Any) -> Callable[..., Any]:
-    """The function of a name, or of what `serialize` gave; None is `linear`, a function is itself. ValueError for an
-    unknown name.
+    """Returns the function of a name, or of what `serialize` gave; `linear` for None, a function as it is.
+
+    Raises ValueError for an unknown name.
     """
-    if identifier is None:
-        return linear
-    if callable(identifier):
-        return identifier
-    if isinstance(identifier, Mapping) and identifier.get("class_name") == "function":  # as Keras's files have it
-        identifier = identifier["config"]
-    return custom.find("activation", identifier, {**ACTIVATIONS, **_OTHER_NAMES})
+    return linear if identifier is None else registry.deserialize(identifier)
 
 
 def serialize(activation: Callable) -> str:
-    """The name of one of these functions, or of one that is registered. Raises ValueError for another one."""
-    for name, function in {**ACTIVATIONS, **_OTHER_NAMES}.items():
+    """Returns the name of one of these functions, or of a registered one. Raises ValueError for any other function."""
+    for name, function in registry.names.items():
         if function is activation:
             return name
-    if custom.name_of(activation) in custom.registered:
-        return custom.name_of(activation)
-    raise ValueError(f"Only the functions of autoconv.activations have names. Received: {activation!r}.")
-
-
-def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Callable[..., Any]:
-    """The function that `serialize` named; custom_objects maps names to functions of yours."""
-    with custom.custom_object_scope(custom_objects or {}):
-        return get(config)
+    if get_registered_name(activation) in registered:
+        return get_registered_name(activation)
+    raise ValueError("Only registered functions and those of autoconv.activations have names. Received: "
+                     f"{activation!r}. Pass a function by name (such as 'relu'), or define it with def and register it.")

@@ -1,10 +1,11 @@
 """What weights become after each step: `Conv2D(8, 3, kernel_constraint="max_norm")`. Names and formulas are Keras's."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from . import functional as F
-from .arguments import custom, names
+from .arguments import names
+from .arguments.serialization import Configured, Registry
 from .functional.losses import EPSILON
 from .functional.nn import _tensor
 from .tensor import Tensor
@@ -15,7 +16,7 @@ __all__ = ["Constraint", "MaxNorm", "MinMaxNorm", "NonNeg", "UnitNorm", "deseria
 Axis = int | Sequence[int]
 
 
-class Constraint:
+class Constraint(Configured):
     """The base of a constraint of your own: override `__call__(w)`, by functions of tensors, and `get_config()`."""
 
     recordable = True
@@ -23,15 +24,6 @@ class Constraint:
     def __call__(self, w: Any) -> Any:
         """What w becomes: itself."""
         return w
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as plain data: the attributes."""
-        return dict(vars(self))
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Constraint":
-        """The constraint that `get_config` describes."""
-        return cls(**config)
 
 
 def _norms(w: Tensor, axis: Axis) -> Tensor:
@@ -85,24 +77,7 @@ class MinMaxNorm(Constraint):
 
 max_norm, non_neg, unit_norm, min_max_norm = MaxNorm, NonNeg, UnitNorm, MinMaxNorm
 
-CLASSES: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (MaxNorm, MinMaxNorm, NonNeg, UnitNorm)}
-BY_NAME = {**CLASSES, **{names.snake_case(name): kind for name, kind in CLASSES.items()}}
-
-
-def get(identifier: Any) -> Any:
-    """The constraint of a name or a config, as a new object; None and callables as they are."""
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier)
-    if identifier is not None and not callable(identifier):
-        return custom.find("constraint", identifier, BY_NAME)()
-    return identifier() if isinstance(identifier, type) else identifier
-
-
-def serialize(constraint: Constraint) -> dict[str, Any]:
-    """A constraint as plain data."""
-    return custom.to_config(constraint)
-
-
-def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The constraint that `serialize` wrote; custom_objects maps names to classes of yours."""
-    return custom.from_config("constraint", config, CLASSES, custom_objects)
+CLASSES = {kind.__name__: kind for kind in (MaxNorm, MinMaxNorm, NonNeg, UnitNorm)}
+registry = Registry("constraint", "keras.constraints", Constraint, CLASSES,
+                    {names.snake_case(name): kind for name, kind in CLASSES.items()})
+get, serialize, deserialize = registry.get, registry.serialize, registry.deserialize

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from . import random
-from .arguments import custom, names
+from .arguments import names
+from .arguments.serialization import Configured, Registry
 
 # A normal distribution cut off at two standard deviations has this share of the whole one's deviation.
 TRUNCATED_DEVIATION = 0.87962566103423978
@@ -20,20 +21,11 @@ FURTHER_STREAMS = 2**62 + 2**61  # what the first call of an initializer without
 OWN_STREAMS = 2**63  # a seeded initializer's streams start here, so they are not those that autoconv.random hands out
 
 
-class Initializer:
+class Initializer(Configured):
     """Fills a new weight: `initializer(shape, dtype)` returns an array."""
 
     def __call__(self, shape: tuple[int, ...], dtype: Any = "float32") -> Any:
         raise NotImplementedError(f"{type(self).__name__} must define __call__(self, shape, dtype).")
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {name: value for name, value in vars(self).items() if not name.startswith("_")}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Initializer":
-        """The initializer that `get_config` describes."""
-        return cls(**config)
 
     def clone(self) -> "Initializer":
         """An equal initializer; one without a seed draws its own numbers."""
@@ -67,11 +59,6 @@ class Random(Initializer):
             seed, first = self._key
             return chain([self._key], ((seed, FURTHER_STREAMS + (first << 20) + i) for i in count()))
         return ((self._seed, OWN_STREAMS + i) for i in count())
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        seed = self._seed.get_config() if isinstance(self._seed, random.SeedGenerator) else self._seed
-        return {**super().get_config(), "seed": seed}
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy without a seed draws its own numbers."""
@@ -171,10 +158,6 @@ class _Named(VarianceScaling):
     def __init__(self, seed: Any = None, input_axes: Sequence[int] | None = None,
                  output_axes: Sequence[int] | None = None) -> None:
         super().__init__(*self._choice, seed=seed, input_axes=input_axes, output_axes=output_axes)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        return {name: config[name] for name in ("seed", "input_axes", "output_axes")}
 
 
 class GlorotUniform(_Named):
@@ -285,14 +268,6 @@ def _truncated(shape: tuple[int, ...], mean: float, stddev: float, dtype: Any,
     return mean + stddev * z
 
 
-BY_NAME: dict[str, type[Initializer]] = {
-    "zeros": Zeros, "ones": Ones, "constant": Constant,
-    "random_normal": RandomNormal, "random_uniform": RandomUniform, "truncated_normal": TruncatedNormal,
-    "normal": RandomNormal, "uniform": RandomUniform, "variance_scaling": VarianceScaling,
-    "glorot_uniform": GlorotUniform, "glorot_normal": GlorotNormal, "he_uniform": HeUniform, "he_normal": HeNormal,
-    "lecun_uniform": LecunUniform, "lecun_normal": LecunNormal, "identity": Identity, "orthogonal": Orthogonal,
-    "one": Ones, "zero": Zeros,
-}
 # Keras has these names for the classes, too.
 zeros, ones, constant, identity, orthogonal = Zeros, Ones, Constant, Identity, Orthogonal
 random_normal, random_uniform, truncated_normal = RandomNormal, RandomUniform, TruncatedNormal
@@ -301,33 +276,11 @@ he_uniform, he_normal, lecun_uniform, lecun_normal = HeUniform, HeNormal, LecunU
 IdentityInitializer, OrthogonalInitializer = Identity, Orthogonal
 
 CLASSES: dict[str, type[Initializer]] = {
-    **{c.__name__: c for c in BY_NAME.values()}, "IdentityInitializer": Identity, "OrthogonalInitializer": Orthogonal,
-}
-
-
-def get(identifier: Any) -> Any:
-    """The initializer of a name ("he_normal" or "HeNormal"); None, which `add_weight` takes for glorot_uniform, and a
-    function are themselves. Raises ValueError for an unknown name.
-    """
-    if identifier is None:
-        return None
-    if isinstance(identifier, type) and issubclass(identifier, Initializer):
-        return identifier()
-    if callable(identifier):
-        return identifier
-    if isinstance(identifier, dict):  # as get_config of a layer writes it
-        return custom.from_config("initializer", identifier, CLASSES)
-    if isinstance(identifier, str) and identifier in CLASSES:
-        return CLASSES[identifier]()
-    return custom.find("initializer", identifier, BY_NAME)()
-
-
-def serialize(initializer: Any) -> dict[str, Any]:
-    """An initializer as plain data."""
-    return custom.to_config(initializer)
-
-
-def deserialize(config: Any, custom_objects: dict[str, Any] | None = None) -> Any:
-    """The initializer that `serialize` wrote; custom_objects maps names to classes of yours."""
-    return custom.from_config("initializer", config, CLASSES, custom_objects)
-
+    **{kind.__name__: kind for kind in (
+        Zeros, Ones, Constant, RandomNormal, RandomUniform, TruncatedNormal, VarianceScaling, GlorotUniform,
+        GlorotNormal, HeUniform, HeNormal, LecunUniform, LecunNormal, Identity, Orthogonal)},
+    "IdentityInitializer": Identity, "OrthogonalInitializer": Orthogonal}
+registry = Registry("initializer", "keras.initializers", Initializer, CLASSES, {
+    **{names.snake_case(kind.__name__): kind for kind in CLASSES.values()},
+    "normal": RandomNormal, "uniform": RandomUniform, "one": Ones, "zero": Zeros})
+get, serialize, deserialize = registry.get, registry.serialize, registry.deserialize

@@ -3,14 +3,15 @@
 The formulas are in functional/losses.py. A class is made of each by `_loss`, with the function's options as arguments.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from . import functional as F
-from .arguments import custom, names, signatures
+from .arguments import names, signatures
+from .arguments.serialization import Configured, Registry
 from .functional import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -54,7 +55,7 @@ MEANS = ("sum_over_batch_size", "mean")
 REDUCTIONS = (*MEANS, "mean_with_sample_weight", "sum", "none")
 
 
-class Loss(Versioned):
+class Loss(Configured, Versioned):
     """The base of a loss of your own: override `call(y_true, y_pred)`, which returns one number a sample as a tensor.
 
     `loss(y_true, y_pred, sample_weight=None)` is then their sum, each times its weight, over the number of samples
@@ -126,16 +127,11 @@ class Loss(Versioned):
         """Raises ValueError where targets (N, ...) cannot go with a model's outputs (None, ...)."""
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as plain data."""
-        return {"name": self.name, "reduction": self.reduction}
+        """Returns the constructor's arguments as plain data, without the dtype."""
+        return {name: value for name, value in super().get_config().items() if name != "dtype"}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Loss":
-        """The loss that `get_config` describes."""
-        return cls(**config)
 
 
 class LossFunction(Loss):
@@ -162,16 +158,13 @@ class LossFunction(Loss):
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
         if not isinstance(y_true, Tensor) and not self.recordable:
             y_true = Tensor(y_pred.device.asarray(y_true), device=y_pred.device)
-        return self._function(y_true, y_pred, **self._given())
+        return self._function(y_true, y_pred, **self._given_options())
 
     def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
         return function(given)
 
-    def _given(self) -> dict[str, Any]:
+    def _given_options(self) -> dict[str, Any]:
         return {option: getattr(self, option) for option in self._options}
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._given()}
 
 
 class _SameShape(LossFunction):
@@ -198,7 +191,7 @@ class _Labels(LossFunction):
         return np.dtype(np.int64)
 
     def call(self, y_true: Any, y_pred: Any) -> Tensor:
-        ignored = self._given().get("ignore_class")
+        ignored = self._given_options().get("ignore_class")
         values = super().call(y_true, y_pred)
         if ignored is None or self.reduction not in MEANS:
             return values
@@ -215,7 +208,7 @@ class _Labels(LossFunction):
                              f"{y_true.shape}, and a model with outputs of shape {shape}. {remedy}")
         y_true = np.asarray(y_true)  # those of a GPU come to the host
         whole_labels(y_true, None)
-        ignored = self._given().get("ignore_class")
+        ignored = self._given_options().get("ignore_class")
         counted = y_true if ignored is None else y_true[y_true != ignored]
         if classes is None or not counted.size:
             return
@@ -266,25 +259,11 @@ CLASSES: dict[str, type[LossFunction]] = {
     if isinstance(value, type) and issubclass(value, LossFunction) and name in __all__}
 _CLASS_OF: dict[str, Any] = {names.snake_case(name): kind for name, kind in CLASSES.items()}  # by its function
 FUNCTIONS: dict[str, Callable] = {name: getattr(F, name) for name in _CLASS_OF}
-SHORT = {"bce": binary_crossentropy, "kld": kl_divergence, "mae": mean_absolute_error, "mse": mean_squared_error,
-         "mape": mean_absolute_percentage_error, "msle": mean_squared_logarithmic_error}
-SHORT.update({name.upper(): function for name, function in SHORT.items()})
-
-
-def get(identifier: Any) -> Any:
-    """The function of a name ("mse", "categorical_crossentropy"), an object of a class's name or of a config; None, and
-    functions and losses, as they are. Raises ValueError for an unknown name.
-    """
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier)
-    if identifier is None or isinstance(identifier, Loss):
-        return identifier
-    if not callable(identifier):
-        if not isinstance(identifier, str):
-            raise ValueError(f"Could not interpret loss identifier: {identifier!r}. Pass a name, a function or a Loss.")
-        known = {**FUNCTIONS, **SHORT}
-        identifier = custom.find("loss", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
-    return identifier() if isinstance(identifier, type) else identifier
+_SHORT = {"bce": binary_crossentropy, "kld": kl_divergence, "mae": mean_absolute_error, "mse": mean_squared_error,
+          "mape": mean_absolute_percentage_error, "msle": mean_squared_logarithmic_error}
+registry = Registry("loss", "keras.losses", Loss, CLASSES, {
+    **FUNCTIONS, **_SHORT, **{name.upper(): function for name, function in _SHORT.items()}})
+get, serialize, deserialize = registry.get, registry.serialize, registry.deserialize
 
 
 def as_loss(identifier: Any) -> Loss:
@@ -294,21 +273,6 @@ def as_loss(identifier: Any) -> Loss:
         return found
     name = getattr(found, "__name__", "")
     return _CLASS_OF[name]() if FUNCTIONS.get(name) is found else LossFunction(found)
-
-
-def serialize(loss: Any) -> Any:
-    """A loss or a function of one as plain data, in Keras's form."""
-    if isinstance(loss, Loss):
-        return custom.to_keras_config(loss, "keras.losses")
-    return custom.function_to_config(loss)
-
-
-def deserialize(name: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The loss or function that `serialize` wrote; custom_objects maps names to classes and functions of yours."""
-    name = custom.function_name(name)
-    if not isinstance(name, Mapping):
-        return (custom_objects or {}).get(name) or get(name)
-    return custom.from_config("loss", name, CLASSES, custom_objects)
 
 
 def _fits(shape: tuple[int, ...], wanted: tuple[int | None, ...]) -> bool:

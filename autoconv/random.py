@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from .arguments.serialization import Configured, Registry
 from .backend import device as devices
 from .tensor import Parameter
 
@@ -42,7 +43,7 @@ class Generator:
         return self.seed, self.first + self.streams
 
 
-class SeedGenerator(Generator):
+class SeedGenerator(Generator, Configured):
     """The source of a layer's random numbers, under Keras's name: `Dropout(0.5, seed=1).seed_generator`.
 
     state: the seed's lower half and how many draws were made, as a variable that is not trained; `next()` gives it, and
@@ -70,15 +71,11 @@ class SeedGenerator(Generator):
         return before
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
+        """Returns the seed: a generator made from it starts anew."""
         return {"seed": self.seed}
 
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "SeedGenerator":
-        """The generator that `get_config` describes, at its start."""
-        return cls(**config)
 
-
+Registry("seed generator", "keras.random", SeedGenerator, {"SeedGenerator": SeedGenerator})
 _generator = SeedGenerator(int.from_bytes(os.urandom(8), "little"))
 
 

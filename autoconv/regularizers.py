@@ -1,13 +1,13 @@
 """What weights add to the loss: `Dense(10, kernel_regularizer="l2")`. Names and formulas are Keras's."""
 
 import math
-from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from . import functional as F
-from .arguments import custom, names
+from .arguments import names
+from .arguments.serialization import Configured, Registry
 from .functional.nn import _tensor
 from .tensor import Tensor
 
@@ -15,7 +15,7 @@ __all__ = ["L1", "L1L2", "L2", "OrthogonalRegularizer", "Regularizer", "deserial
            "orthogonal_regularizer", "serialize"]
 
 
-class Regularizer:
+class Regularizer(Configured):
     """The base of a regularizer of your own: override `__call__(x)`, by functions of tensors, and `get_config()`."""
 
     recordable = True
@@ -23,15 +23,6 @@ class Regularizer:
     def __call__(self, x: Any) -> Any:
         """What x adds to the loss: nothing."""
         return 0.0
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as plain data."""
-        raise NotImplementedError(f"{type(self).__name__} must override get_config(self).")
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Regularizer":
-        """The regularizer that `get_config` describes."""
-        return cls(**config)
 
 
 class L1L2(Regularizer):
@@ -48,9 +39,6 @@ class L1L2(Regularizer):
         squares = self.l2 * (x * x).sum()
         return squares if total is None else total + squares
 
-    def get_config(self) -> dict[str, Any]:
-        return {"l1": self.l1, "l2": self.l2}
-
 
 class L1(L1L2):
     """l1 sum(|x|): drives weights to 0 (Tibshirani: "Lasso", 1996)."""
@@ -58,18 +46,12 @@ class L1(L1L2):
     def __init__(self, l1: float | None = 0.01) -> None:
         super().__init__(0.01 if l1 is None else l1, 0.0)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"l1": self.l1}
-
 
 class L2(L1L2):
     """l2 sum(x^2): keeps weights small (Hoerl and Kennard: "Ridge regression", 1970)."""
 
     def __init__(self, l2: float | None = 0.01) -> None:
         super().__init__(0.0, 0.01 if l2 is None else l2)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"l2": self.l2}
 
 
 class OrthogonalRegularizer(Regularizer):
@@ -90,35 +72,13 @@ class OrthogonalRegularizer(Regularizer):
         pairs = max(size * (size - 1) / 2, 1)
         return self.factor * 0.5 / pairs * F.abs((rows @ rows.transpose()) * others).sum()
 
-    def get_config(self) -> dict[str, Any]:
-        return {"factor": self.factor, "mode": self.mode}
-
 
 l1, l2, l1_l2, orthogonal_regularizer = L1, L2, L1L2, OrthogonalRegularizer
 
-CLASSES: dict[str, Callable[..., Any]] = {kind.__name__: kind for kind in (L1, L2, L1L2, OrthogonalRegularizer)}
-BY_NAME: dict[str, Callable[..., Any]] = {
-    **CLASSES, "l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2, "orthogonal_regularizer": OrthogonalRegularizer}
-
-
-def get(identifier: Any) -> Any:
-    """The regularizer of a name or a config, as a new object; None and callables as they are."""
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier)
-    if identifier is not None and not callable(identifier):
-        identifier = custom.find("regularizer", identifier, BY_NAME)
-        return identifier()
-    return identifier() if isinstance(identifier, type) else identifier
-
-
-def serialize(regularizer: Regularizer) -> dict[str, Any]:
-    """A regularizer as plain data."""
-    return custom.to_config(regularizer)
-
-
-def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The regularizer that `serialize` wrote; custom_objects maps names to classes of yours."""
-    return custom.from_config("regularizer", config, CLASSES, custom_objects)
+CLASSES = {kind.__name__: kind for kind in (L1, L2, L1L2, OrthogonalRegularizer)}
+registry = Registry("regularizer", "keras.regularizers", Regularizer, CLASSES, {
+    "l1": L1, "l2": L2, "l1_l2": L1L2, "l1l2": L1L2, "orthogonal_regularizer": OrthogonalRegularizer})
+get, serialize, deserialize = registry.get, registry.serialize, registry.deserialize
 
 
 def _factor(name: str, value: Any) -> float:

@@ -6,8 +6,7 @@ Files hold data alone; a class or function of your own is found by its name, onc
 
 from typing import Any
 
-from .models import Model, load_model, save_model
-from .utils.registered import (
+from .arguments.serialization import (
     CustomObjectScope,
     custom_object_scope,
     deserialize_keras_object,
@@ -17,6 +16,7 @@ from .utils.registered import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from .models import Model, load_model, save_model
 
 __all__ = [
     "CustomObjectScope", "custom_object_scope", "deserialize_keras_object", "get_custom_objects", "get_registered_name",

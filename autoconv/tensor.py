@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from . import numpy_protocol
+from .arguments.serialization import add_plain
 from .backend import device as devices
 from .operators import arith, select
 from .operators.registry import Op
@@ -427,3 +428,7 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
 def _unpack(arguments: tuple) -> tuple:
     """`f(2, 3)` and `f((2, 3))` mean the same."""
     return tuple(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], Sequence) else arguments
+
+
+add_plain(Tensor, "__tensor__", lambda value: {"value": value.numpy().tolist(), "dtype": value.dtype.name},
+          lambda config: tensor(config["value"], dtype=config["dtype"]))

@@ -27,7 +27,7 @@ seeds = st.none() | st.integers(0, 2**32)
 activations = st.none() | st.sampled_from(sorted(ACTIVATIONS))
 pairs = small | st.tuples(small, small)
 # These two are for matrices alone.
-starts = st.sampled_from(sorted(set(initializers.BY_NAME) - {"identity", "orthogonal"}))
+starts = st.sampled_from(sorted(set(initializers.registry.names) - {"identity", "orthogonal"}))
 around_0, around_1 = (
     st.just({"class_name": "RandomUniform", "config": {"minval": at, "maxval": at + 0.5, "seed": None}})
     for at in (-0.2, 0.7))

@@ -65,7 +65,7 @@ def test_constants():
 
 @pytest.mark.parametrize("shape", [(), (7,), (7, 5), (2, 3, 7, 5)])
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("name", sorted(initializers.BY_NAME))
+@pytest.mark.parametrize("name", sorted(initializers.registry.names))
 def test_every_initializer_gives_the_shape_and_dtype_asked_for(name, dtype, shape):
     if (name == "identity" and len(shape) != 2) or (name == "orthogonal" and len(shape) < 2):
         with pytest.raises(ValueError, match="rank"):
@@ -90,7 +90,7 @@ def test_fans(shape, wanted):
 
 @pytest.mark.parametrize("name", ["glorot_uniform", "he_normal", "random_normal"])
 def test_an_initializer_gives_the_same_values_at_every_call_and_one_without_a_seed_its_own(name):
-    kind = initializers.BY_NAME[name]
+    kind = initializers.registry.names[name]
     seeded = kind(seed=3)
     first = seeded(SHAPE)
     assert (first == seeded(SHAPE)).all()

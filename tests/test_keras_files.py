@@ -81,7 +81,7 @@ class TestRefused:
         return tmp_path / "m.keras"
 
     @pytest.mark.parametrize(("kind", "said"), [
-        ("Lambda", "never run"), ("LSTM", "Unknown class 'LSTM'"), ("Conv3D", "Unknown class 'Conv3D'")])
+        ("Lambda", "never run"), ("LSTM", "Could not locate class 'LSTM'"), ("Conv3D", "Could not locate class 'Conv3D'")])
     def test_layers_that_are_code_or_not_there(self, path, kind, said):
         changed(path, lambda config: config["config"]["layers"][1].update(class_name=kind))
         with pytest.raises(ValueError, match=said):

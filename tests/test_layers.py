@@ -395,7 +395,7 @@ def test_forgetting_call_is_explained():
     (lambda: layers.Conv2D(4, 3, groups=3), "filters must be divisible by groups. Received: groups=3, filters=4"),
     (lambda: layers.Conv2D(4, 3, padding="smae"), "Unknown padding: 'smae'. Did you mean 'same'?"),
     (lambda: layers.Conv2D(4, 3, padding=-1), "padding must be at least 0"),
-    (lambda: layers.Conv2D(4, 3, activation="rleu"), "Unknown activation: 'rleu'. Did you mean 'relu'?"),
+    (lambda: layers.Conv2D(4, 3, activation="rleu"), "Unknown activation function: 'rleu'. Did you mean 'relu'?"),
     (lambda: layers.Conv2D(4, 3, kernel_initializer="he_norml"), "Did you mean 'he_normal'?"),
     (lambda: layers.Conv2D(4, 3, data_format="channels_first"), "np.moveaxis"),
     (lambda: layers.Conv2D(4, 3, kernel_regularizer="l3"), "Unknown regularizer: 'l3'"),

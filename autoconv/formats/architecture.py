@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments.serialization import deserialize
 from ..layers import allowance
-from ..layers.config import deserialize
 from ..models import Model
 from ..symbolic import map_shapes
 
@@ -52,7 +52,8 @@ def build(description: dict[str, Any], classes: list[str], room: int, path: str,
 
 def _check(description: Any, classes: Any) -> None:
     """Raises ValueError for what `model.save` never writes."""
-    if not isinstance(description, dict) or set(description) != {"input_shape", "class_name", "config"}:
+    if not isinstance(description, dict) or not (
+            {"input_shape", "class_name", "config"} <= set(description)):
         raise ValueError("it must be an object with an input_shape, a class_name and a config")
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise ValueError("class_names must be a list of names")

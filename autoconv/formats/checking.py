@@ -7,9 +7,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from .. import random
 from ..arguments import names
+from ..arguments.serialization import deserialize, serialize
 from ..layers import Layer
 from ..layers.arguments import argument_names, attribute
-from ..layers.config import deserialize, serialize
 from ..layers.parts import held, numbering
 from ..models import Model
 from ..tensor import Parameter

@@ -5,10 +5,8 @@ modules, dtypes, the calls of a graph, and arguments that autoconv takes with th
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from .. import constraints, initializers, regularizers
-from ..arguments import custom
+from ..arguments.serialization import get_registered_name, serialize
 from ..layers import InputLayer
-from ..layers.config import serialize
 from ..layers.function import Function
 from ..models import Model, Sequential
 
@@ -58,8 +56,8 @@ def from_keras(config: Any) -> Any:
     if not isinstance(given, Mapping):
         return given
     made = _SHAPED.get(kind, _plain)(kind, given)
-    return {"class_name": config.get("registered_name") if ">" in str(config.get("registered_name")) else kind,
-            "config": made}
+    return {"module": config.get("module"), "class_name": kind, "config": made,
+            "registered_name": config.get("registered_name")}
 
 
 def _plain(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -162,19 +160,6 @@ def model_to_keras(model: Model) -> dict[str, Any]:
     return _object(module, kind, {"name": model.name, "trainable": model.trainable, **config})
 
 
-def to_keras(config: Any, modules: Mapping[str, str]) -> Any:
-    """What compile() was given, with Keras's modules: those of `modules`, by the key under which it stands."""
-    if isinstance(config, list):
-        return [to_keras(item, modules) for item in config]
-    if not isinstance(config, Mapping):
-        return config
-    if set(config) == {"class_name", "config"}:
-        module = modules[""]
-        return _object(module, config["class_name"], {
-            key: to_keras(value, {"": "keras.optimizers.schedules"}) for key, value in config["config"].items()})
-    return {key: to_keras(value, {"": modules.get(key, modules.get("", ""))}) for key, value in config.items()}
-
-
 def _object(module: str, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {"module": module, "class_name": kind, "config": dict(config), "registered_name": None}
 
@@ -184,7 +169,7 @@ def _layer(layer: Any) -> dict[str, Any]:
         return model_to_keras(layer)
     if not type(layer).__module__.startswith("autoconv."):
         return _own_layer(layer)
-    config = {key: _part(value) for key, value in serialize(layer.get_config()).items()
+    config = {key: value for key, value in layer.get_config().items()
               if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
     if isinstance(layer, InputLayer):
         config = {"batch_shape": list(layer.output.shape), "dtype": layer.dtype, "sparse": False, "ragged": False,
@@ -206,24 +191,13 @@ def _own_layer(layer: Any) -> dict[str, Any]:
         raise ValueError(f"Keras's files have no place for layers within a layer. Received: {layer.name!r}, a "
                          f"{type(layer).__name__} that holds {[each.name for each in layer._sublayers()]}. Save the "
                          "model as .safetensors.")
-    config = {key: _part(value) for key, value in serialize(layer.get_config()).items() if key not in _OURS}
+    config = {key: value for key, value in layer.get_config().items() if key not in _OURS}
     if config.get("activity_regularizer") is None:
         config.pop("activity_regularizer", None)
     made = {"module": None, "class_name": type(layer).__name__, "config": config,
-            "registered_name": custom.name_of(type(layer))}
+            "registered_name": get_registered_name(type(layer))}
     shape = layer._build_shape
     return made if shape is None else {**made, "build_config": {"input_shape": serialize(shape)}}
-
-
-def _part(value: Any) -> Any:
-    """An argument of a layer: initializers, regularizers and constraints get their modules."""
-    if isinstance(value, Mapping) and set(value) == {"class_name", "config"}:
-        for name, module in (("initializers", initializers), ("regularizers", regularizers),
-                             ("constraints", constraints)):
-            if value["class_name"] in module.CLASSES:
-                return _object(f"keras.{name}", value["class_name"], value["config"])
-        raise ValueError(f"Keras has no {value['class_name']!r}. Save the model as .safetensors.")
-    return value
 
 
 def _graph(model: Model) -> dict[str, Any]:

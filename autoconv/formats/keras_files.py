@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
+from ..arguments.serialization import serialize
 from ..files import atomic
 from ..models import Model
 from . import architecture, hdf5, keras_config, keras_weights, matching
 
 LARGEST_CONFIG = 64 * 2**20  # bytes
 KERAS_VERSION = "3.15.1"  # whose files these are
-_MODULES = {"optimizer": "keras.optimizers", "loss": "keras.losses", "metrics": "keras.metrics",
-            "weighted_metrics": "keras.metrics", "optimizer_config": "keras.optimizers"}
 
 
 def save_model(model: Model, path: Path) -> None:
@@ -106,7 +105,7 @@ def _described(model: Model) -> dict[str, Any]:
 def _training(model: Model) -> dict[str, Any] | None:
     """What compile() was given, in Keras's form."""
     config = model.get_compile_config()
-    return None if config is None else keras_config.to_keras(config, _MODULES)
+    return None if config is None else serialize(config)
 
 
 def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
@@ -126,7 +125,7 @@ def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | N
         description = keras_config.from_keras(config)
     except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError) as error:
         raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
-    if not isinstance(description, dict) or set(description) != {"class_name", "config"}:
+    if not isinstance(description, dict) or not {"class_name", "config"} <= set(description):
         raise ValueError(f"The architecture in {where} cannot be read: it must be an object of a class and its config.")
     description["input_shape"] = description["config"].get("build_input_shape")
     return architecture.build(description, [], size // 4 + 1, where, custom_objects)

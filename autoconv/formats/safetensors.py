@@ -12,8 +12,8 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from .. import __version__
+from ..arguments.serialization import serialize
 from ..files import atomic
-from ..layers.config import serialize
 from ..models import Model
 from . import architecture, matching, training
 from .checking import check_description

@@ -10,8 +10,7 @@ from .augmentation import (
     RandomTranslation,
     RandomZoom,
 )
-from .base import Layer
-from .config import deserialize, serialize
+from .base import Layer, registry
 from .conv import Conv2D, Conv2DTranspose, DepthwiseConv2D, SeparableConv2D
 from .dense import Dense
 from .dropout import AlphaDropout, Dropout, GaussianDropout, GaussianNoise, SpatialDropout2D
@@ -124,3 +123,7 @@ __all__ = [
     "serialize",
     "subtract",
 ]
+
+registry.classes.update({name: value for name, value in globals().items()
+                         if isinstance(value, type) and issubclass(value, Layer) and value is not Layer})
+serialize, deserialize = registry.serialize, registry.deserialize

@@ -6,10 +6,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import regularizers
+from .. import activations, regularizers
 from ..arguments import names
 from ..arguments.keywords import unknown
 from ..arguments.modules import NoAttributeError
+from ..arguments.serialization import Registry, deserialize, serialize
 from ..backend import device as devices
 from ..backend import trace
 from ..symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
@@ -18,7 +19,6 @@ from ..versions import Versioned
 from . import building, calling, symbols
 from .arguments import arguments_now, remembers
 from .calling import NOTHING, training_argument
-from .config import CLASSES, deserialize, serialize
 from .conversion import Conversion
 from .parts import automatic_name
 from .policy import OfDType, dtype_name
@@ -71,8 +71,6 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
             cls.__init__ = remembers(cls.__init__)  # type: ignore[method-assign]
         if "build" in vars(cls):
             cls.build = building.marks_as_built(cls.build)  # type: ignore[method-assign]
-        if cls.__module__.startswith("autoconv."):
-            CLASSES[cls.__name__] = cls
 
     def __init__(
         self, *, name: str | None = None, trainable: bool = True, dtype: Any = None,
@@ -187,7 +185,8 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
         config = {}
         for argument, value in arguments_now(self).items():
             try:
-                config[argument] = serialize(value)
+                named = value is not None and not isinstance(value, Layer) and argument.endswith("activation")
+                config[argument] = activations.serialize(value) if named else serialize(value)
             except ValueError as error:
                 raise ValueError(f"{argument} of layer {self.name!r}: {error}") from None
         return config
@@ -314,5 +313,6 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
         return {name: value for name, value in vars(self).items() if name not in ("_added", "_nodes")} | {"_added": []}
 
 
+registry = Registry("layer", "keras.layers", Layer)  # `layers/__init__.py` fills it
 Layer.__init__ = remembers(Layer.__init__)  # type: ignore[method-assign]
 Layer.build = building.marks_as_built(Layer.build)  # type: ignore[method-assign]

@@ -13,7 +13,7 @@ from ..backend import trace
 from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
 from ..tensor import Parameter, Tensor, no_grad
 from . import parts
-from .config import CLASSES
+from .base import registry
 
 METHODS: dict[str, Callable] = {
     "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "true_divide": operator.truediv,
@@ -144,7 +144,7 @@ def _add_node(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:
 
 
 record_call.append(_add_node)
-CLASSES["Function"] = Function
+registry.classes["Function"] = Function
 
 
 def kind_of(operation: Any) -> str:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names
+from ..arguments.serialization import Configured, Registry
 
 DTYPES = {"float32": np.dtype(np.float32), "float64": np.dtype(np.float64)}
 INTEGERS = ("bool", "uint8", "uint16", "uint32", "int8", "int16", "int32", "int64")
 _MIXED = ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16", "int8", "int4", "float8")
 
 
-class DTypePolicy:
+class DTypePolicy(Configured):
     """The dtype of a layer by its name, "float32" or "float64". ValueError for another: there is no mixed precision."""
 
     quantization_mode = None
@@ -39,14 +40,8 @@ class DTypePolicy:
         """What weights are kept in."""
         return self.name
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's argument."""
-        return {"name": self.name}
 
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "DTypePolicy":
-        """The policy that `get_config` describes."""
-        return cls(**config)
+Registry("dtype policy", "keras", DTypePolicy, {"DTypePolicy": DTypePolicy})
 
 
 def dtype_name(dtype: Any, integers_too: bool = False) -> str:

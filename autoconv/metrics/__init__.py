@@ -8,7 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from .. import functional
-from ..arguments import custom, names
+from ..arguments import names
+from ..arguments.serialization import Registry
 from ..functional import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -121,31 +122,8 @@ _FUNCTIONS = {function: name for name, function in globals().items() if name in 
 _FUNCTIONS.update({getattr(functional, name): name for name in BY_NAME if hasattr(functional, name)})
 
 
-def get(identifier: Any) -> Any:
-    """The metric of a name ("mse", "AUC") or a config, as a new object; None, functions and metrics as they are."""
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier)
-    if isinstance(identifier, str):
-        known: dict[str, Any] = {**BY_NAME, "accuracy": Accuracy, "acc": Accuracy}
-        identifier = custom.find("metric", identifier, {**known, **CLASSES} if identifier in CLASSES else known)
-    if identifier is not None and not callable(identifier):
-        raise ValueError(f"Could not interpret metric identifier: {identifier!r}.")
-    return identifier() if isinstance(identifier, type) else identifier
-
-
-def serialize(metric: Any) -> Any:
-    """A metric or a function of one as plain data, in Keras's form."""
-    if isinstance(metric, Metric):
-        return custom.to_keras_config(metric, "keras.metrics")
-    return custom.function_to_config(metric)
-
-
-def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
-    """The metric that `serialize` wrote; custom_objects maps names to classes and functions of yours."""
-    config = custom.function_name(config)
-    if not isinstance(config, Mapping):
-        return (custom_objects or {}).get(config) or get(config)
-    return custom.from_config("metric", config, CLASSES, custom_objects)
+registry = Registry("metric", "keras.metrics", Metric, CLASSES, {**BY_NAME, "accuracy": Accuracy, "acc": Accuracy})
+get, serialize, deserialize = registry.get, registry.serialize, registry.deserialize
 
 
 def check(identifier: Any) -> str:

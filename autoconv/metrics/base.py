@@ -1,6 +1,6 @@
 """`Metric`, and what adds up numbers: sums, means, and means of functions. By NumPy."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
 from functools import partial, wraps
@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import initializers
 from ..arguments import names
+from ..arguments.serialization import Configured
 from ..held import Held
 from ..tensor import Parameter, Tensor
 from ..versions import Versioned
@@ -113,7 +114,7 @@ def _as_value(result: Callable[[Any], Any]) -> Callable[[Any], Any]:
 _NAMES = {"total_cm": "total_confusion_matrix"}  # of variables, where Keras's are not the attributes'
 
 
-class Metric(Versioned):
+class Metric(Configured, Versioned):
     """The base of a metric of your own: override `update_state` and `result`.
 
     What it counts lies in variables from `add_variable`, which `reset_state` fills anew, or in attributes that a
@@ -240,15 +241,6 @@ class Metric(Versioned):
         self.update_state(*args, **kwargs)
         return self.result()
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as plain data."""
-        return {"name": self.name, "dtype": self.dtype}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Metric":
-        """The metric that `get_config` describes."""
-        return cls(**config)
-
     def __repr__(self) -> str:
         return f"<{type(self).__name__} name={self.name}>"
 
@@ -309,18 +301,15 @@ class MeanMetricWrapper(Mean):
         for option, value in options.items():
             setattr(self, option, value)
 
-    def _given(self) -> dict[str, Any]:
+    def _given_options(self) -> dict[str, Any]:
         return {option: getattr(self, option) for option in self._options}
 
     def values(self, y_true: Tensor, y_pred: Tensor) -> Any:
         """One number a sample, as an array on the tensors' device."""
-        return self._values(y_true, y_pred, **self._given())  # type: ignore[misc]
+        return self._values(y_true, y_pred, **self._given_options())  # type: ignore[misc]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        super().update_state(self._function(array(y_true), array(y_pred), **self._given()), sample_weight)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), **self._given()}
+        super().update_state(self._function(array(y_true), array(y_pred), **self._given_options()), sample_weight)
 
 
 def _is_plain(value: Any) -> bool:

@@ -95,8 +95,7 @@ class _OfCounts(_Counts):
         return float(found[0]) if len(self.thresholds) == 1 else found
 
     def get_config(self) -> dict[str, Any]:
-        return {"thresholds": self.init_thresholds, "top_k": self.top_k, "class_id": self.class_id,
-                **super().get_config()}
+        return {**super().get_config(), "thresholds": self.init_thresholds}
 
 
 class Precision(_OfCounts):
@@ -118,9 +117,6 @@ class Recall(_OfCounts):
 class _OneCount(_OfCounts):
     def __init__(self, thresholds: Any = None, name: str | None = None, dtype: str | None = None) -> None:
         super().__init__(thresholds, None, None, name, dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        return {"thresholds": self.init_thresholds, **Metric.get_config(self)}
 
 
 class TruePositives(_OneCount):
@@ -182,10 +178,6 @@ class _Best(_Counts):
         counts = [getattr(self, count) for count in COUNTS]
         feasible = type(self)._asked(*counts) >= getattr(self, self._argument)
         return float(type(self)._best(*counts)[feasible].max(initial=0.0))
-
-    def get_config(self) -> dict[str, Any]:
-        return {self._argument: getattr(self, self._argument), "num_thresholds": self.num_thresholds,
-                "class_id": self.class_id, **super().get_config()}
 
 
 def _precision(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
@@ -285,9 +277,7 @@ class AUC(_Counts):
 
     def get_config(self) -> dict[str, Any]:
         weights = None if self.label_weights is None else self.label_weights.tolist()
-        config = {name: getattr(self, name) for name in (
-            "num_thresholds", "curve", "summation_method", "multi_label", "num_labels", "from_logits")}
-        return {**config, "label_weights": weights, "thresholds": self._inner, **super().get_config()}
+        return {**super().get_config(), "label_weights": weights, "thresholds": self._inner}
 
 
 def _interpolated(tp: np.ndarray, fp: np.ndarray, fn: np.ndarray) -> np.ndarray:
@@ -356,9 +346,6 @@ class FBetaScore(Metric):
             return float((scores * ratio(self.intermediate_weights, self.intermediate_weights.sum())).sum())
         return number(scores) if self.average is None else float(scores.mean())
 
-    def get_config(self) -> dict[str, Any]:
-        return {"average": self.average, "beta": self.beta, "threshold": self.threshold, **super().get_config()}
-
 
 class F1Score(FBetaScore):
     """2 precision recall / (precision + recall) of each class: `FBetaScore` with beta 1."""
@@ -366,8 +353,3 @@ class F1Score(FBetaScore):
     def __init__(self, average: str | None = None, threshold: float | None = None, name: str = "f1_score",
                  dtype: str | None = None) -> None:
         super().__init__(average, 1.0, threshold, name, dtype)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["beta"]
-        return config

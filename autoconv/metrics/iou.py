@@ -55,22 +55,8 @@ class IoU(Metric):
         there = union > 0
         return float((true[self.target_class_ids][there] / union[there]).mean()) if there.any() else 0.0
 
-    def get_config(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in (
-            "num_classes", "target_class_ids", "name", "dtype", "ignore_class", "sparse_y_true", "sparse_y_pred",
-            "axis")}
 
-
-class _WithoutTargets(IoU):
-    """What gives all classes as targets."""
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["target_class_ids"]
-        return config
-
-
-class MeanIoU(_WithoutTargets):
+class MeanIoU(IoU):
     """`IoU` over all classes."""
 
     def __init__(self, num_classes: int, name: str | None = None, dtype: str | None = None,
@@ -87,23 +73,13 @@ class OneHotIoU(IoU):
                  axis: int = -1) -> None:
         super().__init__(num_classes, target_class_ids, name, dtype, ignore_class, False, sparse_y_pred, axis)
 
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["sparse_y_true"]
-        return config
 
-
-class OneHotMeanIoU(_WithoutTargets):
+class OneHotMeanIoU(IoU):
     """`OneHotIoU` over all classes."""
 
     def __init__(self, num_classes: int, name: str | None = None, dtype: str | None = None,
                  ignore_class: int | None = None, sparse_y_pred: bool = False, axis: int = -1) -> None:
         super().__init__(num_classes, range(num_classes), name, dtype, ignore_class, False, sparse_y_pred, axis)
-
-    def get_config(self) -> dict[str, Any]:
-        config = super().get_config()
-        del config["sparse_y_true"]
-        return config
 
 
 class BinaryIoU(IoU):
@@ -116,6 +92,3 @@ class BinaryIoU(IoU):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
         return super().update_state(y_true, array(y_pred) >= self.threshold, sample_weight)
-
-    def get_config(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in ("target_class_ids", "threshold", "name", "dtype")}

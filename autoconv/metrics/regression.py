@@ -66,10 +66,6 @@ class R2Score(Metric):
             scores = 1 - (1 - scores) * (self.num_samples - 1) / free
         return number(scores)
 
-    def get_config(self) -> dict[str, Any]:
-        return {"class_aggregation": self.class_aggregation, "num_regressors": self.num_regressors,
-                **super().get_config()}
-
 
 class _Correlation(Mean):
     """The mean over samples of how targets and predictions go together along `axis`."""
@@ -84,9 +80,6 @@ class _Correlation(Mean):
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
         super().update_state(type(self).function(y_true, y_pred, self.axis), sample_weight)
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "axis": self.axis}
 
 
 def pearson_correlation(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..arguments.serialization import Registry
 from ..layers import Input, Layer
 from . import cloning
 from .model import Functional, Model, Path
@@ -10,6 +11,10 @@ from .sequential import Sequential
 
 __all__ = ["Functional", "Input", "Model", "Sequential", "clone_model", "load_model", "model_from_json",
            "save_model"]
+
+
+Registry("model", "keras", Model, {"Model": Model, "Sequential": Sequential})
+Registry("model", "keras.src.models.functional", Model, {"Functional": Functional})
 
 
 def clone_model(model: Model, input_tensors: Any = None, clone_function: Callable[[Layer], Layer] | None = None,

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ..arguments.serialization import deserialize, serialize
 from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
 from ..layers import Layer
-from ..layers.config import deserialize, serialize
 from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
 from ..train.trainer import Trainer
 from ..versions import can_change

@@ -3,10 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
+from ..arguments.serialization import deserialize, serialize
 from ..errors import NotBuiltError
 from ..graph.graph import Graph
 from ..layers import InputLayer, Layer
-from ..layers.config import deserialize, serialize
 from ..symbolic import Node, Shape, SymbolicTensor
 from .model import Model
 

@@ -5,10 +5,10 @@ it, `averages.py` means over steps, `variables.py` Keras's variables, `by_variab
 `settings.py` what may be set, `schedules.py` learning rates.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
-from ..arguments import custom
+from ..arguments.serialization import Registry
 from . import schedules
 from .base import Optimizer
 from .settings import LearningRate
@@ -22,21 +22,12 @@ CLASSES: dict[str, type[Optimizer]] = {kind.__name__: kind for kind in (
 BY_NAME: dict[str, Callable[..., Optimizer]] = {name.lower(): kind for name, kind in CLASSES.items()}
 
 
+registry = Registry("optimizer", "keras.optimizers", Optimizer, CLASSES, BY_NAME)
+serialize, deserialize = registry.serialize, registry.deserialize
+
+
 def get(identifier: Any) -> Optimizer:
-    """An optimizer by its name ("sgd", "rmsprop", "adam", ..., in any case), of a config, or the one passed."""
-    if isinstance(identifier, Optimizer):
-        return identifier
-    if isinstance(identifier, Mapping):
-        return deserialize(identifier)
-    name = identifier.lower() if isinstance(identifier, str) else identifier
-    return custom.find("optimizer", name if name in BY_NAME else identifier, BY_NAME)()
-
-
-def serialize(optimizer: Optimizer) -> dict[str, Any]:
-    """An optimizer as plain data, without its state."""
-    return custom.to_keras_config(optimizer, "keras.optimizers")
-
-
-def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, type] | None = None) -> Optimizer:
-    """The optimizer that `serialize` wrote; custom_objects maps names to classes of yours."""
-    return custom.from_config("optimizer", config, {**BY_NAME, **CLASSES}, custom_objects)
+    """Returns an optimizer by its name ("sgd", "rmsprop", "adam", ..., in any case), by a config, or the one passed."""
+    if isinstance(identifier, str) and identifier.lower() in BY_NAME:
+        identifier = identifier.lower()
+    return registry.find(None) if identifier is None else registry.get(identifier)

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any, ClassVar
 
@@ -11,9 +11,10 @@ import numpy as np
 
 from ..arguments import names
 from ..arguments.keywords import unknown
+from ..arguments.serialization import Configured
 from ..tensor import Parameter, Tensor
 from ..versions import Versioned
-from . import settings
+from . import schedules, settings
 from .averages import Averages
 from .by_variable import by_variable_too, is_by_variable, update_each
 from .flat import FlatParameters
@@ -32,7 +33,7 @@ class _Now:
         self.swapped = False  # whether the averages are in the place of the weights
 
 
-class Optimizer(Variables, Slots, Averages, Versioned):
+class Optimizer(Configured, Variables, Slots, Averages, Versioned):
     """What all optimizers share: the learning rate, clipping, weight decay, the flat arrays and the state.
 
     `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay` takes
@@ -49,7 +50,6 @@ class Optimizer(Variables, Slots, Averages, Versioned):
     unwatched = frozenset({"_added", "_now", "_state", "flat", "name"})
     _checks: ClassVar[Checks] = settings.COMMON  # of attributes, by name: they give what is set, or raise
     recordable = False  # whether `update_step` is kernels `k` alone, with all that changes in `rate` and `decay_factor`
-    _arguments: ClassVar[tuple[str, ...]] = ()  # of the constructor, beside the common ones
 
     def __init__(
         self, learning_rate: LearningRate, weight_decay: float | None = None, clipnorm: float | None = None,
@@ -88,16 +88,9 @@ class Optimizer(Variables, Slots, Averages, Versioned):
         super().__setattr__(name, value if check is None or value is None else check(name, value))
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as plain data."""
-        common = ("name", "weight_decay", "clipnorm", "global_clipnorm", "clipvalue", "use_ema", "ema_momentum",
-                  "ema_overwrite_frequency", "loss_scale_factor", "gradient_accumulation_steps")
-        return {"learning_rate": settings.written_rate(self._now.rate),
-                **{name: getattr(self, name) for name in (*common, *self._arguments)}}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "Optimizer":
-        """The optimizer that `get_config` describes, without steps."""
-        return cls(**{**config, "learning_rate": settings.read_rate(config["learning_rate"])})
+        """Returns the constructor's arguments as plain data. Raises ValueError for a function as learning rate."""
+        rate = self._now.rate
+        return {**super().get_config(), "learning_rate": schedules.serialize(rate) if callable(rate) else float(rate)}
 
     @property
     def iterations(self) -> Count:

@@ -1,15 +1,14 @@
 """Learning rates that change with the number of steps done. Any callable `step -> learning rate` serves as one."""
 
-import inspect
 import math
 from bisect import bisect_left
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 import numpy as np
 
-from ..arguments import custom
+from ..arguments.serialization import Configured, Registry
 
 
 def _of_a_number(call: Callable[[Any, int], float]) -> Callable[[Any, Any], float]:
@@ -23,7 +22,7 @@ def _of_a_number(call: Callable[[Any, int], float]) -> Callable[[Any, Any], floa
     return at
 
 
-class LearningRateSchedule:
+class LearningRateSchedule(Configured):
     """The base of a schedule of your own: override `__call__(step)`, and `get_config()` for saving."""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -33,22 +32,6 @@ class LearningRateSchedule:
 
     def __call__(self, step: int) -> float:
         raise NotImplementedError(f"{type(self).__name__} must override __call__(self, step).")
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as plain data: the attributes of their names."""
-        if type(self).__init__ is object.__init__:
-            raise NotImplementedError(f"{type(self).__name__} must override get_config(self) to be written as plain "
-                                      "data.")
-        arguments = list(inspect.signature(type(self).__init__).parameters)[1:]
-        values = {name: getattr(self, name) for name in arguments}
-        return {name: custom.to_config(value) if isinstance(value, LearningRateSchedule) else value
-                for name, value in values.items()}
-
-    @classmethod
-    def from_config(cls, config: Mapping[str, Any]) -> "LearningRateSchedule":
-        """The schedule that `get_config` describes."""
-        return cls(**{name: deserialize(value) if isinstance(value, Mapping) else value
-                      for name, value in config.items()})
 
 
 class ExponentialDecay(LearningRateSchedule):
@@ -187,18 +170,17 @@ class PiecewiseConstantDecay(LearningRateSchedule):
         return self.values[bisect_left(self.boundaries, step)]
 
 
+registry = Registry("schedule", "keras.optimizers.schedules", LearningRateSchedule, {
+    kind.__name__: kind for kind in LearningRateSchedule.__subclasses__()})
+deserialize = registry.deserialize
+
+
 def serialize(learning_rate_schedule: Any) -> dict[str, Any]:
-    """A schedule as plain data. Raises ValueError for a function, which has no such form."""
+    """Returns a schedule as plain data. Raises ValueError for a function, which has no such form."""
     if not isinstance(learning_rate_schedule, LearningRateSchedule):
         raise ValueError("Only a LearningRateSchedule can be written as plain data. "
                          f"Received: {learning_rate_schedule!r}.")
-    return custom.to_keras_config(learning_rate_schedule, "keras.optimizers.schedules")
-
-
-def deserialize(config: Mapping[str, Any], custom_objects: Mapping[str, type] | None = None) -> LearningRateSchedule:
-    """The schedule that `serialize` wrote; custom_objects maps names to classes of yours."""
-    known = {kind.__name__: kind for kind in LearningRateSchedule.__subclasses__() if kind.__module__ == __name__}
-    return custom.from_config("schedule", config, known, custom_objects)
+    return registry.serialize(learning_rate_schedule)
 
 
 def _positive(decay_steps: int) -> int:

@@ -1,6 +1,6 @@
 """The settings of optimizers: what they may be. A check gives the value that is kept, or raises."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -69,16 +69,3 @@ def learning_rate(rate: Any) -> LearningRate:
         raise ValueError("learning_rate must be a number, or a callable of the number of steps done, "
                          f"such as optim.schedules.CosineDecay. Received: {rate!r}.")
     return float(rate)
-
-
-def written_rate(rate: LearningRate) -> Any:
-    """A learning rate as plain data. Raises ValueError for a function, which has no such form."""
-    if not callable(rate):
-        return float(rate)
-    written = schedules.serialize(rate)
-    return {key: written[key] for key in ("class_name", "config")}
-
-
-def read_rate(written: Any) -> LearningRate:
-    """The learning rate that `written_rate` wrote."""
-    return schedules.deserialize(written) if isinstance(written, Mapping) else written

@@ -24,7 +24,6 @@ class SGD(Optimizer):
 
     recordable = True
     _checks: ClassVar[Checks] = {**COMMON, "momentum": partial(fraction, upto_one=True)}
-    _arguments = ("momentum", "nesterov")
 
     def __init__(
         self, learning_rate: LearningRate = 0.01, momentum: float = 0.0, nesterov: bool = False, **common: Any
@@ -49,7 +48,6 @@ class RMSprop(Optimizer):
     recordable = True
     _checks: ClassVar[Checks] = {**_RHO, "momentum": partial(fraction, upto_one=True)}
     _apart = ("velocity", "momentum", "average_gradient")
-    _arguments = ("rho", "momentum", "epsilon", "centered")
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, rho: float = 0.9, momentum: float = 0.0, epsilon: float = 1e-7,
@@ -77,7 +75,6 @@ class Adam(Optimizer):
 
     recordable = True
     _checks: ClassVar[Checks] = _BETAS
-    _arguments = ("beta_1", "beta_2", "epsilon", "amsgrad")
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7,
@@ -116,7 +113,6 @@ class Adagrad(Optimizer):
     _slots = ("accumulator",)
     _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
     _checks: ClassVar[Checks] = {**COMMON, "epsilon": at_least_zero, "initial_accumulator_value": at_least_zero}
-    _arguments = ("initial_accumulator_value", "epsilon")
 
     def __init__(self, learning_rate: LearningRate = 0.001, initial_accumulator_value: float = 0.1,
                  epsilon: float = 1e-7, **common: Any) -> None:
@@ -133,7 +129,6 @@ class Adadelta(Optimizer):
     recordable = True
     _slots = ("accumulated_grad", "accumulated_delta_var")
     _checks: ClassVar[Checks] = _RHO
-    _arguments = ("rho", "epsilon")
 
     def __init__(self, learning_rate: LearningRate = 0.001, rho: float = 0.95, epsilon: float = 1e-7,
                  **common: Any) -> None:
@@ -151,7 +146,6 @@ class Adamax(Optimizer):
     recordable = True
     _slots = ("momentum", "norm")
     _checks: ClassVar[Checks] = _BETAS
-    _arguments = ("beta_1", "beta_2", "epsilon")
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.999,
                  epsilon: float = 1e-7, **common: Any) -> None:
@@ -215,7 +209,6 @@ class Lion(Optimizer):
     recordable = True
     _slots = ("momentum",)
     _checks: ClassVar[Checks] = {**COMMON, "beta_2": fraction}
-    _arguments = ("beta_1", "beta_2")
 
     def __init__(self, learning_rate: LearningRate = 0.001, beta_1: float = 0.9, beta_2: float = 0.99,
                  **common: Any) -> None:
@@ -235,8 +228,8 @@ class Ftrl(Optimizer):
     recordable = True
     _slots = ("accumulator", "linear")
     _first: ClassVar[dict[str, str]] = {"accumulator": "initial_accumulator_value"}
-    _arguments = ("learning_rate_power", "initial_accumulator_value", "l1_regularization_strength",
-                  "l2_regularization_strength", "l2_shrinkage_regularization_strength", "beta")
+    _not_negative = ("initial_accumulator_value", "l1_regularization_strength", "l2_regularization_strength",
+                     "l2_shrinkage_regularization_strength")
 
     def __init__(
         self, learning_rate: LearningRate = 0.001, learning_rate_power: float = -0.5,
@@ -245,7 +238,7 @@ class Ftrl(Optimizer):
         **common: Any,
     ) -> None:
         super().__init__(learning_rate, **common)
-        for name, value in zip(self._arguments[1:5], (
+        for name, value in zip(self._not_negative, (
                 initial_accumulator_value, l1_regularization_strength, l2_regularization_strength,
                 l2_shrinkage_regularization_strength)):
             if value < 0:
@@ -257,6 +250,6 @@ class Ftrl(Optimizer):
         self.learning_rate_power, self.beta = learning_rate_power, beta
 
     def update_step(self, k: Any, flat: FlatParameters, rate: Any, decay_factor: Any) -> None:
-        numbers = (-self.learning_rate_power, *(getattr(self, name) for name in self._arguments[2:]))
+        numbers = (-self.learning_rate_power, *(getattr(self, name) for name in (*self._not_negative[1:], "beta")))
         k.ftrl(flat.data, flat.gradient, *(self._slot(slot) for slot in self._slots), rate, *map(float, numbers),
                decay_factor)

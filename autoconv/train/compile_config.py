@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import losses, metrics
 from .. import optimizers as optim
-from ..arguments import custom
+from ..arguments.serialization import known_objects, serialize
 
 _FLAGS = ("run_eagerly",)
 
@@ -18,7 +18,7 @@ def to_config(model: Any) -> dict[str, Any] | None:
         return None
     settled = model.optimizer if isinstance(model.optimizer, optim.Optimizer) else optim.get(model.optimizer)
     return {
-        "optimizer": custom.to_config(settled), "loss": _each(model.loss, _named),
+        "optimizer": serialize(settled), "loss": _each(model.loss, _named),
         "loss_weights": model._loss_weights, "metrics": _each(model._metrics_wanted, _named),
         "weighted_metrics": _each(model._weighted_wanted, _named),
         **{name: getattr(model, name) for name in _FLAGS}}
@@ -40,7 +40,7 @@ def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | N
 
 def _meant(module: Any, custom_objects: Mapping[str, Any] | None) -> Callable[[Any], Any]:
     """What a name or a config stands for; a name of ours stays, as compile() makes of it what goes with the outputs."""
-    own = custom.known({}, custom_objects)
+    own = {**known_objects(), **(custom_objects or {})}
     return lambda one: own.get(one, one) if isinstance(one, str) else module.deserialize(one, custom_objects)
 
 
@@ -49,11 +49,7 @@ def _named(one: Any) -> Any:
     if isinstance(one, str | Mapping):
         return one
     one = one() if isinstance(one, type) else getattr(one, "_function", one) if _is_of_function(one) else one
-    written = custom.to_config(one) if hasattr(one, "get_config") else custom.name_of(one)
-    if written == "<lambda>":
-        raise ValueError(f"{one!r} has no name by which a file could bring it back. Define it with def, and pass it in "
-                         "custom_objects when the model is loaded.")
-    return written
+    return serialize(one)
 
 
 def _is_of_function(one: Any) -> bool:

@@ -1,14 +1,6 @@
 """Helpers with the names of `keras.utils`."""
 
-from .batches import PyDataset, Sequence, pack_x_y_sample_weight, unpack_x_y_sample_weight
-from .dtypes import is_keras_tensor, standardize_dtype
-from .fetched import get_file
-from .image_dataset import ImageDataset, image_dataset_from_directory
-from .images import array_to_img, img_to_array, load_img, save_img
-from .labels import to_categorical
-from .pixels import UnreadableImage
-from .plotting import plot_model
-from .registered import (
+from ..arguments.serialization import (
     CustomObjectScope,
     custom_object_scope,
     deserialize_keras_object,
@@ -18,6 +10,14 @@ from .registered import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from .batches import PyDataset, Sequence, pack_x_y_sample_weight, unpack_x_y_sample_weight
+from .dtypes import is_keras_tensor, standardize_dtype
+from .fetched import get_file
+from .image_dataset import ImageDataset, image_dataset_from_directory
+from .images import array_to_img, img_to_array, load_img, save_img
+from .labels import to_categorical
+from .pixels import UnreadableImage
+from .plotting import plot_model
 from .seeds import set_random_seed
 from .session import clear_session
 from .vectors import normalize

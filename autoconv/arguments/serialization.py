@@ -1,0 +1,307 @@
+"""Objects as plain data, in Keras's form, and back: one registry per kind of object, one base of objects that the
+arguments of their constructors describe, and the classes and functions that users register.
+
+An object becomes `{"module": ..., "class_name": ..., "config": ..., "registered_name": ...}`. Plain data hold no code:
+a class or function of a user's is found by its name, once it is registered, in a scope, or in `custom_objects`.
+"""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import cache
+from types import EllipsisType, MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from . import names
+
+_OBJECT_KEYS = {"module", "class_name", "config", "registered_name", "build_config", "compile_config"}
+_VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+
+registered: dict[str, Any] = {}  # what users registered, by "package>name"
+_registered_names: dict[Any, str] = {}
+_scope: ContextVar[Mapping[str, Any]] = ContextVar("custom objects", default=MappingProxyType({}))
+_registries: list["Registry"] = []
+
+
+class UnknownClassError(ValueError, TypeError):
+    """A configuration names an unknown class or function. Keras raises a ValueError or a TypeError."""
+
+
+# Classes and functions of users.
+
+
+def register_keras_serializable(package: str = "Custom", name: str | None = None) -> Callable[[Any], Any]:
+    """Returns a decorator that makes a class or function known to `load_model` and `deserialize` as "package>name".
+
+    Raises ValueError for a class without get_config.
+    """
+
+    def decorate(obj: Any) -> Any:
+        if isinstance(obj, type) and not hasattr(obj, "get_config"):
+            raise ValueError(f"Cannot register a class that does not have a get_config() method. Received: {obj!r}.")
+        full = f"{package}>{name or obj.__name__}"
+        registered[full] = obj
+        _registered_names[obj] = full
+        return obj
+
+    return decorate
+
+
+def get_custom_objects() -> dict[str, Any]:
+    """Returns the registered objects by name. An object that you add to this dict is known from then on."""
+    return registered
+
+
+def get_registered_name(obj: Any) -> str:
+    """Returns the name under which a class or function is written: the registered one, or its own."""
+    try:
+        return _registered_names.get(obj) or obj.__name__
+    except (TypeError, AttributeError):  # not hashable, or without a name
+        return type(obj).__name__
+
+
+@contextmanager
+def custom_object_scope(*objects: Mapping[str, Any] | None) -> Iterator[None]:
+    """Makes more classes and functions known, by name, inside a `with` block."""
+    found: dict[str, Any] = dict(_scope.get())
+    for each in objects:
+        found.update(each or {})
+    token = _scope.set(found)
+    try:
+        yield
+    finally:
+        _scope.reset(token)
+
+
+def known_objects() -> dict[str, Any]:
+    """Returns all registered and scoped objects by name; registered ones also without their package."""
+    return {**{full.rpartition(">")[2]: obj for full, obj in registered.items()}, **registered, **_scope.get()}
+
+
+def get_registered_object(name: str, custom_objects: Mapping[str, Any] | None = None,
+                          module_objects: Mapping[str, Any] | None = None) -> Any:
+    """Returns the class or function of a name, or None; module_objects are searched last."""
+    return {**(module_objects or {}), **registered, **_scope.get(), **(custom_objects or {})}.get(name)
+
+
+# One registry per kind.
+
+
+class Registry:
+    """The objects of one kind: autoconv's classes by name, and the names that `get` accepts for them.
+
+    kind: the word for error messages; module: where Keras has the classes; base: their base class; names: short names
+    and functions. `get`, `serialize` and `deserialize` have Keras's meaning.
+    """
+
+    def __init__(self, kind: str, module: str, base: Any = (), classes: Mapping[str, Any] = MappingProxyType({}),
+                 names: Mapping[str, Any] = MappingProxyType({})) -> None:
+        self.kind, self.module, self.base = kind, module, base
+        self.classes, self.names = dict(classes), dict(names)
+        _registries.append(self)
+
+    def find(self, name: Any) -> Any:
+        """Returns the class or function of a name. Raises ValueError with the nearest name."""
+        if isinstance(name, str):
+            for known in (self.names, self.classes, known_objects()):
+                if name in known:
+                    return known[name]
+        known = {**(self.names or self.classes), **known_objects()}
+        try:
+            return names.lookup(self.kind, name, known)
+        except ValueError as error:
+            raise ValueError(f"Could not interpret {self.kind} identifier: {name}. {error}") from None
+
+    def get(self, identifier: Any) -> Any:
+        """Returns the object of a name, a configuration or a class; None, functions and objects as they are."""
+        if isinstance(identifier, Mapping):
+            return self.deserialize(identifier)
+        if isinstance(identifier, str) or not (
+                identifier is None or callable(identifier) or isinstance(identifier, self.base)):
+            identifier = self.find(identifier)
+        return identifier() if isinstance(identifier, type) else identifier
+
+    def serialize(self, obj: Any) -> Any:
+        """Returns an object or a function as plain data, in Keras's form."""
+        return serialize(obj)
+
+    def deserialize(self, config: Any, custom_objects: Mapping[str, Any] | None = None) -> Any:
+        """Returns the object that `serialize` wrote; custom_objects maps names to classes and functions of yours.
+
+        Raises ValueError for unknown names.
+        """
+        with custom_object_scope(custom_objects):
+            if isinstance(config, Mapping) and config.get("class_name") == "function":
+                config = config["config"]
+            if not isinstance(config, Mapping):
+                return self.get(config)
+            if not {"class_name", "config"} <= set(config):
+                raise ValueError(f"The configuration of a {self.kind} is a dict with class_name and config. "
+                                 f"Received: {config!r}.")
+            return _made(config, self)
+
+
+def registry_of(cls: type) -> Registry | None:
+    """Returns the registry that has this class of autoconv's; None for a user's class."""
+    return next((one for one in _registries if one.classes.get(cls.__name__) is cls), None)
+
+
+# Objects that their arguments describe.
+
+
+class Configured:
+    """An object that the arguments of its constructor describe: `from_config(get_config())` makes an equal one.
+
+    The configuration has each argument as the attribute of the same name is now or, if there is none, as it was given.
+    """
+
+    _given: tuple[tuple, tuple[tuple[str, Any], ...]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> "Configured":
+        made = super().__new__(cls)
+        vars(made)["_given"] = args, tuple(kwargs.items())
+        return made
+
+    def get_config(self) -> dict[str, Any]:
+        """Returns the constructor's arguments as plain data."""
+        return {name: serialize(value) for name, value in self._arguments().items()}
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any]) -> Any:
+        """Returns a new object, made from what `get_config` returned."""
+        return cls(**deserialize(config))
+
+    def _arguments(self) -> dict[str, Any]:
+        known = constructor_parameters(type(self))
+        args, kwargs = self._given
+        given = {**{name: known[name].default for name in known}, **dict(zip(known, args)), **dict(kwargs)}
+        found = {name: getattr(self, name, value) for name, value in given.items()}
+        return {name: value for name, value in found.items() if value is not inspect.Parameter.empty}
+
+
+@cache
+def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
+    """Returns a constructor's parameters by name; if it has **kwargs, also those of its base class."""
+    found: dict[str, inspect.Parameter] = {}
+    for each in cls.__mro__:
+        if "__init__" in vars(each) and each is not object:
+            own = list(inspect.signature(vars(each)["__init__"]).parameters.values())[1:]
+            found = {**{one.name: one for one in own if one.kind not in _VARIABLE}, **found} if not found else {
+                **found, **{one.name: one for one in own if one.kind not in _VARIABLE and one.name not in found}}
+            if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in own):
+                break
+    return found
+
+
+# Plain data.
+
+_PLAIN: list[tuple[type, str, Callable[[Any], Any], Callable[[Any], Any]]] = [  # what JSON has no form for
+    (bytes, "__bytes__", lambda value: {"value": value.decode()}, lambda config: config["value"].encode()),
+    (np.ndarray, "__numpy__", lambda value: {"value": value.tolist(), "dtype": value.dtype.name},
+     lambda config: np.array(config["value"], config["dtype"])),
+    (slice, "__slice__", lambda value: {"start": value.start, "stop": value.stop, "step": value.step},
+     lambda config: slice(config["start"], config["stop"], config["step"])),
+    (EllipsisType, "__ellipsis__", lambda value: {}, lambda config: Ellipsis),
+]
+
+
+def add_plain(cls: type, name: str, write: Callable[[Any], Any], read: Callable[[Any], Any]) -> None:
+    """Declares how values of a type are written as `{"class_name": name, "config": write(value)}`, and read."""
+    _PLAIN.append((cls, name, write, read))
+
+
+def serialize(obj: Any) -> Any:
+    """Returns an object, function, array, list, dict or number as plain data in Keras's form.
+
+    Raises TypeError for a class without get_config, ValueError for a lambda.
+    """
+    if obj is None or isinstance(obj, bool | int | float | str):
+        return obj
+    if isinstance(obj, Mapping):
+        return {key: serialize(item) for key, item in obj.items()}
+    if isinstance(obj, list | tuple):
+        return type(obj)([serialize(item) for item in obj])
+    for cls, name, write, _ in _PLAIN:
+        if isinstance(obj, cls):
+            return {"class_name": name, "config": write(obj)}
+    if isinstance(obj, np.generic):
+        return obj.item()
+    if hasattr(obj, "get_config") and not isinstance(obj, type):
+        registry = registry_of(type(obj))
+        return {"module": registry and registry.module, "class_name": type(obj).__name__,
+                "config": serialize(obj.get_config()),
+                "registered_name": None if registry else get_registered_name(type(obj))}
+    if callable(obj) and hasattr(obj, "__name__"):
+        if obj.__name__ == "<lambda>":
+            raise ValueError(f"A lambda cannot be looked up by name. Received: {obj!r}. Define it with def and "
+                             "register it.")
+        return {"module": "builtins", "class_name": "function", "config": get_registered_name(obj),
+                "registered_name": "function"}
+    raise TypeError(f"Cannot serialize object {obj!r} of type {type(obj).__name__}. To be serializable, a class must "
+                    "implement the get_config() method.")
+
+
+def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True) -> Any:
+    """Returns the object that `serialize` wrote, or Keras's `serialize_keras_object`.
+
+    custom_objects: classes and functions of yours by name. safe_mode must be True: code in a configuration never runs.
+    Raises UnknownClassError, a ValueError and TypeError, for unknown names.
+    """
+    if not safe_mode:
+        raise ValueError("Code in a configuration is never run: safe_mode must be True. Pass classes and functions in "
+                         "custom_objects.")
+    if isinstance(config, str):
+        return (custom_objects or {}).get(config, config)
+    with custom_object_scope(custom_objects):
+        if isinstance(config, list | tuple):
+            return type(config)([deserialize(item) for item in config])
+        if not isinstance(config, Mapping):
+            return config
+        if not {"class_name", "config"} <= set(config) or set(config) - _OBJECT_KEYS:
+            return {key: deserialize(item) for key, item in config.items()}
+        for _, name, _, read in _PLAIN:
+            if name == config["class_name"]:
+                return read(config["config"])
+        if config["class_name"] == "function":
+            return _function(config["config"])
+        return _made(config)
+
+
+def _made(config: Mapping[str, Any], registry: Registry | None = None) -> Any:
+    """Makes the object of a configuration; a registry's own classes come first."""
+    made = _class(config, registry).from_config(deserialize(config["config"]))
+    if config.get("build_config") and hasattr(made, "build_from_config") and not made.built:
+        made.build_from_config(config["build_config"])
+    return made
+
+
+def _class(config: Mapping[str, Any], registry: Registry | None) -> Any:
+    users, name = known_objects(), config["class_name"]
+    for each in (config.get("registered_name"), name):
+        if each in users:
+            return users[each]
+    places = [one for one in _registries if one.module == config.get("module")] or (
+        [registry] if registry else _registries)
+    for one in places:
+        if name in one.classes:
+            return one.classes[name]
+    known = {**{each: None for one in places for each in one.classes}, **users}
+    raise UnknownClassError(
+        f"Could not locate class {name!r}.{names.suggestion(name, known)} If it is a class of your own, register it "
+        f"with @register_keras_serializable(), or pass custom_objects={{{name!r}: {name}}}.")
+
+
+def _function(name: Any) -> Any:
+    own = {key: value for one in _registries for key, value in one.names.items() if not isinstance(value, type)}
+    known = {**own, **known_objects()}
+    if name not in known:
+        raise UnknownClassError(f"Could not locate function {name!r}.{names.suggestion(name, known)} If it is a "
+                                "function of your own, register it with @register_keras_serializable().")
+    return known[name]
+
+
+CustomObjectScope = custom_object_scope
+serialize_keras_object, deserialize_keras_object = serialize, deserialize
