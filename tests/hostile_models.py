@@ -7,7 +7,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -184,10 +183,6 @@ def model_traps() -> Iterator[Mutant]:
 # Keras's files.
 
 
-def keras_suffixes() -> list[str]:
-    return [] if find_spec("h5py") is None else [".keras", ".h5", ".weights.h5"]
-
-
 @cache
 def keras_file(suffix: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
@@ -208,15 +203,18 @@ def keras_configs(sample: bytes, count: int, seed: int) -> Iterator[Mutant]:
         yield name, out.getvalue()
 
 
-def read_keras(path: Path) -> None:
-    from autoconv import models
+def read_keras(name: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        from autoconv import models
 
-    if path.name.endswith(".weights.h5"):
-        model = chain()
-        model.load_weights(path)
-    else:
-        model = models.load_model(path)
-    model.summary(print_fn=str)
+        if name.endswith(".weights.h5"):
+            model = chain()
+            model.load_weights(folder / name)
+        else:
+            model = models.load_model(folder / name)
+        model.summary(print_fn=str)
+
+    return read
 
 
 # Runs.

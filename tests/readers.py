@@ -103,6 +103,23 @@ def onnx_reader() -> list[Reader]:
     return [Reader("onnx", hostile_onnx.sound, hostile_onnx.FILE, hostile_onnx.read, hostile_onnx.traps)]
 
 
+def keras_readers() -> list[Reader]:
+    """The readers of Keras's files, if h5py is installed, which writes the samples."""
+    try:
+        import hostile_hdf5
+    except ImportError:
+        return []
+    return [
+        Reader("Keras's .keras", lambda: models.keras_file(".keras"), "m.keras", models.read_keras("m.keras"), quick=10),
+        Reader("Keras's architecture", lambda: models.keras_file(".keras"), "m.keras", models.read_keras("m.keras"),
+               mutants=models.keras_configs, quick=500, long=20_000),
+        Reader("Keras's .h5", lambda: models.keras_file(".h5"), "m.h5", models.read_keras("m.h5"), hostile_hdf5.traps,
+               hostile_hdf5.mutants, quick=500, long=20_000),
+        Reader("Keras's .weights.h5", lambda: models.keras_file(".weights.h5"), "m.weights.h5",
+               models.read_keras("m.weights.h5"), mutants=hostile_hdf5.mutants),
+    ]
+
+
 READERS: list[Reader] = [
     Reader("idx", lambda: sets.idx(sets.SMALL), "train-images-idx3-ubyte", sets.read_idx_set, sets.idx_traps,
            around=sets.others_of_idx),
@@ -132,12 +149,7 @@ READERS: list[Reader] = [
            around=models.others_of_run, quick=10),
     Reader("history.csv", lambda: models.HISTORY, "history.csv", models.report_run, models.history_traps,
            around=models.others_of_run, quick=10),
-    *(Reader(f"Keras's {suffix}", lambda suffix=suffix: models.keras_file(suffix), f"m{suffix}",  # type: ignore[misc]
-             lambda folder, suffix=suffix: models.read_keras(folder / f"m{suffix}"), quick=10)
-      for suffix in models.keras_suffixes()),
-    *(Reader("Keras's architecture", lambda: models.keras_file(".keras"), "m.keras",
-             lambda folder: models.read_keras(folder / "m.keras"), mutants=models.keras_configs, quick=10)
-      for suffix in models.keras_suffixes()[:1]),
+    *keras_readers(),
     *(Reader(f"picture {suffix}", lambda kind=kind: images.sample(kind), f"x{suffix}",  # type: ignore[misc]
              images.reading(f"x{suffix}"), images.traps if kind == "PNG" else no_traps)
       for kind, suffix in images.suffixes().items()),

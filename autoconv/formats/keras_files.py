@@ -88,7 +88,7 @@ def load_weights(model: Model, path: Path) -> None:
         data = _unzipped(data, where).get("model.weights.h5", b"")
     with hdf5.opened(data, where) as file:
         if "layer_names" in file.attrs or "model_weights" in file:
-            holder = hdf5.member(file, "model_weights") if "model_weights" in file else file
+            holder = file["model_weights"] if "model_weights" in file else file
             found = _by_layers(model, holder, len(data), where)
         else:
             found = keras_weights.match(model, hdf5.arrays(file, len(data)), where)
@@ -215,14 +215,14 @@ def _legacy_bytes(model: Model) -> bytes:
 
 def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None, compile: bool) -> Model:
     with hdf5.opened(data, where) as file:
-        text = hdf5.text(file, "model_config", len(data))
+        text = hdf5.text(file, "model_config")
         if text is None:
             raise ValueError("it holds weights only. Make the model, then call model.load_weights")
         model = _made(_json(text, where), len(data), where, custom_objects)
-        matching.assign(_by_layers(model, hdf5.member(file, "model_weights"), len(data), where))
-        training, variables = hdf5.text(file, "training_config", len(data)), []
+        matching.assign(_by_layers(model, file["model_weights"], len(data), where))
+        training, variables = hdf5.text(file, "training_config"), []
         if training is not None and "optimizer_weights" in file:
-            group = hdf5.member(file, "optimizer_weights")
+            group = file["optimizer_weights"]
             arrays = hdf5.arrays(group, len(data))
             variables = [arrays[name] for name in hdf5.strings(group, "weight_names")]
     if compile and training is not None:
@@ -246,7 +246,7 @@ def _weights_by_name(layer: Any) -> dict[str, Any]:
 def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[Any, np.ndarray]]:
     """Each weight with its array, in a file that has a group for each layer, by the order of layers that have some."""
     arrays = hdf5.arrays(group, size)
-    stored = [(name, hdf5.strings(hdf5.member(group, name), "weight_names"))
+    stored = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]
     wanted = [(layer, list(_weights_by_name(layer).values())) for layer in _layers(model)]
     stored, wanted = [each for each in stored if each[1]], [each for each in wanted if each[1]]
