@@ -1,12 +1,10 @@
 """HDF5 files of Keras: damage to their structure, and hostile ones, for the table in readers.py."""
 
 import io
-import json
 import random
 import struct
 from collections.abc import Callable, Iterator
 from functools import cache
-from typing import Any
 
 import h5py
 import mutations

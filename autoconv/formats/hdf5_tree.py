@@ -97,8 +97,7 @@ class Tree:
             at += 16 + -(-size // 8) * 8
 
     def type(self, at: int) -> np.dtype | None:
-        """The NumPy type of a type's description; REFERENCE for texts of any length, None for what is no number or text.
-        """
+        """The NumPy type that is described at `at`: REFERENCE for text of variable length, None for an unknown type."""
         kind, flags, sign, _, size = self.unpack("BBBBI", at)
         order = ">" if flags & 1 else "<"
         if kind & 15 == 0 and size in (1, 2, 4, 8) and self.unpack("HH", at + 8) == (0, 8 * size):
@@ -159,7 +158,8 @@ class Node:
         table, info = self._address(SYMBOL_TABLE), self._address(LINK_INFO)
         if table is not None:
             return dict(sorted(self._symbols(*self._tree.unpack("QQ", table))))
-        if info is not None and self._tree.unpack("Q", info + (10 if self._tree.data[info + 1] & 1 else 2))[0] != NOWHERE:
+        ordered = info is not None and self._tree.data[info + 1] & 1
+        if info is not None and self._tree.unpack("Q", info + (10 if ordered else 2))[0] != NOWHERE:
             raise ValueError("a group is in a newer format of HDF5 than Keras writes. Write it without libver")
         return dict(sorted(self._link(at) for kind, at in self._messages if kind == LINK))
 
