@@ -116,6 +116,8 @@ def keras_readers() -> list[Reader]:
                mutants=models.keras_configs, quick=500, long=20_000),
         Reader("Keras's .h5", lambda: models.keras_file(".h5"), "m.h5", models.read_keras("m.h5"), hostile_hdf5.traps,
                hostile_hdf5.mutants, quick=500, long=20_000),
+        Reader("Keras's .h5 with other letters", lambda: models.keras_file("ä.h5"), "m.h5", models.read_keras("m.h5"),
+               mutants=hostile_hdf5.mutants),
         Reader("Keras's .weights.h5", lambda: models.keras_file(".weights.h5"), "m.weights.h5",
                models.read_keras("m.weights.h5"), mutants=hostile_hdf5.mutants),
     ]

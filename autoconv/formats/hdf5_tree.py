@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from . import hdf5_dense
+
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 NOWHERE = 2**64 - 1  # the undefined address
 STEPS = 1_000_000  # messages, links and texts
@@ -158,10 +160,12 @@ class Node:
         table, info = self._address(SYMBOL_TABLE), self._address(LINK_INFO)
         if table is not None:
             return dict(sorted(self._symbols(*self._tree.unpack("QQ", table))))
-        ordered = info is not None and self._tree.data[info + 1] & 1
-        if info is not None and self._tree.unpack("Q", info + (10 if ordered else 2))[0] != NOWHERE:
-            raise ValueError("a group is in a newer format of HDF5 than Keras writes. Write it without libver")
-        return dict(sorted(self._link(at) for kind, at in self._messages if kind == LINK))
+        places = [at for kind, at in self._messages if kind == LINK]
+        if info is not None:
+            heap, tree = self._tree.unpack("QQ", info + (10 if self._tree.data[info + 1] & 1 else 2))
+            if heap != NOWHERE:
+                places += hdf5_dense.messages(self._tree.unpack, self._tree.step, heap, tree)
+        return dict(sorted(self._link(at) for at in places))
 
     def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
         """The links of a group that has a B-tree of its objects and a heap of their names."""
