@@ -142,7 +142,7 @@ def traps() -> Iterator[Mutant]:
 
     def arrays(file: h5py.File) -> None:
         for i in range(20_000):
-            file["model_weights"].create_dataset(f"x{i}", (0,))
+            file["model_weights"].create_dataset(f"x{i}", (0,), np.float32)
 
     yield "many arrays", file_of(arrays, sample)
 

@@ -32,9 +32,11 @@ def check(found):
         assert of["read"] < of["files"], of
 
 
-def test_damaged_and_hostile_files_are_read_right_or_refused():
-    found = outcomes([], "quick", 400)
-    assert [of["name"] for of in found] == [reader.name for reader in READERS]
+@pytest.mark.parametrize("part", range(4))  # side by side where there are processors
+def test_damaged_and_hostile_files_are_read_right_or_refused(part):
+    readers = [reader.name for reader in READERS[part::4]]
+    found = outcomes(readers, "quick", 600)
+    assert [of["name"] for of in found] == readers
     check(found)
 
 
@@ -66,14 +68,14 @@ def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):
     ("idx gzipped", "2 GB", r"unpacks to [\d,]+ bytes at most; found 2,147,483,648"),
     ("cifar python", "a memo of 2^30", "is a pickled dict of 4 labels and images"),
     ("npy", "(2147483648, 28, 28)", "the file is damaged, or cut off"),
-    ("Keras's .h5", "text as variable length of kind 2", "the attribute 'backend' must be text"),
+    ("Keras's .h5", "text as variable length of kind 2", "must be text"),
     ("Keras's .h5", "4000 references to 65000 letters", "its texts claim more bytes than it has"),
     ("Keras's .h5", "4 to the 40 groups", "groups, or is nested more than 60 deep"),
-    ("Keras's .h5", "an array without bytes", "'x' claims more bytes than the file has"),
-    ("Keras's .keras", "7000000 values []", r"config.json claims 21,\d+ bytes"),
+    ("Keras's .h5", "an array without bytes", "its arrays claim more bytes than it has"),
+    ("Keras's .keras", "7000000 values []", "config.json claims 21,000,041 bytes"),
     ("Keras's .keras", "400000 values []", "at most 500,000 are read"),
     ("model", "names of 40 MB", "and at most 16,777,216 are read"),
-    ("model", "a million names of 0 letters", "its JSON has up to 1,000,009 values, and at most 500,000 are read"),
+    ("model", "a million names of 0 letters", "its JSON has up to 1,000,132 values, and at most 500,000 are read"),
 ])
 def test_what_is_refused_says_the_rule_and_what_came(name, trap, said, tmp_path, monkeypatch):
     monkeypatch.setattr(cifar_set, "RECORDS", 4)
