@@ -1,7 +1,6 @@
 """Trainings that go on where they stood: `train --out RUN --resume`, and which options must then be as they were."""
 
 import contextlib
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from ..files import folders
+from ..files import folders, json_text
 from ..train import checkpoint
 from . import distributed, files, runs, saving, signals
 
@@ -166,10 +165,10 @@ def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
 def _results(out: Path) -> dict[str, Any]:
     """What run.json says of a run that is finished; nothing where there is none, or it cannot be read."""
     try:
-        found = json.loads((out / runs.RESULTS).read_text(encoding="utf-8"))
+        found = json_text.parse((out / runs.RESULTS).read_bytes())
         finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
         return found if finished else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..files import atomic
+from ..files import atomic, json_text
 from ..models import Model
 from . import architecture, hdf5, keras_config, keras_weights, matching
 
 LARGEST_CONFIG = 64 * 2**20  # bytes
+MOST_PARTS = 10_000  # of an archive
 KERAS_VERSION = "3.15.1"  # whose files these are
 _MODULES = {"optimizer": "keras.optimizers", "loss": "keras.losses", "metrics": "keras.metrics",
             "weighted_metrics": "keras.metrics", "optimizer_config": "keras.optimizers"}
@@ -87,9 +88,9 @@ def load_weights(model: Model, path: Path) -> None:
     if path.suffix == ".keras":
         data = _unzipped(data, where).get("model.weights.h5", b"")
     with hdf5.opened(data, where) as file:
-        if "layer_names" in file.attrs or "model_weights" in file:
-            holder = hdf5.member(file, "model_weights") if "model_weights" in file else file
-            found = _by_layers(model, holder, len(data), where)
+        whole = "model_weights" in file
+        if whole or "layer_names" in file.attrs:
+            found = _by_layers(model, file["model_weights"] if whole else file, len(data), where)
         else:
             found = keras_weights.match(model, hdf5.arrays(file, len(data)), where)
     matching.assign(found)
@@ -157,8 +158,8 @@ def _number(path: str) -> int:
 
 def _json(data: bytes | str, where: str) -> Any:
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        found = json_text.parse(data)
+    except ValueError as error:
         raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
     if not isinstance(found, dict):
         raise ValueError(f"The architecture in {where} cannot be read: it must be an object.")
@@ -168,13 +169,15 @@ def _json(data: bytes | str, where: str) -> Any:
 def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
     """The parts of an archive that are wanted, none of them much larger than the archive."""
     found: dict[str, bytes] = {}
+    limits = {"config.json": min(50 * len(data) + 2**20, json_text.LARGEST), "model.weights.h5": 4 * len(data) + 2**20}
     try:
+        if data.count(b"PK\x01\x02") > MOST_PARTS:  # zipfile takes 600 bytes for each
+            raise ValueError(f"it has more than {MOST_PARTS:,} parts")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name in ("config.json", "model.weights.h5"):
+            for name, most in limits.items():
                 if name not in archive.namelist():
                     continue
                 info = archive.getinfo(name)
-                most = LARGEST_CONFIG if name == "config.json" else 20 * len(data) + 2**20
                 if info.file_size > most:
                     raise ValueError(f"{name} claims {info.file_size:,} bytes")
                 with archive.open(info) as part:
@@ -215,14 +218,14 @@ def _legacy_bytes(model: Model) -> bytes:
 
 def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None, compile: bool) -> Model:
     with hdf5.opened(data, where) as file:
-        text = hdf5.text(file, "model_config", len(data))
+        text = hdf5.text(file, "model_config")
         if text is None:
             raise ValueError("it holds weights only. Make the model, then call model.load_weights")
         model = _made(_json(text, where), len(data), where, custom_objects)
-        matching.assign(_by_layers(model, hdf5.member(file, "model_weights"), len(data), where))
-        training, variables = hdf5.text(file, "training_config", len(data)), []
+        matching.assign(_by_layers(model, file["model_weights"], len(data), where))
+        training, variables = hdf5.text(file, "training_config"), []
         if training is not None and "optimizer_weights" in file:
-            group = hdf5.member(file, "optimizer_weights")
+            group = file["optimizer_weights"]
             arrays = hdf5.arrays(group, len(data))
             variables = [arrays[name] for name in hdf5.strings(group, "weight_names")]
     if compile and training is not None:
@@ -246,7 +249,7 @@ def _weights_by_name(layer: Any) -> dict[str, Any]:
 def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[Any, np.ndarray]]:
     """Each weight with its array, in a file that has a group for each layer, by the order of layers that have some."""
     arrays = hdf5.arrays(group, size)
-    stored = [(name, hdf5.strings(hdf5.member(group, name), "weight_names"))
+    stored = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]
     wanted = [(layer, list(_weights_by_name(layer).values())) for layer in _layers(model)]
     stored, wanted = [each for each in stored if each[1]], [each for each in wanted if each[1]]

@@ -6,6 +6,7 @@ last two stay, so that where the newest is damaged the one before is there.
 
 import contextlib
 import hashlib
+import io
 import json
 import os
 import re
@@ -18,11 +19,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.turns import interruptible_condition
-from ..files import atomic, folders
+from ..files import atomic, folders, json_text
 from .state import FORMAT, TrainState
 
 KEPT = 2
 KEY = "autoconv_training"  # of the metadata's only entry
+LONGER = 4  # the JSON of a state may have so many times the values of a model's: it holds the history
 _NAME = re.compile(r"(\d{4,})-(\d{9,})\.safetensors")
 
 
@@ -79,12 +81,12 @@ def read(path: Path) -> TrainState:
 
     data = path.read_bytes()
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        kept = json.loads(header["__metadata__"][KEY])
+        header = json_text.safetensors_header(io.BytesIO(data), LONGER)
+        kept = json_text.parse(header["__metadata__"][KEY], LONGER)
         arrays = load(data)
-        sound, facts = kept["sha256"] == _checksum(kept["facts"], arrays), json.loads(kept["facts"])
+        sound, facts = kept["sha256"] == _checksum(kept["facts"], arrays), json_text.parse(kept["facts"], LONGER)
         known = facts["format"]
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"The checkpoint {path} is damaged: {type(error).__name__}.") from error
     if not sound:
         raise ValueError(f"The checkpoint {path} is damaged: its checksum is not that of what is in it.")
