@@ -109,6 +109,8 @@ class Runner:
                 with arrays_of(LARGEST):
                     results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs],
                                             device, left)
+                if len(results) < len(node.outputs):
+                    raise ValueError(f"it has at most {len(results)} results. Received: {len(node.outputs)}.")
             except Exception as error:  # whatever a node's numbers lead to
                 said = str(error)[:1000] or type(error).__name__
                 raise ValueError(f"Node {at.name!r} ({at.op}) cannot run: {said}") from error
@@ -125,6 +127,8 @@ class Runner:
         little, else values.
         """
         at = node.attributes
+        if node.inputs and not node.inputs[0]:
+            raise ValueError("its first input is left out.")
         if at.op in ("Constant", "Shape", "Size"):
             return [op.function(at, *inputs)]
         for place in op.host:

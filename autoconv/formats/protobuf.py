@@ -119,8 +119,10 @@ class _Reader:
             return np.frombuffer(raw, dtype)
         _less(10 * self.numbers, len(raw), 10 * NUMBERS, "bytes of packed integers")
         octets = np.frombuffer(raw, np.uint8)
-        ends = np.flatnonzero(octets < 128)
-        self.numbers = _less(self.numbers, len(ends), NUMBERS, "packed integers (write them as raw_data)")
+        is_end = octets < 128
+        self.numbers = _less(self.numbers, np.count_nonzero(is_end), NUMBERS,
+                             "packed integers (write them as raw_data)")
+        ends = np.flatnonzero(is_end)
         starts = np.concatenate([[0], ends + 1])
         lengths = np.diff(starts)
         if starts[-1] != len(octets) or lengths.max(initial=0) > 10:
