@@ -2,7 +2,7 @@
 
 import os
 from math import inf
-from time import perf_counter
+from time import thread_time
 from typing import Any, NoReturn
 
 import numpy as np
@@ -19,7 +19,7 @@ from .onnx_ops import OPS, Op
 from .onnx_values import KNOWN, LARGEST, arrays_of, cast, check_size, on_device
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
-SECONDS = 1.0  # that a file is checked by a run without kernels
+SECONDS = 1.0  # of computing, for which a file is checked by a run without kernels
 ALL_KNOWN = 2 * KNOWN  # items of all results that are known before any data come
 
 
@@ -103,7 +103,7 @@ class Runner:
         left = ALL_KNOWN
         for number, node in enumerate(self.file.nodes):
             at = node.attributes
-            if perf_counter() > until:
+            if thread_time() > until:
                 return []
             try:
                 with arrays_of(LARGEST):
@@ -224,7 +224,7 @@ class OnnxModel(Model):
         with no_grad(), trace.DryRun().record():
             given = [Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
                      for shape, port in zip(inputs, self._ports)]
-            self._run(given, perf_counter() + SECONDS)
+            self._run(given, thread_time() + SECONDS)
 
     @property
     def input_names(self) -> list[str]:
