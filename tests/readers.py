@@ -100,7 +100,8 @@ def onnx_reader() -> list[Reader]:
         import hostile_onnx
     except ImportError:
         return []
-    return [Reader("onnx", hostile_onnx.sound, hostile_onnx.FILE, hostile_onnx.read, hostile_onnx.traps)]
+    return [Reader("onnx", hostile_onnx.sound, hostile_onnx.FILE, hostile_onnx.read, hostile_onnx.traps,
+                   hostile_onnx.mutants, quick=500, long=20_000)]
 
 
 def keras_readers() -> list[Reader]:

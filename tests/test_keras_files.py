@@ -20,8 +20,8 @@ from autoconv.formats import hdf5
 h5py = pytest.importorskip("h5py")
 
 WRITTEN = Path(__file__).parent / "data" / "keras"
-EXPECTED = json.loads((WRITTEN / "expected.json").read_text())
-TARGETS = {"chain": keras_files.LABELS, "branching": keras_files.TARGETS, "nadam": keras_files.TARGETS}
+EXPECTED = {name: found for path in WRITTEN.glob("*.json") for name, found in json.loads(path.read_text()).items()}
+TARGETS = {"chain": keras_files.LABELS, **dict.fromkeys(("branching", "nadam", "scaled"), keras_files.TARGETS)}
 
 
 def compare(found, expected):

@@ -75,7 +75,7 @@ def from_onnx(source: FilePath | bytes) -> "Model":
     trained. Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
 
     Raises ValueError for a file that is damaged, lies in several files, or has an op that is not known, naming it;
-    FileNotFoundError; ExtraError without the package onnx.
+    FileNotFoundError.
     """
     from . import onnx_import
 

@@ -10,6 +10,7 @@ from ..arguments import custom
 from ..layers import InputLayer
 from ..layers.config import serialize
 from ..layers.function import Function
+from ..layers.scaling import CustomScaleLayer, LayerScale
 from ..models import Model, Sequential
 
 # Arguments of Keras's that autoconv has not, with the only values that mean nothing.
@@ -19,6 +20,9 @@ _MEANINGLESS: dict[str, tuple[Any, ...]] = {
     "optional": (False,)}
 # Arguments of ours that Keras has not.
 _OURS = ("input_shape", "input_dim", "batch_size")
+# Where Keras has the layers that are not in keras.layers.
+_MODULES: dict[type, str] = {LayerScale: "keras.src.applications.convnext",
+                             CustomScaleLayer: "keras.src.applications.inception_resnet_v2"}
 _RANDOM = ("RandomBrightness", "RandomContrast")  # they have a data_format in Keras
 
 # Operations in graphs: Keras's class, our function, and Keras's module.
@@ -194,7 +198,7 @@ def _layer(layer: Any) -> dict[str, Any]:
                          f"{config['padding']}: put a ZeroPadding2D before it.")
     if config.get("activity_regularizer") is None:
         config.pop("activity_regularizer", None)
-    made = _object("keras.layers", type(layer).__name__, config)
+    made = _object(_MODULES.get(type(layer), "keras.layers"), type(layer).__name__, config)
     shape = layer._build_shape
     return made if shape is None or isinstance(layer, InputLayer) else {
         **made, "build_config": {"input_shape": serialize(shape)}}

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
-from .. import regularizers
+from .. import activations, functional, regularizers
+from ..arguments import custom
 from .base import Layer
 
 
@@ -50,10 +51,13 @@ class Lambda(Layer):
     function is registered; a layer of your own with a `call` is saved and replayed like all others.
     """
 
-    def __init__(self, function: Callable, output_shape: Any = None, mask: None = None,
+    def __init__(self, function: Callable | str, output_shape: Any = None, mask: None = None,
                  arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._keras_default("mask", mask, None)
+        if isinstance(function, str):  # as files name it
+            known = {name: getattr(functional, name) for name in functional.__all__}
+            function = custom.find("function", function, {**known, **activations.ACTIVATIONS})
         if not callable(function):
             raise TypeError(f"function must be a function of the inputs. Received: {function!r}.")
         self.function, self._wanted_shape, self.arguments = function, output_shape, dict(arguments or {})
