@@ -35,7 +35,7 @@ from .functional import (
 )
 from .functional.losses import whole_labels, without_class
 from .symbolic import flatten, map_structure
-from .tensor import Tensor
+from .tensor import Tensor, within_formula
 from .versions import Versioned
 
 __all__ = [
@@ -74,6 +74,11 @@ class Loss(Versioned):
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
+    def sample_losses(self, y_true: Any, y_pred: Tensor) -> Tensor:
+        """What `call` gives. Within it what would lose the gradient of the predictions is an error."""
+        with within_formula(f"loss {self.name!r}"):
+            return self.call(y_true, y_pred)
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         mask = getattr(y_pred, "_keras_mask", None)  # which samples count, where a user says so in Keras's way
         if mask is not None:
@@ -81,7 +86,7 @@ class Loss(Versioned):
         y_pred = self._each(self._prediction, y_pred)
         if not self.recordable:
             y_true = self._each(partial(self._target, like=flatten(y_pred)[0]), y_true)
-        values = self.call(y_true, y_pred)
+        values = self.sample_losses(y_true, y_pred)
         values = values if isinstance(values, Tensor) else F.losses._tensor(values)
         if self.reduction in (None, "none") or values.shape == (0,):
             return values if sample_weight is None else values * Tensor(

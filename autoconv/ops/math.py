@@ -34,12 +34,11 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 
 def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The k largest items along the last axis, in falling order, and where they lie. They carry no gradient."""
+    """The k largest items along the last axis, in falling order, and where they lie, which carries no gradient."""
     x = operand(x)
-    values = x.detach().numpy()
-    places = np.argsort(-values, -1, kind="stable")[..., :k].astype(np.int32)
-    where = x.device.name
-    return tensor(np.take_along_axis(values, places, -1), device=where), tensor(places, device=where)
+    places = knp._by_numpy(  # the first of equal items first, as those of the reverse order come last
+        lambda a: (a.shape[-1] - 1 - np.argsort(a[..., ::-1], -1, kind="stable")[..., ::-1][..., :k]).astype("int32"), x)
+    return knp.take_each(x, places, -1), places
 
 
 def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:

@@ -10,7 +10,7 @@ from ..backend import trace
 from ..ranks import ALONE, Ranks
 from ..symbolic import flatten, pack
 from ..tape import walk_back
-from ..tensor import Tensor, no_grad
+from ..tensor import Tensor, no_grad, within_formula
 from .compiled import Goal, Score
 from .source import Source
 from .sums import Sums
@@ -166,7 +166,9 @@ class Phases:
             parts.append(weights if several else weights[0])
         model._running().now = kind
         if kind == "train":
-            self._work.sums.take(model.train_step(tuple(parts)))  # type: ignore[union-attr]
+            with within_formula(f"train_step of {model.name!r}"):
+                logs = model.train_step(tuple(parts))
+            self._work.sums.take(logs)  # type: ignore[union-attr]
             return
         with no_grad():
             self._work.sums.take(model.test_step(tuple(parts)))  # type: ignore[union-attr]
@@ -199,7 +201,7 @@ class Phases:
             for gradient in self._gradients.values():
                 self._device.kernels("arith").copy(0, gradient)
         for goal in self._work.goals:
-            values = goal.loss.call(self._target(goal), self._leaves[goal.output])
+            values = goal.loss.sample_losses(self._target(goal), self._leaves[goal.output])
             weights = self._normalized_weights(goal, values)
             self._values.append((values, weights))
             if self._trains:
