@@ -53,11 +53,12 @@ class Tensor:
     """An array on a device that remembers how it was computed.
 
     data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether one is wanted.
-    logits: of the result of a softmax or sigmoid what it was computed from, else None: the crossentropies read it.
+    logits: of the result of a softmax or sigmoid what it was computed from, else None; activation: the name of that
+    function. The crossentropy that belongs to it computes from the logits.
     """
 
-    __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "data", "device", "grad", "logits",
-                 "requires_grad")
+    __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "activation", "data", "device", "grad",
+                 "logits", "requires_grad")
     __hash__ = object.__hash__  # by identity, though == compares items
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
@@ -68,6 +69,7 @@ class Tensor:
         self._node: Node | None = None
         self._grad_buffer: Any = None
         self.logits: Tensor | None = None
+        self.activation: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -34,10 +34,10 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
     """-sum(y_true log y_pred) over `axis`, one loss a sample: (N, C) one-hot targets and predictions -> (N,).
 
     Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax. The
-    result of a softmax is not clipped: its logits are taken, as Keras on TensorFlow does. label_smoothing s makes the
-    targets softer: t (1 - s) + s / C (Szegedy et al., 2015).
+    result of a softmax along `axis`, the last one, is not clipped: its logits are taken, as Keras on TensorFlow does.
+    label_smoothing s makes the targets softer: t (1 - s) + s / C (Szegedy et al., 2015).
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "categorical_crossentropy")
+    y_pred, from_logits = _logits(y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
     y_true, y_pred = _last(y_true, y_pred, axis)
     remedy = " For integer labels use sparse_categorical_crossentropy."
     targets = _targets(_softer(y_true, label_smoothing, True), y_pred, "categorical_crossentropy", remedy)
@@ -52,7 +52,7 @@ def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool 
     """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C) -> (N,). The loss
     of a sample with the label `ignore_class` is 0.
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "sparse_categorical_crossentropy")
+    y_pred, from_logits = _logits(y_pred, from_logits, "sparse_categorical_crossentropy", "softmax", axis)
     y_pred = _to_the_end(y_pred, axis)
     if ignore_class is None:
         labels = _labels(y_true, y_pred)
@@ -67,7 +67,7 @@ def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, lab
     """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless y_pred is
     the result of a sigmoid, whose logits are taken. label_smoothing s moves the targets towards 0.5: t (1 - s) + s / 2.
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "binary_crossentropy")
+    y_pred, from_logits = _logits(y_pred, from_logits, "binary_crossentropy", "sigmoid")
     y_true, y_pred = _last(y_true, y_pred, axis)
     targets = _targets(_softer(y_true, label_smoothing), y_pred, "binary_crossentropy")
     if targets.requires_grad:
@@ -262,17 +262,17 @@ def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
     return _targets(y_true, y_pred, name), y_pred
 
 
-def _logits(value: Any, from_logits: bool, name: str) -> tuple[Tensor, bool]:
-    """Predictions, and whether they are logits: where they came from a softmax or a sigmoid those that it was given,
-    whichever the crossentropy, as Keras on TensorFlow does.
+def _logits(value: Any, from_logits: bool, name: str, activation: str, axis: int = -1) -> tuple[Tensor, bool]:
+    """Predictions, and whether they are logits. If they come from the crossentropy's own activation (along the same
+    axis), the logits that it was given; the results of another activation are probabilities like any others.
     """
     y_pred = _predictions(value)
-    if y_pred.logits is None:
-        return y_pred, from_logits
-    if from_logits:
-        warnings.warn(f"{name} received from_logits=True, but its predictions come from a softmax or a sigmoid, so "
+    if from_logits and y_pred.logits is not None:
+        warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "
                       "they are no logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)
-    return y_pred.logits, True
+    if y_pred.activation == activation and axis in (-1, y_pred.ndim - 1):
+        return y_pred.logits, True  # type: ignore[return-value]
+    return y_pred, from_logits
 
 
 def _to_the_end(x: Tensor, axis: int) -> Tensor:

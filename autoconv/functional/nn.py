@@ -143,7 +143,7 @@ def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
     x = _tensor(x)
     y = apply(activations.sigmoid, x)
-    y.logits = x
+    y.logits, y.activation = x, "sigmoid"
     return y
 
 
@@ -159,7 +159,7 @@ def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
         return _along_several(activations.softmax, x, axis)
     y = apply(activations.softmax, x, axis=axis)
     if axis in (-1, x.ndim - 1):
-        y.logits = x
+        y.logits, y.activation = x, "softmax"
     return y
 
 

@@ -260,7 +260,8 @@ class Phases:
             if self._is_recorded(score):
                 output = self._outputs[score.output]
                 prediction = output.detach()
-                prediction.logits = None if output.logits is None else output.logits.detach()
+                if output.logits is not None:
+                    prediction.logits, prediction.activation = output.logits.detach(), output.activation
                 values = score.metric.values(self._target(self._goals[score.output]), prediction)  # type: ignore[attr-defined]
                 sums.add_score(j, values)
                 self._value_counts[j] = values.size
@@ -302,7 +303,7 @@ class Phases:
         output = self._outputs[i]
         leaf = self._begun(output, (i, False))
         if output.logits is not None:
-            leaf.logits = self._begun(output.logits, (i, True))
+            leaf.logits, leaf.activation = self._begun(output.logits, (i, True)), output.activation
         return leaf
 
     def _begun(self, of: Tensor, key: tuple[int, bool]) -> Tensor:
