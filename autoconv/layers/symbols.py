@@ -75,7 +75,7 @@ def _shape_of_call(
 ) -> Any:
     """The shape of what a layer gives for these arguments, of which `inputs` are symbolic."""
     def run(size: int) -> Any:
-        return layer(training=training, **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
+        return layer(training=bool(training), **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
             isinstance(item, SymbolicTensor)) else item, arguments))
 
     return _shape_of_runs([tensor.shape for tensor in inputs], inputs[0].shape[0], run)
