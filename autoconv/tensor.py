@@ -32,9 +32,9 @@ def no_grad() -> Iterator[None]:
 
 
 @contextmanager
-def within_formula(what: str) -> Iterator[None]:
+def within_formula(what: str | None) -> Iterator[None]:
     """Within this block, the formula of `what` (such as "loss 'mse'"), NumPy's functions on tensors run ours, and what
-    would lose a gradient is an error, as within a layer.
+    would lose a gradient is an error, as within a layer. None ends that: values may be taken out.
     """
     token = _inside_formula.set(what)
     try:

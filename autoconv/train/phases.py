@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import trace
+from ..losses import weights_shape
 from ..ranks import ALONE, Ranks
 from ..symbolic import flatten, pack
 from ..tape import walk_back
@@ -326,25 +327,32 @@ class Phases:
 
     def _normalized_weights(self, goal: Goal, values: Tensor) -> Any:
         """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
-        weights = self._device.constant(goal.loss.normalized_weights(values, None, self._shards))
-        given = self._weights[goal.output]
+        given, device = self._weights[goal.output], self._device
         if given is None:
-            return weights
-        k, weighted = self._device.kernels("select"), self._device.empty(values.shape, values.dtype)
-        spread = given.reshape(*given.shape, *(1,) * (values.ndim - given.ndim))
-        if goal.loss.reduction != "mean_with_sample_weight":
-            self._device.kernels("arith").multiply(weights, spread, weighted)
-            return weighted
-        if self._ranks.size > 1:
-            raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole batch, of "
-                             f"which each of the processes has a part. Received: {self._ranks.size} processes. Take "
-                             "'sum_over_batch_size'.")
-        k.copy(spread, weighted)
-        total = self._device.empty((1,) * values.ndim, values.dtype)
-        k.sum(weighted, tuple(range(values.ndim)), total)
-        k.maximum(total, self._device.constant(np.full(total.shape, 1e-30, total.dtype)), total)
-        self._device.kernels("arith").divide(weighted, total, weighted)
-        return weighted
+            return device.constant(goal.loss.normalized_weights(values, None, self._shards))
+        is_shared = values.size == 1 < given.size  # one number for all samples counts with the sum of their weights
+        shape = given.shape if is_shared else values.shape
+        spread = given.reshape(weights_shape(given.shape, shape))
+        k, weighted = device.kernels("select"), device.empty(shape, values.dtype)
+        if goal.loss.reduction == "mean_with_sample_weight":
+            if self._ranks.size > 1:
+                raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole batch, "
+                                 f"of which each of the processes has a part. Received: {self._ranks.size} processes. "
+                                 "Take 'sum_over_batch_size'.")
+            k.copy(spread, weighted)
+            total = self._sum(weighted)
+            k.maximum(total, device.constant(np.full(total.shape, 1e-30, total.dtype)), total)
+            device.kernels("arith").divide(weighted, total, weighted)
+        else:
+            weights = device.constant(goal.loss.normalized_weights(weighted, None, self._shards))
+            device.kernels("arith").multiply(weights, spread, weighted)
+        return self._sum(weighted).reshape(values.shape) if is_shared else weighted
+
+    def _sum(self, array: Any) -> Any:
+        """The sum of all its elements, with as many axes."""
+        total = self._device.empty((1,) * array.ndim, array.dtype)
+        self._device.kernels("select").sum(array, tuple(range(array.ndim)), total)
+        return total
 
     def _times(self, weights: Any, factor: float) -> Any:
         if factor == 1:
