@@ -36,7 +36,7 @@ from .functional import (
 )
 from .functional.losses import whole_labels, without_class
 from .symbolic import flatten, map_structure
-from .tensor import Tensor, within_formula
+from .tensor import Tensor, refuse_gradient, stacked, within_formula
 from .versions import Versioned
 
 __all__ = [
@@ -81,6 +81,7 @@ class Loss(Versioned):
             return self.call(y_true, y_pred)
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        refuse_gradient("A loss", sample_weight=sample_weight)
         mask = getattr(y_pred, "_keras_mask", None)  # which samples count, where a user says so in Keras's way
         if mask is not None:
             sample_weight = _masked(sample_weight, np.asarray(mask, self.dtype), self.reduction)
@@ -102,9 +103,11 @@ class Loss(Versioned):
 
     def _prediction(self, y_pred: Any) -> Tensor:
         """Predictions that are no tensor yet, in the loss's dtype."""
+        y_pred = stacked(y_pred)
         return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(np.asarray(y_pred, self.dtype))
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:
+        y_true = stacked(y_true)
         if isinstance(y_true, Tensor):
             return y_true
         return Tensor(like.device.asarray(np.asarray(y_true), self.target_dtype(like.dtype)), device=like.device)

@@ -112,8 +112,12 @@ class Tensor:
         return self.device.numpy(self.data)
 
     def _refuse_loss(self, what: str) -> None:
-        """Raises TypeError if values are taken out within a layer or a loss while gradients are recorded."""
-        if self.requires_grad and _recording.get() and (surroundings := _surroundings()) is not None:
+        """Raises TypeError if values are taken out within a layer or a loss while gradients are recorded, and no
+        backward() has passed yet.
+        """
+        is_passed = self._node is not None and self._node.backward is None
+        surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
+        if surroundings is not None:
             raise numpy_protocol.refused(what, f" in {surroundings}")
 
     def _values(self, what: str | None) -> np.ndarray:
@@ -369,18 +373,21 @@ class Parameter(Tensor):
 
     def assign(self, value: Any) -> None:
         """Writes `value` into this parameter's array. Raises ValueError when the shapes differ."""
-        value = devices.real_numbers(value)
+        with within_formula(None):
+            value = devices.real_numbers(value)
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
 
     def assign_add(self, value: Any) -> None:
         """Adds `value`, of any shape that broadcasts, in place."""
-        self.assign(self.numpy() + np.asarray(value, self.dtype))
+        with within_formula(None):
+            self.assign(self.numpy() + np.asarray(value, self.dtype))
 
     def assign_sub(self, value: Any) -> None:
         """Subtracts `value`, of any shape that broadcasts, in place."""
-        self.assign(self.numpy() - np.asarray(value, self.dtype))
+        with within_formula(None):
+            self.assign(self.numpy() - np.asarray(value, self.dtype))
 
     @property
     def value(self) -> Tensor:

@@ -37,7 +37,7 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
     result of a softmax along `axis`, the last one, is not clipped: its logits are taken, as Keras on TensorFlow does.
     label_smoothing s makes the targets softer: t (1 - s) + s / C (Szegedy et al., 2015).
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
+    y_pred, from_logits = _logits(y_true, y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
     y_true, y_pred = _last(y_true, y_pred, axis)
     remedy = " For integer labels use sparse_categorical_crossentropy."
     targets = _targets(_softer(y_true, label_smoothing, True), y_pred, "categorical_crossentropy", remedy)
@@ -52,7 +52,7 @@ def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool 
     """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C) -> (N,). The loss
     of a sample with the label `ignore_class` is 0.
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "sparse_categorical_crossentropy", "softmax", axis)
+    y_pred, from_logits = _logits(y_true, y_pred, from_logits, "sparse_categorical_crossentropy", "softmax", axis)
     y_pred = _to_the_end(y_pred, axis)
     if ignore_class is None:
         labels = _labels(y_true, y_pred)
@@ -67,7 +67,7 @@ def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, lab
     """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless y_pred is
     the result of a sigmoid, whose logits are taken. label_smoothing s moves the targets towards 0.5: t (1 - s) + s / 2.
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "binary_crossentropy", "sigmoid")
+    y_pred, from_logits = _logits(y_true, y_pred, from_logits, "binary_crossentropy", "sigmoid")
     y_true, y_pred = _last(y_true, y_pred, axis)
     targets = _targets(_softer(y_true, label_smoothing), y_pred, "binary_crossentropy")
     if targets.requires_grad:
@@ -247,8 +247,11 @@ def without_class(y_true: Any, ignored: int) -> tuple[Any, Tensor]:
     return np.where(labels == ignored, 0, labels), _tensor(labels != ignored)
 
 
-def _predictions(value: Any) -> Tensor:
+def _predictions(value: Any, y_true: Any = None) -> Tensor:
+    """Predictions as a tensor of floats: constants beside targets that require gradients are like these."""
     y_pred = _tensor(value)
+    if isinstance(y_true, Tensor) and y_true.requires_grad and not y_pred.requires_grad:
+        y_pred = Tensor(_beside(y_pred, y_true, y_true.dtype), device=y_true.device)
     if y_pred.ndim == 0:
         raise ValueError(f"y_pred must have at least one axis. Received shape: {y_pred.shape}.")
     if y_pred.dtype.kind != "f":  # a mean of integers would be cut off
@@ -258,15 +261,17 @@ def _predictions(value: Any) -> Tensor:
 
 def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
     """Targets and predictions as tensors of one shape and dtype."""
-    y_pred = _predictions(y_pred)
+    y_true = stacked(y_true)
+    y_pred = _predictions(y_pred, y_true)
     return _targets(y_true, y_pred, name), y_pred
 
 
-def _logits(value: Any, from_logits: bool, name: str, activation: str, axis: int = -1) -> tuple[Tensor, bool]:
+def _logits(y_true: Any, value: Any, from_logits: bool, name: str, activation: str, axis: int = -1,
+            ) -> tuple[Tensor, bool]:
     """Predictions, and whether they are logits. If they come from the crossentropy's own activation (along the same
     axis), the logits that it was given; the results of another activation are probabilities like any others.
     """
-    y_pred = _predictions(value)
+    y_pred = _predictions(value, stacked(y_true))
     if from_logits and y_pred.logits is not None:
         warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "
                       "they are no logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)

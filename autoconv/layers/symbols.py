@@ -14,7 +14,7 @@ from .policy import DTYPES
 def add_node(layer: Any, arguments: dict[str, Any], training: bool | None) -> Any:
     """The symbolic result of a call with these arguments, from a new node of the graph. Builds and checks the layer."""
     for item in flatten(list(arguments.values())):
-        if isinstance(item, Parameter):
+        if isinstance(item, Parameter) or (isinstance(item, Tensor) and item.requires_grad):
             raise TypeError("A model trains the weights of its layers, so a Parameter given to layer "
                             f"{layer.name!r} beside a symbolic tensor would never learn. Pass its values: "
                             "parameter.numpy().")
