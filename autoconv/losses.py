@@ -354,8 +354,8 @@ def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[in
     if prod(found) == 1:
         return (1,) * len(values)
     if len(found) != len(values) or any(w not in (1, v) for w, v in zip(found, values)):
-        raise ValueError("sample_weight must have one number a sample, or one for each loss, such as one for each pixel. "
-                         f"Received shape {weights} for losses of shape {values}.")
+        raise ValueError("sample_weight must have one number a sample, or one for each loss, such as one for each "
+                         f"pixel. Received shape {weights} for losses of shape {values}.")
     return found
 
 

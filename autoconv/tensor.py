@@ -134,8 +134,8 @@ class Tensor:
         return np.array(array, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the values. `array * tensor` and
-        NumPy's other operators give tensors everywhere.
+        """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the values.
+        `array * tensor` and NumPy's other operators give tensors everywhere.
         """
         array_first = ufunc in numpy_protocol.OPERATORS and not isinstance(inputs[0], Tensor)
         if method == "__call__" and (array_first or _surroundings() is not None):
@@ -150,7 +150,8 @@ class Tensor:
         return numpy_protocol.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
-        """`np.concatenate([tensor, ...])`: within a layer or a loss ours, where there is one, else NumPy's on the values."""
+        """`np.concatenate([tensor, ...])`: within a layer or a loss ours, if there is one, else NumPy's on the values.
+        """
         if _surroundings() is not None:
             ours = numpy_protocol.ours(function, arguments, options)
             if ours is not None:

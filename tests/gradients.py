@@ -33,9 +33,9 @@ def rows(module, names, **arguments):
 PAIR = {"y_true": MATRIX, "y_pred": PROBABILITIES}
 
 TABLE = {
-    **rows("functional", """abs argmax celu elu erf exp expm1 exponential flatten gelu hard_shrink hard_sigmoid hard_silu
-           hard_tanh leaky_relu log_sigmoid log_softmax mish relu6 selu sigmoid silu soft_shrink softmax softplus
-           softsign sparse_plus sparse_sigmoid squareplus tanh tanh_shrink""", x=SIGNED),
+    **rows("functional", """abs argmax celu elu erf exp expm1 exponential flatten gelu hard_shrink hard_sigmoid
+           hard_silu hard_tanh leaky_relu log_sigmoid log_softmax mish relu6 selu sigmoid silu soft_shrink softmax
+           softplus softsign sparse_plus sparse_sigmoid squareplus tanh tanh_shrink""", x=SIGNED),
     **rows("functional", "relu", x=SIGNED, negative_slope=0.1, max_value=1.5, threshold=0.3),
     **rows("functional", "glu log log1p normalize sparsemax sqrt squeeze", x=MATRIX),
     **rows("functional", "maximum minimum", x1=MATRIX, x2=MATRIX),
@@ -79,7 +79,7 @@ TABLE = {
            round rsqrt shape sign size sort square std sum transpose tril triu trunc unstack var zeros_like norm""",
            x=MATRIX),
     **rows("ops", "stop_gradient", variable=MATRIX),
-    **rows("ops", "add allclose divide dot isclose logical_and logical_or logical_xor multiply subtract", x1=MATRIX,
+    **rows("ops", "add allclose divide isclose logical_and logical_or logical_xor multiply subtract", x1=MATRIX,
            x2=MATRIX),
     **rows("ops", "matmul dot", x1=MATRIX, x2=Drawn((4, 2))),
     **rows("ops", "power", x1=MATRIX, x2=1.5),
@@ -113,18 +113,18 @@ TABLE = {
 }
 
 # Arguments that are no floating-point numbers.
-SETTINGS = frozenset("""M N axes axis axis1 axis2 bottom_cropping bottom_padding data_format decimals destination
+SETTINGS = """M N axes axis axis1 axis2 bottom_cropping bottom_padding data_format decimals destination
     dilation_rate dtype groups ignore_class indices indices_or_sections k left_cropping left_padding n newshape num
     num_classes offset ord order other output_padding pad_width padding pool_size ragged ranks repeats right_cropping
     right_padding seed shape shift size source sparse strides target_height target_width top_cropping
-    top_padding""".split())
+    top_padding"""
 
 # Functions whose results do not move with their arguments, or in steps.
-FLAT = frozenset("""functional.argmax functional.equal functional.greater functional.greater_equal functional.less
+FLAT = """functional.argmax functional.equal functional.greater functional.greater_equal functional.less
     functional.less_equal functional.not_equal ops.all ops.allclose ops.any ops.argmin ops.argsort ops.ceil
     ops.count_nonzero ops.dtype ops.empty_like ops.floor ops.in_top_k ops.is_tensor ops.isclose ops.isfinite ops.isinf
     ops.isnan ops.logical_and ops.logical_not ops.logical_or ops.logical_xor ops.ndim ops.one_hot ops.ones_like
-    ops.round ops.shape ops.sign ops.size ops.trunc ops.zeros_like""".split())
+    ops.round ops.shape ops.sign ops.size ops.trunc ops.zeros_like"""
 FLAT_ARGUMENTS = {"functional.where": "condition", "functional.hard_shrink": "threshold",
                   "functional.threshold": "threshold", "functional.batch_norm": "momentum", "ops.full_like": "x"}
 CUT = ("ops.stop_gradient", "ops.convert_to_numpy")  # what a user calls for values without a gradient
@@ -165,7 +165,7 @@ def arguments(name: str, function: Callable) -> Iterator[tuple[str, Any, Callabl
             for i, item in enumerate(value):
                 yield f"{argument}[{i}]", item, lambda x, i=i, a=argument, v=value: function(
                     **{**given, a: [*v[:i], x, *v[i + 1 :]]})
-        elif argument not in SETTINGS and not isinstance(value, bool | str):
+        elif argument not in SETTINGS.split() and not isinstance(value, bool | str):
             value = np.asarray(value, "float64")  # NaN of None, which needs a number in its row or a place in SETTINGS
             yield argument, value, lambda x, a=argument: function(**{**given, a: x})
             if value.ndim:

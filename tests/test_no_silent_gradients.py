@@ -1,6 +1,7 @@
 """NumPy within a layer: the layers below learn as with our functions, or an error names ours."""
 
 import math
+import operator
 import re
 
 import gradients
@@ -299,7 +300,7 @@ def test_what_hands_a_tensor_on_keeps_its_gradient_or_refuses():
     total = ops.max([[y, 1 + y], [0.5 * y, np.zeros_like(X)]], axis=(0, 1)).sum() + (X[None] + [y]).sum()
     assert total.requires_grad
     x = tensor(X, requires_grad=True)
-    (x + [x, x]).sum().backward()
+    operator.add(x, [x, x]).sum().backward()
     np.testing.assert_array_equal(x.grad, np.full(X.shape, 4))
 
 
@@ -320,16 +321,19 @@ def test_every_argument_that_may_be_a_number_has_one():
 
 def is_flat(label):
     name, argument = label.split(" ")[:2]
-    return name in gradients.FLAT or gradients.FLAT_ARGUMENTS.get(name) == argument
+    return name in gradients.FLAT.split() or gradients.FLAT_ARGUMENTS.get(name) == argument
 
 
 @pytest.mark.parametrize("label", ARGUMENTS)
 def test_a_gradient_goes_on_or_an_error_says_why_not(label):
     name, value, call = ARGUMENTS[label]
+    refused = ""
     try:
         result = call(tensor(value, requires_grad=True))
     except (TypeError, ValueError) as error:
-        assert re.search(r"detach\(\)|must be a number", str(error)), error
+        refused = str(error)
+    if refused:
+        assert re.search(r"detach\(\)|must be a number", refused), refused
         return
     if name in gradients.CUT:
         return
@@ -365,7 +369,8 @@ def test_a_loss_has_gradients_for_targets_and_predictions(name):
         loss(targets, predictions, tensor(np.ones(3), requires_grad=True))
     both = loss([tensor(row["y_true"][0], requires_grad=True)] * 2, [tensor(row["y_pred"][0], requires_grad=True)] * 2)
     assert both.requires_grad
-    np.testing.assert_allclose(both.item(), loss(row["y_true"][[0, 0]], tensor(row["y_pred"][[0, 0]])).item(), rtol=1e-6)
+    expected = loss(row["y_true"][[0, 0]], tensor(row["y_pred"][[0, 0]]))
+    np.testing.assert_allclose(both.item(), expected.item(), rtol=1e-6)
 
 
 ONE_STEP = {

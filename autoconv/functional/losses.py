@@ -322,9 +322,7 @@ def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Tensor
         targets = nn._same_dtype(name, y_pred, y_true)[1]
     else:
         targets = Tensor(_beside(y_true, y_pred, y_pred.dtype), device=y_pred.device)
-    if y_pred.shape[-1] == 1 and targets.shape == y_pred.shape[:-1]:
-        targets = targets.reshape(y_pred.shape)
-    elif targets.shape[-1:] == (1,) and targets.shape[:-1] == y_pred.shape:
+    if y_pred.shape in ((*targets.shape, 1), targets.shape[:-1]) and targets.size == y_pred.size:
         targets = targets.reshape(y_pred.shape)
     if targets.shape != y_pred.shape:
         raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: {targets.shape} and "

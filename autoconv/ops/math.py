@@ -36,8 +36,13 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
     """The k largest items along the last axis, in falling order, and where they lie, which carries no gradient."""
     x = operand(x)
-    places = knp._by_numpy(  # the first of equal items first, as those of the reverse order come last
-        lambda a: (a.shape[-1] - 1 - np.argsort(a[..., ::-1], -1, kind="stable")[..., ::-1][..., :k]).astype("int32"), x)
+
+    def falling(values: np.ndarray) -> np.ndarray:
+        """Positions in falling order, of equal items the first one first."""
+        last = values.shape[-1] - 1
+        return (last - np.argsort(values[..., ::-1], -1, kind="stable")[..., ::-1][..., :k]).astype(np.int32)
+
+    places = knp._by_numpy(falling, x)
     return knp.take_each(x, places, -1), places
 
 

@@ -336,9 +336,9 @@ class Phases:
         k, weighted = device.kernels("select"), device.empty(shape, values.dtype)
         if goal.loss.reduction == "mean_with_sample_weight":
             if self._ranks.size > 1:
-                raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole batch, "
-                                 f"of which each of the processes has a part. Received: {self._ranks.size} processes. "
-                                 "Take 'sum_over_batch_size'.")
+                raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole "
+                                 "batch, of which each of the processes has a part. Received: "
+                                 f"{self._ranks.size} processes. Take 'sum_over_batch_size'.")
             k.copy(spread, weighted)
             total = self._sum(weighted)
             k.maximum(total, device.constant(np.full(total.shape, 1e-30, total.dtype)), total)
