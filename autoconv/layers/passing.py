@@ -63,7 +63,7 @@ class Lambda(Layer):
         self.function, self._wanted_shape, self.arguments = function, output_shape, dict(arguments or {})
         self._takes_training = "training" in signature(function).parameters
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         given = {**self.arguments, "training": training} if self._takes_training else self.arguments
         return self.function(inputs, **given)
 

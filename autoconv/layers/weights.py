@@ -12,7 +12,7 @@ from ..arguments import names
 from ..backend import device as devices
 from ..metrics import Metric
 from ..random import SeedGenerator
-from ..tensor import Parameter, Tensor
+from ..tensor import Parameter, Tensor, within_formula
 from .parts import held
 from .variable import Variable
 
@@ -81,8 +81,9 @@ class Weights:
         of their weights.
         """
         layers = list(self._walk())
-        penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
-                     if w.regularizer is not None and w.requires_grad]
+        with within_formula("a regularizer"):
+            penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
+                         if w.regularizer is not None and w.requires_grad]
         return [*(added for layer in layers for added in layer._added), *penalties]
 
     @property

@@ -11,7 +11,7 @@ import numpy as np
 from .. import initializers
 from ..arguments import names
 from ..held import Held
-from ..tensor import Parameter, Tensor
+from ..tensor import Parameter, Tensor, within_formula
 from ..versions import Versioned
 
 ArrayFunction = Callable[..., Any]
@@ -110,6 +110,17 @@ def _as_value(result: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return valued
 
 
+def _of_values(update: Callable[..., Any]) -> Callable[..., Any]:
+    """A metric's `update_state`, which takes values out of tensors also in the middle of a `train_step`."""
+
+    @wraps(update)
+    def updated(*args: Any, **kwargs: Any) -> Any:
+        with within_formula(None):
+            return update(*args, **kwargs)
+
+    return updated
+
+
 _NAMES = {"total_cm": "total_confusion_matrix"}  # of variables, where Keras's are not the attributes'
 
 
@@ -140,6 +151,8 @@ class Metric(Versioned):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "update_state" in vars(cls):
+            cls.update_state = _of_values(cls.update_state)  # type: ignore[method-assign]
         if cls.__module__.startswith("autoconv.") and "result" in vars(cls):
             cls.result = _as_value(cls.result)  # type: ignore[method-assign, assignment]
 

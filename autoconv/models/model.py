@@ -203,7 +203,7 @@ class Model(Trainer, Layer):
                     for item, tensor in zip(x, inputs)]
         return x
 
-    def call(self, x: Any, training: bool = False) -> Any:
+    def call(self, x: Any, training: bool | None = None) -> Any:
         if self._graph is None:
             return super().call(x, training)
         return self._graph.results(self._plan().run(self._graph.match(x, self.name)))

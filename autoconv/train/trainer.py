@@ -356,8 +356,9 @@ class Trainer(Feeding, OwnSteps):
     def _step(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Step:
         """The step for batches of n samples of this data, of which the whole batch has `shards` times as many."""
         trains = work.optimizer is not None and work.optimizer.built
-        key = (n, *(a.shape[1:] for a in data.x), *((a is None, a is not None and a.shape[1:]) for a in data.y),
-               *(a is None for a in data.weights), self.device, data.form, trains, shards, work.ranks)
+        key = (n, *(a.shape[1:] for a in data.x),
+               *((a is None, a is not None and a.shape[1:]) for a in (*data.y, *data.weights)),
+               self.device, data.form, trains, shards, work.ranks)
         return self._running().steps.of(work.kind, key, self._maker(work, data, n, shards))
 
     def _maker(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Callable[[], Step]:
@@ -372,7 +373,7 @@ class Trainer(Feeding, OwnSteps):
                 if is_recordable(goal.loss):
                     y[of] = ((n, *data.y[of].shape[1:]), goal.loss.target_dtype(self.dtype))
                 if data.weights[of] is not None:
-                    weights[of] = ((n,), np.dtype(self.dtype))
+                    weights[of] = ((n, *data.weights[of].shape[1:]), np.dtype(self.dtype))
             return Step(self, work, x, y, weights, data.form, shards)
 
         return make
