@@ -211,7 +211,7 @@ class Trainer(Feeding, OwnSteps):
         finally:
             running.steps.detach("test")
         line.finish(logs)
-        return _returned(logs, return_dict)
+        return logs if return_dict else self._listed(logs)
 
     @known_only
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None,
@@ -315,7 +315,8 @@ class Trainer(Feeding, OwnSteps):
         sums.reset()
         step.prepare_alone()
         step.run_on([*data.x, *data.y, *data.weights], before, duplicated)
-        return _returned(sums.read_logs(self.ranks), return_dict)
+        logs = sums.read_logs(self.ranks)
+        return logs if return_dict else self._listed(logs)
 
     def _check_unchanged(self, work: Work) -> None:
         """Raises RuntimeError where a callback brought another loss or optimizer while fit runs."""
@@ -415,7 +416,3 @@ class Trainer(Feeding, OwnSteps):
                 step.prepare(None if isinstance(source, Stream) else source, line.compiling)
             self.ranks.exchange(None)  # the others find on disk what one rank of each machine compiled
         return line
-
-
-def _returned(logs: Logs, return_dict: bool) -> Any:
-    return logs if return_dict else list(logs.values()) if len(logs) != 1 else next(iter(logs.values()))
