@@ -377,7 +377,7 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
         array._refuse_loss("ac.tensor()")
         array = array.data
     known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
-    if dtype is None and not known and np.asarray(array).dtype.kind == "f":
+    if dtype is None and not known and devices.real_numbers(array).dtype.kind == "f":
         dtype = np.float32
     values = target.array(array, dtype)
     if requires_grad and values.dtype.kind != "f":

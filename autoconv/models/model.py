@@ -3,9 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ..arguments.shapes import axes_remedy
 from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
@@ -234,11 +234,10 @@ class Model(Trainer, Layer):
             if len(given) == len(wanted) and all(
                     w is None or s is None or w == s for s, w in zip(given[1:], wanted[1:])):
                 continue
-            remedy = ""
             if len(given) == len(wanted) - 1 and all(w is None or s == w for s, w in zip(given, wanted[1:])):
                 remedy = " One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."
-            elif None not in (*given[1:], *wanted[1:]) and prod(given[1:]) == prod(wanted[1:]):  # type: ignore[arg-type]
-                remedy = f" Reshape it: x.reshape({', '.join(map(str, (-1, *wanted[1:])))})."
+            else:
+                remedy = axes_remedy(given, wanted)
             which = f"input {tensor.name!r}" if several else "inputs"
             raise ValueError(f"Model {self.name!r} wants {which} of shape {wanted}. Received shape {given}.{remedy}")
 
