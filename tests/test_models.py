@@ -287,7 +287,7 @@ def test_the_advice_for_images_of_another_layout_keeps_their_pixels(images, give
     with pytest.raises(ValueError, match="Received shape") as caught:
         model.predict(x, verbose=0)
     assert str(caught.value).partition(f"Received shape {x.shape}.")[2].strip() == remedy
-    advised = [eval(part) for part in re.findall(r"x\.\w+\([-\d, ]+\)(?:\.transpose\([\d, ]+\))?", remedy)]
+    advised = [eval(part, {"x": x}) for part in re.findall(r"x\.\w+\([-\d, ]+\)(?:\.transpose\([\d, ]+\))?", remedy)]
     assert bool(remedy) == any(np.array_equal(each, wanted) for each in advised)
 
 
