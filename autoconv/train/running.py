@@ -22,7 +22,7 @@ class Running:
     def __init__(self) -> None:
         self.steps = Steps()
         self.goals: list[Goal] = []
-        self.loss_names: list[str] = []  # the outputs' losses, if there are several, in the order in which they are listed
+        self.loss_names: list[str] = []  # the outputs' losses, if there are several, in the order of lists
         self.prefixed = False  # whether the names of metrics begin with the name of an output
         self.scores: dict[str, list[Score]] = {}  # of training and of evaluation, like the sums
         self.sums: dict[str, Any] = {}  # of training and of evaluation: a callback may evaluate while fit runs
