@@ -250,6 +250,27 @@ def test_to_moves_a_model_or_says_why_not():
         model.to("tpu")
 
 
+def test_the_summary_has_the_layers_that_no_call_has_used():
+    class Branches(models.Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.others = layers.Dense(2), [layers.Dense(3), layers.Dropout(0.1), layers.ReLU(),
+                                                       layers.Flatten(), layers.Add()]
+
+        def call(self, x, other=False, training=False):
+            for layer in self.others if other else [self.used]:
+                x = layer(x)
+            return x
+
+    model, lines = Branches(), []
+    model(np.ones((2, 4)))
+    model.summary(print_fn=lines.append)
+    rows = [line.split("│")[2:4] for line in lines[0].splitlines() if line.startswith("│")]
+    assert [cell.strip() for cell in rows[0]] == ["(None, 2)", "10"]
+    assert [row[0].strip() for row in rows[1:]] == ["?"] * 5
+    assert rows[1][1].strip() == "0 (unbuilt)"
+
+
 # What goes in.
 
 

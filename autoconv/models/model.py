@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from ..arguments.keywords import known_only
 from ..arguments.shapes import axes_remedy
 from ..errors import NotBuiltError
 from ..graph import fusion, summary
@@ -283,6 +284,7 @@ class Model(Trainer, Layer):
 
     # Files. The formats know models, so models look for them only when one is written or read.
 
+    @known_only
     def save(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to
         `filepath` (.safetensors, or Keras's .keras or .h5); `models.load_model` reads it.
@@ -291,6 +293,7 @@ class Model(Trainer, Layer):
 
         formats.save_model(self, filepath, overwrite)
 
+    @known_only
     def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
         from .. import formats
