@@ -12,6 +12,7 @@ import numpy as np
 
 from . import functional as F
 from .arguments import custom, names, signatures
+from .backend.device import real_numbers
 from .functional import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -104,13 +105,13 @@ class Loss(Versioned):
     def _prediction(self, y_pred: Any) -> Tensor:
         """Predictions that are no tensor yet, in the loss's dtype."""
         y_pred = stacked(y_pred)
-        return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(np.asarray(y_pred, self.dtype))
+        return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(real_numbers(y_pred, self.dtype))
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:
         y_true = stacked(y_true)
         if isinstance(y_true, Tensor):
             return y_true
-        return Tensor(like.device.asarray(np.asarray(y_true), self.target_dtype(like.dtype)), device=like.device)
+        return Tensor(like.device.asarray(y_true, self.target_dtype(like.dtype)), device=like.device)
 
     def normalized_weights(self, values: Tensor, sample_weight: Any = None, shards: float = 1) -> np.ndarray:
         """How much each sample's value counts in the batch's loss: 1/N of its weight. That is its gradient, too.

@@ -410,7 +410,7 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
             raise numpy_protocol.refused("ac.tensor()")
         array = array.data
     known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
-    if dtype is None and not known and np.asarray(array).dtype.kind == "f":
+    if dtype is None and not known and devices.real_numbers(array).dtype.kind == "f":
         dtype = np.float32
     values = target.array(array, dtype)
     if requires_grad and values.dtype.kind != "f":

@@ -215,3 +215,32 @@ def test_a_metric_object_is_shared_by_fit_and_evaluate_as_in_keras():
                         callbacks=callbacks.LambdaCallback(on_train_batch_end=between)).history
     assert history["mae"] == pytest.approx([(40 + 30 + 40) / 3])
     assert history["loss"] == pytest.approx([(100 + 400 + 900 + 1600) / 4])
+
+
+@pytest.mark.parametrize(("stage", "batches"), [("batch_end", 2), ("begin", 1)])
+def test_an_evaluation_and_a_prediction_can_be_stopped(stage, batches):
+    class Stop(callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            self.model.stop_evaluating = stage == "batch_end" and batch == 1
+
+        def on_predict_batch_end(self, batch, logs=None):
+            self.model.stop_predicting = stage == "batch_end" and batch == 1
+
+    class StopAtOnce(callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            self.model.stop_evaluating = True
+
+        def on_predict_begin(self, logs=None):
+            self.model.stop_predicting = True
+
+    model = models.Sequential([layers.Input((4,)), layers.Dense(2, kernel_initializer="ones")])
+    model.compile(optimizers.SGD(0.0), "mse")
+    x, y, stop = np.arange(40.0).reshape(10, 4), np.ones((10, 2)), Stop() if stage == "batch_end" else StopAtOnce()
+    loss = {1: 233.0, 2: 1161.0}[batches]  # Keras's numbers, of the first batches
+    for _ in range(2):
+        assert model.evaluate(x, y, batch_size=2, callbacks=[stop], verbose=0) == loss
+        assert model.predict(x, batch_size=2, callbacks=[stop], verbose=0).shape == (2 * batches, 2)
+        assert model.evaluate(x, y, batch_size=2, verbose=0) == 8041.0
+        assert model.predict(x, batch_size=2, verbose=0).shape == (10, 2)
+    history = model.fit(x, y, batch_size=2, epochs=2, validation_data=(x, y), callbacks=[stop], verbose=0).history
+    assert history == {"loss": [8041.0] * 2, "val_loss": [loss] * 2}

@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -278,3 +279,13 @@ def test_files_of_every_version_are_read(path):
 
 def test_this_version_has_a_file():
     assert f"{ac.__version__}" in [path.stem for path in OLD]
+
+
+def test_arguments_of_older_versions_of_keras_are_answered(tmp_path):
+    model = models.Sequential([layers.Input((4,)), layers.Dense(2)])
+    for save in (model.save, model.save_weights, partial(models.save_model, model)):
+        with pytest.raises(TypeError, match=r"no argument 'save_format'\. The file's suffix says the format: '"):
+            save(tmp_path / "m.weights.h5", save_format="h5")
+    with pytest.raises(TypeError, match=r"load_model\(filepath, compile=False\) leaves the optimizer out"):
+        model.save(tmp_path / "m.keras", include_optimizer=False)
+    assert not list(tmp_path.iterdir())

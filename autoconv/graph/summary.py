@@ -102,7 +102,8 @@ def _shape(model: Any, operation: Any) -> str:
     else:
         try:
             shapes = operation.compute_output_shape(operation._build_shape)
-        except (TypeError, ValueError):  # it was built without a shape, or runs only on data
+            flat_shapes(shapes)
+        except (TypeError, ValueError):  # it was built without a shape, was never called, or runs only on data
             return "?"
     flat = flat_shapes(shapes)
     return str(flat[0]) if len(flat) == 1 else str(shapes).replace("'", "")

@@ -162,7 +162,7 @@ class Weights:
 
     def set_weights(self, weights: list[Any]) -> None:
         """Writes a list such as `get_weights` returns. Raises ValueError, changing nothing, where it does not fit."""
-        mine, values = self.weights, [np.asarray(w) for w in weights]
+        mine, values = self.weights, [np.asarray(devices.without_gradient(w)) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
                 f"You called `set_weights` with what does not fit: {self.name!r} has {len(mine)} weights of shapes "

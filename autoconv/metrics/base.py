@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import initializers
 from ..arguments import names
+from ..backend.device import without_gradient
 from ..held import Held
 from ..tensor import Parameter, Tensor, within_formula
 from ..versions import Versioned
@@ -343,7 +344,7 @@ def _is_plain(value: Any) -> bool:
 
 def array(value: Any) -> np.ndarray:
     """The values of a tensor, or what NumPy makes of it."""
-    return value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    return value.numpy() if isinstance(value, Tensor) else np.asarray(without_gradient(value))
 
 
 def weighted(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.device import without_gradient
 from ..tensor import Tensor, from_dlpack
 
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
@@ -127,6 +128,7 @@ def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
 
 
 def _numbers(name: str, value: Any) -> Any:
+    value = value if isinstance(value, Tensor) else without_gradient(value)
     if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) and value.__dlpack_device__()[0] == _CUDA:
         value = from_dlpack(value)  # of CuPy, PyTorch or JAX: it stays where it is
     on_gpu = isinstance(value, Tensor) and value.device.is_gpu
