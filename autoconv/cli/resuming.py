@@ -155,6 +155,7 @@ def _typed(value: Any) -> str:
 
 def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
     """Says that a run is finished, and ends."""
+    saving.tidy(out)
     json_file = ctx.params["json_file"]
     if json_file is not None:
         files.write_json(json_file, results)
