@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +95,26 @@ class TestTrain:
         assert [row.split(",")[0] for row in rows[1:]] == ["0", "1"]
         net = autoconv.models.load_model(trained / "run" / "model.safetensors")
         assert (net.input_shape, net.count_params()) == ((None, 28, 28, 1), 93322)
+
+    def test_what_is_no_regular_file_stays_what_it_is(self, trained, tmp_path):
+        null = tmp_path / "null.safetensors"
+        try:
+            os.mknod(null, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+            null.write_bytes(b"")
+        except (AttributeError, OSError):
+            pytest.skip("only root can make a device")
+        (tmp_path / "link").symlink_to("real")  # which is made
+        (tmp_path / "results.json").symlink_to(tmp_path / "elsewhere.json")
+        autoconv_("train", "digits", "--limit", "64", "--epochs", "1", "--json", null, "--out", tmp_path / "link")
+        autoconv_("evaluate", tmp_path / "link", "--json", tmp_path / "results.json")
+        autoconv_("export", tmp_path / "link", "--to", "torch", "--out", null)
+        net = autoconv.models.load_model(tmp_path / "real")
+        net.save(null)
+        net.save_weights(null)
+        assert stat.S_ISCHR(null.lstat().st_mode)
+        assert sorted(path.name for path in (tmp_path / "real").iterdir()) == RUN
+        assert read(tmp_path / "elsewhere.json")["test_images"] == 64
+        assert all((tmp_path / name).is_symlink() for name in ("link", "results.json"))
 
     def test_a_seed_repeats_the_run_bit_for_bit_on_any_number_of_threads(self, trained, tmp_path):
         threads = device.get_num_threads()

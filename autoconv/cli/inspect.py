@@ -1,5 +1,6 @@
 """`autoconv inspect`: what the layers of a net make of a picture."""
 
+import io
 from pathlib import Path
 
 import click
@@ -52,9 +53,10 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         facts = {"net": f"{trained['model']}, {model.count_params():,} parameters", "data": trained["dataset"]}
         atomic.write(out, inspection.page(f"Inside {run.name or trained['model']}", facts, filters, found))
     else:
-        with atomic.replacing(out) as unfinished:
-            figure = figures.stacked([*(part for one in found for part in one.parts()), *filters])
-            figure.savefig(unfinished, format=out.suffix[1:].lower())
+        data = io.BytesIO()
+        figure = figures.stacked([*(part for one in found for part in one.parts()), *filters])
+        figure.savefig(data, format=out.suffix[1:].lower())
+        atomic.write(out, data.getvalue())
     if not quiet:
         for one in found:
             best = max(one.scores.values.items(), key=lambda item: item[1])

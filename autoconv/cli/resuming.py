@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from ..files import folders
+from ..files import folders, regular
 from ..train import checkpoint
 from . import distributed, files, runs, saving, signals
 
@@ -167,7 +167,7 @@ def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
 def _results(out: Path) -> dict[str, Any]:
     """What run.json says of a run that is finished; nothing where there is none, or it cannot be read."""
     try:
-        found = json.loads((out / runs.RESULTS).read_text(encoding="utf-8"))
+        found = json.loads(regular.read(out / runs.RESULTS).decode())
         finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
         return found if finished else {}
     except (OSError, ValueError, KeyError, TypeError, RecursionError):

@@ -105,6 +105,6 @@ def _existing(filepath: FilePath, weights: bool = False) -> Path:
     if path.is_dir() and (path / MODEL_OF_RUN).is_file():
         path = path / MODEL_OF_RUN
     _format_of(path, weights_only=weights and path.name.endswith(".weights.h5"))
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise MissingFileError(f"There is no model file {str(path)!r}.")
     return path

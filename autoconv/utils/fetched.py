@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..files import atomic
+from ..files import atomic, regular
 
 PATIENCE = 60.0  # seconds in which a server must send something
 
@@ -74,7 +74,7 @@ def _algorithm(given: str, digest: str | None) -> str:
 
 
 def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
+    with regular.opened(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
