@@ -53,7 +53,7 @@ def test_thousands_of_damaged_files(name):
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs of POSIX")
-@pytest.mark.parametrize("reader", [reader for reader in READERS if reader.name != "kernel"], ids=lambda each: each.name)
+@pytest.mark.parametrize("reader", [each for each in READERS if each.name != "kernel"], ids=lambda each: each.name)
 def test_a_fifo_is_refused_and_not_waited_for(reader, tmp_path, monkeypatch):
     os.mkfifo(tmp_path / reader.file)
     reader.around(tmp_path)
@@ -77,7 +77,8 @@ def test_files_of_others_are_opened_in_one_place():
            "backend/caching.py", "bench/machine.py", "cli/clock.py", "datasets/registry.py", "demo/serving.py",
            "pages/document.py"}
     package = Path(autoconv.__file__).parent
-    reads = re.compile(r"\bread_(bytes|text)\(|\bopen\([^)]*\"rb?\+?\"|(?<![.\w])open\([^,)]*(\)|, (newline|encoding)=)|"
+    reads = re.compile(r"\bread_(bytes|text)\(|\bopen\([^)]*\"rb?\+?\"|"
+                       r"(?<![.\w])open\([^,)]*(\)|, (newline|encoding)=)|"
                        r"\bnp\.(load|loadtxt|genfromtxt|fromfile)\(")
     found = {path.relative_to(package).as_posix() for path in package.rglob("*.py")
              if reads.search(path.read_text(encoding="utf-8"))}

@@ -10,7 +10,7 @@ from ..files import atomic
 from ..pictures.reading import Picture, read
 from ..utils.pixels import UnreadableImage
 from . import files, options, runs, tested
-from .lines import printable
+from .lines import echo
 from .trained import Trained, of_run
 
 PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
@@ -60,8 +60,8 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
     if not quiet:
         for one in found:
             best = max(one.scores.values.items(), key=lambda item: item[1])
-            click.echo(f"{one.name}  {best[0]}  {best[1]:.4f}")
-    click.echo(f"wrote {len(found[0].layers)} layers and {len(filters)} sets of filters to {out}")
+            echo(names.printable(f"{one.name}  {best[0]}  {best[1]:.4f}"))
+    echo(f"wrote {len(found[0].layers)} layers and {len(filters)} sets of filters to {out}")
     if unreadable:
         raise click.exceptions.Exit(1)
 
@@ -78,7 +78,7 @@ def _read(images: tuple[Path, ...], takes: Trained) -> tuple[list[Picture], list
     if not shown:
         raise unreadable[0]
     for each in unreadable:
-        click.echo(f"Error: {printable(str(each))}", err=True)
+        echo(f"Error: {names.printable(str(each))}", err=True)
     return shown, unreadable
 
 

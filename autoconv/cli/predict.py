@@ -6,11 +6,12 @@ from typing import Any
 import click
 import numpy as np
 
+from ..arguments.names import printable
 from ..pictures import reading
 from ..pictures.reading import Picture
 from ..utils.pixels import UnreadableImage
 from . import files, options, pictures, trained
-from .lines import printable
+from .lines import echo
 
 LIKELIEST = 3
 
@@ -86,15 +87,15 @@ def _report(answers: list[dict[str, Any]], seen: dict[str, np.ndarray] | None, j
     """Failures on the standard error output; answers as a table, or as JSON."""
     for answer in answers:
         if "error" in answer:
-            click.echo(f"Error: {printable(answer['error'])}", err=True)
+            echo(f"Error: {printable(answer['error'])}", err=True)
     good = [answer for answer in answers if "error" not in answer]
     if json_file is not None:
         files.write_json(json_file, answers)
     if json_file != files.STDOUT and good:
         wide = max(len(printable(answer["file"])) for answer in good)
-        name = max(len(choice["class"]) for answer in good for choice in answer["top"])
+        name = max(len(printable(choice["class"])) for answer in good for choice in answer["top"])
         for answer in good:
-            choices = [f"{choice['class']:<{name}}  {choice['probability']:.4f}" for choice in answer["top"]]
-            click.echo(f"{printable(answer['file']):<{wide}}  " + "   ".join(choices))
+            choices = [f"{printable(choice['class']):<{name}}  {choice['probability']:.4f}" for choice in answer["top"]]
+            echo(f"{printable(answer['file']):<{wide}}  " + "   ".join(choices))
             if seen is not None:
-                click.echo(pictures.drawn(seen[answer["file"]]))
+                echo(pictures.drawn(seen[answer["file"]]))

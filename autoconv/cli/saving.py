@@ -13,6 +13,7 @@ from ..files import folders
 from ..ranks import ALONE, Ranks
 from ..train import checkpoint
 from . import runs, signals
+from .lines import echo
 
 SHARE = 0.01  # of the training's time: what saving at the ends of epochs may take
 
@@ -71,7 +72,7 @@ def during(out: Path | None, states: States | None, stop: signals.Stop, ranks: R
             raise
         steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
         if steps:
-            click.echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
+            echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
                        err=True)
         raise
     except BlockingIOError as error:

@@ -8,6 +8,7 @@ from .. import models, nets
 from ..arguments import names
 from ..backend.device import Device
 from . import files, options, runs
+from .lines import echo
 
 CLASSES = 10  # of a built-in net, which is made for any number
 
@@ -43,7 +44,7 @@ def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measu
     if json_file is not None:
         files.write_json(json_file, profile.as_dict())
     if json_file != files.STDOUT:
-        click.echo(str(profile))
+        echo(str(profile))
 
 
 def _model(net: str, image_size: tuple[int, int] | None, device: Device) -> models.Model:

@@ -13,7 +13,6 @@ from ..models import Model
 from ..pictures import reading
 from ..pictures.inside import class_scores
 from . import runs
-from .lines import printable
 
 
 class Trained(NamedTuple):
@@ -55,7 +54,7 @@ def load(path: Path, device: Device) -> Trained:
     except (OSError, TypeError, ValueError) as error:
         raise click.ClickException(f"The model in {path} cannot be read: {error}") from error
     net.to(device.name)
-    return _checked(path, Trained(net, tuple(map(printable, net.class_names or ())), reading.factor(net)))
+    return _checked(path, Trained(net, tuple(net.class_names or ()), reading.factor(net)))
 
 
 def of_run(net: Model, results: dict[str, Any]) -> Trained:

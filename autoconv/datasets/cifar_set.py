@@ -82,12 +82,12 @@ def _unpack(archive: Path) -> dict[str, bytes]:
             packed = file.read(2) == GZIP_MAGIC
             file.seek(0)
             bounded = _Bounded(gzip.GzipFile(fileobj=file) if packed else file)
-            tar = tarfile.open(fileobj=bounded, mode="r:")  # type: ignore[call-overload]
-            for member in tar:
-                name = member.name.rsplit("/", 1)[-1]
-                if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
-                    bounded.left += member.size
-                    found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:  # type: ignore[call-overload]
+                for member in tar:
+                    name = member.name.rsplit("/", 1)[-1]
+                    if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
+                        bounded.left += member.size
+                        found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
     except Exception as error:  # tarfile raises many kinds
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
     for names in (BINARY, PYTHON):

@@ -11,7 +11,7 @@ def opened(path: str | bytes | os.PathLike[str]) -> BinaryIO:
 
     Raises OSError for a FIFO, which would wait for a writer, and for a device, which may have no end; else as `open`.
     """
-    file = open(path, "rb", opener=_open_without_waiting)
+    file = open(path, "rb", opener=_open_without_waiting)  # noqa: SIM115 - the caller closes it
     mode = os.fstat(file.fileno()).st_mode
     if stat.S_ISREG(mode):
         return file

@@ -1,7 +1,6 @@
 """The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
