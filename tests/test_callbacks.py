@@ -193,7 +193,7 @@ def test_checkpoints_need_a_place_before_the_first_step(name, tmp_path):
     (tmp_path / "gone.safetensors").symlink_to(tmp_path / "none" / "file")
     checkpoint = callbacks.ModelCheckpoint(tmp_path / name)
     steps = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: pytest.fail("a step began"))
-    with pytest.raises(OSError, match=r"must be able to write its file. Received: '.*': (Not a di|No such file).* Name"):
+    with pytest.raises(OSError, match=r"able to write its file. Received: '.*': (Not a dir|No such file).* Name"):
         fit(checkpoint, steps)
     fit(callbacks.ModelCheckpoint(tmp_path / "new" / "{epoch}" / "m.safetensors"), epochs=1)
     assert (tmp_path / "new" / "1" / "m.safetensors").is_file()

@@ -387,6 +387,18 @@ class TestPredict:
         np.testing.assert_allclose([float(line.split()[2]) for line in lines], outputs.max(1), atol=1e-4)
         assert lines[2].startswith(f"{tmp_path / 'three.npy'}[2]")
 
+    @pytest.mark.parametrize("suffix", [".keras", ".h5"])
+    def test_a_file_of_kerass_is_seen_with(self, suffix, trained, digits, tmp_path):
+        pytest.importorskip("h5py")
+        net = autoconv.models.load_model(trained / "run")
+        net.save(tmp_path / f"own{suffix}")
+        np.save(tmp_path / "some.npy", digits)
+        printed = autoconv_("predict", tmp_path / f"own{suffix}", tmp_path / "some.npy")
+        assert printed == autoconv_("predict", trained / "run", tmp_path / "some.npy")
+        net.save_weights(tmp_path / "own.weights.h5")
+        assert "holds no model" in autoconv_("predict", tmp_path / "own.weights.h5", tmp_path / "some.npy", code=1)
+        assert "There is no model file" in autoconv_("predict", tmp_path / "no.keras", tmp_path / "some.npy", code=1)
+
     def test_logits_become_probabilities(self, digits, tmp_path):
         autoconv_("train", "digits", *QUICK, "--model", "photos", "--out", tmp_path / "run")
         np.save(tmp_path / "one.npy", digits[0])

@@ -17,7 +17,7 @@ LIKELIEST = 3
 
 
 @click.command()
-@click.argument("net", type=options.FILE, metavar="RUN|MODEL.safetensors")
+@click.argument("net", type=options.FILE, metavar="RUN|MODEL")
 @click.argument("image", type=options.FILE, nargs=-1, required=True, metavar="IMAGE|FOLDER...")
 @click.option("--as-is", is_flag=True, help="Do not look for a digit: only bring the picture to the net's size.")
 @click.option("--show", is_flag=True, help="Draw each picture as the net saw it.")
@@ -27,8 +27,8 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
             json_file: Path | None) -> None:
     """Print what a trained net sees in each IMAGE: the file, the class, its probability, and the next likeliest.
 
-    RUN is the folder that `autoconv train --out RUN` wrote, or a model file that `model.save` wrote. A FOLDER stands
-    for all pictures in it.
+    RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file, .safetensors, or Keras's .keras or
+    .h5 (they need h5py: pip install 'autoconv[keras]'). A FOLDER stands for all pictures in it.
 
     An IMAGE is a picture (that needs Pillow: pip install 'autoconv[images]'), brought to the size and the colours that
     the net takes. For a net that reads digits the digit is found first, as MNIST was made: paper taken away, the ink

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import models
 from ..backend.device import Device
+from ..files import suffixes
 from ..models import Model
 from ..pictures import reading
 from ..pictures.inside import class_scores
@@ -44,10 +45,11 @@ class Trained(NamedTuple):
 def load(path: Path, device: Device) -> Trained:
     """The net of a run's folder or of a model file. Raises a ClickException where it cannot tell pictures apart.
 
-    A model file has the classes' names where the model had `class_names` when it was saved, else they are numbers. Its
-    net takes pixels 0..255 where it scales them itself, else 0..1, as the lectures' listings prepare them.
+    A .safetensors file has the classes' names where the model had `class_names` when it was saved, else they are
+    numbers. A file's net takes pixels 0..255 where it scales them itself, else 0..1, as the lectures' listings prepare
+    them.
     """
-    if path.suffix != ".safetensors":
+    if path.is_dir() or path.suffix not in suffixes.SUFFIXES:
         return _checked(path, of_run(*runs.restored(path, device)))
     try:
         net = models.load_model(path, compile=False)
