@@ -1,6 +1,7 @@
 """Callbacks are called when Keras calls them and do what Keras's do."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -174,6 +175,28 @@ def test_checkpoints(best_only, saved, monkeypatch):
     checkpoint = callbacks.ModelCheckpoint("{epoch:02d}-{val_loss:.1f}.safetensors", save_best_only=best_only)
     fit(Replay([3, 4, 1, 2.0]), checkpoint, epochs=4)
     assert paths == [f"{n:02d}-{[3, 4, 1, 2][n - 1]:.1f}.safetensors" for n in saved]
+
+
+@pytest.mark.parametrize("name", ["best.keras", "best.h5", "m.weights.h5", "{epoch}/{val_loss:.2f}.keras"])
+def test_checkpoints_need_h5py_before_the_first_step(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    checkpoint = callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=name.endswith(".weights.h5"))
+    steps = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: pytest.fail("a step began"))
+    with pytest.raises(ImportError, match=r"ModelCheckpoint\('.*'\) needs h5py.*autoconv\[keras\]"):
+        fit(checkpoint, steps)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["file/best.safetensors", "file/new/{epoch}.safetensors", "gone.safetensors"])
+def test_checkpoints_need_a_place_before_the_first_step(name, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "none" / "file")
+    checkpoint = callbacks.ModelCheckpoint(tmp_path / name)
+    steps = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: pytest.fail("a step began"))
+    with pytest.raises(OSError, match=r"able to write its file. Received: '.*': (Not a dir|No such file).* Name"):
+        fit(checkpoint, steps)
+    fit(callbacks.ModelCheckpoint(tmp_path / "new" / "{epoch}" / "m.safetensors"), epochs=1)
+    assert (tmp_path / "new" / "1" / "m.safetensors").is_file()
 
 
 def test_what_is_said_goes_to_standard_output(capsys):

@@ -1,6 +1,8 @@
 """Whatever is in a file, it is read right or refused: in two seconds and 256 MB, without a traceback."""
 
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,8 +11,10 @@ import pytest
 from mutations import ALLOWED
 from readers import CARELESS, READERS, tried
 
+import autoconv
 from autoconv import utils
 from autoconv.datasets import cifar_set
+from autoconv.files import regular
 from autoconv.pictures.files import read as read_picture
 
 pytest.importorskip("PIL")
@@ -47,6 +51,39 @@ def test_thousands_of_damaged_files(name):
     found = outcomes([name], "long", 3500)
     print(json.dumps(found))  # noqa: T201 - pytest -s shows the figures
     check(found)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="FIFOs of POSIX")
+@pytest.mark.parametrize("reader", [each for each in READERS if each.name != "kernel"], ids=lambda each: each.name)
+def test_a_fifo_is_refused_and_not_waited_for(reader, tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / reader.file)
+    reader.around(tmp_path)
+    with pytest.raises(ALLOWED):
+        reader.read(tmp_path)
+
+
+def test_links_to_files_are_read_and_devices_are_not(tmp_path):
+    (tmp_path / "file").write_bytes(b"whole")
+    (tmp_path / "link").symlink_to("file")
+    assert regular.read(tmp_path / "link") == b"whole"
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    with pytest.raises(OSError, match=r"only regular files are read, and this is a device: copy .*zero'"):
+        regular.read(tmp_path / "zero")
+    with pytest.raises(IsADirectoryError, match=tmp_path.name):
+        regular.read(tmp_path)
+
+
+def test_files_of_others_are_opened_in_one_place():
+    own = {"files/regular.py", "files/atomic.py",  # and readers of what the package or the system itself wrote
+           "backend/caching.py", "bench/machine.py", "cli/clock.py", "datasets/registry.py", "demo/serving.py",
+           "pages/document.py"}
+    package = Path(autoconv.__file__).parent
+    reads = re.compile(r"\bread_(bytes|text)\(|\bopen\([^)]*\"rb?\+?\"|"
+                       r"(?<![.\w])open\([^,)]*(\)|, (newline|encoding)=)|"
+                       r"\bnp\.(load|loadtxt|genfromtxt|fromfile)\(")
+    found = {path.relative_to(package).as_posix() for path in package.rglob("*.py")
+             if reads.search(path.read_text(encoding="utf-8"))}
+    assert found == own
 
 
 def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments.names import printable
 from ..backend.device import Device
 from ..graph.graph import Graph
 from ..layers.function import kind_of
@@ -84,8 +85,9 @@ class Profile:
     def __str__(self) -> str:
         timed = self.seconds is not None
         head = ["layer", "output", "params", "mult-adds", "predict", "train", *(["time", "ceiling"] if timed else [])]
-        lines = [[row.name, "x".join(map(str, row.output_shape)), f"{row.params:,}", short(row.multiply_adds),
-                  short(row.predict_bytes, "B"), short(row.train_bytes, "B"), *(_measured(row) if timed else [])]
+        lines = [[printable(row.name), "x".join(map(str, row.output_shape)), f"{row.params:,}",
+                  short(row.multiply_adds), short(row.predict_bytes, "B"), short(row.train_bytes, "B"),
+                  *(_measured(row) if timed else [])]
                  for row in self.rows]
         images = "one sample" if self.batch_size == 1 else f"a batch of {self.batch_size}"
         sums = [
@@ -104,7 +106,7 @@ class Profile:
                         "products), and the\nceiling is measured too low where other programs run meanwhile.")
         if most > MOST:
             sums.append(BUSY)
-        return f"{self.name}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
+        return f"{printable(self.name)}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
 
     def __repr__(self) -> str:
         return str(self)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .. import __version__
-from ..files import atomic, json_text
+from ..files import atomic, json_text, regular
 from ..models import Model
 from . import architecture, hdf5, keras_config, keras_weights, matching
 
@@ -56,7 +56,7 @@ def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
 
 def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
     """Makes the model that a file of Keras's describes, with its weights and, with `compile`, its training."""
-    data, where = path.read_bytes(), repr(str(path))
+    data, where = regular.read(path), repr(str(path))
     if path.suffix == ".h5":
         return _legacy_model(data, where, custom_objects, compile)
     parts = _unzipped(data, where)
@@ -84,7 +84,7 @@ def save_weights(model: Model, path: Path) -> None:
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights of any of Keras's files into a built model, all or none."""
     model.count_params()
-    data, where = path.read_bytes(), repr(str(path))
+    data, where = regular.read(path), repr(str(path))
     if path.suffix == ".keras":
         data = _unzipped(data, where).get("model.weights.h5", b"")
     with hdf5.opened(data, where) as file:

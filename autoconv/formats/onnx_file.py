@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..files import regular
 from . import protobuf
 from .onnx_shapes import DTYPES
 from .onnx_values import RANK, Attributes
@@ -92,14 +93,14 @@ def read(source: str | os.PathLike[str] | bytes) -> File:
 def _bytes(source: Any) -> bytes:
     if not isinstance(source, (bytes, bytearray, memoryview)):
         path = Path(source)
-        if not path.is_file():
+        if not path.exists() or path.is_dir():
             raise FileNotFoundError(f"There is no ONNX file {str(path)!r}.")
         size = path.stat().st_size
     else:
         size = len(source)
     if size > BYTES:
         raise ValueError(f"An ONNX file may have at most {BYTES:,} bytes. Received: {size:,}.")
-    return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else path.read_bytes()
+    return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else regular.read(path)
 
 
 def _opset(model: Any) -> int:

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
 from .. import __version__
-from ..files import atomic, json_text
+from ..files import atomic, json_text, regular
 from ..layers.config import serialize
 from ..models import Model
 from . import architecture, matching, training
@@ -76,7 +76,7 @@ def _in_order(data: bytes) -> bytes:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The header's metadata and the tensors."""
     try:
-        with path.open("rb") as head:
+        with regular.opened(path) as head:  # safetensors opens it by its name
             json_text.safetensors_header(head)
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118

@@ -8,7 +8,6 @@ import contextlib
 import hashlib
 import io
 import json
-import os
 import re
 import threading
 import time
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.turns import interruptible_condition
-from ..files import atomic, folders, json_text
+from ..files import atomic, folders, json_text, regular
 from .state import FORMAT, TrainState
 
 KEPT = 2
@@ -79,7 +78,7 @@ def read(path: Path) -> TrainState:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = path.read_bytes()
+    data = regular.read(path)
     try:
         header = json_text.safetensors_header(io.BytesIO(data), LONGER)
         kept = json_text.parse(header["__metadata__"][KEY], LONGER)
@@ -121,6 +120,11 @@ def prune(folder: Path, training: int, kept: int = KEPT, others: bool = False) -
     _remove([*own[kept:], *old])
 
 
+def sweep(folder: Path) -> None:
+    """Removes unfinished files of processes that were killed. Whoever calls this holds the folder."""
+    _remove(folder.glob(f".*{atomic.SUFFIX}"))
+
+
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
@@ -131,25 +135,19 @@ class Writer:
     """Writes states of one training into a folder, in a thread of its own; the training goes on meanwhile.
 
     Raises OSError where the folder cannot be written, BlockingIOError where another process trains there. A state that
-    could not be written is told by `trouble`; those before it stay.
+    could not be written is told by `trouble`; those before it stay. A folder that somebody removed is made again.
     """
 
     def __init__(self, folder: Path, training: int | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock = folders.hold(folder)
-        except BlockingIOError as error:
-            raise BlockingIOError(0, f"Another process trains in {folder}. Wait for it, or name another "
-                                  "folder.") from error
         self.folder = folder
+        self._enter()
         try:
-            for path in folder.glob(f".*{atomic.SUFFIX}"):  # of a process that was killed: this one holds the lock
-                path.unlink(missing_ok=True)
+            sweep(folder)
             atomic.check_writable(folder / "checkpoint")
             latest = next((number for number, *_ in files(folder)), 0)
             self.training = latest + 1 if training is None else training
         except BaseException:
-            self._release()
+            self._hold.close()
             raise
         self._beyond: list[Path] = []  # files that are newer than the state that this training went on from
         self.seconds = 0.0  # of a processor, that writing the last state took
@@ -193,7 +191,14 @@ class Writer:
             self._change.notify_all()
         if self._thread is not None:
             self._thread.join()
-        self._release()
+        self._hold.close()
+
+    def _enter(self) -> None:
+        try:
+            self._hold = folders.Hold(self.folder)
+        except BlockingIOError as error:
+            raise BlockingIOError(0, f"Another process trains in {self.folder}. Wait for it, or name another "
+                                  "folder.") from error
 
     def _work(self) -> None:
         while True:
@@ -205,7 +210,7 @@ class Writer:
             begun, trouble = time.thread_time(), None
             try:
                 path = self.folder / f"{self.training:04d}-{steps:09d}.safetensors"
-                atomic.write(path, to_bytes(state))
+                self._write(path, to_bytes(state))
                 _remove(old for old in self._beyond if old != path)
                 self._beyond = []
                 prune(self.folder, self.training)
@@ -218,7 +223,14 @@ class Writer:
                 self.seconds = time.thread_time() - begun
                 self._change.notify_all()
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+    def _write(self, path: Path, data: bytes) -> None:
+        """Writes a file; where its folder was removed it is made again."""
+        while True:
+            if not self._hold.is_there():
+                self._hold.close()
+                self._enter()
+            try:
+                return atomic.write(path, data)
+            except FileNotFoundError:
+                if self._hold.is_there():
+                    raise
