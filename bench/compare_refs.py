@@ -80,7 +80,8 @@ def unpack(ref: str, target: Path) -> Path:
     if archive.returncode:
         raise SystemExit(f"git does not know {ref!r}: {archive.stderr.decode().strip()}. Fetch it, or name another.")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(target, filter="data")
+        files.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
+        files.extractall(target)
     return target
 
 

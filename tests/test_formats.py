@@ -127,10 +127,10 @@ def test_a_folder_that_is_not_there_is_named(model, tmp_path):
         model.save(tmp_path / "nowhere" / "m.safetensors")
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "m.hdf5", "m", "m.safetensors.bak"])
+@pytest.mark.parametrize("name", ["m.onnx", "m.hdf", "m", "m.safetensors.bak"])
 def test_other_suffixes_are_answered_with_the_one_there_is(model, tmp_path, name):
     for method in (model.save, model.save_weights, model.load_weights, models.load_model):
-        with pytest.raises(ValueError, match=r"must end in \.safetensors, \.keras, \.h5"):
+        with pytest.raises(ValueError, match=r"must end in \.safetensors, \.keras, \.h5, \.hdf5"):
             method(tmp_path / name)
 
 

@@ -68,6 +68,15 @@ class InputSpec:
         return None
 
 
+def sample_shape(shape: Any, name: str) -> Shape:
+    """Returns a shape without the batch as a tuple. Raises ValueError for a value that is none, as `(784)` is."""
+    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+        remedy = f" Write a comma after a single size: ({shape},)." if hasattr(shape, "__index__") else ""
+        raise ValueError(f"Cannot convert {shape!r} to a shape: {name} must be a tuple such as (28, 28, 1), without "
+                         f"the batch. Received: {name}={shape!r}.{remedy}")
+    return tuple(shape)
+
+
 class Shapes(dict):
     """The shapes that a layer of several arguments was built for, by the names that its `build` has for them."""
 

@@ -120,11 +120,20 @@ def _unpack(archive: Path, folder: Path, formats: Any) -> None:
 def _untar(archive: Path, folder: Path) -> None:
     import tarfile
 
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise ValueError(f"{archive} has a member that would lie outside of it, or is no file: {error}") from error
+    outside = f"{archive} has a member that would lie outside of it, or is no file"
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "data_filter"):
+            try:
+                tar.extractall(folder, filter="data")
+            except tarfile.FilterError as error:
+                raise ValueError(f"{outside}: {error}") from error
+            return
+        for member in tar:  # before Python 3.11.4
+            inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+            if not inside or not (member.isfile() or member.isdir()):
+                raise ValueError(f"{outside}: {member.name!r}")
+            member.mode = 0o755 if member.isdir() else 0o644
+        tar.extractall(folder)
 
 
 def _unzip(archive: Path, folder: Path) -> None:
