@@ -71,12 +71,18 @@ _modules.suggest(
     datasets.mnist, functional, initializers, layers, losses, metrics, models, nets, ops, ops.image, ops.nn, ops.numpy,
     optim, optim.schedules, parallel, random, regularizers, saving, utils)
 
+sys.meta_path.append(_modules.MissingModules())
 _MOVED = {"device": "backend.device", "precision": "backend.precision", "schedules": "optimizers.schedules",
           "shapes": "arguments.shapes", "names": "arguments.names"}  # since 0.1; the old names go in 0.3
 
 
+_LATER = ("formats", "pictures", "wrappers")  # imported when they are first used: they may need an extra
+
+
 def __getattr__(name: str) -> Any:
-    """A module under the name that it had in version 0.1, with a warning."""
+    """Imports a module at its first use; gives one under the name that it had in version 0.1, with a warning."""
+    if name in _LATER:
+        return importlib.import_module(f".{name}", __name__)
     if name not in _MOVED:
         raise _modules.missing(sys.modules[__name__], name, sys._getframe(1))
     warnings.warn(f"autoconv.{name} is autoconv.{_MOVED[name]} since version 0.2: the old name goes in 0.3.",

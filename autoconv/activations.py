@@ -79,4 +79,4 @@ def serialize(activation: Callable) -> str:
     if get_registered_name(activation) in registered:
         return get_registered_name(activation)
     raise ValueError("Only registered functions and those of autoconv.activations have names. Received: "
-                     f"{activation!r}. Pass a function by name (such as 'relu'), or define it with def and register it.")
+                     f"{activation!r}. Pass a function by name (such as 'relu'), or define and register it.")

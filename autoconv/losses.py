@@ -5,6 +5,7 @@ The formulas are in functional/losses.py. A class is made of each by `_loss`, wi
 
 from collections.abc import Callable
 from functools import partial
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from . import functional as F
 from .arguments import names, signatures
 from .arguments.serialization import Configured, Registry
+from .backend.device import real_numbers
 from .functional import (
     binary_crossentropy,
     binary_focal_crossentropy,
@@ -36,7 +38,7 @@ from .functional import (
 )
 from .functional.losses import whole_labels, without_class
 from .symbolic import flatten, map_structure
-from .tensor import Tensor
+from .tensor import Tensor, refuse_gradient, stacked, within_formula
 from .versions import Versioned
 
 __all__ = [
@@ -75,14 +77,20 @@ class Loss(Configured, Versioned):
         """The losses of the samples."""
         raise NotImplementedError(f"{type(self).__name__} must override call(self, y_true, y_pred).")
 
+    def sample_losses(self, y_true: Any, y_pred: Tensor) -> Tensor:
+        """What `call` gives. Within it what would lose the gradient of the predictions is an error."""
+        with within_formula(f"loss {self.name!r}"):
+            return self.call(y_true, y_pred)
+
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        refuse_gradient("A loss", sample_weight=sample_weight)
         mask = getattr(y_pred, "_keras_mask", None)  # which samples count, where a user says so in Keras's way
         if mask is not None:
             sample_weight = _masked(sample_weight, np.asarray(mask, self.dtype), self.reduction)
         y_pred = self._each(self._prediction, y_pred)
         if not self.recordable:
             y_true = self._each(partial(self._target, like=flatten(y_pred)[0]), y_true)
-        values = self.call(y_true, y_pred)
+        values = self.sample_losses(y_true, y_pred)
         values = values if isinstance(values, Tensor) else F.losses._tensor(values)
         if self.reduction in (None, "none") or values.shape == (0,):
             return values if sample_weight is None else values * Tensor(
@@ -97,24 +105,25 @@ class Loss(Configured, Versioned):
 
     def _prediction(self, y_pred: Any) -> Tensor:
         """Predictions that are no tensor yet, in the loss's dtype."""
-        return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(np.asarray(y_pred, self.dtype))
+        y_pred = stacked(y_pred)
+        return y_pred if isinstance(y_pred, Tensor) else F.losses._predictions(real_numbers(y_pred, self.dtype))
 
     def _target(self, y_true: Any, like: Tensor) -> Tensor:
+        y_true = stacked(y_true)
         if isinstance(y_true, Tensor):
             return y_true
-        return Tensor(like.device.asarray(np.asarray(y_true), self.target_dtype(like.dtype)), device=like.device)
+        return Tensor(like.device.asarray(y_true, self.target_dtype(like.dtype)), device=like.device)
 
     def normalized_weights(self, values: Tensor, sample_weight: Any = None, shards: float = 1) -> np.ndarray:
         """How much each sample's value counts in the batch's loss: 1/N of its weight. That is its gradient, too.
 
         `shards`: how many times as many samples the whole batch has, where these are a part of it.
         """
-        count = 1 if self.reduction == "sum" else max(values.size, 1) * shards
-        if sample_weight is None:
+        weights = None if sample_weight is None else _spread(sample_weight, values)
+        size = values.size if weights is None else weights.size
+        count = 1 if self.reduction == "sum" else max(size, 1) * shards
+        if weights is None:
             return np.full(values.shape, 1 / count, values.dtype)
-        weights = _spread(sample_weight, values)
-        if not values.ndim and weights.ndim:  # one number for the whole batch, which each sample's weight multiplies
-            count = 1 if self.reduction == "sum" else max(weights.size, 1)
         if self.reduction == "mean_with_sample_weight":
             count = weights.sum(dtype=np.float64) or 1
         return weights / values.dtype.type(count)
@@ -293,22 +302,26 @@ def _masked(sample_weight: Any, mask: np.ndarray, reduction: str | None) -> np.n
 
 
 def _spread(sample_weight: Any, values: Tensor) -> np.ndarray:
-    """Weights in the shape of values (N, ...): one number, (N,), or of the values' rank, with axes of length 1 or one
-    more at the end. A loss that is one number keeps the weights as they are.
-    """
+    """Weights in the shape of values (N, ...). If these are one number for all samples, the weights as they are."""
     weights = np.asarray(sample_weight, values.dtype)
-    if not values.ndim:
+    if values.size == 1 < weights.size:
         return weights
-    if weights.ndim == values.ndim + 1 and weights.shape[-1] == 1:
-        weights = weights[..., 0]
-    if weights.shape == values.shape[: weights.ndim]:
-        weights = weights.reshape(weights.shape + (1,) * (values.ndim - weights.ndim))
-    fits = weights.size == 1 or (weights.ndim == values.ndim and all(
-        w in (1, v) for w, v in zip(weights.shape, values.shape)))
-    if not fits:
-        raise ValueError("sample_weight must have one number a sample. Received shape "
-                         f"{weights.shape} for losses of shape {values.shape}.")
-    return np.broadcast_to(weights.reshape(()) if weights.size == 1 else weights, values.shape)
+    return np.broadcast_to(weights.reshape(weights_shape(weights.shape, values.shape)), values.shape)
+
+
+def weights_shape(weights: tuple[int, ...], values: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape in which sample weights broadcast to losses (N, ...). They are one number, (N,), one for each loss, or
+    for some axes of the losses, with axes of length 1 or one more at the end.
+    """
+    found = weights[:-1] if len(weights) == len(values) + 1 and weights[-1] == 1 else weights
+    if found == values[: len(found)]:
+        found += (1,) * (len(values) - len(found))
+    if prod(found) == 1:
+        return (1,) * len(values)
+    if len(found) != len(values) or any(w not in (1, v) for w, v in zip(found, values)):
+        raise ValueError("sample_weight must have one number a sample, or one for each loss, such as one for each "
+                         f"pixel. Received shape {weights} for losses of shape {values}.")
+    return found
 
 
 def _inside(name: str, value: float) -> float:

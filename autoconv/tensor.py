@@ -11,7 +11,7 @@ import numpy as np
 from . import numpy_protocol
 from .arguments.serialization import add_plain
 from .backend import device as devices
-from .operators import arith, select
+from .operators import arith, joining, select
 from .operators.registry import Op
 from .tape import Node, seen_by_recording, walk_back
 from .versions import count_change
@@ -19,6 +19,7 @@ from .versions import count_change
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 
 inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the layer whose call runs
+_inside_formula: ContextVar[str | None] = ContextVar("inside_formula", default=None)
 
 
 @contextmanager
@@ -31,15 +32,34 @@ def no_grad() -> Iterator[None]:
         _recording.reset(token)
 
 
+@contextmanager
+def within_formula(what: str | None) -> Iterator[None]:
+    """Within this block, the formula of `what` (such as "loss 'mse'"), NumPy's functions on tensors run ours, and what
+    would lose a gradient is an error, as within a layer. None ends that: values may be taken out.
+    """
+    token = _inside_formula.set(what)
+    try:
+        yield
+    finally:
+        _inside_formula.reset(token)
+
+
+def _surroundings() -> str | None:
+    """The layer whose call runs, or else the formula, as errors name it."""
+    layer = inside_layer.get()
+    return _inside_formula.get() if layer is None else f"layer {layer!r}"
+
+
 class Tensor:
     """An array on a device that remembers how it was computed.
 
     data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether one is wanted.
-    logits: of the result of a softmax or sigmoid what it was computed from, else None: the crossentropies read it.
+    logits: of the result of a softmax or sigmoid what it was computed from, else None; activation: the name of that
+    function. The crossentropy that belongs to it computes from the logits.
     """
 
-    __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "data", "device", "grad", "logits",
-                 "requires_grad")
+    __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "activation", "data", "device", "grad",
+                 "logits", "requires_grad")
     __hash__ = object.__hash__  # by identity, though == compares items
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
@@ -50,6 +70,7 @@ class Tensor:
         self._node: Node | None = None
         self._grad_buffer: Any = None
         self.logits: Tensor | None = None
+        self.activation: str | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -86,15 +107,19 @@ class Tensor:
     def numpy(self) -> np.ndarray:
         """The values as a NumPy array; also of a tensor that requires gradients.
 
-        Within a layer that would lose the gradient: there it raises TypeError, and `.detach().numpy()` is the way.
+        Within a layer or a loss that would lose the gradient: there it raises TypeError; write `.detach().numpy()`.
         """
         self._refuse_loss(".numpy()")
         return self.device.numpy(self.data)
 
     def _refuse_loss(self, what: str) -> None:
-        """Raises TypeError where values are taken out within a layer while gradients are recorded."""
-        if self.requires_grad and inside_layer.get() is not None and _recording.get():
-            raise numpy_protocol.refused(what, f" in layer {inside_layer.get()!r}")
+        """Raises TypeError if values are taken out within a layer or a loss while gradients are recorded, and no
+        backward() has passed yet.
+        """
+        is_passed = self._node is not None and self._node.backward is None
+        surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
+        if surroundings is not None:
+            raise numpy_protocol.refused(what, f" in {surroundings}")
 
     def _values(self, what: str | None) -> np.ndarray:
         """The values for NumPy's function of that name; None is one that has no gradient to lose."""
@@ -110,11 +135,11 @@ class Tensor:
         return np.array(array, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
-        """`np.tanh(tensor)`: within a layer ours, where there is one, else NumPy's on the values. `array * tensor` and
-        NumPy's other operators give tensors everywhere.
+        """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the values.
+        `array * tensor` and NumPy's other operators give tensors everywhere.
         """
         array_first = ufunc in numpy_protocol.OPERATORS and not isinstance(inputs[0], Tensor)
-        if method == "__call__" and (array_first or inside_layer.get() is not None):
+        if method == "__call__" and (array_first or _surroundings() is not None):
             in_place = options.keys() == {"out"} and options["out"][0] is inputs[0]  # array += tensor
             ours = numpy_protocol.ours(ufunc, inputs, {} if in_place else options)
             if ours is not None:
@@ -126,8 +151,9 @@ class Tensor:
         return numpy_protocol.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
-        """`np.concatenate([tensor, ...])`: within a layer ours, where there is one, else NumPy's on the values."""
-        if inside_layer.get() is not None:
+        """`np.concatenate([tensor, ...])`: within a layer or a loss ours, if there is one, else NumPy's on the values.
+        """
+        if _surroundings() is not None:
             ours = numpy_protocol.ours(function, arguments, options)
             if ours is not None:
                 return ours(*arguments, **options)
@@ -176,6 +202,8 @@ class Tensor:
         target = devices.get(device)
         if target is self.device:
             return self
+        if self._node is not None and _recording.get():
+            raise numpy_protocol.refused(f".to({device!r})")
         self._refuse_loss(f".to({device!r})")
         return Tensor(target.asarray(self.data), self.requires_grad, target)
 
@@ -300,6 +328,7 @@ class Tensor:
         """What stands beside this tensor in arithmetic, as a tensor. Numbers and lists take its dtype, if that can hold
         them.
         """
+        value = stacked(value)
         if isinstance(value, Tensor):
             return value
         dtype = None
@@ -346,18 +375,21 @@ class Parameter(Tensor):
 
     def assign(self, value: Any) -> None:
         """Writes `value` into this parameter's array. Raises ValueError when the shapes differ."""
-        value = devices.real_numbers(value)
+        with within_formula(None):
+            value = devices.real_numbers(value)
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
 
     def assign_add(self, value: Any) -> None:
         """Adds `value`, of any shape that broadcasts, in place."""
-        self.assign(self.numpy() + np.asarray(value, self.dtype))
+        with within_formula(None):
+            self.assign(self.numpy() + np.asarray(value, self.dtype))
 
     def assign_sub(self, value: Any) -> None:
         """Subtracts `value`, of any shape that broadcasts, in place."""
-        self.assign(self.numpy() - np.asarray(value, self.dtype))
+        with within_formula(None):
+            self.assign(self.numpy() - np.asarray(value, self.dtype))
 
     @property
     def value(self) -> Tensor:
@@ -373,12 +405,13 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
     """
     if hasattr(array, "__dlpack__") and not hasattr(array, "__array__"):
         array = from_dlpack(array)
-    target = devices.get(device)
+    target, array = devices.get(device), stacked(array)
     if isinstance(array, Tensor):
-        array._refuse_loss("ac.tensor()")
+        if needs_gradients(array):
+            raise numpy_protocol.refused("ac.tensor()")
         array = array.data
     known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
-    if dtype is None and not known and np.asarray(array).dtype.kind == "f":
+    if dtype is None and not known and devices.real_numbers(array).dtype.kind == "f":
         dtype = np.float32
     values = target.array(array, dtype)
     if requires_grad and values.dtype.kind != "f":
@@ -400,6 +433,34 @@ def from_dlpack(array: Any) -> Tensor:
     return Tensor(device.from_dlpack(array), device=device)
 
 
+def stacked(value: Any) -> Any:
+    """A list that holds tensors, at any depth, as one tensor with a new first axis, through which their gradients go;
+    any other value as it is. Raises ValueError if the shapes of its items differ.
+    """
+    if not isinstance(value, list | tuple) or not _holds_tensors(value):
+        return value
+    items = [stacked(item) for item in value]
+    beside = next(item for item in items if isinstance(item, Tensor))
+    items = [beside.operand(item) for item in items]
+    if len({item.shape for item in items}) > 1:
+        raise ValueError("A list of tensors as one tensor needs items of one shape. Received shapes: "
+                         f"{[item.shape for item in items]}.")
+    return apply(joining.concatenate, *(item.reshape(1, *item.shape) for item in items), axis=0)
+
+
+def _holds_tensors(value: Any) -> bool:
+    return isinstance(value, Tensor) or (isinstance(value, list | tuple) and any(map(_holds_tensors, value)))
+
+
+def refuse_gradient(function: str, **arguments: Any) -> None:
+    """Raises TypeError if one of these arguments of a function requires a gradient, which the function has not."""
+    for name, value in arguments.items():
+        value = stacked(value)
+        if isinstance(value, Tensor) and needs_gradients(value):
+            raise TypeError(f"{function} has no gradient for {name}. Received a tensor that requires one. Pass "
+                            f"{name}.detach().")
+
+
 def needs_gradients(*inputs: Tensor | None) -> bool:
     """Whether an op on these tensors is written on the tape."""
     return _recording.get() and any(t is not None and t.requires_grad for t in inputs)
@@ -412,6 +473,9 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
         if t is not None and t.device is not device:
             raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
                                       f"{t.device}: move one with .to({device.name!r}).")
+    for name, value in parameters.items():
+        if isinstance(value, Tensor):
+            refuse_gradient(op.name, **{name: value})
     arrays = [None if t is None else t.data for t in inputs]
     if not needs_gradients(*inputs):
         with seen_by_recording(op.name, arrays) as results:

@@ -21,7 +21,7 @@ from autoconv.arguments import names
 from autoconv.bench import machine
 from autoconv.bench.suite import SUITE
 from autoconv.costs import stats
-from autoconv.costs.tables import table
+from autoconv.costs.tables import interval_head, table
 
 from . import environment, peers, show, workloads
 from .environment import ROOT
@@ -80,7 +80,8 @@ def unpack(ref: str, target: Path) -> Path:
     if archive.returncode:
         raise SystemExit(f"git does not know {ref!r}: {archive.stderr.decode().strip()}. Fetch it, or name another.")
     with tarfile.open(fileobj=io.BytesIO(archive.stdout)) as files:
-        files.extractall(target, filter="data")
+        files.extraction_filter = getattr(tarfile, "data_filter", None)  # since Python 3.11.4
+        files.extractall(target)
     return target
 
 
@@ -150,9 +151,10 @@ def _check_code(tree: Path, code: str) -> None:
 
 
 def _table(found: dict[str, dict[str, Any]], options: argparse.Namespace) -> str:
-    rows = [[name, f"{r['median']:.3f}", f"{r['low']:.3f} .. {r['high']:.3f}"] for name, r in found.items()]
-    sure = next(iter(found.values()))["confidence"]
-    return table([f"time of {options.head} by that of {options.base}", "ratio", f"{sure:.0%} interval"], rows)
+    rows = [[name, f"{r['median']:.3f}", f"{r['low']:.3f} .. {r['high']:.3f}" if r["confidence"] else ""]
+            for name, r in found.items()]
+    sure = interval_head(next(iter(found.values())))
+    return table([f"time of {options.head} by that of {options.base}", "ratio", sure], rows)
 
 
 def _each_of(kind: str, known: Iterable[str]) -> Callable[[str], list[str]]:

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autoconv.costs.tables import interval
+
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -52,7 +54,7 @@ def _entry(entry: dict[str, Any], labels: dict[str, str]) -> str:
 
 def _speed(f: dict[str, Any]) -> list[str]:
     ratio, peak = f.get("ratio"), f.get("peak_memory")
-    compared = [f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"] if ratio else ["", ""]
+    compared = [f"{ratio['median']:.2f}", interval(ratio, to=" to ")] if ratio else ["", ""]
     return [f"{f['images_per_s']['median']:,.0f}", *compared, f"{peak / 1e6:,.0f}" if peak else ""]
 
 

@@ -1,6 +1,7 @@
 """`python -m bench.overview RESULTS.json ...`: one line for each net of bench.compare, autoconv beside the best peer.
 
-Training is compared with the fastest framework, inference with the fastest engine that is made for inference alone.
+Training is compared with the fastest framework, inference with the fastest engine that is made for inference alone, or
+without such an engine with the fastest framework.
 Each line has the ratio that autoconv shall reach at least, and the aim. Below them is the peak memory of each training.
 """
 
@@ -10,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from autoconv.costs.tables import table
+from autoconv.costs.tables import interval, table
 
 from . import peers, report
 
@@ -82,21 +83,16 @@ def _row(entry: dict[str, Any]) -> list[str]:
     mode, found = entry["mode"], entry["peers"]
     head = [f"{entry['workload']}, {entry['batch_size']}", mode]
     ours = found.get(OURS, {"status": "not measured"})
-    rivals = {name: f for name, f in found.items() if f["status"] == "timed" and _is_rival(name, mode)}
+    rivals = {name: f for name, f in found.items() if f["status"] == "timed" and name in peers.PEERS and name != OURS}
+    made = {name for name in rivals if ("train" in peers.PEERS[name].modes) == (mode == "train")}
     if ours["status"] != "timed" or not rivals:
         return [*head, ours["status"] if ours["status"] != "timed" else "no peer was timed", *[""] * 6]
-    best = min(rivals, key=lambda name: rivals[name]["ratio"]["median"] / ours["ratio"]["median"])
+    best = min(made or rivals, key=lambda name: rivals[name]["ratio"]["median"] / ours["ratio"]["median"])
     base, ratio = ours["ratio"]["median"], rivals[best]["ratio"]
     target = TARGETS.get((entry["workload"], mode, entry["batch_size"]))
     return [*head, f"{ours['images_per_s']['median']:,.0f}", peers.label(best),
             f"{rivals[best]['images_per_s']['median']:,.0f}", f"{ratio['median'] / base:.2f}",
-            f"{ratio['low'] / base:.2f} .. {ratio['high'] / base:.2f}",
-            *((f"{target.least:g}", f"{target.aim:g}") if target else ("", ""))]
-
-
-def _is_rival(name: str, mode: str) -> bool:
-    """Whether this peer is one that the mode is compared with."""
-    return name in peers.PEERS and name != OURS and ("train" in peers.PEERS[name].modes) == (mode == "train")
+            interval(ratio, base), *((f"{target.least:g}", f"{target.aim:g}") if target and best in made else ("", ""))]
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from autoconv.costs.tables import table
+from autoconv.costs.tables import ONE_PROCESS, interval, interval_head, table
 
 from . import peers
 
@@ -48,9 +48,9 @@ def _throughput(found: dict[str, dict[str, Any]]) -> str:
             rows.append([peers.label(name), *_not_timed(f, 4)])
             continue
         speed, ratio = f["images_per_s"], f["ratio"]
-        sure = sure or f"{ratio['confidence']:.0%} interval"
+        sure = interval_head(ratio)
         rows.append([peers.label(name), f"{speed['median']:,.0f}", f"{speed['low']:,.0f} .. {speed['high']:,.0f}",
-                     f"{ratio['median']:.2f}", f"{ratio['low']:.2f} .. {ratio['high']:.2f}"])
+                     f"{ratio['median']:.2f}", interval(ratio)])
     first = next((peers.label(n) for n, f in found.items() if f["status"] == "timed"), "the first")
     return table(["", "images/s", "half the rounds", f"x time of {first}", sure], rows)
 
@@ -80,10 +80,12 @@ def _not_timed(f: dict[str, Any], columns: int) -> list[str]:
 
 
 def remarks(results: list[dict[str, Any]]) -> list[str]:
-    """Why peers are missing from the tables: each reason once."""
+    """Why peers and intervals are missing from the tables: each reason once."""
     said = []
     for result in results:
         for name, f in result["peers"].items():
             if "reason" in f:
                 said.append(f"{peers.label(name)}: {f['status']}, {f['reason']}")
+            if f.get("ratio", {}).get("confidence") == 0:
+                said.append(ONE_PROCESS)
     return list(dict.fromkeys(said))

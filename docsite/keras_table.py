@@ -64,6 +64,8 @@ What differs beyond arguments:
 - `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` say what they cannot watch before the first step.
 - `evaluate` in a callback leaves `fit`'s loss and the metrics that were given by name as they are; in Keras it starts
   their means anew. Metric objects start anew in both.
+- `evaluate` and `train_on_batch` list each result once, in Keras's order. If two metrics have the same name, Keras's
+  list repeats the first one. The outputs of a class whose `call` returns a list are named `output_1`, `output_2`, ....
 - A layer, loss, metric or optimizer of yours says `recordable = True` to be replayed as kernels alone
   ([how](extending.md)).
 """

@@ -7,7 +7,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Iterator
 from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -168,7 +167,17 @@ def model_traps() -> Iterator[Mutant]:
         yield f"lists, {depth} deep", with_architecture(sample, "[" * depth + "]" * depth)
         yield f"objects, {depth} deep", with_architecture(sample, '{"config":' * depth + "1" + "}" * depth)
     yield "class_names", with_architecture(sample, json.dumps(described), class_names="[" * 100_000)
+    yield "names of 40 MB", with_architecture(sample, json.dumps(described), class_names=json.dumps(["x" * 10**7] * 4))
+    for letters in ("", "x" * 30):
+        yield f"a million names of {len(letters)} letters", with_architecture(
+            sample, json.dumps(described), class_names=json.dumps([letters] * 10**6))
     yield "a long header", struct.pack("<Q", 2**62) + sample[8:]
+    for number in (490_000, 3_000_000):
+        long = f'{{"__metadata__":{{"a":"{"[]," * (number // 2)}"}}}}'
+        yield f"a header of {number} values", struct.pack("<Q", len(long)) + long.encode() + sample[8:]
+    for number in (1000, 50_000, 900_000):
+        tensors = ",".join(f'"{i}":{{"dtype":"F32","shape":[0],"data_offsets":[0,0]}}' for i in range(number))
+        yield f"{number} tensors", struct.pack("<Q", len(tensors) + 2) + f"{{{tensors}}}".encode()
     net = json.loads(header(file_of(graph))["__metadata__"]["model"])
     for function, args in (("functional.pad", [{"tensor": ["x", 0, 0]}, [[0, 0], [2**20, 2**20], [2**20, 0], [0, 0]]]),
                            ("functional.resize", [{"tensor": ["x", 0, 0]}, [2**15, 2**15]]),
@@ -184,14 +193,17 @@ def model_traps() -> Iterator[Mutant]:
 # Keras's files.
 
 
-def keras_suffixes() -> list[str]:
-    return [] if find_spec("h5py") is None else [".keras", ".h5", ".weights.h5"]
+def many_letters() -> Any:
+    """Names beyond ASCII: HDF5 keeps more than eight of them in another way."""
+    from autoconv import layers, models
+
+    return models.Sequential([layers.Input((2,)), *(layers.Dense(2, name=f"ä{i}") for i in range(50))])
 
 
 @cache
 def keras_file(suffix: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
-        path, model = Path(folder, f"m{suffix}"), compiled()
+        path, model = Path(folder, f"m{suffix}"), many_letters() if suffix == "ä.h5" else compiled()
         (model.save_weights if suffix == ".weights.h5" else model.save)(path)
         return path.read_bytes()
 
@@ -201,22 +213,44 @@ def keras_configs(sample: bytes, count: int, seed: int) -> Iterator[Mutant]:
     with zipfile.ZipFile(io.BytesIO(sample)) as archive:
         parts = {name: archive.read(name) for name in archive.namelist()}
     for name, text in mutations.of_json(json.loads(parts["config.json"]), count, seed):
-        out = io.BytesIO()
-        with zipfile.ZipFile(out, "w") as archive:
-            for part, data in {**parts, "config.json": text.encode()}.items():
-                archive.writestr(part, data)
-        yield name, out.getvalue()
+        yield name, zipped({**parts, "config.json": text.encode()})
 
 
-def read_keras(path: Path) -> None:
-    from autoconv import models
+def zipped(parts: dict[str, bytes]) -> bytes:
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, data in parts.items():
+            archive.writestr(name, data)
+    return out.getvalue()
 
-    if path.name.endswith(".weights.h5"):
-        model = chain()
-        model.load_weights(path)
-    else:
-        model = models.load_model(path)
-    model.summary(print_fn=str)
+
+def keras_traps() -> Iterator[Mutant]:
+    """Small archives that unpack to much JSON, or to many parts."""
+    with zipfile.ZipFile(io.BytesIO(keras_file(".keras"))) as archive:
+        parts = {name: archive.read(name) for name in archive.namelist()}
+    for number in (400_000, 7_000_000, 21_000_000):
+        for value in ("[]", "{}", '"a"'):
+            text = b'{"class_name":"Sequential","config":[' + value.encode() + f",{value}".encode() * number + b"]}"
+            yield f"{number} values {value}", zipped({**parts, "config.json": text})
+            if number < 10**6:  # not compressed
+                yield f"{number} values {value} in a large file", zipped({
+                    **parts, "config.json": text, "x": np.random.default_rng(0).bytes(10**6)})
+    yield "200,000 parts", zipped(parts | {str(i): b"" for i in range(200_000)})
+    yield "weights of zeros", zipped({**parts, "model.weights.h5": parts["model.weights.h5"] + bytes(2**28)})
+
+
+def read_keras(name: str) -> Callable[[Path], None]:
+    def read(folder: Path) -> None:
+        from autoconv import models
+
+        if name.endswith(".weights.h5"):
+            model = chain()
+            model.load_weights(folder / name)
+        else:
+            model = models.load_model(folder / name)
+        model.summary(print_fn=str)
+
+    return read
 
 
 # Runs.

@@ -1,10 +1,13 @@
 """ONNX files: a sound one, hostile ones, and what reads them, for the table in readers.py."""
 
+import random
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
+from time import thread_time
 from typing import Any
 
+import mutations
 import numpy as np
 import onnx
 from hostile_models import chain
@@ -12,6 +15,9 @@ from mutations import Mutant
 from onnx import TensorProto, helper, numpy_helper
 
 FILE = "m.onnx"
+SIZES = (0, 1, 2, 3, 4, 7, 31, 1000, 2**16, 2**20, 2**24, 2**28, 2**31, 2**40, 2**63 - 1, -1, -2, -(2**40))
+TEXTS = ("", "x", "y", "r0", "c0", "SAME_UPPER", "SAME_LOWER", "VALID", "linear", "cubic", "reflect", "wrap", "edge",
+         "CRD", "tanh", "floor", "align_corners", "not_larger", "\0\x1b]0;", "x" * 900, "x" * 100_000)
 
 
 @cache
@@ -23,17 +29,19 @@ def sound() -> bytes:
 
 
 def read(folder: Path) -> None:
-    """Reads the file, and runs all but the kernels where it takes few numbers."""
+    """Reads the file, and runs all but the kernels for a second at most."""
     from autoconv import formats, no_grad
     from autoconv.backend import trace
+    from autoconv.tensor import Tensor
 
     model = formats.from_onnx(folder / FILE)
     model.summary(print_fn=str)
     shapes = [[3 if n is None else n for n in port.shape or ()] for port in model._ports]
-    if not shapes or max(np.prod(shape) for shape in shapes) > 1e6:
+    if max((np.prod(shape, dtype=float) for shape in shapes), default=0) > 1e6:
         return
     with no_grad(), trace.DryRun().record():
-        model([np.zeros(shape, np.float32) for shape in shapes])
+        model._run([Tensor(np.zeros(shape, port.dtype)) for shape, port in zip(shapes, model._ports)],
+                   thread_time() + 1)
 
 
 def graph_of(nodes: list[Any], constants: dict[str, Any] | None = None, shape: Any = (1, 2, 4, 4),
@@ -68,6 +76,7 @@ def traps() -> Iterator[Mutant]:
     """Files that must be refused."""
     for name, model in refused().items():
         yield name, model if isinstance(model, bytes) else model.SerializeToString()
+    yield from bombs()
 
 
 def refused() -> dict[str, Any]:
@@ -122,3 +131,153 @@ def refused() -> dict[str, Any]:
                                         {"a": np.int64(0), "b": np.int64(9), "c": np.int64(0)}),
         "a large image": single("Relu", shape=(1, 2**20, 2**20, 3)),
     }
+
+
+def bombs() -> Iterator[Mutant]:
+    """Files that must be refused before they take memory."""
+    graph = {"nodes": 1, "initializers": 5, "inputs": 11, "outputs": 12, "value_info": 13, "metadata": 16}
+    for name, number in graph.items():
+        content = bytes([number << 3 | 2, 0]) if number < 16 else b"\x82\x01\0"
+        yield f"10 MB of empty {name}", b"\x08\x08" + _field(7, content * 5_000_000)
+    for name, number, item in (("names", 1, b"\x0a\0"), ("attributes", 5, b"\x2a\0")):
+        yield f"10 MB of empty {name} of a node", b"\x08\x08" + _field(7, _field(1, item * 5_000_000))
+    for number in (1, 5, 7):
+        yield f"40 MB of packed numbers, field {number}", b"\x08\x08" + _field(7, _field(5, _field(
+            number, b"\1" * 40_000_000)))
+    wide, high = np.ones((1, 20_000), np.int64), np.ones((20_000, 1), np.int64)
+    for op in ("Mul", "Add", "Equal", "MatMul", "Div"):
+        yield f"{op} of constants", graph_of([helper.make_node(op, ["h", "w"], ["y"])],
+                                             {"h": high, "w": wide}).SerializeToString()
+        yield f"{op} of weights", graph_of([helper.make_node(op, ["h", "w"], ["y"])], {
+            "h": high.astype("f4"), "w": wide.astype("f4")}).SerializeToString()
+    large = [helper.make_node("ConstantOfShape", ["n"], [f"t{i}"]) for i in range(3)]
+    total = helper.make_node("Max", ["x", *(node.output[0] for node in large)], ["y"])
+    yield "3 large constants", graph_of([*large, total], {"n": np.array([2**22])}).SerializeToString()
+    yield "a long Resize", single("Resize", "", "", "s", constants={"s": np.array([1, 2, 1, 2**27])}
+                                  ).SerializeToString()
+    yield "a list of many parts", single("Split", num_outputs=2**28).SerializeToString()
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """A field of a message that has a length."""
+    size, length = len(content), b""
+    while size > 127:
+        length, size = length + bytes([size & 127 | 128]), size >> 7
+    return bytes([number << 3 | 2]) + length + bytes([size]) + content
+
+
+def unused_tiles() -> bytes:
+    """A sound file of a Relu and of 3,000 nodes that no output needs, each of which would make 2^20 numbers."""
+    tiles = [helper.make_node("Tile", ["c", "n"], [f"t{i}"]) for i in range(3000)]
+    return graph_of([*tiles, helper.make_node("Relu", ["x"], ["y"])],
+                    {"c": np.ones(1, np.int64), "n": np.array([2**20])}).SerializeToString()
+
+
+# Files drawn by a seed.
+
+
+def mutants(sample: bytes, count: int, seed: int = 0) -> Iterator[Mutant]:
+    """One of four has damaged bytes. The others are graphs of all ops that are known, with random attributes, in which
+    one to three types, counts, references or sizes are wrong.
+    """
+    yield from mutations.mutants(sample, count // 4, seed)
+    draw = random.Random(seed)
+    for number in range(count - count // 4):
+        model = onnx.load_from_string(sample) if number % 4 == 0 else random_graph(draw)
+        lies = [lie(model, draw) for _ in range(draw.choice((0, 1, 1, 1, 2, 3)))]
+        yield "; ".join(lies) or "a random graph", model.SerializeToString()
+
+
+def random_graph(draw: random.Random) -> Any:
+    from autoconv.formats.onnx_ops import OPS
+
+    shapes = [(), (1,), (2,), (4,), (1, 2, 1, 1), (2, 2, 3, 3), (1, 2, 4, 4), (1, 20_000), (20_000, 1), (0,)]
+    constants = {f"c{i}": np.ones(draw.choice(shapes), draw.choice(("f4", "f4", "f8", "i4", "u1", "?")))
+                 for i in range(draw.randrange(1, 4))}
+    constants.update((f"s{i}", np.array(draw.choices(SIZES[1:6] if draw.random() < 0.7 else SIZES, k=rank), np.int64))
+                     for i, rank in enumerate((1, 2, 4)))
+    names, nodes = ["x", "x", *constants], []
+    for i in range(draw.randrange(1, 9)):
+        schema = onnx.defs.get_schema(draw.choice(list(OPS)))
+        least, most = schema.min_input, min(schema.max_input, schema.min_input + 3)
+        inputs = [draw.choice(names) if draw.random() < 0.9 else "" for _ in range(draw.randint(least, most))]
+        given = {name: _drawn(kind.type.name, draw) for name, kind in schema.attributes.items()
+                 if kind.required or draw.random() < 0.4}
+        outputs = [f"r{i}", *(f"r{i}_{j}" for j in range(draw.choice((0, 0, 0, 1, 2))))]
+        nodes.append(helper.make_node(schema.name, inputs, outputs, **{
+            name: value for name, value in given.items() if value is not None}))
+        names += outputs
+    return graph_of(nodes, constants, draw.choice([(1, 2, 4, 4), (None, 2, 4, 4), (1, 20_000), (2, 3), None]),
+                    tuple({names[-1], draw.choice(names)}), draw.choice((7, 10, 13, 17, 21)))
+
+
+def _drawn(kind: str, draw: random.Random) -> Any:
+    """A value for an attribute of this kind."""
+    small = SIZES[:6] if draw.random() < 0.8 else SIZES
+    if kind == "INT":
+        return draw.choice(small)
+    if kind == "INTS":
+        return draw.choices(small, k=draw.choice((1, 2, 2, 4, 4, 3000)))
+    if kind == "FLOAT":
+        return draw.choice((0.0, 0.5, 1e-5, -1.0, 1e30, float("nan"), float("inf")))
+    if kind == "STRING":
+        return draw.choice(TEXTS)
+    return numpy_helper.from_array(np.array([draw.choice(SIZES)])) if kind == "TENSOR" else None
+
+
+def lie(model: Any, draw: random.Random) -> str:
+    """Changes one field of one message; says which."""
+    places = [(message, field) for message in messages(model) for field in message.DESCRIPTOR.fields
+              if field.is_repeated or message.DESCRIPTOR.name != "ModelProto" or draw.random() < 0.1]
+    message, field = draw.choice([place for place in places if getattr(place[0], place[1].name)] or places)
+    if draw.random() < 0.2:
+        message, field = draw.choice(places)
+    if field.is_repeated:
+        _lie_about_several(getattr(message, field.name), field, draw)
+    elif field.message_type is None:
+        setattr(message, field.name, _other(field, draw))
+    else:
+        others = [each for each in messages(model) if each.DESCRIPTOR is field.message_type]
+        content = draw.choice(others).SerializeToString() if others and draw.random() < 0.7 else b""
+        getattr(message, field.name).ParseFromString(content)
+    return f"{message.DESCRIPTOR.name}.{field.name}"
+
+
+def _lie_about_several(items: Any, field: Any, draw: random.Random) -> None:
+    """Leaves one out, repeats one up to 30,000 times, replaces or adds one."""
+    way, times = draw.random(), draw.choice((1, 1, 2, 9, 40, 40, 3000, 30_000))
+    if way < 0.2 and items:
+        del items[draw.randrange(len(items))]
+    elif way < 0.6 and items:
+        items.extend([items[draw.randrange(len(items))]] * times)
+    elif field.message_type is not None:
+        for _ in range(times):
+            items.add()
+    elif way < 0.9 and items:
+        items[draw.randrange(len(items))] = _other(field, draw)
+    else:
+        items.extend([_other(field, draw)] * times)
+
+
+def _other(field: Any, draw: random.Random) -> Any:
+    """Another value for a field that is no message."""
+    if field.cpp_type in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+        return _drawn("FLOAT", draw)
+    if field.cpp_type == field.CPPTYPE_STRING:
+        text = draw.choice(TEXTS)
+        return text.encode() if field.type == field.TYPE_BYTES else text
+    if field.cpp_type == field.CPPTYPE_ENUM:
+        return draw.choice(field.enum_type.values).number
+    wide = field.cpp_type in (field.CPPTYPE_INT64, field.CPPTYPE_UINT64)
+    number = draw.choice(SIZES if wide else [n for n in SIZES if abs(n) < 2**31])
+    return abs(number) if field.cpp_type in (field.CPPTYPE_UINT32, field.CPPTYPE_UINT64) else number
+
+
+def messages(model: Any) -> list[Any]:
+    """A message and all within it."""
+    found = [model]
+    for message in found:
+        for field, value in message.ListFields():
+            if field.message_type is not None:
+                found += value if field.is_repeated else [value]
+    return found

@@ -46,6 +46,21 @@ def branching(k):
     return model
 
 
+def scaled(k):
+    """The layers that Keras has for its ConvNeXt and InceptionResNetV2 alone."""
+    if k.__name__ == "keras":
+        from keras.src.applications.convnext import LayerScale
+        from keras.src.applications.inception_resnet_v2 import CustomScaleLayer
+    else:
+        from autoconv.layers.scaling import CustomScaleLayer, LayerScale
+    x = k.layers.Input((8, 8, 2), name="x")
+    y = k.layers.Conv2D(2, 3, padding="same", activation="gelu")(x)
+    y = CustomScaleLayer(0.3, name="sum")([x, LayerScale(0.5, 2, name="scale")(y)])
+    model = k.Model(x, k.layers.Dense(3)(k.layers.Flatten()(y)), name="scaled")
+    model.compile(k.optimizers.SGD(0.01), "mse")
+    return model
+
+
 def optimizers(k):
     """A small net for each optimizer."""
     made = {"rmsprop": k.optimizers.RMSprop(0.01, momentum=0.5, centered=True), "nadam": k.optimizers.Nadam(0.01),
@@ -64,6 +79,7 @@ def optimizers(k):
 def nets(k):
     yield "chain", chain(k), LABELS
     yield "branching", branching(k), TARGETS
+    yield "scaled", scaled(k), TARGETS
     for name, model in optimizers(k):
         yield name, model, TARGETS
 

@@ -63,15 +63,31 @@ WAYS: tuple[tuple[str, Callable[[bytes, random.Random], bytes]], ...] = (
     ("truncated", _truncated), ("extended", _extended), ("bits", _flipped), ("a number", _extreme), ("moved", _moved))
 
 
+BOMB = "a bomb is put here"
+BOMBS: tuple[Callable[[int], str], ...] = (  # JSON that takes a multiple of its own size when it is read
+    lambda n: "[" + "[]," * n + "0]", lambda n: "[" + "{}," * n + "0]", lambda n: "[" + "0," * n + "0]",
+    lambda n: "[" + '{"class_name":"ReLU","config":{}},' * (n // 10) + "0]", lambda n: '"' + "x" * n + '"',
+    lambda n: "{" + "".join(f'"k{i}":0,' for i in range(n)) + '"k":0}', lambda n: "[" + '"a",' * n + "0]",
+    lambda n: "[" * n + "]" * n, lambda n: '{"config":' * n + "0" + "}" * n, lambda n: "1" * n)
+BOMB_SIZES = (1000, 1000, 20_000, 100_000, 1_000_000)
+
+
 def of_json(sample: Any, count: int, seed: int = 0) -> Iterator[tuple[str, str]]:
-    """So many JSON texts, in each of which one or two values are replaced, left out or named otherwise."""
+    """So many JSON texts, in each of which one or two values are replaced, left out or named otherwise, or have bombs
+    in their place.
+    """
     draw = random.Random(seed)
     for _ in range(count):
         changed, done = copy.deepcopy(sample), []
         for _ in range(draw.choice((1, 1, 1, 2))):
             place = draw.choice(list(_places(changed)) or [(changed, None)])
             done.append(_change(place, changed, draw))
-        yield "; ".join(done), json.dumps(changed)
+        text = json.dumps(changed)
+        if BOMB in text:
+            which, size = draw.choice(BOMBS), draw.choice(BOMB_SIZES)
+            text = text.replace(f'"{BOMB}"', which(size)).replace(BOMB, "")
+            done.append(f"bomb {BOMBS.index(which)} of {size}")
+        yield "; ".join(done), text
 
 
 def _places(value: Any) -> Iterator[tuple[Any, Any]]:
@@ -94,7 +110,10 @@ def _change(place: tuple[Any, Any], whole: Any, draw: random.Random) -> str:
     if way < 0.15 and isinstance(within, dict):
         within[str(draw.choice(STRANGE))[:50]] = within.pop(key)
         return f"{key!r} renamed"
-    if way < 0.3:
+    if way < 0.2:
+        within[key] = BOMB
+        return f"{key!r} as a bomb"
+    if way < 0.35:
         other, of = draw.choice(list(_places(whole)))
         within[key] = copy.deepcopy(other[of])
         return f"{key!r} as {of!r}"

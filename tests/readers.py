@@ -1,11 +1,17 @@
 """Every reader there is, in one table: how to write a sample, how to read it, which traps there are for it.
 
-A format that comes later joins by a row of `READERS`. `python tests/readers.py NAME COUNT` prints what became of so
-many damaged files of each kind, "" for all.
+A new format joins by a row of `READERS`. Files are read in a child process: a reader that crashes, hangs or eats memory
+costs one child, is counted, and the next file goes to a new one.
+
+`python tests/readers.py NAMES COUNT` reads COUNT damaged files of each reader (names separated by commas, "" for all).
+COUNT may also be `quick` or `long`: the numbers of the reader's row.
 """
 
 import gzip
 import json
+import multiprocessing
+import os
+import signal
 import sys
 import tempfile
 import time
@@ -22,7 +28,8 @@ import mutations
 import numpy as np
 from mutations import ALLOWED, Mutant
 
-SECONDS, MEGABYTES = 2.0, 200.0  # that no file takes, the megabytes above what a sound one does
+SECONDS, MEGABYTES = 2.0, 256.0  # limits for each file; the megabytes in addition to the file's own size
+LAST_SECONDS, LAST_MEGABYTES = 60.0, 2000.0  # at which the child is killed: time by the clock, memory of the process
 FOLDER = "here"  # where files are read
 
 
@@ -34,7 +41,8 @@ class Reader(NamedTuple):
     """One way to read a file.
 
     sample: the bytes of a sound file; file: its name in a folder; read: reads the file in this folder and uses what it
-    read, so that what is read wrong shows; traps: files made to do harm; mutants: how to damage it.
+    read, so that what is read wrong shows; traps: files made to do harm; mutants: how to damage it; quick and long: how
+    many damaged files the normal tests and the long run read.
     """
 
     name: str
@@ -44,7 +52,8 @@ class Reader(NamedTuple):
     traps: Callable[[], Iterator[Mutant]] = no_traps
     mutants: Callable[[bytes, int, int], Iterator[Mutant]] = mutations.mutants
     around: Callable[[Path], None] = lambda folder: None  # what else must lie in the folder
-    slow: bool = False  # whether one file takes more than 10 ms, so that the quick test draws fewer
+    quick: int = 60
+    long: int = 2000
 
 
 def kernel_file() -> bytes:
@@ -91,7 +100,28 @@ def onnx_reader() -> list[Reader]:
         import hostile_onnx
     except ImportError:
         return []
-    return [Reader("onnx", hostile_onnx.sound, hostile_onnx.FILE, hostile_onnx.read, hostile_onnx.traps)]
+    return [Reader("onnx", hostile_onnx.sound, hostile_onnx.FILE, hostile_onnx.read, hostile_onnx.traps,
+                   hostile_onnx.mutants, quick=500, long=20_000)]
+
+
+def keras_readers() -> list[Reader]:
+    """The readers of Keras's files, if h5py is installed, which writes the samples."""
+    try:
+        import hostile_hdf5
+    except ImportError:
+        return []
+    return [
+        Reader("Keras's .keras", lambda: models.keras_file(".keras"), "m.keras", models.read_keras("m.keras"),
+               models.keras_traps, quick=10),
+        Reader("Keras's architecture", lambda: models.keras_file(".keras"), "m.keras", models.read_keras("m.keras"),
+               mutants=models.keras_configs, quick=500, long=20_000),
+        Reader("Keras's .h5", lambda: models.keras_file(".h5"), "m.h5", models.read_keras("m.h5"), hostile_hdf5.traps,
+               hostile_hdf5.mutants, quick=500, long=20_000),
+        Reader("Keras's .h5 with other letters", lambda: models.keras_file("ä.h5"), "m.h5", models.read_keras("m.h5"),
+               mutants=hostile_hdf5.mutants),
+        Reader("Keras's .weights.h5", lambda: models.keras_file(".weights.h5"), "m.weights.h5",
+               models.read_keras("m.weights.h5"), mutants=hostile_hdf5.mutants),
+    ]
 
 
 READERS: list[Reader] = [
@@ -110,7 +140,7 @@ READERS: list[Reader] = [
     Reader("npy", sets.npy_sample, "x.npy", sets.read_npy, sets.npy_traps),
     Reader("weights", models.weights_file, models.FILE, models.read_weights, mutants=models.headers),
     Reader("model", lambda: models.file_of(models.chain), models.FILE, models.read_model, models.model_traps,
-           models.headers),
+           models.headers, quick=500, long=20_000),
     Reader("architecture", lambda: models.file_of(models.chain), models.FILE, models.read_model,
            mutants=models.architectures),
     Reader("training", lambda: models.file_of(models.compiled), models.FILE, models.read_model,
@@ -118,17 +148,12 @@ READERS: list[Reader] = [
     Reader("architecture of a graph", lambda: models.file_of(models.graph), models.FILE, models.read_model,
            mutants=models.architectures),
     Reader("run.json", models.run_text, "run.json", models.evaluate_run, models.run_traps, models.run_mutants,
-           models.others_of_run, slow=True),
+           models.others_of_run, quick=500, long=20_000),
     Reader("run.json for a report", models.run_text, "run.json", models.report_run, mutants=models.run_mutants,
-           around=models.others_of_run, slow=True),
+           around=models.others_of_run, quick=10),
     Reader("history.csv", lambda: models.HISTORY, "history.csv", models.report_run, models.history_traps,
-           around=models.others_of_run, slow=True),
-    *(Reader(f"Keras's {suffix}", lambda suffix=suffix: models.keras_file(suffix), f"m{suffix}",  # type: ignore[misc]
-             lambda folder, suffix=suffix: models.read_keras(folder / f"m{suffix}"), slow=True)
-      for suffix in models.keras_suffixes()),
-    *(Reader("Keras's architecture", lambda: models.keras_file(".keras"), "m.keras",
-             lambda folder: models.read_keras(folder / "m.keras"), mutants=models.keras_configs, slow=True)
-      for suffix in models.keras_suffixes()[:1]),
+           around=models.others_of_run, quick=10),
+    *keras_readers(),
     *(Reader(f"picture {suffix}", lambda kind=kind: images.sample(kind), f"x{suffix}",  # type: ignore[misc]
              images.reading(f"x{suffix}"), images.traps if kind == "PNG" else no_traps)
       for kind, suffix in images.suffixes().items()),
@@ -136,6 +161,19 @@ READERS: list[Reader] = [
     Reader("checkpoint", checkpoint_file, "0001-000000005.safetensors", read_checkpoint, mutants=models.headers),
     Reader("kernel", kernel_file, "k.kernel", read_kernel),
 ]
+
+
+def read_carelessly(folder: Path) -> None:
+    """What the harness must find: an IndexError, 400 MB, a crash."""
+    data = (folder / "x").read_bytes()
+    if len(data) > 100:
+        bytearray(b"x" * 400_000_000)
+    if len(data) < 100:
+        os.kill(os.getpid(), signal.SIGSEGV)
+    data[sum(data[:64])]
+
+
+CARELESS = Reader("careless", lambda: bytes(100), "x", read_carelessly)  # no row of the table: it tests the harness
 
 
 # What became of them.
@@ -151,22 +189,76 @@ class Outcome(NamedTuple):
     wrong: str
 
 
+class Child:
+    """A process that reads files, and is replaced by a new one when a file ended it or it was killed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._start()
+
+    def attempt(self, reader: Reader, name: str, data: bytes) -> Outcome:
+        self._pipe.send((reader.name, name, data))
+        begun, most = time.perf_counter(), 0.0
+        while not self._pipe.poll(0.05):
+            most, seconds = max(most, memory("VmRSS", self._process.pid)), time.perf_counter() - begun
+            if most > LAST_MEGABYTES + len(data) / 2**20 or seconds > LAST_SECONDS:
+                self._process.kill()
+                self._process.join()
+        try:
+            return self._pipe.recv()
+        except EOFError:
+            self._process.join()
+            code = self._process.exitcode or 0
+            wrong = f"killed: {seconds:.0f} s, {most:.0f} MB" if code == -9 else (
+                f"ends the process: {signal.Signals(-code).name if code < 0 else code}")
+            self._start()
+            return Outcome(name, False, time.perf_counter() - begun, most, wrong)
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join()
+
+    def _start(self) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=serve, args=(theirs, self._folder), daemon=True)
+        self._process.start()
+        theirs.close()
+
+
+def serve(pipe: Any, folder: Path) -> None:
+    """Reads the files that come through the pipe. The first file of each reader is a sound one: what it compiles and
+    imports is not counted.
+    """
+    ready: dict[str, Reader] = {}
+    while True:
+        try:
+            name, mutant, data = pipe.recv()
+        except EOFError:
+            return
+        if name not in ready:
+            ready[name] = next(reader for reader in [*READERS, CARELESS] if reader.name == name)
+            attempt(ready[name], folder, "sound", ready[name].sample())
+        pipe.send(attempt(ready[name], folder, mutant, data))
+
+
 def tried(reader: Reader, count: int, seed: int = 0) -> Iterator[Outcome]:
     """Reads a sound file, then all traps and so many damaged ones."""
     sample = reader.sample()
     with tempfile.TemporaryDirectory() as folder:
-        sound = attempt(reader, Path(folder, FOLDER), "sound", sample)
-        if not sound.read:
+        child = Child(Path(folder, FOLDER))
+        sound = child.attempt(reader, "sound", sample)
+        if not sound.read or sound.wrong:
             raise AssertionError(f"{reader.name} does not read its own sample: {sound.wrong}")
-        floor = sound.megabytes
-        for number, (name, data) in enumerate([*reader.traps(), *reader.mutants(sample, count, seed)]):
-            found = attempt(reader, Path(folder, FOLDER), f"{number} {name}", data)
-            found = found._replace(megabytes=max(found.megabytes - floor, 0.0))
-            if not found.wrong and found.seconds > SECONDS:
-                found = found._replace(wrong=f"took {found.seconds:.1f} s")
-            if not found.wrong and found.megabytes > MEGABYTES:
-                found = found._replace(wrong=f"took {found.megabytes:.0f} MB")
-            yield found
+        for made in (reader.traps(), reader.mutants(sample, count, seed)):
+            for number, (name, data) in enumerate(made):
+                found = child.attempt(reader, f"{number} {name}", data)
+                if not found.wrong and found.seconds > SECONDS:
+                    found = found._replace(wrong=f"took {found.seconds:.1f} s")
+                if not found.wrong and found.megabytes > MEGABYTES + len(data) / 2**20:
+                    found = found._replace(wrong=f"took {found.megabytes:.0f} MB, the file has {len(data):,} bytes")
+                yield found
+        child.close()
 
 
 def attempt(reader: Reader, folder: Path, name: str, data: bytes) -> Outcome:
@@ -176,7 +268,9 @@ def attempt(reader: Reader, folder: Path, name: str, data: bytes) -> Outcome:
     (folder / reader.file).write_bytes(data)
     reader.around(folder)
     before, wrong, read = sorted(folder.iterdir()), "", False
-    start, begun = memory(reset=True), time.process_time()  # other programs do not count
+    if sys.platform == "linux":
+        Path("/proc/self/clear_refs").write_text("5")  # resets VmHWM
+    start, begun = memory("VmRSS"), time.process_time()  # other programs do not count
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -187,42 +281,43 @@ def attempt(reader: Reader, folder: Path, name: str, data: bytes) -> Outcome:
             wrong = f"{type(error).__name__} says nothing"
     except Exception:
         wrong = traceback.format_exc()
-    seconds, used = time.process_time() - begun, memory() - start
+    seconds, used = time.process_time() - begun, memory("VmHWM") - start
     left = sorted(path.name for path in set(folder.iterdir()) - set(before))
     if left:
         wrong = wrong or f"leaves {', '.join(left)}"
     return Outcome(name, read, seconds, used, wrong)
 
 
-def memory(reset: bool = False) -> float:
-    """The most megabytes that this process held since the last reset; with `reset` those that it holds now."""
-    if sys.platform != "linux":
+def memory(which: str, process: int | str | None = "self") -> float:
+    """The megabytes that a process holds, "VmRSS", or the most that it held, "VmHWM". 0 if the system does not say."""
+    try:
+        lines = Path(f"/proc/{process}/status").read_text().splitlines()
+    except OSError:
         return 0.0
-    if reset:
-        Path("/proc/self/clear_refs").write_text("5")
-    wanted = "VmRSS" if reset else "VmHWM"
-    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith(wanted))
-    return int(line.split()[1]) / 1024
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(which)), 0.0)
 
 
-def main(names: list[str], count: int, seed: int = 0) -> None:
-    """Prints a line of JSON for each reader, and one before each, so that a crash is known by name."""
+def main(names: list[str], count: str, seed: int = 0) -> None:
+    """Prints a line of JSON for each reader, and one before each."""
     for reader in READERS:
         if names and reader.name not in names:
             continue
-        sys.stdout.write(json.dumps({"begins": reader.name}) + "\n")
-        sys.stdout.flush()
+        report({"begins": reader.name})
         begun = time.perf_counter()
-        outcomes = list(tried(reader, count // 6 if reader.slow and count < 1000 else count, seed))
+        outcomes = list(tried(reader, {"quick": reader.quick, "long": reader.long}.get(count) or int(count), seed))
         wrong = [outcome for outcome in outcomes if outcome.wrong]
-        sys.stdout.write(json.dumps({
+        report({
             "name": reader.name, "files": len(outcomes), "read": sum(outcome.read for outcome in outcomes),
             "slowest": round(max(outcome.seconds for outcome in outcomes), 3),
             "largest": round(max(outcome.megabytes for outcome in outcomes), 1),
             "seconds": round(time.perf_counter() - begun, 1), "wrong": len(wrong),
-            "first": [(outcome.mutant, outcome.wrong[-1500:]) for outcome in wrong[:5]]}) + "\n")
-        sys.stdout.flush()
+            "first": [(outcome.mutant, outcome.wrong[-1500:]) for outcome in wrong[:5]]})
+
+
+def report(line: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":
-    main(sys.argv[1].split(",") if sys.argv[1] else [], int(sys.argv[2]))
+    main(sys.argv[1].split(",") if sys.argv[1] else [], sys.argv[2])

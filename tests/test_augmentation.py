@@ -122,16 +122,61 @@ def test_draws_of_ours_in_keras():
 
 
 @each_random
-def test_in_training_alone(make):
+def test_in_training_and_in_a_call_by_itself(make):
+    """As in Keras, where `call` has training=True: what nobody told is changed, also in a model that nobody told."""
     layer = make()
-    assert not np.array_equal(layer(PHOTOS, training=True).numpy(), layer(PHOTOS, training=True).numpy())
-    if not isinstance(layer, layers.RandomCrop):
-        assert np.array_equal(layer(PHOTOS).numpy(), PHOTOS)
+    for of in (layer, models.Sequential([layer]), models.Sequential([models.Sequential([layers.ReLU(), layer])])):
+        assert not np.array_equal(of(PHOTOS, training=True).numpy(), of(PHOTOS, training=True).numpy())
+        assert not np.array_equal(of(PHOTOS).numpy(), of(PHOTOS).numpy())
+        assert np.array_equal(of(PHOTOS, training=False).numpy(), of(PHOTOS, training=False).numpy())
+        if not isinstance(layer, layers.RandomCrop):
+            assert np.array_equal(of(PHOTOS, training=False).numpy(), PHOTOS)
+    model = models.Sequential([layer])
+    assert np.array_equal(model.predict(PHOTOS, verbose=0), model(PHOTOS, training=False).numpy())
 
 
-def test_a_crop_outside_of_training_is_the_largest_middle_part_resized():
+class Told(layers.Layer):
+    """A layer of a user's around another one, which does not pass `training` on."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.inner = inner
+
+    def call(self, x):
+        return self.inner(x)
+
+
+class ToldFalse(Told):
+    def call(self, x, training=False):
+        return self.inner(x)
+
+
+class ToldNone(Told):
+    def call(self, x, training=None, **others):
+        return self.inner(x)
+
+
+@pytest.mark.parametrize(("around", "changed"), [(Told, True), (ToldNone, True), (ToldFalse, False)])
+def test_the_default_of_the_outermost_call_counts(around, changed):
+    """What Keras 3.15.1 does on PyTorch: a layer whose own default is False tells the layers within."""
+    assert np.array_equal(around(layers.RandomBrightness(0.5))(PHOTOS).numpy(), PHOTOS) is not changed
+    assert around(layers.Dropout(0.5))(PHOTOS).numpy().all()
+    inputs = layers.Input(PHOTOS.shape[1:])
+    model = models.Model(inputs, layers.BatchNormalization()(around(layers.RandomBrightness(0.5))(inputs)))
+    assert np.array_equal(model(PHOTOS).numpy(), model(PHOTOS, training=False).numpy()) is not changed
+    assert not model.layers[-1].moving_mean.numpy().any()
+
+
+def test_shapes_are_found_without_a_draw():
+    layer = layers.RandomFlip(seed=1)
+    before = layer.seed_generator.state.numpy()
+    ToldNone(layer)(layers.Input(PHOTOS.shape[1:]))
+    assert np.array_equal(layer.seed_generator.state.numpy(), before)
+
+
+def test_a_crop_in_inference_is_the_largest_middle_part_resized():
     """As Keras documents it; Keras 3.15.1 itself passes the images on as they are."""
-    y = layers.RandomCrop(3, 3)(PHOTOS).numpy()
+    y = layers.RandomCrop(3, 3)(PHOTOS, training=False).numpy()
     np.testing.assert_allclose(y, F.resize(PHOTOS[:, 1:8], (3, 3)).numpy(), rtol=1e-6)
 
 
@@ -299,7 +344,7 @@ WRONG = [
     (lambda: layers.RandomFlip()(PHOTOS[0, 0], training=True), "wants images of shape"),
     (lambda: layers.RandomFlip().transform_images(PHOTOS, np.zeros((2, 5))), "A transformation has shape"),
     (lambda: F.affine_transform(PHOTOS, np.zeros((5, 8))), "The transform must have shape"),
-    (lambda: F.affine_transform(PHOTOS, tensor(np.zeros(8), requires_grad=True)), "no gradient for the transform"),
+    (lambda: F.affine_transform(PHOTOS, tensor(np.zeros(8), requires_grad=True)), "no gradient for transform"),
     (lambda: F.affine_transform(PHOTOS, np.zeros(8), size=(0, 3)), "size must be two positive integers"),
     (lambda: F.affine_transform(PHOTOS, np.zeros(8), fill_value="0"), "fill_value must be a number"),
     (lambda: F.resize(PHOTOS, 3), "size must be two positive integers"),
@@ -309,5 +354,5 @@ WRONG = [
 
 @pytest.mark.parametrize(("make", "message"), WRONG, ids=[message for _, message in WRONG])
 def test_what_cannot_be(make, message):
-    with pytest.raises(ValueError, match=message.replace("(", r"\(")):
+    with pytest.raises((TypeError, ValueError), match=message.replace("(", r"\(")):
         make()

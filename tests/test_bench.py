@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoconv.backend import device
+from autoconv.bench import tables
 from autoconv.bench.page import page
 from autoconv.cli import main
 from autoconv.costs import ceilings, stats
@@ -23,6 +24,7 @@ from bench import (
     peers,
     report,
     rounds,
+    show,
     startup,
     workloads,
 )
@@ -219,6 +221,34 @@ def test_the_overview_has_a_line_for_each_net_with_the_fastest_rival(tmp_path, c
     with pytest.raises(SystemExit) as error:
         overview.main([str(tmp_path / "none.json")])
     assert error.value.code == 1
+
+
+@pytest.mark.parametrize(("confidence", "head", "cell"), [
+    (0.97, "97% interval", "2.70 .. 3.30"), (0.0, "interval", "")])
+def test_a_framework_alone_is_the_rival_and_one_process_gives_no_interval(confidence, head, cell):
+    def timed(speed, times):
+        return {"status": "timed", "images_per_s": {"median": speed, "low": speed, "high": speed},
+                "ratio": {"median": times, "low": 0.9 * times, "high": 1.1 * times, "confidence": confidence}}
+
+    result = {"workload": "lecture", "batch_size": 64, "mode": "infer",
+              "peers": {"autoconv": timed(900.0, 1.0), "torch": timed(300.0, 3.0)}}
+    line = overview.shown([result]).splitlines()[2]
+    assert " ".join(line.split()) == " ".join(f"lecture, 64 infer 900 PyTorch 300 3.00 {cell}".split())
+    lines = show.entry(result).splitlines()
+    assert lines[1].endswith(f"  {head}")
+    assert lines[-1].split("3.00")[1].strip() == cell
+    assert any("all rounds ran in one process" in remark for remark in show.remarks([result])) == (not cell)
+    assert ("0% interval" in page([{**results(), "results": [result]}])) is False
+
+
+def test_a_share_that_a_busy_machine_makes_impossible_is_blank():
+    kernel = results()["kernels"][0]
+    for median, high, shown in ((0.4, 0.42, "40%  38% .. 42%"), (3.9, 3.99, "390%  38% .. 399%"), (81.61, 90.0, "")):
+        one = {**kernel, "fraction": {"median": median, "low": 0.38, "high": high}}
+        text = tables.kernels([one])
+        assert " ".join(text.splitlines()[2].split("25 GB/s")[1].split()) == " ".join(shown.split())
+        assert ("other programs kept the machine busy" in text) == (not shown)
+        assert "8161%" not in page([{**results(), "kernels": [one]}])
 
 
 def test_compare_fails_where_a_net_is_wrong(fakes, capsys):

@@ -1,6 +1,7 @@
 """Callbacks are called when Keras calls them and do what Keras's do."""
 
 import csv
+import sys
 
 import numpy as np
 import pytest
@@ -176,6 +177,28 @@ def test_checkpoints(best_only, saved, monkeypatch):
     assert paths == [f"{n:02d}-{[3, 4, 1, 2][n - 1]:.1f}.safetensors" for n in saved]
 
 
+@pytest.mark.parametrize("name", ["best.keras", "best.h5", "m.weights.h5", "{epoch}/{val_loss:.2f}.keras"])
+def test_checkpoints_need_h5py_before_the_first_step(name, tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    checkpoint = callbacks.ModelCheckpoint(tmp_path / name, save_weights_only=name.endswith(".weights.h5"))
+    steps = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: pytest.fail("a step began"))
+    with pytest.raises(ImportError, match=r"ModelCheckpoint\('.*'\) needs h5py.*autoconv\[keras\]"):
+        fit(checkpoint, steps)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", ["file/best.safetensors", "file/new/{epoch}.safetensors", "gone.safetensors"])
+def test_checkpoints_need_a_place_before_the_first_step(name, tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    (tmp_path / "gone.safetensors").symlink_to(tmp_path / "none" / "file")
+    checkpoint = callbacks.ModelCheckpoint(tmp_path / name)
+    steps = callbacks.LambdaCallback(on_train_batch_begin=lambda batch, logs: pytest.fail("a step began"))
+    with pytest.raises(OSError, match=r"able to write its file. Received: '.*': (Not a dir|No such file).* Name"):
+        fit(checkpoint, steps)
+    fit(callbacks.ModelCheckpoint(tmp_path / "new" / "{epoch}" / "m.safetensors"), epochs=1)
+    assert (tmp_path / "new" / "1" / "m.safetensors").is_file()
+
+
 def test_what_is_said_goes_to_standard_output(capsys):
     fit(Replay([1, 2, 3]), callbacks.EarlyStopping(verbose=1), callbacks.LearningRateScheduler(lambda e, r: 0.5, 1))
     assert capsys.readouterr().out == (
@@ -215,3 +238,32 @@ def test_a_metric_object_is_shared_by_fit_and_evaluate_as_in_keras():
                         callbacks=callbacks.LambdaCallback(on_train_batch_end=between)).history
     assert history["mae"] == pytest.approx([(40 + 30 + 40) / 3])
     assert history["loss"] == pytest.approx([(100 + 400 + 900 + 1600) / 4])
+
+
+@pytest.mark.parametrize(("stage", "batches"), [("batch_end", 2), ("begin", 1)])
+def test_an_evaluation_and_a_prediction_can_be_stopped(stage, batches):
+    class Stop(callbacks.Callback):
+        def on_test_batch_end(self, batch, logs=None):
+            self.model.stop_evaluating = stage == "batch_end" and batch == 1
+
+        def on_predict_batch_end(self, batch, logs=None):
+            self.model.stop_predicting = stage == "batch_end" and batch == 1
+
+    class StopAtOnce(callbacks.Callback):
+        def on_test_begin(self, logs=None):
+            self.model.stop_evaluating = True
+
+        def on_predict_begin(self, logs=None):
+            self.model.stop_predicting = True
+
+    model = models.Sequential([layers.Input((4,)), layers.Dense(2, kernel_initializer="ones")])
+    model.compile(optimizers.SGD(0.0), "mse")
+    x, y, stop = np.arange(40.0).reshape(10, 4), np.ones((10, 2)), Stop() if stage == "batch_end" else StopAtOnce()
+    loss = {1: 233.0, 2: 1161.0}[batches]  # Keras's numbers, of the first batches
+    for _ in range(2):
+        assert model.evaluate(x, y, batch_size=2, callbacks=[stop], verbose=0) == loss
+        assert model.predict(x, batch_size=2, callbacks=[stop], verbose=0).shape == (2 * batches, 2)
+        assert model.evaluate(x, y, batch_size=2, verbose=0) == 8041.0
+        assert model.predict(x, batch_size=2, verbose=0).shape == (10, 2)
+    history = model.fit(x, y, batch_size=2, epochs=2, validation_data=(x, y), callbacks=[stop], verbose=0).history
+    assert history == {"loss": [8041.0] * 2, "val_loss": [loss] * 2}

@@ -2,9 +2,11 @@
 
 import gzip
 import json
+import os
 import re
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 from pathlib import Path
@@ -93,6 +95,26 @@ class TestTrain:
         assert [row.split(",")[0] for row in rows[1:]] == ["0", "1"]
         net = autoconv.models.load_model(trained / "run" / "model.safetensors")
         assert (net.input_shape, net.count_params()) == ((None, 28, 28, 1), 93322)
+
+    def test_what_is_no_regular_file_stays_what_it_is(self, trained, tmp_path):
+        null = tmp_path / "null.safetensors"
+        try:
+            os.mknod(null, 0o600 | stat.S_IFCHR, os.makedev(1, 3))
+            null.write_bytes(b"")
+        except (AttributeError, OSError):
+            pytest.skip("only root can make a device")
+        (tmp_path / "link").symlink_to("real")  # which is made
+        (tmp_path / "results.json").symlink_to(tmp_path / "elsewhere.json")
+        autoconv_("train", "digits", "--limit", "64", "--epochs", "1", "--json", null, "--out", tmp_path / "link")
+        autoconv_("evaluate", tmp_path / "link", "--json", tmp_path / "results.json")
+        autoconv_("export", tmp_path / "link", "--to", "torch", "--out", null)
+        net = autoconv.models.load_model(tmp_path / "real")
+        net.save(null)
+        net.save_weights(null)
+        assert stat.S_ISCHR(null.lstat().st_mode)
+        assert sorted(path.name for path in (tmp_path / "real").iterdir()) == RUN
+        assert read(tmp_path / "elsewhere.json")["test_images"] == 64
+        assert all((tmp_path / name).is_symlink() for name in ("link", "results.json"))
 
     def test_a_seed_repeats_the_run_bit_for_bit_on_any_number_of_threads(self, trained, tmp_path):
         threads = device.get_num_threads()
@@ -365,6 +387,18 @@ class TestPredict:
         np.testing.assert_allclose([float(line.split()[2]) for line in lines], outputs.max(1), atol=1e-4)
         assert lines[2].startswith(f"{tmp_path / 'three.npy'}[2]")
 
+    @pytest.mark.parametrize("suffix", [".keras", ".h5"])
+    def test_a_file_of_kerass_is_seen_with(self, suffix, trained, digits, tmp_path):
+        pytest.importorskip("h5py")
+        net = autoconv.models.load_model(trained / "run")
+        net.save(tmp_path / f"own{suffix}")
+        np.save(tmp_path / "some.npy", digits)
+        printed = autoconv_("predict", tmp_path / f"own{suffix}", tmp_path / "some.npy")
+        assert printed == autoconv_("predict", trained / "run", tmp_path / "some.npy")
+        net.save_weights(tmp_path / "own.weights.h5")
+        assert "holds no model" in autoconv_("predict", tmp_path / "own.weights.h5", tmp_path / "some.npy", code=1)
+        assert "There is no model file" in autoconv_("predict", tmp_path / "no.keras", tmp_path / "some.npy", code=1)
+
     def test_logits_become_probabilities(self, digits, tmp_path):
         autoconv_("train", "digits", *QUICK, "--model", "photos", "--out", tmp_path / "run")
         np.save(tmp_path / "one.npy", digits[0])
@@ -420,6 +454,83 @@ class TestInfoAndWarmup:
         assert "kernels" in autoconv_("warmup")
         assert [{dtype for _, dtype in found} for found in compiled] == [{"float32"}, {"float64"}]
         assert {name for name, _ in compiled[0]} >= {"conv._forward", "norm.moments", "update.adam", "random.dropout"}
+
+
+EVIL = ["\x1b]0;title\x07cat", "\u202egod\u200f", "a\nError: b", "\x9b31m", "\x7f\x08"]  # what would steer a terminal
+
+
+class TestWordsOfOthers:
+    """In names of classes, layers, tensors and metrics, which come from files."""
+
+    @pytest.fixture
+    def run(self, trained, tmp_path):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        results = read(trained / "run" / "run.json")
+        results["classes"][:5] = EVIL
+        (tmp_path / "run" / "run.json").write_text(json.dumps(results), encoding="utf-8")
+        return tmp_path / "run"
+
+    @staticmethod
+    def shown(text):
+        assert all(c.isprintable() or c == "\n" for c in text), repr(text)
+        assert "\nError: b" not in text
+        return text
+
+    def test_classes_of_a_run_are_printed_escaped_and_written_as_they_are(self, run, digits, tmp_path):
+        np.save(tmp_path / "some.npy", digits)
+        printed = self.shown(autoconv_("evaluate", run))
+        assert "\\x1b]0;titl" in printed
+        assert "\\u202egod" in printed
+        self.shown(autoconv_("predict", run, tmp_path / "some.npy"))
+        self.shown(autoconv_("inspect", run, tmp_path / "some.npy", "--out", tmp_path / "page.html"))
+        printed = self.shown(autoconv_("evaluate", run, "--json", "-"))
+        assert [each["name"] for each in json.loads(printed)["classes"]][:5] == EVIL
+        net = autoconv.models.load_model(run)
+        net.class_names = tuple(EVIL + EVIL)
+        net.save(tmp_path / "net.safetensors")
+        assert "\\u" in self.shown(autoconv_("predict", tmp_path / "net.safetensors", tmp_path / "some.npy"))
+        printed = self.shown(autoconv_("predict", tmp_path / "net.safetensors", tmp_path / "some.npy", "--json", "-"))
+        assert {choice["class"] for each in json.loads(printed) for choice in each["top"]} <= set(EVIL)
+
+    @pytest.mark.parametrize("evil", EVIL)
+    @pytest.mark.parametrize("where", ["tensor", "activation", "class"])
+    def test_errors_quote_them_escaped(self, trained, where, evil, tmp_path):
+        shutil.copytree(trained / "run", tmp_path / "run")
+        file = tmp_path / "run" / "model.safetensors"
+        with safe_open(file, "numpy") as opened:
+            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+            metadata = opened.metadata()
+        if where == "tensor":
+            weights[evil] = np.zeros(3, np.float32)
+            weights[f"{evil} of integers"] = np.zeros(3, np.int32)
+        else:
+            old = {"activation": '"relu"', "class": '"Conv2D"'}[where]
+            assert old in metadata["model"]
+            metadata["model"] = metadata["model"].replace(old, json.dumps(evil))
+        file.write_bytes(to_bytes(weights, metadata))
+        for command in (("predict", tmp_path / "run", DIGITS), ("evaluate", tmp_path / "run"),
+                        ("predict", file, DIGITS), ("summary", file, "--no-time")):
+            self.shown(autoconv_(*command, code=1))
+        with pytest.raises(ValueError) as raised:  # noqa: PT011
+            autoconv.models.load_model(file)
+        for error in (raised.value, raised.value.__cause__, raised.value.__context__):
+            assert all(c.isprintable() or c == "\n" for c in str(error)), repr(str(error))
+
+    def test_tables_and_progress_show_them_escaped(self, capsys):
+        net = autoconv.models.Sequential([layers.Input((3,)), layers.Dense(2, name=EVIL[0])], name=EVIL[1])
+        net.compile("sgd", "mse", metrics=[autoconv.metrics.MeanSquaredError(name=EVIL[3])])
+        net.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=2)
+        net.summary()
+        sys.stdout.write(f"{net.profile(measure=False)}\n")
+        net.evaluate(np.ones((4, 3)), np.ones((4, 2)), verbose=1)
+        said = self.shown(capsys.readouterr().out)
+        for text in ("\\x1b]0;title\\x07cat", "\\u202egod", "\\x9b31m: "):
+            assert text in said
+
+    def test_commands_print_in_one_place(self):
+        printing = {path.name for path in Path(autoconv.cli.__file__).parent.glob("*.py")
+                    if re.search(r"click\.s?echo\(|\bprint\(|stdout\.write", path.read_text(encoding="utf-8"))}
+        assert printing == {"lines.py", "files.py", "bench.py"}  # JSON, and a line of the nets' own names
 
 
 class TestErrors:

@@ -33,7 +33,8 @@ COMMANDS = {  # @ is the wrong file, RUN a sound run, NET a model, PNG a picture
 WRONG = ("missing", "missing.png", "missing.npy", "missing.safetensors", "folder", "folder.png", "folder.safetensors",
          "empty", "empty.png", "empty.npy", "empty.safetensors", "bytes", "bytes.png", "bytes.npy", "bytes.safetensors",
          "text.safetensors", "loop.png", "dangling.npy", "n" * 300, "n" * 300 + ".png", "\udcff.png", "a\nb.png",
-         "unreadable.png", "unreadable.safetensors", "half a run", "damaged run", "labels", "x.gz", "other.tar.gz")
+         "unreadable.png", "unreadable.safetensors", "half a run", "damaged run", "labels", "x.gz", "other.tar.gz",
+         "fifo", "fifo.png", "fifo.npy", "fifo.safetensors", "fifo.keras", "zero.png", "zero.npy", "fifo run")
 
 
 @pytest.fixture(scope="module")
@@ -46,6 +47,10 @@ def folder(tmp_path_factory):
             path.mkdir()
         elif name.startswith(("empty", "bytes", "text", "x.gz", "other")):
             path.write_bytes({"empty": b"", "text": b"no model"}.get(path.stem, bytes(range(256)) * 9))
+        elif name.startswith("zero"):
+            path.symlink_to("/dev/zero")
+        elif name.startswith("fifo") and name != "fifo run":
+            os.mkfifo(path)
         elif name.startswith("unreadable"):
             path.symlink_to("/proc/self/mem") if os.geteuid() == 0 else (path.write_bytes(b"x"), path.chmod(0))
     (made / "loop.png").symlink_to(made / "loop.png")
@@ -55,6 +60,9 @@ def folder(tmp_path_factory):
         (made / name).mkdir()
         for file, data in zip(("model.safetensors", "history.csv", "run.json"), files):
             (made / name / file).write_bytes(data)
+    for file in ("model.safetensors", "history.csv", "run.json"):
+        (made / "fifo run").mkdir(exist_ok=True)
+        os.mkfifo(made / "fifo run" / file)
     (made / "labels").mkdir()
     (made / "labels" / "train-images-idx3-ubyte").write_bytes(idx(SMALL)[:-1])
     (made / "NET.safetensors").write_bytes(file_of(chain))

@@ -112,6 +112,23 @@ def test_another_host_or_origin_is_refused(client, headers):
     assert client.ask("POST", "/api/pause", {}, **headers)[0] == 403
 
 
+@pytest.mark.parametrize(("target", "headers", "status"), [
+    ("/", ["Host: {host}"], 200), ("http://{host}/", ["Host: {host}"], 200),
+    ("/", ["Host: {host}", "Host: evil.example"], 400), ("/", ["Host: {host}", "host: {host}"], 400),
+    ("/", ["Host: evil.example", "Host: {host}"], 400), ("/", [], 403),
+    ("/", ["Host: {host}", "Origin: http://{host}", "Origin: http://evil.example"], 400),
+    ("/", ["Host: {host}", "Sec-Fetch-Site: none", "Sec-Fetch-Site: cross-site"], 400),
+    ("/", ["Host: {host}", "Host : evil.example"], 400), ("/", ["Host: {host}", "no header", "Origin: null"], 400),
+    ("http://evil.example/", ["Host: {host}"], 403),
+])
+def test_a_request_names_one_host_and_has_each_header_once(client, target, headers, status):
+    host = f"127.0.0.1:{client.port}"
+    lines = [f"GET {target}?token={client.token} HTTP/1.1", *headers, "", ""]
+    with socket.create_connection(("127.0.0.1", client.port), timeout=10) as connection:
+        connection.sendall("\r\n".join(lines).format(host=host).encode())
+        assert f" {status} ".encode() in connection.makefile("rb").readline()
+
+
 def test_the_page_comes_with_a_policy_and_a_cookie_that_opens_the_rest(client):
     status, headers, content = client.ask("GET", "/", Origin=f"http://127.0.0.1:{client.port}")
     assert status == 200

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import autoconv as ac
+from autoconv import layers, losses, metrics, models, ops
 from autoconv.backend import device
 from autoconv.backend.cuda import dlpack
 
@@ -158,6 +159,22 @@ def test_a_tensor_of_torch_s_memory_and_back():
     x = ac.tensor([1.0, 2.0])
     torch.from_dlpack(x)[0] = 7
     assert x.numpy()[0] == 7
+
+
+def test_torch_s_tensors_that_require_gradients_are_data_but_no_part_of_a_net():
+    torch = pytest.importorskip("torch")
+    theirs = torch.arange(6.0).reshape(2, 3).requires_grad_()
+    model = models.Sequential([layers.Dense(1, kernel_initializer="ones")])
+    model.compile("sgd", "mse")
+    weights = torch.ones(2, requires_grad=True)
+    assert model.predict(theirs, verbose=0).tolist() == model.predict_on_batch(theirs).tolist() == [[3], [12]]
+    assert model.evaluate([theirs], theirs[:, :1], sample_weight=weights, verbose=0) == (3**2 + 9**2) / 2
+    assert metrics.MeanAbsoluteError()(theirs, theirs + 2).numpy() == 2
+    model.set_weights([torch.ones(3, 1, requires_grad=True), torch.ones(1, requires_grad=True)])
+    for call in (model, ops.relu, ac.tensor, ac.tensor(np.ones((2, 3))).__add__,
+                 lambda x: losses.MeanSquaredError()(x, x)):
+        with pytest.raises(TypeError, match=r"Received: torch\.Tensor: .*pass x\.detach\(\)"):
+            call(theirs)
 
 
 def test_what_kernels_cannot_take_is_copied():

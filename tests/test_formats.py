@@ -2,6 +2,7 @@
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -126,10 +127,10 @@ def test_a_folder_that_is_not_there_is_named(model, tmp_path):
         model.save(tmp_path / "nowhere" / "m.safetensors")
 
 
-@pytest.mark.parametrize("name", ["m.onnx", "m.hdf5", "m", "m.safetensors.bak"])
+@pytest.mark.parametrize("name", ["m.onnx", "m.hdf", "m", "m.safetensors.bak"])
 def test_other_suffixes_are_answered_with_the_one_there_is(model, tmp_path, name):
     for method in (model.save, model.save_weights, model.load_weights, models.load_model):
-        with pytest.raises(ValueError, match=r"must end in \.safetensors, \.keras, \.h5"):
+        with pytest.raises(ValueError, match=r"must end in \.safetensors, \.keras, \.h5, \.hdf5"):
             method(tmp_path / name)
 
 
@@ -278,3 +279,13 @@ def test_files_of_every_version_are_read(path):
 
 def test_this_version_has_a_file():
     assert f"{ac.__version__}" in [path.stem for path in OLD]
+
+
+def test_arguments_of_older_versions_of_keras_are_answered(tmp_path):
+    model = models.Sequential([layers.Input((4,)), layers.Dense(2)])
+    for save in (model.save, model.save_weights, partial(models.save_model, model)):
+        with pytest.raises(TypeError, match=r"no argument 'save_format'\. The file's suffix says the format: '"):
+            save(tmp_path / "m.weights.h5", save_format="h5")
+    with pytest.raises(TypeError, match=r"load_model\(filepath, compile=False\) leaves the optimizer out"):
+        model.save(tmp_path / "m.keras", include_optimizer=False)
+    assert not list(tmp_path.iterdir())

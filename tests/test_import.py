@@ -25,6 +25,13 @@ def test_import_leaves_out_what_is_not_needed_yet():
     assert loaded.isdisjoint(HEAVY)
 
 
+def test_modules_that_need_an_extra_are_imported_when_they_are_used():
+    code = ("import sys, autoconv as ac; before = set(sys.modules); names = {f'autoconv.{n}' for n in ac._LATER}\n"
+            "print(names & before, ac.wrappers.__name__, ac.pictures.__name__, ac.formats.__name__)")
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split() == ["set()", "autoconv.wrappers", "autoconv.pictures", "autoconv.formats"]
+
+
 def test_a_model_can_be_described_without_the_heavy_modules():
     code = (
         "import sys; from autoconv import layers as L, models\n"

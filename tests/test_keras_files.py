@@ -1,7 +1,9 @@
 """Keras's files, both ways. What real Keras wrote lies in data/keras, with what it went on to do (keras_files.py)."""
 
 import importlib.util
+import io
 import json
+import random
 import subprocess
 import sys
 import zipfile
@@ -13,12 +15,13 @@ import pytest
 
 import autoconv
 from autoconv import layers, models
+from autoconv.formats import hdf5
 
 h5py = pytest.importorskip("h5py")
 
 WRITTEN = Path(__file__).parent / "data" / "keras"
-EXPECTED = json.loads((WRITTEN / "expected.json").read_text())
-TARGETS = {"chain": keras_files.LABELS, "branching": keras_files.TARGETS, "nadam": keras_files.TARGETS}
+EXPECTED = {name: found for path in WRITTEN.glob("*.json") for name, found in json.loads(path.read_text()).items()}
+TARGETS = {"chain": keras_files.LABELS, **dict.fromkeys(("branching", "nadam", "scaled"), keras_files.TARGETS)}
 
 
 def compare(found, expected):
@@ -160,3 +163,72 @@ def test_names_of_files(tmp_path):
         model.save_weights(tmp_path / "m.keras")
     with pytest.raises(ValueError, match="holds no model"):
         model.save(tmp_path / "m.weights.h5")
+
+
+def filled(file, draw):
+    """Groups in groups, arrays of all types and texts as attributes; one group has a list of two levels."""
+    groups = [file]
+    for i in range(20):
+        name = draw.choice(["a", "sequential/dense", "Schicht äöü 層"])
+        groups.append(draw.choice(groups).create_group(f"{name}{i}"))
+    for i in range(200):
+        file[f"größe/{i} größe"] = i
+    groups.append(file.create_group("many"))
+    for i in range(700):
+        group = groups[-1] if i > 80 else draw.choice(groups)
+        dtype = draw.choice(["<f2", "<f4", "<f8", ">f4", ">f8", "i1", "<i4", ">i8", "u1", "<u4"])
+        shape = draw.choice([(), (3,), (0, 2), (2, 3), (1, 2, 3, 4)])
+        group[f"array {i}"] = np.asarray(np.random.default_rng(i).uniform(0, 100, shape)).astype(dtype)
+        if i % 100 == 0:
+            del group[f"array {i}"]
+    for group in groups:
+        for i in range(draw.choice([0, 3, 30])):
+            group.attrs[f"text {i}"] = draw.choice(["", "x", "äöü 層", "long" * 5000, b"bytes", ["one", "two", ""],
+                                                    np.array([b"ab", b"c"]), np.array(["x"] * 500, "O")])
+
+
+def texts(value):
+    values = np.asarray(value, object).ravel().tolist()
+    return [each.decode() if isinstance(each, bytes) else each for each in values]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_arrays_and_texts_are_those_that_h5py_reads(seed):
+    written = io.BytesIO()
+    with h5py.File(written, "w") as file:
+        filled(file, random.Random(seed))
+    data = written.getvalue()
+    with h5py.File(written, "r") as file, hdf5.opened(data, "here") as root:
+        found, wanted, groups = hdf5.arrays(root, len(data)), {}, []
+        file.visititems(lambda name, item: wanted.update({name: item[()]}) if isinstance(item, h5py.Dataset)
+                        else groups.append(name))
+        for name in groups:
+            ours = root[name]
+            assert {key: ours.texts(key) for key in ours.attrs} == {
+                key: texts(value) for key, value in file[name].attrs.items()}
+    assert {name: (array.shape, array.dtype) for name, array in found.items()} == {
+        name: (array.shape, array.dtype.newbyteorder("=")) for name, array in wanted.items()}
+    assert all((found[name] == wanted[name]).all() for name in found)
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5", ".weights.h5"])
+def test_files_are_read_without_h5py(suffix, tmp_path, monkeypatch):
+    model, path = small(), tmp_path / f"m{suffix}"
+    write = model.save_weights if suffix == ".weights.h5" else model.save
+    write(path)
+    monkeypatch.setitem(sys.modules, "h5py", None)
+    other = small()
+    other.load_weights(path)
+    assert all((a == b).all() for a, b in zip(model.get_weights(), other.get_weights(), strict=True))
+    if suffix != ".weights.h5":
+        assert models.load_model(path).count_params() == model.count_params()
+    with pytest.raises(ImportError, match="h5py"):
+        write(path)
+
+
+def test_a_newer_format_of_hdf5_is_refused(tmp_path):
+    path, model = tmp_path / "m.weights.h5", small()
+    with h5py.File(path, "w", libver="latest") as file:
+        file["layers/dense/vars/0"] = np.zeros((6, 3), np.float32)
+    with pytest.raises(ValueError, match=r"newer format of HDF5 than Keras writes\. Write it without libver"):
+        model.load_weights(path)

@@ -102,6 +102,14 @@ def test_an_import_says_it_too():
         from autoconv.layers import LSTM  # noqa: F401
     with pytest.raises(ImportError, match="Did you mean 'Conv2D'"):
         from autoconv.layers import Conv2d  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match=r"'autoconv\.preprocessing'\..*utils\.load_img read pictures"):
+        from autoconv.preprocessing.image import load_img  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match=r"'autoconv\.applications'\..*it downloads no weights"):
+        from autoconv.applications import VGG16  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match="Did you mean 'optimizers'"):
+        from autoconv.optimizer import Adam  # noqa: F401
+    with pytest.raises(ModuleNotFoundError, match=r"No module named 'autoconv\.nothing'$"):
+        import autoconv.nothing  # noqa: F401
 
 
 def test_arguments():

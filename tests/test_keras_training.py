@@ -865,10 +865,14 @@ class TestGetFile:
         with pytest.warns(UserWarning, match="Could not extract"):
             get(b"one", "c.zip", extract=True)
 
-    def test_members_outside_of_an_archive_are_refused(self, get, tmp_path):
-        made = io.BytesIO()
+    @pytest.mark.parametrize("link", [False, True])
+    def test_members_outside_of_an_archive_are_refused(self, get, tmp_path, link):
+        made, member = io.BytesIO(), tarfile.TarInfo("in" if link else "../../../evil")
+        if link:
+            member.type, member.linkname = tarfile.SYMTYPE, str(tmp_path)
         with tarfile.open(fileobj=made, mode="w") as tar:
-            tar.addfile(tarfile.TarInfo("../../../evil"))
+            tar.addfile(member)
+            tar.addfile(tarfile.TarInfo("in/evil"))
         with pytest.raises(ValueError, match="outside"):
             get(made.getvalue(), "evil.tar", extract=True)
         assert not list(tmp_path.rglob("evil"))

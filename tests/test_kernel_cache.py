@@ -319,3 +319,13 @@ def test_a_helper_that_counts_no_references_can_return_no_array():
 
     with pytest.raises(TypeError, match=r"must be @allocating\. tail is @inline"):
         first_of_tail(np.zeros(3, np.float32), 1)
+
+
+@pytest.mark.parametrize("statement", ["F.relu(np.ones(3))", "device.get('cpu').prepare(device.get('cpu').all_kernels("
+                                       "['float32']), print)"])
+def test_numba_without_its_compiler_is_refused(statement, tmp_path):
+    code = f"import numpy as np\nfrom autoconv import functional as F\nfrom autoconv.backend import device\n{statement}"
+    environment = {**os.environ, "NUMBA_DISABLE_JIT": "1", "AUTOCONV_CACHE_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode
+    assert done.stderr.splitlines()[-1].endswith("Received: NUMBA_DISABLE_JIT=1. Unset it before Python starts.")

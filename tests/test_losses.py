@@ -1,10 +1,13 @@
 """Losses are Keras's: checked against the formulas, written out in NumPy."""
 
+from itertools import repeat
+
 import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import losses
+from autoconv import functional as F
+from autoconv import layers, losses, models, ops, optimizers
 
 EPS = 1e-7
 rng = np.random.default_rng(0)
@@ -151,3 +154,116 @@ def test_label_smoothing_beyond_one_mixes_as_the_formula_says():
     targets = ONE_HOT * (1 - 1.5) + 1.5 / ONE_HOT.shape[-1]
     np.testing.assert_allclose(float(losses.CategoricalCrossentropy(label_smoothing=1.5)(ONE_HOT, PROBABILITIES)),
                                float(losses.CategoricalCrossentropy()(targets, PROBABILITIES)), rtol=1e-5)
+
+
+# In a model: the loss is that of the predictions, and what weights do to it.
+
+IMAGES = rng.normal(size=(5, 4, 3, 2)).astype("float32")
+PIXELS = rng.integers(0, 3, (5, 4, 3))
+PIXEL_WEIGHTS = rng.uniform(0, 2, (5, 4, 3)).astype("float32")
+
+
+def linear(x, units, layer, *arguments, activation=None):
+    """A model of one layer whose weights lie at equal distances in -1..1."""
+    model = models.Sequential([layers.Input(x.shape[1:]), layer(*arguments, activation=activation)])
+    shape = model.layers[0].kernel.shape
+    model.set_weights([np.linspace(-1, 1, np.prod(shape)).reshape(shape), np.zeros(units)])
+    return model
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize(("units", "activation", "loss"), [
+    (1, "softmax", "binary_crossentropy"), (2, "softmax", "binary_crossentropy"),
+    (10, "sigmoid", "categorical_crossentropy"),
+    (10, "sigmoid", "sparse_categorical_crossentropy"), (10, "softmax", "categorical_crossentropy"),
+    (10, "softmax", "sparse_categorical_crossentropy"), (3, "sigmoid", "binary_crossentropy")])
+@pytest.mark.filterwarnings("ignore:categorical_crossentropy of predictions")
+def test_the_loss_is_that_of_the_predictions(units, activation, loss, eager):
+    """Whichever activation the model ends in: its own crossentropy is that of its logits, which is the same number."""
+    x, labels = rng.normal(size=(64, 6)).astype("float32"), rng.integers(0, max(units, 2), 64)
+    one_hot = np.eye(units)[labels] if units > 1 else labels[:, None]
+    y = labels if loss.startswith("sparse") else one_hot
+    model = linear(x, units, layers.Dense, units, activation=activation)
+    model.compile(optimizers.SGD(0.0), loss, metrics=[loss], run_eagerly=eager)
+    expected = (binary if loss.startswith("binary") else crossentropy)(one_hot, model.predict(x, verbose=0)).mean()
+    np.testing.assert_allclose(model.evaluate(x, y, verbose=0), expected, rtol=1e-4)
+    np.testing.assert_allclose(model.train_on_batch(x, y), expected, rtol=1e-4)
+    history = model.fit(x, y, batch_size=16, epochs=2, verbose=0).history
+    np.testing.assert_allclose(history["loss"] + history[loss], expected, rtol=1e-4)
+
+
+def test_logits_are_those_of_the_axis_of_the_classes():
+    z = rng.normal(size=(2, 3, 4))
+    y = losses.categorical_crossentropy(np.full((2, 3, 4), 1 / 3), F.softmax(z), axis=1)
+    np.testing.assert_allclose(y, crossentropy(np.full((2, 4, 3), 1 / 3), np.moveaxis(softmax(z), 1, 2)), rtol=1e-6)
+
+
+class OneNumber(losses.Loss):
+    def call(self, y_true, y_pred):
+        return ops.mean(ops.square(y_true - y_pred))
+
+
+@pytest.mark.parametrize(("loss", "evaluated", "trained"), [
+    (lambda t, p: ops.mean(ops.square(t - p)), 2.39227, [2.25408, 1.34258, 0.89764]),
+    (lambda t, p: ops.reshape(ops.mean(ops.square(t - p)), (1,)), 2.39227, [2.25408, 1.34258, 0.89764]),
+    (OneNumber(), 2.39227, [2.25408, 1.34258, 0.89764]),
+    (OneNumber(reduction="sum"), 8.11767, [7.43163, 2.03367, 1.4499]),
+    (OneNumber(reduction="mean_with_sample_weight"), 2.2675, [2.18996, 1.42454, 1.00458])])
+def test_a_loss_that_is_one_number_counts_with_the_weights_of_the_samples(loss, evaluated, trained):
+    """The numbers of Keras 3.15.1 on PyTorch."""
+    generator = np.random.default_rng(0)
+    x, y = (generator.normal(size=(6, n)).astype("float32") for n in (4, 2))
+    given = {"sample_weight": np.array([1, 2, 0, 0.5, 3, 1]), "batch_size": 4, "verbose": 0}
+    model = linear(x, 2, layers.Dense, 2)
+    model.compile(optimizers.SGD(0.1), loss)
+    np.testing.assert_allclose(model.evaluate(x, y, **given), evaluated, rtol=1e-5)
+    np.testing.assert_allclose(model.fit(x, y, epochs=3, shuffle=False, **given).history["loss"], trained, rtol=1e-5)
+    classes = np.array([0, 1, 1, 0, 2, 1])
+    by_class, by_sample = ({"class_weight": {1: 3.0}}, {"sample_weight": np.where(classes == 1, 3.0, 1.0)})
+    first = [linear(x, 3, layers.Dense, 3) for _ in range(2)]
+    for each, weights in zip(first, (by_class, by_sample)):
+        each.compile("sgd", lambda t, p: ops.mean(losses.sparse_categorical_crossentropy(t, ops.softmax(p))))
+        each.fit(x, classes, shuffle=False, verbose=0, **weights)
+    np.testing.assert_array_equal(first[0].get_weights()[0], first[1].get_weights()[0])
+
+
+@pytest.mark.parametrize("form", ["arrays", "batches"])
+@pytest.mark.parametrize("shape", [(5, 4, 3), (5, 4, 3, 1), (5, 1, 3), (5, 4)])
+@pytest.mark.parametrize("name", ["sparse_categorical_crossentropy", "mean_squared_error"])
+def test_weights_of_pixels(name, shape, form):
+    """sample_weight (N, H, W), or what broadcasts to it, for outputs (N, H, W, C), also in a metric."""
+    weights = PIXEL_WEIGHTS[..., 0] if len(shape) == 2 else PIXEL_WEIGHTS[:, : shape[1]]
+    y = PIXELS if name.startswith("sparse") else np.eye(3)[PIXELS]
+    model = linear(IMAGES, 3, layers.Conv2D, 3, 1, activation="softmax")
+    model.compile(optimizers.SGD(0.1), name, weighted_metrics=[name])
+    p, start = model.predict(IMAGES, verbose=0), model.get_weights()[0]
+    each = crossentropy(np.eye(3)[PIXELS], p) if name.startswith("sparse") else ((y - p) ** 2).mean(-1)
+    full = np.broadcast_to(weights[..., None] if len(shape) == 2 else weights, (5, 4, 3))
+    loss, metric = model.evaluate(IMAGES, y, sample_weight=weights.reshape(shape), batch_size=2, verbose=0)
+    np.testing.assert_allclose([loss, metric], [(each * full).mean(), (each * full).sum() / full.sum()], rtol=1e-5)
+    given = {"x": IMAGES, "y": y, "sample_weight": weights.reshape(shape), "batch_size": 5}
+    if form == "batches":
+        given = {"x": repeat((IMAGES, y, weights.reshape(shape))), "steps_per_epoch": 1}
+    history = model.fit(**given, epochs=2, shuffle=False, verbose=0).history
+    np.testing.assert_allclose(history["loss"][0], loss, rtol=1e-5)
+    moved = (model.get_weights()[0] - start).copy()
+    model.set_weights([start, np.zeros(3)])
+    model.compile(optimizers.SGD(0.1), lambda t, p: getattr(losses, name)(t, p) * full.astype("float32"))
+    model.fit(IMAGES, y, batch_size=5, epochs=2, shuffle=False, verbose=0)
+    np.testing.assert_allclose(model.get_weights()[0] - start, moved, rtol=1e-4, atol=1e-6)
+
+
+def test_weights_of_classes_are_weights_of_pixels():
+    model = linear(IMAGES, 3, layers.Conv2D, 3, 1, activation="softmax")
+    model.compile(optimizers.SGD(0.0), "categorical_crossentropy")
+    one_hot, weights = np.eye(3)[PIXELS], np.where(PIXELS == 1, 4.0, 1.0)
+    expected = (crossentropy(one_hot, model.predict(IMAGES, verbose=0)) * weights).mean()
+    history = model.fit(IMAGES, one_hot, class_weight={1: 4.0}, verbose=0).history
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
+    model.compile(optimizers.SGD(0.0), "sparse_categorical_crossentropy")
+    history = model.fit(IMAGES, PIXELS[..., None], class_weight={1: 4.0}, verbose=0).history
+    np.testing.assert_allclose(history["loss"], expected, rtol=1e-5)
+    with pytest.raises(ValueError, match=r"shape \(5, 4, 3\): y\[\.\.\., None\] are labels, one for each pixel"):
+        model.fit(IMAGES, PIXELS, class_weight={1: 4.0}, verbose=0)
+    with pytest.raises(ValueError, match=r"each pixel. Received shape \(5, 3\) for losses of shape \(5, 4, 3\)"):
+        model.fit(IMAGES, PIXELS, sample_weight=np.ones((5, 3)), verbose=0)

@@ -1,6 +1,7 @@
 """Sequential: building, the summary, checks of what goes in, and the nets of the command line."""
 
 import io
+import re
 import sys
 
 import numpy as np
@@ -249,6 +250,27 @@ def test_to_moves_a_model_or_says_why_not():
         model.to("tpu")
 
 
+def test_the_summary_has_the_layers_that_no_call_has_used():
+    class Branches(models.Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.others = layers.Dense(2), [layers.Dense(3), layers.Dropout(0.1), layers.ReLU(),
+                                                       layers.Flatten(), layers.Add()]
+
+        def call(self, x, other=False, training=False):
+            for layer in self.others if other else [self.used]:
+                x = layer(x)
+            return x
+
+    model, lines = Branches(), []
+    model(np.ones((2, 4)))
+    model.summary(print_fn=lines.append)
+    rows = [line.split("│")[2:4] for line in lines[0].splitlines() if line.startswith("│")]
+    assert [cell.strip() for cell in rows[0]] == ["(None, 2)", "10"]
+    assert [row[0].strip() for row in rows[1:]] == ["?"] * 5
+    assert rows[1][1].strip() == "0 (unbuilt)"
+
+
 # What goes in.
 
 
@@ -265,6 +287,36 @@ def test_the_lecture_net_says_which_shape_it_wants(shape, remedy):
     assert str(caught.value) == (
         f"Model 'lecture' wants inputs of shape (None, 28, 28, 1). Received shape {shape}." + (remedy and " " + remedy)
     )
+
+
+@pytest.mark.parametrize(("images", "given", "remedy"), [
+    ((8, 32, 32, 3), lambda x: x.transpose(0, 3, 1, 2), "Transpose it: x.transpose(0, 2, 3, 1)."),
+    ((8, 20, 28, 1), lambda x: x.transpose(0, 2, 1, 3), "Transpose it: x.transpose(0, 2, 1, 3)."),
+    ((8, 20, 28, 3), lambda x: x.transpose(0, 3, 2, 1), "Transpose it: x.transpose(0, 3, 2, 1)."),
+    ((8, 28, 28, 1), lambda x: x.transpose(0, 3, 1, 2), "Transpose it: x.transpose(0, 2, 3, 1)."),
+    ((8, 16, 24, 3), lambda x: x.reshape(8, -1), "Reshape it: x.reshape(-1, 16, 24, 3), or "
+     "x.reshape(-1, 3, 16, 24).transpose(0, 2, 3, 1) if a row has one channel after the other."),
+    ((8, 16, 24, 3), lambda x: x.transpose(0, 3, 1, 2).reshape(8, -1), "Reshape it: x.reshape(-1, 16, 24, 3), or "
+     "x.reshape(-1, 3, 16, 24).transpose(0, 2, 3, 1) if a row has one channel after the other."),
+    ((8, 784), lambda x: x.reshape(8, 28, 28, 1), "Reshape it: x.reshape(-1, 784)."),
+    ((8, 28, 28, 1), lambda x: x.reshape(8, 14, 56, 1), ""),  # other images: their rows have another length
+    ((8, 32, 32, 3), lambda x: x.reshape(8, 48, 64), ""),
+])
+def test_the_advice_for_images_of_another_layout_keeps_their_pixels(images, given, remedy):
+    wanted = np.arange(np.prod(images), dtype="float32").reshape(images)
+    x, model = given(wanted), models.Sequential([layers.Input(images[1:]), layers.Flatten()])
+    with pytest.raises(ValueError, match="Received shape") as caught:
+        model.predict(x, verbose=0)
+    assert str(caught.value).partition(f"Received shape {x.shape}.")[2].strip() == remedy
+    advised = [eval(part, {"x": x}) for part in re.findall(r"x\.\w+\([-\d, ]+\)(?:\.transpose\([\d, ]+\))?", remedy)]
+    assert bool(remedy) == any(np.array_equal(each, wanted) for each in advised)
+
+
+def test_a_layer_that_was_built_for_other_channels_advises_the_transpose():
+    layer = layers.Conv2D(4, 3)
+    layer(np.zeros((2, 32, 32, 3), "float32"))
+    with pytest.raises(ValueError, match=r"built for the first\. Transpose it: x\.transpose\(0, 2, 3, 1\)\."):
+        layer(np.zeros((2, 3, 32, 32), "float32"))
 
 
 # The nets of the command line.

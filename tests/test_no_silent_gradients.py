@@ -1,13 +1,18 @@
 """NumPy within a layer: the layers below learn as with our functions, or an error names ours."""
 
 import math
+import operator
+import re
 
+import gradients
 import numpy as np
 import pytest
 
 import autoconv as ac
 from autoconv import functional as F
-from autoconv import layers, models
+from autoconv import layers, losses, metrics, models, ops, optimizers
+from autoconv.gradcheck import gradcheck
+from autoconv.symbolic import flatten
 from autoconv.tensor import Parameter, Tensor, no_grad, tensor
 
 X = np.random.default_rng(0).normal(size=(6, 5)).astype("float32")
@@ -207,11 +212,186 @@ def test_comparisons():
         bool(a == b)
 
 
-def test_a_loss_in_numpy_s_words_is_an_error():
-    """Outside a layer NumPy gives arrays, and a loss that has no gradient is refused."""
-    model = models.Sequential([layers.Input((5,)), layers.Dense(3)])
-    for loss in (lambda y_true, y_pred: tensor(np.mean(np.square(y_true - y_pred.numpy()), -1)),
-                 lambda y_true, y_pred: np.mean(np.square(np.asarray(y_true) - np.asarray(y_pred)), -1)):
-        model.compile("sgd", loss)
-        with pytest.raises((RuntimeError, TypeError, AttributeError)):
-            model.fit(X, X[:, :3], verbose=0)
+@pytest.mark.parametrize(("loss", "said"), [
+    (lambda t, p: tensor(np.mean(np.square(t - p.numpy()), -1)), r"\.numpy\(\)"),
+    (lambda t, p: F.mean_squared_error(t, p) + 0.1 * np.abs(np.asarray(p)).mean(-1), r"np\.asarray"),
+    (lambda t, p: F.mean_squared_error(t, p) * float(p.mean()), r"float\(\)"),
+    (lambda t, p: F.mean_squared_error(t, p) + np.cumsum(p, -1)[:, -1], r"np\.cumsum"),
+    (lambda t, p: F.mean_squared_error(t, tensor(p)), r"ac\.tensor\(\)"),
+    (lambda t, p: F.sparse_categorical_crossentropy(p[:, 0], p), r"no gradient for y_true.*y_true\.detach\(\)"),
+])
+def test_what_would_lose_the_gradient_is_refused_in_a_loss(loss, said):
+    class Own(losses.Loss):
+        def call(self, y_true, y_pred):
+            return loss(y_true, y_pred)
+
+    class Model(models.Model):
+        def call(self, x):
+            return self.dense(x)
+
+        def compute_loss(self, y, y_pred, **others):
+            return loss(y, y_pred).mean()
+
+    model, own = models.Sequential([layers.Input((5,)), layers.Dense(3)]), Model()
+    own.dense = layers.Dense(3)
+    for each, given in ((model, loss), (model, Own()), (own, "mse")):
+        each.compile("sgd", given)
+        with pytest.raises(TypeError, match=said):
+            each.fit(X, X[:, :3], verbose=0)
+
+
+def test_a_regularizer_in_numpy_s_words():
+    for regularizer, moves in ((lambda w: np.sum(np.square(w)), True), (lambda w: np.square(w.numpy()).sum(), False)):
+        model = models.Sequential([layers.Input((5,)), layers.Dense(3, kernel_regularizer=regularizer)])
+        model.compile(optimizers.SGD(0.1), lambda t, p: F.mean_squared_error(t, p) * 0.0)
+        before = model.layers[0].kernel.numpy()
+        if moves:
+            model.train_on_batch(X, X[:, :3])
+            np.testing.assert_allclose(model.layers[0].kernel.numpy(), 0.8 * before, rtol=1e-5)
+        else:
+            with pytest.raises(TypeError, match="in a regularizer would lose them"):
+                model.train_on_batch(X, X[:, :3])
+
+
+def test_a_step_of_a_user_s_own():
+    """The loss keeps its gradient; metrics, and what a step returns, are values."""
+    class Shown(metrics.Metric):
+        def reset_state(self):
+            self.seen = 0.0
+
+        def update_state(self, y_true, y_pred):
+            self.seen += float(np.cumsum(np.abs(y_pred.numpy())).max())
+
+        def result(self):
+            return self.seen
+
+    class Model(models.Sequential):
+        penalty = staticmethod(ops.abs)
+
+        def train_step(self, data):
+            x, y = data
+            y_pred = self(x, training=True)
+            loss = F.mean_squared_error(y, y_pred).mean() + self.penalty(y_pred).mean()
+            self.shown.update_state(y, y_pred)
+            self.best.update_state(y, y_pred)
+            loss.backward()
+            for weight in self.trainable_weights:
+                weight.assign_sub(0.1 * weight.grad)
+                weight.grad = None
+            return {"loss": float(loss), "seen": self.shown.result(), "best": self.best.result()}
+
+    model = Model([layers.Input((5,)), layers.Dense(3)])
+    model.shown, model.best = Shown(), metrics.MeanAbsoluteError()
+    model.compile("sgd", "mse")
+    assert all(value > 0 for value in model.train_on_batch(X, X[:, :3], return_dict=True).values())
+    model.penalty = lambda p: np.abs(p.numpy())
+    with pytest.raises(TypeError, match=r"\.numpy\(\) .* in train_step of 'model\w*' would lose them"):
+        model.train_on_batch(X, X[:, :3])
+
+
+def test_what_hands_a_tensor_on_keeps_its_gradient_or_refuses():
+    y = tensor(X, requires_grad=True) * 2
+    with pytest.raises(TypeError, match=r"ac\.tensor\(\) on a tensor that requires gradients would lose them"):
+        tensor([y, y])
+    with pytest.raises(TypeError, match="a Parameter given to layer"):
+        layers.Add()([layers.Input((5,)), y])
+    with pytest.raises(ValueError, match=r"items of one shape. Received shapes: \[\(6, 5\), \(5,\)\]"):
+        ops.sum([y, y[0]])
+    total = ops.max([[y, 1 + y], [0.5 * y, np.zeros_like(X)]], axis=(0, 1)).sum() + (X[None] + [y]).sum()
+    assert total.requires_grad
+    x = tensor(X, requires_grad=True)
+    operator.add(x, [x, x]).sum().backward()
+    np.testing.assert_array_equal(x.grad, np.full(X.shape, 4))
+
+
+# Every public function, by each of its arguments.
+
+PUBLIC = gradients.public()
+ARGUMENTS = {f"{name} {label}": (name, value, call) for name, function in PUBLIC.items() if name in gradients.TABLE
+             for label, value, call in gradients.arguments(name, function)}
+
+
+def test_every_public_function_has_a_row():
+    assert PUBLIC.keys() == gradients.TABLE.keys()
+
+
+def test_every_argument_that_may_be_a_number_has_one():
+    assert not [label for label, (_, value, _) in ARGUMENTS.items() if not np.isfinite(value).all()]
+
+
+def is_flat(label):
+    name, argument = label.split(" ")[:2]
+    return name in gradients.FLAT.split() or gradients.FLAT_ARGUMENTS.get(name) == argument
+
+
+@pytest.mark.parametrize("label", ARGUMENTS)
+def test_a_gradient_goes_on_or_an_error_says_why_not(label):
+    name, value, call = ARGUMENTS[label]
+    refused = ""
+    try:
+        result = call(tensor(value, requires_grad=True))
+    except (TypeError, ValueError) as error:
+        refused = str(error)
+    if refused:
+        assert re.search(r"detach\(\)|must be a number", refused), refused
+        return
+    if name in gradients.CUT:
+        return
+    if is_flat(label):
+        if (value == value.round()).all():
+            return  # where such functions step
+        for moved in (value - 1e-7, value + 1e-7):
+            assert all(map(np.array_equal, *([np.asarray(item) for item in flatten(each)]
+                                             for each in (result, call(tensor(moved))))))
+        return
+
+    def carried(x):
+        found = gradients.floats(call(x))
+        moving = [t for t in found if t.requires_grad] or found  # under no_grad() none does
+        return F.concatenate([t.reshape(-1) for t in (moving if x.requires_grad else found)])
+
+    assert any(t.requires_grad for t in gradients.floats(result)), "the gradient was lost"
+    gradcheck(carried, tensor(value, requires_grad=True))
+
+
+@pytest.mark.parametrize("name", losses.CLASSES)
+def test_a_loss_has_gradients_for_targets_and_predictions(name):
+    loss = losses.CLASSES[name]()
+    row = gradients.drawn(name, {"y_true": gradients.MATRIX, "y_pred": gradients.PROBABILITIES})
+    targets, predictions = (tensor(row[key], requires_grad=True) for key in ("y_true", "y_pred"))
+    if loss.target_dtype("float64").kind == "i":
+        gradcheck(lambda p: loss(gradients.LABELS, p), predictions)
+        with pytest.raises(TypeError, match=r"no gradient for y_true.*y_true\.detach\(\)"):
+            loss(tensor(gradients.LABELS.astype("float64"), requires_grad=True), predictions)
+        return
+    gradcheck(loss, targets, predictions)
+    with pytest.raises(TypeError, match=r"no gradient for sample_weight.*sample_weight\.detach\(\)"):
+        loss(targets, predictions, tensor(np.ones(3), requires_grad=True))
+    both = loss([tensor(row["y_true"][0], requires_grad=True)] * 2, [tensor(row["y_pred"][0], requires_grad=True)] * 2)
+    assert both.requires_grad
+    expected = loss(row["y_true"][[0, 0]], tensor(row["y_pred"][[0, 0]]))
+    np.testing.assert_allclose(both.item(), expected.item(), rtol=1e-6)
+
+
+ONE_STEP = {
+    "the first argument": (lambda t, p: F.mean_squared_error(p, t) + 0.1 * ops.mean(ops.abs(p), axis=-1), 6.1),
+    "NumPy's functions": (lambda t, p: np.mean(np.square(p - t), -1) + 0.1 * np.mean(np.abs(p), -1), 6.1),
+    "two outputs of the net": (lambda t, p: F.mean_squared_error(p, t) + F.mean_absolute_error(2 * p, p), 7),
+    "a list of tensors": (lambda t, p: ops.sum([ops.mean(p * p, -1), ops.mean(ops.abs(p), -1)], 0), 7),
+    "top_k": (lambda t, p: ops.sum(ops.top_k(ops.concatenate([p, 3 * p, 2 * p], -1), 2)[0], -1), 5),
+    "sort": (lambda t, p: ops.sort(ops.concatenate([p, 3 * p, 2 * p], -1))[:, 2], 3),
+}
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("name", ONE_STEP)
+def test_a_step_is_the_one_of_keras(name, eager):
+    """One layer of the weights (1, 2), inputs of ones, SGD(0.1): what Keras 3.15.1 gives on PyTorch. The gradient of
+    the loss for the prediction, 3, is that of both weights.
+    """
+    loss, gradient = ONE_STEP[name]
+    model = models.Sequential([layers.Input((2,)), layers.Dense(1, use_bias=False)])
+    model.set_weights([np.array([[1.0], [2.0]])])
+    model.compile(optimizers.SGD(0.1), loss, run_eagerly=eager)
+    model.fit(np.ones((1, 2)), np.zeros((1, 1)), verbose=0)
+    np.testing.assert_allclose(model.get_weights()[0].ravel(), np.array([1, 2]) - 0.1 * gradient, rtol=1e-6)

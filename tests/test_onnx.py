@@ -338,10 +338,69 @@ def test_errors_say_what_is_wrong():
         formats.from_onnx("nowhere.onnx")
 
 
-def test_without_onnx_the_extra_is_named(monkeypatch):
+def test_what_no_output_needs_is_neither_computed_nor_known():
+    """3,000 nodes of 2^20 numbers each would be more than may be known beforehand; Mystery is no op."""
+    import hostile_onnx
+
+    unused = onnx.helper.make_node("Mystery", ["w"], ["z"])
+    leftover = hostile_onnx.graph_of([unused, onnx.helper.make_node("Relu", ["x"], ["y"])],
+                                     {"w": np.ones((2, 2), np.float32)}).SerializeToString()
+    x = images(2, (2, 4, 4))[:1]
+    for data in (hostile_onnx.unused_tiles(), leftover):
+        model = formats.from_onnx(data)
+        np.testing.assert_array_equal(model.predict(x, verbose=0), np.maximum(x, 0))
+        assert not model.weights
+
+
+@pytest.mark.parametrize(("bomb", "wanted"), [
+    ("10 MB of empty nodes", "more than 10,000 messages 'node'"), ("10 MB of empty metadata", "than 400,000 fields"),
+    ("Mul of constants", r"at most 4,194,304 items can be made here. Received: \(20000, 20000\)"),
+    ("Mul of weights", r"at most 268,435,456 items can be made here. Received: \(20000, 20000\)"),
+    ("3 large constants", "Node 'ConstantOfShape_2' .* at most 0 items"), ("a long Resize", "can be made here"),
+    ("40 MB of packed numbers, field 7", "more than 4,194,304 packed integers")])
+def test_a_bomb_is_refused_before_it_takes_memory(bomb, wanted):
+    import tracemalloc
+
+    import hostile_onnx
+
+    data = next(data for name, data in hostile_onnx.bombs() if name == bomb)
+    tracemalloc.start()
+    try:
+        with pytest.raises(ValueError, match=wanted):
+            formats.from_onnx(data)
+        assert tracemalloc.get_traced_memory()[1] < len(data) + 2**27
+    finally:
+        tracemalloc.stop()
+
+
+def test_numbers_are_read_in_every_form_that_protobuf_has():
+    """Packed or one by one, in one piece or several, of one to ten bytes."""
+    import hostile_onnx
+
+    values = np.array([0, 1, -1, 127, 128, 2**31, -(2**40), 2**63 - 1, -(2**63)])
+    tensor = onnx.helper.make_tensor("c", onnx.TensorProto.INT64, [9], values)
+    for first in (values[:0], values[:4]):
+        single = b"".join(b"\x38" + _varint(int(n)) for n in first)
+        packed = hostile_onnx._field(7, b"".join(_varint(int(n)) for n in values[len(first) :]))
+        rest = onnx.TensorProto(name="c", dims=[9], data_type=tensor.data_type).SerializeToString()
+        graph = hostile_onnx.graph_of([onnx.helper.make_node("Identity", ["c"], ["y"])]).graph.SerializeToString()
+        data = b"\x08\x08\x42\x02\x10\x11" + hostile_onnx._field(
+            7, graph + hostile_onnx._field(5, rest + single + packed))
+        np.testing.assert_array_equal(formats.from_onnx(data)(images(1, (2, 4, 4))).numpy(), values)
+
+
+def _varint(number):
+    number, content = number % 2**64, b""
+    while number > 127:
+        number, content = number >> 7, content + bytes([number & 127 | 128])
+    return content + bytes([number])
+
+
+def test_without_onnx_the_extra_is_named_for_writing_alone(monkeypatch):
     import sys
 
+    data = formats.to_onnx(models.Sequential([layers.Input((2,)), layers.ReLU()])).SerializeToString()
     monkeypatch.setitem(sys.modules, "onnx", None)
-    for call in (lambda: formats.from_onnx(b""), lambda: formats.to_onnx(models.Sequential([layers.Input((2,))]))):
-        with pytest.raises(ImportError, match=r"autoconv\[onnx\]"):
-            call()
+    assert formats.from_onnx(data).predict(np.ones((1, 2)), verbose=0).tolist() == [[1, 1]]
+    with pytest.raises(ImportError, match=r"autoconv\[onnx\]"):
+        formats.to_onnx(models.Sequential([layers.Input((2,))]))

@@ -210,6 +210,15 @@ class TestResults:
         scores = np.array([[0.9, 0.1], [0.2, 0.8], [0.4, 0.6], [0.1, 0.9]])
         assert pictures.worst_mistakes([0, 0, 0, 1], scores).tolist() == [1, 2]
         assert pictures.worst_mistakes([0, 0, 0, 1], scores, 1).tolist() == [1]
+        assert pictures.worst_mistakes([1, 0], np.uint8([[200, 55], [0, 255]])).tolist() == [1, 0]
+
+    @pytest.mark.parametrize(("true", "scores"), [
+        (np.eye(3)[[0, 1, 2, 0]], [0, 1, 2, 0]), ([0, 1, 2, 0], [0, 1, 2, 0]), ([0, 1], np.eye(3)),
+        ([0, 1, 1], np.array([[0.2], [0.7], [0.9]])),
+    ])
+    def test_scores_that_are_no_row_of_each_label_are_refused(self, true, scores):
+        with pytest.raises(ValueError, match=r"shape \(N, classes\).*Pass the labels first"):
+            pictures.worst_mistakes(true, scores)
 
 
 class TestFigures:

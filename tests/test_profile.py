@@ -114,6 +114,13 @@ class TestMeasuring:
         rows = [row._replace(share=1.2) for row in profile.rows]
         assert "Shares can pass 100%" in str(dataclasses.replace(profile, rows=rows))
 
+    def test_a_share_that_no_kernel_can_have_is_blank(self):
+        profile = models.Sequential([layers.Input((6,)), layers.Dense(3)]).profile()
+        text = str(dataclasses.replace(profile, rows=[row._replace(share=17.49) for row in profile.rows]))
+        assert "1749%" not in text
+        assert text.splitlines()[3].endswith(" ms")
+        assert "A share is blank if the ceiling was measured more than 4 times too low" in text
+
     def test_a_graph_with_branches_runs_step_by_step(self):
         assert all(row.seconds > 0 for row in branches().profile(2).rows)
 

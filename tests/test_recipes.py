@@ -54,7 +54,7 @@ def copy(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     added = [entry for entry in BLOCKS if entry[1]]
-    assert len(added) == 8
+    assert len(added) == 9
     for path, how, name, text in added:
         file = folder / path
         file.write_text(put(text, how, name, file.read_text(encoding="utf-8")), encoding="utf-8")
@@ -98,9 +98,10 @@ def test_an_op_that_was_added_works_and_is_recorded(copy):
 @pytest.mark.timeout(900)
 def test_an_op_that_was_added_passes_the_tests_that_the_recipe_names(copy):
     said = run(copy, "-m", "pytest", "-v", "-p", "no:cacheprovider", "tests/test_ops.py", "tests/test_recording.py",
-               "tests/test_device.py", "-k", "two_slopes or twins or every_op")
+               "tests/test_device.py", "tests/test_no_silent_gradients.py", "-k",
+               "two_slopes or twins or every_op or has_a_row")
     passed = re.findall(r"(tests/test_\w+)\.py::.*two_slopes.* PASSED", said)
-    assert set(passed) == {"tests/test_ops", "tests/test_recording"}
+    assert set(passed) == {"tests/test_ops", "tests/test_recording", "tests/test_no_silent_gradients"}
     assert "test_every_op_has_a_row PASSED" in said
 
 

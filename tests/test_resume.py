@@ -3,12 +3,15 @@
 import csv
 import json
 import re
+import shutil
 
 import numpy as np
 import pytest
 from resumed import ARRAYS, EPOCHS, PER_EPOCH, TRAININGS, Batches, CrashAt, CrashError, Worst, X, Y, net, sha256, train
 
 from autoconv import callbacks, layers, losses, models, optimizers, utils
+from autoconv.files import folders
+from autoconv.train import checkpoint
 
 
 @pytest.mark.parametrize("kind", TRAININGS)
@@ -256,6 +259,33 @@ def test_one_process_trains_in_a_folder(tmp_path):
 
     net().fit(**ARRAYS, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path), Second()])
     net().fit(**ARRAYS, verbose=0, callbacks=callbacks.BackupAndRestore(tmp_path))
+
+
+class Gone(callbacks.Callback):
+    """Removes a folder before a step, as somebody may do."""
+
+    def __init__(self, folder, held=False):
+        self.folder, self.held = folder, held
+
+    def on_train_batch_begin(self, batch, logs=None):
+        if batch == 3:
+            shutil.rmtree(self.folder)
+            if self.held:
+                self.hold = folders.Hold(self.folder)  # by another process, as far as locks can tell
+
+
+def test_a_folder_that_was_removed_is_made_again(tmp_path):
+    backup = callbacks.BackupAndRestore(tmp_path / "a" / "b", 2, delete_checkpoint=False)
+    net().fit(**ARRAYS, verbose=0, callbacks=[backup, Gone(tmp_path / "a")])
+    assert checkpoint.newest(tmp_path / "a" / "b", pytest.fail).state.position == (1, 0)
+
+
+def test_a_folder_that_another_process_took_over_ends_the_training(tmp_path):
+    gone = Gone(tmp_path / "a", held=True)
+    with pytest.raises(BlockingIOError, match="Another process trains in"):
+        net().fit(**ARRAYS, epochs=3, verbose=0, callbacks=[callbacks.BackupAndRestore(tmp_path / "a", 5), gone])
+    assert list((tmp_path / "a").iterdir()) == []
+    gone.hold.close()
 
 
 def test_a_state_that_cannot_be_written_ends_no_training(tmp_path, monkeypatch):

@@ -18,6 +18,7 @@ import test_cli
 
 from autoconv import utils
 from autoconv.cli import saving, signals
+from autoconv.train import checkpoint
 
 TRAIN = ("digits", "--limit", "480", "--epochs", "6", "--seed", "3", "--batch-size", "16")  # 30 steps an epoch
 OFTEN = ("--checkpoint-every", "5steps")
@@ -164,6 +165,42 @@ def test_a_run_on_a_folder_of_photos_ends_with_the_same_bytes(tmp_path):
         skipped = [json.loads((one / "run.json").read_text())["skipped"] for one in (run, tmp_path / "whole")]
         assert skipped[0] == skipped[1] != []
     assert done > 5
+
+
+@posix
+@pytest.mark.parametrize("times", [2, pytest.param(50, marks=[pytest.mark.soak, pytest.mark.timeout(3600)])])
+def test_of_two_processes_at_once_one_trains_and_has_its_states(times, tmp_path):
+    for number in range(times):
+        run = tmp_path / str(number)
+        both = {seed: started("train", "digits", "--limit", "480", "--epochs", "200", "--seed", seed, *OFTEN, "--quiet",
+                              "--out", run) for seed in (5, 6)}
+        while all(process.poll() is None for process in both.values()):
+            time.sleep(0.01)
+        (seed, first), (_, second) = sorted(both.items(), key=lambda item: item[1].poll() is not None)
+        assert second.returncode == 1
+        assert "Another process trains in" in second.communicate()[1]
+        while first.poll() is None and not checkpoint.files(run / "checkpoints"):
+            time.sleep(0.01)
+        first.terminate()
+        said = first.communicate()[1]
+        assert first.returncode == 143, said
+        assert "keeps the training up to its step" in said
+        found = checkpoint.newest(run / "checkpoints", pytest.fail)
+        assert found.state.facts["belongs_to"]["arguments"]["seed"] == seed
+        assert [path.name for path in tmp_path.iterdir() if path.name.startswith(f".{number}.")] == []
+
+
+def test_a_finished_run_is_rid_of_what_killed_processes_left(finished, tmp_path):
+    run = tmp_path / "run"
+    shutil.copytree(finished, run)
+    before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*")}
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    (tmp_path / f".run.{ended.pid}-00ff.tmp").mkdir()
+    (tmp_path / f".run.{ended.pid}-00ff.tmp" / "model.safetensors").write_bytes(b"half")
+    (run / "checkpoints" / f".0001-000000009.safetensors.{ended.pid}-00ff.tmp").write_bytes(b"half")
+    assert "is finished" in autoconv_("train", "--out", run, "--resume")
+    assert {path.relative_to(tmp_path) for path in tmp_path.rglob("*")} == before
 
 
 def test_what_is_said(whole, tmp_path):

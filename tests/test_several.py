@@ -7,7 +7,7 @@ as means over batches, whatever their size, and here they are means over samples
 import numpy as np
 import pytest
 
-from autoconv import layers, models, optimizers
+from autoconv import layers, metrics, models, optimizers
 
 RNG = np.random.default_rng(0)
 
@@ -137,3 +137,99 @@ def test_what_compile_is_given_must_fit_the_outputs(arguments, message):
 
     with pytest.raises(ValueError, match=message):
         compiled_and_fitted()
+
+
+OUTPUTS = {"z": (3, "sparse_categorical_crossentropy", ["accuracy"]), "m": (2, "mse", ["mse", "mae"]),
+           "a": (1, "mae", ["mae"])}
+
+
+class Heads(models.Model):
+    def __init__(self, form):
+        super().__init__()
+        self.form, self.heads = form, [layers.Dense(units) for units, *_ in OUTPUTS.values()]
+
+    def call(self, x, training=False):
+        made = [head(x) for head in self.heads]
+        return dict(zip(OUTPUTS, made)) if self.form is dict else made
+
+
+def three_outputs(form):
+    if form in ("class with a dict", "class with a list"):
+        return Heads(dict if form == "class with a dict" else list)
+    x = layers.Input((6,))
+    made = {name: layers.Dense(units, name=name)(x) for name, (units, *_) in OUTPUTS.items()}
+    return models.Model(x, made if form == "dict" else list(made.values()))
+
+
+def in_order(names, which):
+    return {name: OUTPUTS[name][which] for name in names}
+
+
+LOSSES, SORTED = ["z_loss", "m_loss", "a_loss"], ["a_mae", "m_mae", "m_mse", "z_accuracy"]
+
+
+@pytest.mark.parametrize(("form", "arguments", "listed"), [
+    ("list", {"loss": [*in_order("zma", 1).values()], "metrics": [*in_order("zma", 2).values()]}, [*LOSSES, *SORTED]),
+    ("list", {"loss": in_order("maz", 1), "metrics": in_order("maz", 2)}, [*LOSSES, *SORTED]),
+    ("list", {"loss": {**in_order("mz", 1), "a": None}, "metrics": in_order("zma", 2)},
+     ["z_loss", "m_loss", *SORTED]),
+    ("list", {"loss": [None, None, "mae"], "metrics": in_order("zma", 2)}, SORTED),
+    ("list", {"loss": in_order("zma", 1), "metrics": {"m": ["mae"]}, "weighted_metrics": {"m": ["mae"], "a": ["mse"]}},
+     [*LOSSES, "a_mse", "m_mae", "m_weighted_mae"]),
+    ("dict", {"loss": [*in_order("amz", 1).values()], "metrics": [*in_order("amz", 2).values()]},
+     [*LOSSES[::-1], *SORTED]),
+    ("dict", {"loss": in_order("mza", 1), "metrics": in_order("zma", 2), "loss_weights": dict(zip("amz", (1, 2, 3)))},
+     ["m_loss", "z_loss", "a_loss", *SORTED]),
+    ("dict", {"loss": in_order("zm", 1), "metrics": in_order("ma", 2)}, [*LOSSES[:2], *SORTED[:3]]),
+    ("class with a dict", {"loss": in_order("mza", 1), "metrics": in_order("zma", 2)},
+     ["m_loss", "z_loss", "a_loss", *SORTED]),
+    ("class with a dict", {"loss": [*in_order("amz", 1).values()]}, LOSSES[::-1]),
+    ("class with a list", {"loss": [*in_order("zma", 1).values()], "metrics": [["accuracy"], ["mse"], ["mae"]]},
+     ["output_1_accuracy", "output_2_mse", "output_3_mae", *(f"output_{i}_loss" for i in (1, 2, 3))]),
+])
+def test_results_are_listed_in_keras_s_order(form, arguments, listed):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(12, 6)).astype("float32")
+    y = {"z": rng.integers(0, 3, 12), "m": rng.normal(size=(12, 2)), "a": rng.normal(size=(12, 1))}
+    model = three_outputs(form)
+    model.compile(optimizers.SGD(0.0), **arguments)
+    y = y if "dict" in form else list(y.values())
+    named = model.evaluate(x, y, verbose=0, return_dict=True)
+    assert set(named) == {"loss", *listed}
+    expected = [named[name] for name in ("loss", *listed)]
+    for found in (model.evaluate(x, y, verbose=0), model.test_on_batch(x, y), model.train_on_batch(x, y)):
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    assert [name for name in model.metrics_names if name.endswith("_loss")] == [
+        name for name in listed if name.endswith("_loss")]
+
+
+def test_a_single_loss_is_listed_in_the_order_of_the_dict_that_a_call_returns():
+    class Two(models.Model):
+        def __init__(self):
+            super().__init__()
+            self.heads = [layers.Dense(1, kernel_initializer="zeros") for _ in range(2)]
+
+        def call(self, x, training=False):
+            return {"m": self.heads[0](x), "a": self.heads[1](x)}
+
+    model, x = Two(), np.ones((2, 3), "float32")
+    model.compile("sgd", "mse")
+    assert model.test_on_batch(x, {"a": np.full((2, 1), 1.0), "m": np.full((2, 1), 2.0)}) == [5.0, 4.0, 1.0]
+
+
+def test_what_a_step_of_one_s_own_returns_is_listed_by_the_model_s_metrics_then_by_name():
+    class Own(models.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(2)
+            self.zeta, self.beta = metrics.Mean(name="zeta"), metrics.Mean(name="beta")
+
+        def call(self, x, training=False):
+            return self.dense(x)
+
+        def test_step(self, data):
+            return {"q": 5.0, "zeta": 1.0, "c": 6.0, "beta": 2.0, "loss": 7.0}
+
+    model = Own()
+    model.compile("sgd", "mse")
+    assert model.test_on_batch(np.ones((2, 3)), np.ones((2, 2))) == [7.0, 1.0, 2.0, 6.0, 5.0]  # as in Keras

@@ -75,7 +75,7 @@ def ones(*shape):
 CONV, KERNEL = F.conv2d, (3, 3, 3, 4)
 ERRORS = [  # what is called, and what the error says: the rule, what was received, the remedy
     (lambda: CONV(ones(5, 6, 3), ones(*KERNEL)), r"batch of images with shape \(N, H, W, C\). "
-                                                 r"Received shape \(5, 6, 3\) with 3 dimensions. Reshape it"),
+                                                 r"Received shape \(5, 6, 3\) with 3 dimensions. Add an axis: x"),
     (lambda: CONV(ones(60000), ones(*KERNEL)), r"Received shape \(60000,\) with 1 dimension\."),
     (lambda: CONV(image(), ones(3, 3, 4)), r"shape \(KH, KW, C // groups, F\). Received shape: \(3, 3, 4\)"),
     (lambda: CONV(image(), ones(3, 3, 2, 4)), r"as many input channels as x has in each group: 3. Received: x of shape "

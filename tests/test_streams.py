@@ -169,6 +169,17 @@ def test_data_that_end_early_are_said():
         model.fit(Again(X, Y), epochs=2, verbose=0, validation_data=(batch for batch in Again(X, Y)))
 
 
+def test_a_batch_size_beside_an_iterable_changes_nothing():
+    losses = []
+    for size in ({}, {"batch_size": 4}):
+        model = compiled()
+        losses.append(model.fit(Again(X, Y), verbose=0, validation_data=Again(X, Y), **size).history["val_loss"])
+        losses.append([model.evaluate(Sequence(X, Y), verbose=0, **size)[0]])
+        assert model.predict(Again(X, Y), verbose=0, **size).shape == (70, 3)
+    assert losses[0] == losses[2]
+    assert losses[1] == losses[3]
+
+
 def test_steps_of_unknown_number_are_shown(monkeypatch):
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stdout", stream)
@@ -179,7 +190,6 @@ def test_steps_of_unknown_number_are_shown(monkeypatch):
 @pytest.mark.parametrize(("arguments", "message"), [
     ({"y": Y}, "When providing `x` as a Again, `y` should not be passed"),
     ({"sample_weight": WEIGHTS}, "`sample_weight` should not be passed"),
-    ({"batch_size": 32}, "`batch_size` should not be passed"),
     ({"validation_split": 0.5}, "only supported for arrays"),
     ({"steps_per_epoch": 0}, "steps_per_epoch must be an integer of at least 1"),
     ({"x": Again(X, Y, WEIGHTS), "class_weight": {0: 1, 1: 1, 2: 1}}, "Only one of class_weight"),

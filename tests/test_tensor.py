@@ -53,7 +53,7 @@ def test_shapes_that_do_not_broadcast():
         leaf(np.ones((2, 3))) + leaf(np.ones(4))
     with pytest.raises(ValueError, match=r"Received shapes: \(2, 3\) and \(2, 3\)"):
         leaf(np.ones((2, 3))) @ leaf(np.ones((2, 3)))
-    with pytest.raises(TypeError, match="exponent must be a number"):
+    with pytest.raises(TypeError, match="exponent"):
         leaf([1.0]) ** leaf([2.0])
 
 

@@ -54,6 +54,8 @@ NETS = {
                    lambda: [nn.LayerNorm((2, 4, 3)), Turned(2, 1e-5), nn.Flatten(), nn.LayerNorm(24),
                             nn.Linear(24, 4)]),
     "group norm": ((4, 3, 6), lambda: [L.GroupNormalization(3, epsilon=1e-5)], lambda: [nn.GroupNorm(3, 6)]),
+    "rms norm": ((6,), lambda: [L.RMSNormalization(), L.Dense(4)],
+                 lambda: [nn.RMSNorm(6, 1e-6), nn.Linear(6, 4)]),
     "prelu": ((4, 3, 6), lambda: [L.PReLU(shared_axes=[1, 2]), L.PReLU(shared_axes=[1, 2, 3]), L.Flatten(), L.PReLU(),
                                   L.Dense(4)],
               lambda: [nn.PReLU(6), nn.PReLU(), nn.Flatten(), nn.PReLU(72), nn.Linear(72, 4)]),

@@ -13,6 +13,8 @@ def test_one_hot_rows():
     np.testing.assert_array_equal(utils.to_categorical([0, 2, 1]), [[1, 0, 0], [0, 0, 1], [0, 1, 0]])
     assert utils.to_categorical(np.array([[3], [0]], "uint8"), 10).shape == (2, 10)
     assert utils.to_categorical(np.zeros((2, 3), int), 4).shape == (2, 3, 4)
+    with pytest.raises(ValueError, match=r"from -1 to 1\. Keras counts negative labels from the end: pass labels %"):
+        utils.to_categorical([0, 1, -1], 3)
 
 
 @pytest.mark.parametrize(("labels", "classes", "message"), [

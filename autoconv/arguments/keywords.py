@@ -9,6 +9,11 @@ from .names import suggestion
 
 Method = TypeVar("Method", bound=Callable)
 
+_INSTEAD = {  # arguments of older versions of Keras
+    "save_format": " The file's suffix says the format: 'model.keras', 'model.h5' or 'model.safetensors'.",
+    "include_optimizer": " load_model(filepath, compile=False) leaves the optimizer out.",
+}
+
 
 class UnknownArgumentError(TypeError, ValueError):
     """A constructor does not take this argument: Python's error for it, and the one that Keras's layers raise."""
@@ -36,7 +41,7 @@ def known_only(method: Method) -> Method:
         for name in kwargs:
             if name not in known:
                 raise UnknownArgumentError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
-                                      f"{suggestion(name, known)} It takes: {', '.join(known)}.")
+                                      f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
         return method(self, *args, **kwargs)
 
     return cast(Method, checked)

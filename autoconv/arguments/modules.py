@@ -33,6 +33,19 @@ def missing(module: ModuleType, name: str, asked: FrameType) -> AttributeError |
     return AttributeError(f"module {module.__name__!r} has no attribute {name!r}.{text}", name=name)
 
 
+class MissingModules:
+    """The last finder of modules: one of Keras's that autoconv lacks is answered as the attribute of that name is."""
+
+    def find_spec(self, name: str, path: Any = None, target: Any = None) -> None:
+        """Raises ModuleNotFoundError for a module within autoconv, if there is an answer."""
+        package, _, last = name.rpartition(".")
+        if package.partition(".")[0] == "autoconv" and package in sys.modules:
+            known = [each for each, value in vars(sys.modules[package]).items() if isinstance(value, ModuleType)]
+            near = outside.answer(last, package) or suggestion(last, known)
+            if near:
+                raise ModuleNotFoundError(f"No module named {name!r}.{near}", name=name)
+
+
 class NoAttributeError(AttributeError):
     """That an object has no attribute of a name. It looks for the nearest name only when it is shown: `hasattr` asks
     often, and needs none.

@@ -42,6 +42,13 @@ def snake_case(name: str) -> str:
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", name).lower()
 
 
+def printable(text: str, keep: str = "") -> str:
+    """Returns words of others as a terminal can have them: control characters, marks that turn the direction of
+    writing and whatever else is not printable are escaped, apart from the characters in `keep`.
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() or c in keep else repr(c)[1:-1] for c in text)
+
+
 def _words(name: str) -> set[str]:
     return set(re.findall("[a-z0-9]+", name))
 

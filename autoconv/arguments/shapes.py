@@ -1,6 +1,8 @@
 """Windows over images: output sizes, `same` arithmetic and the checks of the arguments. Pure Python."""
 
 from collections.abc import Sequence
+from itertools import permutations
+from math import prod
 from typing import Any, NamedTuple
 
 Padding = str | int | Sequence[int] | Sequence[Sequence[int]]
@@ -217,6 +219,33 @@ def check_image(shape: tuple[int, ...], what: str = "x") -> tuple[int, int, int,
     if len(shape) != 4:
         raise ValueError(
             f"{what} must be a batch of images with shape (N, H, W, C). Received shape {tuple(shape)} with "
-            f"{len(shape)} dimension{'s' if len(shape) != 1 else ''}. Reshape it, e.g. to (-1, 28, 28, 1) for MNIST."
+            f"{len(shape)} dimension{'s' if len(shape) != 1 else ''}. {image_axes_remedy(len(shape))}"
         )
     return shape[0], shape[1], shape[2], shape[3]
+
+
+def image_axes_remedy(rank: int) -> str:
+    """Returns the advice for an array of another rank than a batch of images (N, H, W, C)."""
+    if rank == 3:
+        return "Add an axis: x[..., None] to images of one channel, x[None] to a single image."
+    return "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST."
+
+
+def axes_remedy(given: Sequence[int | None], wanted: Sequence[int | None]) -> str:
+    """Returns the advice that turns arrays of the shape `given` into arrays of the shape `wanted`, both batch first: a
+    transpose or a reshape that leaves pixels beside their neighbours. An empty string if there is none.
+    """
+    given, wanted = tuple(given[1:]), tuple(wanted[1:])
+    for order in permutations(range(len(given))) if len(given) == len(wanted) <= 4 else ():
+        if all(w in (None, given[i]) for i, w in zip(order, wanted)):
+            return f" Transpose it: x.transpose{(0, *(1 + i for i in order))}."
+    if None in (*given, *wanted) or prod(given) != prod(wanted):  # type: ignore[arg-type]
+        return ""
+    several = [[size for size in sizes if size != 1] for sizes in (given, wanted)]
+    if several[0] != several[1] and min(map(len, several)) > 1:  # another image, whose rows would be cut elsewhere
+        return ""
+    advice = f" Reshape it: x.reshape{(-1, *wanted)}"
+    if len(wanted) == 3 and len(given) == 1 and wanted[2] != 1:
+        h, w, c = wanted
+        advice += f", or x.reshape{(-1, c, h, w)}.transpose(0, 2, 3, 1) if a row has one channel after the other"
+    return advice + "."

@@ -12,7 +12,7 @@ import tempfile
 import warnings
 from pathlib import Path
 
-from ..files import atomic
+from ..files import atomic, regular
 from ..files.folders import user_cache
 
 KERNEL = ".kernel"  # the end of a file's name
@@ -52,7 +52,7 @@ def made_folder(name: str) -> Path | None:
 def read(path: Path) -> bytes | None:
     """What `write` wrote; None where there is none, and (with a warning) where the file is damaged."""
     try:
-        data = path.read_bytes()
+        data = regular.read(path)
     except OSError:
         return None
     if _digest(path, data[DIGEST:]) == data[:DIGEST]:

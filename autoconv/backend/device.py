@@ -179,14 +179,26 @@ def get(name: str = "auto") -> Device:
 
 
 def real_numbers(array: Any, dtype: Any = None) -> np.ndarray:
-    """NumPy's array of `array`. Raises TypeError where its items, or those it is to have, are no real numbers."""
-    values = np.asarray(array)
+    """NumPy's array of `array`. Raises TypeError where its items, or those it is to have, are no real numbers, and for
+    another library's tensor that requires gradients.
+    """
+    try:
+        values = np.asarray(array)
+    except RuntimeError as error:
+        remedy = " Gradients end at another library's tensors: pass x.detach()." if "grad" in str(error) else ""
+        raise TypeError(f"Arrays must be readable by NumPy. Received: {type(array).__module__}."
+                        f"{type(array).__name__}: {error}{remedy}") from error
     wanted = values.dtype if dtype is None else np.dtype(dtype)
     for found in (values.dtype, wanted):
         if found.kind in "cSU" or (found.kind in "OMm" and found is wanted):
             remedy = " Take its .real and .imag, or np.abs of it." if found.kind == "c" else ""
             raise TypeError(f"Tensors hold real numbers. Received dtype {found}.{remedy}")
     return np.asarray(values, wanted)
+
+
+def without_gradient(value: Any) -> Any:
+    """Returns `value`, of another library's tensor that requires gradients its numbers only: for data."""
+    return value.detach() if getattr(value, "requires_grad", False) else value
 
 
 def share_memory(a: Any, b: Any) -> bool:

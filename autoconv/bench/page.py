@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
+from ..costs.tables import BUSY, interval, interval_head, share
 from ..pages import document
 from ..pages.charts import Bar, Point, bars, roofline
 from ..pages.document import section
@@ -83,7 +84,7 @@ def _throughput(entries: Sequence[Results], mode: str, heading: str) -> list[str
         rows = [_spread_bar(n, timed[n]["images_per_s"], "{:,.0f} images/s") for n in order]
         head, numbers = ["", "images/s", "half the rounds"], [[n, *_speed(timed[n])] for n in order]
         if len(timed) > 1:
-            head += [f"times the time of {next(iter(timed))}", f"{timed[order[0]]['ratio']['confidence']:.0%} interval"]
+            head += [f"times the time of {next(iter(timed))}", interval_head(timed[order[0]]["ratio"])]
             for row, n in zip(numbers, order):
                 row += _ratio(timed[n]["ratio"])
         title = _title(entry)
@@ -146,22 +147,23 @@ def _kernels(shares: Sequence[Results]) -> list[str]:
     for name in dict.fromkeys(k["workload"] for k in shares):
         found = [k for k in shares if k["workload"] == name]
         called = [f"{k['kind']}, {k['layer']}" for k in found]
-        points = [Point(f"{label}: {k['gflops']:,.0f} GFLOP/s, {k['fraction']['median']:.0%} of its ceiling",
+        points = [Point(f"{label}: {k['gflops']:,.0f} GFLOP/s, {share(k['fraction']['median']) or '?'} of its ceiling",
                         k["flops"] / k["bytes"], k["gflops"], k["kind"])
                   for k, label in zip(found, called) if k["flops"]]
         if points:
             chart = roofline(f"Roofline of {name}", points, max(k["ceiling_gflops"] for k in found),
                              max(found, key=lambda k: k["bytes"])["ceiling_gbytes_per_s"])
             cards.append(f"<article><h3>{escape(name)}: roofline</h3>{chart}</article>")
-        rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k, label in zip(found, called)]
-        numbers = [[label, *tables.achieved(k), f"{k['fraction']['median']:.0%}"] for k, label in zip(found, called)]
+        rows = [_spread_bar(label, k["fraction"], "{:.0%}")._replace(kind="plain") for k, label in zip(found, called)
+                if share(k["fraction"]["high"])]
+        numbers = [[label, *tables.achieved(k), share(k["fraction"]["median"])] for k, label in zip(found, called)]
         cards.append(_card(f"{name}: share of the ceiling", bars(f"Kernels of {name}", rows, most=1.0),
                            ["kernel", "achieved", "ceiling", "share"], numbers))
     return section(
         "Kernels against this machine's own ceilings",
         "The ceiling is multiply-adds from registers or a copy of as many bytes, whichever is lower for that kernel, "
         "measured in the same rounds. The slope of a roofline is the copy of the largest kernel's bytes; smaller ones "
-        "stay in a cache and may lie above it.", cards)
+        f"stay in a cache and may lie above it. {BUSY}", cards)
 
 
 def _not_timed(entries: Sequence[Results]) -> list[str]:
@@ -184,7 +186,7 @@ def _speed(f: Results) -> list[str]:
 
 
 def _ratio(ratio: Results) -> list[str]:
-    return [f"{ratio['median']:.2f}", f"{ratio['low']:.2f} to {ratio['high']:.2f}"]
+    return [f"{ratio['median']:.2f}", interval(ratio, to=" to ")]
 
 
 def _spread_bar(label: str, spread: dict[str, float], form: str) -> Bar:

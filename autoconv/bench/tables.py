@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from ..costs.tables import table
+from ..costs.tables import BUSY, MOST, share, table
 
 
 def report(results: dict[str, Any]) -> str:
@@ -30,9 +30,15 @@ def throughput(results: Sequence[dict[str, Any]]) -> str:
 
 def kernels(found: Sequence[dict[str, Any]]) -> str:
     """One line a kernel."""
-    rows = [[f"{k['kind']}, {k['layer']}", *achieved(k), f"{k['fraction']['median']:.0%}",
-             f"{k['fraction']['low']:.0%} .. {k['fraction']['high']:.0%}"] for k in found]
-    return table(["kernel", "achieved", "ceiling", "share", "half the rounds"], rows)
+    rows = [[f"{k['kind']}, {k['layer']}", *achieved(k), *shares(k)] for k in found]
+    busy = f"\n{BUSY}" if any(k["fraction"]["high"] > MOST for k in found) else ""
+    return table(["kernel", "achieved", "ceiling", "share", "half the rounds"], rows) + busy
+
+
+def shares(k: dict[str, Any]) -> tuple[str, str]:
+    """A kernel's share of its ceiling, and those between which half of the rounds lie; nothing if it is not known."""
+    low, median, high = (share(k["fraction"][name]) for name in ("low", "median", "high"))
+    return median, f"{low} .. {high}" if median and high else ""
 
 
 def achieved(k: dict[str, Any]) -> tuple[str, str]:

@@ -200,7 +200,7 @@ def say(text: str) -> None:
     """What a callback was asked to say (verbose=1)."""
     stream: TextIO | None = sys.stdout
     if stream is not None:
-        stream.write(text + "\n")
+        stream.write(names.printable(text, keep="\n") + "\n")
 
 
 def _overrides(callback: Callback, stage: str) -> bool:

@@ -47,6 +47,7 @@ class TensorBoard(Callback):
             self.on_train_batch_end = self._write_batch  # type: ignore[method-assign]
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        self._writer("train")  # raises before the first step where no file can be written
         if self.write_graph:
             self.model.summary(print_fn=self._write_summary)
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..files import suffixes
+from ..arguments import extras
+from ..files import atomic, suffixes
 from .base import Callback, Logs, say
 from .watching import Watching
 
@@ -17,7 +18,8 @@ class ModelCheckpoint(Watching):
     Names of values in `filepath` are filled in: "{epoch:02d}-{val_loss:.3f}.safetensors"; there epochs and batches
     count from 1. Folders are made. save_weights_only: `model.save_weights` instead of `model.save`. save_freq: a number
     of batches instead of "epoch". initial_value_threshold: what the first value must beat. ValueError
-    for a suffix of no model file. A value that is not there is warned of, and the model is saved.
+    for a suffix of no model file. A value that is not there is warned of, and the model is saved. `fit` raises OSError
+    before the first step where no file can be written, ExtraError where h5py is missing.
     """
 
     _changing = ("best", "_batches", "_epoch")
@@ -33,13 +35,25 @@ class ModelCheckpoint(Watching):
             raise ValueError("save_freq must be 'epoch' or a number of batches, at least 1. "
                              f"Received: {save_freq!r}.")
         self.filepath, self.verbose = os.fspath(filepath), verbose
-        suffixes.check(re.sub(r"\{[^}]*\}", "0", self.filepath), save_weights_only)
+        self._example = Path(re.sub(r"\{[^}]*\}", "0", self.filepath))
+        suffixes.check(self._example, save_weights_only)
         self.save_best_only, self.save_weights_only, self.save_freq = save_best_only, save_weights_only, save_freq
         self.best, self._batches, self._epoch = initial_value_threshold, 0, 0
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
+        """Finds out before the first step what would stop the first save."""
+        path = self._example
         if "{" not in self.filepath:
-            _check_is_no_folder(Path(self.filepath))
+            _check_is_no_folder(path)
+        if path.suffix != ".safetensors":
+            extras.load("h5py", "h5py", "keras", f"ModelCheckpoint({self.filepath!r})")
+        try:
+            while not path.parent.exists():
+                path = path.parent  # the first folder that will be made
+            atomic.check_writable(path)
+        except OSError as error:
+            raise type(error)(f"ModelCheckpoint must be able to write its file. Received: {self.filepath!r}: "
+                              f"{error.strerror}. Name a file in a folder that can be written.") from error
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch

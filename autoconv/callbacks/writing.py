@@ -1,13 +1,14 @@
 """Callbacks that write what happened: rows of a CSV file."""
 
 import csv
+import io
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..files import atomic
+from ..files import atomic, regular
 from .base import Callback, Logs
 
 
@@ -23,9 +24,9 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         self._columns = []
-        if self.append and self.filename.exists():
-            with open(self.filename, newline="", encoding="utf-8") as file:
-                self._columns = next(csv.reader(file, delimiter=self.separator), [])
+        if self.append and self.filename.is_file():
+            rows = io.StringIO(regular.read(self.filename).decode(), newline="")
+            self._columns = next(csv.reader(rows, delimiter=self.separator), [])
         else:
             self.filename.write_text("")
 
@@ -43,7 +44,7 @@ class CSVLogger(Callback):
             csv.writer(file, delimiter=self.separator).writerow(row)
 
     def get_state(self) -> dict[str, Any]:
-        written = self.filename.read_bytes().decode() if self.filename.exists() else ""
+        written = regular.read(self.filename).decode() if self.filename.is_file() else ""
         return {"columns": list(self._columns), "written": written}
 
     def set_state(self, state: Mapping[str, Any]) -> None:

@@ -19,6 +19,7 @@ from .export import export
 from .filter import filter_
 from .info import info
 from .inspect import inspect
+from .lines import echo
 from .predict import predict
 from .report import report
 from .signals import Terminated
@@ -40,9 +41,13 @@ class Commands(click.Group):
             warnings.filterwarnings("ignore", "Image size .* decompression bomb")  # Pillow's, which does not say whose
             try:
                 return super().invoke(ctx)
+            except click.ClickException as error:
+                keep = "\n\t" if isinstance(error, click.UsageError) else ""  # click itself lists choices so
+                error.message = names.printable(error.message, keep)
+                raise
             except KeyboardInterrupt as error:
                 on_terminal = sys.stdout is not None and sys.stdout.isatty()
-                click.echo("\n" * on_terminal + "Interrupted.", err=True)
+                echo("\n" * on_terminal + "Interrupted.", err=True)
                 code = TERMINATED if isinstance(error, Terminated) else INTERRUPTED
                 starting.leave(code)
                 ctx.exit(code)
@@ -50,7 +55,7 @@ class Commands(click.Group):
                 raise
             except (OSError, ValueError, DeviceError, ExtraError) as error:  # DatasetCorrupt is a ValueError
                 _drop_output()
-                raise click.ClickException(str(error)) from error
+                raise click.ClickException(names.printable(str(error))) from error
             except MemoryError as error:
                 raise click.ClickException(f"There is not enough memory: {error}") from error
 
@@ -78,7 +83,7 @@ def _notes() -> Callable[..., None]:
     def note(message: Any, *_: Any) -> None:
         if str(message) not in said:
             said.add(str(message))
-            click.echo(f"note: {message}", err=True)
+            echo(f"note: {names.printable(str(message))}", err=True)
 
     return note
 

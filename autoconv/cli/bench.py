@@ -8,6 +8,7 @@ import click
 from ..bench.suite import SUITE
 from ..files import atomic
 from . import files, options
+from .lines import echo
 
 
 @click.command()
@@ -48,10 +49,10 @@ def bench(nets: tuple[str, ...], batch_size: int | None, device: str, threads: i
     if html is not None:
         atomic.write(html, page([results]))
     if not silent:
-        click.echo(tables.report(results))
+        echo(tables.report(results))
     for what, path in (("results", json_file), ("page", html)):
         if path is not None and not silent:
-            click.echo(f"wrote the {what} to {path}")
+            echo(f"wrote the {what} to {path}")
 
 
 class _Line:

@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments.names import printable
+
 NARROW = 12  # characters of a class's name in the table
 MOST = 20  # classes whose counts are shown in columns
 
@@ -35,7 +37,8 @@ class Confusion(NamedTuple):
         """A table for a terminal: a row a true class, and unless there are too many a column a class that it was taken
         for.
         """
-        names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026" for name in map(str, self.classes)]
+        names = [name if len(name) <= NARROW else f"{name[: NARROW - 1]}\u2026"
+                 for name in map(printable, self.classes)]
         first, width = max(map(len, [*names, "class"])), max(len(str(self.counts.max())), 3)
         short = all(len(name) <= width for name in names)
         heads = names if short else [str(i) for i in range(len(names))]

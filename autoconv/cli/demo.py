@@ -9,6 +9,7 @@ import click
 
 from ..demo import PORT
 from . import options
+from .lines import echo
 
 
 @click.command()
@@ -31,13 +32,13 @@ def demo(port: int, browser: bool, device: str, threads: int | None) -> None:
     server = serving.Demo(Session(target.name, threads), port)
     try:
         if port not in (0, server.port):
-            click.echo(f"note: port {port} is in use, so the page is at {server.port}", err=True)
-        click.echo(f"{server.url}\nThe page is there until Ctrl-C is pressed.")
+            echo(f"note: port {port} is in use, so the page is at {server.port}", err=True)
+        echo(f"{server.url}\nThe page is there until Ctrl-C is pressed.")
         if browser and _has_display():
             threading.Thread(target=webbrowser.open, args=(server.url,), daemon=True).start()
         server.serve_forever()
     except KeyboardInterrupt:
-        click.echo("\n" * sys.stdout.isatty() + "Stopped.")
+        echo("\n" * sys.stdout.isatty() + "Stopped.")
     finally:
         server.close()
 

@@ -7,6 +7,7 @@ import click
 
 from .. import datasets, metrics, utils
 from . import confusion, data, files, lines, options, photos, runs
+from .lines import echo
 
 
 @click.command()
@@ -29,7 +30,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
     model, trained = runs.restored(run, target)
     tests = _tests(trained, dataset, data_dir, limit, cast(tuple[int, int, int], model.input_shape[1:]))
     if not quiet and not silent:
-        click.echo(lines.fitted(f"data   {tests.described}"))
+        echo(lines.fitted(f"data   {tests.described}"))
     try:
         counts = metrics.MeanIoU(len(trained["classes"]), sparse_y_true=False, sparse_y_pred=False)
         runs.compile_net(model, trained["model"], counted=[counts])
@@ -44,9 +45,9 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
             **table.as_json(),
         })
     if not silent:
-        click.echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
+        echo(f"test accuracy {tested['accuracy']:.4f}, test loss {tested['loss']:.4f}")
     if not quiet and not silent:
-        click.echo("\n".join(table.lines()))
+        echo("\n".join(table.lines()))
     photos.say_skipped(tests.skipped(), f"{tests.images():,} to test on remained")
 
 

@@ -7,6 +7,7 @@ import click
 from .. import models
 from ..files import atomic
 from . import files, options, runs
+from .lines import echo
 
 SUFFIXES = {"keras": ".keras", "onnx": ".onnx", "safetensors": ".safetensors", "torch": ".safetensors"}
 
@@ -44,4 +45,4 @@ def export(run: Path, form: str, out: Path | None) -> None:
     else:
         saved = models.load_model(run) if form == "safetensors" else model
         saved.save(path)
-    click.echo(f"wrote {path}, {path.stat().st_size:,} bytes")
+    echo(f"wrote {path}, {path.stat().st_size:,} bytes")

@@ -28,7 +28,7 @@ def write_json(path: Path, results: Any) -> None:
     """Writes the results to `path` at one stroke, or to the standard output for "-". NaN becomes null."""
     text = json.dumps(_plain(results), indent=2, allow_nan=False)
     if path == STDOUT:
-        click.echo(text)
+        click.echo(text.replace("\x7f", "\\u007f"))  # of control characters JSON escapes all but this one
         return
     atomic.write(path, text + "\n")
 

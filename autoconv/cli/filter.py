@@ -7,6 +7,7 @@ import numpy as np
 
 from ..arguments import names
 from . import files, options
+from .lines import echo
 
 
 @click.command("filter")
@@ -58,11 +59,11 @@ def filter_(image: Path, kernels: tuple[str, ...], out: Path | None, padding: st
             raise click.ClickException(str(error)) from error
         filtered.append(to_pixels(values, absolute, scale))
         if not quiet:
-            click.echo(f"{_label(kernel, number):<12}  {_size(matrix(kernel))} kernel, values from {values.min():.1f} "
+            echo(f"{_label(kernel, number):<12}  {_size(matrix(kernel))} kernel, values from {values.min():.1f} "
                        f"to {values.max():.1f}, {'stretched' if scale else 'clipped'} to 0..255")
     picture = side_by_side(filtered)
     picture_files.write(target, picture)
-    click.echo(f"wrote {_size(picture)} pixels to {target}")
+    echo(f"wrote {_size(picture)} pixels to {target}")
 
 
 def _label(kernel: str, number: int) -> str:

@@ -8,6 +8,7 @@ import click
 
 from ..backend import device as devices
 from ..backend import device_cuda
+from .lines import echo
 from .train import versions
 
 
@@ -17,12 +18,12 @@ def info(as_json: bool) -> None:
     """Show versions, processor, threads, devices and the cache of compiled kernels."""
     facts = collect()
     if as_json:
-        click.echo(json.dumps(facts, indent=2))
+        echo(json.dumps(facts, indent=2))
         return
     for name, value in facts.items():
         if isinstance(value, dict):
             value = [f"{part} {'missing' if found is None else found}" for part, found in value.items()]
-        click.echo(f"{name.replace('_', ' '):<16} {', '.join(value) if isinstance(value, list) else value}")
+        echo(f"{name.replace('_', ' '):<16} {', '.join(value) if isinstance(value, list) else value}")
 
 
 def collect() -> dict[str, Any]:

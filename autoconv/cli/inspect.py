@@ -1,5 +1,6 @@
 """`autoconv inspect`: what the layers of a net make of a picture."""
 
+import io
 from pathlib import Path
 
 import click
@@ -9,7 +10,7 @@ from ..files import atomic
 from ..pictures.reading import Picture, read
 from ..utils.pixels import UnreadableImage
 from . import files, options, runs, tested
-from .lines import printable
+from .lines import echo
 from .trained import Trained, of_run
 
 PAGES, FIGURES = (".html", ".htm"), (".png", ".svg")
@@ -52,14 +53,15 @@ def inspect(run: Path, image: tuple[Path, ...], out: Path, layer: str | None, de
         facts = {"net": f"{trained['model']}, {model.count_params():,} parameters", "data": trained["dataset"]}
         atomic.write(out, inspection.page(f"Inside {run.name or trained['model']}", facts, filters, found))
     else:
-        with atomic.replacing(out) as unfinished:
-            figure = figures.stacked([*(part for one in found for part in one.parts()), *filters])
-            figure.savefig(unfinished, format=out.suffix[1:].lower())
+        data = io.BytesIO()
+        figure = figures.stacked([*(part for one in found for part in one.parts()), *filters])
+        figure.savefig(data, format=out.suffix[1:].lower())
+        atomic.write(out, data.getvalue())
     if not quiet:
         for one in found:
             best = max(one.scores.values.items(), key=lambda item: item[1])
-            click.echo(f"{one.name}  {best[0]}  {best[1]:.4f}")
-    click.echo(f"wrote {len(found[0].layers)} layers and {len(filters)} sets of filters to {out}")
+            echo(names.printable(f"{one.name}  {best[0]}  {best[1]:.4f}"))
+    echo(f"wrote {len(found[0].layers)} layers and {len(filters)} sets of filters to {out}")
     if unreadable:
         raise click.exceptions.Exit(1)
 
@@ -76,7 +78,7 @@ def _read(images: tuple[Path, ...], takes: Trained) -> tuple[list[Picture], list
     if not shown:
         raise unreadable[0]
     for each in unreadable:
-        click.echo(f"Error: {printable(str(each))}", err=True)
+        echo(f"Error: {names.printable(str(each))}", err=True)
     return shown, unreadable
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from .. import datasets, nets
 from ..arguments import names
+from ..files import json_text, regular
 from ..models import Model
 
 LARGEST_SIDE = 10_000  # pixels, as --image-size takes it
@@ -73,8 +74,8 @@ _IF_THERE: dict[str, Check] = {
 def results(file: Path) -> dict[str, Any]:
     """What a run.json says. Raises ValueError where a command could not work with it, OSError where there is none."""
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:
+        found = json_text.parse(regular.read(file))
+    except ValueError as error:
         raise ValueError(f"{file.name} is damaged, it is no JSON: {error}") from error
     if not isinstance(found, dict):
         raise ValueError(f"{file.name} must hold an object. Received: {type(found).__name__}")

@@ -1,8 +1,12 @@
-"""Lines for people, broken between words where a terminal ends."""
+"""Lines for people, broken between words where a terminal ends. What commands print goes through `echo`."""
 
 import shutil
 import sys
 import textwrap
+
+import click
+
+from ..arguments.names import printable
 
 LABEL = 7  # characters of the labels "data   " and "net    "
 
@@ -17,7 +21,10 @@ def fitted(text: str) -> str:
         for line in text.splitlines())
 
 
-def printable(text: str) -> str:
-    """A name from a file or a folder, as it may be printed: no control characters, nothing that UTF-8 does not have."""
-    known = text.encode("utf-8", "replace").decode()
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in known)
+def echo(text: str, err: bool = False, over: bool = False) -> None:
+    """Prints lines, in which words from files, folders and errors cannot steer the terminal; `over`: in the place of
+    the line that shows progress, if there is one.
+    """
+    stream = sys.stderr if err else sys.stdout
+    over = over and stream is not None and stream.isatty()
+    click.echo("\r\033[K" * over + printable(text, keep="\n"), err=err)

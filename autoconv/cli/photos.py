@@ -1,6 +1,5 @@
 """Folders of photos, a folder for each class, as data to train and test on."""
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -8,12 +7,13 @@ from typing import Any, NamedTuple
 import click
 import numpy as np
 
+from ..arguments.names import printable
 from ..utils import ImageDataset
 from ..utils.class_folders import Files, classes_in, find, is_picture
 from ..utils.image_dataset import parted
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow
 from .data import Feeds
-from .lines import printable
+from .lines import echo
 
 TESTS = ("test", "val", "valid", "validation")  # what the held-out part may be called beside train/
 
@@ -106,7 +106,7 @@ def held_out(trained: dict[str, Any]) -> ImageDataset:
     now = len(found.train.file_paths) + len(found.test.file_paths)
     then = trained["train_images"] + trained.get("test_images", 0) + len(trained["skipped"])
     if "test_images" in trained and now != then:
-        click.echo(f"{folder} has {now:,} pictures, and had {then:,} when the net was trained. The run does not say "
+        echo(f"{folder} has {now:,} pictures, and had {then:,} when the net was trained. The run does not say "
                    "which were held out, so some of these may be pictures that the net was trained on.", err=True)
     return found.test
 
@@ -121,7 +121,7 @@ def _still_there(folder: Path, held: dict[str, Any], classes: Sequence[str]) -> 
                 f"{'is' if len(gone) == 1 else 'are'} gone from {folder}: {some}")
         if len(gone) == len(names):
             raise click.ClickException(f"{printable(text)}. Put them back, or name another folder of photos.")
-        click.echo(printable(f"{text}; the others are tested on"), err=True)
+        echo(printable(f"{text}; the others are tested on"), err=True)
     lost = set(gone)
     there = [name for name, path in names.items() if str(path) not in lost]
     labels = [classes.index(PurePosixPath(name).parts[0]) for name in there]
@@ -150,7 +150,7 @@ def skipped(*datasets: ImageDataset) -> list[str]:
 def say_skipped(paths: Sequence[str], remained: str) -> None:
     """Counts them, at the end, and says how many remained."""
     if paths:
-        click.echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
+        echo(f"{len(paths)} picture{'s' * (len(paths) > 1)} could not be read and "
                    f"{'were' if len(paths) > 1 else 'was'} left out; {remained}", err=True)
 
 
@@ -171,7 +171,7 @@ def _prepare(folder: Path, datasets: dict[str, ImageDataset], strict: bool) -> N
 
 def _name(path: str, reason: str) -> None:
     """Names a file that is left out; on a terminal in the place of the line that shows progress."""
-    click.echo(f"{chr(13)}\033[K" * sys.stderr.isatty() + printable(f"skipped {path}: {reason}"), err=True)
+    echo(printable(f"skipped {path}: {reason}"), err=True, over=True)
 
 
 def _datasets(folder: Path, size: tuple[int, int], channels: int, classes: Sequence[str], seed: int,

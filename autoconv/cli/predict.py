@@ -6,17 +6,18 @@ from typing import Any
 import click
 import numpy as np
 
+from ..arguments.names import printable
 from ..pictures import reading
 from ..pictures.reading import Picture
 from ..utils.pixels import UnreadableImage
 from . import files, options, pictures, trained
-from .lines import printable
+from .lines import echo
 
 LIKELIEST = 3
 
 
 @click.command()
-@click.argument("net", type=options.FILE, metavar="RUN|MODEL.safetensors")
+@click.argument("net", type=options.FILE, metavar="RUN|MODEL")
 @click.argument("image", type=options.FILE, nargs=-1, required=True, metavar="IMAGE|FOLDER...")
 @click.option("--as-is", is_flag=True, help="Do not look for a digit: only bring the picture to the net's size.")
 @click.option("--show", is_flag=True, help="Draw each picture as the net saw it.")
@@ -26,8 +27,8 @@ def predict(net: Path, image: tuple[Path, ...], as_is: bool, show: bool, device:
             json_file: Path | None) -> None:
     """Print what a trained net sees in each IMAGE: the file, the class, its probability, and the next likeliest.
 
-    RUN is the folder that `autoconv train --out RUN` wrote, or a model file that `model.save` wrote. A FOLDER stands
-    for all pictures in it.
+    RUN is the folder that `autoconv train --out RUN` wrote. MODEL is a model file, .safetensors, or Keras's .keras or
+    .h5 (they need h5py: pip install 'autoconv[keras]'). A FOLDER stands for all pictures in it.
 
     An IMAGE is a picture (that needs Pillow: pip install 'autoconv[images]'), brought to the size and the colours that
     the net takes. For a net that reads digits the digit is found first, as MNIST was made: paper taken away, the ink
@@ -86,15 +87,15 @@ def _report(answers: list[dict[str, Any]], seen: dict[str, np.ndarray] | None, j
     """Failures on the standard error output; answers as a table, or as JSON."""
     for answer in answers:
         if "error" in answer:
-            click.echo(f"Error: {printable(answer['error'])}", err=True)
+            echo(f"Error: {printable(answer['error'])}", err=True)
     good = [answer for answer in answers if "error" not in answer]
     if json_file is not None:
         files.write_json(json_file, answers)
     if json_file != files.STDOUT and good:
         wide = max(len(printable(answer["file"])) for answer in good)
-        name = max(len(choice["class"]) for answer in good for choice in answer["top"])
+        name = max(len(printable(choice["class"])) for answer in good for choice in answer["top"])
         for answer in good:
-            choices = [f"{choice['class']:<{name}}  {choice['probability']:.4f}" for choice in answer["top"]]
-            click.echo(f"{printable(answer['file']):<{wide}}  " + "   ".join(choices))
+            choices = [f"{printable(choice['class']):<{name}}  {choice['probability']:.4f}" for choice in answer["top"]]
+            echo(f"{printable(answer['file']):<{wide}}  " + "   ".join(choices))
             if seen is not None:
-                click.echo(pictures.drawn(seen[answer["file"]]))
+                echo(pictures.drawn(seen[answer["file"]]))

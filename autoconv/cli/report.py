@@ -8,6 +8,7 @@ import click
 
 from ..files import atomic
 from . import files, options, runs, tested
+from .lines import echo
 
 APART = ("classes", "held_out", "epoch_seconds", "versions", "test_accuracy", "train_images_per_s", "ms_per_step",
          "compile_s", "time_to_first_step_s", "total_s")  # of a run's results: they have a place of their own, or none
@@ -45,8 +46,8 @@ def report(run: Path, out: Path, device: str, threads: int | None, quiet: bool) 
     atomic.write(out, html)
     if not quiet:
         right = int((scores.argmax(-1) == labels).sum())
-        click.echo(f"test accuracy {right / len(labels):.4f}, {len(labels) - right:,} of {len(labels):,} wrong")
-    click.echo(f"wrote the report to {out}")
+        echo(f"test accuracy {right / len(labels):.4f}, {len(labels) - right:,} of {len(labels):,} wrong")
+    echo(f"wrote the report to {out}")
 
 
 def _speed(trained: dict[str, Any]) -> dict[str, str]:

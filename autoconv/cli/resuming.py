@@ -1,7 +1,6 @@
 """Trainings that go on where they stood: `train --out RUN --resume`, and which options must then be as they were."""
 
 import contextlib
-import json
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,9 +9,10 @@ from typing import Any, NamedTuple
 import click
 from click.core import ParameterSource
 
-from ..files import folders
+from ..files import folders, json_text, regular
 from ..train import checkpoint
 from . import distributed, files, runs, saving, signals
+from .lines import echo
 
 # What may differ from the run's: it changes no bit of the net.
 FREE = ("out", "json_file", "quiet", "threads", "strict", "resume", "checkpoint_every", "distributed", "timeout")
@@ -70,7 +70,7 @@ class Resumable(click.Command):
         ctx.meta[WANTED] = wanted
         given["resume"] = _settle(ctx, out) if wanted else None
         if wanted and given["resume"] is None and not (given["quiet"] or given["json_file"] == files.STDOUT):
-            click.echo(f"resume {out} holds no training yet, so one begins")
+            echo(f"resume {out} holds no training yet, so one begins")
         if not wanted and out is not None:
             _note_unfinished(out)
         if given["batch_size"] < len(every):
@@ -120,7 +120,7 @@ def _note_unfinished(out: Path) -> None:
     """Says where a training that could go on will be replaced."""
     found = checkpoint.files(out / runs.CHECKPOINTS)
     if found and _results(out).get("checkpoint") != found[0][2].stem:
-        click.echo(f"note: {out} holds a training that is not finished, which --resume would go on with. This one "
+        echo(f"note: {out} holds a training that is not finished, which --resume would go on with. This one "
                    "begins anew, and replaces it.", err=True)
 
 
@@ -155,21 +155,22 @@ def _typed(value: Any) -> str:
 
 def _end(ctx: click.Context, out: Path, results: dict[str, Any]) -> None:
     """Says that a run is finished, and ends."""
+    saving.tidy(out)
     json_file = ctx.params["json_file"]
     if json_file is not None:
         files.write_json(json_file, results)
     if json_file != files.STDOUT:
-        click.echo(f"{out} is finished: {results['epochs']} epochs, test accuracy {results['test_accuracy']:.4f}")
+        echo(f"{out} is finished: {results['epochs']} epochs, test accuracy {results['test_accuracy']:.4f}")
     ctx.exit(0)
 
 
 def _results(out: Path) -> dict[str, Any]:
     """What run.json says of a run that is finished; nothing where there is none, or it cannot be read."""
     try:
-        found = json.loads((out / runs.RESULTS).read_text(encoding="utf-8"))
+        found = json_text.parse(regular.read(out / runs.RESULTS))
         finished = isinstance(found["test_accuracy"], int | float) and isinstance(found["epochs"], int)
         return found if finished else {}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
 
 

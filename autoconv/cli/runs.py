@@ -12,7 +12,7 @@ import click
 
 from .. import losses, models, nets
 from ..backend.device import Device
-from ..files import atomic, folders
+from ..files import atomic, folders, regular
 from ..layers import Input, Rescaling
 from ..metrics import Metric
 from ..models import Model, Sequential
@@ -106,8 +106,8 @@ def _read(folder: Path) -> Run:
 def history(folder: Path) -> dict[str, list[float]]:
     """The history of the run in a folder: a list over the epochs for the loss and every metric."""
     try:
-        with open(folders.place(folder, HISTORY), encoding="utf-8", newline="") as file:
-            return kept.history(file)
+        text = regular.read(folders.place(folder, HISTORY)).decode()
+        return kept.history(io.StringIO(text, newline=""))
     except (OSError, ValueError) as error:
         raise click.ClickException(f"The run in {folder} cannot be read: {HISTORY}: {error}") from error
 

@@ -9,9 +9,11 @@ from typing import Any
 import click
 
 from ..callbacks import BackupAndRestore
+from ..files import folders
 from ..ranks import ALONE, Ranks
 from ..train import checkpoint
 from . import runs, signals
+from .lines import echo
 
 SHARE = 0.01  # of the training's time: what saving at the ends of epochs may take
 
@@ -70,7 +72,7 @@ def during(out: Path | None, states: States | None, stop: signals.Stop, ranks: R
             raise
         steps = [steps for number, steps, _ in checkpoint.files(states.backup_dir) if number == states.training]
         if steps:
-            click.echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
+            echo(f"{out} keeps the training up to its step {steps[0]:,}: the same line with --resume goes on.",
                        err=True)
         raise
     except BlockingIOError as error:
@@ -84,7 +86,8 @@ def during(out: Path | None, states: States | None, stop: signals.Stop, ranks: R
 
 def finish(states: States) -> None:
     """Keeps of the states in a run that is complete only the last one, from which more epochs could go on."""
-    checkpoint.prune(states.backup_dir, states.training, kept=1, others=True)
+    with contextlib.suppress(OSError), folders.Hold(states.backup_dir):
+        checkpoint.prune(states.backup_dir, states.training, kept=1, others=True)
     tidy(states.backup_dir.parent)
 
 
@@ -95,7 +98,13 @@ def latest(states: States) -> str | None:
 
 
 def tidy(out: Path) -> None:
-    """Removes folders that nothing was written into."""
-    for folder in (out / runs.CHECKPOINTS, out):
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+    """Removes what killed processes left of a run, and folders that nothing was written into. Where another process
+    trains in it all stays.
+    """
+    folders.sweep(out.resolve())
+    states = out / runs.CHECKPOINTS
+    if states.is_dir():
+        with contextlib.suppress(OSError), folders.Hold(states):
+            checkpoint.sweep(states)
+            states.rmdir()
+            out.rmdir()

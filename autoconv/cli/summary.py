@@ -8,6 +8,7 @@ from .. import models, nets
 from ..arguments import names
 from ..backend.device import Device
 from . import files, options, runs
+from .lines import echo
 
 CLASSES = 10  # of a built-in net, which is made for any number
 
@@ -15,7 +16,7 @@ CLASSES = 10  # of a built-in net, which is made for any number
 @click.command(help=f"""Show for each layer its output, parameters, multiply-adds of an image, memory, and time.
 
     The net is a built-in one by its name ({', '.join(nets.NETS)}; with ten classes), a RUN that `autoconv train
-    --out` wrote, or a FILE.safetensors. predict: the bytes of all arrays that are needed while the layer runs. train:
+    --out` wrote, or a model FILE. predict: the bytes of all arrays that are needed while the layer runs. train:
     its output, which training keeps. time: in inference. ceiling: the least time that its operations and bytes could
     take on this machine, divided by that. It can pass 100%: 3x3 layers of 32 channels and more may take fewer
     multiplications than are counted (Winograd's products), and other programs slow the measurement of the ceiling down.
@@ -43,7 +44,7 @@ def summary(net: str, image_size: tuple[int, int] | None, batch_size: int, measu
     if json_file is not None:
         files.write_json(json_file, profile.as_dict())
     if json_file != files.STDOUT:
-        click.echo(str(profile))
+        echo(str(profile))
 
 
 def _model(net: str, image_size: tuple[int, int] | None, device: Device) -> models.Model:

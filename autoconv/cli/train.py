@@ -15,6 +15,7 @@ from ..backend import device as devices
 from ..ranks import Ranks
 from . import data, distributed, files, lines, options, photos, resuming, runs, saving, signals
 from .clock import Stopwatch, since_start
+from .lines import echo
 
 SETS = {"model": "lecture", "batch_size": 64, "optimizer": "rmsprop", "epochs": 5}  # the defaults for named data sets
 PHOTOS = {"model": "photos", "batch_size": 32, "optimizer": "adam", "epochs": 10}  # and for a folder
@@ -276,4 +277,4 @@ def _summed_up(results: dict[str, Any]) -> str:
 
 def _say(silent: bool, text: str) -> None:
     if not silent:
-        click.echo(lines.fitted(text))
+        echo(lines.fitted(text))

@@ -9,11 +9,11 @@ import numpy as np
 
 from .. import models
 from ..backend.device import Device
+from ..files import suffixes
 from ..models import Model
 from ..pictures import reading
 from ..pictures.inside import class_scores
 from . import runs
-from .lines import printable
 
 
 class Trained(NamedTuple):
@@ -45,17 +45,18 @@ class Trained(NamedTuple):
 def load(path: Path, device: Device) -> Trained:
     """The net of a run's folder or of a model file. Raises a ClickException where it cannot tell pictures apart.
 
-    A model file has the classes' names where the model had `class_names` when it was saved, else they are numbers. Its
-    net takes pixels 0..255 where it scales them itself, else 0..1, as the lectures' listings prepare them.
+    A .safetensors file has the classes' names where the model had `class_names` when it was saved, else they are
+    numbers. A file's net takes pixels 0..255 where it scales them itself, else 0..1, as the lectures' listings prepare
+    them.
     """
-    if path.suffix != ".safetensors":
+    if path.is_dir() or path.suffix not in suffixes.SUFFIXES:
         return _checked(path, of_run(*runs.restored(path, device)))
     try:
         net = models.load_model(path, compile=False)
     except (OSError, TypeError, ValueError) as error:
         raise click.ClickException(f"The model in {path} cannot be read: {error}") from error
     net.to(device.name)
-    return _checked(path, Trained(net, tuple(map(printable, net.class_names or ())), reading.factor(net)))
+    return _checked(path, Trained(net, tuple(net.class_names or ()), reading.factor(net)))
 
 
 def of_run(net: Model, results: dict[str, Any]) -> Trained:

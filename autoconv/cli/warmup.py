@@ -5,6 +5,7 @@ import time
 import click
 
 from . import options
+from .lines import echo
 
 
 @click.command()
@@ -25,4 +26,4 @@ def warmup(device: str, threads: int | None) -> None:
             if bar.pos == 0:  # there was nothing to compile
                 report(len(kernels), len(kernels))
     facts = target.describe()
-    click.echo(f"{facts['cache_folder']}: {facts['cache_state']}, {time.perf_counter() - begun:.1f} s")
+    echo(f"{facts['cache_folder']}: {facts['cache_state']}, {time.perf_counter() - begun:.1f} s")

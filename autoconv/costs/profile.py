@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..arguments.names import printable
 from ..backend.device import Device
 from ..graph.graph import Graph
 from ..layers.function import kind_of
 from ..symbolic import Node
 from . import counting, measuring
-from .tables import short, table
+from .tables import BUSY, MOST, share, short, table
 
 
 class Row(NamedTuple):
@@ -84,8 +85,9 @@ class Profile:
     def __str__(self) -> str:
         timed = self.seconds is not None
         head = ["layer", "output", "params", "mult-adds", "predict", "train", *(["time", "ceiling"] if timed else [])]
-        lines = [[row.name, "x".join(map(str, row.output_shape)), f"{row.params:,}", short(row.multiply_adds),
-                  short(row.predict_bytes, "B"), short(row.train_bytes, "B"), *(_measured(row) if timed else [])]
+        lines = [[printable(row.name), "x".join(map(str, row.output_shape)), f"{row.params:,}",
+                  short(row.multiply_adds), short(row.predict_bytes, "B"), short(row.train_bytes, "B"),
+                  *(_measured(row) if timed else [])]
                  for row in self.rows]
         images = "one sample" if self.batch_size == 1 else f"a batch of {self.batch_size}"
         sums = [
@@ -98,10 +100,13 @@ class Profile:
         if self.seconds:
             sums.append(f"time             {1e3 * self.seconds:.3f} ms for {images}, "
                         f"{self.batch_size / self.seconds:,.0f} samples/s")
-        if any(row.share is not None and row.share > 1 for row in self.rows):
+        most = max((row.share or 0 for row in self.rows), default=0)
+        if most > 1:
             sums.append("Shares can pass 100%: wide 3x3 layers take fewer multiplications than are counted (Winograd's "
                         "products), and the\nceiling is measured too low where other programs run meanwhile.")
-        return f"{self.name}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
+        if most > MOST:
+            sums.append(BUSY)
+        return f"{printable(self.name)}, {images}\n{table(head, lines)}\n\n" + "\n".join(sums)
 
     def __repr__(self) -> str:
         return str(self)
@@ -156,4 +161,4 @@ def _measured(row: Row) -> list[str]:
     if row.within is not None:
         return [f"in {row.within}", ""]
     time = "" if row.seconds is None else f"{1e3 * row.seconds:.3f} ms"
-    return [time, "" if row.share is None else f"{row.share:.0%}"]
+    return [time, share(row.share)]

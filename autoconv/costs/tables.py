@@ -1,6 +1,11 @@
 """Columns of text for a terminal, and numbers that fit into them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+MOST = 4.0  # times as fast as its ceiling a kernel may be: Winograd's F(4x4,3x3) multiplies a fourth as often
+BUSY = ("A share is blank if the ceiling was measured more than 4 times too low, because other programs kept the "
+        "machine busy.\nRun it again when they have ended.")
+ONE_PROCESS = "An interval is blank if all rounds ran in one process: an interval needs several. Run more rounds."
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -12,6 +17,21 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
         return "  ".join(cells).rstrip()
 
     return "\n".join([line(head), "  ".join("-" * width for width in widths), *map(line, rows)])
+
+
+def share(fraction: float | None) -> str:
+    """Returns a share of a ceiling as a percentage; nothing if it is not known, or so large that the ceiling is not."""
+    return f"{fraction:.0%}" if fraction is not None and fraction <= MOST else ""
+
+
+def interval(ratio: Mapping[str, float], unit: float = 1.0, to: str = " .. ") -> str:
+    """Returns the interval of a ratio, in multiples of `unit`; nothing if a single process gave it."""
+    return f"{ratio['low'] / unit:.2f}{to}{ratio['high'] / unit:.2f}" if ratio["confidence"] else ""
+
+
+def interval_head(ratio: Mapping[str, float]) -> str:
+    """Returns the head of a column of intervals."""
+    return f"{ratio['confidence']:.0%} interval" if ratio["confidence"] else "interval"
 
 
 def short(number: float, unit: str = "") -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import regular
 from .errors import DatasetCorrupt, DatasetNotFound
 from .idx import GZIP_MAGIC
 from .registry import Entry
@@ -77,16 +78,16 @@ def _unpack(archive: Path) -> dict[str, bytes]:
     rule = "CIFAR-10's archive is a tar.gz with data_batch_1 ... 5 and test_batch (python version, or binary: .bin)"
     found: dict[str, bytes] = {}
     try:
-        with archive.open("rb") as file:
+        with regular.opened(archive) as file:
             packed = file.read(2) == GZIP_MAGIC
-        reader: Any = gzip.open if packed else open
-        with (reader(archive, "rb") as opened,
-              tarfile.open(fileobj=(bounded := _Bounded(opened)), mode="r:") as tar):  # type: ignore[call-overload]
-            for member in tar:
-                name = member.name.rsplit("/", 1)[-1]
-                if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
-                    bounded.left += member.size
-                    found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
+            file.seek(0)
+            bounded = _Bounded(gzip.GzipFile(fileobj=file) if packed else file)
+            with tarfile.open(fileobj=bounded, mode="r:") as tar:  # type: ignore[call-overload]
+                for member in tar:
+                    name = member.name.rsplit("/", 1)[-1]
+                    if member.isreg() and not member.issparse() and name in PYTHON + BINARY and member.size <= LARGEST:
+                        bounded.left += member.size
+                        found[name] = tar.extractfile(member).read()  # type: ignore[union-attr]  # it is a file
     except Exception as error:  # tarfile raises many kinds
         raise DatasetCorrupt(archive, rule, f"something else, or a truncated one ({error})") from error
     for names in (BINARY, PYTHON):
@@ -117,7 +118,7 @@ class _Bounded:
 
 def _whole(file: Path) -> bytes:
     """A batch file's bytes; one that is far too long is not read to its end."""
-    with file.open("rb") as opened:
+    with regular.opened(file) as opened:
         return opened.read(LARGEST)
 
 

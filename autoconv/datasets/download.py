@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 from typing import BinaryIO
 
-from ..files import atomic
+from ..files import atomic, regular
 from .idx import BAD_GZIP, GZIP_MAGIC, looks_like_html
 from .registry import Digest, Entry, mirrors
 
@@ -128,18 +128,20 @@ def _short(error: Exception) -> str:
 
 def verify(part: Path, name: str, digest: Digest) -> None:
     """Raises MirrorFailed unless the MD5 of the file at `part`, or of what it unpacks to, is the published one."""
-    with part.open("rb") as file:
+    md5 = hashlib.md5(usedforsecurity=False)
+    with regular.opened(part) as file:
         start = file.read(512)
-    if looks_like_html(start):
-        raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the network may ask for a log-in")
-    unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
-    try:
-        with gzip.open(part, "rb") if unpack else part.open("rb") as file:
-            md5 = hashlib.md5(usedforsecurity=False)
-            while block := file.read(1 << 20):
+        if looks_like_html(start):
+            raise MirrorFailed(f"{name}: it sent a web page (HTML) in the file's place; the network may ask for a "
+                               "log-in")
+        file.seek(0)
+        unpack = digest.over == "contents" and start[:2] == GZIP_MAGIC
+        source = gzip.GzipFile(fileobj=file) if unpack else file
+        try:
+            while block := source.read(1 << 20):
                 md5.update(block)
-    except BAD_GZIP as error:
-        raise MirrorFailed(f"{name}: a truncated or damaged .gz file ({error})") from error
+        except BAD_GZIP as error:
+            raise MirrorFailed(f"{name}: a truncated or damaged .gz file ({error})") from error
     if md5.hexdigest() != digest.md5:
         raise MirrorFailed(f"{name}: the MD5 over the {digest.over} must be {digest.md5}, it is {md5.hexdigest()}")
 

@@ -11,6 +11,7 @@ from typing import IO
 
 import numpy as np
 
+from ..files import regular
 from .errors import DatasetCorrupt
 
 GZIP_MAGIC = b"\x1f\x8b"
@@ -25,16 +26,16 @@ def read_idx(path: Path, ndim: int) -> np.ndarray:
     Raises DatasetCorrupt when the file is truncated, over-long, damaged, of another kind (an HTML page, say) or of
     another number of axes; FileNotFoundError when it isn't there.
     """
-    with path.open("rb") as file:
+    with regular.opened(path) as file:
         start = file.read(CHUNK)
-    if start[:2] != GZIP_MAGIC:
-        with path.open("rb") as file:
-            return _read(file, path, ndim, start, path.stat().st_size)
-    try:
-        with gzip.open(path, "rb") as file:
-            return _read(file, path, ndim, b"", None)
-    except BAD_GZIP as error:
-        raise DatasetCorrupt(path, "a .gz file unpacks to its end", f"a truncated or damaged one: {error}") from error
+        file.seek(0)
+        if start[:2] != GZIP_MAGIC:
+            return _read(file, path, ndim, start, regular.size(file))
+        try:
+            return _read(gzip.GzipFile(fileobj=file), path, ndim, b"", None)
+        except BAD_GZIP as error:
+            raise DatasetCorrupt(path, "a .gz file unpacks to its end",
+                                 f"a truncated or damaged one: {error}") from error
 
 
 def looks_like_html(start: bytes) -> bool:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..files import npy
+from ..files import npy, regular
 from .errors import DatasetCorrupt, DatasetNotFound
 from .idx import check_growth, read_idx
 from .registry import Entry
@@ -62,7 +62,7 @@ def _read_npz(path: Path) -> list[np.ndarray]:
 
     rule = f"an .npz set holds the uint8 arrays {', '.join(ARRAYS)}, images of 3 axes, labels of 1"
     try:
-        with zipfile.ZipFile(path) as archive:
+        with regular.opened(path) as opened, zipfile.ZipFile(opened) as archive:
             members = [archive.getinfo(f"{name}.npy") for name in ARRAYS]
             check_growth(sum(member.file_size for member in members), path)
             arrays = []

@@ -5,12 +5,12 @@ All that is received is checked here or below: wrong values are a ValueError, wh
 
 import base64
 import binascii
-import json
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from ..files import json_text
 from ..pictures.digit import as_mnist
 from . import choices
 from .looks import Looks
@@ -95,8 +95,8 @@ class Routes:
 def _object(body: bytes) -> dict[str, Any]:
     """The JSON object in a body; an empty body is an empty one."""
     try:
-        given = json.loads(body or b"{}")
-    except (ValueError, RecursionError):
+        given = json_text.parse(body or b"{}")
+    except ValueError:
         given = None
     if not isinstance(given, dict):
         raise ValueError("The body must be a JSON object.")

@@ -29,6 +29,7 @@ LARGEST_BODY = 1 << 19  # bytes
 LINGER = 0.5  # seconds for somebody whose request was refused
 SILENCE = 10.0  # seconds that a connection may neither take nor give anything
 
+ONCE = ("Host", "Origin", "Cookie", "Sec-Fetch-Site", "Content-Length", "Transfer-Encoding")
 KINDS = {"html": "text/html", "css": "text/css", "js": "text/javascript"}
 PAGE = ("index.html", "style.css", "app.js", "server.js", "notes.js", "dom.js", "maps.js", "chart.js", "scores.js",
         "images.js", "learn.js", "draw.js", "look.js", "sums.js", "kernels.js", "photo.js")
@@ -149,11 +150,15 @@ class Handler(BaseHTTPRequestHandler):
     def _check_sender(self) -> None:
         """Raises RefusedError unless the request is for this server, from its own page, and has its token."""
         self.address, self.arguments = "", {}
+        hosts = self.headers.get_all("Host", [])
         with contextlib.suppress(ValueError):  # what is no address has no token
             parts = urlsplit(self.path)
             self.address, self.arguments = parts.path, dict(parse_qsl(parts.query, max_num_fields=20))
+            hosts += [parts.netloc] * bool(parts.netloc)
         origin = self.headers.get("Origin")
-        if self.headers.get("Host") not in self.server.hosts:
+        if self.headers.defects or any(len(self.headers.get_all(name, ())) > 1 for name in ONCE):
+            raise RefusedError(HTTPStatus.BAD_REQUEST, "A request has each header once.")
+        if not hosts or set(hosts) - self.server.hosts:
             raise RefusedError(HTTPStatus.FORBIDDEN, "This server answers only to the address that it printed.")
         if origin is not None and origin not in {f"http://{host}" for host in self.server.hosts}:
             raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")

@@ -53,15 +53,14 @@ def replacing(folder: Path, names: Sequence[str]) -> Iterator[Path]:
     """
     folder = folder.resolve()
     sweep(folder)
-    part, lock = _begin(folder)
-    try:
-        yield part
-        atomic.flush(part)
-        _put(part, folder, names)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
+    part, hold = _begin(folder)
+    with hold:
+        try:
+            yield part
+            atomic.flush(part)
+            _put(part, folder, names)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
 
 
 def place(folder: Path, name: str) -> Path:
@@ -107,24 +106,47 @@ def sweep(folder: Path) -> None:
                     _remove_unlocked(path)
 
 
-def hold(folder: Path) -> int | None:
-    """A lock on a folder, which ends when the descriptor is closed or its process ends; None where there are none.
-    Raises BlockingIOError where another process holds it.
+class Hold:
+    """A folder, made where it is missing, that no other process can hold before `close` or the end of this process.
+
+    Raises BlockingIOError where another process holds it. Where there are no locks (Windows, some file systems) it is
+    made and not held.
     """
-    try:
-        return None if fcntl is None else _lock(folder)
-    except BlockingIOError:
-        raise
-    except OSError:  # a file system without locks
-        return None
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._lock = folder.resolve(), None
+        for _ in range(ATTEMPTS):
+            with contextlib.suppress(FileNotFoundError):  # another process removed it before it was locked
+                self._folder.mkdir(parents=True, exist_ok=True)
+                self._lock = _lock(self._folder)
+                return
+        raise OSError(errno.ENOENT, "other processes remove what is written there", str(folder))
+
+    def is_there(self) -> bool:
+        """Whether the folder is still the one that was held: somebody may have removed it, and made another."""
+        try:
+            found = self._folder.stat()
+        except FileNotFoundError:
+            return False
+        return self._lock is None or os.path.samestat(found, os.fstat(self._lock))
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 def _remove_unlocked(path: Path) -> None:
     with contextlib.suppress(OSError):
         lock = _lock(path)
-        try:
+        if lock is not None:
             shutil.rmtree(path, ignore_errors=True)
-        finally:
             os.close(lock)
 
 
@@ -136,38 +158,35 @@ def _lives(process: int) -> bool:
     return True
 
 
-def _lock(path: Path) -> int:
-    """A descriptor that holds the lock of a folder. Raises BlockingIOError where another one does, FileNotFoundError
-    where the folder is gone, OSError where locks are not known.
+def _lock(path: Path) -> int | None:
+    """A descriptor that holds the lock of a folder, None where locks are not known. Raises BlockingIOError where
+    another process holds it, FileNotFoundError where the folder is gone.
     """
+    if fcntl is None:
+        return None
     descriptor = os.open(path, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        path.stat()  # it may have been removed in between
-    except OSError:
+        if not os.path.samestat(os.fstat(descriptor), path.stat()):
+            raise FileNotFoundError(errno.ENOENT, "it was removed, and another one made", str(path))
+    except (BlockingIOError, FileNotFoundError):
         os.close(descriptor)
         raise
+    except OSError:
+        os.close(descriptor)
+        return None
     return descriptor
 
 
-def _begin(folder: Path) -> tuple[Path, int | None]:
+def _begin(folder: Path) -> tuple[Path, Hold]:
     """An empty folder that can be renamed to `folder`, and its lock: beside it, or within where only that works."""
     inside = folder.is_dir() and (os.path.ismount(folder) or not os.access(folder.parent, os.W_OK))
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
     for _ in range(ATTEMPTS):
         part = atomic.unfinished(folder)
         part = folder / part.name if inside else part
-        part.mkdir()
-        if fcntl is None:
-            return part, None
-        try:
-            return part, _lock(part)
-        except (BlockingIOError, FileNotFoundError):  # it was swept away before it was locked
-            shutil.rmtree(part, ignore_errors=True)
-        except OSError:  # a file system without locks
-            return part, None
-    raise OSError(0, "other processes remove what is written there")
+        with contextlib.suppress(BlockingIOError):  # another process is about to sweep it away
+            return part, Hold(part)
+    raise OSError(errno.EBUSY, "other processes remove what is written there", str(folder))
 
 
 def _put(part: Path, folder: Path, names: Sequence[str]) -> None:

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-SUFFIXES = (".safetensors", ".keras", ".h5")
+SUFFIXES = (".safetensors", ".keras", ".h5", ".hdf5")
 
 
 def check(filepath: str | os.PathLike[str], weights_only: bool = False) -> str:

@@ -5,10 +5,13 @@
 """
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from ..arguments.names import printable
 from ..files import suffixes
 from . import keras_files, matching, safetensors
 from .keras_files import from_json, to_json
@@ -27,6 +30,19 @@ MODEL_OF_RUN = "model.safetensors"  # the file in the folder that `autoconv trai
 FilePath = str | os.PathLike[str]
 
 
+@contextmanager
+def _printable_errors() -> Iterator[None]:
+    """Within it errors quote words of a file so that a terminal can show them."""
+    try:
+        yield
+    except ValueError as error:
+        found: BaseException | None = error
+        while found is not None:
+            found.args = tuple(printable(each, keep="\n") if isinstance(each, str) else each for each in found.args)
+            found = found.__cause__ or found.__context__
+        raise
+
+
 def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:
     """Writes architecture, weights, and of a compiled model its training: what compile() was given, and the optimizer's
     slots. The file is complete or not there at all.
@@ -35,6 +51,7 @@ def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> No
     _format_of(path).save_model(model, path)
 
 
+@_printable_errors()
 def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> "Model":
     """The model of a file of `save_model`, or of the folder of a run; with `compile` compiled as it was, so that
     training goes on. Raises ValueError for a file that is damaged or not autoconv's.
@@ -49,6 +66,7 @@ def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> 
     _format_of(path, weights_only=True).save_weights(model, path)
 
 
+@_printable_errors()
 def load_weights(model: "Model", filepath: FilePath, skip_mismatch: bool = False) -> None:
     """Reads weights into a built model. Raises ValueError, changing nothing, where names or shapes differ; with
     skip_mismatch it warns, and reads the others.
@@ -70,12 +88,13 @@ def to_onnx(model: "Model", path: FilePath | None = None, opset: int = 17) -> An
     return onnx_export.to_onnx(model, path, opset)
 
 
+@_printable_errors()
 def from_onnx(source: FilePath | bytes) -> "Model":
     """The model of an ONNX file, given by its path or its bytes: it predicts what the file describes, and can be
     trained. Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
 
     Raises ValueError for a file that is damaged, lies in several files, or has an op that is not known, naming it;
-    FileNotFoundError; ExtraError without the package onnx.
+    FileNotFoundError.
     """
     from . import onnx_import
 
@@ -105,6 +124,6 @@ def _existing(filepath: FilePath, weights: bool = False) -> Path:
     if path.is_dir() and (path / MODEL_OF_RUN).is_file():
         path = path / MODEL_OF_RUN
     _format_of(path, weights_only=weights and path.name.endswith(".weights.h5"))
-    if not path.is_file():
+    if not path.exists() or path.is_dir():
         raise MissingFileError(f"There is no model file {str(path)!r}.")
     return path

@@ -1,18 +1,19 @@
 """The model that a file describes. Nobody vouches for the file, so all of it is checked before it takes memory."""
 
-import json
 from math import prod
 from typing import Any
 
 import numpy as np
 
 from ..arguments.serialization import deserialize
+from ..files import json_text
 from ..layers import allowance
 from ..models import Model
 from ..symbolic import map_shapes
 
 DEEPEST = 100  # models within models and lists within lists
 MOST = 10_000  # layers and other things that have a class
+NAMES = 1 / 16  # of the limits of JSON: for the names of classes, 1 MB
 
 
 def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
@@ -22,11 +23,11 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
     Raises ValueError where it cannot be read or made, whatever the reason.
     """
     try:
-        description = json.loads(metadata["model"])
-        classes = json.loads(metadata.get("class_names", "[]"))
+        description = json_text.parse(metadata["model"])
+        classes = json_text.parse(metadata.get("class_names", "[]"), NAMES)
         _check(description, classes)
         input_shape = map_shapes(tuple, description.pop("input_shape"))
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise ValueError(f"The architecture in {path} cannot be read: {error}") from error
     return build(description, classes, sum(prod(tensor.shape) for tensor in tensors.values()), path, custom_objects,
                  input_shape)

@@ -2,22 +2,26 @@
 modules, dtypes, the calls of a graph, and arguments that autoconv takes with their default alone.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from ..arguments.serialization import get_registered_name, serialize
+from ..arguments.serialization import get_registered_name, registry_of, serialize
 from ..layers import InputLayer
 from ..layers.function import Function
 from ..models import Model, Sequential
+from . import keras2_config
 
 # Arguments of Keras's that autoconv has not, with the only values that mean nothing.
 _MEANINGLESS: dict[str, tuple[Any, ...]] = {
     "renorm": (False,), "renorm_clipping": (None,), "renorm_momentum": (0.99,), "quantization_config": (None,),
     "input_axes": (None,), "output_axes": (None,), "sparse": (False, None), "ragged": (False, None),
-    "optional": (False,)}
+    "optional": (False,), "DepthwiseConv2D.groups": (1,), "SeparableConv2D.groups": (1,),
+    "Conv2DTranspose.groups": (1,), "SpatialDropout2D.noise_shape": (None,)}
 # Arguments of ours that Keras has not.
 _OURS = ("input_shape", "input_dim", "batch_size")
 _RANDOM = ("RandomBrightness", "RandomContrast")  # they have a data_format in Keras
+
+_GRAPHS = ("Functional", "Model")  # Keras's classes of models that are graphs
 
 # Operations in graphs: Keras's class, our function, and Keras's module.
 _OPERATIONS = [
@@ -44,16 +48,14 @@ def from_keras(config: Any) -> Any:
     kind = config.get("class_name")
     if kind is None:
         return {key: from_keras(value) for key, value in config.items()}
+    kind, given = keras2_config.to_keras_3(kind, config.get("config") or {})
     if kind in ("Lambda", "__lambda__"):
         raise ValueError("it holds code, a lambda, and code of a file is never run. Make a layer of it in your program")
     if kind == "DTypePolicy":
-        return config["config"]["name"]
-    if kind == "function":
-        return config["config"]
+        return given["name"]
     if kind in _SPECIAL:
         return _SPECIAL[kind](config)
-    given = config.get("config") or {}
-    if not isinstance(given, Mapping):
+    if kind == "function" or not isinstance(given, Mapping):
         return given
     made = _SHAPED.get(kind, _plain)(kind, given)
     return {"module": config.get("module"), "class_name": kind, "config": made,
@@ -64,8 +66,9 @@ def _plain(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     """The arguments of a class, without those of Keras's that mean nothing."""
     found = {}
     for key, value in given.items():
-        if key in _MEANINGLESS:
-            if value not in _MEANINGLESS[key]:
+        allowed = _MEANINGLESS.get(key) or _MEANINGLESS.get(f"{kind}.{key}")
+        if allowed is not None:
+            if value not in allowed:
                 raise ValueError(f"{kind} has {key}={value!r}, which autoconv has not")
         elif not (key == "data_format" and kind in _RANDOM):
             found[key] = from_keras(value)
@@ -74,7 +77,7 @@ def _plain(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 def _input(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     made = _plain(kind, given)
-    shape = made.pop("batch_shape", None) or made.pop("batch_input_shape", None)
+    shape = made.pop("batch_shape", None)
     if isinstance(shape, list) and shape:
         made["shape"] = shape[1:]
     return made
@@ -90,10 +93,10 @@ def _sequential(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _functional(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
-    layers = []
+    layers, first = [], _first_calls(given)
     for entry in given["layers"]:
-        layer, calls = from_keras(entry), [_call(call) for call in entry["inbound_nodes"]]
-        if "trainable" not in entry["config"] and entry["class_name"] != "InputLayer":  # an operation, no layer
+        layer, calls = from_keras(entry), [_call(call, first) for call in entry["inbound_nodes"]]
+        if "trainable" not in entry["config"] and entry["class_name"] not in _SHAPED:  # an operation, no layer
             if entry["class_name"] not in _OURS_OF:
                 raise ValueError(f"the operation {entry['class_name']!r}, named {entry['name']!r}, is not known")
             options = {key: value for key, value in layer["config"].items() if key not in ("name", "dtype", "initial")}
@@ -103,34 +106,61 @@ def _functional(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
                     call["args"][1] = {"tuple": call["args"][1]}
             layer = {"class_name": "Function", "config": {"function": _OURS_OF[entry["class_name"]],
                                                           "name": entry["name"]}}
-        layers.append({"layer": layer, "name": entry["name"], "inbound_nodes": calls})
+        layers.append({"layer": layer, "name": keras2_config.layer_name(entry["name"]), "inbound_nodes": calls})
     return {"name": given.get("name"), "trainable": given.get("trainable", True), "layers": layers,
-            **{key: _ends(given[key]) for key in ("input_layers", "output_layers")}}
+            **{key: _tensors(given[key], first) for key in ("input_layers", "output_layers")}}
 
 
-def _call(call: Any) -> dict[str, Any]:
-    """One call of a layer. Before Keras 3 it is a list of [name, node, output, kwargs]."""
-    if isinstance(call, Mapping):
-        kwargs = {key: from_keras(value) for key, value in call["kwargs"].items()
-                  if key not in ("mask",) and not (key == "training" and value is None)}
-        return {"args": [from_keras(arg) for arg in call["args"]], "kwargs": kwargs}
-    tensors = [{"tensor": list(part[:3])} for part in call]
-    return {"args": [tensors[0] if len(tensors) == 1 else tensors], "kwargs": {}}
+def _first_calls(given: Mapping[str, Any]) -> dict[str, int]:
+    """The number of each layer's first call in lists of tensors: 0, and 1 for a model within, whose own graph is call 0
+    in Keras. Keras 3 counts from 1 in the outputs only; in Keras 2 Sequential models count from 0 or from 1.
+    """
+    lists = [given["output_layers"], *(call for entry in given["layers"] for call in entry["inbound_nodes"]
+                                       if "args" not in call)]
+    numbers: dict[str, set[int]] = {}
+    for name, number, *_ in _references_in(lists):
+        numbers.setdefault(name, set()).add(number)
+    first = {}
+    for entry in given["layers"]:
+        used, calls = numbers.get(entry["name"], {0}), len(entry["inbound_nodes"])
+        first[entry["name"]] = int(0 not in used and (max(used) == calls or entry["class_name"] in _GRAPHS))
+    return first
 
 
-def _ends(value: Any) -> Any:
-    """The inputs or outputs of a graph: references [name, node, output] in Keras's form."""
+def _references_in(value: Any) -> Iterator[list[Any]]:
+    """The lists [name, node, output, ...] in a structure."""
+    if value and isinstance(value, list) and isinstance(value[0], str):
+        yield value
+    else:
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _references_in(item)
+
+
+def _call(call: Any, first: Mapping[str, int]) -> dict[str, Any]:
+    """One call of a layer. In Keras 2 it is a structure of lists [name, node, output, kwargs]."""
+    if "args" not in call:
+        kwargs = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
+        return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
+    return {"args": [from_keras(arg) for arg in call["args"]], "kwargs": _kwargs(call["kwargs"])}
+
+
+def _kwargs(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: from_keras(value) for key, value in given.items()
+            if key != "mask" and not (key == "training" and value is None)}
+
+
+def _tensors(value: Any, first: Mapping[str, int]) -> Any:
+    """A structure of lists [name, node, output, ...], each of which refers to a tensor, in our form."""
     if isinstance(value, Mapping):
-        return {"dict": {key: _ends(item) for key, item in value.items()}}
-    if isinstance(value, list) and len(value) == 3 and isinstance(value[0], str):
-        return {"tensor": value}
-    if isinstance(value, list) and len(value) == 1:
-        return _ends(value[0])
-    return [_ends(item) for item in value]
+        return {"dict": {key: _tensors(item, first) for key, item in value.items()}}
+    if value and isinstance(value[0], str):
+        name, number, output = value[:3]
+        return {"tensor": [keras2_config.layer_name(name), number - first.get(name, 0), output]}
+    return _tensors(value[0], first) if len(value) == 1 else [_tensors(item, first) for item in value]
 
 
 _SHAPED: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
-    "InputLayer": _input, "Sequential": _sequential, "Functional": _functional, "Model": _functional}
+    "InputLayer": _input, "Sequential": _sequential, **dict.fromkeys(_GRAPHS, _functional)}
 _SPECIAL: dict[str, Callable[[Mapping[str, Any]], Any]] = {
     "__keras_tensor__": lambda config: {"tensor": config["config"]["keras_history"]},
     "__slice__": lambda config: {"slice": [from_keras(config["config"].get(key)) for key in ("start", "stop", "step")]},
@@ -167,7 +197,8 @@ def _object(module: str, kind: str, config: Mapping[str, Any]) -> dict[str, Any]
 def _layer(layer: Any) -> dict[str, Any]:
     if isinstance(layer, Model):
         return model_to_keras(layer)
-    if not type(layer).__module__.startswith("autoconv."):
+    registry = registry_of(type(layer))
+    if registry is None:
         return _own_layer(layer)
     config = {key: value for key, value in layer.get_config().items()
               if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
@@ -179,7 +210,7 @@ def _layer(layer: Any) -> dict[str, Any]:
                          f"{config['padding']}: put a ZeroPadding2D before it.")
     if config.get("activity_regularizer") is None:
         config.pop("activity_regularizer", None)
-    made = _object("keras.layers", type(layer).__name__, config)
+    made = _object(registry.module, type(layer).__name__, config)
     shape = layer._build_shape
     return made if shape is None or isinstance(layer, InputLayer) else {
         **made, "build_config": {"input_shape": serialize(shape)}}
@@ -235,7 +266,11 @@ def _graph(model: Model) -> dict[str, Any]:
         operation = entry["layer"]
         made = _operation(operation, calls) if isinstance(operation, Function) else _layer(operation)
         entries.append({**made, "name": entry["name"], "inbound_nodes": calls})
-    return {"layers": entries, **{key: _references(records[key]) for key in ("input_layers", "output_layers")}}
+    ends = {key: _references(records[key]) for key in ("input_layers", "output_layers")}
+    within = {entry["name"] for entry in entries if entry["class_name"] in _GRAPHS}
+    for reference in _references_in(ends["output_layers"]):
+        reference[1] += reference[0] in within  # Keras counts the calls of a graph from 1 there
+    return {"layers": entries, **ends}
 
 
 def _operation(function: Function, calls: list[dict[str, Any]]) -> dict[str, Any]:

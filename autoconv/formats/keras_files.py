@@ -6,6 +6,7 @@ refused. Sources: keras/src/saving/saving_lib.py and keras/src/legacy/saving/ in
 
 import io
 import json
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,18 +16,19 @@ import numpy as np
 
 from .. import __version__
 from ..arguments.serialization import serialize
-from ..files import atomic
+from ..files import atomic, json_text, regular
 from ..models import Model
 from . import architecture, hdf5, keras_config, keras_weights, matching
 
 LARGEST_CONFIG = 64 * 2**20  # bytes
+MOST_PARTS = 10_000  # of an archive
 KERAS_VERSION = "3.15.1"  # whose files these are
 
 
 def save_model(model: Model, path: Path) -> None:
     """Writes architecture, weights, and of a compiled model its training, as real Keras reads them."""
     model.count_params()  # raises where it is not built
-    if path.suffix == ".h5":
+    if path.suffix != ".keras":
         atomic.write(path, _legacy_bytes(model))
         return
     config = _described(model)
@@ -48,14 +50,14 @@ def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
     config = _json(text, "the JSON")
     model = _made(config, LARGEST_CONFIG, "the JSON", custom_objects)
     if config.get("compile_config"):
-        _train(model, config["compile_config"], [], "the JSON", custom_objects)
+        _train(model, config["compile_config"], {}, "the JSON", custom_objects)
     return model
 
 
 def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
     """Makes the model that a file of Keras's describes, with its weights and, with `compile`, its training."""
-    data, where = path.read_bytes(), repr(str(path))
-    if path.suffix == ".h5":
+    data, where = regular.read(path), repr(str(path))
+    if path.suffix != ".keras":
         return _legacy_model(data, where, custom_objects, compile)
     parts = _unzipped(data, where)
     if not {"config.json", "model.weights.h5"} <= set(parts):
@@ -68,7 +70,7 @@ def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile
     matching.assign(keras_weights.match(model, arrays, where))
     if compile and config.get("compile_config"):
         found = {key: value for key, value in arrays.items() if key.startswith("optimizer/vars/")}
-        _train(model, config["compile_config"], [found[key] for key in sorted(found, key=_number)], where,
+        _train(model, config["compile_config"], {key: found[key] for key in sorted(found, key=_number)}, where,
                custom_objects)
     return model
 
@@ -82,13 +84,13 @@ def save_weights(model: Model, path: Path) -> None:
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights of any of Keras's files into a built model, all or none."""
     model.count_params()
-    data, where = path.read_bytes(), repr(str(path))
+    data, where = regular.read(path), repr(str(path))
     if path.suffix == ".keras":
         data = _unzipped(data, where).get("model.weights.h5", b"")
     with hdf5.opened(data, where) as file:
-        if "layer_names" in file.attrs or "model_weights" in file:
-            holder = hdf5.member(file, "model_weights") if "model_weights" in file else file
-            found = _by_layers(model, holder, len(data), where)
+        whole = "model_weights" in file
+        if whole or "layer_names" in file.attrs:
+            found = _by_layers(model, file["model_weights"] if whole else file, len(data), where)
         else:
             found = keras_weights.match(model, hdf5.arrays(file, len(data)), where)
     matching.assign(found)
@@ -131,7 +133,7 @@ def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | N
     return architecture.build(description, [], size // 4 + 1, where, custom_objects)
 
 
-def _train(model: Model, config: Any, variables: list[np.ndarray], where: str,
+def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: str,
            custom_objects: Mapping[str, Any] | None) -> None:
     """Compiles a model as the file says, and puts the optimizer's variables back, if there are some."""
     try:
@@ -156,8 +158,8 @@ def _number(path: str) -> int:
 
 def _json(data: bytes | str, where: str) -> Any:
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
+        found = json_text.parse(data)
+    except ValueError as error:
         raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
     if not isinstance(found, dict):
         raise ValueError(f"The architecture in {where} cannot be read: it must be an object.")
@@ -167,13 +169,15 @@ def _json(data: bytes | str, where: str) -> Any:
 def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
     """The parts of an archive that are wanted, none of them much larger than the archive."""
     found: dict[str, bytes] = {}
+    limits = {"config.json": min(50 * len(data) + 2**20, json_text.LARGEST), "model.weights.h5": 4 * len(data) + 2**20}
     try:
+        if data.count(b"PK\x01\x02") > MOST_PARTS:  # zipfile takes 600 bytes for each
+            raise ValueError(f"it has more than {MOST_PARTS:,} parts")
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            for name in ("config.json", "model.weights.h5"):
+            for name, most in limits.items():
                 if name not in archive.namelist():
                     continue
                 info = archive.getinfo(name)
-                most = LARGEST_CONFIG if name == "config.json" else 20 * len(data) + 2**20
                 if info.file_size > most:
                     raise ValueError(f"{name} claims {info.file_size:,} bytes")
                 with archive.open(info) as part:
@@ -214,16 +218,19 @@ def _legacy_bytes(model: Model) -> bytes:
 
 def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None, compile: bool) -> Model:
     with hdf5.opened(data, where) as file:
-        text = hdf5.text(file, "model_config", len(data))
+        text = hdf5.text(file, "model_config")
         if text is None:
             raise ValueError("it holds weights only. Make the model, then call model.load_weights")
+        if '"hard_sigmoid"' in text and str(hdf5.text(file, "keras_version")).startswith("2."):
+            warnings.warn(f"{where} is of Keras 2, where hard_sigmoid was clip(0.2 x + 0.5, 0, 1); it is "
+                          "clip(x / 6 + 0.5, 0, 1) since Keras 3: predictions differ.", stacklevel=5)
         model = _made(_json(text, where), len(data), where, custom_objects)
-        matching.assign(_by_layers(model, hdf5.member(file, "model_weights"), len(data), where))
-        training, variables = hdf5.text(file, "training_config", len(data)), []
+        matching.assign(_by_layers(model, file["model_weights"], len(data), where))
+        training, variables = hdf5.text(file, "training_config"), {}
         if training is not None and "optimizer_weights" in file:
-            group = hdf5.member(file, "optimizer_weights")
+            group = file["optimizer_weights"]
             arrays = hdf5.arrays(group, len(data))
-            variables = [arrays[name] for name in hdf5.strings(group, "weight_names")]
+            variables = {name: arrays[name] for name in hdf5.strings(group, "weight_names")}
     if compile and training is not None:
         _train(model, _json(training, where), variables, where, custom_objects)
     return model
@@ -237,24 +244,26 @@ def _weights_by_name(layer: Any) -> dict[str, Any]:
     """A layer's weights, and those of layers within, by the names under which old files have them."""
     inner = [each for _, each in keras_weights.places(layer)] if isinstance(layer, Model) else [layer]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
-    if isinstance(layer, Model):  # trainable ones first, as Keras has them
-        pairs.sort(key=lambda pair: not pair[1].learns)
-    return dict(pairs)
+    return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # in Keras's order
 
 
 def _by_layers(model: Model, group: Any, size: int, where: str) -> list[tuple[Any, np.ndarray]]:
-    """Each weight with its array, in a file that has a group for each layer, by the order of layers that have some."""
+    """Each weight with its array, in a file that has a group for each layer, by the order of layers that have some.
+    Within a layer weights go by the names of their layers and their own; if these are others, by their order.
+    """
     arrays = hdf5.arrays(group, size)
-    stored = [(name, hdf5.strings(hdf5.member(group, name), "weight_names"))
+    stored = [(name, hdf5.strings(group[name], "weight_names"))
               for name in hdf5.strings(group, "layer_names")]
-    wanted = [(layer, list(_weights_by_name(layer).values())) for layer in _layers(model)]
+    wanted = [(layer, _weights_by_name(layer)) for layer in _layers(model)]
     stored, wanted = [each for each in stored if each[1]], [each for each in wanted if each[1]]
     if len(stored) != len(wanted):
         raise ValueError(f"The weights in {where} are those of {len(stored)} layers, and {model.name!r} has "
                          f"{len(wanted)} with weights.")
     found: list[tuple[Any, np.ndarray]] = []
     for (name, weight_names), (layer, weights) in zip(stored, wanted):
-        given = {f"{layer.name}/{i}": arrays[f"{name}/{each}"] for i, each in enumerate(weight_names)}
-        found += matching.matched({f"{layer.name}/{i}": weight for i, weight in enumerate(weights)}, given, where,
-                                     model.name)
+        given = {"/".join(each.removesuffix(":0").split("/")[-2:]): arrays[f"{name}/{each}"] for each in weight_names}
+        if set(given) != set(weights):
+            given = {f"{layer.name}/{i}": arrays[f"{name}/{each}"] for i, each in enumerate(weight_names)}
+            weights = {f"{layer.name}/{i}": weight for i, weight in enumerate(weights.values())}
+        found += matching.matched(weights, given, where, model.name)
     return found

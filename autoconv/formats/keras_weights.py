@@ -2,6 +2,7 @@
 files after layers.
 """
 
+import warnings
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -69,11 +70,45 @@ def variables(optimizer: Optimizer) -> list[tuple[str, np.ndarray]]:
     return found
 
 
-def put_variables(optimizer: Optimizer, given: list[np.ndarray]) -> None:
-    """Gives an optimizer, built, the state that is in Keras's list. Raises ValueError where it does not fit."""
-    like = variables(optimizer)
-    if [np.shape(value) for _, value in like] != [np.shape(value) for value in given]:
+def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
+    """Gives an optimizer, built, the state that is in Keras's variables, by their names and in their order. Raises
+    ValueError if they are those of another optimizer.
+    """
+    if any(name.endswith(":0") for name in given):
+        return _put_keras_2(optimizer, given)
+    like, values = variables(optimizer), list(given.values())
+    if not optimizer.slots:  # Keras 2 has slots that SGD does not use
+        values = [value for value in values if value.shape == ()]
+    if len(values) < len(like):  # Keras 2 writes neither of these
+        like = [pair for pair in like if pair[0] not in ("learning_rate", "product")]
+    if [np.shape(value) for _, value in like] != [value.shape for value in values]:
         raise ValueError(f"The optimizer's variables are not those of {type(optimizer).__name__}, which has "
-                         f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. Received: {len(given)}, of "
-                         f"shapes {[np.shape(value) for value in given]}.")
-    optimizer.set_state({name: value for (name, _), value in zip(like, given) if name != "product"})
+                         f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. Received: {len(values)}, of "
+                         f"shapes {[value.shape for value in values]}.")
+    found = {name: value for (name, _), value in zip(like, values) if name != "product"}
+    optimizer.set_state({**optimizer.get_state(), **found})
+
+
+_SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "velocity_hat", "rms": "velocity",
+                     "mg": "average_gradient", "accum_grad": "accumulated_grad", "accum_var": "accumulated_delta_var"}
+
+
+def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
+    """The same for Keras 2's names: "Adam/m/dense/kernel:0", of its legacy optimizers "Adam/dense/kernel/m:0"."""
+    place = -1 if any(name.endswith("/iter:0") for name in given) else 1
+    state, found = dict(optimizer.get_state()), {}
+    slots = {**_SLOTS_OF_KERAS_2, **({"v": "norm"} if "norm" in optimizer.slots else {})}
+    for name, value in given.items():
+        parts = name.removesuffix(":0").split("/")
+        if parts[-1] in ("iter", "iteration"):
+            state["iterations"] = value
+        elif len(parts) > 2:
+            slot = slots.get(parts[place], parts[place])
+            number = sum(key.startswith(f"{slot}/") for key in found)
+            found[f"{slot}/{number}"] = value
+    wanted = {key: found.get(key) for key in state if "/" in key}
+    if any(value is None or value.shape != state[key].shape for key, value in wanted.items()):
+        warnings.warn(f"The state of the optimizer in the file is not that of {type(optimizer).__name__}: it starts "
+                      "anew.", stacklevel=8)
+        return
+    optimizer.set_state({**state, **wanted})

@@ -10,7 +10,7 @@ import numpy as np
 
 from ..tensor import Parameter
 
-SHOWN = 8  # differences that an error tells
+SHOWN, LONGEST = 8, 300  # differences that an error lists, and characters of each
 _lenient: ContextVar[bool] = ContextVar("skip_mismatch", default=False)
 
 
@@ -29,7 +29,8 @@ def matched(weights: Mapping[str, Parameter], arrays: Mapping[str, np.ndarray], 
     """Each weight with the array of its name. Raises ValueError, with the names, where names or shapes differ."""
     lines = [f"  {name}: the model has {_shape(weights.get(name))}, the file {_shape(arrays.get(name))}"
              for name in {**weights, **arrays} if _shape(weights.get(name)) != _shape(arrays.get(name))]
-    message = f"The weights in {path} are not those of {model!r}:\n" + "\n".join(lines[:SHOWN])
+    shown = "\n".join(line[:LONGEST] for line in lines[:SHOWN])
+    message = f"The weights in {path} are not those of {model!r}:\n{shown}"
     if lines and not _lenient.get():
         raise ValueError(message)
     if lines:

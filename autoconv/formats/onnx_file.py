@@ -8,15 +8,42 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..arguments import extras
+from ..files import regular
+from . import protobuf
 from .onnx_shapes import DTYPES
-from .onnx_values import Attributes
+from .onnx_values import RANK, Attributes
+from .protobuf import Field
 
 OPSETS = range(7, 29)
-BYTES, NODES, RANK = 2**30, 10_000, 8
+BYTES, INPUTS = 2**30, 4_096  # of a file; of a node
 _DOMAINS = ("", "ai.onnx")
-# Where the numbers of a tensor lie that are not raw bytes.
-_FIELDS = {1: "float_data", 11: "double_data", 7: "int64_data"}
+
+# The fields of ONNX's messages that are read, by their numbers in onnx.proto, and those that are refused ("any").
+_TENSOR = {
+    1: Field("dims", "int", True), 2: Field("data_type", "int"), 4: Field("float_data", "float", True),
+    5: Field("int32_data", "int", True), 7: Field("int64_data", "int", True), 8: Field("name", "text"),
+    9: Field("raw_data", "bytes"), 10: Field("double_data", "double", True), 13: Field("external_data", "any"),
+    14: Field("data_location", "int")}
+_ATTRIBUTE = {
+    1: Field("name", "text"), 2: Field("f", "float"), 3: Field("i", "int"), 4: Field("s", "text"),
+    5: Field("t", _TENSOR), 7: Field("floats", "float", True), 8: Field("ints", "int", True), 20: Field("type", "int")}
+_NODE = {
+    1: Field("input", "text", True), 2: Field("output", "text", True), 3: Field("name", "text"),
+    4: Field("op_type", "text"), 5: Field("attribute", _ATTRIBUTE, True), 7: Field("domain", "text")}
+_DIMENSION = {1: Field("dim_value", "int")}
+_TENSOR_TYPE = {1: Field("elem_type", "int"), 2: Field("shape", {1: Field("dim", _DIMENSION, True)})}
+_PORT = {1: Field("name", "text"), 2: Field("type", {1: Field("tensor_type", _TENSOR_TYPE)})}
+_GRAPH = {
+    1: Field("node", _NODE, True), 2: Field("name", "text"), 5: Field("initializer", _TENSOR, True),
+    11: Field("input", _PORT, True), 12: Field("output", _PORT, True), 15: Field("sparse_initializer", "any")}
+_MODEL = {
+    1: Field("ir_version", "int"), 7: Field("graph", _GRAPH), 20: Field("training_info", "any"),
+    8: Field("opset_import", {1: Field("domain", "text"), 2: Field("version", "int")}, True),
+    25: Field("functions", "any")}
+
+_NUMBERS = {1: "float_data", 11: "double_data", 7: "int64_data"}  # of a tensor that are not raw bytes, by its type
+_VALUES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints"}  # of an attribute, by its type
+_DEFAULTS = {"f": 0.0, "i": 0, "s": ""}
 
 
 class Read(NamedTuple):
@@ -46,58 +73,52 @@ class File(NamedTuple):
 
 
 def read(source: str | os.PathLike[str] | bytes) -> File:
-    """The graph of an ONNX file, given by its path or its bytes. Runs no code and reads no other files.
+    """The graph of an ONNX file, given by its path or its bytes: the nodes and constants that its outputs need. Runs no
+    code and reads no other files.
 
-    Raises ValueError for what is no ONNX file, or not a sound one; FileNotFoundError, and ExtraError without onnx.
+    Raises ValueError for what is no ONNX file, or not a sound one; FileNotFoundError.
     """
-    onnx = extras.load("onnx", "the package onnx", "onnx", "Reading ONNX files")
-    data = _bytes(source)
     try:
-        model = onnx.ModelProto.FromString(data)
-    except Exception as error:  # protobuf has a class of its own for that
-        raise ValueError(f"This is no ONNX file, or one that is cut off: {error}.") from None
-    if not model.ir_version or not model.HasField("graph") or not model.graph.output:
+        model = protobuf.read(_bytes(source), _MODEL)
+    except ValueError as error:
+        raise ValueError(f"This ONNX file cannot be read; it may be damaged or cut off: {error}.") from None
+    if not model.get("ir_version") or not model.get("graph", {}).get("output"):
         raise ValueError("This is no ONNX file, or one that is cut off: it has no graph with outputs.")
-    if model.functions or model.training_info or model.graph.sparse_initializer:
+    if {"functions", "training_info"} & set(model) or "sparse_initializer" in model["graph"]:
         raise ValueError("Functions, training steps and sparse tensors in ONNX files are not implemented. Export the "
                          "model without them, for inference.")
-    try:
-        return _file(onnx, model, _opset(model))
-    except UnicodeDecodeError as error:
-        raise ValueError(f"A name in this ONNX file is no text: {error}.") from None
+    return _needed(_file(model["graph"], _opset(model)))
 
 
 def _bytes(source: Any) -> bytes:
     if not isinstance(source, (bytes, bytearray, memoryview)):
         path = Path(source)
-        if not path.is_file():
+        if not path.exists() or path.is_dir():
             raise FileNotFoundError(f"There is no ONNX file {str(path)!r}.")
         size = path.stat().st_size
     else:
         size = len(source)
     if size > BYTES:
         raise ValueError(f"An ONNX file may have at most {BYTES:,} bytes. Received: {size:,}.")
-    return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else path.read_bytes()
+    return bytes(source) if isinstance(source, (bytes, bytearray, memoryview)) else regular.read(path)
 
 
 def _opset(model: Any) -> int:
     """The version of ONNX's own ops in the file."""
-    versions = [entry.version for entry in model.opset_import if entry.domain in _DOMAINS]
+    versions = [entry.get("version", 0) for entry in model["opset_import"] if entry.get("domain", "") in _DOMAINS]
     if len(versions) != 1 or versions[0] not in OPSETS:
-        raise ValueError(f"The opset must be one of {OPSETS[0]}..{OPSETS[-1]}. Received: {versions}. Export the model "
-                         "with another opset_version.")
+        raise ValueError(f"The opset must be one of {OPSETS[0]}..{OPSETS[-1]}. Received: {versions[:9]}. Export the "
+                         "model with another opset_version.")
     return versions[0]
 
 
-def _file(onnx: Any, model: Any, opset: int) -> File:
-    graph = model.graph
-    if len(graph.node) > NODES:
-        raise ValueError(f"A graph may have at most {NODES:,} nodes. Received: {len(graph.node):,}.")
-    constants = {tensor.name: array(onnx, tensor) for tensor in graph.initializer}
-    inputs = [_port(each) for each in graph.input if each.name not in constants]
-    nodes = [_node(onnx, node, number, opset) for number, node in enumerate(graph.node)]
-    known = {port.name for port in inputs} | set(constants)
-    _check_unique([*(port.name for port in inputs), *constants, *(o for node in nodes for o in node.outputs if o)])
+def _file(graph: Any, opset: int) -> File:
+    names = [tensor.get("name", "") for tensor in graph["initializer"]]
+    given = set(names)
+    inputs = [_port(each) for each in graph["input"] if each.get("name", "") not in given]
+    nodes = [_node(node, number, opset) for number, node in enumerate(graph["node"])]
+    known = {port.name for port in inputs} | given
+    _check_unique([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
     for node in nodes:
         missing = [name for name in node.inputs if name and name not in known]
         if missing:
@@ -105,11 +126,23 @@ def _file(onnx: Any, model: Any, opset: int) -> File:
                              f"{node.attributes.name!r} ({node.attributes.op}) takes {missing[0]!r}, which is not "
                              "there.")
         known.update(node.outputs)
-    outputs = [_port(each) for each in graph.output]
+    outputs = [_port(each) for each in graph["output"]]
     for port in outputs:
         if port.name not in known:
             raise ValueError(f"No node makes the output {port.name!r}.")
-    return File(graph.name, inputs, outputs, constants, nodes)
+    constants = {name: array(tensor) for name, tensor in zip(names, graph["initializer"])}
+    return File(graph.get("name", ""), inputs, outputs, constants, nodes)
+
+
+def _needed(file: File) -> File:
+    """The file without what no output needs."""
+    needed, nodes = {port.name for port in file.outputs}, []
+    for node in reversed(file.nodes):
+        if needed & set(node.outputs):
+            needed.update(node.inputs)
+            nodes.append(node)
+    return file._replace(nodes=nodes[::-1], constants={
+        name: array for name, array in file.constants.items() if name in needed})
 
 
 def _check_unique(given: list[str]) -> None:
@@ -119,65 +152,60 @@ def _check_unique(given: list[str]) -> None:
 
 
 def _port(info: Any) -> Port:
-    kind = info.type.tensor_type
-    if info.type.WhichOneof("value") != "tensor_type" or kind.elem_type not in DTYPES:
-        raise ValueError(f"Inputs and outputs are tensors of {', '.join(DTYPES.values())}. Received: {info.name!r} of "
-                         f"another type ({kind.elem_type}).")
+    name, kind = info.get("name", ""), info.get("type", {}).get("tensor_type", {})
+    if kind.get("elem_type") not in DTYPES:
+        raise ValueError(f"Inputs and outputs are tensors of {', '.join(DTYPES.values())}. Received: {name!r} of "
+                         f"another type ({kind.get('elem_type', 0)}).")
     shape = None
-    if kind.HasField("shape"):
-        shape = tuple(d.dim_value if d.HasField("dim_value") and d.dim_value >= 0 else None for d in kind.shape.dim)
+    if "shape" in kind:
+        sizes = [d.get("dim_value") for d in kind["shape"]["dim"]]
+        shape = tuple(n if n is not None and n >= 0 else None for n in sizes)
         if len(shape) > RANK:
-            raise ValueError(f"A tensor has at most {RANK} axes. Received: {info.name!r} with {len(shape)}.")
-    return Port(info.name, DTYPES[kind.elem_type], shape)
+            raise ValueError(f"A tensor has at most {RANK} axes. Received: {name!r} with {len(shape)}.")
+    return Port(name, DTYPES[kind["elem_type"]], shape)
 
 
-def _node(onnx: Any, node: Any, number: int, opset: int) -> Read:
-    name = node.name or f"{node.op_type}_{number}"
-    if node.domain not in _DOMAINS:
-        raise ValueError(f"The op {node.domain}.{node.op_type} of node {name!r} is not one of ONNX's own.")
-    values: dict[str, Any] = {}
-    for attribute in node.attribute:
-        kind = attribute.type
-        if kind == onnx.AttributeProto.TENSOR:
-            values[attribute.name] = array(onnx, attribute.t)
-        elif kind in (onnx.AttributeProto.FLOAT, onnx.AttributeProto.INT, onnx.AttributeProto.STRING,
-                      onnx.AttributeProto.FLOATS, onnx.AttributeProto.INTS):
-            values[attribute.name] = _plain(onnx.helper.get_attribute_value(attribute))
-        else:
-            raise ValueError(f"Attributes are numbers, texts and tensors. Received: {attribute.name!r} of node "
-                             f"{name!r} ({node.op_type}), which holds a graph or another kind ({kind}).")
-    return Read(Attributes(node.op_type, name, opset, values, len(node.output)), tuple(node.input),
-                tuple(node.output))
+def _node(node: Any, number: int, opset: int) -> Read:
+    op, outputs, values = node.get("op_type", ""), tuple(node["output"]), {}
+    name = node.get("name") or f"{op}_{number}"
+    if node.get("domain", "") not in _DOMAINS:
+        raise ValueError(f"The op {node['domain']}.{op} of node {name!r} is not one of ONNX's own.")
+    if max(len(node["input"]), len(outputs)) > INPUTS:
+        raise ValueError(f"A node has at most {INPUTS:,} inputs and results. Received: {len(node['input']):,} and "
+                         f"{len(outputs):,}, of node {name!r} ({op}).")
+    for attribute in node["attribute"]:
+        key, field = attribute.get("name", ""), _VALUES.get(attribute.get("type", 0))
+        if field is None or (field == "t" and "t" not in attribute):
+            raise ValueError(f"Attributes are numbers, texts and tensors. Received: {key!r} of node {name!r} ({op}), "
+                             f"which holds a graph or another kind ({attribute.get('type', 0)}).")
+        value = attribute.get(field, _DEFAULTS.get(field))
+        values[key] = array(value) if field == "t" else value.tolist() if isinstance(value, np.ndarray) else value
+    return Read(Attributes(op, name, opset, values, len(outputs)), tuple(node["input"]), outputs)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    return value if isinstance(value, (int, float, str)) else list(value)
-
-
-def array(onnx: Any, tensor: Any) -> np.ndarray:
+def array(tensor: Any) -> np.ndarray:
     """The values of a tensor in a file. Raises ValueError where they lie elsewhere, or are more or fewer than its shape
     says.
     """
-    dims, name = list(tensor.dims), tensor.name or "a constant"
-    if tensor.data_location == onnx.TensorProto.EXTERNAL or tensor.external_data:
+    dims, name, kind = tensor["dims"].tolist(), tensor.get("name") or "a constant", tensor.get("data_type", 0)
+    if "external_data" in tensor or tensor.get("data_location"):
         raise ValueError(f"An ONNX file must hold its weights itself. Those of {name!r} lie in another file: save the "
                          "model with its data inside (onnx.save with save_as_external_data=False).")
-    if tensor.data_type not in DTYPES:
+    if kind not in DTYPES:
         raise ValueError(f"Weights and constants are of {', '.join(DTYPES.values())}. Received: {name!r} of type "
-                         f"{tensor.data_type}.")
+                         f"{kind}.")
     if len(dims) > RANK or min(dims, default=0) < 0:
-        raise ValueError(f"A tensor has at most {RANK} axes, of 0 items or more. Received: {name!r} of shape {dims}.")
-    dtype = np.dtype(DTYPES[tensor.data_type])
-    if tensor.HasField("raw_data"):
-        raw = tensor.raw_data
+        raise ValueError(f"A tensor has at most {RANK} axes, of 0 items or more. Received: {name!r} with {len(dims)} "
+                         f"axes of {dims[:RANK]} items.")
+    dtype = np.dtype(DTYPES[kind])
+    if "raw_data" in tensor:
+        raw = tensor["raw_data"]
         if len(raw) != prod(dims) * dtype.itemsize:
             raise ValueError(f"A tensor has as many bytes as its shape says. Received: {name!r} of shape {dims} and "
                              f"{dtype} with {len(raw):,} bytes.")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(dims)
-    numbers = getattr(tensor, _FIELDS.get(tensor.data_type, "int32_data"))
+    numbers = tensor[_NUMBERS.get(kind, "int32_data")]
     if len(numbers) != prod(dims):
         raise ValueError(f"A tensor has as many numbers as its shape says. Received: {name!r} of shape {dims} with "
                          f"{len(numbers):,} numbers.")
-    return np.array(numbers, np.int64 if dtype.kind in "iub" else dtype).astype(dtype).reshape(dims)
+    return numbers.astype(dtype).reshape(dims)

@@ -1,5 +1,6 @@
 """ONNX's ops on images, with channels last: x (N, H, W, C). Kernels come in ONNX's order, (F, C / groups, KH, KW)."""
 
+from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -7,7 +8,7 @@ import numpy as np
 from .. import functional as F
 from ..arguments import shapes
 from ..tensor import Tensor
-from .onnx_values import Attributes, check_size, constant, refused
+from .onnx_values import KNOWN, TERMS, Attributes, check_size, constant, refused, take
 
 
 def _pair(at: Attributes, name: str, default: Any) -> tuple[int, int]:
@@ -69,9 +70,9 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
     strides, rates = _pair(at, "strides", (1, 1)), _pair(at, "dilations", (1, 1))
     more = _pair(at, "output_padding", (0, 0)) if len(at.get("output_padding", (0, 0))) == 2 else (
         0, at.get("output_padding")[0])
-    if groups < 1 or x.shape[3] % groups or min(more) < 0 or min(strides) < 1:
-        raise ValueError("groups must divide the channels, strides be positive and output_padding 0 or more. "
-                         f"Received: {groups}, {strides}, {more}.")
+    if not 0 < groups <= TERMS or x.shape[3] % groups or min(more) < 0 or min(strides) < 1:
+        raise ValueError(f"groups must divide the channels and be {TERMS:,} at most, strides be positive and "
+                         f"output_padding 0 or more. Received: {groups}, {strides}, {more}.")
     spans = [(k - 1) * d + 1 for k, d in zip(w.shape[2:], rates)]
     whole = [(n - 1) * s + span for n, s, span in zip(x.shape[1:3], strides, spans)]
     check_size((x.shape[0], *(n + s for n, s in zip(whole, strides)), w.shape[1] * groups))
@@ -131,10 +132,9 @@ def _windows(x: Tensor, kernel: tuple[int, int], strides: tuple[int, int], rates
     """For each place in a window the pixels that lie there, as images of the result's size."""
     wide = F.pad(x, ((0, 0), *sides, (0, 0)), constant_values=value)
     size = [(n - (k - 1) * d - 1) // s + 1 for n, k, s, d in zip(wide.shape[1:3], kernel, strides, rates)]
-    if min(size) < 1 or kernel[0] * kernel[1] > 1024:
-        raise ValueError(f"A window must fit into the padded image, and have at most 1,024 pixels where it is "
-                         "dilated or padding counts. Received: {kernel} "
-                         f"over {wide.shape[1:3]}.")
+    if min(size) < 1 or kernel[0] * kernel[1] > TERMS:
+        raise ValueError(f"A window must fit into the padded image, and have at most {TERMS:,} pixels where it is "
+                         f"dilated or padding counts. Received: {kernel} over {wide.shape[1:3]}.")
     return [wide[:, i * rates[0] : i * rates[0] + (size[0] - 1) * strides[0] + 1 : strides[0],
                  j * rates[1] : j * rates[1] + (size[1] - 1) * strides[1] + 1 : strides[1]]
             for i in range(kernel[0]) for j in range(kernel[1])]
@@ -154,10 +154,7 @@ def max_pool(at: Attributes, x: Tensor) -> Tensor:
         return F.max_pool2d(x, kernel, strides, sides)
     least = -np.inf if x.dtype.kind == "f" else np.iinfo(x.dtype).min
     parts = _windows(x, kernel, strides, _pair(at, "dilations", (1, 1)), sides, least)
-    y = parts[0]
-    for part in parts[1:]:
-        y = F.maximum(y, part)
-    return y
+    return reduce(F.maximum, parts)
 
 
 def average_pool(at: Attributes, x: Tensor) -> Tensor:
@@ -167,21 +164,21 @@ def average_pool(at: Attributes, x: Tensor) -> Tensor:
     include = bool(at.get("count_include_pad", 0))
     if _plain(at, kernel, sides) and not (include and any(map(any, sides))):
         return F.avg_pool2d(x, kernel, strides, sides)
-    counted = np.ones((1, *x.shape[1:3], 1), x.dtype)
     if include:
-        counted = np.pad(counted, ((0, 0), *own, (0, 0)), constant_values=1)
         x = F.pad(x, ((0, 0), *own, (0, 0)))
         sides = [(before - b, after - a) for (before, after), (b, a) in zip(sides, own)]
     parts = _windows(x, kernel, strides, rates, sides, 0.0)
-    wide = np.pad(counted, ((0, 0), *sides, (0, 0)))
-    total, count = parts[0], np.zeros((1, *parts[0].shape[1:3], 1), x.dtype)
-    for part in parts[1:]:
-        total = total + part
-    for i in range(kernel[0]):
-        for j in range(kernel[1]):
-            there = wide[:, i * rates[0] :: strides[0], j * rates[1] :: strides[1]]
-            count += there[:, : count.shape[1], : count.shape[2]]
-    return total / constant(x, count)
+    total = reduce(lambda a, b: a + b, parts)
+    rows, columns = (_counts(*of) for of in zip(x.shape[1:3], kernel, strides, rates, sides, total.shape[1:3]))
+    return total / (constant(x, rows.reshape(-1, 1, 1).astype(x.dtype)) * constant(
+        x, columns.reshape(-1, 1).astype(x.dtype)))
+
+
+def _counts(n: int, k: int, stride: int, rate: int, side: tuple[int, int], size: int) -> np.ndarray:
+    """How many pixels of a row of n pixels lie in each of `size` windows."""
+    check_size((n + sum(side),), KNOWN)
+    there = np.pad(np.ones(n, np.int64), side)
+    return sum((there[i * rate :: stride][:size] for i in range(k)), np.zeros(size, np.int64))
 
 
 # Normalizations.
@@ -239,6 +236,7 @@ def resize(at: Attributes, x: Tensor, roi: Any = None, scales: Any = None, sizes
     if new[:2] != list(old[:2]):
         raise refused(at, "images are resized, not channels", new[:2])
     check_size(new)
+    check_size((max(new[2:]),), KNOWN // 4)
     for axis, where in ((2, 1), (3, 2)):
         if new[axis] != old[axis] or factors[axis] != 1:
             x = _resized(at, x, where, old[axis], new[axis], factors[axis])
@@ -268,9 +266,9 @@ def _new_sizes(at: Attributes, old: tuple[int, ...], scales: Any, sizes: Any) ->
 def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: float) -> Tensor:
     """One axis in another size: the sum of a few items, each times its share."""
     places = _places(at, old, new, scale)
-    mode, before = at.get("mode", "nearest"), (slice(None),) * axis
+    mode = at.get("mode", "nearest")
     if mode == "nearest":
-        return x[(*before, np.clip(_rounded(at, places), 0, old - 1).astype(np.int64))]
+        return take(x, np.clip(_rounded(at, places), 0, old - 1).astype(np.int64), axis)
     low = np.floor(places).astype(np.int64)
     part = places - low
     if mode in ("linear", "bilinear"):
@@ -280,7 +278,7 @@ def _resized(at: Attributes, x: Tensor, axis: int, old: int, new: int, scale: fl
     else:
         raise refused(at, "mode is nearest, linear or cubic", mode)
     shape = [-1 if i == axis else 1 for i in range(4)]
-    terms = [x[(*before, np.clip(place, 0, old - 1))] * constant(x, share.reshape(shape).astype(x.dtype))
+    terms = [take(x, np.clip(place, 0, old - 1), axis) * constant(x, share.reshape(shape).astype(x.dtype))
              for place, share in taps]
     return sum(terms[1:], terms[0])
 

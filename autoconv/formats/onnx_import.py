@@ -2,7 +2,7 @@
 
 import os
 from math import inf
-from time import perf_counter
+from time import thread_time
 from typing import Any, NoReturn
 
 import numpy as np
@@ -16,10 +16,11 @@ from ..tensor import Parameter, Tensor, no_grad
 from . import onnx_file
 from .onnx_file import File, Read
 from .onnx_ops import OPS, Op
-from .onnx_values import KNOWN, cast, check_size, on_device
+from .onnx_values import KNOWN, LARGEST, arrays_of, cast, check_size, on_device
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
-SECONDS = 1.0  # that a file is checked by a run without kernels
+SECONDS = 1.0  # of computing, for which a file is checked by a run without kernels
+ALL_KNOWN = 2 * KNOWN  # items of all results that are known before any data come
 
 
 def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
@@ -27,6 +28,7 @@ def from_onnx(source: str | os.PathLike[str] | bytes) -> "OnnxModel":
     trained. Inputs and outputs are as in the file, images (N, C, H, W). No code of the file is run.
 
     Raises ValueError for a file that is damaged, lies in several files, or has an op that is not known, naming it.
+    What no output needs is not computed.
     """
     file = onnx_file.read(source)
     for node in file.nodes:
@@ -98,26 +100,37 @@ class Runner:
         values: dict[str, Any] = {port.name: Value(x) for port, x in zip(self.file.inputs, given, strict=True)}
         values.update(self.constants)
         values.update((name, Value(weight)) for name, weight in weights.items())
+        left = ALL_KNOWN
         for number, node in enumerate(self.file.nodes):
             at = node.attributes
-            if perf_counter() > until:
+            if thread_time() > until:
                 return []
             try:
-                results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs],
-                                        device)
+                with arrays_of(LARGEST):
+                    results = self._results(OPS[at.op], node, [values[name] if name else None for name in node.inputs],
+                                            device, left)
+                if len(results) < len(node.outputs):
+                    raise ValueError(f"it has at most {len(results)} results. Received: {len(node.outputs)}.")
             except Exception as error:  # whatever a node's numbers lead to
-                raise ValueError(f"Node {at.name!r} ({at.op}) cannot run: {error or type(error).__name__}") from error
+                said = str(error)[:1000] or type(error).__name__
+                raise ValueError(f"Node {at.name!r} ({at.op}) cannot run: {said}") from error
+            if at.op != "Constant":  # which the file holds
+                left -= sum(each.size for each in results if isinstance(each, np.ndarray))
             values.update((name, result) for name, result in zip(node.outputs, results) if name)
             for name in self.releases.get(number, ()):
                 values.pop(name, None)
         return [on_device(values[name], device) if isinstance(values[name], np.ndarray) else values[name].first
                 for name in (port.name for port in self.file.outputs)]
 
-    def _results(self, op: Op, node: Read, inputs: list[Any], device: Any) -> list[Any]:
-        """What a node makes: arrays, where all it takes is known beforehand, else values."""
+    def _results(self, op: Op, node: Read, inputs: list[Any], device: Any, left: int) -> list[Any]:
+        """What a node makes: arrays of `left` items at most, where all it takes is known beforehand and it computes
+        little, else values.
+        """
         at = node.attributes
-        if at.op in ("Shape", "Size"):
-            return [op.function(at, inputs[0])]
+        if node.inputs and not node.inputs[0]:
+            raise ValueError("its first input is left out.")
+        if at.op in ("Constant", "Shape", "Size"):
+            return [op.function(at, *inputs)]
         for place in op.host:
             if place < len(inputs) and isinstance(inputs[place], Value):
                 if all(i is None or isinstance(i, np.ndarray) or p in op.host for p, i in enumerate(inputs)):
@@ -125,8 +138,9 @@ class Runner:
                     continue
                 raise ValueError(f"its input {place} must be known before data come. Received: {node.inputs[place]!r}, "
                                  "which is computed from the model's inputs or trained.")
-        if not any(isinstance(each, Value) for each in inputs):
-            return _known(op, node, inputs)
+        if not any(isinstance(each, Value) for each in inputs) and not (op.images or op.long):
+            with arrays_of(min(KNOWN, left)):
+                return _known(op, node, inputs)
         found = (_images if op.images else _tensors)(op, node, inputs, device)
         for value in found:
             check_size(value.shape)
@@ -138,14 +152,9 @@ def _known(op: Op, node: Read, inputs: list[Any]) -> list[np.ndarray]:
     with trace.aside(), no_grad():
         given = [each if each is None or place in op.host else on_device(each, devices.get("cpu"))
                  for place, each in enumerate(inputs)]
-        if op.images:
-            given[0] = Value(given[0]).last
         found = op.function(node.attributes, *given)
     several = found if isinstance(found, list) else [found]
-    arrays = [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
-    for array in arrays:
-        check_size(array.shape, KNOWN)
-    return [array.transpose(FIRST) for array in arrays] if op.images else arrays
+    return [np.asarray(each.numpy() if isinstance(each, Tensor) else each) for each in several]
 
 
 def _given(op: Op, device: Any, inputs: list[Any], last: bool = False) -> list[Any]:
@@ -215,7 +224,7 @@ class OnnxModel(Model):
         with no_grad(), trace.DryRun().record():
             given = [Tensor(np.zeros([1 if n is None else n for n in shape], port.dtype))  # type: ignore[union-attr]
                      for shape, port in zip(inputs, self._ports)]
-            self._run(given, perf_counter() + SECONDS)
+            self._run(given, thread_time() + SECONDS)
 
     @property
     def input_names(self) -> list[str]:

@@ -10,6 +10,8 @@ import numpy as np
 
 from .. import layers
 from ..arguments import shapes
+from ..functional.losses import EPSILON
+from ..layers.scaling import CustomScaleLayer, LayerScale
 from ..symbolic import Shape
 from . import onnx_functions as functions
 from .onnx_builder import Builder, Value, first, last
@@ -122,9 +124,46 @@ def _group_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
 
 
 def _unit_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
-    axes = [x.axis(axis) for axis in (layer.axis if isinstance(layer.axis, list) else [layer.axis])]
-    squares = b.reduce("ReduceSum", b.node("Mul", x.any, x.any), axes, True)
-    return x.like(b.node("Div", x.any, b.node("Sqrt", b.node("Max", squares, b.constant(1e-24)))))
+    return x.like(_unit(b, x.any, [x.axis(axis) for axis in (
+        layer.axis if isinstance(layer.axis, list) else [layer.axis])]))
+
+
+def _unit(b: Builder, x: str, axes: list[int]) -> str:
+    """x divided by its L2 norm over these axes."""
+    squares = b.reduce("ReduceSum", b.node("Mul", x, x), axes, True)
+    return b.node("Div", x, b.node("Sqrt", b.node("Max", squares, b.constant(1e-24))))
+
+
+def _rms_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+    beside = [n if i in layer.axis else 1 for i, n in enumerate(shape)]
+    squares = b.reduce("ReduceMean", b.node("Mul", last(b, x), x.last), layer.axis, True)
+    y = b.node("Div", x.last, b.node("Sqrt", b.node("Add", squares, b.constant(layer.epsilon))))
+    return Value(b.node("Mul", y, b.constant(layer.scale.numpy().reshape(beside), "scale")), shape)
+
+
+def _normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+    mean = b.constant(x.beside(layer.mean), "mean")
+    deviation = b.constant(x.beside(np.maximum(np.sqrt(layer.variance), EPSILON)), "deviation")
+    if layer.invert:
+        return x.like(b.node("Add", b.node("Mul", x.any, deviation), mean))
+    return x.like(b.node("Div", b.node("Sub", x.any, mean), deviation))
+
+
+def _layer_scale(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+    return x.like(b.node("Mul", x.any, b.constant(x.beside(layer.gamma.numpy()), "gamma")))
+
+
+def _channels_last(emit: Emitter) -> Emitter:
+    """The emitter of a layer whose channels may lie on another axis than the last, which it then moves behind."""
+
+    def wrapper(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+        if layer._order is None:
+            return emit(b, layer, x, shape)
+        moved = Value(b.node("Transpose", last(b, x), perm=list(layer._order[0])),
+                      tuple(shape[i] for i in layer._order[0]))
+        return Value(b.node("Transpose", last(b, emit(b, layer, moved, moved.shape)), perm=list(layer._order[1])), shape)
+
+    return wrapper
 
 
 def _prelu(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
@@ -230,6 +269,31 @@ def _concatenate(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value
     return functions.concatenate(b, xs, layer.axis)
 
 
+def _custom_scale(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value:
+    (x, y), like = functions.together(b, xs)
+    return like.like(b.node("Add", x, b.node("Mul", y, b.constant(layer.scale, "scale"))))
+
+
+def _dot(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value:
+    """A product of matrices (N, A, K) and (N, K, B): the axis that is summed is moved, all others count as one."""
+    names, size = [], None
+    for number, (x, axis) in enumerate(zip(xs, layer._from_the_first(xs))):
+        name, size = last(b, x), x.shape[axis] or size
+        if layer.normalize:
+            name = _unit(b, name, [axis])
+        rest = [i for i in range(1, len(x.shape)) if i != axis]
+        name = b.node("Transpose", name, perm=[0, *rest, axis] if number == 0 else [0, axis, *rest])
+        names.append((name, len(rest)))
+    if size is None:
+        raise ValueError(f"Dot is exported for an axis of known size. Received: {layer.name!r} of {xs[0].shape} and "
+                         f"{xs[1].shape}.")
+    (x, rows), (y, columns) = names
+    x = x if rows == 1 else b.reshape(x, [None, None, size])
+    y = y if columns == 1 else b.reshape(y, [None, size, None])
+    product = b.node("MatMul", x, y)
+    return Value(product if rows == columns == 1 else b.reshape(product, shape), shape)
+
+
 def _same(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     return x
 
@@ -237,7 +301,7 @@ def _same(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
 _MERGES = {layers.Add: "Add", layers.Subtract: "Sub", layers.Multiply: "Mul", layers.Average: "Mean",
            layers.Maximum: "Max", layers.Minimum: "Min"}
 _IN_TRAINING = (  # layers that outside of training give their input
-    layers.AlphaDropout, layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.RandomBrightness,
+    layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.Identity, layers.RandomBrightness,
     layers.RandomContrast, layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom,
     layers.SpatialDropout2D)
 
@@ -245,27 +309,32 @@ _EMITTERS: dict[type, Emitter] = {
     layers.Activation: lambda b, layer, x, shape: functions.activate(b, layer.activation, x, layer.name),
     layers.AveragePooling2D: lambda b, layer, x, shape: functions.avg_pool2d(
         b, x, layer.pool_size, layer.strides, layer.padding),
-    layers.BatchNormalization: _batch_norm,
+    layers.BatchNormalization: _channels_last(_batch_norm),
     layers.CenterCrop: _center_crop,
     layers.Concatenate: _concatenate,
     layers.Conv2D: _conv,
     layers.Conv2DTranspose: _conv_transpose,
     layers.Cropping2D: _cropping,
+    CustomScaleLayer: _custom_scale,
     layers.Dense: _dense,
     layers.DepthwiseConv2D: _depthwise,
+    layers.Dot: _dot,
     layers.ELU: lambda b, layer, x, shape: functions.elu(b, x, layer.alpha),
     layers.Flatten: _flatten,
     layers.GlobalAveragePooling2D: lambda b, layer, x, shape: functions.FUNCTIONS["global_avg_pool2d"](
         b, x, layer.keepdims),
     layers.GlobalMaxPooling2D: lambda b, layer, x, shape: functions.FUNCTIONS["global_max_pool2d"](
         b, x, layer.keepdims),
-    layers.GroupNormalization: _group_norm,
+    layers.GroupNormalization: _channels_last(_group_norm),
     layers.LayerNormalization: _layer_norm,
+    LayerScale: _layer_scale,
     layers.LeakyReLU: lambda b, layer, x, shape: functions.leaky_relu(b, x, layer.negative_slope),
     layers.MaxPooling2D: lambda b, layer, x, shape: functions.max_pool2d(
         b, x, layer.pool_size, layer.strides, layer.padding),
+    layers.Normalization: _normalization,
     layers.PReLU: _prelu,
     layers.Permute: lambda b, layer, x, shape: functions.transpose(b, x, (0, *layer.dims)),
+    layers.RMSNormalization: _rms_norm,
     layers.RandomCrop: _smart_resize,
     layers.ReLU: lambda b, layer, x, shape: functions.relu(b, x, layer.negative_slope, layer.max_value,
                                                            layer.threshold),

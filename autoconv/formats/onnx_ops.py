@@ -13,7 +13,7 @@ from .. import functional as F
 from ..tensor import Tensor
 from . import onnx_images as images
 from . import onnx_shapes as shape_ops
-from .onnx_values import Attributes, cast, constant, ints, is_float
+from .onnx_values import TERMS, Attributes, by_numpy, cast, constant, ints, is_float
 
 Function = Callable[..., Any]
 
@@ -23,7 +23,7 @@ class Op(NamedTuple):
 
     host: the inputs that must be known numbers, such as shapes, as NumPy arrays; fixed: those that are never trained;
     images: the first input comes with channels last, and so does the result; alike: whether it works item by item, in
-    any layout.
+    any layout; long: whether it takes more than a few operations an item, so that it is not computed beforehand.
     """
 
     function: Function
@@ -31,6 +31,7 @@ class Op(NamedTuple):
     fixed: tuple[int, ...] = ()
     images: bool = False
     alike: bool = False
+    long: bool = False
 
 
 # Item by item.
@@ -56,8 +57,12 @@ def _divide(at: Attributes, a: Tensor, b: Tensor) -> Tensor:
     """Integers are divided towards zero, on the host."""
     if is_float(a) or is_float(b):
         return a / b
-    quotient, rest = np.divmod(a.numpy(), b.numpy())
-    return constant(a, (quotient + ((rest != 0) & (quotient < 0))).astype(a.dtype))
+
+    def towards_zero() -> Tensor:
+        quotient, rest = np.divmod(a.numpy(), b.numpy())
+        return constant(a, (quotient + ((rest != 0) & (quotient < 0))).astype(a.dtype))
+
+    return by_numpy(towards_zero, a, np.broadcast_shapes(a.shape, b.shape))
 
 
 def _power(at: Attributes, a: Tensor, b: Any) -> Tensor:
@@ -127,8 +132,8 @@ def _sum_of_parts(at: Attributes, x: Tensor, size: int) -> Tensor:
 
 def _lrn(at: Attributes, x: Tensor) -> Tensor:
     size = at.get("size", 1)
-    if not 0 < size <= 2 * x.shape[-1] + 1:
-        raise ValueError(f"LRN takes a size of 1 to twice the channels. Received: {size}.")
+    if not 0 < size <= min(2 * x.shape[-1] + 1, TERMS):
+        raise ValueError(f"LRN takes a size of 1 to twice the channels, {TERMS:,} at most. Received: {size}.")
     total = _sum_of_parts(at, x * x, size)
     return x / (at.get("bias", 1.0) + at.get("alpha", 1e-4) / size * total) ** at.get("beta", 0.75)
 
@@ -200,9 +205,9 @@ def _where(at: Attributes, condition: Tensor, x: Tensor, y: Tensor) -> Tensor:
 
 OPS: dict[str, Op] = {
     "Add": _binary(lambda a, b: a + b), "Sub": _binary(lambda a, b: a - b), "Mul": _binary(lambda a, b: a * b),
-    "Div": Op(_divide, alike=True), "Pow": Op(_power, host=(1,)), "MatMul": Op(lambda at, a, b: a @ b),
-    "Gemm": Op(_gemm), "Max": _several(F.maximum), "Min": _several(F.minimum), "Sum": _several(lambda a, b: a + b),
-    "Mean": Op(_mean, alike=True),
+    "Div": Op(_divide, alike=True), "Pow": Op(_power, host=(1,)), "MatMul": Op(lambda at, a, b: a @ b, long=True),
+    "Gemm": Op(_gemm, long=True), "Max": _several(F.maximum), "Min": _several(F.minimum),
+    "Sum": _several(lambda a, b: a + b), "Mean": Op(_mean, alike=True),
     **{name: _unary(function) for name, function in {
         "Relu": F.relu, "Sigmoid": F.sigmoid, "Tanh": F.tanh, "Exp": F.exp, "Log": F.log, "Sqrt": F.sqrt, "Abs": F.abs,
         "Neg": lambda x: -x, "Erf": F.erf, "Softplus": F.softplus, "Softsign": F.softsign, "HardSwish": F.hard_silu,

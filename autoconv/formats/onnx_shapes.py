@@ -8,7 +8,7 @@ import numpy as np
 
 from .. import functional as F
 from ..tensor import Tensor
-from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, refused
+from .onnx_values import KNOWN, Attributes, cast, check_size, constant, ints, refused, spread, take
 
 
 def axis_of(axis: int, rank: int) -> int:
@@ -57,13 +57,13 @@ def concat(at: Attributes, *xs: Tensor) -> Tensor:
 def split(at: Attributes, x: Tensor, given: Any = None) -> list[Tensor]:
     axis = axis_of(at.get("axis", 0), x.ndim)
     sizes = at.get("split") if given is None else ints(given)
-    total = x.shape[axis]
+    total, count = x.shape[axis], at.outputs
     if sizes is None:
-        count = at.get("num_outputs", at.outputs)
-        part = -(-total // max(count, 1))
+        part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
-    if sum(sizes) != total or min(sizes) < 0:
-        raise ValueError(f"The parts must be as long as the axis together, {total}. Received: {list(sizes)}.")
+    if sum(sizes) != total or min(sizes) < 0 or at.get("num_outputs", count) != count or len(sizes) != count:
+        raise ValueError(f"There must be a part for each of {count} results, and all together must be as long as the "
+                         f"axis, {total}. Received: {list(sizes)[:9]}.")
     return F.split(x, [int(end) for end in np.cumsum(sizes)[:-1]], axis)
 
 
@@ -95,26 +95,26 @@ def gather(at: Attributes, x: Tensor, indices: Any) -> Tensor:
                                          < x.shape[axis]):
         raise ValueError(f"Gather takes places in an axis of {x.shape[axis]} items. Received: {places.dtype} "
                          f"{places.reshape(-1)[:5].tolist()}.")
-    check_size((*x.shape[:axis], *places.shape, *x.shape[axis + 1 :]))
-    return x[(*(slice(None),) * axis, int(places) if places.ndim == 0 else places.astype(np.int64))]
+    return x[(*(slice(None),) * axis, int(places))] if places.ndim == 0 else take(x, places.astype(np.int64), axis)
 
 
 def expand(at: Attributes, x: Tensor, shape: Any) -> Tensor:
     wanted = np.broadcast_shapes(x.shape, ints(shape))
     check_size(wanted)
-    if x.dtype.kind == "b":
-        return constant(x, np.broadcast_to(x.numpy(), wanted))
-    return x + constant(x, np.broadcast_to(np.zeros((), x.dtype), wanted))
+    return spread(x, wanted)
 
 
 def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
     counts = ints(repeats)
     if len(counts) != x.ndim or min(counts, default=1) < 1:
         raise ValueError(f"Tile takes a count of 1 or more for each of {x.ndim} axes. Received: {counts}.")
-    check_size([n * count for n, count in zip(x.shape, counts)])
+    shape = [n * count for n, count in zip(x.shape, counts)]
+    check_size(shape)
     for axis, count in enumerate(counts):
         if count > 1:
-            x = x[(*(slice(None),) * axis, np.arange(x.shape[axis] * count) % x.shape[axis])]
+            outer, inner = prod(x.shape[:axis]), prod(x.shape[axis:])
+            x = spread(x.reshape(outer, 1, inner), (outer, count, inner)).reshape(*shape[: axis + 1],
+                                                                                  *x.shape[axis + 1 :])
     return x
 
 
@@ -137,7 +137,8 @@ def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: A
         raise refused(at, "mode is constant, reflect, edge or wrap", mode)
     for axis, pair in enumerate(pairs):
         if any(pair):
-            x = x[(*(slice(None),) * axis, np.pad(np.arange(x.shape[axis]), pair, mode))]  # type: ignore[call-overload]
+            check_size((x.shape[axis] + sum(pair),), KNOWN)
+            x = take(x, np.pad(np.arange(x.shape[axis]), pair, mode), axis)  # type: ignore[call-overload]
     return x
 
 
@@ -191,7 +192,7 @@ def dropout(at: Attributes, x: Tensor, ratio: Any = None, training: Any = None) 
     """Outside of training it gives x, and a mask that keeps all."""
     if training is not None and bool(np.asarray(training).any()):
         raise refused(at, "training_mode is false", True)
-    return [x, np.ones(x.shape, np.bool_)][: at.outputs]
+    return [x, spread(constant(x, np.ones((), np.bool_)), x.shape)] if at.outputs > 1 else x
 
 
 DTYPES = {1: "float32", 2: "uint8", 3: "int8", 5: "int16", 6: "int32", 7: "int64", 9: "bool", 11: "float64"}

@@ -1,13 +1,20 @@
-"""What the functions of ONNX's ops share: attributes of a node, numbers known beforehand, constants beside tensors."""
+"""What the functions of ONNX's ops share: attributes of a node, numbers known beforehand, constants beside tensors, and
+sizes that are checked before memory is taken.
+"""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from ..backend import buffers, trace
 from ..tensor import Tensor
 
 LARGEST = 2**28  # items of a tensor that a graph makes
-KNOWN = 2**22  # items of one that is known before any data come
+KNOWN = 2**22  # items of one that is known before any data come, and of an array that NumPy computes
+RANK = 8  # axes of a tensor
+TERMS = 1_024  # slices or groups that an op takes one by one
 
 
 class Attributes(NamedTuple):
@@ -31,10 +38,11 @@ def refused(at: Attributes, rule: str, received: Any) -> ValueError:
 
 
 def ints(values: Any) -> tuple[int, ...]:
-    """An array of integers as a tuple. Raises ValueError for one of other numbers."""
+    """An array of integers as a tuple. Raises ValueError for other numbers, and for more of them than a node can need."""
     array = np.asarray(values)
-    if array.dtype.kind not in "iub" or array.ndim > 1:
-        raise ValueError(f"A list of integers is wanted here. Received: {array.dtype} of shape {array.shape}.")
+    if array.dtype.kind not in "iub" or array.ndim > 1 or array.size > 4 * TERMS:
+        raise ValueError(f"A list of at most {4 * TERMS:,} integers is wanted here. Received: {array.dtype} of shape "
+                         f"{array.shape}.")
     return tuple(int(value) for value in array.reshape(-1))
 
 
@@ -67,12 +75,62 @@ def cast(x: Tensor, dtype: Any) -> Tensor:
     return Tensor(converted, device=x.device)
 
 
+class Room(buffers.Pool):
+    """Memory of the pool in use, for arrays of at most `most` items each."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.most, self._pool = most, buffers.current_pool()
+
+    def empty(self, device: Any, shape: tuple[int, ...], dtype: Any) -> Any:
+        check_size(shape, self.most)
+        return device.fresh(shape, dtype) if self._pool is None else self._pool.empty(device, shape, dtype)
+
+
+@contextmanager
+def arrays_of(most: int) -> Iterator[None]:
+    """Within this block kernels write into arrays of at most so many items: a larger one raises ValueError before it
+    takes memory, and so does `check_size`.
+    """
+    with buffers.reusing(Room(most)):
+        yield
+
+
 def check_size(shape: Any, most: int = LARGEST) -> None:
-    """Raises ValueError where a tensor of this shape would have too many items."""
-    size = 1
+    """Raises ValueError where a tensor of this shape would have too many axes or items: more than `most`, or than
+    `arrays_of` allows.
+    """
+    pool, size = buffers.current_pool(), 1
+    most = min(most, pool.most) if isinstance(pool, Room) else most
+    if len(shape) > 2 * RANK:
+        raise ValueError(f"A tensor of at most {2 * RANK} axes can be made here. Received: {len(shape)}.")
     for n in shape:
         size *= int(n)
         if n < 0:
             raise ValueError(f"A size cannot be negative. Received: {tuple(shape)}.")
     if size > most:
         raise ValueError(f"A tensor of at most {most:,} items can be made here. Received: {tuple(shape)}.")
+
+
+def take(x: Tensor, places: np.ndarray, axis: int) -> Tensor:
+    """The items of x at these places along an axis."""
+    shape = (*x.shape[:axis], *places.shape, *x.shape[axis + 1 :])
+    return by_numpy(lambda: x[(*(slice(None),) * axis, places)], x, shape)
+
+
+def by_numpy(compute: Callable[[], Tensor], x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """A tensor of this shape and of x's dtype that NumPy computes; not in a dry run, which needs the shape alone."""
+    check_size(shape)
+    if isinstance(trace.current(), trace.DryRun):
+        return Tensor(x.device.empty(shape, x.dtype), device=x.device)
+    return compute()
+
+
+def spread(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """x in a shape to which it broadcasts: axis after axis, so that no array is made on the host but one of an axis."""
+    x = x.reshape((1,) * (len(shape) - x.ndim) + x.shape)
+    for axis, n in enumerate(shape):
+        if x.shape[axis] != n:
+            check_size((n,), KNOWN)
+            x = x + constant(x, np.zeros([n if i == axis else 1 for i in range(x.ndim)], x.dtype))
+    return x

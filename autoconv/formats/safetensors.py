@@ -13,7 +13,7 @@ from safetensors.numpy import save as to_bytes
 
 from .. import __version__
 from ..arguments.serialization import serialize
-from ..files import atomic
+from ..files import atomic, json_text, regular
 from ..models import Model
 from . import architecture, matching, training
 from .checking import check_description
@@ -76,6 +76,8 @@ def _in_order(data: bytes) -> bytes:
 def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The header's metadata and the tensors."""
     try:
+        with regular.opened(path) as head:  # safetensors opens it by its name
+            json_text.safetensors_header(head)
         with safe_open(path, framework="numpy") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}

@@ -308,6 +308,8 @@ def _scaled(layer: Any, view: View) -> list[_Entry]:
 
 
 def _batch_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    if layer._order is not None:
+        return {}  # another axis than the channels
     view = _turned(taken)
     return {"": [*_scaled(layer, view), _entry("running_mean", layer.moving_mean, view),
                  _entry("running_var", layer.moving_variance, view)]}
@@ -317,8 +319,16 @@ def _sample_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entr
     """LayerNorm and GroupNorm: over whole images (H, W, C) becomes (C, H, W)."""
     if getattr(layer, "rms_scaling", False):
         return {}  # Keras's divides by the standard deviation, PyTorch's RMSNorm by the root of the mean square
-    whole = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3]
+    whole, rank = isinstance(layer, L.LayerNormalization) and layer.axis == [1, 2, 3], len(layer._build_shape)
+    if getattr(layer, "_order", None) is not None or (not whole and isinstance(layer.axis, list) and (
+            layer.axis != list(range(layer.axis[0], rank)) or (rank == 4 and layer.axis[0] < 3))):
+        return {}  # axes that PyTorch's images have in other places
     return {"": _scaled(layer, (lambda a: a.transpose(2, 0, 1)) if whole else _turned(taken))}
+
+
+def _rms_norm(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
+    """RMSNorm, of the last axis."""
+    return {"": [_entry("weight", layer.scale, _turned(taken))]} if layer.scale.ndim == 1 else {}
 
 
 def _prelu(layer: Any, taken: Order, given: Order) -> dict[str, list[_Entry]]:
@@ -348,4 +358,5 @@ _KINDS: dict[type, Callable[[Any, Order, Order], dict[str, list[_Entry]]]] = {
     L.Conv2D: _convolution, L.Conv2DTranspose: _convolution, L.DepthwiseConv2D: _depthwise,
     L.SeparableConv2D: _separable, L.Dense: _dense, L.BatchNormalization: _batch_norm,
     L.LayerNormalization: _sample_norm, L.GroupNormalization: _sample_norm, L.PReLU: _prelu,
+    L.RMSNormalization: _rms_norm,
 }

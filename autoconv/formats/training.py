@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..files import json_text
 from ..models import Model
 
 SLOTS = "optimizer."  # begins the names of slots: "optimizer.velocity/dense/kernel"; no weight's name has a dot
@@ -48,7 +49,7 @@ def read(model: Model, metadata: Mapping[str, str], tensors: Mapping[str, np.nda
     if "training" not in metadata:
         return
     try:
-        given = json.loads(metadata["training"])
+        given = json_text.parse(metadata["training"])
         if not isinstance(given, dict) or not isinstance(given.get("optimizer"), dict):
             raise ValueError("it must be an object with 'compile' and 'optimizer'")
         model.compile_from_config(given["compile"], custom_objects)

@@ -8,7 +8,7 @@ import numpy as np
 from ..arguments import names, shapes
 from ..operators import image as ops
 from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, refuse_gradient
 from .nn import _beside, _tensor
 
 __all__ = ["affine_transform", "resize"]
@@ -31,8 +31,7 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
     names.lookup("fill_mode", fill_mode, ops.FILL_MODES)
     if isinstance(fill_value, bool) or not isinstance(fill_value, Real):
         raise ValueError(f"fill_value must be a number. Received: {fill_value!r}.")
-    if isinstance(transform, Tensor) and transform.requires_grad:
-        raise ValueError("affine_transform has no gradient for the transform. Pass transform.detach().")
+    refuse_gradient("affine_transform", transform=transform)
     t = _beside(transform, x, x.dtype) if isinstance(transform, Tensor) else x.device.constant(
         np.ascontiguousarray(transform, x.dtype))
     if t.shape not in ((8,), (1, 8), (count, 8)):

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..operators import arith, loss
 from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, refuse_gradient, stacked
 from . import activations, arrays, nn
 from .nn import _beside, _tensor
 
@@ -34,15 +34,17 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
     """-sum(y_true log y_pred) over `axis`, one loss a sample: (N, C) one-hot targets and predictions -> (N,).
 
     Probabilities are made to sum to 1 and clipped to [1e-7, 1 - 1e-7]; `from_logits` takes them before the softmax. The
-    result of a softmax is not clipped: its logits are taken, as Keras on TensorFlow does. label_smoothing s makes the
-    targets softer: t (1 - s) + s / C (Szegedy et al., 2015).
+    result of a softmax along `axis`, the last one, is not clipped: its logits are taken, as Keras on TensorFlow does.
+    label_smoothing s makes the targets softer: t (1 - s) + s / C (Szegedy et al., 2015).
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "categorical_crossentropy")
+    y_pred, from_logits = _logits(y_true, y_pred, from_logits, "categorical_crossentropy", "softmax", axis)
     y_true, y_pred = _last(y_true, y_pred, axis)
     remedy = " For integer labels use sparse_categorical_crossentropy."
     targets = _targets(_softer(y_true, label_smoothing, True), y_pred, "categorical_crossentropy", remedy)
     _warn_of_one_class(y_pred, "categorical_crossentropy")
-    return apply(loss.categorical_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
+    if targets.requires_grad:
+        return -(targets * (nn.log_softmax(y_pred) if from_logits else arrays.log(_distribution(y_pred, -1)))).sum(-1)
+    return apply(loss.categorical_crossentropy, y_pred, y_true=targets.data, from_logits=from_logits)
 
 
 def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False,
@@ -50,7 +52,7 @@ def sparse_categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool 
     """`categorical_crossentropy` for integer labels: y_true (N,) or (N, 1) in 0..C-1, y_pred (N, C) -> (N,). The loss
     of a sample with the label `ignore_class` is 0.
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "sparse_categorical_crossentropy")
+    y_pred, from_logits = _logits(y_true, y_pred, from_logits, "sparse_categorical_crossentropy", "softmax", axis)
     y_pred = _to_the_end(y_pred, axis)
     if ignore_class is None:
         labels = _labels(y_true, y_pred)
@@ -65,10 +67,12 @@ def binary_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False, lab
     """-mean(t log p + (1 - t) log(1 - p)) over `axis`: (N, C) -> (N,). Clipped to [1e-7, 1 - 1e-7], unless y_pred is
     the result of a sigmoid, whose logits are taken. label_smoothing s moves the targets towards 0.5: t (1 - s) + s / 2.
     """
-    y_pred, from_logits = _logits(y_pred, from_logits, "binary_crossentropy")
+    y_pred, from_logits = _logits(y_true, y_pred, from_logits, "binary_crossentropy", "sigmoid")
     y_true, y_pred = _last(y_true, y_pred, axis)
     targets = _targets(_softer(y_true, label_smoothing), y_pred, "binary_crossentropy")
-    return apply(loss.binary_crossentropy, y_pred, y_true=targets, from_logits=from_logits)
+    if targets.requires_grad:
+        return (activations.softplus(y_pred) - targets * y_pred if from_logits else _entropy(targets, y_pred)).mean(-1)
+    return apply(loss.binary_crossentropy, y_pred, y_true=targets.data, from_logits=from_logits)
 
 
 def binary_focal_crossentropy(
@@ -80,8 +84,7 @@ def binary_focal_crossentropy(
     """
     t, p = _pair(_softer(y_true, label_smoothing), y_pred, "binary_focal_crossentropy")
     p = nn.sigmoid(p) if from_logits else p
-    clipped = arrays.clip(p, EPSILON, 1 - EPSILON)
-    entropy = -(t * arrays.log(clipped) + (1 - t) * arrays.log(1 - clipped))
+    entropy = _entropy(t, p)
     losses = (1 - (t * p + (1 - t) * (1 - p))) ** gamma * entropy
     if apply_class_balancing:
         losses = (t * alpha + (1 - t) * (1 - alpha)) * losses
@@ -96,7 +99,7 @@ def categorical_focal_crossentropy(
     t, p = _pair(_softer(y_true, label_smoothing, True), y_pred, "categorical_focal_crossentropy")
     _warn_of_one_class(p, "categorical_focal_crossentropy")
     p = nn.softmax(p, axis) if from_logits else p
-    p = arrays.clip(p / p.sum(axis, keepdims=True), EPSILON, 1 - EPSILON)
+    p = _distribution(p, axis)
     return (alpha * (1 - p) ** gamma * (-t * arrays.log(p))).sum(axis)
 
 
@@ -129,14 +132,18 @@ def poisson(y_true: Any, y_pred: Any) -> Tensor:
 
 def mean_squared_error(y_true: Any, y_pred: Any) -> Tensor:
     """mean((y_pred - y_true)^2) over the last axis: (N, C) -> (N,)."""
-    y_pred = _predictions(y_pred)
-    return apply(loss.mean_squared_error, y_pred, y_true=_targets(y_true, y_pred, "mean_squared_error"))
+    targets, y_pred = _pair(y_true, y_pred, "mean_squared_error")
+    if targets.requires_grad:
+        return ((y_pred - targets) ** 2).mean(-1)
+    return apply(loss.mean_squared_error, y_pred, y_true=targets.data)
 
 
 def mean_absolute_error(y_true: Any, y_pred: Any) -> Tensor:
     """mean(|y_pred - y_true|) over the last axis: (N, C) -> (N,)."""
-    y_pred = _predictions(y_pred)
-    return apply(loss.mean_absolute_error, y_pred, y_true=_targets(y_true, y_pred, "mean_absolute_error"))
+    targets, y_pred = _pair(y_true, y_pred, "mean_absolute_error")
+    if targets.requires_grad:
+        return arrays.abs(y_pred - targets).mean(-1)
+    return apply(loss.mean_absolute_error, y_pred, y_true=targets.data)
 
 
 def mean_absolute_percentage_error(y_true: Any, y_pred: Any) -> Tensor:
@@ -213,6 +220,17 @@ def tversky(y_true: Any, y_pred: Any, alpha: float = 0.5, beta: float = 0.5, axi
 # What they share.
 
 
+def _entropy(t: Tensor, p: Tensor) -> Tensor:
+    """-(t log p + (1 - t) log(1 - p)), item by item, with p clipped."""
+    p = arrays.clip(p, EPSILON, 1 - EPSILON)
+    return -(t * arrays.log(p) + (1 - t) * arrays.log(1 - p))
+
+
+def _distribution(p: Tensor, axis: int) -> Tensor:
+    """Probabilities that sum to 1 along the axis, clipped."""
+    return arrays.clip(p / p.sum(axis, keepdims=True), EPSILON, 1 - EPSILON)
+
+
 def unit_length(x: Any, axis: int = -1) -> Tensor:
     """x divided by its L2 norm along the axis; zeros stay zeros."""
     x = _tensor(x)
@@ -221,6 +239,7 @@ def unit_length(x: Any, axis: int = -1) -> Tensor:
 
 def without_class(y_true: Any, ignored: int) -> tuple[Any, Tensor]:
     """Labels in which `ignored` is 0, and which of them count."""
+    refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor):
         counted = arrays.not_equal(y_true, ignored)
         return Tensor(_beside(arrays.where(counted, y_true, 0), y_true, y_true.dtype), device=y_true.device), counted
@@ -228,8 +247,11 @@ def without_class(y_true: Any, ignored: int) -> tuple[Any, Tensor]:
     return np.where(labels == ignored, 0, labels), _tensor(labels != ignored)
 
 
-def _predictions(value: Any) -> Tensor:
+def _predictions(value: Any, y_true: Any = None) -> Tensor:
+    """Predictions as a tensor of floats: constants beside targets that require gradients are like these."""
     y_pred = _tensor(value)
+    if isinstance(y_true, Tensor) and y_true.requires_grad and not y_pred.requires_grad:
+        y_pred = Tensor(_beside(y_pred, y_true, y_true.dtype), device=y_true.device)
     if y_pred.ndim == 0:
         raise ValueError(f"y_pred must have at least one axis. Received shape: {y_pred.shape}.")
     if y_pred.dtype.kind != "f":  # a mean of integers would be cut off
@@ -239,21 +261,23 @@ def _predictions(value: Any) -> Tensor:
 
 def _pair(y_true: Any, y_pred: Any, name: str) -> tuple[Tensor, Tensor]:
     """Targets and predictions as tensors of one shape and dtype."""
-    y_pred = _predictions(y_pred)
-    return Tensor(_targets(y_true, y_pred, name), device=y_pred.device), y_pred
+    y_true = stacked(y_true)
+    y_pred = _predictions(y_pred, y_true)
+    return _targets(y_true, y_pred, name), y_pred
 
 
-def _logits(value: Any, from_logits: bool, name: str) -> tuple[Tensor, bool]:
-    """Predictions, and whether they are logits: where they came from a softmax or a sigmoid those that it was given,
-    whichever the crossentropy, as Keras on TensorFlow does.
+def _logits(y_true: Any, value: Any, from_logits: bool, name: str, activation: str, axis: int = -1,
+            ) -> tuple[Tensor, bool]:
+    """Predictions, and whether they are logits. If they come from the crossentropy's own activation (along the same
+    axis), the logits that it was given; the results of another activation are probabilities like any others.
     """
-    y_pred = _predictions(value)
-    if y_pred.logits is None:
-        return y_pred, from_logits
-    if from_logits:
-        warnings.warn(f"{name} received from_logits=True, but its predictions come from a softmax or a sigmoid, so "
+    y_pred = _predictions(value, stacked(y_true))
+    if from_logits and y_pred.logits is not None:
+        warnings.warn(f"{name} received from_logits=True, but its predictions come from a {y_pred.activation}, so "
                       "they are no logits. Leave out from_logits, or the activation of the last layer.", stacklevel=4)
-    return y_pred.logits, True
+    if y_pred.activation == activation and axis in (-1, y_pred.ndim - 1):
+        return y_pred.logits, True  # type: ignore[return-value]
+    return y_pred, from_logits
 
 
 def _to_the_end(x: Tensor, axis: int) -> Tensor:
@@ -274,6 +298,7 @@ def _softer(y_true: Any, smoothing: float, over_classes: bool = False) -> Any:
     """Targets moved towards 1/2, or towards 1/C each."""
     if not smoothing:
         return y_true
+    y_true = stacked(y_true)
     y_true = y_true if isinstance(y_true, Tensor) else np.asarray(y_true)
     return y_true * (1 - smoothing) + smoothing / (y_true.shape[-1] if over_classes else 2)
 
@@ -290,13 +315,15 @@ def _warn_of_one_class(y_pred: Tensor, name: str) -> None:
                       "two classes use binary_crossentropy.", SyntaxWarning, stacklevel=4)
 
 
-def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:
-    """The targets as an array of the predictions' shape and dtype; (N,) goes with predictions (N, 1)."""
-    targets = _beside(y_true, y_pred, y_pred.dtype)
-    if y_pred.shape[-1] == 1 and targets.shape == y_pred.shape[:-1]:
-        targets = targets[..., None]
-    elif targets.shape[-1:] == (1,) and targets.shape[:-1] == y_pred.shape:
-        targets = targets[..., 0]
+def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Tensor:
+    """The targets in the predictions' shape and dtype; (N,) goes with predictions (N, 1). Their gradients go on."""
+    y_true = stacked(y_true)
+    if isinstance(y_true, Tensor) and y_true.requires_grad:
+        targets = nn._same_dtype(name, y_pred, y_true)[1]
+    else:
+        targets = Tensor(_beside(y_true, y_pred, y_pred.dtype), device=y_pred.device)
+    if y_pred.shape in ((*targets.shape, 1), targets.shape[:-1]) and targets.size == y_pred.size:
+        targets = targets.reshape(y_pred.shape)
     if targets.shape != y_pred.shape:
         raise ValueError(f"{name} needs y_true of the shape of y_pred. Received shapes: {targets.shape} and "
                          f"{y_pred.shape}.{remedy}")
@@ -305,6 +332,8 @@ def _targets(y_true: Any, y_pred: Tensor, name: str, remedy: str = "") -> Any:
 
 def _labels(y_true: Any, y_pred: Tensor) -> Any:
     """Integer labels in 0..C-1 of the shape of y_pred without its last axis; an outsider must never index memory."""
+    y_true = stacked(y_true)
+    refuse_gradient("A loss of integer labels", y_true=y_true)
     if isinstance(y_true, Tensor) and y_true.dtype == np.int64:
         labels = _beside(y_true, y_pred, np.int64)  # nobody looks at a tensor's values: a kernel makes NaN of outsiders
     else:

@@ -19,7 +19,7 @@ from ..operators import dropout as dropout_ops
 from ..operators.registry import Op
 from ..ranks import ALONE, Ranks
 from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, needs_gradients, refuse_gradient, stacked
 
 __all__ = [
     "avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "depthwise_conv2d", "dropout", "flatten",
@@ -130,6 +130,7 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
     negative_slope (x - threshold).
     """
     x = _tensor(x)
+    refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
     if not threshold and not negative_slope:
         y = apply(activations.relu, x)
     else:
@@ -142,7 +143,7 @@ def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
     x = _tensor(x)
     y = apply(activations.sigmoid, x)
-    y.logits = x
+    y.logits, y.activation = x, "sigmoid"
     return y
 
 
@@ -158,7 +159,7 @@ def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
         return _along_several(activations.softmax, x, axis)
     y = apply(activations.softmax, x, axis=axis)
     if axis in (-1, x.ndim - 1):
-        y.logits = x
+        y.logits, y.activation = x, "softmax"
     return y
 
 
@@ -206,6 +207,8 @@ def batch_norm(x: Any, gamma: Any, beta: Any, moving_mean: Any, moving_var: Any,
     processes that share the batch, without pooling or `other`.
     """
     x, gamma, beta, other = _same_dtype("batch_norm", x, gamma, beta, other)
+    if not training:
+        refuse_gradient("batch_norm in inference", moving_mean=moving_mean, moving_var=moving_var)
     moving = [m.data if isinstance(m, Tensor) else m for m in (moving_mean, moving_var)]
     vectors = [*(v for v in (gamma, beta) if v is not None), *moving]
     if x.ndim < 2 or any(v is None or v.shape != x.shape[-1:] for v in vectors):
@@ -245,6 +248,7 @@ def _tensor(value: Any, dtype: Any = None) -> Tensor:
     """A tensor as it is; an array as one, without a copy where it is contiguous; integers and lists as float32. With a
     `dtype` all that is no tensor in that one.
     """
+    value = stacked(value)
     if isinstance(value, Tensor):
         return value
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
@@ -295,7 +299,13 @@ def _pool_window(x: Tensor, pool_size: Pair, strides: Pair | None, padding: Padd
 
 
 def _beside(value: Any, like: Tensor, dtype: Any) -> Any:
-    """An array of this dtype on the device of `like`: of a tensor there by a kernel, so that a recording has it."""
+    """An array of this dtype on the device of `like`: of a tensor there by a kernel, so that a recording has it.
+    Raises TypeError for a tensor that requires gradients, which the array would lose.
+    """
+    value = stacked(value)
+    if isinstance(value, Tensor) and needs_gradients(value):
+        raise TypeError("These numbers are taken as constants. Received a tensor of shape "
+                        f"{value.shape} that requires gradients, which would be lost. Pass its detach().")
     if not isinstance(value, Tensor) or value.device is not like.device:
         return like.device.asarray(np.asarray(value), dtype)
     if value.dtype == dtype:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Any
 
+from ..arguments.names import printable
 from ..layers.function import kind_of
 from ..symbolic import flat_shapes, map_structure
 
@@ -33,7 +34,7 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
     first, last = _range(operations, layer_range)
     rows = [row for operation in operations[first:last]
             for row in _rows(model, operation, None if chain else graph, show_trainable, expand_nested)]
-    lines = [f'Model: "{model.name}"', *_table(header, rows, length, ends)]
+    lines = [f'Model: "{printable(model.name)}"', *_table(header, rows, length, ends)]
     optimizer = getattr(model, "optimizer", None)
     kept = optimizer.variables if optimizer is not None and getattr(optimizer, "built", False) else []
     kinds = {"Total": [*model.weights, *kept], "Trainable": model.trainable_weights,
@@ -41,7 +42,7 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
     for kind, weights in kinds.items():
         count, size = sum(w.size for w in weights), sum(w.size * w.dtype.itemsize for w in weights)
         lines.append(f" {kind} params: {count:,} ({readable_size(size)})")
-    return "\n".join(lines)
+    return printable("\n".join(lines), keep="\n")
 
 
 def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: bool, depth: int = 0) -> list[Any]:
@@ -102,7 +103,8 @@ def _shape(model: Any, operation: Any) -> str:
     else:
         try:
             shapes = operation.compute_output_shape(operation._build_shape)
-        except (TypeError, ValueError):  # it was built without a shape, or runs only on data
+            flat_shapes(shapes)
+        except (TypeError, ValueError):  # it was built without a shape, was never called, or runs only on data
             return "?"
     flat = flat_shapes(shapes)
     return str(flat[0]) if len(flat) == 1 else str(shapes).replace("'", "")

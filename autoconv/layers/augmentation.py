@@ -1,4 +1,5 @@
-"""Random changes of images that act in training only, so that a net sees no picture twice. All have Keras's arguments.
+"""Random changes of images that act in training, and in a call by themselves, so that a net sees no picture twice. All
+have Keras's arguments.
 
 `call` draws two numbers for each image, `get_random_transformation`, and applies them, `transform_images`.
 """
@@ -19,7 +20,7 @@ FLIPS = ("horizontal", "vertical", "horizontal_and_vertical")
 
 
 class _Augmentation(Images, RandomLayer):
-    """What these layers share: outside of training they pass on what they get."""
+    """What these layers share: in inference they pass on what they get. A call that nobody told counts as training."""
 
     recordable = True
     unsupported = {"bounding_box_format": None}  # noqa: RUF012 (as in the base class)
@@ -28,7 +29,7 @@ class _Augmentation(Images, RandomLayer):
         super().__init__(seed, **kwargs)
         checks.channels_last(self, data_format)
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
+    def call(self, x: Tensor, training: bool = True) -> Tensor:
         return self.transform_images(x, self.get_random_transformation(x)) if training else x
 
     def get_random_transformation(self, images: Any) -> Tensor:
@@ -163,7 +164,7 @@ class RandomCrop(_Augmentation):
         super().__init__(seed, data_format, name=name, **kwargs)
         self.height, self.width = height, width
 
-    def call(self, x: Tensor, training: bool = False) -> Tensor:
+    def call(self, x: Tensor, training: bool = True) -> Tensor:
         if not training or x.shape[1] < self.height or x.shape[2] < self.width:
             return smart_resize(x, self.height, self.width)
         return super().call(x, training)

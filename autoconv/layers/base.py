@@ -22,7 +22,7 @@ from .calling import NOTHING, training_argument
 from .conversion import Conversion
 from .parts import automatic_name
 from .policy import OfDType, dtype_name
-from .spec import OfSpec
+from .spec import OfSpec, sample_shape
 from .states import States
 from .weights import EXTRAS, Weights
 
@@ -98,7 +98,8 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
         self._build_shape: Any = None  # what it was built for
         self.channels: int | None = None  # the size of `channel_axis` it was built for, where it must stay the same
         given = (input_dim,) if input_dim is not None else input_shape
-        self.given_input_shape: Shape | None = None if given is None else (None, *given)
+        self.given_input_shape: Shape | None = None if given is None else (
+            None, *sample_shape(given, "input_shape"))
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Sets an attribute. A weight that takes another's place takes its place among the weights, too; an argument

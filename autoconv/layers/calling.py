@@ -16,12 +16,12 @@ NOTHING = object()  # in the place of a first argument that is given by name
 _ARRAYS = (Tensor, SymbolicTensor, np.ndarray)
 
 
-_UNTOLD = Argument("training", Argument.KEYWORD_ONLY, default=False)
+_UNTOLD = Argument("training", Argument.KEYWORD_ONLY, default=None)
 
 
 @cache
 def training_argument(layer: Any) -> Argument | None:
-    """The argument `training` of a layer's `call`, with False where it has no default; None where it takes none."""
+    """The argument `training` of a layer's `call`, with None where it has no default; None where it takes none."""
     arguments = signature(layer.call).parameters
     of_any_name = any(a.kind is Argument.VAR_KEYWORD for a in arguments.values())
     argument = arguments.get("training", _UNTOLD if of_any_name else None)

@@ -1,5 +1,6 @@
 """Where the data of a model come in."""
 
+import warnings
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
@@ -8,6 +9,7 @@ from ..tensor import Tensor
 from . import checks
 from .base import Layer
 from .policy import INTEGERS
+from .spec import sample_shape
 
 
 class InputLayer(Layer):
@@ -26,6 +28,10 @@ class InputLayer(Layer):
         self, shape: Shape | None = None, batch_size: int | None = None, dtype: Any = None, *,
         batch_shape: Shape | None = None, name: str | None = None, **kwargs: Any,
     ) -> None:
+        if "input_shape" in kwargs:
+            warnings.warn("Argument `input_shape` is deprecated. Use `shape` instead.", stacklevel=3)
+            shape = kwargs.pop("input_shape")
+        batch_shape = kwargs.pop("batch_input_shape", batch_shape)
         if batch_shape is not None and (shape is not None or batch_size is not None):
             other = "shape" if shape is not None else "batch_size"
             raise ValueError(f"You cannot pass both `{other}` and `batch_shape` at the same time.")
@@ -35,10 +41,8 @@ class InputLayer(Layer):
         super().__init__(name=name, dtype=None if counted else dtype, **kwargs)
         if shape is None:
             raise ValueError("You must pass a `shape` argument: a tuple such as (28, 28, 1), without the batch.")
-        if not isinstance(shape, tuple | list):
-            raise ValueError(f"Cannot convert {shape!r} to a shape: shape must be a tuple such as (28, 28, 1), without "
-                             "the batch.")
-        self.shape = tuple(None if n is None else checks.positive(n, "Each size in shape") for n in shape)
+        self.shape = tuple(None if n is None else checks.positive(n, "Each size in shape")
+                           for n in sample_shape(shape, "shape"))
         self.batch_size = None if batch_size is None else checks.positive(batch_size, "batch_size")
         self.given_input_shape = (self.batch_size, *self.shape)
         self._dtype_is_open, self._given_dtype = dtype is None, str(dtype) if counted else None

@@ -4,7 +4,8 @@ from collections.abc import Callable, Mapping
 from inspect import signature
 from typing import Any
 
-from .. import regularizers
+from .. import activations, functional, regularizers
+from ..arguments.serialization import Registry
 from .base import Layer
 
 
@@ -42,6 +43,10 @@ class ActivityRegularization(Layer):
         return input_shape
 
 
+_functions = Registry("function", "keras.ops", names={
+    **{name: getattr(functional, name) for name in functional.__all__}, **activations.ACTIVATIONS})
+
+
 class Lambda(Layer):
     """`function(inputs, **arguments)`, of functions of `ops`; a `training` that it takes is passed. What it does is not
     known, so its step runs through Python.
@@ -50,16 +55,18 @@ class Lambda(Layer):
     function is registered; a layer of your own with a `call` is saved and replayed like all others.
     """
 
-    def __init__(self, function: Callable, output_shape: Any = None, mask: None = None,
+    def __init__(self, function: Callable | str, output_shape: Any = None, mask: None = None,
                  arguments: Mapping[str, Any] | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._keras_default("mask", mask, None)
+        if isinstance(function, str):  # as files name it
+            function = _functions.find(function)
         if not callable(function):
             raise TypeError(f"function must be a function of the inputs. Received: {function!r}.")
         self.function, self._wanted_shape, self.arguments = function, output_shape, dict(arguments or {})
         self._takes_training = "training" in signature(function).parameters
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
         given = {**self.arguments, "training": training} if self._takes_training else self.arguments
         return self.function(inputs, **given)
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..backend.device import without_gradient
 from ..functional.losses import EPSILON
 from ..operators.image import INTERPOLATIONS
 from ..tensor import Tensor
@@ -106,7 +107,7 @@ class Normalization(Layer):
             batch[0] if isinstance(batch, tuple) else batch for batch in data)
         count, total, squares = 0, 0.0, 0.0  # type: tuple[int, Any, Any]
         for each in arrays:
-            array = np.asarray(each, np.float64)
+            array = np.asarray(without_gradient(each), np.float64)
             if not self.built:
                 self.build((None, *array.shape[1:]))
             gone = tuple(i for i in range(array.ndim) if i not in self._kept)

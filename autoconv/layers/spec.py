@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
+from ..arguments.shapes import axes_remedy, image_axes_remedy
 from ..symbolic import Shape, flat_shapes, flatten, is_shape
 
 
@@ -67,6 +68,15 @@ class InputSpec:
         return None
 
 
+def sample_shape(shape: Any, name: str) -> Shape:
+    """Returns a shape without the batch as a tuple. Raises ValueError for a value that is none, as `(784)` is."""
+    if isinstance(shape, str) or not hasattr(shape, "__iter__"):
+        remedy = f" Write a comma after a single size: ({shape},)." if hasattr(shape, "__index__") else ""
+        raise ValueError(f"Cannot convert {shape!r} to a shape: {name} must be a tuple such as (28, 28, 1), without "
+                         f"the batch. Received: {name}={shape!r}.{remedy}")
+    return tuple(shape)
+
+
 class Shapes(dict):
     """The shapes that a layer of several arguments was built for, by the names that its `build` has for them."""
 
@@ -125,7 +135,7 @@ class OfSpec:
         unfit = f"Input 0 of layer {self.name!r} is incompatible with the layer: expected "
         if self.rank is not None and len(shape) != self.rank:
             wanted = {4: "images of shape (N, H, W, C)", 2: "rows of shape (N, C)"}[self.rank]
-            remedy = {4: "Reshape it, e.g. to (-1, 28, 28, 1) for MNIST.", 2: "Flatten it first."}[self.rank]
+            remedy = image_axes_remedy(len(shape)) if self.rank == 4 else "Flatten it first."
             raise ValueError(f"{unfit}ndim={self.rank}, found ndim={len(shape)}: it wants {wanted}. "
                              f"Received shape {tuple(shape)}. {remedy}")
         if self.rank is None and len(shape) < (self.least_rank or 0):
@@ -133,5 +143,6 @@ class OfSpec:
                              f"{tuple(shape)}. It must know the size of an axis after the batch.")
         axis = self.channel_axis
         if self.channels is not None and shape[axis] != self.channels:
+            advice = axes_remedy(shape, (None, None, None, self.channels)) if self.rank == 4 and axis == -1 else ""
             raise ValueError(f"{unfit}axis {axis} of input shape to have value {self.channels}, but received input "
-                             f"with shape {tuple(shape)}. It was built for the first.")
+                             f"with shape {tuple(shape)}. It was built for the first.{advice}")

@@ -14,7 +14,7 @@ from .policy import DTYPES
 def add_node(layer: Any, arguments: dict[str, Any], training: bool | None) -> Any:
     """The symbolic result of a call with these arguments, from a new node of the graph. Builds and checks the layer."""
     for item in flatten(list(arguments.values())):
-        if isinstance(item, Parameter):
+        if isinstance(item, Parameter) or (isinstance(item, Tensor) and item.requires_grad):
             raise TypeError("A model trains the weights of its layers, so a Parameter given to layer "
                             f"{layer.name!r} beside a symbolic tensor would never learn. Pass its values: "
                             "parameter.numpy().")
@@ -75,7 +75,7 @@ def _shape_of_call(
 ) -> Any:
     """The shape of what a layer gives for these arguments, of which `inputs` are symbolic."""
     def run(size: int) -> Any:
-        return layer(training=training, **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
+        return layer(training=bool(training), **map_structure(lambda item: _zeros(item.shape, size, layer.dtype) if (
             isinstance(item, SymbolicTensor)) else item, arguments))
 
     return _shape_of_runs([tensor.shape for tensor in inputs], inputs[0].shape[0], run)

@@ -12,7 +12,7 @@ from ..arguments import names
 from ..backend import device as devices
 from ..metrics import Metric
 from ..random import SeedGenerator
-from ..tensor import Parameter, Tensor
+from ..tensor import Parameter, Tensor, within_formula
 from .parts import held
 from .variable import Variable
 
@@ -81,8 +81,9 @@ class Weights:
         of their weights.
         """
         layers = list(self._walk())
-        penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
-                     if w.regularizer is not None and w.requires_grad]
+        with within_formula("a regularizer"):
+            penalties = [w.regularizer(w) for layer in layers if layer.trainable for w in layer._own_weights()
+                         if w.regularizer is not None and w.requires_grad]
         return [*(added for layer in layers for added in layer._added), *penalties]
 
     @property
@@ -161,7 +162,7 @@ class Weights:
 
     def set_weights(self, weights: list[Any]) -> None:
         """Writes a list such as `get_weights` returns. Raises ValueError, changing nothing, where it does not fit."""
-        mine, values = self.weights, [np.asarray(w) for w in weights]
+        mine, values = self.weights, [np.asarray(devices.without_gradient(w)) for w in weights]
         if [w.shape for w in mine] != [v.shape for v in values]:
             raise ValueError(
                 f"You called `set_weights` with what does not fit: {self.name!r} has {len(mine)} weights of shapes "

@@ -11,8 +11,9 @@ import numpy as np
 from .. import initializers
 from ..arguments import names
 from ..arguments.serialization import Configured
+from ..backend.device import without_gradient
 from ..held import Held
-from ..tensor import Parameter, Tensor
+from ..tensor import Parameter, Tensor, within_formula
 from ..versions import Versioned
 
 ArrayFunction = Callable[..., Any]
@@ -111,6 +112,17 @@ def _as_value(result: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return valued
 
 
+def _of_values(update: Callable[..., Any]) -> Callable[..., Any]:
+    """A metric's `update_state`, which takes values out of tensors also in the middle of a `train_step`."""
+
+    @wraps(update)
+    def updated(*args: Any, **kwargs: Any) -> Any:
+        with within_formula(None):
+            return update(*args, **kwargs)
+
+    return updated
+
+
 _NAMES = {"total_cm": "total_confusion_matrix"}  # of variables, where Keras's are not the attributes'
 
 
@@ -141,6 +153,8 @@ class Metric(Configured, Versioned):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "update_state" in vars(cls):
+            cls.update_state = _of_values(cls.update_state)  # type: ignore[method-assign]
         if cls.__module__.startswith("autoconv.") and "result" in vars(cls):
             cls.result = _as_value(cls.result)  # type: ignore[method-assign, assignment]
 
@@ -319,7 +333,7 @@ def _is_plain(value: Any) -> bool:
 
 def array(value: Any) -> np.ndarray:
     """The values of a tensor, or what NumPy makes of it."""
-    return value.numpy() if isinstance(value, Tensor) else np.asarray(value)
+    return value.numpy() if isinstance(value, Tensor) else np.asarray(without_gradient(value))
 
 
 def weighted(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Any
 
+from ..arguments.keywords import known_only
 from ..arguments.serialization import Registry
 from ..layers import Input, Layer
 from . import cloning
@@ -38,6 +39,7 @@ def model_from_json(json_string: str, custom_objects: dict[str, Any] | None = No
     return formats.from_json(json_string, custom_objects)
 
 
+@known_only
 def save_model(model: Model, filepath: Path, overwrite: bool = True) -> None:
     """`model.save(filepath)`."""
     model.save(filepath, overwrite)

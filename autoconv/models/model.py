@@ -3,10 +3,11 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from math import prod
 from typing import TYPE_CHECKING, Any
 
+from ..arguments.keywords import known_only
 from ..arguments.serialization import deserialize, serialize
+from ..arguments.shapes import axes_remedy
 from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
@@ -203,7 +204,7 @@ class Model(Trainer, Layer):
                     for item, tensor in zip(x, inputs)]
         return x
 
-    def call(self, x: Any, training: bool = False) -> Any:
+    def call(self, x: Any, training: bool | None = None) -> Any:
         if self._graph is None:
             return super().call(x, training)
         return self._graph.results(self._plan().run(self._graph.match(x, self.name)))
@@ -234,11 +235,10 @@ class Model(Trainer, Layer):
             if len(given) == len(wanted) and all(
                     w is None or s is None or w == s for s, w in zip(given[1:], wanted[1:])):
                 continue
-            remedy = ""
             if len(given) == len(wanted) - 1 and all(w is None or s == w for s, w in zip(given, wanted[1:])):
                 remedy = " One sample needs an axis for the batch: x[None], or X[:1] in the place of X[0]."
-            elif None not in (*given[1:], *wanted[1:]) and prod(given[1:]) == prod(wanted[1:]):  # type: ignore[arg-type]
-                remedy = f" Reshape it: x.reshape({', '.join(map(str, (-1, *wanted[1:])))})."
+            else:
+                remedy = axes_remedy(given, wanted)
             which = f"input {tensor.name!r}" if several else "inputs"
             raise ValueError(f"Model {self.name!r} wants {which} of shape {wanted}. Received shape {given}.{remedy}")
 
@@ -284,6 +284,7 @@ class Model(Trainer, Layer):
 
     # Files. The formats know models, so models look for them only when one is written or read.
 
+    @known_only
     def save(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to
         `filepath` (.safetensors, or Keras's .keras or .h5); `models.load_model` reads it.
@@ -292,6 +293,7 @@ class Model(Trainer, Layer):
 
         formats.save_model(self, filepath, overwrite)
 
+    @known_only
     def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""
         from .. import formats

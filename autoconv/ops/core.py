@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 
 from ..symbolic import SymbolicTensor
-from ..tensor import Tensor, needs_gradients, tensor
+from ..tensor import Tensor, needs_gradients, stacked, tensor
 
 
 def operand(x: Any) -> Any:
     """A tensor, symbolic or not, as it is; what is none made one: integers keep their dtype, floats are float32."""
+    x = stacked(x)
     return x if isinstance(x, Tensor | SymbolicTensor) else tensor(x)
 
 
@@ -17,6 +18,7 @@ def convert_to_tensor(x: Any, dtype: Any = None, sparse: None = None, ragged: No
     """A tensor of an array, a number or a list; a tensor in `dtype`, which is itself where it has that already."""
     if sparse or ragged:
         raise ValueError("autoconv has dense tensors only: leave out sparse and ragged.")
+    x = stacked(x)
     if isinstance(x, Tensor | SymbolicTensor):
         return x if dtype is None else cast(x, dtype)
     return tensor(x, dtype=None if dtype is None else np.dtype(dtype))

@@ -34,12 +34,16 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
 
 
 def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
-    """The k largest items along the last axis, in falling order, and where they lie. They carry no gradient."""
+    """The k largest items along the last axis, in falling order, and where they lie, which carries no gradient."""
     x = operand(x)
-    values = x.detach().numpy()
-    places = np.argsort(-values, -1, kind="stable")[..., :k].astype(np.int32)
-    where = x.device.name
-    return tensor(np.take_along_axis(values, places, -1), device=where), tensor(places, device=where)
+
+    def falling(values: np.ndarray) -> np.ndarray:
+        """Positions in falling order, of equal items the first one first."""
+        last = values.shape[-1] - 1
+        return (last - np.argsort(values[..., ::-1], -1, kind="stable")[..., ::-1][..., :k]).astype(np.int32)
+
+    places = knp._by_numpy(falling, x)
+    return knp.take_each(x, places, -1), places
 
 
 def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:

@@ -33,7 +33,7 @@ from ..functional import (
 )
 from ..operators.arith import normalize_axes
 from ..symbolic import SymbolicTensor
-from ..tensor import Tensor, tensor
+from ..tensor import Tensor, refuse_gradient, tensor
 from . import arranging
 from .arranging import *  # noqa: F403
 from .arranging import Axes, moveaxis
@@ -299,8 +299,16 @@ def argsort(x: Any, axis: int | None = -1) -> Any:
 
 
 def sort(x: Any, axis: int = -1) -> Any:
-    """The items in rising order along `axis`; it has no gradient."""
-    return _by_numpy(np.sort, x, axis)
+    """The items in rising order along `axis`, or without an axis of all items in a row."""
+    x = operand(x) if axis is not None else operand(x).reshape((-1,))
+    return take_each(x, argsort(x, axis or 0), axis or 0)
+
+
+def take_each(x: Any, places: Any, axis: int) -> Any:
+    """The items of x at integer positions along `axis`, as `argsort` gives them: others for each row."""
+    index: list[Any] = list(np.ogrid[tuple(map(slice, places.shape))])
+    index[axis] = places.numpy()
+    return x[tuple(index)]
 
 
 def abs(x: Any) -> Any:
@@ -359,6 +367,7 @@ def ones(shape: Sequence[int], dtype: Any = None) -> Any:
 
 def full(shape: Sequence[int], fill_value: Any, dtype: Any = None) -> Any:
     """All `fill_value`."""
+    refuse_gradient("full", fill_value=fill_value)
     return tensor(np.full(shape, fill_value, dtype or FLOATX))
 
 
@@ -390,12 +399,14 @@ def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
 
 def arange(start: float, stop: float | None = None, step: float = 1, dtype: Any = None) -> Any:
     """start, start + step, ... below stop; one number counts from 0."""
+    refuse_gradient("arange", start=start, stop=stop, step=step)
     values = np.arange(start, step=step) if stop is None else np.arange(start, stop, step)
     return tensor(values.astype(dtype or ("float32" if values.dtype.kind == "f" else "int32")))
 
 
 def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dtype: Any = None) -> Any:
     """`num` numbers from start to stop, at equal distances; without `endpoint` stop is left out."""
+    refuse_gradient("linspace", start=start, stop=stop)
     return tensor(np.linspace(start, stop, num, endpoint, dtype=dtype or FLOATX))
 
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from ..arguments.extras import ExtraError
-from ..files import npy
+from ..files import npy, regular
 from ..layers import Rescaling
 from ..models import Model
 from ..utils.pixels import COLOR_MODES, Decoding, UnreadableImage, pillow, read_whole
@@ -65,8 +65,8 @@ def read(path: Path, shape: Shape, kind: str) -> list[Picture]:
     """
     try:
         if path.suffix.lower() == ".npy":
-            with path.open("rb") as file:
-                return _from_array(path, npy.read(file, path.stat().st_size), shape)
+            with regular.opened(path) as file:
+                return _from_array(path, npy.read(file, regular.size(file)), shape)
         if shape[2] not in (1, 3):
             raise ValueError(f"the net takes images of {shape[2]} channels, and pictures have 1 or 3: give it a .npy "
                              "file")

@@ -33,9 +33,17 @@ def precision_recall(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def worst_mistakes(y_true: Any, scores: np.ndarray, count: int = 24) -> np.ndarray:
-    """The numbers of the samples that were taken for another class, the surest mistake first."""
-    wrong = np.flatnonzero(_labels(y_true) != scores.argmax(-1))
-    return wrong[np.argsort(-scores[wrong].max(-1), kind="stable")][:count]
+    """The numbers of the samples that were taken for another class, the surest mistake first.
+
+    y_true: labels (N,) or rows (N, classes); scores: rows (N, classes). Raises ValueError if they do not match.
+    """
+    true, scores = _labels(y_true), np.asarray(scores)
+    if scores.ndim != 2 or scores.shape[1] < 2 or len(scores) != len(true):
+        raise ValueError(f"scores must have the shape (N, classes), with a row for each of the {len(true)} labels. "
+                         f"Received: y_true of shape {np.shape(y_true)}, scores of shape {scores.shape}. Pass the "
+                         "labels first: worst_mistakes(labels, model.predict(images)).")
+    wrong = np.flatnonzero(true != scores.argmax(-1))
+    return wrong[np.argsort(-scores[wrong].max(-1).astype(np.float64), kind="stable")][:count]
 
 
 def _labels(y: Any) -> np.ndarray:

@@ -58,6 +58,9 @@ def join(model: Any, arguments: Mapping[str, Any]) -> None:
     running.key = model.ranks.broadcast(running.key)
 
 
+STOPS = ("stop_training", "stop_evaluating", "stop_predicting")  # what callbacks set
+
+
 def checksum(model: Any) -> int:
     """Of all weights."""
     found = 0
@@ -114,14 +117,16 @@ class SharedCallbacks(CallbackList):
         with alone(model):
             self._own.call(stage, *args)
         changed = not within and checksum(model) != before
-        return {"logs": args[-1], "stop": model.stop_training, "rate": _rate(model) if _rate(model) != rate else None,
+        return {"logs": args[-1], "stop": {name: getattr(model, name) for name in STOPS},
+                "rate": _rate(model) if _rate(model) != rate else None,
                 "weights": state.of_model(model)["weights"] if changed else None}
 
     def _follow(self, decided: Mapping[str, Any], logs: dict[str, float]) -> None:
         logs.clear()
         logs.update(decided["logs"])
-        if self._model.stop_training != decided["stop"]:  # what is set counts as a change
-            self._model.stop_training = decided["stop"]
+        for name, stops in decided["stop"].items():
+            if getattr(self._model, name) != stops:  # what is set counts as a change
+                setattr(self._model, name, stops)
         if decided["rate"] is not None:
             self._model.optimizer.learning_rate = decided["rate"]
         for name, weight in self._model.named_weights().items() if decided["weights"] is not None else ():

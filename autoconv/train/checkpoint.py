@@ -6,8 +6,8 @@ last two stay, so that where the newest is damaged the one before is there.
 
 import contextlib
 import hashlib
+import io
 import json
-import os
 import re
 import threading
 import time
@@ -18,11 +18,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend.turns import interruptible_condition
-from ..files import atomic, folders
+from ..files import atomic, folders, json_text, regular
 from .state import FORMAT, TrainState
 
 KEPT = 2
 KEY = "autoconv_training"  # of the metadata's only entry
+LONGER = 4  # the JSON of a state may have so many times the values of a model's: it holds the history
 _NAME = re.compile(r"(\d{4,})-(\d{9,})\.safetensors")
 
 
@@ -77,14 +78,14 @@ def read(path: Path) -> TrainState:
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
-    data = path.read_bytes()
+    data = regular.read(path)
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        kept = json.loads(header["__metadata__"][KEY])
+        header = json_text.safetensors_header(io.BytesIO(data), LONGER)
+        kept = json_text.parse(header["__metadata__"][KEY], LONGER)
         arrays = load(data)
-        sound, facts = kept["sha256"] == _checksum(kept["facts"], arrays), json.loads(kept["facts"])
+        sound, facts = kept["sha256"] == _checksum(kept["facts"], arrays), json_text.parse(kept["facts"], LONGER)
         known = facts["format"]
-    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, RecursionError, OverflowError) as error:
+    except (SafetensorError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"The checkpoint {path} is damaged: {type(error).__name__}.") from error
     if not sound:
         raise ValueError(f"The checkpoint {path} is damaged: its checksum is not that of what is in it.")
@@ -119,6 +120,11 @@ def prune(folder: Path, training: int, kept: int = KEPT, others: bool = False) -
     _remove([*own[kept:], *old])
 
 
+def sweep(folder: Path) -> None:
+    """Removes unfinished files of processes that were killed. Whoever calls this holds the folder."""
+    _remove(folder.glob(f".*{atomic.SUFFIX}"))
+
+
 def _remove(paths: Iterable[Path]) -> None:
     for path in paths:
         with contextlib.suppress(OSError):
@@ -129,25 +135,19 @@ class Writer:
     """Writes states of one training into a folder, in a thread of its own; the training goes on meanwhile.
 
     Raises OSError where the folder cannot be written, BlockingIOError where another process trains there. A state that
-    could not be written is told by `trouble`; those before it stay.
+    could not be written is told by `trouble`; those before it stay. A folder that somebody removed is made again.
     """
 
     def __init__(self, folder: Path, training: int | None = None) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            self._lock = folders.hold(folder)
-        except BlockingIOError as error:
-            raise BlockingIOError(0, f"Another process trains in {folder}. Wait for it, or name another "
-                                  "folder.") from error
         self.folder = folder
+        self._enter()
         try:
-            for path in folder.glob(f".*{atomic.SUFFIX}"):  # of a process that was killed: this one holds the lock
-                path.unlink(missing_ok=True)
+            sweep(folder)
             atomic.check_writable(folder / "checkpoint")
             latest = next((number for number, *_ in files(folder)), 0)
             self.training = latest + 1 if training is None else training
         except BaseException:
-            self._release()
+            self._hold.close()
             raise
         self._beyond: list[Path] = []  # files that are newer than the state that this training went on from
         self.seconds = 0.0  # of a processor, that writing the last state took
@@ -191,7 +191,14 @@ class Writer:
             self._change.notify_all()
         if self._thread is not None:
             self._thread.join()
-        self._release()
+        self._hold.close()
+
+    def _enter(self) -> None:
+        try:
+            self._hold = folders.Hold(self.folder)
+        except BlockingIOError as error:
+            raise BlockingIOError(0, f"Another process trains in {self.folder}. Wait for it, or name another "
+                                  "folder.") from error
 
     def _work(self) -> None:
         while True:
@@ -203,7 +210,7 @@ class Writer:
             begun, trouble = time.thread_time(), None
             try:
                 path = self.folder / f"{self.training:04d}-{steps:09d}.safetensors"
-                atomic.write(path, to_bytes(state))
+                self._write(path, to_bytes(state))
                 _remove(old for old in self._beyond if old != path)
                 self._beyond = []
                 prune(self.folder, self.training)
@@ -216,7 +223,14 @@ class Writer:
                 self.seconds = time.thread_time() - begun
                 self._change.notify_all()
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+    def _write(self, path: Path, data: bytes) -> None:
+        """Writes a file; where its folder was removed it is made again."""
+        while True:
+            if not self._hold.is_there():
+                self._hold.close()
+                self._enter()
+            try:
+                return atomic.write(path, data)
+            except FileNotFoundError:
+                if self._hold.is_there():
+                    raise

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend.device import without_gradient
 from ..tensor import Tensor, from_dlpack
 
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
@@ -63,9 +64,6 @@ def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence
         if array is not None and len(array) != samples:
             raise ValueError(f"{called[0]} and {name} must have the same number of samples. "
                              f"Received: {samples} and {len(array)}.")
-    for array in weights:
-        if array is not None and array.ndim != 1:
-            raise ValueError(f"sample_weight must have one number a sample. Received shape: {array.shape}.")
     return Data(inputs, targets, weights, structure(x, names))
 
 
@@ -130,6 +128,7 @@ def batch_parts(batch: Any) -> tuple[Any, Any, Any]:
 
 
 def _numbers(name: str, value: Any) -> Any:
+    value = value if isinstance(value, Tensor) else without_gradient(value)
     if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) and value.__dlpack_device__()[0] == _CUDA:
         value = from_dlpack(value)  # of CuPy, PyTorch or JAX: it stays where it is
     on_gpu = isinstance(value, Tensor) and value.device.is_gpu
@@ -153,7 +152,9 @@ def split_validation(data: Data, share: float) -> tuple[Data, Data]:
 
 
 def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarray:
-    """The weight of each sample by its class, 1 where there is none; y are labels (N,) or (N, 1), or one-hot (N, C)."""
+    """The weight of each sample by its class, 1 where there is none; y are labels (N,) or (N, 1), or one-hot (N, C).
+    So are the weights of pixels, of labels (N, H, W, 1) or one-hot (N, H, W, C).
+    """
     numbers = isinstance(class_weight, Mapping) and all(
         isinstance(key, Integral) and isinstance(weight, Real) for key, weight in class_weight.items())
     if not numbers:
@@ -161,9 +162,13 @@ def class_weights(y: np.ndarray, class_weight: Mapping[int, float]) -> np.ndarra
                          f"not in it has the weight 1. Received: {class_weight!r}. A list becomes one by "
                          "dict(enumerate(...)).")
     one_hot = y.ndim > 1 and y.shape[-1] > 1
-    labels = y.argmax(-1) if one_hot else y.reshape(len(y))
+    if one_hot and y.ndim > 2 and y.dtype.kind in "iu" and (y.sum(-1) != 1).any():
+        raise ValueError("class_weight needs labels with a last axis of length 1, or one-hot rows. Received integer "
+                         f"targets of shape {y.shape}: y[..., None] are labels, one for each pixel.")
+    labels = y.argmax(-1) if one_hot else y.reshape(y.shape[:1] if y.ndim == 1 else y.shape[:-1])
     classes, position = np.unique(labels, return_inverse=True)
-    return np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]
+    found = np.array([class_weight.get(c, 1.0) for c in classes.tolist()], np.float64)[position]
+    return found.reshape(labels.shape)
 
 
 def check_count(name: str, value: Any, least: int) -> None:

@@ -59,14 +59,16 @@ class Feeding:
         return not any(overridden(self, kind) for kind in ("train", "test"))
 
     def _given(self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
-               batch_size: int | None = None, targets: bool = True, **order: Any) -> Data | Stream:
-        """What a user passed, arrays or an iterable of batches, checked; the model is built for it."""
+               targets: bool = True, **order: Any) -> Data | Stream:
+        """What a user passed, arrays or an iterable of batches, checked; the model is built for it. An iterable's
+        batches have its own sizes, as in Keras.
+        """
         if not is_stream(x):
             data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight)) if targets else (
                 self._in_rank(check_data(x, names=self._names("input_names"))))
             self._build_for(data)
             return data
-        for name, value in (("y", y), ("sample_weight", sample_weight), ("batch_size", batch_size)):
+        for name, value in (("y", y), ("sample_weight", sample_weight)):
             if value is not None:
                 raise ValueError(f"When providing `x` as a {type(x).__name__}, `{name}` should not be passed. It is "
                                  f"part of the batches that the {type(x).__name__} gives.")
@@ -81,15 +83,14 @@ class Feeding:
         return Stream(x, parse, ranks=self.ranks if targets else ALONE, **order)
 
     def _training_and_validation(
-        self, x: Any, y: Any, sample_weight: Any, class_weight: Any, share: float, given: Any, batch_size: int | None,
-        **order: Any,
+        self, x: Any, y: Any, sample_weight: Any, class_weight: Any, share: float, given: Any, **order: Any,
     ) -> tuple[Data | Stream, Data | Stream | None]:
         """Both data sets. Class weights count in training alone."""
         arrays = isinstance(given, tuple | list)
         if given is not None and not is_stream(given) and (not arrays or len(given) not in (2, 3)):
             raise ValueError("validation_data must be (x, y) or (x, y, sample_weight), or an iterable of batches. "
                              f"Received: {type(given).__name__} of length {len(given)}.")
-        data = self._given(x, y, sample_weight, class_weight, batch_size, **order)
+        data = self._given(x, y, sample_weight, class_weight, **order)
         if given is not None:
             return data, self._given(*given) if arrays else self._given(given, peek=True)
         if not share:

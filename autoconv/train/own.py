@@ -134,8 +134,7 @@ class OwnSteps:
             return []
         running: Running = self._running()
         total, *several = running.loss_trackers("train")
-        if not several and len(running.goals) > 1:
-            several = [running.tracker("train", goal.name) for goal in running.goals]
+        several = [running.tracker("train", name) for name in running.loss_names] or several
         given = [CompiledMetrics(running)] if self._metrics_wanted or self._weighted_wanted else []
         held = [value for value in vars(self).values() if isinstance(value, Metric)]
         return [total, *given, *several, *held]
@@ -144,6 +143,17 @@ class OwnSteps:
     def metrics_names(self) -> list[str]:
         """The names of `metrics`. What `evaluate` returns has those of `evaluate(..., return_dict=True)`."""
         return [metric.name for metric in self.metrics]
+
+    def _listed(self, logs: Mapping[str, Any]) -> Any:
+        """Returns the values of `logs` in Keras's order: first what `metrics` names, then the rest by name. A single
+        value is returned without a list.
+        """
+        if len(logs) == 1:
+            return next(iter(logs.values()))
+        names = [name for metric in self.metrics
+                 for name in (metric.listed if isinstance(metric, CompiledMetrics) else [metric.name])]
+        first = [name for name in dict.fromkeys(names) if name in logs]
+        return [logs[name] for name in (*first, *sorted(logs.keys() - set(first)))]
 
     @property
     def metrics_variables(self) -> list[Any]:
@@ -173,6 +183,11 @@ class CompiledMetrics(Metric):
     def scores(self) -> Sequence[compiled.Score]:
         """The metrics with their outputs, once the model has seen data."""
         return self._running.scores.get(self._running.now, [])
+
+    @property
+    def listed(self) -> list[str]:
+        """The names of the results that a list has before the outputs' losses: none that begin with an output's."""
+        return [] if self._running.prefixed else [score.name for score in self.scores]
 
     @property
     def variables(self) -> list[Any]:

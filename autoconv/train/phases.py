@@ -7,10 +7,11 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..backend import trace
+from ..losses import weights_shape
 from ..ranks import ALONE, Ranks
 from ..symbolic import flatten, pack
 from ..tape import walk_back
-from ..tensor import Tensor, no_grad
+from ..tensor import Tensor, no_grad, within_formula
 from .compiled import Goal, Score
 from .source import Source
 from .sums import Sums
@@ -166,7 +167,9 @@ class Phases:
             parts.append(weights if several else weights[0])
         model._running().now = kind
         if kind == "train":
-            self._work.sums.take(model.train_step(tuple(parts)))  # type: ignore[union-attr]
+            with within_formula(f"train_step of {model.name!r}"):
+                logs = model.train_step(tuple(parts))
+            self._work.sums.take(logs)  # type: ignore[union-attr]
             return
         with no_grad():
             self._work.sums.take(model.test_step(tuple(parts)))  # type: ignore[union-attr]
@@ -199,7 +202,7 @@ class Phases:
             for gradient in self._gradients.values():
                 self._device.kernels("arith").copy(0, gradient)
         for goal in self._work.goals:
-            values = goal.loss.call(self._target(goal), self._leaves[goal.output])
+            values = goal.loss.sample_losses(self._target(goal), self._leaves[goal.output])
             weights = self._normalized_weights(goal, values)
             self._values.append((values, weights))
             if self._trains:
@@ -258,7 +261,8 @@ class Phases:
             if self._is_recorded(score):
                 output = self._outputs[score.output]
                 prediction = output.detach()
-                prediction.logits = None if output.logits is None else output.logits.detach()
+                if output.logits is not None:
+                    prediction.logits, prediction.activation = output.logits.detach(), output.activation
                 values = score.metric.values(self._target(self._goals[score.output]), prediction)  # type: ignore[attr-defined]
                 sums.add_score(j, values)
                 self._value_counts[j] = values.size
@@ -300,7 +304,7 @@ class Phases:
         output = self._outputs[i]
         leaf = self._begun(output, (i, False))
         if output.logits is not None:
-            leaf.logits = self._begun(output.logits, (i, True))
+            leaf.logits, leaf.activation = self._begun(output.logits, (i, True)), output.activation
         return leaf
 
     def _begun(self, of: Tensor, key: tuple[int, bool]) -> Tensor:
@@ -323,25 +327,32 @@ class Phases:
 
     def _normalized_weights(self, goal: Goal, values: Tensor) -> Any:
         """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
-        weights = self._device.constant(goal.loss.normalized_weights(values, None, self._shards))
-        given = self._weights[goal.output]
+        given, device = self._weights[goal.output], self._device
         if given is None:
-            return weights
-        k, weighted = self._device.kernels("select"), self._device.empty(values.shape, values.dtype)
-        spread = given.reshape(*given.shape, *(1,) * (values.ndim - given.ndim))
-        if goal.loss.reduction != "mean_with_sample_weight":
-            self._device.kernels("arith").multiply(weights, spread, weighted)
-            return weighted
-        if self._ranks.size > 1:
-            raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole batch, of "
-                             f"which each of the processes has a part. Received: {self._ranks.size} processes. Take "
-                             "'sum_over_batch_size'.")
-        k.copy(spread, weighted)
-        total = self._device.empty((1,) * values.ndim, values.dtype)
-        k.sum(weighted, tuple(range(values.ndim)), total)
-        k.maximum(total, self._device.constant(np.full(total.shape, 1e-30, total.dtype)), total)
-        self._device.kernels("arith").divide(weighted, total, weighted)
-        return weighted
+            return device.constant(goal.loss.normalized_weights(values, None, self._shards))
+        is_shared = values.size == 1 < given.size  # one number for all samples counts with the sum of their weights
+        shape = given.shape if is_shared else values.shape
+        spread = given.reshape(weights_shape(given.shape, shape))
+        k, weighted = device.kernels("select"), device.empty(shape, values.dtype)
+        if goal.loss.reduction == "mean_with_sample_weight":
+            if self._ranks.size > 1:
+                raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole "
+                                 "batch, of which each of the processes has a part. Received: "
+                                 f"{self._ranks.size} processes. Take 'sum_over_batch_size'.")
+            k.copy(spread, weighted)
+            total = self._sum(weighted)
+            k.maximum(total, device.constant(np.full(total.shape, 1e-30, total.dtype)), total)
+            device.kernels("arith").divide(weighted, total, weighted)
+        else:
+            weights = device.constant(goal.loss.normalized_weights(weighted, None, self._shards))
+            device.kernels("arith").multiply(weights, spread, weighted)
+        return self._sum(weighted).reshape(values.shape) if is_shared else weighted
+
+    def _sum(self, array: Any) -> Any:
+        """The sum of all its elements, with as many axes."""
+        total = self._device.empty((1,) * array.ndim, array.dtype)
+        self._device.kernels("select").sum(array, tuple(range(array.ndim)), total)
+        return total
 
     def _times(self, weights: Any, factor: float) -> Any:
         if factor == 1:

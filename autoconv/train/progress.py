@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments.names import printable
 from .display import Plain, open_display
 
 INTERVAL = 0.1  # seconds between two updates of a line
@@ -129,7 +130,7 @@ def _wrapped(text: str, columns: int) -> str:
 
 def _listed(values: Mapping[str, float]) -> str:
     """` - accuracy: 0.9500 - loss: 0.1600`, in the order of the names, as Keras shows it."""
-    return "".join(f" - {name}: {_digits(value)}" for name, value in sorted(values.items()))
+    return "".join(f" - {printable(name)}: {_digits(value)}" for name, value in sorted(values.items()))
 
 
 def _digits(value: Any) -> str:

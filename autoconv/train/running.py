@@ -22,6 +22,8 @@ class Running:
     def __init__(self) -> None:
         self.steps = Steps()
         self.goals: list[Goal] = []
+        self.loss_names: list[str] = []  # the outputs' losses, if there are several, in the order of lists
+        self.prefixed = False  # whether the names of metrics begin with the name of an output
         self.scores: dict[str, list[Score]] = {}  # of training and of evaluation, like the sums
         self.sums: dict[str, Any] = {}  # of training and of evaluation: a callback may evaluate while fit runs
         self.made_for: Any = None  # the device, and what `compile` was given, that they are of
@@ -66,6 +68,8 @@ class Running:
         if len(data.y) != len(shapes) and data.y != [None]:
             raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
         self.goals = [] if model.loss is None else compiled.goals(model.loss, model._loss_weights, names)
+        self.loss_names = _loss_names(model, self.goals) if len(self.goals) > 1 else []
+        self.prefixed = len(shapes) > 1 and bool(_known_names(model))
         targets = [shape if a is None else a.shape for a, shape in zip(data.y * (len(shapes) // len(data.y)), shapes)]
         losses = {goal.output: goal.loss for goal in self.goals}
         self.scores = {kind: compiled.scores(model._metrics_wanted, model._weighted_wanted, names, targets, shapes,
@@ -90,9 +94,27 @@ class Running:
 
 def output_names(model: Any, count: int) -> list[str]:
     """The names of the outputs: those of the graph, the keys of the dict that a class's call returns, or numbers."""
+    return _known_names(model) or [f"output_{i + 1}" for i in range(count)]
+
+
+def _known_names(model: Any) -> list[str] | None:
     shape = None if getattr(model, "output_keys", None) else getattr(model, "output_shape", None)
-    named = sorted(shape) if isinstance(shape, Mapping) else getattr(model, "output_keys", None)
-    return named or [f"output_{i + 1}" for i in range(count)]
+    return sorted(shape) if isinstance(shape, Mapping) else getattr(model, "output_keys", None)
+
+
+def _loss_names(model: Any, goals: list[Goal]) -> list[str]:
+    """Returns the names of the outputs' losses in Keras's order: that of the outputs. If the outputs are a dict, a dict
+    of losses brings its own order, and a single loss has the order of the dict that a class's call returns.
+    """
+    graph = getattr(model, "graph", None)
+    outputs = model.output_shape if graph is None else graph.output_structure
+    order: Any = sorted(outputs) if isinstance(outputs, Mapping) else ()
+    if order and isinstance(model.loss, Mapping):
+        order = model.loss
+    elif order and graph is None and not isinstance(model.loss, list):
+        order = outputs
+    names = [goal.name for goal in goals]
+    return [f"{name}_loss" for name in order if f"{name}_loss" in names] or names
 
 
 def output_shapes(model: Any) -> list[Shape]:

@@ -104,6 +104,8 @@ class Saving:
 
     def _tell(self) -> None:
         trouble = None if self._writer is None else self._writer.trouble()
+        if isinstance(trouble, BlockingIOError):  # the folder was removed, and is another process's now
+            raise trouble
         if trouble is not None:
             warn(f"The training's state could not be saved in {self._backup.backup_dir}: {trouble.strerror}. States "
                  "that were saved before stay, and training goes on.", RuntimeWarning)

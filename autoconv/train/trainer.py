@@ -43,7 +43,7 @@ class Trainer(Feeding, OwnSteps):
     optimizer: optim.Optimizer | None = None
     loss: Any = None
     history: History | None = None
-    stop_training = False
+    stop_training = stop_evaluating = stop_predicting = False  # set by callbacks, to end after this batch
     ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
     run_eagerly, jit_compile, steps_per_execution = False, True, 1
     _loss_weights: Any = None
@@ -146,7 +146,7 @@ class Trainer(Feeding, OwnSteps):
             self._running().key = None
         share_random(ranks)
         data, validation = self._training_and_validation(
-            x, y, sample_weight, class_weight, validation_split, validation_data, batch_size,
+            x, y, sample_weight, class_weight, validation_split, validation_data,
             shuffle=shuffle, number=initial_epoch, draw=self._running().training)
         self._start(data.like)
         if validation is not None:
@@ -198,7 +198,7 @@ class Trainer(Feeding, OwnSteps):
         dict of them by name. steps: how many batches, by default all.
         """
         self._check_compiled("evaluate")
-        data = self._given(x, y, sample_weight, batch_size=batch_size)
+        data = self._given(x, y, sample_weight)
         self._start(data.like)
         source = self._source(data, batch_size, by_window=True)
         verbose = 0 if self.ranks.rank else verbose
@@ -211,7 +211,7 @@ class Trainer(Feeding, OwnSteps):
         finally:
             running.steps.detach("test")
         line.finish(logs)
-        return _returned(logs, return_dict)
+        return logs if return_dict else self._listed(logs)
 
     @known_only
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None,
@@ -220,7 +220,7 @@ class Trainer(Feeding, OwnSteps):
         them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which x is taken; steps: how many.
         Needs no compile().
         """
-        data = self._given(x, batch_size=batch_size, targets=False)
+        data = self._given(x, targets=False)
         everyone, work = self.ranks, Work("predict", own=overridden(self, "predict"))
         is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
         if is_shared:
@@ -232,9 +232,10 @@ class Trainer(Feeding, OwnSteps):
         passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
         line = Progress(passes.steps, verbose, before=before)
         hooks = hooks_of(self, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": passes.steps})
+        vars(self)["stop_predicting"] = False  # no change of the model: what was recorded of it holds
         hooks.call("on_predict_begin", {})
         done = 0
-        for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch")):
+        for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch") or self.stop_predicting):
             hooks.call("on_predict_batch_begin", done, {})
             step = self._step(work, source.like, n)
             with turn:
@@ -243,6 +244,8 @@ class Trainer(Feeding, OwnSteps):
             if hooks.listeners("on_predict_batch_end"):
                 hooks.call("on_predict_batch_end", done - 1, {"outputs": step.put_together(outputs.last())})
             line.update(done, dict)
+            if self.stop_predicting:
+                break
         hooks.call("on_predict_end", {})
         line.finish({})
         self._running().steps.detach("predict")
@@ -315,7 +318,8 @@ class Trainer(Feeding, OwnSteps):
         sums.reset()
         step.prepare_alone()
         step.run_on([*data.x, *data.y, *data.weights], before, duplicated)
-        return _returned(sums.read_logs(self.ranks), return_dict)
+        logs = sums.read_logs(self.ranks)
+        return logs if return_dict else self._listed(logs)
 
     def _check_unchanged(self, work: Work) -> None:
         """Raises RuntimeError where a callback brought another loss or optimizer while fit runs."""
@@ -332,12 +336,13 @@ class Trainer(Feeding, OwnSteps):
                              "the number of steps to take of it each time.")
         running = self._running()
         with running.lock:
+            vars(self)["stop_evaluating"] = False  # no change of the model: what was recorded of it holds
             hooks.call("on_test_begin", {})
             work, sums = self._work("test"), running.sums["test"]
             before, running.now = running.now, "test"
             sums.reset()
             done = 0
-            for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_test_batch")):
+            for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_test_batch") or self.stop_evaluating):
                 hooks.call("on_test_batch_begin", done, {})
                 if source.varies:
                     running.check_targets(self, source.like)
@@ -347,6 +352,8 @@ class Trainer(Feeding, OwnSteps):
                     hooks.call("on_test_batch_end", done - 1, sums.read_logs(self.ranks))
                 if line is not None:
                     line.update(done, sums.read_logs)
+                if self.stop_evaluating:
+                    break
             logs = sums.read_logs(self.ranks)
             hooks.call("on_test_end", logs)
             if line is None:  # fit goes on
@@ -356,8 +363,9 @@ class Trainer(Feeding, OwnSteps):
     def _step(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Step:
         """The step for batches of n samples of this data, of which the whole batch has `shards` times as many."""
         trains = work.optimizer is not None and work.optimizer.built
-        key = (n, *(a.shape[1:] for a in data.x), *((a is None, a is not None and a.shape[1:]) for a in data.y),
-               *(a is None for a in data.weights), self.device, data.form, trains, shards, work.ranks)
+        key = (n, *(a.shape[1:] for a in data.x),
+               *((a is None, a is not None and a.shape[1:]) for a in (*data.y, *data.weights)),
+               self.device, data.form, trains, shards, work.ranks)
         return self._running().steps.of(work.kind, key, self._maker(work, data, n, shards))
 
     def _maker(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Callable[[], Step]:
@@ -372,7 +380,7 @@ class Trainer(Feeding, OwnSteps):
                 if is_recordable(goal.loss):
                     y[of] = ((n, *data.y[of].shape[1:]), goal.loss.target_dtype(self.dtype))
                 if data.weights[of] is not None:
-                    weights[of] = ((n,), np.dtype(self.dtype))
+                    weights[of] = ((n, *data.weights[of].shape[1:]), np.dtype(self.dtype))
             return Step(self, work, x, y, weights, data.form, shards)
 
         return make
@@ -415,7 +423,3 @@ class Trainer(Feeding, OwnSteps):
                 step.prepare(None if isinstance(source, Stream) else source, line.compiling)
             self.ranks.exchange(None)  # the others find on disk what one rank of each machine compiled
         return line
-
-
-def _returned(logs: Logs, return_dict: bool) -> Any:
-    return logs if return_dict else list(logs.values()) if len(logs) != 1 else next(iter(logs.values()))

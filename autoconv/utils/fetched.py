@@ -12,7 +12,7 @@ from pathlib import Path, PurePath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from ..files import atomic
+from ..files import atomic, regular
 
 PATIENCE = 60.0  # seconds in which a server must send something
 
@@ -74,21 +74,24 @@ def _algorithm(given: str, digest: str | None) -> str:
 
 
 def _digest(path: Path, algorithm: str) -> str:
-    with path.open("rb") as file:
+    with regular.opened(path) as file:
         return hashlib.file_digest(file, lambda: hashlib.new(algorithm, usedforsecurity=False)).hexdigest()
 
 
 def _fetch(origin: str, part: Path) -> None:
-    if urlsplit(origin).scheme not in ("http", "https", "file"):
+    parts = urlsplit(origin)
+    if parts.scheme not in ("http", "https", "file"):
         raise ValueError(f"origin must be a URL of http, https or file. Received: {origin!r}.")
     from urllib.error import URLError
-    from urllib.request import urlopen
+    from urllib.request import url2pathname, urlopen
 
     try:
+        if parts.scheme == "file":
+            regular.opened(url2pathname(parts.path)).close()
         with urlopen(origin, timeout=PATIENCE) as source, part.open("xb") as out:
             shutil.copyfileobj(source, out)
-    except URLError as error:
-        raise OSError(f"URL fetch failure on {origin}: {error.reason}") from error
+    except (FileNotFoundError, URLError) as error:
+        raise OSError(f"URL fetch failure on {origin}: {getattr(error, 'reason', error)}") from error
 
 
 def _unpack(archive: Path, folder: Path, formats: Any) -> None:
@@ -117,11 +120,20 @@ def _unpack(archive: Path, folder: Path, formats: Any) -> None:
 def _untar(archive: Path, folder: Path) -> None:
     import tarfile
 
-    try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(folder, filter="data")
-    except tarfile.FilterError as error:
-        raise ValueError(f"{archive} has a member that would lie outside of it, or is no file: {error}") from error
+    outside = f"{archive} has a member that would lie outside of it, or is no file"
+    with tarfile.open(archive) as tar:
+        if hasattr(tarfile, "data_filter"):
+            try:
+                tar.extractall(folder, filter="data")
+            except tarfile.FilterError as error:
+                raise ValueError(f"{outside}: {error}") from error
+            return
+        for member in tar:  # before Python 3.11.4
+            inside = (folder / member.name).resolve().is_relative_to(folder.resolve())
+            if not inside or not (member.isfile() or member.isdir()):
+                raise ValueError(f"{outside}: {member.name!r}")
+            member.mode = 0o755 if member.isdir() else 0o644
+        tar.extractall(folder)
 
 
 def _unzip(archive: Path, folder: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names
+from ..files import regular
 from .pixels import MODES, central_box, in_colors, mode_at_first, naming, opened, orientation, pillow, undone
 
 _FILTERS = {name: name.upper() for name in ("nearest", "bilinear", "bicubic", "hamming", "box", "lanczos")}
@@ -27,7 +28,7 @@ def load_img(path: Any, color_mode: str = "rgb", target_size: tuple[int, int] | 
         raise TypeError(f"path must be path-like or an io.BytesIO. Received: {type(path).__name__}.")
     names.lookup("color_mode", color_mode, MODES)
     resample = pil.Resampling[names.lookup("interpolation", interpolation, _FILTERS)]
-    file = path if isinstance(path, io.BytesIO) else io.BytesIO(Path(os.fsdecode(path)).read_bytes())
+    file = path if isinstance(path, io.BytesIO) else io.BytesIO(regular.read(path))
     with naming(path if not isinstance(path, io.BytesIO) else "The stream"), opened(file, target_size is None) as image:
         found = in_colors(undone(image, orientation(image)), mode_at_first(image, color_mode))
         found.load()

@@ -22,6 +22,8 @@ def to_categorical(x: Any, num_classes: int | None = None) -> Any:
     classes = int(labels.max()) + 1 if num_classes is None else num_classes
     if labels.min() < 0 or labels.max() >= classes:
         raise ValueError(f"Labels must lie in 0..{classes - 1} for {classes} classes. "
-                         f"Received labels from {labels.min()} to {labels.max()}.")
+                         f"Received labels from {labels.min()} to {labels.max()}."
+                         + " Keras counts negative labels from the end: pass labels % num_classes for that."
+                         * bool(labels.min() < 0))
     rows = np.eye(classes)[labels]
     return Tensor(x.device.asarray(rows, np.float32), device=x.device) if isinstance(x, Tensor) else rows

@@ -1,7 +1,6 @@
 """The pixels of a picture file, by Pillow: upright, in the wanted colours and size."""
 
 import io
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
@@ -12,6 +11,7 @@ from typing import IO, Any, NamedTuple
 import numpy as np
 
 from ..arguments import extras
+from ..files import regular
 
 MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 CHANNELS = {"grayscale": 1, "rgb": 3, "rgba": 4}
@@ -93,7 +93,7 @@ def opened(path: Any, whole: bool = True) -> Iterator[Any]:
     refuses twice the size that it warns of. whole: whether all of its pixels are wanted in colours.
     """
     module = pillow("Image")
-    with nullcontext(path) if isinstance(path, io.BytesIO) else open(path, "rb") as file:
+    with nullcontext(path) if isinstance(path, io.BytesIO) else regular.opened(path) as file:
         try:
             image = module.open(file, formats=FORMATS[:5])  # the common ones, which Pillow has at hand
         except module.UnidentifiedImageError:
@@ -106,7 +106,7 @@ def opened(path: Any, whole: bool = True) -> Iterator[Any]:
 
 def _check_size(path: Any, image: Any, file: IO[bytes], whole: bool) -> None:
     limit, count = pillow("Image").MAX_IMAGE_PIXELS, image.width * image.height
-    length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else os.fstat(file.fileno()).st_size
+    length = file.getbuffer().nbytes if isinstance(file, io.BytesIO) else regular.size(file)
     large = LARGE * (1 if not _is_gray(image) else GRAY if whole else GRAY_MADE_SMALL)
     if count > max(large, SPARSEST * length):
         raise ValueError(f"a picture of more than {large // 10**6} million pixels has a byte for each {SPARSEST} of "

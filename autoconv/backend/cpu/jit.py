@@ -19,6 +19,7 @@ from numba.core.compiler import CompileResult
 from numba.core.compiler_lock import global_compiler_lock
 from numba.core.runtime import rtsys
 
+from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
 from ..turns import Lock, given_back, take_number, turn
@@ -98,6 +99,7 @@ class Kernel:
 
     def compiled_before(self, dtype: Any) -> bool:
         """Whether this process or the disk cache has it."""
+        _check_enabled()
         dtype = np.dtype(dtype)
         path = None if dtype in self._ready else _path(self.name, self._types(dtype))
         return dtype in self._ready or (path is not None and path.exists())
@@ -184,6 +186,12 @@ def kernels_of(module: ModuleType) -> dict[str, Kernel]:
     return {name: value for name, value in vars(module).items() if isinstance(value, Kernel)}
 
 
+def _check_enabled() -> None:
+    if numba.config.DISABLE_JIT:
+        raise DeviceError("autoconv's kernels only run compiled. Received: NUMBA_DISABLE_JIT="
+                          f"{numba.config.DISABLE_JIT}. Unset it before Python starts.")
+
+
 @cache
 def _expect_more() -> None:
     """On a machine's first start: processes get ready to compile, while this one compiles its first kernel."""
@@ -196,6 +204,7 @@ def begin(wanted: list[tuple[Kernel, np.dtype]]) -> bool:
     """Has processes compile kernels, each for its dtype. Whoever calls one that is not compiled yet waits for it. False
     where there is no use in it: they are left to this process.
     """
+    _check_enabled()
     names = [f"{k.name}:{dtype}" for k, dtype in wanted if k._ours]
     folder = cache_folder() if len(names) > 1 else None
     if folder is None or not caching.has_space(folder):

@@ -1,0 +1,32 @@
+"""JSON out of files that may come from anybody: bounded before it is parsed.
+
+One byte of JSON can become 25 bytes of Python's objects, and a byte of an archive 1,000 bytes of JSON. Commas and
+opening brackets are counted first: there is at most one value for each of them.
+"""
+
+import json
+from typing import IO, Any
+
+LARGEST = 2**24  # bytes
+VALUES = 500_000  # numbers, texts, lists and objects; 2,000 layers of Keras's have 200,000
+
+
+def parse(text: bytes | str, times: float = 1) -> Any:
+    """Parses a JSON text. Raises ValueError if it is damaged, too deep, or exceeds `times` the usual limits."""
+    if len(text) > times * LARGEST:
+        raise ValueError(f"its JSON has {len(text):,} bytes, and at most {int(times * LARGEST):,} are read")
+    if isinstance(text, bytes):
+        text = text.decode()
+    found = sum(text.count(mark) for mark in ",[{")
+    if found > times * VALUES:
+        raise ValueError(f"its JSON has up to {found:,} values, and at most {int(times * VALUES):,} are read")
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("its JSON is nested too deep") from None
+
+
+def safetensors_header(file: IO[bytes], times: float = 1) -> Any:
+    """Parses the header of a safetensors file, which follows its length. Raises ValueError as `parse` does."""
+    length = int.from_bytes(file.read(8), "little")
+    return parse(file.read(min(length, int(times * LARGEST) + 1)), times)

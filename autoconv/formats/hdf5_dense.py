@@ -1,0 +1,66 @@
+"""Links of an HDF5 group with more than eight members of which one has a name beyond ASCII: a B-tree of version 2 lists
+where their messages are in a fractal heap.
+"""
+
+from bisect import bisect
+from collections.abc import Callable, Iterator
+from operator import itemgetter
+from typing import Any
+
+Unpack = Callable[[str, int], tuple[Any, ...]]  # reads numbers at an address, as Tree.unpack does
+
+
+def messages(unpack: Unpack, step: Callable[[], None], heap: int, tree: int) -> Iterator[int]:
+    """The addresses of the messages about links."""
+    blocks = list(_blocks(unpack, step, heap))
+    for record in _records(unpack, step, tree):
+        kind, offset, _ = unpack("BIH", record + 4)  # after the hash of the name
+        start, address = blocks[bisect(blocks, offset, key=itemgetter(0)) - 1]
+        if kind:
+            raise ValueError("a link in it is damaged")
+        yield address + offset - start
+
+
+def _blocks(unpack: Unpack, step: Callable[[], None], heap: int) -> Iterator[tuple[int, int]]:
+    """The direct blocks of a heap: the offset in the heap at which each begins, and its address."""
+    signature, ids, filters = unpack("4sxHH", heap)
+    width, smallest, largest, bits, _, root, rows = unpack("HQQHHQH", heap + 110)
+    if signature != b"FRHP" or (ids, filters, bits) != (7, 0, 32) or not 0 < smallest <= largest or not width:
+        raise ValueError("the heap of a group's links is damaged")
+    if not rows:
+        yield 0, root
+        return
+    offset = 0
+    for i in range(width * rows):
+        step()
+        size = smallest << max(i // width - 1, 0)
+        if size > largest:
+            raise ValueError("a group has more links than can be read")
+        yield offset, unpack("Q", root + 17 + 8 * i)[0]
+        offset += size
+
+
+def _records(unpack: Unpack, step: Callable[[], None], tree: int) -> Iterator[int]:
+    """The addresses of a B-tree's records."""
+    signature, kind, size, length, depth, root, count = unpack("4sxBIHHxxQH", tree)
+    if signature != b"BTHD" or kind != 5 or length != 11 or depth > 4 or size < 64:
+        raise ValueError("the list of a group's links is damaged")
+    most = (size - 10) // length
+    width, total, pointers = _width(most), most, [0]  # bytes of a pointer to a child, by how deep the tree is below
+    for level in range(depth):
+        pointers.append(8 + width + (_width(total) if level else 0))
+        most = (size - 10 - pointers[-1]) // (length + pointers[-1])
+        total = (most + 1) * total + most
+    waiting = [(root, count, depth)]
+    while waiting:
+        at, count, level = waiting.pop()
+        for i in range(count):
+            step()
+            yield at + 6 + i * length
+        for i in range(count + 1 if level else 0):
+            child = at + 6 + count * length + i * pointers[level]
+            waiting.append((*unpack("QB" if width == 1 else "QH", child), level - 1))
+
+
+def _width(number: int) -> int:
+    return (number.bit_length() + 7) // 8

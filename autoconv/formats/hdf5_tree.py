@@ -1,0 +1,258 @@
+"""A file in HDF5's oldest format, in which h5py writes by default, as a tree of groups and arrays with attributes.
+
+libhdf5 is not made for strangers' files: one changed byte can crash it, or make it loop or allocate gigabytes. This
+reader supports only what Keras's files contain, and trusts no address, size or count; all that it reads is bounded by
+the size of the file. The names are those of the "HDF5 File Format Specification Version 3.0".
+"""
+
+import struct
+from collections.abc import Iterator
+from functools import cached_property
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from . import hdf5_dense
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+NOWHERE = 2**64 - 1  # the undefined address
+STEPS = 1_000_000  # messages, links and texts
+LONGEST = 2**24  # bytes of one text
+# Kinds of messages in an object's header.
+SPACE, LINK_INFO, TYPE, LINK, EXTERNAL, LAYOUT, FILTERS, ATTRIBUTE = 1, 2, 3, 6, 7, 8, 11, 12
+CONTINUATION, SYMBOL_TABLE = 16, 17
+SHARED = 2  # a message's flag: its content is elsewhere
+# Precision, positions and sizes of exponent and mantissa, and the exponent's bias, by bytes.
+FLOATS = {2: (0, 16, 10, 5, 0, 10, 15), 4: (0, 32, 23, 8, 0, 23, 127), 8: (0, 64, 52, 11, 0, 52, 1023)}
+REFERENCE = np.dtype([("length", "<u4"), ("heap", "<u8"), ("index", "<u4")])  # to a text in a global heap
+
+
+class Tree:
+    """The objects in the bytes of a file. Raises ValueError for what is damaged, or not of the oldest format."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._steps, self._letters = min(len(data) // 4, STEPS), 2 * len(data)
+        self._nodes: dict[int, Node] = {}
+        self._heaps: dict[int, dict[int, tuple[int, int]]] = {}
+        if data[:8] != SIGNATURE:
+            raise ValueError("it is not HDF5")
+        if data[8] or data[13:15] != b"\x08\x08":
+            raise ValueError("it is in a newer format of HDF5 than Keras writes. Write it without libver")
+        if self.unpack("Q", 40)[0] > len(data):
+            raise ValueError(f"it has {len(data):,} bytes and had {self.unpack('Q', 40)[0]:,}")
+        self.root = self.node(self.unpack("Q", 64)[0])
+
+    def node(self, address: int) -> "Node":
+        """The object whose header is at `address`."""
+        if address not in self._nodes:
+            self._nodes[address] = Node(self, address)
+        return self._nodes[address]
+
+    def unpack(self, layout: str, at: int) -> tuple[Any, ...]:
+        try:
+            return struct.unpack_from(f"<{layout}", self.data, at)
+        except (struct.error, OverflowError):
+            raise ValueError(f"it has {len(self.data):,} bytes and refers to byte {at:,}") from None
+
+    def step(self) -> None:
+        """Counts one thing read. A sound file has each of them once, and none takes fewer than 8 bytes."""
+        self._steps -= 1
+        if self._steps < 0:
+            raise ValueError("it has too many parts, or refers to the same ones again and again")
+
+    def text(self, at: int, length: int) -> str:
+        self._letters -= length + 1
+        if at + length > len(self.data) or length > LONGEST or self._letters < 0:
+            raise ValueError("its texts claim more bytes than it has")
+        return self.data[at : at + length].decode()
+
+    def word(self, at: int, stop: int) -> str:
+        """A text that ends with a zero byte, before `stop`."""
+        return self.text(at, self.data.index(b"\0", at, stop) - at)
+
+    def heap_text(self, length: int, heap: int, index: int) -> str:
+        """A text in the global heap at address `heap`."""
+        self.step()
+        if not length:
+            return ""
+        if heap not in self._heaps:
+            self._heaps[heap] = dict(self._heap_objects(heap))
+        at, size = self._heaps[heap][index]
+        if length > size:
+            raise ValueError("its texts claim more bytes than it has")
+        return self.text(at, length)
+
+    def _heap_objects(self, heap: int) -> Iterator[tuple[int, tuple[int, int]]]:
+        """The objects of a global heap: numbers, and where they are with how many bytes."""
+        signature, size = self.unpack("4sxxxxQ", heap)
+        at, stop = heap + 16, heap + size
+        if signature != b"GCOL" or stop > len(self.data):
+            raise ValueError("a heap of texts is damaged")
+        while at + 16 <= stop:
+            self.step()
+            index, size = self.unpack("HxxxxxxQ", at)
+            if not index:  # free from here on
+                return
+            yield index, (at + 16, size)
+            at += 16 + -(-size // 8) * 8
+
+    def type(self, at: int) -> np.dtype | None:
+        """The NumPy type that is described at `at`: REFERENCE for text of variable length, None for an unknown type."""
+        kind, flags, sign, _, size = self.unpack("BBBBI", at)
+        order = ">" if flags & 1 else "<"
+        if kind & 15 == 0 and size in (1, 2, 4, 8) and self.unpack("HH", at + 8) == (0, 8 * size):
+            return np.dtype(f"{order}{'i' if flags & 8 else 'u'}{size}")
+        if kind & 15 == 1 and self.unpack("HHBBBBI", at + 8) == FLOATS.get(size) and sign == 8 * size - 1:
+            return np.dtype(f"{order}f{size}")
+        if kind & 15 == 3 and 0 < size <= LONGEST:
+            return np.dtype(f"S{size}")
+        return REFERENCE if kind & 15 == 9 and flags & 15 == 1 and size == REFERENCE.itemsize else None
+
+    def shape(self, at: int) -> tuple[int, ...]:
+        version, rank, _, kind = self.unpack("BBBB", at)
+        if version not in (1, 2) or rank > 32:
+            raise ValueError("a shape in it is damaged")
+        if version == 2 and kind == 2:  # no value
+            return (0,)
+        return self.unpack(f"{rank}Q", at + (8 if version == 1 else 4))
+
+    def values(self, dtype: np.dtype, shape: tuple[int, ...], at: int) -> np.ndarray:
+        """An array of the file, without a copy. It cannot be written to."""
+        count = prod(shape)
+        if count and at + count * dtype.itemsize > len(self.data):
+            raise ValueError("its arrays claim more bytes than it has")
+        return np.frombuffer(self.data if count else b"", dtype, count, at if count else 0).reshape(shape)
+
+
+class Node:
+    """A group or an array: a header of messages, each of which says one thing about it."""
+
+    def __init__(self, tree: Tree, address: int) -> None:
+        version, count, size = tree.unpack("BxHxxxxI", address)
+        if version != 1:
+            raise ValueError("it is damaged, or in a newer format of HDF5 than Keras writes. Write it without libver")
+        self._tree = tree
+        self._messages: list[tuple[int, int]] = []  # kinds and addresses
+        blocks = [(address + 16, size)]
+        for at, length in blocks:
+            stop = at + length
+            while at < stop and len(self._messages) < count:
+                tree.step()
+                kind, size, flags = tree.unpack("HHB", at)
+                if kind == CONTINUATION:
+                    blocks.append(tree.unpack("QQ", at + 8))
+                self._messages.append((-1 if flags & SHARED else kind, at + 8))
+                at += 8 + size
+
+    def _address(self, kind: int) -> int | None:
+        """Where the message of a kind is, None if there is none."""
+        return next((at for found, at in self._messages if found == kind), None)
+
+    @property
+    def is_group(self) -> bool:
+        return any(kind in (SYMBOL_TABLE, LINK_INFO) for kind, _ in self._messages)
+
+    @cached_property
+    def links(self) -> dict[str, int]:
+        """The addresses of the objects in a group, by name: NOWHERE for those that are elsewhere."""
+        table, info = self._address(SYMBOL_TABLE), self._address(LINK_INFO)
+        if table is not None:
+            return dict(sorted(self._symbols(*self._tree.unpack("QQ", table))))
+        places = [at for kind, at in self._messages if kind == LINK]
+        if info is not None:
+            heap, tree = self._tree.unpack("QQ", info + (10 if self._tree.data[info + 1] & 1 else 2))
+            if heap != NOWHERE:
+                places += hdf5_dense.messages(self._tree.unpack, self._tree.step, heap, tree)
+        return dict(sorted(self._link(at) for at in places))
+
+    def _symbols(self, tree: int, heap: int) -> Iterator[tuple[str, int]]:
+        """The links of a group that has a B-tree of its objects and a heap of their names."""
+        signature, size, names = self._tree.unpack("4sxxxxQxxxxxxxxQ", heap)
+        waiting = [tree]
+        if signature != b"HEAP":
+            raise ValueError("the names in a group are damaged")
+        while waiting:
+            self._tree.step()
+            at = waiting.pop()
+            signature, kind, _, count = self._tree.unpack("4sBBH", at)
+            if signature == b"TREE" and kind == 0:
+                waiting += [self._tree.unpack("Q", at + 32 + 16 * i)[0] for i in range(count)]
+            elif signature == b"SNOD":
+                for i in range(count):
+                    self._tree.step()
+                    name, address, cached = self._tree.unpack("QQI", at + 8 + 40 * i)
+                    yield self._tree.word(names + name, names + size), NOWHERE if cached == 2 else address
+            else:
+                raise ValueError("the list of objects in a group is damaged")
+
+    def _link(self, at: int) -> tuple[str, int]:
+        """The name and address in a message about one link."""
+        flags, at = self._tree.data[at + 1], at + 2
+        elsewhere = flags & 8 and self._tree.data[at]
+        at += bool(flags & 8) + (8 if flags & 4 else 0) + bool(flags & 16)
+        width = 1 << (flags & 3)
+        length = int.from_bytes(self._tree.data[at : at + width], "little")
+        name, at = self._tree.text(at + width, length), at + width + length
+        return name, NOWHERE if elsewhere else self._tree.unpack("Q", at)[0]
+
+    def __getitem__(self, path: str) -> "Node":
+        """An object in a group, or in groups within. Raises ValueError for links to elsewhere."""
+        node = self
+        for name in path.split("/"):
+            if node.links[name] == NOWHERE:
+                raise ValueError(f"{name!r} is a link to elsewhere, which is not followed")
+            node = self._tree.node(node.links[name])
+        return node
+
+    def __contains__(self, name: str) -> bool:
+        return name in self.links
+
+    @cached_property
+    def attrs(self) -> dict[str, tuple[int, int, int]]:
+        """Where the type, the shape and the value of each attribute are, by name."""
+        return dict(self._attribute(at) for kind, at in self._messages if kind == ATTRIBUTE)
+
+    def _attribute(self, at: int) -> tuple[str, tuple[int, int, int]]:
+        version, flags, *sizes = self._tree.unpack("BBHHH", at)
+        if version not in (1, 2, 3) or (version > 1 and flags):
+            raise ValueError("an attribute is damaged")
+        at += 9 if version == 3 else 8
+        places = [at]
+        for size in sizes:
+            places.append(places[-1] + (-(-size // 8) * 8 if version == 1 else size))
+        return self._tree.word(at, places[1]), (places[1], places[2], places[3])
+
+    def texts(self, name: str) -> list[str]:
+        """The texts of an attribute."""
+        kind, shape, value = self.attrs[name]
+        dtype = self._tree.type(kind)
+        if dtype is None:
+            raise ValueError(f"the attribute {name!r} must be text")
+        found = self._tree.values(dtype, self._tree.shape(shape), value).ravel()
+        if dtype == REFERENCE:
+            return [self._tree.heap_text(*reference) for reference in found.tolist()]
+        if dtype.kind != "S" and found.size:
+            raise ValueError(f"the attribute {name!r} must be text")
+        return [self._tree.text(value + i * dtype.itemsize, len(item)) for i, item in enumerate(found.tolist())]
+
+    def array(self) -> np.ndarray | None:
+        """The numbers of an array, None for one of something else. Raises ValueError if they are not in this file as
+        they are.
+        """
+        kind, shape, layout = (self._address(message) for message in (TYPE, SPACE, LAYOUT))
+        if kind is None or shape is None or layout is None:
+            raise ValueError("has no type, shape or place that can be read; it may be damaged")
+        dtype, sizes = self._tree.type(kind), self._tree.shape(shape)
+        version, way = self._tree.unpack("BB", layout)
+        if self._address(EXTERNAL) is not None or way == 3:
+            raise ValueError("lies in another file, which is not opened")
+        if self._address(FILTERS) is not None or way == 2:
+            raise ValueError("is compressed or in pieces, as Keras writes none. Write it without chunks")
+        if version != 3 or way > 1:
+            raise ValueError("has a layout that Keras does not write")
+        if dtype is None or dtype.kind not in "fiu":
+            return None
+        at = self._tree.unpack("Q", layout + 2)[0] if way else layout + 4
+        return np.require(self._tree.values(dtype, sizes, at), dtype.newbyteorder("="), "A")

@@ -1,0 +1,69 @@
+"""Turns configurations of Keras 2 into those of Keras 3: renamed classes and arguments, arguments that Keras 3 dropped,
+and what compile() was given. Sources: the get_config methods and keras/saving/legacy/saving_utils.py in Keras 2.15.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from .. import initializers, losses, metrics, optimizers
+
+_CLASSES = {"Policy": "DTypePolicy", "ThresholdedReLU": "ReLU"}
+_ARGUMENTS = {"LeakyReLU": {"alpha": "negative_slope"}, "ThresholdedReLU": {"theta": "threshold"},
+              "InputLayer": {"batch_input_shape": "batch_shape"}}
+# Arguments without effect, which Keras 3 does not write.
+_UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
+           **dict.fromkeys(initializers.CLASSES, ("dtype",)), **dict.fromkeys(losses.CLASSES, ("fn",)),
+           **dict.fromkeys(optimizers.CLASSES, ("jit_compile", "is_legacy_optimizer"))}
+
+
+def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
+    """Returns the class and the arguments that Keras 3 has for a class and its arguments; Keras 3's own come back as
+    they are.
+    """
+    kind = kind.removeprefix("Custom>") if kind.removeprefix("Custom>") in optimizers.CLASSES else kind
+    if kind == "Sequential" and isinstance(given, list):  # before Keras 2.2.3
+        given = {"layers": given}
+    if not isinstance(given, Mapping):
+        return kind, given
+    if kind == "MeanMetricWrapper" and isinstance(given.get("fn"), str):
+        return "function", _metric_name(given)
+    renamed, unused = _ARGUMENTS.get(kind, {}), _UNUSED.get(kind, ())
+    found = {renamed.get(key, key): value for key, value in given.items() if key not in unused}
+    if found.get("batch_input_shape") is not None:
+        found["input_shape"] = found.pop("batch_input_shape")[1:]
+    if isinstance(found.get("name"), str):
+        found["name"] = layer_name(found["name"])
+    if isinstance(found.get("axis"), list) and len(found["axis"]) == 1:
+        found["axis"] = found["axis"][0]
+    if found.get("reduction") == "auto" and kind in losses.CLASSES:
+        found["reduction"] = "sum_over_batch_size"
+    if kind in optimizers.CLASSES:
+        _set_rate(found)
+    return _CLASSES.get(kind, kind), found
+
+
+def layer_name(name: str) -> str:
+    """A layer's name as Keras 3 allows it: without the "/" that Keras 2 has in names."""
+    return name.replace("/", "_")
+
+
+def _set_rate(optimizer: dict[str, Any]) -> None:
+    """Replaces the argument `decay` by the schedule that does the same."""
+    rate = optimizer.pop("lr", optimizer.get("learning_rate"))
+    decay = optimizer.pop("decay", 0.0)
+    if decay:
+        rate = {"class_name": "InverseTimeDecay",
+                "config": {"initial_learning_rate": rate, "decay_steps": 1, "decay_rate": decay}}
+    optimizer["learning_rate"] = rate
+
+
+def _metric_name(given: Mapping[str, Any]) -> str:
+    """The name that compile() was given for a metric of a function: "accuracy", which is stored as the function that it
+    stood for, in a model of several outputs after the output's name.
+    """
+    name, function = str(given.get("name", "")), given["fn"]
+    if function not in metrics.BY_NAME:  # a function of the user's
+        return function
+    while name and name not in (*metrics.BY_NAME, "accuracy", "acc"):
+        name = name.partition("_")[2]
+    return name or function

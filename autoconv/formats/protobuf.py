@@ -1,0 +1,161 @@
+"""Reads protobuf messages in bounded time and memory: only the fields that a schema names. All others are skipped.
+
+A schema maps field numbers to `Field`s, and a message becomes a dict by the fields' names. Strings, messages and
+numbers are counted while they are read, before memory is taken for them; raw bytes stay views of the file.
+"""
+
+import struct
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+FIELDS = 400_000  # of a file, in all messages that are read
+REPEATED = 10_000  # messages in one repeated field
+NAME, TEXT = 1_000, 2**24  # bytes of one string, and of all
+NUMBERS = 2**22  # packed integers of variable length, in all: one byte of the file may become eight
+
+_WIRE = {"int": 0, "double": 1, "float": 5}  # how a single number is written; all else has a length
+_FIXED = {1: ("<d", 8), 5: ("<f", 4)}
+
+
+class Field(NamedTuple):
+    """A field: its name, what it holds ("int", "float", "double", "text", "bytes", or the schema of a message; "any"
+    only notes that it is there), and whether it may be repeated.
+    """
+
+    name: str
+    kind: Any
+    repeated: bool = False
+
+
+Schema = Mapping[int, Field]
+
+
+def read(data: bytes, schema: Schema) -> dict[str, Any]:
+    """The message in `data`: values by the fields' names. A repeated field is always present: a list, of numbers an
+    array. Raises ValueError for what is no such message, and for one of too many parts.
+    """
+    return _Reader(data).message(schema, 0, len(data))
+
+
+class _Reader:
+    """Reads one file. `fields`, `text`, `numbers`: how many more fields, bytes of strings, and integers it may have."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data, self.view = data, memoryview(data)
+        self.fields, self.text, self.numbers = FIELDS, TEXT, NUMBERS
+
+    def message(self, schema: Schema, place: int, end: int) -> dict[str, Any]:
+        found: dict[str, Any] = {field.name: [] for field in schema.values() if field.repeated}
+        while place < end:
+            self.fields = _less(self.fields, 1, FIELDS, "fields")
+            tag, place = self._varint(place, end)
+            field, wire = schema.get(tag >> 3), tag & 7
+            if wire == 0:
+                value, place = self._varint(place, end)
+                value -= (value >> 63) << 64  # signed
+            elif wire in _FIXED:
+                form, size = _FIXED[wire]
+                place = _within(place + size, end)
+                value = struct.unpack_from(form, self.data, place - size)[0]
+            elif wire == 2:
+                size, start = self._varint(place, end)
+                place = _within(start + size, end)
+                value = self._value(field, start, place, found) if field else None
+            else:
+                raise ValueError(f"a field has the wire type {wire}, which is not known")
+            if field is None:
+                continue
+            if wire != 2 and field.kind != "any" and _WIRE.get(_kind(field)) != wire:
+                raise ValueError(f"the field {field.name!r} holds another kind of value")
+            if field.repeated:
+                found[field.name].append(value)
+            elif isinstance(field.kind, Mapping) and field.name in found:
+                raise ValueError(f"the field {field.name!r} is there twice")
+            else:
+                found[field.name] = value
+        for field in schema.values():
+            if field.repeated and _kind(field) in _WIRE:
+                found[field.name] = _joined(found[field.name], _kind(field))
+        return found
+
+    def _varint(self, place: int, end: int) -> tuple[int, int]:
+        value = shift = 0
+        while place < end:
+            byte = self.data[place]
+            place += 1
+            value |= (byte & 127) << shift
+            if byte < 128:
+                return value & 2**64 - 1, place
+            shift += 7
+            if shift > 63:
+                raise ValueError("a number has more than 10 bytes")
+        raise ValueError("it ends within a field")
+
+    def _value(self, field: Field, start: int, stop: int, found: dict[str, Any]) -> Any:
+        """The value of a field that has a length."""
+        kind = _kind(field)
+        if kind == "message":
+            if field.repeated:
+                _less(REPEATED, len(found[field.name]) + 1, REPEATED, f"messages {field.name!r}")
+            return self.message(field.kind, start, stop)
+        if kind == "text":
+            _less(NAME, stop - start, NAME, f"bytes in one text, {field.name!r}")
+            self.text = _less(self.text, stop - start, TEXT, "bytes of text")
+            return self.data[start:stop].decode()
+        if kind in _WIRE and field.repeated:
+            return self._packed(kind, self.view[start:stop])
+        if kind not in ("bytes", "any"):
+            raise ValueError(f"the field {field.name!r} holds another kind of value")
+        return self.view[start:stop]
+
+    def _packed(self, kind: str, raw: memoryview) -> np.ndarray:
+        """Numbers one behind the other."""
+        if kind != "int":
+            dtype = np.dtype("<f8" if kind == "double" else "<f4")
+            if len(raw) % dtype.itemsize:
+                raise ValueError("packed numbers end within a number")
+            return np.frombuffer(raw, dtype)
+        _less(10 * self.numbers, len(raw), 10 * NUMBERS, "bytes of packed integers")
+        octets = np.frombuffer(raw, np.uint8)
+        is_end = octets < 128
+        self.numbers = _less(self.numbers, np.count_nonzero(is_end), NUMBERS,
+                             "packed integers (write them as raw_data)")
+        ends = np.flatnonzero(is_end)
+        starts = np.concatenate([[0], ends + 1])
+        lengths = np.diff(starts)
+        if starts[-1] != len(octets) or lengths.max(initial=0) > 10:
+            raise ValueError("packed integers end within a number")
+        values = np.zeros(len(ends), np.uint64)
+        for i in range(lengths.max(initial=0)):
+            longer = lengths > i
+            values[longer] |= (octets[starts[:-1][longer] + i] & 127).astype(np.uint64) << np.uint64(7 * i)
+        return values.view(np.int64)
+
+
+def _kind(field: Field) -> str:
+    return field.kind if isinstance(field.kind, str) else "message"
+
+
+def _joined(parts: list[Any], kind: str) -> np.ndarray:
+    """The numbers of a repeated field, some packed, some by themselves, as one array."""
+    dtype = {"int": np.int64, "float": np.float32, "double": np.float64}[kind]
+    if len(parts) == 1 and isinstance(parts[0], np.ndarray):
+        return parts[0]
+    if not any(isinstance(part, np.ndarray) for part in parts):
+        return np.array(parts, dtype)
+    return np.concatenate([np.atleast_1d(np.asarray(part, dtype)) for part in parts])
+
+
+def _less(left: int, count: int, most: int, what: str) -> int:
+    """What is left of a bound. Raises ValueError where nothing is."""
+    if count > left:
+        raise ValueError(f"it has more than {most:,} {what}")
+    return left - count
+
+
+def _within(place: int, end: int) -> int:
+    if place > end:
+        raise ValueError("it ends within a field")
+    return place

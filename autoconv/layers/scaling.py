@@ -1,0 +1,56 @@
+"""Layers in which Keras writes ConvNeXt and InceptionResNetV2, and which it gives no name in `keras.layers`: files of
+these nets are read.
+"""
+
+from typing import Any
+
+from ..arguments.serialization import Registry
+from ..initializers import Constant
+from ..tensor import Tensor
+from .base import Layer, Shape
+from .merge import _Merge
+
+
+class LayerScale(Layer):
+    """gamma x, with a gamma for each of `projection_dim` channels, at first `init_values`. Touvron et al., "Going deeper
+    with image transformers", 2021.
+    """
+
+    one_input = True
+    recordable = True
+
+    def __init__(self, init_values: float, projection_dim: int, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.init_values, self.projection_dim = init_values, projection_dim
+
+    def build(self, input_shape: Shape) -> None:
+        if input_shape[-1] != self.projection_dim:
+            raise ValueError(f"Layer {self.name!r} takes {self.projection_dim} channels, its projection_dim. Received "
+                             f"input shape: {input_shape}.")
+        self.gamma = self.add_weight((self.projection_dim,), Constant(self.init_values), name="gamma")
+
+    def call(self, x: Tensor) -> Tensor:
+        return x * self.gamma
+
+    def compute_output_shape(self, input_shape: Shape) -> Shape:
+        return input_shape
+
+
+class CustomScaleLayer(_Merge):
+    """x + scale y, of a list of two inputs: a residual branch that counts less. Szegedy et al., "Inception-v4,
+    Inception-ResNet and the impact of residual connections on learning", 2016.
+    """
+
+    keeps_integers = False
+
+    def __init__(self, scale: float, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = scale
+
+    def merge(self, inputs: list[Tensor]) -> Tensor:
+        x, y = inputs
+        return x + y * self.scale
+
+
+Registry("layer", "keras.src.applications.convnext", Layer, {"LayerScale": LayerScale})
+Registry("layer", "keras.src.applications.inception_resnet_v2", Layer, {"CustomScaleLayer": CustomScaleLayer})
