@@ -139,7 +139,7 @@ def bombs() -> Iterator[Mutant]:
     for name, number in graph.items():
         content = bytes([number << 3 | 2, 0]) if number < 16 else b"\x82\x01\0"
         yield f"10 MB of empty {name}", b"\x08\x08" + _field(7, content * 5_000_000)
-    for name, number, item in (("names", 1, b"\x0a\0"), ("attributes", 5, b"\x2a\0")):
+    for name, item in (("names", b"\x0a\0"), ("attributes", b"\x2a\0")):
         yield f"10 MB of empty {name} of a node", b"\x08\x08" + _field(7, _field(1, item * 5_000_000))
     for number in (1, 5, 7):
         yield f"40 MB of packed numbers, field {number}", b"\x08\x08" + _field(7, _field(5, _field(

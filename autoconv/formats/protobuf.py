@@ -52,6 +52,7 @@ class _Reader:
             self.fields = _less(self.fields, 1, FIELDS, "fields")
             tag, place = self._varint(place, end)
             field, wire = schema.get(tag >> 3), tag & 7
+            value: Any = None
             if wire == 0:
                 value, place = self._varint(place, end)
                 value -= (value >> 63) << 64  # signed
@@ -120,7 +121,7 @@ class _Reader:
         _less(10 * self.numbers, len(raw), 10 * NUMBERS, "bytes of packed integers")
         octets = np.frombuffer(raw, np.uint8)
         is_end = octets < 128
-        self.numbers = _less(self.numbers, np.count_nonzero(is_end), NUMBERS,
+        self.numbers = _less(self.numbers, int(np.count_nonzero(is_end)), NUMBERS,
                              "packed integers (write them as raw_data)")
         ends = np.flatnonzero(is_end)
         starts = np.concatenate([[0], ends + 1])
