@@ -29,7 +29,7 @@ def sound() -> bytes:
 
 
 def read(folder: Path) -> None:
-    """Reads the file, and runs all but the kernels for a second at most."""
+    """Reads the file, and runs all but the kernels for half a second at most."""
     from autoconv import formats, no_grad
     from autoconv.backend import trace
     from autoconv.tensor import Tensor
@@ -41,7 +41,7 @@ def read(folder: Path) -> None:
         return
     with no_grad(), trace.DryRun().record():
         model._run([Tensor(np.zeros(shape, port.dtype)) for shape, port in zip(shapes, model._ports)],
-                   thread_time() + 1)
+                   thread_time() + 0.5)
 
 
 def graph_of(nodes: list[Any], constants: dict[str, Any] | None = None, shape: Any = (1, 2, 4, 4),
