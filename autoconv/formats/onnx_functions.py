@@ -355,9 +355,12 @@ def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> 
     """With the sizes in the file: ONNX's scales are rounded."""
     batch = b.node("Shape", first(b, x), start=0, end=2)
     sizes = b.node("Concat", batch, b.ints([int(n) for n in size]), axis=0)
-    mode: dict[str, Any] = {"mode": "linear"} if interpolation == "bilinear" else {"mode": "nearest",
-                                                                   "nearest_mode": "round_prefer_ceil"}
-    return Value(None, x.shape, b.node("Resize", x.first, None, None, sizes, **mode,
+    modes: dict[str, dict[str, Any]] = {
+        "bilinear": {"mode": "linear"}, "nearest": {"mode": "nearest", "nearest_mode": "round_prefer_ceil"},
+        "bicubic": {"mode": "cubic", "cubic_coeff_a": -0.5, "exclude_outside": 1}}
+    if interpolation not in modes:
+        raise ValueError(f"ONNX resizes images by one of {', '.join(modes)}. Received: {interpolation!r}.")
+    return Value(None, x.shape, b.node("Resize", x.first, None, None, sizes, **modes[interpolation],
                                        coordinate_transformation_mode="half_pixel"))
 
 
