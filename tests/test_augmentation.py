@@ -24,7 +24,8 @@ RANDOM = {
 }
 each_random = pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM)
 
-# What Keras 3.15.1 on TensorFlow, for bicubic and lanczos on JAX, makes of this image: of the layer, its two numbers, the result in scan order.
+# What Keras 3.15.1 on TensorFlow (for bicubic and lanczos on JAX) makes of this image: of the layer, its two numbers,
+# the result in scan order.
 IMAGE = np.array([[3, 1, 4, 1], [5, 9, 2, 6], [5, 3, 5, 8]], "float32").reshape(1, 3, 4, 1)
 OF_KERAS = [
     (layers.RandomRotation(0.5, fill_mode="constant", fill_value=7.0), (33.0, 33.0),

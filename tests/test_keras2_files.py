@@ -218,7 +218,8 @@ class TestTraining:
         assert float(model.optimizer.learning_rate) == pytest.approx(0.5 / (1 + 0.25 * 4))
 
     def test_losses_and_metrics(self, tmp_path):
-        loss = {"class_name": "Huber", "config": {"reduction": "auto", "name": "huber_loss", "delta": 0.5, "fn": "huber"}}
+        loss = {"class_name": "Huber", "config": {"reduction": "auto", "name": "huber_loss", "delta": 0.5,
+                                                  "fn": "huber"}}
         metrics = [[{"class_name": "MeanMetricWrapper", "config": {"name": name, "dtype": "float32", "fn": function}}
                     for name, function in (("acc", "categorical_accuracy"), ("a_mae", "mean_absolute_error"))]]
         model = self.load(tmp_path, {"class_name": "SGD", "config": {"name": "SGD", "learning_rate": 0.1}}, None, loss,

@@ -17,8 +17,8 @@ from . import keras2_config
 _MEANINGLESS: dict[str, tuple[Any, ...]] = {
     "renorm": (False,), "renorm_clipping": (None,), "renorm_momentum": (0.99,), "quantization_config": (None,),
     "input_axes": (None,), "output_axes": (None,), "sparse": (False, None), "ragged": (False, None),
-    "optional": (False,), "DepthwiseConv2D.groups": (1,), "SeparableConv2D.groups": (1,), "Conv2DTranspose.groups": (1,),
-    "SpatialDropout2D.noise_shape": (None,)}
+    "optional": (False,), "SpatialDropout2D.noise_shape": (None,),
+    **{f"{kind}.groups": (1,) for kind in ("DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")}}
 # Arguments of ours that Keras has not.
 _OURS = ("input_shape", "input_dim", "batch_size")
 _RANDOM = ("RandomBrightness", "RandomContrast")  # they have a data_format in Keras

@@ -83,8 +83,8 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
         like = [pair for pair in like if pair[0] not in ("learning_rate", "product")]
     if [np.shape(value) for _, value in like] != [value.shape for value in values]:
         raise ValueError(f"The optimizer's variables are not those of {type(optimizer).__name__}, which has "
-                         f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. Received: {len(values)}, of "
-                         f"shapes {[value.shape for value in values]}.")
+                         f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. "
+                         f"Received: {len(values)}, of shapes {[value.shape for value in values]}.")
     found = {name: value for (name, _), value in zip(like, values) if name != "product"}
     optimizer.set_state({**optimizer.get_state(), **found})
 

@@ -46,15 +46,15 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
 def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
     """Images (N, H, W, C) as (N, *size, C): pixels are squares, whose centres are compared.
 
-    interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3", "lanczos5", as Keras on JAX, or "area",
-    the mean of all that a new pixel covers, as Keras on TensorFlow. Where it shrinks, all but "area" leave out pixels
-    between the samples (no antialiasing).
+    interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3" or "lanczos5", with Keras's values on
+    JAX; or "area", the mean of all that a new pixel covers, with Keras's values on TensorFlow. When images shrink, all
+    but "area" skip pixels between the samples (no antialiasing).
     """
     x = _tensor(images)
     _, *old, _ = shapes.check_image(x.shape)
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
-        return _weighted(x, *(_weights(interpolation, *pair) for pair in zip(old, _size(size))))
+        return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
     (down, first_row), (right, first_column) = (_sampling(*pair, interpolation) for pair in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
     return affine_transform(x, transform, interpolation, "nearest", size=size)
@@ -69,7 +69,7 @@ def _weighted(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
     return y.reshape(n, len(rows), len(columns), c)
 
 
-def _weights(interpolation: str, old: int, new: int) -> np.ndarray:
+def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
     """The weights (new, old) by which the pixels of an axis are summed; of each new pixel they add up to 1."""
     scale, pixels, samples = old / new, np.arange(old), np.arange(new)[:, None]
     if interpolation == "area":  # the length that the two pixels share
