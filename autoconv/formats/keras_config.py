@@ -141,7 +141,7 @@ def _references_in(value: Any) -> Iterator[list[Any]]:
 def _call(call: Any, first: Mapping[str, int]) -> dict[str, Any]:
     """One call of a layer. In Keras 2 it is a structure of lists [name, node, output, kwargs]."""
     if "args" not in call:
-        kwargs = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
+        kwargs: Mapping[str, Any] = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
         return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
     return {"args": [from_keras(arg) for arg in call["args"]], "kwargs": _kwargs(call["kwargs"])}
 
