@@ -77,6 +77,18 @@ def changed(path, change):
             archive.writestr(name, data)
 
 
+@pytest.mark.parametrize("optimizer", ["missing", None])
+def test_a_training_without_an_optimizer(tmp_path, optimizer):
+    small().save(tmp_path / "m.keras")
+    changed(tmp_path / "m.keras", lambda config: config["compile_config"].pop("optimizer") if optimizer else config[
+        "compile_config"].update(optimizer=None))
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        assert not json.loads(archive.read("config.json"))["compile_config"].get("optimizer")
+    model = models.load_model(tmp_path / "m.keras")
+    assert type(model.optimizer).__name__ == "RMSprop"  # compile()'s default
+    assert np.isfinite(model.evaluate(np.ones((2, 6)), np.ones((2, 2)), verbose=0))
+
+
 class TestRefused:
     @pytest.fixture
     def path(self, tmp_path):

@@ -18,8 +18,8 @@ from . import keras2_config
 _MEANINGLESS: dict[str, tuple[Any, ...]] = {
     "renorm": (False,), "renorm_clipping": (None,), "renorm_momentum": (0.99,), "quantization_config": (None,),
     "input_axes": (None,), "output_axes": (None,), "sparse": (False, None), "ragged": (False, None),
-    "optional": (False,), "DepthwiseConv2D.groups": (1,), "SeparableConv2D.groups": (1,), "Conv2DTranspose.groups": (1,),
-    "SpatialDropout2D.noise_shape": (None,)}
+    "optional": (False,), "SpatialDropout2D.noise_shape": (None,),
+    **{f"{kind}.groups": (1,) for kind in ("DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")}}
 # Arguments of ours that Keras has not.
 _OURS = ("input_shape", "input_dim", "batch_size")
 # Where Keras has the layers that are not in keras.layers.
@@ -145,7 +145,7 @@ def _references_in(value: Any) -> Iterator[list[Any]]:
 def _call(call: Any, first: Mapping[str, int]) -> dict[str, Any]:
     """One call of a layer. In Keras 2 it is a structure of lists [name, node, output, kwargs]."""
     if "args" not in call:
-        kwargs = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
+        kwargs: Mapping[str, Any] = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
         return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
     return {"args": [from_keras(arg) for arg in call["args"]], "kwargs": _kwargs(call["kwargs"])}
 

@@ -13,6 +13,8 @@ import numpy as np
 from .. import activations
 from ..arguments import shapes
 from ..functional.activations import SELU_ALPHA, SELU_SCALE
+from ..functional.image import resize_weights
+from ..operators.image import INTERPOLATIONS
 from ..symbolic import Shape
 from .onnx_builder import Builder, Value, first, last
 
@@ -352,7 +354,15 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
-    """With the sizes in the file: ONNX's scales are rounded."""
+    """With the sizes in the file: ONNX's scales are rounded. Other interpolations than "nearest" and "bilinear" are
+    products with weights: ONNX has no "lanczos3", and ONNX Runtime no "cubic" of images with channels last.
+    """
+    if interpolation not in INTERPOLATIONS:
+        if None in x.shape[1:3]:
+            raise ValueError(f"{interpolation!r} is exported for images of a known size. Received: {x.shape}.")
+        rows, columns = (resize_weights(interpolation, *pair) for pair in zip(x.shape[1:3], size))
+        y = b.node("MatMul", b.constant(rows, "rows"), first(b, x))
+        return Value(None, x.shape, b.node("MatMul", y, b.constant(columns.T, "columns")))
     batch = b.node("Shape", first(b, x), start=0, end=2)
     sizes = b.node("Concat", batch, b.ints([int(n) for n in size]), axis=0)
     mode: dict[str, Any] = {"mode": "linear"} if interpolation == "bilinear" else {"mode": "nearest",

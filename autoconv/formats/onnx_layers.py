@@ -222,6 +222,7 @@ def _smart_resize(b: Builder, layer: Any, x: Value, shape: Shape, interpolation:
     part_w = max(min(w, h * layer.width // layer.height), 1)
     top, left = (h - part_h) // 2, (w - part_w) // 2
     part = functions.sliced(b, x, [top, left], [top + part_h, left + part_w], [1, 2])
+    part.shape = (shape[0], part_h, part_w, shape[-1])
     return functions.resize(b, part, (layer.height, layer.width), interpolation)
 
 
@@ -233,6 +234,7 @@ def _resizing(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
         down = max(w * layer.height // layer.width - h, 0) // 2
         across = max(h * layer.width // layer.height - w, 0) // 2
         x = functions.pad(b, x, ((0, 0), (down, down), (across, across), (0, 0)), constant_values=layer.fill_value)
+        x.shape = (shape[0], h + 2 * down, w + 2 * across, shape[-1])
     return functions.resize(b, x, (layer.height, layer.width), layer.interpolation)
 
 
