@@ -106,6 +106,30 @@ def test_gradient_in_float32(case):
             close(s, p, "float32")
 
 
+EMPTY = [case for case in (*CASES, *WITHOUT_GRADIENT) if case.batched]
+
+
+def test_every_op_has_a_row_with_an_empty_batch():
+    assert {case.op for case in EMPTY} == ours()
+
+
+@pytest.mark.parametrize("case", EMPTY, ids=lambda case: case.id)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_empty_batch(case, dtype):
+    """The result differs from a full batch's in one axis, which is empty. Gradients of weights are 0."""
+    arrays = case.inputs(dtype)
+    full = run(case, tensors(arrays, False))
+    inputs = tensors(a[:0] if i in case.batched else a for i, a in enumerate(arrays))
+    y = run(case, inputs)
+    assert y.dtype == full.dtype
+    assert [here for here, whole in zip(y.shape, full.shape, strict=True) if here != whole] == [0]
+    if y.requires_grad:
+        y.backward(np.zeros(y.shape, dtype))
+        for t in inputs:
+            if t is not None:
+                np.testing.assert_array_equal(t.grad, np.zeros(t.shape))
+
+
 @each_case
 def test_only_needed_gradients(case, monkeypatch):
     arrays = case.inputs()
