@@ -448,8 +448,8 @@ def normalised_and_added(shape, gamma=True, beta=True):
 def scored(op, targets, shape, low=-2.0, high=2.0, **parameters):
     """A loss: the predictions are the input, the targets stay as they are."""
     call, loops = getattr(F, op), getattr(reference, op)
-    return Case(op, lambda y, **p: call(targets[: len(y)], y, **p), lambda y, **p: loops(targets, y, **p), (shape,), parameters,
-                low, high, said(parameters))
+    return Case(op, lambda y, **p: call(targets[: len(y)], y, **p), lambda y, **p: loops(targets, y, **p), (shape,),
+                parameters, low, high, said(parameters))
 
 
 def one_hot(labels, classes):
