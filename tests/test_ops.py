@@ -11,6 +11,7 @@ from cases import CASES, WITHOUT_GRADIENT
 import autoconv.operators
 from autoconv import functional as F
 from autoconv.gradcheck import GradientMismatch, gradcheck
+from autoconv.layers import DepthwiseConv2D, SeparableConv2D
 from autoconv.operators.registry import OPS
 from autoconv.tensor import Tensor, tensor
 
@@ -104,6 +105,39 @@ def test_gradient_in_float32(case):
         if p is not None:
             assert s.dtype == np.float32
             close(s, p, "float32")
+
+
+EMPTY = [case for case in (*CASES, *WITHOUT_GRADIENT) if case.batched]
+
+
+def test_every_op_has_a_row_with_an_empty_batch():
+    assert {case.op for case in EMPTY} == ours()
+
+
+@pytest.mark.parametrize("case", EMPTY, ids=lambda case: case.id)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_empty_batch(case, dtype):
+    """The result differs from a full batch's in one axis, which is empty. Gradients of weights are 0."""
+    arrays = case.inputs(dtype)
+    inputs = tensors(a[:0] if i in case.batched else a for i, a in enumerate(arrays))
+    if case.op.startswith("batch_norm") and "training" in case.note:
+        with pytest.raises(ValueError, match="mean of a batch"):
+            run(case, inputs)
+        return
+    y, full = run(case, inputs), case.reference(*case.inputs(), **case.parameters)
+    assert [here for here, whole in zip(y.shape, full.shape, strict=True) if here != whole] == [0]
+    if y.requires_grad:
+        y.backward(np.zeros(y.shape, dtype))
+        for t in inputs:
+            if t is not None:
+                np.testing.assert_array_equal(t.grad, np.zeros(t.shape))
+
+
+@pytest.mark.parametrize("make", [DepthwiseConv2D, lambda *args, **options: SeparableConv2D(4, *args, **options)])
+def test_an_empty_batch_passes_through_a_layer_with_a_depth_multiplier(make):
+    layer = make(3, depth_multiplier=2)
+    y = layer(np.zeros((0, 8, 8, 3), "float32"))
+    assert y.shape == (0, *layer(np.zeros((1, 8, 8, 3), "float32")).shape[1:])
 
 
 @each_case
@@ -250,6 +284,7 @@ def test_numbers_and_nothing_at_all():
     assert F.concatenate([np.ones((2, 0)), x.reshape(2, 1)], axis=-1).shape == (2, 1)
     assert F.maximum(np.ones((0, 3)), 1).shape == (0, 3)
     assert F.argmax(np.ones((0, 3)), 1).shape == (0,)
+    assert F.softmax(np.ones((0, 3, 2)), (1, 2)).shape == (0, 3, 2)
 
 
 def test_where_both_are_equal_the_first_gets_the_gradient():

@@ -176,7 +176,8 @@ def _along_several(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
     axes = arith.normalize_axes(axis, x.ndim)
     order = (*(i for i in range(x.ndim) if i not in axes), *axes)
     moved = x.transpose(order)
-    y = apply(op, moved.reshape(*moved.shape[: x.ndim - len(axes)], -1), axis=-1)
+    rows = x.ndim - len(axes)
+    y = apply(op, moved.reshape(*moved.shape[:rows], int(np.prod(moved.shape[rows:]))), axis=-1)
     return y.reshape(moved.shape).transpose(tuple(order.index(i) for i in range(x.ndim)))
 
 
