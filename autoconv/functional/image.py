@@ -9,6 +9,7 @@ from ..arguments import names, shapes
 from ..operators import image as ops
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
+from . import arrays
 from .nn import _beside, _tensor
 
 __all__ = ["affine_transform", "resize"]
@@ -19,13 +20,17 @@ KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as
 def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",
                      fill_value: float = 0.0, size: tuple[int, int] | None = None) -> Tensor:
     """Pixel (i, j) of a result shows what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s of its
-    image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or one for each image (N, 8).
+    image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or one for each image (N, 8); or one image
+    (H, W, C).
 
     interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (the fill_value), "nearest" (a
     a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). Results are `size` (H, W), by default as large as
     the images. Names and values are those of `keras.ops.image.affine_transform` on TensorFlow.
     """
     x = _tensor(images)
+    x = x if x.dtype.kind == "f" else arrays.cast(x, "float32")
+    if x.ndim == 3:  # one image
+        return affine_transform(arrays.expand_dims(x, 0), transform, interpolation, fill_mode, fill_value, size)[0]
     count, h, w, _ = shapes.check_image(x.shape)
     names.lookup("interpolation", interpolation, ops.INTERPOLATIONS)
     names.lookup("fill_mode", fill_mode, ops.FILL_MODES)
@@ -43,12 +48,13 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
 
 
 def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """Images (N, H, W, C) as (N, *size, C), "bilinear" or "nearest": pixels are squares, whose centres are compared.
+    """Images (N, H, W, C) as (N, *size, C), or one (H, W, C) as (*size, C), "bilinear" or "nearest": pixels are squares,
+    whose centres are compared.
 
     Where it shrinks, pixels between the samples are not read (no antialiasing), as in `keras.ops.image.resize`.
     """
     x = _tensor(images)
-    _, *old, _ = shapes.check_image(x.shape)
+    _, *old, _ = shapes.check_image((1, *x.shape) if x.ndim == 3 else x.shape)
     (down, first_row), (right, first_column) = (_sampling(*pair, interpolation) for pair in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
     return affine_transform(x, transform, interpolation, "nearest", size=size)

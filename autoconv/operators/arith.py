@@ -337,6 +337,11 @@ def _float(dtype: np.dtype) -> np.dtype:
     return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
+def as_floats(k: Any, x: Any) -> Any:
+    """x, or where it is of integers a copy in float32."""
+    return x if x.dtype.kind == "f" else _floating(k, x)
+
+
 def _floating(k: Any, x: Any) -> Any:
     """A copy of x in a floating type, in which a kernel may write its result."""
     y = k.empty(x.shape, _float(x.dtype))
@@ -344,11 +349,10 @@ def _floating(k: Any, x: Any) -> Any:
     return y
 
 
-def _result_dtype(a: Any, b: Any) -> np.dtype:
-    """Integers take the dtype of the floating side; else NumPy's rule."""
-    if (a.dtype.kind == "f") != (b.dtype.kind == "f"):
-        return a.dtype if a.dtype.kind == "f" else b.dtype
-    return np.result_type(a.dtype, b.dtype)
+def _result_dtype(*arrays: Any) -> np.dtype:
+    """Integers take the dtype of the floating ones beside them; else NumPy's rule."""
+    dtypes = [a.dtype for a in arrays]
+    return np.result_type(*([dtype for dtype in dtypes if dtype.kind == "f"] or dtypes))
 
 
 def _broadcast(a: tuple, b: tuple, sign: str) -> tuple:
