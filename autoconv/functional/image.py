@@ -10,7 +10,7 @@ from ..operators import image as ops
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 from . import arrays
-from .nn import _beside, _tensor
+from .nn import _beside, _floats, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
@@ -27,8 +27,7 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
     a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). Results are `size` (H, W), by default as large as
     the images. Names and values are those of `keras.ops.image.affine_transform` on TensorFlow.
     """
-    x = _tensor(images)
-    x = x if x.dtype.kind == "f" else arrays.cast(x, "float32")
+    x = _floats(images)
     if x.ndim == 3:  # one image
         return affine_transform(arrays.expand_dims(x, 0), transform, interpolation, fill_mode, fill_value, size)[0]
     count, h, w, _ = shapes.check_image(x.shape)

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import trace
 from .registry import gradient_buffer, op
 
 
@@ -211,6 +212,9 @@ def getitem(k, x, index):
     """y = x[index], a copy: integers, slices, None, ..., integer arrays and boolean masks, as NumPy has them."""
     if _is_basic(index) and not any(part is Ellipsis for part in index):
         index = (*index, ...)  # one item is a view as well, not its value of now
+    if isinstance(trace.current(), trace.DryRun):  # in which integers that were computed have no meaning
+        index = tuple(np.zeros(p.shape, p.dtype) if getattr(p, "shape", ()) and p.dtype.kind != "b" else p
+                      for p in index)
     picked = x[index]
     y = k.empty(picked.shape, x.dtype)
     if _is_basic(index):

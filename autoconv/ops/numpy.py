@@ -370,7 +370,7 @@ def sort(x: Any, axis: int = -1) -> Any:
 def abs(x: Any) -> Any:
     """|x|, item by item."""
     x = operand(x)
-    return _by_numpy(np.abs, x) if _is_whole(x) else offloats(x)
+    return _by_numpy(np.abs, x) if _is_whole(x) else of_floats(x)
 
 
 def _is_whole(x: Any) -> bool:

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..operators.arith import normalize_axes
 from .arranging import diagonal, moveaxis
-from .core import on_any_tensor, operand
+from .core import cast, on_any_tensor, operand
 
 __all__ = ["dot", "einsum", "tensordot"]
 
@@ -99,7 +99,7 @@ def _reduced(x: Any, names: list[str], wanted: set[str]) -> tuple[Any, list[str]
             x = diagonal(x, 0, first, second)
             names = [*(each for i, each in enumerate(names) if i not in (first, second)), name]
     gone = tuple(i for i, name in enumerate(names) if name not in wanted)
-    return x.sum(gone) if gone else x, [name for name in names if name in wanted]
+    return cast(x.sum(gone), x.dtype) if gone else x, [name for name in names if name in wanted]
 
 
 def _product(a: Any, b: Any, names_a: list[str], names_b: list[str], result: list[str]) -> Any:
