@@ -41,7 +41,7 @@ ROWS = {
     **{name: [call(X), call(ODD)] for name in (
         "abs", "absolute", "cos", "exp", "expm1", "isfinite", "isinf", "isnan", "logical_not", "negative", "sign", "sin",
         "square", "tan", "tanh", "sinh", "cosh", "arctan", "ceil", "floor", "trunc", "ravel", "reciprocal", "zeros_like",
-        "ones_like")},
+        "ones_like", "empty_like")},
     **{name: [call(POSITIVE)] for name in ("log", "log1p", "rsqrt", "sqrt")},
     "arcsin": [call(UNIT)], "arccos": [call(UNIT)], "round": [call(X), call(ODD), call(X, 1), call(X, decimals=2)],
     **{name: PAIRS for name in ("add", "divide", "true_divide", "equal", "greater", "greater_equal", "less", "less_equal",
@@ -64,7 +64,7 @@ ROWS = {
     "where": [call(TRUE, X, Y), call(X, X, ROW), call(TRUE, X, 0.0)], "full_like": [call(X, 2.5), call(X, 2, "int32")],
     "concatenate": each(([X, Y],), axis=(0, 1, 2, -1, -3)), "stack": each(([X, Y],), axis=(0, 1, 2, 3, -1, -4)),
     "hstack": [call([X, Y]), call([ROW, ROW])], "vstack": [call([X, Y]), call([ROW, ROW])],
-    "split": [call(X, 2), call(X, [1, 3], axis=2), call(X, 3, axis=-2)], "unstack": each((X,), axis=(0, 1, -1)),
+    "split": [call(X, 3, 1), call(X, [1, 3], axis=2), call(X, 3, axis=-2)], "unstack": each((X,), axis=(0, 1, -1)),
     "squeeze": [call(X[:, :1]), *each((X[:1, :, :1],), axis=(0, 2, -1, -3, (0, 2)))],
     "expand_dims": [call(X, axis) for axis in (0, 1, 3, -1, -4, (0, 2), (-1, 0))],
     "pad": [call(X, width, mode) for width in (1, (1, 2), ((0, 1), (2, 2), (3, 0)))
@@ -101,11 +101,10 @@ ROWS = {
     "cast": [call(X, "float64"), call(X, "int32"), call(X, "bool"), call(TRUE, "float32"),
              call(OTHER_WHOLE.astype("uint8"), "float32")],
     "stop_gradient": [call(X)], "convert_to_tensor": [call(X), call(X, "float64")], "array": [call(X), call(X, "int32")],
-    "size": [call(X)], "shape": [call(X)], "ndim": [call(X)], "dtype": [call(X)], "is_tensor": [call(X)],
+    "size": [call(X)], "shape": [call(X)], "ndim": [call(X)], "dtype": [call(X)],
     "convert_to_numpy": [call(X)],
     "image.resize": [call(IMAGE, (3, 8)), call(IMAGE[None], (9, 2), "nearest")],
-    "image.affine_transform": [call(IMAGE, np.array([1, 0.1, 0, 0, 1, 1, 0, 0], "float32")),
-                               call(IMAGE[None], np.array([1, 0, 0.5, 0.2, 1, 0, 0, 0], "float32"))],
+    "image.affine_transform": [call(IMAGE, (1, 0.1, 0, 0, 1, 1, 0, 0)), call(IMAGE[None], (1, 0, 0.5, 0.2, 1, 0, 0, 0))],
     "image.rgb_to_grayscale": [call(IMAGE), call(IMAGE[None])],
     "image.pad_images": [call(IMAGE, 1, 2, target_height=9, target_width=10), call(IMAGE[None], 1, 2, 0, 3)],
     "image.crop_images": [call(IMAGE, 1, 2, target_height=2, target_width=3), call(IMAGE[None], 1, 2, 0, 3)],
@@ -116,6 +115,8 @@ ELSEWHERE = {*(name for name in ops.nn.__all__ if name != "one_hot"), "tanh"} - 
 OF_NUMBERS = {"arange": call(2, 9, 3), "empty": call((2, 3)), "eye": call(3, 4, 1), "full": call((2, 3), 7),
               "identity": call(3), "linspace": call(0, 1, 5), "ones": call((2, 3)), "zeros": call((2, 3))}
 WITHOUT_WHOLE = {"arcsin", "arccos", "isclose", "one_hot", "cast", "in_top_k"}  # not computed for integers of 1 to 9
+IN_BOOLEANS = {"all", "any", "concatenate", "logical_and", "logical_or", "max", "mean", "pad", "reshape", "sum", "transpose",
+               "where"}
 OF_KERAS = {"argsort", "count_nonzero", "top_k", "one_hot"}  # their integers are int32 in Keras
 
 
@@ -129,8 +130,8 @@ def numpy_of(name):
         if axis is None:
             found = np.linalg.norm(whole, ord)
             return found.reshape((1,) * x.ndim) if keepdims else found
-        return np.sqrt((x.astype("float64") ** 2).sum(axis, keepdims=keepdims)) if ord in (None, 2) else np.abs(x).sum(
-            axis, keepdims=keepdims)
+        x = x.astype("float64")
+        return np.sqrt((x**2).sum(axis, keepdims=keepdims)) if ord in (None, 2) else np.abs(x).sum(axis, keepdims=keepdims)
 
     def one_hot(x, count, axis=-1, dtype="float32"):
         return np.moveaxis((x[..., None] == np.arange(count)).astype(dtype), -1, axis)
@@ -153,16 +154,15 @@ def numpy_of(name):
     special = {
         "rsqrt": lambda x: 1 / np.sqrt(x), "unstack": by_torch_s_rule, "norm": norm, "one_hot": one_hot, "top_k": top_k,
         "logsumexp": lambda x, axis=None, keepdims=False: np.log(np.exp(x.astype("float64")).sum(axis, keepdims=keepdims)),
-        "reciprocal": lambda x: 1 / x, "cast": lambda x, dtype: x.astype(dtype), "stop_gradient": lambda x: x,
+        "reciprocal": lambda x: 1 / x, "empty_like": np.zeros_like, "cast": lambda x, dtype: x.astype(dtype), "stop_gradient": lambda x: x,
         "convert_to_tensor": lambda x, dtype=None: x.astype(dtype or x.dtype), "convert_to_numpy": lambda x: x,
         "in_top_k": lambda t, p, k: np.array([t[i] in np.argsort(-p[i])[:k] for i in range(len(t))]),
         "argsort": lambda x, axis=-1: np.argsort(x, axis, kind="stable"), "size": np.size, "shape": np.shape,
         "argmin": lambda x, **options: np.argmin(x, **options), "dtype": lambda x: x.dtype.name,
-        "is_tensor": lambda x: True, "image.crop_images": crop, "image.pad_images": padded,
+        "image.crop_images": crop, "image.pad_images": padded,
         "image.rgb_to_grayscale": lambda x: (x * [0.2989, 0.587, 0.114]).sum(-1, keepdims=True),
         "image.resize": None, "image.affine_transform": None,  # test_augmentation.py compares their values
         "sort": lambda x, axis=-1: np.sort(x, axis), "bitwise_not": np.invert, "bitwise_invert": np.invert,
-        "clip": lambda x, low, high: np.clip(x, np.array(low, x.dtype), np.array(high, x.dtype)),
     }
     return special[name] if name in special else getattr(np, name)
 
@@ -192,12 +192,16 @@ def variable(array):
     return ac.Variable(array, dtype=array.dtype)
 
 
+# Functions that depend on the size of the first axis: by their other arguments, or as no axis is the batch's.
+OF_SIZES = {"reshape", "broadcast_to", "dot", "einsum", "tensordot", "pad_images", "crop_images", "resize"}
+
+
 def on_symbols(run, args, options):
     """What a model of the function gives for these arrays, and the symbolic results."""
     arrays = []
     structure(lambda array: arrays.append(array) if array.ndim else None, args, options)
     sizes = {array.shape[0] for array in arrays}
-    free = len(sizes) == 1 and all(array.ndim > 1 for array in arrays)
+    free = len(sizes) == 1 and sizes != {1} and all(array.ndim > 1 for array in arrays) and run.__name__ not in OF_SIZES
     inputs = [ac.Input(batch_shape=(None if free else array.shape[0], *array.shape[1:]), dtype=array.dtype.name)
               for array in arrays]
     waiting = iter(inputs)
@@ -210,21 +214,28 @@ def on_symbols(run, args, options):
     return values(found), several
 
 
-CALLS = [pytest.param(name, args, options, id=f"{name} {i}")
-         for name, calls in ROWS.items() for i, (args, options) in enumerate(calls)]
-
-
 def test_no_function_is_without_a_row():
-    public = {*ops.__all__, *(f"image.{name}" for name in ops.image.__all__)} - {"image", "nn", "numpy"}
+    public = {*ops.__all__, *(f"image.{name}" for name in ops.image.__all__)} - {"image", "nn", "numpy", "is_tensor"}
     assert public == {*ROWS, *OF_NUMBERS, *ELSEWHERE}
 
 
 def wanted_dtype(name, arrays, expected):
-    """NumPy's dtype, but that floats stay those of the arguments, and what is made of integers alone is float32."""
+    """NumPy's dtype; but floats stay those of the arguments, what is made of integers alone is float32, and sums of any
+    integers are int64.
+    """
     floats = [array.dtype for array in arrays if array.dtype.kind == "f"]
-    if expected.dtype.kind == "f" and "cast" not in name and "tensor" not in name and "array" not in name:
+    if name in ("cast", "convert_to_tensor", "array", "full_like", "one_hot"):  # which are given one
+        return expected.dtype
+    if expected.dtype.kind == "f" or name in ("ceil", "floor"):
         return np.result_type(*floats) if floats else np.dtype("float32")
+    if expected.dtype == "uint64":
+        return np.dtype("int64")
     return np.dtype("int32") if expected.dtype.kind == "i" and name in OF_KERAS else expected.dtype
+
+
+def wide(array):
+    """Small integers as NumPy needs them to compute with floats of more than 16 bits."""
+    return array.astype("int64") if array.dtype.kind in "bu" else array
 
 
 def compare(name, args, options):
@@ -236,7 +247,7 @@ def compare(name, args, options):
         for a, b in zip(values(run(*given[0], **given[1])), found, strict=True):
             np.testing.assert_array_equal(a, b)
             assert a.dtype == b.dtype
-    if name not in ("shape", "ndim", "dtype", "is_tensor", "convert_to_numpy", "size"):
+    if name not in ("shape", "ndim", "dtype", "convert_to_numpy", "size"):
         of_model, symbolic = on_symbols(run, args, options)
         if symbolic is not None:
             for a, b, s in zip(of_model, found, symbolic, strict=True):
@@ -250,6 +261,9 @@ def compare(name, args, options):
     structure(arrays.append, args, options)
     with np.errstate(all="ignore"):
         expected = values(theirs(*args, **options))
+        if any(each.dtype == "float16" for each in expected):
+            args, options = structure(wide, args, options)
+            expected = values(theirs(*args, **options))
     for a, b in zip(found, expected, strict=True):
         assert a.shape == b.shape
         if b.dtype.kind in "fiub":
@@ -259,31 +273,31 @@ def compare(name, args, options):
             assert a == b
 
 
-@pytest.mark.parametrize(("name", "args", "options"), CALLS)
+@pytest.mark.parametrize("name", ROWS)
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")  # NumPy's, of numbers that have no result
-def test_all_kinds_of_tensors_give_what_numpy_gives(name, args, options):
-    compare(name, args, options)
+def test_all_kinds_of_tensors_give_what_numpy_gives(name):
+    for args, options in ROWS[name]:
+        compare(name, args, options)
 
 
-@pytest.mark.parametrize(("name", "args", "options"), [case for case in CALLS if case.values[0] not in WITHOUT_WHOLE])
+@pytest.mark.parametrize("name", [name for name in ROWS if name not in WITHOUT_WHOLE])
 @pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
-def test_integers_and_booleans_too(name, args, options, dtype):
+def test_integers_and_booleans_too(name, dtype):
     def whole(array):
         with np.errstate(all="ignore"):
             near = np.nan_to_num(np.abs(array), posinf=5).round() % 9
         return array if array.dtype.kind != "f" else (near + (name != "logical_not")).astype(dtype)
 
-    if dtype == "bool" and name not in IN_BOOLEANS:
-        return
-    compare(name, *structure(whole, args, options))
-
-
-IN_BOOLEANS = {"any", "all", "logical_and", "logical_or", "where", "concatenate", "sum", "mean", "max", "transpose", "reshape"}
+    if (dtype == "bool" and name not in IN_BOOLEANS) or (dtype == "uint8" and name == "clip"):
+        pytest.skip("NumPy has no result")
+    for args, options in ROWS[name][:8]:
+        compare(name, *structure(whole, args, options))
 
 
 @pytest.mark.parametrize("name", [name for name, calls in ROWS.items() if len(calls[0][0]) > 1 and calls[0][0][0] is X
-                                  and isinstance(calls[0][0][1], np.ndarray) and name != "allclose"])
+                                  and isinstance(calls[0][0][1], np.ndarray)
+                                  and name not in ("allclose", "take", "take_along_axis")])
 def test_integers_beside_floats_become_floats(name):
     args, options = ROWS[name][0]
     for dtype in ("float32", "float64"):

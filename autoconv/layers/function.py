@@ -94,11 +94,10 @@ class Function:
         but for the kernels.
         """
         symbolic = [item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor)]
-        if self.short in _SAME_SHAPE:
-            return SymbolicTensor(symbolic[0].shape, symbolic[0].dtype, name=self.name)
-        if self.short in _BROADCAST and not kwargs:
+        if self.short in _SAME_SHAPE or (self.short in _BROADCAST and not kwargs):
             one = self._run(*map_structure(_of_one_item, (args, kwargs)))
-            return SymbolicTensor(broadcast(*map(_shape_of, args)), one.dtype.name, name=self.name)
+            shape = symbolic[0].shape if self.short in _SAME_SHAPE else broadcast(*map(_shape_of, args))
+            return SymbolicTensor(shape, one.dtype.name, name=self.name)
         runs = []
         for batch, size in zip((2, 3), TRIED_SIZES):
             def zeros(item: Any, batch: int = batch, size: int = size) -> Any:

@@ -72,7 +72,8 @@ def power(k, x, exponent):
     """y = x ** exponent, for a number as exponent; 0.5 is the square root, so that NaN comes of minus infinity."""
     if not isinstance(exponent, Real):
         raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
-    y = k.empty(x.shape, x.dtype if isinstance(exponent, int) else _float(x.dtype))
+    x = x if isinstance(exponent, int) else as_floats(k, x)
+    y = k.empty(x.shape, x.dtype)
     _raise(k, x, exponent, y)
 
     def backward(dy, needs):
@@ -103,16 +104,16 @@ def negative(k, x):
 @op(kernels="arith")
 def exp(k, x):
     """y = e ** x."""
-    y = k.empty(x.shape, _float(x.dtype))
-    k.exp(x, y)
+    x = as_floats(k, x)
+    y = _map(k, k.exp, x)
     return y, lambda dy, needs: (_map(k, k.multiply, dy, y),)
 
 
 @op(kernels="arith")
 def log(k, x):
     """y = ln x."""
-    y = k.empty(x.shape, _float(x.dtype))
-    k.log(x, y)
+    x = as_floats(k, x)
+    y = _map(k, k.log, x)
     return y, lambda dy, needs: (_map(k, k.divide, dy, x),)
 
 
@@ -167,8 +168,8 @@ def erf(k, x):
 @op(kernels="arith")
 def sqrt(k, x):
     """y = sqrt(x); dx = dy / (2 y), which is infinite at 0. Integers give float32."""
-    y = k.empty(x.shape, _float(x.dtype))
-    k.sqrt(x, y)
+    x = as_floats(k, x)
+    y = _map(k, k.sqrt, x)
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], x.shape, x.dtype)

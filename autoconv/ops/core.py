@@ -13,7 +13,7 @@ from ..functional import cast, equal, where
 from ..symbolic import SymbolicTensor, on_symbols_too
 from ..tensor import Tensor, tensor
 
-OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images"})  # the parameters of `ops` that are tensors
+OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # the parameters of `ops` that are tensors
 
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
@@ -100,3 +100,6 @@ def channels_last(data_format: str | None) -> None:
     if data_format not in (None, "channels_last"):
         raise ValueError("autoconv's images are (N, H, W, C): data_format must be 'channels_last'. "
                          f"Received: {data_format!r}.")
+
+
+on_any_tensor(globals(), ["stop_gradient"])

@@ -224,12 +224,12 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
 
 def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     """Whether an element along `axis` is not 0, as booleans."""
-    return count_nonzero(x, axis, keepdims) > 0
+    return _count(_truth(x), axis, keepdims) > 0
 
 
 def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     """Whether all elements along `axis` are not 0, as booleans."""
-    return count_nonzero(logical_not(x), axis, keepdims) < 1
+    return _count(~_truth(x), axis, keepdims) < 1
 
 
 def logical_and(x1: Any, x2: Any) -> Any:
@@ -261,6 +261,10 @@ def isnan(x: Any) -> Any:
 def _truth(x: Any) -> Any:
     """Whether x is not 0."""
     return cast(operand(x), "bool")
+
+
+def _count(true: Any, axis: Axes, keepdims: bool = False) -> Any:
+    return cast(cast(true, "int32").sum(axis, keepdims), "int32")
 
 
 def average(x: Any, axis: Axes = None, weights: Any = None) -> Any:
@@ -332,9 +336,9 @@ def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan
     return _by_numpy(np.allclose, x1, x2, rtol, atol, equal_nan)
 
 
-def count_nonzero(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+def count_nonzero(x: Any, axis: Axes = None) -> Any:
     """How many elements along `axis` are not 0."""
-    return cast(cast(_truth(x), "int32").sum(axis, keepdims), "int32")
+    return _count(_truth(x), axis)
 
 
 def floor(x: Any) -> Any:
