@@ -1,4 +1,4 @@
-"""Every function of `ops`: on arrays, tensors, symbolic tensors and Variables, over its axes and dtypes, beside NumPy."""
+"""Every function of `ops` on arrays, tensors, symbolic tensors, Variables, over its axes and dtypes, beside NumPy."""
 
 import numpy as np
 import pytest
@@ -39,14 +39,17 @@ def reduced(x=X, axes=AXES):
 
 ROWS = {
     **{name: [call(X), call(ODD)] for name in (
-        "abs", "absolute", "cos", "exp", "expm1", "isfinite", "isinf", "isnan", "logical_not", "negative", "sign", "sin",
-        "square", "tan", "tanh", "sinh", "cosh", "arctan", "ceil", "floor", "trunc", "ravel", "reciprocal", "zeros_like",
+        "abs", "absolute", "cos", "exp", "expm1", "isfinite", "isinf", "isnan", "logical_not", "negative", "sign",
+        "sin",
+        "square", "tan", "tanh", "sinh", "cosh", "arctan", "ceil", "floor", "trunc", "ravel", "reciprocal",
+        "zeros_like",
         "ones_like", "empty_like")},
     **{name: [call(POSITIVE)] for name in ("log", "log1p", "rsqrt", "sqrt")},
     "arcsin": [call(UNIT)], "arccos": [call(UNIT)], "round": [call(X), call(ODD), call(X, 1), call(X, decimals=2)],
-    **{name: PAIRS for name in ("add", "divide", "true_divide", "equal", "greater", "greater_equal", "less", "less_equal",
-                                "logical_and", "logical_or", "logical_xor", "maximum", "minimum", "multiply",
-                                "not_equal", "subtract", "arctan2", "mod", "remainder", "floor_divide")},
+    **dict.fromkeys((
+        "add", "divide", "true_divide", "equal", "greater", "greater_equal", "less", "less_equal", "logical_and",
+        "logical_or", "logical_xor", "maximum", "minimum", "multiply", "not_equal", "subtract", "arctan2", "mod",
+        "remainder", "floor_divide"), PAIRS),
     "power": [call(POSITIVE, Y), call(POSITIVE, ROW), call(X, 2), call(POSITIVE, 0.5)],
     **{name: [call(TRUE, OTHER_TRUE), call(WHOLE, OTHER_WHOLE), call(WHOLE, 3)]
        for name in ("bitwise_and", "bitwise_or", "bitwise_xor")},
@@ -89,7 +92,8 @@ ROWS = {
     "matmul": [call(X, Y.transpose(0, 2, 1)), call(X, ROW), call(MATRIX, X), call(ROW, ROW)],
     "tensordot": [call(X, Y, 3), call(X, Y.transpose(1, 2, 0)), call(X, Y, axes=((0, 2), (0, 2))),
                   call(X, MATRIX, ([1], [-1])), call(ROW, ROW, 0)],
-    "einsum": [call("ijk,ilk->ijl", X, Y), call("ijk,ilk", X, Y), call("ijk->k", X), call("ijk->kji", X), call("ii", MATRIX),
+    "einsum": [call("ijk,ilk->ijl", X, Y), call("ijk,ilk", X, Y), call("ijk->k", X), call("ijk->kji", X),
+               call("ii", MATRIX),
                call("ii->i", MATRIX), call("...k,k->...", X, ROW), call("ij,jkl->ikl", MATRIX, X.transpose(1, 0, 2)),
                call("i,j->ji", ROW, ROW), call("ijk,ijk->", X, Y), call("...ij,...kj->...ik", X, Y[:1]),
                call("ijk,kl,k->jl", X, normal(4, 2), ROW)],
@@ -100,11 +104,13 @@ ROWS = {
                 call(np.array([0, 1]), 2, dtype="int32")],
     "cast": [call(X, "float64"), call(X, "int32"), call(X, "bool"), call(TRUE, "float32"),
              call(OTHER_WHOLE.astype("uint8"), "float32")],
-    "stop_gradient": [call(X)], "convert_to_tensor": [call(X), call(X, "float64")], "array": [call(X), call(X, "int32")],
+    "stop_gradient": [call(X)], "convert_to_tensor": [call(X), call(X, "float64")],
+    "array": [call(X), call(X, "int32")],
     "size": [call(X)], "shape": [call(X)], "ndim": [call(X)], "dtype": [call(X)],
     "convert_to_numpy": [call(X)],
     "image.resize": [call(IMAGE, (3, 8)), call(IMAGE[None], (9, 2), "nearest")],
-    "image.affine_transform": [call(IMAGE, (1, 0.1, 0, 0, 1, 1, 0, 0)), call(IMAGE[None], (1, 0, 0.5, 0.2, 1, 0, 0, 0))],
+    "image.affine_transform": [call(IMAGE, (1, 0.1, 0, 0, 1, 1, 0, 0)),
+                               call(IMAGE[None], (1, 0, 0.5, 0.2, 1, 0, 0, 0))],
     "image.rgb_to_grayscale": [call(IMAGE), call(IMAGE[None])],
     "image.pad_images": [call(IMAGE, 1, 2, target_height=9, target_width=10), call(IMAGE[None], 1, 2, 0, 3)],
     "image.crop_images": [call(IMAGE, 1, 2, target_height=2, target_width=3), call(IMAGE[None], 1, 2, 0, 3)],
@@ -115,7 +121,8 @@ ELSEWHERE = {*(name for name in ops.nn.__all__ if name != "one_hot"), "tanh"} - 
 OF_NUMBERS = {"arange": call(2, 9, 3), "empty": call((2, 3)), "eye": call(3, 4, 1), "full": call((2, 3), 7),
               "identity": call(3), "linspace": call(0, 1, 5), "ones": call((2, 3)), "zeros": call((2, 3))}
 WITHOUT_WHOLE = {"arcsin", "arccos", "isclose", "one_hot", "cast", "in_top_k"}  # not computed for integers of 1 to 9
-IN_BOOLEANS = {"all", "any", "concatenate", "logical_and", "logical_or", "max", "mean", "pad", "reshape", "sum", "transpose",
+IN_BOOLEANS = {"all", "any", "concatenate", "logical_and", "logical_or", "max", "mean", "pad", "reshape", "sum",
+               "transpose",
                "where"}
 OF_KERAS = {"argsort", "count_nonzero", "top_k", "one_hot"}  # their integers are int32 in Keras
 
@@ -131,7 +138,9 @@ def numpy_of(name):
             found = np.linalg.norm(whole, ord)
             return found.reshape((1,) * x.ndim) if keepdims else found
         x = x.astype("float64")
-        return np.sqrt((x**2).sum(axis, keepdims=keepdims)) if ord in (None, 2) else np.abs(x).sum(axis, keepdims=keepdims)
+        if ord in (None, 2):
+            return np.sqrt((x**2).sum(axis, keepdims=keepdims))
+        return np.abs(x).sum(axis, keepdims=keepdims)
 
     def one_hot(x, count, axis=-1, dtype="float32"):
         return np.moveaxis((x[..., None] == np.arange(count)).astype(dtype), -1, axis)
@@ -153,8 +162,10 @@ def numpy_of(name):
 
     special = {
         "rsqrt": lambda x: 1 / np.sqrt(x), "unstack": by_torch_s_rule, "norm": norm, "one_hot": one_hot, "top_k": top_k,
-        "logsumexp": lambda x, axis=None, keepdims=False: np.log(np.exp(x.astype("float64")).sum(axis, keepdims=keepdims)),
-        "reciprocal": lambda x: 1 / x, "empty_like": np.zeros_like, "cast": lambda x, dtype: x.astype(dtype), "stop_gradient": lambda x: x,
+        "logsumexp": lambda x, axis=None, keepdims=False: np.log(
+            np.exp(x.astype("float64")).sum(axis, keepdims=keepdims)),
+        "reciprocal": lambda x: 1 / x, "empty_like": np.zeros_like, "cast": lambda x, dtype: x.astype(dtype),
+        "stop_gradient": lambda x: x,
         "convert_to_tensor": lambda x, dtype=None: x.astype(dtype or x.dtype), "convert_to_numpy": lambda x: x,
         "in_top_k": lambda t, p, k: np.array([t[i] in np.argsort(-p[i])[:k] for i in range(len(t))]),
         "argsort": lambda x, axis=-1: np.argsort(x, axis, kind="stable"), "size": np.size, "shape": np.shape,
@@ -314,3 +325,98 @@ def test_what_is_made_of_numbers(name, arguments):
     if name != "empty":
         np.testing.assert_allclose(found.numpy(), expected)
     assert found.dtype == ("int32" if name == "arange" else "float32")
+
+
+SMOOTH = RNG.uniform(0.2, 0.9, (3, 4))
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: ops.tan(x), lambda x: ops.cumsum(x, 1), lambda x: ops.prod(x, (0, 1)), lambda x: ops.pad(x, 2, "reflect"),
+    lambda x: ops.pad(x, ((1, 0), (0, 3)), "symmetric"), lambda x: ops.einsum("ij,kj->ik", x, x),
+    lambda x: ops.einsum("ij->j", x), lambda x: ops.dot(x, ops.transpose(x)), lambda x: ops.cast(x, "float64"),
+    lambda x: ops.tensordot(x, x, 2), lambda x: ops.take_along_axis(x, np.array([[2], [2], [0]]), 1),
+    lambda x: ops.roll(x, 1, (0, 1)), lambda x: ops.diag(x[0]), lambda x: ops.tril(x), lambda x: ops.logsumexp(x, 0),
+    lambda x: x ** x, lambda x: 2.0 ** x, lambda x: x ** np.full(4, 2.0), lambda x: x % 0.15, lambda x: 0.95 % x,
+    lambda x: ops.image.resize(ops.reshape(x, (3, 4, 1)), (5, 2)), lambda x: ops.std(x), lambda x: ops.average(x, 0, x),
+    lambda x: ops.arctan2(x, x[0]), lambda x: ops.broadcast_to(x, (2, 3, 4))])
+def test_gradients(f):
+    ac.gradcheck(f, ac.tensor(SMOOTH, requires_grad=True))
+
+
+def test_the_exponent_s_gradient_at_0():
+    x, y = ac.tensor([0.0, 0.0, 2.0], requires_grad=True), ac.tensor([2.0, 0.0, 0.0], requires_grad=True)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        (x ** y).sum().backward()
+    np.testing.assert_allclose(x.grad, [0, 0, 0])
+    np.testing.assert_allclose(y.grad, [0, 0, np.log(2)], rtol=1e-6)
+
+
+def test_operators():
+    x, y = ac.tensor(WHOLE.astype("int32")), ac.tensor(OTHER_WHOLE.astype("int32"))
+    a, b = x.numpy(), y.numpy()
+    for found, expected in ((x & y, a & b), (x | 3, a | 3), (6 ^ x, 6 ^ a), (~x, ~a), (x // y, a // b), (x % y, a % b),
+                            (7 // y, 7 // b), (7 % y, 7 % b), (x ** y, a ** b), (2 ** y, 2 ** b), (x + 1, a + 1),
+                            (~(x > 0), ~(a > 0)), ((x > 0) & (y > 2), (a > 0) & (b > 2)), (a // y, a // b),
+                            (~ac.tensor(b.astype("uint8")), ~b.astype("uint8"))):
+        np.testing.assert_array_equal(found.numpy(), expected)
+        assert found.dtype == expected.dtype
+    assert ((x / 2) // y).dtype == np.float32
+    with pytest.raises(TypeError, match="booleans and integers"):
+        (x / 2) & y
+    symbolic = ac.Input((3,), dtype="int32")
+    outputs = [symbolic & 6, symbolic | 1, symbolic ^ 5, ~symbolic, symbolic // 2, symbolic % 3, 2 ** symbolic,
+               (symbolic > 1) & (symbolic < 4)]
+    a = np.array([[1, 2, 3], [4, 5, 6]], "int32")
+    for found, expected in zip(ac.Model(symbolic, outputs)(a), [
+            a & 6, a | 1, a ^ 5, ~a, a // 2, a % 3, 2 ** a, (a > 1) & (a < 4)], strict=True):
+        np.testing.assert_array_equal(found.numpy(), expected)
+
+
+def test_mixed_dtypes_are_joined_as_floats():
+    for joined in (ops.stack([WHOLE.astype("int32"), X]), ops.concatenate([ac.tensor(WHOLE.astype("int32")), X])):
+        assert joined.dtype == np.float32
+
+
+def test_what_einsum_and_the_others_refuse():
+    for call, said in ((lambda: ops.einsum("ij,jk", X), "2 tensors|for 1 tensors"),
+                       (lambda: ops.einsum("ij", X), "a letter for each axis"),
+                       (lambda: ops.einsum("ijk->iz", X), "axes of its operands"),
+                       (lambda: ops.einsum("ij,ij", MATRIX, X[0]), "has one size"),
+                       (lambda: ops.broadcast_to(X, (3, 4)), "along axes of size 1"),
+                       (lambda: ops.tensordot(X, MATRIX, 2), "the same sizes"),
+                       (lambda: ops.take_along_axis(X, np.array([0]), 1), "as many axes")):
+        with pytest.raises(ValueError, match=said):
+            call()
+
+
+@pytest.mark.parametrize("suffix", ["safetensors", "keras"])
+def test_a_model_casts_its_input(suffix, tmp_path):
+    """The input stays uint8, targets stay floats, and a file brings all of it back."""
+    if suffix == "keras":
+        pytest.importorskip("h5py")
+    pixels = RNG.integers(0, 255, (32, 4)).astype("uint8")
+    x = ac.Input((4,), dtype="uint8")
+    y = ops.einsum("bi,bj->bi", ops.cast(x, "float32") / 255.0, ops.cast(ops.mod(x, 7), "float32"))
+    model = ac.Model(x, ac.layers.Dense(1)(y))
+    model.compile(ac.optimizers.SGD(1e-4), "mse")
+    first = model.evaluate(pixels, pixels[:, :1] / 255, verbose=0)
+    model.fit(pixels, pixels[:, :1] / 255, epochs=3, verbose=0)
+    assert model.evaluate(pixels, pixels[:, :1] / 255, verbose=0) < first
+    kernel, bias = model.get_weights()
+    features = pixels / 255 * (pixels % 7).sum(1, keepdims=True)
+    expected = model.predict(pixels, verbose=0)
+    np.testing.assert_allclose(expected, features @ kernel + bias, rtol=1e-4, atol=1e-4)
+    path = tmp_path / f"model.{suffix}"
+    model.save(path)
+    again = ac.models.load_model(path)
+    np.testing.assert_array_equal(again.predict(pixels, verbose=0), expected)
+    assert again.inputs[0].dtype == "uint8"
+
+
+def test_inputs_of_several_dtypes_keep_theirs():
+    places, rows = ac.Input((3,), dtype="int32"), ac.Input((3,))
+    model = ac.Model([places, rows], ops.take_along_axis(rows, places, 1))
+    given = [np.array([[2, 0, 1], [1, 1, 0]], "int32"), normal(2, 3)]
+    expected = np.take_along_axis(given[1], given[0], 1)
+    np.testing.assert_array_equal(model.predict(given, verbose=0), expected)
+    np.testing.assert_array_equal(model(given).numpy(), expected)

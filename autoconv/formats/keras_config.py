@@ -28,8 +28,8 @@ _RANDOM = ("RandomBrightness", "RandomContrast")  # they have a data_format in K
 
 # Operations in graphs. Keras's class has the name of its function, as "ExpandDims"; a tensor's own methods are known by
 # their names alone, and some functions of ours, which Keras has not as one operation, by none.
-_METHODS = ("add", "subtract", "multiply", "true_divide", "power", "negative", "matmul", "absolute", "exp", "log", "sqrt",
-            "sum", "mean", "max", "get_item")
+_METHODS = ("add", "subtract", "multiply", "true_divide", "power", "negative", "matmul", "absolute", "exp", "log",
+            "sqrt", "sum", "mean", "max", "get_item")
 _NAMES = {"allclose": "AllClose", "rgb_to_grayscale": "RGBToGrayscale"}
 _NO_OPERATIONS = {"affine_transform", "batch_normalization", "binary_crossentropy", "categorical_crossentropy",
                   "exponential", "hard_swish", "layer_normalization", "mish", "norm", "remainder",
@@ -222,8 +222,8 @@ def _layer(layer: Any) -> dict[str, Any]:
     config = {key: _part(value) for key, value in serialize(layer.get_config()).items()
               if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
     if isinstance(layer, InputLayer):
-        config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype, "sparse": False, "ragged": False,
-                  "name": layer.name}
+        config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype, "sparse": False,
+                  "ragged": False, "name": layer.name}
     elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
         raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer {layer.name!r} has "
                          f"{config['padding']}: put a ZeroPadding2D before it.")

@@ -47,8 +47,8 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
 
 
 def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """Images (N, H, W, C) as (N, *size, C), or one (H, W, C) as (*size, C), "bilinear" or "nearest": pixels are squares,
-    whose centres are compared.
+    """Images (N, H, W, C) as (N, *size, C), or one (H, W, C) as (*size, C), "bilinear" or "nearest": pixels are
+    squares, whose centres are compared.
 
     Where it shrinks, pixels between the samples are not read (no antialiasing), as in `keras.ops.image.resize`.
     """

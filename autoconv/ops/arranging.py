@@ -139,7 +139,8 @@ def tile(x: Any, repeats: int | Sequence[int]) -> Any:
     counts = [1] * (len(x.shape) - len(counts)) + counts
     x = x.reshape((1,) * (len(counts) - len(x.shape)) + tuple(x.shape))
     for axis, count in enumerate(counts):
-        x = concatenate([x] * count, axis) if count > 1 else x[(*(slice(None),) * axis, slice(0, 0))] if not count else x
+        if count != 1:
+            x = concatenate([x] * count, axis) if count else x[(*(slice(None),) * axis, slice(0, 0))]
     return x
 
 

@@ -1,4 +1,4 @@
-"""What is asked and made of one tensor: its shape, its dtype, its values. And how all functions of `ops` take tensors."""
+"""Shape, dtype and values of one tensor, and the dispatcher by which all functions of `ops` take any kind of tensor."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -13,12 +13,12 @@ from ..functional import cast, equal, where
 from ..symbolic import SymbolicTensor, on_symbols_too
 from ..tensor import Tensor, tensor
 
-OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # the parameters of `ops` that are tensors
+OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # parameters that are tensors
 
 
 def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
-    """Lets these functions of a module of `ops` take tensors of every kind: arrays and lists become tensors of their own
-    dtype, Variables are tensors, and on symbolic tensors a function becomes a node of the graph.
+    """Lets these functions of a module of `ops` take tensors of every kind: arrays and lists become tensors of their
+    own dtype, Variables are tensors, and on symbolic tensors a function becomes a node of the graph.
     """
     on_symbols_too(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
     namespace.update((name, _on_tensors(namespace[name])) for name in functions)
@@ -38,7 +38,7 @@ def _on_tensors(function: Callable) -> Callable:
 
 def _operand(value: Any) -> Any:
     """What holds an array as a tensor; numbers as they are, since they take the dtype of the tensor beside them."""
-    if value is None or isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic):
+    if value is None or (isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic)):
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
         return [_operand(each) for each in value]

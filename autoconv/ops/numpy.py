@@ -8,7 +8,7 @@ import numpy as np
 from .. import numpy_protocol
 from ..backend import trace
 from ..functional import abs as of_floats
-from ..functional import (
+from ..functional import (  # noqa: F401 (those that are not used here are in __all__)
     arccos,
     arcsin,
     arctan,
@@ -114,7 +114,7 @@ def matmul(x1: Any, x2: Any) -> Any:
 
 def power(x1: Any, x2: Any) -> Any:
     """x1 to the power of x2, element by element; shapes broadcast."""
-    return operand(x1) ** x2 if not isinstance(x2, Tensor | SymbolicTensor) else _pair(x1, x2)[0] ** x2
+    return _pair(x1, x2)[0] ** x2 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1) ** x2
 
 
 def mod(x1: Any, x2: Any) -> Any:
@@ -268,7 +268,7 @@ def _count(true: Any, axis: Axes, keepdims: bool = False) -> Any:
 
 
 def average(x: Any, axis: Axes = None, weights: Any = None) -> Any:
-    """The mean along `axis`, or of all elements, each times its weight: `weights` have x's shape, or the axis's size."""
+    """The mean along `axis`, or of all elements, each times its weight: `weights` have x's shape or the axis's size."""
     x = operand(x)
     if weights is None:
         return x.mean(axis, False)
@@ -470,5 +470,5 @@ globals().update((name, globals()[of]) for name, of in _ALIASES.items())
 
 for _name in (*_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__):
     _theirs = getattr(np, _name, None)
-    if _theirs is not None and _theirs not in numpy_protocol.FLAT and _name != "sort":  # which has no gradient
+    if _theirs is not None and _theirs not in numpy_protocol.FLAT and _name != "sort":  # whose gradient would be lost
         numpy_protocol.stands_for(_theirs)(globals()[_name])

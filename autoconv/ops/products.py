@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..operators.arith import normalize_axes
-from .arranging import diagonal, moveaxis
+from .arranging import diagonal
 from .core import cast, on_any_tensor, operand
 
 __all__ = ["dot", "einsum", "tensordot"]
