@@ -291,8 +291,9 @@ def test_all_kinds_of_tensors_give_what_numpy_gives(name):
         compare(name, args, options)
 
 
-@pytest.mark.parametrize("name", [name for name in ROWS if name not in WITHOUT_WHOLE])
-@pytest.mark.parametrize("dtype", ["int32", "uint8", "bool"])
+@pytest.mark.parametrize(("name", "dtype"), [
+    (name, dtype) for name in ROWS for dtype in ("int32", "uint8", "bool") if name not in WITHOUT_WHOLE
+    and (dtype != "bool" or name in IN_BOOLEANS) and (dtype, name) != ("uint8", "clip")])
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 def test_integers_and_booleans_too(name, dtype):
     def whole(array):
@@ -300,8 +301,6 @@ def test_integers_and_booleans_too(name, dtype):
             near = np.nan_to_num(np.abs(array), posinf=5).round() % 9
         return array if array.dtype.kind != "f" else (near + (name != "logical_not")).astype(dtype)
 
-    if (dtype == "bool" and name not in IN_BOOLEANS) or (dtype == "uint8" and name == "clip"):
-        pytest.skip("NumPy has no result")
     for args, options in ROWS[name][:8]:
         compare(name, *structure(whole, args, options))
 
