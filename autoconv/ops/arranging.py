@@ -167,13 +167,13 @@ def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Any]:
 def tril(x: Any, k: int = 0) -> Any:
     """The matrices of x (..., N, M) with 0 above diagonal k."""
     x = operand(x)
-    return where(np.tri(*x.shape[-2:], k, bool), x, np.zeros((), x.dtype))
+    return where(np.tri(x.shape[-2], x.shape[-1], k, bool), x, np.zeros((), x.dtype))
 
 
 def triu(x: Any, k: int = 0) -> Any:
     """The matrices of x (..., N, M) with 0 below diagonal k."""
     x = operand(x)
-    return where(np.tri(*x.shape[-2:], k - 1, bool), np.zeros((), x.dtype), x)
+    return where(np.tri(x.shape[-2], x.shape[-1], k - 1, bool), np.zeros((), x.dtype), x)
 
 
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
