@@ -17,7 +17,7 @@ from autoconv.arguments import shapes
 from autoconv.operators import activations as activation_ops
 from autoconv.operators import conv as conv_ops
 from autoconv.operators import dense as dense_ops
-from autoconv.operators import fused, noise
+from autoconv.operators import elementwise, fused, noise
 from autoconv.tensor import apply, tensor
 
 
@@ -270,6 +270,12 @@ ARITHMETIC = [
     Case("expm1", F.expm1, reference.itemwise(np.expm1), ((2, 3),)),
     Case("log1p", F.log1p, reference.itemwise(np.log1p), ((2, 3),), low=-0.9),
     Case("erf", F.erf, reference.itemwise(reference.erf), ((3, 7),)),
+    *(Case(f.__name__, f, reference.itemwise(getattr(np, f.__name__)), ((3, 7),), low=-0.9, high=0.9)
+      for f in (F.sin, F.cos, F.sinh, F.cosh, F.arcsin, F.arccos, F.arctan)),
+    *two_sided("arctan2", F.arctan2, loops=np.arctan2),
+    *two_sided("raised", operator.pow, low=0.2),
+    *two_sided("mod", operator.mod, low=0.3),
+    Case("cast", lambda x: apply(elementwise.cast, x, dtype=x.dtype), lambda x: x, ((2, 3),)),
     Case("log", lambda x: x.log(), reference.itemwise(np.log), ((2, 3),), low=0.1),
     *(Case("matmul", operator.matmul, reference.matmul, pair,
            batched=(0,) if len(pair[0]) > 1 else (1,) if len(pair[1]) > 2 else ())
@@ -341,6 +347,11 @@ WITHOUT_GRADIENT = [
           ("less", F.less, operator.lt, ""), ("less_equal", F.less_equal, operator.le, ""),
           ("less", F.greater, operator.gt, "greater"), ("less_equal", F.greater_equal, operator.ge, "greater_equal"))
       for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)), ((), (2, 3)))),
+    *(Case(op, lambda a, b, f=f: f(a > 1, b > 1), reference.itemwise(lambda p, q, f=f: f(p > 1, q > 1)), pair, **WHOLE)
+      for op, f in (("bitwise_and", operator.and_), ("bitwise_or", operator.or_), ("bitwise_xor", operator.xor))
+      for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)))),
+    *(Case("floor_divide", operator.floordiv, reference.itemwise(operator.floordiv), pair, low=0.6, high=9)
+      for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)))),
     *(Case("argmax", F.argmax, reference.argmax, (shape,), parameters, **WHOLE, note=said(parameters),
            batched=(0,) if parameters else ())
       for shape, parameters in (((4, 10), {"axis": 1}), ((2, 3, 5), {"axis": -2, "keepdims": True}), ((3, 4), {}))),

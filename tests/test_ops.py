@@ -88,7 +88,7 @@ def test_value_without_a_gradient(case, rounded):
     arrays = [np.round(a) if rounded else a for a in case.inputs("float32")]
     y = run(case, tensors(arrays))
     assert not y.requires_grad
-    assert y.dtype == (np.int64 if case.op == "argmax" else np.bool_)
+    assert y.dtype == {"argmax": np.int64, "floor_divide": np.float32}.get(case.op, np.bool_)
     np.testing.assert_array_equal(y.numpy(), case.reference(*arrays, **case.parameters))
 
 
@@ -340,7 +340,9 @@ def test_the_condition_may_be_a_tensor_alone():
      r"agree on all axes but axis 1. Received: \[\(2, 3\), \(3, 3\)\]"),
     (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "use stack"),
     (lambda: F.stack([np.ones(2), np.ones(3)]), "one shape"), (lambda: F.split(np.ones(5), 2), "equal parts"),
-    (lambda: F.pad(np.ones((2, 2)), 1, mode="reflect"), "Unknown mode: 'reflect'"),
+    (lambda: F.pad(np.ones((2, 2)), 1, mode="edge"), "Unknown mode: 'edge'"),
+    (lambda: F.pad(np.ones((0, 2)), 1, mode="reflect"), "needs elements to repeat"),
+    (lambda: F.pad(np.ones((2, 2)), 1, "symmetric", 3), "leave out constant_values"),
     (lambda: F.pad(np.ones((2, 2)), -1), "pad_width must be"), (lambda: F.pad(np.ones(2), ((1, 1),) * 3), "pad_width"),
     (lambda: F.squeeze(np.ones((2, 1)), 0), "axes of size 1"), (lambda: F.expand_dims(np.ones(2), 3), "lies in"),
     (lambda: F.maximum(np.ones(2), np.ones(3)), r"maximum needs shapes that broadcast.*\(2,\) and \(3,\)"),

@@ -198,6 +198,13 @@ def matmul(b: Builder, x: Any, y: Any) -> Value:
     return Value(b.node("MatMul", *(last(b, v) if isinstance(v, Value) else b.constant(v) for v in (x, y))), ())
 
 
+def cast(b: Builder, x: Value, dtype: Any) -> Value:
+    """Files hold float32 alone."""
+    if np.dtype(dtype) != np.float32:
+        raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
+    return x
+
+
 def expm1(b: Builder, x: Value) -> Value:
     return x.like(b.node("Sub", b.node("Exp", x.any), b.constant(1.0)))
 
@@ -375,7 +382,8 @@ FUNCTIONS: dict[str, Emitter] = {
     **{name: _one(op) for name, op in {
         "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "exponential": "Exp", "log": "Log", "sqrt": "Sqrt",
         "abs": "Abs", "absolute": "Abs", "negative": "Neg", "erf": "Erf", "softplus": "Softplus",
-        "softsign": "Softsign", "hard_silu": "HardSwish"}.items()},
+        "softsign": "Softsign", "hard_silu": "HardSwish", "sin": "Sin", "cos": "Cos", "tan": "Tan", "arcsin": "Asin",
+        "arccos": "Acos", "arctan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "detach": "Identity"}.items()},
     **{name: _joined(op) for name, op in {
         "add": "Add", "subtract": "Sub", "multiply": "Mul", "true_divide": "Div", "maximum": "Max", "minimum": "Min",
     }.items()},
@@ -386,7 +394,7 @@ FUNCTIONS: dict[str, Emitter] = {
     "hard_tanh": lambda b, x: x.like(_bounded(b, x.any, -1.0, 1.0)),
     "global_avg_pool2d": _global("GlobalAveragePool"), "global_max_pool2d": _global("GlobalMaxPool"),
     **{emit.__name__: emit for emit in (
-        avg_pool2d, celu, clip, concatenate, elu, expand_dims, expm1, flatten, gelu, get_item, glu, hard_shrink,
+        avg_pool2d, cast, celu, clip, concatenate, elu, expand_dims, expm1, flatten, gelu, get_item, glu, hard_shrink,
         leaky_relu, log1p, log_sigmoid, log_softmax, matmul, max_pool2d, mish, pad, power, relu, reshape, resize, silu,
         soft_shrink, softmax, sparse_plus, sparse_sigmoid, split, squareplus, squeeze, stack, tanh_shrink, threshold,
         transpose, zero_padding2d)},

@@ -10,7 +10,8 @@ from ..arguments import names, shapes
 from ..operators import image as ops
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply, refuse_gradient
-from .nn import _beside, _tensor
+from . import arrays
+from .nn import _beside, _floats, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
@@ -20,13 +21,16 @@ KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as
 def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",
                      fill_value: float = 0.0, size: tuple[int, int] | None = None) -> Tensor:
     """Pixel (i, j) of a result shows what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s of its
-    image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or one for each image (N, 8).
+    image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or one for each image (N, 8); or one image
+    (H, W, C).
 
     interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (the fill_value), "nearest" (a
     a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). Results are `size` (H, W), by default as large as
     the images. Names and values are those of `keras.ops.image.affine_transform` on TensorFlow.
     """
-    x = _tensor(images)
+    x = _floats(images)
+    if x.ndim == 3:  # one image
+        return affine_transform(arrays.expand_dims(x, 0), transform, interpolation, fill_mode, fill_value, size)[0]
     count, h, w, _ = shapes.check_image(x.shape)
     names.lookup("interpolation", interpolation, ops.INTERPOLATIONS)
     names.lookup("fill_mode", fill_mode, ops.FILL_MODES)
@@ -43,13 +47,15 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
 
 
 def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """Images (N, H, W, C) as (N, *size, C): pixels are squares, whose centres are compared.
+    """Resizes images (N, H, W, C) to (N, *size, C), or one (H, W, C) to (*size, C), by the distance of pixel centres.
 
     interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3" or "lanczos5", with Keras's values on
     JAX; or "area", the mean of all that a new pixel covers, with Keras's values on TensorFlow. When images shrink, all
     but "area" skip pixels between the samples (no antialiasing).
     """
     x = _tensor(images)
+    if x.ndim == 3:
+        return resize(x.reshape(1, *x.shape), size, interpolation)[0]
     _, *old, _ = shapes.check_image(x.shape)
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
