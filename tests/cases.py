@@ -347,10 +347,12 @@ WITHOUT_GRADIENT = [
           ("less", F.less, operator.lt, ""), ("less_equal", F.less_equal, operator.le, ""),
           ("less", F.greater, operator.gt, "greater"), ("less_equal", F.greater_equal, operator.ge, "greater_equal"))
       for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)), ((), (2, 3)))),
-    *(Case(op, lambda a, b, f=f: f(a > 1, b > 1), reference.itemwise(lambda p, q, f=f: f(p > 1, q > 1)), pair, **WHOLE)
+    *(Case(op, lambda a, b, f=f: f(a > 1, b > 1), reference.itemwise(lambda p, q, f=f: f(p > 1, q > 1)), pair, **WHOLE,
+           batched=broadcast_batch(pair))
       for op, f in (("bitwise_and", operator.and_), ("bitwise_or", operator.or_), ("bitwise_xor", operator.xor))
       for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)))),
-    *(Case("floor_divide", operator.floordiv, reference.itemwise(operator.floordiv), pair, low=0.6, high=9)
+    *(Case("floor_divide", operator.floordiv, reference.itemwise(operator.floordiv), pair, low=0.6, high=9,
+           batched=broadcast_batch(pair))
       for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)))),
     *(Case("argmax", F.argmax, reference.argmax, (shape,), parameters, **WHOLE, note=said(parameters),
            batched=(0,) if parameters else ())

@@ -110,7 +110,7 @@ def test_a_layer_in_numpy_s_words_learns_as_in_ours(name):
     (lambda x: np.exp(x, out=np.empty(x.shape, "float32")), r"np\.exp with these arguments"),
     (lambda x: np.linalg.norm(x, axis=1), r"np\.norm"), (lambda x: np.pad(x, 1, mode="edge"), "Unknown mode: 'edge'"),
     (lambda x: np.sort(x), r"np\.sort"), (lambda x: np.from_dlpack(x), "DLPack"),
-    (lambda x: tensor(x) * 2, r"ac\.tensor\(\)"), (lambda x: F.relu(np.log2(x)), r"np\.log2 .*'log'"),
+    (lambda x: tensor(x) * 2, r"ac\.tensor\(\)"), (lambda x: F.relu(np.exp2(x)), r"np\.exp2 .*'exp'"),
 ])
 def test_what_would_lose_the_gradient_is_refused(f, said):
     with pytest.raises((TypeError, ValueError), match=said):
@@ -216,7 +216,7 @@ def test_comparisons():
     (lambda t, p: tensor(np.mean(np.square(t - p.numpy()), -1)), r"\.numpy\(\)"),
     (lambda t, p: F.mean_squared_error(t, p) + 0.1 * np.abs(np.asarray(p)).mean(-1), r"np\.asarray"),
     (lambda t, p: F.mean_squared_error(t, p) * float(p.mean()), r"float\(\)"),
-    (lambda t, p: F.mean_squared_error(t, p) + np.cumsum(p, -1)[:, -1], r"np\.cumsum"),
+    (lambda t, p: F.mean_squared_error(t, p) + np.cumprod(p, -1)[:, -1], r"np\.cumprod"),
     (lambda t, p: F.mean_squared_error(t, tensor(p)), r"ac\.tensor\(\)"),
     (lambda t, p: F.sparse_categorical_crossentropy(p[:, 0], p), r"no gradient for y_true.*y_true\.detach\(\)"),
 ])

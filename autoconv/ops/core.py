@@ -42,7 +42,8 @@ def _operand(value: Any) -> Any:
         return value
     if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
         return [_operand(each) for each in value]
-    return tensor(value)
+    value = stacked(value)
+    return value if isinstance(value, Tensor) else tensor(value)
 
 
 def operand(x: Any) -> Any:

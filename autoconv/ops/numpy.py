@@ -452,6 +452,7 @@ def ones_like(x: Any, dtype: Any = None) -> Any:
 
 def full_like(x: Any, fill_value: float, dtype: Any = None) -> Any:
     """As many `fill_value` as x has elements, beside it."""
+    refuse_gradient("full_like", fill_value=fill_value)
     x = operand(x)
     if isinstance(x, SymbolicTensor):
         return cast(where(equal(x, x), float(fill_value), float(fill_value)), dtype or x.dtype)
