@@ -16,7 +16,8 @@ _OURS: dict[Callable, Callable] = {}
 
 # Operators of arrays are these functions, so that `array * tensor` is the same call as `np.multiply(array, tensor)`.
 OPERATORS = frozenset({np.add, np.subtract, np.multiply, np.divide, np.matmul, np.equal, np.not_equal, np.less,
-                       np.less_equal, np.greater, np.greater_equal})
+                       np.less_equal, np.greater, np.greater_equal, np.power, np.floor_divide, np.remainder,
+                       np.bitwise_and, np.bitwise_or, np.bitwise_xor})
 
 # Their results are no numbers that move with their inputs, or move in steps: no gradient is lost.
 FLAT = frozenset({

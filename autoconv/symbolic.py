@@ -118,6 +118,8 @@ class Node:
 
 TRIED_SIZES = (83, 89)  # for an axis of unknown size: what differs between two runs is not known
 
+FUNCTIONS: dict[str, Callable] = {}  # the functions that a graph may hold, by the name of their nodes: "ops.sum"
+
 # What adds the node of a function: `layers.function` puts it here, as it builds on what lies above this module.
 record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 
@@ -203,8 +205,37 @@ class SymbolicTensor:
     def __rtruediv__(self, other: Any) -> "SymbolicTensor":
         return _call("true_divide", other, self)
 
-    def __pow__(self, exponent: float) -> "SymbolicTensor":
+    def __pow__(self, exponent: Any) -> "SymbolicTensor":
         return _call("power", self, exponent)
+
+    def __rpow__(self, base: Any) -> "SymbolicTensor":
+        return _call("power", base, self)
+
+    def __mod__(self, other: Any) -> "SymbolicTensor":
+        return _call("mod", self, other)
+
+    def __rmod__(self, other: Any) -> "SymbolicTensor":
+        return _call("mod", other, self)
+
+    def __floordiv__(self, other: Any) -> "SymbolicTensor":
+        return _call("floor_divide", self, other)
+
+    def __rfloordiv__(self, other: Any) -> "SymbolicTensor":
+        return _call("floor_divide", other, self)
+
+    def __and__(self, other: Any) -> "SymbolicTensor":
+        return _call("bitwise_and", self, other)
+
+    def __or__(self, other: Any) -> "SymbolicTensor":
+        return _call("bitwise_or", self, other)
+
+    def __xor__(self, other: Any) -> "SymbolicTensor":
+        return _call("bitwise_xor", self, other)
+
+    def __invert__(self) -> "SymbolicTensor":
+        return _call("bitwise_not", self)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
 
     def __neg__(self) -> "SymbolicTensor":
         return _call("negative", self)
@@ -276,17 +307,22 @@ def is_symbolic(value: Any, depth: int = 3) -> bool:
     return isinstance(value, (list, tuple)) and depth > 0 and any(is_symbolic(item, depth - 1) for item in value)
 
 
-def on_symbols_too(namespace: dict[str, Any], functions: list[str]) -> None:
-    """Lets these functions of a module of `functional` add a node when they are called on symbolic tensors."""
+def on_symbols_too(namespace: dict[str, Any], functions: list[str], kind: str = "functional") -> None:
+    """Lets these functions of a module of `functional` or `ops` (the `kind`) add a node when they are called on
+    symbolic tensors. `FUNCTIONS` has them from then on.
+    """
 
     def dispatching(function: Callable) -> Callable:
+        name = f"{kind}.{function.__name__}"
+
         @wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             if any(map(is_symbolic, args)) or (kwargs and any(map(is_symbolic, kwargs.values()))):
-                return _call(f"functional.{function.__name__}", *args, **kwargs)
+                return _call(name, *args, **kwargs)
             return function(*args, **kwargs)
 
         wrapper.recordable = True  # type: ignore[attr-defined]  # they are ops: an activation of one is recorded
+        FUNCTIONS[name] = wrapper
         return wrapper
 
     namespace.update((name, dispatching(namespace[name])) for name in functions)

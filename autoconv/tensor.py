@@ -11,7 +11,7 @@ import numpy as np
 from . import numpy_protocol
 from .arguments.serialization import add_plain
 from .backend import device as devices
-from .operators import arith, joining, select
+from .operators import arith, elementwise, joining, select
 from .operators.registry import Op
 from .tape import Node, seen_by_recording, walk_back
 from .versions import count_change
@@ -245,8 +245,38 @@ class Tensor:
     def __rtruediv__(self, other: Any) -> "Tensor":
         return apply(arith.divide, self.operand(other), self)
 
-    def __pow__(self, exponent: float) -> "Tensor":
-        return apply(arith.power, self, exponent=exponent)
+    def __pow__(self, exponent: Any) -> "Tensor":
+        if isinstance(exponent, Real):
+            return apply(arith.power, self, exponent=exponent)
+        return apply(elementwise.raised, self, self.operand(exponent))
+
+    def __rpow__(self, base: Any) -> "Tensor":
+        return apply(elementwise.raised, self.operand(base), self)
+
+    def __mod__(self, other: Any) -> "Tensor":
+        return apply(elementwise.mod, self, self.operand(other))
+
+    def __rmod__(self, other: Any) -> "Tensor":
+        return apply(elementwise.mod, self.operand(other), self)
+
+    def __floordiv__(self, other: Any) -> "Tensor":
+        return apply(elementwise.floor_divide, self.detach(), self.operand(other).detach())
+
+    def __rfloordiv__(self, other: Any) -> "Tensor":
+        return apply(elementwise.floor_divide, self.operand(other).detach(), self.detach())
+
+    def __and__(self, other: Any) -> "Tensor":
+        return apply(elementwise.bitwise_and, self.detach(), self.operand(other).detach())
+
+    def __or__(self, other: Any) -> "Tensor":
+        return apply(elementwise.bitwise_or, self.detach(), self.operand(other).detach())
+
+    def __xor__(self, other: Any) -> "Tensor":
+        return apply(elementwise.bitwise_xor, self.detach(), self.operand(other).detach())
+
+    def __invert__(self) -> "Tensor":
+        """The other bits: of booleans, whether each does not hold."""
+        return self == False if self.dtype.kind == "b" else self ^ np.asarray(-1).astype(self.dtype)[()]  # noqa: E712
 
     def __neg__(self) -> "Tensor":
         return apply(arith.negative, self)
@@ -262,7 +292,7 @@ class Tensor:
         parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
         return apply(arith.getitem, self, index=parts)
 
-    __radd__, __rmul__ = __add__, __mul__
+    __radd__, __rmul__, __rand__, __ror__, __rxor__ = __add__, __mul__, __and__, __or__, __xor__
 
     def __abs__(self) -> "Tensor":
         return apply(select.abs, self)
@@ -332,8 +362,12 @@ class Tensor:
         if isinstance(value, Tensor):
             return value
         dtype = None
-        if not isinstance(value, np.ndarray) and (self.dtype.kind == "f" or np.asarray(value).dtype.kind == "f"):
+        if isinstance(value, np.ndarray):
+            pass
+        elif self.dtype.kind == "f" or np.asarray(value).dtype.kind == "f":
             dtype = self.dtype if self.dtype.kind == "f" else np.float32
+        elif type(value) is int and self.dtype.kind in "iu":
+            dtype = np.result_type(self.dtype, np.min_scalar_type(value))
         if isinstance(value, Real):  # the same number whenever a recording runs again
             return Tensor(self.device.constant(np.asarray(value, dtype)), device=self.device)
         return Tensor(self.device.asarray(value, dtype), device=self.device)

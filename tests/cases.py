@@ -17,7 +17,7 @@ from autoconv.arguments import shapes
 from autoconv.operators import activations as activation_ops
 from autoconv.operators import conv as conv_ops
 from autoconv.operators import dense as dense_ops
-from autoconv.operators import fused, noise
+from autoconv.operators import elementwise, fused, noise
 from autoconv.tensor import apply, tensor
 
 
@@ -32,6 +32,7 @@ class Case:
     high: float = 2.0
     note: str = ""
     window: dict[str, Any] = field(default_factory=dict)  # of a convolution whose parameters are no arguments
+    batched: tuple[int, ...] = (0,)  # inputs whose first axis is a batch, which may be empty; () if it may not
 
     @property
     def id(self) -> str:
@@ -82,7 +83,7 @@ def read_twice(case):
 def added(shape):
     """An addition and a ReLU as one op."""
     return Case("add_relu", lambda a, b: apply(activation_ops.add_relu, a, b), lambda a, b: reference.relu(a + b),
-                (shape, shape))
+                (shape, shape), batched=(0, 1))
 
 
 def fused_pool(x, w, bias=True, **window):
@@ -235,18 +236,26 @@ DENSE = [
 def two_sided(name, f, low=-2.0, loops=None):
     """One op of two inputs, over the ways in which shapes broadcast."""
     pairs = [((2, 3), (2, 3)), ((4, 1, 3), (2, 1)), ((), (2, 3)), ((1, 5), (5,)), ((3, 1), (1, 4)), ((2, 3, 1), (1, 1))]
-    return [Case(name, f, reference.itemwise(loops or f), pair, low=low) for pair in pairs]
+    return [Case(name, f, reference.itemwise(loops or f), pair, low=low, batched=broadcast_batch(pair))
+            for pair in pairs]
+
+
+def broadcast_batch(pair):
+    """The inputs that have the result's first axis."""
+    shape = np.broadcast_shapes(*pair)
+    return tuple(i for i, s in enumerate(pair) if len(s) == len(shape) and s[0] == shape[0])
 
 
 def reductions(name, call, combine):
     table = [((3, 4), {}), ((3, 4), {"axis": 0}), ((2, 3, 5), {"axis": (0, 2)}), ((2, 5, 4, 3), {"axis": (1, 2)}),
              ((2, 3, 5), {"axis": -1, "keepdims": True}), ((), {}), ((2, 3), {"axis": (), "keepdims": True})]
-    return [Case(name, call, reference.reduction(combine), (shape,), parameters, note=said(parameters))
+    return [Case(name, call, reference.reduction(combine), (shape,), parameters, note=said(parameters),
+                 batched=(0,) if parameters.get("axis", 0) in (-1, (1, 2), ()) else ())
             for shape, parameters in table]
 
 
-def indexed(shape, index, note):
-    return Case("getitem", lambda x: x[index], lambda x: x[index], (shape,), note=note)
+def indexed(shape, index, note, batched=(0,)):
+    return Case("getitem", lambda x: x[index], lambda x: x[index], (shape,), note=note, batched=batched)
 
 
 ARITHMETIC = [
@@ -261,17 +270,24 @@ ARITHMETIC = [
     Case("expm1", F.expm1, reference.itemwise(np.expm1), ((2, 3),)),
     Case("log1p", F.log1p, reference.itemwise(np.log1p), ((2, 3),), low=-0.9),
     Case("erf", F.erf, reference.itemwise(reference.erf), ((3, 7),)),
+    *(Case(f.__name__, f, reference.itemwise(getattr(np, f.__name__)), ((3, 7),), low=-0.9, high=0.9)
+      for f in (F.sin, F.cos, F.sinh, F.cosh, F.arcsin, F.arccos, F.arctan)),
+    *two_sided("arctan2", F.arctan2, loops=np.arctan2),
+    *two_sided("raised", operator.pow, low=0.2),
+    *two_sided("mod", operator.mod, low=0.3),
+    Case("cast", lambda x: apply(elementwise.cast, x, dtype=x.dtype), lambda x: x, ((2, 3),)),
     Case("log", lambda x: x.log(), reference.itemwise(np.log), ((2, 3),), low=0.1),
-    *(Case("matmul", operator.matmul, reference.matmul, pair)
+    *(Case("matmul", operator.matmul, reference.matmul, pair,
+           batched=(0,) if len(pair[0]) > 1 else (1,) if len(pair[1]) > 2 else ())
       for pair in (((2, 3), (3, 5)), ((3,), (3, 2)), ((2, 3), (3,)), ((3,), (3,)), ((4, 2, 3), (3, 5)),
                    ((3,), (4, 3, 2)), ((2, 1, 4, 3), (5, 3, 1)), ((4, 2, 3), (3,)))),
-    indexed((4, 5), 2, "row"),
+    indexed((4, 5), 2, "row", ()),
     indexed((4, 5), (slice(None, None, -2), 1), "slice_back"),
     indexed((4, 5), (..., None, slice(1, 4)), "new_axis"),
-    indexed((4, 5), [0, 2, 2, 3], "row_twice"),
-    indexed((4, 5), (np.array([[0, 3], [3, 0]]), np.array([1, 1])), "pairs"),
-    indexed((2, 3), np.array([[True, False, True], [False, False, True]]), "mask"),
-    indexed((2, 3), (1, 2), "one_item"),
+    indexed((4, 5), [0, 2, 2, 3], "row_twice", ()),
+    indexed((4, 5), (np.array([[0, 3], [3, 0]]), np.array([1, 1])), "pairs", ()),
+    indexed((2, 3), np.array([[True, False, True], [False, False, True]]), "mask", ()),
+    indexed((2, 3), (1, 2), "one_item", ()),
     Case("reshape", lambda x: x.reshape(3, -1), lambda x: x.reshape(3, 4), ((2, 6),)),
     Case("reshape", F.flatten, lambda x: x.reshape(2, 30), ((2, 3, 5, 2),), note="flatten"),
     Case("transpose", lambda x: x.transpose(), reference.transpose, ((2, 3, 4),)),
@@ -293,7 +309,8 @@ CHOOSING = [
     *two_sided("maximum", F.maximum, loops=reference.maximum),
     *two_sided("minimum", F.minimum, loops=reference.minimum),
     *(Case("where", lambda a, b, c=condition: F.where(c, a, b),
-           lambda a, b, c=condition: reference.itemwise(lambda p, q, r: p if r else q)(a, b, c), pair, note=note)
+           lambda a, b, c=condition: reference.itemwise(lambda p, q, r: p if r else q)(a, b, c), pair, note=note,
+           batched=(1,) if note == "row" else ())
       for condition, pair, note in ((MASK, ((2, 3), (2, 3)), ""), (MASK, ((3,), (4, 1, 1)), ""),
                                     (MASK[0], ((), (2, 3)), "row"), (MASK[:, 1:2] * 2.0, ((2, 3), ()), "numbers"))),
     Case("abs", abs, reference.itemwise(abs), ((3, 7),)),
@@ -304,18 +321,18 @@ CHOOSING = [
 
 JOINING = [
     *(Case("concatenate", lambda *xs, **p: F.concatenate(xs, **p), reference.concatenate, arrays, parameters,
-           note=said(parameters))
+           note=said(parameters), batched=tuple(range(len(arrays))))
       for arrays, parameters in ((((2, 3, 4, 5), (2, 3, 4, 1), (2, 3, 4, 17)), {"axis": -1}), (((2, 3), (4, 3)), {}),
                                  (((2, 3, 5), (2, 1, 5), (2, 2, 5)), {"axis": -2}), (((3,),), {}))),
     *(Case("concatenate", lambda *xs, **p: F.stack(xs, **p), reference.stack, ((2, 3), (2, 3)), {"axis": axis},
-           note=f"stack={axis}") for axis in (0, 1, -1)),
-    Case("concatenate", lambda *xs: F.stack(xs), reference.stack, ((), (), ()), note="stack_of_numbers"),
+           note=f"stack={axis}", batched=(0, 1)) for axis in (0, 1, -1)),
+    Case("concatenate", lambda *xs: F.stack(xs), reference.stack, ((), (), ()), note="stack_of_numbers", batched=()),
     Case("getitem", lambda x: F.split(x, 3, axis=1)[1], lambda x: x[:, 2:4], ((2, 6, 3),), note="split"),
     Case("getitem", lambda x: F.split(x, [1, 4], axis=-1)[2], lambda x: x[:, 4:], ((2, 6),), note="split_at"),
-    *(Case("pad", F.pad, reference.pad, (shape,), parameters, note=said(parameters))
+    *(Case("pad", F.pad, reference.pad, (shape,), parameters, note=said(parameters), batched=())
       for shape, parameters in (((2, 3), {"pad_width": ((1, 0), (0, 2))}),
                                 ((2, 1, 3), {"pad_width": ((0, 1), (2, 2), (0, 0)), "constant_values": -1.5}))),
-    Case("reshape", F.squeeze, lambda x: x.reshape(2, 3), ((1, 2, 1, 3),), note="squeeze"),
+    Case("reshape", F.squeeze, lambda x: x.reshape(2, 3), ((1, 2, 1, 3),), note="squeeze", batched=()),
     Case("reshape", lambda x: F.squeeze(x, -2), lambda x: x.reshape(1, 2, 3), ((1, 2, 1, 3),), note="squeeze=-2"),
     Case("reshape", lambda x: F.expand_dims(x, (0, -1)), lambda x: x.reshape(1, 2, 3, 1), ((2, 3),), note="expand"),
 ]
@@ -324,13 +341,21 @@ WHOLE = {"low": 0, "high": 3}  # numbers that are often equal, once they are rou
 
 # Ops without a gradient: test_ops.py and test_cuda.py check their values, on floats and on rounded ones.
 WITHOUT_GRADIENT = [
-    *(Case(op, call, reference.itemwise(sign), pair, **WHOLE, note=note)
+    *(Case(op, call, reference.itemwise(sign), pair, **WHOLE, note=note, batched=broadcast_batch(pair))
       for op, call, sign, note in (
           ("equal", F.equal, operator.eq, ""), ("not_equal", F.not_equal, operator.ne, ""),
           ("less", F.less, operator.lt, ""), ("less_equal", F.less_equal, operator.le, ""),
           ("less", F.greater, operator.gt, "greater"), ("less_equal", F.greater_equal, operator.ge, "greater_equal"))
       for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)), ((), (2, 3)))),
-    *(Case("argmax", F.argmax, reference.argmax, (shape,), parameters, **WHOLE, note=said(parameters))
+    *(Case(op, lambda a, b, f=f: f(a > 1, b > 1), reference.itemwise(lambda p, q, f=f: f(p > 1, q > 1)), pair, **WHOLE,
+           batched=broadcast_batch(pair))
+      for op, f in (("bitwise_and", operator.and_), ("bitwise_or", operator.or_), ("bitwise_xor", operator.xor))
+      for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)))),
+    *(Case("floor_divide", operator.floordiv, reference.itemwise(operator.floordiv), pair, low=0.6, high=9,
+           batched=broadcast_batch(pair))
+      for pair in (((2, 3), (2, 3)), ((4, 1, 3), (2, 1)))),
+    *(Case("argmax", F.argmax, reference.argmax, (shape,), parameters, **WHOLE, note=said(parameters),
+           batched=(0,) if parameters else ())
       for shape, parameters in (((4, 10), {"axis": 1}), ((2, 3, 5), {"axis": -2, "keepdims": True}), ((3, 4), {}))),
 ]
 
@@ -361,7 +386,10 @@ HORIZON = np.array([1.1, 0, 0.1, 0, 1, 0, -1, 0])  # which the second column loo
 
 
 def moved(x, transform=TURNED, **parameters):
-    return Case("affine_transform", lambda x, **p: F.affine_transform(x, transform, **p),
+    def call(x, **parameters):
+        return F.affine_transform(x, transform if transform.ndim == 1 else transform[: len(x)], **parameters)
+
+    return Case("affine_transform", call,
                 lambda x, **p: reference.affine_transform(x, transform, **p), (x,), parameters,
                 note=said(parameters) + ("" if transform is TURNED else " far"))
 
@@ -427,14 +455,14 @@ def normalised_and_added(shape, gamma=True, beta=True):
     def loops(x, gamma, beta, other):
         return reference.relu(alone.reference(x, gamma, beta) + other)
 
-    return Case("batch_norm_add_relu", call, loops, (*alone.shapes, shape), note="training")
+    return Case("batch_norm_add_relu", call, loops, (*alone.shapes, shape), note="training", batched=(0, 3))
 
 
 def scored(op, targets, shape, low=-2.0, high=2.0, **parameters):
     """A loss: the predictions are the input, the targets stay as they are."""
     call, loops = getattr(F, op), getattr(reference, op)
-    return Case(op, lambda y, **p: call(targets, y, **p), lambda y, **p: loops(targets, y, **p), (shape,), parameters,
-                low, high, said(parameters))
+    return Case(op, lambda y, **p: call(targets[: len(y)], y, **p), lambda y, **p: loops(targets, y, **p), (shape,),
+                parameters, low, high, said(parameters))
 
 
 def one_hot(labels, classes):

@@ -37,6 +37,8 @@ TABLE = {
            hard_silu hard_tanh leaky_relu log_sigmoid log_softmax mish relu6 selu sigmoid silu soft_shrink softmax
            softplus softsign sparse_plus sparse_sigmoid squareplus tanh tanh_shrink""", x=SIGNED),
     **rows("functional", "relu", x=SIGNED, negative_slope=0.1, max_value=1.5, threshold=0.3),
+    **rows("functional", "arccos arcsin arctan cos cosh sin sinh tan", x=MATRIX),
+    **rows("functional", "arctan2", x1=MATRIX, x2=MATRIX), **rows("functional", "cast", x=MATRIX, dtype="float64"),
     **rows("functional", "glu log log1p normalize sparsemax sqrt squeeze", x=MATRIX),
     **rows("functional", "maximum minimum", x1=MATRIX, x2=MATRIX),
     **rows("functional", "equal greater greater_equal less less_equal not_equal", x1=MATRIX, x2=MATRIX),
@@ -73,17 +75,20 @@ TABLE = {
     **rows("ops", "layer_normalization", x=MATRIX, gamma=ROW, beta=ROW, epsilon=1e-3),
     **rows("ops", "batch_normalization", x=MATRIX, mean=ROW, variance=ROW, axis=-1, offset=ROW, scale=ROW),
     **rows("ops", "normalize", x=MATRIX, epsilon=1e-3),
-    **rows("ops", """abs all amax amin any argmin argsort array ceil convert_to_numpy convert_to_tensor
+    **rows("ops", """abs all any argmin argsort array ceil convert_to_numpy convert_to_tensor
            count_nonzero cumsum diag diagonal dtype empty_like flip fliplr flipud floor gelu is_tensor isfinite isinf
-           isnan logical_not logsumexp mean ndim negative ones_like prod ravel reciprocal
+           isnan logical_not logsumexp max mean min ndim negative ones_like prod ravel reciprocal
            round rsqrt shape sign size sort square std sum transpose tril triu trunc unstack var zeros_like norm""",
            x=MATRIX),
     **rows("ops", "stop_gradient", variable=MATRIX),
     **rows("ops", "add allclose divide isclose logical_and logical_or logical_xor multiply subtract", x1=MATRIX,
            x2=MATRIX),
-    **rows("ops", "matmul dot", x1=MATRIX, x2=Drawn((4, 2))),
+    **rows("ops", "matmul dot einsum", x1=MATRIX, x2=Drawn((4, 2))),
+    **rows("ops", "tensordot", x1=MATRIX, x2=Drawn((4, 2)), axes=1),
+    **rows("ops", "floor_divide mod", x1=MATRIX, x2=Drawn((3, 4), 0.9, 1.1)),
+    **rows("ops", "bitwise_and bitwise_or bitwise_xor", x1=LABELS, x2=LABELS), **rows("ops", "bitwise_not", x=LABELS),
+    **rows("ops", "take_along_axis", x=MATRIX, indices=LABELS[:, None], axis=1),
     **rows("ops", "power", x1=MATRIX, x2=1.5),
-    **rows("ops", "cast", x=MATRIX, dtype="float64"),
     **rows("ops", "in_top_k", targets=LABELS, predictions=MATRIX, k=2),
     **rows("ops", "top_k", x=MATRIX, k=2),
     **rows("ops", "average_pool max_pool", inputs=IMAGES, pool_size=2),
@@ -122,24 +127,29 @@ SETTINGS = """M N axes axis axis1 axis2 bottom_cropping bottom_padding data_form
 # Functions whose results do not move with their arguments, or in steps.
 FLAT = """functional.argmax functional.equal functional.greater functional.greater_equal functional.less
     functional.less_equal functional.not_equal ops.all ops.allclose ops.any ops.argmin ops.argsort ops.ceil
-    ops.count_nonzero ops.dtype ops.empty_like ops.floor ops.in_top_k ops.is_tensor ops.isclose ops.isfinite ops.isinf
+    ops.count_nonzero ops.dtype ops.empty_like ops.floor ops.floor_divide
+    ops.in_top_k ops.is_tensor ops.isclose ops.isfinite ops.isinf
     ops.isnan ops.logical_and ops.logical_not ops.logical_or ops.logical_xor ops.ndim ops.one_hot ops.ones_like
     ops.round ops.shape ops.sign ops.size ops.trunc ops.zeros_like"""
 FLAT_ARGUMENTS = {"functional.where": "condition", "functional.hard_shrink": "threshold",
                   "functional.threshold": "threshold", "functional.batch_norm": "momentum", "ops.full_like": "x"}
+OF_INTEGERS = "ops.bitwise_and ops.bitwise_not ops.bitwise_or ops.bitwise_xor"
 CUT = ("ops.stop_gradient", "ops.convert_to_numpy")  # what a user calls for values without a gradient
 
 
 def public() -> dict[str, Callable]:
     """All public functions of tensors, each under the first of its names."""
     found: dict[str, Callable] = {}
+    seen = set()  # what the functions of `ops` wrap
     for name, module in {"functional": functional, "ops": ops, "ops.image": ops.image, "ops.nn": ops.nn,
                          "losses": losses, "activations": activations}.items():
         for each in module.__all__:
             function = getattr(module, each)
-            if inspect.isfunction(function) and function not in found.values() and each not in (
+            if inspect.isfunction(function) and inspect.unwrap(function) not in seen and each not in (
                     "get", "serialize", "deserialize"):
+                seen.add(inspect.unwrap(function))
                 found[f"{name}.{each}"] = function
+    found["ops.einsum"] = lambda x1, x2: ops.einsum("ij,jk->ik", x1, x2)
     return found
 
 
@@ -165,7 +175,7 @@ def arguments(name: str, function: Callable) -> Iterator[tuple[str, Any, Callabl
             for i, item in enumerate(value):
                 yield f"{argument}[{i}]", item, lambda x, i=i, a=argument, v=value: function(
                     **{**given, a: [*v[:i], x, *v[i + 1 :]]})
-        elif argument not in SETTINGS.split() and not isinstance(value, bool | str):
+        elif argument not in SETTINGS.split() and name not in OF_INTEGERS.split() and not isinstance(value, bool | str):
             value = np.asarray(value, "float64")  # NaN of None, which needs a number in its row or a place in SETTINGS
             yield argument, value, lambda x, a=argument: function(**{**given, a: x})
             if value.ndim:

@@ -61,6 +61,17 @@ def scaled(k):
     return model
 
 
+def within(k):
+    """A model whose output is a graph within, at its second call."""
+    layers = k.layers
+    x = layers.Input((3,))
+    inner = k.Model(x, layers.Dense(3, activation="tanh")(layers.BatchNormalization()(x)), name="inner")
+    begin = layers.Input((8, 8, 2))
+    model = k.Model(begin, inner(inner(layers.Dense(3)(layers.Flatten()(begin)))), name="within")
+    model.compile("sgd", "mse")
+    return model
+
+
 def optimizers(k):
     """A small net for each optimizer."""
     made = {"rmsprop": k.optimizers.RMSprop(0.01, momentum=0.5, centered=True), "nadam": k.optimizers.Nadam(0.01),
@@ -80,6 +91,7 @@ def nets(k):
     yield "chain", chain(k), LABELS
     yield "branching", branching(k), TARGETS
     yield "scaled", scaled(k), TARGETS
+    yield "within", within(k), TARGETS
     for name, model in optimizers(k):
         yield name, model, TARGETS
 

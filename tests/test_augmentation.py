@@ -24,7 +24,8 @@ RANDOM = {
 }
 each_random = pytest.mark.parametrize("make", RANDOM.values(), ids=RANDOM)
 
-# What Keras 3.15.1 on TensorFlow makes of this image: of the layer, its two numbers, the result in scan order.
+# What Keras 3.15.1 on TensorFlow (for bicubic and lanczos on JAX) makes of this image: of the layer, its two numbers,
+# the result in scan order.
 IMAGE = np.array([[3, 1, 4, 1], [5, 9, 2, 6], [5, 3, 5, 8]], "float32").reshape(1, 3, 4, 1)
 OF_KERAS = [
     (layers.RandomRotation(0.5, fill_mode="constant", fill_value=7.0), (33.0, 33.0),
@@ -73,6 +74,16 @@ OF_KERAS = [
      "3 1.75 2.125 4 4.25 5.344 4.781 2.75 5 6.094 5.391 3.125 5 3.75 3.75 5"),
     (layers.Resizing(4, 4, pad_to_aspect_ratio=True, fill_value=7.0), None,
      "3 1 4 1 4.25 6 2.75 4.125 5 6.75 3.125 6.75 5 3 5 8"),
+    (layers.Resizing(5, 3, interpolation="bicubic"), None,
+     "2.529 2.341 1.065 3.754 3.674 2.711 5.532 5.5 5.468 5.15 4.455 7.088 4.692 3.551 7.847"),
+    (layers.Resizing(4, 2, interpolation="lanczos3"), None,
+     "1.236 2.722 5.665 2.627 6.903 4.957 3.576 7.126"),
+    (layers.Resizing(2, 6, interpolation="lanczos5"), None,
+     "3.446 3.004 3.069 3.515 2.506 1.448 5.116 5.327 4.403 3.818 6.37 8.571"),
+    (layers.Resizing(4, 4, interpolation="bicubic", crop_to_aspect_ratio=True), None,
+     "3.016 1.198 1.734 4.288 4.14 5.894 5.133 2.332 5.026 6.812 5.854 2.753 5.121 3.377 3.446 5.286"),
+    (layers.Resizing(2, 3, interpolation="area"), None,
+     "3.667 3.5 2.833 5 4.5 6.5"),
     (layers.CenterCrop(2, 2), None,
      "1 4 9 2"),
     (layers.CenterCrop(5, 5), None,
@@ -338,7 +349,7 @@ WRONG = [
     (lambda: layers.RandomFlip(bounding_box_format="xyxy"), "does not support bounding_box_format"),
     (lambda: layers.RandomCrop(0, 3), "height must be a positive integer. Received: 0"),
     (lambda: layers.Resizing(3, 2.5), "width must be a positive integer"),
-    (lambda: layers.Resizing(3, 3, "bicubic"), "Unknown interpolation"),
+    (lambda: layers.Resizing(3, 3, "cubic"), "Unknown interpolation"),
     (lambda: layers.Resizing(3, 3, antialias=True), "does not support antialias"),
     (lambda: layers.Resizing(3, 3, crop_to_aspect_ratio=True, pad_to_aspect_ratio=True), "Only one of"),
     (lambda: layers.RandomFlip()(PHOTOS[0, 0], training=True), "wants images of shape"),

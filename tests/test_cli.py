@@ -459,78 +459,80 @@ class TestInfoAndWarmup:
 EVIL = ["\x1b]0;title\x07cat", "\u202egod\u200f", "a\nError: b", "\x9b31m", "\x7f\x08"]  # what would steer a terminal
 
 
-class TestWordsOfOthers:
-    """In names of classes, layers, tensors and metrics, which come from files."""
+@pytest.fixture
+def renamed_run(trained, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    results = read(trained / "run" / "run.json")
+    results["classes"][:5] = EVIL
+    (tmp_path / "run" / "run.json").write_text(json.dumps(results), encoding="utf-8")
+    return tmp_path / "run"
 
-    @pytest.fixture
-    def run(self, trained, tmp_path):
-        shutil.copytree(trained / "run", tmp_path / "run")
-        results = read(trained / "run" / "run.json")
-        results["classes"][:5] = EVIL
-        (tmp_path / "run" / "run.json").write_text(json.dumps(results), encoding="utf-8")
-        return tmp_path / "run"
 
-    @staticmethod
-    def shown(text):
-        assert all(c.isprintable() or c == "\n" for c in text), repr(text)
-        assert "\nError: b" not in text
-        return text
+def shown(text):
+    """What was printed, if it cannot steer a terminal."""
+    assert all(c.isprintable() or c == "\n" for c in text), repr(text)
+    assert "\nError: b" not in text
+    return text
 
-    def test_classes_of_a_run_are_printed_escaped_and_written_as_they_are(self, run, digits, tmp_path):
-        np.save(tmp_path / "some.npy", digits)
-        printed = self.shown(autoconv_("evaluate", run))
-        assert "\\x1b]0;titl" in printed
-        assert "\\u202egod" in printed
-        self.shown(autoconv_("predict", run, tmp_path / "some.npy"))
-        self.shown(autoconv_("inspect", run, tmp_path / "some.npy", "--out", tmp_path / "page.html"))
-        printed = self.shown(autoconv_("evaluate", run, "--json", "-"))
-        assert [each["name"] for each in json.loads(printed)["classes"]][:5] == EVIL
-        net = autoconv.models.load_model(run)
-        net.class_names = tuple(EVIL + EVIL)
-        net.save(tmp_path / "net.safetensors")
-        assert "\\u" in self.shown(autoconv_("predict", tmp_path / "net.safetensors", tmp_path / "some.npy"))
-        printed = self.shown(autoconv_("predict", tmp_path / "net.safetensors", tmp_path / "some.npy", "--json", "-"))
-        assert {choice["class"] for each in json.loads(printed) for choice in each["top"]} <= set(EVIL)
 
-    @pytest.mark.parametrize("evil", EVIL)
-    @pytest.mark.parametrize("where", ["tensor", "activation", "class"])
-    def test_errors_quote_them_escaped(self, trained, where, evil, tmp_path):
-        shutil.copytree(trained / "run", tmp_path / "run")
-        file = tmp_path / "run" / "model.safetensors"
-        with safe_open(file, "numpy") as opened:
-            weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
-            metadata = opened.metadata()
-        if where == "tensor":
-            weights[evil] = np.zeros(3, np.float32)
-            weights[f"{evil} of integers"] = np.zeros(3, np.int32)
-        else:
-            old = {"activation": '"relu"', "class": '"Conv2D"'}[where]
-            assert old in metadata["model"]
-            metadata["model"] = metadata["model"].replace(old, json.dumps(evil))
-        file.write_bytes(to_bytes(weights, metadata))
-        for command in (("predict", tmp_path / "run", DIGITS), ("evaluate", tmp_path / "run"),
-                        ("predict", file, DIGITS), ("summary", file, "--no-time")):
-            self.shown(autoconv_(*command, code=1))
-        with pytest.raises(ValueError) as raised:  # noqa: PT011
-            autoconv.models.load_model(file)
-        for error in (raised.value, raised.value.__cause__, raised.value.__context__):
-            assert all(c.isprintable() or c == "\n" for c in str(error)), repr(str(error))
+def test_classes_of_a_run_are_printed_escaped_and_written_as_they_are(renamed_run, digits, tmp_path):
+    np.save(tmp_path / "some.npy", digits)
+    printed = shown(autoconv_("evaluate", renamed_run))
+    assert "\\x1b]0;titl" in printed
+    assert "\\u202egod" in printed
+    shown(autoconv_("predict", renamed_run, tmp_path / "some.npy"))
+    shown(autoconv_("inspect", renamed_run, tmp_path / "some.npy", "--out", tmp_path / "page.html"))
+    printed = shown(autoconv_("evaluate", renamed_run, "--json", "-"))
+    assert [each["name"] for each in json.loads(printed)["classes"]][:5] == EVIL
+    net = autoconv.models.load_model(renamed_run)
+    net.class_names = tuple(EVIL + EVIL)
+    net.save(tmp_path / "net.safetensors")
+    assert "\\" in shown(autoconv_("predict", tmp_path / "net.safetensors", tmp_path / "some.npy"))
+    printed = shown(autoconv_("predict", tmp_path / "net.safetensors", tmp_path / "some.npy", "--json", "-"))
+    assert {choice["class"] for each in json.loads(printed) for choice in each["top"]} <= set(EVIL)
 
-    def test_tables_and_progress_show_them_escaped(self, capsys):
-        net = autoconv.models.Sequential([layers.Input((3,)), layers.Dense(2, name=EVIL[0])], name=EVIL[1])
-        net.compile("sgd", "mse", metrics=[autoconv.metrics.MeanSquaredError(name=EVIL[3])])
-        net.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=2)
-        net.summary()
-        sys.stdout.write(f"{net.profile(measure=False)}\n")
-        net.evaluate(np.ones((4, 3)), np.ones((4, 2)), verbose=1)
-        said = self.shown(capsys.readouterr().out)
-        for text in ("\\x1b]0;title\\x07cat", "\\u202egod", "\\x9b31m: "):
-            assert text in said
 
-    def test_commands_print_in_one_place(self):
-        printing = {path.name for path in Path(autoconv.cli.__file__).parent.glob("*.py")
-                    if re.search(r"click\.s?echo\(|\bprint\(|stdout\.write", path.read_text(encoding="utf-8"))}
-        assert printing == {"lines.py", "files.py", "bench.py"}  # JSON, and a line of the nets' own names
+@pytest.mark.parametrize("evil", EVIL)
+@pytest.mark.parametrize("where", ["tensor", "activation", "class"])
+def test_errors_quote_names_escaped(trained, where, evil, tmp_path):
+    shutil.copytree(trained / "run", tmp_path / "run")
+    file = tmp_path / "run" / "model.safetensors"
+    with safe_open(file, "numpy") as opened:
+        weights = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+        metadata = opened.metadata()
+    if where == "tensor":
+        weights[evil] = np.zeros(3, np.float32)
+        weights[f"{evil} of integers"] = np.zeros(3, np.int32)
+    else:
+        old = {"activation": '"relu"', "class": '"Conv2D"'}[where]
+        assert old in metadata["model"]
+        metadata["model"] = metadata["model"].replace(old, json.dumps(evil))
+    file.write_bytes(to_bytes(weights, metadata))
+    for command in (("predict", tmp_path / "run", DIGITS), ("evaluate", tmp_path / "run"),
+                    ("predict", file, DIGITS), ("summary", file, "--no-time")):
+        shown(autoconv_(*command, code=1))
+    with pytest.raises(ValueError) as raised:  # noqa: PT011
+        autoconv.models.load_model(file)
+    for error in (raised.value, raised.value.__cause__, raised.value.__context__):
+        assert all(c.isprintable() or c == "\n" for c in str(error)), repr(str(error))
+
+
+def test_tables_and_progress_show_names_escaped(capsys):
+    net = autoconv.models.Sequential([layers.Input((3,)), layers.Dense(2, name=EVIL[0])], name=EVIL[1])
+    net.compile("sgd", "mse", metrics=[autoconv.metrics.MeanSquaredError(name=EVIL[3])])
+    net.fit(np.ones((4, 3)), np.ones((4, 2)), verbose=2)
+    net.summary()
+    sys.stdout.write(f"{net.profile(measure=False)}\n")
+    net.evaluate(np.ones((4, 3)), np.ones((4, 2)), verbose=1)
+    said = shown(capsys.readouterr().out)
+    for text in ("\\x1b]0;title\\x07cat", "\\u202egod", "\\x9b31m: "):
+        assert text in said
+
+
+def test_commands_print_in_one_place():
+    printing = {path.name for path in Path(autoconv.cli.__file__).parent.glob("*.py")
+                if re.search(r"click\.s?echo\(|\bprint\(|stdout\.write", path.read_text(encoding="utf-8"))}
+    assert printing == {"lines.py", "files.py", "bench.py"}  # JSON, and a line of the nets' own names
 
 
 class TestErrors:

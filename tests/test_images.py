@@ -155,6 +155,23 @@ def test_a_large_jpeg_is_decoded_small_and_looks_the_same(tmp_path):
     cropped = next(iter(dataset(tmp_path, image_size=(40, 40), labels=None, crop_to_aspect_ratio=True)))[0]
     like = np.asarray(Image.fromarray(pixels[:, 200:1000]).resize((40, 40), Image.Resampling.BOX))
     np.testing.assert_allclose(cropped, like, atol=4)
+    padded = next(iter(dataset(tmp_path, image_size=(60, 60), labels=None, pad_to_aspect_ratio=True)))[0]
+    like = np.asarray(Image.fromarray(pixels).resize((60, 40), Image.Resampling.BOX))
+    np.testing.assert_allclose(padded, np.pad(like, ((10, 10), (0, 0), (0, 0))), atol=4)
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "nearest"])
+@pytest.mark.parametrize("size", [(16, 16), (9, 30), (30, 9)])
+def test_pictures_are_padded_to_the_shape_as_by_the_layer(tmp_path, size, interpolation):
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 7, 3)).astype("uint8")
+    (tmp_path / "a").mkdir()
+    Image.fromarray(pixels).save(tmp_path / "a" / "x.png")
+    image = next(iter(dataset(tmp_path, image_size=size, labels=None, pad_to_aspect_ratio=True,
+                              interpolation=interpolation)))[0]
+    layer = layers.Resizing(*size, interpolation=interpolation, pad_to_aspect_ratio=True)
+    np.testing.assert_allclose(image, layer(pixels[None].astype("float32"))[0], atol=1)
+
+
 
 
 @pytest.mark.parametrize(("name", "mode", "size"), [
@@ -297,7 +314,7 @@ def test_a_net_learns_from_files(folder):
     ({"validation_split": 0.01, "subset": "both"},
      r"No validation images .*validation_split=0\.01 of 36 files\. Add files, or raise it to 0\.03 or more"),
     ({"seed": -1}, "seed"),
-    ({"pad_to_aspect_ratio": True}, "pad_to_aspect_ratio"),
+    ({"pad_to_aspect_ratio": True, "crop_to_aspect_ratio": True}, "Only one of"),
     ({"format": "grain"}, "format"),
     ({"data_format": "channels_first"}, "data_format"),
 ])

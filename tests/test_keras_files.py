@@ -77,6 +77,18 @@ def changed(path, change):
             archive.writestr(name, data)
 
 
+@pytest.mark.parametrize("optimizer", ["missing", None])
+def test_a_training_without_an_optimizer(tmp_path, optimizer):
+    small().save(tmp_path / "m.keras")
+    changed(tmp_path / "m.keras", lambda config: config["compile_config"].pop("optimizer") if optimizer else config[
+        "compile_config"].update(optimizer=None))
+    with zipfile.ZipFile(tmp_path / "m.keras") as archive:
+        assert not json.loads(archive.read("config.json"))["compile_config"].get("optimizer")
+    model = models.load_model(tmp_path / "m.keras")
+    assert type(model.optimizer).__name__ == "RMSprop"  # compile()'s default
+    assert np.isfinite(model.evaluate(np.ones((2, 6)), np.ones((2, 2)), verbose=0))
+
+
 class TestRefused:
     @pytest.fixture
     def path(self, tmp_path):
@@ -84,7 +96,8 @@ class TestRefused:
         return tmp_path / "m.keras"
 
     @pytest.mark.parametrize(("kind", "said"), [
-        ("Lambda", "never run"), ("LSTM", "Could not locate class 'LSTM'"), ("Conv3D", "Could not locate class 'Conv3D'")])
+        ("Lambda", "never run"), ("LSTM", "Could not locate class 'LSTM'"),
+        ("Conv3D", "Could not locate class 'Conv3D'")])
     def test_layers_that_are_code_or_not_there(self, path, kind, said):
         changed(path, lambda config: config["config"]["layers"][1].update(class_name=kind))
         with pytest.raises(ValueError, match=said):

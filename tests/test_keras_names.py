@@ -183,11 +183,13 @@ class TestOps:
         x = np.random.default_rng(0).normal(size=(3, 4)).astype(np.float32)
         np.testing.assert_allclose(model.predict(x, verbose=0)[:, 0], ((x - 1) ** 2).mean(1), rtol=1e-5)
 
-    def test_a_cast_that_would_lose_a_gradient_is_refused(self):
-        assert keras.ops.dtype(keras.ops.cast(self.X, "float64")) == "float64"
-        assert keras.ops.dtype(keras.ops.cast(self.X > 0, "float32")) == "float32"
-        with pytest.raises(TypeError, match="no gradient"):
-            keras.ops.cast(keras.tensor(self.X, requires_grad=True), "float64")
+    def test_a_cast_carries_the_gradient(self):
+        x = keras.tensor(self.X, requires_grad=True)
+        y = keras.ops.cast(x, "float64")
+        assert (keras.ops.dtype(y), keras.ops.dtype(keras.ops.cast(self.X > 0, "float32"))) == ("float64", "float32")
+        (y * y).sum().backward()
+        np.testing.assert_allclose(x.grad, 2 * self.X, rtol=1e-6)
+        assert not keras.ops.cast(x, "int32").requires_grad
 
 
 class TestSaving:

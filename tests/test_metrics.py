@@ -89,3 +89,14 @@ def test_losses_are_metrics_too():
     metric = metrics.for_outputs("sparse_categorical_crossentropy", (4,), (4, 3))
     expected = losses.SparseCategoricalCrossentropy()(LABELS, ac.tensor(OUTPUTS)).item()
     assert metric(LABELS, OUTPUTS) == pytest.approx(expected)
+
+
+def test_ignored_labels_have_no_weight():
+    t, w = np.array([0, 1, 1, 2]), np.array([1.0, 2.0, 0.0, 3.0])
+    p = np.array([[0.7, 0.2, 0.1], [0.1, 0.6, 0.3], [0.2, 0.5, 0.3], [0.3, 0.3, 0.4]])
+    metric = metrics.SparseCategoricalCrossentropy(ignore_class=1)
+    assert metric(t, p, sample_weight=w) == pytest.approx(-(np.log(0.7) + 3 * np.log(0.4)) / 4)
+    metric.reset_state()
+    assert metric(t, p) == pytest.approx(-(np.log(0.7) + np.log(0.4)) / 4)  # as in Keras: of all four
+    images = metrics.SparseCategoricalCrossentropy(ignore_class=1)
+    assert images(t.reshape(2, 2), p.reshape(2, 2, 3), w[:2]) == pytest.approx(-(np.log(0.7) + 2 * np.log(0.4)) / 3)

@@ -11,6 +11,7 @@ from cases import CASES, WITHOUT_GRADIENT
 import autoconv.operators
 from autoconv import functional as F
 from autoconv.gradcheck import GradientMismatch, gradcheck
+from autoconv.layers import DepthwiseConv2D, SeparableConv2D
 from autoconv.operators.registry import OPS
 from autoconv.tensor import Tensor, tensor
 
@@ -87,7 +88,7 @@ def test_value_without_a_gradient(case, rounded):
     arrays = [np.round(a) if rounded else a for a in case.inputs("float32")]
     y = run(case, tensors(arrays))
     assert not y.requires_grad
-    assert y.dtype == (np.int64 if case.op == "argmax" else np.bool_)
+    assert y.dtype == {"argmax": np.int64, "floor_divide": np.float32}.get(case.op, np.bool_)
     np.testing.assert_array_equal(y.numpy(), case.reference(*arrays, **case.parameters))
 
 
@@ -104,6 +105,39 @@ def test_gradient_in_float32(case):
         if p is not None:
             assert s.dtype == np.float32
             close(s, p, "float32")
+
+
+EMPTY = [case for case in (*CASES, *WITHOUT_GRADIENT) if case.batched]
+
+
+def test_every_op_has_a_row_with_an_empty_batch():
+    assert {case.op for case in EMPTY} == ours()
+
+
+@pytest.mark.parametrize("case", EMPTY, ids=lambda case: case.id)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_an_empty_batch(case, dtype):
+    """The result differs from a full batch's in one axis, which is empty. Gradients of weights are 0."""
+    arrays = case.inputs(dtype)
+    inputs = tensors(a[:0] if i in case.batched else a for i, a in enumerate(arrays))
+    if case.op.startswith("batch_norm") and "training" in case.note:
+        with pytest.raises(ValueError, match="mean of a batch"):
+            run(case, inputs)
+        return
+    y, full = run(case, inputs), case.reference(*case.inputs(), **case.parameters)
+    assert [here for here, whole in zip(y.shape, full.shape, strict=True) if here != whole] == [0]
+    if y.requires_grad:
+        y.backward(np.zeros(y.shape, dtype))
+        for t in inputs:
+            if t is not None:
+                np.testing.assert_array_equal(t.grad, np.zeros(t.shape))
+
+
+@pytest.mark.parametrize("make", [DepthwiseConv2D, lambda *args, **options: SeparableConv2D(4, *args, **options)])
+def test_an_empty_batch_passes_through_a_layer_with_a_depth_multiplier(make):
+    layer = make(3, depth_multiplier=2)
+    y = layer(np.zeros((0, 8, 8, 3), "float32"))
+    assert y.shape == (0, *layer(np.zeros((1, 8, 8, 3), "float32")).shape[1:])
 
 
 @each_case
@@ -250,6 +284,7 @@ def test_numbers_and_nothing_at_all():
     assert F.concatenate([np.ones((2, 0)), x.reshape(2, 1)], axis=-1).shape == (2, 1)
     assert F.maximum(np.ones((0, 3)), 1).shape == (0, 3)
     assert F.argmax(np.ones((0, 3)), 1).shape == (0,)
+    assert F.softmax(np.ones((0, 3, 2)), (1, 2)).shape == (0, 3, 2)
 
 
 def test_where_both_are_equal_the_first_gets_the_gradient():
@@ -305,7 +340,9 @@ def test_the_condition_may_be_a_tensor_alone():
      r"agree on all axes but axis 1. Received: \[\(2, 3\), \(3, 3\)\]"),
     (lambda: F.concatenate([np.ones(2), np.ones((2, 2))]), "agree"), (lambda: F.concatenate([1.0, 2.0]), "use stack"),
     (lambda: F.stack([np.ones(2), np.ones(3)]), "one shape"), (lambda: F.split(np.ones(5), 2), "equal parts"),
-    (lambda: F.pad(np.ones((2, 2)), 1, mode="reflect"), "Unknown mode: 'reflect'"),
+    (lambda: F.pad(np.ones((2, 2)), 1, mode="edge"), "Unknown mode: 'edge'"),
+    (lambda: F.pad(np.ones((0, 2)), 1, mode="reflect"), "needs elements to repeat"),
+    (lambda: F.pad(np.ones((2, 2)), 1, "symmetric", 3), "leave out constant_values"),
     (lambda: F.pad(np.ones((2, 2)), -1), "pad_width must be"), (lambda: F.pad(np.ones(2), ((1, 1),) * 3), "pad_width"),
     (lambda: F.squeeze(np.ones((2, 1)), 0), "axes of size 1"), (lambda: F.expand_dims(np.ones(2), 3), "lies in"),
     (lambda: F.maximum(np.ones(2), np.ones(3)), r"maximum needs shapes that broadcast.*\(2,\) and \(3,\)"),

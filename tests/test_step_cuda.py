@@ -468,6 +468,8 @@ EVERY_LOSS = [
     (lambda: losses.CategoricalCrossentropy(from_logits=True), ONE_HOT, None),
     (lambda: "binary_crossentropy", ONE_HOT, "sigmoid"),
     (lambda: losses.BinaryCrossentropy(label_smoothing=0.1, from_logits=True), ONE_HOT.astype(int), None),
+    (lambda: "categorical_crossentropy", ONE_HOT, "sigmoid"), (lambda: "binary_crossentropy", ONE_HOT, "softmax"),
+    (lambda: "sparse_categorical_crossentropy", LABELS, "sigmoid"),
     (lambda: "mse", NUMBERS, None), (lambda: losses.MeanSquaredError(reduction="sum"), NUMBERS, None),
     (lambda: "mae", NUMBERS, "tanh"), (lambda: losses.MeanAbsoluteError(reduction="sum"), NUMBERS, None),
     *((kind, *OF_TARGETS.get(kind.__name__, (NUMBERS, "sigmoid"))) for kind in recordable(losses, losses.LossFunction)),
@@ -508,6 +510,11 @@ def and_evaluated(y):
 @pytest.mark.parametrize(("loss", "y", "last"), EVERY_LOSS)
 def test_every_loss_is_recorded(loss, y, last):
     equal(*both(lambda: net(loss(), scores=(), last=last), recorded(and_evaluated(y))))
+
+
+def test_a_loss_that_is_one_number_counts_with_the_weights():
+    equal(*both(lambda: net(losses.Dice(), scores=(), last="softmax"),
+                recorded(lambda model: fitted(model, y=ONE_HOT, sample_weight=np.arange(N) / N))))
 
 
 @pytest.mark.parametrize(("metric", "y", "last"), EVERY_METRIC)

@@ -1,5 +1,5 @@
-"""3x3 convolutions by Winograd's products, of squares and along rows, against direct ones: errors, infinities, batches,
-threads, and the switch.
+"""3x3 convolutions by Winograd's products, of squares and along rows, against direct ones: errors, ranges of values,
+infinities, batches, threads, and the switch. `pytest -m soak tests/test_winograd.py` tries 10,000 weight gradients.
 """
 
 import os
@@ -11,7 +11,10 @@ import pytest
 
 from autoconv import functional as F
 from autoconv.arguments import shapes
+from autoconv.layers import Conv2D, Input
+from autoconv.models import Sequential
 from autoconv.operators import fused
+from autoconv.optimizers import SGD
 from autoconv.tensor import apply, tensor
 
 CHANNELS, FILTERS = 64, 64
@@ -81,10 +84,133 @@ def test_errors_are_no_larger_than_those_of_direct_sums(directly, distribution, 
     arrays = drawn(distribution, 0, size, channels, filters)
     exact = directly(results, *(a.astype(np.float64) for a in arrays))
     for by_tiles, direct, true in zip(results(*arrays), directly(results, *arrays), exact):
-        if channels >= 64:  # along rows is for one or two vectors of filters: that depends on the processor
+        # Along rows is for one or two vectors of filters: that depends on the processor. Weight gradients of few pixels
+        # above 0 are direct sums.
+        if channels >= 64 and distribution != "sparse":
             assert not np.array_equal(by_tiles, direct)  # they are two ways of computing it
         ours, theirs = (np.sqrt(np.mean((a - true) ** 2)) for a in (by_tiles, direct))
         assert ours <= allowed * theirs
+
+
+def taps(x, dy, padding):
+    """The weight gradient (9, C, F) by its definition, in the dtype of x and dy."""
+    x = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0))) if padding == "same" else x
+    (_, oh, ow, filters), c = dy.shape, x.shape[3]
+    return np.stack([np.dot(x[:, i : i + oh, j : j + ow].reshape(-1, c).T, dy.reshape(-1, filters))
+                     for i in range(3) for j in range(3)])
+
+
+def weight_gradient(x, dy, padding):
+    w = tensor(np.zeros((3, 3, x.shape[3], dy.shape[3]), x.dtype), True)
+    F.conv2d(tensor(x), w, padding=padding).backward(dy)
+    return w.grad.reshape(9, *w.shape[2:])
+
+
+def assert_errors_of_a_direct_sum(directly, x, dy, padding="same"):
+    """No element's error, relative to the sum of its absolute terms, is larger than the direct kernel's largest one, or
+    than 16 times the rounding of a single number.
+    """
+    exact = np.longdouble if x.dtype == np.float64 else np.float64
+    true, size = (taps(a.astype(exact), b.astype(exact), padding) for a, b in ((x, dy), (abs(x), abs(dy))))
+    here, direct = weight_gradient(x, dy, padding), directly(weight_gradient, x, dy, padding)
+    rounding = np.finfo(x.dtype).eps / 2
+    ours, theirs = (np.max(np.where(size > 0, abs(a - true) / np.where(size > 0, size, 1), a != 0)) / rounding
+                    for a in (here, direct))
+    assert ours <= max(16, theirs)
+
+
+def signs(rng, shape):
+    return rng.choice([-1.0, 1.0], shape)
+
+
+def _outliers(rng, shape):
+    """A few values up to 10^6 times as large as the others."""
+    few = rng.random(shape) < 10 ** rng.uniform(-3.5, -1)
+    return rng.standard_normal(shape) * np.where(few, 10 ** rng.uniform(0, 6), 1)
+
+
+def _spot(rng, shape):
+    """A bright spot in an image that fades by many orders of magnitude."""
+    (_, h, w, _), (i, j) = shape, rng.integers(8, size=2)
+    fading = np.exp(-rng.uniform(0.1, 1) * ((np.arange(h)[:, None] - i) ** 2 + (np.arange(w) - j) ** 2))
+    return rng.standard_normal(shape) * fading[..., None]
+
+
+WIDE = {  # draw an array of shape (N, H, W, C)
+    "six decades": lambda rng, shape: 10 ** rng.uniform(-3, 3, shape) * signs(rng, shape),
+    "one sign": lambda rng, shape: 10 ** rng.uniform(-3, 3, shape),
+    "log-normal": lambda rng, shape: np.exp(rng.uniform(1, 4.6) * rng.standard_normal(shape)) * signs(rng, shape),
+    "outliers": _outliers,
+    "spot": _spot,
+    "images": lambda rng, shape: rng.standard_normal(shape) * 10 ** rng.uniform(-3, 3, (shape[0], 1, 1, 1)),
+    "rows": lambda rng, shape: rng.standard_normal(shape) * 10 ** rng.uniform(-3, 3, (1, shape[1], 1, 1)),
+    "channels": lambda rng, shape: rng.standard_normal(shape) * 10 ** rng.uniform(-3, 3, (1, 1, 1, shape[3])),
+    "sparse": lambda rng, shape: rng.standard_normal(shape) * (rng.random(shape) < 10 ** rng.uniform(-2.5, 0)),
+    "ReLU": lambda rng, shape: np.maximum(rng.standard_normal(shape), 0) * 10 ** rng.uniform(-3, 3),
+}
+
+
+@pytest.mark.parametrize("count", [40, pytest.param(10_000, marks=[pytest.mark.soak, pytest.mark.timeout(7200)])])
+def test_weight_gradients_of_any_range_have_the_errors_of_direct_sums(directly, count):
+    for seed in range(count):
+        rng = np.random.default_rng(seed)
+        n, height, width = [(1, 8, 8), (2, 12, 16), (4, 9, 32), (3, 16, 16), (1, 12, 32), (6, 8, 8)][rng.integers(6)]
+        channels, filters = [(16, 16), (32, 32), (64, 32), (32, 48)][rng.integers(4)]
+        padding = ["same", "valid"][rng.integers(2)]
+        edge = 2 if padding == "valid" else 0
+        of_x, of_dy = (list(WIDE.values())[i] for i in rng.integers(len(WIDE), size=2))
+        x, dy = of_x(rng, (n, height + edge, width + edge, channels)), of_dy(rng, (n, height, width, filters))
+        assert_errors_of_a_direct_sum(directly, x.astype(np.float32), dy.astype(np.float32), padding)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("value", [30, 1e3, 1e4, 1e5])
+@pytest.mark.parametrize(("size", "channels", "filters"), [((1, 16, 16), 32, 32), ((2, 8, 8), 64, 64), ROWS])
+def test_one_large_activation_and_one_large_gradient(directly, size, channels, filters, value, dtype):
+    x, _, dy = (a.astype(dtype) for a in drawn("normal", 1, size, channels, filters))
+    x[0, 4, 4] *= value
+    dy[0, 4, 5] *= value
+    assert_errors_of_a_direct_sum(directly, x, dy)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("sigma", [3.1, 3.6, 4.1, 4.6])
+@pytest.mark.parametrize(("size", "channels", "filters"), [((2, 16, 16), 32, 32), ROWS])
+def test_weight_gradients_of_log_normal_values(directly, size, channels, filters, sigma, dtype):
+    rng = np.random.default_rng(0)
+    x, dy = ((np.exp(sigma * rng.standard_normal(shape)) * signs(rng, shape)).astype(dtype)
+             for shape in ((*size, channels), (*size, filters)))
+    assert_errors_of_a_direct_sum(directly, x, dy)
+
+
+def test_a_replayed_step_sees_the_range_of_its_batch():
+    """The step is recorded with ordinary values. A later batch has one large activation."""
+    rng = np.random.default_rng(0)
+    first, second = (rng.standard_normal((2, 16, 16, 32), np.float32) for _ in range(2))
+    second[0, 5, 5] *= 1e5
+    weights = []
+    for eager in (False, True):
+        model = Sequential([Input((16, 16, 32)), Conv2D(32, 3, padding="same", use_bias=False)])
+        model.set_weights([np.zeros((3, 3, 32, 32), np.float32)])
+        model.compile(SGD(1e-3), "mean_squared_error", run_eagerly=eager)
+        for x in (first, first, first, second):
+            model.train_on_batch(x, np.square(x))
+        weights.append(model.get_weights()[0])
+    np.testing.assert_array_equal(*weights)
+
+
+def test_errors_of_outputs_are_bounded_by_their_tiles(directly):
+    """By 32 roundings of the largest pixel near an output times the sum of a kernel's weights, over all channels."""
+    for kind in WIDE.values():
+        for size, channels, filters in (((1, 16, 16), 32, 32), ROWS, ((1, 12, 12), 64, 64)):
+            rng = np.random.default_rng(0)
+            x, w = (kind(rng, shape).astype(np.float32) for shape in ((*size, channels), (3, 3, channels, filters)))
+            near = np.lib.stride_tricks.sliding_window_view(
+                np.pad(abs(x), ((0, 0), (5, 5), (5, 5), (0, 0))), (11, 11), (1, 2)).max((-2, -1))
+            bound = 32 * 2.0**-24 * (near.astype(np.float64) @ abs(w).astype(np.float64).sum((0, 1)))
+            true = directly(inferred, x.astype(np.float64), w.astype(np.float64))[0]
+            for y in (F.conv2d(tensor(x), tensor(w, True), padding="same").numpy(), inferred(x, w)[0]):
+                assert (abs(y - true) <= bound).all()
 
 
 @pytest.mark.parametrize(("distribution", "allowed"), [("normal", 3), ("uniform", 2), ("pixels", 2), ("sparse", 8)])
@@ -169,6 +295,10 @@ for shape, filters in (((1, 15, 32, 16), 16), ((3, 16, 16, 32), 32)):  # along r
     y.backward(y.numpy())
     for array in (y.numpy(), x.grad, w.grad):
         digest.update(array.tobytes())
+    wide, w = x.numpy().copy(), tensor(w.numpy(), True)
+    wide[0, 4, 4] *= 1e5  # some of these weight gradients are direct sums
+    F.conv2d(tensor(wide), w, padding="same").backward(y.numpy())
+    digest.update(w.grad.tobytes())
 print(digest.hexdigest())
 """
 

@@ -175,7 +175,7 @@ class Configured:
         return cls(**deserialize(config))
 
     def _arguments(self) -> dict[str, Any]:
-        known = constructor_parameters(type(self))
+        known = constructor_parameters(type(self))  # type: ignore[arg-type]
         args, kwargs = self._given
         given = {**{name: known[name].default for name in known}, **dict(zip(known, args)), **dict(kwargs)}
         found = {name: getattr(self, name, value) for name, value in given.items()}

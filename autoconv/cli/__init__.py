@@ -43,7 +43,7 @@ class Commands(click.Group):
                 return super().invoke(ctx)
             except click.ClickException as error:
                 keep = "\n\t" if isinstance(error, click.UsageError) else ""  # click itself lists choices so
-                error.message = names.printable(error.message, keep)
+                error.message = names.printable(error.message, keep)  # type: ignore[misc]
                 raise
             except KeyboardInterrupt as error:
                 on_terminal = sys.stdout is not None and sys.stdout.isatty()

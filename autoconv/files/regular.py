@@ -3,10 +3,11 @@
 import errno
 import os
 import stat
-from typing import BinaryIO
+from io import BufferedReader
+from typing import IO
 
 
-def opened(path: str | bytes | os.PathLike[str]) -> BinaryIO:
+def opened(path: str | bytes | os.PathLike[str]) -> BufferedReader:
     """Opens a regular file, or a link to one, for reading bytes.
 
     Raises OSError for a FIFO, which would wait for a writer, and for a device, which may have no end; else as `open`.
@@ -27,7 +28,7 @@ def read(path: str | bytes | os.PathLike[str]) -> bytes:
         return file.read()
 
 
-def size(file: BinaryIO) -> int:
+def size(file: IO[bytes]) -> int:
     """Returns the number of bytes of an open file."""
     return os.fstat(file.fileno()).st_size
 

@@ -8,8 +8,9 @@ from typing import Any
 from .. import initializers, losses, metrics, optimizers
 
 _CLASSES = {"Policy": "DTypePolicy", "ThresholdedReLU": "ReLU"}
-_ARGUMENTS = {"LeakyReLU": {"alpha": "negative_slope"}, "ThresholdedReLU": {"theta": "threshold"},
-              "InputLayer": {"batch_input_shape": "batch_shape"}}
+_ARGUMENTS: dict[str, dict[str, str]] = {
+    "LeakyReLU": {"alpha": "negative_slope"}, "ThresholdedReLU": {"theta": "threshold"},
+    "InputLayer": {"batch_input_shape": "batch_shape"}}
 # Arguments without effect, which Keras 3 does not write.
 _UNUSED = {"SeparableConv2D": ("kernel_initializer", "kernel_regularizer", "kernel_constraint"),
            **dict.fromkeys(initializers.CLASSES, ("dtype",)), **dict.fromkeys(losses.CLASSES, ("fn",)),
@@ -28,7 +29,7 @@ def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
     if kind == "MeanMetricWrapper" and isinstance(given.get("fn"), str):
         return "function", _metric_name(given)
     renamed, unused = _ARGUMENTS.get(kind, {}), _UNUSED.get(kind, ())
-    found = {renamed.get(key, key): value for key, value in given.items() if key not in unused}
+    found: dict[str, Any] = {renamed.get(key, key): value for key, value in given.items() if key not in unused}
     if found.get("batch_input_shape") is not None:
         found["input_shape"] = found.pop("batch_input_shape")[1:]
     if isinstance(found.get("name"), str):

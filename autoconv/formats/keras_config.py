@@ -3,38 +3,67 @@ modules, dtypes, the calls of a graph, and arguments that autoconv takes with th
 """
 
 from collections.abc import Callable, Iterator, Mapping
+from inspect import signature
 from typing import Any
 
+import numpy as np
+
+from .. import ops
 from ..arguments.serialization import get_registered_name, registry_of, serialize
 from ..layers import InputLayer
 from ..layers.function import Function
 from ..models import Model, Sequential
+from ..ops.core import OPERANDS
+from ..symbolic import FUNCTIONS
 from . import keras2_config
 
 # Arguments of Keras's that autoconv has not, with the only values that mean nothing.
 _MEANINGLESS: dict[str, tuple[Any, ...]] = {
     "renorm": (False,), "renorm_clipping": (None,), "renorm_momentum": (0.99,), "quantization_config": (None,),
     "input_axes": (None,), "output_axes": (None,), "sparse": (False, None), "ragged": (False, None),
-    "optional": (False,), "DepthwiseConv2D.groups": (1,), "SeparableConv2D.groups": (1,),
-    "Conv2DTranspose.groups": (1,), "SpatialDropout2D.noise_shape": (None,)}
+    "optional": (False,), "SpatialDropout2D.noise_shape": (None,),
+    **{f"{kind}.groups": (1,) for kind in ("DepthwiseConv2D", "SeparableConv2D", "Conv2DTranspose")}}
 # Arguments of ours that Keras has not.
 _OURS = ("input_shape", "input_dim", "batch_size")
 _RANDOM = ("RandomBrightness", "RandomContrast")  # they have a data_format in Keras
 
 _GRAPHS = ("Functional", "Model")  # Keras's classes of models that are graphs
 
-# Operations in graphs: Keras's class, our function, and Keras's module.
-_OPERATIONS = [
-    *((name, name.lower(), "numpy") for name in (
-        "Add", "Subtract", "Multiply", "Power", "Negative", "Matmul", "Absolute", "Exp", "Log", "Sqrt", "Sum", "Mean",
-        "Max")),
-    ("TrueDivide", "true_divide", "numpy"), ("Divide", "true_divide", "numpy"), ("GetItem", "get_item", "numpy"),
-    *((name, f"functional.{name.lower()}", "numpy") for name in ("Concatenate", "Maximum", "Minimum")),
-    *((name, f"functional.{name.lower()}", "nn") for name in (
-        "Relu", "Sigmoid", "Tanh", "Softmax", "Gelu", "Silu", "Elu", "Softplus", "Softsign", "Relu6")),
-    ("ReLU", "functional.relu", "nn")]
-_OURS_OF = {theirs: ours for theirs, ours, _ in _OPERATIONS}
-_THEIRS_OF = {ours: (theirs, f"keras.src.ops.{module}") for theirs, ours, module in reversed(_OPERATIONS)}
+# Operations in graphs. Keras's class has the name of its function, as "ExpandDims"; a tensor's own methods are known by
+# their names alone, and some functions of ours, which Keras has not as one operation, by none.
+_METHODS = ("add", "subtract", "multiply", "true_divide", "power", "negative", "matmul", "absolute", "exp", "log",
+            "sqrt", "sum", "mean", "max", "get_item")
+_NAMES = {"allclose": "AllClose", "rgb_to_grayscale": "RGBToGrayscale"}
+_NO_OPERATIONS = {"affine_transform", "batch_normalization", "binary_crossentropy", "categorical_crossentropy",
+                  "exponential", "hard_swish", "layer_normalization", "mish", "norm", "remainder",
+                  "sparse_categorical_crossentropy", "swish", "unstack"}
+_CALLED = {*OPERANDS, "indices", "weights", "fill_value", "operands", "target", "output", "targets", "predictions",
+           "constant_values", "variable", "rtol", "atol"}  # what Keras's operations are called with, not made with
+
+
+def _modules() -> dict[str, str]:
+    """Keras's modules of the functions of `ops`, by their names in it."""
+    own = {**dict.fromkeys(ops.numpy.__all__, "numpy"), **dict.fromkeys(ops.nn.__all__, "nn"),
+           **dict.fromkeys(ops.math.__all__, "math"), "erf": "math", "cast": "core",
+           **dict.fromkeys(ops.image.__all__, "image"), "get_item": "numpy", "tanh": "numpy", "rsqrt": "math",
+           "stop_gradient": "core"}
+    return {name: f"keras.src.ops.{module}" for name, module in own.items() if name not in _NO_OPERATIONS}
+
+
+def _class_of(name: str) -> str:
+    return _NAMES.get(name) or "".join(part.capitalize() for part in name.split("_"))
+
+
+def _ours_of(name: str) -> str:
+    """The node's name of a function: a tensor's method, ours of `ops`, or else of `functional`."""
+    if name in _METHODS:
+        return name
+    return f"ops.{name}" if f"ops.{name}" in FUNCTIONS else f"functional.{name}"
+
+
+_MODULES = _modules()
+_OURS_OF = {_class_of(name): _ours_of(name) for name in _MODULES if name in _METHODS or _ours_of(name) in FUNCTIONS} | {
+    "ReLU": "functional.relu", "Divide": "true_divide"}
 
 
 def from_keras(config: Any) -> Any:
@@ -80,6 +109,8 @@ def _input(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
     shape = made.pop("batch_shape", None)
     if isinstance(shape, list) and shape:
         made["shape"] = shape[1:]
+        if shape[0] is not None:
+            made["batch_size"] = shape[0]
     return made
 
 
@@ -99,9 +130,13 @@ def _functional(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
         if "trainable" not in entry["config"] and entry["class_name"] not in _SHAPED:  # an operation, no layer
             if entry["class_name"] not in _OURS_OF:
                 raise ValueError(f"the operation {entry['class_name']!r}, named {entry['name']!r}, is not known")
-            options = {key: value for key, value in layer["config"].items() if key not in ("name", "dtype", "initial")}
+            options = {key: value for key, value in layer["config"].items() if key not in ("name", "initial")}
+            if entry["class_name"] not in _WITH_DTYPE:
+                options.pop("dtype", None)
             for call in calls:
-                call["kwargs"].update(options)
+                if "subscripts" in options:
+                    call["args"].insert(0, options["subscripts"])
+                call["kwargs"].update({key: value for key, value in options.items() if key != "subscripts"})
                 if entry["class_name"] == "GetItem" and isinstance(call["args"][1], list):
                     call["args"][1] = {"tuple": call["args"][1]}
             layer = {"class_name": "Function", "config": {"function": _OURS_OF[entry["class_name"]],
@@ -139,7 +174,7 @@ def _references_in(value: Any) -> Iterator[list[Any]]:
 def _call(call: Any, first: Mapping[str, int]) -> dict[str, Any]:
     """One call of a layer. In Keras 2 it is a structure of lists [name, node, output, kwargs]."""
     if "args" not in call:
-        kwargs = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
+        kwargs: Mapping[str, Any] = next((reference[3] for reference in _references_in(call) if len(reference) > 3), {})
         return {"args": [_tensors(call, first)], "kwargs": _kwargs(kwargs)}
     return {"args": [from_keras(arg) for arg in call["args"]], "kwargs": _kwargs(call["kwargs"])}
 
@@ -159,6 +194,7 @@ def _tensors(value: Any, first: Mapping[str, int]) -> Any:
     return _tensors(value[0], first) if len(value) == 1 else [_tensors(item, first) for item in value]
 
 
+_WITH_DTYPE = {"Cast", "ZerosLike", "OnesLike", "FullLike", "OneHot"}
 _SHAPED: dict[str, Callable[[str, Mapping[str, Any]], dict[str, Any]]] = {
     "InputLayer": _input, "Sequential": _sequential, **dict.fromkeys(_GRAPHS, _functional)}
 _SPECIAL: dict[str, Callable[[Mapping[str, Any]], Any]] = {
@@ -177,8 +213,8 @@ def model_to_keras(model: Model) -> dict[str, Any]:
     """A model's layers and calls as Keras has them. Raises ValueError for a class that is no Sequential or graph."""
     if isinstance(model, Sequential):
         first = _object("keras.layers", "InputLayer", {
-            "batch_shape": list(model.layer_shapes[0]), "dtype": model.dtype, "sparse": False, "ragged": False,
-            "name": "input_layer"})
+            "batch_shape": list(model.layer_shapes[0]), "dtype": model.inputs[0].dtype, "sparse": False,
+            "ragged": False, "name": "input_layer"})
         config: dict[str, Any] = {"layers": [first, *(_layer(layer) for layer in model.layers)],
                                   "build_input_shape": list(model.layer_shapes[0])}
         kind, module = "Sequential", "keras"
@@ -203,8 +239,8 @@ def _layer(layer: Any) -> dict[str, Any]:
     config = {key: value for key, value in layer.get_config().items()
               if key not in (*_OURS, *_MEANINGLESS)}  # Keras's older versions know not all of these
     if isinstance(layer, InputLayer):
-        config = {"batch_shape": list(layer.output.shape), "dtype": layer.dtype, "sparse": False, "ragged": False,
-                  "name": layer.name}
+        config = {"batch_shape": list(layer.output.shape), "dtype": layer.output.dtype, "sparse": False,
+                  "ragged": False, "name": layer.name}
     elif isinstance(config.get("padding"), int | list) and "kernel_size" in config:
         raise ValueError(f"Keras's padding of {type(layer).__name__} is 'valid' or 'same'. Layer {layer.name!r} has "
                          f"{config['padding']}: put a ZeroPadding2D before it.")
@@ -275,14 +311,34 @@ def _graph(model: Model) -> dict[str, Any]:
 
 def _operation(function: Function, calls: list[dict[str, Any]]) -> dict[str, Any]:
     """A function in a graph; what it is given by name is in Keras the operation's, for all its calls."""
-    if function.function not in _THEIRS_OF or any(call["kwargs"] != calls[0]["kwargs"] for call in calls):
+    divided = [_divided(function, call) for call in calls]
+    if function.short not in _MODULES or any(options != divided[0][1] for _, options in divided):
         raise ValueError(f"Keras has no operation for the function {function.function!r}, named {function.name!r}. "
                          "Save the model as .safetensors, or make a layer of it.")
-    kind, module = _THEIRS_OF[function.function]
-    options = calls[0]["kwargs"] if calls else {}
-    for call in calls:
-        call["kwargs"] = {}
-    return {**_object(module, kind, {"name": function.name, **options}), "registered_name": kind}
+    for call, (args, _) in zip(calls, divided):
+        call.update(args=args, kwargs={})
+    kind = _class_of(function.short)
+    return {**_object(_MODULES[function.short], kind, {"name": function.name, **(divided[0][1] if divided else {})}),
+            "registered_name": kind}
+
+
+def _divided(function: Function, call: dict[str, Any]) -> tuple[list[Any], dict[str, Any]]:
+    """What Keras's operation is called with, and what it is made with: all options, with our defaults."""
+    if function.short == "get_item":
+        return call["args"], {}
+    wanted = signature(function.call if "." in function.function else getattr(ops, function.short))
+    bound = wanted.bind(*call["args"], **call["kwargs"])
+    bound.apply_defaults()
+    args = [value for name, value in bound.arguments.items() if name in _CALLED and name != "operands"]
+    args += bound.arguments.get("operands", ())
+    while args and args[-1] is None:
+        args.pop()
+    options = {name: value for name, value in bound.arguments.items() if name not in _CALLED}
+    if function.short == "relu" and options == {"negative_slope": 0.0, "max_value": None, "threshold": 0.0}:
+        options = {}  # Keras's has none
+    if function.short == "pad":  # Keras takes a pair for each axis
+        options["pad_width"] = np.broadcast_to(options["pad_width"], (len(args[0]["config"]["shape"]), 2)).tolist()
+    return args, options
 
 
 def _references(value: Any) -> Any:

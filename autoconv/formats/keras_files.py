@@ -138,10 +138,12 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: s
     """Compiles a model as the file says, and puts the optimizer's variables back, if there are some."""
     try:
         given = keras_config.from_keras(config)
-        given.setdefault("optimizer", given.pop("optimizer_config", None))
+        own = given.pop("optimizer_config", None)
+        given["optimizer"] = given.get("optimizer") or own or "rmsprop"  # compile()'s default
         model.compile_from_config(given, custom_objects)
         optimizer: Any = model.optimizer
-        if len(variables) > 2 - optimizer.is_scheduled or (variables and not optimizer.slots):
+        if variables and (not optimizer.slots or len(variables) > 2 - optimizer.is_scheduled or any(
+                value.ndim for value in variables.values())):
             optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind

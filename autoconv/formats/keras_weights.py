@@ -83,8 +83,8 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
         like = [pair for pair in like if pair[0] not in ("learning_rate", "product")]
     if [np.shape(value) for _, value in like] != [value.shape for value in values]:
         raise ValueError(f"The optimizer's variables are not those of {type(optimizer).__name__}, which has "
-                         f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. Received: {len(values)}, of "
-                         f"shapes {[value.shape for value in values]}.")
+                         f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. "
+                         f"Received: {len(values)}, of shapes {[value.shape for value in values]}.")
     found = {name: value for (name, _), value in zip(like, values) if name != "product"}
     optimizer.set_state({**optimizer.get_state(), **found})
 
@@ -96,7 +96,7 @@ _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "vel
 def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
     """The same for Keras 2's names: "Adam/m/dense/kernel:0", of its legacy optimizers "Adam/dense/kernel/m:0"."""
     place = -1 if any(name.endswith("/iter:0") for name in given) else 1
-    state, found = dict(optimizer.get_state()), {}
+    state, found = dict(optimizer.get_state()), dict[str, np.ndarray]()
     slots = {**_SLOTS_OF_KERAS_2, **({"v": "norm"} if "norm" in optimizer.slots else {})}
     for name, value in given.items():
         parts = name.removesuffix(":0").split("/")
@@ -106,9 +106,9 @@ def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
             slot = slots.get(parts[place], parts[place])
             number = sum(key.startswith(f"{slot}/") for key in found)
             found[f"{slot}/{number}"] = value
-    wanted = {key: found.get(key) for key in state if "/" in key}
-    if any(value is None or value.shape != state[key].shape for key, value in wanted.items()):
+    slots_now = [key for key in state if "/" in key]
+    if any(key not in found or found[key].shape != state[key].shape for key in slots_now):
         warnings.warn(f"The state of the optimizer in the file is not that of {type(optimizer).__name__}: it starts "
                       "anew.", stacklevel=8)
         return
-    optimizer.set_state({**state, **wanted})
+    optimizer.set_state({**state, **{key: found[key] for key in slots_now}})

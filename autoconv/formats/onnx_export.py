@@ -11,9 +11,10 @@ from typing import Any
 
 from ..arguments import extras
 from ..files import atomic
-from ..layers import InputLayer, Layer
+from ..graph.graph import Graph
+from ..layers import Input, InputLayer, Layer
 from ..models import Model
-from ..symbolic import Node, Shape, SymbolicTensor
+from ..symbolic import Node, Shape, SymbolicTensor, flatten, map_structure
 from . import onnx_functions, onnx_layers
 from .onnx_builder import Builder, Value, last
 
@@ -40,7 +41,7 @@ def to_onnx(model: Model, path: str | os.PathLike[str] | None = None, opset: int
         name = builder.unique(tensor.name)
         builder.inputs.append(_info(onnx, name, tensor.shape))
         known[id(tensor)] = Value(name, tensor.shape)
-    _run(builder, model, known)
+    _run(builder, model.graph, known)
     for tensor, name in zip(model.graph.outputs, model.graph.output_names):
         resolved = model.graph.resolve(tensor)
         output = builder.unique(f"{name}_output" if name in builder.names else name)
@@ -68,9 +69,8 @@ def _info(onnx: Any, name: str, shape: Shape) -> Any:
     return onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, sizes)
 
 
-def _run(builder: Builder, model: Model, known: dict[int, Value]) -> None:
-    """Adds the ops of a model's nodes. `known` has the values of its inputs, and gets those of all its tensors."""
-    graph = model.graph
+def _run(builder: Builder, graph: Graph, known: dict[int, Value]) -> None:
+    """Adds the ops of a graph's nodes. `known` has the values of its inputs, and gets those of all its tensors."""
 
     def value_of(tensor: SymbolicTensor) -> Value:
         return known[id(graph.resolve(tensor))]
@@ -86,6 +86,8 @@ def _call(builder: Builder, node: Node, value_of: Any) -> list[Value]:
     """The values of one call of a layer, a model or a function."""
     operation = node.operation
     args, kwargs = node.arguments(value_of)
+    if not isinstance(operation, Layer) and operation.function.startswith("ops."):
+        return _made_of_others(builder, operation, args, kwargs)
     if not isinstance(operation, Layer):
         return onnx_functions.call(builder, operation, args, kwargs, [tensor.shape for tensor in node.outputs])
     if kwargs.get("training"):
@@ -95,7 +97,7 @@ def _call(builder: Builder, node: Node, value_of: Any) -> list[Value]:
         inner = operation.graph
         values = {id(tensor): value for tensor, value in zip(inner.inputs, inner.match(args[0], operation.name))}
         with builder.within(operation.name):
-            _run(builder, operation, values)
+            _run(builder, inner, values)
         return [values[id(inner.resolve(tensor))] for tensor in inner.outputs]
     emit = onnx_layers.LAYERS.get(type(operation))
     if emit is None:
@@ -103,3 +105,25 @@ def _call(builder: Builder, node: Node, value_of: Any) -> list[Value]:
                          f"are: {', '.join(sorted(kind.__name__ for kind in onnx_layers.LAYERS))}.")
     with builder.within(operation.name):
         return [emit(builder, operation, args[0], node.outputs[0].shape)]
+
+
+def _made_of_others(builder: Builder, function: Any, args: tuple, kwargs: dict[str, Any]) -> list[Value]:
+    """The values of a function of `ops`, by the graph of the functions that it calls."""
+    given: dict[int, Value] = {}
+    inputs = []
+
+    def symbolic(item: Any) -> Any:
+        if isinstance(item, Value):
+            inputs.append(Input(batch_shape=item.shape))
+            given[id(inputs[-1])] = item
+        return inputs[-1] if isinstance(item, Value) else item
+
+    try:
+        outputs = function.call.__wrapped__(*map_structure(symbolic, args), **map_structure(symbolic, kwargs))
+        inner = Graph(inputs, outputs)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"No ONNX op is known for the function {function.function!r}, called {function.name!r} in the "
+                         f"graph, and it cannot be made of others: {error}") from error
+    with builder.within(function.name):
+        _run(builder, inner, given)
+    return [given[id(inner.resolve(tensor))] for tensor in flatten(outputs)]

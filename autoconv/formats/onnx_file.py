@@ -12,34 +12,34 @@ from ..files import regular
 from . import protobuf
 from .onnx_shapes import DTYPES
 from .onnx_values import RANK, Attributes
-from .protobuf import Field
+from .protobuf import Field, Schema
 
 OPSETS = range(7, 29)
 BYTES, INPUTS = 2**30, 4_096  # of a file; of a node
 _DOMAINS = ("", "ai.onnx")
 
 # The fields of ONNX's messages that are read, by their numbers in onnx.proto, and those that are refused ("any").
-_TENSOR = {
+_TENSOR = Schema({
     1: Field("dims", "int", True), 2: Field("data_type", "int"), 4: Field("float_data", "float", True),
     5: Field("int32_data", "int", True), 7: Field("int64_data", "int", True), 8: Field("name", "text"),
     9: Field("raw_data", "bytes"), 10: Field("double_data", "double", True), 13: Field("external_data", "any"),
-    14: Field("data_location", "int")}
-_ATTRIBUTE = {
+    14: Field("data_location", "int")})
+_ATTRIBUTE = Schema({
     1: Field("name", "text"), 2: Field("f", "float"), 3: Field("i", "int"), 4: Field("s", "text"),
-    5: Field("t", _TENSOR), 7: Field("floats", "float", True), 8: Field("ints", "int", True), 20: Field("type", "int")}
-_NODE = {
+    5: Field("t", _TENSOR), 7: Field("floats", "float", True), 8: Field("ints", "int", True), 20: Field("type", "int")})
+_NODE = Schema({
     1: Field("input", "text", True), 2: Field("output", "text", True), 3: Field("name", "text"),
-    4: Field("op_type", "text"), 5: Field("attribute", _ATTRIBUTE, True), 7: Field("domain", "text")}
-_DIMENSION = {1: Field("dim_value", "int")}
-_TENSOR_TYPE = {1: Field("elem_type", "int"), 2: Field("shape", {1: Field("dim", _DIMENSION, True)})}
-_PORT = {1: Field("name", "text"), 2: Field("type", {1: Field("tensor_type", _TENSOR_TYPE)})}
-_GRAPH = {
+    4: Field("op_type", "text"), 5: Field("attribute", _ATTRIBUTE, True), 7: Field("domain", "text")})
+_DIMENSION = Schema({1: Field("dim_value", "int")})
+_TENSOR_TYPE = Schema({1: Field("elem_type", "int"), 2: Field("shape", Schema({1: Field("dim", _DIMENSION, True)}))})
+_PORT = Schema({1: Field("name", "text"), 2: Field("type", Schema({1: Field("tensor_type", _TENSOR_TYPE)}))})
+_GRAPH = Schema({
     1: Field("node", _NODE, True), 2: Field("name", "text"), 5: Field("initializer", _TENSOR, True),
-    11: Field("input", _PORT, True), 12: Field("output", _PORT, True), 15: Field("sparse_initializer", "any")}
-_MODEL = {
+    11: Field("input", _PORT, True), 12: Field("output", _PORT, True), 15: Field("sparse_initializer", "any")})
+_MODEL = Schema({
     1: Field("ir_version", "int"), 7: Field("graph", _GRAPH), 20: Field("training_info", "any"),
-    8: Field("opset_import", {1: Field("domain", "text"), 2: Field("version", "int")}, True),
-    25: Field("functions", "any")}
+    8: Field("opset_import", Schema({1: Field("domain", "text"), 2: Field("version", "int")}), True),
+    25: Field("functions", "any")})
 
 _NUMBERS = {1: "float_data", 11: "double_data", 7: "int64_data"}  # of a tensor that are not raw bytes, by its type
 _VALUES = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints"}  # of an attribute, by its type
@@ -179,7 +179,9 @@ def _node(node: Any, number: int, opset: int) -> Read:
             raise ValueError(f"Attributes are numbers, texts and tensors. Received: {key!r} of node {name!r} ({op}), "
                              f"which holds a graph or another kind ({attribute.get('type', 0)}).")
         value = attribute.get(field, _DEFAULTS.get(field))
-        values[key] = array(value) if field == "t" else value.tolist() if isinstance(value, np.ndarray) else value
+        if field == "t":
+            value = array(value)
+        values[key] = protobuf.numbers(value).tolist() if isinstance(value, list) else value
     return Read(Attributes(op, name, opset, values, len(outputs)), tuple(node["input"]), outputs)
 
 
@@ -187,7 +189,8 @@ def array(tensor: Any) -> np.ndarray:
     """The values of a tensor in a file. Raises ValueError where they lie elsewhere, or are more or fewer than its shape
     says.
     """
-    dims, name, kind = tensor["dims"].tolist(), tensor.get("name") or "a constant", tensor.get("data_type", 0)
+    dims = protobuf.numbers(tensor["dims"], np.int64).tolist()
+    name, kind = tensor.get("name") or "a constant", tensor.get("data_type", 0)
     if "external_data" in tensor or tensor.get("data_location"):
         raise ValueError(f"An ONNX file must hold its weights itself. Those of {name!r} lie in another file: save the "
                          "model with its data inside (onnx.save with save_as_external_data=False).")
@@ -204,7 +207,7 @@ def array(tensor: Any) -> np.ndarray:
             raise ValueError(f"A tensor has as many bytes as its shape says. Received: {name!r} of shape {dims} and "
                              f"{dtype} with {len(raw):,} bytes.")
         return np.frombuffer(raw, dtype.newbyteorder("<")).astype(dtype).reshape(dims)
-    numbers = tensor[_NUMBERS.get(kind, "int32_data")]
+    numbers = protobuf.numbers(tensor[_NUMBERS.get(kind, "int32_data")])
     if len(numbers) != prod(dims):
         raise ValueError(f"A tensor has as many numbers as its shape says. Received: {name!r} of shape {dims} with "
                          f"{len(numbers):,} numbers.")

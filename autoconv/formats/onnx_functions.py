@@ -13,6 +13,8 @@ import numpy as np
 from .. import activations
 from ..arguments import shapes
 from ..functional.activations import SELU_ALPHA, SELU_SCALE
+from ..functional.image import resize_weights
+from ..operators.image import INTERPOLATIONS
 from ..symbolic import Shape
 from .onnx_builder import Builder, Value, first, last
 
@@ -196,6 +198,13 @@ def matmul(b: Builder, x: Any, y: Any) -> Value:
     return Value(b.node("MatMul", *(last(b, v) if isinstance(v, Value) else b.constant(v) for v in (x, y))), ())
 
 
+def cast(b: Builder, x: Value, dtype: Any) -> Value:
+    """Files hold float32 alone."""
+    if np.dtype(dtype) != np.float32:
+        raise ValueError(f"ONNX files are written in float32. Received: a cast to {dtype}.")
+    return x
+
+
 def expm1(b: Builder, x: Value) -> Value:
     return x.like(b.node("Sub", b.node("Exp", x.any), b.constant(1.0)))
 
@@ -352,7 +361,15 @@ def _global(op: str) -> Emitter:
 
 
 def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> Value:
-    """With the sizes in the file: ONNX's scales are rounded."""
+    """With the sizes in the file: ONNX's scales are rounded. Other interpolations than "nearest" and "bilinear" are
+    products with weights: ONNX has no "lanczos3", and ONNX Runtime no "cubic" of images with channels last.
+    """
+    if interpolation not in INTERPOLATIONS:
+        if None in x.shape[1:3]:
+            raise ValueError(f"{interpolation!r} is exported for images of a known size. Received: {x.shape}.")
+        rows, columns = (resize_weights(interpolation, *pair) for pair in zip(x.shape[1:3], size))
+        y = b.node("MatMul", b.constant(rows, "rows"), first(b, x))
+        return Value(None, x.shape, b.node("MatMul", y, b.constant(columns.T, "columns")))
     batch = b.node("Shape", first(b, x), start=0, end=2)
     sizes = b.node("Concat", batch, b.ints([int(n) for n in size]), axis=0)
     mode: dict[str, Any] = {"mode": "linear"} if interpolation == "bilinear" else {"mode": "nearest",
@@ -365,7 +382,8 @@ FUNCTIONS: dict[str, Emitter] = {
     **{name: _one(op) for name, op in {
         "sigmoid": "Sigmoid", "tanh": "Tanh", "exp": "Exp", "exponential": "Exp", "log": "Log", "sqrt": "Sqrt",
         "abs": "Abs", "absolute": "Abs", "negative": "Neg", "erf": "Erf", "softplus": "Softplus",
-        "softsign": "Softsign", "hard_silu": "HardSwish"}.items()},
+        "softsign": "Softsign", "hard_silu": "HardSwish", "sin": "Sin", "cos": "Cos", "tan": "Tan", "arcsin": "Asin",
+        "arccos": "Acos", "arctan": "Atan", "sinh": "Sinh", "cosh": "Cosh", "detach": "Identity"}.items()},
     **{name: _joined(op) for name, op in {
         "add": "Add", "subtract": "Sub", "multiply": "Mul", "true_divide": "Div", "maximum": "Max", "minimum": "Min",
     }.items()},
@@ -376,7 +394,7 @@ FUNCTIONS: dict[str, Emitter] = {
     "hard_tanh": lambda b, x: x.like(_bounded(b, x.any, -1.0, 1.0)),
     "global_avg_pool2d": _global("GlobalAveragePool"), "global_max_pool2d": _global("GlobalMaxPool"),
     **{emit.__name__: emit for emit in (
-        avg_pool2d, celu, clip, concatenate, elu, expand_dims, expm1, flatten, gelu, get_item, glu, hard_shrink,
+        avg_pool2d, cast, celu, clip, concatenate, elu, expand_dims, expm1, flatten, gelu, get_item, glu, hard_shrink,
         leaky_relu, log1p, log_sigmoid, log_softmax, matmul, max_pool2d, mish, pad, power, relu, reshape, resize, silu,
         soft_shrink, softmax, sparse_plus, sparse_sigmoid, split, squareplus, squeeze, stack, tanh_shrink, threshold,
         transpose, zero_padding2d)},

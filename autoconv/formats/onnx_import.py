@@ -19,7 +19,7 @@ from .onnx_ops import OPS, Op
 from .onnx_values import KNOWN, LARGEST, arrays_of, cast, check_size, on_device
 
 FIRST, LAST = (0, 3, 1, 2), (0, 2, 3, 1)  # the orders of axes that make channels first, and last
-SECONDS = 1.0  # of computing, for which a file is checked by a run without kernels
+SECONDS = 0.5  # of computing, for which a file is checked by a run without kernels
 ALL_KNOWN = 2 * KNOWN  # items of all results that are known before any data come
 
 
@@ -215,8 +215,8 @@ class OnnxModel(Model):
             self._check_nodes()
 
     def _check_nodes(self) -> None:
-        """Runs it once without its kernels, for a second at most. Raises ValueError, naming the node, where something
-        does not fit.
+        """Runs it once without its kernels, for half a second at most. Raises ValueError, naming the node, where
+        something does not fit.
         """
         inputs = [port.shape for port in self._ports]
         for shape in inputs:

@@ -161,7 +161,8 @@ def _channels_last(emit: Emitter) -> Emitter:
             return emit(b, layer, x, shape)
         moved = Value(b.node("Transpose", last(b, x), perm=list(layer._order[0])),
                       tuple(shape[i] for i in layer._order[0]))
-        return Value(b.node("Transpose", last(b, emit(b, layer, moved, moved.shape)), perm=list(layer._order[1])), shape)
+        y = last(b, emit(b, layer, moved, moved.shape))
+        return Value(b.node("Transpose", y, perm=list(layer._order[1])), shape)
 
     return wrapper
 
@@ -221,6 +222,7 @@ def _smart_resize(b: Builder, layer: Any, x: Value, shape: Shape, interpolation:
     part_w = max(min(w, h * layer.width // layer.height), 1)
     top, left = (h - part_h) // 2, (w - part_w) // 2
     part = functions.sliced(b, x, [top, left], [top + part_h, left + part_w], [1, 2])
+    part.shape = (shape[0], part_h, part_w, shape[-1])
     return functions.resize(b, part, (layer.height, layer.width), interpolation)
 
 
@@ -232,6 +234,7 @@ def _resizing(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
         down = max(w * layer.height // layer.width - h, 0) // 2
         across = max(h * layer.width // layer.height - w, 0) // 2
         x = functions.pad(b, x, ((0, 0), (down, down), (across, across), (0, 0)), constant_values=layer.fill_value)
+        x.shape = (shape[0], h + 2 * down, w + 2 * across, shape[-1])
     return functions.resize(b, x, (layer.height, layer.width), layer.interpolation)
 
 
@@ -287,10 +290,9 @@ def _dot(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value:
     if size is None:
         raise ValueError(f"Dot is exported for an axis of known size. Received: {layer.name!r} of {xs[0].shape} and "
                          f"{xs[1].shape}.")
-    (x, rows), (y, columns) = names
-    x = x if rows == 1 else b.reshape(x, [None, None, size])
-    y = y if columns == 1 else b.reshape(y, [None, size, None])
-    product = b.node("MatMul", x, y)
+    (of_rows, rows), (of_columns, columns) = names
+    product = b.node("MatMul", of_rows if rows == 1 else b.reshape(of_rows, [None, None, size]),
+                     of_columns if columns == 1 else b.reshape(of_columns, [None, size, None]))
     return Value(product if rows == columns == 1 else b.reshape(product, shape), shape)
 
 
@@ -301,7 +303,8 @@ def _same(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
 _MERGES = {layers.Add: "Add", layers.Subtract: "Sub", layers.Multiply: "Mul", layers.Average: "Mean",
            layers.Maximum: "Max", layers.Minimum: "Min"}
 _IN_TRAINING = (  # layers that outside of training give their input
-    layers.ActivityRegularization, layers.AlphaDropout, layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.Identity, layers.RandomBrightness,
+    layers.ActivityRegularization, layers.AlphaDropout,
+    layers.Dropout, layers.GaussianDropout, layers.GaussianNoise, layers.Identity, layers.RandomBrightness,
     layers.RandomContrast, layers.RandomFlip, layers.RandomRotation, layers.RandomTranslation, layers.RandomZoom,
     layers.SpatialDropout2D)
 

@@ -38,7 +38,7 @@ def refused(at: Attributes, rule: str, received: Any) -> ValueError:
 
 
 def ints(values: Any) -> tuple[int, ...]:
-    """An array of integers as a tuple. Raises ValueError for other numbers, and for more of them than a node can need."""
+    """An array of integers as a tuple. Raises ValueError for other numbers, and for more than a node can need."""
     array = np.asarray(values)
     if array.dtype.kind not in "iub" or array.ndim > 1 or array.size > 4 * TERMS:
         raise ValueError(f"A list of at most {4 * TERMS:,} integers is wanted here. Received: {array.dtype} of shape "

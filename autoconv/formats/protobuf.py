@@ -5,14 +5,13 @@ numbers are counted while they are read, before memory is taken for them; raw by
 """
 
 import struct
-from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
 FIELDS = 400_000  # of a file, in all messages that are read
 REPEATED = 10_000  # messages in one repeated field
-NAME, TEXT = 1_000, 2**24  # bytes of one string, and of all
+NAME, TEXT = 1_000, 2**24  # bytes of one text, and of all
 NUMBERS = 2**22  # packed integers of variable length, in all: one byte of the file may become eight
 
 _WIRE = {"int": 0, "double": 1, "float": 5}  # how a single number is written; all else has a length
@@ -29,12 +28,17 @@ class Field(NamedTuple):
     repeated: bool = False
 
 
-Schema = Mapping[int, Field]
+class Schema(dict[int, Field]):
+    """The fields of a message by their numbers."""
+
+    def __init__(self, fields: dict[int, Field]) -> None:
+        super().__init__(fields)
+        self.repeated = [field.name for field in fields.values() if field.repeated]
 
 
 def read(data: bytes, schema: Schema) -> dict[str, Any]:
-    """The message in `data`: values by the fields' names. A repeated field is always present: a list, of numbers an
-    array. Raises ValueError for what is no such message, and for one of too many parts.
+    """The message in `data`: values by the fields' names. A repeated field is always present: a list, of which
+    `numbers` makes an array. Raises ValueError for what is no such message, and for one of too many parts.
     """
     return _Reader(data).message(schema, 0, len(data))
 
@@ -47,37 +51,43 @@ class _Reader:
         self.fields, self.text, self.numbers = FIELDS, TEXT, NUMBERS
 
     def message(self, schema: Schema, place: int, end: int) -> dict[str, Any]:
-        found: dict[str, Any] = {field.name: [] for field in schema.values() if field.repeated}
+        found: dict[str, Any] = {name: [] for name in schema.repeated}
+        data = self.data
         while place < end:
-            self.fields = _less(self.fields, 1, FIELDS, "fields")
-            tag, place = self._varint(place, end)
+            self.fields -= 1
+            if self.fields < 0:
+                raise _too_many(FIELDS, "fields")
+            tag, place = (data[place], place + 1) if data[place] < 128 else self._varint(place, end)
             field, wire = schema.get(tag >> 3), tag & 7
-            if wire == 0:
+            value: Any = None
+            if wire == 2:
+                size, start = self._varint(place, end)
+                place = start + size
+                if place > end:
+                    raise ValueError("it ends within a field")
+                if field is not None:
+                    value = self._value(field, start, place, found)
+            elif wire == 0:
                 value, place = self._varint(place, end)
                 value -= (value >> 63) << 64  # signed
             elif wire in _FIXED:
                 form, size = _FIXED[wire]
-                place = _within(place + size, end)
-                value = struct.unpack_from(form, self.data, place - size)[0]
-            elif wire == 2:
-                size, start = self._varint(place, end)
-                place = _within(start + size, end)
-                value = self._value(field, start, place, found) if field else None
+                place += size
+                if place > end:
+                    raise ValueError("it ends within a field")
+                value = struct.unpack_from(form, data, place - size)[0]
             else:
                 raise ValueError(f"a field has the wire type {wire}, which is not known")
             if field is None:
                 continue
-            if wire != 2 and field.kind != "any" and _WIRE.get(_kind(field)) != wire:
+            if wire != 2 and field.kind != "any" and _wire(field) != wire:
                 raise ValueError(f"the field {field.name!r} holds another kind of value")
             if field.repeated:
                 found[field.name].append(value)
-            elif isinstance(field.kind, Mapping) and field.name in found:
+            elif field.name in found and isinstance(field.kind, Schema):
                 raise ValueError(f"the field {field.name!r} is there twice")
             else:
                 found[field.name] = value
-        for field in schema.values():
-            if field.repeated and _kind(field) in _WIRE:
-                found[field.name] = _joined(found[field.name], _kind(field))
         return found
 
     def _varint(self, place: int, end: int) -> tuple[int, int]:
@@ -95,18 +105,19 @@ class _Reader:
 
     def _value(self, field: Field, start: int, stop: int, found: dict[str, Any]) -> Any:
         """The value of a field that has a length."""
-        kind = _kind(field)
-        if kind == "message":
-            if field.repeated:
-                _less(REPEATED, len(found[field.name]) + 1, REPEATED, f"messages {field.name!r}")
-            return self.message(field.kind, start, stop)
+        kind = field.kind
         if kind == "text":
-            _less(NAME, stop - start, NAME, f"bytes in one text, {field.name!r}")
-            self.text = _less(self.text, stop - start, TEXT, "bytes of text")
+            self.text -= stop - start
+            if self.text < 0 or stop - start > NAME:
+                raise _too_many(NAME if self.text >= 0 else TEXT, f"bytes of text in {field.name!r}")
             return self.data[start:stop].decode()
+        if isinstance(kind, Schema):
+            if field.repeated and len(found[field.name]) >= REPEATED:
+                raise _too_many(REPEATED, f"messages {field.name!r}")
+            return self.message(kind, start, stop)
         if kind in _WIRE and field.repeated:
             return self._packed(kind, self.view[start:stop])
-        if kind not in ("bytes", "any"):
+        if kind in _WIRE:
             raise ValueError(f"the field {field.name!r} holds another kind of value")
         return self.view[start:stop]
 
@@ -117,11 +128,13 @@ class _Reader:
             if len(raw) % dtype.itemsize:
                 raise ValueError("packed numbers end within a number")
             return np.frombuffer(raw, dtype)
-        _less(10 * self.numbers, len(raw), 10 * NUMBERS, "bytes of packed integers")
+        if len(raw) > 10 * self.numbers:
+            raise _too_many(NUMBERS, "packed integers (write them as raw_data)")
         octets = np.frombuffer(raw, np.uint8)
         is_end = octets < 128
-        self.numbers = _less(self.numbers, np.count_nonzero(is_end), NUMBERS,
-                             "packed integers (write them as raw_data)")
+        self.numbers -= int(np.count_nonzero(is_end))
+        if self.numbers < 0:
+            raise _too_many(NUMBERS, "packed integers (write them as raw_data)")
         ends = np.flatnonzero(is_end)
         starts = np.concatenate([[0], ends + 1])
         lengths = np.diff(starts)
@@ -134,28 +147,16 @@ class _Reader:
         return values.view(np.int64)
 
 
-def _kind(field: Field) -> str:
-    return field.kind if isinstance(field.kind, str) else "message"
+def _wire(field: Field) -> int | None:
+    return _WIRE.get(field.kind) if isinstance(field.kind, str) else None
 
 
-def _joined(parts: list[Any], kind: str) -> np.ndarray:
+def numbers(parts: list[Any], dtype: Any = None) -> np.ndarray:
     """The numbers of a repeated field, some packed, some by themselves, as one array."""
-    dtype = {"int": np.int64, "float": np.float32, "double": np.float64}[kind]
-    if len(parts) == 1 and isinstance(parts[0], np.ndarray):
-        return parts[0]
     if not any(isinstance(part, np.ndarray) for part in parts):
         return np.array(parts, dtype)
-    return np.concatenate([np.atleast_1d(np.asarray(part, dtype)) for part in parts])
+    return np.concatenate([np.atleast_1d(part) for part in parts], dtype=dtype)
 
 
-def _less(left: int, count: int, most: int, what: str) -> int:
-    """What is left of a bound. Raises ValueError where nothing is."""
-    if count > left:
-        raise ValueError(f"it has more than {most:,} {what}")
-    return left - count
-
-
-def _within(place: int, end: int) -> int:
-    if place > end:
-        raise ValueError("it ends within a field")
-    return place
+def _too_many(most: int, what: str) -> ValueError:
+    return ValueError(f"it has more than {most:,} {what}")

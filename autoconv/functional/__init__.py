@@ -5,7 +5,6 @@
 (N, H, W, C), kernels (KH, KW, C, F).
 """
 
-from . import numpy_names  # noqa: F401 (NumPy's functions find ours in it)
 from .activations import (
     celu,
     elu,
@@ -34,9 +33,16 @@ from .activations import (
 )
 from .arrays import (
     abs,
+    arccos,
+    arcsin,
+    arctan,
+    arctan2,
     argmax,
+    cast,
     clip,
     concatenate,
+    cos,
+    cosh,
     equal,
     erf,
     exp,
@@ -52,10 +58,13 @@ from .arrays import (
     minimum,
     not_equal,
     pad,
+    sin,
+    sinh,
     split,
     sqrt,
     squeeze,
     stack,
+    tan,
     where,
 )
 from .image import affine_transform, resize
@@ -103,17 +112,17 @@ from .nn import (
 from .norms import layer_normalization, moments, normalize
 
 __all__ = [
-    "abs", "affine_transform", "argmax", "avg_pool2d", "batch_norm", "binary_crossentropy",
-    "binary_focal_crossentropy", "categorical_crossentropy", "categorical_focal_crossentropy",
-    "categorical_generalized_cross_entropy", "categorical_hinge", "celu", "clip", "concatenate", "conv2d",
-    "conv2d_transpose", "cosine_similarity", "dense", "depthwise_conv2d", "dice", "dropout", "elu", "equal", "erf",
-    "exp", "expand_dims", "expm1", "exponential", "flatten", "gelu", "global_avg_pool2d", "global_max_pool2d",
-    "glu", "greater", "greater_equal", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "hinge", "huber",
-    "kl_divergence", "layer_normalization", "leaky_relu", "less", "less_equal", "log", "log1p", "log_cosh",
-    "log_sigmoid", "log_softmax", "max_pool2d", "maximum", "mean_absolute_error", "mean_absolute_percentage_error",
-    "mean_squared_error", "mean_squared_logarithmic_error", "minimum", "mish", "moments", "normalize", "not_equal",
-    "pad", "poisson", "relu", "relu6", "resize", "selu", "sigmoid", "silu", "soft_shrink", "softmax", "softplus",
-    "softsign", "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "sparsemax", "split", "sqrt",
-    "squared_hinge", "squareplus", "squeeze", "stack", "tanh", "tanh_shrink", "threshold", "tversky", "where",
-    "zero_padding2d",
+    "abs", "affine_transform", "arccos", "arcsin", "arctan", "arctan2", "argmax", "avg_pool2d", "batch_norm",
+    "binary_crossentropy", "binary_focal_crossentropy", "cast", "categorical_crossentropy",
+    "categorical_focal_crossentropy", "categorical_generalized_cross_entropy", "categorical_hinge", "celu", "clip",
+    "concatenate", "conv2d", "conv2d_transpose", "cos", "cosh", "cosine_similarity", "dense", "depthwise_conv2d",
+    "dice", "dropout", "elu", "equal", "erf", "exp", "expand_dims", "expm1", "exponential", "flatten", "gelu",
+    "global_avg_pool2d", "global_max_pool2d", "glu", "greater", "greater_equal", "hard_shrink", "hard_sigmoid",
+    "hard_silu", "hard_tanh", "hinge", "huber", "kl_divergence", "layer_normalization", "leaky_relu", "less",
+    "less_equal", "log", "log1p", "log_cosh", "log_sigmoid", "log_softmax", "max_pool2d", "maximum",
+    "mean_absolute_error", "mean_absolute_percentage_error", "mean_squared_error", "mean_squared_logarithmic_error",
+    "minimum", "mish", "moments", "normalize", "not_equal", "pad", "poisson", "relu", "relu6", "resize", "selu",
+    "sigmoid", "silu", "sin", "sinh", "soft_shrink", "softmax", "softplus", "softsign",
+    "sparse_categorical_crossentropy", "sparse_plus", "sparse_sigmoid", "sparsemax", "split", "sqrt", "squared_hinge",
+    "squareplus", "squeeze", "stack", "tan", "tanh", "tanh_shrink", "threshold", "tversky", "where", "zero_padding2d",
 ]

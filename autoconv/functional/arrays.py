@@ -11,16 +11,16 @@ import numpy as np
 
 from ..arguments import names
 from ..errors import DeviceError
-from ..operators import arith, joining, select
+from ..operators import arith, elementwise, joining, select
 from ..operators.registry import Op
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply
 from .nn import _tensor
 
 __all__ = [
-    "abs", "argmax", "clip", "concatenate", "equal", "erf", "exp", "expand_dims", "expm1", "greater",
-    "greater_equal", "less", "less_equal", "log", "log1p", "maximum", "minimum", "not_equal", "pad", "split", "sqrt",
-    "squeeze", "stack", "where",
+    "abs", "arccos", "arcsin", "arctan", "arctan2", "argmax", "cast", "clip", "concatenate", "cos", "cosh", "equal",
+    "erf", "exp", "expand_dims", "expm1", "greater", "greater_equal", "less", "less_equal", "log", "log1p", "maximum",
+    "minimum", "not_equal", "pad", "sin", "sinh", "split", "sqrt", "squeeze", "stack", "tan", "where",
 ]
 
 
@@ -70,13 +70,14 @@ def split(x: Any, indices_or_sections: int | Sequence[int], axis: int = 0) -> li
 
 
 def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float | None = None) -> Tensor:
-    """A number (0 by default) around x.
+    """Elements around x: a number, 0 by default, or with mode "reflect" (c b|a b c|b a) or "symmetric" (b a|a b c|c b)
+    x's own.
 
-    `pad_width`: n items on every side, (before, after) for all axes, or one such pair for each axis. Raises ValueError
-    for other modes than "constant".
+    `pad_width`: n elements on every side, (before, after) for all axes, or one such pair for each axis. Raises
+    ValueError for other modes.
     """
     x = _tensor(x)
-    names.lookup("mode", mode, {"constant": mode})
+    names.lookup("mode", mode, dict.fromkeys(("constant", "reflect", "symmetric"), mode))
     widths = np.asarray(pad_width)
     if widths.dtype.kind not in "iu" or (widths < 0).any() or widths.shape not in ((), (1,), (2,), (1, 2), (x.ndim, 2)):
         raise ValueError("pad_width must be n, (before, after) or one such pair for each axis, of integers of 0 or "
@@ -84,7 +85,18 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float |
     if constant_values is not None and not isinstance(constant_values, Real):
         raise ValueError(f"constant_values must be a number. Received: {constant_values!r}.")
     pairs = tuple((int(before), int(after)) for before, after in np.broadcast_to(widths, (x.ndim, 2)))
-    return apply(arith.pad, x, widths=pairs, value=constant_values or 0)
+    if mode == "constant":
+        return apply(arith.pad, x, widths=pairs, value=constant_values or 0)
+    if constant_values is not None:
+        raise ValueError(f"mode {mode!r} takes x's own elements: leave out constant_values. Received: "
+                         f"{constant_values!r}.")
+    for axis, (pair, size) in enumerate(zip(pairs, x.shape)):
+        if pair != (0, 0):
+            if not size:
+                raise ValueError(f"mode {mode!r} needs elements to repeat. Received shape {x.shape}, whose axis {axis} "
+                                 "has none.")
+            x = x[(*(slice(None),) * axis, np.pad(np.arange(size), pair, mode))]  # type: ignore[call-overload]
+    return x
 
 
 def squeeze(x: Any, axis: int | Sequence[int] | None = None) -> Tensor:
@@ -180,6 +192,60 @@ def log1p(x: Any) -> Tensor:
 def erf(x: Any) -> Tensor:
     """The error function."""
     return apply(arith.erf, _tensor(x))
+
+
+def sin(x: Any) -> Tensor:
+    """The sine."""
+    return apply(elementwise.sin, _tensor(x))
+
+
+def cos(x: Any) -> Tensor:
+    """The cosine."""
+    return apply(elementwise.cos, _tensor(x))
+
+
+def tan(x: Any) -> Tensor:
+    """The tangent, sin x / cos x."""
+    x = _tensor(x)
+    return sin(x) / cos(x)
+
+
+def arcsin(x: Any) -> Tensor:
+    """The angle in -pi/2..pi/2 whose sine is x."""
+    return apply(elementwise.arcsin, _tensor(x))
+
+
+def arccos(x: Any) -> Tensor:
+    """The angle in 0..pi whose cosine is x."""
+    return apply(elementwise.arccos, _tensor(x))
+
+
+def arctan(x: Any) -> Tensor:
+    """The angle in -pi/2..pi/2 whose tangent is x."""
+    return apply(elementwise.arctan, _tensor(x))
+
+
+def arctan2(x1: Any, x2: Any) -> Tensor:
+    """The angle in -pi..pi of the point at height x1 and width x2; shapes broadcast."""
+    return apply(elementwise.arctan2, *_pair(x1, x2))
+
+
+def sinh(x: Any) -> Tensor:
+    """The hyperbolic sine."""
+    return apply(elementwise.sinh, _tensor(x))
+
+
+def cosh(x: Any) -> Tensor:
+    """The hyperbolic cosine."""
+    return apply(elementwise.cosh, _tensor(x))
+
+
+def cast(x: Any, dtype: Any) -> Tensor:
+    """x in another dtype, with a gradient between floating ones; x itself if it has that dtype."""
+    x, wanted = _tensor(x), np.dtype(dtype)
+    if x.dtype == wanted:
+        return x
+    return apply(elementwise.cast, x if wanted.kind == "f" else x.detach(), dtype=wanted)
 
 
 def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:

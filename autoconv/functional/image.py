@@ -1,5 +1,6 @@
 """Images moved, turned, scaled and cropped, and the random transforms of augmentation. Images are (N, H, W, C)."""
 
+from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
@@ -9,7 +10,8 @@ from ..arguments import names, shapes
 from ..operators import image as ops
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply, refuse_gradient
-from .nn import _beside, _tensor
+from . import arrays
+from .nn import _beside, _floats, _tensor
 
 __all__ = ["affine_transform", "resize"]
 
@@ -19,13 +21,16 @@ KINDS = {"flip": 0, "rotation": 1, "translation": 2, "zoom": 3, "crop": 4}  # as
 def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear", fill_mode: str = "constant",
                      fill_value: float = 0.0, size: tuple[int, int] | None = None) -> Tensor:
     """Pixel (i, j) of a result shows what lies at column (t0 j + t1 i + t2) / s and row (t3 j + t4 i + t5) / s of its
-    image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or one for each image (N, 8).
+    image, with s = t6 j + t7 i + 1; images (N, H, W, C), one transform (8,) or one for each image (N, 8); or one image
+    (H, W, C).
 
     interpolation: "bilinear" or "nearest". fill_mode, outside of an image: "constant" (the fill_value), "nearest" (a
     a|a b c|c c), "reflect" (b a|a b c|c b) or "wrap" (b c|a b c|a b). Results are `size` (H, W), by default as large as
     the images. Names and values are those of `keras.ops.image.affine_transform` on TensorFlow.
     """
-    x = _tensor(images)
+    x = _floats(images)
+    if x.ndim == 3:  # one image
+        return affine_transform(arrays.expand_dims(x, 0), transform, interpolation, fill_mode, fill_value, size)[0]
     count, h, w, _ = shapes.check_image(x.shape)
     names.lookup("interpolation", interpolation, ops.INTERPOLATIONS)
     names.lookup("fill_mode", fill_mode, ops.FILL_MODES)
@@ -42,15 +47,55 @@ def affine_transform(images: Any, transform: Any, interpolation: str = "bilinear
 
 
 def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") -> Tensor:
-    """Images (N, H, W, C) as (N, *size, C), "bilinear" or "nearest": pixels are squares, whose centres are compared.
+    """Resizes images (N, H, W, C) to (N, *size, C), or one (H, W, C) to (*size, C), by the distance of pixel centres.
 
-    Where it shrinks, pixels between the samples are not read (no antialiasing), as in `keras.ops.image.resize`.
+    interpolation: "nearest", "bilinear", "bicubic" (Keys, a = -0.5), "lanczos3" or "lanczos5", with Keras's values on
+    JAX; or "area", the mean of all that a new pixel covers, with Keras's values on TensorFlow. When images shrink, all
+    but "area" skip pixels between the samples (no antialiasing).
     """
     x = _tensor(images)
+    if x.ndim == 3:
+        return resize(x.reshape(1, *x.shape), size, interpolation)[0]
     _, *old, _ = shapes.check_image(x.shape)
+    if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
+            interpolation not in ops.INTERPOLATIONS):
+        return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
     (down, first_row), (right, first_column) = (_sampling(*pair, interpolation) for pair in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
     return affine_transform(x, transform, interpolation, "nearest", size=size)
+
+
+def _weighted(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
+    """rows (OH, H) times each image times columns (OW, W), transposed."""
+    n, h, w, c = x.shape
+    rows, columns = (x.device.constant(np.ascontiguousarray(weights, x.dtype)) for weights in (rows, columns))
+    y = Tensor(rows, device=x.device) @ x.reshape(n, h, w * c)
+    y = Tensor(columns, device=x.device) @ y.reshape(n * len(rows), w, c)
+    return y.reshape(n, len(rows), len(columns), c)
+
+
+def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
+    """The weights (new, old) by which the pixels of an axis are summed; of each new pixel they add up to 1."""
+    scale, pixels, samples = old / new, np.arange(old), np.arange(new)[:, None]
+    if interpolation == "area":  # the length that the two pixels share
+        end, begin = np.minimum(pixels + 1, (samples + 1) * scale), np.maximum(pixels, samples * scale)
+        weights = np.maximum(end - begin, 0.0)
+    else:
+        weights = _KERNELS[interpolation](np.abs((samples + 0.5) * scale - 0.5 - pixels))
+    return weights / weights.sum(1, keepdims=True)
+
+
+def _keys(d: np.ndarray) -> np.ndarray:
+    """Keys: "Cubic convolution interpolation for digital image processing", 1981; a = -0.5. d: distances."""
+    near, far = ((1.5 * d - 2.5) * d) * d + 1.0, ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
+    return np.where(d < 1, near, np.where(d < 2, far, 0.0))
+
+
+_KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "bicubic": _keys,
+    "lanczos3": lambda d: np.where(d < 3, np.sinc(d) * np.sinc(d / 3), 0.0),
+    "lanczos5": lambda d: np.where(d < 5, np.sinc(d) * np.sinc(d / 5), 0.0)}
+RESIZE_INTERPOLATIONS = (*ops.INTERPOLATIONS, *_KERNELS, "area")
 
 
 def _sampling(old: int, new: int, interpolation: str) -> tuple[float, float]:

@@ -13,7 +13,7 @@ from .. import random
 from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
 from ..backend import device as devices
-from ..operators import activations, arith, conv, norm, pool, select
+from ..operators import activations, arith, conv, elementwise, norm, pool, select
 from ..operators import dense as dense_ops
 from ..operators import dropout as dropout_ops
 from ..operators.registry import Op
@@ -129,7 +129,7 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
     """max(x, 0), or in general x from `threshold` up to `max_value`, which it never exceeds, and below
     negative_slope (x - threshold).
     """
-    x = _tensor(x)
+    x = _floats(x)
     refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
     if not threshold and not negative_slope:
         y = apply(activations.relu, x)
@@ -141,7 +141,7 @@ def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, th
 
 def sigmoid(x: Any) -> Tensor:
     """1 / (1 + exp(-x))."""
-    x = _tensor(x)
+    x = _floats(x)
     y = apply(activations.sigmoid, x)
     y.logits, y.activation = x, "sigmoid"
     return y
@@ -149,12 +149,12 @@ def sigmoid(x: Any) -> Tensor:
 
 def tanh(x: Any) -> Tensor:
     """The hyperbolic tangent."""
-    return apply(activations.tanh, _tensor(x))
+    return apply(activations.tanh, _floats(x))
 
 
 def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
     """exp(x) / sum(exp(x)) along `axis`, or along several as if they were one, stable for any x."""
-    x = _tensor(x)
+    x = _floats(x)
     if isinstance(axis, Sequence):
         return _along_several(activations.softmax, x, axis)
     y = apply(activations.softmax, x, axis=axis)
@@ -165,7 +165,7 @@ def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
 
 def log_softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
     """log(softmax(x)) along `axis`, or along several as if they were one, stable for any x."""
-    x = _tensor(x)
+    x = _floats(x)
     if isinstance(axis, Sequence):
         return _along_several(activations.log_softmax, x, axis)
     return apply(activations.log_softmax, x, axis=axis)
@@ -176,7 +176,8 @@ def _along_several(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
     axes = arith.normalize_axes(axis, x.ndim)
     order = (*(i for i in range(x.ndim) if i not in axes), *axes)
     moved = x.transpose(order)
-    y = apply(op, moved.reshape(*moved.shape[: x.ndim - len(axes)], -1), axis=-1)
+    rows = x.ndim - len(axes)
+    y = apply(op, moved.reshape(*moved.shape[:rows], int(np.prod(moved.shape[rows:]))), axis=-1)
     return y.reshape(moved.shape).transpose(tuple(order.index(i) for i in range(x.ndim)))
 
 
@@ -254,6 +255,12 @@ def _tensor(value: Any, dtype: Any = None) -> Tensor:
     floating = isinstance(value, (np.ndarray, np.generic)) and value.dtype.kind == "f"
     device = devices.get("cpu")
     return Tensor(device.asarray(value, dtype or (None if floating else np.float32)), device=device)
+
+
+def _floats(value: Any) -> Tensor:
+    """`_tensor`, with integers as float32."""
+    x = _tensor(value)
+    return x if x.dtype.kind == "f" else apply(elementwise.cast, x, dtype=np.dtype(np.float32))
 
 
 def _image(value: Any) -> Tensor:

@@ -234,11 +234,7 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
         if self._build_shape is None:
             building.first_call(self, shape)
         self.check_input(shape)
-        if not isinstance(x, Tensor):
-            x = map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), self._of_one_kind(x))
-        elif x.dtype != self.dtype:
-            x = self._converted(x)
-        return self._computed(x, training=training)
+        return self._computed(self._converted_inputs(x), training=training)
 
     def _computed(self, *inputs: Any, training: bool | None, **named: Any) -> Any:
         """The result of `call`, with what its result adds to the loss."""

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from ..operators import elementwise
 from ..symbolic import flatten, map_structure
-from ..tensor import Parameter, Tensor, inside_layer
+from ..tensor import Parameter, Tensor, apply, inside_layer
 from .policy import DTYPES
 
 
@@ -49,25 +50,28 @@ class Conversion:
             return inputs
         return map_structure(lambda t: t if t.dtype.kind == "f" else self._copied(t), inputs)
 
-    def _converted(self, x: Tensor) -> Tensor:
-        """`x` in the layer's dtype; a layer without weights of its own takes floats as they are."""
-        floats_as_they_are = not (self.autocast and self._own_weights()) and self.dtype in DTYPES
+    def _converted_inputs(self, x: Any) -> Any:
+        """The tensors that a layer of one argument is called on, in the layer's dtype."""
+        if isinstance(x, Tensor):
+            return x if x.dtype == self.dtype else self._converted(x)
+        return map_structure(lambda t: t if t.dtype == self.dtype else self._converted(t), self._of_one_kind(x))
+
+    def _converted(self, x: Tensor, wanted: str = "") -> Tensor:
+        """`x` in the layer's dtype, or a wanted one; a layer without weights of its own takes floats as they are."""
+        wanted = wanted or self.dtype
+        floats_as_they_are = not (self.autocast and self._own_weights()) and wanted in DTYPES
         if self._stays(x.dtype) or (x.dtype.kind == "f" and floats_as_they_are):
             return x
         if x.requires_grad:
             raise TypeError(
-                f"Layer {self.name!r} computes in {self.dtype}. Received a tensor of {x.dtype} that requires "
+                f"Layer {self.name!r} computes in {wanted}. Received a tensor of {x.dtype} that requires "
                 f"gradients: convert it first, or make the layer with dtype={x.dtype.name!r}."
             )
-        return self._copied(x)
+        return self._copied(x, wanted)
 
-    def _copied(self, x: Tensor) -> Tensor:
-        """A copy of `x` in the layer's dtype."""
-        if self.dtype not in DTYPES:
-            return Tensor(x.device.asarray(x.numpy().astype(self.dtype)), device=x.device)
-        converted = x.device.empty(x.shape, DTYPES[self.dtype])
-        x.device.kernels("arith").copy(x.data, converted)
-        return Tensor(converted, device=x.device)
+    def _copied(self, x: Tensor, wanted: str = "") -> Tensor:
+        """A copy of `x` in the layer's dtype, or a wanted one."""
+        return apply(elementwise.cast, x, dtype=np.dtype(wanted or self.dtype))
 
     def _all_converted(self, arguments: dict[str, Any]) -> dict[str, Any]:
         """All arguments of a call, with the tensors in the layer's dtype: integers are converted in the first alone."""

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import functional
+from .. import functional, ops  # noqa: F401 (both put their functions into FUNCTIONS)
 from ..arguments import names
 from ..backend import trace
-from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
+from ..symbolic import FUNCTIONS, TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
 from ..tensor import Parameter, Tensor, no_grad
 from . import parts
 from .base import registry
@@ -19,13 +19,16 @@ METHODS: dict[str, Callable] = {
     "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "true_divide": operator.truediv,
     "power": operator.pow, "negative": operator.neg, "matmul": operator.matmul, "get_item": operator.getitem,
     "absolute": operator.abs, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
-    "greater_equal": operator.ge,
+    "greater_equal": operator.ge, "mod": operator.mod, "floor_divide": operator.floordiv,
+    "bitwise_and": operator.and_, "bitwise_or": operator.or_, "bitwise_xor": operator.xor,
+    "bitwise_not": operator.invert,
     **{name: getattr(Tensor, name) for name in ("reshape", "transpose", "sum", "mean", "max", "exp", "log", "sqrt",
                                                 "clip", "argmax", "detach")},
 }
 _COMPARED = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
-_BROADCAST = ("add", "subtract", "multiply", "true_divide", "power", "negative", "exp", "log", "maximum", "minimum",
-              *_COMPARED)
+_BROADCAST = ("add", "subtract", "multiply", "divide", "true_divide", "power", "negative", "exp", "log", "maximum",
+              "minimum", "mod", "floor_divide", "bitwise_and", "bitwise_or", "bitwise_xor", "where", "arctan2",
+              "logical_and", "logical_or", "logical_xor", "isclose", *_COMPARED)
 _SAME_SHAPE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout")
 
 
@@ -39,10 +42,11 @@ class Function:
 
     def __init__(self, function: str, name: str | None = None) -> None:
         kind, _, short = function.rpartition(".")
-        known = METHODS if not kind else {f: getattr(functional, f) for f in functional.__all__}
-        self.call = names.lookup("function", short, known)
-        if kind not in ("", "functional"):
-            raise ValueError(f"A function is a tensor's method or functional.NAME. Received: {function!r}.")
+        if kind not in ("", "functional", "ops"):
+            raise ValueError("A function is a tensor's method, functional.NAME or ops.NAME. "
+                             f"Received: {function!r}.")
+        of_kind = {name.rpartition(".")[2]: f for name, f in FUNCTIONS.items() if name.startswith(f"{kind}.")}
+        self.call = names.lookup("function", short, of_kind if kind else METHODS)
         self.function, self.short = function, short
         self.name = name or parts.automatic_name(short)
         self._nodes: list[Node] = []
@@ -58,6 +62,7 @@ class Function:
             raise TypeError("A model trains the weights of its layers, so a Parameter given to "
                             f"{self.function!r} beside a symbolic tensor would never learn. Put it into a layer of "
                             "yours, or pass its values: parameter.numpy().")
+        args, kwargs = map_structure(_plain, args), map_structure(_plain, kwargs)
         result = self.compute_output(args, kwargs)
         Node(self, args, kwargs, result)
         return result
@@ -88,28 +93,31 @@ class Function:
         """What a call returns: symbolic tensors. What is not known by rule is found by running it on zeros, twice,
         but for the kernels.
         """
-        first = next(item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor))
-        if self.short in _SAME_SHAPE:
-            return SymbolicTensor(first.shape, first.dtype, name=self.name)
-        if self.short in _BROADCAST and not kwargs:
-            dtype = "bool" if self.short in _COMPARED else first.dtype
-            return SymbolicTensor(broadcast(*map(_shape_of, args)), dtype, name=self.name)
+        symbolic = [item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor)]
+        if self.short in _SAME_SHAPE or (self.short in _BROADCAST and not kwargs):
+            one = self._run(*map_structure(_of_one_item, (args, kwargs)))
+            shape = symbolic[0].shape if self.short in _SAME_SHAPE else broadcast(*map(_shape_of, args))
+            return SymbolicTensor(shape, one.dtype.name, name=self.name)
         runs = []
         for batch, size in zip((2, 3), TRIED_SIZES):
             def zeros(item: Any, batch: int = batch, size: int = size) -> Any:
                 if not isinstance(item, SymbolicTensor):
                     return item
-                first, *rest = item.shape or (1,)
-                shape = (batch if first is None else first, *(size if n is None else n for n in rest))
-                return Tensor(np.zeros(shape, item.dtype))
+                shape = (batch if n is None and not axis else size if n is None else n
+                         for axis, n in enumerate(item.shape))
+                return Tensor(np.zeros(tuple(shape), item.dtype))
 
-            with no_grad(), trace.DryRun().record():  # no kernel runs, no memory is touched
-                runs.append(self.call(*map_structure(zeros, args), **map_structure(zeros, kwargs)))
+            runs.append(self._run(map_structure(zeros, args), map_structure(zeros, kwargs)))
         results = iter([
             SymbolicTensor(tuple(n if n == m else None for n, m in zip(a.shape, b.shape)), a.dtype.name, name=self.name)
             for a, b in zip(*map(flatten, runs))
         ])
         return map_structure(lambda _: next(results), runs[0])
+
+    def _run(self, args: tuple, kwargs: dict[str, Any]) -> Any:
+        """What a call returns, but for its values: no kernel runs, no memory is touched."""
+        with no_grad(), trace.DryRun().record():
+            return self.call(*args, **kwargs)
 
     def get_config(self) -> dict[str, Any]:
         return {"function": self.function, "name": self.name}
@@ -137,6 +145,21 @@ def _shape_of(item: Any) -> Shape:
     if array.dtype.kind not in "biuf":
         raise TypeError(f"Arithmetic on symbolic tensors takes numbers beside them. Received: {type(item).__name__}.")
     return array.shape
+
+
+def _plain(item: Any) -> Any:
+    """An argument as a graph keeps it: values instead of tensors, names instead of dtypes."""
+    if isinstance(item, (type, np.dtype)):
+        return np.dtype(item).name
+    return item.numpy() if isinstance(item, Tensor) else item
+
+
+def _of_one_item(item: Any) -> Any:
+    """An array of one item in the place of a tensor or array: enough to find a result's dtype."""
+    if not isinstance(item, (SymbolicTensor, np.ndarray)):
+        return item
+    one = np.zeros((1,) * len(item.shape), item.dtype)
+    return Tensor(one) if isinstance(item, SymbolicTensor) else one
 
 
 def _add_node(name: str, args: tuple, kwargs: dict[str, Any]) -> Any:

@@ -6,8 +6,8 @@ import numpy as np
 
 from .. import functional as F
 from ..backend.device import without_gradient
+from ..functional.image import RESIZE_INTERPOLATIONS
 from ..functional.losses import EPSILON
-from ..operators.image import INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
@@ -168,14 +168,15 @@ class _OfSize(Images):
 
 
 class Resizing(_OfSize):
-    """Images (N, H, W, C) as (N, height, width, C), by "bilinear" or "nearest" interpolation, without antialiasing.
+    """Images (N, H, W, C) as (N, height, width, C), without antialiasing. interpolation: "nearest", "bilinear",
+    "bicubic", "lanczos3", "lanczos5" or "area", as in `functional.resize`.
 
     Sides keep their ratio where `crop_to_aspect_ratio` cuts off what is too much of an image, around its middle, or
     `pad_to_aspect_ratio` puts `fill_value` on both sides of it.
     """
 
     recordable = True
-    interpolation = checks.one_of(INTERPOLATIONS)
+    interpolation = checks.one_of(RESIZE_INTERPOLATIONS)
 
     def __init__(
         self, height: int, width: int, interpolation: str = "bilinear", crop_to_aspect_ratio: bool = False,

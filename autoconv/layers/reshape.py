@@ -5,7 +5,7 @@ from typing import Any
 
 from .. import functional as F
 from ..arguments import shapes
-from ..operators.image import INTERPOLATIONS
+from ..functional.image import RESIZE_INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
 from .base import Layer, Shape
@@ -210,13 +210,15 @@ class Cropping2D(Layer):
 
 
 class UpSampling2D(Layer):
-    """Images (N, H, W, C) -> (N, H size[0], W size[1], C), by "nearest" (each pixel repeated) or "bilinear"."""
+    """Images (N, H, W, C) -> (N, H size[0], W size[1], C), by "nearest" (each pixel repeated) or another interpolation
+    of `functional.resize`.
+    """
 
     one_input = True
     recordable = True
     rank = 4
     size = checks.pair()
-    interpolation = checks.one_of(INTERPOLATIONS)
+    interpolation = checks.one_of(RESIZE_INTERPOLATIONS)
 
     def __init__(self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest",
                  **kwargs: Any) -> None:

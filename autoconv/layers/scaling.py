@@ -12,8 +12,8 @@ from .merge import _Merge
 
 
 class LayerScale(Layer):
-    """gamma x, with a gamma for each of `projection_dim` channels, at first `init_values`. Touvron et al., "Going deeper
-    with image transformers", 2021.
+    """gamma x, with a gamma for each of `projection_dim` channels, at first `init_values`. Touvron et al., "Going
+    deeper with image transformers", 2021.
     """
 
     one_input = True

@@ -310,7 +310,8 @@ class MeanMetricWrapper(Mean):
     def __init__(self, fn: ArrayFunction, name: str | None = None, dtype: str | None = None,
                  values: DeviceFunction | None = None, **options: Any) -> None:
         super().__init__(name or str(getattr(fn, "__name__", "metric")), dtype)
-        self._function, self._values, self.recordable = fn, values, values is not None
+        self._function, self._values = fn, values
+        self.recordable = values is not None and options.get("ignore_class") is None  # whose weights change
         self._options = tuple(options)
         for option, value in options.items():
             setattr(self, option, value)
@@ -323,7 +324,11 @@ class MeanMetricWrapper(Mean):
         return self._values(y_true, y_pred, **self._given_options())  # type: ignore[misc]
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:  # type: ignore[override]
-        super().update_state(self._function(array(y_true), array(y_pred), **self._given_options()), sample_weight)
+        t, ignored = array(y_true), getattr(self, "ignore_class", None)
+        found = array(self._function(t, array(y_pred), **self._given_options()))
+        if ignored is not None and sample_weight is not None:
+            sample_weight = weighted(found, sample_weight)[1] * (t.reshape(found.shape) != ignored)
+        super().update_state(found, sample_weight)
 
 
 def _is_plain(value: Any) -> bool:

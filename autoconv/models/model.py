@@ -5,6 +5,8 @@ import sys
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ..arguments.keywords import known_only
 from ..arguments.serialization import deserialize, serialize
 from ..arguments.shapes import axes_remedy
@@ -12,6 +14,7 @@ from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
 from ..layers import Layer
+from ..layers.policy import DTYPES
 from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
 from ..train.trainer import Trainer
 from ..versions import can_change
@@ -150,8 +153,22 @@ class Model(Trainer, Layer):
 
     @property
     def dtype(self) -> str:
-        """The dtype that arrays are converted to on their way in."""
-        return self._dtype if self._graph is None else self._graph.inputs[0].dtype
+        """The dtype in which it computes: that of the first floating input, or if all are integers, output."""
+        if self._graph is None:
+            return self._dtype
+        floats = [tensor.dtype for tensor in (*self._graph.inputs, *self._graph.outputs) if tensor.dtype in DTYPES]
+        return floats[0] if floats else "float32"
+
+    def _dtypes(self, count: int) -> list[np.dtype]:
+        """Each input has its own dtype in a graph."""
+        return super()._dtypes(count) if self._graph is None else [np.dtype(t.dtype) for t in self._graph.inputs]
+
+    def _converted_inputs(self, x: Any) -> Any:
+        if self._graph is None:
+            return super()._converted_inputs(x)
+        found = [item if item.dtype == tensor.dtype else self._converted(item, tensor.dtype)
+                 for item, tensor in zip(self._graph.match(x, self.name), self._graph.inputs)]
+        return found[0] if len(found) == 1 else found
 
     @property
     def input_shape(self) -> Any:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ..backend import trace
 from .registry import gradient_buffer, op
 
 
@@ -71,7 +72,8 @@ def power(k, x, exponent):
     """y = x ** exponent, for a number as exponent; 0.5 is the square root, so that NaN comes of minus infinity."""
     if not isinstance(exponent, Real):
         raise TypeError(f"The exponent must be a number. Received: {exponent!r}.")
-    y = k.empty(x.shape, x.dtype if isinstance(exponent, int) else _float(x.dtype))
+    x = x if isinstance(exponent, int) else as_floats(k, x)
+    y = k.empty(x.shape, x.dtype)
     _raise(k, x, exponent, y)
 
     def backward(dy, needs):
@@ -102,16 +104,16 @@ def negative(k, x):
 @op(kernels="arith")
 def exp(k, x):
     """y = e ** x."""
-    y = k.empty(x.shape, _float(x.dtype))
-    k.exp(x, y)
+    x = as_floats(k, x)
+    y = _map(k, k.exp, x)
     return y, lambda dy, needs: (_map(k, k.multiply, dy, y),)
 
 
 @op(kernels="arith")
 def log(k, x):
     """y = ln x."""
-    y = k.empty(x.shape, _float(x.dtype))
-    k.log(x, y)
+    x = as_floats(k, x)
+    y = _map(k, k.log, x)
     return y, lambda dy, needs: (_map(k, k.divide, dy, x),)
 
 
@@ -166,8 +168,8 @@ def erf(k, x):
 @op(kernels="arith")
 def sqrt(k, x):
     """y = sqrt(x); dx = dy / (2 y), which is infinite at 0. Integers give float32."""
-    y = k.empty(x.shape, _float(x.dtype))
-    k.sqrt(x, y)
+    x = as_floats(k, x)
+    y = _map(k, k.sqrt, x)
 
     def backward(dy, needs):
         dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
@@ -211,6 +213,9 @@ def getitem(k, x, index):
     """y = x[index], a copy: integers, slices, None, ..., integer arrays and boolean masks, as NumPy has them."""
     if _is_basic(index) and not any(part is Ellipsis for part in index):
         index = (*index, ...)  # one item is a view as well, not its value of now
+    if isinstance(trace.current(), trace.DryRun):  # in which integers that were computed have no meaning
+        index = tuple(np.zeros(p.shape, p.dtype) if getattr(p, "shape", ()) and p.dtype.kind != "b" else p
+                      for p in index)
     picked = x[index]
     y = k.empty(picked.shape, x.dtype)
     if _is_basic(index):
@@ -337,6 +342,11 @@ def _float(dtype: np.dtype) -> np.dtype:
     return dtype if dtype.kind == "f" else np.dtype(np.float32)
 
 
+def as_floats(k: Any, x: Any) -> Any:
+    """x, or where it is of integers a copy in float32."""
+    return x if x.dtype.kind == "f" else _floating(k, x)
+
+
 def _floating(k: Any, x: Any) -> Any:
     """A copy of x in a floating type, in which a kernel may write its result."""
     y = k.empty(x.shape, _float(x.dtype))
@@ -344,11 +354,10 @@ def _floating(k: Any, x: Any) -> Any:
     return y
 
 
-def _result_dtype(a: Any, b: Any) -> np.dtype:
-    """Integers take the dtype of the floating side; else NumPy's rule."""
-    if (a.dtype.kind == "f") != (b.dtype.kind == "f"):
-        return a.dtype if a.dtype.kind == "f" else b.dtype
-    return np.result_type(a.dtype, b.dtype)
+def _result_dtype(*arrays: Any) -> np.dtype:
+    """Integers take the dtype of the floating ones beside them; else NumPy's rule."""
+    dtypes = [a.dtype for a in arrays]
+    return np.result_type(*([dtype for dtype in dtypes if dtype.kind == "f"] or dtypes))
 
 
 def _broadcast(a: tuple, b: tuple, sign: str) -> tuple:

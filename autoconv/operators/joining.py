@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .arith import _result_dtype
 from .registry import gradient_buffer, op
 
 
@@ -12,7 +13,7 @@ def concatenate(k, *arrays, axis):
     before = (slice(None),) * axis
     parts = [(*before, slice(end - a.shape[axis], end)) for a, end in zip(arrays, ends)]
     first = arrays[0].shape
-    y = k.empty((*first[:axis], ends[-1], *first[axis + 1 :]), np.result_type(*(a.dtype for a in arrays)))
+    y = k.empty((*first[:axis], ends[-1], *first[axis + 1 :]), _result_dtype(*arrays))
     for a, part in zip(arrays, parts):
         k.copy(a, y[part])
 

@@ -4,7 +4,7 @@ What has no gradient (comparisons, argmax) is only ever given arrays that ask fo
 """
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -56,7 +56,7 @@ def clip(k, x, x_min=None, x_max=None):
     for bound in (x_min, x_max):
         if bound is not None and not isinstance(bound, Real):
             raise TypeError(f"The bounds of clip must be numbers or None. Received: {bound!r}.")
-    whole = all(bound is None or float(bound).is_integer() for bound in (x_min, x_max))
+    whole = all(bound is None or isinstance(bound, Integral) for bound in (x_min, x_max))
     y = k.empty(x.shape, x.dtype if whole and x.dtype.kind != "b" else _float(x.dtype))
     least, most = (-np.inf, np.inf) if y.dtype.kind == "f" else (np.iinfo(y.dtype).min, np.iinfo(y.dtype).max)
     low, high = y.dtype.type(least if x_min is None else x_min), y.dtype.type(most if x_max is None else x_max)

@@ -1,29 +1,30 @@
-"""Items of a tensor in another order, several times, or in another shape; all carry gradients."""
+"""Elements of a tensor in another order, several times, or in another shape; all carry gradients."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from ..functional import concatenate, expand_dims, stack
+from ..functional import concatenate, where
 from ..operators.arith import normalize_axes
-from .core import operand
+from ..tensor import Tensor
+from .core import on_any_tensor, operand
 
 __all__ = [
     "broadcast_to", "diag", "diagonal", "flip", "fliplr", "flipud", "hstack", "moveaxis", "ravel", "repeat",
-    "reshape", "roll", "swapaxes", "take", "tile", "transpose", "tril", "triu", "unstack", "vstack",
+    "reshape", "roll", "swapaxes", "take", "take_along_axis", "tile", "transpose", "tril", "triu", "unstack", "vstack",
 ]
 
 Axes = int | Sequence[int] | None
 
 
-def reshape(x: Any, newshape: Sequence[int]) -> Any:
-    """The items in another shape, one size of which may be -1."""
+def reshape(x: Any, newshape: int | Sequence[int]) -> Any:
+    """The elements in another shape, one size of which may be -1."""
     return operand(x).reshape(tuple(newshape) if isinstance(newshape, Sequence) else (newshape,))
 
 
 def ravel(x: Any) -> Any:
-    """All items in a row."""
+    """All elements in a row."""
     return operand(x).reshape((-1,))
 
 
@@ -52,68 +53,94 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
 
 
 def flip(x: Any, axis: Axes = None) -> Any:
-    """x with the items along `axis` in reverse order."""
+    """x with the elements along `axis` in reverse order."""
     x = operand(x)
     count = len(x.shape)
-    axes = range(count) if axis is None else normalize_axes(axis, count)
+    axes = normalize_axes(axis, count)
     return x[tuple(slice(None, None, -1) if i in axes else slice(None) for i in range(count))]
 
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Any:
-    """x in a larger shape, along whose axes it is repeated."""
-    return operand(x) + np.zeros(tuple(shape), np.float32)
+    """x in a larger shape, along whose axes it is repeated. Raises ValueError for a shape that x cannot take."""
+    x, shape = operand(x), tuple(shape)
+    if np.broadcast_shapes(x.shape, shape) != shape:
+        raise ValueError(f"broadcast_to repeats x along axes of size 1. Received: shape {x.shape} for {shape}.")
+    return where(np.ones(shape, bool), x, x)
 
 
 def fliplr(x: Any) -> Any:
-    """x with the items along its second axis in reverse order."""
+    """x with the elements along its second axis in reverse order."""
     return flip(x, 1)
 
 
 def flipud(x: Any) -> Any:
-    """x with the items along its first axis in reverse order."""
+    """x with the elements along its first axis in reverse order."""
     return flip(x, 0)
 
 
 def roll(x: Any, shift: int | Sequence[int], axis: Axes = None) -> Any:
-    """x with its items moved on by `shift` along `axis`, where those that leave it at the end come back at the begin.
-    Without an axis all items are taken as one row.
+    """x with its elements moved on by `shift` along `axis`; those that leave it at the end return at the start. One
+    shift serves several axes. Without an axis all elements count as one row.
     """
     x = operand(x)
     if axis is None:
         return roll(ravel(x), shift, 0).reshape(tuple(x.shape))
-    shifts = [shift] if isinstance(shift, int) else list(shift)
-    for each, (one,) in zip(shifts, ([a] for a in normalize_axes(axis, len(x.shape)))):
-        size = x.shape[one]
-        cut = (-each) % size if size else 0
-        before = (slice(None),) * one
-        x = concatenate([x[(*before, slice(cut, None))], x[(*before, slice(None, cut))]], one) if cut else x
+    for each, along in zip(*(pair.ravel().tolist() for pair in np.broadcast_arrays(shift, axis))):
+        (along,) = normalize_axes(along, len(x.shape))
+        cut = -each % x.shape[along] if x.shape[along] else 0
+        before = (slice(None),) * along
+        x = concatenate([x[(*before, slice(cut, None))], x[(*before, slice(None, cut))]], along) if cut else x
     return x
 
 
 def take(x: Any, indices: Any, axis: int | None = None) -> Any:
-    """The items of x at integer positions along `axis`, or of all items in a row."""
+    """The elements of x at integer positions along `axis`, or of all elements in a row."""
     x = operand(x)
     if axis is None:
         x, axis = ravel(x), 0
     (axis,) = normalize_axes(axis, len(x.shape))
-    return x[(*(slice(None),) * axis, np.asarray(indices))]
+    return x[(*(slice(None),) * axis, _integers(indices))]
+
+
+def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Any:
+    """For each of the integers `indices`, the element of x at that position along `axis` and at the integer's own
+    place along the other axes, which broadcast. Without an axis the elements of x in a row.
+    """
+    x, indices = operand(x), _integers(indices)
+    if axis is None:
+        return take(x, indices)
+    (axis,) = normalize_axes(axis, len(x.shape))
+    if len(indices.shape) != len(x.shape):
+        raise ValueError("take_along_axis needs as many axes in indices as in x. Received shapes: "
+                         f"{tuple(indices.shape)} and {tuple(x.shape)}.")
+    places = np.ogrid[tuple(slice(n) for n in x.shape)]
+    return x[tuple(indices if i == axis else place for i, place in enumerate(places))]
+
+
+def _integers(indices: Any) -> Any:
+    """Positions as getitem takes them."""
+    if isinstance(indices, Tensor):
+        return indices
+    found = np.asarray(indices)
+    return found if found.size else found.astype(int)
 
 
 def repeat(x: Any, repeats: int | Sequence[int], axis: int | None = None) -> Any:
-    """Each item of x so many times, one behind the other, along `axis`, or of all items in a row."""
+    """Each element of x so many times, one after the other, along `axis`, or of all elements in a row."""
     x = operand(x)
     size = int(np.prod(x.shape)) if axis is None else x.shape[axis]
-    return take(x, np.repeat(np.arange(size), repeats), axis)
+    return take(x, np.repeat(np.arange(size), np.asarray(repeats)), axis)
 
 
 def tile(x: Any, repeats: int | Sequence[int]) -> Any:
     """x so many times along each axis."""
     x = operand(x)
-    counts = [repeats] if isinstance(repeats, int) else list(repeats)
+    counts = list(repeats) if isinstance(repeats, Sequence) else [repeats]
     counts = [1] * (len(x.shape) - len(counts)) + counts
     x = x.reshape((1,) * (len(counts) - len(x.shape)) + tuple(x.shape))
     for axis, count in enumerate(counts):
-        x = concatenate([x] * count, axis) if count != 1 else x
+        if count != 1:
+            x = concatenate([x] * count, axis) if count else x[(*(slice(None),) * axis, slice(0, 0))]
     return x
 
 
@@ -129,7 +156,7 @@ def vstack(xs: Sequence[Any]) -> Any:
 
 
 def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Any]:
-    """The parts of x along `axis`, without that axis. Raises ValueError where there are not `num` of them."""
+    """The parts of x along `axis`, without that axis. Raises ValueError if `num` is not their number."""
     x = operand(x)
     (axis,) = normalize_axes(axis, len(x.shape))
     if num is not None and num != x.shape[axis]:
@@ -140,17 +167,17 @@ def unstack(x: Any, num: int | None = None, axis: int = 0) -> list[Any]:
 def tril(x: Any, k: int = 0) -> Any:
     """The matrices of x (..., N, M) with 0 above diagonal k."""
     x = operand(x)
-    return x * np.tril(np.ones(tuple(x.shape[-2:]), x.dtype), k)
+    return where(np.tri(x.shape[-2], x.shape[-1], k, bool), x, np.zeros((), x.dtype))
 
 
 def triu(x: Any, k: int = 0) -> Any:
     """The matrices of x (..., N, M) with 0 below diagonal k."""
     x = operand(x)
-    return x * np.triu(np.ones(tuple(x.shape[-2:]), x.dtype), k)
+    return where(np.tri(x.shape[-2], x.shape[-1], k - 1, bool), np.zeros((), x.dtype), x)
 
 
 def diagonal(x: Any, offset: int = 0, axis1: int = 0, axis2: int = 1) -> Any:
-    """The items of x on a diagonal of two axes, which become the last one."""
+    """The elements of x on a diagonal of two axes, which become the last one."""
     x = operand(x)
     x = moveaxis(x, (axis1, axis2), (-2, -1))
     rows, columns = x.shape[-2:]
@@ -164,9 +191,10 @@ def diag(x: Any, k: int = 0) -> Any:
     x = operand(x)
     if len(x.shape) == 2:
         return diagonal(x, k)
-    size = x.shape[0] + abs(k)
-    spread = np.zeros((x.shape[0], size), x.dtype)
-    spread[np.arange(x.shape[0]), np.arange(x.shape[0]) + max(k, 0)] = 1
-    lines = expand_dims(x, 1) * spread
-    empty = [expand_dims(lines[0] * 0.0, 0)] * abs(k)
-    return concatenate([*empty, lines] if k < 0 else [lines, *empty], 0) if k else stack([lines], 0)[0]
+    (count,) = x.shape
+    places = np.full((count + abs(k),) * 2, count)  # the position of a 0 after the elements
+    places[np.arange(count) - min(k, 0), np.arange(count) + max(k, 0)] = np.arange(count)
+    return take(concatenate([x, np.zeros(1, x.dtype)]), places)
+
+
+on_any_tensor(globals(), __all__)

@@ -1,11 +1,49 @@
-"""What is asked and made of one tensor: its shape, its dtype, its values."""
+"""Shape, dtype and values of one tensor, and the dispatcher by which all functions of `ops` take any kind of tensor."""
 
+from collections.abc import Callable
+from functools import wraps
+from inspect import signature
+from math import prod
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from ..symbolic import SymbolicTensor
-from ..tensor import Tensor, needs_gradients, stacked, tensor
+from ..functional import cast, equal, where
+from ..symbolic import SymbolicTensor, on_symbols_too
+from ..tensor import Tensor, stacked, tensor
+
+OPERANDS = frozenset({"x", "x1", "x2", "xs", "condition", "images", "variable"})  # parameters that are tensors
+
+
+def on_any_tensor(namespace: dict[str, Any], functions: list[str]) -> None:
+    """Lets these functions of a module of `ops` take tensors of every kind: arrays and lists become tensors of their
+    own dtype, Variables are tensors, and on symbolic tensors a function becomes a node of the graph.
+    """
+    on_symbols_too(namespace, [name for name in functions if not hasattr(namespace[name], "recordable")], "ops")
+    namespace.update((name, _on_tensors(namespace[name])) for name in functions)
+
+
+def _on_tensors(function: Callable) -> Callable:
+    names = tuple(signature(function).parameters)
+
+    @wraps(function)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        given = [_operand(value) if name in OPERANDS else value for name, value in zip(names, args)]
+        named = {name: _operand(value) if name in OPERANDS else value for name, value in kwargs.items()}
+        return function(*given, *args[len(names) :], **named)
+
+    return wrapper
+
+
+def _operand(value: Any) -> Any:
+    """What holds an array as a tensor; numbers as they are, since they take the dtype of the tensor beside them."""
+    if value is None or (isinstance(value, Tensor | SymbolicTensor | Real) and not isinstance(value, np.generic)):
+        return value
+    if isinstance(value, list | tuple) and any(hasattr(each, "shape") for each in value):
+        return [_operand(each) for each in value]
+    value = stacked(value)
+    return value if isinstance(value, Tensor) else tensor(value)
 
 
 def operand(x: Any) -> Any:
@@ -44,24 +82,20 @@ def dtype(x: Any) -> str:
     return np.dtype(operand(x).dtype).name
 
 
+def size(x: Any) -> Any:
+    """How many elements x has: an integer, or for a symbolic tensor with an open size a tensor."""
+    x = operand(x)
+    return cast(where(equal(x, x), 1.0, 1.0), "int32").sum() if None in x.shape else prod(x.shape)
+
+
+def ndim(x: Any) -> int:
+    """How many axes x has."""
+    return len(operand(x).shape)
+
+
 def stop_gradient(variable: Any) -> Any:
     """The same values, through which no gradient goes."""
     return operand(variable).detach()
-
-
-def cast(x: Any, dtype: Any) -> Any:
-    """x in another dtype. Raises TypeError where a gradient would be lost: that of a tensor that requires one."""
-    x, wanted = operand(x), np.dtype(dtype)
-    if x.dtype == wanted:
-        return x
-    if isinstance(x, SymbolicTensor) or needs_gradients(x):
-        raise TypeError(f"cast has no gradient. Received a tensor of {x.dtype} that may need one, for {wanted}. Make "
-                        "the layers before in that dtype: dtype='float64'.")
-    if wanted.kind == "f" and x.dtype.kind == "f":
-        y = x.device.empty(x.shape, wanted)
-        x.device.kernels("arith").copy(x.data, y)
-        return Tensor(y, device=x.device)
-    return Tensor(x.device.asarray(x.numpy().astype(wanted)), device=x.device)
 
 
 def channels_last(data_format: str | None) -> None:
@@ -69,3 +103,6 @@ def channels_last(data_format: str | None) -> None:
     if data_format not in (None, "channels_last"):
         raise ValueError("autoconv's images are (N, H, W, C): data_format must be 'channels_last'. "
                          f"Received: {data_format!r}.")
+
+
+on_any_tensor(globals(), ["stop_gradient"])

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..functional import affine_transform, pad, resize
-from .core import channels_last, operand
+from .core import channels_last, on_any_tensor, operand
 
 __all__ = ["affine_transform", "crop_images", "pad_images", "resize", "rgb_to_grayscale"]
 
@@ -61,3 +61,6 @@ def _sides(first_name: str, first: int | None, last_name: str, last: int | None,
         raise ValueError(f"{first_name} and {last_name} must be at least 0. Received: {before} and {behind}, for "
                          f"{whole_name}={whole} and a size of {size}.")
     return before, behind
+
+
+on_any_tensor(globals(), __all__)

@@ -6,15 +6,16 @@ import numpy as np
 
 from ..tensor import Tensor, tensor
 from . import numpy as knp
-from .core import operand
+from .core import on_any_tensor, operand
 
 __all__ = ["in_top_k", "logsumexp", "norm", "top_k"]
 
 
 def logsumexp(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
     """log(sum(exp(x))) along `axis`, without overflow."""
-    x = operand(x)
+    x = knp.floats(operand(x))
     largest = knp.max(x, axis, True).detach()
+    largest = knp.where(knp.isfinite(largest), largest, 0.0)
     found = knp.log(knp.exp(x - largest).sum(axis, True)) + largest
     if keepdims:
         return found
@@ -25,7 +26,7 @@ def norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> A
     """The length of vectors along `axis`, or of all items: the square root of the sum of squares (ord None, 2, "fro"),
     or the sum of absolute values (ord 1). ValueError for others.
     """
-    x = operand(x)
+    x = knp.floats(operand(x))
     if ord in (None, 2, "fro"):
         return knp.sqrt((x * x).sum(axis, keepdims))
     if ord == 1:
@@ -51,3 +52,6 @@ def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:
     scores, classes = operand(predictions).detach().numpy(), np.asarray(operand(targets).numpy())
     own = np.take_along_axis(scores, classes[:, None].astype(int), -1)
     return tensor(((scores > own).sum(-1) < k) & np.isfinite(own[:, 0]))
+
+
+on_any_tensor(globals(), __all__)

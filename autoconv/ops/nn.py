@@ -9,6 +9,8 @@ from .. import functional as F
 from ..activations import *  # noqa: F403
 from ..functional import erf, moments
 from ..functional.losses import EPSILON
+from ..operators.arith import normalize_axes
+from ..symbolic import on_symbols_too
 from .core import channels_last, operand
 
 _ACTIVATIONS = [name for name in activations.__all__ if name not in ("deserialize", "get", "linear", "serialize")]
@@ -107,10 +109,15 @@ def batch_normalization(x: Any, mean: Any, variance: Any, axis: int, offset: Any
 
 
 def one_hot(x: Any, num_classes: int, axis: int = -1, dtype: Any = None, sparse: bool = False) -> Any:
-    """1 at the place of each label, else 0: (N,) -> (N, num_classes). A label outside gives zeros."""
-    if axis != -1 or sparse:
-        raise ValueError(f"one_hot puts the classes last, in dense rows. Received: axis={axis}, sparse={sparse}.")
-    labels = operand(x)
-    places = np.arange(num_classes, dtype=labels.dtype)
-    rows = F.equal(labels.reshape((*labels.shape, 1)), places)
-    return F.where(rows, np.ones((), dtype or "float32"), np.zeros((), dtype or "float32"))
+    """1 at the position of each label, else 0: (...) -> (..., num_classes), or with the classes along `axis`. A label
+    outside gives zeros.
+    """
+    if sparse:
+        raise ValueError(f"one_hot gives dense tensors: leave out sparse. Received: sparse={sparse}.")
+    labels = F.expand_dims(operand(x), axis)
+    (axis,) = normalize_axes(axis, len(labels.shape))
+    classes = np.arange(num_classes).reshape(-1, *(1,) * (len(labels.shape) - 1 - axis))
+    return F.cast(F.equal(labels, classes), dtype or "float32")
+
+
+on_symbols_too(globals(), ["one_hot"], "ops")

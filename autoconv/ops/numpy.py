@@ -1,15 +1,23 @@
-"""NumPy's functions on tensors, as `keras.ops.numpy` has them."""
+"""NumPy's functions on tensors, as `keras.ops.numpy` has them. Within a layer NumPy's own names call them, too."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from .. import numpy_protocol
+from ..backend import trace
 from ..functional import abs as of_floats
-from ..functional import (
+from ..functional import (  # noqa: F401 (those that are not used here are in __all__)
+    arccos,
+    arcsin,
+    arctan,
+    arctan2,
     argmax,
     clip,
     concatenate,
+    cos,
+    cosh,
     equal,
     exp,
     expand_dims,
@@ -24,41 +32,54 @@ from ..functional import (
     minimum,
     not_equal,
     pad,
+    sin,
+    sinh,
     split,
     sqrt,
     squeeze,
     stack,
+    tan,
     tanh,
     where,
 )
 from ..operators.arith import normalize_axes
 from ..symbolic import SymbolicTensor
 from ..tensor import Tensor, refuse_gradient, tensor
-from . import arranging
+from . import arranging, core, products
 from .arranging import *  # noqa: F403
 from .arranging import Axes, moveaxis
-from .core import cast, convert_to_tensor, operand
+from .core import cast, convert_to_tensor, ndim, operand, size
+from .products import *  # noqa: F403
+
+_OF_TENSORS = [
+    "abs", "add", "all", "allclose", "any", "arccos", "arcsin", "arctan", "arctan2", "argmax", "argmin", "argsort",
+    "average", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "clip", "concatenate", "cos",
+    "cosh", "count_nonzero", "cumsum", "divide", "dot", "empty_like", "equal", "exp", "expand_dims", "expm1", "floor",
+    "floor_divide", "full_like", "greater", "greater_equal", "isclose", "isfinite", "isinf", "isnan", "less",
+    "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "max",
+    "maximum", "mean", "min", "minimum", "mod", "multiply", "negative", "not_equal", "ones_like", "pad", "power",
+    "prod", "reciprocal", "round", "rsqrt", "sign", "sin", "sinh", "sort", "split", "sqrt", "square", "squeeze",
+    "stack", "std", "subtract", "sum", "tan", "tanh", "trunc", "var", "where", "zeros_like",
+]
+_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not", "remainder": "mod",
+            "true_divide": "divide"}
 
 __all__ = [
-    "abs", "absolute", "add", "all", "allclose", "amax", "amin", "any", "arange", "argmax", "argmin", "argsort",
-    "array", "average", "ceil", "clip", "concatenate", "count_nonzero", "cumsum", "divide", "dot", "empty",
-    "empty_like", "equal", "exp", "expand_dims", "expm1", "eye", "floor", "full", "full_like", "greater",
-    "greater_equal", "identity", "isclose", "isfinite", "isinf", "isnan", "less", "less_equal", "linspace", "log",
-    "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "max", "maximum", "mean", "min",
-    "minimum", "multiply", "ndim", "negative", "not_equal", "ones", "ones_like", "pad", "power", "prod",
-    "reciprocal", "round", "rsqrt", "sign", "size", "sort", "split", "sqrt", "square", "squeeze", "stack", "std",
-    "subtract", "sum", "tanh", "true_divide", "trunc", "var", "where", "zeros", "zeros_like",
-    *arranging.__all__,
+    "arange", "array", "empty", "eye", "full", "identity", "linspace", "ndim", "ones", "size", "zeros",
+    *_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__,
 ]
 
 FLOATX = "float32"
 
 
 def _pair(x1: Any, x2: Any) -> tuple[Any, Any]:
-    """Two operands, of which at least one is a tensor."""
-    if isinstance(x2, SymbolicTensor):
-        return x1.numpy() if isinstance(x1, Tensor) else x1 if hasattr(x1, "shape") else np.asarray(x1), x2
-    return (operand(x1), x2) if not isinstance(x2, Tensor) else (x1, x2)
+    """Two operands: what is no tensor takes the device, and a number the dtype, of the tensor beside it."""
+    if isinstance(x1, SymbolicTensor) or isinstance(x2, SymbolicTensor):
+        return x1, x2
+    if isinstance(x2, Tensor) and not isinstance(x1, Tensor):
+        return x2.operand(x1), x2
+    x1 = operand(x1)
+    return x1, x1.operand(x2)
 
 
 def add(x1: Any, x2: Any) -> Any:
@@ -91,9 +112,44 @@ def matmul(x1: Any, x2: Any) -> Any:
     return x1 @ x2
 
 
-def power(x1: Any, x2: float) -> Any:
-    """x1 to the power of a number."""
-    return operand(x1) ** x2
+def power(x1: Any, x2: Any) -> Any:
+    """x1 to the power of x2, element by element; shapes broadcast."""
+    return _pair(x1, x2)[0] ** x2 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1) ** x2
+
+
+def mod(x1: Any, x2: Any) -> Any:
+    """The remainder of x1 / x2, with x2's sign; shapes broadcast."""
+    x1, x2 = _pair(x1, x2)
+    return x1 % x2
+
+
+def floor_divide(x1: Any, x2: Any) -> Any:
+    """The largest integer that is not above x1 / x2; it has no gradient."""
+    x1, x2 = _pair(x1, x2)
+    return x1 // x2
+
+
+def bitwise_and(x1: Any, x2: Any) -> Any:
+    """The bits that both integers have; of booleans, whether both hold."""
+    x1, x2 = _pair(x1, x2)
+    return x1 & x2
+
+
+def bitwise_or(x1: Any, x2: Any) -> Any:
+    """The bits that one of two integers has; of booleans, whether one holds."""
+    x1, x2 = _pair(x1, x2)
+    return x1 | x2
+
+
+def bitwise_xor(x1: Any, x2: Any) -> Any:
+    """The bits that one of two integers alone has; of booleans, whether one alone holds."""
+    x1, x2 = _pair(x1, x2)
+    return x1 ^ x2
+
+
+def bitwise_not(x: Any) -> Any:
+    """The other bits of an integer; of booleans, whether they do not hold."""
+    return ~operand(x)
 
 
 def negative(x: Any) -> Any:
@@ -167,28 +223,33 @@ def argmin(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
 
 
 def any(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Whether an item along `axis` is not 0, as booleans."""
-    return max(_truth(x), axis, keepdims) > 0
+    """Whether an element along `axis` is not 0, as booleans."""
+    return _count(_truth(x), axis, keepdims) > 0
 
 
 def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
-    """Whether all items along `axis` are not 0, as booleans."""
-    return min(_truth(x), axis, keepdims) > 0
+    """Whether all elements along `axis` are not 0, as booleans."""
+    return _count(~_truth(x), axis, keepdims) < 1
 
 
 def logical_and(x1: Any, x2: Any) -> Any:
-    """Whether both are not 0, item by item."""
-    return _truth(x1) * _truth(x2) > 0
+    """Whether both are not 0, element by element."""
+    return _truth(x1) & _truth(x2)
 
 
 def logical_or(x1: Any, x2: Any) -> Any:
-    """Whether one of them is not 0, item by item."""
-    return _truth(x1) + _truth(x2) > 0
+    """Whether one of them is not 0, element by element."""
+    return _truth(x1) | _truth(x2)
+
+
+def logical_xor(x1: Any, x2: Any) -> Any:
+    """Whether one of them alone is not 0, element by element."""
+    return _truth(x1) ^ _truth(x2)
 
 
 def logical_not(x: Any) -> Any:
-    """Whether x is 0, item by item."""
-    return _truth(x) < 1
+    """Whether x is 0, element by element."""
+    return ~_truth(x)
 
 
 def isnan(x: Any) -> Any:
@@ -198,12 +259,16 @@ def isnan(x: Any) -> Any:
 
 
 def _truth(x: Any) -> Any:
-    """1 where x is not 0, else 0."""
-    return where(operand(x), np.float32(1), np.float32(0))
+    """Whether x is not 0."""
+    return cast(operand(x), "bool")
 
 
-def average(x: Any, axis: int | None = None, weights: Any = None) -> Any:
-    """The mean along `axis`, or of all items, each times its weight: `weights` have x's shape, or the axis's size."""
+def _count(true: Any, axis: Axes, keepdims: bool = False) -> Any:
+    return cast(cast(true, "int32").sum(axis, keepdims), "int32")
+
+
+def average(x: Any, axis: Axes = None, weights: Any = None) -> Any:
+    """The mean along `axis`, or of all elements, each times its weight: `weights` have x's shape or the axis's size."""
     x = operand(x)
     if weights is None:
         return x.mean(axis, False)
@@ -214,38 +279,41 @@ def average(x: Any, axis: int | None = None, weights: Any = None) -> Any:
     return (x * weights).sum(axis, False) / (zeros_like(x) + weights).sum(axis, False)
 
 
-def prod(x: Any, axis: int | None = None, keepdims: bool = False) -> Any:
-    """The product along `axis`, or of all items."""
-    x = operand(x)
-    if axis is None:
-        all_in_one = prod(x.reshape((-1,)), 0)
-        return all_in_one.reshape((1,) * len(x.shape)) if keepdims else all_in_one
-    (axis,) = normalize_axes(axis, len(x.shape))
-    x, found = moveaxis(x, axis, 0), 1.0
-    for i in range(x.shape[0]):
-        found = x[i] * found
-    return expand_dims(found, axis) if keepdims else found
+def prod(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
+    """The product along `axis`, or along several, or of all elements, in pairs. Integers give int64."""
+    x = _summable(operand(x))
+    axes = normalize_axes(axis, len(x.shape))
+    kept = [n for i, n in enumerate(x.shape) if i not in axes]
+    shape = [1 if i in axes else n for i, n in enumerate(x.shape)] if keepdims else kept
+    x = moveaxis(x, axes, tuple(range(len(axes)))).reshape((_size(x.shape[i] for i in axes), *kept))
+    if not x.shape[0]:
+        return ones(shape, x.dtype)
+    while (count := x.shape[0]) > 1:
+        pairs = x[: count // 2] * x[count // 2 : count // 2 * 2]
+        x = pairs if count % 2 == 0 else concatenate([pairs, x[count - 1 :]], 0)
+    return x.reshape(tuple(shape))
 
 
 def cumsum(x: Any, axis: int | None = None) -> Any:
-    """The sums of the items up to each one, along `axis`, or of all items in a row."""
-    x = operand(x)
+    """The sums of the elements up to each one, along `axis`, or of all elements in a row. Integers give int64."""
+    x = _summable(operand(x))
     if axis is None:
         return cumsum(x.reshape((-1,)), 0)
     (axis,) = normalize_axes(axis, len(x.shape))
-    upto = np.triu(np.ones((x.shape[axis],) * 2, x.dtype))
-    return moveaxis(moveaxis(x, axis, -1) @ upto, -1, axis)
+    before, far = (slice(None),) * axis, 1
+    while far < x.shape[axis]:  # each element gets the sum of twice as many as before
+        x = concatenate([x[(*before, slice(far))], x[(*before, slice(far, None))] + x[(*before, slice(-far))]], axis)
+        far *= 2
+    return x
 
 
-def dot(x1: Any, x2: Any) -> Any:
-    """The product of matrices; of rows the sum of their products, of numbers their product."""
-    x1, x2 = _pair(x1, x2)
-    return x1 @ x2 if len(x1.shape) and len(operand(x2).shape) else x1 * x2
+def _summable(x: Any) -> Any:
+    """x, integers and booleans as int64, in which sums of integers are made."""
+    return x if np.dtype(x.dtype).kind == "f" else cast(x, "int64")
 
 
-def logical_xor(x1: Any, x2: Any) -> Any:
-    """Whether one of them alone is not 0, item by item."""
-    return not_equal(_truth(x1), _truth(x2))
+def _size(sizes: Any) -> int:
+    return int(np.prod(list(sizes), dtype=int))
 
 
 def isfinite(x: Any) -> Any:
@@ -263,24 +331,24 @@ def isclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan:
     return _by_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
 
 
-def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> bool:
-    """Whether all items are close, as `isclose` has it."""
-    return bool(isclose(x1, x2, rtol, atol, equal_nan).numpy().all())
+def allclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
+    """Whether all elements are close, as `isclose` has it: one boolean, in a tensor."""
+    return _by_numpy(np.allclose, x1, x2, rtol, atol, equal_nan)
 
 
 def count_nonzero(x: Any, axis: Axes = None) -> Any:
-    """How many items along `axis` are not 0."""
-    return cast(_truth(x).sum(axis, False), "int32")
+    """How many elements along `axis` are not 0."""
+    return _count(_truth(x), axis)
 
 
 def floor(x: Any) -> Any:
     """The largest integer that is not above x; it has no gradient."""
-    return _by_numpy(np.floor, _floats(x))
+    return _by_numpy(np.floor, floats(x))
 
 
 def ceil(x: Any) -> Any:
     """The smallest integer that is not below x; it has no gradient."""
-    return _by_numpy(np.ceil, _floats(x))
+    return _by_numpy(np.ceil, floats(x))
 
 
 def trunc(x: Any) -> Any:
@@ -322,7 +390,7 @@ def _is_whole(x: Any) -> bool:
     return isinstance(x, Tensor) and x.dtype.kind != "f"
 
 
-def _floats(x: Any) -> Any:
+def floats(x: Any) -> Any:
     """x, integers as float32."""
     x = operand(x)
     return cast(x, "float32") if _is_whole(x) else x
@@ -330,6 +398,7 @@ def _floats(x: Any) -> Any:
 
 def _by_numpy(function: Any, *arguments: Any) -> Any:
     """What NumPy makes of values, as a tensor without a gradient, on the device of the first one."""
+    trace.stop("a function of ops that NumPy computes")
     first = operand(arguments[0])
     values = [a.detach().numpy() if hasattr(a, "detach") else a for a in (first, *arguments[1:])]
     return tensor(function(*values), device=first.device.name)
@@ -372,24 +441,22 @@ def full(shape: Sequence[int], fill_value: Any, dtype: Any = None) -> Any:
 
 
 def zeros_like(x: Any, dtype: Any = None) -> Any:
-    """As many 0 as x has items, beside it."""
-    x = operand(x).detach()
-    if isinstance(x, Tensor) and x.dtype.kind != "f":  # integers stay integers
-        return tensor(np.zeros(x.shape, dtype or x.dtype), device=x.device.name)
-    return convert_to_tensor(x * 0.0, dtype)
+    """As many 0 as x has elements, beside it."""
+    return full_like(x, 0, dtype)
 
 
 def ones_like(x: Any, dtype: Any = None) -> Any:
-    """As many 1 as x has items, beside it."""
-    return full_like(x, 1.0, dtype)
+    """As many 1 as x has elements, beside it."""
+    return full_like(x, 1, dtype)
 
 
 def full_like(x: Any, fill_value: float, dtype: Any = None) -> Any:
-    """As many `fill_value` as x has items, beside it."""
-    zeros = zeros_like(x)
-    if isinstance(zeros, Tensor) and zeros.dtype.kind != "f":
-        return tensor(np.full(zeros.shape, fill_value, dtype or zeros.dtype), device=zeros.device.name)
-    return convert_to_tensor(zeros + fill_value, dtype)
+    """As many `fill_value` as x has elements, beside it."""
+    refuse_gradient("full_like", fill_value=fill_value)
+    x = operand(x)
+    if isinstance(x, SymbolicTensor):
+        return cast(where(equal(x, x), float(fill_value), float(fill_value)), dtype or x.dtype)
+    return Tensor(x.device.constant(np.full(x.shape, fill_value, dtype or x.dtype)), device=x.device)
 
 
 def eye(N: int, M: int | None = None, k: int = 0, dtype: Any = None) -> Any:
@@ -410,14 +477,10 @@ def linspace(start: float, stop: float, num: int = 50, endpoint: bool = True, dt
     return tensor(np.linspace(start, stop, num, endpoint, dtype=dtype or FLOATX))
 
 
-def size(x: Any) -> int:
-    """How many items x has."""
-    return int(np.prod(operand(x).shape))
+core.on_any_tensor(globals(), _OF_TENSORS)
+globals().update((name, globals()[of]) for name, of in _ALIASES.items())
 
-
-def ndim(x: Any) -> int:
-    """How many axes x has."""
-    return len(operand(x).shape)
-
-
-absolute, amax, amin, true_divide = abs, max, min, divide
+for _name in (*_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__):
+    _theirs = getattr(np, _name, None)
+    if _theirs is not None and _theirs not in numpy_protocol.FLAT and _name != "sort":  # whose gradient would be lost
+        numpy_protocol.stands_for(_theirs)(globals()[_name])

@@ -289,7 +289,9 @@ def image_dataset_from_directory(
     """
     image_size = _check(labels, label_mode, color_mode, image_size, batch_size, interpolation.lower(), validation_split,
                         subset, shuffle, seed)
-    for name, value, default in (("pad_to_aspect_ratio", pad_to_aspect_ratio, False), ("format", format, "tf"),
+    if crop_to_aspect_ratio and pad_to_aspect_ratio:
+        raise ValueError("Only one of `pad_to_aspect_ratio`, `crop_to_aspect_ratio` can be set to `True`.")
+    for name, value, default in (("format", format, "tf"),
                                  ("data_format", data_format, data_format and "channels_last")):
         if value != default:
             raise ValueError(f"{name}={value!r} is not supported. Leave it out.")
@@ -303,7 +305,8 @@ def image_dataset_from_directory(
     parts = parted(files, directory, validation_split, subset, shuffle, seed)
     if verbose:
         sys.stdout.write(_found(files, parts, subset))
-    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()], crop_to_aspect_ratio)
+    decoding = Decoding(image_size, color_mode, _FILTERS[interpolation.lower()], crop_to_aspect_ratio,
+                        pad_to_aspect_ratio)
     datasets = [ImageDataset(part, decoding, label_mode, batch_size, shuffle and i == 0, seed)
                 for i, part in enumerate(parts)]
     return datasets if subset == "both" else datasets[0]

@@ -41,13 +41,15 @@ class UnreadableImage(OSError):  # noqa: N818 - the name says what happened
 
 class Decoding(NamedTuple):
     """How files become pixels: the size (height, width), a color_mode of Keras's, a filter of Pillow's by its name, and
-    whether the largest centred part of the size's shape is taken rather than all of the picture, distorted.
+    whether the largest centred part of the size's shape is taken, or the picture with black on both sides, rather than
+    all of the picture, distorted.
     """
 
     size: tuple[int, int]
     color_mode: str
     filter: str
     crop: bool = False
+    pad: bool = False
 
     def read(self, path: Any) -> np.ndarray:
         """The pixels (height, width, channels) of a file, as bytes. Raises UnreadableImage."""
@@ -59,8 +61,11 @@ class Decoding(NamedTuple):
             upright = in_colors(undone(image, turned), mode)
             if self.crop:
                 upright = upright.crop(central_box(upright.size, size))
+            resampling = pillow("Image").Resampling[self.filter]
+            if self.pad:
+                upright = padded(upright, size, resampling)
             if upright.size != size:
-                upright = upright.resize(size, pillow("Image").Resampling[self.filter])
+                upright = upright.resize(size, resampling)
             return np.asarray(in_colors(upright, self.color_mode)).reshape(*self.size, CHANNELS[self.color_mode])
 
 
@@ -188,3 +193,18 @@ def central_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[int, in
     part = max(1, min(width, height * w // h)), max(1, min(height, width * h // w))
     left, top = (width - part[0]) // 2, (height - part[1]) // 2
     return left, top, left + part[0], top + part[1]
+
+
+def padded(image: Any, target: tuple[int, int], resampling: Any) -> Any:
+    """The picture in the middle of a black one that has the shape of `target` (width, height). A picture that is larger
+    than the target is made smaller first, so that little memory is taken.
+    """
+    w, h = target
+    scale = min(w / image.width, h / image.height)
+    if scale < 1:
+        image = image.resize([max(1, round(side * scale)) for side in image.size], resampling)
+    left = max(image.height * w // h - image.width, 0) // 2
+    top = max(image.width * h // w - image.height, 0) // 2
+    canvas = pillow("Image").new(image.mode, (image.width + 2 * left, image.height + 2 * top))
+    canvas.paste(image, (left, top))
+    return canvas

@@ -3,6 +3,7 @@ large additions and the sums of a net's global pooling are shared by all threads
 """
 
 import math
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -95,6 +96,32 @@ def expm1(a: Array, out: Array) -> None:
 @recorded
 def log1p(a: Array, out: Array) -> None:
     np.log1p(a, out=out)
+
+
+def _of_one(name: str) -> Callable[[Array, Array], None]:
+    """The kernel that is NumPy's function of one array."""
+
+    def run(a: Array, out: Array) -> None:
+        getattr(np, name)(a, out=out)
+
+    run.__name__ = name
+    return recorded(run)
+
+
+def _of_two(name: str) -> Callable[[Array, Array, Array], None]:
+    """The kernel that is NumPy's function of two arrays."""
+
+    def run(a: Array, b: Array, out: Array) -> None:
+        getattr(np, name)(a, b, out=out)
+
+    run.__name__ = name
+    return recorded(run)
+
+
+sin, cos, sinh, cosh = _of_one("sin"), _of_one("cos"), _of_one("sinh"), _of_one("cosh")
+arcsin, arccos, arctan, arctan2 = _of_one("arcsin"), _of_one("arccos"), _of_one("arctan"), _of_two("arctan2")
+floor_divide, mod = _of_two("floor_divide"), _of_two("mod")
+bitwise_and, bitwise_or, bitwise_xor = _of_two("bitwise_and"), _of_two("bitwise_or"), _of_two("bitwise_xor")
 
 
 @kernel("(T[::1], T[::1])", parallel=True, few=1 << 12)

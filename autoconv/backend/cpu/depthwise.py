@@ -153,4 +153,4 @@ def _repeated(x, times: int) -> np.ndarray:
         return x
     wide = np.empty((*x.shape, times), x.dtype)
     copy(x[..., None], wide)
-    return wide.reshape(*x.shape[:3], -1)
+    return wide.reshape(*x.shape[:3], x.shape[3] * times)

@@ -225,6 +225,6 @@ def _gradients(x, w, y, winner, dy, dx, dw, db, window: Window) -> None:
         dx = np.empty((0, *x.shape[1:]), x.dtype) if dx is None else dx
         _sparse_gradients(x, wt, y, winner.reshape(-1), dy.reshape(-1), dx, partial, partial_b, windows, p.samples,
                           p.runs, p.run_length, p.border, tasks.pieces(parts, filters))
-        add_parts(partial, partial[0])
-        transpose(partial[0].reshape(1, filters, items), dw.reshape(1, items, filters), False)
+        add_parts(partial, total := np.empty(dw.size, x.dtype))
+        transpose(total.reshape(1, filters, items), dw.reshape(1, items, filters), False)
     add_parts(partial_b, db)

@@ -135,6 +135,19 @@ def multiply_add(typingctx, a, b, c):
 
 
 @intrinsic
+def absolute(typingctx, a):
+    """|a|."""
+    name = f"llvm.fabs.{simd._suffix(a)}"
+    return _item_by_item(lambda builder, x: simd._call(builder, name, x.type, [x]), a)
+
+
+@intrinsic
+def larger(typingctx, a, b):
+    """max(a, b), and b where a is NaN."""
+    return _item_by_item(lambda builder, x, y: builder.select(builder.fcmp_ordered(">", x, y), x, y), a, b)
+
+
+@intrinsic
 def passed(typingctx, value, gradient):
     """The gradient of a ReLU of `value`: 0 where that is 0 or less."""
 

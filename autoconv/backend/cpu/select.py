@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from .arith import copy, sum  # noqa: F401 (part of this module)
+from .arith import copy, log, multiply, power, subtract, sum  # noqa: F401 (part of this module)
 from .jit import recorded
 
 Array = np.ndarray

@@ -2,8 +2,8 @@
 
     V = B' d B of each patch    dM = A dy A' of each tile    dU[i] = sum over tiles of V[i]' dM[i]    dw = G' dU G
 
-Sums over tiles have one order, so results are the same bits for any number of threads. Where a result is not finite, it
-is computed again directly.
+Sums over tiles have one order, so results are the same bits for any number of threads. Results that are not finite, and
+those of values with too wide a range, are computed again directly: winograd_ranges.py.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from ..buffers import aligned_empty
-from . import rowwise, simd, transforms
+from . import rowwise, simd, transforms, winograd_ranges
 from .flat import flattened
 from .jit import allocating, inline, kernel
 from .products import NARROW_M, NARROW_N, M, N, add_rows
@@ -49,10 +49,20 @@ def _add_outer(tile, height, v, k, count, items, dm, j, columns, du, at, fresh):
         simd.store(acc, du, to, at, simd.width(tile))
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], int64, int64[::1], int64[::1])", parallel=True)
-def _kernel_sums(x, dy, parts, per_image, patches, targets):
+@inline
+def _measure(x, k, c, columns, first, stop, total, part, ranges, fresh):
+    """The ranges of the pixels whose fraction of all pixels is that of the tiles from `first` to `stop` of `total`."""
+    pixels = x.size // c
+    begin, end = pixels * first // total, pixels * stop // total
+    at = winograd_ranges.LINES * part * c + k
+    winograd_ranges.measure(x, begin * c + k, c, end - begin, columns, ranges, at, fresh)
+
+
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], T[:,::1], int64, int64[::1], int64[::1])", parallel=True)
+def _kernel_sums(x, dy, parts, x_ranges, dy_ranges, per_image, patches, targets):
     """dU (parts, panel, 16, C, columns): sums over shares of the tiles. Each task transforms for itself the channels
-    and filters of one block of dU, and waits for nobody. Meanwhile x and dy are asked for what comes next.
+    and filters of one block of dU, and waits for nobody. Meanwhile x and dy are asked for what comes next. The first
+    task of a channel or filter measures its values.
     """
     n, c, f, shares, wide = x.shape[0], x.shape[3], dy.shape[3], parts.shape[0], simd.zeros(x, M, N)
     flat, flat_dy, du, total = flattened(x), flattened(dy), flattened(parts), n * per_image
@@ -68,6 +78,10 @@ def _kernel_sums(x, dy, parts, per_image, patches, targets):
         for chain in range(chains):
             first, stop = begin + (end - begin) * chain // chains, begin + (end - begin) * (chain + 1) // chains
             count, fresh = stop - first, chain == 0
+            if panel == 0:
+                _measure(flat, k, c, items, first, stop, total, part, flattened(x_ranges), fresh)
+            if k == 0:
+                _measure(flat_dy, panel, f, columns, first, stop, total, part, flattened(dy_ranges), fresh)
             transform_patches(tile, flat, k, size, first, count, per_image, patches, items, v)
             _gradients(flat_dy, panel, dy_size, first, count, per_image, targets, columns, dm)
             for i in range(16):
@@ -88,44 +102,22 @@ def _kernel_sums(x, dy, parts, per_image, patches, targets):
                     j += simd.width(single)
 
 
-@kernel("(T[:,::1], T[:,:,::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64[::1], int64[::1])", parallel=True)
-def _kernel_gradient(parts, dw, x, dy, per_image, patches, targets):
+@kernel("(T[:,::1], T[:,:,::1])", parallel=True)
+def _kernel_gradient(parts, dw):
     """dw (9,C,F) = G' dU G, where dU is the sum of its parts, which is made in the first of them."""
     _, c, f = dw.shape
-    one, width, nine = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N)), simd.zeros(dw, 9, 1)
-    flat, flat_x, flat_dy, lanes = flattened(dw), flattened(x), flattened(dy), simd.width(one)
-    du, shares = flattened(parts), parts.shape[0]
+    one, width = simd.zeros(dw, 1, 1), simd.width(simd.zeros(dw, 1, N))
+    flat, du, shares = flattened(dw), flattened(parts), parts.shape[0]
     for k in prange(c):
         for panel in range(0, f if shares > 1 else 0, width):
             part = min(width, f - panel)
             for i in range(16):
                 at = 16 * panel * c + (i * c + k) * part
                 add_rows(du, at, shares, 16 * c * f, du, at, part, True)
-        for j in range(0, f, lanes):
+        for j in range(0, f, simd.width(one)):
             panel = j // width * width
-            part, at = min(width, f - panel), simd.steps(c * f, 0, 9, nine)
+            part = min(width, f - panel)
             transforms.kernel_gradient(one, du, 16 * c * panel + k * part + j - panel, c * part, flat, k * f + j, c * f)
-            if not transforms.finite(simd.load(nine, flat, at, k * f + j, lanes)):
-                exact = np.zeros((9, lanes), dw.dtype)
-                for t in range(x.shape[0] * per_image):
-                    image, tile = t // per_image, t % per_image
-                    _outer_directly(flat_x, image * (x.size // x.shape[0]) + k, patches, 16 * tile, flat_dy,
-                                    image * (dy.size // x.shape[0]) + j, targets, 4 * tile, exact)
-                for tap in range(9):
-                    for e in range(lanes):
-                        flat[(tap * c + k) * f + j + e] = exact[tap, e]
-
-
-@inline
-def _outer_directly(x, start, patches, p, dy, dy_start, targets, q, exact):
-    """exact (9, lanes) += what the tile adds to the gradient of one channel's weights for a vector of filters."""
-    for r in range(4):
-        if targets[q + r] >= 0:
-            for tap in range(9):
-                offset = patches[p + (r // 2 + tap // 3) * 4 + r % 2 + tap % 3]
-                value = x[start + offset] if offset >= 0 else x.dtype.type(0)
-                for e in range(exact.shape[1]):
-                    exact[tap, e] += value * dy[dy_start + targets[q + r] + e]
 
 
 def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
@@ -135,7 +127,9 @@ def conv2d_weight_grad(x, dy, dw, window: Window) -> None:
     blocks = -(-c // STRETCH) * -(-f // (N * simd.lanes(x.dtype)))
     shares = max(1, min(PARTS // blocks, n * t.each // LEAST_TILES))
     parts = aligned_empty((shares, 16 * c * f), x.dtype)
+    ranges = winograd_ranges.empty(shares, c, x.dtype), winograd_ranges.empty(shares, f, x.dtype)
     if not n:
         parts[...] = 0
-    _kernel_sums(x, dy, parts, t.each, t.patches, t.targets)
-    _kernel_gradient(parts, dw, x, dy, t.each, t.patches, t.targets)
+    _kernel_sums(x, dy, parts, *ranges, t.each, t.patches, t.targets)
+    _kernel_gradient(parts, dw)
+    winograd_ranges.replace(dw, x, dy, *ranges, window.top, window.left)

@@ -11,12 +11,13 @@ import numpy as np
 from numba import prange
 
 from ...arguments.shapes import Window
-from . import rowwise, simd, tasks, transforms, vectors
+from . import rowwise, simd, tasks, transforms, vectors, winograd_ranges
 from .flat import flattened
-from .jit import allocating, inline, kernel
+from .jit import inline, kernel
 from .products import add_parts
 from .stencil import prefetch
 from .tasks import piece
+from .winograd_ranges import measure
 from .winograd_rows import transform_row
 
 PAIRS = 64  # in as many rows as hold so many, or in two, products are added to a tile of dU before the next one's turn
@@ -79,9 +80,11 @@ def _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, 
                 simd.store(acc, du, to, j, 3 * lanes)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], int64, int64, int64)", parallel=True)
-def _sums(x, dy, partial, partial_b, top, left, pieces):
-    """dU and db: partial sums over shares of the samples, each in pieces of its channels."""
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], T[:,::1], T[:,::1], T[:,::1], T[:,::1], int64, int64, int64)", parallel=True)
+def _sums(x, dy, partial, partial_b, x_ranges, dy_ranges, top, left, pieces):
+    """dU and db: partial sums over shares of the samples, each in pieces of its channels, which also measure x. The
+    first of them measures dy.
+    """
     (n, high, wide, c), (_, oh, ow, filters), parts = x.shape, dy.shape, partial.shape[0]
     one, tile, pairs = simd.zeros(x, 1, 1), simd.zeros(x, CHANNELS, 3), (ow + 1) // 2
     lanes, flat, flat_dy, du = simd.width(one), flattened(x), flattened(dy), flattened(partial)
@@ -96,6 +99,13 @@ def _sums(x, dy, partial, partial_b, top, left, pieces):
         for s in range(begin, end):
             for r in range(0, high, rows):
                 count = min(rows, high - r)
+                fresh, lines = s == begin and r == 0, winograd_ranges.LINES * part
+                measure(flat, (s * high + r) * wide * c + low, c, count * wide, stop - low, flattened(x_ranges),
+                        lines * c + low, fresh)
+                if low == 0:
+                    o = oh * r // high
+                    measure(flat_dy, (s * oh + o) * ow * filters, filters, (oh * (r + count) // high - o) * ow, filters,
+                            flattened(dy_ranges), lines * filters, fresh)
                 for i in range(count):
                     transform_row(one, flat, (s * high + r + i) * wide * c, c, wide, left, pairs, v, i * block * lanes,
                                   part_v)
@@ -109,59 +119,38 @@ def _sums(x, dy, partial, partial_b, top, left, pieces):
                             for j in range(at + e * part_d, at + e * part_d + pairs * filters):
                                 d[j] = 0
                 _products(tile, v, d, count, pairs, block, filters, part_v, part_d, c, low, stop, du,
-                          part * 12 * c * filters, s == begin and r == 0, flat, (s * high + r + count) * wide * c,
+                          part * 12 * c * filters, fresh, flat, (s * high + r + count) * wide * c,
                           flat_dy, (s * oh + r + count + top) * ow * filters)
         if low == 0:
             simd.copy(flattened(partial_b), part * filters, sums, 0, filters)
 
 
-@kernel("(T[::1], T[::1], T[::1], T[:,:,:,::1], T[:,:,:,::1], int64, int64)", parallel=True)
-def _weights(du, db, dw, x, dy, top, left):
-    """dw (9*C*F) of dU. What is not finite is computed again directly, as is all that meets such a gradient."""
-    c, filters, one = x.shape[3], dy.shape[3], simd.zeros(x, 1, 1)
+@kernel("(T[::1], T[:,:,::1])", parallel=True)
+def _weights(du, dw):
+    """dw (9,C,F) of dU."""
+    (_, c, filters), one, flat = dw.shape, simd.zeros(dw, 1, 1), flattened(dw)
     lanes = simd.width(one)
     for task in prange(c * (filters // lanes)):
         k, f = task // (filters // lanes), task % (filters // lanes) * lanes
-        finite = transforms.finite(rowwise.row(one, db, f, lanes))
         for tap in range(3):
             j, step = (f * c + k * lanes) * 3 + tap * lanes, 3 * c * filters
             u0, u1 = rowwise.row(one, du, j, lanes), rowwise.row(one, du, j + step, lanes)
             u2, u3 = rowwise.row(one, du, j + 2 * step, lanes), rowwise.row(one, du, j + 3 * step, lanes)
             outer, to = vectors.divided(rowwise.add(u1, u2), 2.0), (3 * tap * c + k) * filters + f
-            g0, g2 = rowwise.add(u0, outer), rowwise.subtract(outer, u3)
-            g1 = vectors.divided(rowwise.subtract(u1, u2), 2.0)
-            finite = finite and transforms.finite(g0) and transforms.finite(g1) and transforms.finite(g2)
-            rowwise.put(g0, dw, to, lanes)
-            rowwise.put(g1, dw, to + c * filters, lanes)
-            rowwise.put(g2, dw, to + 2 * c * filters, lanes)
-        if not finite:
-            _directly(x, dy, k, f, lanes, top, left, dw)
-
-
-@allocating
-def _directly(x, dy, k, f, lanes, top, left, dw):
-    """The gradient of channel k's weights for the filters from f on, by the definition."""
-    (_, high, wide, c), (n, oh, ow, filters) = x.shape, dy.shape
-    for tap in range(9):
-        sums = np.zeros(lanes, dw.dtype)
-        for s in range(n):
-            for o in range(oh):
-                for p in range(ow):
-                    i, j = o + tap // 3 - top, p + tap % 3 - left
-                    value = x[s, i, j, k] if 0 <= i < high and 0 <= j < wide else dw.dtype.type(0)
-                    for e in range(lanes):
-                        sums[e] += value * dy[s, o, p, f + e]
-        for e in range(lanes):
-            dw[(tap * c + k) * filters + f + e] = sums[e]
+            rowwise.put(rowwise.add(u0, outer), flat, to, lanes)
+            rowwise.put(vectors.divided(rowwise.subtract(u1, u2), 2.0), flat, to + c * filters, lanes)
+            rowwise.put(rowwise.subtract(outer, u3), flat, to + 2 * c * filters, lanes)
 
 
 def conv2d_weight_grad(x, dy, dw, db, window: Window) -> None:
     """dw (3,3,C,F) and db (F,) from x (N,H,W,C) and dy (N,OH,OW,F); see conv.py."""
-    size = 12 * x.shape[3] * db.size
-    parts = tasks.parts(len(x), dy.size // db.size, size)
-    partial, partial_b = np.empty((parts, size), x.dtype), np.empty((parts, db.size), x.dtype)
-    _sums(x, dy, partial, partial_b, window.top, window.left, tasks.pieces(parts, x.shape[3] // CHANNELS))
-    du = np.empty(size, x.dtype)
+    c, f = x.shape[3], db.size
+    parts = tasks.parts(len(x), dy.size // f, 12 * c * f)
+    partial, partial_b = np.empty((parts, 12 * c * f), x.dtype), np.empty((parts, f), x.dtype)
+    ranges = winograd_ranges.empty(parts, c, x.dtype), winograd_ranges.empty(parts, f, x.dtype)
+    _sums(x, dy, partial, partial_b, *ranges, window.top, window.left, tasks.pieces(parts, c // CHANNELS))
+    du = np.empty(12 * c * f, x.dtype)
     add_parts(partial, du)
     add_parts(partial_b, db)
-    _weights(du, db, dw.reshape(-1), x, dy, window.top, window.left)
+    _weights(du, dw.reshape(9, c, f))
+    winograd_ranges.replace(dw.reshape(9, c, f), x, dy, *ranges, window.top, window.left)

@@ -78,6 +78,71 @@ def _root(a):
     return math.sqrt(a)
 
 
+@inline
+def _sine(a):
+    return math.sin(a)
+
+
+@inline
+def _cosine(a):
+    return math.cos(a)
+
+
+@inline
+def _hyperbolic_sine(a):
+    return math.sinh(a)
+
+
+@inline
+def _hyperbolic_cosine(a):
+    return math.cosh(a)
+
+
+@inline
+def _arcsine(a):
+    return math.asin(a)
+
+
+@inline
+def _arccosine(a):
+    return math.acos(a)
+
+
+@inline
+def _arctangent(a):
+    return math.atan(a)
+
+
+@inline
+def _angle(a, b):
+    return math.atan2(a, b)
+
+
+@inline
+def _floor_of_quotient(a, b):
+    return a // b
+
+
+@inline
+def _remainder(a, b):
+    return a % b
+
+
+@inline
+def _bits_of_both(a, b):
+    return a & b
+
+
+@inline
+def _bits_of_either(a, b):
+    return a | b
+
+
+@inline
+def _bits_of_one_alone(a, b):
+    return a ^ b
+
+
 def one(name, f) -> ItemKernel:
     """out = f(a). The first `fours` threads take four items each, as `array.threads` says; so in the kernels below."""
 
@@ -149,6 +214,16 @@ _exp, _log, _sqrt = one("exp", _exponential), one("log", _logarithm), one("sqrt"
 _expm1, _log1p, _erf = (
     one("expm1", _exponential_less_one), one("log1p", _logarithm_of_one_more), one("erf", _error_function))
 
+_sin, _cos, _sinh, _cosh = (
+    one("sin", _sine), one("cos", _cosine), one("sinh", _hyperbolic_sine), one("cosh", _hyperbolic_cosine))
+_arcsin, _arccos, _arctan, _arctan2 = (
+    one("arcsin", _arcsine), one("arccos", _arccosine), one("arctan", _arctangent), two("arctan2", _angle))
+_bitwise_and, _bitwise_or, _bitwise_xor = (
+    two("bitwise_and", _bits_of_both), two("bitwise_or", _bits_of_either), two("bitwise_xor", _bits_of_one_alone))
+for _bits in (_bitwise_and, _bitwise_or, _bitwise_xor):
+    _bits.dtypes = ()  # no floats
+_floor_divide, _mod = two("floor_divide", _floor_of_quotient), two("mod", _remainder)
+
 
 def run_one(run: ItemKernel, a: Array, out: Array) -> None:
     run(*threads(out, a), a.memory, out.memory, *strided.layout(out.shape, a.lying(out.shape), out.lying(out.shape)))
@@ -214,6 +289,58 @@ def erf(a, out):
 
 def sqrt(a, out):
     run_one(_sqrt, a, out)
+
+
+def sin(a, out):
+    run_one(_sin, a, out)
+
+
+def cos(a, out):
+    run_one(_cos, a, out)
+
+
+def sinh(a, out):
+    run_one(_sinh, a, out)
+
+
+def cosh(a, out):
+    run_one(_cosh, a, out)
+
+
+def arcsin(a, out):
+    run_one(_arcsin, a, out)
+
+
+def arccos(a, out):
+    run_one(_arccos, a, out)
+
+
+def arctan(a, out):
+    run_one(_arctan, a, out)
+
+
+def arctan2(a, b, out):
+    run_two(_arctan2, a, b, out)
+
+
+def floor_divide(a, b, out):
+    run_two(_floor_divide, a, b, out)
+
+
+def mod(a, b, out):
+    run_two(_mod, a, b, out)
+
+
+def bitwise_and(a, b, out):
+    run_two(_bitwise_and, a, b, out)
+
+
+def bitwise_or(a, b, out):
+    run_two(_bitwise_or, a, b, out)
+
+
+def bitwise_xor(a, b, out):
+    run_two(_bitwise_xor, a, b, out)
 
 
 def fill(out, value):

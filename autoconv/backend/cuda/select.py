@@ -3,7 +3,18 @@
 from builtins import abs as _abs_of  # this file has an `abs` of its own
 
 from . import strided
-from .arith import copy, one, run_one, run_two, sum, two  # noqa: F401 (part of this module are copy and sum)
+from .arith import (  # noqa: F401 (what is not used here is part of this module)
+    copy,
+    log,
+    multiply,
+    one,
+    power,
+    run_one,
+    run_two,
+    subtract,
+    sum,
+    two,
+)
 from .array import Array
 from .ptx import global_index
 from .runtime import ItemKernel, inline, kernel

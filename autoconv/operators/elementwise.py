@@ -1,0 +1,178 @@
+"""Functions of one or two elements: trigonometry, powers of tensors, remainders, bits, and changes of dtype."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .arith import _map, _result, _sum_to, as_floats
+from .registry import Op, gradient_buffer, op
+
+
+def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], divides: bool = False) -> Op:
+    """The op y = kernel `name` of x. `slope(k, x, dx)` writes dy/dx, or with `divides` dx/dy. Integers give float32."""
+
+    def forward(k: Any, x: Any) -> tuple[Any, Callable]:
+        x = as_floats(k, x)
+
+        def backward(dy: Any, needs: tuple) -> tuple:
+            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+            slope(k, x, dx)
+            if divides:
+                k.divide(dy, dx, dx)
+            else:
+                k.multiply(dx, dy, dx)
+            return (dx,)
+
+        return _map(k, getattr(k, name), x), backward
+
+    forward.__name__, forward.__doc__ = name, formula
+    return op(kernels="arith")(forward)
+
+
+def _minus_sine(k, x, dx):
+    k.sin(x, dx)
+    k.negative(dx, dx)
+
+
+def _cosine_of_arcsine(k, x, dx):
+    """sqrt((1 - x) (1 + x)), which loses no digits near 1."""
+    one = x.dtype.type(1)
+    k.subtract(x, one, dx)
+    k.negative(dx, dx)
+    k.multiply(dx, _map(k, k.add, x, one), dx)
+    k.sqrt(dx, dx)
+
+
+def _minus_sine_of_arccosine(k, x, dx):
+    _cosine_of_arcsine(k, x, dx)
+    k.negative(dx, dx)
+
+
+def _one_more_than_square(k, x, dx):
+    k.multiply(x, x, dx)
+    k.add(dx, x.dtype.type(1), dx)
+
+
+sin = _of_floats("sin", "y = sin x; dx = dy cos x.", lambda k, x, dx: k.cos(x, dx))
+cos = _of_floats("cos", "y = cos x; dx = -dy sin x.", _minus_sine)
+sinh = _of_floats("sinh", "y = sinh x; dx = dy cosh x.", lambda k, x, dx: k.cosh(x, dx))
+cosh = _of_floats("cosh", "y = cosh x; dx = dy sinh x.", lambda k, x, dx: k.sinh(x, dx))
+arcsin = _of_floats("arcsin", "y = arcsin x; dx = dy / sqrt(1 - x^2).", _cosine_of_arcsine, divides=True)
+arccos = _of_floats("arccos", "y = arccos x; dx = -dy / sqrt(1 - x^2).", _minus_sine_of_arccosine, divides=True)
+arctan = _of_floats("arctan", "y = arctan x; dx = dy / (1 + x^2).", _one_more_than_square, divides=True)
+
+
+@op(kernels="arith")
+def arctan2(k, a, b):
+    """y = the angle of the point (b, a); da = dy b / (a^2 + b^2), db = -dy a / (a^2 + b^2)."""
+    a, b = as_floats(k, a), as_floats(k, b)
+    y = _result(k, a, b, "arctan2")
+    k.arctan2(a, b, y)
+
+    def backward(dy, needs):
+        share = k.empty(y.shape, y.dtype)
+        k.add(_map(k, k.multiply, a, a), _map(k, k.multiply, b, b), share)
+        k.divide(dy, share, share)
+        da = _sum_to(k, _map(k, k.multiply, share, b), a, needs[0]) if needs[0] is not False else None
+        k.negative(share, share)
+        db = _sum_to(k, _map(k, k.multiply, share, a), b, needs[1]) if needs[1] is not False else None
+        return da, db
+
+    return y, backward
+
+
+@op(kernels="select")
+def raised(k, a, b):
+    """y = a ** b; da = dy b a^(b - 1), 0 where b is 0; db = dy y ln a, 0 where a is 0."""
+    y = _result(k, a, b, "**")
+    k.power(a, b, y)
+
+    def _where_zero(x, kept, slope, dy, need):
+        """dy times the slope, but 0 where x is 0, as the gradient of `kept`."""
+        zero, is_zero = k.zeros((), x.dtype), k.empty(x.shape, np.bool_)
+        k.equal(x, zero, is_zero)
+        k.masked(is_zero, False, slope, slope)
+        k.multiply(slope, dy, slope)
+        return _sum_to(k, slope, kept, need)
+
+    def backward(dy, needs):
+        da = db = None
+        if needs[0] is not False:
+            slope = k.empty(y.shape, y.dtype)
+            k.power(a, _map(k, k.subtract, b, b.dtype.type(1)), slope)
+            k.multiply(slope, b, slope)
+            da = _where_zero(b, a, slope, dy, needs[0])
+        if needs[1] is not False:
+            slope = _map(k, k.multiply, y, _map(k, k.log, a))
+            db = _where_zero(a, b, slope, dy, needs[1])
+        return da, db
+
+    return y, backward
+
+
+@op(kernels="arith")
+def mod(k, a, b):
+    """y = a - b floor(a / b), which has b's sign; da = dy, db = -dy floor(a / b)."""
+    y = _result(k, a, b, "%")
+    k.mod(a, b, y)
+
+    def backward(dy, needs):
+        da = _sum_to(k, dy, a, needs[0])
+        if needs[1] is False:
+            return da, None
+        count = k.empty(y.shape, y.dtype)
+        k.floor_divide(a, b, count)
+        k.multiply(count, dy, count)
+        k.negative(count, count)
+        return da, _sum_to(k, count, b, needs[1])
+
+    return y, backward
+
+
+@op(kernels="arith")
+def floor_divide(k, a, b):
+    """The largest integers that are not above a / b. They have no gradient."""
+    y = _result(k, a, b, "//")
+    k.floor_divide(a, b, y)
+    return y, None
+
+
+@op(kernels="arith")
+def bitwise_and(k, a, b):
+    """The bits that a and b both have; of booleans, whether both hold."""
+    return _bits(k, k.bitwise_and, a, b, "&")
+
+
+@op(kernels="arith")
+def bitwise_or(k, a, b):
+    """The bits that a or b has; of booleans, whether one holds."""
+    return _bits(k, k.bitwise_or, a, b, "|")
+
+
+@op(kernels="arith")
+def bitwise_xor(k, a, b):
+    """The bits that one of a and b has; of booleans, whether one alone holds."""
+    return _bits(k, k.bitwise_xor, a, b, "^")
+
+
+@op(kernels="arith")
+def cast(k, x, dtype):
+    """The same numbers in another dtype; dx = dy in x's dtype."""
+    y = k.empty(x.shape, dtype)
+    k.copy(x, y)
+
+    def backward(dy, needs):
+        dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
+        k.copy(dy, dx)
+        return (dx,)
+
+    return y, backward
+
+
+def _bits(k: Any, kernel: Callable, a: Any, b: Any, sign: str) -> tuple[Any, None]:
+    if "f" in (a.dtype.kind, b.dtype.kind):
+        raise TypeError(f"{sign} takes booleans and integers. Received dtypes: {a.dtype} and {b.dtype}.")
+    y = _result(k, a, b, sign)
+    kernel(a, b, y)
+    return y, None

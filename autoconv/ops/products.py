@@ -1,0 +1,124 @@
+"""Products of tensors: sums over pairs of axes, as one product of matrices each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..operators.arith import normalize_axes
+from .arranging import diagonal
+from .core import cast, on_any_tensor, operand
+
+__all__ = ["dot", "einsum", "tensordot"]
+
+
+def dot(x1: Any, x2: Any) -> Any:
+    """The sum over the last axis of x1 and the last but one of x2, or the only one: (..., K) and (..., K, M) ->
+    (..., ..., M). Of numbers their product.
+    """
+    a, b = operand(x1), operand(x2)
+    if not len(a.shape) or not len(b.shape):
+        return a * b
+    return tensordot(a, b, ((-1,), (-2 if len(b.shape) > 1 else 0,)))
+
+
+def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Any:
+    """The sum over pairs of axes: the last `axes` of x1 and the first of x2, or the axes that two lists name."""
+    a, b = operand(x1), operand(x2)
+    if isinstance(axes, Sequence):
+        of_a, of_b = (normalize_axes(tuple(np.atleast_1d(each).tolist()), len(x.shape))
+                      for each, x in zip(axes, (a, b)))
+    else:
+        of_a, of_b = tuple(range(len(a.shape) - axes, len(a.shape))), tuple(range(axes))
+    if [a.shape[i] for i in of_a] != [b.shape[i] for i in of_b]:
+        raise ValueError(f"The axes of a product must have the same sizes. Received shapes: {tuple(a.shape)} and "
+                         f"{tuple(b.shape)}, summed over the axes {of_a} and {of_b}.")
+    names = [[f"a{i}" for i in range(len(a.shape))], [f"b{i}" for i in range(len(b.shape))]]
+    for i, j in zip(of_a, of_b):
+        names[1][j] = names[0][i]
+    free = [name for name in (*names[0], *names[1]) if (name in names[0]) != (name in names[1])]
+    return _product(a, b, names[0], names[1], free)
+
+
+def einsum(subscripts: str, *operands: Any) -> Any:
+    """A product of tensors by Einstein's sums: "bij,bjk->bik" names the axes of each, and of the result; an axis that
+    the result lacks is summed over. "..." names all others, which broadcast.
+    """
+    tensors = [operand(x) for x in operands]
+    inputs, result = _axes(subscripts, tensors)
+    sizes: dict[str, int] = {}
+    for x, names in zip(tensors, inputs):
+        for name, size in zip(names, x.shape):
+            if sizes.setdefault(name, size) != size and not name.isdigit():
+                raise ValueError(f"An axis of einsum has one size. Received: {subscripts!r} with axis {name!r} of "
+                                 f"sizes {sizes[name]} and {size}.")
+    x, names = _reduced(tensors[0], inputs[0], {*result, *(name for more in inputs[1:] for name in more)})
+    for i, (other, more) in enumerate(zip(tensors[1:], inputs[1:]), 1):
+        wanted = {*result, *(name for left in inputs[i + 1 :] for name in left)}
+        other, more = _reduced(other, more, {*names, *wanted})
+        x, names = _reduced(x, names, {*more, *wanted})
+        kept = [name for name in dict.fromkeys([*names, *more]) if name in wanted]
+        x, names = _product(x, other, names, more, kept), kept
+    x, names = _reduced(x, names, set(result))
+    return x.transpose(tuple(names.index(name) for name in result)) if names != list(result) else x
+
+
+def _axes(subscripts: str, tensors: Sequence[Any]) -> tuple[list[list[str]], list[str]]:
+    """The names of the axes of each operand and of the result; those behind "..." are numbers, counted from the end."""
+    given, arrow, result = subscripts.replace(" ", "").partition("->")
+    terms = given.split(",")
+    letters = given.replace(",", "").replace("...", "")
+    if len(terms) != len(tensors) or not tensors or not set(letters + result.replace("...", "")) <= set(
+            "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"):
+        raise ValueError("einsum takes letters for the axes of each tensor, such as 'bij,bjk->bik'. Received: "
+                         f"{subscripts!r} for {len(tensors)} tensors.")
+    inputs = [_letters(term, len(x.shape) - len(term.replace("...", ""))) for term, x in zip(terms, tensors)]
+    if any(len(names) != len(x.shape) for names, x in zip(inputs, tensors)):
+        raise ValueError(f"einsum needs a letter for each axis. Received: {subscripts!r} for shapes "
+                         f"{[tuple(x.shape) for x in tensors]}.")
+    others = max(sum(name.isdigit() for name in names) for names in inputs)
+    if not arrow:
+        result = "..." + "".join(sorted(letter for letter in set(letters) if letters.count(letter) == 1))
+    found = _letters(result, others)
+    if len(set(found)) != len(found) or not set(found) <= {name for names in inputs for name in names}:
+        raise ValueError(f"The result of einsum has axes of its operands, each once. Received: {subscripts!r}.")
+    return inputs, found
+
+
+def _letters(term: str, others: int) -> list[str]:
+    """The letters of a term, with numbers in the place of "..."."""
+    before, dots, after = term.partition("...")
+    return [*before, *(str(i) for i in reversed(range(others)) if dots), *after]
+
+
+def _reduced(x: Any, names: list[str], wanted: set[str]) -> tuple[Any, list[str]]:
+    """x with the diagonal of axes of one name, and summed over those that are not wanted."""
+    for name in [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        while names.count(name) > 1:
+            first, second = [i for i, each in enumerate(names) if each == name][:2]
+            x = diagonal(x, 0, first, second)
+            names = [*(each for i, each in enumerate(names) if i not in (first, second)), name]
+    gone = tuple(i for i, name in enumerate(names) if name not in wanted)
+    return cast(x.sum(gone), x.dtype) if gone else x, [name for name in names if name in wanted]
+
+
+def _product(a: Any, b: Any, names_a: list[str], names_b: list[str], result: list[str]) -> Any:
+    """The sum of a b over the axes that the result lacks and both have, as a product of matrices."""
+    shared = [name for name in names_a if name in names_b]
+    batch, summed = ([name for name in shared if (name in result) == kept] for kept in (True, False))
+    of_a, of_b = ([name for name in names if name not in shared] for names in (names_a, names_b))
+    sizes = dict(zip([*names_b, *names_a], [*b.shape, *a.shape]))
+
+    def matrices(x: Any, names: list[str], *parts: list[str]) -> Any:
+        own = dict(zip(names, x.shape))
+        x = x.transpose(tuple(names.index(name) for part in parts for name in part))
+        return x.reshape((*(own[name] for name in parts[0]),
+                          *(int(np.prod([own[name] for name in part], dtype=int)) for part in parts[1:])))
+
+    y = matrices(a, names_a, batch, of_a, summed) @ matrices(b, names_b, batch, summed, of_b)
+    whole = [*batch, *of_a, *of_b]
+    y = y.reshape((*y.shape[: len(batch)], *(sizes[name] for name in (*of_a, *of_b))))
+    return y.transpose(tuple(whole.index(name) for name in result)) if whole != result else y
+
+
+on_any_tensor(globals(), __all__)
