@@ -43,8 +43,8 @@ What differs beyond arguments:
 - `image_dataset_from_directory` takes files with Keras's endings, and `.webp`: the same seed splits as in Keras. On the
   shell `autoconv train FOLDER` takes pictures of all formats, and names those that Pillow cannot read.
 - `sparsemax` sums to 1; Keras 3.15's does not where several items stay.
-- Configurations are `{{"class_name": ..., "config": ...}}`, a dtype in them is its name; Keras's, with `module` and
-  `registered_name`, are read as well. Initializers give NumPy arrays.
+- In configurations a dtype is its name. Configurations without `module` and `registered_name`, as earlier versions
+  wrote them, are read as well. Initializers return NumPy arrays.
 - Arguments are checked in the constructor, where Keras finds some of them in the call: `padding`, `interpolation`,
   rates, strides of pooling. Unknown arguments and classes are a `TypeError` and a `ValueError` in one, as Keras raises
   now the one and now the other.

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import autoconv
-from autoconv import layers, models
+from autoconv import layers, models, ops
 from autoconv.formats import hdf5
 
 h5py = pytest.importorskip("h5py")
@@ -245,3 +245,11 @@ def test_a_newer_format_of_hdf5_is_refused(tmp_path):
         file["layers/dense/vars/0"] = np.zeros((6, 3), np.float32)
     with pytest.raises(ValueError, match=r"newer format of HDF5 than Keras writes\. Write it without libver"):
         model.load_weights(path)
+
+
+def test_an_operation_that_names_huge_sizes_is_refused():
+    x = layers.Input((3,))
+    text = models.Model(x, ops.tile(x, (1, 2))).to_json()
+    assert models.model_from_json(text).output_shape == (None, 6)
+    with pytest.raises(ValueError, match=r"may name sizes up to 16,777,216 in all. Received: tile with \[1, 1073741824\]"):
+        models.model_from_json(text.replace('"repeats": [1, 2]', '"repeats": [1, 1073741824]'))

@@ -279,7 +279,7 @@ def _same_dtype(name: str, *values: Any) -> list[Any]:
     dtypes = [str(t.dtype) for t in tensors if t is not None]
     if len(set(dtypes)) > 1:
         raise TypeError(f"{name} computes in one dtype. Received: {', '.join(dtypes)}. "
-                        "Convert with ac.tensor(t, dtype=...).")
+                        "Convert with ops.cast(t, dtype).")
     return tensors
 
 

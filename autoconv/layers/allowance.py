@@ -4,7 +4,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from math import prod
+from typing import Any
 
+LARGEST = 1 << 24  # product of the sizes in one argument of an operation
 SPARE = 1 << 20  # numbers that layers of one's own may make beside those that are kept
 
 _left: ContextVar[list[int] | None] = ContextVar("numbers_left", default=None)
@@ -29,3 +31,12 @@ def take(shape: tuple[int, ...], name: str) -> None:
     if left[0] < 0:
         raise ValueError(f"The weights of all layers must be in the file. Received: layers that make a {name} of "
                          f"shape {tuple(shape)}, for which the file holds too few numbers.")
+
+
+def check_sizes(name: str, sizes: Any) -> None:
+    """Raises ValueError if a file gives an operation an argument of integers with too large a product, as of Tile."""
+    numbers = sizes if isinstance(sizes, list | tuple) else [sizes]
+    whole = [abs(number) for number in numbers if isinstance(number, int) and number]
+    if _left.get() is not None and prod(whole) > LARGEST:
+        raise ValueError(f"An operation in a file may name sizes up to {LARGEST:,} in all. Received: {name} with "
+                         f"{sizes}.")

@@ -12,7 +12,7 @@ from ..arguments import names
 from ..backend import trace
 from ..symbolic import FUNCTIONS, TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
 from ..tensor import Parameter, Tensor, no_grad
-from . import parts
+from . import allowance, parts
 from .base import registry
 
 METHODS: dict[str, Callable] = {
@@ -116,6 +116,8 @@ class Function:
 
     def _run(self, args: tuple, kwargs: dict[str, Any]) -> Any:
         """What a call returns, but for its values: no kernel runs, no memory is touched."""
+        for value in (*args, *kwargs.values()):
+            allowance.check_sizes(self.short, value)
         with no_grad(), trace.DryRun().record():
             return self.call(*args, **kwargs)
 

@@ -140,7 +140,7 @@ def tile(x: Any, repeats: int | Sequence[int]) -> Any:
     x = x.reshape((1,) * (len(counts) - len(x.shape)) + tuple(x.shape))
     for axis, count in enumerate(counts):
         if count != 1:
-            x = concatenate([x] * count, axis) if count else x[(*(slice(None),) * axis, slice(0, 0))]
+            x = take(x, np.tile(np.arange(x.shape[axis]), count), axis)
     return x
 
 

@@ -482,5 +482,5 @@ globals().update((name, globals()[of]) for name, of in _ALIASES.items())
 
 for _name in (*_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__):
     _theirs = getattr(np, _name, None)
-    if _theirs is not None and _theirs not in numpy_protocol.FLAT and _name != "sort":  # whose gradient would be lost
+    if _theirs is not None and _theirs not in numpy_protocol.FLAT:
         numpy_protocol.stands_for(_theirs)(globals()[_name])
