@@ -10,11 +10,11 @@ import numpy as np
 
 from .. import ops
 from ..arguments.serialization import get_registered_name, registry_of, serialize
+from ..array_functions import FUNCTIONS
 from ..layers import InputLayer
 from ..layers.function import Function
 from ..models import Model, Sequential
 from ..ops.core import OPERANDS
-from ..symbolic import FUNCTIONS
 from . import keras2_config
 
 # Arguments of Keras's that autoconv has not, with the only values that mean nothing.

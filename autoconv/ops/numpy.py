@@ -5,7 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import numpy_protocol
+from .. import array_functions
+from ..array_functions import broadcasting
 from ..backend import trace
 from ..functional import abs as of_floats
 from ..functional import (  # noqa: F401 (those that are not used here are in __all__)
@@ -72,79 +73,74 @@ __all__ = [
 FLOATX = "float32"
 
 
-def _pair(x1: Any, x2: Any) -> tuple[Any, Any]:
-    """Two operands: what is no tensor takes the device, and a number the dtype, of the tensor beside it."""
-    if isinstance(x1, SymbolicTensor) or isinstance(x2, SymbolicTensor):
-        return x1, x2
-    if isinstance(x2, Tensor) and not isinstance(x1, Tensor):
-        return x2.operand(x1), x2
-    x1 = operand(x1)
-    return x1, x1.operand(x2)
+def _first(x1: Any, x2: Any) -> Any:
+    """The first of two operands, one of which is a tensor then: a number takes the dtype of the tensor beside it."""
+    return x1 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1)
 
 
+@broadcasting
 def add(x1: Any, x2: Any) -> Any:
     """x1 + x2, item by item; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 + x2
+    return _first(x1, x2) + x2
 
 
+@broadcasting
 def subtract(x1: Any, x2: Any) -> Any:
     """x1 - x2, item by item; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 - x2
+    return _first(x1, x2) - x2
 
 
+@broadcasting
 def multiply(x1: Any, x2: Any) -> Any:
     """x1 x2, item by item; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 * x2
+    return _first(x1, x2) * x2
 
 
+@broadcasting
 def divide(x1: Any, x2: Any) -> Any:
     """x1 / x2, item by item; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 / x2
+    return _first(x1, x2) / x2
 
 
 def matmul(x1: Any, x2: Any) -> Any:
     """The product of matrices: (..., N, K) and (..., K, M) -> (..., N, M)."""
-    x1, x2 = _pair(x1, x2)
-    return x1 @ x2
+    return _first(x1, x2) @ x2
 
 
+@broadcasting
 def power(x1: Any, x2: Any) -> Any:
     """x1 to the power of x2, element by element; shapes broadcast."""
-    return _pair(x1, x2)[0] ** x2 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1) ** x2
+    return _first(x1, x2) ** x2
 
 
+@broadcasting
 def mod(x1: Any, x2: Any) -> Any:
     """The remainder of x1 / x2, with x2's sign; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 % x2
+    return _first(x1, x2) % x2
 
 
+@broadcasting
 def floor_divide(x1: Any, x2: Any) -> Any:
     """The largest integer that is not above x1 / x2; it has no gradient."""
-    x1, x2 = _pair(x1, x2)
-    return x1 // x2
+    return _first(x1, x2) // x2
 
 
+@broadcasting
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both integers have; of booleans, whether both hold."""
-    x1, x2 = _pair(x1, x2)
-    return x1 & x2
+    return _first(x1, x2) & x2
 
 
+@broadcasting
 def bitwise_or(x1: Any, x2: Any) -> Any:
     """The bits that one of two integers has; of booleans, whether one holds."""
-    x1, x2 = _pair(x1, x2)
-    return x1 | x2
+    return _first(x1, x2) | x2
 
 
+@broadcasting
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that one of two integers alone has; of booleans, whether one alone holds."""
-    x1, x2 = _pair(x1, x2)
-    return x1 ^ x2
+    return _first(x1, x2) ^ x2
 
 
 def bitwise_not(x: Any) -> Any:
@@ -232,16 +228,19 @@ def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     return _count(~_truth(x), axis, keepdims) < 1
 
 
+@broadcasting
 def logical_and(x1: Any, x2: Any) -> Any:
     """Whether both are not 0, element by element."""
     return _truth(x1) & _truth(x2)
 
 
+@broadcasting
 def logical_or(x1: Any, x2: Any) -> Any:
     """Whether one of them is not 0, element by element."""
     return _truth(x1) | _truth(x2)
 
 
+@broadcasting
 def logical_xor(x1: Any, x2: Any) -> Any:
     """Whether one of them alone is not 0, element by element."""
     return _truth(x1) ^ _truth(x2)
@@ -326,6 +325,7 @@ def isinf(x: Any) -> Any:
     return equal(abs(operand(x)), np.inf)
 
 
+@broadcasting
 def isclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """Whether |x1 - x2| <= atol + rtol |x2|, item by item; infinite ones are close to themselves alone."""
     return _by_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
@@ -482,5 +482,5 @@ globals().update((name, globals()[of]) for name, of in _ALIASES.items())
 
 for _name in (*_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__):
     _theirs = getattr(np, _name, None)
-    if _theirs is not None and _theirs not in numpy_protocol.FLAT:
-        numpy_protocol.stands_for(_theirs)(globals()[_name])
+    if _theirs is not None and _theirs not in array_functions.FLAT:
+        array_functions.stands_for(_theirs)(globals()[_name])
