@@ -376,7 +376,7 @@ def needs_gradients(*inputs: Tensor | None) -> bool:
 
 def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
     """Runs `op` on tensors and writes it on the tape when one of them requires gradients."""
-    device = None
+    device: Any = None
     for t in inputs:
         if t is not None and t.device is not (device := device or t.device):
             raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
@@ -417,10 +417,6 @@ def _power(x1: Any, x2: Any) -> Tensor:
     return apply(arith.power, x1, exponent=x2) if isinstance(x2, Real) else apply(elementwise.raised, *pair(x1, x2))
 
 
-def _bitwise_not(x: Tensor) -> Tensor:
-    return x == False if x.dtype.kind == "b" else x ^ np.asarray(-1).astype(x.dtype)[()]  # noqa: E712
-
-
 def _get_item(x: Tensor, index: Any) -> Tensor:
     parts = index if isinstance(index, tuple) else (index,)
     return apply(arith.getitem, x, index=tuple(p.data if isinstance(p, Tensor) else p for p in parts))
@@ -443,7 +439,8 @@ FUNCTIONS.update({
     **{name: partial(apply, op) for name, op in {
         "negative": arith.negative, "absolute": select.abs, "exp": arith.exp, "log": arith.log, "sqrt": arith.sqrt,
         "sum": arith.sum, "mean": arith.mean, "max": arith.max, "argmax": select.argmax}.items()},
-    "bitwise_not": _bitwise_not, "get_item": _get_item,
+    "bitwise_not": lambda x: x == False if x.dtype.kind == "b" else x ^ np.asarray(-1).astype(x.dtype)[()],  # noqa: E712
+    "get_item": _get_item,
     "reshape": lambda x, *shape: apply(arith.reshape, x, shape=_unpack(shape)),
     "transpose": lambda x, *axes: apply(arith.transpose, x, axes=_unpack(axes) or None),
     "clip": lambda x, x_min=None, x_max=None: apply(select.clip, x, x_min=x_min, x_max=x_max),

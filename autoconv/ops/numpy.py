@@ -8,41 +8,9 @@ import numpy as np
 from .. import array_functions
 from ..array_functions import broadcasting
 from ..backend import trace
-from ..functional import abs as of_floats
-from ..functional import (  # noqa: F401 (those that are not used here are in __all__)
-    arccos,
-    arcsin,
-    arctan,
-    arctan2,
-    argmax,
-    clip,
-    concatenate,
-    cos,
-    cosh,
-    equal,
-    exp,
-    expand_dims,
-    expm1,
-    greater,
-    greater_equal,
-    less,
-    less_equal,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    not_equal,
-    pad,
-    sin,
-    sinh,
-    split,
-    sqrt,
-    squeeze,
-    stack,
-    tan,
-    tanh,
-    where,
-)
+from ..functional import arrays, tanh  # noqa: F401 (tanh is in __all__)
+from ..functional.arrays import *  # noqa: F403
+from ..functional.arrays import argmax, concatenate, equal, less, not_equal, sqrt, where
 from ..operators.arith import normalize_axes
 from ..symbolic import SymbolicTensor
 from ..tensor import Tensor, refuse_gradient, tensor
@@ -53,20 +21,18 @@ from .core import cast, convert_to_tensor, ndim, operand, size
 from .products import *  # noqa: F403
 
 _OF_TENSORS = [
-    "abs", "add", "all", "allclose", "any", "arccos", "arcsin", "arctan", "arctan2", "argmax", "argmin", "argsort",
-    "average", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "clip", "concatenate", "cos",
-    "cosh", "count_nonzero", "cumsum", "divide", "dot", "empty_like", "equal", "exp", "expand_dims", "expm1", "floor",
-    "floor_divide", "full_like", "greater", "greater_equal", "isclose", "isfinite", "isinf", "isnan", "less",
-    "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "max",
-    "maximum", "mean", "min", "minimum", "mod", "multiply", "negative", "not_equal", "ones_like", "pad", "power",
-    "prod", "reciprocal", "round", "rsqrt", "sign", "sin", "sinh", "sort", "split", "sqrt", "square", "squeeze",
-    "stack", "std", "subtract", "sum", "tan", "tanh", "trunc", "var", "where", "zeros_like",
+    *(name for name in arrays.__all__ if name not in ("cast", "erf")), "tanh",
+    "add", "all", "allclose", "any", "argmin", "argsort", "average", "bitwise_and", "bitwise_not",
+    "bitwise_or", "bitwise_xor", "ceil", "count_nonzero", "cumsum", "divide", "empty_like", "floor", "floor_divide",
+    "full_like", "isclose", "isfinite", "isinf", "isnan", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "matmul", "max", "mean", "min", "mod", "multiply", "negative", "ones_like", "power", "prod", "reciprocal",
+    "round", "rsqrt", "sign", "sort", "square", "std", "subtract", "sum", "trunc", "var", "zeros_like",
 ]
-_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not", "remainder": "mod",
-            "true_divide": "divide"}
+_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not", "empty": "zeros",
+            "remainder": "mod", "true_divide": "divide"}
 
 __all__ = [
-    "arange", "array", "empty", "eye", "full", "identity", "linspace", "ndim", "ones", "size", "zeros",
+    "arange", "array", "eye", "full", "identity", "linspace", "ndim", "ones", "size", "zeros",
     *_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__,
 ]
 
@@ -379,10 +345,10 @@ def take_each(x: Any, places: Any, axis: int) -> Any:
     return x[tuple(index)]
 
 
-def abs(x: Any) -> Any:
+def abs(x: Any) -> Any:  # type: ignore[no-redef]
     """|x|, item by item."""
     x = operand(x)
-    return _by_numpy(np.abs, x) if _is_whole(x) else of_floats(x)
+    return _by_numpy(np.abs, x) if _is_whole(x) else arrays.abs(x)
 
 
 def _is_whole(x: Any) -> bool:
@@ -407,11 +373,6 @@ def _by_numpy(function: Any, *arguments: Any) -> Any:
 def identity(n: int, dtype: Any = None) -> Any:
     """1 on the diagonal of an n x n matrix, else 0."""
     return eye(n, dtype=dtype)
-
-
-def empty(shape: Sequence[int], dtype: Any = None) -> Any:
-    """A tensor whose values have no meaning: zeros."""
-    return zeros(shape, dtype)
 
 
 def empty_like(x: Any, dtype: Any = None) -> Any:
