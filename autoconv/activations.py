@@ -4,45 +4,12 @@ from collections.abc import Callable
 from typing import Any
 
 from .arguments.serialization import Registry, get_registered_name, registered
-from .functional import (
-    celu,
-    elu,
-    exponential,
-    gelu,
-    glu,
-    hard_shrink,
-    hard_sigmoid,
-    hard_silu,
-    hard_tanh,
-    leaky_relu,
-    log_sigmoid,
-    log_softmax,
-    mish,
-    relu,
-    relu6,
-    selu,
-    sigmoid,
-    silu,
-    soft_shrink,
-    softmax,
-    softplus,
-    softsign,
-    sparse_plus,
-    sparse_sigmoid,
-    sparsemax,
-    squareplus,
-    tanh,
-    tanh_shrink,
-    threshold,
-)
+from .functional import activations as functions
+from .functional.activations import *  # noqa: F403
+from .functional.activations import hard_silu, silu
 from .tensor import Tensor
 
-__all__ = [
-    "celu", "deserialize", "elu", "exponential", "gelu", "get", "glu", "hard_shrink", "hard_sigmoid", "hard_silu",
-    "hard_swish", "hard_tanh", "leaky_relu", "linear", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu",
-    "serialize", "sigmoid", "silu", "soft_shrink", "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid",
-    "sparsemax", "squareplus", "swish", "tanh", "tanh_shrink", "threshold",
-]
+__all__ = ["deserialize", "get", "hard_swish", "linear", "serialize", "swish", *functions.__all__]
 
 
 def linear(x: Tensor) -> Tensor:
@@ -53,13 +20,12 @@ def linear(x: Tensor) -> Tensor:
 linear.recordable = True  # type: ignore[attr-defined]
 hard_swish, swish = hard_silu, silu
 
-ACTIVATIONS: dict[str, Callable[..., Tensor]] = {
-    function.__name__: function for function in (
-        linear, relu, sigmoid, tanh, softmax, log_softmax, celu, elu, exponential, gelu, hard_shrink, hard_sigmoid,
-        hard_silu, hard_tanh, leaky_relu, log_sigmoid, mish, relu6, selu, silu, soft_shrink, softplus, softsign,
-        sparse_plus, sparse_sigmoid, sparsemax, squareplus, tanh_shrink)}
 registry = Registry("activation function", "keras.activations", names={
-    **ACTIVATIONS, "glu": glu, "hard_swish": hard_silu, "swish": silu, "threshold": threshold})
+    "linear": linear, **{name: getattr(functions, name) for name in functions.__all__},
+    "hard_swish": hard_silu, "swish": silu})
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {  # those of one argument that keep its shape, each by its own name
+    name: function for name, function in registry.names.items()
+    if name not in ("glu", "hard_swish", "swish", "threshold")}
 deserialize = registry.deserialize
 
 

@@ -4,8 +4,10 @@ Calling a layer on a `SymbolicTensor` adds a `Node`. Arithmetic and the function
 """
 
 from collections.abc import Callable
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, NoReturn
+
+from .array_functions import FUNCTIONS, ArrayMethods
 
 Shape = tuple[int | None, ...]  # batch first; None is a size that is known only when data comes
 
@@ -118,8 +120,6 @@ class Node:
 
 TRIED_SIZES = (83, 89)  # for an axis of unknown size: what differs between two runs is not known
 
-FUNCTIONS: dict[str, Callable] = {}  # the functions that a graph may hold, by the name of their nodes: "ops.sum"
-
 # What adds the node of a function: `layers.function` puts it here, as it builds on what lies above this module.
 record_call: list[Callable[[str, tuple, dict[str, Any]], Any]] = []
 
@@ -128,7 +128,14 @@ class NoValuesError(TypeError, ValueError, NotImplementedError):
     """A symbolic tensor was used where values are wanted. It is all three of Keras's errors for that."""
 
 
-class SymbolicTensor:
+class _Nodes(dict):
+    """Functions by name that add a node when they are called."""
+
+    def __missing__(self, name: str) -> Callable:
+        return partial(_call, name)
+
+
+class SymbolicTensor(ArrayMethods):
     """A place in a graph: the shape (batch first, None where not known) and dtype of a value that comes later.
 
     `layers.Input(shape)` makes the first one, layers and functions called on one the next. `node` is the call that made
@@ -138,6 +145,7 @@ class SymbolicTensor:
     __array_ufunc__ = None  # numpy_array + symbolic asks the symbolic tensor
     __slots__ = ("__weakref__", "dtype", "index", "name", "node", "shape")
     node: Node
+    _functions = _Nodes()
 
     def __init__(self, shape: Shape, dtype: str = "float32", sparse: bool = False, ragged: bool = False,
                  record_history: bool = True, name: str | None = None) -> None:
@@ -179,123 +187,6 @@ class SymbolicTensor:
 
     def __len__(self) -> int:
         self._has_no_values("a sequence")
-
-    # What a Tensor has, as nodes.
-    def __add__(self, other: Any) -> "SymbolicTensor":
-        return _call("add", self, other)
-
-    def __radd__(self, other: Any) -> "SymbolicTensor":
-        return _call("add", other, self)
-
-    def __sub__(self, other: Any) -> "SymbolicTensor":
-        return _call("subtract", self, other)
-
-    def __rsub__(self, other: Any) -> "SymbolicTensor":
-        return _call("subtract", other, self)
-
-    def __mul__(self, other: Any) -> "SymbolicTensor":
-        return _call("multiply", self, other)
-
-    def __rmul__(self, other: Any) -> "SymbolicTensor":
-        return _call("multiply", other, self)
-
-    def __truediv__(self, other: Any) -> "SymbolicTensor":
-        return _call("true_divide", self, other)
-
-    def __rtruediv__(self, other: Any) -> "SymbolicTensor":
-        return _call("true_divide", other, self)
-
-    def __pow__(self, exponent: Any) -> "SymbolicTensor":
-        return _call("power", self, exponent)
-
-    def __rpow__(self, base: Any) -> "SymbolicTensor":
-        return _call("power", base, self)
-
-    def __mod__(self, other: Any) -> "SymbolicTensor":
-        return _call("mod", self, other)
-
-    def __rmod__(self, other: Any) -> "SymbolicTensor":
-        return _call("mod", other, self)
-
-    def __floordiv__(self, other: Any) -> "SymbolicTensor":
-        return _call("floor_divide", self, other)
-
-    def __rfloordiv__(self, other: Any) -> "SymbolicTensor":
-        return _call("floor_divide", other, self)
-
-    def __and__(self, other: Any) -> "SymbolicTensor":
-        return _call("bitwise_and", self, other)
-
-    def __or__(self, other: Any) -> "SymbolicTensor":
-        return _call("bitwise_or", self, other)
-
-    def __xor__(self, other: Any) -> "SymbolicTensor":
-        return _call("bitwise_xor", self, other)
-
-    def __invert__(self) -> "SymbolicTensor":
-        return _call("bitwise_not", self)
-
-    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
-
-    def __neg__(self) -> "SymbolicTensor":
-        return _call("negative", self)
-
-    def __abs__(self) -> "SymbolicTensor":
-        return _call("absolute", self)
-
-    def __lt__(self, other: Any) -> "SymbolicTensor":
-        return _call("less", self, other)
-
-    def __le__(self, other: Any) -> "SymbolicTensor":
-        return _call("less_equal", self, other)
-
-    def __gt__(self, other: Any) -> "SymbolicTensor":
-        return _call("greater", self, other)
-
-    def __ge__(self, other: Any) -> "SymbolicTensor":
-        return _call("greater_equal", self, other)
-
-    def __matmul__(self, other: Any) -> "SymbolicTensor":
-        return _call("matmul", self, other)
-
-    def __rmatmul__(self, other: Any) -> "SymbolicTensor":
-        return _call("matmul", other, self)
-
-    def __getitem__(self, index: Any) -> "SymbolicTensor":
-        return _call("get_item", self, index)
-
-    def reshape(self, *shape: Any) -> "SymbolicTensor":
-        return _call("reshape", self, *shape)
-
-    def transpose(self, *axes: Any) -> "SymbolicTensor":
-        return _call("transpose", self, *axes)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> "SymbolicTensor":
-        return _call("sum", self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> "SymbolicTensor":
-        return _call("mean", self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> "SymbolicTensor":
-        return _call("max", self, axis=axis, keepdims=keepdims)
-
-    def exp(self) -> "SymbolicTensor":
-        return _call("exp", self)
-
-    def log(self) -> "SymbolicTensor":
-        return _call("log", self)
-
-    def sqrt(self) -> "SymbolicTensor":
-        return _call("sqrt", self)
-
-    def clip(self, x_min: float | None = None, x_max: float | None = None) -> "SymbolicTensor":
-        return _call("clip", self, x_min, x_max)
-
-    def detach(self) -> "SymbolicTensor":
-        return _call("detach", self)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> "SymbolicTensor":
-        return _call("argmax", self, axis=axis, keepdims=keepdims)
 
 
 def is_symbolic(value: Any, depth: int = 3) -> bool:

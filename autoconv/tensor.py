@@ -1,15 +1,17 @@
 """`Tensor`: an array that remembers how it was computed, and `apply`, which runs an op on tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from numbers import Number, Real
+from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
 
-from . import numpy_protocol
+from . import array_functions
 from .arguments.serialization import add_plain
+from .array_functions import FUNCTIONS, ArrayMethods, broadcasting, comparison
 from .backend import device as devices
 from .operators import arith, elementwise, joining, select
 from .operators.registry import Op
@@ -50,7 +52,7 @@ def _surroundings() -> str | None:
     return _inside_formula.get() if layer is None else f"layer {layer!r}"
 
 
-class Tensor:
+class Tensor(ArrayMethods):
     """An array on a device that remembers how it was computed.
 
     data: the array; grad: the gradient's array after `backward()`, or None; requires_grad: whether one is wanted.
@@ -60,6 +62,7 @@ class Tensor:
 
     __slots__ = ("__weakref__", "_grad_buffer", "_keras_mask", "_node", "activation", "data", "device", "grad",
                  "logits", "requires_grad")
+    _functions = FUNCTIONS
     __hash__ = object.__hash__  # by identity, though == compares items
 
     def __init__(self, data: Any, requires_grad: bool = False, device: devices.Device | None = None) -> None:
@@ -119,7 +122,7 @@ class Tensor:
         is_passed = self._node is not None and self._node.backward is None
         surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
         if surroundings is not None:
-            raise numpy_protocol.refused(what, f" in {surroundings}")
+            raise array_functions.refused(what, f" in {surroundings}")
 
     def _values(self, what: str | None) -> np.ndarray:
         """The values for NumPy's function of that name; None is one that has no gradient to lose."""
@@ -138,26 +141,26 @@ class Tensor:
         """`np.tanh(tensor)`: within a layer or a loss ours, where there is one, else NumPy's on the values.
         `array * tensor` and NumPy's other operators give tensors everywhere.
         """
-        array_first = ufunc in numpy_protocol.OPERATORS and not isinstance(inputs[0], Tensor)
+        array_first = ufunc in array_functions.OPERATORS and not isinstance(inputs[0], Tensor)
         if method == "__call__" and (array_first or _surroundings() is not None):
             in_place = options.keys() == {"out"} and options["out"][0] is inputs[0]  # array += tensor
-            ours = numpy_protocol.ours(ufunc, inputs, {} if in_place else options)
+            ours = array_functions.ours(ufunc, inputs, {} if in_place else options)
             if ours is not None:
                 y = ours(*inputs)
                 if in_place:
                     np.copyto(inputs[0], y.device.numpy(y.data), casting="same_kind")
                 return y
         function = ufunc if method == "__call__" else getattr(ufunc, method)
-        return numpy_protocol.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
+        return array_functions.run_by_numpy(function, inputs, options, Tensor, Tensor._values)
 
     def __array_function__(self, function: Any, types: Any, arguments: tuple, options: dict[str, Any]) -> Any:
         """`np.concatenate([tensor, ...])`: within a layer or a loss ours, if there is one, else NumPy's on the values.
         """
         if _surroundings() is not None:
-            ours = numpy_protocol.ours(function, arguments, options)
+            ours = array_functions.ours(function, arguments, options)
             if ours is not None:
                 return ours(*arguments, **options)
-        return numpy_protocol.run_by_numpy(function, arguments, options, Tensor, Tensor._values)
+        return array_functions.run_by_numpy(function, arguments, options, Tensor, Tensor._values)
 
     @property
     def __cuda_array_interface__(self) -> dict[str, Any]:
@@ -193,17 +196,13 @@ class Tensor:
             raise ValueError(f"A tensor of one item is true or false. Received shape {self.shape}.")
         return bool(self.device.numpy(self.data).item())
 
-    def detach(self) -> "Tensor":
-        """The same array, cut off from the tape."""
-        return Tensor(self.data, device=self.device)
-
     def to(self, device: str) -> "Tensor":
         """This tensor on `device`: itself where it is there already."""
         target = devices.get(device)
         if target is self.device:
             return self
         if self._node is not None and _recording.get():
-            raise numpy_protocol.refused(f".to({device!r})")
+            raise array_functions.refused(f".to({device!r})")
         self._refuse_loss(f".to({device!r})")
         return Tensor(target.asarray(self.data), self.requires_grad, target)
 
@@ -226,133 +225,8 @@ class Tensor:
             raise ValueError(f"The gradient must have the tensor's shape {self.shape}. Received: {gradient.shape}.")
         walk_back([(self, self.device.asarray(gradient))])
 
-    # Arithmetic. Numbers and lists take the tensor's dtype, as long as it can hold them.
-    def __add__(self, other: Any) -> "Tensor":
-        return apply(arith.add, self, self.operand(other))
-
-    def __sub__(self, other: Any) -> "Tensor":
-        return apply(arith.subtract, self, self.operand(other))
-
-    def __rsub__(self, other: Any) -> "Tensor":
-        return apply(arith.subtract, self.operand(other), self)
-
-    def __mul__(self, other: Any) -> "Tensor":
-        return apply(arith.multiply, self, self.operand(other))
-
-    def __truediv__(self, other: Any) -> "Tensor":
-        return apply(arith.divide, self, self.operand(other))
-
-    def __rtruediv__(self, other: Any) -> "Tensor":
-        return apply(arith.divide, self.operand(other), self)
-
-    def __pow__(self, exponent: Any) -> "Tensor":
-        if isinstance(exponent, Real):
-            return apply(arith.power, self, exponent=exponent)
-        return apply(elementwise.raised, self, self.operand(exponent))
-
-    def __rpow__(self, base: Any) -> "Tensor":
-        return apply(elementwise.raised, self.operand(base), self)
-
-    def __mod__(self, other: Any) -> "Tensor":
-        return apply(elementwise.mod, self, self.operand(other))
-
-    def __rmod__(self, other: Any) -> "Tensor":
-        return apply(elementwise.mod, self.operand(other), self)
-
-    def __floordiv__(self, other: Any) -> "Tensor":
-        return apply(elementwise.floor_divide, self.detach(), self.operand(other).detach())
-
-    def __rfloordiv__(self, other: Any) -> "Tensor":
-        return apply(elementwise.floor_divide, self.operand(other).detach(), self.detach())
-
-    def __and__(self, other: Any) -> "Tensor":
-        return apply(elementwise.bitwise_and, self.detach(), self.operand(other).detach())
-
-    def __or__(self, other: Any) -> "Tensor":
-        return apply(elementwise.bitwise_or, self.detach(), self.operand(other).detach())
-
-    def __xor__(self, other: Any) -> "Tensor":
-        return apply(elementwise.bitwise_xor, self.detach(), self.operand(other).detach())
-
-    def __invert__(self) -> "Tensor":
-        """The other bits: of booleans, whether each does not hold."""
-        return self == False if self.dtype.kind == "b" else self ^ np.asarray(-1).astype(self.dtype)[()]  # noqa: E712
-
-    def __neg__(self) -> "Tensor":
-        return apply(arith.negative, self)
-
-    def __matmul__(self, other: Any) -> "Tensor":
-        return apply(arith.matmul, self, self.operand(other))
-
-    def __rmatmul__(self, other: Any) -> "Tensor":
-        return apply(arith.matmul, self.operand(other), self)
-
-    def __getitem__(self, index: Any) -> "Tensor":
-        parts = index if isinstance(index, tuple) else (index,)
-        parts = tuple(p.data if isinstance(p, Tensor) else p for p in parts)
-        return apply(arith.getitem, self, index=parts)
-
-    __radd__, __rmul__, __rand__, __ror__, __rxor__ = __add__, __mul__, __and__, __or__, __xor__
-
-    def __abs__(self) -> "Tensor":
-        return apply(select.abs, self)
-
-    # Comparisons, item by item, as tensors of booleans without a gradient.
-    def __eq__(self, other: Any) -> "Tensor":  # type: ignore[override]
-        return self._compared(select.equal, other)
-
-    def __ne__(self, other: Any) -> "Tensor":  # type: ignore[override]
-        return self._compared(select.not_equal, other)
-
-    def __lt__(self, other: Any) -> "Tensor":
-        return self._compared(select.less, other)
-
-    def __le__(self, other: Any) -> "Tensor":
-        return self._compared(select.less_equal, other)
-
-    def __gt__(self, other: Any) -> "Tensor":
-        return self._compared(select.less, other, swapped=True)
-
-    def __ge__(self, other: Any) -> "Tensor":
-        return self._compared(select.less_equal, other, swapped=True)
-
-    def _compared(self, op: Op, other: Any, swapped: bool = False) -> "Tensor":
-        if not isinstance(other, (Tensor, np.ndarray, np.generic, Number, list, tuple)):
-            return NotImplemented
-        pair = self.detach(), self.operand(other).detach()
-        return apply(op, *(reversed(pair) if swapped else pair))
-
-    def reshape(self, *shape: Any) -> "Tensor":
-        return apply(arith.reshape, self, shape=_unpack(shape))
-
-    def transpose(self, *axes: Any) -> "Tensor":
-        return apply(arith.transpose, self, axes=_unpack(axes) or None)
-
-    def sum(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
-        return apply(arith.sum, self, axis=axis, keepdims=keepdims)
-
-    def mean(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
-        return apply(arith.mean, self, axis=axis, keepdims=keepdims)
-
-    def max(self, axis: Any = None, keepdims: bool = False) -> "Tensor":
-        return apply(arith.max, self, axis=axis, keepdims=keepdims)
-
-    def exp(self) -> "Tensor":
-        return apply(arith.exp, self)
-
-    def log(self) -> "Tensor":
-        return apply(arith.log, self)
-
-    def sqrt(self) -> "Tensor":
-        return apply(arith.sqrt, self)
-
-    def clip(self, x_min: float | None = None, x_max: float | None = None) -> "Tensor":
-        """The items, but at least x_min and at most x_max. The gradient passes where they lie within, both included."""
-        return apply(select.clip, self, x_min=x_min, x_max=x_max)
-
-    def argmax(self, axis: int | None = None, keepdims: bool = False) -> "Tensor":
-        """Where the maximum is, the first one in scan order. It has no gradient."""
-        return apply(select.argmax, self.detach(), axis=axis, keepdims=keepdims)
+    __eq__ = comparison("equal")  # type: ignore[assignment]
+    __ne__ = comparison("not_equal")  # type: ignore[assignment]
 
     def operand(self, value: Any) -> "Tensor":
         """What stands beside this tensor in arithmetic, as a tensor. Numbers and lists take its dtype, if that can hold
@@ -442,7 +316,7 @@ def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: 
     target, array = devices.get(device), stacked(array)
     if isinstance(array, Tensor):
         if needs_gradients(array):
-            raise numpy_protocol.refused("ac.tensor()")
+            raise array_functions.refused("ac.tensor()")
         array = array.data
     known = isinstance(array, (np.ndarray, np.generic)) or hasattr(array, "__cuda_array_interface__")
     if dtype is None and not known and devices.real_numbers(array).dtype.kind == "f":
@@ -502,16 +376,16 @@ def needs_gradients(*inputs: Tensor | None) -> bool:
 
 def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
     """Runs `op` on tensors and writes it on the tape when one of them requires gradients."""
-    device = next(t.device for t in inputs if t is not None)
+    device: Any = None
     for t in inputs:
-        if t is not None and t.device is not device:
+        if t is not None and t.device is not (device := device or t.device):
             raise devices.DeviceError(f"{op.name} needs all its tensors on one device. Received {device} and "
                                       f"{t.device}: move one with .to({device.name!r}).")
     for name, value in parameters.items():
         if isinstance(value, Tensor):
             refuse_gradient(op.name, **{name: value})
     arrays = [None if t is None else t.data for t in inputs]
-    if not needs_gradients(*inputs):
+    if op.flat or not needs_gradients(*inputs):
         with seen_by_recording(op.name, arrays) as results:
             results.append(op.infer(device, *arrays, **parameters))
         return Tensor(results[0], device=device)
@@ -523,10 +397,54 @@ def apply(op: Op, *inputs: Tensor | None, **parameters: Any) -> Tensor:
     return out
 
 
+def pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
+    """Two operands as tensors: what is none takes the device, and a number the dtype, of the tensor beside it."""
+    if isinstance(x1, Tensor):
+        return x1, x2 if isinstance(x2, Tensor) else x1.operand(x2)
+    return x2.operand(x1), x2
+
+
+def _on_pair(op: Op) -> Callable[[Any, Any], Tensor]:
+    """The function of an op with two operands."""
+
+    def on_pair(x1: Any, x2: Any) -> Tensor:
+        return apply(op, *pair(x1, x2))
+
+    return on_pair
+
+
+def _power(x1: Any, x2: Any) -> Tensor:
+    return apply(arith.power, x1, exponent=x2) if isinstance(x2, Real) else apply(elementwise.raised, *pair(x1, x2))
+
+
+def _get_item(x: Tensor, index: Any) -> Tensor:
+    parts = index if isinstance(index, tuple) else (index,)
+    return apply(arith.getitem, x, index=tuple(p.data if isinstance(p, Tensor) else p for p in parts))
+
+
 def _unpack(arguments: tuple) -> tuple:
     """`f(2, 3)` and `f((2, 3))` mean the same."""
     return tuple(arguments[0]) if len(arguments) == 1 and isinstance(arguments[0], Sequence) else arguments
 
 
+FUNCTIONS.update({
+    **{name: broadcasting(_on_pair(op)) for name, op in {
+        "add": arith.add, "subtract": arith.subtract, "multiply": arith.multiply, "true_divide": arith.divide,
+        "mod": elementwise.mod, "floor_divide": elementwise.floor_divide, "bitwise_and": elementwise.bitwise_and,
+        "bitwise_or": elementwise.bitwise_or, "bitwise_xor": elementwise.bitwise_xor, "equal": select.equal,
+        "not_equal": select.not_equal, "less": select.less, "less_equal": select.less_equal}.items()},
+    "greater": broadcasting(lambda x1, x2: FUNCTIONS["less"](x2, x1)),
+    "greater_equal": broadcasting(lambda x1, x2: FUNCTIONS["less_equal"](x2, x1)),
+    "power": broadcasting(_power), "matmul": _on_pair(arith.matmul),
+    **{name: partial(apply, op) for name, op in {
+        "negative": arith.negative, "absolute": select.abs, "exp": arith.exp, "log": arith.log, "sqrt": arith.sqrt,
+        "sum": arith.sum, "mean": arith.mean, "max": arith.max, "argmax": select.argmax}.items()},
+    "bitwise_not": lambda x: x == False if x.dtype.kind == "b" else x ^ np.asarray(-1).astype(x.dtype)[()],  # noqa: E712
+    "get_item": _get_item,
+    "reshape": lambda x, *shape: apply(arith.reshape, x, shape=_unpack(shape)),
+    "transpose": lambda x, *axes: apply(arith.transpose, x, axes=_unpack(axes) or None),
+    "clip": lambda x, x_min=None, x_max=None: apply(select.clip, x, x_min=x_min, x_max=x_max),
+    "detach": lambda x: Tensor(x.data, device=x.device),
+})
 add_plain(Tensor, "__tensor__", lambda value: {"value": value.numpy().tolist(), "dtype": value.dtype.name},
           lambda config: tensor(config["value"], dtype=config["dtype"]))

@@ -101,7 +101,7 @@ TABLE = {
     **rows("ops", "one_hot", x=LABELS, num_classes=4),
     **rows("ops", "arange", start=0.5, stop=4.0, step=0.5),
     **rows("ops", "linspace", start=0.5, stop=4.0, num=5),
-    **rows("ops", "empty ones zeros", shape=(2, 3)), **rows("ops", "full", shape=(2, 3), fill_value=0.5),
+    **rows("ops", "ones zeros", shape=(2, 3)), **rows("ops", "full", shape=(2, 3), fill_value=0.5),
     **rows("ops", "eye", N=3), **rows("ops", "identity", n=3),
     **rows("ops", "full_like", x=MATRIX, fill_value=0.5),
     **rows("ops", "broadcast_to", x=Drawn((1, 4)), shape=(3, 4)),

@@ -54,7 +54,8 @@ def copy(tmp_path_factory):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", folder)
     added = [entry for entry in BLOCKS if entry[1]]
-    assert len(added) == 9
+    assert len(added) == 7
+    assert len({path for path, *_ in added}) == 6
     for path, how, name, text in added:
         file = folder / path
         file.write_text(put(text, how, name, file.read_text(encoding="utf-8")), encoding="utf-8")

@@ -53,8 +53,8 @@ def test_shapes_that_do_not_broadcast():
         leaf(np.ones((2, 3))) + leaf(np.ones(4))
     with pytest.raises(ValueError, match=r"Received shapes: \(2, 3\) and \(2, 3\)"):
         leaf(np.ones((2, 3))) @ leaf(np.ones((2, 3)))
-    with pytest.raises(TypeError, match="exponent"):
-        leaf([1.0]) ** leaf([2.0])
+    with pytest.raises(ValueError, match=r"broadcast.*Received: \(1, 2\) and \(3,\)"):
+        leaf([[1.0, 2.0]]) ** leaf([2.0, 1.0, 0.0])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

@@ -10,11 +10,11 @@ import numpy as np
 
 from .. import ops
 from ..arguments.serialization import get_registered_name, registry_of, serialize
+from ..array_functions import FUNCTIONS
 from ..layers import InputLayer
 from ..layers.function import Function
 from ..models import Model, Sequential
 from ..ops.core import OPERANDS
-from ..symbolic import FUNCTIONS
 from . import keras2_config
 
 # Arguments of Keras's that autoconv has not, with the only values that mean nothing.
@@ -29,10 +29,8 @@ _RANDOM = ("RandomBrightness", "RandomContrast")  # they have a data_format in K
 
 _GRAPHS = ("Functional", "Model")  # Keras's classes of models that are graphs
 
-# Operations in graphs. Keras's class has the name of its function, as "ExpandDims"; a tensor's own methods are known by
-# their names alone, and some functions of ours, which Keras has not as one operation, by none.
-_METHODS = ("add", "subtract", "multiply", "true_divide", "power", "negative", "matmul", "absolute", "exp", "log",
-            "sqrt", "sum", "mean", "max", "get_item")
+# Operations in graphs. Keras's class has the name of its function, as "ExpandDims"; these have another one, and some
+# functions of ours, which Keras has not as one operation, have none.
 _NAMES = {"allclose": "AllClose", "rgb_to_grayscale": "RGBToGrayscale"}
 _NO_OPERATIONS = {"affine_transform", "batch_normalization", "binary_crossentropy", "categorical_crossentropy",
                   "exponential", "hard_swish", "layer_normalization", "mish", "norm", "remainder",
@@ -54,16 +52,13 @@ def _class_of(name: str) -> str:
     return _NAMES.get(name) or "".join(part.capitalize() for part in name.split("_"))
 
 
-def _ours_of(name: str) -> str:
-    """The node's name of a function: a tensor's method, ours of `ops`, or else of `functional`."""
-    if name in _METHODS:
-        return name
-    return f"ops.{name}" if f"ops.{name}" in FUNCTIONS else f"functional.{name}"
+def _ours_of(name: str) -> str | None:
+    """The node's name of a function: of `ops`, `functional`, or a tensor's method; None where there is none."""
+    return next((known for known in (f"ops.{name}", f"functional.{name}", name) if known in FUNCTIONS), None)
 
 
 _MODULES = _modules()
-_OURS_OF = {_class_of(name): _ours_of(name) for name in _MODULES if name in _METHODS or _ours_of(name) in FUNCTIONS} | {
-    "ReLU": "functional.relu", "Divide": "true_divide"}
+_OURS_OF = {_class_of(name): ours for name in _MODULES if (ours := _ours_of(name))} | {"ReLU": "functional.relu"}
 
 
 def from_keras(config: Any) -> Any:

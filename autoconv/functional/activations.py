@@ -1,24 +1,85 @@
-"""The activation functions that are made of other functions: each line is a formula. nn.py has those with kernels.
+"""The activation functions: those with kernels first, then those made of other functions, each line a formula.
 
 Names, arguments and defaults are those of `keras.ops` and `keras.activations`.
 """
 
+from collections.abc import Sequence
 from math import pi, sqrt
 from typing import Any
 
-from ..operators import arith
+import numpy as np
+
+from ..operators import activations, arith, select
+from ..operators.registry import Op
 from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply
-from . import arrays, nn
-from .nn import _tensor
+from ..tensor import Tensor, apply, refuse_gradient
+from . import arrays
+from .nn import _floats, _tensor
 
 __all__ = [
-    "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh", "leaky_relu",
-    "log_sigmoid", "mish", "relu6", "selu", "silu", "soft_shrink", "softplus", "softsign", "sparse_plus",
-    "sparse_sigmoid", "sparsemax", "squareplus", "tanh_shrink", "threshold",
+    "celu", "elu", "exponential", "gelu", "glu", "hard_shrink", "hard_sigmoid", "hard_silu", "hard_tanh",
+    "leaky_relu", "log_sigmoid", "log_softmax", "mish", "relu", "relu6", "selu", "sigmoid", "silu", "soft_shrink",
+    "softmax", "softplus", "softsign", "sparse_plus", "sparse_sigmoid", "sparsemax", "squareplus", "tanh",
+    "tanh_shrink", "threshold",
 ]
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805  # Klambauer et al., 2017: they keep mean 0, variance 1
+
+
+def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
+    """max(x, 0), or in general x from `threshold` up to `max_value`, which it never exceeds, and below
+    negative_slope (x - threshold).
+    """
+    x = _floats(x)
+    refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
+    if not threshold and not negative_slope:
+        y = apply(activations.relu, x)
+    else:
+        below = negative_slope * (x - threshold)
+        y = apply(select.where, x, below, condition=(x > threshold).data)
+    return y if max_value is None else apply(select.minimum, y.operand(float(max_value)), y)
+
+
+def sigmoid(x: Any) -> Tensor:
+    """1 / (1 + exp(-x))."""
+    x = _floats(x)
+    y = apply(activations.sigmoid, x)
+    y.logits, y.activation = x, "sigmoid"
+    return y
+
+
+def tanh(x: Any) -> Tensor:
+    """The hyperbolic tangent."""
+    return apply(activations.tanh, _floats(x))
+
+
+def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
+    """exp(x) / sum(exp(x)) along `axis`, or along several as if they were one, stable for any x."""
+    x = _floats(x)
+    if isinstance(axis, Sequence):
+        return _along_several(activations.softmax, x, axis)
+    y = apply(activations.softmax, x, axis=axis)
+    if axis in (-1, x.ndim - 1):
+        y.logits, y.activation = x, "softmax"
+    return y
+
+
+def log_softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
+    """log(softmax(x)) along `axis`, or along several as if they were one, stable for any x."""
+    x = _floats(x)
+    if isinstance(axis, Sequence):
+        return _along_several(activations.log_softmax, x, axis)
+    return apply(activations.log_softmax, x, axis=axis)
+
+
+def _along_several(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
+    """An op along one axis, of x with these axes as one, at the end."""
+    axes = arith.normalize_axes(axis, x.ndim)
+    order = (*(i for i in range(x.ndim) if i not in axes), *axes)
+    moved = x.transpose(order)
+    rows = x.ndim - len(axes)
+    y = apply(op, moved.reshape(*moved.shape[:rows], int(np.prod(moved.shape[rows:]))), axis=-1)
+    return y.reshape(moved.shape).transpose(tuple(order.index(i) for i in range(x.ndim)))
 
 
 def exponential(x: Any) -> Tensor:
@@ -53,21 +114,21 @@ def leaky_relu(x: Any, negative_slope: float = 0.2) -> Tensor:
 
 def relu6(x: Any) -> Tensor:
     """min(max(x, 0), 6)."""
-    return arrays.minimum(6, nn.relu(x))
+    return arrays.minimum(6, relu(x))
 
 
 def gelu(x: Any, approximate: bool = False) -> Tensor:
     """x times the normal distribution's P(X <= x), by erf or, `approximate`, by tanh. Hendrycks and Gimpel, 2016."""
     x = _tensor(x)
     if approximate:
-        return 0.5 * x * (1 + nn.tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
+        return 0.5 * x * (1 + tanh(sqrt(2 / pi) * (x + 0.044715 * x * x * x)))
     return 0.5 * x * (1 + apply(arith.erf, x * sqrt(0.5)))
 
 
 def silu(x: Any) -> Tensor:
     """x sigmoid(x), also called swish. Ramachandran et al., 2017."""
     x = _tensor(x)
-    return x * nn.sigmoid(x)
+    return x * sigmoid(x)
 
 
 def hard_sigmoid(x: Any) -> Tensor:
@@ -101,7 +162,7 @@ def log_sigmoid(x: Any) -> Tensor:
 def mish(x: Any) -> Tensor:
     """x tanh(softplus(x)). Misra, 2019."""
     x = _tensor(x)
-    return x * nn.tanh(softplus(x))
+    return x * tanh(softplus(x))
 
 
 def softsign(x: Any) -> Tensor:
@@ -130,7 +191,7 @@ def sparse_sigmoid(x: Any) -> Tensor:
 def soft_shrink(x: Any, threshold: float = 0.5) -> Tensor:
     """x moved towards 0 by the threshold, and 0 where that goes past it."""
     x = _tensor(x)
-    return nn.relu(x - threshold) - nn.relu(-x - threshold)
+    return relu(x - threshold) - relu(-x - threshold)
 
 
 def hard_shrink(x: Any, threshold: float = 0.5) -> Tensor:
@@ -151,13 +212,13 @@ def sparsemax(x: Any, axis: int = -1) -> Tensor:
     count = arrays.where(other >= own, other - other + 1, 0.0).sum(axis + 1)
     stays = 1 + count * x > larger
     total = arrays.where(stays, x, 0.0).sum(axis, keepdims=True)
-    return nn.relu(x - (total - 1) / arrays.where(stays, x - x + 1, 0.0).sum(axis, keepdims=True))
+    return relu(x - (total - 1) / arrays.where(stays, x - x + 1, 0.0).sum(axis, keepdims=True))
 
 
 def tanh_shrink(x: Any) -> Tensor:
     """x - tanh(x)."""
     x = _tensor(x)
-    return x - nn.tanh(x)
+    return x - tanh(x)
 
 
 def threshold(x: Any, threshold: float, default_value: float) -> Tensor:
@@ -169,7 +230,7 @@ def threshold(x: Any, threshold: float, default_value: float) -> Tensor:
 def glu(x: Any, axis: int = -1) -> Tensor:
     """The first half of x along the axis, times the sigmoid of the second. Dauphin et al., 2016."""
     first, second = arrays.split(x, 2, axis)
-    return first * nn.sigmoid(second)
+    return first * sigmoid(second)
 
 
 on_symbols_too(globals(), __all__)

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from ..arguments import names
+from ..array_functions import FUNCTIONS, broadcasting
 from ..errors import DeviceError
 from ..operators import arith, elementwise, joining, select
-from ..operators.registry import Op
 from ..symbolic import on_symbols_too
-from ..tensor import Tensor, apply
+from ..tensor import Tensor, apply, pair
 from .nn import _tensor
 
 __all__ = [
@@ -90,12 +90,12 @@ def pad(x: Any, pad_width: Any, mode: str = "constant", constant_values: float |
     if constant_values is not None:
         raise ValueError(f"mode {mode!r} takes x's own elements: leave out constant_values. Received: "
                          f"{constant_values!r}.")
-    for axis, (pair, size) in enumerate(zip(pairs, x.shape)):
-        if pair != (0, 0):
+    for axis, (width, size) in enumerate(zip(pairs, x.shape)):
+        if width != (0, 0):
             if not size:
                 raise ValueError(f"mode {mode!r} needs elements to repeat. Received shape {x.shape}, whose axis {axis} "
                                  "has none.")
-            x = x[(*(slice(None),) * axis, np.pad(np.arange(size), pair, mode))]  # type: ignore[call-overload]
+            x = x[(*(slice(None),) * axis, np.pad(np.arange(size), width, mode))]  # type: ignore[call-overload]
     return x
 
 
@@ -117,6 +117,7 @@ def expand_dims(x: Any, axis: int | Sequence[int]) -> Tensor:
     return x.reshape(tuple(1 if i in axes else next(sizes) for i in range(x.ndim + count)))
 
 
+@broadcasting
 def maximum(x1: Any, x2: Any) -> Tensor:
     """The larger of two items; shapes broadcast, a NaN is passed on. Where both are equal the gradient goes to x1, as
     in TensorFlow (PyTorch gives half to each).
@@ -124,11 +125,13 @@ def maximum(x1: Any, x2: Any) -> Tensor:
     return apply(select.maximum, *_pair(x1, x2))
 
 
+@broadcasting
 def minimum(x1: Any, x2: Any) -> Tensor:
     """The smaller of two items; shapes broadcast, a NaN is passed on. If equal, x1 gets the gradient."""
     return apply(select.minimum, *_pair(x1, x2))
 
 
+@broadcasting
 def where(condition: Any, x1: Any, x2: Any) -> Tensor:
     """x1 where the condition holds (is not 0), else x2; all three broadcast. The condition gets no gradient."""
     if isinstance(condition, Tensor) and not isinstance(x1, Tensor):
@@ -225,6 +228,7 @@ def arctan(x: Any) -> Tensor:
     return apply(elementwise.arctan, _tensor(x))
 
 
+@broadcasting
 def arctan2(x1: Any, x2: Any) -> Tensor:
     """The angle in -pi..pi of the point at height x1 and width x2; shapes broadcast."""
     return apply(elementwise.arctan2, *_pair(x1, x2))
@@ -253,34 +257,40 @@ def argmax(x: Any, axis: int | None = None, keepdims: bool = False) -> Tensor:
 
     Without an axis among all items in scan order. It has no gradient.
     """
-    return apply(select.argmax, _tensor(x).detach(), axis=axis, keepdims=keepdims)
+    return apply(select.argmax, _tensor(x), axis=axis, keepdims=keepdims)
 
 
+@broadcasting
 def equal(x1: Any, x2: Any) -> Tensor:
     """Whether x1 == x2, item by item, as booleans."""
-    return _compared(select.equal, x1, x2)
+    return FUNCTIONS["equal"](*_pair(x1, x2))
 
 
+@broadcasting
 def not_equal(x1: Any, x2: Any) -> Tensor:
     """Whether x1 != x2, item by item, as booleans."""
-    return _compared(select.not_equal, x1, x2)
+    return FUNCTIONS["not_equal"](*_pair(x1, x2))
 
 
+@broadcasting
 def less(x1: Any, x2: Any) -> Tensor:
     """Whether x1 < x2, item by item, as booleans."""
-    return _compared(select.less, x1, x2)
+    return FUNCTIONS["less"](*_pair(x1, x2))
 
 
+@broadcasting
 def less_equal(x1: Any, x2: Any) -> Tensor:
     """Whether x1 <= x2, item by item, as booleans."""
-    return _compared(select.less_equal, x1, x2)
+    return FUNCTIONS["less_equal"](*_pair(x1, x2))
 
 
+@broadcasting
 def greater(x1: Any, x2: Any) -> Tensor:
     """Whether x1 > x2, item by item, as booleans."""
     return less(x2, x1)
 
 
+@broadcasting
 def greater_equal(x1: Any, x2: Any) -> Tensor:
     """Whether x1 >= x2, item by item, as booleans."""
     return less_equal(x2, x1)
@@ -288,15 +298,7 @@ def greater_equal(x1: Any, x2: Any) -> Tensor:
 
 def _pair(x1: Any, x2: Any) -> tuple[Tensor, Tensor]:
     """Two operands as tensors: a number takes the dtype and the device of the tensor beside it."""
-    if isinstance(x2, Tensor) and not isinstance(x1, Tensor):
-        return x2.operand(x1), x2
-    x1 = _tensor(x1)
-    return x1, x1.operand(x2)
-
-
-def _compared(op: Op, x1: Any, x2: Any) -> Tensor:
-    a, b = _pair(x1, x2)
-    return apply(op, a.detach(), b.detach())
+    return pair(x1 if isinstance(x1, Tensor) or isinstance(x2, Tensor) else _tensor(x1), x2)
 
 
 def _several(name: str, xs: Any) -> list[Tensor]:

@@ -43,7 +43,8 @@ def categorical_crossentropy(y_true: Any, y_pred: Any, from_logits: bool = False
     targets = _targets(_softer(y_true, label_smoothing, True), y_pred, "categorical_crossentropy", remedy)
     _warn_of_one_class(y_pred, "categorical_crossentropy")
     if targets.requires_grad:
-        return -(targets * (nn.log_softmax(y_pred) if from_logits else arrays.log(_distribution(y_pred, -1)))).sum(-1)
+        logarithms = activations.log_softmax(y_pred) if from_logits else arrays.log(_distribution(y_pred, -1))
+        return -(targets * logarithms).sum(-1)
     return apply(loss.categorical_crossentropy, y_pred, y_true=targets.data, from_logits=from_logits)
 
 
@@ -83,7 +84,7 @@ def binary_focal_crossentropy(
     count less. With class balancing also times alpha for class 1, 1 - alpha for class 0. Lin et al., 2017.
     """
     t, p = _pair(_softer(y_true, label_smoothing), y_pred, "binary_focal_crossentropy")
-    p = nn.sigmoid(p) if from_logits else p
+    p = activations.sigmoid(p) if from_logits else p
     entropy = _entropy(t, p)
     losses = (1 - (t * p + (1 - t) * (1 - p))) ** gamma * entropy
     if apply_class_balancing:
@@ -98,7 +99,7 @@ def categorical_focal_crossentropy(
     """-sum(alpha (1 - p)^gamma t log p) over `axis`: easy samples count less. Lin et al., 2017, for several classes."""
     t, p = _pair(_softer(y_true, label_smoothing, True), y_pred, "categorical_focal_crossentropy")
     _warn_of_one_class(p, "categorical_focal_crossentropy")
-    p = nn.softmax(p, axis) if from_logits else p
+    p = activations.softmax(p, axis) if from_logits else p
     p = _distribution(p, axis)
     return (alpha * (1 - p) ** gamma * (-t * arrays.log(p))).sum(axis)
 
@@ -186,19 +187,19 @@ def cosine_similarity(y_true: Any, y_pred: Any, axis: int = -1) -> Tensor:
 def hinge(y_true: Any, y_pred: Any) -> Tensor:
     """mean(max(1 - t p, 0)) over the last axis, for targets -1 and 1; those of 0 and 1 alone become such."""
     t, p = _pair(y_true, y_pred, "hinge")
-    return nn.relu(1 - _signs(t) * p).mean(-1)
+    return activations.relu(1 - _signs(t) * p).mean(-1)
 
 
 def squared_hinge(y_true: Any, y_pred: Any) -> Tensor:
     """mean(max(1 - t p, 0)^2) over the last axis, for targets -1 and 1; those of 0 and 1 alone become such."""
     t, p = _pair(y_true, y_pred, "squared_hinge")
-    return (nn.relu(1 - _signs(t) * p) ** 2).mean(-1)
+    return (activations.relu(1 - _signs(t) * p) ** 2).mean(-1)
 
 
 def categorical_hinge(y_true: Any, y_pred: Any) -> Tensor:
     """max(1 + max((1 - t) p) - sum(t p), 0) over the last axis, for one-hot targets."""
     t, p = _pair(y_true, y_pred, "categorical_hinge")
-    return nn.relu(((1 - t) * p).max(-1) - (t * p).sum(-1) + 1)
+    return activations.relu(((1 - t) * p).max(-1) - (t * p).sum(-1) + 1)
 
 
 # Of areas.

@@ -1,10 +1,9 @@
-"""What nets are made of, on tensors: convolutions, pooling, activations, normalisation.
+"""What nets are made of, on tensors: convolutions, pooling, normalisation.
 
 Images are (N, H, W, C), kernels (KH, KW, C, F). What is no tensor is made one: integers and lists as float32.
 Kernels and biases that are no tensors take the dtype of the images.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,18 +12,16 @@ from .. import random
 from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
 from ..backend import device as devices
-from ..operators import activations, arith, conv, elementwise, norm, pool, select
+from ..operators import arith, conv, elementwise, norm, pool
 from ..operators import dense as dense_ops
 from ..operators import dropout as dropout_ops
-from ..operators.registry import Op
 from ..ranks import ALONE, Ranks
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply, needs_gradients, refuse_gradient, stacked
 
 __all__ = [
     "avg_pool2d", "batch_norm", "conv2d", "conv2d_transpose", "dense", "depthwise_conv2d", "dropout", "flatten",
-    "global_avg_pool2d", "global_max_pool2d", "log_softmax", "max_pool2d", "relu", "sigmoid", "softmax", "tanh",
-    "zero_padding2d",
+    "global_avg_pool2d", "global_max_pool2d", "max_pool2d", "zero_padding2d",
 ]
 
 
@@ -123,62 +120,6 @@ def flatten(x: Any) -> Tensor:
     """(N, ...) -> (N, all the rest)."""
     x = _tensor(x)
     return x.reshape(x.shape[0], int(np.prod(x.shape[1:])))
-
-
-def relu(x: Any, negative_slope: float = 0.0, max_value: float | None = None, threshold: float = 0.0) -> Tensor:
-    """max(x, 0), or in general x from `threshold` up to `max_value`, which it never exceeds, and below
-    negative_slope (x - threshold).
-    """
-    x = _floats(x)
-    refuse_gradient("relu", negative_slope=negative_slope, max_value=max_value, threshold=threshold)
-    if not threshold and not negative_slope:
-        y = apply(activations.relu, x)
-    else:
-        below = negative_slope * (x - threshold)
-        y = apply(select.where, x, below, condition=(x > threshold).data)
-    return y if max_value is None else apply(select.minimum, y.operand(float(max_value)), y)
-
-
-def sigmoid(x: Any) -> Tensor:
-    """1 / (1 + exp(-x))."""
-    x = _floats(x)
-    y = apply(activations.sigmoid, x)
-    y.logits, y.activation = x, "sigmoid"
-    return y
-
-
-def tanh(x: Any) -> Tensor:
-    """The hyperbolic tangent."""
-    return apply(activations.tanh, _floats(x))
-
-
-def softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
-    """exp(x) / sum(exp(x)) along `axis`, or along several as if they were one, stable for any x."""
-    x = _floats(x)
-    if isinstance(axis, Sequence):
-        return _along_several(activations.softmax, x, axis)
-    y = apply(activations.softmax, x, axis=axis)
-    if axis in (-1, x.ndim - 1):
-        y.logits, y.activation = x, "softmax"
-    return y
-
-
-def log_softmax(x: Any, axis: int | Sequence[int] = -1) -> Tensor:
-    """log(softmax(x)) along `axis`, or along several as if they were one, stable for any x."""
-    x = _floats(x)
-    if isinstance(axis, Sequence):
-        return _along_several(activations.log_softmax, x, axis)
-    return apply(activations.log_softmax, x, axis=axis)
-
-
-def _along_several(op: Op, x: Tensor, axis: Sequence[int]) -> Tensor:
-    """An op along one axis, of x with these axes as one, at the end."""
-    axes = arith.normalize_axes(axis, x.ndim)
-    order = (*(i for i in range(x.ndim) if i not in axes), *axes)
-    moved = x.transpose(order)
-    rows = x.ndim - len(axes)
-    y = apply(op, moved.reshape(*moved.shape[:rows], int(np.prod(moved.shape[rows:]))), axis=-1)
-    return y.reshape(moved.shape).transpose(tuple(order.index(i) for i in range(x.ndim)))
 
 
 def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None) -> Tensor:

@@ -1,7 +1,5 @@
 """Functions as nodes of a graph: arithmetic on symbolic tensors, and the functions of `functional`."""
 
-import operator
-from collections.abc import Callable
 from itertools import zip_longest
 from typing import Any
 
@@ -9,27 +7,12 @@ import numpy as np
 
 from .. import functional, ops  # noqa: F401 (both put their functions into FUNCTIONS)
 from ..arguments import names
+from ..array_functions import FUNCTIONS
 from ..backend import trace
-from ..symbolic import FUNCTIONS, TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
+from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
 from ..tensor import Parameter, Tensor, no_grad
 from . import allowance, parts
 from .base import registry
-
-METHODS: dict[str, Callable] = {
-    "add": operator.add, "subtract": operator.sub, "multiply": operator.mul, "true_divide": operator.truediv,
-    "power": operator.pow, "negative": operator.neg, "matmul": operator.matmul, "get_item": operator.getitem,
-    "absolute": operator.abs, "less": operator.lt, "less_equal": operator.le, "greater": operator.gt,
-    "greater_equal": operator.ge, "mod": operator.mod, "floor_divide": operator.floordiv,
-    "bitwise_and": operator.and_, "bitwise_or": operator.or_, "bitwise_xor": operator.xor,
-    "bitwise_not": operator.invert,
-    **{name: getattr(Tensor, name) for name in ("reshape", "transpose", "sum", "mean", "max", "exp", "log", "sqrt",
-                                                "clip", "argmax", "detach")},
-}
-_COMPARED = ("less", "less_equal", "greater", "greater_equal", "equal", "not_equal")
-_BROADCAST = ("add", "subtract", "multiply", "divide", "true_divide", "power", "negative", "exp", "log", "maximum",
-              "minimum", "mod", "floor_divide", "bitwise_and", "bitwise_or", "bitwise_xor", "where", "arctan2",
-              "logical_and", "logical_or", "logical_xor", "isclose", *_COMPARED)
-_SAME_SHAPE = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "dropout")
 
 
 class Function:
@@ -45,8 +28,8 @@ class Function:
         if kind not in ("", "functional", "ops"):
             raise ValueError("A function is a tensor's method, functional.NAME or ops.NAME. "
                              f"Received: {function!r}.")
-        of_kind = {name.rpartition(".")[2]: f for name, f in FUNCTIONS.items() if name.startswith(f"{kind}.")}
-        self.call = names.lookup("function", short, of_kind if kind else METHODS)
+        of_kind = {name.rpartition(".")[2]: f for name, f in FUNCTIONS.items() if name.rpartition(".")[0] == kind}
+        self.call = names.lookup("function", short, of_kind)
         self.function, self.short = function, short
         self.name = name or parts.automatic_name(short)
         self._nodes: list[Node] = []
@@ -93,10 +76,8 @@ class Function:
         """What a call returns: symbolic tensors. What is not known by rule is found by running it on zeros, twice,
         but for the kernels.
         """
-        symbolic = [item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor)]
-        if self.short in _SAME_SHAPE or (self.short in _BROADCAST and not kwargs):
-            shape = symbolic[0].shape if self.short in _SAME_SHAPE else broadcast(*map(_shape_of, args))
-            one = self._run(*map_structure(_of_one_item, (args, kwargs)))
+        if getattr(self.call, "broadcasting", False) and not kwargs:
+            shape, one = broadcast(*map(_shape_of, args)), self._run(*map_structure(_of_one_item, (args, kwargs)))
             return SymbolicTensor(shape, one.dtype.name, name=self.name)
         runs = []
         for batch, size in zip((2, 3), TRIED_SIZES):

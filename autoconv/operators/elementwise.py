@@ -130,7 +130,7 @@ def mod(k, a, b):
     return y, backward
 
 
-@op(kernels="arith")
+@op(kernels="arith", flat=True)
 def floor_divide(k, a, b):
     """The largest integers that are not above a / b. They have no gradient."""
     y = _result(k, a, b, "//")
@@ -138,19 +138,19 @@ def floor_divide(k, a, b):
     return y, None
 
 
-@op(kernels="arith")
+@op(kernels="arith", flat=True)
 def bitwise_and(k, a, b):
     """The bits that a and b both have; of booleans, whether both hold."""
     return _bits(k, k.bitwise_and, a, b, "&")
 
 
-@op(kernels="arith")
+@op(kernels="arith", flat=True)
 def bitwise_or(k, a, b):
     """The bits that a or b has; of booleans, whether one holds."""
     return _bits(k, k.bitwise_or, a, b, "|")
 
 
-@op(kernels="arith")
+@op(kernels="arith", flat=True)
 def bitwise_xor(k, a, b):
     """The bits that one of a and b has; of booleans, whether one alone holds."""
     return _bits(k, k.bitwise_xor, a, b, "^")

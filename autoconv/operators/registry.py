@@ -32,13 +32,14 @@ class Op:
     With `masks` the first of `needs` may be MASKED where that array is a ReLU's result: the gradient is then given as
     `Masked`, with the ReLU's own done. Such an op takes one as it is, if it is called with `relu=True`; through an op
     that only makes a `view` it passes.
+    A `flat` op has no gradient: its result requires none, and its backward is None.
     Both are kernels and views alone: what computes in another way is not recorded, so a step with it runs eagerly.
     """
 
     def __init__(self, fn: Callable, kernels: str, takes_two: bool = False, masks: bool = False,
-                 view: bool = False) -> None:
+                 view: bool = False, flat: bool = False) -> None:
         self.fn, self.kernels, self.name, self.__doc__ = fn, kernels, fn.__name__, fn.__doc__
-        self.takes_two, self.masks, self.view = takes_two, masks, view
+        self.takes_two, self.masks, self.view, self.flat = takes_two, masks, view, flat
         self._infer: Callable | None = None
         self._prepared: set[tuple] = set()  # what it ran on: devices, dtypes and shapes, with gradients and without
 
@@ -92,11 +93,12 @@ def _hashable(parameters: dict[str, Any]) -> list[Any]:
     return [value for value in parameters.values() if isinstance(value, (bool, int, Window))]
 
 
-def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = False) -> Callable[[Callable], Op]:
+def op(kernels: str, takes_two: bool = False, masks: bool = False, view: bool = False,
+       flat: bool = False) -> Callable[[Callable], Op]:
     """Registers a function as the op of its name, with the module its kernels live in."""
 
     def register(fn: Callable) -> Op:
-        OPS[fn.__name__] = Op(fn, kernels, takes_two, masks, view)
+        OPS[fn.__name__] = Op(fn, kernels, takes_two, masks, view, flat)
         return OPS[fn.__name__]
 
     return register

@@ -1,6 +1,6 @@
 """Choosing between items one by one: maximum, minimum, where, clip, abs, and comparisons, whose results are booleans.
 
-What has no gradient (comparisons, argmax) is only ever given arrays that ask for none: functional/arrays.py detaches.
+Comparisons and argmax are flat: they have no gradient.
 """
 
 import math
@@ -72,31 +72,31 @@ def clip(k, x, x_min=None, x_max=None):
     return y, backward
 
 
-@op(kernels="select")
+@op(kernels="select", flat=True)
 def equal(k, a, b):
     """Whether a == b."""
     return _compared(k, k.equal, a, b, "==")
 
 
-@op(kernels="select")
+@op(kernels="select", flat=True)
 def not_equal(k, a, b):
     """Whether a != b."""
     return _compared(k, k.not_equal, a, b, "!=")
 
 
-@op(kernels="select")
+@op(kernels="select", flat=True)
 def less(k, a, b):
     """Whether a < b."""
     return _compared(k, k.less, a, b, "<")
 
 
-@op(kernels="select")
+@op(kernels="select", flat=True)
 def less_equal(k, a, b):
     """Whether a <= b."""
     return _compared(k, k.less_equal, a, b, "<=")
 
 
-@op(kernels="arith")
+@op(kernels="arith", flat=True)
 def argmax(k, x, axis=None, keepdims=False):
     """Where the maximum along `axis` is, by default among all items in scan order; the first one, and a NaN wins."""
     kept, shape, axes = _reduced(x.shape, axis, keepdims)

@@ -5,43 +5,12 @@ from typing import Any
 
 import numpy as np
 
-from .. import numpy_protocol
+from .. import array_functions
+from ..array_functions import broadcasting
 from ..backend import trace
-from ..functional import abs as of_floats
-from ..functional import (  # noqa: F401 (those that are not used here are in __all__)
-    arccos,
-    arcsin,
-    arctan,
-    arctan2,
-    argmax,
-    clip,
-    concatenate,
-    cos,
-    cosh,
-    equal,
-    exp,
-    expand_dims,
-    expm1,
-    greater,
-    greater_equal,
-    less,
-    less_equal,
-    log,
-    log1p,
-    maximum,
-    minimum,
-    not_equal,
-    pad,
-    sin,
-    sinh,
-    split,
-    sqrt,
-    squeeze,
-    stack,
-    tan,
-    tanh,
-    where,
-)
+from ..functional import arrays, tanh  # noqa: F401 (tanh is in __all__)
+from ..functional.arrays import *  # noqa: F403
+from ..functional.arrays import argmax, concatenate, equal, less, not_equal, sqrt, where
 from ..operators.arith import normalize_axes
 from ..symbolic import SymbolicTensor
 from ..tensor import Tensor, refuse_gradient, tensor
@@ -52,99 +21,92 @@ from .core import cast, convert_to_tensor, ndim, operand, size
 from .products import *  # noqa: F403
 
 _OF_TENSORS = [
-    "abs", "add", "all", "allclose", "any", "arccos", "arcsin", "arctan", "arctan2", "argmax", "argmin", "argsort",
-    "average", "bitwise_and", "bitwise_not", "bitwise_or", "bitwise_xor", "ceil", "clip", "concatenate", "cos",
-    "cosh", "count_nonzero", "cumsum", "divide", "dot", "empty_like", "equal", "exp", "expand_dims", "expm1", "floor",
-    "floor_divide", "full_like", "greater", "greater_equal", "isclose", "isfinite", "isinf", "isnan", "less",
-    "less_equal", "log", "log1p", "logical_and", "logical_not", "logical_or", "logical_xor", "matmul", "max",
-    "maximum", "mean", "min", "minimum", "mod", "multiply", "negative", "not_equal", "ones_like", "pad", "power",
-    "prod", "reciprocal", "round", "rsqrt", "sign", "sin", "sinh", "sort", "split", "sqrt", "square", "squeeze",
-    "stack", "std", "subtract", "sum", "tan", "tanh", "trunc", "var", "where", "zeros_like",
+    *(name for name in arrays.__all__ if name not in ("cast", "erf")), "tanh",
+    "add", "all", "allclose", "any", "argmin", "argsort", "average", "bitwise_and", "bitwise_not",
+    "bitwise_or", "bitwise_xor", "ceil", "count_nonzero", "cumsum", "divide", "empty_like", "floor", "floor_divide",
+    "full_like", "isclose", "isfinite", "isinf", "isnan", "logical_and", "logical_not", "logical_or", "logical_xor",
+    "matmul", "max", "mean", "min", "mod", "multiply", "negative", "ones_like", "power", "prod", "reciprocal",
+    "round", "rsqrt", "sign", "sort", "square", "std", "subtract", "sum", "trunc", "var", "zeros_like",
 ]
-_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not", "remainder": "mod",
-            "true_divide": "divide"}
+_ALIASES = {"absolute": "abs", "amax": "max", "amin": "min", "bitwise_invert": "bitwise_not", "empty": "zeros",
+            "remainder": "mod", "true_divide": "divide"}
 
 __all__ = [
-    "arange", "array", "empty", "eye", "full", "identity", "linspace", "ndim", "ones", "size", "zeros",
+    "arange", "array", "eye", "full", "identity", "linspace", "ndim", "ones", "size", "zeros",
     *_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__,
 ]
 
 FLOATX = "float32"
 
 
-def _pair(x1: Any, x2: Any) -> tuple[Any, Any]:
-    """Two operands: what is no tensor takes the device, and a number the dtype, of the tensor beside it."""
-    if isinstance(x1, SymbolicTensor) or isinstance(x2, SymbolicTensor):
-        return x1, x2
-    if isinstance(x2, Tensor) and not isinstance(x1, Tensor):
-        return x2.operand(x1), x2
-    x1 = operand(x1)
-    return x1, x1.operand(x2)
+def _first(x1: Any, x2: Any) -> Any:
+    """The first of two operands, one of which is a tensor then: a number takes the dtype of the tensor beside it."""
+    return x1 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1)
 
 
+@broadcasting
 def add(x1: Any, x2: Any) -> Any:
     """x1 + x2, item by item; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 + x2
+    return _first(x1, x2) + x2
 
 
+@broadcasting
 def subtract(x1: Any, x2: Any) -> Any:
     """x1 - x2, item by item; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 - x2
+    return _first(x1, x2) - x2
 
 
+@broadcasting
 def multiply(x1: Any, x2: Any) -> Any:
     """x1 x2, item by item; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 * x2
+    return _first(x1, x2) * x2
 
 
+@broadcasting
 def divide(x1: Any, x2: Any) -> Any:
     """x1 / x2, item by item; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 / x2
+    return _first(x1, x2) / x2
 
 
 def matmul(x1: Any, x2: Any) -> Any:
     """The product of matrices: (..., N, K) and (..., K, M) -> (..., N, M)."""
-    x1, x2 = _pair(x1, x2)
-    return x1 @ x2
+    return _first(x1, x2) @ x2
 
 
+@broadcasting
 def power(x1: Any, x2: Any) -> Any:
     """x1 to the power of x2, element by element; shapes broadcast."""
-    return _pair(x1, x2)[0] ** x2 if isinstance(x2, Tensor | SymbolicTensor) else operand(x1) ** x2
+    return _first(x1, x2) ** x2
 
 
+@broadcasting
 def mod(x1: Any, x2: Any) -> Any:
     """The remainder of x1 / x2, with x2's sign; shapes broadcast."""
-    x1, x2 = _pair(x1, x2)
-    return x1 % x2
+    return _first(x1, x2) % x2
 
 
+@broadcasting
 def floor_divide(x1: Any, x2: Any) -> Any:
     """The largest integer that is not above x1 / x2; it has no gradient."""
-    x1, x2 = _pair(x1, x2)
-    return x1 // x2
+    return _first(x1, x2) // x2
 
 
+@broadcasting
 def bitwise_and(x1: Any, x2: Any) -> Any:
     """The bits that both integers have; of booleans, whether both hold."""
-    x1, x2 = _pair(x1, x2)
-    return x1 & x2
+    return _first(x1, x2) & x2
 
 
+@broadcasting
 def bitwise_or(x1: Any, x2: Any) -> Any:
     """The bits that one of two integers has; of booleans, whether one holds."""
-    x1, x2 = _pair(x1, x2)
-    return x1 | x2
+    return _first(x1, x2) | x2
 
 
+@broadcasting
 def bitwise_xor(x1: Any, x2: Any) -> Any:
     """The bits that one of two integers alone has; of booleans, whether one alone holds."""
-    x1, x2 = _pair(x1, x2)
-    return x1 ^ x2
+    return _first(x1, x2) ^ x2
 
 
 def bitwise_not(x: Any) -> Any:
@@ -232,16 +194,19 @@ def all(x: Any, axis: Axes = None, keepdims: bool = False) -> Any:
     return _count(~_truth(x), axis, keepdims) < 1
 
 
+@broadcasting
 def logical_and(x1: Any, x2: Any) -> Any:
     """Whether both are not 0, element by element."""
     return _truth(x1) & _truth(x2)
 
 
+@broadcasting
 def logical_or(x1: Any, x2: Any) -> Any:
     """Whether one of them is not 0, element by element."""
     return _truth(x1) | _truth(x2)
 
 
+@broadcasting
 def logical_xor(x1: Any, x2: Any) -> Any:
     """Whether one of them alone is not 0, element by element."""
     return _truth(x1) ^ _truth(x2)
@@ -326,6 +291,7 @@ def isinf(x: Any) -> Any:
     return equal(abs(operand(x)), np.inf)
 
 
+@broadcasting
 def isclose(x1: Any, x2: Any, rtol: float = 1e-5, atol: float = 1e-8, equal_nan: bool = False) -> Any:
     """Whether |x1 - x2| <= atol + rtol |x2|, item by item; infinite ones are close to themselves alone."""
     return _by_numpy(np.isclose, x1, x2, rtol, atol, equal_nan)
@@ -379,10 +345,10 @@ def take_each(x: Any, places: Any, axis: int) -> Any:
     return x[tuple(index)]
 
 
-def abs(x: Any) -> Any:
+def abs(x: Any) -> Any:  # type: ignore[no-redef]
     """|x|, item by item."""
     x = operand(x)
-    return _by_numpy(np.abs, x) if _is_whole(x) else of_floats(x)
+    return _by_numpy(np.abs, x) if _is_whole(x) else arrays.abs(x)
 
 
 def _is_whole(x: Any) -> bool:
@@ -407,11 +373,6 @@ def _by_numpy(function: Any, *arguments: Any) -> Any:
 def identity(n: int, dtype: Any = None) -> Any:
     """1 on the diagonal of an n x n matrix, else 0."""
     return eye(n, dtype=dtype)
-
-
-def empty(shape: Sequence[int], dtype: Any = None) -> Any:
-    """A tensor whose values have no meaning: zeros."""
-    return zeros(shape, dtype)
 
 
 def empty_like(x: Any, dtype: Any = None) -> Any:
@@ -482,5 +443,5 @@ globals().update((name, globals()[of]) for name, of in _ALIASES.items())
 
 for _name in (*_OF_TENSORS, *_ALIASES, *arranging.__all__, *products.__all__):
     _theirs = getattr(np, _name, None)
-    if _theirs is not None and _theirs not in numpy_protocol.FLAT:
-        numpy_protocol.stands_for(_theirs)(globals()[_name])
+    if _theirs is not None and _theirs not in array_functions.FLAT:
+        array_functions.stands_for(_theirs)(globals()[_name])
