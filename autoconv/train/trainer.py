@@ -153,7 +153,7 @@ class Trainer(Feeding, OwnSteps):
             self._running().check_targets(self, validation.like)
         source = self._source(data, batch_size, shuffle)
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size,
-                                                             by_window=True)
+                                                             staged=True)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
         if ranks.size > 1 and work.own is not None:
@@ -200,7 +200,7 @@ class Trainer(Feeding, OwnSteps):
         self._check_compiled("evaluate")
         data = self._given(x, y, sample_weight)
         self._start(data.like)
-        source = self._source(data, batch_size, by_window=True)
+        source = self._source(data, batch_size, staged=True)
         verbose = 0 if self.ranks.rank else verbose
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
@@ -227,7 +227,7 @@ class Trainer(Feeding, OwnSteps):
             start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
             data, verbose = data.rows(start, start + n), 0 if everyone.rank else verbose  # type: ignore[union-attr]
         source = data if isinstance(data, Stream) else Source(data, self._dtypes(len(data.x)), batch_size, self.device,
-                                                              by_window=True)
+                                                              staged=True)
         before = self._prepare(work, source, verbose)
         passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
         line = Progress(passes.steps, verbose, before=before)
