@@ -161,11 +161,11 @@ class Gpu:
 
         In the graph each waits only for those before it that touch the same memory.
         """
-        from .graph import Graph  # its import needs NVIDIA's bindings
+        from .graph import CudaGraph  # its import needs NVIDIA's bindings
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
-        graph, to = Graph(int(self.stream.handle), launches, places), pointer(there)
+        graph, to = CudaGraph(int(self.stream.handle), launches, places), pointer(there)
         outbox = self._outbox
         return lambda: self._launch(graph, outbox, numbers, to)
 
