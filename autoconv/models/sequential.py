@@ -147,7 +147,7 @@ class Sequential(Model):
 
     def _changed(self) -> None:
         """The graph of the layers as they are now."""
-        self._steps = self._graph = None
+        self._cached_plan = self._graph = None
         if self._begin is not None:
             self._graph = Graph(self._begin.output, self._chain[-1].structure if self._chain else self._begin.output)
 
