@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
-from . import trace, turns
+from . import threads, trace
 from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
 from .trace import Trace
 
@@ -123,12 +123,12 @@ class Device:
         """How many threads the kernels use from now on, whichever Python thread starts them. Raises ValueError where
         there are not so many.
         """
-        turns.check_number(count)
+        threads.check_number(count)
         self.module("machine").set_num_threads(count)
-        turns.share_number(count)
+        threads.share_number(count)
 
     def get_num_threads(self) -> int:
-        turns.take_number()
+        threads.take_number()
         return self.module("machine").get_num_threads()
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:

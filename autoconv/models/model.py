@@ -42,8 +42,8 @@ class Model(Trainer, Layer):
     """
 
     unwatched = Layer.unwatched | {
-        "_cached_plan", "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_training", "_weighted_wanted",
-        "history", "loss", "optimizer", "ranks",
+        "_cached_plan", "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_training",
+        "_weighted_wanted", "history", "loss", "optimizer", "ranks",
     }
     recordable = True  # a graph's call; a class with a call of its own must say it again
     class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file

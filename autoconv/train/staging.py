@@ -17,8 +17,8 @@ class Staging:
     batches.
 
     A recording has the addresses of its arrays in it, and a data set leaves the GPU after the call. So a step that is
-    kept for later calls reads from its staging arrays, to which the batches of a `Source` are copied before, and writes what
-    comes out to other arrays, from which it is copied to its place. like: shape and dtype of each array's rows.
+    kept for later calls reads from its staging arrays, to which the batches of a `Source` are copied first. Its outputs
+    are written to other staging arrays and copied from there to their rows. like: shape and dtype of each array's rows.
     """
 
     varies, before, shards, duplicated = False, 0, 1.0, False

@@ -18,8 +18,8 @@ import numpy as np
 from .. import random, ranks
 from ..backend import device as devices
 from ..backend import trace
+from ..backend.locks import kernel_lock
 from ..backend.precision import get_precision
-from ..backend.turns import turn
 from ..versions import Versioned, changes, contents
 from .phases import Phases, Work, is_recordable, moving_weights
 from .progress import Progress
@@ -64,7 +64,7 @@ class Step(Phases):
         """One step on a batch that is given, of which others have the samples `before`. Returns the predictions, in
         arrays of their own and in the structure in which the model's call gives them.
         """
-        with turn:
+        with kernel_lock:
             self.feed(arrays)
             self.run(before=before, duplicated=duplicated)
             self._given = ()
@@ -84,7 +84,7 @@ class Step(Phases):
         token = random.first_sample.set(before) if before else None
         together = ranks.current.set(self._ranks) if shared else None
         try:
-            with turn, self.users:
+            with kernel_lock, self.users:
                 self._run(source, sink)
         finally:
             if token is not None:
@@ -109,7 +109,7 @@ class Step(Phases):
         before = [(generator, generator.streams) for generator in self._generators]
         steps = self._work.optimizer.iterations if self._by_kernels else 0
         try:
-            with turn, self.users:
+            with kernel_lock, self.users:
                 self._trace.replay_series(self._plan[0], self._moves(source, rest))
         except BaseException:  # none of them happened
             for generator, streams in before:
@@ -122,7 +122,7 @@ class Step(Phases):
 
     def run_staged(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
         """A step on each of these batches of a source, all of this step's size, by way of the staging arrays."""
-        with turn, self.users:
+        with kernel_lock, self.users:
             staging = self._staging_for(source)
             for part in staging.parts(source, tickets, sink):
                 if len(part) > 1:
@@ -165,7 +165,7 @@ class Step(Phases):
         """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
         dry, together = trace.DryRun(), ranks.current.set(self._ranks)
         try:
-            with turn, self.users, dry.record():
+            with kernel_lock, self.users, dry.record():
                 if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
                     return
                 self._source = self._staging_for(source) if source is not None and source.staged else source
@@ -272,7 +272,7 @@ class Step(Phases):
 
     def detach(self) -> None:
         """Lets go of the data set and of the arrays for predictions, so that their memory can be used again."""
-        with turn:
+        with kernel_lock:
             self._given = ()
             if self._staging is not None:
                 self._staging.release()
@@ -284,7 +284,7 @@ class Step(Phases):
 
     def close(self) -> None:
         """Lets go of all that was recorded, at once: calls, arrays and what draws numbers for them hold each other."""
-        with turn:
+        with kernel_lock:
             self._plan = []
             if self._trace is not None:
                 self._trace.forget(*self._trace.sections)
@@ -401,13 +401,13 @@ class Steps:
         """Gives back the memory of steps that train nothing and are not under way: there is too little. Another thread
         that runs steps is not waited for.
         """
-        if turn.acquire(blocking=False):
+        if kernel_lock.acquire(blocking=False):
             try:
                 for key, step in list(self._kept.items()):
                     if key[0] != "train" and not step.users.count and self._kept.pop(key, None) is not None:
                         step.close()
             finally:
-                turn.release()
+                kernel_lock.release()
 
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps, of all where none is named."""

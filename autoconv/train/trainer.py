@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import optimizers as optim
 from ..arguments.keywords import known_only
-from ..backend.turns import turn
+from ..backend.locks import kernel_lock
 from ..callbacks import Callback, CallbackList, History, Logs
 from ..ranks import ALONE, Ranks
 from ..tensor import Parameter, Tensor
@@ -238,7 +238,7 @@ class Trainer(Feeding, OwnSteps):
         for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch") or self.stop_predicting):
             hooks.call("on_predict_batch_begin", done, {})
             step = self._step(work, source.like, n)
-            with turn:
+            with kernel_lock:
                 outputs.take(source, step, tickets)
             done += len(tickets)
             if hooks.listeners("on_predict_batch_end"):
@@ -409,7 +409,7 @@ class Trainer(Feeding, OwnSteps):
     def _build_optimizer(self) -> None:
         parameters = self.trainable_weights
         if parameters:
-            with turn:  # it moves the weights: no step is recorded meanwhile
+            with kernel_lock:  # it moves the weights: no step is recorded meanwhile
                 self.optimizer.build(parameters)  # type: ignore[union-attr]
         else:
             warn("The model has no trainable weights, so nothing is trained.")

@@ -20,8 +20,8 @@ import numpy as np
 from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
+from ..locks import Lock, given_back
 from ..precision import get_precision
-from ..turns import Lock, given_back
 from . import driver, failures, internals, order, store
 from .arena import Arena, Piece
 from .internals import DRIVER_ERRORS, capability, cuda, pretended
