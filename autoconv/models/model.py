@@ -68,7 +68,7 @@ class Model(Trainer, Layer):
             self._arguments = ((), {})  # the graph says it all
         self.built = True
         self._build_shape = self.input_shape
-        away = next((layer.device for layer in self.layers if layer.device.is_gpu), None)
+        away = next((layer.device for layer in self.layers if layer.device is not self.device), None)
         if away is not None:  # what is on a GPU stays there
             self.to(away.name)
         if not self.trainable:

@@ -102,7 +102,7 @@ class Phases:
             return "compile(run_eagerly=True)"
         if phase in ("forward", "backward", "store", "loss", "account"):
             obstacle = self._model_obstacle
-            if phase == "store" and self._device.is_gpu and isinstance(self._sink[0], np.ndarray):  # type: ignore[index]
+            if phase == "store" and not all(map(self._device.writes_to, self._sink or ())):
                 return obstacle or "the predictions do not fit into the GPU's memory"
             if obstacle is not None or phase in ("forward", "backward", "store"):
                 return obstacle

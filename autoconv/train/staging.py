@@ -67,10 +67,7 @@ class Staging:
         """Copies the results of the batches to their rows."""
         count = len(self._tickets) * self._n
         for rows, own in zip(sink or (), self._results or ()):
-            if isinstance(rows, np.ndarray):
-                rows[self._start : self._start + count] = self._device.numpy(own[:count])
-            else:
-                self._device.transfer(own[:count], rows[self._start : self._start + count])
+            self._device.transfer(own[:count], rows[self._start : self._start + count])
 
     def release(self) -> None:
         """Lets go of the data set."""

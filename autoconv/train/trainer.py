@@ -163,7 +163,7 @@ class Trainer(Feeding, OwnSteps):
             join(self, {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch,
                         "shuffle": shuffle, "data": source.identity(), "begins": source.get_state(),
                         "validation_data": None if tests is None else tests.identity()})
-        if validation is None and not self.device.asks_back:
+        if validation is None and not self.device.keeps_steps:
             self._running().steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
@@ -184,7 +184,7 @@ class Trainer(Feeding, OwnSteps):
             training.run(verbose, line, resume, backup)
         finally:  # also where it was interrupted: much memory, and the next training may need other sizes
             steps = self._running().steps
-            steps.forget("train", *(() if self.device.asks_back else ("test",)))
+            steps.forget("train", *(() if self.device.keeps_steps else ("test",)))
             steps.detach("test")
         return history
 
