@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from autoconv.arguments.names import lookup
-from autoconv.backend import device_cuda
+from autoconv.backend.cuda import device as device_cuda
 from autoconv.backend.device import DeviceError
 from autoconv.bench import machine
 from autoconv.bench.run import SCHEMA

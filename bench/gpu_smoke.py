@@ -15,7 +15,8 @@ from unittest import mock
 import numpy as np
 
 from autoconv.arguments.shapes import Window
-from autoconv.backend import device, device_cuda, precision, trace
+from autoconv.backend import device, precision, trace
+from autoconv.backend.cuda import device as device_cuda
 from autoconv.backend.cuda import tiles
 
 from . import reference, workloads

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from autoconv.backend import device_cuda
+from autoconv.backend.cuda import device as device_cuda
 from autoconv.backend.cuda import driver, order
 from autoconv.errors import DeviceError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from autoconv.backend import device_cuda
+from autoconv.backend.cuda import device as device_cuda
 from autoconv.backend.cuda import driver
 
 # A shell has programs in its background ignore Ctrl-C, and all that they start: the tests send it.

@@ -187,7 +187,7 @@ def compresses(ranks, folder):
 
 def on_gpu(ranks, folder):
     """Gradients that go through pinned memory, on a GPU or on one whose PTX runs in NumPy."""
-    from autoconv.backend import device_cuda
+    from autoconv.backend.cuda import device as device_cuda
     from ptx.device import interpreted
 
     with nullcontext() if device_cuda.usable() else interpreted():

@@ -31,6 +31,15 @@ def test_the_tiers_are_those_of_the_import_contract():
     assert [int(number) for number, *_ in rows("| tier | modules")] == list(range(1, len(tiers) + 1))
 
 
+def test_nothing_above_backend_knows_one_device_from_another():
+    package = ROOT / "autoconv"
+    question = re.compile(r"\b(is_gpu|is_cuda|CpuDevice|CudaDevice)\b|isinstance\([^()]*, (\w+\.)?Device\)"
+                          r"|device\.name (==|!=|in) |device\.name\.startswith")
+    asked = {f"{path.relative_to(package)}: {found[0]}" for path in package.rglob("*.py")
+             if path.relative_to(package).parts[0] != "backend" for found in question.finditer(path.read_text("utf-8"))}
+    assert asked == set()
+
+
 def test_all_of_ours_are_in_the_table_of_what_is_recorded():
     for (title, listed), (module, base) in zip(rows("| of | recorded |"), (
         (layers, layers.Layer), (losses, losses.Loss), (metrics, metrics.Metric), (optimizers, optimizers.Optimizer),

@@ -14,7 +14,7 @@ from loads import HERE, X, Y, bits, net
 import autoconv as ac
 from autoconv import functional as F
 from autoconv import models
-from autoconv.backend.turns import turn
+from autoconv.backend.locks import kernel_lock
 
 
 def in_threads(*works):
@@ -178,7 +178,7 @@ def test_an_interrupt_never_leaves_the_kernels_lock_held():
             try:
                 armed = True
                 while True:
-                    with turn, turn:
+                    with kernel_lock, kernel_lock:
                         pass
             except KeyboardInterrupt:
                 armed = False
@@ -189,8 +189,8 @@ def test_an_interrupt_never_leaves_the_kernels_lock_held():
         signal.signal(signal.SIGVTALRM, before)
 
     def taken():
-        found = turn.acquire(timeout=5)
-        turn.release()
+        found = kernel_lock.acquire(timeout=5)
+        kernel_lock.release()
         return found
 
     assert in_threads(taken) == [True]

@@ -450,7 +450,7 @@ class TestInfoAndWarmup:
             report(0, 3)
             report(3, 3)
 
-        monkeypatch.setattr(device.Device, "prepare", prepare)
+        monkeypatch.setattr(device.CpuDevice, "prepare", prepare)
         assert "kernels" in autoconv_("warmup")
         assert [{dtype for _, dtype in found} for found in compiled] == [{"float32"}, {"float64"}]
         assert {name for name, _ in compiled[0]} >= {"conv._forward", "norm.moments", "update.adam", "random.dropout"}

@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import autoconv
-from autoconv.backend import device, device_cuda
+from autoconv.backend import device
+from autoconv.backend.cuda import device as device_cuda
 from autoconv.backend.cuda import driver, libraries
 
 PACKAGE = Path(autoconv.__file__).parent

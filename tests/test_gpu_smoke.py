@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from autoconv import get_precision
-from autoconv.backend import device, device_cuda
+from autoconv.backend import device
+from autoconv.backend.cuda import device as device_cuda
 from autoconv.costs import timing
 from autoconv.errors import DeviceError
 from bench import child, gpu_phases, gpu_smoke, phases, reference, specs, workloads

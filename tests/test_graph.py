@@ -129,7 +129,7 @@ def graph(driver, places):
             raise RuntimeError("an error of cuda.core's")
 
     launches = [functools.partial(launch, i) for i in range(len(places))]
-    return importlib.import_module("autoconv.backend.cuda.graph").Graph(3, launches, places)
+    return importlib.import_module("autoconv.backend.cuda.graph").CudaGraph(3, launches, places)
 
 
 def test_a_graph_on_one_stream(driver):

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future, as_completed
 from pathlib import Path
 
-from .turns import interruptible_condition
+from .locks import interruptible_condition
 
 IDLE = 10.0  # seconds after which a process ends that has nothing to compile
 

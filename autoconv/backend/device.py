@@ -4,6 +4,7 @@ import importlib
 import pkgutil
 import re
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import DeviceError
-from . import trace, turns
+from . import threads, trace
 from .buffers import ALIGNMENT, Pool, aligned_empty, current_pool, reusing
 from .trace import Trace
 
@@ -40,13 +41,17 @@ class KernelModule:
         return array
 
 
-class Device:
-    """The CPU: NumPy arrays, kernels for its threads. device_cuda.py has its twin."""
+class Device(ABC):
+    """A place for arrays, with the kernels that serve them. Code above `backend` calls these methods, and never checks
+    which class a device has: `CpuDevice` here, `CudaDevice` in cuda/device.py.
+    """
 
-    is_gpu = False
-    series = 1  # how many replays of the same sections in a row it does best at one go
-    asks_back = False  # whether it calls what `when_short` was told where there is too little memory
-    reuses_memory = False  # whether it hands out memory that nobody holds by itself, so that no pool need do so
+    series: int  # number of replays of the same sections that are best launched together
+    is_synchronous: bool  # whether a kernel has finished when its call returns, so that the host's clock times it
+    captures_graphs: bool  # whether replays are captured as graphs, about which `graph_report` tells
+    keeps_steps: bool  # whether recorded steps stay until `when_short` frees them, and so read from a `Staging`
+    needs_order: bool  # whether `take_rows` needs the samples' order in an array, even if they are not shuffled
+    reuses_memory: bool  # whether `fresh` hands out freed memory again, so that no pool need do so
 
     def __init__(self, name: str, package: str) -> None:
         self.name, self._package = name, package
@@ -59,90 +64,171 @@ class Device:
         return get, (self.name,)  # a copy of a device is that device
 
     def module(self, name: str) -> ModuleType:
-        """The module of that name of this device's twin, imported at its first use."""
+        """Returns the module of that name of this device's twin, imported at its first use."""
         return importlib.import_module(f"{self._package}.{name}")
 
     def kernels(self, name: str) -> KernelModule:
-        """The kernel module of that name ("conv"), as ops call it."""
+        """Returns the kernel module of that name ("conv"), as ops call it."""
         if name not in self._kernel_modules:
             self._kernel_modules[name] = KernelModule(self, name)
         return self._kernel_modules[name]
 
+    # Kernels: compiling, recording.
+
+    @abstractmethod
     def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
         """Compiles or loads kernels, each for a dtype, as a `trace.DryRun` finds them.
 
-        Calls `report(done, total)` where something has to be compiled.
+        Calls `report(done, total)` if something has to be compiled.
         """
-        self.module("jit").prepare(list(found), report)
 
+    @abstractmethod
     def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
         """Begins to compile kernels while the caller goes on. Whoever calls one of them waits for that one."""
-        self.module("jit").begin(list(missing))
 
+    @abstractmethod
     def import_ahead(self) -> None:
         """Imports the kernels' compiler in a thread, while the caller reads data: both are there sooner."""
-        threading.Thread(target=self.module, args=("jit",)).start()
 
+    @abstractmethod
     def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
-        """Every kernel there is, for each of these dtypes."""
-        jit, folder = self.module("jit"), importlib.import_module(self._package)
-        modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
-        kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
-        return [(k, np.dtype(dtype)) for k in kernels.values() for dtype in dtypes]
+        """Returns every kernel there is, for each of these dtypes."""
 
+    @abstractmethod
     def trace(self) -> Trace:
-        """An empty trace, for sections of kernels of this device."""
-        return Trace(trace.HOST)
-
-    def memory_left(self) -> int:
-        """Bytes that can still be had, where that is known."""
-        raise NotImplementedError("The CPU's memory is the system's: nobody knows how much of it is left.")
-
-    def when_short(self, give_back: Callable[[], object]) -> None:
-        """Has a method called where there is too little memory, before that is an error, as long as its object lives.
-        """
-
-    def transfer(self, source: Any, out: Any) -> None:
-        """out = source, of the same shape and dtype, on this device or the host: by no kernel, and never recorded."""
-        out[...] = source
+        """Returns an empty trace, for sections of kernels of this device."""
 
     def dynamic(self, draw: Callable[[], Any], dtype: Any = np.float64, count: int = 1) -> Any:
         """`draw()`, a number for kernels or a tuple of `count` of them, which each replay of a recording draws anew."""
         recorder = trace.current()
         return draw() if recorder is None else recorder.dynamic(draw, dtype, count)
 
-    def permute(self, seed: int, stream: int, order: Any) -> bool:
-        """Writes 0..n-1 into `order` in the random order of that key, where the device can; else gives False."""
-        return False
-
-    def describe(self) -> dict[str, Any]:
-        """What this device is and how it computes: processor, vector width, threads, kernel cache."""
-        return self.module("machine").describe()
-
-    def set_num_threads(self, count: int) -> None:
-        """How many threads the kernels use from now on, whichever Python thread starts them. Raises ValueError where
-        there are not so many.
-        """
-        turns.check_number(count)
-        self.module("machine").set_num_threads(count)
-        turns.share_number(count)
-
+    @abstractmethod
     def get_num_threads(self) -> int:
-        turns.take_number()
-        return self.module("machine").get_num_threads()
+        """Returns the number of the host's threads that run kernels; 0 if the host runs none."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """Returns what this device is and how it computes, in words."""
+
+    # Memory.
+
+    @abstractmethod
+    def has_room_for(self, size: int) -> bool:
+        """Whether data of so many bytes may stay in the device's memory."""
+
+    @abstractmethod
+    def when_short(self, give_back: Callable[[], object]) -> None:
+        """Has a method called when there is too little memory, before that is an error, as long as its object lives;
+        only a device that `keeps_steps` calls it.
+        """
 
     def empty(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An uninitialised array: from the current step's pool where there is one, else a fresh one."""
+        """Returns an uninitialised array: from the current step's pool if there is one, else a fresh one."""
         pool = current_pool()
         return pool.empty(self, shape, dtype) if pool is not None else self.fresh(shape, dtype)
 
+    @abstractmethod
     def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
-        """An uninitialised array in memory that no other array has."""
+        """Returns an uninitialised array in memory that no other array has."""
+
+    @abstractmethod
+    def writes_to(self, array: Any) -> bool:
+        """Whether kernels can write to `array`, an array of this device's or of the host's."""
+
+    # From and to other arrays.
+
+    @abstractmethod
+    def array(self, array: Any, dtype: Any = None) -> Any:
+        """Returns a copy of `array` on this device, in the form kernels take."""
+
+    @abstractmethod
+    def asarray(self, array: Any, dtype: Any = None) -> Any:
+        """Returns `array` on this device in the form kernels take, itself if it has that form already."""
+
+    @abstractmethod
+    def placed(self, array: Any, dtype: Any = None) -> Any:
+        """Returns a data set's `array` where `take_rows` reads it; a device with its own memory gets it in `dtype`."""
+
+    @abstractmethod
+    def constant(self, array: np.ndarray) -> Any:
+        """Returns `array` on this device, for ops that take the same numbers whenever a recording runs again."""
+
+    @abstractmethod
+    def from_dlpack(self, producer: Any) -> Any:
+        """Returns what another package hands over by DLPack, in the form kernels take: without a copy if possible."""
+
+    @abstractmethod
+    def numpy(self, array: Any) -> np.ndarray:
+        """Returns the same values as a NumPy array in the host's memory."""
+
+    @abstractmethod
+    def transfer(self, source: Any, out: Any) -> None:
+        """out = source, of the same shape and dtype, on this device or the host: by no kernel, and never recorded."""
+
+    @abstractmethod
+    def permute(self, seed: int, stream: int, order: Any) -> bool:
+        """Writes 0..n-1 into `order` in the random order of that key, if the device can; else returns False."""
+
+
+class CpuDevice(Device):
+    """The CPU: NumPy arrays, kernels for its threads. It is not in cpu/, whose import sets up OpenMP and the heap for
+    kernels: that waits for the first kernel.
+    """
+
+    series = 1
+    is_synchronous = True
+    captures_graphs = keeps_steps = needs_order = reuses_memory = False
+
+    def prepare(self, found: Iterable[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
+        self.module("jit").prepare(list(found), report)
+
+    def begin(self, missing: Iterable[tuple[Any, Any]]) -> None:
+        self.module("jit").begin(list(missing))
+
+    def import_ahead(self) -> None:
+        threading.Thread(target=self.module, args=("jit",)).start()
+
+    def all_kernels(self, dtypes: Iterable[Any]) -> list[tuple[Any, Any]]:
+        jit, folder = self.module("jit"), importlib.import_module(self._package)
+        modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
+        kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
+        return [(k, np.dtype(dtype)) for k in kernels.values() for dtype in dtypes]
+
+    def trace(self) -> Trace:
+        return Trace(trace.HOST)
+
+    def describe(self) -> dict[str, Any]:
+        """Returns the processor, vector width, threads and kernel cache."""
+        return self.module("machine").describe()
+
+    def set_num_threads(self, count: int) -> None:
+        """Sets the number of threads for kernels, whichever Python thread starts them. Raises ValueError if there are
+        not so many.
+        """
+        threads.check_number(count)
+        self.module("machine").set_num_threads(count)
+        threads.share_number(count)
+
+    def get_num_threads(self) -> int:
+        threads.take_number()
+        return self.module("machine").get_num_threads()
+
+    def has_room_for(self, size: int) -> bool:
+        """Data stay where they are. The memory is the system's: how much of it is left is not known."""
+        return True
+
+    def when_short(self, give_back: Callable[[], object]) -> None:
+        """Does nothing."""
+
+    def fresh(self, shape: tuple[int, ...], dtype: Any) -> Any:
         return aligned_empty(shape, dtype)
 
+    def writes_to(self, array: Any) -> bool:
+        return True
+
     def array(self, array: Any, dtype: Any = None) -> Any:
-        """A copy of `array` on this device, in the form kernels take. On the CPU it begins on a cache line: a vector of
-        weights that lies in two lines is loaded twice.
+        """Returns a copy of `array`. It begins on a cache line: a vector of weights that lies in two is loaded twice.
         """
         values = real_numbers(array, dtype)
         copy = aligned_empty(values.shape, values.dtype)
@@ -150,20 +236,26 @@ class Device:
         return copy
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
-        """`array` on this device in the form kernels take: C-contiguous, aligned to its items, writeable."""
+        """Returns `array` in the form kernels take: C-contiguous, aligned to its items, writeable."""
         return np.require(real_numbers(array, dtype), None, ["C", "A", "W"])
 
+    def placed(self, array: Any, dtype: Any = None) -> Any:
+        return array
+
     def constant(self, array: np.ndarray) -> Any:
-        """`array` on this device, for ops that take the same numbers whenever a recording runs again."""
         return self.asarray(array)
 
     def from_dlpack(self, producer: Any) -> Any:
-        """What another package hands over by DLPack, in the form kernels take: itself where it is so already."""
         return self.asarray(np.from_dlpack(producer))
 
     def numpy(self, array: Any) -> np.ndarray:
-        """The same values as a NumPy array in the host's memory."""
         return array
+
+    def transfer(self, source: Any, out: Any) -> None:
+        out[...] = source
+
+    def permute(self, seed: int, stream: int, order: Any) -> bool:
+        return False
 
 
 def get(name: str = "auto") -> Device:
@@ -174,7 +266,7 @@ def get(name: str = "auto") -> Device:
     if name in ("auto", "cpu"):
         return _CPU
     if re.fullmatch(r"cuda(:\d+)?", str(name)):
-        return _twin().get(int(name.partition(":")[2] or 0))
+        return _cuda().get(int(name.partition(":")[2] or 0))
     raise ValueError(f"A device is named 'auto', 'cpu', 'cuda' or 'cuda:N'. Received: {name!r}.")
 
 
@@ -219,12 +311,24 @@ def of_dlpack(producer: Any) -> Device:
 
 _DLPACK = {1: "cpu", 2: "cuda", 3: "cpu", 13: "cuda"}  # 3: the host's, pinned; 13: managed, on both sides
 
-_CPU = Device("cpu", "autoconv.backend.cpu")
+_CPU = CpuDevice("cpu", "autoconv.backend.cpu")
 
 
-def _twin() -> ModuleType:
-    """What knows of GPUs: imported only where one is asked for."""
-    return importlib.import_module(".device_cuda", __package__)
+def _cuda() -> ModuleType:
+    """Imports the module of GPUs, when one is asked for."""
+    return importlib.import_module(".cuda.device", __package__)
+
+
+def gpus() -> dict[str, str]:
+    """Returns each GPU's description by its name, or the reason why it cannot be used; at least that of "cuda". It
+    opens none: that takes a second.
+    """
+    return _cuda().describe_all()
+
+
+def gpu_versions() -> dict[str, str | None]:
+    """Returns the versions of what compiles and runs kernels for GPUs; {} if it is not installed."""
+    return _cuda().versions()
 
 
 def set_num_threads(count: int) -> None:
@@ -233,9 +337,9 @@ def set_num_threads(count: int) -> None:
 
     Results are the same bits for any number. Raises ValueError for less than 1 or more than can be had.
     """
-    get("cpu").set_num_threads(count)
+    _CPU.set_num_threads(count)
 
 
 def get_num_threads() -> int:
     """How many threads the CPU's kernels use."""
-    return get("cpu").get_num_threads()
+    return _CPU.get_num_threads()

@@ -1,4 +1,9 @@
-"""`Team`: how many threads replay a recording. Fewer than all, while other programs need the processors.
+"""How many threads kernels get. `Team`: how many replay a recording, fewer than all while other programs need the
+processors.
+
+Numba has a number of threads for each Python thread. `set_num_threads` speaks to all of them: each takes the number
+over before it next starts kernels. OpenMP's threads do not live on in a forked process, and it ends a process that asks
+for them, so kernels run in one thread there. A fork waits for the kernels' lock: it sees no half of a kernel's work.
 
 A parallel loop ends when its last thread does. Where another program runs on one thread's processor, all wait for that
 thread, again and again, and a step is faster on fewer threads. What tells so on every system is the clock. A look does
@@ -6,11 +11,15 @@ some replays on fewer threads, or on more, and the fastest number stays. Looks a
 come at once where replays become slow. Results are the same bits for any number of threads.
 """
 
+import os
+import sys
+import threading
 import time
 from collections.abc import Callable
+from functools import cache
 from typing import NamedTuple
 
-from .turns import get_num_threads, set_num_threads
+from .locks import kernel_lock
 
 PHASE, WINDOW = 0.02, 0.05  # seconds of replays by which a number is judged in a look, and the present one else
 BRIEF, SURE = 1e-4, 16  # seconds: work that takes less on all threads, in so many replays, is left alone from then on
@@ -21,6 +30,79 @@ SLOW, IDLE = 1.3, 0.75  # times the usual duration, and the usual share of the p
 ALL, FEWER, ASKED = 300.0, 60.0, 30.0
 CHANGED, LEAST = 0.1, 0.5  # seconds up to the next look after a change, and at least after none
 FORGOTTEN = 3.0  # seconds without a replay, after which a lower number is given up
+
+
+class _Number:
+    """A number of threads that was set, `forked` by a fork. Another one is another object, also of the same number."""
+
+    def __init__(self, threads: int, forked: bool = False) -> None:
+        self.threads, self.forked = threads, forked
+
+
+class _Taken(threading.local):
+    number: _Number | None = None
+
+
+_number: _Number | None = None  # for all threads
+_taken = _Taken()  # the one that this thread took over
+
+
+def share_number(threads: int) -> None:
+    """Gives all Python threads so many threads for kernels from now on, this one, which has them, among them."""
+    global _number
+    _number = _taken.number = _Number(threads)
+
+
+def take_number() -> None:
+    """Called by whoever starts kernels: takes over the number of threads that another Python thread set."""
+    if _taken.number is not _number and _number is not None:
+        set_num_threads(_number.threads)
+        _taken.number = _number
+
+
+def get_num_threads() -> int:
+    """How many threads the kernels have that this Python thread starts."""
+    return _numbers_of_numba()[0]()
+
+
+def set_num_threads(count: int) -> None:
+    """Gives them so many, at most as many as Numba started."""
+    _numbers_of_numba()[1](count)
+
+
+@cache
+def _numbers_of_numba() -> tuple[Callable[[], int], Callable[[int], None]]:
+    """What Numba's get_num_threads and set_num_threads end in, once its threads run. At each call these take a lock
+    between processes, which an interrupt may leave held.
+    """
+    import numba
+    from numba.np.ufunc import parallel
+
+    numba.get_num_threads()
+    return (getattr(parallel, "_get_num_threads", numba.get_num_threads),
+            getattr(parallel, "_set_num_threads", numba.set_num_threads))
+
+
+def check_number(threads: int) -> None:
+    """Raises ValueError for several threads in a forked process that cannot have them."""
+    if threads > 1 and _number is not None and _number.forked:
+        raise ValueError(f"This process was forked from one in which kernels had run, so it has one thread for them. "
+                         f"Received: {threads}. Processes of multiprocessing's 'spawn' or 'forkserver' have all.")
+
+
+def _in_forked_process() -> None:
+    global _number
+    try:
+        if "numba" in sys.modules and sys.modules["numba"].threading_layer() == "omp":
+            _number = _Number(1, forked=True)
+    except (ValueError, AttributeError):  # no thread was started yet, or Numba is being imported
+        pass
+    kernel_lock.release()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=kernel_lock.acquire, after_in_parent=kernel_lock.release,
+                        after_in_child=_in_forked_process)
 
 
 class Pace:
@@ -48,7 +130,7 @@ class Phase(NamedTuple):
 
 class Team:
     """The number of threads for replays: at most the user's own (NUMBA_NUM_THREADS, `set_num_threads`), which comes
-    back after each of them. Whoever replays holds the `turn`.
+    back after each of them. Whoever replays holds the `kernel_lock`.
 
     clock, spent: seconds that passed, and those of all threads of the process. get, put: the user's number.
     """

@@ -49,10 +49,10 @@ def cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
 
 
 def _all_cases(net: Model, batch_size: int, device: Device) -> Iterator[Case]:
-    pooling = [step for step in fusion.fuse(net.graph).steps
-               if isinstance(step.operation, Fused) and step.operation.pattern == ("conv", "relu", "pool")]
-    pooled = {id(step.operation.layers[0]): step.shape for step in pooling}
-    as_one = {id(layer) for step in pooling for layer in step.operation.layers}
+    pooling = [call for call in fusion.fuse(net.graph).calls
+               if isinstance(call.operation, Fused) and call.operation.pattern == ("conv", "relu", "pool")]
+    pooled = {id(call.operation.layers[0]): call.shape for call in pooling}
+    as_one = {id(layer) for call in pooling for layer in call.operation.layers}
     first = True  # nobody asks for the gradient of the images
     for node in net.graph.nodes:
         if not node.inputs:

@@ -70,7 +70,7 @@ def measure(
             "seconds": [t * net.batch_size / net.images(mode) for t in times],  # a step
             "images_per_s": stats.spread([net.images(mode) / t for t in times]),
             "flops_per_image": net.flops(mode),
-            **({"graph": net.net.graph_report().get(KINDS[mode])} if device.is_gpu else {}),
+            **({"graph": net.net.graph_report().get(KINDS[mode])} if device.captures_graphs else {}),
         }
         for mode, times in taken.items()
     }

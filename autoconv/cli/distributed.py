@@ -136,6 +136,4 @@ def device_of(ranks: Ranks, name: str) -> str:
     """The device of a rank: where GPUs are asked for, each rank of a machine has one of its own, as far as they go."""
     if name != "cuda" or ranks.size == 1:
         return name
-    from ..backend import device_cuda
-
-    return f"cuda:{ranks.number_here % max(1, device_cuda.count())}"
+    return f"cuda:{ranks.number_here % len(devices.gpus())}"

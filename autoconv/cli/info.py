@@ -7,7 +7,6 @@ from typing import Any
 import click
 
 from ..backend import device as devices
-from ..backend import device_cuda
 from .lines import echo
 from .train import versions
 
@@ -29,21 +28,11 @@ def info(as_json: bool) -> None:
 def collect() -> dict[str, Any]:
     """All that is known, one item a name."""
     cpu = devices.get("cpu").describe()
-    cuda = device_cuda.versions()
+    cuda = devices.gpu_versions()
     return {
         **versions(), **({"cuda": cuda} if cuda else {}),
         "system": platform.platform(), "cpu": platform.processor() or platform.machine(),
         **{name: value for name, value in cpu.items() if name not in ("numba", "llvmlite")},
         "device_cpu": "available",
-        **{f"device_cuda{f':{i}' if i else ''}": _gpu(i) for i in range(max(1, device_cuda.count()))},
+        **{f"device_{name}": described for name, described in devices.gpus().items()},
     }
-
-
-def _gpu(index: int) -> str:
-    """What a GPU is, or the sentence that says why it cannot be used. It is not opened: that takes a second."""
-    try:
-        device_cuda.check(index)
-    except devices.DeviceError as error:
-        return f"no: {error}"
-    facts = device_cuda.describe(index)
-    return ", ".join([facts.pop("name"), *(f"{name.replace('_', ' ')} {value}" for name, value in facts.items())])

@@ -204,7 +204,7 @@ def fit(
     net.class_names = tuple(images.classes)
     net.to(device.name).distribute(ranks)
     runs.compile_net(net, model, optimizing, label_smoothing)
-    threads = "" if device.is_gpu else f"threads: {devices.get_num_threads()}, "
+    threads = f"threads: {device.get_num_threads()}, " if device.get_num_threads() else ""
     others = f"{ranks.size} processes, each with " if ranks.size > 1 and threads else ""
     _say(not verbose, f"net    {model}{' with augmentation' if augment else ''}, {net.count_params():,} parameters, "
          f"on {device}, {others}{threads}seed: {seed}")
@@ -223,7 +223,7 @@ def fit(
         "train_images_per_s": train_images / watch.median_epoch(),
         "ms_per_step": 1e3 * watch.median_epoch() / -(-train_images // batch_size),
         "epoch_seconds": watch.epoch_seconds, "time_to_first_step_s": watch.first_step, "compile_s": watch.compile_s,
-        "versions": versions(), **({"graph": net.graph_report().get("train")} if device.is_gpu else {}),
+        "versions": versions(), **({"graph": net.graph_report().get("train")} if device.captures_graphs else {}),
         **images.kept(),
     }
 

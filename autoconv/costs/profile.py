@@ -120,7 +120,7 @@ def profile(name: str, graph: Graph, device: Device, batch_size: int, input_shap
     nodes = [node for node in graph.nodes if node.inputs]
     weights = {id(w): w for operation in graph.layers for w in operation.weights}.values()
     size = {id(t): prod(shapes[id(t)]) * np.dtype(t.dtype).itemsize for t in counting.tensors_of(graph)}
-    times = measuring.steps(graph, device, shapes, size) if measure and not device.is_gpu else {}
+    times = measuring.calls(graph, device, shapes, size) if measure and device.is_synchronous else {}
     rows: list[Row] = []
     counted: set[int] = set()
     for node, together in zip(nodes, _alive(graph, nodes, size)):

@@ -14,12 +14,12 @@ from .graph import Graph
 from .patterns import LONGEST, Fused, words_of
 
 
-class Step:
-    """One call in a plan: an operation, or several that run as one.
+class Call:
+    """One call in a plan: of an operation, or of several that run as one.
 
-    `nodes` are the calls that it makes; `reads` the symbolic tensors that these take from others, `inputs` and
-    `outputs` the numbers of the values it reads and makes, `last` of those that nobody reads later; `shape` is that of
-    the first output.
+    `nodes` are the nodes of the graph that it computes; `reads` the symbolic tensors that these take from others,
+    `inputs` and `outputs` the numbers of the values it reads and makes, `last` of those that nobody reads later;
+    `shape` is that of the first output.
     """
 
     def __init__(self, operation: Any, nodes: Sequence[Node], number: Callable[[SymbolicTensor], int]) -> None:
@@ -50,7 +50,7 @@ class Step:
 
 
 class Plan:
-    """The steps that compute a graph, one after the other. Values are let go after the last step that reads them."""
+    """The calls that compute a graph, in order. A value is freed after the last call that reads it."""
 
     def __init__(self, graph: Graph, groups: Sequence[tuple[Any, Sequence[Node]]]) -> None:
         places: dict[int, int] = {}
@@ -60,30 +60,30 @@ class Plan:
 
         self.graph = graph
         self.inputs = [number(tensor) for tensor in graph.inputs]
-        self.steps = [Step(operation, nodes, number) for operation, nodes in groups]
+        self.calls = [Call(operation, nodes, number) for operation, nodes in groups]
         self.outputs = [number(tensor) for tensor in graph.outputs]
         self.size, needed = len(places), set(self.outputs)
-        for step in reversed(self.steps):
-            step.last = [place for place in {*step.inputs, *step.outputs} if place not in needed]
-            needed.update(step.inputs)
+        for call in reversed(self.calls):
+            call.last = [place for place in {*call.inputs, *call.outputs} if place not in needed]
+            needed.update(call.inputs)
 
     @property
     def operations(self) -> list[Any]:
         """What runs, in order: layers, functions, and fused ones."""
-        return [step.operation for step in self.steps]
+        return [call.operation for call in self.calls]
 
     def run(self, inputs: list[Tensor]) -> list[Tensor]:
         """The outputs for these inputs, both in the order that the graph has them in."""
         values: list[Any] = [None] * self.size
         for place, value in zip(self.inputs, inputs):
             values[place] = value
-        for step in self.steps:
-            step.run(values)
+        for call in self.calls:
+            call.run(values)
         return [values[place] for place in self.outputs]
 
 
 def fuse(graph: Graph) -> Plan:
-    """The plan of a graph, in which layers that have an op in common are one step: where the last of them stands, as
+    """The plan of a graph, in which layers that have an op in common are one call, where the last of them stands, as
     all that they read is there then.
     """
     off = os.environ.get("AUTOCONV_FUSION", "1") == "0"

@@ -42,13 +42,13 @@ class Model(Trainer, Layer):
     """
 
     unwatched = Layer.unwatched | {
-        "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_steps", "_training", "_weighted_wanted",
-        "history", "loss", "optimizer", "ranks",
+        "_cached_plan", "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_training",
+        "_weighted_wanted", "history", "loss", "optimizer", "ranks",
     }
     recordable = True  # a graph's call; a class with a call of its own must say it again
     class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file
     _graph: Graph | None = None
-    _steps: fusion.Plan | None = None  # how the graph runs; made again when it changes
+    _cached_plan: fusion.Plan | None = None  # how the graph runs; made again when it changes
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Model":
         if cls is Model and (len(args) > 1 or {"inputs", "outputs"} & set(kwargs) or args):
@@ -68,7 +68,7 @@ class Model(Trainer, Layer):
             self._arguments = ((), {})  # the graph says it all
         self.built = True
         self._build_shape = self.input_shape
-        away = next((layer.device for layer in self.layers if layer.device.is_gpu), None)
+        away = next((layer.device for layer in self.layers if layer.device is not self.device), None)
         if away is not None:  # what is on a GPU stays there
             self.to(away.name)
         if not self.trainable:
@@ -227,9 +227,9 @@ class Model(Trainer, Layer):
         return self._graph.results(self._plan().run(self._graph.match(x, self.name)))
 
     def _plan(self) -> fusion.Plan:
-        if self._steps is None:
-            self._steps = fusion.fuse(self.graph)
-        return self._steps
+        if self._cached_plan is None:
+            self._cached_plan = fusion.fuse(self.graph)
+        return self._cached_plan
 
     def watched(self) -> Iterator[Any]:
         """What can change in place: also what functions in the graph were given."""
@@ -361,7 +361,7 @@ class Model(Trainer, Layer):
         return cls(graph.input_structure, graph.output_structure, config.get("name"), config.get("trainable", True))
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**super().__getstate__(), "_steps": None}
+        state = {**super().__getstate__(), "_cached_plan": None}
         state.pop("_training", None)  # a copy has steps of its own
         if self._graph is not None:
             state["_graph"] = self._graph.records()

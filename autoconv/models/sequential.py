@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from ..arguments.serialization import deserialize, serialize
+from ..backend import device as devices
 from ..errors import NotBuiltError
 from ..graph.graph import Graph
 from ..layers import InputLayer, Layer
@@ -94,7 +95,7 @@ class Sequential(Model):
         if any(within is self for within in layer._walk()):
             raise ValueError(f"A model cannot be a layer of itself. Received: {layer!r}, added to {self.name!r}.")
         if layer.device is not self.device:  # what is on a GPU stays there
-            away, here = (layer, self) if layer.device.is_gpu else (self, layer)
+            away, here = (self, layer) if layer.device is devices.get() else (layer, self)
             here.to(away.device.name)
         if not self.trainable:
             layer.trainable = False
@@ -147,7 +148,7 @@ class Sequential(Model):
 
     def _changed(self) -> None:
         """The graph of the layers as they are now."""
-        self._steps = self._graph = None
+        self._cached_plan = self._graph = None
         if self._begin is not None:
             self._graph = Graph(self._begin.output, self._chain[-1].structure if self._chain else self._begin.output)
 

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..backend.turns import interruptible_condition
+from ..backend.locks import interruptible_condition
 from ..files import atomic, folders, json_text, regular
 from .state import FORMAT, TrainState
 

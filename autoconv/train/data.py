@@ -131,8 +131,9 @@ def _numbers(name: str, value: Any) -> Any:
     value = value if isinstance(value, Tensor) else without_gradient(value)
     if hasattr(value, "__dlpack__") and not isinstance(value, Tensor) and value.__dlpack_device__()[0] == _CUDA:
         value = from_dlpack(value)  # of CuPy, PyTorch or JAX: it stays where it is
-    on_gpu = isinstance(value, Tensor) and value.device.is_gpu
-    array = value.data if on_gpu else np.asarray(value)
+    if isinstance(value, Tensor):
+        value._refuse_loss("np.asarray")
+    array = value.data if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.kind not in "biuf":
         raise TypeError(f"{name} must be an array of numbers. Received: {type(value).__name__} of dtype {array.dtype}.")
     if not array.ndim:

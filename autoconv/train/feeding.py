@@ -125,7 +125,7 @@ class Feeding:
         self._running().settle(self, data)
 
     def _source(self, data: Data | Stream, batch_size: int | None, shuffled: bool = False,
-                by_window: bool = False) -> Source | Stream:
+                staged: bool = False) -> Source | Stream:
         """The data as batches, of which each rank has its part."""
         if isinstance(data, Stream):
             return data
@@ -133,4 +133,4 @@ class Feeding:
         for goal in self._running().goals if self._wants_targets() else ():
             targets[goal.output] = goal.loss.target_dtype(self.dtype)
         dtypes = [*self._dtypes(len(data.x)), *targets, *(np.dtype(self.dtype) for _ in data.weights)]
-        return Source(data, dtypes, batch_size, self.device, shuffled, self.ranks, by_window)
+        return Source(data, dtypes, batch_size, self.device, shuffled, self.ranks, staged)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.device import Device
-from .source import SHARE, Source
+from .source import Source
 from .step import Step
 from .stream import Stream
 
@@ -54,7 +54,7 @@ class Outputs:
         outputs = step.outputs()
         shapes = [(samples, *a.shape[1:]) for a in outputs]
         size = sum(math.prod(shape) * a.dtype.itemsize for shape, a in zip(shapes, outputs))
-        if self._device.is_gpu and size > SHARE * self._device.memory_left():
+        if not self._device.has_room_for(size):
             return [np.empty(shape, a.dtype) for shape, a in zip(shapes, outputs)]
         return [self._device.fresh(shape, a.dtype) for shape, a in zip(shapes, outputs)]
 

@@ -14,8 +14,8 @@ from ..tape import walk_back
 from ..tensor import Tensor, no_grad, within_formula
 from .compiled import Goal, Score
 from .source import Source
+from .staging import Staging
 from .sums import Sums
-from .window import Window
 
 
 class Work(NamedTuple):
@@ -51,7 +51,7 @@ class Phases:
         self._x: list[Any] = parts[0]
         self._y, self._weights, self.samples = parts[1], parts[2], len(self._x[0])
         self.arrays = [*self._x, *self._y, *self._weights]  # what a batch is written into
-        self._source: Source | Window | None = None
+        self._source: Source | Staging | None = None
         self._sink: Sequence[Any] | None = None
         self._penalties: list[Tensor] = []  # what layers and weights add to the loss
         self._duplicated = False  # whether every rank runs the same whole batch
@@ -102,7 +102,7 @@ class Phases:
             return "compile(run_eagerly=True)"
         if phase in ("forward", "backward", "store", "loss", "account"):
             obstacle = self._model_obstacle
-            if phase == "store" and self._device.is_gpu and isinstance(self._sink[0], np.ndarray):  # type: ignore[index]
+            if phase == "store" and not all(map(self._device.writes_to, self._sink or ())):
                 return obstacle or "the predictions do not fit into the GPU's memory"
             if obstacle is not None or phase in ("forward", "backward", "store"):
                 return obstacle

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .. import random
-from ..backend.turns import Lock
+from ..backend.locks import Lock
 from ..metrics import Mean
 from ..symbolic import flat_shapes
 from ..versions import contents

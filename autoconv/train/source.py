@@ -13,7 +13,6 @@ from ..backend import device as devices
 from ..ranks import ALONE, Ranks
 from .data import Data, check_count
 
-SHARE = 0.5  # of a GPU's free memory: what a data set may take
 LOOKED_AT = 500  # samples that tell a data set from another one
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are
 
@@ -22,7 +21,7 @@ class Source:
     """Batches of arrays (N, ...), which the step has in `dtypes`; None stays None. The last batch may be smaller.
 
     On a GPU all of it is sent there once, where it fits, else batch by batch. `shuffled`: whether orders will come.
-    `by_window`: steps on a GPU outlive this, so they read from windows (window.py), not from here.
+    `staged`: steps on a GPU outlive this, so they read from staging arrays (staging.py), not from here.
     Each of `ranks` has a part of each batch: `before` samples come before that part, and the whole batch has `shards`
     times as many samples. A batch of fewer samples than ranks is `duplicated`: each rank has all of it.
     """
@@ -30,7 +29,7 @@ class Source:
     varies = False  # all batches are of the same arrays
 
     def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
-                 shuffled: bool = False, ranks: Ranks = ALONE, by_window: bool = False) -> None:
+                 shuffled: bool = False, ranks: Ranks = ALONE, staged: bool = False) -> None:
         arrays = [*data.x, *data.y, *data.weights]
         batch_size = 32 if batch_size is None else batch_size
         check_count("batch_size", batch_size, 1)
@@ -40,21 +39,22 @@ class Source:
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
         self._arrays, self.samples, self.like = arrays, len(arrays[0]), data
         self.key: random.Key | None = None  # of the orders, where there is one
-        self.by_window = by_window and device.is_gpu and ranks.size == 1
+        self.staged = staged and device.keeps_steps and ranks.size == 1
         self._shuffled = shuffled
-        ordered = shuffled or (device.is_gpu and not self.by_window)
+        ordered = shuffled or (device.needs_order and not self.staged)
         self._order: Any = np.arange(self.samples) if ordered else None
         self._drawn: random.Key | None = None  # of an order that is on the device alone
         self._first, self.before, self.shards, self.duplicated = 0, 0, 1.0, False
         self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
-        self._there, self._sent = self._arrays, {}  # type: ignore[var-annotated]
+        self._there = arrays
         self._order_there: Any = self._order
+        self._sent: dict[int, list[Any]] = {}
         to_send = sum(a.size * dtype.itemsize for a, dtype in zip(arrays, self._dtypes) if dtype is not None)
-        self._fits = not device.is_gpu or to_send <= SHARE * device.memory_left()
-        self._series = device.series if (self._fits or self.by_window) and ranks.size == 1 else 1
-        if device.is_gpu and self._fits:
-            self._there = [None if a is None else device.asarray(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
-            self._order_there = None if self.by_window else device.asarray(self._order)
+        self._fits = device.has_room_for(to_send)
+        self._series = device.series if (self._fits or self.staged) and ranks.size == 1 else 1
+        if self._fits:
+            self._there = [None if a is None else device.placed(a, dtype) for a, dtype in zip(arrays, self._dtypes)]
+            self._order_there = None if self.staged else device.placed(self._order)
 
     @property
     def steps(self) -> int:
@@ -87,16 +87,15 @@ class Source:
         Where the device can make it, the host does so only when it is asked for samples.
         """
         self._drawn = random.epoch_stream(key, epoch)
-        if self._device.is_gpu and self._fits:
-            if self._device.permute(*self._drawn, self._order_there):
-                return
-            self._order_there[...] = self._order_here()
-        else:
-            self._order_here()
+        if self._fits and self._device.permute(*self._drawn, self._order_there):
+            return
+        order = self._order_here()
+        if order is not self._order_there:
+            self._order_there[...] = order
 
     def rehearse(self) -> None:
         """Makes an order as `shuffle` does on the device, for a dry run that looks for kernels."""
-        if self._shuffled and self._device.is_gpu and self._fits:
+        if self._shuffled and self._fits:
             self._device.permute(0, 0, self._order_there)
 
     def _order_here(self) -> Any:
@@ -111,7 +110,7 @@ class Source:
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
         self.before, n, self.shards, self.duplicated = self._ranks.part(stop - start)
         self._first = start + self.before
-        if not self._fits and not self.by_window:
+        if not self._fits and not self.staged:
             self._send(n)
         return n
 
@@ -155,8 +154,8 @@ class Source:
 
     def run(self, step: Any, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
         """A step on each of these batches, of which the first is the next one."""
-        if self.by_window:
-            step.run_by_window(self, tickets, sink)
+        if self.staged:
+            step.run_staged(self, tickets, sink)
         elif len(tickets) > 1:
             step.run_series(self, tickets, sink)
         else:
@@ -164,8 +163,8 @@ class Source:
 
     def add_sink(self, step: Any, sink: Sequence[Any]) -> None:
         """Has a step write to `sink`, too: what came out of its last batch, and of all that come."""
-        if self.by_window:
-            step.attach_by_window(sink)
+        if self.staged:
+            step.attach_staged(sink)
         else:
             step.attach(self, sink)
 

@@ -18,13 +18,13 @@ import numpy as np
 from .. import random, ranks
 from ..backend import device as devices
 from ..backend import trace
+from ..backend.locks import kernel_lock
 from ..backend.precision import get_precision
-from ..backend.turns import turn
 from ..versions import Versioned, changes, contents
 from .phases import Phases, Work, is_recordable, moving_weights
 from .progress import Progress
 from .source import Source
-from .window import Window
+from .staging import Staging
 
 KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets
 
@@ -53,7 +53,7 @@ class Step(Phases):
         self._pool = devices.Pool()
         self._plan: list[Any] = []
         self._trace: Any = None
-        self._window: Window | None = None
+        self._staging: Staging | None = None
         self.users = Users()
         self._changes = -1
         self.graphs = trace.Graphs()
@@ -64,7 +64,7 @@ class Step(Phases):
         """One step on a batch that is given, of which others have the samples `before`. Returns the predictions, in
         arrays of their own and in the structure in which the model's call gives them.
         """
-        with turn:
+        with kernel_lock:
             self.feed(arrays)
             self.run(before=before, duplicated=duplicated)
             self._given = ()
@@ -72,7 +72,7 @@ class Step(Phases):
                 return None
             return self.put_together([np.array(self._device.numpy(rows)) for rows in self.outputs()])
 
-    def run(self, source: Source | Window | None = None, sink: Sequence[Any] | None = None, before: int = 0,
+    def run(self, source: Source | Staging | None = None, sink: Sequence[Any] | None = None, before: int = 0,
             duplicated: bool = False) -> None:
         """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to
         their rows in `sink`. before: how many samples of the batch other ranks have before these. duplicated: all ranks
@@ -84,7 +84,7 @@ class Step(Phases):
         token = random.first_sample.set(before) if before else None
         together = ranks.current.set(self._ranks) if shared else None
         try:
-            with turn, self.users:
+            with kernel_lock, self.users:
                 self._run(source, sink)
         finally:
             if token is not None:
@@ -96,7 +96,7 @@ class Step(Phases):
             if kept is not None:
                 sums.put_back(kept)
 
-    def run_series(self, source: Source | Window, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
+    def run_series(self, source: Source | Staging, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
         """A step on each of these batches of a source, all of this step's size and of this process alone. Where all
         phases are recorded, they are replayed at one go: nothing looks at what is between.
         """
@@ -109,7 +109,7 @@ class Step(Phases):
         before = [(generator, generator.streams) for generator in self._generators]
         steps = self._work.optimizer.iterations if self._by_kernels else 0
         try:
-            with turn, self.users:
+            with kernel_lock, self.users:
                 self._trace.replay_series(self._plan[0], self._moves(source, rest))
         except BaseException:  # none of them happened
             for generator, streams in before:
@@ -120,35 +120,35 @@ class Step(Phases):
         if self._work.sums is not None:
             self._work.sums.count(self.samples * len(rest), [n * len(rest) for n in self._value_counts])
 
-    def run_by_window(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
-        """A step on each of these batches of a source, all of this step's size, by way of a window."""
-        with turn, self.users:
-            window = self._window_on(source)
-            for part in window.parts(source, tickets, sink):
+    def run_staged(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
+        """A step on each of these batches of a source, all of this step's size, by way of the staging arrays."""
+        with kernel_lock, self.users:
+            staging = self._staging_for(source)
+            for part in staging.parts(source, tickets, sink):
                 if len(part) > 1:
-                    self.run_series(window, part, window.results(sink))
+                    self.run_series(staging, part, staging.results(sink))
                 else:
-                    self.run(window, window.results(sink))
-                window.hand_out(sink)
+                    self.run(staging, staging.results(sink))
+                staging.hand_out(sink)
 
-    def attach_by_window(self, sink: Sequence[Any]) -> None:
-        """Has the window take what came out of the last batch, and hand it out to `sink`."""
-        window: Any = self._window
-        self.attach(window, window.results(sink))
-        window.hand_out(sink)
+    def attach_staged(self, sink: Sequence[Any]) -> None:
+        """Writes the outputs of the last batch to the staging arrays, and copies them to `sink`."""
+        staging: Any = self._staging
+        self.attach(staging, staging.results(sink))
+        staging.hand_out(sink)
 
-    def _window_on(self, source: Source) -> Window:
+    def _staging_for(self, source: Source) -> Staging:
         like = source.rows_like()
-        if self._window is None or self._window.like != like:
-            self._window = Window(self._device, self.samples, like)
-        return self._window
+        if self._staging is None or self._staging.like != like:
+            self._staging = Staging(self._device, self.samples, like)
+        return self._staging
 
-    def _is_series(self, source: Source | Window, sink: Sequence[Any] | None) -> bool:
+    def _is_series(self, source: Source | Staging, sink: Sequence[Any] | None) -> bool:
         """Whether further batches need nothing but replays of one and the same sections."""
         return (len(self._plan) == 1 and isinstance(self._plan[0], tuple) and source is self._source
                 and sink is self._sink and self.is_current())
 
-    def _moves(self, source: Source | Window, tickets: Sequence[int]) -> Iterator[None]:
+    def _moves(self, source: Source | Staging, tickets: Sequence[int]) -> Iterator[None]:
         """What comes before and after each replay of a series, on the host."""
         for ticket in tickets:
             source.seek(ticket)
@@ -165,10 +165,10 @@ class Step(Phases):
         """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
         dry, together = trace.DryRun(), ranks.current.set(self._ranks)
         try:
-            with turn, self.users, dry.record():
+            with kernel_lock, self.users, dry.record():
                 if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
                     return
-                self._source = self._window_on(source) if source is not None and source.by_window else source
+                self._source = self._staging_for(source) if source is not None and source.staged else source
                 self._dry_run()
         finally:
             ranks.current.reset(together)
@@ -193,7 +193,7 @@ class Step(Phases):
             line = Progress(0)
             self.prepare(None, line.compiling if line.live else lambda done, total: None)
 
-    def _run(self, source: Source | Window | None, sink: Sequence[Any] | None) -> None:
+    def _run(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         anew = not self._plan or not self.is_current()
         if anew and self._work.kind == "train":
             self._generators = random.generators_of(self._model._walk())
@@ -211,7 +211,7 @@ class Step(Phases):
         if self._by_kernels:
             self._work.optimizer.count_step()
 
-    def _replay(self, source: Source | Window | None, sink: Sequence[Any] | None) -> None:
+    def _replay(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         if source is not self._source or sink is not self._sink:
             self.attach(source, sink)
         for act in self._plan:
@@ -259,7 +259,7 @@ class Step(Phases):
         if section.reason is not None:
             self._trace.forget(name)  # what it holds is of no use
 
-    def attach(self, source: Source | Window | None, sink: Sequence[Any] | None) -> None:
+    def attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
         changed = {"load": source is not self._source, "store": sink is not self._sink}
         self._source, self._sink, self._plan = source, sink, []  # interrupted, this leaves nothing to be replayed
@@ -272,18 +272,19 @@ class Step(Phases):
 
     def detach(self) -> None:
         """Lets go of the data set and of the arrays for predictions, so that their memory can be used again."""
-        with turn:
+        with kernel_lock:
             self._given = ()
-            if self._window is not None:
-                self._window.release()
-            if self._plan and self._source is not self._window and (self._source is not None or self._sink is not None):
+            if self._staging is not None:
+                self._staging.release()
+            attached = self._source is not None or self._sink is not None
+            if self._plan and attached and self._source is not self._staging:
                 self._source, self._sink = None, None
                 self._trace.forget("load", "store")
                 self._plan = self._planned()
 
     def close(self) -> None:
         """Lets go of all that was recorded, at once: calls, arrays and what draws numbers for them hold each other."""
-        with turn:
+        with kernel_lock:
             self._plan = []
             if self._trace is not None:
                 self._trace.forget(*self._trace.sections)
@@ -400,13 +401,13 @@ class Steps:
         """Gives back the memory of steps that train nothing and are not under way: there is too little. Another thread
         that runs steps is not waited for.
         """
-        if turn.acquire(blocking=False):
+        if kernel_lock.acquire(blocking=False):
             try:
                 for key, step in list(self._kept.items()):
                     if key[0] != "train" and not step.users.count and self._kept.pop(key, None) is not None:
                         step.close()
             finally:
-                turn.release()
+                kernel_lock.release()
 
     def forget(self, *kinds: str) -> None:
         """Gives back the memory of these kinds of steps, of all where none is named."""

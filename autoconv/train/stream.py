@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
-from ..backend.turns import turn
+from ..backend.locks import kernel_lock
 from ..ranks import ALONE, Ranks
 from ..tensor import Tensor
 from . import state
@@ -135,7 +135,7 @@ class Stream:
 
     def run(self, step: Step, tickets: Sequence[Ticket], sink: Any = None) -> None:
         """One step on the batch that is the next one."""
-        with turn:
+        with kernel_lock:
             step.feed([*self.like.x, *self.like.y, *self.like.weights])
             step.run(before=self.before, duplicated=self.duplicated)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import optimizers as optim
 from ..arguments.keywords import known_only
-from ..backend.turns import turn
+from ..backend.locks import kernel_lock
 from ..callbacks import Callback, CallbackList, History, Logs
 from ..ranks import ALONE, Ranks
 from ..tensor import Parameter, Tensor
@@ -153,7 +153,7 @@ class Trainer(Feeding, OwnSteps):
             self._running().check_targets(self, validation.like)
         source = self._source(data, batch_size, shuffle)
         tests = None if validation is None else self._source(validation, validation_batch_size or batch_size,
-                                                             by_window=True)
+                                                             staged=True)
         work = self._work("train", self.optimizer)
         self._build_optimizer()
         if ranks.size > 1 and work.own is not None:
@@ -163,7 +163,7 @@ class Trainer(Feeding, OwnSteps):
             join(self, {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch,
                         "shuffle": shuffle, "data": source.identity(), "begins": source.get_state(),
                         "validation_data": None if tests is None else tests.identity()})
-        if validation is None and not self.device.asks_back:
+        if validation is None and not self.device.keeps_steps:
             self._running().steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
@@ -184,7 +184,7 @@ class Trainer(Feeding, OwnSteps):
             training.run(verbose, line, resume, backup)
         finally:  # also where it was interrupted: much memory, and the next training may need other sizes
             steps = self._running().steps
-            steps.forget("train", *(() if self.device.asks_back else ("test",)))
+            steps.forget("train", *(() if self.device.keeps_steps else ("test",)))
             steps.detach("test")
         return history
 
@@ -200,7 +200,7 @@ class Trainer(Feeding, OwnSteps):
         self._check_compiled("evaluate")
         data = self._given(x, y, sample_weight)
         self._start(data.like)
-        source = self._source(data, batch_size, by_window=True)
+        source = self._source(data, batch_size, staged=True)
         verbose = 0 if self.ranks.rank else verbose
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
@@ -227,7 +227,7 @@ class Trainer(Feeding, OwnSteps):
             start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
             data, verbose = data.rows(start, start + n), 0 if everyone.rank else verbose  # type: ignore[union-attr]
         source = data if isinstance(data, Stream) else Source(data, self._dtypes(len(data.x)), batch_size, self.device,
-                                                              by_window=True)
+                                                              staged=True)
         before = self._prepare(work, source, verbose)
         passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
         line = Progress(passes.steps, verbose, before=before)
@@ -238,7 +238,7 @@ class Trainer(Feeding, OwnSteps):
         for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch") or self.stop_predicting):
             hooks.call("on_predict_batch_begin", done, {})
             step = self._step(work, source.like, n)
-            with turn:
+            with kernel_lock:
                 outputs.take(source, step, tickets)
             done += len(tickets)
             if hooks.listeners("on_predict_batch_end"):
@@ -409,7 +409,7 @@ class Trainer(Feeding, OwnSteps):
     def _build_optimizer(self) -> None:
         parameters = self.trainable_weights
         if parameters:
-            with turn:  # it moves the weights: no step is recorded meanwhile
+            with kernel_lock:  # it moves the weights: no step is recorded meanwhile
                 self.optimizer.build(parameters)  # type: ignore[union-attr]
         else:
             warn("The model has no trainable weights, so nothing is trained.")

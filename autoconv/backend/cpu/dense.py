@@ -7,7 +7,7 @@ across threads and results are the same bits for any number of them.
 import numpy as np
 from numba import prange
 
-from ..turns import get_num_threads
+from ..threads import get_num_threads
 from . import pointwise, simd, tasks
 from .flat import flattened
 from .jit import inline, kernel

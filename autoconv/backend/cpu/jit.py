@@ -22,7 +22,8 @@ from numba.core.runtime import rtsys
 from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
-from ..turns import Lock, given_back, take_number, turn
+from ..locks import Lock, given_back, kernel_lock
+from ..threads import take_number
 from .linking import HelperCompiler, KernelCompiler
 
 # Every sum keeps its written order, and NaN and infinity their meaning. With "reassoc" a kernel that was just compiled
@@ -75,7 +76,7 @@ class Kernel:
             self.compile(dtype)
         given = args if recorder is None else trace.resolved(args)
         if self.parallel:
-            with turn:
+            with kernel_lock:
                 take_number()
                 self._dispatcher(*given)
         else:

@@ -4,7 +4,7 @@ import os
 import sys
 from typing import Any
 
-from ..turns import get_num_threads
+from ..threads import get_num_threads
 
 
 def set_num_threads(count: int) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from numba import prange
 
 from ..buffers import aligned_empty
-from ..turns import get_num_threads
+from ..threads import get_num_threads
 from . import rowwise, simd, tasks, vectors
 from .arith import copy
 from .flat import flattened

@@ -9,7 +9,7 @@ blocks, so the threads may decide.
 
 from math import lcm
 
-from ..turns import get_num_threads
+from ..threads import get_num_threads
 from . import simd
 from .jit import inline
 

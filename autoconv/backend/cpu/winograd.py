@@ -23,7 +23,7 @@ from numba import prange
 
 from ...arguments.shapes import Window
 from ..buffers import aligned_empty
-from ..turns import get_num_threads
+from ..threads import get_num_threads
 from . import simd, tile2x2, transforms
 from .flat import flattened
 from .jit import allocating, inline, kernel

@@ -15,7 +15,7 @@ from .order import Place
 Launch = Callable[[int], None]  # launches on the stream of that handle
 
 
-class Graph:
+class CudaGraph:
     """Launches as `places` has them, to be launched together on the stream of that handle.
 
     They are captured on streams of their own, so that what other threads launch meanwhile stays out. Raises DeviceError

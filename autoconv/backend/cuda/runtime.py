@@ -20,8 +20,8 @@ import numpy as np
 from ...errors import DeviceError
 from .. import caching, trace
 from ..compilers import Compilers
+from ..locks import Lock, given_back
 from ..precision import get_precision
-from ..turns import Lock, given_back
 from . import driver, failures, internals, order, store
 from .arena import Arena, Piece
 from .internals import DRIVER_ERRORS, capability, cuda, pretended
@@ -161,11 +161,11 @@ class Gpu:
 
         In the graph each waits only for those before it that touch the same memory.
         """
-        from .graph import Graph  # its import needs NVIDIA's bindings
+        from .graph import CudaGraph  # its import needs NVIDIA's bindings
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
-        graph, to = Graph(int(self.stream.handle), launches, places), pointer(there)
+        graph, to = CudaGraph(int(self.stream.handle), launches, places), pointer(there)
         outbox = self._outbox
         return lambda: self._launch(graph, outbox, numbers, to)
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...errors import DeviceError
 from .. import trace
-from ..turns import turn
+from ..locks import kernel_lock
 from . import array as arrays
 from . import joining
 from .array import Array
@@ -60,7 +60,7 @@ class CudaTrace(trace.Trace):
 
     def replay(self, *names: str) -> None:
         sections = [self.sections[name] for name in names]
-        with turn:
+        with kernel_lock:
             _draw(sections)
             self._launch(names, sections)
 
@@ -69,7 +69,7 @@ class CudaTrace(trace.Trace):
         drawn. Nothing is launched before all are drawn.
         """
         sections = [self.sections[name] for name in names]
-        with turn:
+        with kernel_lock:
             used = self._used(sections)
             rows = np.empty((self._series, used), np.uint64)
             count = 0

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from . import trace
-from .cuda import driver, libraries
-from .device import Device, DeviceError, real_numbers
-from .trace import Trace
+from .. import trace
+from ..device import Device, DeviceError, real_numbers
+from ..trace import Trace
+from . import driver, libraries
+
+SHARE = 0.5  # of the free memory: the most that a data set, or predictions, may take
 
 _opened: dict[int, "CudaDevice"] = {}
 
@@ -18,10 +20,10 @@ _opened: dict[int, "CudaDevice"] = {}
 class CudaDevice(Device):
     """A GPU: arrays of its memory, kernels for its threads. Opening it raises DeviceError where it cannot be used."""
 
-    is_gpu = True
     series = 8  # one graph: a launch costs the host about what a small net's step costs the GPU
-    asks_back = True
-    reuses_memory = True  # cuda/arena.py
+    is_synchronous = False
+    captures_graphs = keeps_steps = needs_order = True
+    reuses_memory = True  # arena.py
 
     def __init__(self, index: int) -> None:
         super().__init__(f"cuda:{index}" if index else "cuda", "autoconv.backend.cuda")
@@ -51,15 +53,24 @@ class CudaDevice(Device):
     def trace(self) -> Trace:
         return self.module("trace").CudaTrace(self._gpu, self.series)
 
+    def get_num_threads(self) -> int:
+        return 0
+
     def memory_left(self) -> int:
-        """Bytes that can still be had."""
+        """Returns the bytes that can still be allocated."""
         return self._gpu.memory_left()
+
+    def has_room_for(self, size: int) -> bool:
+        return size <= SHARE * self.memory_left()
 
     def when_short(self, give_back: Callable[[], object]) -> None:
         self._gpu.when_short(give_back)
 
     def transfer(self, source: Any, out: Any) -> None:
-        self._arrays.write(source, out)
+        if isinstance(out, np.ndarray):
+            out[...] = self.numpy(source)
+        else:
+            self._arrays.write(source, out)
 
     def permute(self, seed: int, stream: int, order: Any) -> bool:
         return self.module("permutation").permute(seed, stream, order)
@@ -96,6 +107,12 @@ class CudaDevice(Device):
         if dtype is not None and array.dtype != dtype:
             return array.astype(dtype)
         return array if array.contiguous else array.copy()
+
+    def placed(self, array: Any, dtype: Any = None) -> Any:
+        return self.asarray(array, dtype)
+
+    def writes_to(self, array: Any) -> bool:
+        return not isinstance(array, np.ndarray)
 
     def constant(self, array: np.ndarray) -> Any:
         with trace.aside():  # sent there once, so that a recording stays complete
@@ -160,6 +177,21 @@ def versions() -> dict[str, str | None]:
         "nvrtc": libraries.version("nvrtc"), "nvjitlink": libraries.version("nvJitLink"),
         "nvvm": None if nvvm is None else nvvm.abs_path, **({} if home is None else {"toolkit": os.environ[home]}),
     }
+
+
+def describe_all() -> dict[str, str]:
+    """Returns each GPU's description by its name, or the reason why it cannot be used; at least that of "cuda"."""
+    found = {}
+    for index in range(max(1, count())):
+        name = f"cuda:{index}" if index else "cuda"
+        try:
+            check(index)
+        except DeviceError as error:
+            found[name] = f"no: {error}"
+            continue
+        facts = describe(index)
+        found[name] = ", ".join([facts.pop("name"), *(f"{k.replace('_', ' ')} {v}" for k, v in facts.items())])
+    return found
 
 
 def describe(index: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`Window`: a few batches where a recorded step finds them, whatever data set they are of."""
+"""`Staging`: a few batches where a recorded step finds them, whatever data set they are of."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -9,16 +9,16 @@ import numpy as np
 from ..backend.device import Device
 from .source import Source
 
-ROOM = 64 << 20  # bytes that the batches of a window, and what comes out of them, may each take beyond one batch
+ROOM = 64 << 20  # bytes for staged batches, and for their outputs: a limit for each, unless one batch is larger
 
 
-class Window:
+class Staging:
     """Rows on a GPU that a step of `n` samples reads and writes in place of a data set: as a `Source` it has their
     batches.
 
     A recording has the addresses of its arrays in it, and a data set leaves the GPU after the call. So a step that is
-    kept for later calls reads from its window, to which the batches of a `Source` are copied before, and writes what
-    comes out to another one, from which it is copied to its place. like: shape and dtype of each array's rows.
+    kept for later calls reads from its staging arrays, to which the batches of a `Source` are copied first. Its outputs
+    are written to other staging arrays and copied from there to their rows. like: shape and dtype of each array's rows.
     """
 
     varies, before, shards, duplicated = False, 0, 1.0, False
@@ -67,10 +67,7 @@ class Window:
         """Copies the results of the batches to their rows."""
         count = len(self._tickets) * self._n
         for rows, own in zip(sink or (), self._results or ()):
-            if isinstance(rows, np.ndarray):
-                rows[self._start : self._start + count] = self._device.numpy(own[:count])
-            else:
-                self._device.transfer(own[:count], rows[self._start : self._start + count])
+            self._device.transfer(own[:count], rows[self._start : self._start + count])
 
     def release(self) -> None:
         """Lets go of the data set."""
