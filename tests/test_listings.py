@@ -93,3 +93,103 @@ class TestCallsOfCall:
         assert len(model.weights) == 2
         assert model(X).shape == (32, 2)
         assert len(model.weights) == 2
+
+
+class TestNestedOutputs:
+    """Losses, metrics, weights and targets in the structure of the outputs."""
+
+    MSE, ZEROS_MSE, MAE = 1.35433, 1.35433, 1.00787
+
+    @staticmethod
+    def outputs():
+        start = layers.Input((4,))
+        return start, *(layers.Dense(2, kernel_initializer=kernel, name=name)(start)
+                        for name, kernel in (("a", "ones"), ("b", "zeros"), ("c", "ones")))
+
+    def fitted(self, outputs, y, **compiled):
+        start, a, b, c = self.outputs()
+        model = ac.Model(start, outputs(a, b, c))
+        model.compile("sgd", **compiled)
+        return model, {name: values[0] for name, values in model.fit(X, y, verbose=0).history.items()}
+
+    @pytest.mark.parametrize(("outputs", "loss", "y", "names"), [
+        (lambda a, b, c: {"p": a, "q": [b, c]}, {"p": "mse", "q": ["mse", "mae"]}, {"p": Y, "q": [Y, Y]},
+         ["p_loss", "q/b_loss", "q/c_loss"]),
+        (lambda a, b, c: {"p": a, "q": (b, c)}, {"p": "mse", "q": ("mse", "mae")}, {"p": Y, "q": (Y, Y)},
+         ["p_loss", "q/b_loss", "q/c_loss"]),
+        (lambda a, b, c: {"p": a, "q": {"r": b, "s": c}}, {"p": "mse", "q": {"r": "mse", "s": "mae"}},
+         {"p": Y, "q": {"r": Y, "s": Y}}, ["p_loss", "q/r_loss", "q/s_loss"]),
+        (lambda a, b, c: [a, [b, c]], ["mse", ["mse", "mae"]], [Y, [Y, Y]], ["a_loss", "1/b_loss", "1/c_loss"])])
+    def test_losses(self, outputs, loss, y, names):
+        model, logs = self.fitted(outputs, y, loss=loss)
+        assert logs == pytest.approx({"loss": 3.71654, names[0]: self.MSE, names[1]: self.ZEROS_MSE,
+                                      names[2]: self.MAE}, rel=1e-4)
+        assert model.evaluate(X, y, verbose=0) == pytest.approx([3.63867, 1.31794, 1.31794, 1.00280], rel=1e-4)
+        again = model.get_compile_config()
+        model.compile_from_config(again)
+        assert model.evaluate(X, y, verbose=0) == pytest.approx([3.63867, 1.31794, 1.31794, 1.00280], rel=1e-4)
+
+    def test_metrics_go_by_the_names_of_the_outputs(self):
+        _, logs = self.fitted(lambda a, b, c: {"p": a, "q": [b, c]}, {"p": Y, "q": [Y, Y]},
+                              loss={"p": "mse", "q": ["mse", "mae"]}, metrics={"p": ["mae"], "q": [["mse"], ["mae"]]})
+        assert [logs[name] for name in ("a_mae", "b_mse", "c_mae")] == pytest.approx([self.MAE, self.MSE, self.MAE],
+                                                                                      rel=1e-4)
+
+    @pytest.mark.parametrize(("compiled", "weighted", "loss"), [
+        ({"loss": "mse"}, None, 4.06299),
+        ({"loss": {"p": "mse", "q": ["mse", "mae"]}, "loss_weights": {"p": 1.0, "q": [0.5, 0.25]}}, None, 2.28346),
+        ({"loss": {"p": "mse", "q": [None, "mae"]}}, None, 2.36220),
+        ({"loss": {"p": "mse"}}, None, 1.35433),
+        ({"loss": "mse"}, np.arange(32.0), 63.65292)])
+    def test_weights_and_losses_that_are_missing(self, compiled, weighted, loss):
+        start, a, b, c = self.outputs()
+        model = ac.Model(start, {"p": a, "q": [b, c]})
+        model.compile("sgd", **compiled)
+        weights = None if weighted is None else {"p": weighted, "q": [weighted, weighted]}
+        history = model.fit(X, {"p": Y, "q": [Y, Y]}, sample_weight=weights, verbose=0).history
+        assert history["loss"] == [pytest.approx(loss, rel=1e-4)]
+
+    def test_of_a_class_with_a_call(self):
+        class Nested(ac.Model):
+            def __init__(self):
+                super().__init__()
+                self.a = layers.Dense(2, kernel_initializer="ones")
+                self.b = layers.Dense(2, kernel_initializer="zeros")
+
+            def call(self, x):
+                return {"p": self.a(x), "q": [self.b(x), self.a(x)]}
+
+        model = Nested()
+        model.compile("sgd", {"p": "mse", "q": ["mse", "mae"]})
+        logs = model.fit(X, {"p": Y, "q": [Y, Y]}, verbose=0).history
+        assert logs["loss"] == [pytest.approx(3.71654, rel=1e-4)]
+        assert logs["p_loss"] == [pytest.approx(self.MSE, rel=1e-4)]
+
+    def test_own_steps_get_them(self):
+        class Own(ac.Model):
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+        start, a, b, c = self.outputs()
+        model = Own(start, {"p": a, "q": [b, c]})
+        model.compile("sgd", {"p": "mse", "q": ["mse", "mae"]})
+        assert model.fit(X, {"p": Y, "q": [Y, Y]}, verbose=0).history["loss"] == [pytest.approx(3.71654, rel=1e-4)]
+
+    @pytest.mark.parametrize(("loss", "y"), [
+        (["mse", None], [Y, Y]), (["mse", None], [Y, None]), (["mse", None], Y), (["mse", None], [Y])])
+    def test_an_output_without_a_loss(self, loss, y):
+        _, logs = self.fitted(lambda a, b, c: [a, b], y, loss=loss)
+        assert logs == {"loss": pytest.approx(1.35433, rel=1e-4)}
+
+    def test_nested_inputs(self):
+        inputs = [layers.Input((4,), name=name) for name in "ijk"]
+        result = layers.Dense(2, kernel_initializer="ones")(layers.Add()(inputs))
+        model = ac.Model({"u": inputs[0], "v": inputs[1:]}, result)
+        model.compile("sgd", "mse")
+        x = {"u": X, "v": [X, X]}
+        assert model.fit(x, Y, verbose=0).history["loss"] == [pytest.approx(33.82851, rel=1e-4)]
+        assert model.predict(x, verbose=0).shape == (32, 2) == model.predict_on_batch(x).shape
+
+    def test_another_structure_is_refused(self):
+        with pytest.raises(ValueError, match="y must have"):
+            self.fitted(lambda a, b, c: {"p": a, "q": [b, c]}, {"p": Y, "q": [Y]}, loss="mse")
