@@ -193,3 +193,45 @@ class TestNestedOutputs:
     def test_another_structure_is_refused(self):
         with pytest.raises(ValueError, match="y must have"):
             self.fitted(lambda a, b, c: {"p": a, "q": [b, c]}, {"p": Y, "q": [Y]}, loss="mse")
+
+
+@ac.saving.register_keras_serializable("listings")
+def sampling(args):
+    mean, log_variance = args
+    return mean + log_variance * 2
+
+
+def halves(x):
+    return [x[:, :2], x[:, 2:]]
+
+
+class TestLambda:
+    @pytest.mark.parametrize(("output_shape", "shape"), [
+        ((2,), (None, 2)), ((None, 2), (None, None, 2)), (lambda shapes: shapes[0], (None, 2)), (None, (None, 2))])
+    def test_the_sampling_layer_of_an_autoencoder(self, output_shape, shape):
+        start = layers.Input((4,))
+        mean, log_variance = (layers.Dense(2, kernel_initializer="ones")(start) for _ in range(2))
+        z = layers.Lambda(sampling, output_shape=output_shape)([mean, log_variance])
+        assert z.shape == shape
+        model = ac.Model(start, z)
+        assert model.predict(X[:1], verbose=0).tolist() == [[pytest.approx(-11.7165, rel=1e-5)] * 2]
+
+    @pytest.mark.parametrize(("output_shape", "shape"), [
+        ([(2,), (2,)], (None, 2)), ([(None, 2), (None, 2)], (None, None, 2)), (None, (None, 2))])
+    def test_several_outputs(self, output_shape, shape):
+        start = layers.Input((4,))
+        results = layers.Lambda(halves, output_shape=output_shape)(start)
+        assert [result.shape for result in results] == [shape] * 2
+        for found, wanted in zip(ac.Model(start, results).predict(X, verbose=0), halves(X)):
+            np.testing.assert_array_equal(found, wanted)
+
+    def test_shapes(self):
+        assert layers.Lambda(sampling, output_shape=(2,)).compute_output_shape([(3, 4), (3, 4)]) == (3, 2)
+
+    def test_a_registered_function_is_saved_by_its_name(self, tmp_path):
+        start = layers.Input((4,))
+        model = ac.Model(start, layers.Lambda(sampling, output_shape=(4,))([start, start]))
+        assert model.layers[-1].get_config()["function"]["config"] == "listings>sampling"
+        model.save(tmp_path / "model.safetensors")
+        again = ac.models.load_model(tmp_path / "model.safetensors")
+        np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
