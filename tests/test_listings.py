@@ -235,3 +235,50 @@ class TestLambda:
         model.save(tmp_path / "model.safetensors")
         again = ac.models.load_model(tmp_path / "model.safetensors")
         np.testing.assert_array_equal(again.predict(X, verbose=0), model.predict(X, verbose=0))
+
+
+class TestSubclassOfAFunctionalModel:
+    def test_layers_come_after_the_graph(self):
+        class Autoencoder(ac.Model):
+            def __init__(self):
+                start = layers.Input((4,))
+                super().__init__(start, layers.Dense(3)(start))
+                self.decoder = layers.Dense(2)
+
+            def call(self, x):
+                return self.decoder(super().call(x))
+
+        model = Autoencoder()
+        model.compile("sgd", "mse")
+        first = model.fit(X, Y, epochs=3, verbose=0).history["loss"]
+        assert first == sorted(first, reverse=True)
+        assert [weight.shape for weight in model.weights] == [(4, 3), (3,), (3, 2), (2,)]
+        assert model.predict(X, verbose=0).shape == (32, 2) == (32, *model.output_shape[1:])
+
+    def test_models_are_kept_under_names(self):
+        class Autoencoder(ac.Model):
+            def __init__(self, encoder, decoder):
+                start = layers.Input((4,))
+                super().__init__(start, decoder(encoder(start)))
+                self.encoder, self.decoder = encoder, decoder
+
+        model = Autoencoder(ac.Sequential([layers.Dense(3)]), ac.Sequential([layers.Dense(2)]))
+        model.compile("sgd", "mse")
+        model.fit(X, Y, verbose=0)
+        assert len(model.weights) == 4 == len(model.trainable_weights)
+        assert len(model.layers) == 3
+        np.testing.assert_array_equal(model.decoder(model.encoder(X)).numpy(), model.predict(X, verbose=0))
+
+    def test_so_are_weights_and_metrics(self):
+        class Extra(ac.Model):
+            def __init__(self):
+                start = layers.Input((4,))
+                super().__init__(start, layers.Dense(2)(start))
+                self.extra, self.mean = layers.Dense(3), metrics.Mean(name="mean")
+                self.extra.build((None, 2))
+                self.scale = self.add_weight(shape=(3,), name="scale")
+
+        model = Extra()
+        assert len(model.weights) == 5
+        model.compile("sgd", "mse")
+        model.fit(X, Y, verbose=0)

@@ -67,7 +67,6 @@ class Model(Trainer, Layer):
         if type(self).__init__ is Model.__init__:
             self._arguments = ((), {})  # the graph says it all
         self.built = True
-        self._build_shape = self.input_shape
         away = next((layer.device for layer in self.layers if layer.device.is_gpu), None)
         if away is not None:  # what is on a GPU stays there
             self.to(away.name)
@@ -183,7 +182,7 @@ class Model(Trainer, Layer):
     @property
     def output_shape(self) -> Any:
         """The shape of what the model gives, such as (None, 10); of several outputs a list of them."""
-        if self._graph is None:
+        if self._graph is None or self._has_own_call():
             return self.compute_output_shape(self.input_shape)
         shapes = [self._graph.resolve(tensor).shape for tensor in self._graph.outputs]
         return shapes if len(shapes) > 1 else shapes[0]
@@ -237,8 +236,12 @@ class Model(Trainer, Layer):
         for node in () if self._graph is None else self._graph.nodes:
             yield from filter(can_change, flatten((node.args, node.kwargs)))
 
+    def _has_own_call(self) -> bool:
+        """Whether a class derived from a graph's gives something else than the graph's outputs."""
+        return type(self).call not in (Model.call, Layer.call)
+
     def compute_output_shape(self, input_shape: Any) -> Any:
-        if self._graph is None:
+        if self._graph is None or self._has_own_call():
             return super().compute_output_shape(input_shape)
         return self._graph.output_shapes(self._graph.match(input_shape, self.name, is_shape))
 
