@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import layers, metrics
+from autoconv import layers, metrics, utils
 
 X = np.linspace(-1, 1, 32 * 4).reshape(32, 4).astype("float32")
 Y = X[:, :2] * 2
@@ -282,3 +282,84 @@ class TestSubclassOfAFunctionalModel:
         assert len(model.weights) == 5
         model.compile("sgd", "mse")
         model.fit(X, Y, verbose=0)
+
+
+class Batches(utils.PyDataset):
+    def __init__(self, count, **options):
+        super().__init__(**options)
+        self.count, self.ends, self.made = count, 0, []
+
+    def __getitem__(self, index):
+        self.made.append(index)
+        rows = slice(8 * (index % 4), 8 * (index % 4) + 8)
+        return X[rows], Y[rows]
+
+    def on_epoch_end(self):
+        self.ends += 1
+
+
+class Sized(Batches):
+    def __len__(self):
+        return self.count
+
+
+class Numbered(Batches):
+    @property
+    def num_batches(self):
+        return self.count
+
+
+def regression():
+    model = ac.Sequential([layers.Input((4,)), layers.Dense(2, kernel_initializer="ones")])
+    model.compile("sgd", "mse")
+    return model
+
+
+class TestDataSets:
+    @pytest.mark.parametrize("kind", [Sized, Numbered])
+    def test_both_ways_to_say_how_many_batches_there_are(self, kind):
+        data, validation = kind(4), kind(2)
+        history = regression().fit(data, validation_data=validation, epochs=2, verbose=0, shuffle=False).history
+        assert history["loss"] == pytest.approx([1.32277, 1.18509], rel=1e-4)
+        assert history["val_loss"] == pytest.approx([1.15571, 1.03471], rel=1e-4)
+        assert data.num_batches == 4
+        assert (data.ends, validation.ends) == (2, 2)
+
+    def test_without_an_end(self):
+        data = Numbered(None)
+        history = regression().fit(data, epochs=2, steps_per_epoch=3, verbose=0).history
+        assert history["loss"] == pytest.approx([0.97532, 1.55044], rel=1e-4)
+        assert data.ends == 2
+        assert data.made == [0, 1, 2, 3, 4, 5]
+        assert regression().evaluate(data, steps=3, verbose=0) == pytest.approx(0.98398, rel=1e-4)
+        assert regression().predict(data, steps=2, verbose=0).shape == (16, 2)
+
+    def test_without_an_end_steps_are_needed(self):
+        for method, options, wanted in (("fit", {}, "steps_per_epoch"), ("evaluate", {}, "steps"),
+                                        ("predict", {}, "steps")):
+            with pytest.raises(ValueError, match=rf"need the number of steps\. Pass {wanted}\."):
+                getattr(regression(), method)(Numbered(None), verbose=0, **options)
+        with pytest.raises(ValueError, match="Pass validation_steps"):
+            regression().fit(X, Y, validation_data=Numbered(None), verbose=0)
+
+    def test_the_number_must_be_known(self):
+        with pytest.raises(NotImplementedError, match="must define __len__"):
+            regression().fit(Batches(4), verbose=0)
+
+    @pytest.mark.parametrize("data", [
+        lambda: X, lambda: (X[i : i + 8] for i in range(0, 32, 8)), lambda: [X[:20], X[20:]],
+        lambda: ((X[i : i + 8], Y[i : i + 8]) for i in range(0, 32, 8)), lambda: [(X[:20], Y[:20]), (X[20:], Y[20:])],
+        lambda: [[X[:20], Y[:20]], [X[20:], Y[20:]]], lambda: X.tolist(), lambda: list(X),
+        lambda: Sized(4), lambda: Numbered(4)])
+    def test_a_normalization_adapts_to(self, data):
+        layer = layers.Normalization()
+        layer.adapt(data())
+        np.testing.assert_allclose(layer.mean[0], X.mean(0), rtol=1e-5)
+        np.testing.assert_allclose(layer.variance[0], X.var(0), rtol=1e-5)
+        assert layer(X).shape == (32, 4)
+
+    def test_a_normalization_refuses_batches_without_an_end(self):
+        with pytest.raises(ValueError, match="without an end"):
+            layers.Normalization().adapt(Numbered(None))
+        with pytest.raises(NotImplementedError, match="must define __len__"):
+            layers.Normalization().adapt(Batches(4))
