@@ -363,3 +363,93 @@ class TestDataSets:
             layers.Normalization().adapt(Numbered(None))
         with pytest.raises(NotImplementedError, match="must define __len__"):
             layers.Normalization().adapt(Batches(4))
+
+
+class TestOwnTrainSteps:
+    """As in Keras's guides to `train_step` with PyTorch, and to generative adversarial networks."""
+
+    def test_gradients_are_read_and_forgotten(self):
+        norms = []
+
+        class Custom(ac.Model):
+            def __init__(self):
+                super().__init__()
+                self.dense = layers.Dense(2, kernel_initializer="ones")
+
+            def call(self, x):
+                return self.dense(x)
+
+            def train_step(self, data):
+                x, y = data
+                y_pred = self(x, training=True)
+                loss = self.compute_loss(y=y, y_pred=y_pred)
+                self.zero_grad()
+                loss.backward()
+                gradients = [v.value.grad for v in self.trainable_weights]
+                norms.append(float(abs(gradients[0].numpy()).sum()))
+                self.optimizer.apply(gradients, self.trainable_weights)
+                for metric in self.metrics:
+                    if metric.name == "loss":
+                        metric.update_state(loss)
+                    else:
+                        metric.update_state(y, y_pred)
+                return {metric.name: metric.result() for metric in self.metrics}
+
+        model = Custom()
+        model.compile(ac.optimizers.SGD(0.0), "mse", metrics=["mae"])
+        history = model.fit(X, Y, batch_size=8, verbose=0, shuffle=False).history
+        assert norms == pytest.approx([9.2851, 1.2856, 1.4126, 9.6661], rel=1e-4)
+        assert history == {"loss": [pytest.approx(1.35433, rel=1e-4)], "mae": [pytest.approx(1.00787, rel=1e-4)]}
+        model.zero_grad()
+        assert [weight.value.grad for weight in model.weights] == [None, None]
+
+    @pytest.mark.parametrize("is_built", [True, False])
+    def test_a_model_without_a_call(self, is_built):
+        class GAN(ac.Model):
+            def __init__(self, generator, discriminator):
+                super().__init__()
+                self.generator, self.discriminator = generator, discriminator
+                self.mean = metrics.Mean(name="d_loss")
+                if is_built:
+                    self.built = True
+
+            def compile(self, optimizer, loss_fn):
+                super().compile()
+                self.d_optimizer, self.loss_fn = optimizer, loss_fn
+
+            @property
+            def metrics(self):
+                return [self.mean]
+
+            def train_step(self, real):
+                real = real[0] if isinstance(real, tuple) else real
+                fake = self.generator(ac.ops.ones((8, 3)))
+                labels = ac.ops.concatenate([ac.ops.ones((8, 1)), ac.ops.zeros((8, 1))], 0)
+                loss = self.loss_fn(labels, self.discriminator(ac.ops.concatenate([fake, real], 0)))
+                self.zero_grad()
+                loss.backward()
+                weights = self.discriminator.trainable_weights
+                self.d_optimizer.apply([v.value.grad for v in weights], weights)
+                self.mean.update_state(loss)
+                return {"d_loss": self.mean.result()}
+
+        generator = ac.Sequential([layers.Input((3,)), layers.Dense(4, kernel_initializer="ones")])
+        discriminator = ac.Sequential([layers.Input((4,)), layers.Dense(1, kernel_initializer="ones")])
+        model = GAN(generator, discriminator)
+        model.compile(ac.optimizers.SGD(0.1), ac.losses.BinaryCrossentropy(from_logits=True))
+        history = model.fit(X, batch_size=8, epochs=2, verbose=0, shuffle=False).history
+        assert history == {"d_loss": pytest.approx([0.5943, 0.55331], rel=1e-4)}
+        assert len(model.weights) == 4
+        with pytest.raises(NotImplementedError, match="must define call"):
+            model(X)
+
+    def test_a_model_without_a_call_can_be_built(self):
+        class Holder(ac.Model):
+            def __init__(self):
+                super().__init__()
+                self.inner = ac.Sequential([layers.Input((3,)), layers.Dense(4)])
+
+        model = Holder()
+        model.build((None, 3))
+        assert model.built
+        assert len(model.weights) == 2

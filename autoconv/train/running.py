@@ -65,16 +65,16 @@ class Running:
 
     def _make(self, model: Any, data: Data, shapes: list[Shape], names: list[str]) -> None:
         """Losses, metrics and sums anew, and no steps."""
-        if len(data.y) != len(shapes) and data.y != [None]:
+        if shapes and len(data.y) != len(shapes) and data.y != [None]:
             raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
         loss, weights, wanted, weighted = (as_list(given, model) for given in (
             model.loss, model._loss_weights, model._metrics_wanted, model._weighted_wanted))
-        self.goals = [] if loss is None else compiled.goals(loss, weights, _names_of_losses(model, names))
+        self.goals = [] if loss is None or not shapes else compiled.goals(loss, weights, _names_of_losses(model, names))
         self.loss_names = _loss_names(model, self.goals) if len(self.goals) > 1 else []
         self.prefixed = len(shapes) > 1 and bool(_known_names(model))
         targets = [shape if a is None else a.shape for a, shape in zip(data.y * (len(shapes) // len(data.y)), shapes)]
         losses = {goal.output: goal.loss for goal in self.goals}
-        self.scores = {kind: compiled.scores(wanted, weighted, names, targets, shapes,
+        self.scores = {kind: [] if not shapes else compiled.scores(wanted, weighted, names, targets, shapes,
                                              [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
         self.steps.forget()
@@ -168,6 +168,8 @@ def _loss_names(model: Any, goals: list[Goal]) -> list[str]:
 
 def output_shapes(model: Any) -> list[Shape]:
     """The shapes of the outputs; of a class with a call of its own, which takes other sizes too, the last axis."""
+    if not model._can_be_called():
+        return []
     found = model.output_shape
     if getattr(model, "output_names", None) is None and isinstance(found, tuple) and not isinstance(found[-1], tuple):
         found = (None,) * (len(found) - 1) + found[-1:]

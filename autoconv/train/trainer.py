@@ -411,7 +411,7 @@ class Trainer(Feeding, OwnSteps):
         if parameters:
             with turn:  # it moves the weights: no step is recorded meanwhile
                 self.optimizer.build(parameters)  # type: ignore[union-attr]
-        else:
+        elif self._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 
     def _prepare(self, work: Work, source: Source | Stream, verbose: str | int) -> Progress:
