@@ -386,7 +386,7 @@ class TestOwnTrainSteps:
                 self.zero_grad()
                 loss.backward()
                 gradients = [v.value.grad for v in self.trainable_weights]
-                norms.append(float(abs(gradients[0].numpy()).sum()))
+                norms.append(float(abs(np.asarray(gradients[0])).sum()))
                 self.optimizer.apply(gradients, self.trainable_weights)
                 for metric in self.metrics:
                     if metric.name == "loss":
