@@ -301,8 +301,11 @@ class Parameter(Tensor):
 
     @property
     def value(self) -> Tensor:
-        """Its values as they are now, without a gradient."""
-        return Tensor(self.device.array(self.numpy()), device=self.device)
+        """Its values as they are now, which no tape follows; `value.grad` is the parameter's gradient."""
+        with within_formula(None):
+            copy = Tensor(self.device.array(self.numpy()), device=self.device)
+        copy.grad = self.grad
+        return copy
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:

@@ -1,5 +1,6 @@
 """`Layer`: a function with weights, and all that every layer can do, ours and yours."""
 
+from contextlib import nullcontext
 from contextvars import ContextVar
 from itertools import product
 from typing import Any, ClassVar
@@ -246,7 +247,8 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
             self._added.clear()
             if argument is not None:
                 named["training"] = training
-            y = self.call(*inputs, **named)
+            with symbols.restoring(self) if symbols.finding_shapes.get() else nullcontext():
+                y = self.call(*inputs, **named)
             if self.activity_regularizer is not None:
                 for each in flatten(y):
                     self.add_loss(self.activity_regularizer(each) / each.shape[0])

@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import activations, functional, regularizers
 from ..arguments.serialization import Registry
+from ..symbolic import flat_shapes, map_shapes
 from .base import Layer
 
 
@@ -51,8 +52,9 @@ class Lambda(Layer):
     """`function(inputs, **arguments)`, of functions of `ops`; a `training` that it takes is passed. What it does is not
     known, so its step runs through Python.
 
-    output_shape: without the batch, or a function of the input's shape; by default it runs once. Saved where the
-    function is registered; a layer of your own with a `call` is saved and replayed like all others.
+    output_shape: without the batch, of several outputs in their structure, or a function of the input's shape; by
+    default it runs once. Saved where the function is registered; a layer of your own with a `call` is saved and
+    replayed like all others.
     """
 
     def __init__(self, function: Callable | str, output_shape: Any = None, mask: None = None,
@@ -74,5 +76,6 @@ class Lambda(Layer):
         if callable(self._wanted_shape):
             return self._wanted_shape(input_shape)
         if self._wanted_shape is not None:
-            return (input_shape[0], *self._wanted_shape)
+            batch = flat_shapes(input_shape)[0][0]
+            return map_shapes(lambda shape: (batch, *shape), self._wanted_shape)
         return super().compute_output_shape(input_shape)

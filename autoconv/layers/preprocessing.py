@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from .. import functional as F
+from ..arguments.batches import each_once
 from ..backend.device import without_gradient
 from ..functional.image import RESIZE_INTERPOLATIONS
 from ..functional.losses import EPSILON
@@ -99,12 +100,14 @@ class Normalization(Layer):
         return np.broadcast_to(value.reshape(self._open) if value.size == np.prod(self._open) else value, self._open)
 
     def adapt(self, data: Any) -> None:
-        """Takes mean and variance of an array (N, ...), or of an iterable of batches x or (x, ...), in float64."""
+        """Takes mean and variance of an array (N, ...), or of batches x or (x, ...), in float64: of a list, an iterable
+        or a sequence such as a PyDataset, whose batches are gone through once.
+        """
         if self._mean_given is not None:
             raise ValueError("Cannot `adapt` a Normalization layer that is initialized with static `mean` and "
                              "`variance`: leave them out.")
-        arrays = [data] if hasattr(data, "shape") or isinstance(data, list) else (
-            batch[0] if isinstance(batch, tuple) else batch for batch in data)
+        arrays = [data] if hasattr(data, "shape") or (isinstance(data, list) and not self._holds_batches(data)) else (
+            batch[0] if isinstance(batch, tuple) or self._holds_batches(batch) else batch for batch in each_once(data))
         count, total, squares = 0, 0.0, 0.0  # type: tuple[int, Any, Any]
         for each in arrays:
             array = np.asarray(without_gradient(each), np.float64)
@@ -119,6 +122,14 @@ class Normalization(Layer):
         self.mean_weight.assign(np.asarray(mean))
         self.variance_weight.assign(np.asarray(np.maximum(squares / count - mean * mean, 0.0)))
         self.count.assign(np.asarray(count))
+
+    def _holds_batches(self, data: Any) -> bool:
+        """Whether this is a list of batches, rather than of samples or rows of numbers."""
+        first = data[0] if isinstance(data, list) and data else None
+        if isinstance(first, tuple | list):
+            first = first[0] if first else None
+        rank = len(getattr(first, "shape", ()))
+        return rank > 1 and (not self.built or rank == len(self._open))
 
     def call(self, x: Tensor) -> Tensor:
         if self._mean_given is not None:

@@ -1,14 +1,20 @@
 """Calls of a layer on symbolic tensors, which compute nothing: the shape of the result, and a node of the graph."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
 
+from ..metrics import Metric
 from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
 from ..tensor import Parameter, Tensor, no_grad
 from . import building, calling
+from .parts import held
 from .policy import DTYPES
+
+finding_shapes: ContextVar[bool] = ContextVar("finding_shapes", default=False)  # while layers run on zeros
 
 
 def add_node(layer: Any, arguments: dict[str, Any], training: bool | None) -> Any:
@@ -89,8 +95,48 @@ def _zeros(shape: Shape, size: int, dtype: str) -> np.ndarray:
 def _shape_of_runs(shapes: list[Shape], batch: int | None, run: Callable[[int], Any]) -> Any:
     """What is the same of the shapes that runs give, for two sizes of the axes that are not known; else None."""
     count = 2 if any(None in shape[1:] for shape in shapes) else 1
-    with no_grad():
-        results = [run(size) for size in TRIED_SIZES[:count]]
+    token = finding_shapes.set(True)
+    try:
+        with no_grad():
+            results = [run(size) for size in TRIED_SIZES[:count]]
+    finally:
+        finding_shapes.reset(token)
     found = iter([(batch, *(n if n == m else None for n, m in zip(a.shape[1:], b.shape[1:])))
                   for a, b in zip(flatten(results[0]), flatten(results[-1]))])
     return map_structure(lambda _: next(found), results[0])
+
+
+@contextmanager
+def restoring(layer: Any) -> Iterator[None]:
+    """Restores, after the block, what it changed in a layer: attributes, the contents of lists, dicts and sets, and the
+    values of metrics, of seed generators and of weights that do not learn. If it made layers or weights, their
+    attributes stay.
+    """
+    attributes, state = vars(layer).copy(), (layer._sublayers(), layer._own_weights())
+    containers = [(value, value.copy()) for name, value in attributes.items()
+                  if name not in layer.unwatched and isinstance(value, list | dict | set)]
+    values = [variable.numpy() for variable in _changed_by_calls(layer)]
+    try:
+        yield
+    finally:
+        if _same(state, (layer._sublayers(), layer._own_weights())):
+            for name in vars(layer).keys() - layer.unwatched - attributes.keys():
+                del vars(layer)[name]
+            vars(layer).update((name, value) for name, value in attributes.items() if name not in layer.unwatched)
+            for value, content in containers:
+                value.clear()
+                (value.extend if isinstance(value, list) else value.update)(content)
+        for variable, content in zip(_changed_by_calls(layer), values):
+            if not np.array_equal(variable.numpy(), content, equal_nan=True):
+                variable.assign(content)
+
+
+def _changed_by_calls(layer: Any) -> list[Any]:
+    """The variables of a layer, without the layers within, that its `call` may assign to."""
+    return [*(weight for weight in layer._own_weights() if not weight.learns),
+            *(each.state for each in layer._generators()),
+            *(variable for metric in held(vars(layer), Metric) for variable in metric.variables)]
+
+
+def _same(before: Any, after: Any) -> bool:
+    return all(len(a) == len(b) and all(x is y for x, y in zip(a, b)) for a, b in zip(before, after))

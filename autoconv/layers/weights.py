@@ -156,6 +156,11 @@ class Weights:
     def non_trainable_weights(self) -> list[Parameter]:
         return [w for w in self.weights if not w.requires_grad] if self.trainable else self.weights
 
+    def zero_grad(self) -> None:
+        """Forgets the gradients of all weights, so that the next `backward` does not add to them."""
+        for weight in self.weights:
+            weight.grad = None
+
     def get_weights(self) -> list[np.ndarray]:
         """Copies of all weights, in the order of `weights`."""
         return [w.numpy() for w in self.weights]

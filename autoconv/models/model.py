@@ -67,7 +67,6 @@ class Model(Trainer, Layer):
         if type(self).__init__ is Model.__init__:
             self._arguments = ((), {})  # the graph says it all
         self.built = True
-        self._build_shape = self.input_shape
         away = next((layer.device for layer in self.layers if layer.device is not self.device), None)
         if away is not None:  # what is on a GPU stays there
             self.to(away.name)
@@ -183,7 +182,9 @@ class Model(Trainer, Layer):
     @property
     def output_shape(self) -> Any:
         """The shape of what the model gives, such as (None, 10); of several outputs a list of them."""
-        if self._graph is None:
+        if not self._can_be_called():
+            raise AttributeError  # __getattr__ says what is missing
+        if self._graph is None or self._has_own_call():
             return self.compute_output_shape(self.input_shape)
         shapes = [self._graph.resolve(tensor).shape for tensor in self._graph.outputs]
         return shapes if len(shapes) > 1 else shapes[0]
@@ -195,6 +196,9 @@ class Model(Trainer, Layer):
         if self._graph is not None:  # which had its weights made layer by layer
             if input_shape is not None:
                 self.check_input(input_shape)
+            return
+        if not self._can_be_called():
+            self.built = True  # what it holds is built where its own steps call it
             return
         if input_shape is None:
             raise ValueError(f"{self.name!r} must know the shape of its input: build((None, *shape)).")
@@ -237,8 +241,16 @@ class Model(Trainer, Layer):
         for node in () if self._graph is None else self._graph.nodes:
             yield from filter(can_change, flatten((node.args, node.kwargs)))
 
+    def _can_be_called(self) -> bool:
+        """Whether it has a graph or a `call`; a class whose own steps call what it holds needs none."""
+        return self._graph is not None or type(self).call is not Model.call
+
+    def _has_own_call(self) -> bool:
+        """Whether a class derived from a graph's gives something else than the graph's outputs."""
+        return type(self).call not in (Model.call, Layer.call)
+
     def compute_output_shape(self, input_shape: Any) -> Any:
-        if self._graph is None:
+        if self._graph is None or self._has_own_call():
             return super().compute_output_shape(input_shape)
         return self._graph.output_shapes(self._graph.match(input_shape, self.name, is_shape))
 

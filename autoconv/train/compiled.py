@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from .. import losses as losses_module
 from .. import metrics as metrics_module
 from ..arguments.names import numbered
+from ..symbolic import flatten
 
 Shape = tuple[int | None, ...]
 
@@ -36,19 +37,17 @@ class OutputsError(ValueError, KeyError):
 
 
 def check_loss(loss: Any) -> Any:
-    """The losses of a name, function or object, or of a list or dict of such. Raises ValueError for unknown names."""
-    if isinstance(loss, Mapping):
-        return {name: None if one is None else losses_module.as_loss(one) for name, one in loss.items()}
+    """The losses of a name, function or object, or of lists or dicts of such. Raises ValueError for unknown names."""
+    if isinstance(loss, Mapping) and "class_name" not in loss:
+        return {name: check_loss(one) for name, one in loss.items()}
     if isinstance(loss, list | tuple):
-        return [None if one is None else losses_module.as_loss(one) for one in loss]
+        return [check_loss(one) for one in loss]
     return None if loss is None else losses_module.as_loss(loss)
 
 
 def check_weights(loss_weights: Any) -> Any:
     """Numbers, a list or a dict of them; what belongs to another argument is refused."""
-    given = loss_weights.values() if isinstance(loss_weights, Mapping) else loss_weights
-    given = list(given) if isinstance(given, list | tuple | type({}.values())) else [given]
-    if not all(w is None or (isinstance(w, int | float) and not isinstance(w, bool)) for w in given):
+    if not all(w is None or (isinstance(w, int | float) and not isinstance(w, bool)) for w in flatten(loss_weights)):
         raise ValueError("loss_weights must be numbers, a list or a dict of them. "
                          f"Received: {loss_weights!r}. Metrics are given by name: metrics={loss_weights!r}.")
     return loss_weights
@@ -56,14 +55,9 @@ def check_weights(loss_weights: Any) -> Any:
 
 def check_metrics(metrics: Any) -> Any:
     """The metrics as they were given, once all names are known."""
-    groups = [metrics]
-    if isinstance(metrics, Mapping):
-        groups = list(metrics.values())
-    elif isinstance(metrics, list | tuple) and any(isinstance(m, list | tuple) for m in metrics):
-        groups = list(metrics)
-    for group in groups:
-        for metric in _listed(group):
-            metrics_module.check(metric)
+    for metric in flatten(list(metrics) if isinstance(metrics, set) else metrics):
+        for one in _listed(metric):
+            metrics_module.check(one)
     return metrics
 
 
@@ -74,7 +68,7 @@ def goals(loss: Any, loss_weights: Any, outputs: Sequence[str]) -> list[Goal]:
             raise ValueError(f"A loss with reduction='none' has no number to train by. Received: {one.name}. Take "
                              "'sum_over_batch_size' or 'sum'.")
     weights = [1.0 if w is None else float(w) for w in _spread(loss_weights, outputs, "loss_weights", False)]
-    found = [Goal(i, one, weights[i], f"{name}_loss")
+    found = [Goal(i, one, weights[i], f"{name}{one.name if name.endswith('/') else ''}_loss")
              for i, (name, one) in enumerate(zip(outputs, _spread(loss, outputs, "loss", True))) if one is not None]
     if not found:
         raise ValueError("No output of the model has a loss.")

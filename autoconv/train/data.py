@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..backend.device import without_gradient
+from ..symbolic import flatten
 from ..tensor import Tensor, from_dlpack
 
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
@@ -97,6 +98,30 @@ def parts(value: Any, what: str, names: Sequence[str] | None) -> list[Any]:
         raise ValueError(f"{what} must have {len(names)} arrays, a list or a dict with the keys {list(names)}. "
                          f"Received: {count}.")
     return list(value)
+
+
+def arranged(given: Any, like: Any) -> list[Any] | None:
+    """What was given in the structure `like` (of a model's inputs or outputs), as a list with one item for each of its
+    leaves, in the order of `flatten`: None for keys that are missing, one thing for all leaves below. None if the
+    structures differ.
+    """
+    if not isinstance(like, dict | list | tuple):
+        return [given]
+    if isinstance(like, dict):
+        if not isinstance(given, Mapping) or not given.keys() <= like.keys():
+            return None
+        pairs = [(given.get(key), like[key]) for key in sorted(like)]
+    else:
+        if not isinstance(given, list | tuple) or len(given) != len(like):
+            return None
+        pairs = list(zip(given, like))
+    found: list[Any] = []
+    for item, part in pairs:
+        leaves = [None] * len(flatten(part)) if item is None else arranged(item, part)
+        if leaves is None:
+            return None
+        found += leaves
+    return found
 
 
 def structure(value: Any, names: Sequence[str] | None) -> Callable[[list[Any]], Any]:

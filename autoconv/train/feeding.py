@@ -9,11 +9,12 @@ import numpy as np
 from .. import optimizers as optim
 from ..backend import device as devices
 from ..ranks import ALONE, Ranks
+from ..symbolic import flatten
 from ..versions import contents
 from . import compiled
-from .data import Data, batch_parts, check_data, sample_weights, split_validation, without_batch
+from .data import Data, arranged, batch_parts, check_data, sample_weights, split_validation, without_batch
 from .own import overridden
-from .running import Running, output_names
+from .running import Running, as_list, is_nested, output_names
 from .source import Source
 from .stream import Stream, is_stream
 
@@ -42,12 +43,36 @@ class Feeding:
     def _check_data(self, x: Any, y: Any, sample_weight: Any) -> Data:
         if y is None and self._wants_targets():
             raise ValueError("y is missing: the targets are passed as an array of their own. Received: y=None.")
-        names = self._names("output_keys")
-        if names is None and isinstance(y, Mapping):  # of a class whose call says which outputs there are
-            self._build_for(self._in_rank(check_data(x, names=self._names("input_names"))))
+        names, x = self._names("output_keys"), self._listed_inputs(x)
+        if names is None and (isinstance(y, Mapping) or is_nested(y)):  # of a class whose call says what comes out
+            self._build_for(self._check_inputs(x))
             found = output_names(self, 0)
-            names = found if set(found) == set(y) else None
-        return self._in_rank(check_data(x, y, sample_weight, self._names("input_names"), names))
+            names = found if isinstance(y, Mapping) and set(found) == set(y) else None
+        y, sample_weight = as_list(y, self), as_list(sample_weight, self)
+        return self._in_rank(check_data(x, self._all_targets(y, names), sample_weight, self._names("input_names"),
+                                        names))
+
+    def _check_inputs(self, x: Any) -> Data:
+        return self._in_rank(check_data(self._listed_inputs(x), names=self._names("input_names")))
+
+    def _listed_inputs(self, x: Any) -> Any:
+        """Inputs by the keys of the dict that the graph was made with, in a list; anything else as it is."""
+        graph = getattr(self, "graph", None)
+        like = None if graph is None else graph.input_structure
+        if not isinstance(like, dict) or not isinstance(x, Mapping) or set(x) != set(like):
+            return x
+        found = arranged(x, like)
+        return x if found is None or len(found) == 1 else found
+
+    def _all_targets(self, y: Any, names: list[str] | None) -> Any:
+        """Targets, with None for the outputs without a loss if only the others have any."""
+        losses = [] if self.loss is None else flatten(as_list(self.loss, self))
+        given, wanted = y if isinstance(y, list | tuple) else [y], [loss is not None for loss in losses]
+        is_partial = names is not None and len(names) == len(wanted) > sum(wanted) == len(given)
+        if y is None or isinstance(y, Mapping) or not is_partial:
+            return y
+        found = iter(given)
+        return [next(found) if there else None for there in wanted]
 
     def _in_rank(self, data: Data) -> Data:
         """Data whose inputs have the ranks of the model's."""
@@ -65,7 +90,7 @@ class Feeding:
         """
         if not is_stream(x):
             data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight)) if targets else (
-                self._in_rank(check_data(x, names=self._names("input_names"))))
+                self._check_inputs(x))
             self._build_for(data)
             return data
         for name, value in (("y", y), ("sample_weight", sample_weight)):
@@ -76,7 +101,7 @@ class Feeding:
         def parse(batch: Any) -> Data:
             of_x, of_y, weights = batch_parts(batch)
             data = (self._check_data(of_x, of_y, sample_weights(of_y, weights, class_weight)) if targets
-                    else self._in_rank(check_data(of_x, names=self._names("input_names"))))
+                    else self._check_inputs(of_x))
             self._build_for(data)
             return data
 

@@ -255,8 +255,5 @@ class OwnSums:
 
 def _each(given: Any, count: int) -> list[Any]:
     """What was given for the outputs, one item for each."""
-    if isinstance(given, Mapping):
-        return [given[name] for name in sorted(given)]
-    if isinstance(given, list | tuple) and len(given) == count and count > 1:
-        return list(given)
-    return [given] * max(count, 1)
+    flat = flatten(given)
+    return flat if len(flat) == count > 1 or isinstance(given, Mapping) else [given] * max(count, 1)

@@ -6,11 +6,11 @@ from typing import Any
 from .. import random
 from ..backend.locks import Lock
 from ..metrics import Mean
-from ..symbolic import flat_shapes
+from ..symbolic import flat_shapes, map_shapes
 from ..versions import contents
 from . import compiled
 from .compiled import Goal, Score
-from .data import Data
+from .data import Data, arranged
 from .step import Steps
 
 Shape = tuple[int | None, ...]
@@ -65,14 +65,16 @@ class Running:
 
     def _make(self, model: Any, data: Data, shapes: list[Shape], names: list[str]) -> None:
         """Losses, metrics and sums anew, and no steps."""
-        if len(data.y) != len(shapes) and data.y != [None]:
+        if shapes and len(data.y) != len(shapes) and data.y != [None]:
             raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
-        self.goals = [] if model.loss is None else compiled.goals(model.loss, model._loss_weights, names)
+        loss, weights, wanted, weighted = (as_list(given, model) for given in (
+            model.loss, model._loss_weights, model._metrics_wanted, model._weighted_wanted))
+        self.goals = [] if loss is None or not shapes else compiled.goals(loss, weights, _names_of_losses(model, names))
         self.loss_names = _loss_names(model, self.goals) if len(self.goals) > 1 else []
         self.prefixed = len(shapes) > 1 and bool(_known_names(model))
         targets = [shape if a is None else a.shape for a, shape in zip(data.y * (len(shapes) // len(data.y)), shapes)]
         losses = {goal.output: goal.loss for goal in self.goals}
-        self.scores = {kind: compiled.scores(model._metrics_wanted, model._weighted_wanted, names, targets, shapes,
+        self.scores = {kind: [] if not shapes else compiled.scores(wanted, weighted, names, targets, shapes,
                                              [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
         self.steps.forget()
@@ -98,8 +100,55 @@ def output_names(model: Any, count: int) -> list[str]:
 
 
 def _known_names(model: Any) -> list[str] | None:
-    shape = None if getattr(model, "output_keys", None) else getattr(model, "output_shape", None)
-    return sorted(shape) if isinstance(shape, Mapping) else getattr(model, "output_keys", None)
+    if getattr(model, "output_keys", None):
+        return model.output_keys
+    outputs = output_structure(model)
+    return sorted(outputs) if isinstance(outputs, Mapping) and not is_nested(outputs) else None
+
+
+def output_structure(model: Any) -> Any:
+    """The structure of the outputs, with any leaves; None if the model does not know it yet, or has one output."""
+    graph, shape = getattr(model, "graph", None), getattr(model, "output_shape", None)
+    if graph is not None or shape is None:
+        return None if graph is None else graph.output_structure
+    return map_shapes(lambda _: None, shape)
+
+
+def is_nested(structure: Any) -> bool:
+    """Whether a list or dict holds lists or dicts."""
+    parts = structure.values() if isinstance(structure, Mapping) else structure
+    return isinstance(structure, dict | list | tuple) and any(isinstance(part, dict | list | tuple) for part in parts)
+
+
+def as_list(given: Any, model: Any) -> Any:
+    """What was given for the outputs in their structure, as a list if that structure is nested; anything else as it is.
+    """
+    outputs = output_structure(model)
+    if not is_nested(outputs) or not isinstance(given, Mapping | list | tuple):
+        return given
+    found = arranged(given, outputs)
+    return given if found is None else found
+
+
+def _names_of_losses(model: Any, names: list[str]) -> list[str]:
+    """The names of outputs as the logs of their losses have them: behind the keys and numbers that lead to them, if the
+    outputs are nested. In a class with a call of its own, an output in a list then has the name of its loss.
+    """
+    outputs = output_structure(model)
+    if not is_nested(outputs):
+        return names
+    own = names if getattr(model, "graph", None) is not None else [""] * len(names)
+    return ["/".join(str(key) for key in (path if isinstance(path[-1], str) else (*path[:-1], name)))
+            for path, name in zip(_paths(outputs), own)]
+
+
+def _paths(structure: Any) -> list[tuple]:
+    """The keys and numbers that lead to each leaf."""
+    if isinstance(structure, dict):
+        return [(key, *path) for key in sorted(structure) for path in _paths(structure[key])]
+    if isinstance(structure, list | tuple):
+        return [(i, *path) for i, part in enumerate(structure) for path in _paths(part)]
+    return [()]
 
 
 def _loss_names(model: Any, goals: list[Goal]) -> list[str]:
@@ -108,7 +157,7 @@ def _loss_names(model: Any, goals: list[Goal]) -> list[str]:
     """
     graph = getattr(model, "graph", None)
     outputs = model.output_shape if graph is None else graph.output_structure
-    order: Any = sorted(outputs) if isinstance(outputs, Mapping) else ()
+    order: Any = sorted(outputs) if isinstance(outputs, Mapping) and not is_nested(output_structure(model)) else ()
     if order and isinstance(model.loss, Mapping):
         order = model.loss
     elif order and graph is None and not isinstance(model.loss, list):
@@ -119,9 +168,9 @@ def _loss_names(model: Any, goals: list[Goal]) -> list[str]:
 
 def output_shapes(model: Any) -> list[Shape]:
     """The shapes of the outputs; of a class with a call of its own, which takes other sizes too, the last axis."""
+    if not model._can_be_called():
+        return []
     found = model.output_shape
     if getattr(model, "output_names", None) is None and isinstance(found, tuple) and not isinstance(found[-1], tuple):
         found = (None,) * (len(found) - 1) + found[-1:]
-    if isinstance(found, Mapping):
-        return flat_shapes(found)
-    return list(found) if found and isinstance(found[0], tuple | list) else [found]
+    return flat_shapes(found)

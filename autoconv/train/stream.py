@@ -1,5 +1,6 @@
 """`Stream`: batches from an iterable; `Epochs`: which batches, of a stream or of arrays, make an epoch."""
 
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from .. import random
+from ..arguments.batches import count_batches, is_sequence
 from ..backend.locks import kernel_lock
 from ..ranks import ALONE, Ranks
 from ..tensor import Tensor
@@ -33,7 +35,7 @@ def is_stream(x: Any) -> bool:
                          f"{'class' if isclass(x) else 'function'} {x.__name__}. Call it: {x.__name__}().")
     if isinstance(x, np.ndarray | Tensor | list | tuple | dict | str) or hasattr(x, "__array__") or hasattr(x, "shape"):
         return False
-    return hasattr(x, "__iter__") or (hasattr(x, "__getitem__") and hasattr(x, "__len__"))
+    return hasattr(x, "__iter__") or is_sequence(x)
 
 
 class Stream:
@@ -52,7 +54,7 @@ class Stream:
     def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0,
                  draw: Callable[[], random.Key] = random.stream, peek: bool = False, ranks: Ranks = ALONE) -> None:
         self._batches, self._parse, self._ranks = batches, parse, ranks
-        self._is_sequence = all(hasattr(batches, name) for name in ("__getitem__", "__len__"))
+        self._is_sequence = is_sequence(batches)
         self.key = draw() if shuffle and self._is_sequence else None  # of the orders of a sequence's batches
         self._before = self._held()  # the first batch, which is read now, is yet to come
         peek = peek and self._is_sequence
@@ -67,10 +69,12 @@ class Stream:
     @property
     def steps(self) -> int | None:
         """How many batches there are, where that is known."""
-        try:
-            return len(self._batches) if hasattr(self._batches, "__len__") else None
-        except TypeError:  # TensorFlow's, which cannot tell
-            return None
+        return count_batches(self._batches)
+
+    @property
+    def is_endless(self) -> bool:
+        """Whether a sequence says that it has no end."""
+        return self._is_sequence and self.steps is None
 
     def tickets(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
         """What `seek` takes for one batch after the other, in epoch `number`, without its first `skipped` ones; those
@@ -153,8 +157,10 @@ class Stream:
             for batch in self._batches:
                 yield self._parse(batch), None
             return
-        count = len(self._batches)
-        order = range(count) if self.key is None else random.permutation(count, random.epoch_stream(self.key, number))
+        count = self.steps
+        order: Any = range(sys.maxsize if count is None else count)
+        if count is not None and self.key is not None:
+            order = random.permutation(count, random.epoch_stream(self.key, number))
         for i in order[skipped:]:
             yield self._parse(self._batches[int(i)]), None
 
@@ -165,6 +171,8 @@ class Epochs:
     def __init__(self, source: Source | Stream, steps: int | None = None, name: str = "steps") -> None:
         if steps is not None:
             check_count(name, steps, 1)
+        elif isinstance(source, Stream) and source.is_endless:
+            raise ValueError(f"Batches without an end (num_batches is None) need the number of steps. Pass {name}.")
         self.source, self._steps = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None

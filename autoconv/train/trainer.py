@@ -16,7 +16,7 @@ from ..tensor import Parameter, Tensor
 from . import compile_config, compiled
 from .agreeing import hooks_of, join, share_model, share_random
 from .compiled import Goal, Score
-from .data import Data, check_count, check_data, sample_weights, validates_in
+from .data import Data, check_count, sample_weights, validates_in
 from .feeding import Feeding
 from .fitting import Fitting
 from .outputs import Outputs
@@ -260,7 +260,7 @@ class Trainer(Feeding, OwnSteps):
             known = self._running().steps.find("predict", x.shape, self.device)
             if known is not None:
                 return known.run_on([x])
-        data = self._in_rank(check_data(x, names=self._names("input_names")))
+        data = self._check_inputs(x)
         self._build_for(data)
         key = (x.shape, self.device) if isinstance(x, np.ndarray) else (
             data.form, *(a.shape for a in data.x), self.device)
@@ -411,7 +411,7 @@ class Trainer(Feeding, OwnSteps):
         if parameters:
             with kernel_lock:  # it moves the weights: no step is recorded meanwhile
                 self.optimizer.build(parameters)  # type: ignore[union-attr]
-        else:
+        elif self._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 
     def _prepare(self, work: Work, source: Source | Stream, verbose: str | int) -> Progress:

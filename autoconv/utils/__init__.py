@@ -1,5 +1,6 @@
 """Helpers with the names of `keras.utils`."""
 
+from ..arguments.batches import PyDataset, Sequence, pack_x_y_sample_weight, unpack_x_y_sample_weight
 from ..arguments.serialization import (
     CustomObjectScope,
     custom_object_scope,
@@ -10,7 +11,6 @@ from ..arguments.serialization import (
     register_keras_serializable,
     serialize_keras_object,
 )
-from .batches import PyDataset, Sequence, pack_x_y_sample_weight, unpack_x_y_sample_weight
 from .dtypes import is_keras_tensor, standardize_dtype
 from .fetched import get_file
 from .image_dataset import ImageDataset, image_dataset_from_directory

@@ -1,11 +1,13 @@
 """Batches as `fit` takes them: a base for those of your own, and tuples of a batch's parts."""
 
+from collections.abc import Iterator
 from typing import Any
 
 
 class PyDataset:
-    """The base of a data set of yours: `__len__` says how many batches there are, `__getitem__(i)` makes batch i,
-    (x, y) or (x, y, sample_weight). `on_epoch_begin` and `on_epoch_end` may change it. `fit` takes any object like it.
+    """The base of a data set of yours: `__getitem__(i)` makes batch i, (x, y) or (x, y, sample_weight). `__len__` or
+    `num_batches` says how many batches there are; a `num_batches` of None, that there is no end. `on_epoch_begin` and
+    `on_epoch_end` may change it. `fit` takes any object like it.
 
     The batches are made one after the other: workers, use_multiprocessing and max_queue_size are Keras's, and change
     nothing but how fast it could be.
@@ -18,12 +20,12 @@ class PyDataset:
         raise NotImplementedError(f"{type(self).__name__} must define __getitem__(self, index): the batch of that "
                                   "number.")
 
-    def __len__(self) -> int:
-        raise NotImplementedError(f"{type(self).__name__} must define __len__(self): how many batches there are.")
-
     @property
-    def num_batches(self) -> int:
+    def num_batches(self) -> int | None:
         """How many batches there are."""
+        if not hasattr(self, "__len__"):
+            raise NotImplementedError(f"{type(self).__name__} must define __len__(self) or the property num_batches: "
+                                      "how many batches there are.")
         return len(self)
 
     def on_epoch_begin(self) -> None:
@@ -34,6 +36,32 @@ class PyDataset:
 
 
 Sequence = PyDataset
+
+
+def is_sequence(batches: Any) -> bool:
+    """Whether batches go by their numbers, as those of a PyDataset."""
+    return hasattr(batches, "__getitem__") and (hasattr(batches, "__len__") or hasattr(type(batches), "num_batches"))
+
+
+def count_batches(batches: Any) -> int | None:
+    """How many batches there are; None if that is not known, or if a sequence has no end."""
+    if is_sequence(batches) and hasattr(type(batches), "num_batches"):
+        return batches.num_batches
+    try:
+        return len(batches) if hasattr(batches, "__len__") else None
+    except TypeError:  # TensorFlow's, which cannot tell
+        return None
+
+
+def each_once(batches: Any) -> Iterator[Any]:
+    """Goes through the batches of an iterable, or of a sequence. Raises ValueError for a sequence without an end."""
+    if not is_sequence(batches):
+        return iter(batches)
+    count = count_batches(batches)
+    if count is None:
+        raise ValueError("Batches without an end (num_batches is None) cannot be gone through. Received: "
+                         f"{type(batches).__name__}. Pass some of them, e.g. in a list.")
+    return (batches[i] for i in range(count))
 
 
 def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> Any:
