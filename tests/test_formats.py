@@ -207,6 +207,53 @@ class TestTraining:
         assert again.optimizer.iterations == model.optimizer.iterations == 5
         assert self.go_on(again) == self.go_on(model)
 
+    @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+    @pytest.mark.parametrize("change", ["freeze a layer", "freeze all", "pop", "average", "nothing"])
+    def test_a_model_that_was_changed_after_training_goes_on_the_same(self, change, suffix, tmp_path):
+        if suffix != ".safetensors":
+            pytest.importorskip("h5py")
+        model = self.trained("nadam")
+        if change.startswith("freeze"):
+            (model if change == "freeze all" else model.layers[0]).trainable = False
+        if change == "pop":
+            model.pop()
+        model.optimizer.use_ema = change == "average"
+        model.save(tmp_path / f"m{suffix}")
+        again = models.load_model(tmp_path / f"m{suffix}")
+        state, other = (each.optimizer.get_state(each.trainable_weights) for each in (model, again))
+        assert state.keys() == other.keys() and state["iterations"] == 5
+        assert len(state) == 2 + (2 + (change == "average")) * len(model.trainable_weights)
+        assert all((state[key] == other[key]).all() for key in state)
+        assert [w.trainable for w in again.weights] == [w.trainable for w in model.weights]
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+    @pytest.mark.parametrize(("change", "reason"), [
+        (lambda m: vars(m.layers[0]).update(use_bias=False), "as 'bias' it has one of shape .5,. and float32, its"),
+        (lambda m: setattr(m.layers[0].kernel, "trainable", False), "trainable=True of its weight 'kernel'"),
+        (lambda m: [setattr(m.optimizer, name, 1.0) for name in ("clipnorm", "clipvalue")], "Only one of clipnorm"),
+    ], ids=["use_bias", "weight", "clips"])
+    def test_what_would_come_back_changed_is_refused(self, change, reason, suffix, tmp_path):
+        if suffix != ".safetensors":
+            pytest.importorskip("h5py")
+        model = self.trained()
+        change(model)
+        with pytest.raises(ValueError, match=f"A file must make the model again.*{reason}"):
+            model.save(tmp_path / f"m{suffix}")
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+    def test_a_layer_that_was_added_after_training_needs_a_new_optimizer(self, suffix, tmp_path):
+        if suffix != ".safetensors":
+            pytest.importorskip("h5py")
+        model = self.trained()
+        model.add(layers.Dense(3, "softmax"))
+        with pytest.warns(UserWarning, match="without its state: .*Call compile") as warned:
+            model.save(tmp_path / f"m{suffix}")
+        assert [each.filename for each in warned] == [__file__]
+        again = models.load_model(tmp_path / f"m{suffix}")
+        assert again.optimizer.iterations == 0
+        assert self.go_on(again)["loss"]
+
     @pytest.mark.parametrize("compiled", [
         {"loss": losses.SparseCategoricalCrossentropy(ignore_class=2),
          "metrics": [metrics.SparseCategoricalAccuracy()]},

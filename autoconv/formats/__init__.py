@@ -12,8 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..arguments.names import printable
-from ..files import suffixes
-from . import keras_files, matching, safetensors
+from ..files import atomic, regular, suffixes
+from . import checking, keras_files, matching, safetensors
 from .keras_files import from_json, to_json
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
@@ -48,7 +48,7 @@ def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> No
     slots. The file is complete or not there at all.
     """
     path = _free(filepath, overwrite)
-    _format_of(path).save_model(model, path)
+    atomic.write(path, checking.checked_bytes(model, path, _format_of(path)))
 
 
 @_printable_errors()
@@ -57,7 +57,7 @@ def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None,
     training goes on. Raises ValueError for a file that is damaged or not autoconv's.
     """
     path = _existing(filepath)
-    return _format_of(path).load_model(path, custom_objects, compile)
+    return _format_of(path).from_bytes(regular.read(path), path, custom_objects, compile)
 
 
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:

@@ -18,26 +18,25 @@ from .. import __version__
 from ..arguments.serialization import serialize
 from ..files import atomic, json_text, regular
 from ..models import Model
-from . import architecture, hdf5, keras_config, keras_weights, matching
+from . import architecture, hdf5, keras_config, keras_weights, matching, training
 
 LARGEST_CONFIG = 64 * 2**20  # bytes
 MOST_PARTS = 10_000  # of an archive
 KERAS_VERSION = "3.15.1"  # whose files these are
 
 
-def save_model(model: Model, path: Path) -> None:
-    """Writes architecture, weights, and of a compiled model its training, as real Keras reads them."""
+def to_bytes(model: Model, suffix: str) -> bytes:
+    """The file of a model: architecture, weights, and of a compiled model its training, as real Keras reads them."""
     model.count_params()  # raises where it is not built
-    if path.suffix != ".keras":
-        atomic.write(path, _legacy_bytes(model))
-        return
+    if suffix != ".keras":
+        return _legacy_bytes(model)
     config = _described(model)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, data in (("metadata.json", json.dumps({"keras_version": KERAS_VERSION, "autoconv": __version__})),
                            ("config.json", json.dumps(config)), ("model.weights.h5", _weights_bytes(model, True))):
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
-    atomic.write(path, out.getvalue())
+    return out.getvalue()
 
 
 def to_json(model: Model, **options: Any) -> str:
@@ -54,9 +53,9 @@ def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
     return model
 
 
-def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
+def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
     """Makes the model that a file of Keras's describes, with its weights and, with `compile`, its training."""
-    data, where = regular.read(path), repr(str(path))
+    where = repr(str(path))
     if path.suffix != ".keras":
         return _legacy_model(data, where, custom_objects, compile)
     parts = _unzipped(data, where)
@@ -114,9 +113,11 @@ def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
     arrays = {path: weight.numpy() for path, weight in keras_weights.weights_of(model).items()}
     groups: dict[str, dict[str, Any]] = dict(keras_weights.groups(model))
     optimizer: Any = model.optimizer
-    if with_optimizer and optimizer is not None and optimizer.built:
+    state = training.optimizer_state(model) if with_optimizer else {}
+    if state:
         groups["optimizer/vars"] = {"name": optimizer.name}
-        arrays.update({f"optimizer/vars/{i}": value for i, (_, value) in enumerate(keras_weights.variables(optimizer))})
+        arrays.update({f"optimizer/vars/{i}": value
+                       for i, (_, value) in enumerate(keras_weights.variables(optimizer, state))})
     return hdf5.to_bytes(arrays, groups)
 
 
@@ -142,9 +143,10 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: s
         given["optimizer"] = given.get("optimizer") or own or "rmsprop"  # compile()'s default
         model.compile_from_config(given, custom_objects)
         optimizer: Any = model.optimizer
-        if variables and (not optimizer.slots or len(variables) > 2 - optimizer.is_scheduled or any(
-                value.ndim for value in variables.values())):
-            optimizer.build(model.trainable_weights)
+        if variables:
+            if model.trainable_weights and (not optimizer.slots or len(variables) > 2 - optimizer.is_scheduled or any(
+                    value.ndim for value in variables.values())):
+                optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
         raise ValueError(f"The training in {where} cannot be read: {error} Load the model without it: load_model(path, "
@@ -206,13 +208,14 @@ def _legacy_bytes(model: Model) -> bytes:
         attributes[f"model_weights/{layer.name}"] = {"weight_names": list(named)}
         arrays.update({f"model_weights/{layer.name}/{name}": weight.numpy() for name, weight in named.items()})
     attributes["model_weights/top_level_model_weights"] = {"weight_names": np.zeros(0)}
-    training, optimizer = _training(model), model.optimizer
-    if training is not None and optimizer is not None:
-        training["optimizer_config"] = training.pop("optimizer")
-        attributes[""]["training_config"] = json.dumps(training)
-        if optimizer.built:
+    config, optimizer = _training(model), model.optimizer
+    if config is not None and optimizer is not None:
+        config["optimizer_config"] = config.pop("optimizer")
+        attributes[""]["training_config"] = json.dumps(config)
+        state = training.optimizer_state(model)
+        if state:
             named_variables = [(f"{optimizer.name}/{name.replace('/', '_')}", value)
-                               for name, value in keras_weights.variables(optimizer)]
+                               for name, value in keras_weights.variables(optimizer, state)]
             attributes["optimizer_weights"] = {"weight_names": [name for name, _ in named_variables]}
             arrays.update({f"optimizer_weights/{name}": value for name, value in named_variables})
     return hdf5.to_bytes(arrays, attributes)
@@ -228,13 +231,13 @@ def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None
                           "clip(x / 6 + 0.5, 0, 1) since Keras 3: predictions differ.", stacklevel=5)
         model = _made(_json(text, where), len(data), where, custom_objects)
         matching.assign(_by_layers(model, file["model_weights"], len(data), where))
-        training, variables = hdf5.text(file, "training_config"), {}
-        if training is not None and "optimizer_weights" in file:
+        trained, variables = hdf5.text(file, "training_config"), {}
+        if trained is not None and "optimizer_weights" in file:
             group = file["optimizer_weights"]
             arrays = hdf5.arrays(group, len(data))
             variables = {name: arrays[name] for name in hdf5.strings(group, "weight_names")}
-    if compile and training is not None:
-        _train(model, _json(training, where), variables, where, custom_objects)
+    if compile and trained is not None:
+        _train(model, _json(trained, where), variables, where, custom_objects)
     return model
 
 

@@ -58,14 +58,15 @@ def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tup
 # The optimizer's variables.
 
 
-def variables(optimizer: Optimizer) -> list[tuple[str, np.ndarray]]:
+def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     """An optimizer's state as Keras's list of variables, with our names of them."""
-    state = optimizer.get_state()
     found: list[tuple[str, Any]] = [("iterations", state["iterations"].astype(np.int32))]
     if "learning_rate" in state:
         found.append(("learning_rate", state["learning_rate"].astype(np.float32)))
-    found += [(f"{slot}/{i}", state[f"{slot}/{i}"]) for slot, i in optimizer.slot_order()]
-    if isinstance(optimizer, Nadam):
+    found += [(name, value) for name, value in state.items() if name.startswith("variable_")]
+    keys = [f"{slot}/{i}" for slot, i in optimizer.slot_order(sum("/" in name for name in state))]
+    found += [(key, state[key]) for key in keys if key in state]
+    if isinstance(optimizer, Nadam) and len(found) > 2 - optimizer.is_scheduled:
         found.append(("product", np.float32(optimizer._product(optimizer.iterations))))
     return found
 
@@ -76,7 +77,8 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
     """
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
-    like, values = variables(optimizer), list(given.values())
+    state, values = optimizer.get_state(), list(given.values())
+    like = variables(optimizer, state)
     if not optimizer.slots:  # Keras 2 has slots that SGD does not use
         values = [value for value in values if value.shape == ()]
     if len(values) < len(like):  # Keras 2 writes neither of these
@@ -86,7 +88,10 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
                          f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. "
                          f"Received: {len(values)}, of shapes {[value.shape for value in values]}.")
     found = {name: value for (name, _), value in zip(like, values) if name != "product"}
-    optimizer.set_state({**optimizer.get_state(), **found})
+    rate = state.get("learning_rate")  # of the configuration, where the file has it in float32
+    if rate is not None and np.float32(rate) == found.get("learning_rate"):
+        found["learning_rate"] = rate
+    optimizer.set_state({**state, **found})
 
 
 _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "velocity_hat", "rms": "velocity",

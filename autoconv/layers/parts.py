@@ -21,14 +21,14 @@ def forget_names() -> None:
 
 
 @contextmanager
-def numbering() -> Iterator[None]:
+def numbering(given: Counter[str] = _names_given) -> Iterator[None]:
     """Automatic names that are given within count for nothing afterwards."""
-    before = _names_given.copy()
+    before = given.copy()
     try:
         yield
     finally:
-        _names_given.clear()
-        _names_given.update(before)
+        given.clear()
+        given.update(before)
 
 
 def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
