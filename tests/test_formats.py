@@ -221,10 +221,32 @@ class TestTraining:
         model.save(tmp_path / f"m{suffix}")
         again = models.load_model(tmp_path / f"m{suffix}")
         state, other = (each.optimizer.get_state(each.trainable_weights) for each in (model, again))
-        assert state.keys() == other.keys() and state["iterations"] == 5
+        assert state.keys() == other.keys()
+        assert state["iterations"] == 5
         assert len(state) == 2 + (2 + (change == "average")) * len(model.trainable_weights)
         assert all((state[key] == other[key]).all() for key in state)
         assert [w.trainable for w in again.weights] == [w.trainable for w in model.weights]
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+    def test_layers_with_seeds_of_their_own_go_on_drawing(self, suffix, tmp_path):
+        if suffix != ".safetensors":
+            pytest.importorskip("h5py")
+        model = models.Sequential([
+            layers.Input((4, 4, 2)), layers.RandomFlip(seed=5), layers.GaussianNoise(0.3, seed=2),
+            models.Sequential([layers.Dropout(0.5, seed=3)]), layers.Dropout(0.5), layers.Flatten(), layers.Dense(3)])
+        model.compile("adam", "mse")
+        x, y = np.random.default_rng(0).random((12, 4, 4, 2), np.float32), np.ones((12, 3), np.float32)
+        model.fit(x, y, batch_size=4, verbose=0, shuffle=False)
+        model.save(tmp_path / f"m{suffix}")
+        again = models.load_model(tmp_path / f"m{suffix}")
+        found = []
+        for each in (model, again):
+            utils.set_random_seed(0)
+            found.append(each.fit(x, y, batch_size=4, verbose=0, shuffle=False).history["loss"])
+        assert found[0] == found[1]
+        if suffix == ".keras":
+            again.load_weights(tmp_path / f"m{suffix}")  # back to where it stood
+            assert again.layers[2].layers[0].seed_generator.state.numpy().tolist() == [3, 3]
 
     @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
     @pytest.mark.parametrize(("change", "reason"), [

@@ -87,6 +87,10 @@ def _compare_training(model: Model, made: Model) -> None:
         if mine.numpy().tobytes() != other.numpy().tobytes():
             raise ValueError(f"{_START} The weight {name!r} would come back with other values. Save the model as "
                              ".safetensors.")
+    streams, others = training.streams_text(model), training.streams_text(made)
+    if streams != others:
+        raise ValueError(f"{_START} The layers' generators of random numbers would go on from {others}. Received: "
+                         f"{streams}. Make them in the constructors of their layers.")
     if made.optimizer is None:
         return
     now, then = (_plain(each.get_compile_config()) for each in (model, made))

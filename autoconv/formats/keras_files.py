@@ -67,6 +67,7 @@ def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = 
     with hdf5.opened(weights, where) as file:
         arrays = hdf5.arrays(file, len(weights))
     matching.assign(keras_weights.match(model, arrays, where))
+    keras_weights.put_streams(model, arrays, where)
     if compile and config.get("compile_config"):
         found = {key: value for key, value in arrays.items() if key.startswith("optimizer/vars/")}
         _train(model, config["compile_config"], {key: found[key] for key in sorted(found, key=_number)}, where,
@@ -91,7 +92,9 @@ def load_weights(model: Model, path: Path) -> None:
         if whole or "layer_names" in file.attrs:
             found = _by_layers(model, file["model_weights"] if whole else file, len(data), where)
         else:
-            found = keras_weights.match(model, hdf5.arrays(file, len(data)), where)
+            arrays = hdf5.arrays(file, len(data))
+            found = keras_weights.match(model, arrays, where)
+            keras_weights.put_streams(model, arrays, where)
     matching.assign(found)
 
 
@@ -111,6 +114,7 @@ def _training(model: Model) -> dict[str, Any] | None:
 
 def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
     arrays = {path: weight.numpy() for path, weight in keras_weights.weights_of(model).items()}
+    arrays.update({path: generator.state.numpy() for path, generator in keras_weights.generators(model).items()})
     groups: dict[str, dict[str, Any]] = dict(keras_weights.groups(model))
     optimizer: Any = model.optimizer
     state = training.optimizer_state(model) if with_optimizer else {}
@@ -201,6 +205,8 @@ def _legacy_bytes(model: Model) -> bytes:
     attributes: dict[str, dict[str, Any]] = {"": {
         "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}
     arrays: dict[str, np.ndarray] = {}
+    if training.generators(model):
+        attributes[""]["streams"] = training.streams_text(model)
     attributes["model_weights"] = {"backend": "autoconv", "keras_version": KERAS_VERSION,
                                    "layer_names": [layer.name for layer in _layers(model)]}
     for layer in _layers(model):
@@ -231,6 +237,9 @@ def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None
                           "clip(x / 6 + 0.5, 0, 1) since Keras 3: predictions differ.", stacklevel=5)
         model = _made(_json(text, where), len(data), where, custom_objects)
         matching.assign(_by_layers(model, file["model_weights"], len(data), where))
+        streams = hdf5.text(file, "streams")
+        if streams is not None:
+            training.put_streams(model, streams, where)
         trained, variables = hdf5.text(file, "training_config"), {}
         if trained is not None and "optimizer_weights" in file:
             group = file["optimizer_weights"]

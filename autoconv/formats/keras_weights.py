@@ -11,9 +11,11 @@ import numpy as np
 
 from ..arguments import names
 from ..layers import Layer
+from ..layers.drawing import RandomLayer
 from ..layers.function import Function
 from ..models import Model
 from ..optimizers import Nadam, Optimizer
+from ..random import SeedGenerator
 from ..tensor import Parameter
 from . import matching
 
@@ -51,8 +53,27 @@ def groups(model: Model) -> dict[str, dict[str, str]]:
 def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Parameter, np.ndarray]]:
     """Each weight with its array. Raises ValueError, with the names, where they are not those of the model."""
     found = {key: value for key, value in arrays.items()
-             if key.startswith("layers/") and "seed_generator" not in key}
+             if key.startswith("layers/") and "generator/vars" not in key and key not in generators(model)}
     return matching.matched(weights_of(model), found, path, model.name)
+
+
+def generators(model: Model) -> dict[str, SeedGenerator]:
+    """The layers' own generators of random numbers by the paths of their states: "layers/dropout/seed_generator/vars/0".
+    """
+    return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0": value
+            for path, layer in places(model) for name, value in vars(layer).items() if isinstance(value, SeedGenerator)}
+
+
+def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> None:
+    """Makes the layers' own generators go on from the states in a file. Raises ValueError for damaged ones."""
+    for name, generator in generators(model).items():
+        state = arrays.get(name)
+        if state is None:
+            continue
+        if state.shape != (2,) or state.dtype.kind not in "iu" or state[1] < 0:
+            raise ValueError(f"The state of a generator in {path} must be a seed and a number of draws. Received at "
+                             f"{name!r}: {state.dtype} of shape {state.shape}.")
+        generator.streams = int(state[1])
 
 
 # The optimizer's variables.

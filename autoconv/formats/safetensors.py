@@ -24,7 +24,8 @@ def to_bytes(model: Model, suffix: str) -> bytes:
     described = {"input_shape": model.input_shape, **serialize(model)}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
     trained, slots = training.written(model)
-    return _bytes(model, {"model": json.dumps(described), **classes, **trained}, slots)
+    streams = {"streams": training.streams_text(model)} if training.generators(model) else {}
+    return _bytes(model, {"model": json.dumps(described), **classes, **trained, **streams}, slots)
 
 
 def save_weights(model: Model, path: Path) -> None:
@@ -41,6 +42,8 @@ def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = 
         raise ValueError(f"{str(path)!r} holds weights only. Make the model, then call model.load_weights.")
     model = architecture.make(metadata, tensors, repr(str(path)), custom_objects)
     _assign(model, tensors, path)
+    if "streams" in metadata:
+        training.put_streams(model, metadata["streams"], repr(str(path)))
     if compile:
         training.read(model, metadata, tensors, repr(str(path)), custom_objects)
     return model

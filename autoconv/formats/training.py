@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import random
 from ..files import json_text
 from ..models import Model
 
@@ -26,6 +27,27 @@ def optimizer_state(model: Model) -> dict[str, np.ndarray]:
         warnings.warn(f"The file will have the optimizer of {model.name!r} without its state: {error} Call compile() "
                       "before the next step.", stacklevel=8)
         return {}
+
+
+def generators(model: Model) -> list[random.Generator]:
+    """The generators of random numbers that layers have of their own."""
+    return list({id(each): each for each in random.generators_of(model._walk())[1:]}.values())
+
+
+def streams_text(model: Model) -> str:
+    """The numbers of draws that `generators` made, as JSON."""
+    return json.dumps([each.streams for each in generators(model)])
+
+
+def put_streams(model: Model, text: str, where: str) -> None:
+    """Makes the layers' own generators go on from the numbers of `streams_text`. Raises ValueError for others."""
+    numbers, own = json_text.parse(text), generators(model)
+    if not isinstance(numbers, list) or len(numbers) != len(own) or any(
+            type(number) is not int or number < 0 for number in numbers):
+        raise ValueError(f"The streams in {where} must be a number for each of the {len(own)} generators of random "
+                         f"numbers in {model.name!r}. Received: {text[:80]}.")
+    for generator, number in zip(own, numbers):
+        generator.streams = number
 
 
 def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
