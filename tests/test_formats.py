@@ -99,6 +99,18 @@ def test_a_function_without_a_name_cannot_be_saved_and_one_of_ours_can(tmp_path)
     assert models.load_model(tmp_path / "m.safetensors").layers[0].activation is F.relu
 
 
+def test_automatic_names_go_on_after_those_of_a_file(tmp_path):
+    utils.clear_session()
+    models.Sequential([layers.Input((5,)), layers.Dense(3), layers.Dense(4)]).save(tmp_path / "m.safetensors")
+    utils.clear_session()  # as in another process
+    again = models.load_model(tmp_path / "m.safetensors")
+    again.pop()
+    again.add(layers.Dense(5))
+    assert [layer.name for layer in again.layers] == ["dense", "dense_2"]
+    again.add(layers.Dense(6))
+    assert [layer.name for layer in models.Sequential([layers.Input((5,)), layers.ReLU()]).layers] == ["re_lu"]
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(model, tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     model.save(path)
