@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import autoconv as ac
+from autoconv import callbacks, initializers, layers, losses, metrics, models, optimizers, utils
 from autoconv import functional as F
-from autoconv import initializers, layers, losses, metrics, models, optimizers, utils
 
 
 @pytest.fixture
@@ -184,12 +184,102 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing(model, tmp_path):
 
 def test_a_model_that_is_not_built_has_no_weights_to_write_or_read(model, tmp_path):
     unbuilt = models.Sequential([layers.Dense(2)])
-    for method in (unbuilt.save, unbuilt.save_weights):
-        with pytest.raises(ValueError, match=r"build\("):
-            method(tmp_path / "m.safetensors")
+    with pytest.raises(ValueError, match=r"build\("):
+        unbuilt.save_weights(tmp_path / "m.safetensors")
     model.save(tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match=r"build\("):
         unbuilt.load_weights(tmp_path / "m.safetensors")
+
+
+@utils.register_keras_serializable("formats")
+def doubled(x):
+    return 2 * x
+
+
+@utils.register_keras_serializable("formats")
+class Scaled(layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.dense = units, layers.Dense(units)
+        self.blocks = [layers.Dense(units, "relu"), [layers.Dense(units)]]
+
+    def build(self, shape):
+        self.scale = self.add_weight((self.units,), "ones", name="scale")
+
+    def call(self, x):
+        return self.blocks[1][0](self.blocks[0](self.dense(x))) * self.scale
+
+
+@utils.register_keras_serializable("formats")
+class Own(models.Model):
+    def __init__(self, units=3):
+        super().__init__()
+        self.first, self.last = Scaled(units), layers.Dense(2)
+        self.noise = layers.Dropout(0.2, seed=4)
+
+    def call(self, x, training=False):
+        return self.last(self.noise(self.first(x), training=training))
+
+
+@utils.register_keras_serializable("formats")
+class Chain(models.Sequential):
+    pass
+
+
+OWN = {
+    "class": lambda: Own(4), "layer within": lambda: models.Sequential([layers.Input((5,)), Scaled(2)]),
+    "model within": lambda: models.Sequential([layers.Input((5,)), layers.Dense(4), Own()]),
+    "lambda": lambda: models.Sequential([layers.Input((5,)), layers.Lambda(doubled), layers.Dense(2)]),
+    "subclass": lambda: Chain([layers.Input((5,)), layers.Dense(2)])}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+@pytest.mark.parametrize("name", OWN)
+def test_models_of_registered_classes_and_functions_go_on_after_loading(name, suffix, tmp_path):
+    if suffix != ".safetensors":
+        pytest.importorskip("h5py")
+    model = OWN[name]()
+    model.compile("adam", "mse")
+    x, y = np.random.default_rng(0).random((8, 5), np.float32), np.ones((8, 2), np.float32)
+    model.fit(x, y, batch_size=4, verbose=0, shuffle=False)
+    if (name, suffix) == ("class", ".h5"):
+        with pytest.raises(ValueError, match="Received: Own, a class with a call of its own"):
+            model.save(tmp_path / f"m{suffix}")
+        return
+    model.save(tmp_path / f"m{suffix}")
+    again = models.load_model(tmp_path / f"m{suffix}")
+    assert type(again) is type(model)
+    losses_ = [each.fit(x, y, batch_size=4, verbose=0, shuffle=False).history["loss"] for each in (model, again)]
+    assert losses_[0] == losses_[1]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+@pytest.mark.parametrize("make", [OWN["class"], lambda: models.Sequential([layers.Dense(2)])], ids=["class", "chain"])
+def test_a_model_that_was_never_called_is_saved_with_what_it_has(make, suffix, tmp_path):
+    if suffix != ".safetensors":
+        pytest.importorskip("h5py")
+    model = make()
+    if isinstance(model, Own) and suffix == ".h5":
+        return
+    with pytest.warns(UserWarning, match="not yet been built") as warned:
+        model.save(tmp_path / f"m{suffix}")
+    assert warned[0].filename == __file__
+    again = models.load_model(tmp_path / f"m{suffix}")
+    assert type(again) is type(model)
+    assert again(np.ones((3, 5), np.float32)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+def test_a_model_that_cannot_be_saved_is_refused_before_training(suffix, tmp_path):
+    if suffix != ".safetensors":
+        pytest.importorskip("h5py")
+    model = models.Sequential([layers.Input((5,)), layers.Lambda(lambda x: x * 2), layers.Dense(2)])
+    model.compile("adam", "mse")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="lambda"):
+        model.fit(np.ones((4, 5)), np.ones((4, 2)), verbose=0,
+                  callbacks=[callbacks.ModelCheckpoint(tmp_path / f"m{suffix}")])
+    assert all((a == b).all() for a, b in zip(before, model.get_weights()))
 
 
 class TestTraining:

@@ -5,6 +5,7 @@
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,6 +50,13 @@ def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> No
     """
     path = _free(filepath, overwrite)
     atomic.write(path, checking.checked_bytes(model, path, _format_of(path)))
+
+
+def check_savable(model: "Model", filepath: FilePath) -> None:
+    """Raises ValueError if `save_model` would refuse, and writes nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checking.checked_bytes(model, Path(filepath), _format_of(Path(filepath)))
 
 
 @_printable_errors()

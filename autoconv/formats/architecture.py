@@ -28,7 +28,8 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
         description = json_text.parse(metadata["model"])
         classes = json_text.parse(metadata.get("class_names", "[]"), NAMES)
         _check(description, classes)
-        input_shape = map_shapes(tuple, description.pop("input_shape"))
+        input_shape = description.pop("input_shape")
+        input_shape = None if input_shape is None else map_shapes(tuple, input_shape)
     except ValueError as error:
         raise ValueError(f"The architecture in {path} cannot be read: {error}") from error
     return build(description, classes, sum(prod(tensor.shape) for tensor in tensors.values()), path, custom_objects,

@@ -91,14 +91,15 @@ def _compare_training(model: Model, made: Model) -> None:
     if streams != others:
         raise ValueError(f"{_START} The layers' generators of random numbers would go on from {others}. Received: "
                          f"{streams}. Make them in the constructors of their layers.")
-    if made.optimizer is None:
+    if made.optimizer is None or model.optimizer is None:
         return
     now, then = (_plain(each.get_compile_config()) for each in (model, made))
     for key in now or ():
         if key != "optimizer" and now[key] != then[key]:
             raise ValueError(f"{_START} The model would be compiled with {key}={then[key]!r}. Received: {now[key]!r}. "
                              "Call compile() with it.")
-    settings = [_plain({**each.optimizer.get_config(), "name": None}) for each in (model, made)]
+    optimizers = model.optimizer, made.optimizer
+    settings = [_plain({**each.get_config(), "name": None}) for each in optimizers]
     state, other_state = training.optimizer_state(model), made.optimizer.get_state()
     differing = [key for key in {**settings[0], **settings[1]} if settings[0].get(key) != settings[1].get(key)]
     differing += [key for key in {**state, **other_state} if state and (

@@ -17,6 +17,7 @@ import numpy as np
 from .. import __version__
 from ..arguments.serialization import serialize
 from ..files import atomic, json_text, regular
+from ..layers.function import Function
 from ..models import Model
 from . import architecture, hdf5, keras_config, keras_weights, matching, training
 
@@ -27,7 +28,7 @@ KERAS_VERSION = "3.15.1"  # whose files these are
 
 def to_bytes(model: Model, suffix: str) -> bytes:
     """The file of a model: architecture, weights, and of a compiled model its training, as real Keras reads them."""
-    model.count_params()  # raises where it is not built
+    training.warn_if_unbuilt(model)
     if suffix != ".keras":
         return _legacy_bytes(model)
     config = _described(model)
@@ -134,7 +135,8 @@ def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | N
         raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
     if not isinstance(description, dict) or not {"class_name", "config"} <= set(description):
         raise ValueError(f"The architecture in {where} cannot be read: it must be an object of a class and its config.")
-    description["input_shape"] = description["config"].get("build_input_shape")
+    build = config.get("build_config") or {}
+    description["input_shape"] = description["config"].get("build_input_shape") or build.get("input_shape")
     return architecture.build(description, [], size // 4 + 1, where, custom_objects)
 
 
@@ -201,6 +203,9 @@ def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
 
 
 def _legacy_bytes(model: Model) -> bytes:
+    if not keras_weights.has_graph(model):
+        raise ValueError("An .h5 file has Sequential models and graphs of layers. Received: "
+                         f"{type(model).__name__}, a class with a call of its own. Save it as .keras or .safetensors.")
     config = keras_config.model_to_keras(model)
     attributes: dict[str, dict[str, Any]] = {"": {
         "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}
@@ -214,10 +219,10 @@ def _legacy_bytes(model: Model) -> bytes:
         attributes[f"model_weights/{layer.name}"] = {"weight_names": list(named)}
         arrays.update({f"model_weights/{layer.name}/{name}": weight.numpy() for name, weight in named.items()})
     attributes["model_weights/top_level_model_weights"] = {"weight_names": np.zeros(0)}
-    config, optimizer = _training(model), model.optimizer
-    if config is not None and optimizer is not None:
-        config["optimizer_config"] = config.pop("optimizer")
-        attributes[""]["training_config"] = json.dumps(config)
+    compiled, optimizer = _training(model), model.optimizer
+    if compiled is not None and optimizer is not None:
+        compiled["optimizer_config"] = compiled.pop("optimizer")
+        attributes[""]["training_config"] = json.dumps(compiled)
         state = training.optimizer_state(model)
         if state:
             named_variables = [(f"{optimizer.name}/{name.replace('/', '_')}", value)
@@ -251,12 +256,12 @@ def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None
 
 
 def _layers(model: Model) -> list[Any]:
-    return [layer for path, layer in keras_weights.places(model) if path.count("/") == 1]
+    return [layer for layer in model.layers if not isinstance(layer, Function)]
 
 
 def _weights_by_name(layer: Any) -> dict[str, Any]:
     """A layer's weights, and those of layers within, by the names under which old files have them."""
-    inner = [each for _, each in keras_weights.places(layer)] if isinstance(layer, Model) else [layer]
+    inner = [layer, *(each for _, each in keras_weights.places(layer))]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
     return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # in Keras's order
 

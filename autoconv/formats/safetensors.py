@@ -20,8 +20,8 @@ from . import architecture, matching, training
 
 def to_bytes(model: Model, suffix: str) -> bytes:
     """The file of a built model: its architecture, all weights and its training."""
-    model.count_params()  # raises where it is not built
-    described = {"input_shape": model.input_shape, **serialize(model)}
+    training.warn_if_unbuilt(model)
+    described = {"input_shape": getattr(model, "input_shape", None), **serialize(model)}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
     trained, slots = training.written(model)
     streams = {"streams": training.streams_text(model)} if training.generators(model) else {}
@@ -30,6 +30,7 @@ def to_bytes(model: Model, suffix: str) -> bytes:
 
 def save_weights(model: Model, path: Path) -> None:
     """Writes the weights of a built model."""
+    model.count_params()  # raises where it is not built
     atomic.write(path, _bytes(model, {}, {}))
 
 
@@ -57,7 +58,6 @@ def load_weights(model: Model, path: Path) -> None:
 
 def _bytes(model: Model, metadata: dict[str, str], others: dict[str, np.ndarray]) -> bytes:
     """A file of the weights, other tensors, and metadata."""
-    model.count_params()  # raises where it is not built
     weights = {name: weight.numpy() for name, weight in model.named_weights().items()}
     tensors = {name: np.asarray(value, order="C") for name, value in {**weights, **others}.items()}
     return _in_order(safetensors.save(tensors, {"autoconv": __version__, **metadata}))

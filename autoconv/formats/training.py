@@ -29,6 +29,13 @@ def optimizer_state(model: Model) -> dict[str, np.ndarray]:
         return {}
 
 
+def warn_if_unbuilt(model: Model) -> None:
+    """Warns of a model whose weights are not there yet."""
+    if not model.built:
+        warnings.warn("You are saving a model that has not yet been built. It might not contain any weights yet. "
+                      "Consider building the model first by calling it on some data.", stacklevel=7)
+
+
 def generators(model: Model) -> list[random.Generator]:
     """The generators of random numbers that layers have of their own."""
     return list({id(each): each for each in random.generators_of(model._walk())[1:]}.values())
