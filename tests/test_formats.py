@@ -11,8 +11,8 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import autoconv as ac
+from autoconv import callbacks, initializers, layers, losses, metrics, models, optimizers, utils
 from autoconv import functional as F
-from autoconv import initializers, layers, losses, metrics, models, optimizers, utils
 
 
 @pytest.fixture
@@ -99,6 +99,18 @@ def test_a_function_without_a_name_cannot_be_saved_and_one_of_ours_can(tmp_path)
     assert models.load_model(tmp_path / "m.safetensors").layers[0].activation is F.relu
 
 
+def test_automatic_names_go_on_after_those_of_a_file(tmp_path):
+    utils.clear_session()
+    models.Sequential([layers.Input((5,)), layers.Dense(3), layers.Dense(4)]).save(tmp_path / "m.safetensors")
+    utils.clear_session()  # as in another process
+    again = models.load_model(tmp_path / "m.safetensors")
+    again.pop()
+    again.add(layers.Dense(5))
+    assert [layer.name for layer in again.layers] == ["dense", "dense_2"]
+    again.add(layers.Dense(6))
+    assert [layer.name for layer in models.Sequential([layers.Input((5,)), layers.ReLU()]).layers] == ["re_lu"]
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(model, tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     model.save(path)
@@ -172,12 +184,102 @@ def test_weights_that_do_not_fit_are_named_and_change_nothing(model, tmp_path):
 
 def test_a_model_that_is_not_built_has_no_weights_to_write_or_read(model, tmp_path):
     unbuilt = models.Sequential([layers.Dense(2)])
-    for method in (unbuilt.save, unbuilt.save_weights):
-        with pytest.raises(ValueError, match=r"build\("):
-            method(tmp_path / "m.safetensors")
+    with pytest.raises(ValueError, match=r"build\("):
+        unbuilt.save_weights(tmp_path / "m.safetensors")
     model.save(tmp_path / "m.safetensors")
     with pytest.raises(ValueError, match=r"build\("):
         unbuilt.load_weights(tmp_path / "m.safetensors")
+
+
+@utils.register_keras_serializable("formats")
+def doubled(x):
+    return 2 * x
+
+
+@utils.register_keras_serializable("formats")
+class Scaled(layers.Layer):
+    def __init__(self, units, **kwargs):
+        super().__init__(**kwargs)
+        self.units, self.dense = units, layers.Dense(units)
+        self.blocks = [layers.Dense(units, "relu"), [layers.Dense(units)]]
+
+    def build(self, shape):
+        self.scale = self.add_weight((self.units,), "ones", name="scale")
+
+    def call(self, x):
+        return self.blocks[1][0](self.blocks[0](self.dense(x))) * self.scale
+
+
+@utils.register_keras_serializable("formats")
+class Own(models.Model):
+    def __init__(self, units=3):
+        super().__init__()
+        self.first, self.last = Scaled(units), layers.Dense(2)
+        self.noise = layers.Dropout(0.2, seed=4)
+
+    def call(self, x, training=False):
+        return self.last(self.noise(self.first(x), training=training))
+
+
+@utils.register_keras_serializable("formats")
+class Chain(models.Sequential):
+    pass
+
+
+OWN = {
+    "class": lambda: Own(4), "layer within": lambda: models.Sequential([layers.Input((5,)), Scaled(2)]),
+    "model within": lambda: models.Sequential([layers.Input((5,)), layers.Dense(4), Own()]),
+    "lambda": lambda: models.Sequential([layers.Input((5,)), layers.Lambda(doubled), layers.Dense(2)]),
+    "subclass": lambda: Chain([layers.Input((5,)), layers.Dense(2)])}
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+@pytest.mark.parametrize("name", OWN)
+def test_models_of_registered_classes_and_functions_go_on_after_loading(name, suffix, tmp_path):
+    if suffix != ".safetensors":
+        pytest.importorskip("h5py")
+    model = OWN[name]()
+    model.compile("adam", "mse")
+    x, y = np.random.default_rng(0).random((8, 5), np.float32), np.ones((8, 2), np.float32)
+    model.fit(x, y, batch_size=4, verbose=0, shuffle=False)
+    if (name, suffix) == ("class", ".h5"):
+        with pytest.raises(ValueError, match="Received: Own, a class with a call of its own"):
+            model.save(tmp_path / f"m{suffix}")
+        return
+    model.save(tmp_path / f"m{suffix}")
+    again = models.load_model(tmp_path / f"m{suffix}")
+    assert type(again) is type(model)
+    losses_ = [each.fit(x, y, batch_size=4, verbose=0, shuffle=False).history["loss"] for each in (model, again)]
+    assert losses_[0] == losses_[1]
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+@pytest.mark.parametrize("make", [OWN["class"], lambda: models.Sequential([layers.Dense(2)])], ids=["class", "chain"])
+def test_a_model_that_was_never_called_is_saved_with_what_it_has(make, suffix, tmp_path):
+    if suffix != ".safetensors":
+        pytest.importorskip("h5py")
+    model = make()
+    if isinstance(model, Own) and suffix == ".h5":
+        return
+    with pytest.warns(UserWarning, match="not yet been built") as warned:
+        model.save(tmp_path / f"m{suffix}")
+    assert warned[0].filename == __file__
+    again = models.load_model(tmp_path / f"m{suffix}")
+    assert type(again) is type(model)
+    assert again(np.ones((3, 5), np.float32)).shape == (3, 2)
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+def test_a_model_that_cannot_be_saved_is_refused_before_training(suffix, tmp_path):
+    if suffix != ".safetensors":
+        pytest.importorskip("h5py")
+    model = models.Sequential([layers.Input((5,)), layers.Lambda(lambda x: x * 2), layers.Dense(2)])
+    model.compile("adam", "mse")
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="lambda"):
+        model.fit(np.ones((4, 5)), np.ones((4, 2)), verbose=0,
+                  callbacks=[callbacks.ModelCheckpoint(tmp_path / f"m{suffix}")])
+    assert all((a == b).all() for a, b in zip(before, model.get_weights()))
 
 
 class TestTraining:
@@ -206,6 +308,75 @@ class TestTraining:
         assert type(again.optimizer) is type(model.optimizer)
         assert again.optimizer.iterations == model.optimizer.iterations == 5
         assert self.go_on(again) == self.go_on(model)
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+    @pytest.mark.parametrize("change", ["freeze a layer", "freeze all", "pop", "average", "nothing"])
+    def test_a_model_that_was_changed_after_training_goes_on_the_same(self, change, suffix, tmp_path):
+        if suffix != ".safetensors":
+            pytest.importorskip("h5py")
+        model = self.trained("nadam")
+        if change.startswith("freeze"):
+            (model if change == "freeze all" else model.layers[0]).trainable = False
+        if change == "pop":
+            model.pop()
+        model.optimizer.use_ema = change == "average"
+        model.save(tmp_path / f"m{suffix}")
+        again = models.load_model(tmp_path / f"m{suffix}")
+        state, other = (each.optimizer.get_state(each.trainable_weights) for each in (model, again))
+        assert state.keys() == other.keys()
+        assert state["iterations"] == 5
+        assert len(state) == 2 + (2 + (change == "average")) * len(model.trainable_weights)
+        assert all((state[key] == other[key]).all() for key in state)
+        assert [w.trainable for w in again.weights] == [w.trainable for w in model.weights]
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+    def test_layers_with_seeds_of_their_own_go_on_drawing(self, suffix, tmp_path):
+        if suffix != ".safetensors":
+            pytest.importorskip("h5py")
+        model = models.Sequential([
+            layers.Input((4, 4, 2)), layers.RandomFlip(seed=5), layers.GaussianNoise(0.3, seed=2),
+            models.Sequential([layers.Dropout(0.5, seed=3)]), layers.Dropout(0.5), layers.Flatten(), layers.Dense(3)])
+        model.compile("adam", "mse")
+        x, y = np.random.default_rng(0).random((12, 4, 4, 2), np.float32), np.ones((12, 3), np.float32)
+        model.fit(x, y, batch_size=4, verbose=0, shuffle=False)
+        model.save(tmp_path / f"m{suffix}")
+        again = models.load_model(tmp_path / f"m{suffix}")
+        found = []
+        for each in (model, again):
+            utils.set_random_seed(0)
+            found.append(each.fit(x, y, batch_size=4, verbose=0, shuffle=False).history["loss"])
+        assert found[0] == found[1]
+        if suffix == ".keras":
+            again.load_weights(tmp_path / f"m{suffix}")  # back to where it stood
+            assert again.layers[2].layers[0].seed_generator.state.numpy().tolist() == [3, 3]
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+    @pytest.mark.parametrize(("change", "reason"), [
+        (lambda m: vars(m.layers[0]).update(use_bias=False), "as 'bias' it has one of shape .5,. and float32, its"),
+        (lambda m: setattr(m.layers[0].kernel, "trainable", False), "trainable=True of its weight 'kernel'"),
+        (lambda m: [setattr(m.optimizer, name, 1.0) for name in ("clipnorm", "clipvalue")], "Only one of clipnorm"),
+    ], ids=["use_bias", "weight", "clips"])
+    def test_what_would_come_back_changed_is_refused(self, change, reason, suffix, tmp_path):
+        if suffix != ".safetensors":
+            pytest.importorskip("h5py")
+        model = self.trained()
+        change(model)
+        with pytest.raises(ValueError, match=f"A file must make the model again.*{reason}"):
+            model.save(tmp_path / f"m{suffix}")
+        assert list(tmp_path.iterdir()) == []
+
+    @pytest.mark.parametrize("suffix", [".safetensors", ".keras", ".h5"])
+    def test_a_layer_that_was_added_after_training_needs_a_new_optimizer(self, suffix, tmp_path):
+        if suffix != ".safetensors":
+            pytest.importorskip("h5py")
+        model = self.trained()
+        model.add(layers.Dense(3, "softmax"))
+        with pytest.warns(UserWarning, match="without its state: .*Call compile") as warned:
+            model.save(tmp_path / f"m{suffix}")
+        assert [each.filename for each in warned] == [__file__]
+        again = models.load_model(tmp_path / f"m{suffix}")
+        assert again.optimizer.iterations == 0
+        assert self.go_on(again)["loss"]
 
     @pytest.mark.parametrize("compiled", [
         {"loss": losses.SparseCategoricalCrossentropy(ignore_class=2),

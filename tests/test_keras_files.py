@@ -154,19 +154,8 @@ class TestRefused:
             model.load_weights(path)
 
     def test_what_keras_cannot_have(self, tmp_path):
-        class Own(layers.Layer):
-            def __init__(self):
-                super().__init__()
-                self.within = layers.Dense(2)
-
-            def call(self, x):
-                return self.within(x)
-
-        for model, said in (
-                (models.Sequential([layers.Input((2,)), Own()]), "no place for layers within a layer"),
-                (models.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(2, 3, padding=1)]), "ZeroPadding2D")):
-            with pytest.raises(ValueError, match=said):
-                model.save(tmp_path / "m.keras")
+        with pytest.raises(ValueError, match="ZeroPadding2D"):
+            models.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(2, 3, padding=1)]).save(tmp_path / "m.keras")
         assert not (tmp_path / "m.keras").exists()
 
 

@@ -23,6 +23,7 @@ _VARIABLE = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 registered: dict[str, Any] = {}  # what users registered, by "package>name"
 _registered_names: dict[Any, str] = {}
 _scope: ContextVar[Mapping[str, Any]] = ContextVar("custom objects", default=MappingProxyType({}))
+_written: ContextVar[dict[str, Any] | None] = ContextVar("written objects", default=None)
 _registries: list["Registry"] = []
 
 
@@ -58,9 +59,24 @@ def get_custom_objects() -> dict[str, Any]:
 def get_registered_name(obj: Any) -> str:
     """Returns the name under which a class or function is written: the registered one, or its own."""
     try:
-        return _registered_names.get(obj) or obj.__name__
+        name = _registered_names.get(obj) or obj.__name__
     except (TypeError, AttributeError):  # not hashable, or without a name
         return type(obj).__name__
+    written = _written.get()
+    if written is not None:
+        written[name] = obj
+    return name
+
+
+@contextmanager
+def written_objects() -> Iterator[dict[str, Any]]:
+    """Collects the classes and functions that are written inside a `with` block, by name."""
+    found: dict[str, Any] = {}
+    token = _written.set(found)
+    try:
+        yield found
+    finally:
+        _written.reset(token)
 
 
 @contextmanager

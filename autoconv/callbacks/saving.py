@@ -19,7 +19,8 @@ class ModelCheckpoint(Watching):
     count from 1. Folders are made. save_weights_only: `model.save_weights` instead of `model.save`. save_freq: a number
     of batches instead of "epoch". initial_value_threshold: what the first value must beat. ValueError
     for a suffix of no model file. A value that is not there is warned of, and the model is saved. `fit` raises OSError
-    before the first step where no file can be written, ExtraError where h5py is missing.
+    before the first step if no file can be written, ExtraError if h5py is missing, ValueError for a model that cannot
+    be saved.
     """
 
     _changing = ("best", "_batches", "_epoch")
@@ -54,6 +55,8 @@ class ModelCheckpoint(Watching):
         except OSError as error:
             raise type(error)(f"ModelCheckpoint must be able to write its file. Received: {self.filepath!r}: "
                               f"{error.strerror}. Name a file in a folder that can be written.") from error
+        if not self.save_weights_only:
+            self.model.check_savable(self._example)
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         self._epoch = epoch

@@ -5,6 +5,7 @@
 """
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,8 +13,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from ..arguments.names import printable
-from ..files import suffixes
-from . import keras_files, matching, safetensors
+from ..files import atomic, regular, suffixes
+from . import checking, keras_files, matching, safetensors
 from .keras_files import from_json, to_json
 from .torch_state import from_torch_state_dict, to_torch_state_dict
 
@@ -48,7 +49,14 @@ def save_model(model: "Model", filepath: FilePath, overwrite: bool = True) -> No
     slots. The file is complete or not there at all.
     """
     path = _free(filepath, overwrite)
-    _format_of(path).save_model(model, path)
+    atomic.write(path, checking.checked_bytes(model, path, _format_of(path)))
+
+
+def check_savable(model: "Model", filepath: FilePath) -> None:
+    """Raises ValueError if `save_model` would refuse, and writes nothing."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        checking.checked_bytes(model, Path(filepath), _format_of(Path(filepath)))
 
 
 @_printable_errors()
@@ -57,7 +65,7 @@ def load_model(filepath: FilePath, custom_objects: dict[str, Any] | None = None,
     training goes on. Raises ValueError for a file that is damaged or not autoconv's.
     """
     path = _existing(filepath)
-    return _format_of(path).load_model(path, custom_objects, compile)
+    return _format_of(path).from_bytes(regular.read(path), path, custom_objects, compile)
 
 
 def save_weights(model: "Model", filepath: FilePath, overwrite: bool = True) -> None:

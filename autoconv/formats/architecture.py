@@ -5,9 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from ..arguments import names
 from ..arguments.serialization import deserialize
 from ..files import json_text
 from ..layers import allowance
+from ..layers.parts import count_name
 from ..models import Model
 from ..symbolic import map_shapes
 
@@ -26,7 +28,8 @@ def make(metadata: dict[str, str], tensors: dict[str, np.ndarray], path: str,
         description = json_text.parse(metadata["model"])
         classes = json_text.parse(metadata.get("class_names", "[]"), NAMES)
         _check(description, classes)
-        input_shape = map_shapes(tuple, description.pop("input_shape"))
+        input_shape = description.pop("input_shape")
+        input_shape = None if input_shape is None else map_shapes(tuple, input_shape)
     except ValueError as error:
         raise ValueError(f"The architecture in {path} cannot be read: {error}") from error
     return build(description, classes, sum(prod(tensor.shape) for tensor in tensors.values()), path, custom_objects,
@@ -42,10 +45,12 @@ def build(description: dict[str, Any], classes: list[str], room: int, path: str,
             model = deserialize(description, custom_objects)
             if not isinstance(model, Model):
                 raise ValueError(f"A model is wanted. Received: {type(model).__name__}.")
-            if not model.built:
+            if not model.built and input_shape is not None:
                 model.build(map_shapes(tuple, input_shape))
     except Exception as error:  # constructors and their arguments raise any kind
         raise ValueError(f"The model in {path} cannot be made: {_said(error)}") from error
+    for layer in model._walk():
+        count_name(names.snake_case(type(layer).__name__), layer.name)
     if classes:
         model.class_names = tuple(classes)
     return model

@@ -1,55 +1,62 @@
-"""Whether a file would make the model again that it is written from: asked before it is written."""
+"""The bytes of a file, once the model that they make was compared with the one that they are written from."""
 
 import json
+import warnings
 from collections import Counter
-from types import FunctionType
-from typing import Any, Protocol, runtime_checkable
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+import numpy as np
 
 from .. import random
 from ..arguments import names
-from ..arguments.serialization import deserialize, get_registered_name, serialize
+from ..arguments.serialization import (
+    custom_object_scope,
+    deserialize,
+    get_registered_name,
+    serialize,
+    written_objects,
+)
 from ..layers import Layer
 from ..layers.arguments import argument_names, attribute
 from ..layers.parts import held, numbering
 from ..models import Model
+from ..optimizers.base import names_given
 from ..tensor import Parameter
+from . import training
 
 _START = "A file must make the model again."
 
 
-@runtime_checkable
-class _Described(Protocol):
-    """What a file names by its class."""
+def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
+    """The bytes of a model's file in a format, from which the same model can be made, training included.
 
-    def get_config(self) -> dict[str, Any]: ...
-
-
-def check_description(model: Model, architecture: dict[str, Any]) -> None:
-    """Makes the model that `architecture` describes and compares its layers with those of `model`.
-
-    Raises ValueError where one cannot be made, has other weights or settings, or lacks a function that was set on the
-    layer itself. Draws no random numbers and gives no names.
+    Raises ValueError if a layer cannot be made, has other weights or settings, or lacks a function that was set on the
+    layer itself, and if the optimizer would have another state. Draws no random numbers and gives no names.
     """
-    layers = list(model._walk())
-    classes = {type(item).__name__: type(item) for layer in layers
-               for item in held({"layer": layer, "given": layer._arguments, **vars(layer)}, _Described)}
+    with written_objects() as known:
+        data = form.to_bytes(model, path.suffix)
     before = random.state()
-    with numbering():
+    with numbering(), numbering(names_given), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            made = deserialize(architecture, classes)
-            if not made.built:
-                made.build(model.input_shape)
+            made = form.from_bytes(data, path, known)
         except Exception as error:
-            raise ValueError(f"{_START} {_culprit(layers, classes) or repr(model.name)} cannot be made as it is now: "
-                             f"{error} Set what was changed back, or make a new model.") from error
+            with custom_object_scope(known):
+                culprit = _culprit(model) or repr(model.name)
+            raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Set what was changed back, or "
+                             "make a new model.") from error
         finally:
             random.set_state(before)
-    copies = list(made._walk())
-    for layer, other in zip(layers, copies):
-        _compare(layer, other)
-    if len(layers) != len(copies):
-        raise ValueError(f"{_START} {model.name!r} has {len(layers)} layers, with those in "
-                         f"layers; what its constructor makes has {len(copies)}. Make all of them in the constructor.")
+        layers, copies = list(model._walk()), list(made._walk())
+        for layer, other in zip(layers, copies):
+            _compare(layer, other)
+        if len(layers) != len(copies):
+            raise ValueError(f"{_START} {model.name!r} has {len(layers)} layers, with those in layers; what its "
+                             f"constructor makes has {len(copies)}. Make all of them in the constructor.")
+        _compare_training(model, made)
+    return data
 
 
 def _compare(layer: Layer, made: Layer) -> None:
@@ -69,11 +76,43 @@ def _compare(layer: Layer, made: Layer) -> None:
             raise ValueError(f"{start} must have the weights that its arguments say. Received: as {name!r} it has "
                              f"{has}, its arguments make {makes}. Set the arguments too, such as use_bias, filters or "
                              "kernel_size, or put the weight back.")
+    for weight, other in zip(layer._own_weights(), made._own_weights()):
+        if weight.requires_grad != other.requires_grad:
+            raise ValueError(f"{start} would come back with trainable={other.requires_grad} of its weight "
+                             f"{weight.name!r}. Set `trainable` of the layer, and of the models that it is in.")
     for name in argument_names(type(layer)):  # type: ignore[arg-type]
         now, then = (_plain(attribute(of, name)) for of in (layer, made))
         if name not in ("name", "trainable") and now != then:
             raise ValueError(f"{start} would come back with {name}={then!r}. Received: {now!r}. Set it back, or make "
                              "it an argument that the constructor stores as it is.")
+
+
+def _compare_training(model: Model, made: Model) -> None:
+    """Raises ValueError if a file would make a model with other values, or one that trains otherwise."""
+    for (name, mine), other in zip(model.named_weights().items(), made.weights, strict=True):
+        if mine.numpy().tobytes() != other.numpy().tobytes():
+            raise ValueError(f"{_START} The weight {name!r} would come back with other values. Save the model as "
+                             ".safetensors.")
+    streams, others = training.streams_text(model), training.streams_text(made)
+    if streams != others:
+        raise ValueError(f"{_START} The layers' generators of random numbers would go on from {others}. Received: "
+                         f"{streams}. Make them in the constructors of their layers.")
+    if made.optimizer is None or model.optimizer is None:
+        return
+    now, then = (_plain(each.get_compile_config()) for each in (model, made))
+    for key in now or ():
+        if key != "optimizer" and now[key] != then[key]:
+            raise ValueError(f"{_START} The model would be compiled with {key}={then[key]!r}. Received: {now[key]!r}. "
+                             "Call compile() with it.")
+    optimizers = model.optimizer, made.optimizer
+    settings = [_plain({**each.get_config(), "name": None}) for each in optimizers]
+    state, other_state = training.optimizer_state(model), made.optimizer.get_state()
+    differing = [key for key in {**settings[0], **settings[1]} if settings[0].get(key) != settings[1].get(key)]
+    differing += [key for key in {**state, **other_state} if state and (
+        key not in state or key not in other_state or not np.array_equal(state[key], other_state[key], equal_nan=True))]
+    if differing:
+        raise ValueError(f"{_START} The optimizer, {model.optimizer!r}, would come back with another {differing[0]!r}. "
+                         "Make it an argument that the constructor stores as it is, or a variable of add_variable().")
 
 
 def _weights(layer: Layer) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -86,15 +125,18 @@ def _called(layer: Layer) -> str:
     return f"Layer {layer.name!r} ({type(layer).__name__})"
 
 
-def _culprit(layers: list[Layer], classes: dict[str, type]) -> str | None:
-    """The first layer that cannot be made by itself."""
-    for layer in layers:
+def _culprit(model: Model) -> str | None:
+    """The first layer that cannot be made by itself. Raises ValueError for one that would be another layer."""
+    for layer in model._walk():
         if isinstance(layer, Model):
             continue
         try:
-            type(layer).from_config(deserialize(layer.get_config(), classes)).build(layer._build_shape)
+            made = type(layer).from_config(deserialize(layer.get_config()))
+            if layer.built and not made.built:
+                made.build(layer._build_shape)
         except Exception:
             return _called(layer)
+        _compare(layer, made)
     return None
 
 

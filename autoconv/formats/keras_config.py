@@ -16,6 +16,7 @@ from ..layers.function import Function
 from ..models import Model, Sequential
 from ..ops.core import OPERANDS
 from . import keras2_config
+from .keras_weights import has_graph
 
 # Arguments of Keras's that autoconv has not, with the only values that mean nothing.
 _MEANINGLESS: dict[str, tuple[Any, ...]] = {
@@ -73,7 +74,7 @@ def from_keras(config: Any) -> Any:
     if kind is None:
         return {key: from_keras(value) for key, value in config.items()}
     kind, given = keras2_config.to_keras_3(kind, config.get("config") or {})
-    if kind in ("Lambda", "__lambda__"):
+    if kind == "__lambda__" or (kind == "Lambda" and not _names_function(given.get("function"))):
         raise ValueError("it holds code, a lambda, and code of a file is never run. Make a layer of it in your program")
     if kind == "DTypePolicy":
         return given["name"]
@@ -81,9 +82,16 @@ def from_keras(config: Any) -> Any:
         return _SPECIAL[kind](config)
     if kind == "function" or not isinstance(given, Mapping):
         return given
-    made = _SHAPED.get(kind, _plain)(kind, given)
+    form = _SHAPED.get(kind) or (_functional if "output_layers" in given else _sequential if {
+        "layers", "build_input_shape"} <= set(given) else _plain)
+    made = form(kind, given)
     return {"module": config.get("module"), "class_name": kind, "config": made,
             "registered_name": config.get("registered_name")}
+
+
+def _names_function(function: Any) -> bool:
+    """Whether the function of a Lambda is given by its name, and not as code."""
+    return isinstance(function, Mapping) and function.get("class_name") == "function"
 
 
 def _plain(kind: str, given: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,20 +213,25 @@ _SPECIAL: dict[str, Callable[[Mapping[str, Any]], Any]] = {
 
 
 def model_to_keras(model: Model) -> dict[str, Any]:
-    """A model's layers and calls as Keras has them. Raises ValueError for a class that is no Sequential or graph."""
+    """A model's layers and calls as Keras has them; of a class of the user's its arguments."""
+    if not has_graph(model) or type(model).__init__ not in (Model.__init__, Sequential.__init__):
+        return _own_layer(model)
     if isinstance(model, Sequential):
-        first = _object("keras.layers", "InputLayer", {
-            "batch_shape": list(model.layer_shapes[0]), "dtype": model.inputs[0].dtype, "sparse": False,
-            "ragged": False, "name": "input_layer"})
-        config: dict[str, Any] = {"layers": [first, *(_layer(layer) for layer in model.layers)],
-                                  "build_input_shape": list(model.layer_shapes[0])}
+        first, shapes = [], model.layer_shapes
+        if shapes:
+            first = [_object("keras.layers", "InputLayer", {
+                "batch_shape": list(shapes[0]), "dtype": model.inputs[0].dtype, "sparse": False, "ragged": False,
+                "name": "input_layer"})]
+        config: dict[str, Any] = {"layers": [*first, *(_layer(layer) for layer in model.layers)]}
+        if shapes:
+            config["build_input_shape"] = list(shapes[0])
         kind, module = "Sequential", "keras"
-    elif type(model)._missing is Model._missing and model._graph is not None:
-        config, kind, module = _graph(model), "Functional", "keras.src.models.functional"
     else:
-        raise ValueError(f"Keras knows Sequential models and graphs of layers. Received: {type(model).__name__}, a "
-                         "class with a call of its own. Save it as .safetensors.")
-    return _object(module, kind, {"name": model.name, "trainable": model.trainable, **config})
+        config, kind, module = _graph(model), "Functional", "keras.src.models.functional"
+    made = _object(module, kind, {"name": model.name, "trainable": model.trainable, **config})
+    if registry_of(type(model)) is None:
+        made.update(class_name=type(model).__name__, registered_name=get_registered_name(type(model)), module=None)
+    return made
 
 
 def _object(module: str, kind: str, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -248,12 +261,8 @@ def _layer(layer: Any) -> dict[str, Any]:
 
 
 def _own_layer(layer: Any) -> dict[str, Any]:
-    """A layer of a class of the user's, which Keras finds by its registered name."""
-    if layer._sublayers():
-        raise ValueError(f"Keras's files have no place for layers within a layer. Received: {layer.name!r}, a "
-                         f"{type(layer).__name__} that holds {[each.name for each in layer._sublayers()]}. Save the "
-                         "model as .safetensors.")
-    config = {key: value for key, value in layer.get_config().items() if key not in _OURS}
+    """A layer or model of a class of the user's, which Keras finds by its registered name."""
+    config = {key: value for key, value in serialize(layer.get_config()).items() if key not in _OURS}
     if config.get("activity_regularizer") is None:
         config.pop("activity_regularizer", None)
     made = {"module": None, "class_name": type(layer).__name__, "config": config,

@@ -17,27 +17,27 @@ import numpy as np
 from .. import __version__
 from ..arguments.serialization import serialize
 from ..files import atomic, json_text, regular
+from ..layers.function import Function
 from ..models import Model
-from . import architecture, hdf5, keras_config, keras_weights, matching
+from . import architecture, hdf5, keras_config, keras_weights, matching, training
 
 LARGEST_CONFIG = 64 * 2**20  # bytes
 MOST_PARTS = 10_000  # of an archive
 KERAS_VERSION = "3.15.1"  # whose files these are
 
 
-def save_model(model: Model, path: Path) -> None:
-    """Writes architecture, weights, and of a compiled model its training, as real Keras reads them."""
-    model.count_params()  # raises where it is not built
-    if path.suffix != ".keras":
-        atomic.write(path, _legacy_bytes(model))
-        return
+def to_bytes(model: Model, suffix: str) -> bytes:
+    """The file of a model: architecture, weights, and of a compiled model its training, as real Keras reads them."""
+    training.warn_if_unbuilt(model)
+    if suffix != ".keras":
+        return _legacy_bytes(model)
     config = _described(model)
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
         for name, data in (("metadata.json", json.dumps({"keras_version": KERAS_VERSION, "autoconv": __version__})),
                            ("config.json", json.dumps(config)), ("model.weights.h5", _weights_bytes(model, True))):
             archive.writestr(zipfile.ZipInfo(name, (1980, 1, 1, 0, 0, 0)), data)
-    atomic.write(path, out.getvalue())
+    return out.getvalue()
 
 
 def to_json(model: Model, **options: Any) -> str:
@@ -54,9 +54,9 @@ def from_json(text: str, custom_objects: dict[str, Any] | None = None) -> Model:
     return model
 
 
-def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
+def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
     """Makes the model that a file of Keras's describes, with its weights and, with `compile`, its training."""
-    data, where = regular.read(path), repr(str(path))
+    where = repr(str(path))
     if path.suffix != ".keras":
         return _legacy_model(data, where, custom_objects, compile)
     parts = _unzipped(data, where)
@@ -68,6 +68,7 @@ def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile
     with hdf5.opened(weights, where) as file:
         arrays = hdf5.arrays(file, len(weights))
     matching.assign(keras_weights.match(model, arrays, where))
+    keras_weights.put_streams(model, arrays, where)
     if compile and config.get("compile_config"):
         found = {key: value for key, value in arrays.items() if key.startswith("optimizer/vars/")}
         _train(model, config["compile_config"], {key: found[key] for key in sorted(found, key=_number)}, where,
@@ -92,7 +93,9 @@ def load_weights(model: Model, path: Path) -> None:
         if whole or "layer_names" in file.attrs:
             found = _by_layers(model, file["model_weights"] if whole else file, len(data), where)
         else:
-            found = keras_weights.match(model, hdf5.arrays(file, len(data)), where)
+            arrays = hdf5.arrays(file, len(data))
+            found = keras_weights.match(model, arrays, where)
+            keras_weights.put_streams(model, arrays, where)
     matching.assign(found)
 
 
@@ -112,11 +115,14 @@ def _training(model: Model) -> dict[str, Any] | None:
 
 def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
     arrays = {path: weight.numpy() for path, weight in keras_weights.weights_of(model).items()}
+    arrays.update({path: generator.state.numpy() for path, generator in keras_weights.generators(model).items()})
     groups: dict[str, dict[str, Any]] = dict(keras_weights.groups(model))
     optimizer: Any = model.optimizer
-    if with_optimizer and optimizer is not None and optimizer.built:
+    state = training.optimizer_state(model) if with_optimizer else {}
+    if state:
         groups["optimizer/vars"] = {"name": optimizer.name}
-        arrays.update({f"optimizer/vars/{i}": value for i, (_, value) in enumerate(keras_weights.variables(optimizer))})
+        arrays.update({f"optimizer/vars/{i}": value
+                       for i, (_, value) in enumerate(keras_weights.variables(optimizer, state))})
     return hdf5.to_bytes(arrays, groups)
 
 
@@ -129,7 +135,8 @@ def _made(config: Any, size: int, where: str, custom_objects: dict[str, Any] | N
         raise ValueError(f"The architecture in {where} cannot be read: {error}.") from error
     if not isinstance(description, dict) or not {"class_name", "config"} <= set(description):
         raise ValueError(f"The architecture in {where} cannot be read: it must be an object of a class and its config.")
-    description["input_shape"] = description["config"].get("build_input_shape")
+    build = config.get("build_config") or {}
+    description["input_shape"] = description["config"].get("build_input_shape") or build.get("input_shape")
     return architecture.build(description, [], size // 4 + 1, where, custom_objects)
 
 
@@ -142,9 +149,10 @@ def _train(model: Model, config: Any, variables: dict[str, np.ndarray], where: s
         given["optimizer"] = given.get("optimizer") or own or "rmsprop"  # compile()'s default
         model.compile_from_config(given, custom_objects)
         optimizer: Any = model.optimizer
-        if variables and (not optimizer.slots or len(variables) > 2 - optimizer.is_scheduled or any(
-                value.ndim for value in variables.values())):
-            optimizer.build(model.trainable_weights)
+        if variables:
+            if model.trainable_weights and (not optimizer.slots or len(variables) > 2 - optimizer.is_scheduled or any(
+                    value.ndim for value in variables.values())):
+                optimizer.build(model.trainable_weights)
             keras_weights.put_variables(optimizer, variables)
     except Exception as error:  # constructors of losses, metrics and optimizers raise any kind
         raise ValueError(f"The training in {where} cannot be read: {error} Load the model without it: load_model(path, "
@@ -195,10 +203,15 @@ def _unzipped(data: bytes, where: str) -> dict[str, bytes]:
 
 
 def _legacy_bytes(model: Model) -> bytes:
+    if not keras_weights.has_graph(model):
+        raise ValueError("An .h5 file has Sequential models and graphs of layers. Received: "
+                         f"{type(model).__name__}, a class with a call of its own. Save it as .keras or .safetensors.")
     config = keras_config.model_to_keras(model)
     attributes: dict[str, dict[str, Any]] = {"": {
         "backend": "autoconv", "keras_version": KERAS_VERSION, "model_config": json.dumps(config)}}
     arrays: dict[str, np.ndarray] = {}
+    if training.generators(model):
+        attributes[""]["streams"] = training.streams_text(model)
     attributes["model_weights"] = {"backend": "autoconv", "keras_version": KERAS_VERSION,
                                    "layer_names": [layer.name for layer in _layers(model)]}
     for layer in _layers(model):
@@ -206,13 +219,14 @@ def _legacy_bytes(model: Model) -> bytes:
         attributes[f"model_weights/{layer.name}"] = {"weight_names": list(named)}
         arrays.update({f"model_weights/{layer.name}/{name}": weight.numpy() for name, weight in named.items()})
     attributes["model_weights/top_level_model_weights"] = {"weight_names": np.zeros(0)}
-    training, optimizer = _training(model), model.optimizer
-    if training is not None and optimizer is not None:
-        training["optimizer_config"] = training.pop("optimizer")
-        attributes[""]["training_config"] = json.dumps(training)
-        if optimizer.built:
+    compiled, optimizer = _training(model), model.optimizer
+    if compiled is not None and optimizer is not None:
+        compiled["optimizer_config"] = compiled.pop("optimizer")
+        attributes[""]["training_config"] = json.dumps(compiled)
+        state = training.optimizer_state(model)
+        if state:
             named_variables = [(f"{optimizer.name}/{name.replace('/', '_')}", value)
-                               for name, value in keras_weights.variables(optimizer)]
+                               for name, value in keras_weights.variables(optimizer, state)]
             attributes["optimizer_weights"] = {"weight_names": [name for name, _ in named_variables]}
             arrays.update({f"optimizer_weights/{name}": value for name, value in named_variables})
     return hdf5.to_bytes(arrays, attributes)
@@ -228,23 +242,26 @@ def _legacy_model(data: bytes, where: str, custom_objects: dict[str, Any] | None
                           "clip(x / 6 + 0.5, 0, 1) since Keras 3: predictions differ.", stacklevel=5)
         model = _made(_json(text, where), len(data), where, custom_objects)
         matching.assign(_by_layers(model, file["model_weights"], len(data), where))
-        training, variables = hdf5.text(file, "training_config"), {}
-        if training is not None and "optimizer_weights" in file:
+        streams = hdf5.text(file, "streams")
+        if streams is not None:
+            training.put_streams(model, streams, where)
+        trained, variables = hdf5.text(file, "training_config"), {}
+        if trained is not None and "optimizer_weights" in file:
             group = file["optimizer_weights"]
             arrays = hdf5.arrays(group, len(data))
             variables = {name: arrays[name] for name in hdf5.strings(group, "weight_names")}
-    if compile and training is not None:
-        _train(model, _json(training, where), variables, where, custom_objects)
+    if compile and trained is not None:
+        _train(model, _json(trained, where), variables, where, custom_objects)
     return model
 
 
 def _layers(model: Model) -> list[Any]:
-    return [layer for path, layer in keras_weights.places(model) if path.count("/") == 1]
+    return [layer for layer in model.layers if not isinstance(layer, Function)]
 
 
 def _weights_by_name(layer: Any) -> dict[str, Any]:
     """A layer's weights, and those of layers within, by the names under which old files have them."""
-    inner = [each for _, each in keras_weights.places(layer)] if isinstance(layer, Model) else [layer]
+    inner = [layer, *(each for _, each in keras_weights.places(layer))]
     pairs = [(f"{each.name}/{weight.name}", weight) for each in inner for weight in keras_weights.own(each)]
     return dict(sorted(pairs, key=lambda pair: not pair[1].trainable))  # in Keras's order
 

@@ -11,36 +11,59 @@ import numpy as np
 
 from ..arguments import names
 from ..layers import Layer
+from ..layers.drawing import RandomLayer
 from ..layers.function import Function
-from ..models import Model
+from ..layers.parts import NO_PARTS
+from ..models import Model, Sequential
 from ..optimizers import Nadam, Optimizer
+from ..random import SeedGenerator
 from ..tensor import Parameter
 from . import matching
 
 
-def places(model: Model) -> Iterator[tuple[str, Layer]]:
-    """Each layer with the path of its group: "layers/conv2d_1", in models within "layers/sequential/layers/dense"."""
+def places(layer: Layer, seen: set[int] | None = None) -> Iterator[tuple[str, Layer]]:
+    """Each layer within one, once, with the path of its group: "layers/conv2d_1" in a model that is a graph, in a
+    model or layer of the user's its attribute: "encoder/layers/dense".
+    """
+    seen = {id(layer)} if seen is None else seen
+    attributes = {name: value for name, value in vars(layer).items() if name not in NO_PARTS}
+    if isinstance(layer, Model) and has_graph(layer):
+        attributes = {"layers": layer.layers}
+    for name in sorted(attributes, key=lambda name: f"~{name}" if name.startswith("_") else name):
+        for path, each in _parts(name, attributes[name]):
+            if id(each) not in seen:
+                seen.add(id(each))
+                yield path, each
+                yield from ((f"{path}/{inner}", one) for inner, one in places(each, seen))
+
+
+def _parts(path: str, value: Any) -> Iterator[tuple[str, Layer]]:
+    """The layers in the value of an attribute, with the paths of their groups."""
+    if isinstance(value, Layer):
+        yield path, value
     given: Counter[str] = Counter()
-    for layer in model.layers:
-        if isinstance(layer, Function):
-            continue
-        name = names.numbered(names.snake_case(type(layer).__name__), given)
-        yield f"layers/{name}", layer
-        if isinstance(layer, Model):
-            yield from ((f"layers/{name}/{inner}", each) for inner, each in places(layer))
+    for each in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
+        if isinstance(each, Layer) and not isinstance(each, Function):
+            yield f"{path}/{names.numbered(names.snake_case(type(each).__name__), given)}", each
+        elif isinstance(each, list | tuple | dict):
+            yield from _parts(f"{path}/{names.numbered('container', given)}", each)
+
+
+def has_graph(model: Model) -> bool:
+    """Whether a model is a Sequential or a graph of layers, and not a class with a call of its own."""
+    return isinstance(model, Sequential) or (type(model)._missing is Model._missing and model._graph is not None)
 
 
 def own(layer: Layer) -> list[Parameter]:
     """A layer's own weights as Keras orders them: what training changes first."""
-    if isinstance(layer, Model):
-        return []
     weights = layer._own_weights()
     return [*(w for w in weights if w.learns), *(w for w in weights if not w.learns)]
 
 
 def weights_of(model: Model) -> dict[str, Parameter]:
     """All weights by the paths of their arrays: "layers/conv2d/vars/0"."""
-    return {f"{path}/vars/{i}": weight for path, layer in places(model) for i, weight in enumerate(own(layer))}
+    return {f"{path}/vars/{i}".lstrip("/"): weight for path, layer in [("", model), *places(model)]
+            for i, weight in enumerate(own(layer))}
 
 
 def groups(model: Model) -> dict[str, dict[str, str]]:
@@ -50,22 +73,46 @@ def groups(model: Model) -> dict[str, dict[str, str]]:
 
 def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Parameter, np.ndarray]]:
     """Each weight with its array. Raises ValueError, with the names, where they are not those of the model."""
+    weights, states = weights_of(model), generators(model)
+    groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
     found = {key: value for key, value in arrays.items()
-             if key.startswith("layers/") and "seed_generator" not in key}
-    return matching.matched(weights_of(model), found, path, model.name)
+             if key.partition("/")[0] in groups_ and "generator/vars" not in key and key not in states}
+    return matching.matched(weights, found, path, model.name)
+
+
+def generators(model: Model) -> dict[str, SeedGenerator]:
+    """The layers' own generators of random numbers, by the paths of their states, such as
+    "layers/dropout/seed_generator/vars/0".
+    """
+    return {f"{path}/{layer.generator_name if isinstance(layer, RandomLayer) else name}/vars/0".lstrip("/"): value
+            for path, layer in [("", model), *places(model)]
+            for name, value in vars(layer).items() if isinstance(value, SeedGenerator)}
+
+
+def put_streams(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> None:
+    """Makes the layers' own generators go on from the states in a file. Raises ValueError for damaged ones."""
+    for name, generator in generators(model).items():
+        state = arrays.get(name)
+        if state is None:
+            continue
+        if state.shape != (2,) or state.dtype.kind not in "iu" or state[1] < 0:
+            raise ValueError(f"The state of a generator in {path} must be a seed and a number of draws. Received at "
+                             f"{name!r}: {state.dtype} of shape {state.shape}.")
+        generator.streams = int(state[1])
 
 
 # The optimizer's variables.
 
 
-def variables(optimizer: Optimizer) -> list[tuple[str, np.ndarray]]:
+def variables(optimizer: Optimizer, state: Mapping[str, np.ndarray]) -> list[tuple[str, np.ndarray]]:
     """An optimizer's state as Keras's list of variables, with our names of them."""
-    state = optimizer.get_state()
     found: list[tuple[str, Any]] = [("iterations", state["iterations"].astype(np.int32))]
     if "learning_rate" in state:
         found.append(("learning_rate", state["learning_rate"].astype(np.float32)))
-    found += [(f"{slot}/{i}", state[f"{slot}/{i}"]) for slot, i in optimizer.slot_order()]
-    if isinstance(optimizer, Nadam):
+    found += [(name, value) for name, value in state.items() if name.startswith("variable_")]
+    keys = [f"{slot}/{i}" for slot, i in optimizer.slot_order(sum("/" in name for name in state))]
+    found += [(key, state[key]) for key in keys if key in state]
+    if isinstance(optimizer, Nadam) and len(found) > 2 - optimizer.is_scheduled:
         found.append(("product", np.float32(optimizer._product(optimizer.iterations))))
     return found
 
@@ -76,7 +123,8 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
     """
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
-    like, values = variables(optimizer), list(given.values())
+    state, values = optimizer.get_state(), list(given.values())
+    like = variables(optimizer, state)
     if not optimizer.slots:  # Keras 2 has slots that SGD does not use
         values = [value for value in values if value.shape == ()]
     if len(values) < len(like):  # Keras 2 writes neither of these
@@ -86,7 +134,10 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
                          f"{len(like)}, of shapes {[np.shape(value) for _, value in like]}. "
                          f"Received: {len(values)}, of shapes {[value.shape for value in values]}.")
     found = {name: value for (name, _), value in zip(like, values) if name != "product"}
-    optimizer.set_state({**optimizer.get_state(), **found})
+    rate = state.get("learning_rate")  # of the configuration, where the file has it in float32
+    if rate is not None and np.float32(rate) == found.get("learning_rate"):
+        found["learning_rate"] = rate
+    optimizer.set_state({**state, **found})
 
 
 _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "velocity_hat", "rms": "velocity",

@@ -3,47 +3,48 @@
 Such a file holds data alone, no code. Other programs see the weights under names such as `conv2d/kernel`.
 """
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
-from safetensors.numpy import save as to_bytes
+from safetensors import numpy as safetensors
 
 from .. import __version__
 from ..arguments.serialization import serialize
 from ..files import atomic, json_text, regular
 from ..models import Model
 from . import architecture, matching, training
-from .checking import check_description
 
 
-def save_model(model: Model, path: Path) -> None:
-    """Writes the architecture and all weights of a built model."""
-    model.count_params()  # raises where it is not built
-    description = serialize(model)
-    check_description(model, json.loads(json.dumps(description)))
-    described = {"input_shape": model.input_shape, **description}
+def to_bytes(model: Model, suffix: str) -> bytes:
+    """The file of a built model: its architecture, all weights and its training."""
+    training.warn_if_unbuilt(model)
+    described = {"input_shape": getattr(model, "input_shape", None), **serialize(model)}
     classes = {} if model.class_names is None else {"class_names": json.dumps([str(c) for c in model.class_names])}
     trained, slots = training.written(model)
-    _write(path, model, {"model": json.dumps(described), **classes, **trained}, slots)
+    streams = {"streams": training.streams_text(model)} if training.generators(model) else {}
+    return _bytes(model, {"model": json.dumps(described), **classes, **trained, **streams}, slots)
 
 
 def save_weights(model: Model, path: Path) -> None:
     """Writes the weights of a built model."""
-    _write(path, model, {}, {})
+    model.count_params()  # raises where it is not built
+    atomic.write(path, _bytes(model, {}, {}))
 
 
-def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
+def from_bytes(data: bytes, path: Path, custom_objects: dict[str, Any] | None = None, compile: bool = True) -> Model:
     """Makes the model that the header describes and reads its weights, and with `compile` its training."""
-    metadata, tensors = _read(path)
+    metadata, tensors = _read(data, path)
     if "autoconv" not in metadata:
         raise ValueError(f"{str(path)!r} was not written by autoconv's model.save, so it says nothing of a model.")
     if "model" not in metadata:
         raise ValueError(f"{str(path)!r} holds weights only. Make the model, then call model.load_weights.")
     model = architecture.make(metadata, tensors, repr(str(path)), custom_objects)
     _assign(model, tensors, path)
+    if "streams" in metadata:
+        training.put_streams(model, metadata["streams"], repr(str(path)))
     if compile:
         training.read(model, metadata, tensors, repr(str(path)), custom_objects)
     return model
@@ -52,15 +53,14 @@ def load_model(path: Path, custom_objects: dict[str, Any] | None = None, compile
 def load_weights(model: Model, path: Path) -> None:
     """Reads the weights into a built model."""
     model.count_params()  # raises where it is not built
-    _assign(model, _read(path)[1], path)
+    _assign(model, _read(regular.read(path), path)[1], path)
 
 
-def _write(path: Path, model: Model, metadata: dict[str, str], others: dict[str, np.ndarray]) -> None:
-    """Writes the weights, other tensors, and the metadata of a file."""
-    model.count_params()  # raises where it is not built
+def _bytes(model: Model, metadata: dict[str, str], others: dict[str, np.ndarray]) -> bytes:
+    """A file of the weights, other tensors, and metadata."""
     weights = {name: weight.numpy() for name, weight in model.named_weights().items()}
     tensors = {name: np.asarray(value, order="C") for name, value in {**weights, **others}.items()}
-    atomic.write(path, _in_order(to_bytes(tensors, {"autoconv": __version__, **metadata})))
+    return _in_order(safetensors.save(tensors, {"autoconv": __version__, **metadata}))
 
 
 def _in_order(data: bytes) -> bytes:
@@ -73,16 +73,11 @@ def _in_order(data: bytes) -> bytes:
     return len(text).to_bytes(8, "little") + text + data[end:]
 
 
-def _read(path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
+def _read(data: bytes, path: Path) -> tuple[dict[str, str], dict[str, np.ndarray]]:
     """The header's metadata and the tensors."""
     try:
-        with regular.opened(path) as head:  # safetensors opens it by its name
-            json_text.safetensors_header(head)
-        with safe_open(path, framework="numpy") as file:
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-            metadata = file.metadata() or {}
-    except OSError:
-        raise
+        metadata = json_text.safetensors_header(io.BytesIO(data)).get("__metadata__") or {}
+        tensors = safetensors.load(data)
     except Exception as error:  # a damaged header, a type that NumPy lacks
         raise ValueError(f"{str(path)!r} cannot be read as safetensors; it may be cut off: {error}.") from error
     strange = sorted(name for name, tensor in tensors.items() if tensor.dtype.kind != "f")

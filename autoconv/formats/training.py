@@ -7,10 +7,54 @@ from typing import Any
 
 import numpy as np
 
+from .. import random
 from ..files import json_text
 from ..models import Model
 
 SLOTS = "optimizer."  # begins the names of slots: "optimizer.velocity/dense/kernel"; no weight's name has a dot
+
+
+def optimizer_state(model: Model) -> dict[str, np.ndarray]:
+    """The state of a model's optimizer, with the slots of the trainable weights, by their numbers; nothing before the
+    first step, and, with a warning, of an optimizer that must be made anew because there are other weights.
+    """
+    optimizer: Any = model.optimizer
+    if optimizer is None or not optimizer.built:
+        return {}
+    try:
+        return optimizer.get_state(model.trainable_weights)
+    except ValueError as error:
+        warnings.warn(f"The file will have the optimizer of {model.name!r} without its state: {error} Call compile() "
+                      "before the next step.", stacklevel=8)
+        return {}
+
+
+def warn_if_unbuilt(model: Model) -> None:
+    """Warns of a model whose weights are not there yet."""
+    if not model.built:
+        warnings.warn("You are saving a model that has not yet been built. It might not contain any weights yet. "
+                      "Consider building the model first by calling it on some data.", stacklevel=7)
+
+
+def generators(model: Model) -> list[random.Generator]:
+    """The generators of random numbers that layers have of their own."""
+    return list({id(each): each for each in random.generators_of(model._walk())[1:]}.values())
+
+
+def streams_text(model: Model) -> str:
+    """The numbers of draws that `generators` made, as JSON."""
+    return json.dumps([each.streams for each in generators(model)])
+
+
+def put_streams(model: Model, text: str, where: str) -> None:
+    """Makes the layers' own generators go on from the numbers of `streams_text`. Raises ValueError for others."""
+    numbers, own = json_text.parse(text), generators(model)
+    if not isinstance(numbers, list) or len(numbers) != len(own) or any(
+            type(number) is not int or number < 0 for number in numbers):
+        raise ValueError(f"The streams in {where} must be a number for each of the {len(own)} generators of random "
+                         f"numbers in {model.name!r}. Received: {text[:80]}.")
+    for generator, number in zip(own, numbers):
+        generator.streams = number
 
 
 def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
@@ -22,22 +66,21 @@ def written(model: Model) -> tuple[dict[str, str], dict[str, np.ndarray]]:
         json.dumps(config)
     except (ValueError, TypeError, AttributeError, NotImplementedError) as error:
         warnings.warn(f"The file will say nothing of the training of {model.name!r}: call compile() after loading it. "
-                      f"{error}", stacklevel=5)
+                      f"{error}", stacklevel=7)
         return {}, {}
     if config is None:
         return {}, {}
     config["optimizer"]["config"].pop("name", None)  # a number of this process, which means nothing in others
     state, slots = {}, {}
-    optimizer: Any = model.optimizer
-    if optimizer.built:
-        by_id = {id(weight): name for name, weight in model.named_weights().items()}
-        named = [by_id.get(id(parameter)) for parameter in optimizer.flat.parameters]
-        for key, value in optimizer.get_state().items():
-            slot, _, place = key.partition("/")
-            if not place:
-                state[key] = value.item()
-            elif named[int(place)] is not None:
-                slots[f"{SLOTS}{slot}/{named[int(place)]}"] = value
+    named = [name for name, weight in model.named_weights().items() if weight.requires_grad]
+    for key, value in optimizer_state(model).items():
+        slot, _, place = key.partition("/")
+        if place:
+            slots[f"{SLOTS}{slot}/{named[int(place)]}"] = value
+        elif key in ("iterations", "learning_rate"):
+            state[key] = value.item()
+        else:
+            slots[f"{SLOTS}{key}"] = value
     return {"training": json.dumps({"compile": config, "optimizer": state})}, slots
 
 
@@ -66,11 +109,12 @@ def _put_back(model: Model, state: Mapping[str, Any], slots: Mapping[str, np.nda
     assert optimizer is not None
     places = {id(weight): place for place, weight in enumerate(weights)}
     names = {name: places[id(weight)] for name, weight in model.named_weights().items() if id(weight) in places}
-    optimizer.build(weights)
+    if weights:
+        optimizer.build(weights)
     found: dict[str, Any] = dict(state)
     for name, value in slots.items():
         slot, _, weight = name.partition("/")
-        if weight not in names:
+        if weight and weight not in names:
             raise ValueError(f"The slot {slot!r} is of {weight!r}, which is no trainable weight.")
-        found[f"{slot}/{names[weight]}"] = value
+        found[f"{slot}/{names[weight]}" if weight else slot] = value
     optimizer.set_state(found)

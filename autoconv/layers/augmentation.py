@@ -23,6 +23,7 @@ class _Augmentation(Images, RandomLayer):
     """What these layers share: in inference they pass on what they get. A call that nobody told counts as training."""
 
     recordable = True
+    generator_name = "generator"
     unsupported = {"bounding_box_format": None}  # noqa: RUF012 (as in the base class)
 
     def __init__(self, seed: int | None = None, data_format: str | None = None, **kwargs: Any) -> None:

@@ -14,6 +14,8 @@ _OWN_STREAMS = 2**62  # far from those that autoconv.random hands out and from t
 class RandomLayer(Layer):
     """A layer that draws from the generator of `utils.set_random_seed`, or with a `seed` from one of its own."""
 
+    generator_name = "seed_generator"  # of the attribute in Keras
+
     def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.seed = seed

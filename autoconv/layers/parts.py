@@ -7,6 +7,7 @@ from typing import Any
 
 from ..arguments import names
 
+NO_PARTS = ("_added", "_arguments", "_made", "_nodes")  # attributes that hold what is no part of the layer
 _names_given: Counter[str] = Counter()
 
 
@@ -15,20 +16,27 @@ def automatic_name(name: str) -> str:
     return names.numbered(name, _names_given)
 
 
+def count_name(kind: str, name: str) -> None:
+    """Counts a name that a file gave to a layer of this kind: automatic names begin after it."""
+    base, _, number = name.rpartition("_") if name != kind else (name, "", "0")
+    if base == kind and number.isdecimal():
+        _names_given[kind] = max(_names_given[kind], int(number) + 1)
+
+
 def forget_names() -> None:
     """Begins to count the automatic names anew."""
     _names_given.clear()
 
 
 @contextmanager
-def numbering() -> Iterator[None]:
+def numbering(given: Counter[str] = _names_given) -> Iterator[None]:
     """Automatic names that are given within count for nothing afterwards."""
-    before = _names_given.copy()
+    before = given.copy()
     try:
         yield
     finally:
-        _names_given.clear()
-        _names_given.update(before)
+        given.clear()
+        given.update(before)
 
 
 def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
@@ -37,7 +45,7 @@ def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]
     looked_into = (*kinds, list, tuple, dict)
     found: dict[int, Any] = {}
     waiting = [value for name, value in reversed(attributes.items())
-               if isinstance(value, looked_into) and name not in ("_added", "_arguments", "_made", "_nodes")]
+               if isinstance(value, looked_into) and name not in NO_PARTS]
     while waiting:
         value = waiting.pop()
         if isinstance(value, kinds):

@@ -322,6 +322,12 @@ class Model(Trainer, Layer):
 
         formats.save_model(self, filepath, overwrite)
 
+    def check_savable(self, filepath: Path) -> None:
+        """Raises ValueError, with the reason, if `save(filepath)` would refuse the model as it is; writes nothing."""
+        from .. import formats
+
+        formats.check_savable(self, filepath)
+
     @known_only
     def save_weights(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the weights alone to `filepath` (.weights.safetensors, or Keras's .weights.h5)."""

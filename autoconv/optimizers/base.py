@@ -22,7 +22,7 @@ from .settings import Checks, LearningRate
 from .slots import Slots
 from .variables import Count, Rate, Variables
 
-_names_given: Counter[str] = Counter()
+names_given: Counter[str] = Counter()
 
 
 class _Now:
@@ -66,7 +66,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         gradient_accumulation_steps = settings.several_steps(gradient_accumulation_steps)
         self.weight_decay, self.name = weight_decay, name or names.numbered(
-            names.snake_case(type(self).__name__), _names_given)
+            names.snake_case(type(self).__name__), names_given)
         self.use_ema, self.ema_momentum = bool(use_ema), ema_momentum
         self.ema_overwrite_frequency, self.loss_scale_factor = ema_overwrite_frequency, loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps

@@ -47,35 +47,45 @@ class Slots:
         self.flat = FlatParameters(parameters)
         self._state = {slot: self.flat.device.array(values) for slot, values in self._state.items()}
 
-    def slot_order(self) -> list[tuple[str, int]]:
+    def slot_order(self, count: int | None = None) -> list[tuple[str, int]]:
         """The slots with the numbers of their parameters, in the order of Keras's variables: the averages and sums of
-        gradients first, then all slots of a parameter together, but for those in `_apart`.
+        gradients first, then all slots of a parameter together, but for those in `_apart`. count: of parameters.
         """
-        count = range(len(self.flat.parameters) if self.flat is not None else 0)
+        numbers = range(len(self.flat.parameters) if count is None and self.flat is not None else count or 0)
         slots = [slot for slot in self._slots if slot in self._state]
         together = [slot for slot in slots if slot not in self._apart]
         alone = [slot for slot in slots if slot in self._apart]
-        return [*((slot, i) for slot in ("average", "accumulated") if slot in self._state for i in count),
-                *((slot, i) for i in count for slot in together), *((slot, i) for slot in alone for i in count)]
+        return [*((slot, i) for slot in ("average", "accumulated") if slot in self._state for i in numbers),
+                *((slot, i) for i in numbers for slot in together), *((slot, i) for slot in alone for i in numbers)]
 
-    def get_state(self) -> dict[str, np.ndarray]:
-        """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i."""
+    def get_state(self, parameters: Sequence[Parameter] | None = None) -> dict[str, np.ndarray]:
+        """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i; of these
+        parameters, or all. Raises ValueError for a parameter that it was not built for.
+        """
         state = {"iterations": np.asarray(self._now.steps)}
         if not callable(self._now.rate):
             state["learning_rate"] = np.asarray(self._now.rate)
         state.update({f"variable_{i}": variable.numpy() for i, variable in enumerate(self._added)})
         if self.flat is not None:
-            for slot, flat in self._state.items():
-                for i, part in enumerate(self.flat.split(flat)):
-                    state[f"{slot}/{i}"] = np.array(self.flat.device.numpy(part))
+            self._make_slots()
+            places = {id(parameter): i for i, parameter in enumerate(self.flat.parameters)}
+            wanted = self.flat.parameters if parameters is None else parameters
+            if not places.keys() >= set(map(id, wanted)):
+                raise ValueError(f"This {type(self).__name__} was built for other parameters: layers were added or "
+                                 "changed their `trainable`.")
+            for slot in self.slots:
+                parts = self.flat.split(self._state[slot])
+                for i, parameter in enumerate(wanted):
+                    state[f"{slot}/{i}"] = np.array(self.flat.device.numpy(parts[places[id(parameter)]]))
         return state
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
         parts = {f"variable_{i}": variable.data for i, variable in enumerate(self._added)}
         if self.flat is not None:
-            for slot, flat in self._state.items():
-                parts.update({f"{slot}/{i}": part for i, part in enumerate(self.flat.split(flat))})
+            self._make_slots()
+            for slot in self.slots:
+                parts.update({f"{slot}/{i}": part for i, part in enumerate(self.flat.split(self._state[slot]))})
         own = {key: part.shape for key, part in parts.items()}
         given = {key: np.shape(v) for key, v in state.items() if key not in ("iterations", "learning_rate")}
         if own != given:

@@ -59,7 +59,7 @@ class Variables:
     _now: Any
     _state: dict[str, Any]
     _added: list[Parameter]  # by add_variable
-    slot_order: Callable[[], list[tuple[str, int]]]
+    slot_order: Callable[..., list[tuple[str, int]]]
 
     @property
     def built(self) -> bool:
