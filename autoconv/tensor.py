@@ -408,22 +408,20 @@ class Parameter(Tensor):
         return super().numpy().copy()
 
     def assign(self, value: Any) -> None:
-        """Writes `value` into this parameter's array. Raises ValueError when the shapes differ."""
+        """Writes `value`, without its gradient, into the array. Raises ValueError when the shapes differ."""
         with within_formula(None):
-            value = devices.real_numbers(value)
+            value = devices.real_numbers(devices.without_gradient(value))
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
 
     def assign_add(self, value: Any) -> None:
         """Adds `value`, of any shape that broadcasts, in place."""
-        with within_formula(None):
-            self.assign(self.numpy() + np.asarray(value, self.dtype))
+        self.assign(self.device.numpy(self.data) + np.asarray(devices.without_gradient(value), self.dtype))
 
     def assign_sub(self, value: Any) -> None:
         """Subtracts `value`, of any shape that broadcasts, in place."""
-        with within_formula(None):
-            self.assign(self.numpy() - np.asarray(value, self.dtype))
+        self.assign(self.device.numpy(self.data) - np.asarray(devices.without_gradient(value), self.dtype))
 
     @property
     def value(self) -> Tensor:
