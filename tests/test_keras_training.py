@@ -429,6 +429,23 @@ class TestMetrics:
         assert float(layer.last) == pytest.approx(X.sum(), rel=1e-5)
         assert float(layer.mean.result()) == pytest.approx(X.sum(1).mean(), rel=1e-5)
 
+    def test_a_model_has_the_metrics_of_its_layers(self):
+        class Watched(layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.mean = metrics.Mean(name="seen")
+
+            def call(self, x):
+                return x
+
+        layer, mae = Watched(), metrics.MeanAbsoluteError(name="mae")
+        model = models.Sequential([layers.Input((3,)), layer])
+        assert model.metrics == [layer.mean]
+        model.compile("sgd", "mse", metrics=[mae])
+        assert [each.name for each in model.metrics] == ["loss", "compile_metrics", "seen"]
+        assert [each.name for each in model.metrics_variables] == ["total", "count"] * 2
+        assert [each.name for each in model.non_trainable_variables] == ["total", "count"]
+
     def test_metrics_within_a_metric(self):
         class Both(metrics.Metric):
             def __init__(self):

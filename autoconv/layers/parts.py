@@ -31,13 +31,16 @@ def numbering() -> Iterator[None]:
         _names_given.update(before)
 
 
+_NOT_HELD = frozenset({"_added", "_arguments", "_made", "_metrics_wanted", "_nodes", "_weighted_wanted"})
+
+
 def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]:
     """Everything of one kind in a layer's attributes and their lists, tuples and dicts, each once."""
     kinds = kind if isinstance(kind, tuple) else (kind,)
     looked_into = (*kinds, list, tuple, dict)
     found: dict[int, Any] = {}
     waiting = [value for name, value in reversed(attributes.items())
-               if isinstance(value, looked_into) and name not in ("_added", "_arguments", "_made", "_nodes")]
+               if isinstance(value, looked_into) and name not in _NOT_HELD]
     while waiting:
         value = waiting.pop()
         if isinstance(value, kinds):

@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import Metric
 from ..tensor import Parameter, Tensor
-from .parts import held
 
 
 class States:
@@ -20,8 +18,7 @@ class States:
     @property
     def metrics(self) -> list[Any]:
         """The metrics in this layer's attributes, and in those of the layers within."""
-        found = {id(each): each for layer in self._walk() for each in held(vars(layer), Metric)}  # type: ignore[attr-defined]
-        return list(found.values())
+        return self._held_metrics()  # type: ignore[attr-defined]
 
     @property
     def metrics_variables(self) -> list[Any]:
