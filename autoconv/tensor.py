@@ -1,6 +1,6 @@
 """`Tensor`: an array that remembers how it was computed, and `apply`, which runs an op on tensors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from numbers import Number, Real
@@ -427,6 +427,20 @@ class Parameter(Tensor):
     def value(self) -> Tensor:
         """Its values as they are now, without a gradient."""
         return Tensor(self.device.array(self.numpy()), device=self.device)
+
+
+@contextmanager
+def replaced(pairs: Iterable[tuple[Parameter, Any]]) -> Iterator[None]:
+    """Gives variables other values within the block; afterwards they have those from before."""
+    pairs = list(pairs)
+    before = [variable.numpy() for variable, _ in pairs]
+    try:
+        for variable, value in pairs:
+            variable.assign(value)
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, before):
+            variable.assign(value)
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:

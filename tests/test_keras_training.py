@@ -845,7 +845,7 @@ class TestModels:
         model.compile("adam", "mse")
         model.fit(X, Y, verbose=0)
         model.summary()
-        assert " Optimizer params: 8 (32.00 B)" in capsys.readouterr().out
+        assert " Optimizer params: 8 (40.00 B)" in capsys.readouterr().out
         with pytest.raises(ValueError, match="layer_range"):
             model.summary(layer_range=["nothing", "last"])
 

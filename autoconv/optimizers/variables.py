@@ -8,25 +8,10 @@ import numpy as np
 
 from .. import initializers
 from ..held import Held
-from ..tensor import Parameter, Tensor
+from ..tensor import Parameter, Tensor, replaced
 from .flat import FlatParameters
 
 _KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # the names of slots that Keras calls otherwise
-
-
-class Kept(Parameter):
-    """A number that an optimizer keeps elsewhere, as a variable: assigning to it sets that number."""
-
-    __slots__ = ("_put",)
-
-    def __init__(self, value: Any, name: str, owner: str, put: Callable[[Any], None]) -> None:
-        super().__init__(np.array(value), name, trainable=False)
-        self.path, self._put = f"{owner}/{name}", put
-
-    def assign(self, value: Any) -> None:
-        """Sets the number."""
-        super().assign(value)
-        self._put(self.data.item())
 
 
 class Rate(Held, float):
@@ -71,24 +56,36 @@ class Variables:
         """What it keeps, in Keras's order: the steps done, the learning rate, variables of your own, then the slots.
         Assigning to them changes it.
         """
-        steps = min(self._now.steps, np.iinfo(np.int32).max)
-        found: list[Parameter] = [Kept(np.int32(steps), "iteration", self.name, self._put_steps)]
+        return list(self._named_variables().values())
+
+    def _named_variables(self) -> dict[str, Parameter]:
+        """`variables` by their keys in `get_state`."""
+        found = {"iterations": self._now.iteration}
         if not callable(self._now.rate):
-            found.append(Kept(np.float32(self._now.rate), "learning_rate", self.name, self._put_rate))
-        found += self._added
+            found["learning_rate"] = self._now.learning_rate
+        found.update({f"variable_{i}": variable for i, variable in enumerate(self._added)})
         flat = self.flat
         for slot, i in [] if flat is None else self.slot_order():
             of, part = flat.parameters[i], flat.split(self._state[slot])[i]  # type: ignore[union-attr]
             variable = Parameter(part, f"{of.path.replace('/', '_')}_{_KERAS_SLOTS.get(slot, slot)}", False, of.device)
             variable.path = f"{self.name}/{variable.name}"
-            found.append(variable)
+            found[f"{slot}/{i}"] = variable
         return found
 
-    def _put_steps(self, value: Any) -> None:
-        self._now.steps = int(value)
+    def get_state(self) -> dict[str, np.ndarray]:
+        """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i."""
+        return {key: variable.numpy() for key, variable in self._named_variables().items()}
 
-    def _put_rate(self, value: Any) -> None:
-        self.learning_rate = float(value)
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
+        numbers, variables = ("iterations", "learning_rate"), self._named_variables()
+        own = {key: variable.shape for key, variable in variables.items() if key not in numbers}
+        given = {key: np.shape(value) for key, value in state.items() if key not in numbers}
+        if own != given:
+            raise ValueError("This state belongs to another optimizer or to other parameters. "
+                             f"{type(self).__name__} has {own or 'no slots (build it first)'}. Received: {given}.")
+        for key in variables.keys() & state.keys():
+            variables[key].assign(state[key])
 
     def add_variable(self, shape: Sequence[int], initializer: Any = "zeros", dtype: Any = None,
                      aggregation: str = "none", layout: Any = None, name: str | None = None) -> Parameter:
@@ -162,16 +159,9 @@ class Variables:
         if len(optimizer_variables) != len(own) - count or len(trainable_variables) != count:
             raise ValueError(f"stateless_apply() needs a value for each of the {len(own) - count} variables and the "
                              f"{count} weights. Received: {len(optimizer_variables)} and {len(trainable_variables)}.")
-        before = [variable.numpy() for variable in own]
-        try:
-            for variable, value in zip(own, given):
-                variable.assign(value)
+        with replaced(zip(own, given)):
             self.apply(grads)
-            own = [*self.flat.parameters, *self.variables]  # type: ignore[union-attr]
             after = [variable.value for variable in own]
-        finally:
-            for variable, value in zip(own, before):
-                variable.assign(value)
         return after[:count], after[count:]
 
     # Keras's private names, which its users' own optimizers call.
