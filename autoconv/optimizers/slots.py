@@ -1,4 +1,4 @@
-"""The slots of an optimizer: flat arrays beside that of the parameters, made, moved, copied and put back."""
+"""The slots of an optimizer: flat arrays beside that of the parameters, made and moved."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

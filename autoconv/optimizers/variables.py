@@ -7,24 +7,53 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
-from ..held import Held
 from ..tensor import Parameter, Tensor, replaced
 from .flat import FlatParameters
 
 _KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # the names of slots that Keras calls otherwise
 
 
-class Rate(Held, float):
+class _Reading:
+    """A number as it is now, with the methods of a variable; `assign` sets it in its optimizer."""
+
+    shape, trainable = (), False
+    name: str
+    dtype: str
+    _put: Callable[[Any], None]
+
+    def assign(self, value: Any) -> None:
+        """Sets the number."""
+        self._put(np.asarray(value).item())
+
+    def assign_add(self, value: Any) -> None:
+        """Adds to the number."""
+        self.assign(self + np.asarray(value).item())
+
+    def assign_sub(self, value: Any) -> None:
+        """Subtracts from the number."""
+        self.assign(self - np.asarray(value).item())
+
+    def numpy(self) -> np.ndarray:
+        """Returns the number as an array without axes."""
+        return np.array(self, self.dtype)
+
+    @property
+    def value(self) -> Tensor:
+        """The number as a tensor without axes."""
+        return Tensor(self.numpy())
+
+
+class Rate(_Reading, float):
     """A learning rate."""
 
-    name = "learning_rate"
+    dtype, name = "float32", "learning_rate"
 
     def __reduce__(self) -> tuple:
         return float, (float(self),)
 
 
-class Count(Held, int):
-    """How many steps were done."""
+class Count(_Reading, int):
+    """A number of steps."""
 
     dtype, name = "int32", "iteration"
 
