@@ -1,6 +1,6 @@
 """`Tensor`: an array that remembers how it was computed, and `apply`, which runs an op on tensors."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -282,22 +282,20 @@ class Parameter(Tensor):
         return super().numpy().copy()
 
     def assign(self, value: Any) -> None:
-        """Writes `value` into this parameter's array. Raises ValueError when the shapes differ."""
+        """Writes `value`, without its gradient, into the array. Raises ValueError when the shapes differ."""
         with within_formula(None):
-            value = devices.real_numbers(value)
+            value = devices.real_numbers(devices.without_gradient(value))
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
 
     def assign_add(self, value: Any) -> None:
         """Adds `value`, of any shape that broadcasts, in place."""
-        with within_formula(None):
-            self.assign(self.numpy() + np.asarray(value, self.dtype))
+        self.assign(self.device.numpy(self.data) + np.asarray(devices.without_gradient(value), self.dtype))
 
     def assign_sub(self, value: Any) -> None:
         """Subtracts `value`, of any shape that broadcasts, in place."""
-        with within_formula(None):
-            self.assign(self.numpy() - np.asarray(value, self.dtype))
+        self.assign(self.device.numpy(self.data) - np.asarray(devices.without_gradient(value), self.dtype))
 
     @property
     def value(self) -> Tensor:
@@ -306,6 +304,20 @@ class Parameter(Tensor):
             copy = Tensor(self.device.array(self.numpy()), device=self.device)
         copy.grad = self.grad
         return copy
+
+
+@contextmanager
+def replaced(pairs: Iterable[tuple[Parameter, Any]]) -> Iterator[None]:
+    """Gives variables other values within the block; afterwards they have those from before."""
+    pairs = list(pairs)
+    before = [variable.numpy() for variable, _ in pairs]
+    try:
+        for variable, value in pairs:
+            variable.assign(value)
+        yield
+    finally:
+        for (variable, _), value in zip(pairs, before):
+            variable.assign(value)
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:

@@ -3,6 +3,7 @@
 import hashlib
 import io
 import json
+import pickle
 import tarfile
 import zipfile
 from pathlib import Path
@@ -11,7 +12,7 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import callbacks, layers, losses, metrics, models, optimizers, utils
+from autoconv import callbacks, layers, losses, metrics, models, ops, optimizers, utils
 
 RNG = np.random.default_rng(5)
 X = RNG.normal(size=(8, 3)).astype(np.float32)
@@ -254,7 +255,7 @@ class TestMetrics:
     def test_what_a_metric_counts_in_can_be_assigned_to(self):
         metric = metrics.Mean()
         metric.update_state([1.0, 2.0])
-        assert metric.total.numpy().dtype == np.float32
+        assert metric.total.numpy() == float(metric.total) == 3
         metric.total.assign(10.0)
         metric.count.assign_add(2.0)
         assert metric.result() == 2.5
@@ -341,6 +342,109 @@ class TestMetrics:
         assert metric.result() == before
         with pytest.raises(ValueError, match="metric_variables"):
             metric.stateless_result([])
+
+    @pytest.mark.parametrize("name", sorted(metrics.registry.classes.keys() - {"Metric"}))
+    def test_each_metric_and_a_model_compiled_with_it_can_be_pickled(self, name):
+        given = {"IoU": (2, [0]), "MeanIoU": (2,), "MeanMetricWrapper": (metrics.binary_accuracy,),
+                 "OneHotIoU": (2, [0]), "OneHotMeanIoU": (2,), "PrecisionAtRecall": (0.5,), "RecallAtPrecision": (0.5,),
+                 "SensitivityAtSpecificity": (0.5,), "SpecificityAtSensitivity": (0.5,)}
+        model = net()
+        metric = metrics.registry.classes[name](*given.get(name, ()))
+        model.compile("sgd", "mse", metrics=[metric])
+        for variable in metric.variables:
+            variable.assign(np.ones(variable.shape))
+        again, _ = pickle.loads(pickle.dumps((metric, model)))
+        assert again.get_config() == metric.get_config()
+        assert [v.name for v in again.variables] == [v.name for v in metric.variables]
+        assert all((v.numpy() == 1).all() for v in again.variables)
+
+    def test_a_model_that_was_trained_with_metrics_can_be_pickled(self):
+        model = net()
+        model.compile("sgd", "mse", metrics=["mae", metrics.CosineSimilarity(), metrics.Hinge()])
+        model.fit(X, Y, verbose=0)
+        again = pickle.loads(pickle.dumps(model))
+        assert again.evaluate(X, Y, verbose=0) == model.evaluate(X, Y, verbose=0)
+        assert again.fit(X, Y, verbose=0).history == model.fit(X, Y, verbose=0).history
+
+    def test_a_reset_that_assigns_to_a_variable_of_the_constructor(self):
+        """The metric of Keras's guide: no constructor calls what a subclass overrides."""
+        class TruePositives(metrics.Metric):
+            def __init__(self, name="positives", **kwargs):
+                super().__init__(name=name, **kwargs)
+                self.found = self.add_variable(shape=(), initializer="zeros", name="found")
+
+            def update_state(self, y_true, y_pred, sample_weight=None):
+                self.found.assign_add(ops.sum(ops.cast(ops.equal(y_true, ops.argmax(y_pred, -1)), "float32")))
+
+            def result(self):
+                return self.found
+
+            def reset_state(self):
+                self.found.assign(0.0)
+
+        metric = TruePositives()
+        assert float(metric([0, 1, 1], np.array([[0.9, 0.1], [0.2, 0.8], [0.7, 0.3]], np.float32))) == 2
+        metric.reset_state()
+        assert float(metric.result()) == 0
+        model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+        model.compile("sgd", "sparse_categorical_crossentropy", metrics=[metric])
+        counted = model.fit(X, np.zeros(8, int), epochs=2, batch_size=4, verbose=0).history["positives"]
+        assert all(0 <= n <= 8 for n in counted)
+        assert float(metric.result()) == counted[-1]
+
+    @pytest.mark.parametrize("make", [metrics.Mean, metrics.AUC, metrics.R2Score, metrics.F1Score, metrics.MeanIoU])
+    def test_a_constructor_calls_nothing_that_a_subclass_overrides(self, make):
+        class Own(make):
+            def reset_state(self):
+                self.made.assign(0.0)
+                super().reset_state()
+
+            @property
+            def variables(self):
+                return [self.made, *super().variables]
+
+            def result(self):
+                return self.made
+
+            update_state = result
+
+        assert hasattr(Own(2) if make is metrics.MeanIoU else Own(), "reset_state")
+
+    def test_a_metric_in_a_layer_takes_tensors_without_their_gradients(self):
+        class Watched(layers.Dense):
+            def __init__(self):
+                super().__init__(1, kernel_initializer="ones")
+                self.mean, self.largest = metrics.Mean(), metrics.Metric(name="largest")
+                self.last = self.largest.add_variable(name="last")
+
+            def call(self, x):
+                y = super().call(x)
+                self.mean.update_state(y)
+                self.last.assign(y.sum())
+                return y
+
+        layer = Watched()
+        layer(ac.tensor(X)).sum().backward()
+        assert layer.kernel.grad is not None
+        assert float(layer.last) == pytest.approx(X.sum(), rel=1e-5)
+        assert float(layer.mean.result()) == pytest.approx(X.sum(1).mean(), rel=1e-5)
+
+    def test_a_model_has_the_metrics_of_its_layers(self):
+        class Watched(layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.mean = metrics.Mean(name="seen")
+
+            def call(self, x):
+                return x
+
+        layer, mae = Watched(), metrics.MeanAbsoluteError(name="mae")
+        model = models.Sequential([layers.Input((3,)), layer])
+        assert model.metrics == [layer.mean]
+        model.compile("sgd", "mse", metrics=[mae])
+        assert [each.name for each in model.metrics] == ["loss", "compile_metrics", "seen"]
+        assert [each.name for each in model.metrics_variables] == ["total", "count"] * 2
+        assert [each.name for each in model.non_trainable_variables] == ["total", "count"]
 
     def test_metrics_within_a_metric(self):
         class Both(metrics.Metric):
@@ -741,7 +845,7 @@ class TestModels:
         model.compile("adam", "mse")
         model.fit(X, Y, verbose=0)
         model.summary()
-        assert " Optimizer params: 8 (32.00 B)" in capsys.readouterr().out
+        assert " Optimizer params: 8 (40.00 B)" in capsys.readouterr().out
         with pytest.raises(ValueError, match="layer_range"):
             model.summary(layer_range=["nothing", "last"])
 

@@ -35,7 +35,7 @@ def evaluate(run: Path, dataset: str | Path | None, device: str, threads: int | 
         counts = metrics.MeanIoU(len(trained["classes"]), sparse_y_true=False, sparse_y_pred=False)
         runs.compile_net(model, trained["model"], counted=[counts])
         tested = model.evaluate(**tests.feed, verbose=0, return_dict=True)
-        table = confusion.Confusion(trained["classes"], counts.total_cm.astype(int))
+        table = confusion.Confusion(trained["classes"], counts.total_cm.numpy())
     except ValueError as error:
         raise click.ClickException(f"The net in {run} cannot be tested on this set. {error}") from error
     if json_file is not None:

@@ -7,7 +7,8 @@ from typing import Any
 
 from ..arguments import names
 
-NO_PARTS = ("_added", "_arguments", "_made", "_nodes")  # attributes that hold what is no part of the layer
+# attributes that hold what is no part of the layer
+NO_PARTS = ("_added", "_arguments", "_made", "_metrics_wanted", "_nodes", "_weighted_wanted")
 _names_given: Counter[str] = Counter()
 
 

@@ -1,14 +1,9 @@
 """A layer's variables as plain values: written and read by number, and given to a call from outside."""
 
-from collections.abc import Iterator, MutableMapping
-from contextlib import contextmanager
+from collections.abc import MutableMapping
 from typing import Any
 
-import numpy as np
-
-from ..metrics import Metric
-from ..tensor import Parameter, Tensor
-from .parts import held
+from ..tensor import Parameter, replaced
 
 
 class States:
@@ -20,8 +15,7 @@ class States:
     @property
     def metrics(self) -> list[Any]:
         """The metrics in this layer's attributes, and in those of the layers within."""
-        found = {id(each): each for layer in self._walk() for each in held(vars(layer), Metric)}  # type: ignore[attr-defined]
-        return list(found.values())
+        return self._held_metrics()  # type: ignore[attr-defined]
 
     @property
     def metrics_variables(self) -> list[Any]:
@@ -64,21 +58,8 @@ class States:
                                  f"{type(self).__name__}().{what}. Received list with length {len(given)}, but "
                                  f"expected {len(mine)} variables.")
             pairs += [(variable, value) for variable, value in zip(mine, given)]
-        with _instead(pairs):
+        with replaced(pairs):
             outputs = self(*args, **kwargs)  # type: ignore[operator]
             after = [variable.value for variable in self.non_trainable_variables]  # type: ignore[attr-defined]
             losses = self.losses if return_losses else None  # type: ignore[attr-defined]
         return (outputs, after, losses) if return_losses else (outputs, after)
-
-
-@contextmanager
-def _instead(pairs: list[tuple[Parameter, Any]]) -> Iterator[None]:
-    """Within this block the variables have these values."""
-    before = [variable.numpy() for variable, _ in pairs]
-    try:
-        for variable, value in pairs:
-            variable.assign(np.asarray(value.detach() if isinstance(value, Tensor) else value))
-        yield
-    finally:
-        for (variable, _), value in zip(pairs, before):
-            variable.assign(value)

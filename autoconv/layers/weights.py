@@ -140,9 +140,12 @@ class Weights:
         """Variables that are no weights."""
         layers = list(self._walk())
         generators = {id(each): each for layer in layers for each in layer._generators()}
-        metrics = {id(each): each for layer in layers for each in held(vars(layer), Metric)}
         return [*(each.state for each in generators.values()),
-                *(variable for metric in metrics.values() for variable in metric.variables)]
+                *(variable for metric in self._held_metrics() for variable in metric.variables)]
+
+    def _held_metrics(self) -> list[Metric]:
+        """The metrics in this layer's attributes, and in those of the layers within."""
+        return list({id(each): each for layer in self._walk() for each in held(vars(layer), Metric)}.values())
 
     def _generators(self) -> list[SeedGenerator]:
         """The generators of random numbers in its attributes."""

@@ -1,9 +1,8 @@
 """`Metric`, and what adds up numbers: sums, means, and means of functions. By NumPy."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from copy import deepcopy
-from functools import partial, wraps
 from typing import Any
 
 import numpy as np
@@ -12,163 +11,52 @@ from .. import initializers
 from ..arguments import names
 from ..arguments.serialization import Configured
 from ..backend.device import without_gradient
-from ..held import Held
-from ..tensor import Parameter, Tensor, within_formula
+from ..tensor import Parameter, Tensor
 from ..versions import Versioned
 
 ArrayFunction = Callable[..., Any]
 DeviceFunction = Callable[..., Any]
 
 
-class Value(float):
-    """A metric's result, with what a tensor of one number can do."""
+class Number(float):
+    """A metric's result, with the methods of a tensor of one number."""
 
     dtype, shape, ndim = "float32", (), 0
 
     def numpy(self) -> np.ndarray:
-        """The number as an array without axes."""
+        """Returns the number as an array without axes."""
         return np.array(self, self.dtype)
 
     def item(self) -> float:
-        """The number."""
+        """Returns the number."""
         return float(self)
 
     def __reduce__(self) -> tuple:
         return float, (float(self),)
 
 
-class Counted(Held, float):
-    """A number that a metric holds in an attribute, as reading that gives it: assigning to it sets the attribute."""
-
-    def __reduce__(self) -> tuple:
-        return float, (float(self),)
-
-
-class CountedArray(np.ndarray):
-    """The same of an array."""
-
-    def numpy(self) -> np.ndarray:
-        """A copy, as an array of NumPy's alone."""
-        return np.array(self, {"f": np.float32, "i": np.int32}.get(self.dtype.kind))
-
-    @property
-    def value(self) -> Tensor:
-        """A copy as a tensor."""
-        return Tensor(self.numpy())
-
-    def assign(self, value: Any) -> None:
-        """Sets the numbers."""
-        self[...] = array(value)
-
-    def assign_add(self, value: Any) -> None:
-        """Adds to the numbers."""
-        self[...] += array(value)
-
-    def assign_sub(self, value: Any) -> None:
-        """Subtracts from the numbers."""
-        self[...] -= array(value)
-
-
-class HeldVariable(Parameter):
-    """What a metric holds in an attribute, as a variable: assigning to it sets the attribute."""
-
-    __slots__ = ("_metric",)
-
-    def __init__(self, metric: "Metric", attribute: str) -> None:
-        value = np.asarray(getattr(metric, attribute))
-        name = "accumulator" if metric._shown == (attribute,) else _NAMES.get(attribute, attribute)
-        super().__init__(value.astype(metric.dtype), name, trainable=False)
-        self._metric = metric, attribute
-        self.path = f"{metric.name}/{self.name}"
-
-    def assign(self, value: Any) -> None:
-        """Sets the attribute."""
-        super().assign(value)
-        metric, attribute = self._metric
-        like = np.asarray(getattr(metric, attribute)).dtype
-        setattr(metric, attribute, self.data.astype(like) if self.ndim else self.data.astype(like).item())
-
-
-def _counted(metric: "Metric", name: str, value: Any) -> Any:
-    """A number or an array that a metric holds under this name, with `assign`."""
-    if isinstance(value, float):
-        value = Counted(value)
-        value._put, value.name = partial(setattr, metric, name), name
-    elif type(value) is np.ndarray:
-        value = value.view(CountedArray)
-    return value
-
-
-def _as_value(result: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    """A metric's `result`, whose one number is then a `Value`, and several a tensor."""
-
-    @wraps(result)
-    def valued(self: Any) -> Any:
-        found = result(self)
-        if isinstance(found, np.ndarray):
-            return Tensor(np.array(found, np.float32))
-        return Value(found) if isinstance(found, float) else found
-
-    return valued
-
-
-def _of_values(update: Callable[..., Any]) -> Callable[..., Any]:
-    """A metric's `update_state`, which takes values out of tensors also in the middle of a `train_step`."""
-
-    @wraps(update)
-    def updated(*args: Any, **kwargs: Any) -> Any:
-        with within_formula(None):
-            return update(*args, **kwargs)
-
-    return updated
-
-
-_NAMES = {"total_cm": "total_confusion_matrix"}  # of variables, where Keras's are not the attributes'
-
-
 class Metric(Configured, Versioned):
     """The base of a metric of your own: override `update_state` and `result`.
 
-    What it counts lies in variables from `add_variable`, which `reset_state` fills anew, or in attributes that a
-    `reset_state` of its own sets. `metric(y_true, y_pred)` updates and returns the result so far.
+    It counts in variables from `add_variable`, which `reset_state` fills anew, or in numbers and arrays in attributes
+    that your own `reset_state` sets. `metric(y_true, y_pred)` updates and returns the result up to this point.
     """
 
     # Whether `values(y_true, y_pred)` gives one number a sample, as an array, by functions of tensors alone. A step
-    # then adds their sum and their number to `total` and `count`, and never calls `update_state`.
+    # then adds their sum and their number to the variables `total` and `count`, and never calls `update_state`.
     recordable = False
 
     direction: str | None = None  # "up" where larger values are better, "down" where smaller ones are
 
-    _shown: tuple[str, ...] = ()  # the attributes that are its variables, where not all that it counts in are
-    _state: frozenset[str] = frozenset()  # what `reset_state` sets: training changes it, so it counts as no change
+    unwatched = frozenset({"_variables"})
 
     def __init__(self, dtype: str | None = None, name: str | None = None) -> None:
         self.name, self.dtype = name or names.snake_case(type(self).__name__), dtype or "float32"
         self._variables: list[tuple[Parameter, Any]] = []
-        settings = set(vars(self))
-        self.reset_state()
-        self._state = frozenset(vars(self)) - settings
-        for attribute in self._state:
-            setattr(self, attribute, vars(self)[attribute])
-
-    def __init_subclass__(cls, **kwargs: Any) -> None:
-        super().__init_subclass__(**kwargs)
-        if "update_state" in vars(cls):
-            cls.update_state = _of_values(cls.update_state)  # type: ignore[method-assign]
-        if cls.__module__.startswith("autoconv.") and "result" in vars(cls):
-            cls.result = _as_value(cls.result)  # type: ignore[method-assign, assignment]
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Parameter) and name not in self._state:
-            object.__setattr__(self, "_state", self._state | {name})
-        if name in self._state:
-            object.__setattr__(self, name, _counted(self, name, value))
-        else:
-            super().__setattr__(name, value)
 
     def add_variable(self, shape: tuple[int, ...] = (), initializer: Any = "zeros", dtype: Any = None,
                      name: str | None = None) -> Parameter:
-        """A new array that the metric counts in, filled by `initializer` now and by `reset_state`."""
+        """Makes an array that the metric counts in, filled by `initializer` now and by `reset_state`."""
         fill, kind = initializers.get(initializer), np.dtype(dtype or self.dtype)
         values = np.require(fill(tuple(shape), kind), kind, ["C", "W"])
         variable = Parameter(values.reshape(tuple(shape)), name or "variable", False)
@@ -176,17 +64,12 @@ class Metric(Configured, Versioned):
         self._variables.append((variable, fill))
         return variable
 
-    def add_weight(self, shape: tuple[int, ...] = (), initializer: Any = "zeros", dtype: Any = None,
-                   name: str | None = None) -> Parameter:
-        """`add_variable` under Keras's other name."""
-        return self.add_variable(shape, initializer, dtype, name)
+    add_weight = add_variable
 
     @property
     def variables(self) -> list[Parameter]:
-        """What it counts in: what `add_variable` made and what it holds in attributes, then that of metrics within."""
-        attributes = self._shown or [name for name, value in vars(self).items() if name in self._state
-                                     and _is_plain(value)]
-        return [*(variable for variable, _ in self._variables), *(HeldVariable(self, name) for name in attributes),
+        """What it counts in: variables from `add_variable`, then those of metrics in its attributes."""
+        return [*(variable for variable, _ in self._variables),
                 *(variable for within in self._within() for variable in within.variables)]
 
     def _within(self) -> list["Metric"]:
@@ -195,46 +78,62 @@ class Metric(Configured, Versioned):
 
     def stateless_update_state(self, metric_variables: Sequence[Any], *args: Any, **kwargs: Any) -> list[Tensor]:
         """The values of its variables after `update_state` from these values; nothing of its own changes."""
-        with self._as_before():
-            self._put(metric_variables)
+        with self._holding(metric_variables):
             self.update_state(*args, **kwargs)
             return [variable.value for variable in self.variables]
 
     def stateless_result(self, metric_variables: Sequence[Any]) -> Any:
         """The result for these values of its variables."""
-        with self._as_before():
-            self._put(metric_variables)
+        with self._holding(metric_variables):
             return self.result()
 
     def stateless_reset_state(self) -> list[Tensor]:
         """The values of its variables after `reset_state`."""
-        with self._as_before():
+        with self._holding(None):
             self.reset_state()
             return [variable.value for variable in self.variables]
 
-    def _put(self, values: Sequence[Any]) -> None:
-        own = self.variables
-        if len(values) != len(own):
-            raise ValueError(f"metric_variables must have a tensor for each of the {len(own)} variables of "
-                             f"{type(self).__name__}. Received: {len(values)}.")
-        for variable, value in zip(own, values):
-            variable.assign(value)
-
     @contextmanager
-    def _as_before(self) -> Iterator[None]:
-        """Puts back, afterwards, what it and the metrics within hold."""
-        every = [self, *self._within()]
-        kept = [([variable.numpy() for variable, _ in one._variables],
-                 {name: deepcopy(vars(one)[name]) for name in one._state if _is_plain(vars(one).get(name))})
-                for one in every]
+    def _holding(self, values: Sequence[Any] | None) -> Iterator[None]:
+        """Within this block its variables have these values, and afterwards all is as before."""
+        before = self.get_state()
         try:
+            own = self.variables
+            if values is not None and len(values) != len(own):
+                raise ValueError(f"metric_variables must have a tensor for each of the {len(own)} variables of "
+                                 f"{type(self).__name__}. Received: {len(values)}.")
+            for variable, value in zip(own, values or ()):
+                variable.assign(value)
             yield
         finally:
-            for one, (variables, attributes) in zip(every, kept):
-                for (variable, _), value in zip(one._variables, variables):
-                    variable.assign(value)
-                for name, value in attributes.items():
-                    setattr(one, name, value)
+            self.set_state(before)
+
+    def get_state(self) -> dict[str, Any]:
+        """Returns copies of what it counts in, by the attributes' names, for `set_state`: variables, and numbers and
+        arrays that are no arguments of the constructor, also in lists and dicts; those of metrics within as a dict.
+        """
+        arguments, found = self._arguments(), {}
+        for name, value in vars(self).items():
+            if isinstance(value, Parameter):
+                found[name] = value.numpy() if value.ndim else value.numpy().item()
+            elif isinstance(value, Metric):
+                found[name] = value.get_state()
+            elif name not in arguments and name != "version" and _is_plain(value):
+                found[name] = deepcopy(value)
+        return found
+
+    def set_state(self, state: Mapping[str, Any]) -> None:
+        """Counts on from what `get_state` returned."""
+        for name in self.get_state().keys() & state.keys():
+            own, value = getattr(self, name), state[name]
+            if isinstance(own, Metric):
+                own.set_state(value)
+            elif isinstance(own, Parameter) and own.shape == np.shape(value):
+                own.assign(value)
+            elif isinstance(own, Parameter):  # its shape follows from the first batch
+                own.data = np.array(value, own.dtype)
+            else:
+                setattr(self, name, deepcopy(value))
 
     def update_state(self, *args: Any, **kwargs: Any) -> None:
         """Takes in what a batch brings: targets and predictions, and a weight for each sample."""
@@ -251,6 +150,16 @@ class Metric(Configured, Versioned):
         for within in self._within():
             within.reset_state()
 
+    def _doubles(self, *names: str, shape: tuple[int, ...] = ()) -> list[Parameter]:
+        """Makes variables of doubles of these names."""
+        return [self.add_variable(shape, dtype=np.float64, name=name) for name in names]
+
+    def _fit(self, shape: tuple[int, ...]) -> None:
+        """Gives the variables of doubles this shape, which follows from a batch: zeros, unless they have it."""
+        for variable, _ in self._variables:
+            if variable.dtype == np.float64 and variable.shape != shape:
+                variable.data = np.zeros(shape, variable.dtype)
+
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         self.update_state(*args, **kwargs)
         return self.result()
@@ -264,16 +173,14 @@ class Sum(Metric):
 
     def __init__(self, name: str = "sum", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
-
-    def reset_state(self) -> None:
-        self.total = 0.0
+        self.total, = self._doubles("total")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
         values, weights = weighted(values, sample_weight)
-        self.total += float((values * weights).sum(dtype=np.float64))
+        self.total.assign_add((values * weights).sum(dtype=np.float64))
 
-    def result(self) -> float:
-        return self.total
+    def result(self) -> Any:
+        return number(self.total.data)
 
 
 class Mean(Metric):
@@ -281,22 +188,16 @@ class Mean(Metric):
 
     def __init__(self, name: str = "mean", dtype: str | None = None) -> None:
         super().__init__(dtype, name)
-
-    def reset_state(self) -> None:
-        self.total, self.count = 0.0, 0.0
+        self.total, self.count = self._doubles("total", "count")
 
     def update_state(self, values: Any, sample_weight: Any = None) -> None:
-        if sample_weight is None:
-            values = array(values)
-            self.total += float(values.sum(dtype=np.float64))
-            self.count += values.size
-        else:
-            values, weights = weighted(values, sample_weight)
-            self.total += float((values * weights).sum(dtype=np.float64))
-            self.count += float(weights.sum(dtype=np.float64))
+        values, weights = weighted(values, sample_weight) if sample_weight is not None else (array(values), None)
+        total = values if weights is None else values * weights
+        self.total.assign_add(total.sum(dtype=np.float64))
+        self.count.assign_add(values.size if weights is None else weights.sum(dtype=np.float64))
 
-    def result(self) -> float:
-        return self.total / self.count if self.count else 0.0
+    def result(self) -> Any:
+        return number(ratio(self.total.data, self.count.data))
 
 
 class MeanMetricWrapper(Mean):
@@ -332,13 +233,15 @@ class MeanMetricWrapper(Mean):
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether a metric counts in this: a number, or an array that is no variable yet."""
+    """Whether a metric counts in this attribute: a number, an array, or a list or dict of such."""
+    if isinstance(value, list | dict):
+        return all(map(_is_plain, value.values() if isinstance(value, dict) else value))
     return isinstance(value, int | float | np.ndarray | np.generic) and not isinstance(value, bool)
 
 
 def array(value: Any) -> np.ndarray:
-    """The values of a tensor, or what NumPy makes of it."""
-    return value.numpy() if isinstance(value, Tensor) else np.asarray(without_gradient(value))
+    """The values of a tensor, without its gradient, or what NumPy makes of it."""
+    return value.detach().numpy() if isinstance(value, Tensor) else np.asarray(without_gradient(value))
 
 
 def weighted(values: Any, sample_weight: Any) -> tuple[np.ndarray, np.ndarray]:
@@ -359,5 +262,5 @@ def ratio(a: Any, b: Any) -> Any:
 
 
 def number(value: Any) -> Any:
-    """An array of one item as a number."""
-    return float(np.asarray(value).reshape(())) if np.size(value) == 1 and np.ndim(value) == 0 else np.asarray(value)
+    """A result: one number as a `Number`, several as a tensor."""
+    return Tensor(np.asarray(value, np.float32)) if np.ndim(value) else Number(value)

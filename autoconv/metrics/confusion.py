@@ -19,15 +19,18 @@ LOWEST = -1e10  # below every prediction
 
 
 class _Counts(Metric):
-    """What counts the outcomes at each of several thresholds."""
+    """What counts outcomes at each of several thresholds: those of `COUNTS` that it needs."""
+
+    _needs: ClassVar[tuple[str, ...]] = COUNTS
 
     def __init__(self, thresholds: Sequence[float], name: str | None, dtype: str | None) -> None:
-        self._thresholds = np.asarray(thresholds, np.float64)
         super().__init__(dtype, name)
+        self._thresholds = np.asarray(thresholds, np.float64)
+        for count, variable in zip(self._needs, self._doubles(*self._needs, shape=self._thresholds.shape)):
+            setattr(self, count, variable)
 
-    def reset_state(self) -> None:
-        for count in COUNTS:
-            setattr(self, count, np.zeros(len(self._thresholds)))
+    def _counted(self) -> list[np.ndarray]:
+        return [getattr(self, count).data for count in self._needs]
 
     def _count(self, t: np.ndarray, p: np.ndarray, weights: np.ndarray) -> None:
         """Adds targets and predictions of one shape: of each label by itself where the counts have a second axis."""
@@ -35,7 +38,8 @@ class _Counts(Metric):
         if given.size and ((given < 0).any() or (given > 1).any()) and self._thresholds[0] != LOWEST:
             warnings.warn(f"{type(self).__name__} takes predictions in [0, 1]. Received: {p.min()} to {p.max()}. "
                           "Use a softmax or a sigmoid as the last activation.", stacklevel=4)
-        labels = getattr(self, COUNTS[0])[0].size
+        counts = dict(zip(self._needs, self._counted()))
+        labels = counts[self._needs[0]][0].size
         columns = (each.reshape(-1, labels).T for each in (t.astype(bool), p, weights))
         limits = self._thresholds.astype(np.float32)  # as the predictions: 0.2 is not above 0.2
         order = np.argsort(limits)
@@ -45,8 +49,9 @@ class _Counts(Metric):
             for kept, positives, negatives in ((true, COUNTS[0], COUNTS[3]), (~true, COUNTS[1], COUNTS[2])):
                 at = np.bincount(above, weight * kept, len(order) + 1)
                 below = np.cumsum(at)[:-1]
-                getattr(self, negatives).reshape(-1, labels)[order, label] += below
-                getattr(self, positives).reshape(-1, labels)[order, label] += at.sum() - below
+                for count, found in ((negatives, below), (positives, at.sum() - below)):
+                    if count in counts:
+                        counts[count].reshape(-1, labels)[order, label] += found
 
 
 def _matching(y_true: Any, y_pred: Any, sample_weight: Any, top_k: int | None = None,
@@ -91,8 +96,8 @@ class _OfCounts(_Counts):
         self._count(*_matching(y_true, y_pred, sample_weight, self.top_k, self.class_id))
 
     def result(self) -> Any:
-        found = type(self)._of(*(getattr(self, count) for count in COUNTS))
-        return float(found[0]) if len(self.thresholds) == 1 else found
+        found = type(self)._of(*self._counted())
+        return number(found[0] if len(self.thresholds) == 1 else found)
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "thresholds": self.init_thresholds}
@@ -102,53 +107,52 @@ class Precision(_OfCounts):
     """The share of true ones among the predictions above the threshold: TP / (TP + FP)."""
 
     direction = "up"
-    _shown = ("true_positives", "false_positives")
-    _of = staticmethod(lambda tp, fp, tn, fn: ratio(tp, tp + fp))
+    _needs = ("true_positives", "false_positives")
+    _of = staticmethod(lambda tp, fp: ratio(tp, tp + fp))
 
 
 class Recall(_OfCounts):
     """The share of the true ones that are predicted above the threshold: TP / (TP + FN)."""
 
     direction = "up"
-    _shown = ("true_positives", "false_negatives")
-    _of = staticmethod(lambda tp, fp, tn, fn: ratio(tp, tp + fn))
+    _needs = ("true_positives", "false_negatives")
+    _of = staticmethod(lambda tp, fn: ratio(tp, tp + fn))
 
 
 class _OneCount(_OfCounts):
+    _of = staticmethod(lambda count: count)
+
     def __init__(self, thresholds: Any = None, name: str | None = None, dtype: str | None = None) -> None:
         super().__init__(thresholds, None, None, name, dtype)
+        self._variables[0][0].name = "accumulator"
 
 
 class TruePositives(_OneCount):
     """How many true ones are predicted above the threshold."""
 
     direction = "up"
-    _shown = ("true_positives",)
-    _of = staticmethod(lambda tp, fp, tn, fn: tp)
+    _needs = ("true_positives",)
 
 
 class FalsePositives(_OneCount):
     """How many false ones are predicted above the threshold."""
 
     direction = "down"
-    _shown = ("false_positives",)
-    _of = staticmethod(lambda tp, fp, tn, fn: fp)
+    _needs = ("false_positives",)
 
 
 class TrueNegatives(_OneCount):
     """How many false ones are predicted below the threshold."""
 
     direction = "up"
-    _shown = ("true_negatives",)
-    _of = staticmethod(lambda tp, fp, tn, fn: tn)
+    _needs = ("true_negatives",)
 
 
 class FalseNegatives(_OneCount):
     """How many true ones are predicted below the threshold."""
 
     direction = "down"
-    _shown = ("false_negatives",)
-    _of = staticmethod(lambda tp, fp, tn, fn: fn)
+    _needs = ("false_negatives",)
 
 
 class _Best(_Counts):
@@ -174,10 +178,10 @@ class _Best(_Counts):
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         self._count(*_matching(y_true, y_pred, sample_weight, None, self.class_id))
 
-    def result(self) -> float:
-        counts = [getattr(self, count) for count in COUNTS]
+    def result(self) -> Any:
+        counts = self._counted()
         feasible = type(self)._asked(*counts) >= getattr(self, self._argument)
-        return float(type(self)._best(*counts)[feasible].max(initial=0.0))
+        return number(type(self)._best(*counts)[feasible].max(initial=0.0))
 
 
 def _precision(tp: Any, fp: Any, tn: Any, fn: Any) -> Any:
@@ -234,16 +238,13 @@ class AUC(_Counts):
         self.label_weights = None if label_weights is None else np.asarray(label_weights, np.float64)
         self.from_logits, self._inner = from_logits, None if thresholds is None else inner
         super().__init__([-1e-7, *inner, 1 + 1e-7], name or "auc", dtype)
+        if multi_label:
+            self._fit((self.num_thresholds, num_labels or 1))
 
     @property
     def thresholds(self) -> list[float]:
         """The thresholds, with one below 0 and one above 1."""
         return self._thresholds.tolist()
-
-    def reset_state(self) -> None:
-        shape = (len(self._thresholds), *((self.num_labels or 1,) if self.multi_label else ()))
-        for count in COUNTS:
-            setattr(self, count, np.zeros(shape))
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p, weights = _matching(y_true, y_pred, sample_weight)
@@ -251,15 +252,15 @@ class AUC(_Counts):
             p = 1 / (1 + np.exp(-p))
         if self.multi_label and p.ndim != 2:
             raise ValueError(f"`y_pred` must have rank 2 when `multi_label=True`. Received shape: {p.shape}.")
-        if self.multi_label and getattr(self, COUNTS[0]).shape[1] != p.shape[1]:
+        if self.multi_label:
             self.num_labels = p.shape[1]
-            self.reset_state()
+            self._fit((self.num_thresholds, p.shape[1]))
         if not self.multi_label and self.label_weights is not None:
             weights = weights * self.label_weights
         self._count(t, p, weights)
 
-    def result(self) -> float:
-        tp, fp, tn, fn = (getattr(self, count) for count in COUNTS)
+    def result(self) -> Any:
+        tp, fp, tn, fn = self._counted()
         names.lookup("curve", self.curve, dict.fromkeys(("ROC", "PR")))
         names.lookup("summation_method", self.summation_method, dict.fromkeys(SUMMATIONS))
         if self.curve == "PR" and self.summation_method == "interpolation":
@@ -271,9 +272,9 @@ class AUC(_Counts):
                       "majoring": np.maximum(y[:-1], y[1:])}[self.summation_method]
             areas = ((x[:-1] - x[1:]) * height).sum(0)
         if not self.multi_label:
-            return float(areas)
+            return number(areas)
         weights = np.ones(areas.shape) if self.label_weights is None else self.label_weights
-        return float(ratio((areas * weights).sum(), weights.sum()))
+        return number(ratio((areas * weights).sum(), weights.sum()))
 
     def get_config(self) -> dict[str, Any]:
         weights = None if self.label_weights is None else self.label_weights.tolist()
@@ -298,6 +299,7 @@ class FBetaScore(Metric):
     """
 
     direction = "up"
+    _counts = ("true_positives", "false_positives", "false_negatives", "intermediate_weights")
 
     def __init__(self, average: str | None = None, beta: float = 1.0, threshold: float | None = None,
                  name: str = "fbeta_score", dtype: str | None = None) -> None:
@@ -312,16 +314,14 @@ class FBetaScore(Metric):
                              f"Received: threshold={threshold!r} of type {type(threshold)}.")
         self.average, self.beta, self.threshold = average, beta, threshold
         super().__init__(dtype, name)
-
-    def reset_state(self) -> None:
-        shape: tuple = np.shape(vars(self).get("true_positives", 0.0))  # (C,) from the first batch on
-        self.true_positives, self.false_positives, self.false_negatives = (np.zeros(shape) for _ in range(3))
-        self.intermediate_weights = np.zeros(shape)
+        for count, variable in zip(self._counts, self._doubles(*self._counts)):
+            setattr(self, count, variable)
 
     @property
     def variables(self) -> list[Parameter]:
         """What it counts in: none before the first batch, which says how many classes there are."""
-        return super().variables if self.average == "micro" or self.true_positives.ndim else []
+        found = super().variables
+        return found if self.average == "micro" or found[0].ndim else []
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = array(y_true).astype(np.float64), array(y_pred)
@@ -334,17 +334,18 @@ class FBetaScore(Metric):
             chosen = p > self.threshold
         _, weights = weighted(p, sample_weight)
         axis = None if self.average == "micro" else 0
-        for name, found in (("true_positives", chosen * t), ("false_positives", chosen * (1 - t)),
-                            ("false_negatives", ~chosen * t), ("intermediate_weights", t)):
-            setattr(self, name, getattr(self, name) + (found * weights).sum(axis))
+        if axis is not None:
+            self._fit(t.shape[1:])
+        for name, found in zip(self._counts, (chosen * t, chosen * (1 - t), ~chosen * t, t)):
+            getattr(self, name).assign_add((found * weights).sum(axis))
 
     def result(self) -> Any:
-        tp, fp, fn = self.true_positives, self.false_positives, self.false_negatives
+        tp, fp, fn, labels = (getattr(self, name).data for name in self._counts)
         precision, recall, squared = ratio(tp, tp + fp), ratio(tp, tp + fn), self.beta**2
         scores = ratio(precision * recall * (1 + squared), precision * squared + recall)
         if self.average == "weighted":
-            return float((scores * ratio(self.intermediate_weights, self.intermediate_weights.sum())).sum())
-        return number(scores) if self.average is None else float(scores.mean())
+            return number((scores * ratio(labels, labels.sum())).sum())
+        return number(scores if self.average is None else scores.mean())
 
 
 class F1Score(FBetaScore):

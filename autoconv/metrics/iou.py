@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..tensor import Tensor
-from .base import Metric, array
+from .base import Metric, array, number
 
 
 class IoU(Metric):
@@ -30,10 +30,9 @@ class IoU(Metric):
             raise ValueError(f"Target class id {max(self.target_class_ids)} is out of range, which is "
                              f"[0, {num_classes}).")
         super().__init__(dtype or "int32", name)
-
-    def reset_state(self) -> None:
         whole = np.dtype(self.dtype).kind in "iu"
-        self.total_cm = np.zeros((self.num_classes, self.num_classes), np.int64 if whole else np.float64)
+        self.total_cm = self.add_variable((num_classes, num_classes), dtype=np.int64 if whole else np.float64,
+                                          name="total_confusion_matrix")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:  # type: ignore[override]
         t, p = array(y_true), array(y_pred)
@@ -46,14 +45,15 @@ class IoU(Metric):
                           "dtype='float32'.", stacklevel=2)
             weights = weights.astype(np.int64)
         counted = (t >= 0) & (t < self.num_classes) & (p >= 0) & (p < self.num_classes) & (t != self.ignore_class)
-        np.add.at(self.total_cm, (t[counted], p[counted]), weights[counted])
-        return Tensor(np.array(self.total_cm, self.dtype))
+        np.add.at(self.total_cm.data, (t[counted], p[counted]), weights[counted])
+        return Tensor(np.array(self.total_cm.data, self.dtype))
 
-    def result(self) -> float:
-        true = np.diagonal(self.total_cm)
-        union = (self.total_cm.sum(0) + self.total_cm.sum(1) - true)[self.target_class_ids]
+    def result(self) -> Any:
+        counts = self.total_cm.data
+        true = np.diagonal(counts)
+        union = (counts.sum(0) + counts.sum(1) - true)[self.target_class_ids]
         there = union > 0
-        return float((true[self.target_class_ids][there] / union[there]).mean()) if there.any() else 0.0
+        return number((true[self.target_class_ids][there] / union[there]).mean() if there.any() else 0.0)
 
 
 class MeanIoU(IoU):

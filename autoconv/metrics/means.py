@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -10,25 +11,29 @@ from .. import functional as F
 from ..arguments import signatures
 from ..tensor import Tensor
 from . import accuracy as own
-from .base import DeviceFunction, Mean, MeanMetricWrapper, array
+from .base import DeviceFunction, Mean, MeanMetricWrapper, array, number
 
 
 def _scored(kernel: str) -> DeviceFunction:
     """`Metric.values` by a kernel of that name: (targets, predictions (M, C), *options, out (M,))."""
+    return partial(_kernel_values, kernel)
 
-    def values(y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
-        k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
-        out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
-        targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
-        getattr(k, kernel)(targets, x, *options.values(), out)
-        return out
 
-    return values
+def _kernel_values(kernel: str, y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
+    k, x = y_pred.device.kernels("step"), y_pred.data.reshape(-1, y_pred.shape[-1])
+    out = k.empty((x.size if kernel == "binary_accuracy" else len(x),), x.dtype)
+    targets = y_true.data.reshape(-1) if y_true.size == out.size else y_true.data.reshape(x.shape)
+    getattr(k, kernel)(targets, x, *options.values(), out)
+    return out
 
 
 def by_ops(function: Callable[..., Tensor]) -> DeviceFunction:
     """`Metric.values` of a function of tensors."""
-    return lambda y_true, y_pred, **options: function(y_true, y_pred, **options).data
+    return partial(_op_values, function)
+
+
+def _op_values(function: Callable[..., Tensor], y_true: Tensor, y_pred: Tensor, **options: Any) -> Any:
+    return function(y_true, y_pred, **options).data
 
 
 def _mean(name: str, function: Callable, called: str | None = None, values: DeviceFunction | None = None,
@@ -95,5 +100,5 @@ class RootMeanSquaredError(Mean):
         t, p = array(y_true), array(y_pred)
         super().update_state((p - t.reshape(p.shape)) ** 2, sample_weight)
 
-    def result(self) -> float:
-        return float(np.sqrt(super().result()))
+    def result(self) -> Any:
+        return number(np.sqrt(super().result()))

@@ -30,11 +30,9 @@ class R2Score(Metric):
                              f"Received: num_regressors={num_regressors}.")
         self.class_aggregation, self.num_regressors = class_aggregation, num_regressors
         super().__init__(dtype, name)
-
-    def reset_state(self) -> None:
-        shape: tuple = np.shape(vars(self).get("sum", 0.0))  # (C,) from the first batch on
-        self.squared_sum, self.sum, self.total_mse, self.count = (np.zeros(shape) for _ in range(4))
-        self.num_samples = 0
+        self.squared_sum, self.sum, self.total_mse, self.count = self._doubles(
+            "squared_sum", "sum", "total_mse", "count")
+        self.num_samples = self.add_variable(dtype=np.int64, name="num_samples")
 
     def update_state(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> None:
         t, p = array(y_true).astype(np.float64), array(y_pred).astype(np.float64)
@@ -42,28 +40,31 @@ class R2Score(Metric):
             raise ValueError("R2Score expects 2D inputs with shape (batch_size, output_dim). Received input shapes: "
                              f"y_pred.shape={p.shape} and y_true.shape={t.shape}.")
         _, weights = weighted(t, sample_weight)
-        self.sum = self.sum + (t * weights).sum(0)
-        self.squared_sum = self.squared_sum + (t * t * weights).sum(0)
-        self.total_mse = self.total_mse + ((t - p) ** 2 * weights).sum(0)
-        self.count = self.count + weights.sum(0)
-        self.num_samples += t.size
+        self._fit(t.shape[1:])
+        self.sum.assign_add((t * weights).sum(0))
+        self.squared_sum.assign_add((t * t * weights).sum(0))
+        self.total_mse.assign_add(((t - p) ** 2 * weights).sum(0))
+        self.count.assign_add(weights.sum(0))
+        self.num_samples.assign_add(t.size)
 
     def result(self) -> Any:
+        squared, sums, error, count = (each.data for each in (self.squared_sum, self.sum, self.total_mse, self.count))
+        samples = int(self.num_samples)
         with np.errstate(divide="ignore", invalid="ignore"):
-            total = self.squared_sum - self.sum * (self.sum / self.count)
-            scores = 1 - self.total_mse / total
+            total = squared - sums * (sums / count)
+            scores = 1 - error / total
         scores = np.where(np.isinf(scores), 0.0, scores)
         if self.class_aggregation == "uniform_average":
             scores = scores.mean()
         elif self.class_aggregation == "variance_weighted_average":
             scores = (total * scores).sum() / total.sum()
-        free = self.num_samples - self.num_regressors - 1
+        free = samples - self.num_regressors - 1
         if self.num_regressors and free <= 0:
             warnings.warn("More independent predictors than datapoints in adjusted R2 score. Falling back to standard "
                           "R2 score." if free < 0 else "Division by zero in Adjusted R2 score. Falling back to "
                           "standard R2 score.", stacklevel=2)
         elif self.num_regressors:
-            scores = 1 - (1 - scores) * (self.num_samples - 1) / free
+            scores = 1 - (1 - scores) * (samples - 1) / free
         return number(scores)
 
 

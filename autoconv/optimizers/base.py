@@ -28,9 +28,31 @@ names_given: Counter[str] = Counter()
 class _Now:
     """What training itself changes of an optimizer, so that it counts as no change: the steps done and the rate."""
 
-    def __init__(self, rate: LearningRate) -> None:
-        self.steps, self.rate = 0, rate
+    def __init__(self, rate: LearningRate, owner: str) -> None:
+        self.iteration = Parameter(np.array(0), "iteration", trainable=False)
+        self.learning_rate = Parameter(np.array(0.0), "learning_rate", trainable=False)  # of use without a schedule
+        for variable in (self.iteration, self.learning_rate):
+            variable.path = f"{owner}/{variable.name}"
+        self.rate = rate
         self.swapped = False  # whether the averages are in the place of the weights
+
+    @property
+    def steps(self) -> int:
+        return self.iteration.data.item()
+
+    @steps.setter
+    def steps(self, count: int) -> None:
+        self.iteration.data[...] = count
+
+    @property
+    def rate(self) -> LearningRate:
+        return self.learning_rate.data.item() if self._schedule is None else self._schedule
+
+    @rate.setter
+    def rate(self, value: LearningRate) -> None:
+        self._schedule = value if callable(value) else None
+        if not callable(value):
+            self.learning_rate.data[...] = value
 
 
 class Optimizer(Configured, Variables, Slots, Averages, Versioned):
@@ -73,7 +95,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         if gradient_accumulation_steps:
             self.recordable = False  # most steps change no weight
         self._not_decayed: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
-        self._now = _Now(settings.learning_rate(learning_rate))
+        self._now = _Now(settings.learning_rate(learning_rate), self.name)
         self._added: list[Parameter] = []  # by add_variable
         self.flat: FlatParameters | None = None
         self._state: dict[str, Any] = {}

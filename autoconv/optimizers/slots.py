@@ -1,9 +1,7 @@
-"""The slots of an optimizer: flat arrays beside that of the parameters, made, moved, copied and put back."""
+"""The slots of an optimizer: flat arrays beside that of the parameters, made and moved."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, ClassVar
-
-import numpy as np
 
 from ..tensor import Parameter
 from .flat import FlatParameters
@@ -57,43 +55,3 @@ class Slots:
         alone = [slot for slot in slots if slot in self._apart]
         return [*((slot, i) for slot in ("average", "accumulated") if slot in self._state for i in numbers),
                 *((slot, i) for i in numbers for slot in together), *((slot, i) for slot in alone for i in numbers)]
-
-    def get_state(self, parameters: Sequence[Parameter] | None = None) -> dict[str, np.ndarray]:
-        """Copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i; of these
-        parameters, or all. Raises ValueError for a parameter that it was not built for.
-        """
-        state = {"iterations": np.asarray(self._now.steps)}
-        if not callable(self._now.rate):
-            state["learning_rate"] = np.asarray(self._now.rate)
-        state.update({f"variable_{i}": variable.numpy() for i, variable in enumerate(self._added)})
-        if self.flat is not None:
-            self._make_slots()
-            places = {id(parameter): i for i, parameter in enumerate(self.flat.parameters)}
-            wanted = self.flat.parameters if parameters is None else parameters
-            if not places.keys() >= set(map(id, wanted)):
-                raise ValueError(f"This {type(self).__name__} was built for other parameters: layers were added or "
-                                 "changed their `trainable`.")
-            for slot in self.slots:
-                parts = self.flat.split(self._state[slot])
-                for i, parameter in enumerate(wanted):
-                    state[f"{slot}/{i}"] = np.array(self.flat.device.numpy(parts[places[id(parameter)]]))
-        return state
-
-    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
-        """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
-        parts = {f"variable_{i}": variable.data for i, variable in enumerate(self._added)}
-        if self.flat is not None:
-            self._make_slots()
-            for slot in self.slots:
-                parts.update({f"{slot}/{i}": part for i, part in enumerate(self.flat.split(self._state[slot]))})
-        own = {key: part.shape for key, part in parts.items()}
-        given = {key: np.shape(v) for key, v in state.items() if key not in ("iterations", "learning_rate")}
-        if own != given:
-            raise ValueError("This state belongs to another optimizer or to other parameters. "
-                             f"{type(self).__name__} has {own or 'no slots (build it first)'}. Received: {given}.")
-        devices = {f"variable_{i}": variable.device for i, variable in enumerate(self._added)}
-        for key, part in parts.items():
-            part[...] = (devices.get(key) or self.flat.device).asarray(state[key], part.dtype)  # type: ignore[union-attr]
-        self._now.steps = int(state["iterations"])
-        if "learning_rate" in state and not callable(self._now.rate):
-            self._now.rate = float(state["learning_rate"])

@@ -10,7 +10,6 @@ from ..tensor import Parameter
 from .base import Optimizer
 from .flat import FlatParameters
 from .settings import COMMON, Checks, LearningRate, at_least_zero, fraction
-from .variables import Kept
 
 _BETAS: Checks = {**COMMON, "beta_1": fraction, "beta_2": fraction, "epsilon": at_least_zero}
 _RHO: Checks = {**COMMON, "rho": fraction, "epsilon": at_least_zero}
@@ -187,7 +186,9 @@ class Nadam(Adamax):
         """Keras keeps the product of the momenta, too; here it follows from the number of steps."""
         found = super().variables
         if self.flat is not None:
-            found.append(Kept(np.float32(self._product(self._updates())), "u_product", self.name, lambda value: None))
+            product = Parameter(np.array(self._product(self._updates()), np.float32), "u_product", trainable=False)
+            product.path = f"{self.name}/u_product"
+            found.append(product)
         return found
 
     def _momentum(self, t: int) -> float:

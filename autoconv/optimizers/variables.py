@@ -7,39 +7,53 @@ from typing import Any
 import numpy as np
 
 from .. import initializers
-from ..held import Held
-from ..tensor import Parameter, Tensor
+from ..tensor import Parameter, Tensor, replaced
 from .flat import FlatParameters
 
 _KERAS_SLOTS = {"accumulated": "gradient_accumulator"}  # the names of slots that Keras calls otherwise
 
 
-class Kept(Parameter):
-    """A number that an optimizer keeps elsewhere, as a variable: assigning to it sets that number."""
+class _Reading:
+    """A number as it is now, with the methods of a variable; `assign` sets it in its optimizer."""
 
-    __slots__ = ("_put",)
-
-    def __init__(self, value: Any, name: str, owner: str, put: Callable[[Any], None]) -> None:
-        super().__init__(np.array(value), name, trainable=False)
-        self.path, self._put = f"{owner}/{name}", put
+    shape, trainable = (), False
+    name: str
+    dtype: str
+    _put: Callable[[Any], None]
 
     def assign(self, value: Any) -> None:
         """Sets the number."""
-        super().assign(value)
-        self._put(self.data.item())
+        self._put(np.asarray(value).item())
+
+    def assign_add(self, value: Any) -> None:
+        """Adds to the number."""
+        self.assign(self + np.asarray(value).item())
+
+    def assign_sub(self, value: Any) -> None:
+        """Subtracts from the number."""
+        self.assign(self - np.asarray(value).item())
+
+    def numpy(self) -> np.ndarray:
+        """Returns the number as an array without axes."""
+        return np.array(self, self.dtype)
+
+    @property
+    def value(self) -> Tensor:
+        """The number as a tensor without axes."""
+        return Tensor(self.numpy())
 
 
-class Rate(Held, float):
+class Rate(_Reading, float):
     """A learning rate."""
 
-    name = "learning_rate"
+    dtype, name = "float32", "learning_rate"
 
     def __reduce__(self) -> tuple:
         return float, (float(self),)
 
 
-class Count(Held, int):
-    """How many steps were done."""
+class Count(_Reading, int):
+    """A number of steps."""
 
     dtype, name = "int32", "iteration"
 
@@ -59,7 +73,9 @@ class Variables:
     _now: Any
     _state: dict[str, Any]
     _added: list[Parameter]  # by add_variable
+    slots: tuple[str, ...]
     slot_order: Callable[..., list[tuple[str, int]]]
+    _make_slots: Callable[[], None]
 
     @property
     def built(self) -> bool:
@@ -71,24 +87,52 @@ class Variables:
         """What it keeps, in Keras's order: the steps done, the learning rate, variables of your own, then the slots.
         Assigning to them changes it.
         """
-        steps = min(self._now.steps, np.iinfo(np.int32).max)
-        found: list[Parameter] = [Kept(np.int32(steps), "iteration", self.name, self._put_steps)]
+        return list(self._named_variables().values())
+
+    def _named_variables(self) -> dict[str, Parameter]:
+        """`variables` by their keys in `get_state`."""
+        found = {"iterations": self._now.iteration}
         if not callable(self._now.rate):
-            found.append(Kept(np.float32(self._now.rate), "learning_rate", self.name, self._put_rate))
-        found += self._added
-        flat = self.flat
-        for slot, i in [] if flat is None else self.slot_order():
-            of, part = flat.parameters[i], flat.split(self._state[slot])[i]  # type: ignore[union-attr]
-            variable = Parameter(part, f"{of.path.replace('/', '_')}_{_KERAS_SLOTS.get(slot, slot)}", False, of.device)
+            found["learning_rate"] = self._now.learning_rate
+        found.update({f"variable_{i}": variable for i, variable in enumerate(self._added)})
+        if self.flat is None:
+            return found
+        self._make_slots()  # a setting that was switched on since may need one more
+        parts = {slot: self.flat.split(self._state[slot]) for slot in self.slots}
+        for slot, i in [each for each in self.slot_order() if each[0] in parts]:
+            of = self.flat.parameters[i]
+            name = f"{of.path.replace('/', '_')}_{_KERAS_SLOTS.get(slot, slot)}"
+            variable = Parameter(parts[slot][i], name, False, of.device)
             variable.path = f"{self.name}/{variable.name}"
-            found.append(variable)
+            found[f"{slot}/{i}"] = variable
         return found
 
-    def _put_steps(self, value: Any) -> None:
-        self._now.steps = int(value)
+    def get_state(self, parameters: Sequence[Parameter] | None = None) -> dict[str, np.ndarray]:
+        """Returns copies of the state: "iterations", "learning_rate" unless scheduled, "<slot>/<i>" for parameter i of
+        these parameters, or of all. Raises ValueError for a parameter that the optimizer was not built for.
+        """
+        found = {key: variable.numpy() for key, variable in self._named_variables().items()}
+        if parameters is None or self.flat is None:
+            return found
+        known = [id(parameter) for parameter in self.flat.parameters]
+        if not set(known) >= set(map(id, parameters)):
+            raise ValueError(f"This {type(self).__name__} was built for other parameters: layers were added or changed "
+                             "their `trainable`.")
+        places = [str(known.index(id(parameter))) for parameter in parameters]
+        others = {key: value for key, value in found.items() if "/" not in key}
+        return others | {f"{slot}/{i}": found[f"{slot}/{place}"]
+                         for slot in self.slots for i, place in enumerate(places)}
 
-    def _put_rate(self, value: Any) -> None:
-        self.learning_rate = float(value)
+    def set_state(self, state: Mapping[str, np.ndarray]) -> None:
+        """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
+        numbers, variables = ("iterations", "learning_rate"), self._named_variables()
+        own = {key: variable.shape for key, variable in variables.items() if key not in numbers}
+        given = {key: np.shape(value) for key, value in state.items() if key not in numbers}
+        if own != given:
+            raise ValueError("This state belongs to another optimizer or to other parameters. "
+                             f"{type(self).__name__} has {own or 'no slots (build it first)'}. Received: {given}.")
+        for key in variables.keys() & state.keys():
+            variables[key].assign(state[key])
 
     def add_variable(self, shape: Sequence[int], initializer: Any = "zeros", dtype: Any = None,
                      aggregation: str = "none", layout: Any = None, name: str | None = None) -> Parameter:
@@ -162,16 +206,9 @@ class Variables:
         if len(optimizer_variables) != len(own) - count or len(trainable_variables) != count:
             raise ValueError(f"stateless_apply() needs a value for each of the {len(own) - count} variables and the "
                              f"{count} weights. Received: {len(optimizer_variables)} and {len(trainable_variables)}.")
-        before = [variable.numpy() for variable in own]
-        try:
-            for variable, value in zip(own, given):
-                variable.assign(value)
+        with replaced(zip(own, given)):
             self.apply(grads)
-            own = [*self.flat.parameters, *self.variables]  # type: ignore[union-attr]
             after = [variable.value for variable in own]
-        finally:
-            for variable, value in zip(own, before):
-                variable.assign(value)
         return after[:count], after[count:]
 
     # Keras's private names, which its users' own optimizers call.

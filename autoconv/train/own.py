@@ -39,6 +39,7 @@ class OwnSteps:
     loss: Any
     losses: list[Tensor]
     trainable_weights: list[Any]
+    _held_metrics: Any
     _loss_weights: Any
     _metrics_wanted: Any
     _weighted_wanted: Any
@@ -128,16 +129,15 @@ class OwnSteps:
     @property
     def metrics(self) -> list[Metric]:
         """The mean of the loss, one metric with all those that compile() was given, the means of the outputs' losses
-        where there are several, and the metrics in the model's attributes.
+        where there are several, and the metrics in attributes of the model and of its layers.
         """
         if self.optimizer is None:
-            return []
+            return self._held_metrics()
         running: Running = self._running()
         total, *several = running.loss_trackers("train")
         several = [running.tracker("train", name) for name in running.loss_names] or several
         given = [CompiledMetrics(running)] if self._metrics_wanted or self._weighted_wanted else []
-        held = [value for value in vars(self).values() if isinstance(value, Metric)]
-        return [total, *given, *several, *held]
+        return [total, *given, *several, *self._held_metrics()]
 
     @property
     def metrics_names(self) -> list[str]:
@@ -154,11 +154,6 @@ class OwnSteps:
                  for name in (metric.listed if isinstance(metric, CompiledMetrics) else [metric.name])]
         first = [name for name in dict.fromkeys(names) if name in logs]
         return [logs[name] for name in (*first, *sorted(logs.keys() - set(first)))]
-
-    @property
-    def metrics_variables(self) -> list[Any]:
-        """The variables of all metrics."""
-        return [variable for metric in self.metrics for variable in metric.variables]
 
     def _track(self, kind: str, loss: Tensor, y_pred: Any) -> None:
         samples = len(flatten(y_pred)[0])

@@ -1,7 +1,6 @@
 """`Sums`: the running sums of losses and metrics over an epoch, which lie on the device until somebody looks."""
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from typing import Any
 
 import numpy as np
@@ -97,19 +96,18 @@ class Sums:
     def _show(metric: Any, own: tuple[float, int], shown: list[float], others: list[float]) -> None:
         """Writes the sums to a metric, on top of what others wrote there."""
         for i, name in enumerate(("total", "count")):
-            if (held := getattr(metric, name)) != shown[i]:
+            variable = getattr(metric, name)
+            if (held := float(variable)) != shown[i]:
                 others[i] += held - shown[i]
             shown[i] = others[i] + own[i]
-            setattr(metric, name, shown[i])
+            variable.assign(shown[i])
 
     def get_state(self, ranks: Ranks = ALONE) -> dict[str, Any]:
         """Copies of the sums of all `ranks` together, and of what metrics of the user's hold, for `set_state`."""
         totals, samples, values = self._together(ranks)
-        metrics = [{name: deepcopy(getattr(score.metric, name)) for name in sorted(score.metric._state)}
-                   for score in self._scores]
+        metrics = [score.metric.get_state() for score in self._scores]
         return {"totals": totals, "samples": samples, "values": values, "metrics": metrics,
-                "shown": [list(two) for two in self._shown],
-                "others": [list(two) for two in self._others]}
+                "shown": [list(two) for two in self._shown], "others": [list(two) for two in self._others]}
 
     def set_state(self, state: Mapping[str, Any], first: bool = True) -> None:
         """Goes on where `get_state` was called; of several ranks the `first` has what came before. Raises ValueError
@@ -124,8 +122,7 @@ class Sums:
         self._samples, self._values = int(state["samples"]) * first, [int(n) * first for n in state["values"]]
         self._shown, self._others = ([list(two) for two in state[name]] for name in ("shown", "others"))
         for score, held in zip(self._scores, state["metrics"]):
-            for name in score.metric._state:
-                setattr(score.metric, name, held[name])
+            score.metric.set_state(held)
 
     def read_logs(self, ranks: Ranks = ALONE) -> dict[str, float]:
         """The means so far, of now."""
