@@ -195,6 +195,18 @@ class TestOptimizers:
                 optimizers.SGD(lr=0.1)
 
 
+    def test_steps_and_rate_are_variables_that_follow_the_training(self):
+        optimizer, a = optimizers.Adam(0.1), weight(1.0)
+        optimizer.build([a])
+        steps, rate = optimizer.variables[:2]
+        optimizer.apply([np.ones(1, np.float32)])
+        optimizer.learning_rate = 0.3
+        assert (int(steps), float(rate)) == (1, 0.3)
+        rate.assign(0.1)
+        assert float(optimizer.learning_rate) == 0.1  # the same double
+        assert pickle.loads(pickle.dumps(optimizer)).get_state().keys() == optimizer.get_state().keys()
+
+
 class TestLosses:
     P, T = RNG.random((4, 3)).astype(np.float32), RNG.random((4, 3)).astype(np.float32)
     W = np.array([1.0, 2.0, 0.0, 0.5], np.float32)
