@@ -407,23 +407,25 @@ class Parameter(Tensor):
     def numpy(self) -> np.ndarray:
         return super().numpy().copy()
 
-    def assign(self, value: Any) -> None:
-        """Writes `value` into this parameter's array. Raises ValueError when the shapes differ."""
+    def assign(self, value: Any) -> Any:
+        """Writes `value` into this parameter's array. Returns the parameter. Raises ValueError when the shapes differ.
+        """
         with within_formula(None):
             value = devices.real_numbers(value)
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
+        return self
 
-    def assign_add(self, value: Any) -> None:
-        """Adds `value`, of any shape that broadcasts, in place."""
+    def assign_add(self, value: Any) -> Any:
+        """Adds `value`, of any shape that broadcasts, in place. Returns the parameter."""
         with within_formula(None):
-            self.assign(self.numpy() + np.asarray(value, self.dtype))
+            return self.assign(self.numpy() + np.asarray(value, self.dtype))
 
-    def assign_sub(self, value: Any) -> None:
-        """Subtracts `value`, of any shape that broadcasts, in place."""
+    def assign_sub(self, value: Any) -> Any:
+        """Subtracts `value`, of any shape that broadcasts, in place. Returns the parameter."""
         with within_formula(None):
-            self.assign(self.numpy() - np.asarray(value, self.dtype))
+            return self.assign(self.numpy() - np.asarray(value, self.dtype))
 
     @property
     def value(self) -> Tensor:
