@@ -195,7 +195,6 @@ class TestNestedOutputs:
             self.fitted(lambda a, b, c: {"p": a, "q": [b, c]}, {"p": Y, "q": [Y]}, loss="mse")
 
 
-@ac.saving.register_keras_serializable("listings")
 def sampling(args):
     mean, log_variance = args
     return mean + log_variance * 2
@@ -229,6 +228,7 @@ class TestLambda:
         assert layers.Lambda(sampling, output_shape=(2,)).compute_output_shape([(3, 4), (3, 4)]) == (3, 2)
 
     def test_a_registered_function_is_saved_by_its_name(self, tmp_path):
+        ac.saving.register_keras_serializable("listings")(sampling)
         start = layers.Input((4,))
         model = ac.Model(start, layers.Lambda(sampling, output_shape=(4,))([start, start]))
         assert model.layers[-1].get_config()["function"]["config"] == "listings>sampling"
