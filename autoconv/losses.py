@@ -98,6 +98,10 @@ class Loss(Configured, Versioned):
         weights = values.device.asarray(self.normalized_weights(values, sample_weight))
         return (values * Tensor(weights, device=values.device)).sum()
 
+    def has_own_call(self) -> bool:
+        """Whether a class of a user's overrides `__call__`, so that training uses what it returns."""
+        return type(self).__call__ not in (Loss.__call__, LossFunction.__call__)
+
     def _each(self, function: Callable[[Any], Any], given: Any) -> Any:
         """The function of what is given, or of each array of a dict or a list of them."""
         several = isinstance(given, list | tuple) and any(isinstance(each, Tensor | np.ndarray) for each in given)

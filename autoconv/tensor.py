@@ -281,21 +281,24 @@ class Parameter(Tensor):
     def numpy(self) -> np.ndarray:
         return super().numpy().copy()
 
-    def assign(self, value: Any) -> None:
-        """Writes `value`, without its gradient, into the array. Raises ValueError when the shapes differ."""
+    def assign(self, value: Any) -> Any:
+        """Writes `value`, without its gradient, into the array. Returns the parameter. Raises ValueError when the shapes
+        differ.
+        """
         with within_formula(None):
             value = devices.real_numbers(devices.without_gradient(value))
         if value.shape != self.shape:
             raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
         self.data[...] = value
+        return self
 
-    def assign_add(self, value: Any) -> None:
-        """Adds `value`, of any shape that broadcasts, in place."""
-        self.assign(self.device.numpy(self.data) + np.asarray(devices.without_gradient(value), self.dtype))
+    def assign_add(self, value: Any) -> Any:
+        """Adds `value`, of any shape that broadcasts, in place. Returns the parameter."""
+        return self.assign(self.device.numpy(self.data) + np.asarray(devices.without_gradient(value), self.dtype))
 
-    def assign_sub(self, value: Any) -> None:
-        """Subtracts `value`, of any shape that broadcasts, in place."""
-        self.assign(self.device.numpy(self.data) - np.asarray(devices.without_gradient(value), self.dtype))
+    def assign_sub(self, value: Any) -> Any:
+        """Subtracts `value`, of any shape that broadcasts, in place. Returns the parameter."""
+        return self.assign(self.device.numpy(self.data) - np.asarray(devices.without_gradient(value), self.dtype))
 
     @property
     def value(self) -> Tensor:

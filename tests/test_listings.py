@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import autoconv as ac
-from autoconv import layers, metrics, utils
+from autoconv import layers, losses, metrics, utils
 
 X = np.linspace(-1, 1, 32 * 4).reshape(32, 4).astype("float32")
 Y = X[:, :2] * 2
@@ -195,7 +195,6 @@ class TestNestedOutputs:
             self.fitted(lambda a, b, c: {"p": a, "q": [b, c]}, {"p": Y, "q": [Y]}, loss="mse")
 
 
-@ac.saving.register_keras_serializable("listings")
 def sampling(args):
     mean, log_variance = args
     return mean + log_variance * 2
@@ -229,6 +228,7 @@ class TestLambda:
         assert layers.Lambda(sampling, output_shape=(2,)).compute_output_shape([(3, 4), (3, 4)]) == (3, 2)
 
     def test_a_registered_function_is_saved_by_its_name(self, tmp_path):
+        ac.saving.register_keras_serializable("listings")(sampling)
         start = layers.Input((4,))
         model = ac.Model(start, layers.Lambda(sampling, output_shape=(4,))([start, start]))
         assert model.layers[-1].get_config()["function"]["config"] == "listings>sampling"
@@ -453,3 +453,148 @@ class TestOwnTrainSteps:
         model.build((None, 3))
         assert model.built
         assert len(model.weights) == 2
+
+
+class WithCall(losses.Loss):
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return ac.ops.mean((y_true - y_pred) ** 2) * 2
+
+
+class AroundCall(losses.Loss):
+    def call(self, y_true, y_pred):
+        return ac.ops.mean((y_true - y_pred) ** 2, -1)
+
+    def __call__(self, y_true, y_pred, sample_weight=None):
+        return super().__call__(y_true, y_pred, sample_weight) * 3
+
+
+class TestOverriding:
+    @pytest.mark.parametrize("takes", ["named", "any"])
+    def test_compute_loss_without_training(self, takes):
+        class Named(ac.Model):
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None):
+                return ac.ops.mean((y - y_pred) ** 2)
+
+        class Any(ac.Model):
+            def compute_loss(self, x, y, y_pred, sample_weight, **options):
+                assert options["training"] in (True, False)
+                return ac.ops.mean((y - y_pred) ** 2)
+
+        start = layers.Input((4,))
+        model = {"named": Named, "any": Any}[takes](start, layers.Dense(2, kernel_initializer="ones")(start))
+        model.compile("sgd")
+        assert model.fit(X, Y, verbose=0).history["loss"] == [pytest.approx(1.35433, rel=1e-4)]
+        assert model.evaluate(X, Y, verbose=0) == pytest.approx(1.31794, rel=1e-4)
+
+    @pytest.mark.parametrize(("loss", "value"), [(WithCall, 2.70866), (AroundCall, 4.06299)])
+    def test_a_loss_with_a_call_of_its_own(self, loss, value):
+        model, plain = regression(), regression()
+        model.compile("sgd", loss())
+        assert model.fit(X, Y, verbose=0).history["loss"] == [pytest.approx(value, rel=1e-4)]
+        factor = value / 1.35433
+        plain.compile(ac.optimizers.SGD(0.01 * factor), "mse")
+        plain.fit(X, Y, verbose=0)
+        np.testing.assert_allclose(model.get_weights()[0], plain.get_weights()[0], rtol=1e-4)
+
+    def test_get_config_adds_arguments(self):
+        class Units(layers.Layer):
+            def __init__(self, units, **options):
+                super().__init__(**options)
+                self.units = units
+
+            def get_config(self):
+                return dict(units=self.units, **super().get_config())
+
+        class Rated(Units):
+            def __init__(self, units, rate, **options):
+                super().__init__(units, **options)
+                self.rate = rate
+
+            def get_config(self):
+                return dict(rate=self.rate, **super().get_config())
+
+        class Wide(layers.Dense):
+            def __init__(self, units, width, **options):
+                super().__init__(units, **options)
+                self.width = width
+
+            def get_config(self):
+                return dict(width=self.width, **super().get_config())
+
+        config = Units(3, name="three").get_config()
+        assert {**config, "dtype": None} == {"units": 3, "name": "three", "trainable": True, "dtype": None}
+        assert Units.from_config(config).units == 3
+        again = Rated.from_config(Rated(3, 0.5).get_config())
+        assert (again.units, again.rate) == (3, 0.5)
+        again = Wide.from_config(Wide(3, 7, activation="relu").get_config())
+        assert (again.units, again.width, again.activation.__name__) == (3, 7, "relu")
+
+    def test_get_config_of_a_loss_adds_arguments(self):
+        class Scaled(losses.Loss):
+            def __init__(self, scale, **options):
+                super().__init__(**options)
+                self.scale = scale
+
+            def get_config(self):
+                return dict(scale=self.scale, **super().get_config())
+
+        assert Scaled.from_config(Scaled(2.0, name="scaled").get_config()).scale == 2.0
+
+
+class TestSmallThings:
+    def test_a_part_of_an_optimizers_configuration(self):
+        assert ac.optimizers.get({"class_name": "SGD", "config": {"learning_rate": 0.5}}).learning_rate == 0.5
+        assert ac.optimizers.get({"class_name": "sgd", "config": {}}).learning_rate == pytest.approx(0.01)
+        assert isinstance(ac.optimizers.get({"class_name": "Adam"}), ac.optimizers.Adam)
+
+    def test_assigning_returns_the_variable(self):
+        variable = ac.Variable([1.0, 2.0])
+        assert variable.assign([3.0, 4.0]) is variable
+        assert variable.assign_add([1.0, 1.0]) is variable
+        assert variable.assign_sub([1.0, 0.0]).numpy().tolist() == [3.0, 5.0]
+
+    def test_images_of_other_sizes(self):
+        model = ac.Sequential([layers.Conv2D(2, 3, kernel_initializer="ones"), layers.GlobalAveragePooling2D(),
+                               layers.Dense(1, kernel_initializer="ones")])
+        model.compile("sgd", "mse")
+        batches = [(np.ones((2, n, n, 1), "float32"), np.ones((2, 1), "float32")) for n in (8, 6, 7)]
+        assert model.fit(iter(batches), verbose=0).history["loss"] == [pytest.approx(310.67792, rel=1e-4)]
+        assert model.input_shape == (None, None, None, 1)
+        assert len(model.weights) == 4
+        for count, size in ((3, 9), (1, 6)):
+            assert model(np.ones((count, size, size, 1), "float32")).shape == (count, 1)
+            assert model.predict(np.ones((count, size, size, 1)), verbose=0).shape == (count, 1)
+        with pytest.raises(ValueError, match=r"\(2, 8, 8, 3\)"):
+            model(np.ones((2, 8, 8, 3), "float32"))
+
+    def test_other_sizes_that_the_layers_do_not_take(self):
+        model = ac.Sequential([layers.Flatten(), layers.Dense(2)])
+        model(np.ones((2, 4, 4, 1), "float32"))
+        with pytest.raises(ValueError, match=r"\(2, 5, 5, 1\)"):
+            model(np.ones((2, 5, 5, 1), "float32"))
+        given = ac.Sequential([layers.Input((8, 8, 1)), layers.Conv2D(2, 3)])
+        with pytest.raises(ValueError, match="wants inputs of shape"):
+            given(np.ones((2, 6, 6, 1), "float32"))
+
+    def test_batches_of_other_sizes(self):
+        model = ac.Sequential([layers.Dense(2, kernel_initializer="ones")])
+        model.compile("sgd", "mse")
+        history = model.fit(((X[:n], Y[:n]) for n in (8, 3, 5)), verbose=0).history
+        assert history["loss"] == [pytest.approx(2.45913, rel=1e-4)]
+
+    def test_a_list_that_holds_itself(self, tmp_path):
+        class Holder(layers.Layer):
+            def __init__(self, **options):
+                super().__init__(**options)
+                self.loop = []
+                self.loop.append(self.loop)
+
+            def call(self, x):
+                return x
+
+            def get_config(self):
+                return {**super().get_config(), "loop": self.loop}
+
+        model = ac.Sequential([layers.Input((4,)), Holder()])
+        with pytest.raises((ValueError, RecursionError)):
+            model.save(tmp_path / "model.safetensors")

@@ -154,10 +154,10 @@ class Registry:
                 config = config["config"]
             if not isinstance(config, Mapping):
                 return self.get(config)
-            if not {"class_name", "config"} <= set(config):
+            if "class_name" not in config:
                 raise ValueError(f"The configuration of a {self.kind} is a dict with class_name and config. "
                                  f"Received: {config!r}.")
-            return _made(config, self)
+            return _made({"config": {}, **config}, self)
 
 
 def registry_of(cls: type) -> Registry | None:
@@ -182,8 +182,9 @@ class Configured:
         return made
 
     def get_config(self) -> dict[str, Any]:
-        """Returns the constructor's arguments as plain data."""
-        return {name: serialize(value) for name, value in self._arguments().items()}
+        """Returns the constructor's arguments as plain data, without those that a `get_config` of a user's adds."""
+        left = left_to_subclass(type(self))  # type: ignore[arg-type]
+        return {name: serialize(value) for name, value in self._arguments().items() if name not in left}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Any:
@@ -210,6 +211,19 @@ def constructor_parameters(cls: type) -> dict[str, inspect.Parameter]:
             if not any(one.kind is inspect.Parameter.VAR_KEYWORD for one in own):
                 break
     return found
+
+
+@cache
+def left_to_subclass(cls: type) -> frozenset[str]:
+    """Returns the constructor's arguments that a `get_config` of a user's adds to what its base class returns, as in
+    Keras: those that the constructor of that base class does not take.
+    """
+    own = [i for i, each in enumerate(cls.__mro__) if "get_config" in vars(each) and not (
+        each.__module__.startswith("autoconv."))]
+    if not own:
+        return frozenset()
+    base = next(each for each in cls.__mro__[own[-1] + 1:] if hasattr(each, "get_config"))
+    return frozenset(constructor_parameters(cls).keys() - constructor_parameters(base).keys())
 
 
 # Plain data.
@@ -302,8 +316,9 @@ def _class(config: Mapping[str, Any], registry: Registry | None) -> Any:
     places = [one for one in _registries if one.module == config.get("module")] or (
         [registry] if registry else _registries)
     for one in places:
-        if name in one.classes:
-            return one.classes[name]
+        short = one.names.get(name) if isinstance(name, str) else None
+        if name in one.classes or (one is registry and isinstance(short, type)):
+            return one.classes.get(name, short)
     known = {**{each: None for one in places for each in one.classes}, **users}
     raise UnknownClassError(
         f"Could not locate class {name!r}.{names.suggestion(name, known)} If it is a class of your own, register it "

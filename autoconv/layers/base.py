@@ -11,7 +11,7 @@ from .. import activations, regularizers
 from ..arguments import names
 from ..arguments.keywords import unknown
 from ..arguments.modules import NoAttributeError
-from ..arguments.serialization import Registry, deserialize, serialize
+from ..arguments.serialization import Registry, deserialize, left_to_subclass, serialize
 from ..backend import device as devices
 from ..backend import trace
 from ..symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
@@ -182,12 +182,15 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments, as the attributes of these names are now, in plain data: `from_config` makes an
-        equal layer of it, with new weights. Raises ValueError for what has no plain form, such as a lambda.
+        equal layer of it, with new weights. A `get_config` of yours adds the arguments of your own constructor. Raises
+        ValueError for what has no plain form, such as a lambda.
         """
-        config = {}
+        config, left = {}, left_to_subclass(type(self))  # type: ignore[arg-type]
         for argument, value in arguments_now(self).items():
+            if argument in left:
+                continue
             try:
-                named = value is not None and not isinstance(value, Layer) and argument.endswith("activation")
+                named = callable(value) and not isinstance(value, Layer) and argument.endswith("activation")
                 config[argument] = activations.serialize(value) if named else serialize(value)
             except ValueError as error:
                 raise ValueError(f"{argument} of layer {self.name!r}: {error}") from None

@@ -45,14 +45,19 @@ def held(attributes: dict[str, Any], kind: type | tuple[type, ...]) -> list[Any]
     kinds = kind if isinstance(kind, tuple) else (kind,)
     looked_into = (*kinds, list, tuple, dict)
     found: dict[int, Any] = {}
+    seen: set[int] = set()  # lists and dicts, which may hold themselves
     waiting = [value for name, value in reversed(attributes.items())
                if isinstance(value, looked_into) and name not in NO_PARTS]
     while waiting:
         value = waiting.pop()
         if isinstance(value, kinds):
             found.setdefault(id(value), value)
+        elif id(value) in seen:
+            continue
         elif isinstance(value, (list, tuple)):
+            seen.add(id(value))
             waiting.extend(reversed(value))
         elif isinstance(value, dict):
+            seen.add(id(value))
             waiting.extend(reversed(value.values()))
     return list(found.values())

@@ -1,6 +1,7 @@
 """`Sequential`: a model that is a chain of layers."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from ..arguments.serialization import deserialize, serialize
@@ -26,6 +27,7 @@ class Sequential(Model):
         super().__init__(trainable=trainable, name=name)
         self._layers: list[Layer] = []
         self._begin: InputLayer | None = None
+        self._is_found = False  # whether the Input's shape is that of the first data, not one that was given
         self._chain: list[Node] = []  # the layers' calls, one after the other from the Input on
         if type(self).__init__ is Sequential.__init__:
             self._arguments = ((), {})
@@ -126,7 +128,11 @@ class Sequential(Model):
             raise ValueError(f"{self.name!r} has no layers: a Sequential is called once it has some, model.add(layer).")
         if input_shape is None:
             input_shape = self.input_shape
-        begin = InputLayer(tuple(input_shape)[1:])
+        self._relink(tuple(input_shape))
+        self._is_found = True
+
+    def _relink(self, input_shape: Shape) -> None:
+        begin = InputLayer(input_shape[1:])
         chain = self._linked(begin)
         for node in self._chain:
             node.remove()
@@ -160,6 +166,11 @@ class Sequential(Model):
     def check_input(self, shape: Any) -> None:
         """Raises ValueError where inputs of this shape are not what the model was built for."""
         self._check_known()
+        known, shape = self.layer_shapes[0], tuple(shape)
+        open_shape = (None, *(n if n == m else None for n, m in zip(known[1:], shape[1:])))
+        if self._is_found and len(shape) == len(known) and open_shape != known:
+            with suppress(ValueError):  # the shape that was found on the first data: other sizes may do
+                self._relink(open_shape)
         super().check_input(shape)
 
     def get_config(self) -> dict[str, Any]:

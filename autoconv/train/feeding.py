@@ -26,6 +26,7 @@ class Feeding:
     build: Callable[[Any], None]
     check_input: Callable[[Any], None]
     _with_ranks: Callable[[Any], Any]
+    _can_be_called: Callable[[], bool]
     built: bool
     device: devices.Device
     dtype: str

@@ -4,6 +4,7 @@ A step with none of them is recorded (step.py); one with such a method runs thro
 """
 
 from collections.abc import Mapping, Sequence
+from inspect import Parameter, signature
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ class OwnSteps:
         """
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         y_pred = self(x, training=True)  # type: ignore[operator]
-        loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=True)
+        loss = self._computed_loss(x, y, y_pred, sample_weight, training=True)
         self._track("train", loss, y_pred)
         weights = self.trainable_weights
         if weights and loss.requires_grad:
@@ -67,7 +68,7 @@ class OwnSteps:
         """One step of an evaluation, as `train_step` is one of training."""
         x, y, sample_weight = unpack_x_y_sample_weight(data)
         y_pred = self(x, training=False)  # type: ignore[operator]
-        loss = self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, training=False)
+        loss = self._computed_loss(x, y, y_pred, sample_weight, training=False)
         self._track("test", loss, y_pred)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
@@ -97,6 +98,13 @@ class OwnSteps:
         for part in parts[1:]:
             total = total + part
         return total
+
+    def _computed_loss(self, x: Any, y: Any, y_pred: Any, sample_weight: Any, training: bool) -> Tensor:
+        """What `compute_loss` returns; one of a user's may have no argument `training`."""
+        wanted = signature(self.compute_loss).parameters
+        told = "training" in wanted or any(each.kind is Parameter.VAR_KEYWORD for each in wanted.values())
+        return self.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight,
+                                 **({"training": training} if told else {}))
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Adds a batch to the metrics that compile() was given. Returns `get_metrics_result()`."""

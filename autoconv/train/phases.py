@@ -202,8 +202,7 @@ class Phases:
             for gradient in self._gradients.values():
                 self._device.kernels("arith").copy(0, gradient)
         for goal in self._work.goals:
-            values = goal.loss.sample_losses(self._target(goal), self._leaves[goal.output])
-            weights = self._normalized_weights(goal, values)
+            values, weights = self._loss_of(goal)
             self._values.append((values, weights))
             if self._trains:
                 values.backward(Tensor(self._times(weights, goal.weight), device=self._device))
@@ -325,6 +324,15 @@ class Phases:
             return Tensor(self._y[goal.output], device=self._device)
         return self._given_targets(goal.output)
 
+    def _loss_of(self, goal: Goal) -> tuple[Tensor, Any]:
+        """The losses of the samples with their weights; of a class that overrides `__call__`, what that returns."""
+        target, leaf, given = self._target(goal), self._leaves[goal.output], self._weights[goal.output]
+        if not goal.loss.has_own_call():
+            values = goal.loss.sample_losses(target, leaf)
+            return values, self._normalized_weights(goal, values)
+        values = goal.loss(target, leaf, None if given is None else np.array(self._device.numpy(given))).reshape(1)
+        return values, self._device.constant(np.full(1, 1 / self._shards, values.dtype))
+
     def _normalized_weights(self, goal: Goal, values: Tensor) -> Any:
         """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
         given, device = self._weights[goal.output], self._device
@@ -393,4 +401,5 @@ def moving_weights(layers: Iterable[Any]) -> list[Any]:
 
 def is_recordable(thing: Any) -> bool:
     """Whether what a loss, metric or optimizer does in a step is kernels alone."""
-    return trace.declared_recordable(thing, "call", "update_state", "values", "update_step", "update", "apply")
+    return trace.declared_recordable(thing, "__call__", "call", "update_state", "values", "update_step", "update",
+                                     "apply")
