@@ -7,7 +7,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from .. import random
 from ..arguments import names
-from ..arguments.serialization import deserialize, serialize
+from ..arguments.serialization import deserialize, get_registered_name, serialize
 from ..layers import Layer
 from ..layers.arguments import argument_names, attribute
 from ..layers.parts import held, numbering
@@ -99,8 +99,10 @@ def _culprit(layers: list[Layer], classes: dict[str, type]) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute as JSON has it; None for layers and weights, which are compared by themselves, and for functions."""
+    """Returns an attribute as JSON has it and a function's name; None for layers and weights, compared elsewhere."""
     try:
+        if isinstance(value, FunctionType):
+            return get_registered_name(value)
         return None if held({"": value}, (Layer, Parameter)) else json.loads(json.dumps(serialize(value)))
     except (ValueError, NotImplementedError, TypeError):
         return None
