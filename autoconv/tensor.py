@@ -431,10 +431,6 @@ def _on_pair(op: Op) -> Callable[[Any, Any], Tensor]:
     return on_pair
 
 
-def _power(x1: Any, x2: Any) -> Tensor:
-    return apply(arith.power, x1, exponent=x2) if isinstance(x2, Real) else apply(elementwise.raised, *pair(x1, x2))
-
-
 def _get_item(x: Tensor, index: Any) -> Tensor:
     parts = index if isinstance(index, tuple) else (index,)
     return apply(arith.getitem, x, index=tuple(p.data if isinstance(p, Tensor) else p for p in parts))
@@ -453,7 +449,9 @@ FUNCTIONS.update({
         "not_equal": select.not_equal, "less": select.less, "less_equal": select.less_equal}.items()},
     "greater": broadcasting(lambda x1, x2: FUNCTIONS["less"](x2, x1)),
     "greater_equal": broadcasting(lambda x1, x2: FUNCTIONS["less_equal"](x2, x1)),
-    "power": broadcasting(_power), "matmul": _on_pair(arith.matmul),
+    "power": broadcasting(lambda x1, x2: apply(arith.power, x1, exponent=x2) if isinstance(x2, Real)
+                          else apply(elementwise.raised, *pair(x1, x2))),
+    "matmul": _on_pair(arith.matmul),
     **{name: partial(apply, op) for name, op in {
         "negative": arith.negative, "absolute": select.abs, "exp": arith.exp, "log": arith.log, "sqrt": arith.sqrt,
         "sum": arith.sum, "mean": arith.mean, "max": arith.max, "argmax": select.argmax}.items()},

@@ -7,14 +7,14 @@ import structure
 
 COUNTS = structure.counts(Path(__file__).resolve().parents[1])
 LIMITS = {
-    "lines": 52_800,
-    "lines without kernels, commands and ONNX": 27_400,
-    "files over 450 lines": 4,
+    "lines": 52_400,
+    "lines without kernels, commands and ONNX": 27_100,
+    "files over 450 lines": 1,
     "functions over 40 lines": 20,
-    "private helpers of at most 6 lines that are called once": 186,
-    "lines over 100 columns": 5_640,
-    "assignments of a tuple to a tuple": 1_481,
-    "Any": 3_310,
+    "private helpers of at most 6 lines that are called once": 167,
+    "lines over 100 columns": 5_600,
+    "assignments of a tuple to a tuple": 1_470,
+    "Any": 3_272,
     "classes that override __setattr__": 5,
     "classes that change their subclasses": 4,
     "names of several classes": 16,

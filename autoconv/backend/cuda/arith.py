@@ -15,134 +15,6 @@ from .strided import at
 PARTS, LONG = 256, 1024  # a sum of more than LONG items is made of up to PARTS sums, added in their order
 
 
-# What the arithmetic kernels do with one item, or two.
-
-
-@inline
-def _added(a, b):
-    return a + b
-
-
-@inline
-def _subtracted(a, b):
-    return a - b
-
-
-@inline
-def _multiplied(a, b):
-    return a * b
-
-
-@inline
-def _divided(a, b):
-    return a / b
-
-
-@inline
-def _raised(a, b):
-    return a**b
-
-
-@inline
-def _negated(a):
-    return -a
-
-
-@inline
-def _exponential(a):
-    return math.exp(a)
-
-
-@inline
-def _logarithm(a):
-    return math.log(a)
-
-
-@inline
-def _exponential_less_one(a):
-    return math.expm1(a)
-
-
-@inline
-def _logarithm_of_one_more(a):
-    return math.log1p(a)
-
-
-@inline
-def _error_function(a):
-    return math.erf(a)
-
-
-@inline
-def _root(a):
-    return math.sqrt(a)
-
-
-@inline
-def _sine(a):
-    return math.sin(a)
-
-
-@inline
-def _cosine(a):
-    return math.cos(a)
-
-
-@inline
-def _hyperbolic_sine(a):
-    return math.sinh(a)
-
-
-@inline
-def _hyperbolic_cosine(a):
-    return math.cosh(a)
-
-
-@inline
-def _arcsine(a):
-    return math.asin(a)
-
-
-@inline
-def _arccosine(a):
-    return math.acos(a)
-
-
-@inline
-def _arctangent(a):
-    return math.atan(a)
-
-
-@inline
-def _angle(a, b):
-    return math.atan2(a, b)
-
-
-@inline
-def _floor_of_quotient(a, b):
-    return a // b
-
-
-@inline
-def _remainder(a, b):
-    return a % b
-
-
-@inline
-def _bits_of_both(a, b):
-    return a & b
-
-
-@inline
-def _bits_of_either(a, b):
-    return a | b
-
-
-@inline
-def _bits_of_one_alone(a, b):
-    return a ^ b
-
-
 def one(name, f) -> ItemKernel:
     """out = f(a). The first `fours` threads take four items each, as `array.threads` says; so in the kernels below."""
 
@@ -221,21 +93,31 @@ def _both(name, f) -> tuple[ItemKernel, ItemKernel]:
     return two(name, f), _with_number(name, f)
 
 
-_add, _subtract, _multiply, _divide = (
-    _both("add", _added), _both("subtract", _subtracted), _both("multiply", _multiplied), _both("divide", _divided))
-_power, _negative = _both("power", _raised), one("negative", _negated)
-_exp, _log, _sqrt = one("exp", _exponential), one("log", _logarithm), one("sqrt", _root)
-_expm1, _log1p, _erf = (
-    one("expm1", _exponential_less_one), one("log1p", _logarithm_of_one_more), one("erf", _error_function))
-
-_sin, _cos, _sinh, _cosh = (
-    one("sin", _sine), one("cos", _cosine), one("sinh", _hyperbolic_sine), one("cosh", _hyperbolic_cosine))
-_arcsin, _arccos, _arctan, _arctan2 = (
-    one("arcsin", _arcsine), one("arccos", _arccosine), one("arctan", _arctangent), two("arctan2", _angle))
-_bitwise_and, _bitwise_or, _bitwise_xor = (
-    _of_bits("bitwise_and", _bits_of_both), _of_bits("bitwise_or", _bits_of_either),
-    _of_bits("bitwise_xor", _bits_of_one_alone))
-_floor_divide, _mod = two("floor_divide", _floor_of_quotient), two("mod", _remainder)
+_add = _both("add", inline(lambda a, b: a + b))
+_subtract = _both("subtract", inline(lambda a, b: a - b))
+_multiply = _both("multiply", inline(lambda a, b: a * b))
+_divide = _both("divide", inline(lambda a, b: a / b))
+_power = _both("power", inline(lambda a, b: a**b))
+_negative = one("negative", inline(lambda a: -a))
+_exp = one("exp", inline(lambda a: math.exp(a)))
+_log = one("log", inline(lambda a: math.log(a)))
+_sqrt = one("sqrt", inline(lambda a: math.sqrt(a)))
+_expm1 = one("expm1", inline(lambda a: math.expm1(a)))
+_log1p = one("log1p", inline(lambda a: math.log1p(a)))
+_erf = one("erf", inline(lambda a: math.erf(a)))
+_sin = one("sin", inline(lambda a: math.sin(a)))
+_cos = one("cos", inline(lambda a: math.cos(a)))
+_sinh = one("sinh", inline(lambda a: math.sinh(a)))
+_cosh = one("cosh", inline(lambda a: math.cosh(a)))
+_arcsin = one("arcsin", inline(lambda a: math.asin(a)))
+_arccos = one("arccos", inline(lambda a: math.acos(a)))
+_arctan = one("arctan", inline(lambda a: math.atan(a)))
+_arctan2 = two("arctan2", inline(lambda a, b: math.atan2(a, b)))
+_bitwise_and = _of_bits("bitwise_and", inline(lambda a, b: a & b))
+_bitwise_or = _of_bits("bitwise_or", inline(lambda a, b: a | b))
+_bitwise_xor = _of_bits("bitwise_xor", inline(lambda a, b: a ^ b))
+_floor_divide = two("floor_divide", inline(lambda a, b: a // b))
+_mod = two("mod", inline(lambda a, b: a % b))
 
 
 def run_one(run: ItemKernel, a: Array, out: Array) -> None:
