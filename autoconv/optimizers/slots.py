@@ -17,6 +17,8 @@ class Slots:
     flat: FlatParameters | None
     _now: Any
     _added: list[Parameter]
+    _known: list[Parameter]
+    _resting: dict[int, dict[str, np.ndarray]]
     _state: dict[str, Any]  # the slots by name
     _slots: tuple[str, ...] = ()  # the names of those of this kind of optimizer
     _first: ClassVar[dict[str, str]] = {}  # the attribute whose value a slot begins with, where that is not 0
@@ -47,6 +49,28 @@ class Slots:
         self.flat = FlatParameters(parameters)
         self._state = {slot: self.flat.device.array(values) for slot, values in self._state.items()}
 
+    def _lay_out(self, parameters: Sequence[Parameter]) -> None:
+        """Lays out these of the known parameters with their slots; the slots of the others rest."""
+        slots, known = self._slots_by_number(), {id(parameter): i for i, parameter in enumerate(self._known)}
+        self.flat, self._state = FlatParameters(parameters), {}
+        self._make_slots()
+        for slot, flat in self._state.items():
+            for parameter, part in zip(parameters, self.flat.split(flat)):
+                values = slots[known[id(parameter)]]
+                if slot in values:
+                    part[...] = self.flat.device.asarray(values[slot], part.dtype)
+        trained = set(map(id, parameters))
+        self._resting = {i: slots[i] for i, parameter in enumerate(self._known) if id(parameter) not in trained}
+
+    def _slots_by_number(self) -> dict[int, dict[str, np.ndarray]]:
+        """Copies of the slots of all known parameters, by their numbers."""
+        flat: Any = self.flat
+        known, found = {id(parameter): i for i, parameter in enumerate(self._known)}, dict(self._resting)
+        parts = {slot: flat.split(array) for slot, array in self._state.items()}
+        for i, parameter in enumerate(flat.parameters):
+            found[known[id(parameter)]] = {slot: np.array(flat.device.numpy(each[i])) for slot, each in parts.items()}
+        return found
+
     def slot_order(self, count: int | None = None) -> list[tuple[str, int]]:
         """The slots with the numbers of their parameters, in the order of Keras's variables: the averages and sums of
         gradients first, then all slots of a parameter together, but for those in `_apart`. count: of parameters.
@@ -68,15 +92,14 @@ class Slots:
         state.update({f"variable_{i}": variable.numpy() for i, variable in enumerate(self._added)})
         if self.flat is not None:
             self._make_slots()
-            places = {id(parameter): i for i, parameter in enumerate(self.flat.parameters)}
+            slots, known = self._slots_by_number(), {id(parameter): i for i, parameter in enumerate(self._known)}
             wanted = self.flat.parameters if parameters is None else parameters
-            if not places.keys() >= set(map(id, wanted)):
+            if not known.keys() >= set(map(id, wanted)):
                 raise ValueError(f"This {type(self).__name__} was built for other parameters: layers were added or "
                                  "changed their `trainable`.")
-            for slot in self.slots:
-                parts = self.flat.split(self._state[slot])
-                for i, parameter in enumerate(wanted):
-                    state[f"{slot}/{i}"] = np.array(self.flat.device.numpy(parts[places[id(parameter)]]))
+            for i, parameter in enumerate(wanted):
+                zeros, own = np.zeros(parameter.shape, parameter.dtype), slots[known[id(parameter)]]
+                state.update({f"{slot}/{i}": own.get(slot, zeros) for slot in self.slots})
         return state
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:

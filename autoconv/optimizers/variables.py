@@ -59,6 +59,7 @@ class Variables:
     _now: Any
     _state: dict[str, Any]
     _added: list[Parameter]  # by add_variable
+    _known: list[Parameter]
     slot_order: Callable[..., list[tuple[str, int]]]
 
     @property
@@ -178,7 +179,7 @@ class Variables:
 
     def _get_variable_index(self, variable: Parameter) -> int:
         """The place of a weight among those that the optimizer was built for, under Keras's name."""
-        return next(i for i, one in enumerate(self.flat.parameters) if one is variable)  # type: ignore[union-attr]
+        return next(i for i, one in enumerate(self._known) if one is variable)
 
     def _use_weight_decay(self, variable: Parameter) -> bool:
         """Whether weight decay takes from this weight, under Keras's name."""
