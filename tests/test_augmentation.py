@@ -359,7 +359,7 @@ WRONG = [
     (lambda: F.affine_transform(PHOTOS, np.zeros(8), size=(0, 3)), "size must be two positive integers"),
     (lambda: F.affine_transform(PHOTOS, np.zeros(8), fill_value="0"), "fill_value must be a number"),
     (lambda: F.resize(PHOTOS, 3), "size must be two positive integers"),
-    (lambda: F.resize(PHOTOS, (3, 3), "area"), "Unknown interpolation"),
+    (lambda: F.resize(PHOTOS, (3, 3), "cubic"), "Unknown interpolation"),
 ]
 
 

@@ -177,7 +177,7 @@ def test_a_tensor_moves_between_gpus():
     assert (there.device.name, there.data.gpu.index, there.requires_grad) == ("cuda:1", 1, True)
     assert there.numpy().tolist() == [1, 2]
     assert there.to("cuda:1") is there
-    assert autoconv.tensor(here, device="cuda:1").data.gpu.index == 1
+    assert autoconv.tensor(here.detach(), device="cuda:1").data.gpu.index == 1
 
 
 @pytest.mark.usefixtures("two_gpus")

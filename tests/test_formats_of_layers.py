@@ -5,7 +5,6 @@ import pytest
 from test_changes import LAYERS, X
 
 from autoconv import formats, layers, models, utils
-from autoconv.layers import config
 from autoconv.layers.function import Function
 from autoconv.layers.scaling import CustomScaleLayer, LayerScale
 
@@ -82,7 +81,7 @@ def written_and_read(model, kind, form, folder):
 
 def test_no_layer_is_forgotten():
     """Each class that files may name, but those that only others derive from."""
-    kinds = {kind for kind in config.CLASSES.values() if issubclass(kind, layers.Layer)}
+    kinds = set(layers.registry.classes.values())
     kinds -= {base for kind in kinds for base in kind.__mro__[1:]}
     assert {kind for kind in kinds if not issubclass(kind, models.Model | layers.InputLayer | Function)} <= set(MAKERS)
 

@@ -216,7 +216,7 @@ class TestSaving:
 
         with keras.saving.custom_object_scope({"double": double}):
             assert keras.layers.Dense(2, activation="double").activation is double
-        with pytest.raises(ValueError, match="Unknown activation: 'double'"):
+        with pytest.raises(ValueError, match="Unknown activation function: 'double'"):
             keras.layers.Dense(2, activation="double")
 
     def test_objects_as_plain_data(self):

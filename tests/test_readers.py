@@ -36,10 +36,11 @@ def check(found):
         assert of["read"] < of["files"], of
 
 
+@pytest.mark.timeout(1000)
 @pytest.mark.parametrize("part", range(4))  # side by side where there are processors
 def test_damaged_and_hostile_files_are_read_right_or_refused(part):
     readers = [reader.name for reader in READERS[part::4]]
-    found = outcomes(readers, "quick", 600)
+    found = outcomes(readers, "quick", 900)
     assert [of["name"] for of in found] == readers
     check(found)
 

@@ -11,7 +11,13 @@ import numpy as np
 
 from .. import random
 from ..arguments import names
-from ..arguments.serialization import custom_object_scope, deserialize, serialize, written_objects
+from ..arguments.serialization import (
+    custom_object_scope,
+    deserialize,
+    get_registered_name,
+    serialize,
+    written_objects,
+)
 from ..layers import Layer
 from ..layers.arguments import argument_names, attribute
 from ..layers.parts import held, numbering
@@ -135,8 +141,10 @@ def _culprit(model: Model) -> str | None:
 
 
 def _plain(value: Any) -> Any:
-    """An attribute as JSON has it; None for layers and weights, which are compared by themselves, and for functions."""
+    """Returns an attribute as JSON has it and a function's name; None for layers and weights, compared elsewhere."""
     try:
+        if isinstance(value, FunctionType):
+            return get_registered_name(value)
         return None if held({"": value}, (Layer, Parameter)) else json.loads(json.dumps(serialize(value)))
     except (ValueError, NotImplementedError, TypeError):
         return None

@@ -28,9 +28,9 @@ def to_keras_3(kind: str, given: Any) -> tuple[str, Any]:
         return kind, given
     if kind == "MeanMetricWrapper" and isinstance(given.get("fn"), str):
         return "function", _metric_name(given)
-    renamed: Mapping[str, str] = _ARGUMENTS.get(kind, {})
+    renamed: dict[str, str] = _ARGUMENTS.get(kind, {})
     unused = _UNUSED.get(kind, ())
-    found: dict[str, Any] = {renamed.get(key, key): value for key, value in given.items() if key not in unused}
+    found: dict[str, Any] = {str(renamed.get(key, key)): value for key, value in given.items() if key not in unused}
     if found.get("batch_input_shape") is not None:
         found["input_shape"] = found.pop("batch_input_shape")[1:]
     if isinstance(found.get("name"), str):

@@ -367,7 +367,7 @@ def resize(b: Builder, x: Value, size: Any, interpolation: str = "bilinear") -> 
     if interpolation not in INTERPOLATIONS:
         if None in x.shape[1:3]:
             raise ValueError(f"{interpolation!r} is exported for images of a known size. Received: {x.shape}.")
-        rows, columns = (resize_weights(interpolation, *pair) for pair in zip(x.shape[1:3], size))  # type: ignore[arg-type]
+        rows, columns = (resize_weights(interpolation, int(old or 0), int(new)) for old, new in zip(x.shape[1:3], size))
         y = b.node("MatMul", b.constant(rows, "rows"), first(b, x))
         return Value(None, x.shape, b.node("MatMul", y, b.constant(columns.T, "columns")))
     batch = b.node("Shape", first(b, x), start=0, end=2)

@@ -95,8 +95,8 @@ class Function:
         """
         symbolic = [item for item in flatten((args, kwargs)) if isinstance(item, SymbolicTensor)]
         if self.short in _SAME_SHAPE or (self.short in _BROADCAST and not kwargs):
-            one = self._run(*map_structure(_of_one_item, (args, kwargs)))
             shape = symbolic[0].shape if self.short in _SAME_SHAPE else broadcast(*map(_shape_of, args))
+            one = self._run(*map_structure(_of_one_item, (args, kwargs)))
             return SymbolicTensor(shape, one.dtype.name, name=self.name)
         runs = []
         for batch, size in zip((2, 3), TRIED_SIZES):

@@ -3,7 +3,6 @@ large additions and the sums of a net's global pooling are shared by all threads
 """
 
 import math
-from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -98,30 +97,69 @@ def log1p(a: Array, out: Array) -> None:
     np.log1p(a, out=out)
 
 
-def _of_one(name: str) -> Callable[[Array, Array], None]:
-    """The kernel that is NumPy's function of one array."""
-
-    def run(a: Array, out: Array) -> None:
-        getattr(np, name)(a, out=out)
-
-    run.__name__ = name
-    return recorded(run)
+@recorded
+def sin(a: Array, out: Array) -> None:
+    np.sin(a, out=out)
 
 
-def _of_two(name: str) -> Callable[[Array, Array, Array], None]:
-    """The kernel that is NumPy's function of two arrays."""
-
-    def run(a: Array, b: Array, out: Array) -> None:
-        getattr(np, name)(a, b, out=out)
-
-    run.__name__ = name
-    return recorded(run)
+@recorded
+def cos(a: Array, out: Array) -> None:
+    np.cos(a, out=out)
 
 
-sin, cos, sinh, cosh = _of_one("sin"), _of_one("cos"), _of_one("sinh"), _of_one("cosh")
-arcsin, arccos, arctan, arctan2 = _of_one("arcsin"), _of_one("arccos"), _of_one("arctan"), _of_two("arctan2")
-floor_divide, mod = _of_two("floor_divide"), _of_two("mod")
-bitwise_and, bitwise_or, bitwise_xor = _of_two("bitwise_and"), _of_two("bitwise_or"), _of_two("bitwise_xor")
+@recorded
+def sinh(a: Array, out: Array) -> None:
+    np.sinh(a, out=out)
+
+
+@recorded
+def cosh(a: Array, out: Array) -> None:
+    np.cosh(a, out=out)
+
+
+@recorded
+def arcsin(a: Array, out: Array) -> None:
+    np.arcsin(a, out=out)
+
+
+@recorded
+def arccos(a: Array, out: Array) -> None:
+    np.arccos(a, out=out)
+
+
+@recorded
+def arctan(a: Array, out: Array) -> None:
+    np.arctan(a, out=out)
+
+
+@recorded
+def arctan2(a: Array, b: Array, out: Array) -> None:
+    np.arctan2(a, b, out=out)
+
+
+@recorded
+def floor_divide(a: Array, b: Array, out: Array) -> None:
+    np.floor_divide(a, b, out=out)
+
+
+@recorded
+def mod(a: Array, b: Array, out: Array) -> None:
+    np.mod(a, b, out=out)
+
+
+@recorded
+def bitwise_and(a: Array, b: Array, out: Array) -> None:
+    np.bitwise_and(a, b, out=out)
+
+
+@recorded
+def bitwise_or(a: Array, b: Array, out: Array) -> None:
+    np.bitwise_or(a, b, out=out)
+
+
+@recorded
+def bitwise_xor(a: Array, b: Array, out: Array) -> None:
+    np.bitwise_xor(a, b, out=out)
 
 
 @kernel("(T[::1], T[::1])", parallel=True, few=1 << 12)

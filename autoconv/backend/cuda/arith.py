@@ -185,6 +185,20 @@ def two(name, f) -> ItemKernel:
     return run
 
 
+def _of_bits(name, f) -> ItemKernel:
+    """out = f(a, b) of booleans or integers."""
+
+    @kernel("(int64, const T[::1], const T[::1], T[::1], UniTuple(int64, 4), UniTuple(int64, 5), UniTuple(int64, 5),"
+            " UniTuple(int64, 5))", name)
+    def run(count, a, b, out, shape, a_place, b_place, out_place):
+        i = global_index()
+        if i < count:
+            out[at(i, shape, out_place)] = f(a[at(i, shape, a_place)], b[at(i, shape, b_place)])
+
+    run.dtypes = ()  # no floats
+    return run
+
+
 def _with_number(name, f) -> ItemKernel:
     """out = f(a, b) for a number b."""
 
@@ -219,9 +233,8 @@ _sin, _cos, _sinh, _cosh = (
 _arcsin, _arccos, _arctan, _arctan2 = (
     one("arcsin", _arcsine), one("arccos", _arccosine), one("arctan", _arctangent), two("arctan2", _angle))
 _bitwise_and, _bitwise_or, _bitwise_xor = (
-    two("bitwise_and", _bits_of_both), two("bitwise_or", _bits_of_either), two("bitwise_xor", _bits_of_one_alone))
-for _bits in (_bitwise_and, _bitwise_or, _bitwise_xor):
-    _bits.dtypes = ()  # no floats
+    _of_bits("bitwise_and", _bits_of_both), _of_bits("bitwise_or", _bits_of_either),
+    _of_bits("bitwise_xor", _bits_of_one_alone))
 _floor_divide, _mod = two("floor_divide", _floor_of_quotient), two("mod", _remainder)
 
 
@@ -233,6 +246,11 @@ def run_two(run: ItemKernel, a: Array, b: Array, out: Array) -> None:
     shape = out.shape
     run(*threads(out, *(x for x in (a, b) if x.size > 1)), a.memory, b.memory, out.memory,
         *strided.layout(shape, a.lying(shape), b.lying(shape), out.lying(shape)))
+
+
+def _run_bits(run: ItemKernel, a: Array, b: Array, out: Array) -> None:
+    places = strided.layout(out.shape, *(x.lying(out.shape) for x in (a, b, out)))
+    run(out.size, a.memory, b.memory, out.memory, *places)
 
 
 def _run_both(run: tuple[ItemKernel, ItemKernel], a: Array, b: Any, out: Array) -> None:
@@ -332,15 +350,15 @@ def mod(a, b, out):
 
 
 def bitwise_and(a, b, out):
-    run_two(_bitwise_and, a, b, out)
+    _run_bits(_bitwise_and, a, b, out)
 
 
 def bitwise_or(a, b, out):
-    run_two(_bitwise_or, a, b, out)
+    _run_bits(_bitwise_or, a, b, out)
 
 
 def bitwise_xor(a, b, out):
-    run_two(_bitwise_xor, a, b, out)
+    _run_bits(_bitwise_xor, a, b, out)
 
 
 def fill(out, value):

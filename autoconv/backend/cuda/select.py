@@ -3,18 +3,7 @@
 from builtins import abs as _abs_of  # this file has an `abs` of its own
 
 from . import strided
-from .arith import (  # noqa: F401 (what is not used here is part of this module)
-    copy,
-    log,
-    multiply,
-    one,
-    power,
-    run_one,
-    run_two,
-    subtract,
-    sum,
-    two,
-)
+from .arith import copy, log, multiply, one, power, run_one, run_two, subtract, sum, two  # noqa: F401 (part of this module)
 from .array import Array
 from .ptx import global_index
 from .runtime import ItemKernel, inline, kernel
