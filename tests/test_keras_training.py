@@ -144,6 +144,56 @@ class TestOptimizers:
         history = model.fit(np.ones((4, 3)), np.zeros((4, 1)), epochs=3, verbose=0).history["loss"]
         assert history[2] < history[1] < history[0]
 
+    @pytest.mark.parametrize("by_variable", [False, True])
+    def test_frozen_weights_keep_their_slots(self, by_variable):
+        class Momentum(optimizers.SGD):
+            def build(self, variables):
+                super().build(variables)
+                self.kept = self.add_optimizer_variables(variables, "kept")
+
+            def update_step(self, gradient, variable, learning_rate):
+                kept = self.kept[self._get_variable_index(variable)]
+                self.assign(kept, kept * 0.5 - gradient * learning_rate)
+                self.assign_add(variable, kept)
+
+        optimizer = Momentum(1.0) if by_variable else optimizers.SGD(1.0, momentum=0.5)
+        a, b = weight(0.0, name="a"), weight(0.0, name="b")
+        for trained, expected in ([[a, b], (-1, -1)], [[b], (-1, -2.5)], [[a], (-2.5, -2.5)], [[b, a], (-4.25, -4.25)]):
+            optimizer.train(trained)
+            optimizer.apply([np.ones(1, np.float32)] * len(trained), trained)
+            assert (a.numpy().item(), b.numpy().item()) == expected
+        with pytest.raises(ValueError, match="other parameters"):
+            optimizer.train([a, weight(1.0)])
+
+    def test_layers_are_frozen_between_and_within_fits_as_in_keras(self):
+        rng = np.random.default_rng(0)
+        x, y = rng.random((12, 6), np.float32), rng.random((12, 3), np.float32)
+        model = models.Sequential([layers.Input((6,)), layers.Dense(5, "relu"), layers.Dense(4, "tanh"),
+                                   layers.Dense(3)])
+        rng = np.random.default_rng(1)
+        model.set_weights([rng.standard_normal(w.shape).astype(np.float32) / 2 for w in model.get_weights()])
+        model.compile(optimizers.Adam(0.05), "mse")
+
+        class Change(callbacks.Callback):
+            def on_epoch_begin(self, epoch, logs=None):
+                if epoch == 1:
+                    self.model.layers[0].trainable, self.model.layers[2].trainable = True, False
+
+        def fit(epochs, *hooks):
+            return model.fit(x, y, batch_size=4, epochs=epochs, verbose=0, shuffle=False,
+                             callbacks=list(hooks)).history["loss"]
+
+        found = fit(2)
+        model.layers[1].trainable = False
+        before = model.layers[1].get_weights()
+        found += fit(2)
+        assert all((a == b).all() for a, b in zip(before, model.layers[1].get_weights()))
+        model.layers[1].trainable, model.layers[0].trainable = True, False
+        found += fit(2)
+        found += fit(3, Change())
+        np.testing.assert_allclose(found, [  # what Keras 3.15.1 gives
+            0.468369, 0.132366, 0.088166, 0.094377, 0.080406, 0.079544, 0.077263, 0.077675, 0.075564], atol=2e-6)
+
     def test_some_of_the_weights_in_any_order(self):
         optimizer, a, b = optimizers.SGD(0.5), weight(1.0, 2.0), weight(3.0)
         optimizer.build([a, b])

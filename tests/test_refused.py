@@ -91,10 +91,11 @@ def test_a_frozen_model_says_that_nothing_is_trained(train, trained_before):
     assert bits(model) != before
 
 
-def test_a_model_of_which_a_part_was_frozen_after_training_says_what_to_do():
+def test_a_model_of_which_a_part_was_frozen_before_training_says_what_to_do():
     model = net()
-    model.train_on_batch(X, Y)
     model.layers[0].trainable = False
+    model.train_on_batch(X, Y)
+    model.layers[0].trainable = True
     with pytest.raises(ValueError, match=r"changed their `trainable`: make a new optimizer .*call compile\(\) again"):
         model.train_on_batch(X, Y)
     model.compile("sgd", "sparse_categorical_crossentropy")

@@ -69,7 +69,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
     by `add_variable_from_reference`; as kernels on the flat arrays `update_step(self, k, flat, rate, decay_factor)`.
     """
 
-    unwatched = frozenset({"_added", "_now", "_state", "flat", "name"})
+    unwatched = frozenset({"_added", "_known", "_now", "_resting", "_state", "flat", "name"})
     _checks: ClassVar[Checks] = settings.COMMON  # of attributes, by name: they give what is set, or raise
     recordable = False  # whether `update_step` is kernels `k` alone, with all that changes in `rate` and `decay_factor`
 
@@ -99,6 +99,8 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         self._added: list[Parameter] = []  # by add_variable
         self.flat: FlatParameters | None = None
         self._state: dict[str, Any] = {}
+        self._known: list[Parameter] = []  # all that it was built for, in that order
+        self._resting: dict[int, dict[str, np.ndarray]] = {}  # slots of those that are frozen, by number in _known
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -158,22 +160,31 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
     # The flat arrays.
 
     def build(self, parameters: Sequence[Parameter]) -> None:
-        """Lays the parameters into flat arrays and makes the slots, once; later calls only check for the same ones.
+        """Lays the parameters into flat arrays and makes the slots, once. Later calls may leave some of them out, which
+        keep their slots, and take them in again.
 
-        Raises ValueError when it was built for other parameters: its slots belong to those.
+        Raises ValueError for parameters that it was not built for.
         """
         parameters = list({id(p): p for p in parameters}.values())
         if self.flat is None:
-            self.flat = FlatParameters(parameters)
-        elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
-            raise ValueError(f"This {type(self).__name__} was built for {len(self.flat.parameters)} other parameters. "
+            self.flat, self._known = FlatParameters(parameters), parameters
+        elif not {id(p) for p in parameters} <= {id(p) for p in self._known}:
+            raise ValueError(f"This {type(self).__name__} was built for {len(self._known)} other parameters. "
                              f"Received {len(parameters)}. Layers were added or changed their `trainable`: make a new "
                              "optimizer (in a model: call compile() again).")
+        elif list(map(id, parameters)) != list(map(id, self.flat.parameters)):
+            self._lay_out(parameters)
         elif self.flat.device is not parameters[0].device:
             self._move(parameters)
         else:
             self.flat.bind()
         self._make_slots()
+
+    def train(self, parameters: Sequence[Parameter]) -> None:
+        """Builds the optimizer before its first step; later takes the parameters that are trained from now on."""
+        if self.flat is None:
+            self.build(parameters)
+        Optimizer.build(self, parameters)  # also after a build() of a user's own
 
     # One step.
 
@@ -231,9 +242,7 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         Gives a gradient or None for each of its own.
         """
         if self.flat is None:
-            self.build(parameters)
-            if self.flat is None:  # a build() of a user's own
-                Optimizer.build(self, parameters)
+            self.train(parameters)
         given = {id(parameter): gradient for parameter, gradient in zip(parameters, gradients)}
         known = self.flat.parameters  # type: ignore[union-attr]
         if given.keys() <= {id(parameter) for parameter in known}:

@@ -49,7 +49,7 @@ def _update_one(
     if whole is None:
         raise ValueError("update_step() needs the optimizer's variables: call "
                          f"{type(optimizer).__name__}.build([...]) before.")
-    i, device = optimizer._get_variable_index(variable), whole.device
+    i, device = next(i for i, one in enumerate(whole.parameters) if one is variable), whole.device
     values = gradient.data if isinstance(gradient, Tensor) else gradient
     part = SimpleNamespace(
         data=whole.views[i].reshape(-1), device=device,

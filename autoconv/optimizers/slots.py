@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from ..tensor import Parameter
 from .flat import FlatParameters
 
@@ -15,6 +17,8 @@ class Slots:
     flat: FlatParameters | None
     _now: Any
     _added: list[Parameter]
+    _known: list[Parameter]
+    _resting: dict[int, dict[str, np.ndarray]]
     _state: dict[str, Any]  # the slots by name
     _slots: tuple[str, ...] = ()  # the names of those of this kind of optimizer
     _first: ClassVar[dict[str, str]] = {}  # the attribute whose value a slot begins with, where that is not 0
@@ -44,6 +48,28 @@ class Slots:
         """Follows the parameters to another device, with the slots."""
         self.flat = FlatParameters(parameters)
         self._state = {slot: self.flat.device.array(values) for slot, values in self._state.items()}
+
+    def _lay_out(self, parameters: Sequence[Parameter]) -> None:
+        """Lays out these of the known parameters with their slots; the slots of the others rest."""
+        slots, known = self._slots_by_number(), {id(parameter): i for i, parameter in enumerate(self._known)}
+        self.flat, self._state = FlatParameters(parameters), {}
+        self._make_slots()
+        for slot, flat in self._state.items():
+            for parameter, part in zip(parameters, self.flat.split(flat)):
+                values = slots[known[id(parameter)]]
+                if slot in values:
+                    part[...] = self.flat.device.asarray(values[slot], part.dtype)
+        trained = set(map(id, parameters))
+        self._resting = {i: slots[i] for i, parameter in enumerate(self._known) if id(parameter) not in trained}
+
+    def _slots_by_number(self) -> dict[int, dict[str, np.ndarray]]:
+        """Copies of the slots of all known parameters, by their numbers."""
+        flat: Any = self.flat
+        known, found = {id(parameter): i for i, parameter in enumerate(self._known)}, dict(self._resting)
+        parts = {slot: flat.split(array) for slot, array in self._state.items()}
+        for i, parameter in enumerate(flat.parameters):
+            found[known[id(parameter)]] = {slot: np.array(flat.device.numpy(each[i])) for slot, each in parts.items()}
+        return found
 
     def slot_order(self, count: int | None = None) -> list[tuple[str, int]]:
         """The slots with the numbers of their parameters, in the order of Keras's variables: the averages and sums of

@@ -73,6 +73,8 @@ class Variables:
     _now: Any
     _state: dict[str, Any]
     _added: list[Parameter]  # by add_variable
+    _known: list[Parameter]
+    _slots_by_number: Callable[[], dict[int, dict[str, np.ndarray]]]
     slots: tuple[str, ...]
     slot_order: Callable[..., list[tuple[str, int]]]
     _make_slots: Callable[[], None]
@@ -114,14 +116,15 @@ class Variables:
         found = {key: variable.numpy() for key, variable in self._named_variables().items()}
         if parameters is None or self.flat is None:
             return found
-        known = [id(parameter) for parameter in self.flat.parameters]
-        if not set(known) >= set(map(id, parameters)):
+        known = {id(parameter): i for i, parameter in enumerate(self._known)}
+        if not known.keys() >= set(map(id, parameters)):
             raise ValueError(f"This {type(self).__name__} was built for other parameters: layers were added or changed "
                              "their `trainable`.")
-        places = [str(known.index(id(parameter))) for parameter in parameters]
-        others = {key: value for key, value in found.items() if "/" not in key}
-        return others | {f"{slot}/{i}": found[f"{slot}/{place}"]
-                         for slot in self.slots for i, place in enumerate(places)}
+        state, slots = {key: value for key, value in found.items() if "/" not in key}, self._slots_by_number()
+        for i, parameter in enumerate(parameters):
+            own, zeros = slots[known[id(parameter)]], np.zeros(parameter.shape, parameter.dtype)
+            state.update({f"{slot}/{i}": own.get(slot, zeros) for slot in self.slots})
+        return state
 
     def set_state(self, state: Mapping[str, np.ndarray]) -> None:
         """Puts back what `get_state` gave. Call `build(parameters)` first. Raises ValueError where it does not fit."""
@@ -215,7 +218,7 @@ class Variables:
 
     def _get_variable_index(self, variable: Parameter) -> int:
         """The place of a weight among those that the optimizer was built for, under Keras's name."""
-        return next(i for i, one in enumerate(self.flat.parameters) if one is variable)  # type: ignore[union-attr]
+        return next(i for i, one in enumerate(self._known) if one is variable)
 
     def _use_weight_decay(self, variable: Parameter) -> bool:
         """Whether weight decay takes from this weight, under Keras's name."""

@@ -226,7 +226,7 @@ class Step(Phases):
         trainable = self._model.trainable_weights
         self._trains = bool(trainable) and self._work.optimizer is not None and self._work.optimizer.flat is not None
         if self._trains:
-            self._work.optimizer.build(trainable)
+            self._work.optimizer.train(trainable)
         self._by_kernels = self._trains and is_recordable(self._work.optimizer)
         self._moving = moving_weights(self._model._walk()) if self._ranks.size > 1 else []
         self.close()

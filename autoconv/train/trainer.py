@@ -410,7 +410,7 @@ class Trainer(Feeding, OwnSteps):
         parameters = self.trainable_weights
         if parameters:
             with kernel_lock:  # it moves the weights: no step is recorded meanwhile
-                self.optimizer.build(parameters)  # type: ignore[union-attr]
+                self.optimizer.train(parameters)  # type: ignore[union-attr]
         elif self._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 
