@@ -193,7 +193,8 @@ class CpuDevice(Device):
         jit, folder = self.module("jit"), importlib.import_module(self._package)
         modules = [self.module(found.name) for found in pkgutil.iter_modules(folder.__path__)]
         kernels = {k.name: k for module in modules for k in jit.kernels_of(module).values()}
-        return [(k, np.dtype(dtype)) for k in kernels.values() for dtype in dtypes]
+        usable = [k for k in kernels.values() if k.vector_bytes <= self.module("simd").VECTOR_BYTES]
+        return [(k, np.dtype(dtype)) for k in usable for dtype in dtypes]
 
     def trace(self) -> Trace:
         return Trace(trace.HOST)

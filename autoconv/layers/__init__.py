@@ -1,5 +1,6 @@
 """The layers of a model, with Keras 3's names, signatures and defaults. Images are (N, H, W, C)."""
 
+from . import scaling  # noqa: F401 (its layers have registries of their own)
 from .activation import ELU, Activation, LeakyReLU, PReLU, ReLU, Softmax
 from .augmentation import (
     RandomBrightness,

@@ -197,7 +197,8 @@ def _weight_gradient(x, dy, partial, partial_b, border):
                            part * size, db, part * filters)
 
 
-@kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True)
+@kernel("(T[:,:,:,::1], T[:,:,:,::1], uint8[::1], T[:,:,:,::1], T[:,::1], T[:,::1], UniTuple(int64, 4))", parallel=True,
+        vector_bytes=64)
 def _pooled_weight_gradient(x, y, winner, dy, partial, partial_b, border):
     """`_weight_gradient` behind a 2x2 pooling: y and dy are its results and their gradients."""
     (n, _, _, c), (rows, wide, filters), (parts, size) = x.shape, dy.shape[1:], partial.shape

@@ -53,11 +53,11 @@ class Kernel:
     int64)". Arrays are C-contiguous. A parallel loop of up to `few` rounds runs in one thread.
     """
 
-    def __init__(self, function: Callable, signature: str, parallel: bool, few: int) -> None:
+    def __init__(self, function: Callable, signature: str, parallel: bool, few: int, vector_bytes: int) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{function.__name__}"
         self.__doc__, self.signature = function.__doc__, signature
         self._ours = function.__module__.startswith(f"{__package__}.")  # so that another process finds it by its name
-        self.parallel = parallel
+        self.parallel, self.vector_bytes = parallel, vector_bytes
         compiler: Any = functools.partial(KernelCompiler, few)
         self._dispatcher = numba.njit(**OPTIONS, parallel=parallel, nogil=True, pipeline_class=compiler)(function)
         if self._ours:  # the cache knows these sources alone
@@ -175,11 +175,12 @@ def recorded(function: Callable) -> Callable:
     return wrapper
 
 
-def kernel(signature: str, parallel: bool = False, few: int = 1) -> Callable[[Callable], Kernel]:
+def kernel(signature: str, parallel: bool = False, few: int = 1,
+           vector_bytes: int = 0) -> Callable[[Callable], Kernel]:
     """Makes a function a `Kernel`; `parallel` runs its `prange` loops on all threads, if they have more than `few`
-    rounds.
+    rounds. vector_bytes: the size of vectors without which it cannot be compiled.
     """
-    return lambda function: Kernel(function, signature, parallel, few)
+    return lambda function: Kernel(function, signature, parallel, few, vector_bytes)
 
 
 def kernels_of(module: ModuleType) -> dict[str, Kernel]:
