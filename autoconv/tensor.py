@@ -282,7 +282,7 @@ class Parameter(Tensor):
         return super().numpy().copy()
 
     def assign(self, value: Any) -> Any:
-        """Writes `value`, without its gradient, into the array. Returns the parameter. Raises ValueError for another shape.
+        """Writes `value`, without its gradient, in place. Returns the parameter. Raises ValueError for another shape.
         """
         with within_formula(None):
             value = devices.real_numbers(devices.without_gradient(value))

@@ -5,6 +5,7 @@ from typing import Any
 
 import autoconv
 from autoconv.arguments import outside
+from autoconv.arguments.serialization import Registry
 from docsite import keras_table, reference
 from docsite.keras_arguments import MODULES
 
@@ -81,7 +82,7 @@ def _sorted_out(module: str) -> tuple[list[str], dict[str, str], dict[str, str]]
 def _difference(value: Any, path: str) -> str:
     """What of Keras's arguments is not there, or has another default."""
     theirs = keras_table.KERAS[path]
-    if not callable(value) or not theirs:
+    if not callable(value) or not theirs or isinstance(getattr(value, "__self__", None), Registry):
         return ""
     compared = keras_table.compare(value, theirs, path)
     refused = [name for name in compared.default_alone if name != "autocast"]

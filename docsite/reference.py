@@ -6,6 +6,8 @@ from functools import cache
 from types import ModuleType
 from typing import Any
 
+from autoconv.arguments.serialization import Registry
+
 MODULES = {  # module -> title, in the order of the site
     "models": "Models", "layers": "Layers", "optimizers": "Optimizers", "optimizers.schedules": "Schedules",
     "losses": "Losses", "metrics": "Metrics", "activations": "Activations", "regularizers": "Regularizers",
@@ -43,7 +45,8 @@ def public_names(module: ModuleType) -> list[str]:
     names = getattr(module, "__all__", None)
     if names is None:
         names = [name for name, value in vars(module).items()
-                 if not name.startswith("_") and getattr(value, "__module__", None) == module.__name__]
+                 if not name.startswith("_") and (getattr(value, "__module__", None) == module.__name__
+                                                  or isinstance(getattr(value, "__self__", None), Registry))]
     short = module.__name__.removeprefix("autoconv.")
     return [name for name in names if callable(getattr(module, name)) and f"{short}.{name}" not in HIDDEN]
 

@@ -243,7 +243,7 @@ def add_plain(cls: type, name: str, write: Callable[[Any], Any], read: Callable[
     _PLAIN.append((cls, name, write, read))
 
 
-def serialize(obj: Any) -> Any:
+def serialize_keras_object(obj: Any) -> Any:
     """Returns an object, function, array, list, dict or number as plain data in Keras's form.
 
     Raises TypeError for a class without get_config, ValueError for a lambda.
@@ -274,7 +274,8 @@ def serialize(obj: Any) -> Any:
                     "implement the get_config() method.")
 
 
-def deserialize(config: Any, custom_objects: Mapping[str, Any] | None = None, safe_mode: bool = True) -> Any:
+def deserialize_keras_object(config: Any, custom_objects: Mapping[str, Any] | None = None,
+                             safe_mode: bool = True) -> Any:
     """Returns the object that `serialize` wrote, or Keras's `serialize_keras_object`.
 
     custom_objects: classes and functions of yours by name. safe_mode must be True: code in a configuration never runs.
@@ -335,4 +336,4 @@ def _function(name: Any) -> Any:
 
 
 CustomObjectScope = custom_object_scope
-serialize_keras_object, deserialize_keras_object = serialize, deserialize
+serialize, deserialize = serialize_keras_object, deserialize_keras_object
