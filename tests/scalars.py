@@ -48,8 +48,42 @@ class Number:
         return Number(abs(self.value), (self,), (np.sign(self.value),))
 
     def __pow__(self, exponent):
+        if isinstance(exponent, Number):
+            y = self.value ** exponent.value
+            slope = 0 if exponent.value == 0 else exponent.value * self.value ** (exponent.value - 1)
+            return Number(y, (self, exponent), (slope, 0 if self.value == 0 else y * np.log(self.value)))
         y = _raised(self.value, exponent)
         return Number(y) if exponent == 0 else Number(y, (self,), (exponent * _raised(self.value, exponent - 1),))
+
+    def __mod__(self, other):
+        a, b = self, number(other)
+        return Number(a.value % b.value, (a, b), (1, -(a.value // b.value)))
+
+    def arctan2(self, other):
+        a, b = self, number(other)
+        square = a.value * a.value + b.value * b.value
+        return Number(np.arctan2(a.value, b.value), (a, b), (b.value / square, -a.value / square))
+
+    def sin(self):
+        return Number(np.sin(self.value), (self,), (np.cos(self.value),))
+
+    def cos(self):
+        return Number(np.cos(self.value), (self,), (-np.sin(self.value),))
+
+    def sinh(self):
+        return Number(np.sinh(self.value), (self,), (np.cosh(self.value),))
+
+    def cosh(self):
+        return Number(np.cosh(self.value), (self,), (np.sinh(self.value),))
+
+    def arcsin(self):
+        return Number(np.arcsin(self.value), (self,), (1 / np.sqrt((1 - self.value) * (1 + self.value)),))
+
+    def arccos(self):
+        return Number(np.arccos(self.value), (self,), (-1 / np.sqrt((1 - self.value) * (1 + self.value)),))
+
+    def arctan(self):
+        return Number(np.arctan(self.value), (self,), (1 / (1 + self.value * self.value),))
 
     def exp(self):
         y = np.exp(self.value)

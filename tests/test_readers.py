@@ -101,7 +101,7 @@ def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):
 @pytest.mark.filterwarnings("ignore:Image size .* decompression bomb")  # Pillow's own
 @pytest.mark.parametrize(("name", "trap", "said"), [
     ("model", "units", "for which the file holds too few numbers"),
-    ("model", "20000 layers", "it has more than 10,000 layers"),
+    ("model", "20000 layers", "it has more than 8,000 layers"),
     ("picture .png", "13,000 x 13,000", "has a byte for each 100 of them at least. Received: 169 million in"),
     ("idx gzipped", "2 GB", r"unpacks to [\d,]+ bytes at most; found 2,147,483,648"),
     ("cifar python", "a memo of 2^30", "is a pickled dict of 4 labels and images"),
@@ -113,7 +113,7 @@ def test_no_program_is_run_for_a_file_whose_name_lies(tmp_path, monkeypatch):
     ("Keras's .keras", "7000000 values []", "config.json claims 21,000,041 bytes"),
     ("Keras's .keras", "400000 values []", "at most 500,000 are read"),
     ("model", "names of 40 MB", "and at most 16,777,216 are read"),
-    ("model", "a million names of 0 letters", "its JSON has up to 1,000,132 values, and at most 500,000 are read"),
+    ("model", "a million names of 0 letters", r"its JSON has up to 1,000,\d+ values, and at most 500,000 are read"),
 ])
 def test_what_is_refused_says_the_rule_and_what_came(name, trap, said, tmp_path, monkeypatch):
     monkeypatch.setattr(cifar_set, "RECORDS", 4)

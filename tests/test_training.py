@@ -523,13 +523,15 @@ def test_frozen_layers_stay():
     assert (before[2] != after[2]).any()
 
 
-def test_freezing_without_compiling_again_is_an_error():
+def test_freezing_needs_no_second_compile():
     x, y = problem(50)
     model = compiled(layers.Dense(4))
     model.fit(x, y, verbose=0)
     model.layers[0].trainable = False
-    with pytest.raises(ValueError, match=r"call compile\(\) again"):
-        model.fit(x, y, verbose=0)
+    (kernel, _), (trained, _) = (layer.get_weights() for layer in model.layers)
+    model.fit(x, y, verbose=0)
+    np.testing.assert_array_equal(model.layers[0].get_weights()[0], kernel)
+    assert (model.layers[1].get_weights()[0] != trained).any()
 
 
 def test_a_model_without_trainable_weights_says_so():

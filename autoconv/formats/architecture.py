@@ -14,7 +14,7 @@ from ..models import Model
 from ..symbolic import map_shapes
 
 DEEPEST = 100  # models within models and lists within lists
-MOST = 10_000  # layers and other things that have a class
+MOST = 8_000  # layers and other things that have a class
 NAMES = 1 / 16  # of the limits of JSON: for the names of classes, 1 MB
 
 
