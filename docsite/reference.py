@@ -98,7 +98,7 @@ def _classes() -> set[Any]:
 def _place(module: ModuleType, item: str) -> str:
     """Where the name is defined, for those who read the sources."""
     value = getattr(module, item)
-    if inspect.isclass(value) or inspect.isfunction(value):
+    if inspect.isclass(value) or inspect.isroutine(value):
         return f"{value.__module__}.{value.__qualname__}"
     return f"{module.__name__}.{item}"
 
