@@ -57,7 +57,7 @@ def _convolved(b: Builder, x: Value, kernel: np.ndarray, bias: Any, window: dict
 
 
 @_emits(layers.Conv2D)
-def _conv(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def _conv2d(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     window = functions.window(x, layer.kernel_size, layer.strides, layer.padding, layer.dilation_rate)
     y = _convolved(b, x, layer.kernel.numpy().transpose(3, 2, 0, 1), layer.bias, window, layer.groups)
     return _activated(b, layer, y, shape)
@@ -70,7 +70,7 @@ def _depthwise(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
 
 
 @_emits(layers.SeparableConv2D)
-def _separable(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def _separable_conv2d(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     y = _channel_by_channel(b, layer, x, layer.depthwise_kernel, None)
     pointwise = layer.pointwise_kernel.numpy().transpose(3, 2, 0, 1)
     y = _convolved(b, y, pointwise, layer.bias, {"kernel_shape": [1, 1]}, 1)
@@ -177,7 +177,7 @@ def _unit(b: Builder, x: str, axes: list[int]) -> str:
 
 
 @_emits(layers.RMSNormalization)
-def _rms_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def _rms_normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     beside = [n if i in layer.axis else 1 for i, n in enumerate(shape)]
     squares = b.reduce("ReduceMean", b.node("Mul", last(b, x), x.last), layer.axis, True)
     y = b.node("Div", x.last, b.node("Sqrt", b.node("Add", squares, b.constant(layer.epsilon))))
@@ -194,7 +194,7 @@ def _normalization(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
 
 
 @_emits(layers.Rescaling)
-def _rescaling(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
+def _rescaled(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     y = b.node("Mul", x.any, b.constant(x.beside(layer.scale), "scale"))
     return x.like(b.node("Add", y, b.constant(x.beside(layer.offset), "offset")) if np.any(layer.offset) else y)
 
