@@ -65,7 +65,11 @@ class _Estimator(BaseEstimator):
 
     def _made(self, input_shape: tuple[int, ...], outputs: int) -> models.Model:
         """The net for these inputs. Raises TypeError, or ValueError, for what is none of this many outputs."""
-        found = self._default(input_shape, outputs) if self.net is None else self.net(input_shape, outputs)
+        if self.net is None:
+            flat = [layers.Flatten()] if len(input_shape) > 1 else []
+            found: Any = [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
+        else:
+            found = self.net(input_shape, outputs)
         if isinstance(found, list | tuple):
             found = models.Sequential([layers.Input(input_shape), *found])
         if not isinstance(found, models.Model):
@@ -77,10 +81,6 @@ class _Estimator(BaseEstimator):
             raise ValueError(f"The net must give {outputs} numbers a sample, such as layers.Dense({outputs}) as its "
                              f"last layer does. Received: outputs of shape {found.output_shape}.")
         return found
-
-    def _default(self, input_shape: tuple[int, ...], outputs: int) -> list[layers.Layer]:
-        flat = [layers.Flatten()] if len(input_shape) > 1 else []
-        return [*flat, layers.Dense(64, "relu"), layers.Dense(outputs, self._last)]
 
     def _outputs(self, x: Any) -> np.ndarray:
         """What the net gives for x. Raises ValueError for samples of another shape than those of `fit`."""

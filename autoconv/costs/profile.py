@@ -87,7 +87,7 @@ class Profile:
         head = ["layer", "output", "params", "mult-adds", "predict", "train", *(["time", "ceiling"] if timed else [])]
         lines = [[printable(row.name), "x".join(map(str, row.output_shape)), f"{row.params:,}",
                   short(row.multiply_adds), short(row.predict_bytes, "B"), short(row.train_bytes, "B"),
-                  *(_measured(row) if timed else [])]
+                  *([_time(row), "" if row.within else share(row.share)] if timed else [])]
                  for row in self.rows]
         images = "one sample" if self.batch_size == 1 else f"a batch of {self.batch_size}"
         sums = [
@@ -156,9 +156,7 @@ def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
     return totals
 
 
-def _measured(row: Row) -> list[str]:
-    """The last two columns of a row."""
+def _time(row: Row) -> str:
     if row.within is not None:
-        return [f"in {row.within}", ""]
-    time = "" if row.seconds is None else f"{1e3 * row.seconds:.3f} ms"
-    return [time, share(row.share)]
+        return f"in {row.within}"
+    return "" if row.seconds is None else f"{1e3 * row.seconds:.3f} ms"

@@ -27,7 +27,11 @@ class Routes:
     def __init__(self, session: Session) -> None:
         self._session, self._looks = session, Looks(session)
         self.get: dict[str, Callable[[Arguments], Any]] = {
-            "/api/page": self._page, "/api/images": self._images, "/api/explain": self._explain,
+            "/api/page": lambda arguments: {"offered": choices.offered(), "state": session.state()},
+            "/api/images": self._images,
+            "/api/explain": lambda arguments: self._looks.explain(
+                _whole(arguments, "look"), arguments.get("layer", ""),
+                tuple(_whole({"place": part}, "place") for part in arguments.get("place", "").split(","))),
         }
         self.post: dict[str, Callable[[Arguments, bytes], Any]] = {
             "/api/anew": self._command(lambda body: session.anew(_object(body))),
@@ -50,10 +54,6 @@ class Routes:
             return self._session.state()
 
         return answer
-
-    def _page(self, arguments: Arguments) -> dict[str, Any]:
-        """What there is to choose, and where the net stands."""
-        return {"offered": choices.offered(), "state": self._session.state()}
 
     def _images(self, arguments: Arguments) -> dict[str, Any]:
         """A test image of each class: the first ones, or those of a later page."""
@@ -86,10 +86,6 @@ class Routes:
                 raise ValueError(f"There are {len(data.x_test):,} test images. Received the number {number!r}.")
             image = data.x_test[number, ..., 0]
         return {"classes": data.classes, **self._looks.take(image)}
-
-    def _explain(self, arguments: Arguments) -> dict[str, Any]:
-        place = tuple(_whole({"place": part}, "place") for part in arguments.get("place", "").split(","))
-        return self._looks.explain(_whole(arguments, "look"), arguments.get("layer", ""), place)
 
 
 def _object(body: bytes) -> dict[str, Any]:

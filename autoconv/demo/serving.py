@@ -120,10 +120,19 @@ class Handler(BaseHTTPRequestHandler):
         self._answer(self._get)
 
     def do_POST(self) -> None:
-        self._answer(self._post)
+        def answer() -> None:
+            route = self.server.routes.post.get(self.address)
+            if route is None:
+                raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
+            self._send(HTTPStatus.OK, route(self.arguments, self._body()))
+
+        self._answer(answer)
 
     def do_HEAD(self) -> None:
-        self._answer(self._other)
+        def refuse() -> None:
+            raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "This server knows GET and POST.")
+
+        self._answer(refuse)
 
     do_PUT = do_DELETE = do_PATCH = do_OPTIONS = do_TRACE = do_CONNECT = do_HEAD  # noqa: N815
 
@@ -164,17 +173,13 @@ class Handler(BaseHTTPRequestHandler):
             raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")
         if self.headers.get("Sec-Fetch-Site", "none") not in ("same-origin", "none"):
             raise RefusedError(HTTPStatus.FORBIDDEN, "Only this server's own page may ask it.")
-        given = self.arguments.pop("token", None) or self._cookie()
+        cookie = None
+        with contextlib.suppress(CookieError):
+            cookie = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
+        given = self.arguments.pop("token", None) or (cookie.value if cookie else "")
         if not hmac.compare_digest(given.encode(errors="replace"), self.server.token.encode()):
             raise RefusedError(HTTPStatus.FORBIDDEN, "The token is missing or wrong. Open the address that autoconv "
                                                      "demo printed when it started.")
-
-    def _cookie(self) -> str:
-        try:
-            found = SimpleCookie(self.headers.get("Cookie", "")).get(self.server.cookie)
-        except CookieError:
-            return ""
-        return found.value if found else ""
 
     def _get(self) -> None:
         page, routes = self.server.page, self.server.routes
@@ -187,15 +192,6 @@ class Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, routes.get[self.address](self.arguments))
         else:
             raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
-
-    def _post(self) -> None:
-        route = self.server.routes.post.get(self.address)
-        if route is None:
-            raise RefusedError(HTTPStatus.NOT_FOUND, "There is nothing at this address.")
-        self._send(HTTPStatus.OK, route(self.arguments, self._body()))
-
-    def _other(self) -> None:
-        raise RefusedError(HTTPStatus.METHOD_NOT_ALLOWED, "This server knows GET and POST.")
 
     def _body(self) -> bytes:
         """The body, refused by the size that it claims to have before any of it is read."""

@@ -118,7 +118,10 @@ def _file(graph: Any, opset: int) -> File:
     inputs = [_port(each) for each in graph["input"] if each.get("name", "") not in given]
     nodes = [_node(node, number, opset) for number, node in enumerate(graph["node"])]
     known = {port.name for port in inputs} | given
-    _check_unique([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
+    made = Counter([*(port.name for port in inputs), *names, *(o for node in nodes for o in node.outputs if o)])
+    twice = [name for name, count in made.items() if count > 1]
+    if twice:
+        raise ValueError(f"Each tensor of a graph has one name and one maker. Received {twice[0]!r} several times.")
     for node in nodes:
         missing = [name for name in node.inputs if name and name not in known]
         if missing:
@@ -143,12 +146,6 @@ def _needed(file: File) -> File:
             nodes.append(node)
     return file._replace(nodes=nodes[::-1], constants={
         name: array for name, array in file.constants.items() if name in needed})
-
-
-def _check_unique(given: list[str]) -> None:
-    twice = [name for name, count in Counter(given).items() if count > 1]
-    if twice:
-        raise ValueError(f"Each tensor of a graph has one name and one maker. Received {twice[0]!r} several times.")
 
 
 def _port(info: Any) -> Port:

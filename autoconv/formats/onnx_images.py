@@ -81,19 +81,14 @@ def conv_transpose(at: Attributes, x: Tensor, w: Tensor, b: Tensor | None = None
                                 None, strides, "valid", rates) for i in range(groups)]
     y = parts[0] if groups == 1 else F.concatenate(parts, 3)
     cuts = _transposed_sides(at, x, whole, strides, more)
-    y = F.pad(y, ((0, 0), *((0, max(n + m - have, 0)) for n, m, have in zip(whole, _longer(cuts, more), y.shape[1:3])),
-                  (0, 0)))
+    y = F.pad(y, ((0, 0), *((0, max(n + m + max(-cut[1], 0) - have, 0))
+                            for n, m, cut, have in zip(whole, more, cuts, y.shape[1:3])), (0, 0)))
     (top, _), (left, _) = cuts
     size = [n + m - sum(cut) for n, m, cut in zip(whole, more, cuts)]
     if min(top, left, *size) < 0:
         raise ValueError(f"pads must leave something of the result {whole}. Received: {cuts}.")
     y = y[:, top : top + size[0], left : left + size[1]]
     return y if b is None else y + b
-
-
-def _longer(cuts: list[tuple[int, int]], more: tuple[int, int]) -> list[int]:
-    """By how many items the whole result must be longer, on each axis."""
-    return [extra + max(-cut[1], 0) for extra, cut in zip(more, cuts)]
 
 
 def _transposed_sides(at: Attributes, x: Tensor, whole: list[int], strides: tuple[int, int],

@@ -142,14 +142,6 @@ def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: A
     return x
 
 
-def shape_of(at: Attributes, x: Any) -> np.ndarray:
-    return np.array(x.shape[slice(at.get("start", 0), at.get("end"))], np.int64)
-
-
-def size_of(at: Attributes, x: Any) -> np.ndarray:
-    return np.array(prod(x.shape), np.int64)
-
-
 def constant_of_shape(at: Attributes, shape: Any) -> np.ndarray:
     sizes = ints(shape)
     check_size(sizes, KNOWN)
@@ -180,14 +172,6 @@ def cast_to(at: Attributes, x: Tensor) -> Tensor:
     return cast(x, DTYPES[at.get("to")])
 
 
-def floor(at: Attributes, x: Any) -> Tensor:
-    return np.floor(x)  # type: ignore[return-value]
-
-
-def ceil(at: Attributes, x: Any) -> Tensor:
-    return np.ceil(x)  # type: ignore[return-value]
-
-
 def dropout(at: Attributes, x: Tensor, ratio: Any = None, training: Any = None) -> Any:
     """Outside of training it gives x, and a mask that keeps all."""
     if training is not None and bool(np.asarray(training).any()):
@@ -201,7 +185,8 @@ FUNCTIONS: dict[str, tuple[Callable[..., Any], tuple[int, ...]]] = {
     "Flatten": (flatten, ()), "Reshape": (reshape, (1,)), "Transpose": (transpose, ()), "Squeeze": (squeeze, (1,)),
     "Unsqueeze": (unsqueeze, (1,)), "Concat": (concat, ()), "Split": (split, (1,)), "Slice": (slice_, (1, 2, 3, 4)),
     "Gather": (gather, (1,)), "Expand": (expand, (1,)), "Tile": (tile, (1,)), "Pad": (pad, (1, 2, 3)),
-    "Shape": (shape_of, ()), "Size": (size_of, ()), "ConstantOfShape": (constant_of_shape, (0,)),
-    "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()), "Floor": (floor, (0,)),
-    "Ceil": (ceil, (0,)), "Dropout": (dropout, (1, 2)),
+    "Shape": (lambda at, x: np.array(x.shape[slice(at.get("start", 0), at.get("end"))], np.int64), ()),
+    "Size": (lambda at, x: np.array(prod(x.shape), np.int64), ()), "ConstantOfShape": (constant_of_shape, (0,)),
+    "Constant": (constant_value, ()), "Range": (range_, (0, 1, 2)), "Cast": (cast_to, ()),
+    "Floor": (lambda at, x: np.floor(x), (0,)), "Ceil": (lambda at, x: np.ceil(x), (0,)), "Dropout": (dropout, (1, 2)),
 }

@@ -80,7 +80,7 @@ class _Reader:
                 raise ValueError(f"a field has the wire type {wire}, which is not known")
             if field is None:
                 continue
-            if wire != 2 and field.kind != "any" and _wire(field) != wire:
+            if wire != 2 and field.kind != "any" and (isinstance(field.kind, Schema) or _WIRE.get(field.kind) != wire):
                 raise ValueError(f"the field {field.name!r} holds another kind of value")
             if field.repeated:
                 found[field.name].append(value)
@@ -145,10 +145,6 @@ class _Reader:
             longer = lengths > i
             values[longer] |= (octets[starts[:-1][longer] + i] & 127).astype(np.uint64) << np.uint64(7 * i)
         return values.view(np.int64)
-
-
-def _wire(field: Field) -> int | None:
-    return _WIRE.get(field.kind) if isinstance(field.kind, str) else None
 
 
 def numbers(parts: list[Any], dtype: Any = None) -> np.ndarray:

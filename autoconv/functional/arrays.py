@@ -12,7 +12,7 @@ import numpy as np
 from ..arguments import names
 from ..array_functions import FUNCTIONS, broadcasting
 from ..errors import DeviceError
-from ..operators import arith, elementwise, joining, select
+from ..operators import arith, elementwise, select
 from ..symbolic import on_symbols_too
 from ..tensor import Tensor, apply, pair
 from .nn import _tensor
@@ -36,7 +36,7 @@ def concatenate(xs: Sequence[Any], axis: int = 0) -> Tensor:
     (axis,) = arith.normalize_axes(axis, tensors[0].ndim)
     if len({(*s[:axis], *s[axis + 1 :]) for s in shapes}) > 1 or len({len(s) for s in shapes}) > 1:
         raise ValueError(f"concatenate needs shapes that agree on all axes but axis {axis}. Received: {shapes}.")
-    return apply(joining.concatenate, *tensors, axis=axis)
+    return apply(arith.concatenate, *tensors, axis=axis)
 
 
 def stack(x: Sequence[Any], axis: int = 0) -> Tensor:

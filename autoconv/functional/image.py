@@ -60,7 +60,10 @@ def resize(images: Any, size: tuple[int, int], interpolation: str = "bilinear") 
     if names.lookup("interpolation", interpolation, dict.fromkeys(RESIZE_INTERPOLATIONS, True)) and (
             interpolation not in ops.INTERPOLATIONS):
         return _weighted(x, *(resize_weights(interpolation, *pair) for pair in zip(old, _size(size))))
-    (down, first_row), (right, first_column) = (_sampling(*pair, interpolation) for pair in zip(old, _size(size)))
+    nearest = interpolation == "nearest"  # of two equally near pixels the later one counts
+    (down, first_row), (right, first_column) = (  # the distance of an axis's samples, and the first one
+        (before / after, 0.5 * before / after - 0.5 + (0.125 / after if nearest else 0.0))
+        for before, after in zip(old, _size(size)))
     transform = np.array([right, 0, first_column, 0, down, first_row, 0, 0])
     return affine_transform(x, transform, interpolation, "nearest", size=size)
 
@@ -96,11 +99,6 @@ _KERNELS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "lanczos3": lambda d: np.where(d < 3, np.sinc(d) * np.sinc(d / 3), 0.0),
     "lanczos5": lambda d: np.where(d < 5, np.sinc(d) * np.sinc(d / 5), 0.0)}
 RESIZE_INTERPOLATIONS = (*ops.INTERPOLATIONS, *_KERNELS, "area")
-
-
-def _sampling(old: int, new: int, interpolation: str) -> tuple[float, float]:
-    """How far apart the samples of an axis lie, and the first one. Of two equally near pixels the later one counts."""
-    return old / new, 0.5 * old / new - 0.5 + (0.125 / new if interpolation == "nearest" else 0.0)
 
 
 def _size(size: Any) -> tuple[int, int]:

@@ -10,16 +10,7 @@ from typing import Any
 
 from .. import activations, functional
 from ..arguments import shapes
-from ..layers import (
-    Activation,
-    Add,
-    BatchNormalization,
-    Conv2D,
-    Dense,
-    DepthwiseConv2D,
-    MaxPooling2D,
-    ReLU,
-)
+from ..layers import Activation, Add, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, MaxPooling2D, ReLU
 from ..layers.base import in_training
 from ..operators import activations as pointwise
 from ..operators import conv, dense, fused
@@ -91,16 +82,6 @@ def _weighted(word: str, layer: Any) -> Words:
     return (word,) if layer.activation is activations.linear else ()
 
 
-def _halves(pooling: Any) -> Words:
-    """The usual max pooling: 2x2 windows side by side, no padding."""
-    sizes = _hashable(pooling.pool_size), _hashable(pooling.strides)
-    return ("pool",) if sizes == ((2, 2), (2, 2)) and pooling.padding == "valid" else ()
-
-
-def _activated(layer: Any) -> Words:
-    return ("relu",) if layer.activation is functional.relu else ()
-
-
 _WORDS: dict[type, Any] = {
     Conv2D: lambda layer: _weighted("conv" if layer.groups == 1 else "grouped", layer),
     DepthwiseConv2D: lambda layer: _weighted("depthwise", layer),
@@ -108,8 +89,9 @@ _WORDS: dict[type, Any] = {
     BatchNormalization: lambda layer: ("norm",),
     Add: lambda layer: ("add",),
     ReLU: lambda layer: ("relu",) if layer.is_plain else (),
-    Activation: _activated,
-    MaxPooling2D: _halves,
+    Activation: lambda layer: ("relu",) if layer.activation is functional.relu else (),
+    MaxPooling2D: lambda layer: ("pool",) if layer.padding == "valid" and _hashable(
+        (layer.pool_size, layer.strides)) == ((2, 2), (2, 2)) else (),  # the usual one, windows side by side
 }
 
 
@@ -154,7 +136,7 @@ def _product(pattern: Words, layer: Any, x: Tensor, w: Tensor, b: Tensor | None,
     relu = "relu" in pattern
     if pattern[0] == "dense":
         return apply(dense.dense, x, w, b, relu=relu)
-    window = _window_of(layer, x, w)
+    window = _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
     if pattern[0] == "depthwise":
         return apply(conv.depthwise_conv2d, x, w, b, window=window, relu=relu)
     if "add" in pattern:
@@ -190,10 +172,6 @@ def _filters(layer: Any, w: Tensor) -> int:
 
 def _hashable(value: Any) -> Any:
     return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
-
-
-def _window_of(layer: Any, x: Tensor, w: Tensor) -> shapes.Window:
-    return _window(x.shape[1:3], w.shape[:2], *map(_hashable, (layer.strides, layer.padding, layer.dilation_rate)))
 
 
 @lru_cache(maxsize=256)

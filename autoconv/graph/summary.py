@@ -48,7 +48,10 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
 def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: bool, depth: int = 0) -> list[Any]:
     """The row of an operation, and with `expand` those of the layers of a model within."""
     prefix = "   " * depth + "└ " if depth else ""
-    row = [f"{prefix}{operation.name} ({kind_of(operation)})", *_shape_and_size(model, operation)]
+    shape, size = "?", "0 (unbuilt)"
+    if operation.built and model.built:
+        shape, size = _shape(model, operation), f"{operation.count_params():,}"
+    row = [f"{prefix}{operation.name} ({kind_of(operation)})", shape, size]
     if graph is not None:
         row.append(_connections(graph, operation))
     if show_trainable:
@@ -85,12 +88,6 @@ def readable_size(size: float) -> str:
             return f"{size:.2f} {unit}"
         size /= 1024
     return f"{size:.2f} TB"
-
-
-def _shape_and_size(model: Any, operation: Any) -> tuple[str, str]:
-    if not operation.built or not model.built:
-        return "?", "0 (unbuilt)"
-    return _shape(model, operation), f"{operation.count_params():,}"
 
 
 def _shape(model: Any, operation: Any) -> str:

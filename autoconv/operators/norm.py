@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from .conv import relu_gradient
 from .registry import gradient_buffer, op
 
 PARTS, PART = 32, 1 << 14  # sums over the batch are made of so many parts, of so few items fewer: by shape alone
@@ -29,24 +30,21 @@ def batch_norm(k, x, gamma, beta, mean, variance, training, epsilon, relu=False,
     k.normalize(rows, center, scale, shift, relu, y.reshape(-1, channels))
 
     def backward(dy, needs):
-        dy, masks = dy.reshape(-1, channels), relu and training  # (M, C)
         if relu and not training:
-            k.relu_grad(y.reshape(-1), dy.reshape(-1), (passed := k.empty(dy.shape, dy.dtype)).reshape(-1))
-            dy = passed
+            dy = relu_gradient(k, y, dy)
+        dy, masks = dy.reshape(-1, channels), relu and training  # (M, C)
         dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
         if training or needs[1] is not False or needs[2] is not False:
             k.parameter_grads(rows, dy, center, inverse, scale, shift, masks, parts, dgamma, dbeta)
-        dx = None
-        if needs[0] is not False:
-            dx = gradient_buffer(k, needs[0], x.shape, x.dtype)
-            if training:
-                sums = dgamma, dbeta
-                if gather is not None:
-                    sums = k.empty(mean.shape, mean.dtype), k.empty(mean.shape, mean.dtype)
-                    k.sum_gradients(gather, share, dgamma, dbeta, *sums)
-                k.input_grad(rows, dy, center, inverse, scale, shift, masks, *sums, dx.reshape(-1, channels))
-            else:
-                k.multiply(dy, scale, dx.reshape(-1, channels))
+        dx = None if needs[0] is False else gradient_buffer(k, needs[0], x.shape, x.dtype)
+        if dx is not None and training:
+            sums = dgamma, dbeta
+            if gather is not None:
+                sums = k.empty(mean.shape, mean.dtype), k.empty(mean.shape, mean.dtype)
+                k.sum_gradients(gather, share, dgamma, dbeta, *sums)
+            k.input_grad(rows, dy, center, inverse, scale, shift, masks, *sums, dx.reshape(-1, channels))
+        elif dx is not None:
+            k.multiply(dy, scale, dx.reshape(-1, channels))
         return dx, dgamma if needs[1] is not False else None, dbeta if needs[2] is not False else None
 
     return y, backward

@@ -8,7 +8,7 @@ import numpy as np
 from ..models import Model
 from . import mosaics
 from .influence import occlusion_map, saliency_map
-from .inside import Activation, activations, batch_of_one, class_scores, kernels
+from .inside import activations, batch_of_one, class_scores, kernels
 
 
 class Panel(NamedTuple):
@@ -33,7 +33,12 @@ def filter_panels(model: Model, layer: str | None = None) -> list[Panel]:
 
 def map_panels(model: Model, image: Any, layer: str | None = None) -> list[Panel]:
     """Each layer's output for an image. Raises ValueError for a layer that is not there."""
-    return [_maps(seen) for seen in activations(model, image, layer)]
+    panels = []
+    for name, kind, output in activations(model, image, layer):
+        what = "feature maps" if output.ndim == 3 else "values"
+        note = f"{_size(output)}, {_range(output)}; black the smallest, white the largest"
+        panels.append(Panel(f"{name} ({kind}): {what}", note, mosaics.maps(output)))
+    return panels
 
 
 def image_panel(model: Model, image: Any) -> Panel:
@@ -68,12 +73,6 @@ def _filters(name: str, kernel: np.ndarray) -> Panel:
     if (rows, columns) != (depth, count):
         note += f"; the first {rows} maps of {columns} filters are shown"
     return Panel(f"{name}: filters", note, mosaics.filters(kernel))
-
-
-def _maps(seen: Activation) -> Panel:
-    what = "feature maps" if seen.output.ndim == 3 else "values"
-    note = f"{_size(seen.output)}, {_range(seen.output)}; black the smallest, white the largest"
-    return Panel(f"{seen.name} ({seen.kind}): {what}", note, mosaics.maps(seen.output))
 
 
 def _size(values: np.ndarray) -> str:

@@ -37,14 +37,18 @@ class ImageDataset:
     def __init__(self, files: Files, decoding: Decoding, label_mode: str | None, batch_size: int | None, shuffle: bool,
                  seed: int) -> None:
         self.file_paths, self.class_names = files.paths, files.class_names
-        self.batch_size, self.epoch, self.workers = batch_size, 0, _processors()
+        self.batch_size, self.epoch, self.workers = batch_size, 0, processors()
         self._unreadable_to_ranks: dict[int, str] | None = None  # what they found together, by the files' numbers
         self._under_way: list[int] | None = None  # the latest iteration: its number, and the batches that it gave
         self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
         self.skipped: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
         self._decoding, self._shuffle, self._seed = decoding, shuffle, seed
-        self._labels = None if label_mode is None else _encoded(files, label_mode)
+        self._labels = None if label_mode is None else np.asarray(files.labels)
+        if self._labels is not None and label_mode == "categorical":
+            self._labels = to_categorical(self._labels, len(files.class_names or ())).astype("float32")
+        elif self._labels is not None and label_mode == "binary":
+            self._labels = self._labels.astype("float32")[:, None]
 
     def __len__(self) -> int:
         count = len(self.file_paths) - len(self.skipped)
@@ -97,7 +101,8 @@ class ImageDataset:
         if self._unreadable_to_ranks is None:
             self._check_alike(ranks)
             own = range(ranks.rank, len(self.file_paths), ranks.size)
-            found = {i: reason for each in ranks.exchange(self._unreadable(own)) for i, reason in each.items()}
+            mine = {i: error.reason for i, error in self._unreadable(own)}
+            found = {i: reason for each in ranks.exchange(mine) for i, reason in each.items()}
             self._leave_out([UnreadableImage(self.file_paths[i], found[i]) for i in sorted(found)], ranks.rank == 0)
             self._unreadable_to_ranks = found
         stands = ranks.broadcast((self.epoch, self._leave_out_first, self._seed, self._skipped_numbers()))
@@ -117,20 +122,21 @@ class ImageDataset:
                                      f"{name} = {first[name]!r}. Rank {number} has {other[name]!r}. Give all of them "
                                      "the same folder and arguments, `seed` among them.")
 
-    def _unreadable(self, numbers: Sequence[int]) -> dict[int, str]:
-        """What is wrong with those of these files that cannot be read. Decodes all, at the smallest size."""
-        read, broken = self._decoding._replace(size=(1, 1)).read, {}
+    def _unreadable(self, numbers: Sequence[int]) -> Iterator[tuple[int, UnreadableImage]]:
+        """Those of these files that cannot be read, and why. Decodes all, at the smallest size."""
+        read = self._decoding._replace(size=(1, 1)).read
 
-        def tried(i: int) -> None:
+        def tried(i: int) -> UnreadableImage | None:
             try:
                 read(self.file_paths[i])
             except UnreadableImage as error:
-                broken[i] = error.reason
+                return error
+            return None
 
         with self._pool() as pool:
             for start in range(0, len(numbers), PIECE * self.workers):
-                list(pool.map(tried, numbers[start : start + PIECE * self.workers]))
-        return broken
+                some = numbers[start : start + PIECE * self.workers]
+                yield from ((i, error) for i, error in zip(some, pool.map(tried, some)) if error is not None)
 
     def _parts(self, ranks: Ranks) -> Iterator[tuple[Any, int]]:
         (position, rows), size = self._begin(), self.batch_size or 1
@@ -188,10 +194,8 @@ class ImageDataset:
         """Raises UnreadableImage for the first file that cannot be read. Decodes all, at the smallest size: that takes
         about half the time of an epoch, and reads the whole file just as well.
         """
-        read = self._decoding._replace(size=(1, 1)).read
-        with self._pool() as pool:
-            for start in range(0, len(self.file_paths), PIECE * self.workers):
-                list(pool.map(read, self.file_paths[start : start + PIECE * self.workers]))
+        for _, error in self._unreadable(range(len(self.file_paths))):
+            raise error
 
     def _pool(self) -> "ThreadPoolExecutor":
         """The threads that decode."""
@@ -291,10 +295,8 @@ def image_dataset_from_directory(
                         subset, shuffle, seed)
     if crop_to_aspect_ratio and pad_to_aspect_ratio:
         raise ValueError("Only one of `pad_to_aspect_ratio`, `crop_to_aspect_ratio` can be set to `True`.")
-    for name, value, default in (("format", format, "tf"),
-                                 ("data_format", data_format, data_format and "channels_last")):
-        if value != default:
-            raise ValueError(f"{name}={value!r} is not supported. Leave it out.")
+    if format != "tf" or data_format not in (None, "channels_last"):
+        raise ValueError(f"format={format!r}, data_format={data_format!r} is not supported. Leave it out.")
     pillow("Image")
     label_mode = None if labels is None else label_mode
     files = class_folders.find(directory, labels if label_mode else None, class_names, follow_links)
@@ -362,13 +364,6 @@ def _is_count(n: Any) -> bool:
     return hasattr(n, "__index__") and not isinstance(n, bool) and n >= 1
 
 
-def _encoded(files: Files, label_mode: str) -> np.ndarray:
-    labels, classes = np.asarray(files.labels), files.class_names or []
-    if label_mode == "categorical":
-        return to_categorical(labels, len(classes)).astype("float32")
-    return labels.astype("float32")[:, None] if label_mode == "binary" else labels
-
-
 def _found(files: Files, parts: list[Files], subset: str | None) -> str:
     """What Keras prints."""
     classes = "" if files.class_names is None else f" belonging to {len(files.class_names)} classes"
@@ -377,6 +372,6 @@ def _found(files: Files, parts: list[Files], subset: str | None) -> str:
     return text + "".join(f"Using {len(part.paths)} files for {what}.\n" for part, what in zip(parts, used) if what)
 
 
-def _processors() -> int:
-    """How many this process may use."""
+def processors() -> int:
+    """How many processors this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
