@@ -12,6 +12,7 @@ import numpy as np
 from .. import random
 from ..arguments import names
 from ..arguments.serialization import (
+    attribute,
     custom_object_scope,
     deserialize,
     get_registered_name,
@@ -19,7 +20,6 @@ from ..arguments.serialization import (
     written_objects,
 )
 from ..layers import Layer
-from ..layers.arguments import argument_names, attribute
 from ..layers.parts import held, numbering
 from ..models import Model
 from ..optimizers.base import names_given
@@ -80,7 +80,7 @@ def _compare(layer: Layer, made: Layer) -> None:
         if weight.requires_grad != other.requires_grad:
             raise ValueError(f"{start} would come back with trainable={other.requires_grad} of its weight "
                              f"{weight.name!r}. Set `trainable` of the layer, and of the models that it is in.")
-    for name in argument_names(type(layer)):  # type: ignore[arg-type]
+    for name in type(layer).config_parameters():
         now, then = (_plain(attribute(of, name)) for of in (layer, made))
         if name not in ("name", "trainable") and now != then:
             raise ValueError(f"{start} would come back with {name}={then!r}. Received: {now!r}. Set it back, or make "

@@ -24,11 +24,12 @@ class _Augmentation(Images, RandomLayer):
 
     recordable = True
     generator_name = "generator"
-    unsupported = {"bounding_box_format": None}  # noqa: RUF012 (as in the base class)
+    bounding_box_format = checks.KerasDefault(None)
+    data_format = checks.DataFormat()
 
     def __init__(self, seed: int | None = None, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(seed, **kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
 
     def call(self, x: Tensor, training: bool = True) -> Tensor:
         return self.transform_images(x, self.get_random_transformation(x)) if training else x

@@ -1,5 +1,6 @@
 """`Layer`: a function with weights, and all that every layer can do, ours and yours."""
 
+import inspect
 from contextlib import nullcontext
 from contextvars import ContextVar
 from itertools import product
@@ -11,15 +12,15 @@ from .. import activations, regularizers
 from ..arguments import names
 from ..arguments.keywords import unknown
 from ..arguments.modules import NoAttributeError
-from ..arguments.serialization import Registry, deserialize, left_to_subclass, serialize
+from ..arguments.serialization import Configured, Registry, registry_of, serialize
 from ..backend import device as devices
 from ..backend import trace
 from ..symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
 from ..tensor import Parameter, Tensor, inside_layer
 from ..versions import Versioned
 from . import building, calling, symbols
-from .arguments import arguments_now, remembers
 from .calling import NOTHING, training_argument
+from .checks import KerasDefault
 from .conversion import Conversion
 from .parts import automatic_name
 from .policy import OfDType, dtype_name
@@ -27,10 +28,13 @@ from .spec import OfSpec, sample_shape
 from .states import States
 from .weights import EXTRAS, Weights
 
+_COMMON = {"input_shape": None, "input_dim": None, "activity_regularizer": None, "autocast": True}
+_EXTRA = inspect.Parameter("extra", inspect.Parameter.KEYWORD_ONLY, default=None)
+
 in_training: ContextVar[bool | None] = ContextVar("training", default=None)  # None outside of any layer
 
 
-class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
+class Layer(Weights, States, OfDType, Conversion, OfSpec, Configured, Versioned):
     """A function with weights. Your own: make the weights in `build`, compute in `call`.
 
         class Scale(layers.Layer):
@@ -50,26 +54,17 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
     built_at_once = False  # whether it is built from the start, having no weights
     supports_masking = False  # whether it takes and passes on Keras's masks: none are made here
     path: str | None = None  # its place where it was built: the names of the layers around it, and its own
-    unsupported: ClassVar[dict[str, Any]] = {}  # Keras's arguments that are accepted with this value only
-    written: ClassVar[tuple[str, ...]] = ()  # what `get_config` has also where it says nothing
-    unwatched = frozenset({"_arguments", "_added", "_build_shape", "_fixed", "_made", "_nodes", "_weights"})
+    unwatched = frozenset({"_added", "_build_shape", "_recipe", "_nodes", "_weights"})
     regularized: ClassVar[tuple[str, ...]] = ()  # the weights that take a `..._regularizer` and a `..._constraint`
-    _arguments: tuple[tuple, dict[str, Any]]  # what the constructor got
-    _made: dict[str, Any]  # what the constructor made of them
-    _fixed: dict[str, Any]  # arguments that are accepted with this value only
     _nodes: list[Node]  # its calls on symbolic tensors
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Layer":
-        layer = super().__new__(cls)
-        layer._fixed = {}
-        layer._arguments, layer._made = (args, kwargs), {}  # for get_config
+        layer: Any = super().__new__(cls, *args, **kwargs)
         layer._nodes = []
         return layer
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__init__" in vars(cls):
-            cls.__init__ = remembers(cls.__init__)  # type: ignore[method-assign]
         if "build" in vars(cls):
             cls.build = building.marks_as_built(cls.build)  # type: ignore[method-assign]
 
@@ -81,7 +76,10 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
         for argument in self.extras():
             setattr(self, argument, EXTRAS[argument.rsplit("_", 1)[1]](others.pop(argument, None)))
         self.activity_regularizer = regularizers.get(activity_regularizer)
-        self._refuse(others)
+        for argument, value in others.items():
+            if not isinstance(getattr(type(self), argument, None), KerasDefault):
+                raise unknown(self, argument, Layer, others)
+            setattr(self, argument, value)
         if not isinstance(trainable, bool | np.bool_):
             raise ValueError(f"Expected `trainable` to be a boolean. Received: trainable={trainable!r} (of type "
                              f"{type(trainable)}).")
@@ -103,11 +101,7 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
             None, *sample_shape(given, "input_shape"))
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Sets an attribute. A weight that takes another's place takes its place among the weights, too; an argument
-        of Keras's that is accepted with its default only is refused here as in the constructor.
-        """
-        if name in self.unsupported or name in vars(self).get("_fixed", ()):
-            self._keras_default(name, value, {**self.unsupported, **self._fixed}[name])
+        """Sets an attribute. A weight that replaces another one also does so among the weights."""
         old = vars(self).get(name)
         if isinstance(value, Parameter | Layer) and not (
                 name.startswith("_") or name in vars(self) or hasattr(type(self), name)):
@@ -143,21 +137,6 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
         hint = "" if "built" in vars(self) else " Its __init__ must call super().__init__() first."
         raise NoAttributeError(self, name, hint)
 
-    def _refuse(self, others: dict[str, Any]) -> None:
-        """Raises for every argument that is not known, or known and not left at Keras's default."""
-        for name, value in others.items():
-            if name not in self.unsupported:
-                raise unknown(self, name, Layer, others)
-            self._keras_default(name, value, self.unsupported[name])
-
-    def _keras_default(self, name: str, value: Any, default: Any) -> None:
-        """Refuses any value but `default` for an argument of Keras's that is not implemented."""
-        if value is not default and value != default:
-            raise ValueError(
-                f"{type(self).__name__} does not support {name}: only {default!r} is accepted. Received: {value!r}."
-            )
-        self._fixed[name] = default
-
     @classmethod
     def extras(cls) -> list[str]:
         """The arguments that say what is added to the loss for each weight, and what holds for it after each step."""
@@ -180,26 +159,32 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
         """
         return symbols.shape_by_running(self, input_shape)
 
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments, as the attributes of these names are now, in plain data: `from_config` makes an
-        equal layer of it, with new weights. A `get_config` of yours adds the arguments of your own constructor. Raises
-        ValueError for what has no plain form, such as a lambda.
+    def _arguments(self) -> dict[str, Any]:
+        """The arguments that make a layer as this one is now. Those that all layers take are left out if they say
+        nothing, except the name, `trainable` and the dtype.
         """
-        config, left = {}, left_to_subclass(type(self))  # type: ignore[arg-type]
-        for argument, value in arguments_now(self).items():
-            if argument in left:
-                continue
-            try:
-                named = callable(value) and not isinstance(value, Layer) and argument.endswith("activation")
-                config[argument] = activations.serialize(value) if named else serialize(value)
-            except ValueError as error:
-                raise ValueError(f"{argument} of layer {self.name!r}: {error}") from None
-        return config
+        taken = inspect.signature(type(self).__init__).parameters
+        gathers = any(each.kind is inspect.Parameter.VAR_KEYWORD for each in taken.values())
+        common = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype}
+        common = {name: value for name, value in common.items() if gathers or name in taken}
+        found = {**common, **super()._arguments(), **common}
+        if registry_of(type(self)) is not None:
+            for name, default in _COMMON.items():
+                if found.get(name, default) == default:
+                    found.pop(name, None)
+        return found
+
+    def _plain(self, name: str, value: Any) -> Any:
+        is_function = callable(value) and not isinstance(value, Layer) and name.endswith("activation")
+        try:
+            return activations.serialize(value) if is_function else serialize(value)
+        except ValueError as error:
+            raise ValueError(f"{name} of layer {self.name!r}: {error}") from None
 
     @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Layer":
-        """The layer that `get_config` describes."""
-        return cls(**deserialize(config))
+    def config_parameters(cls) -> dict[str, inspect.Parameter]:
+        """Returns the constructor's parameters by name, with those of `extras()`."""
+        return {**super().config_parameters(), **{name: _EXTRA.replace(name=name) for name in cls.extras()}}
 
     def get_build_config(self) -> dict[str, Any] | None:
         """What it was built for: {"input_shape": shape, batch first}; None before."""
@@ -316,5 +301,4 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
 
 
 registry = Registry("layer", "keras.layers", Layer)  # `layers/__init__.py` fills it
-Layer.__init__ = remembers(Layer.__init__)  # type: ignore[method-assign]
 Layer.build = building.marks_as_built(Layer.build)  # type: ignore[method-assign]

@@ -17,12 +17,13 @@ class Flatten(Layer):
 
     keeps_integers = symbolic_integers = True
     one_input = True
+    data_format = checks.DataFormat()
     recordable = True
     least_rank = 1
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
 
     def call(self, x: Tensor) -> Tensor:
         return F.flatten(x)
@@ -133,12 +134,13 @@ class ZeroPadding2D(Layer):
 
     keeps_integers = True
     one_input = True
+    data_format = checks.DataFormat()
     recordable = True
     rank = 4
 
     def __init__(self, padding: Any = (1, 1), data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.padding = padding
 
     @property
@@ -172,12 +174,13 @@ class Cropping2D(Layer):
 
     keeps_integers = True
     one_input = True
+    data_format = checks.DataFormat()
     recordable = True
     rank = 4
 
     def __init__(self, cropping: Any = ((0, 0), (0, 0)), data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.cropping = cropping
 
     @property
@@ -215,6 +218,7 @@ class UpSampling2D(Layer):
     """
 
     one_input = True
+    data_format = checks.DataFormat()
     recordable = True
     rank = 4
     size = checks.pair()
@@ -223,7 +227,7 @@ class UpSampling2D(Layer):
     def __init__(self, size: Any = (2, 2), data_format: str | None = None, interpolation: str = "nearest",
                  **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.size, self.interpolation = size, interpolation
 
     @property

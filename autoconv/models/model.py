@@ -65,7 +65,7 @@ class Model(Trainer, Layer):
                             f"Received: inputs={inputs!r}, outputs={outputs!r}.")
         self._graph = Graph(inputs, outputs)
         if type(self).__init__ is Model.__init__:
-            self._arguments = ((), {})  # the graph says it all
+            self._recipe = ((), (), ())  # the graph says it all
         self.built = True
         away = next((layer.device for layer in self.layers if layer.device is not self.device), None)
         if away is not None:  # what is on a GPU stays there
