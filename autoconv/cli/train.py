@@ -197,7 +197,7 @@ def fit(
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     optimizing = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr}))
-    steps, usual = -(-images.counts[0] // batch_size), optimizing.learning_rate
+    steps, usual = -(-images.counts[0] // batch_size), float(optimizing.learning_rate)
     highest_rate = usual * (batch_size / _usual_batch_size(images, recipe) if scale_lr else 1)
     rate = _scheduled(schedule, highest_rate, epochs, steps, usual)
     optimizing = optim.BY_NAME[optimizer](learning_rate=rate)

@@ -12,7 +12,8 @@ from ..backend import device as devices
 from ..backend import trace
 from ..models import Model
 from ..symbolic import is_shape
-from ..tensor import Parameter, Tensor, no_grad
+from ..tensor import Tensor, no_grad
+from ..variable import Variable
 from . import onnx_file
 from .onnx_file import File, Read
 from .onnx_ops import OPS, Op
@@ -202,7 +203,7 @@ class OnnxModel(Model):
     def __init__(self, file: File) -> None:
         super().__init__(name=_layer_name(file.name), dtype=_dtype(file))
         self._runner, self._ports = Runner(file), file.inputs
-        self.parameters: dict[str, Parameter] = {}
+        self.parameters: dict[str, Variable] = {}
         for key, trained in self._runner.parameters.items():
             array = file.constants.pop(key)
             self.parameters[key] = self.add_weight(

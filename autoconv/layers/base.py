@@ -15,7 +15,8 @@ from ..arguments.serialization import Registry, deserialize, left_to_subclass, s
 from ..backend import device as devices
 from ..backend import trace
 from ..symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
-from ..tensor import Parameter, Tensor, inside_layer
+from ..tensor import Tensor, inside_layer
+from ..variable import Parameter
 from ..versions import Versioned
 from . import building, calling, symbols
 from .arguments import arguments_now, remembers
@@ -123,7 +124,7 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Versioned):
                              f"method. Layer {self.name!r} was built for {self._build_shape}.")
 
     def _replace_weight(self, old: Parameter, new: Any) -> None:
-        if isinstance(new, Parameter) and not new.name:
+        if isinstance(new, Parameter) and new.name == "variable":  # it was given none
             new.name = old.name
         where = next((i for i, weight in enumerate(self._weights) if weight is old), None)
         if where is None or any(value is old for value in vars(self).values()):
