@@ -44,7 +44,7 @@ class Random(Initializer):
 
     @seed.setter
     def seed(self, seed: Any) -> None:
-        if not isinstance(seed, random.Generator) and seed is not None and (
+        if not isinstance(seed, random.SeedGenerator) and seed is not None and (
                 isinstance(seed, bool) or not hasattr(seed, "__index__")):
             raise ValueError("`seed` argument should be an instance of `random.SeedGenerator()` or an integer. "
                              f"Received: seed={seed!r}")
@@ -52,7 +52,7 @@ class Random(Initializer):
 
     def _keys(self) -> Iterator[random.Key]:
         """The keys of the draws of one call."""
-        if isinstance(self._seed, random.Generator):
+        if isinstance(self._seed, random.SeedGenerator):
             return iter(self._seed.stream, None)
         if self._seed is None:
             self._key = self._key or random.stream()

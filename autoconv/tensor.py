@@ -1,6 +1,6 @@
 """`Tensor`: an array that remembers how it was computed, and `apply`, which runs an op on tensors."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
@@ -16,7 +16,6 @@ from .backend import device as devices
 from .operators import arith, elementwise, select
 from .operators.registry import Op
 from .tape import Node, seen_by_recording, walk_back
-from .versions import count_change
 
 _recording: ContextVar[bool] = ContextVar("recording", default=True)
 inside_layer: ContextVar[str | None] = ContextVar("inside_layer", default=None)  # the name of the layer whose call runs
@@ -239,80 +238,6 @@ class Tensor(ArrayMethods):
         if isinstance(value, Real):  # the same number whenever a recording runs again
             return Tensor(self.device.constant(np.asarray(value, dtype)), device=self.device)
         return Tensor(self.device.asarray(value, dtype), device=self.device)
-
-
-class Parameter(Tensor):
-    """A tensor that training changes in place. What `numpy()` hands out is a copy, so it stays as it was.
-
-    `version` is the number of its last change: of another array, device or `requires_grad`, not of new values in place.
-    regularizer: gives what its values add to the loss; constraint: what they become after each step, or None.
-    path: the layer's name and its own. learns: whether it was made to be trained; trainable: whether it is now, which
-    `requires_grad` is, too.
-    """
-
-    __slots__ = ("constraint", "learns", "name", "path", "regularizer", "version")
-
-    def __init__(self, data: Any, name: str = "", trainable: bool = True, device: devices.Device | None = None,
-                 regularizer: Any = None, constraint: Any = None) -> None:
-        super().__init__(data, requires_grad=trainable, device=device)
-        self.name, self.learns, self.path = name, trainable, name
-        self.regularizer, self.constraint = regularizer, constraint
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        super().__setattr__(name, value)
-        if name not in ("grad", "_grad_buffer"):  # which every step sets
-            super().__setattr__("version", count_change())
-
-    @property
-    def trainable(self) -> bool:
-        """Whether training changes it now."""
-        return self.requires_grad
-
-    @trainable.setter
-    def trainable(self, value: bool) -> None:
-        self.requires_grad = bool(value)
-
-    def numpy(self) -> np.ndarray:
-        return super().numpy().copy()
-
-    def assign(self, value: Any) -> Any:
-        """Writes `value`, without its gradient, in place. ValueError for another shape. Returns the parameter."""
-        with within_formula(None):
-            value = devices.real_numbers(devices.without_gradient(value))
-        if value.shape != self.shape:
-            raise ValueError(f"{self.name or 'parameter'} has shape {self.shape}. Received a value of {value.shape}.")
-        self.data[...] = value
-        return self
-
-    def assign_add(self, value: Any) -> Any:
-        """Adds `value`, of any shape that broadcasts, in place. Returns the parameter."""
-        return self.assign(self.device.numpy(self.data) + np.asarray(devices.without_gradient(value), self.dtype))
-
-    def assign_sub(self, value: Any) -> Any:
-        """Subtracts `value`, of any shape that broadcasts, in place. Returns the parameter."""
-        return self.assign(self.device.numpy(self.data) - np.asarray(devices.without_gradient(value), self.dtype))
-
-    @property
-    def value(self) -> Tensor:
-        """Its values as they are now, which no tape follows; `value.grad` is the parameter's gradient."""
-        with within_formula(None):
-            copy = Tensor(self.device.array(self.numpy()), device=self.device)
-        copy.grad = self.grad
-        return copy
-
-
-@contextmanager
-def replaced(pairs: Iterable[tuple[Parameter, Any]]) -> Iterator[None]:
-    """Gives variables other values within the block; afterwards they have those from before."""
-    pairs = list(pairs)
-    before = [variable.numpy() for variable, _ in pairs]
-    try:
-        for variable, value in pairs:
-            variable.assign(value)
-        yield
-    finally:
-        for (variable, _), value in zip(pairs, before):
-            variable.assign(value)
 
 
 def tensor(array: Any, requires_grad: bool = False, device: str = "cpu", dtype: Any = None) -> Tensor:

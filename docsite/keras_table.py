@@ -57,8 +57,8 @@ What differs beyond arguments:
   names for convolutions.
 - A `train_step(data)`, `test_step`, `predict_step`, `compute_loss` or `compute_metrics` of a class of yours is called,
   as on Keras's back end PyTorch: `loss.backward()` gives the gradients, `weight.grad`. Such a step runs through Python.
-- `optimizer.learning_rate`, `optimizer.iterations` and a metric's result are numbers as they are now, with a variable's
-  `numpy()`, the first two with its `assign()`. What a metric counts in (`metric.total`) is a variable of doubles.
+- `optimizer.learning_rate` and what a metric counts in (`metric.total`) are variables of doubles. A metric's result is
+  a number with `numpy()`.
 - Targets have the shape of the outputs, but for an axis of length 1 at the end: Keras's losses broadcast others.
 - Metrics with thresholds warn of predictions outside of 0 to 1.
 - `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint` say what they cannot watch before the first step.

@@ -167,6 +167,11 @@ def registry_of(cls: type) -> Registry | None:
     return next((one for one in _registries if one.classes.get(cls.__name__) is cls), None)
 
 
+def registry_for(kind: str) -> Registry:
+    """Returns the registry of a kind of object, such as "initializer"."""
+    return next(one for one in _registries if one.kind == kind)
+
+
 # Objects that their arguments describe.
 
 

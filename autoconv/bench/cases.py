@@ -16,7 +16,7 @@ from ..layers import AveragePooling2D, BatchNormalization, Conv2D, Dense, Depthw
 from ..models import Model
 from ..operators import activations, conv, dense, fused, norm, pool
 from ..optimizers.flat import FlatParameters
-from ..tensor import Parameter
+from ..variable import Variable
 
 ITEM = 4  # bytes of a float32
 ACTIVATIONS = {functional.relu: activations.relu, functional.tanh: activations.tanh}
@@ -153,7 +153,8 @@ def _activation(device: Device, op: Any, y: tuple) -> Iterator[Case]:
 def _update(device: Device, net: Model) -> Case:
     """One RMSprop step over all parameters: reads weight, gradient and slot, writes weight and slot."""
     optimizer = optim.RMSprop()
-    optimizer.build([Parameter(device.asarray(_random(p.shape)), device=device) for p in net.trainable_weights])
+    optimizer.build([Variable.over(device.asarray(_random(p.shape)), p.name, trainable=True, device=device)
+                     for p in net.trainable_weights])
     flat: FlatParameters = optimizer.flat  # type: ignore[assignment]
     flat.gradient[...] = 1e-3
     gradients = list(flat.gradients)

@@ -206,7 +206,7 @@ def fit(
     except ValueError as error:
         raise click.ClickException(str(error)) from error
     defaults = {**(PHOTOS if isinstance(images, photos.Photos) else SETS), **RECIPES[recipe]}
-    usual = optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate
+    usual = float(optim.BY_NAME[optimizer](**({} if lr is None else {"learning_rate": lr})).learning_rate)
     highest_rate = usual * (batch_size / defaults["batch_size"] if scale_lr else 1)
     rate = _scheduled(schedule, highest_rate, epochs, -(-images.counts[0] // batch_size), usual)
     optimizing = optim.BY_NAME[optimizer](learning_rate=rate)

@@ -7,8 +7,7 @@ import numpy as np
 
 from ..arguments import names
 from ..arguments.serialization import deserialize
-from ..files import json_text
-from ..layers import allowance
+from ..files import allowance, json_text
 from ..layers.parts import count_name
 from ..models import Model
 from ..symbolic import map_shapes

@@ -23,7 +23,7 @@ from ..layers import Layer
 from ..layers.parts import held, numbering
 from ..models import Model
 from ..optimizers.base import names_given
-from ..tensor import Parameter
+from ..variable import Variable
 from . import training
 
 _START = "A file must make the model again."
@@ -145,6 +145,6 @@ def _plain(value: Any) -> Any:
     try:
         if isinstance(value, FunctionType):
             return get_registered_name(value)
-        return None if held({"": value}, (Layer, Parameter)) else json.loads(json.dumps(serialize(value)))
+        return None if held({"": value}, (Layer, Variable)) else json.loads(json.dumps(serialize(value)))
     except (ValueError, NotImplementedError, TypeError):
         return None

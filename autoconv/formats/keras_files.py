@@ -115,7 +115,8 @@ def _training(model: Model) -> dict[str, Any] | None:
 
 def _weights_bytes(model: Model, with_optimizer: bool) -> bytes:
     arrays = {path: weight.numpy() for path, weight in keras_weights.weights_of(model).items()}
-    arrays.update({path: generator.state.numpy() for path, generator in keras_weights.generators(model).items()})
+    arrays.update({path: generator.state.numpy().astype(np.uint32)
+                   for path, generator in keras_weights.generators(model).items()})
     groups: dict[str, dict[str, Any]] = dict(keras_weights.groups(model))
     optimizer: Any = model.optimizer
     state = training.optimizer_state(model) if with_optimizer else {}

@@ -12,7 +12,8 @@ from ..backend import device as devices
 from ..backend import trace
 from ..models import Model
 from ..symbolic import is_shape
-from ..tensor import Parameter, Tensor, no_grad
+from ..tensor import Tensor, no_grad
+from ..variable import Variable
 from . import onnx_file
 from .onnx_builder import FIRST, LAST
 from .onnx_file import File, Read
@@ -198,7 +199,7 @@ class OnnxModel(Model):
         name = "".join(c if c.isalnum() or c == "_" else "_" for c in file.name)
         super().__init__(name=names.snake_case(name)[:60] or None, dtype=_dtype(file))
         self._runner, self._ports = Runner(file), file.inputs
-        self.parameters: dict[str, Parameter] = {}
+        self.parameters: dict[str, Variable] = {}
         for key, trained in self._runner.parameters.items():
             array = file.constants.pop(key)
             self.parameters[key] = self.add_weight(

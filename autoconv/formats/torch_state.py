@@ -9,7 +9,7 @@ import numpy as np
 from .. import layers as L
 from ..layers import Layer
 from ..models import Model
-from ..tensor import Parameter
+from ..variable import Variable
 from .flat_order import UNKNOWN, Order, calls_of, flat_orders
 
 View = Callable[[np.ndarray], np.ndarray]
@@ -26,7 +26,7 @@ class _Entry:
     """
 
     name: str
-    weight: Parameter | None
+    weight: Variable | None
     shape: tuple[int, ...]
     write: Callable[[], np.ndarray]
     read: Callable[[np.ndarray], np.ndarray]
@@ -52,7 +52,7 @@ def from_torch_state_dict(model: Model, state: Mapping[str, Any], names: Names |
     """
     modules, groups = _modules(model), _groups(state)
     problems: list[str] = []
-    found: list[tuple[Parameter, np.ndarray]] = []
+    found: list[tuple[Variable, np.ndarray]] = []
     for module, prefix in _matched(modules, list(groups), names, problems):
         found += _read(module, prefix, groups[prefix], problems)
     _refuse(problems, f"The state dict does not fit {model.name!r}")
@@ -159,7 +159,7 @@ def _matched(modules: list[_Module], prefixes: list[str], names: Names | None,
 
 
 def _read(module: _Module, prefix: str, group: dict[str, Any],
-          problems: list[str]) -> list[tuple[Parameter, np.ndarray]]:
+          problems: list[str]) -> list[tuple[Variable, np.ndarray]]:
     """The weights of a module with their new values."""
     found = []
     what = f"{module.path!r} ({type(module.layer).__name__})"
@@ -238,7 +238,7 @@ def _with_weights(model: Model, path: str = "") -> list[tuple[str, Layer]]:
     return list(found.values())
 
 
-def _entry(name: str, weight: Parameter, view: View) -> _Entry:
+def _entry(name: str, weight: Variable, view: View) -> _Entry:
     """An array that has the numbers of a weight in other places: `view` puts any array of our layout into PyTorch's."""
     places = view(np.arange(weight.size).reshape(weight.shape))
 

@@ -36,7 +36,7 @@ def warn_if_unbuilt(model: Model) -> None:
                       "Consider building the model first by calling it on some data.", stacklevel=7)
 
 
-def generators(model: Model) -> list[random.Generator]:
+def generators(model: Model) -> list[random.SeedGenerator]:
     """The generators of random numbers that layers have of their own."""
     return list({id(each): each for each in random.generators_of(model._walk())[1:]}.values())
 

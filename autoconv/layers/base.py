@@ -16,7 +16,8 @@ from ..arguments.serialization import Configured, Registry, registry_of, seriali
 from ..backend import device as devices
 from ..backend import trace
 from ..symbolic import Node, Shape, flatten, is_symbolic, map_shapes, map_structure
-from ..tensor import Parameter, Tensor, inside_layer
+from ..tensor import Tensor, inside_layer
+from ..variable import Parameter
 from ..versions import Versioned
 from . import building, calling, symbols
 from .calling import NOTHING, training_argument
@@ -117,7 +118,7 @@ class Layer(Weights, States, OfDType, Conversion, OfSpec, Configured, Versioned)
                              f"method. Layer {self.name!r} was built for {self._build_shape}.")
 
     def _replace_weight(self, old: Parameter, new: Any) -> None:
-        if isinstance(new, Parameter) and not new.name:
+        if isinstance(new, Parameter) and new.name == "variable":  # it was given none
             new.name = old.name
         where = next((i for i, weight in enumerate(self._weights) if weight is old), None)
         if where is None or any(value is old for value in vars(self).values()):

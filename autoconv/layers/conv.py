@@ -5,7 +5,8 @@ from typing import Any
 from .. import functional as F
 from .. import initializers
 from ..arguments import shapes
-from ..tensor import Parameter, Tensor
+from ..tensor import Tensor
+from ..variable import Variable
 from . import checks
 from .base import Layer, Shape
 from .weights import EXTRAS
@@ -35,7 +36,7 @@ class _Convolution(Layer):
         self.activation = activation
         self.bias_initializer = initializers.get(bias_initializer)
 
-    def _kernel(self, kind: str, shape: tuple[int, ...], name: str = "kernel") -> Parameter:
+    def _kernel(self, kind: str, shape: tuple[int, ...], name: str = "kernel") -> Variable:
         """A kernel, with what the arguments `<kind>_initializer`, `<kind>_regularizer`, ... say of it."""
         initializer, *extras = (getattr(self, f"{kind}_{what}") for what in ("initializer", *EXTRAS))
         return self.add_weight(shape, initializer, name=name, **dict(zip(EXTRAS, extras)))
@@ -45,7 +46,7 @@ class _Convolution(Layer):
         self._add_bias(filters, channels)
 
     def _add_bias(self, filters: int, channels: int) -> None:
-        self.bias: Parameter | None = None
+        self.bias: Variable | None = None
         if self.use_bias:
             self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
         self.channels = channels

@@ -8,7 +8,8 @@ import numpy as np
 
 from ..operators import elementwise
 from ..symbolic import flatten, map_structure
-from ..tensor import Parameter, Tensor, apply, inside_layer
+from ..tensor import Tensor, apply, inside_layer
+from ..variable import Variable
 from .policy import DTYPES
 
 
@@ -20,7 +21,7 @@ class Conversion:
     name: str
     dtype: str
     device: Any
-    _own_weights: Callable[[], list[Parameter]]
+    _own_weights: Callable[[], list[Variable]]
 
     def _tensors(self, x: Any) -> Any:
         """Arrays as tensors beside the layer: one, or those in a list, tuple or dict. A list of numbers is an array."""

@@ -5,7 +5,8 @@ from typing import Any
 
 from .. import functional as F
 from .. import initializers
-from ..tensor import Parameter, Tensor
+from ..tensor import Tensor
+from ..variable import Variable
 from . import checks
 from .base import Layer, Shape
 
@@ -38,7 +39,7 @@ class Dense(Layer):
     def build(self, input_shape: Shape) -> None:
         channels = checks.known_channels(self, input_shape)
         self.kernel = self.add_weight((channels, self.units), self.kernel_initializer, name="kernel")
-        self.bias: Parameter | None = None
+        self.bias: Variable | None = None
         if self.use_bias:
             self.bias = self.add_weight((self.units,), self.bias_initializer, name="bias")
         self.channels = channels

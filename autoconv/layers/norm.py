@@ -8,7 +8,8 @@ from .. import functional as F
 from .. import initializers, ranks
 from ..operators import norm
 from ..ranks import ALONE, Ranks
-from ..tensor import Parameter, Tensor, needs_gradients
+from ..tensor import Tensor, needs_gradients
+from ..variable import Variable
 from . import checks
 from .base import Layer, Shape
 
@@ -45,8 +46,8 @@ class BatchNormalization(Layer):
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
-        self.gamma: Parameter | None = None
-        self.beta: Parameter | None = None
+        self.gamma: Variable | None = None
+        self.beta: Variable | None = None
 
     def build(self, input_shape: Shape) -> None:
         self.channel_axis = self.axis

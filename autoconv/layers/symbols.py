@@ -9,7 +9,8 @@ import numpy as np
 
 from ..metrics import Metric
 from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
-from ..tensor import Parameter, Tensor, no_grad
+from ..tensor import Tensor, no_grad
+from ..variable import Variable
 from . import building, calling
 from .parts import held
 from .policy import DTYPES
@@ -20,8 +21,8 @@ finding_shapes: ContextVar[bool] = ContextVar("finding_shapes", default=False)  
 def add_node(layer: Any, arguments: dict[str, Any], training: bool | None) -> Any:
     """The symbolic result of a call with these arguments, from a new node of the graph. Builds and checks the layer."""
     for item in flatten(list(arguments.values())):
-        if isinstance(item, Parameter) or (isinstance(item, Tensor) and item.requires_grad):
-            raise TypeError("A model trains the weights of its layers, so a Parameter given to layer "
+        if isinstance(item, Variable) or (isinstance(item, Tensor) and item.requires_grad):
+            raise TypeError("A model trains the weights of its layers, so a Variable given to layer "
                             f"{layer.name!r} beside a symbolic tensor would never learn. Pass its values: "
                             "parameter.numpy().")
         if isinstance(item, SymbolicTensor) and item.node is not None:

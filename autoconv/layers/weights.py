@@ -12,9 +12,9 @@ from ..arguments import names
 from ..backend import device as devices
 from ..metrics import Metric
 from ..random import SeedGenerator
-from ..tensor import Parameter, Tensor, within_formula
+from ..tensor import Tensor, within_formula
+from ..variable import Parameter, Variable
 from .parts import held
-from .variable import Variable
 
 EXTRAS: dict[str, Callable] = {"regularizer": regularizers.get, "constraint": constraints.get}
 
@@ -57,7 +57,6 @@ class Weights:
             initializer, () if shape is None else shape, dtype or self.dtype, trainable, autocast, name=name,
             regularizer=regularizers.get(regularizer) or getattr(self, f"{name}_regularizer", None),
             constraint=constraints.get(constraint) or getattr(self, f"{name}_constraint", None), device=self.device)
-        weight.overwrite_with_gradient = overwrite_with_gradient
         weight.path = f"{self.path or self.name}/{name}"
         weight.trainable = weight.learns and self.trainable
         self._weights.append(weight)

@@ -142,4 +142,5 @@ def hooks_of(model: Any, given: Any, params: Mapping[str, Any], *ours: Callback)
 
 def _rate(model: Any) -> float | None:
     """The learning rate, where it is a number that somebody can set."""
-    return None if model.optimizer is None or model.optimizer.is_scheduled else model.optimizer.learning_rate
+    return None if model.optimizer is None or model.optimizer.is_scheduled else float(
+        model.optimizer.learning_rate)

@@ -44,7 +44,7 @@ class Fitting:
             return
         self._common = self._described()
         if backup is not None:
-            self._saving = Saving(backup, self._state, lambda: self._model.optimizer.iterations, self._ranks)
+            self._saving = Saving(backup, self._state, lambda: int(self._model.optimizer.iterations), self._ranks)
         try:
             found = None
             if resume is not None:

@@ -107,7 +107,7 @@ class Step(Phases):
         if not rest:
             return
         before = [(generator, generator.streams) for generator in self._generators]
-        steps = self._work.optimizer.iterations if self._by_kernels else 0
+        steps = int(self._work.optimizer.iterations) if self._by_kernels else 0
         try:
             with kernel_lock, self.users:
                 self._trace.replay_series(self._plan[0], self._moves(source, rest))

@@ -12,7 +12,8 @@ from ..arguments.keywords import known_only
 from ..backend.locks import kernel_lock
 from ..callbacks import Callback, CallbackList, History, Logs
 from ..ranks import ALONE, Ranks
-from ..tensor import Parameter, Tensor
+from ..tensor import Tensor
+from ..variable import Variable
 from . import compile_config, compiled
 from .agreeing import hooks_of, join, share_model, share_random
 from .compiled import Goal, Score
@@ -38,7 +39,7 @@ class Trainer(Feeding, OwnSteps):
 
     # What the layer brings.
     __call__: Callable[..., Tensor]
-    trainable_weights: list[Parameter]
+    trainable_weights: list[Variable]
 
     optimizer: optim.Optimizer | None = None
     loss: Any = None
