@@ -40,6 +40,17 @@ def test_nothing_above_backend_knows_one_device_from_another():
     assert asked == set()
 
 
+def test_a_model_has_a_trainer_and_is_none():
+    assert not [of for of in models.Sequential.__mro__ if of.__module__.startswith("autoconv.train")]
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    model.optimizer, model.loss, model.stop_training = "adam", "mae", True
+    model.fit(np.ones((4, 3), np.float32), np.ones((4, 2), np.float32), verbose=0)
+    assert isinstance(model.optimizer, optimizers.Adam)
+    assert isinstance(model.loss, losses.Loss)
+    assert not model.stop_training
+
+
 def test_all_of_ours_are_in_the_table_of_what_is_recorded():
     for (title, listed), (module, base) in zip(rows("| of | recorded |"), (
         (layers, layers.Layer), (losses, losses.Loss), (metrics, metrics.Metric), (optimizers, optimizers.Optimizer),

@@ -30,9 +30,10 @@ def unknown(thing: Any, name: str, base: type, given: dict[str, Any] | None = No
     return UnknownArgumentError(f"{said}{type(thing).__name__} has no argument {name!r}.{suggestion(name, taken)}")
 
 
-def known_only(method: Method) -> Method:
+def known_only(method: Method, owner: Callable[[Any], Any] | None = None) -> Method:
     """`method`, which then raises TypeErrors such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?"
-    in the place of Python's, which name neither the user's class nor the remedy.
+    in the place of Python's, which name neither the user's class nor the remedy. owner: finds the object whose method
+    it is, such as a model's trainer.
     """
     known = list(signature(method).parameters)[1:]
 
@@ -42,6 +43,6 @@ def known_only(method: Method) -> Method:
             if name not in known:
                 raise UnknownArgumentError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
                                       f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
-        return method(self, *args, **kwargs)
+        return method(self if owner is None else owner(self), *args, **kwargs)
 
     return cast(Method, checked)

@@ -3,7 +3,8 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from ..graph.graph import Graph
 from ..layers import Layer
 from ..layers.policy import DTYPES
 from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
+from ..train import own
 from ..train.trainer import Trainer
 from ..versions import can_change
 
@@ -23,12 +25,25 @@ if TYPE_CHECKING:
     from ..costs.profile import Profile
 
 Path = str | os.PathLike[str]
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
 # What a model has once it is made of a graph, or knows the shape of its inputs.
 _OF_GRAPHS = ("graph", "inputs", "outputs", "input_names", "output_names", "output_keys", "input_shape", "output_shape")
 
 
-class Model(Trainer, Layer):
+def of_trainer(method: Callable[Concatenate[Trainer, P], Result]) -> Callable[Concatenate[Any, P], Result]:
+    """A method of the trainer as one of the model that has it."""
+    return known_only(method, attrgetter("_trainer"))
+
+
+def held_by_trainer(name: str) -> Any:
+    """An attribute of the trainer as one of the model that has it."""
+    return property(lambda model: getattr(model._trainer, name),
+                    lambda model, value: setattr(model._trainer, name, value))
+
+
+class Model(Layer):
     """A layer that can be trained and asked: a graph from `inputs` to `outputs`, or a class with a `call` of its own.
 
         x = layers.Input((28, 28, 1))
@@ -41,19 +56,18 @@ class Model(Trainer, Layer):
     A class derived from it that passes no inputs and outputs on defines `call(self, x, training=False)`.
     """
 
-    unwatched = Layer.unwatched | {
-        "_cached_plan", "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_training",
-        "_weighted_wanted", "history", "loss", "optimizer", "ranks",
-    }
+    unwatched = Layer.unwatched | {"_cached_plan", "_chain", "_graph", "_layers", "_trainer"}
     recordable = True  # a graph's call; a class with a call of its own must say it again
     class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file
     _graph: Graph | None = None
     _cached_plan: fusion.Plan | None = None  # how the graph runs; made again when it changes
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Model":
-        if cls is Model and (len(args) > 1 or {"inputs", "outputs"} & set(kwargs) or args):
+        if cls is Model and (args or {"inputs", "outputs"} & set(kwargs)):
             cls = Functional
-        return super().__new__(cls, *args, **kwargs)  # type: ignore[return-value]
+        model = super().__new__(cls, *args, **kwargs)
+        vars(model)["_trainer"] = Trainer(model)
+        return model  # type: ignore[return-value]
 
     def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, trainable: bool = True,
                  **kwargs: Any) -> None:
@@ -159,8 +173,10 @@ class Model(Trainer, Layer):
         return floats[0] if floats else "float32"
 
     def _dtypes(self, count: int) -> list[np.dtype]:
-        """Each input has its own dtype in a graph."""
-        return super()._dtypes(count) if self._graph is None else [np.dtype(t.dtype) for t in self._graph.inputs]
+        """The dtypes that so many inputs are converted to: in a graph each has its own."""
+        if self._graph is None:
+            return [np.dtype(self.dtype)] * count
+        return [np.dtype(tensor.dtype) for tensor in self._graph.inputs]
 
     def _converted_inputs(self, x: Any) -> Any:
         if self._graph is None:
@@ -311,6 +327,61 @@ class Model(Trainer, Layer):
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
         return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)
 
+    # Training: what the trainer does and holds, under Keras's names.
+
+    compile = of_trainer(Trainer.compile)
+    get_compile_config = of_trainer(Trainer.get_compile_config)
+    compile_from_config = of_trainer(Trainer.compile_from_config)
+    distribute = of_trainer(Trainer.distribute)
+    fit = of_trainer(Trainer.fit)
+    evaluate = of_trainer(Trainer.evaluate)
+    predict = of_trainer(Trainer.predict)
+    train_on_batch = of_trainer(Trainer.train_on_batch)
+    test_on_batch = of_trainer(Trainer.test_on_batch)
+    recording_report = of_trainer(Trainer.recording_report)
+    graph_report = of_trainer(Trainer.graph_report)
+
+    optimizer = held_by_trainer("optimizer")
+    loss = held_by_trainer("loss")
+    history = held_by_trainer("history")
+    ranks = held_by_trainer("ranks")
+    run_eagerly = held_by_trainer("run_eagerly")
+    jit_compile = held_by_trainer("jit_compile")
+    steps_per_execution = held_by_trainer("steps_per_execution")
+    stop_training = held_by_trainer("stop_training")
+    stop_evaluating = held_by_trainer("stop_evaluating")
+    stop_predicting = held_by_trainer("stop_predicting")
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
+        return self._trainer.predict_on_batch(x)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether compile() was called."""
+        return self._trainer.optimizer is not None
+
+    def to(self, device: str) -> Any:
+        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
+        self._trainer.running.steps.forget()
+        return super().to(device)
+
+    # Keras's steps, each of which a class may override; they call one another as methods.
+
+    train_step = own.train_step
+    test_step = own.test_step
+    predict_step = own.predict_step
+    compute_loss = own.compute_loss
+    compute_metrics = own.compute_metrics
+    get_metrics_result = own.get_metrics_result
+    reset_metrics = own.reset_metrics
+    metrics = property(own.metrics)
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of `metrics`. What `evaluate` returns has those of `evaluate(..., return_dict=True)`."""
+        return [metric.name for metric in self.metrics]
+
     # Files. The formats know models, so models look for them only when one is written or read.
 
     @known_only
@@ -380,7 +451,6 @@ class Model(Trainer, Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__(), "_cached_plan": None}
-        state.pop("_training", None)  # a copy has steps of its own
         if self._graph is not None:
             state["_graph"] = self._graph.records()
         return state

@@ -54,7 +54,7 @@ def join(model: Any, arguments: Mapping[str, Any]) -> None:
     check_alike(model.ranks, {"version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
                               "architecture": settings.architecture(model)})
     share_model(model, model.ranks)
-    running = model._running()
+    running = model._trainer.running
     running.key = model.ranks.broadcast(running.key)
 
 
@@ -82,12 +82,11 @@ def check_weights(model: Any, ranks: Ranks) -> None:
 @contextmanager
 def alone(model: Any) -> Iterator[None]:
     """Within it the model works for this process alone."""
-    attributes = vars(model)  # set in it, so that this counts as no change: no step is recorded anew
-    before, attributes["ranks"] = attributes["ranks"], ALONE
+    before, model._trainer.ranks = model._trainer.ranks, ALONE
     try:
         yield
     finally:
-        attributes["ranks"] = before
+        model._trainer.ranks = before
 
 
 class SharedCallbacks(CallbackList):
@@ -125,8 +124,7 @@ class SharedCallbacks(CallbackList):
         logs.clear()
         logs.update(decided["logs"])
         for name, stops in decided["stop"].items():
-            if getattr(self._model, name) != stops:  # what is set counts as a change
-                setattr(self._model, name, stops)
+            setattr(self._model, name, stops)
         if decided["rate"] is not None:
             self._model.optimizer.learning_rate = decided["rate"]
         for name, weight in self._model.named_weights().items() if decided["weights"] is not None else ():

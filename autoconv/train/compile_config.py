@@ -19,8 +19,8 @@ def to_config(model: Any) -> dict[str, Any] | None:
     settled = model.optimizer if isinstance(model.optimizer, optim.Optimizer) else optim.get(model.optimizer)
     return {
         "optimizer": serialize(settled), "loss": _each(model.loss, _named),
-        "loss_weights": model._loss_weights, "metrics": _each(model._metrics_wanted, _named),
-        "weighted_metrics": _each(model._weighted_wanted, _named),
+        "loss_weights": model._trainer.loss_weights, "metrics": _each(model._trainer.metrics, _named),
+        "weighted_metrics": _each(model._trainer.weighted_metrics, _named),
         **{name: getattr(model, name) for name in _FLAGS}}
 
 

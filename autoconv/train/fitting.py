@@ -27,7 +27,8 @@ class Fitting:
     def __init__(self, model: Any, work: Work, passes: Epochs, hooks: CallbackList, epochs: range,
                  tests: Source | Stream | None, validate: Callable[[CallbackList], Logs] | None,
                  validates: Callable[[int], bool]) -> None:
-        self._model, self._running, self._work, self._passes, self._hooks = model, model._running(), work, passes, hooks
+        self._model, self._running = model, model._trainer.running
+        self._work, self._passes, self._hooks = work, passes, hooks
         self._tests, self._validate, self._validates = tests, validate, validates
         self._epochs, self.epoch, self.done, self._logs = epochs.stop, epochs.start, 0, Logs()
         self._begin, self._end = (hooks.listeners(f"on_train_batch_{when}") for when in ("begin", "end"))
@@ -100,10 +101,10 @@ class Fitting:
         for n, tickets in self._passes.epoch(self.epoch, self.done, one_by_one):
             for method in self._begin:
                 method(self.done, {})
-            self._model._check_unchanged(self._work)
+            self._model._trainer.check_unchanged(self._work)
             if source.varies:
                 running.check_targets(self._model, source.like)
-            source.run(self._model._step(self._work, source.like, n, source.shards), tickets)
+            source.run(self._model._trainer.step_for(self._work, source.like, n, source.shards), tickets)
             self.done += len(tickets)
             if self._end:
                 logs = self._so_far(self._ranks)

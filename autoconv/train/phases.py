@@ -165,7 +165,7 @@ class Phases:
         parts = [x] if y == [None] else [x, y if several else y[0]]
         if len(parts) == 2 and any(weight is not None for weight in weights):
             parts.append(weights if several else weights[0])
-        model._running().now = kind
+        model._trainer.running.now = kind
         if kind == "train":
             with within_formula(f"train_step of {model.name!r}"):
                 logs = model.train_step(tuple(parts))

@@ -54,8 +54,9 @@ class Running:
         """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
-        made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
-                             model._weighted_wanted])
+        trainer = model._trainer
+        made_for = contents([model.device, trainer.optimizer, trainer.loss, trainer.loss_weights, trainer.metrics,
+                             trainer.weighted_metrics])
         if self.made_for != made_for:
             with self.lock:  # another thread may evaluate for the first time as well
                 if self.made_for != made_for:
@@ -67,8 +68,9 @@ class Running:
         """Losses, metrics and sums anew, and no steps."""
         if shapes and len(data.y) != len(shapes) and data.y != [None]:
             raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
+        trainer = model._trainer
         loss, weights, wanted, weighted = (as_list(given, model) for given in (
-            model.loss, model._loss_weights, model._metrics_wanted, model._weighted_wanted))
+            trainer.loss, trainer.loss_weights, trainer.metrics, trainer.weighted_metrics))
         self.goals = [] if loss is None or not shapes else compiled.goals(loss, weights, _names_of_losses(model, names))
         self.loss_names = _loss_names(model, self.goals) if len(self.goals) > 1 else []
         self.prefixed = len(shapes) > 1 and bool(_known_names(model))
@@ -78,7 +80,7 @@ class Running:
                                              [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
         self.steps.forget()
-        self.sums = {kind: model._sums(kind, self.goals, scores) for kind, scores in self.scores.items()}
+        self.sums = {kind: trainer.sums_for(kind, self.goals, scores) for kind, scores in self.scores.items()}
         self.steps = Steps()
 
     def check_targets(self, model: Any, data: Data) -> None:

@@ -17,8 +17,8 @@ def settings(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
         optimizer.setdefault("learning_rate", float(model.optimizer.learning_rate))
     return {"data": described(data),  # first: a schedule may follow from how many there are
             "optimizer": optimizer, "loss": described(model.loss),
-            "loss_weights": described(model._loss_weights), "metrics": described(model._metrics_wanted),
-            "weighted_metrics": described(model._weighted_wanted)}
+            "loss_weights": described(model._trainer.loss_weights), "metrics": described(model._trainer.metrics),
+            "weighted_metrics": described(model._trainer.weighted_metrics)}
 
 
 def architecture(model: Any) -> dict[str, Any]:
