@@ -20,7 +20,7 @@ from ..layers import (
     MaxPooling2D,
     ReLU,
 )
-from ..layers.base import in_training
+from ..layers.layer import in_training
 from ..operators import activations as pointwise
 from ..operators import conv, dense, fused
 from ..symbolic import map_structure

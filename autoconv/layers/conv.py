@@ -7,8 +7,7 @@ from .. import initializers
 from ..arguments import shapes
 from ..tensor import Parameter, Tensor
 from . import checks
-from .base import Layer, Shape
-from .weights import EXTRAS
+from .layer import EXTRAS, Layer, Shape
 
 
 class _Convolution(Layer):

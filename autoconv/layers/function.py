@@ -12,7 +12,7 @@ from ..backend import trace
 from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_structure, record_call
 from ..tensor import Parameter, Tensor, no_grad
 from . import allowance, parts
-from .base import registry
+from .layer import registry
 
 
 class Function:

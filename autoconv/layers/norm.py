@@ -10,7 +10,7 @@ from ..operators import norm
 from ..ranks import ALONE, Ranks
 from ..tensor import Parameter, Tensor, needs_gradients
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class BatchNormalization(Layer):
