@@ -3,6 +3,7 @@
 import copy
 import json
 import re
+import warnings
 from abc import ABCMeta
 
 import numpy as np
@@ -179,11 +180,32 @@ class TestSpecs:
             keras.InputSpec(ndim=2, axes={3: 1})
 
 
+class TestInputShapes:
+    @pytest.mark.parametrize(("make", "remedy"), [
+        (lambda: layers.Dense(2, input_shape=(784)), r"Received: input_shape=784. Write a comma .*: \(784,\)"),
+        (lambda: layers.Flatten(input_shape=28), r"Received: input_shape=28. Write a comma .*: \(28,\)"),
+        (lambda: layers.Dense(2, input_shape="784"), "must be a tuple such as"),
+        (lambda: keras.Input(784), r"Received: shape=784. Write a comma .*: \(784,\)")])
+    def test_a_number_is_no_shape(self, make, remedy):
+        with pytest.raises(ValueError, match=remedy):
+            make()
+
+    @pytest.mark.parametrize("name", ["input_shape", "batch_input_shape"])
+    def test_of_an_input_under_older_names(self, name):
+        shape = (4, 3) if name == "batch_input_shape" else (3,)
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            layer = layers.InputLayer(**{name: shape})
+        assert [str(each.message) for each in given] == (
+            ["Argument `input_shape` is deprecated. Use `shape` instead."] if name == "input_shape" else [])
+        assert layer.batch_shape == ((4, 3) if name == "batch_input_shape" else (None, 3))
+        assert keras.Sequential([layer, layers.Dense(2)]).output_shape == (layer.batch_shape[0], 2)
+
+
 class TestDtypes:
     def test_under_all_names(self):
         layer = layers.Dense(3, dtype="float64")
-        assert {layer.dtype, layer.compute_dtype, layer.variable_dtype, layer.input_dtype,
-                layer.dtype_policy.name} == {"float64"}
+        assert {layer.dtype, layer.compute_dtype, layer.variable_dtype, layer.dtype_policy.name} == {"float64"}
         policy = {"module": "keras", "class_name": "DTypePolicy", "config": {"name": "float64"}}
         for dtype in (policy, keras.DTypePolicy("float64"), np.float64):
             assert layers.Dense(3, dtype=dtype).dtype == "float64"
@@ -192,7 +214,7 @@ class TestDtypes:
     def test_mixed_precision_is_refused_by_name(self, dtype):
         with pytest.raises(ValueError, match="not for quantized or mixed precision"):
             layers.Dense(3, dtype=dtype)
-        with pytest.raises(ValueError, match="quantized"):
+        with pytest.raises(AttributeError, match="quantized"):
             layers.Dense(3).quantize("int8")
 
     def test_inputs_may_stay_as_they_are(self):

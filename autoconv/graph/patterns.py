@@ -10,8 +10,17 @@ from typing import Any
 
 from .. import activations, functional
 from ..arguments import shapes
-from ..layers import Activation, Add, BatchNormalization, Conv2D, Dense, DepthwiseConv2D, MaxPooling2D, ReLU
-from ..layers.base import in_training
+from ..layers import (
+    Activation,
+    Add,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    DepthwiseConv2D,
+    MaxPooling2D,
+    ReLU,
+)
+from ..layers.layer import in_training
 from ..operators import activations as pointwise
 from ..operators import conv, dense, fused
 from ..symbolic import map_structure

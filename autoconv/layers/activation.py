@@ -7,7 +7,7 @@ from .. import functional as F
 from .. import initializers
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 from .spec import InputSpec
 
 

@@ -10,7 +10,7 @@ from ..arguments import names, shapes
 from ..symbolic import Shape
 
 if TYPE_CHECKING:
-    from .base import Layer
+    from .layer import Layer
 
 Range = tuple[float, float]
 

@@ -8,8 +8,7 @@ from ..arguments import shapes
 from ..tensor import Tensor
 from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
-from .weights import EXTRAS
+from .layer import EXTRAS, Layer, Shape
 
 
 class _Convolution(Layer):

@@ -8,7 +8,7 @@ from .. import initializers
 from ..tensor import Tensor
 from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class Dense(Layer):

@@ -12,8 +12,8 @@ from ..operators import dropout as ops
 from ..operators import noise
 from ..tensor import Tensor, apply
 from . import checks
-from .base import Shape
 from .drawing import RandomLayer
+from .layer import Shape
 
 
 def _share(value: Any, name: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from ..symbolic import Node, Shape, SymbolicTensor
 from ..tensor import Tensor
 from . import checks
-from .base import Layer
+from .layer import Layer
 from .policy import INTEGERS
 from .spec import sample_shape
 

@@ -11,7 +11,7 @@ from ..ranks import ALONE, Ranks
 from ..tensor import Tensor, needs_gradients
 from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class BatchNormalization(Layer):

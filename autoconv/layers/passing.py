@@ -8,13 +8,14 @@ from .. import activations, functional, regularizers
 from ..arguments.serialization import Registry
 from ..symbolic import flat_shapes, map_shapes
 from . import checks
-from .base import Layer
+from .layer import Layer
 
 
 class Identity(Layer):
     """Gives what it gets: a place in a model with a name."""
 
-    keeps_integers = symbolic_integers = True
+    kept_kinds = "biu"
+    symbolic_integers = True
     built_at_once = True
     supports_masking = True
     recordable = True
@@ -29,7 +30,7 @@ class Identity(Layer):
 class ActivityRegularization(Layer):
     """Gives what it gets, and adds l1 sum(|x|) + l2 sum(x^2), the mean over the batch, to the loss."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     built_at_once = True
     supports_masking = True
     recordable = True

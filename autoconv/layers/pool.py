@@ -5,7 +5,7 @@ from typing import Any
 from .. import functional as F
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class _Pooling(Layer):
@@ -89,7 +89,7 @@ class GlobalAveragePooling2D(_GlobalPooling):
 class GlobalMaxPooling2D(_GlobalPooling):
     """The maximum over all pixels: (N, H, W, C) -> (N, C), with `keepdims` (N, 1, 1, C)."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     recordable = True
 
     def call(self, x: Tensor) -> Tensor:

@@ -11,8 +11,8 @@ from ..functional.image import RESIZE_INTERPOLATIONS
 from ..functional.losses import EPSILON
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
-from .calling import NOTHING
+from .calls import NOTHING
+from .layer import Layer, Shape
 
 
 class Rescaling(Layer):

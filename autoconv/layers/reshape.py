@@ -8,14 +8,15 @@ from ..arguments import shapes
 from ..functional.image import RESIZE_INTERPOLATIONS
 from ..tensor import Tensor
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 from .spec import InputSpec
 
 
 class Flatten(Layer):
     """(N, ...) -> (N, all the rest), in C order: the last axis, the channels, varies fastest."""
 
-    keeps_integers = symbolic_integers = True
+    kept_kinds = "biu"
+    symbolic_integers = True
     one_input = True
     data_format = checks.DataFormat()
     recordable = True
@@ -37,7 +38,8 @@ class Reshape(Layer):
     """Each sample in the shape `target_shape`, in C order; one size may be -1, which the others leave for it."""
 
     built_at_once = True
-    keeps_integers = symbolic_integers = True
+    kept_kinds = "biu"
+    symbolic_integers = True
     one_input = True
     recordable = True
 
@@ -78,7 +80,8 @@ class Reshape(Layer):
 class Permute(Layer):
     """The axes of each sample in another order: `dims` counts them from 1, the first after the batch."""
 
-    keeps_integers = symbolic_integers = True
+    kept_kinds = "biu"
+    symbolic_integers = True
     one_input = True
     recordable = True
 
@@ -109,7 +112,7 @@ class Permute(Layer):
 class RepeatVector(Layer):
     """Rows (N, C) -> (N, n, C): each row n times."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     one_input = True
     recordable = True
     rank = 2
@@ -132,7 +135,7 @@ class RepeatVector(Layer):
 class ZeroPadding2D(Layer):
     """Rows and columns of zeros around each image; `padding` is p, (ph, pw) or ((top, bottom), (left, right))."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     one_input = True
     data_format = checks.DataFormat()
     recordable = True
@@ -172,7 +175,7 @@ class ZeroPadding2D(Layer):
 class Cropping2D(Layer):
     """Images without outer rows and columns; `cropping` is n, (rows, columns) or ((top, bottom), (left, right))."""
 
-    keeps_integers = True
+    kept_kinds = "biu"
     one_input = True
     data_format = checks.DataFormat()
     recordable = True
@@ -231,9 +234,9 @@ class UpSampling2D(Layer):
         self.size, self.interpolation = size, interpolation
 
     @property
-    def keeps_integers(self) -> bool:  # type: ignore[override]
-        """By "nearest" items are only moved."""
-        return vars(self).get("_interpolation", "nearest") == "nearest"
+    def kept_kinds(self) -> str:  # type: ignore[override]
+        """By "nearest" numbers are only moved."""
+        return "biu" if vars(self).get("_interpolation", "nearest") == "nearest" else ""
 
     def call(self, x: Tensor) -> Tensor:
         size = (x.shape[1] * self.size[0], x.shape[2] * self.size[1])

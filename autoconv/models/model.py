@@ -14,7 +14,7 @@ from ..arguments.shapes import axes_remedy
 from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
-from ..layers import Layer
+from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
 from ..train import own
@@ -181,7 +181,7 @@ class Model(Layer):
     def _converted_inputs(self, x: Any) -> Any:
         if self._graph is None:
             return super()._converted_inputs(x)
-        found = [item if item.dtype == tensor.dtype else self._converted(item, tensor.dtype)
+        found = [item if item.dtype == tensor.dtype else calls.converted(self, item, tensor.dtype)
                  for item, tensor in zip(self._graph.match(x, self.name), self._graph.inputs)]
         return found[0] if len(found) == 1 else found
 
