@@ -58,7 +58,7 @@ def join(model: Any, arguments: Mapping[str, Any]) -> None:
     running.key = model.ranks.broadcast(running.key)
 
 
-STOPS = ("stop_training", "stop_evaluating", "stop_predicting")  # what callbacks set
+STOPS = ("stop_training", "stop_evaluating", "stop_predicting")  # set by callbacks
 
 
 def checksum(model: Any) -> int:

@@ -21,8 +21,6 @@ class Staging:
     are written to other staging arrays and copied from there to their rows. like: shape and dtype of each array's rows.
     """
 
-    varies, before, shards, duplicated = False, 0, 1.0, False
-
     def __init__(self, device: Device, n: int, like: Sequence[Any]) -> None:
         self.like, self._device, self._n = like, device, n
         self._most = _batches(device.series, n, like)

@@ -12,14 +12,12 @@ import numpy as np
 
 from .. import random
 from ..arguments.batches import count_batches, is_sequence
-from ..backend.locks import kernel_lock
 from ..ranks import ALONE, Ranks
 from ..tensor import Tensor
 from . import state
-from .data import Data, check_count
+from .data import Batch, Data, check_count
 from .progress import warn
 from .source import Source
-from .step import Step
 
 # A batch, or this process's part of one with the number of samples that the whole batch has.
 Ticket = tuple[Data, int | None]
@@ -43,13 +41,10 @@ class Stream:
     `ranks` has its part of each: an image dataset gives that alone, others the whole batch.
 
     shuffle: a sequence gives its batches in a new order each epoch, by the key that `draw` returns. peek: of a sequence
-    the first batch is only looked at, and made anew when its turn comes: random numbers that it draws count then. like:
-    the batch that is the next one; before the first that one.
+    the first batch is only looked at, and made anew when its turn comes: random numbers that it draws count then.
     """
 
-    varies = True  # each batch has arrays of its own
     samples: int | None = None
-    before, shards, duplicated = 0, 1.0, False  # of the batch that is the next one, as of a `Source`
 
     def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0,
                  draw: Callable[[], random.Key] = random.stream, peek: bool = False, ranks: Ranks = ALONE) -> None:
@@ -63,7 +58,7 @@ class Stream:
             first = next(begun, None)
         if first is None:
             raise ValueError(f"There is no batch to begin with. Received: {type(batches).__name__} that gives none.")
-        self.seek(first)
+        self._first = self.batch([first])
         self._begun: Iterator[Ticket] | None = None if peek else chain([first], begun)
 
     @property
@@ -72,13 +67,18 @@ class Stream:
         return count_batches(self._batches)
 
     @property
+    def like(self) -> Data:
+        """The first batch."""
+        return self._first.data
+
+    @property
     def is_endless(self) -> bool:
         """Whether a sequence says that it has no end."""
         return self._is_sequence and self.steps is None
 
     def tickets(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
-        """What `seek` takes for one batch after the other, in epoch `number`, without its first `skipped` ones; those
-        are left out already where the iterable had its state set.
+        """One batch after the other, in epoch `number`, without its first `skipped` ones; those are left out already
+        if the iterable had its state set.
         """
         begun, self._begun = self._begun, None
         return self._read(number, skipped) if begun is None else begun
@@ -126,22 +126,17 @@ class Stream:
     def _held(self) -> Any:
         return deepcopy(self._batches.get_state()) if self._has_state() else None
 
-    def seek(self, ticket: Ticket) -> int:
-        """Makes a batch the next one. Returns how many samples of it this process has."""
-        batch, samples = ticket
-        self.before, n, self.shards, self.duplicated = self._ranks.part(len(batch) if samples is None else samples)
-        self.like: Data = batch if samples is not None else batch.rows(self.before, self.before + n)
-        return n
+    def batch(self, tickets: Sequence[Ticket] | None = None) -> Batch:
+        """This process's part of a batch; without one, that of the first."""
+        if tickets is None:
+            return self._first
+        [(data, samples)] = tickets
+        part = self._ranks.part(len(data) if samples is None else samples)
+        return Batch(None, data if samples is not None else data.rows(part.before, part.before + part.own), part)
 
     def together(self, ticket: Ticket) -> int:
         """How many batches from this one on are best gone through at one go."""
         return 1
-
-    def run(self, step: Step, tickets: Sequence[Ticket], sink: Any = None) -> None:
-        """One step on the batch that is the next one."""
-        with kernel_lock:
-            step.feed([*self.like.x, *self.like.y, *self.like.weights])
-            step.run(before=self.before, duplicated=self.duplicated)
 
     def end_epoch(self) -> None:
         """Tells a sequence, which may want to change its samples."""
@@ -219,10 +214,9 @@ class Epochs:
             if self._next is None:
                 self._tickets = None
 
-    def epoch(self, number: int, done: int = 0, one_by_one: bool = False) -> Iterator[tuple[int, list[Any]]]:
-        """Gives the batches of an epoch, those together that the source's device goes through best at one go: how many
-        samples each has, and what the source calls them. The first of them is the source's next one. `done`: so many
-        of the epoch's steps were done before.
+    def epoch(self, number: int, done: int = 0, one_by_one: bool = False) -> Iterator[Batch]:
+        """Yields the batches of an epoch, those together that the source's device goes through best at one go. `done`:
+        how many of the epoch's steps were done before.
         """
         if done and done != self._steps:
             self._fetch()
@@ -234,7 +228,7 @@ class Epochs:
                 tickets.append(self._next)
                 self._next = None
             self._taken += len(tickets)
-            yield self.source.seek(tickets[0]), tickets
+            yield self.source.batch(tickets)
             done += len(tickets)
             if done != self._steps:
                 self._fetch()
