@@ -322,16 +322,11 @@ class Model(Layer):
     test_on_batch = of_trainer(Trainer.test_on_batch)
     recording_report = of_trainer(Trainer.recording_report)
     graph_report = of_trainer(Trainer.graph_report)
-    optimizer = held_by_trainer("optimizer")
-    loss = held_by_trainer("loss")
-    history = held_by_trainer("history")
-    ranks = held_by_trainer("ranks")
-    run_eagerly = held_by_trainer("run_eagerly")
-    jit_compile = held_by_trainer("jit_compile")
-    steps_per_execution = held_by_trainer("steps_per_execution")
-    stop_training = held_by_trainer("stop_training")
-    stop_evaluating = held_by_trainer("stop_evaluating")
-    stop_predicting = held_by_trainer("stop_predicting")
+    optimizer, loss, history, ranks = map(held_by_trainer, ("optimizer", "loss", "history", "ranks"))
+    run_eagerly, jit_compile, steps_per_execution = map(
+        held_by_trainer, ("run_eagerly", "jit_compile", "steps_per_execution"))
+    stop_training, stop_evaluating, stop_predicting = map(
+        held_by_trainer, ("stop_training", "stop_evaluating", "stop_predicting"))
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""

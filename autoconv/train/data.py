@@ -13,6 +13,7 @@ from ..ranks import Part
 from ..symbolic import flatten
 from ..tensor import Tensor, from_dlpack
 
+Model = Any  # a `models.Model`: models are above this package
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
 
 

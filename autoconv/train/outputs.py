@@ -41,7 +41,7 @@ class Outputs:
         elif self._rows is None:
             _check(step)
             self._rows = self._arrays(step, self._samples)
-            step.add_sink(batch.source, self._rows)
+            step.add_sink(self._rows)
 
     def all(self) -> list[np.ndarray]:
         """The outputs of all steps, one array an output."""

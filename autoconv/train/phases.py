@@ -5,7 +5,7 @@
 The update comes last, so that a step that is interrupted earlier has changed no weight.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -18,7 +18,7 @@ from ..symbolic import flatten
 from ..tape import walk_back
 from ..tensor import Tensor, no_grad, within_formula
 from .compiled import Goal
-from .recorder import Piece
+from .recorder import Phase
 from .workspace import Workspace, is_recordable
 
 # The phases.
@@ -97,7 +97,11 @@ def compute_losses(space: Workspace) -> None:
         values, weights = _loss_of(space, goal)
         space.values.append((values, weights))
         if space.trains:
-            values.backward(Tensor(_times(space, weights, goal.weight), device=space.device))
+            dy = weights
+            if goal.weight != 1:
+                dy = space.device.empty(weights.shape, weights.dtype)
+                space.device.kernels("arith").multiply(weights, weights.dtype.type(goal.weight), dy)
+            values.backward(Tensor(dy, device=space.device))
 
 
 def pretend_gradients(space: Workspace) -> None:
@@ -176,7 +180,7 @@ def score_by_numpy(space: Workspace) -> None:
             outputs = np.array(space.device.numpy(space.outputs[score.output].data))  # which it may keep
             given = [space.given_targets(score.output), outputs]
             if score.weighted and space.weights[score.output] is not None:
-                given.append(space.given_weights(score.output))
+                given.append(np.asarray(space.given_array(len(space.x) + len(space.y) + score.output)))
             if space.ranks.size > 1 and not space.duplicated:  # of the whole batch, on every rank
                 given = [np.concatenate(parts) for parts in zip(*space.ranks.exchange(given))]
             score.metric.update_state(*given)
@@ -188,7 +192,7 @@ def store(space: Workspace) -> None:
         if space.reasons.get("store") is None:
             space.device.kernels("step").put_rows(output.data, space.first, rows)
         else:
-            first = space.source.first()  # type: ignore[union-attr]
+            first = space.source.first  # type: ignore[union-attr]
             rows[first : first + len(output)] = output.data
 
 
@@ -265,14 +269,6 @@ def _sum(space: Workspace, array: Any) -> Any:
     return total
 
 
-def _times(space: Workspace, weights: Any, factor: float) -> Any:
-    if factor == 1:
-        return weights
-    scaled = space.device.empty(weights.shape, weights.dtype)
-    space.device.kernels("arith").multiply(weights, weights.dtype.type(factor), scaled)
-    return scaled
-
-
 def _buckets(space: Workspace) -> list[tuple[int, int]]:
     """The parts of the flat gradient that are summed over ranks, one after the other: of the last layers first. On
     each rank, in each step, the same parts in the same order.
@@ -289,16 +285,14 @@ def cuts(space: Workspace) -> list[tuple[int, Callable[[], Any]]]:
     over the ranks of each bucket of the gradient that is complete.
     """
     flat, complete = space.work.optimizer.flat, 0
-    found: list[tuple[int, Callable[[], Any]]] = [(0, partial(_begin_mean, space))] if space.moving else []
+    found: list[tuple[int, Callable[[], Any]]] = []
+    if space.moving:
+        found.append((0, partial(space.ranks.start_mean, space.moving)))
     for start, stop in _buckets(space):
         inside = [p for p, at in zip(flat.parameters, flat.starts) if start <= at < stop]
         complete = max(complete, *(space.arrivals.get(id(p), space.calls) for p in inside))
         found.append((complete, partial(_begin_sum, space, start, stop)))
     return found
-
-
-def _begin_mean(space: Workspace) -> None:
-    space.ranks.start_mean(space.moving)
 
 
 def _begin_sum(space: Workspace, start: int, stop: int) -> None:
@@ -307,8 +301,7 @@ def _begin_sum(space: Workspace, start: int, stop: int) -> None:
 
 
 def reduce(space: Workspace) -> None:
-    """Waits for the sums of the gradients over all ranks, which a replay began between the parts of the backward pass.
-    """
+    """Waits for the sums of the gradients over all ranks, which a replay began within the backward pass."""
     if not space.is_summing:
         for _, begin in cuts(space):
             begin()
@@ -319,7 +312,7 @@ def reduce(space: Workspace) -> None:
 # Which phases a step has, and which of them can be recorded.
 
 
-def pieces(space: Workspace) -> list[Piece]:
+def pieces(space: Workspace) -> list[Phase]:
     """The phases of a step, in order."""
     has_source, has_sink = space.source is not None, space.sink is not None
     if space.work.own is not None:
@@ -333,7 +326,7 @@ def pieces(space: Workspace) -> list[Piece]:
             ("load", load, has_source), ("forward", forward, True), ("loss", compute_losses, goals),
             ("backward", backward, space.trains), ("reduce", reduce, several), ("account", account, goals),
             ("score", score_by_numpy, scored), ("store", store, has_sink), ("update", update, space.trains)]
-    return [Piece(name, partial(phase, space), partial(cuts, space) if name == "backward" and several else None)
+    return [Phase(name, partial(phase, space), partial(cuts, space) if name == "backward" and several else None)
             for name, phase, is_wanted in phases if is_wanted]
 
 
@@ -368,7 +361,3 @@ def shared_obstacle(space: Workspace) -> str | None:
     return None
 
 
-def moving_weights(layers: Iterable[Any]) -> list[Any]:
-    """The arrays of weights that a training changes, but not by gradients: those of normalizations."""
-    return [weight.data for layer in layers if layer.trainable for weight in layer._own_weights()
-            if not weight.learns and weight.dtype.kind == "f"]

@@ -5,12 +5,13 @@ from typing import Any, NamedTuple
 
 from ..backend import device as devices
 from ..backend import trace
+from ..backend.locks import kernel_lock
 from ..versions import Versioned, changes, contents
 
 SHARED = "shared"  # the name of the section that draws dynamic scalars for several pieces
 
 
-class Piece(NamedTuple):
+class Phase(NamedTuple):
     """A piece of work with its name. cuts: other work for a replay to do between the calls of this piece, each with
     the number of calls before it; asked for once the piece is recorded.
     """
@@ -52,7 +53,7 @@ class Recorder:
         with self._trace.record(SHARED):
             draw()
 
-    def record(self, piece: Piece, obstacle: str | None = None) -> None:
+    def record(self, piece: Phase, obstacle: str | None = None) -> None:
         """Runs a piece, and records it unless there is an obstacle."""
         self.reasons[piece.name] = obstacle
         with devices.reusing(self._pool):
@@ -66,7 +67,7 @@ class Recorder:
         if section.reason is not None:
             self._trace.forget(piece.name)  # what it holds is of no use
 
-    def arrange(self, pieces: Iterable[Piece], draws: bool) -> None:
+    def arrange(self, pieces: Iterable[Phase], draws: bool) -> None:
         """Plans later runs of these pieces, in this order. draws: whether they use the shared scalars."""
         plan: list[Any] = []
         ready = [SHARED] if draws else []
@@ -116,9 +117,10 @@ class Recorder:
 
     def close(self) -> None:
         """Lets go of all that was recorded, at once: calls, arrays and what draws numbers for them hold each other."""
-        self.plan = []
-        if self._trace is not None:
-            self._trace.forget(*self._trace.sections)
+        with kernel_lock:
+            self.plan = []
+            if self._trace is not None:
+                self._trace.forget(*self._trace.sections)
 
     # Whether what was recorded still holds.
 

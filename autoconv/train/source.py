@@ -41,7 +41,7 @@ class Source:
         ordered = shuffled or (device.needs_order and not self.staged)
         self._order: Any = np.arange(self.samples) if ordered else None
         self._drawn: random.Key | None = None  # of an order that is on the device alone
-        self._first = 0
+        self.first = 0  # the position of the next batch's first sample in the order
         self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
         self._there = arrays
         self._order_there: Any = self._order
@@ -110,7 +110,7 @@ class Source:
         """Makes batch i the next one. Returns which part of it this process has."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
         part = self._ranks.part(stop - start)
-        self._first = start + part.before
+        self.first = start + part.before
         if not self._fits and not self.staged:
             self._send(part.own)
         return part
@@ -129,10 +129,6 @@ class Source:
         """How many batches from this one on are best gone through at one go: all of one size, and all there."""
         return max(1, min(self._series, self.samples // self.batch_size - ticket))
 
-    def first(self) -> int:
-        """The place of the batch's first sample in the order."""
-        return self._first
-
     def read(self, first: Any, into: Sequence[Any]) -> None:
         """Writes the batch that is the next one into the arrays of a step, by kernels. `first`: what stands for the
         place of its first sample.
@@ -150,7 +146,7 @@ class Source:
         """The n samples of the batch that is the next one, as the user's array number `which` has them."""
         if self._arrays[which] is None:
             return None
-        rows, order = slice(self._first, self._first + n), self._order_here()
+        rows, order = slice(self.first, self.first + n), self._order_here()
         return np.asarray(self._arrays[which][rows if order is None else order[rows]])
 
     def end_epoch(self) -> None:
@@ -158,7 +154,7 @@ class Source:
 
     def _send(self, n: int) -> None:
         """From the host's memory into arrays on the GPU that stay."""
-        rows = self._order[self._first : self._first + n]
+        rows = self._order[self.first : self.first + n]
         host = [a if a is None else a[rows] if dtype is None else np.asarray(a[rows], dtype)
                 for a, dtype in zip(self._there, self._dtypes)]
         if n not in self._sent:

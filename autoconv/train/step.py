@@ -16,7 +16,7 @@ from ..backend.locks import kernel_lock
 from ..backend.precision import get_precision
 from ..ranks import Part
 from . import phases
-from .data import Batch, Data
+from .data import Batch, Data, Model
 from .progress import Progress
 from .recorder import Recorder
 from .source import Source
@@ -46,7 +46,7 @@ class Step:
     arguments are those of its `Workspace`.
     """
 
-    def __init__(self, model: Any, work: Work, like: Data, samples: int, shards: float = 1.0) -> None:
+    def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float = 1.0) -> None:
         self.recorder = Recorder(model.device, self._versions)
         self.space = Workspace(model, work, like, samples, shards, self.recorder.reasons)
         self.samples = self.space.samples
@@ -84,19 +84,20 @@ class Step:
                 for i, number in enumerate(numbers):
                     if i:  # the first is the next one already
                         begin.seek(number)
-                    if i + 1 < len(numbers) and self._is_series(begin, end):
+                    is_attached = begin is self.space.source and end is self.space.sink
+                    if i + 1 < len(numbers) and is_attached and self.recorder.is_whole and self.recorder.is_current():
                         self._replay_series(begin, numbers[i:])
                         break
                     self._once(begin, end, batch.part)
                 if staging is not None:
                     staging.hand_out(sink)
 
-    def add_sink(self, source: Source, sink: Sequence[Any]) -> None:
+    def add_sink(self, sink: Sequence[Any]) -> None:
         """Has the predictions written to `sink`, too: those of the last batch of a source, and of all that come."""
-        if source.staged:
-            staging: Any = self._staging
-            self._attach(staging, staging.results(sink))
-            staging.hand_out(sink)
+        source = self.space.source
+        if isinstance(source, Staging):
+            self._attach(source, source.results(sink))
+            source.hand_out(sink)
         else:
             self._attach(source, sink)
 
@@ -122,25 +123,21 @@ class Step:
             if own is not None:
                 own[...] = array
 
-    def _is_series(self, source: Source | Staging, sink: Sequence[Any] | None) -> bool:
-        """Whether further batches need nothing but replays of the same sections."""
-        return (self.recorder.is_whole and source is self.space.source and sink is self.space.sink
-                and self.recorder.is_current())
-
-    def _moves(self, source: Source | Staging, numbers: Sequence[int]) -> Iterator[None]:
-        """What comes before and after each replay of a series, on the host."""
-        for number in numbers:
-            source.seek(number)
-            yield
-            if self.space.by_kernels:
-                self.space.work.optimizer.count_step()
-
     def _replay_series(self, source: Source | Staging, numbers: Sequence[int]) -> None:
         space = self.space
+
+        def moves() -> Iterator[None]:
+            """What comes before and after each replay, on the host."""
+            for number in numbers:
+                source.seek(number)
+                yield
+                if space.by_kernels:
+                    space.work.optimizer.count_step()
+
         before = [(generator, generator.streams) for generator in self._generators]
         steps = space.work.optimizer.iterations if space.by_kernels else 0
         try:
-            self.recorder.replay_series(self._moves(source, numbers))
+            self.recorder.replay_series(moves())
         except BaseException:  # none of them happened
             for generator, streams in before:
                 generator.streams = streams
@@ -222,7 +219,7 @@ class Step:
 
     def _draw_first(self) -> None:
         space = self.space
-        space.first = space.device.dynamic(lambda: 0 if space.source is None else space.source.first(), np.int64)
+        space.first = space.device.dynamic(lambda: 0 if space.source is None else space.source.first, np.int64)
 
     def _begin(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         """Forgets what was recorded, and makes ready to record all phases."""
@@ -233,7 +230,8 @@ class Step:
         if space.trains:
             optimizer.train(trainable)
         space.by_kernels = space.trains and is_recordable(optimizer)
-        space.moving = phases.moving_weights(space.model._walk()) if space.ranks.size > 1 else []
+        space.moving = [weight.data for layer in space.model._walk() if layer.trainable and space.ranks.size > 1
+                        for weight in layer._own_weights() if not weight.learns and weight.dtype.kind == "f"]
         space.value_counts = [0] * len(space.work.scores)
         self.recorder.begin(self._draw_first, space.ranks.progress if space.ranks.size > 1 else None)
 
@@ -281,11 +279,6 @@ class Step:
                 recorder.forget("load", "store")
                 recorder.arrange(phases.pieces(space), draws=False)
 
-    def close(self) -> None:
-        """Lets go of all that was recorded."""
-        with kernel_lock:
-            self.recorder.close()
-
     def _versions(self) -> list[tuple[Any, Any]]:
         """All that the recording depends on, with the number of its last change."""
         space = self.space
@@ -321,7 +314,7 @@ class Steps:
         if step is None:
             same = [k for k in list(self._kept) if k[0] == kind]
             if len(same) >= KEPT and (oldest := self._kept.pop(same[0], None)) is not None:
-                oldest.close()
+                oldest.recorder.close()
             step = self._kept[kind, *key] = make()
             step.space.device.when_short(self.give_back)
             step.has_kernels = (kind, *key) in self._seen
@@ -343,7 +336,7 @@ class Steps:
             try:
                 for key, step in list(self._kept.items()):
                     if key[0] != "train" and not step.users.count and self._kept.pop(key, None) is not None:
-                        step.close()
+                        step.recorder.close()
             finally:
                 kernel_lock.release()
 
@@ -351,4 +344,4 @@ class Steps:
         """Gives back the memory of these kinds of steps, of all where none is named."""
         for key in [key for key in list(self._kept) if not kinds or key[0] in kinds]:
             if (step := self._kept.pop(key, None)) is not None:  # another thread may have been first
-                step.close()
+                step.recorder.close()

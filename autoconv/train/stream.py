@@ -49,10 +49,10 @@ class Stream:
     def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0,
                  draw: Callable[[], random.Key] = random.stream, peek: bool = False, ranks: Ranks = ALONE) -> None:
         self._batches, self._parse, self._ranks = batches, parse, ranks
-        self._is_sequence = is_sequence(batches)
-        self.key = draw() if shuffle and self._is_sequence else None  # of the orders of a sequence's batches
+        self.is_sequence = is_sequence(batches)
+        self.key = draw() if shuffle and self.is_sequence else None  # of the orders of a sequence's batches
         self._before = self._held()  # the first batch, which is read now, is yet to come
-        peek = peek and self._is_sequence
+        peek = peek and self.is_sequence
         begun = self._read(number)
         with state.random_as_before() if peek else nullcontext():
             first = next(begun, None)
@@ -71,11 +71,6 @@ class Stream:
         """The first batch."""
         return self._first.data
 
-    @property
-    def is_endless(self) -> bool:
-        """Whether a sequence says that it has no end."""
-        return self._is_sequence and self.steps is None
-
     def tickets(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
         """One batch after the other, in epoch `number`, without its first `skipped` ones; those are left out already
         if the iterable had its state set.
@@ -89,7 +84,7 @@ class Stream:
 
     def check_position(self) -> None:
         """Raises ValueError where no later process could take up the batches where this one leaves them."""
-        if self._is_sequence:
+        if self.is_sequence:
             hook = getattr(type(self._batches), "on_epoch_end", None)
             if hook is None or self._has_state() or str(hook.__module__).split(".")[0] in ("keras", "tensorflow"):
                 return
@@ -148,7 +143,7 @@ class Stream:
             for part, samples in self._batches.shared_by(self._ranks):
                 yield self._parse(part), samples
             return
-        if not self._is_sequence:
+        if not self.is_sequence:
             for batch in self._batches:
                 yield self._parse(batch), None
             return
@@ -166,23 +161,18 @@ class Epochs:
     def __init__(self, source: Source | Stream, steps: int | None = None, name: str = "steps") -> None:
         if steps is not None:
             check_count(name, steps, 1)
-        elif isinstance(source, Stream) and source.is_endless:
+        elif isinstance(source, Stream) and source.is_sequence and source.steps is None:
             raise ValueError(f"Batches without an end (num_batches is None) need the number of steps. Pass {name}.")
-        self.source, self._steps = source, steps
+        self.source, self.fixed = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None
         self._number, self._taken = 0, 0  # of the pass that the tickets are of, and how many of them were taken
         self._seen: int | None = None  # in an epoch that went through all of them
 
     @property
-    def fixed(self) -> int | None:
-        """How many steps an epoch has, where that was said."""
-        return self._steps
-
-    @property
     def steps(self) -> int | None:
         """How many steps an epoch has, where that is known."""
-        return self._steps or self.source.steps or self._seen
+        return self.fixed or self.source.steps or self._seen
 
     def ready(self, number: int) -> bool:
         """Whether there is a batch for epoch `number`. Where all were taken, the source begins again, if it can."""
@@ -218,23 +208,23 @@ class Epochs:
         """Yields the batches of an epoch, those together that the source's device goes through best at one go. `done`:
         how many of the epoch's steps were done before.
         """
-        if done and done != self._steps:
+        if done and done != self.fixed:
             self._fetch()
-        while done != self._steps and (self._next is not None or (not done and self.ready(number))):
+        while done != self.fixed and (self._next is not None or (not done and self.ready(number))):
             tickets, self._next = [self._next], None
             most = 1 if one_by_one else self.source.together(tickets[0])
-            while len(tickets) < most and done + len(tickets) != self._steps:
+            while len(tickets) < most and done + len(tickets) != self.fixed:
                 self._fetch()
                 tickets.append(self._next)
                 self._next = None
             self._taken += len(tickets)
             yield self.source.batch(tickets)
             done += len(tickets)
-            if done != self._steps:
+            if done != self.fixed:
                 self._fetch()
-        if done != self._steps:
+        if done != self.fixed:
             self._seen = done
-            if self._steps is not None:
+            if self.fixed is not None:
                 warn_of_end()
         self.source.end_epoch()
 

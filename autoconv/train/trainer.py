@@ -16,7 +16,7 @@ from ..versions import contents
 from . import compiled
 from .agreeing import hooks_of, join, share_model, share_random
 from .compiled import Goal, Score
-from .data import Batch, Data, check_count, sample_weights, validates_in
+from .data import Batch, Data, Model, check_count, sample_weights, validates_in
 from .feeding import build_for, check_arrays, check_given, check_inputs, source_of, training_and_validation
 from .fitting import Fitting, Loop
 from .outputs import Outputs
@@ -42,7 +42,7 @@ def of_trainer(method: Callable[Concatenate["Trainer", P], Result]) -> Callable[
     refuse = refusal(method)
 
     @wraps(method)
-    def forward(model: Any, *args: P.args, **kwargs: P.kwargs) -> Result:
+    def forward(model: Model, *args: P.args, **kwargs: P.kwargs) -> Result:
         refuse(model, kwargs)
         return method(model._trainer, *args, **kwargs)
 
@@ -60,7 +60,7 @@ class Trainer:
     (step.py). What compile() was given, and what became of it, is here alone.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
         self.optimizer: optim.Optimizer | None = None
         self.loss: Any = None

@@ -10,7 +10,7 @@ from ..ranks import ALONE, Ranks
 from ..symbolic import pack
 from ..tensor import Tensor
 from .compiled import Goal, Score
-from .data import Data
+from .data import Data, Model
 from .source import Source
 from .staging import Staging
 from .sums import Sums
@@ -38,7 +38,7 @@ class Workspace:
     these are one rank's. reasons: of each phase why it is not recorded, None if it is.
     """
 
-    def __init__(self, model: Any, work: Work, like: Data, samples: int, shards: float,
+    def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float,
                  reasons: dict[str, str | None]) -> None:
         self.model, self.work, self.form, self.device = model, work, like.form, model.device
         self.ranks, self.shards, self.reasons = work.ranks, shards, reasons
@@ -94,10 +94,8 @@ class Workspace:
         return self.given[which] if self.source is None else self.source.host(which, self.samples)
 
     def given_targets(self, output: int) -> np.ndarray:
+        """The targets of an output as the user has them."""
         return np.asarray(self.given_array(len(self.x) + output))
-
-    def given_weights(self, output: int) -> np.ndarray:
-        return np.asarray(self.given_array(len(self.x) + len(self.y) + output))
 
 
 def is_recordable(thing: Any) -> bool:
