@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
+from .. import random, ranks
 from ..arguments import shapes
 from ..arguments.shapes import Padding, Pair
 from ..backend import device as devices
@@ -133,7 +133,7 @@ def dropout(x: Any, rate: float, training: bool = True, seed: int | None = None)
     if not training or rate == 0:
         return x
     key = x.device.dynamic(random.stream, np.uint64, 2) if seed is None else (random.check_seed(seed), 0)
-    first = x.device.dynamic(random.first_sample.get, np.uint64)
+    first = x.device.dynamic(ranks.current.get().first_sample, np.uint64)
     return apply(dropout_ops.dropout, x, rate=float(rate), key=key, first=first)
 
 

@@ -3,8 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Iterator
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,29 +17,16 @@ from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
 from ..train import own
-from ..train.trainer import Trainer
+from ..train.trainer import Trainer, held_by_trainer, of_trainer
 from ..versions import can_change
 
 if TYPE_CHECKING:
     from ..costs.profile import Profile
 
 Path = str | os.PathLike[str]
-P = ParamSpec("P")
-Result = TypeVar("Result")
 
 # What a model has once it is made of a graph, or knows the shape of its inputs.
 _OF_GRAPHS = ("graph", "inputs", "outputs", "input_names", "output_names", "output_keys", "input_shape", "output_shape")
-
-
-def of_trainer(method: Callable[Concatenate[Trainer, P], Result]) -> Callable[Concatenate[Any, P], Result]:
-    """A method of the trainer as one of the model that has it."""
-    return known_only(method, attrgetter("_trainer"))
-
-
-def held_by_trainer(name: str) -> Any:
-    """An attribute of the trainer as one of the model that has it."""
-    return property(lambda model: getattr(model._trainer, name),
-                    lambda model, value: setattr(model._trainer, name, value))
 
 
 class Model(Layer):
@@ -159,10 +145,10 @@ class Model(Layer):
                 raise ValueError(f"Was asked to retrieve layer at index {index} but model only has {len(layers)} "
                                  "layers.")
             return layers[index]
-        for layer in layers:
-            if layer.name == name:
-                return layer
-        raise ValueError(f"No such layer: {name!r}. Existing layers are: {[layer.name for layer in layers]}.")
+        by_name = {layer.name: layer for layer in reversed(layers)}
+        if name not in by_name:
+            raise ValueError(f"No such layer: {name!r}. Existing layers are: {[layer.name for layer in layers]}.")
+        return by_name[name]
 
     @property
     def dtype(self) -> str:
@@ -244,12 +230,9 @@ class Model(Layer):
     def call(self, x: Any, training: bool | None = None) -> Any:
         if self._graph is None:
             return super().call(x, training)
-        return self._graph.results(self._plan().run(self._graph.match(x, self.name)))
-
-    def _plan(self) -> fusion.Plan:
         if self._cached_plan is None:
-            self._cached_plan = fusion.fuse(self.graph)
-        return self._cached_plan
+            self._cached_plan = fusion.fuse(self._graph)
+        return self._graph.results(self._cached_plan.run(self._graph.match(x, self.name)))
 
     def watched(self) -> Iterator[Any]:
         """What can change in place: also what functions in the graph were given."""
@@ -327,8 +310,7 @@ class Model(Layer):
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
         return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)
 
-    # Training: what the trainer does and holds, under Keras's names.
-
+    # Training, under Keras's names: what the trainer does and what it holds.
     compile = of_trainer(Trainer.compile)
     get_compile_config = of_trainer(Trainer.get_compile_config)
     compile_from_config = of_trainer(Trainer.compile_from_config)
@@ -340,17 +322,11 @@ class Model(Layer):
     test_on_batch = of_trainer(Trainer.test_on_batch)
     recording_report = of_trainer(Trainer.recording_report)
     graph_report = of_trainer(Trainer.graph_report)
-
-    optimizer = held_by_trainer("optimizer")
-    loss = held_by_trainer("loss")
-    history = held_by_trainer("history")
-    ranks = held_by_trainer("ranks")
-    run_eagerly = held_by_trainer("run_eagerly")
-    jit_compile = held_by_trainer("jit_compile")
-    steps_per_execution = held_by_trainer("steps_per_execution")
-    stop_training = held_by_trainer("stop_training")
-    stop_evaluating = held_by_trainer("stop_evaluating")
-    stop_predicting = held_by_trainer("stop_predicting")
+    optimizer, loss, history, ranks = map(held_by_trainer, ("optimizer", "loss", "history", "ranks"))
+    run_eagerly, jit_compile, steps_per_execution = map(
+        held_by_trainer, ("run_eagerly", "jit_compile", "steps_per_execution"))
+    stop_training, stop_evaluating, stop_predicting = map(
+        held_by_trainer, ("stop_training", "stop_evaluating", "stop_predicting"))
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
@@ -367,7 +343,6 @@ class Model(Layer):
         return super().to(device)
 
     # Keras's steps, each of which a class may override; they call one another as methods.
-
     train_step = own.train_step
     test_step = own.test_step
     predict_step = own.predict_step
@@ -383,7 +358,6 @@ class Model(Layer):
         return [metric.name for metric in self.metrics]
 
     # Files. The formats know models, so models look for them only when one is written or read.
-
     @known_only
     def save(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to

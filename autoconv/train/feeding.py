@@ -8,14 +8,14 @@ import numpy as np
 
 from ..ranks import ALONE
 from ..symbolic import flatten
-from .data import Data, arranged, batch_parts, check_data, sample_weights, split_validation, without_batch
+from .data import Data, Model, arranged, batch_parts, check_data, sample_weights, split_validation, without_batch
 from .own import overridden
 from .running import as_list, is_nested, output_names
 from .source import Source
 from .stream import Stream, is_stream
 
 
-def check_arrays(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Data:
+def check_arrays(model: Model, x: Any, y: Any, sample_weight: Any = None) -> Data:
     """Checks the arrays of a data set, or of a batch, with targets."""
     if y is None and _wants_targets(model):
         raise ValueError("y is missing: the targets are passed as an array of their own. Received: y=None.")
@@ -30,12 +30,12 @@ def check_arrays(model: Any, x: Any, y: Any, sample_weight: Any = None) -> Data:
     return _in_rank(model, check_data(x, targets, weights, getattr(model, "input_names", None), names))
 
 
-def check_inputs(model: Any, x: Any) -> Data:
+def check_inputs(model: Model, x: Any) -> Data:
     """Checks inputs without targets."""
     return _in_rank(model, check_data(_listed_inputs(model, x), names=getattr(model, "input_names", None)))
 
 
-def _listed_inputs(model: Any, x: Any) -> Any:
+def _listed_inputs(model: Model, x: Any) -> Any:
     """Inputs by the keys of the dict that the graph was made with, in a list; anything else as it is."""
     graph = getattr(model, "graph", None)
     like = None if graph is None else graph.input_structure
@@ -45,7 +45,7 @@ def _listed_inputs(model: Any, x: Any) -> Any:
     return x if found is None or len(found) == 1 else found
 
 
-def _all_targets(model: Any, y: Any, names: list[str] | None) -> Any:
+def _all_targets(model: Model, y: Any, names: list[str] | None) -> Any:
     """Targets, with None for the outputs without a loss if only the others have any."""
     losses = [] if model.loss is None else flatten(as_list(model.loss, model))
     wanted = [loss is not None for loss in losses]
@@ -57,18 +57,18 @@ def _all_targets(model: Any, y: Any, names: list[str] | None) -> Any:
     return [next(found) if there else None for there in wanted]
 
 
-def _in_rank(model: Any, data: Data) -> Data:
+def _in_rank(model: Model, data: Data) -> Data:
     """Data whose inputs have the ranks of the model's."""
     found = model._with_ranks(data.x if len(data.x) > 1 else data.x[0])
     return replace(data, x=found if len(data.x) > 1 else [found])
 
 
-def _wants_targets(model: Any) -> bool:
+def _wants_targets(model: Model) -> bool:
     """Whether training needs targets: not if a class's own steps, or layers, make the loss."""
     return not any(overridden(model, kind) for kind in ("train", "test"))
 
 
-def check_given(model: Any, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
+def check_given(model: Model, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Any = None,
                 targets: bool = True, **order: Any) -> Data | Stream:
     """Checks what a user passed, arrays or an iterable of batches, and builds the model for it. An iterable's batches
     have their own sizes, as in Keras.
@@ -89,7 +89,7 @@ def check_given(model: Any, x: Any, y: Any = None, sample_weight: Any = None, cl
 
 
 def training_and_validation(
-    model: Any, x: Any, y: Any, sample_weight: Any, class_weight: Any, share: float, validation_data: Any,
+    model: Model, x: Any, y: Any, sample_weight: Any, class_weight: Any, share: float, validation_data: Any,
     **order: Any,
 ) -> tuple[Data | Stream, Data | Stream | None]:
     """Checks both data sets. Class weights count in training only."""
@@ -111,7 +111,7 @@ def training_and_validation(
     return data, validation if class_weight is None else replace(validation, weights=unweighted)
 
 
-def build_for(model: Any, data: Data) -> None:
+def build_for(model: Model, data: Data) -> None:
     """Builds a model that is not built, and checks whether the data fit."""
     shapes = data.form([a.shape for a in data.x])
     if not model.built:
@@ -119,7 +119,7 @@ def build_for(model: Any, data: Data) -> None:
     model.check_input(shapes)
 
 
-def source_of(model: Any, data: Data | Stream, batch_size: int | None, shuffled: bool = False,
+def source_of(model: Model, data: Data | Stream, batch_size: int | None, shuffled: bool = False,
               staged: bool = False) -> Source | Stream:
     """The data as batches, of which each rank has its part."""
     if isinstance(data, Stream):

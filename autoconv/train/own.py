@@ -9,17 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from ..metrics import Metric
+from ..metrics import Mean, Metric
 from ..ranks import ALONE, Ranks
 from ..symbolic import flatten
 from ..tensor import Tensor
 from ..utils import unpack_x_y_sample_weight
 from . import compiled
+from .data import Model
 from .running import Running, output_names
 from .sums import plain
 
 
-def train_step(model: Any, data: Any) -> dict[str, Any]:
+def train_step(model: Model, data: Any) -> dict[str, Any]:
     """One step on the batch `data`: x, (x, y) or (x, y, sample_weight), of tensors. Returns what to log.
 
     Your own: call the model and `compute_loss`, then `loss.backward()`, then `optimizer.apply([w.grad for w in
@@ -37,7 +38,7 @@ def train_step(model: Any, data: Any) -> dict[str, Any]:
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
 
-def test_step(model: Any, data: Any) -> dict[str, Any]:
+def test_step(model: Model, data: Any) -> dict[str, Any]:
     """One step of an evaluation, as `train_step` is one of training."""
     x, y, sample_weight = unpack_x_y_sample_weight(data)
     y_pred = model(x, training=False)
@@ -45,12 +46,12 @@ def test_step(model: Any, data: Any) -> dict[str, Any]:
     return model.compute_metrics(x, y, y_pred, sample_weight)
 
 
-def predict_step(model: Any, data: Any) -> Any:
+def predict_step(model: Model, data: Any) -> Any:
     """The outputs for the batch `data`, of which y and sample_weight are left out."""
     return model(unpack_x_y_sample_weight(data)[0], training=False)
 
 
-def compute_loss(model: Any, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
+def compute_loss(model: Model, x: Any = None, y: Any = None, y_pred: Any = None, sample_weight: Any = None,
                  training: bool = True) -> Tensor:
     """The loss of a batch as one number: what compile() was given for the outputs, and what layers and regularizers
     add. Raises ValueError if there is none of these.
@@ -65,7 +66,7 @@ def compute_loss(model: Any, x: Any = None, y: Any = None, y_pred: Any = None, s
     for goal in goals:
         part = goal.loss(targets[goal.output], outputs[goal.output], weights[goal.output])
         if len(goals) > 1:
-            running.tracker(running.now, goal.name).update_state(part.detach(), len(outputs[goal.output]))
+            _own_sums(model).mean(goal.name).update_state(part.detach(), len(outputs[goal.output]))
         parts.append(part * goal.weight)
     parts += [each.sum() for each in model.losses]
     if not parts:
@@ -77,48 +78,55 @@ def compute_loss(model: Any, x: Any = None, y: Any = None, y_pred: Any = None, s
     return total
 
 
-def _tracked_loss(model: Any, kind: str, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
+def _tracked_loss(model: Model, kind: str, x: Any, y: Any, y_pred: Any, sample_weight: Any) -> Tensor:
     """What `compute_loss` returns, added to the mean of the loss; one of a user's may have no argument `training`."""
     wanted = signature(model.compute_loss).parameters
     told = "training" in wanted or any(each.kind is Parameter.VAR_KEYWORD for each in wanted.values())
     loss = model.compute_loss(x=x, y=y, y_pred=y_pred, sample_weight=sample_weight,
                               **({"training": kind == "train"} if told else {}))
-    model._trainer.running.tracker(kind).update_state(loss.detach(), sample_weight=len(flatten(y_pred)[0]))
+    _own_sums(model, kind).mean("loss").update_state(loss.detach(), sample_weight=len(flatten(y_pred)[0]))
     return loss
 
 
-def compute_metrics(model: Any, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
+def _own_sums(model: Model, kind: str | None = None) -> "OwnSums":
+    """The sums of steps of this kind, by default of what ran last. Steps that are recorded have others: what is added
+    to these is then lost.
+    """
+    running: Running = model._trainer.running
+    sums = running.sums.setdefault(kind or running.now, OwnSums(model))
+    return sums if isinstance(sums, OwnSums) else OwnSums(model)
+
+
+def compute_metrics(model: Model, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Any]:
     """Adds a batch to the metrics that compile() was given. Returns `get_metrics_result()`."""
     CompiledMetrics(model._trainer.running).update_state(y, y_pred, sample_weight)
     return model.get_metrics_result()
 
 
-def get_metrics_result(model: Any) -> dict[str, Any]:
+def get_metrics_result(model: Model) -> dict[str, Any]:
     """The loss and the metrics so far, of what ran last: training or evaluation."""
     running: Running = model._trainer.running
     sums = running.sums.get(running.now)
     if sums is not None and not isinstance(sums, OwnSums):
         return sums.read_logs()
-    return {**{mean.name: mean.result() for mean in running.loss_trackers(running.now)},
+    return {**{name: mean.result() for name, mean in _own_sums(model).means.items()},
             **{score.name: score.metric.result() for score in running.scores.get(running.now, [])}}
 
 
-def reset_metrics(model: Any) -> None:
+def reset_metrics(model: Model) -> None:
     """Starts the loss and all metrics anew."""
     running: Running = model._trainer.running
-    for sums in running.sums.values():
-        if not isinstance(sums, OwnSums):
+    found: list[Metric] = list(model.metrics)
+    for kind, sums in running.sums.items():
+        if isinstance(sums, OwnSums):
+            found += [*sums.means.values(), *(score.metric for score in running.scores.get(kind, []))]
+        else:
             sums.reset()
-    for kind in ("train", "test"):
-        for mean in running.loss_trackers(kind):
-            mean.reset_state()
-        for score in running.scores.get(kind, []):
-            score.metric.reset_state()
-    for metric in model.metrics:
+    for metric in found:
         metric.reset_state()
 
 
-def metrics(model: Any) -> list[Metric]:
+def metrics(model: Model) -> list[Metric]:
     """The mean of the loss, one metric with all those that compile() was given, the means of the outputs' losses
     if there are several, and the metrics in attributes of the model and of its layers.
     """
@@ -126,13 +134,14 @@ def metrics(model: Any) -> list[Metric]:
     if trainer.optimizer is None:
         return held
     running: Running = trainer.running
-    total, *several = running.loss_trackers("train")
-    several = [running.tracker("train", name) for name in running.loss_names] or several
+    sums = _own_sums(model, "train")
+    total, *several = sums.means.values()
+    several = [sums.mean(name) for name in running.loss_names] or several
     given = [CompiledMetrics(running)] if trainer.metrics or trainer.weighted_metrics else []
     return [total, *given, *several, *held]
 
 
-def listed(model: Any, logs: Mapping[str, Any]) -> Any:
+def listed(model: Model, logs: Mapping[str, Any]) -> Any:
     """Returns the values of `logs` in Keras's order: first what `metrics` names, then the rest by name. A single
     value is returned without a list.
     """
@@ -148,7 +157,7 @@ _IN = {"train": (train_step, compute_loss, compute_metrics), "test": (test_step,
        "predict": (predict_step,)}
 
 
-def overridden(model: Any, kind: str) -> str | None:
+def overridden(model: Model, kind: str) -> str | None:
     """The first method that a model's class overrides of those that a step of this kind runs. A model without a loss
     runs them as well: layers may add one.
     """
@@ -197,11 +206,18 @@ class CompiledMetrics(Metric):
 
 
 class OwnSums:
-    """What `Sums` is to a recorded step: the logs that a step of a user's own returned last."""
+    """What `Sums` is to a recorded step: the logs that a step of a user's own returned last. means: of the loss, and of
+    each output's loss if there are several, by their names in the logs.
+    """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Model) -> None:
         self._model = model
         self._logs: dict[str, Any] = {}
+        self.means = {"loss": Mean("loss")}
+
+    def mean(self, name: str) -> Mean:
+        """The mean of a loss."""
+        return self.means.setdefault(name, Mean(name))
 
     def reset(self) -> None:
         """Starts an epoch."""

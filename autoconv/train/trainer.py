@@ -1,26 +1,26 @@
 """`Trainer`: fits, evaluates and asks a model, with Keras's methods and defaults."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from os import PathLike
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from .. import optimizers as optim
+from ..arguments.keywords import refusal
 from ..backend.locks import kernel_lock
 from ..callbacks import Callback, CallbackList, History, Logs
 from ..ranks import ALONE, Ranks
 from ..versions import contents
-from . import compile_config, compiled
+from . import compiled
 from .agreeing import hooks_of, join, share_model, share_random
 from .compiled import Goal, Score
-from .data import Data, check_count, sample_weights, validates_in
+from .data import Batch, Data, Model, check_count, sample_weights, validates_in
 from .feeding import build_for, check_arrays, check_given, check_inputs, source_of, training_and_validation
-from .fitting import Fitting
+from .fitting import Fitting, Loop
 from .outputs import Outputs
 from .own import OwnSums, listed, overridden
-from .phases import Work, is_recordable
 from .progress import Progress, check_verbose, warn
 from .running import Running
 from .saving import only_backup
@@ -28,8 +28,31 @@ from .source import Source
 from .step import Step
 from .stream import Epochs, Stream
 from .sums import Sums
+from .workspace import Work
 
 STEPS = ("make_train_function", "make_test_function", "make_predict_function")  # which Keras lets a class override
+
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+def of_trainer(method: Callable[Concatenate["Trainer", P], Result]) -> Callable[Concatenate[Any, P], Result]:
+    """A method of the trainer as one of the model that has it."""
+    refuse = refusal(method)
+
+    @wraps(method)
+    def forward(model: Model, *args: P.args, **kwargs: P.kwargs) -> Result:
+        refuse(model, kwargs)
+        return method(model._trainer, *args, **kwargs)
+
+    return forward
+
+
+def held_by_trainer(name: str) -> Any:
+    """An attribute of the trainer as one of the model that has it."""
+    return property(lambda model: getattr(model._trainer, name),
+                    lambda model, value: setattr(model._trainer, name, value))
 
 
 class Trainer:
@@ -37,7 +60,7 @@ class Trainer:
     (step.py). What compile() was given, and what became of it, is here alone.
     """
 
-    def __init__(self, model: Any) -> None:
+    def __init__(self, model: Model) -> None:
         self.model = model
         self.optimizer: optim.Optimizer | None = None
         self.loss: Any = None
@@ -83,11 +106,11 @@ class Trainer:
         """What compile() was given, as plain data; None where it was not called. Raises ValueError for what has no
         name, such as a lambda.
         """
-        return compile_config.to_config(self.model)
+        return compiled.to_config(self)
 
     def compile_from_config(self, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> None:
         """Calls compile() as `get_compile_config` says; custom_objects maps names to classes and functions of yours."""
-        self.model.compile(**compile_config.from_config(config, custom_objects))
+        self.model.compile(**compiled.from_config(config, custom_objects))
 
     def distribute(self, ranks: Ranks) -> Any:
         """Has `fit`, `evaluate` and `predict` share their work with other processes: `parallel.MPI()`. Returns the
@@ -126,55 +149,58 @@ class Trainer:
         where `callbacks.BackupAndRestore` saved the state of a training, which goes on bit for bit.
         """
         self._check_compiled("fit")
-        verbose = check_verbose(verbose)
-        for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
-            check_count(name, value, 0)
-        validates, ranks = validates_in(validation_freq), self.ranks
-        verbose = 0 if ranks.rank else verbose
+        verbose = 0 if self.ranks.rank else check_verbose(verbose)
+        check_count("epochs", epochs, 0)
+        check_count("initial_epoch", initial_epoch, 0)
+        validates = validates_in(validation_freq)
         if not initial_epoch:
             self.running.key = None
-        share_random(ranks)
+        share_random(self.ranks)
         data, validation = training_and_validation(
             self.model, x, y, sample_weight, class_weight, validation_split, validation_data,
             shuffle=shuffle, number=initial_epoch, draw=self.running.training)
         self._settle(data.like)
+        source = source_of(self.model, data, batch_size, shuffle)
+        tests = None
         if validation is not None:
             self.running.check_targets(self.model, validation.like)
-        source = source_of(self.model, data, batch_size, shuffle)
-        tests = None if validation is None else source_of(self.model, validation, validation_batch_size or batch_size,
-                                                             staged=True)
-        work = self._work("train", self.optimizer)
-        self._build_optimizer()
-        if ranks.size > 1 and work.own is not None:
-            raise ValueError("Several processes share the steps that autoconv makes. Received: "
-                             f"{type(self.model).__name__} with a {work.own} of its own.")
-        if ranks.size > 1:
-            join(self.model, {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch,
-                        "shuffle": shuffle, "data": source.identity(), "begins": source.get_state(),
-                        "validation_data": None if tests is None else tests.identity()})
-        if validation is None and not self.model.device.keeps_steps:
-            self.running.steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
+            tests = source_of(self.model, validation, validation_batch_size or batch_size, staged=True)
+        work = self._begin_training(source, tests, epochs=epochs, initial_epoch=initial_epoch,
+                                    steps_per_epoch=steps_per_epoch, shuffle=shuffle)
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
-
-        self.history = history = History()
+        history = self.history = History()
         self.stop_training = False
-        running = self.running
-        running.nan_seen, running.now = False, "train"
         backup = only_backup(CallbackList(callbacks).callbacks)
         hooks = hooks_of(self.model, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
         order = self.running.training()
         if shuffle and isinstance(source, Source):
             source.key = order
         validate = None if tests is None else partial(self._test, tests, validation_steps)
-        training = Fitting(self.model, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
+        fitting = Fitting(self, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
         try:
-            training.run(verbose, line, resume, backup)
-        finally:  # also where it was interrupted: much memory, and the next training may need other sizes
+            with fitting.saved(backup, resume) as found:
+                fitting.run(verbose, line, found)
+        finally:  # also if it was interrupted: much memory, and the next training may need other sizes
             steps = self.running.steps
             steps.forget("train", *(() if self.model.device.keeps_steps else ("test",)))
             steps.detach("test")
         return history
+
+    def _begin_training(self, source: Source | Stream, tests: Source | Stream | None, **arguments: Any) -> Work:
+        """Makes the optimizer's slots, has several ranks begin alike, and frees what an earlier `evaluate` left."""
+        work = self._work("train", self.optimizer)
+        self._build_optimizer()
+        if self.ranks.size > 1:
+            if work.own is not None:
+                raise ValueError("Several processes share the steps that autoconv makes. Received: "
+                                 f"{type(self.model).__name__} with a {work.own} of its own.")
+            join(self.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
+                              "validation_data": None if tests is None else tests.identity()})
+        if tests is None and not self.model.device.keeps_steps:
+            self.running.steps.forget("test")  # as much memory as training will need
+        self.running.nan_seen, self.running.now = False, "train"
+        return work
 
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto",
@@ -188,10 +214,10 @@ class Trainer:
         data = check_given(self.model, x, y, sample_weight)
         self._settle(data.like)
         source = source_of(self.model, data, batch_size, staged=True)
-        verbose = 0 if self.ranks.rank else verbose
+        verbose = 0 if self.ranks.rank else check_verbose(verbose)
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
-        hooks = hooks_of(self.model, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": count})
+        hooks = hooks_of(self.model, callbacks, {"verbose": verbose, "epochs": 1, "steps": count})
         line, running = Progress(count, verbose, before=before), self.running
         try:
             logs = self._test(source, steps, hooks, line)
@@ -200,59 +226,74 @@ class Trainer:
         line.finish(logs)
         return logs if return_dict else listed(self.model, logs)
 
+    def _test(self, source: Source | Stream, steps: int | None, hooks: CallbackList,
+              line: Progress | None = None) -> Logs:
+        """The means over a data set that is not trained on."""
+        passes = Epochs(source, steps, "validation_steps" if line is None else "steps")
+        if not passes.ready(0):
+            raise ValueError("The iterable to evaluate on has no batches left. Pass one that can be iterated again, or "
+                             "the number of steps to take of it each time.")
+        running = self.running
+        with running.lock:
+            self.stop_evaluating = False
+            hooks.call("on_test_begin", {})
+            work, sums = self._work("test"), running.sums["test"]
+            before, running.now = running.now, "test"
+            sums.reset()
+            Loop(self, work, hooks, partial(sums.read_logs, self.ranks)).run(passes, 0, line, sums.read_logs)
+            logs = sums.read_logs(self.ranks)
+            hooks.call("on_test_end", logs)
+            if line is None:  # fit goes on
+                running.now = before
+        return logs
+
     def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None,
                 callbacks: Iterable[Callback] | Callback | None = None) -> Any:
         """The outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model has
         them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which x is taken; steps: how many.
         Needs no compile().
         """
-        data = check_given(self.model, x, targets=False)
-        everyone, work = self.ranks, Work("predict", own=overridden(self.model, "predict"))
+        model, everyone = self.model, self.ranks
+        data = check_given(model, x, targets=False)
         is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
         if is_shared:
             start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
-            data, verbose = data.rows(start, start + n), 0 if everyone.rank else verbose  # type: ignore[union-attr]
-        model = self.model
+            data = data.rows(start, start + n)  # type: ignore[union-attr]
+        verbose = 0 if is_shared and everyone.rank else check_verbose(verbose)
         source = data if isinstance(data, Stream) else Source(data, model._dtypes(len(data.x)), batch_size,
                                                               model.device, staged=True)
+        work = Work("predict", own=overridden(model, "predict"))
         before = self._prepare(work, source, verbose)
-        passes, outputs = Epochs(source, steps), Outputs(self.model.device, source.samples)
+        passes, outputs = Epochs(source, steps), Outputs(model.device, source.samples)
         line = Progress(passes.steps, verbose, before=before)
-        hooks = hooks_of(self.model, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": passes.steps})
+        hooks = hooks_of(model, callbacks, {"verbose": verbose, "epochs": 1, "steps": passes.steps})
         self.stop_predicting = False
         hooks.call("on_predict_begin", {})
-        done = 0
-        for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch") or self.stop_predicting):
-            hooks.call("on_predict_batch_begin", done, {})
-            step = self.step_for(work, source.like, n)
-            with kernel_lock:
-                outputs.take(source, step, tickets)
-            done += len(tickets)
-            if hooks.listeners("on_predict_batch_end"):
-                hooks.call("on_predict_batch_end", done - 1, {"outputs": step.put_together(outputs.last())})
-            line.update(done, dict)
-            if self.stop_predicting:
-                break
+        loop = Loop(self, work, hooks, lambda: {"outputs": loop.step.space.put_together(loop.step.copied_outputs())},
+                    outputs.take)
+        loop.run(passes, 0, line)
         hooks.call("on_predict_end", {})
         line.finish({})
         self.running.steps.detach("predict")
         found = outputs.all()
         if is_shared:
             found = [np.concatenate(parts) for parts in zip(*everyone.exchange(found))]
-        return step.put_together(found)
+        return loop.step.space.put_together(found)
+
+    # One batch.
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
+        model = self.model
         if isinstance(x, np.ndarray):
-            known = self.running.steps.find("predict", x.shape, self.model.device)
+            known = self.running.steps.find("predict", x.shape, model.device)
             if known is not None:
                 return known.run_on([x])
-        data = check_inputs(self.model, x)
-        build_for(self.model, data)
-        key = (x.shape, self.model.device) if isinstance(x, np.ndarray) else (
-            data.form, *(a.shape for a in data.x), self.model.device)
-        work = Work("predict", own=overridden(self.model, "predict"))
-        step = self.running.steps.of("predict", key, self._maker(work, data, len(data)))
+        data = check_inputs(model, x)
+        build_for(model, data)
+        key = (x.shape,) if isinstance(x, np.ndarray) else (data.form, *(a.shape for a in data.x))
+        work = Work("predict", own=overridden(model, "predict"))
+        step = self.running.steps.of("predict", (*key, model.device), partial(Step, model, work, data, len(data)))
         step.prepare_alone()
         return step.run_on(data.x)
 
@@ -284,8 +325,6 @@ class Trainer:
         found = {kind: graphs.describe() for kind, graphs in self.running.steps.graphs.items()}
         return {kind: described for kind, described in found.items() if described is not None}
 
-    # One pass over the data, one step.
-
     def _on_batch(self, kind: str, data: Data, return_dict: bool) -> Any:
         build_for(self.model, data)
         self._settle(data)
@@ -295,80 +334,33 @@ class Trainer:
             if begins:
                 share_random(self.ranks)
                 share_model(self.model, self.ranks)
-        work = self._work(kind, self.optimizer if kind == "train" else None)
-        before, n, shards, duplicated = self.ranks.part(len(data))
-        data = data.rows(before, before + n)
-        step, sums = self.step_for(work, data, n, shards), self.running.sums[kind]
+        work, sums = self._work(kind, self.optimizer if kind == "train" else None), self.running.sums[kind]
+        part = self.ranks.part(len(data))
+        batch = Batch(None, data.rows(part.before, part.before + part.own), part)
+        step = self.step_for(work, batch)
         self.running.now = kind
         sums.reset()
         step.prepare_alone()
-        step.run_on([*data.x, *data.y, *data.weights], before, duplicated)
+        step.run(batch)
         logs = sums.read_logs(self.ranks)
         return logs if return_dict else listed(self.model, logs)
 
-    def check_unchanged(self, work: Work) -> None:
-        """Raises RuntimeError where a callback brought another loss or optimizer while fit runs."""
-        if work.sums is not self.running.sums.get("train") or work.optimizer is not self.optimizer:
+    # The steps, and what comes before the first one.
+
+    def step_for(self, work: Work, batch: Batch) -> Step:
+        """The step for batches like this one. Raises RuntimeError if a callback brought another loss or optimizer
+        while fit runs.
+        """
+        data, part, model = batch.data, batch.part, self.model
+        if work.kind == "train" and (work.sums is not self.running.sums.get("train")
+                                     or work.optimizer is not self.optimizer):
             raise RuntimeError("The model was compiled anew, or got another optimizer or loss, while fit ran. Do that "
                                "between two calls of fit.")
-
-    def _test(self, source: Source | Stream, steps: int | None, hooks: CallbackList,
-              line: Progress | None = None) -> Logs:
-        """The means over a data set that is not trained on."""
-        passes = Epochs(source, steps, "validation_steps" if line is None else "steps")
-        if not passes.ready(0):
-            raise ValueError("The iterable to evaluate on has no batches left. Pass one that can be iterated again, or "
-                             "the number of steps to take of it each time.")
-        running = self.running
-        with running.lock:
-            self.stop_evaluating = False
-            hooks.call("on_test_begin", {})
-            work, sums = self._work("test"), running.sums["test"]
-            before, running.now = running.now, "test"
-            sums.reset()
-            done = 0
-            for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_test_batch") or self.stop_evaluating):
-                hooks.call("on_test_batch_begin", done, {})
-                if source.varies:
-                    running.check_targets(self.model, source.like)
-                source.run(self.step_for(work, source.like, n, source.shards), tickets)
-                done += len(tickets)
-                if hooks.listeners("on_test_batch_end"):
-                    hooks.call("on_test_batch_end", done - 1, sums.read_logs(self.ranks))
-                if line is not None:
-                    line.update(done, sums.read_logs)
-                if self.stop_evaluating:
-                    break
-            logs = sums.read_logs(self.ranks)
-            hooks.call("on_test_end", logs)
-            if line is None:  # fit goes on
-                running.now = before
-        return logs
-
-    def step_for(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Step:
-        """The step for batches of n samples of this data, of which the whole batch has `shards` times as many."""
         trains = work.optimizer is not None and work.optimizer.built
-        key = (n, *(a.shape[1:] for a in data.x),
+        key = (part.own, *(a.shape[1:] for a in data.x),
                *((a is None, a is not None and a.shape[1:]) for a in (*data.y, *data.weights)),
-               self.model.device, data.form, trains, shards, work.ranks)
-        return self.running.steps.of(work.kind, key, self._maker(work, data, n, shards))
-
-    def _maker(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Callable[[], Step]:
-        """What makes a step for batches of n samples of this data."""
-
-        def make() -> Step:
-            x = [((n, *a.shape[1:]), dtype) for a, dtype in zip(data.x, self.model._dtypes(len(data.x)))]
-            y: list[Any] = [None] * len(data.y)
-            weights: list[Any] = [None] * len(data.y)
-            for goal in work.goals if work.own is None else ():
-                of = goal.output
-                if is_recordable(goal.loss):
-                    y[of] = ((n, *data.y[of].shape[1:]), goal.loss.target_dtype(self.model.dtype))
-                if data.weights[of] is not None:
-                    weights[of] = ((n, *data.weights[of].shape[1:]), np.dtype(self.model.dtype))
-            return Step(self.model, work, x, y, weights, data.form, shards)
-
-        return make
+               model.device, data.form, trains, part.shards, work.ranks)
+        return self.running.steps.of(work.kind, key, partial(Step, model, work, data, part.own, part.shards))
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
         running = self.running
@@ -405,10 +397,9 @@ class Trainer:
         elif self.model._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 
-    def _prepare(self, work: Work, source: Source | Stream, verbose: str | int) -> Progress:
+    def _prepare(self, work: Work, source: Source | Stream, verbose: int) -> Progress:
         """Compiles, once a machine, what the first step would otherwise have to wait for, and says so."""
-        n, line = len(source.like) if isinstance(source, Stream) else source.seek(0), Progress(0, verbose)
-        step = self.step_for(work, source.like, n, source.shards)
+        line, step = Progress(0, verbose), self.step_for(work, source.batch())
         for turn_to in (True, False):
             if turn_to == self.ranks.prepares:
                 step.prepare(None if isinstance(source, Stream) else source, line.compiling)
