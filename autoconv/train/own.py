@@ -17,7 +17,7 @@ from ..utils import unpack_x_y_sample_weight
 from . import compiled
 from .compiled import Goal
 from .running import Running, output_names
-from .sums import plain
+from .sums import flat, plain, results
 
 _IN = {"train": ("train_step", "compute_loss", "compute_metrics"), "test": ("test_step", "compute_loss",
                                                                             "compute_metrics"),
@@ -117,8 +117,7 @@ class OwnSteps:
         sums = running.sums.get(running.now)
         if sums is not None and not isinstance(sums, OwnSums):
             return sums.read_logs()
-        return {**{mean.name: mean.result() for mean in running.loss_trackers(running.now)},
-                **{score.name: score.metric.result() for score in running.scores.get(running.now, [])}}
+        return results(self.metrics)
 
     def reset_metrics(self) -> None:
         """Starts the loss and all metrics anew."""
@@ -137,13 +136,14 @@ class OwnSteps:
     @property
     def metrics(self) -> list[Metric]:
         """The mean of the loss, one metric with all those that compile() was given, the means of the outputs' losses
-        where there are several, and the metrics in attributes of the model and of its layers.
+        where there are several, and the metrics in attributes of the model and of its layers. All are in the logs.
         """
         if self.optimizer is None:
             return self._held_metrics()
         running: Running = self._running()
-        total, *several = running.loss_trackers("train")
-        several = [running.tracker("train", name) for name in running.loss_names] or several
+        total, *several = running.loss_trackers(running.now)
+        if not isinstance(running.sums.get(running.now), OwnSums):
+            several = [running.tracker(running.now, name) for name in running.loss_names]
         given = [CompiledMetrics(running)] if self._metrics_wanted or self._weighted_wanted else []
         return [total, *given, *several, *self._held_metrics()]
 
@@ -235,10 +235,7 @@ class OwnSums:
 
     def logs(self) -> dict[str, Any]:
         """What the last step returned, as numbers."""
-        flat: dict[str, Any] = {}
-        for name, value in self._logs.items():  # a metric of several, such as `compile_metrics`, has a dict
-            flat.update(value if isinstance(value, Mapping) else {name: value})
-        return {name: plain(np.asarray(value)) for name, value in flat.items()}
+        return {name: plain(np.asarray(value)) for name, value in flat(self._logs).items()}
 
     def read(self, ranks: Ranks = ALONE) -> None:
         """The logs are there already."""

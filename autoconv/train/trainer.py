@@ -393,7 +393,7 @@ class Trainer(Feeding, OwnSteps):
 
     def _sums(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
         """Where the losses and metrics of steps of this kind are added up."""
-        return Sums(self.device, goals, scores) if overridden(self, kind) is None else OwnSums(self)
+        return Sums(self.device, goals, scores, self._held_metrics) if overridden(self, kind) is None else OwnSums(self)
 
     # What comes before the first step.
 
