@@ -1,10 +1,12 @@
 """`Tensor`: an array that remembers how it was computed, and `apply`, which runs an op on tensors."""
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from contextvars import ContextVar
 from functools import partial
 from numbers import Real
+from types import FrameType
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,14 @@ def _surroundings() -> str | None:
     """The layer whose call runs, or else the formula, as errors name it."""
     layer = inside_layer.get()
     return _inside_formula.get() if layer is None else f"layer {layer!r}"
+
+
+def _is_metric_updated() -> bool:
+    """Whether the caller is, or was called by, a metric's `update_state`, which adds nothing to a loss."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_name != "update_state":
+        frame = frame.f_back
+    return frame is not None
 
 
 class Tensor(ArrayMethods):
@@ -114,10 +124,12 @@ class Tensor(ArrayMethods):
         return self.device.numpy(self.data)
 
     def _refuse_loss(self, what: str) -> None:
-        """Raises TypeError in a layer or a loss if gradients are recorded, and no backward() has passed yet."""
+        """Raises TypeError in a layer or a loss, but not in a metric, if gradients are recorded, and no backward()
+        has passed yet.
+        """
         is_passed = self._node is not None and self._node.backward is None
         surroundings = _surroundings() if self.requires_grad and _recording.get() and not is_passed else None
-        if surroundings is not None:
+        if surroundings is not None and not _is_metric_updated():
             raise array_functions.refused(what, f" in {surroundings}")
 
     def _values(self, what: str | None) -> np.ndarray:

@@ -574,6 +574,157 @@ class TestMetrics:
             metrics.Metric(name="x").update_state(1)
 
 
+SIX = np.arange(12, dtype=np.float32).reshape(6, 2) / 10
+ABOVE = (SIX.sum(1, keepdims=True) > 0.5).astype(np.float32)
+
+
+class Held(models.Model):
+    """A net with a metric in an attribute, which each subclass updates elsewhere."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(1, kernel_initializer="ones")
+        self.tracker = metrics.Mean(name="custom")
+
+    def call(self, x):
+        return self.dense(x)
+
+
+class InComputeLoss(Held):
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = ops.mean((y_pred - y) ** 2)
+        self.tracker.update_state(loss * 2)
+        return loss
+
+
+class InCall(Held):
+    def call(self, x):
+        y = super().call(x)
+        self.tracker.update_state(y)
+        return y
+
+
+class InTrainStep(Held):
+    def count(self, y, y_pred, loss):
+        self.tracker.update_state(loss)
+
+    def train_step(self, data):
+        x, y = data
+        y_pred = self(x, training=True)
+        loss = self.compute_loss(x=x, y=y, y_pred=y_pred)
+        self.count(y, y_pred, loss)
+        self.zero_grad()
+        loss.backward()
+        self.optimizer.apply([v.value.grad for v in self.trainable_weights], self.trainable_weights)
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
+class OnlyItsOwn(InComputeLoss):
+    @property
+    def metrics(self):
+        return [self.tracker]
+
+
+class SumOfPredictions(metrics.Metric):
+    """Reads the predictions with `numpy()`."""
+
+    def __init__(self):
+        super().__init__(name="custom")
+        self.total = self.add_variable(name="total")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.total.assign_add(float(np.sum(y_pred.numpy())))
+
+    def result(self):
+        return self.total
+
+
+class ByNumpy(InTrainStep):
+    def __init__(self):
+        super().__init__()
+        self.tracker = SumOfPredictions()
+
+    def count(self, y, y_pred, loss):
+        self.tracker.update_state(y, y_pred)
+
+
+class TestHeldMetrics:
+    """The values are those of Keras 3.15 on the back end PyTorch."""
+
+    @pytest.mark.parametrize(("make", "expected"), [
+        (InComputeLoss, {"loss": [0.31347, 0.13701], "custom": [0.62694, 0.27402], "val_loss": [0.12816, 0.09681],
+                         "val_custom": [0.25633, 0.19363]}),
+        (InCall, {"loss": [0.31347, 0.13701], "custom": [1.07843, 0.80615], "val_loss": [0.12816, 0.09681],
+                  "val_custom": [0.79374, 0.67132]}),
+        (InTrainStep, {"loss": [0.0, 0.0], "custom": [0.31347, 0.13701], "val_loss": [0.12816, 0.09681],
+                       "val_custom": [0.0, 0.0]}),
+        (OnlyItsOwn, {"custom": [0.62694, 0.27402], "val_custom": [0.25633, 0.19363]})])
+    def test_a_metric_in_an_attribute_is_in_the_logs(self, make, expected):
+        model = make()
+        model.compile(optimizers.SGD(0.1), None if issubclass(make, InComputeLoss) else "mse")
+        found = model.fit(SIX, ABOVE, 3, 2, shuffle=False, verbose=0, validation_data=(SIX, ABOVE)).history
+        assert list(found) == list(expected)
+        for name, values in expected.items():
+            assert found[name] == pytest.approx(values, abs=1e-5), name
+        evaluated = model.evaluate(SIX, ABOVE, verbose=0, return_dict=True)
+        assert evaluated == pytest.approx({name[4:]: expected[name][-1] for name in expected if name[:4] == "val_"},
+                                          abs=1e-5)
+
+    def test_a_metric_of_a_layer_is_in_the_logs(self):
+        class Watched(layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.size = metrics.Mean(name="size")
+
+            def call(self, x):
+                self.size.update_state(x)
+                return x * 2
+
+        model = models.Sequential([layers.Input((2,)), layers.Dense(1, kernel_initializer="ones"), Watched()])
+        model.compile(optimizers.SGD(0.1), "mse")
+        found = model.fit(SIX, ABOVE, 3, 2, shuffle=False, verbose=0).history
+        assert found["size"] == pytest.approx([0.89573, -0.00463], abs=1e-5)
+        assert model.evaluate(SIX, ABOVE, verbose=0) == pytest.approx([0.44398, 0.03136], abs=1e-5)
+        assert model.test_on_batch(SIX, ABOVE, return_dict=True)["size"] == pytest.approx(0.03136, abs=1e-5)
+
+    def test_a_metric_may_read_the_predictions_of_a_train_step(self):
+        model = ByNumpy()
+        model.compile(optimizers.SGD(0.1), "mse")
+        found = model.fit(SIX, ABOVE, 3, 2, shuffle=False, verbose=0).history
+        assert found["custom"] == pytest.approx([6.4706, 4.83688], abs=1e-4)
+
+    def test_a_metric_may_read_the_predictions_in_compute_loss(self):
+        class Reads(Held):
+            def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+                self.tracker.update_state(y, y_pred)
+                return super().compute_loss(x, y, y_pred, sample_weight, training)
+
+        model = Reads()
+        model.tracker = SumOfPredictions()
+        model.compile(optimizers.SGD(0.1), "mse")
+        found = model.fit(SIX, ABOVE, 3, 2, shuffle=False, verbose=0).history
+        assert found["custom"] == pytest.approx([6.4706, 4.83688], abs=1e-4)
+
+    def test_a_training_that_goes_on_has_what_they_counted(self, tmp_path):
+        def train(epochs, *others):
+            model = InCall()
+            model.compile(optimizers.SGD(0.1), "mse")
+            hooks = [callbacks.BackupAndRestore(tmp_path / "backup", save_freq=1, delete_checkpoint=False), *others]
+            utils.set_random_seed(1)
+            return model.fit(SIX, ABOVE, 2, epochs, verbose=0, callbacks=hooks).history
+
+        class Stop(callbacks.Callback):
+            def on_train_batch_end(self, batch, logs=None):
+                if batch == 1:
+                    raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            train(1, Stop())
+        found = train(1)
+        (tmp_path / "backup").rename(tmp_path / "other")
+        assert train(1) == found
+
+
 class TestCallbacks:
     def test_a_folder_is_no_checkpoint_which_training_says_before_it_starts(self, tmp_path):
         (tmp_path / "m.keras").mkdir()
