@@ -9,7 +9,8 @@ import numpy as np
 
 from .. import trace
 from . import dlpack, foreign, fours, runtime, strided
-from .runtime import Memory, OnGpu
+from .kernels import OnGpu
+from .runtime import Memory
 
 
 class Array(OnGpu):

@@ -40,7 +40,7 @@ class CudaDevice(Device):
 
     def _prepare(self, found: list[tuple[Any, Any]], report: Callable[[int, int], None]) -> None:
         self._gpu.enter()
-        self.module("runtime").prepare(found, report)
+        self.module("kernels").prepare(found, report)
 
     def import_ahead(self) -> None:
         """Nothing: what compiles was imported when the GPU was opened."""

@@ -19,8 +19,9 @@ import numpy as np
 
 from . import joint, loss, pointwise, step
 from .array import Array, empty
+from .kernels import Kernel, Launch
 from .order import conflict
-from .runtime import Kernel, Launch, pointer
+from .runtime import pointer
 
 
 class Member(NamedTuple):

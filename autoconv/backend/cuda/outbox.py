@@ -6,7 +6,8 @@ import numpy as np
 from cuda.bindings import driver  # type: ignore[import-not-found,unused-ignore]
 
 from . import failures
-from .runtime import Gpu, cuda
+from .internals import cuda
+from .runtime import Gpu
 
 HALF = 256 << 10  # bytes: hundreds of replays before the host could have to wait
 _ALIGNMENT = 64

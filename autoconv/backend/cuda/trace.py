@@ -13,7 +13,8 @@ from ..locks import kernel_lock
 from . import array as arrays
 from . import joining
 from .array import Array
-from .runtime import Gpu, Launch
+from .kernels import Launch
+from .runtime import Gpu
 
 SLOTS = 256  # numbers of 8 bytes that the sections of one trace can let change
 
