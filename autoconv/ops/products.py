@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 
 from ..operators.arith import normalize_axes
+from ..tensor import Tensor
 from .arranging import diagonal
 from .core import cast, on_any_tensor, operand
 
 __all__ = ["dot", "einsum", "tensordot"]
 
 
-def dot(x1: Any, x2: Any) -> Any:
+def dot(x1: Any, x2: Any) -> Tensor:
     """The sum over the last axis of x1 and the last but one of x2, or the only one: (..., K) and (..., K, M) ->
     (..., ..., M). Of numbers their product.
     """
@@ -22,7 +23,7 @@ def dot(x1: Any, x2: Any) -> Any:
     return tensordot(a, b, ((-1,), (-2 if len(b.shape) > 1 else 0,)))
 
 
-def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Any:
+def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Tensor:
     """The sum over pairs of axes: the last `axes` of x1 and the first of x2, or the axes that two lists name."""
     a, b = operand(x1), operand(x2)
     if isinstance(axes, Sequence):
@@ -40,7 +41,7 @@ def tensordot(x1: Any, x2: Any, axes: int | Sequence[Any] = 2) -> Any:
     return _product(a, b, names[0], names[1], free)
 
 
-def einsum(subscripts: str, *operands: Any) -> Any:
+def einsum(subscripts: str, *operands: Any) -> Tensor:
     """A product of tensors by Einstein's sums: "bij,bjk->bik" names the axes of each, and of the result; an axis that
     the result lacks is summed over. "..." names all others, which broadcast.
     """
