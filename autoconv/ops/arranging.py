@@ -45,7 +45,8 @@ def moveaxis(x: Any, source: int | Sequence[int], destination: int | Sequence[in
     """x with some axes in other places."""
     x = operand(x)
     count = len(x.shape)
-    from_, to = normalize_axes(source, count), normalize_axes(destination, count)
+    from_ = normalize_axes(source, count)
+    to = normalize_axes(destination, count)
     order = [axis for axis in range(count) if axis not in from_]
     for place, axis in sorted(zip(to, from_)):
         order.insert(place, axis)
@@ -62,7 +63,8 @@ def flip(x: Any, axis: Axes = None) -> Tensor:
 
 def broadcast_to(x: Any, shape: Sequence[int]) -> Tensor:
     """x in a larger shape, along whose axes it is repeated. Raises ValueError for a shape that x cannot take."""
-    x, shape = operand(x), tuple(shape)
+    x = operand(x)
+    shape = tuple(shape)
     if np.broadcast_shapes(x.shape, shape) != shape:
         raise ValueError(f"broadcast_to repeats x along axes of size 1. Received: shape {x.shape} for {shape}.")
     return where(np.ones(shape, bool), x, x)
@@ -97,7 +99,8 @@ def take(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """The elements of x at integer positions along `axis`, or of all elements in a row."""
     x = operand(x)
     if axis is None:
-        x, axis = ravel(x), 0
+        x = ravel(x)
+        axis = 0
     (axis,) = normalize_axes(axis, len(x.shape))
     return x[(*(slice(None),) * axis, _integers(indices))]
 
@@ -106,7 +109,8 @@ def take_along_axis(x: Any, indices: Any, axis: int | None = None) -> Tensor:
     """For each of the integers `indices`, the element of x at that position along `axis` and at the integer's own
     place along the other axes, which broadcast. Without an axis the elements of x in a row.
     """
-    x, indices = operand(x), _integers(indices)
+    x = operand(x)
+    indices = _integers(indices)
     if axis is None:
         return take(x, indices)
     (axis,) = normalize_axes(axis, len(x.shape))

@@ -49,7 +49,8 @@ def top_k(x: Any, k: int, sorted: bool = True) -> tuple[Tensor, Tensor]:
 
 def in_top_k(targets: Any, predictions: Any, k: int) -> Tensor:
     """Whether each target class (N,) is among the k largest predictions (N, C)."""
-    scores, classes = operand(predictions).detach().numpy(), np.asarray(operand(targets).numpy())
+    scores = operand(predictions).detach().numpy()
+    classes = np.asarray(operand(targets).numpy())
     own = np.take_along_axis(scores, classes[:, None].astype(int), -1)
     return tensor(((scores > own).sum(-1) < k) & np.isfinite(own[:, 0]))
 

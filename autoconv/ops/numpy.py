@@ -265,7 +265,8 @@ def cumsum(x: Any, axis: int | None = None) -> Tensor:
     if axis is None:
         return cumsum(x.reshape((-1,)), 0)
     (axis,) = normalize_axes(axis, len(x.shape))
-    before, far = (slice(None),) * axis, 1
+    before = (slice(None),) * axis
+    far = 1
     while far < x.shape[axis]:  # each element gets the sum of twice as many as before
         x = concatenate([x[(*before, slice(far))], x[(*before, slice(far, None))] + x[(*before, slice(-far))]], axis)
         far *= 2

@@ -169,7 +169,8 @@ def versions() -> dict[str, str | None]:
         return {}
     packages = ("numba", "numba-cuda", "cuda-bindings", "cuda-core", "cuda-pathfinder")
     libraries.missing_part()  # which may find a toolkit
-    nvvm, home = libraries.loaded("nvvm"), libraries.variable()
+    nvvm = libraries.loaded("nvvm")
+    home = libraries.variable()
     has_driver = not isinstance(driver.library(), int | None)
     return {
         **{package: driver.installed_version(package) for package in packages},

@@ -53,8 +53,10 @@ class Kernel:
 
     def __init__(self, function: Callable, signature: str, name: str) -> None:
         self.name = f"{function.__module__.rpartition('.')[2]}.{name}"
-        self.function, self.__doc__ = function, function.__doc__
-        self.signature, self.reads_only = signature.replace("const ", ""), _constant(signature)
+        self.function = function
+        self.__doc__ = function.__doc__
+        self.signature = signature.replace("const ", "")
+        self.reads_only = _constant(signature)
         self.typed = [part.strip(" (").startswith("T") for part in _parameters(self.signature)]
         self._dispatcher = cuda.jit(function, lto=False)  # machine code of the very PTX that the tests read and run
         if function.__module__.startswith(f"{__package__}."):  # the cache knows these sources alone
@@ -63,7 +65,8 @@ class Kernel:
 
     def launch(self, blocks: int | tuple[int, ...], threads: int, arguments: tuple) -> None:
         """Runs it on the GPU of its arrays, in the order of that GPU's stream."""
-        launch, recorder = Launch(self, blocks, threads, arguments), trace.current()
+        launch = Launch(self, blocks, threads, arguments)
+        recorder = trace.current()
         if isinstance(recorder, trace.DryRun):
             if len(launch.dtypes) < 2:  # else it is compiled when it comes
                 recorder.found[self, launch.dtype] = None
@@ -183,7 +186,9 @@ class BlockKernel(Kernel):
     def __init__(self, function: Callable, signature: str, name: str, threads: int, dtypes: tuple[str, ...],
                  tensor_cores: bool | None) -> None:
         super().__init__(function, signature, name)
-        self.threads, self.dtypes, self.tensor_cores = threads, dtypes, tensor_cores
+        self.threads = threads
+        self.dtypes = dtypes
+        self.tensor_cores = tensor_cores
 
     def __call__(self, blocks: tuple[int, ...], *arguments: Any) -> None:
         if math.prod(blocks):

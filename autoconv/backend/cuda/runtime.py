@@ -39,7 +39,10 @@ class Memory:
     __slots__ = ("_of", "_piece", "data", "gpu")
 
     def __init__(self, gpu: "Gpu", data: Any, piece: Piece | None = None, of: "Memory | None" = None) -> None:
-        self.gpu, self.data, self._piece, self._of = gpu, data, piece, of
+        self.gpu = gpu
+        self.data = data
+        self._piece = piece
+        self._of = of
 
     def __del__(self) -> None:
         if self._piece is not None:
@@ -87,7 +90,8 @@ class Gpu:
 
     def memory(self, size: int, dtype: Any) -> Memory:
         """Memory for `size` items, whose values mean nothing. Raises DeviceError where there is not enough."""
-        size, dtype = max(size, 1), np.dtype(dtype)
+        size = max(size, 1)
+        dtype = np.dtype(dtype)
         with self.failures:
             self.enter()
             try:
@@ -153,7 +157,8 @@ class Gpu:
 
         self.enter()
         places = order.places([launch.accesses() for launch in launches])
-        graph, to = CudaGraph(int(self.stream.handle), launches, places), pointer(there)
+        graph = CudaGraph(int(self.stream.handle), launches, places)
+        to = pointer(there)
         outbox = self._outbox
         return lambda: self._launch(graph, outbox, numbers, to)
 
