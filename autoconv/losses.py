@@ -45,7 +45,8 @@ class Loss(Configured, Versioned):
     def __init__(self, name: str | None = None, reduction: str | None = "sum_over_batch_size",
                  dtype: str | None = None) -> None:
         names.lookup("reduction", "none" if reduction is None else reduction, dict.fromkeys(REDUCTIONS))
-        self.name, self.reduction = name or names.snake_case(type(self).__name__), reduction
+        self.name = name or names.snake_case(type(self).__name__)
+        self.reduction = reduction
         self.dtype = dtype or "float32"
 
     def call(self, y_true: Any, y_pred: Tensor) -> Tensor:
@@ -132,7 +133,8 @@ class LossFunction(Loss):
     def __init__(self, fn: Callable, reduction: str | None = "sum_over_batch_size", name: str | None = None,
                  dtype: str | None = None, **options: Any) -> None:
         super().__init__(name or getattr(fn, "__name__", "loss"), reduction, dtype)
-        self._function, self.recordable = fn, getattr(fn, "recordable", False)
+        self._function = fn
+        self.recordable = getattr(fn, "recordable", False)
         self._options = tuple(options)
         for option, value in options.items():
             setattr(self, option, _CHECKS[option](option, value) if option in _CHECKS else value)
@@ -187,7 +189,8 @@ class _Labels(LossFunction):
         return values / (counted + F.losses.EPSILON)
 
     def check_targets(self, y_true: np.ndarray, output_shape: tuple[int | None, ...]) -> None:
-        wanted, classes = tuple(output_shape[1:-1]), output_shape[-1]
+        wanted = tuple(output_shape[1:-1])
+        classes = output_shape[-1]
         if not _fits(y_true.shape[1:], wanted) and not _fits(y_true.shape[1:], (*wanted, 1)):
             remedy = "For one-hot targets use CategoricalCrossentropy." if y_true.ndim > len(wanted) + 1 else (
                 "Is a Flatten or a global pooling missing before the last layer?")
@@ -200,7 +203,8 @@ class _Labels(LossFunction):
         counted = y_true if ignored is None else y_true[y_true != ignored]
         if classes is None or not counted.size:
             return
-        low, top = counted.min(), counted.max()
+        low = counted.min()
+        top = counted.max()
         if low < 0 or top >= classes:
             remedy = "" if top < classes else f" The last layer needs {int(top) + 1} units, one for each class."
             if classes == 1 and low == 0 and top == 1:

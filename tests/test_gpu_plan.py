@@ -50,12 +50,12 @@ def test_the_end_of_a_classifier_s_step_is_one_launch_of_the_longest_path(batch_
 @pytest.mark.parametrize(("channels", "filters"), [(1, 32), (3, 16), (32, 32), (40, 64), (10, 10)])
 def test_instructions_are_those_of_the_kernels(channels, filters, monkeypatch):
     """A plan takes them from a table; here the machine that runs PTX counts them."""
-    from autoconv.backend.cuda import runtime
+    from autoconv.backend.cuda import kernels
 
     launches, counters = [], {}
-    launch = runtime.Kernel.launch
-    monkeypatch.setattr(runtime.Kernel, "launch", lambda kernel, *given: (
-        launches.append(runtime.Launch(kernel, *given)), launch(kernel, *given)))
+    launch = kernels.Kernel.launch
+    monkeypatch.setattr(kernels.Kernel, "launch", lambda kernel, *given: (
+        launches.append(kernels.Launch(kernel, *given)), launch(kernel, *given)))
     with ptx.device.interpreted(counters):
         x = tensor(np.ones((1, 18, 18, channels), np.float32), True, device="cuda")
         w = tensor(np.ones((3, 3, channels, filters), np.float32), True, device="cuda")

@@ -20,7 +20,8 @@ def run(
     report: Report,
 ) -> dict[str, Any]:
     """Times the nets `names` of the suite and, if `kernels`, each of their kernels. `report` gets lines of progress."""
-    results, shares = [], []
+    results = []
+    shares = []
     for name in names:
         batch = batch_size or SUITE[name].batch_size
 
@@ -44,7 +45,8 @@ def run(
 
 def kernel_shares(name: str, device: Device, rounds: int, report: Report) -> list[dict[str, Any]]:
     """Every kernel of a net of the suite against this machine's ceilings."""
-    ceiling, found = ceilings.Ceilings(device), []
+    ceiling = ceilings.Ceilings(device)
+    found = []
     timed = SUITE[name]
     for case in cases(timed.build(), timed.batch_size, device):
         report(case.name)

@@ -97,7 +97,8 @@ def results(file: Path) -> dict[str, Any]:
 
 def check_net(net: Model, classes: list[str]) -> None:
     """Raises ValueError for a net that does not tell these classes of pictures apart."""
-    takes, gives = net.input_shape, net.output_shape
+    takes = net.input_shape
+    gives = net.output_shape
     if not isinstance(takes, tuple) or len(takes) != 4 or gives != (None, len(classes)):
         raise ValueError(f"its net must take (None, height, width, channels) and give (None, {len(classes)}), "
                          f"a number for each class. Received one that takes {takes} and gives {gives}")

@@ -66,7 +66,8 @@ class Resumable(click.Command):
         for name, value in (("--resume", given["resume"]), ("--checkpoint-every", _is_given(ctx, "checkpoint_every"))):
             if value and given["out"] is None:
                 raise click.UsageError(f"{name} is about a run that is kept. Name it: --out RUN.")
-        out, wanted = given["out"], given.pop("resume")
+        out = given["out"]
+        wanted = given.pop("resume")
         ctx.meta[WANTED] = wanted
         given["resume"] = _settle(ctx, out) if wanted else None
         if wanted and given["resume"] is None and not (given["quiet"] or given["json_file"] == files.STDOUT):
@@ -128,7 +129,8 @@ def _refuse_others(ctx: click.Context, out: Path, kept: Mapping[str, Any], more_
         name = str(param.name)
         if name in FREE or name not in kept or not _is_given(ctx, name):
             continue
-        given, label = plain(name, ctx.params[name]), param.opts[0] if param.opts[0][0] == "-" else "DATASET"
+        given = plain(name, ctx.params[name])
+        label = param.opts[0] if param.opts[0][0] == "-" else "DATASET"
         if given == kept[name]:
             continue
         if name == "epochs":

@@ -148,7 +148,8 @@ def _alive(graph: Graph, nodes: list[Node], size: dict[int, int]) -> list[int]:
     for place in reversed(range(len(nodes))):
         for t in (*nodes[place].inputs, *nodes[place].outputs):
             last.setdefault(owner[id(graph.resolve(t))], place)
-    present, totals = {owner[id(t)] for t in graph.inputs}, []
+    present = {owner[id(t)] for t in graph.inputs}
+    totals = []
     for place, node in enumerate(nodes):
         present |= {owner[id(t)] for t in node.outputs}
         totals.append(sum(size[key] for key in present))

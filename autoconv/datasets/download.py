@@ -48,7 +48,8 @@ def fetch(entry: Entry, folder: Path, patience: float) -> list[str]:
         if left <= 0:
             failures.append(f"{mirror}: not tried, the {patience:g} s to wait for an answer being used up")
             continue
-        wait, begun = min(STALL, left), time.monotonic()
+        wait = min(STALL, left)
+        begun = time.monotonic()
         try:
             for name, digest in entry.files.items():
                 if not (folder / name).is_file():

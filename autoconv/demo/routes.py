@@ -25,7 +25,8 @@ class Routes:
     """The answers to GET and POST, by path. Those to POST get the body."""
 
     def __init__(self, session: Session) -> None:
-        self._session, self._looks = session, Looks(session)
+        self._session = session
+        self._looks = Looks(session)
         self.get: dict[str, Callable[[Arguments], Any]] = {
             "/api/page": lambda arguments: {"offered": choices.offered(), "state": session.state()},
             "/api/images": self._images,
@@ -57,7 +58,8 @@ class Routes:
 
     def _images(self, arguments: Arguments) -> dict[str, Any]:
         """A test image of each class: the first ones, or those of a later page."""
-        data, page = self._session.data, _whole(arguments, "page")
+        data = self._session.data
+        page = _whole(arguments, "page")
         numbers = []
         for label in range(len(data.classes)):
             of_class = np.flatnonzero(data.y_test == label)
@@ -77,7 +79,8 @@ class Routes:
 
     def _look(self, arguments: Arguments, body: bytes) -> dict[str, Any]:
         """A close look at a test image, `{"image": number}`, or at `{"picture": base64 of 28 x 28 bytes}`."""
-        given, data = _object(body), self._session.data
+        given = _object(body)
+        data = self._session.data
         if "picture" in given:
             image = _picture(given["picture"])
         else:

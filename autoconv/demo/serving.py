@@ -60,7 +60,8 @@ class Demo(ThreadingHTTPServer):
     allow_reuse_address = os.name != "nt"  # there it would let two servers have one port
 
     def __init__(self, session: Session, port: int = PORT) -> None:
-        self.session, self.routes = session, Routes(session)
+        self.session = session
+        self.routes = Routes(session)
         self.token = secrets.token_urlsafe(24)
         folder = files(__package__).joinpath("page")
         self.page = {f"/{name}": folder.joinpath(name).read_bytes() for name in PAGE}
@@ -113,7 +114,8 @@ class Handler(BaseHTTPRequestHandler):
     """One request, then the connection ends."""
 
     server: Demo
-    server_version, sys_version = f"autoconv/{__version__}", ""
+    server_version = f"autoconv/{__version__}"
+    sys_version = ""
     timeout = SILENCE
 
     def do_GET(self) -> None:
@@ -158,11 +160,13 @@ class Handler(BaseHTTPRequestHandler):
 
     def _check_sender(self) -> None:
         """Raises RefusedError unless the request is for this server, from its own page, and has its token."""
-        self.address, self.arguments = "", {}
+        self.address = ""
+        self.arguments = {}
         hosts = self.headers.get_all("Host", [])
         with contextlib.suppress(ValueError):  # what is no address has no token
             parts = urlsplit(self.path)
-            self.address, self.arguments = parts.path, dict(parse_qsl(parts.query, max_num_fields=20))
+            self.address = parts.path
+            self.arguments = dict(parse_qsl(parts.query, max_num_fields=20))
             hosts += [parts.netloc] * bool(parts.netloc)
         origin = self.headers.get("Origin")
         if self.headers.defects or any(len(self.headers.get_all(name, ())) > 1 for name in ONCE):
@@ -182,7 +186,8 @@ class Handler(BaseHTTPRequestHandler):
                                                      "demo printed when it started.")
 
     def _get(self) -> None:
-        page, routes = self.server.page, self.server.routes
+        page = self.server.page
+        routes = self.server.routes
         name = "/index.html" if self.address == "/" else self.address
         if name in page:
             self._send_bytes(HTTPStatus.OK, f"{KINDS[name.rpartition('.')[2]]}; charset=utf-8", page[name])

@@ -118,7 +118,8 @@ class Hold:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._folder, self._lock = folder.resolve(), None
+        self._folder = folder.resolve()
+        self._lock = None
         for _ in range(ATTEMPTS):
             with contextlib.suppress(FileNotFoundError):  # another process removed it before it was locked
                 self._folder.mkdir(parents=True, exist_ok=True)

@@ -41,7 +41,8 @@ class Layouts:
     """
 
     def __init__(self, first: Tensor | None, last: Tensor | None = None) -> None:
-        self._first, self._last = first, last
+        self._first = first
+        self._last = last
 
     @property
     def first(self) -> Tensor:
@@ -75,7 +76,8 @@ class Runner:
     """
 
     def __init__(self, file: File) -> None:
-        self.file, self.releases = file, _releases(file)
+        self.file = file
+        self.releases = _releases(file)
         self.constants: dict[str, np.ndarray] = {}
         self.parameters: dict[str, bool] = {}
         uses: dict[str, list[tuple[Op, int]]] = {}
@@ -198,7 +200,8 @@ class OnnxModel(Model):
     def __init__(self, file: File) -> None:
         name = "".join(c if c.isalnum() or c == "_" else "_" for c in file.name)
         super().__init__(name=names.snake_case(name)[:60] or None, dtype=_dtype(file))
-        self._runner, self._ports = Runner(file), file.inputs
+        self._runner = Runner(file)
+        self._ports = file.inputs
         self.parameters: dict[str, Variable] = {}
         for key, trained in self._runner.parameters.items():
             array = file.constants.pop(key)

@@ -121,7 +121,8 @@ def _batch_norm(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     ones = np.ones(layer.channels, np.float32)
     gamma, beta = (default if weight is None else weight.numpy()
                    for weight, default in ((layer.gamma, ones), (layer.beta, 0 * ones)))
-    mean, variance = layer.moving_mean.numpy(), layer.moving_variance.numpy()
+    mean = layer.moving_mean.numpy()
+    variance = layer.moving_variance.numpy()
     if len(shape) == 3:  # ONNX takes channels on the second axis alone
         scale = gamma / np.sqrt(variance.astype(np.float64) + layer.epsilon)
         y = b.node("Mul", last(b, x), b.constant(scale, "scale"))
@@ -239,7 +240,8 @@ def _smart_resize(b: Builder, layer: Any, x: Value, shape: Shape, interpolation:
     h, w = _sizes(layer, x)
     part_h = max(min(h, w * layer.height // layer.width), 1)
     part_w = max(min(w, h * layer.width // layer.height), 1)
-    top, left = (h - part_h) // 2, (w - part_w) // 2
+    top = (h - part_h) // 2
+    left = (w - part_w) // 2
     part = functions.sliced(b, x, [top, left], [top + part_h, left + part_w], [1, 2])
     part.shape = (shape[0], part_h, part_w, shape[-1])
     return functions.resize(b, part, (layer.height, layer.width), interpolation)
@@ -261,7 +263,8 @@ def _resizing(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
 @_emits(layers.CenterCrop)
 def _center_crop(b: Builder, layer: Any, x: Value, shape: Shape) -> Value:
     h, w = _sizes(layer, x)
-    top, left = (h - layer.height) // 2, (w - layer.width) // 2
+    top = (h - layer.height) // 2
+    left = (w - layer.width) // 2
     if min(top, left) < 0:
         return _smart_resize(b, layer, x, shape)
     return functions.sliced(b, x, [top, left], [top + layer.height, left + layer.width], [1, 2])
@@ -298,9 +301,11 @@ def _custom_scale(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Valu
 @_emits(layers.Dot)
 def _dot(b: Builder, layer: Any, xs: list[Value], shape: Shape) -> Value:
     """A product of matrices (N, A, K) and (N, K, B): the axis that is summed is moved, all others count as one."""
-    names, size = [], None
+    names = []
+    size = None
     for number, (x, axis) in enumerate(zip(xs, layer._from_the_first(xs))):
-        name, size = last(b, x), x.shape[axis] or size
+        name = last(b, x)
+        size = x.shape[axis] or size
         if layer.normalize:
             name = _unit(b, name, [axis])
         rest = [i for i in range(1, len(x.shape)) if i != axis]

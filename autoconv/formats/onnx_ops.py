@@ -82,7 +82,8 @@ def _raised(a: Tensor, exponent: Any) -> Tensor:
 
 
 def _clip(at: Attributes, x: Tensor, low: Any = None, high: Any = None) -> Tensor:
-    low, high = at.get("min", low), at.get("max", high)
+    low = at.get("min", low)
+    high = at.get("max", high)
     for bound, choose in ((low, F.maximum), (high, F.minimum)):
         if bound is not None:
             x = choose(x, bound if isinstance(bound, Tensor) else constant(x, np.asarray(bound, x.dtype)))
@@ -90,7 +91,8 @@ def _clip(at: Attributes, x: Tensor, low: Any = None, high: Any = None) -> Tenso
 
 
 def _shrink(at: Attributes, x: Tensor) -> Tensor:
-    limit, bias = at.get("lambd", 0.5), at.get("bias", 0.0)
+    limit = at.get("lambd", 0.5)
+    bias = at.get("bias", 0.0)
     return F.where(x < -limit, x + bias, F.where(x > limit, x - bias, x * 0))
 
 
@@ -135,7 +137,8 @@ def _reduced(function: Callable[[Tensor, Any, bool], Tensor]) -> Op:
 
 def _arg(sign: int) -> Op:
     def run(at: Attributes, x: Tensor) -> Tensor:
-        axis, keepdims = shape_ops.axis_of(at.get("axis", 0), x.ndim), bool(at.get("keepdims", 1))
+        axis = shape_ops.axis_of(at.get("axis", 0), x.ndim)
+        keepdims = bool(at.get("keepdims", 1))
         x = x if sign > 0 else -x
         if not at.get("select_last_index", 0):
             return F.argmax(x, axis, keepdims)
@@ -147,7 +150,8 @@ def _arg(sign: int) -> Op:
 
 def _gemm(at: Attributes, a: Tensor, b: Tensor, c: Tensor | None = None) -> Tensor:
     a, b = (t.transpose() if at.get(name, 0) else t for t, name in ((a, "transA"), (b, "transB")))
-    alpha, beta = at.get("alpha", 1.0), at.get("beta", 1.0)
+    alpha = at.get("alpha", 1.0)
+    beta = at.get("beta", 1.0)
     if c is not None and c.shape == b.shape[1:] and alpha == beta == 1 and a.ndim == b.ndim == 2:
         return F.dense(a, b, c)
     y = a @ b if alpha == 1 else (a @ b) * alpha

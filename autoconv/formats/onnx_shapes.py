@@ -57,7 +57,8 @@ def concat(at: Attributes, *xs: Tensor) -> Tensor:
 def split(at: Attributes, x: Tensor, given: Any = None) -> list[Tensor]:
     axis = axis_of(at.get("axis", 0), x.ndim)
     sizes = at.get("split") if given is None else ints(given)
-    total, count = x.shape[axis], at.outputs
+    total = x.shape[axis]
+    count = at.outputs
     if sizes is None:
         part = -(-total // count)
         sizes = [part] * (count - 1) + [total - part * (count - 1)]
@@ -70,20 +71,26 @@ def split(at: Attributes, x: Tensor, given: Any = None) -> list[Tensor]:
 def slice_(at: Attributes, x: Tensor, *given: Any) -> Tensor:
     """Before opset 10 the bounds are attributes."""
     if given:
-        starts, ends = ints(given[0]), ints(given[1])
+        starts = ints(given[0])
+        ends = ints(given[1])
         axes, steps = (ints(given[i]) if len(given) > i and given[i] is not None else None for i in (2, 3))
     else:
-        starts, ends, axes, steps = at.get("starts"), at.get("ends"), at.get("axes"), None
+        starts = at.get("starts")
+        ends = at.get("ends")
+        axes = at.get("axes")
+        steps = None
     axes = tuple(range(len(starts))) if axes is None else axes
     steps = (1,) * len(starts) if steps is None else steps
     index = [slice(None)] * x.ndim
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        n, axis = x.shape[axis_of(axis, x.ndim)], axis_of(axis, x.ndim)
+        n = x.shape[axis_of(axis, x.ndim)]
+        axis = axis_of(axis, x.ndim)
         if step == 0:
             raise ValueError("The step of a slice cannot be 0.")
         start, end = (bound + n if bound < 0 else bound for bound in (start, end))
         low, high = (0, n) if step > 0 else (-1, n - 1)
-        start, end = (min(max(start, 0), high), min(max(end, low), n))
+        start = min(max(start, 0), high)
+        end = min(max(end, low), n)
         index[axis] = slice(start, None if end < 0 else end, step)
     return x[tuple(index)]
 
@@ -112,7 +119,8 @@ def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
     check_size(shape)
     for axis, count in enumerate(counts):
         if count > 1:
-            outer, inner = prod(x.shape[:axis]), prod(x.shape[axis:])
+            outer = prod(x.shape[:axis])
+            inner = prod(x.shape[axis:])
             x = spread(x.reshape(outer, 1, inner), (outer, count, inner)).reshape(*shape[: axis + 1],
                                                                                   *x.shape[axis + 1 :])
     return x
@@ -120,7 +128,8 @@ def tile(at: Attributes, x: Tensor, repeats: Any) -> Tensor:
 
 def pad(at: Attributes, x: Tensor, given: Any = None, value: Any = None, axes: Any = None) -> Tensor:
     """"constant" by numbers, the other modes by the places that each item comes from. Negative widths cut off."""
-    widths, mode = ints(given) if given is not None else tuple(at.get("pads", ())), at.get("mode", "constant")
+    widths = ints(given) if given is not None else tuple(at.get("pads", ()))
+    mode = at.get("mode", "constant")
     number = at.get("value", 0.0) if value is None else np.asarray(value).reshape(-1)[0]
     named = tuple(range(x.ndim)) if axes is None else tuple(axis_of(axis, x.ndim) for axis in ints(axes))
     if len(widths) != 2 * len(named):

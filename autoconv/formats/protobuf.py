@@ -47,8 +47,11 @@ class _Reader:
     """Reads one file. `fields`, `text`, `numbers`: how many more fields, bytes of strings, and integers it may have."""
 
     def __init__(self, data: bytes) -> None:
-        self.data, self.view = data, memoryview(data)
-        self.fields, self.text, self.numbers = FIELDS, TEXT, NUMBERS
+        self.data = data
+        self.view = memoryview(data)
+        self.fields = FIELDS
+        self.text = TEXT
+        self.numbers = NUMBERS
 
     def message(self, schema: Schema, place: int, end: int) -> dict[str, Any]:
         found: dict[str, Any] = {name: [] for name in schema.repeated}
@@ -58,7 +61,8 @@ class _Reader:
             if self.fields < 0:
                 raise _too_many(FIELDS, "fields")
             tag, place = (data[place], place + 1) if data[place] < 128 else self._varint(place, end)
-            field, wire = schema.get(tag >> 3), tag & 7
+            field = schema.get(tag >> 3)
+            wire = tag & 7
             value: Any = None
             if wire == 2:
                 size, start = self._varint(place, end)

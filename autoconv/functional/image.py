@@ -79,9 +79,12 @@ def _weighted(x: Tensor, rows: np.ndarray, columns: np.ndarray) -> Tensor:
 
 def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
     """The weights (new, old) by which the pixels of an axis are summed; of each new pixel they add up to 1."""
-    scale, pixels, samples = old / new, np.arange(old), np.arange(new)[:, None]
+    scale = old / new
+    pixels = np.arange(old)
+    samples = np.arange(new)[:, None]
     if interpolation == "area":  # the length that the two pixels share
-        end, begin = np.minimum(pixels + 1, (samples + 1) * scale), np.maximum(pixels, samples * scale)
+        end = np.minimum(pixels + 1, (samples + 1) * scale)
+        begin = np.maximum(pixels, samples * scale)
         weights = np.maximum(end - begin, 0.0)
     else:
         weights = _KERNELS[interpolation](np.abs((samples + 0.5) * scale - 0.5 - pixels))
@@ -90,7 +93,8 @@ def resize_weights(interpolation: str, old: int, new: int) -> np.ndarray:
 
 def _keys(d: np.ndarray) -> np.ndarray:
     """Keys: "Cubic convolution interpolation for digital image processing", 1981; a = -0.5. d: distances."""
-    near, far = ((1.5 * d - 2.5) * d) * d + 1.0, ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
+    near = ((1.5 * d - 2.5) * d) * d + 1.0
+    far = ((-0.5 * d + 2.5) * d - 4.0) * d + 2.0
     return np.where(d < 1, near, np.where(d < 2, far, 0.0))
 
 

@@ -35,7 +35,8 @@ class Graph:
         self._begins: dict[int, SymbolicTensor] = {}  # the symbolic input that stands for a tensor within another graph
         self.input_structure = map_structure(self._input, inputs)
         self.inputs: list[SymbolicTensor] = flatten(self.input_structure)
-        self.output_structure, self.outputs = outputs, flatten(outputs)
+        self.output_structure = outputs
+        self.outputs = flatten(outputs)
         found, first_seen = self._find()
         self.nodes, self.operations = _by_depth(found, first_seen, self.inputs, self.parents)
         self.layers: list[Layer] = [operation for operation in self.operations if isinstance(operation, Layer)]
@@ -232,7 +233,8 @@ class Graph:
             return _read(item, tensor)
 
         while left:
-            later, blocked = [], set()
+            later = []
+            blocked = set()
             for name, call in left:
                 if name in blocked:  # an operation's calls keep their order
                     later.append((name, call))

@@ -51,19 +51,24 @@ class Fused:
     """
 
     def __init__(self, layers: Sequence[Any], other_first: bool = False) -> None:
-        self.layers, self.pattern, self.other_first = tuple(layers), words_of(layers), other_first
+        self.layers = tuple(layers)
+        self.pattern = words_of(layers)
+        self.other_first = other_first
 
     def __call__(self, x: Any, other: Tensor | None = None, training: bool | None = None) -> Tensor:
         self.layers[0].check_input(map_structure(lambda t: t.shape, x))
-        training, layers = bool(in_training.get() if training is None else training), self.layers
+        training = bool(in_training.get() if training is None else training)
+        layers = self.layers
         while layers:
             if layers is not self.layers and other is not None and type(layers[0]) is Add:
-                x, other = [other, x] if self.other_first else [x, other], None
+                x = [other, x] if self.other_first else [x, other]
+                other = None
             for count in range(len(layers), 0, -1):
                 y = _as_one(layers[:count], x, other, training)
                 if y is not None:
                     break
-            x, layers = layers[0](x, training) if y is None else y, layers[count:]
+            x = layers[0](x, training) if y is None else y
+            layers = layers[count:]
         return x
 
 
@@ -113,7 +118,8 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool)
         return None
     if pattern[0] == "add":
         return apply(pointwise.add_relu, *x) if len(x) == 2 and _alike(*x) else None
-    first, norm = layers[0], next((layer for layer in layers if type(layer) is BatchNormalization), None)
+    first = layers[0]
+    norm = next((layer for layer in layers if type(layer) is BatchNormalization), None)
     if norm is not None and (not norm.built or norm.dtype != x.dtype):
         return None
     if first is norm:
@@ -122,7 +128,9 @@ def _as_one(layers: Sequence[Any], x: Any, other: Tensor | None, training: bool)
         return norm.normalized(x, training, relu=True, other=other) if other is not None and _alike(x, other) else None
     if not _weights_fit(first, x):
         return None
-    w, b, scale = first.kernel, first.bias, None
+    w = first.kernel
+    b = first.bias
+    scale = None
     if norm is not None:
         apart = pattern[0] == "conv" and not needs_gradients(x)
         weights = norm.folded(w, b, training, apart) if norm.channels == _filters(first, w) else None
@@ -163,7 +171,9 @@ def _weights_fit(layer: Any, x: Tensor) -> bool:
     """Whether the layer's weights are there and go together with x as its function would want it."""
     if not layer.built:
         return False
-    w, b, kind = layer.kernel, layer.bias, type(layer)
+    w = layer.kernel
+    b = layer.bias
+    kind = type(layer)
     if not all(isinstance(t, Tensor) and t.dtype == x.dtype for t in (w, b) if t is not None):
         return False
     if (w.ndim, x.ndim) != ((2, 2) if kind is Dense else (4, 4)):  # a dense layer of more axes reshapes them

@@ -40,7 +40,8 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
     kinds = {"Total": [*model.weights, *kept], "Trainable": model.trainable_weights,
              "Non-trainable": model.non_trainable_weights, **({"Optimizer": kept} if kept else {})}
     for kind, weights in kinds.items():
-        count, size = sum(w.size for w in weights), sum(w.size * w.dtype.itemsize for w in weights)
+        count = sum(w.size for w in weights)
+        size = sum(w.size * w.dtype.itemsize for w in weights)
         lines.append(f" {kind} params: {count:,} ({readable_size(size)})")
     return printable("\n".join(lines), keep="\n")
 
@@ -48,9 +49,11 @@ def text(model: Any, line_length: int | None = None, positions: Sequence[float] 
 def _rows(model: Any, operation: Any, graph: Any, show_trainable: bool, expand: bool, depth: int = 0) -> list[Any]:
     """The row of an operation, and with `expand` those of the layers of a model within."""
     prefix = "   " * depth + "└ " if depth else ""
-    shape, size = "?", "0 (unbuilt)"
+    shape = "?"
+    size = "0 (unbuilt)"
     if operation.built and model.built:
-        shape, size = _shape(model, operation), f"{operation.count_params():,}"
+        shape = _shape(model, operation)
+        size = f"{operation.count_params():,}"
     row = [f"{prefix}{operation.name} ({kind_of(operation)})", shape, size]
     if graph is not None:
         row.append(_connections(graph, operation))

@@ -31,7 +31,8 @@ def _of_floats(name: str, formula: str, slope: Callable[[Any, Any, Any], None], 
 
         return _map(k, getattr(k, name), x), backward
 
-    forward.__name__, forward.__doc__ = name, formula
+    forward.__name__ = name
+    forward.__doc__ = formula
     return op(kernels="arith")(forward)
 
 
@@ -58,7 +59,8 @@ arctan = _of_floats("arctan", "y = arctan x; dx = dy / (1 + x^2).", lambda k, x,
 @op(kernels="arith")
 def arctan2(k, a, b):
     """y = the angle of the point (b, a); da = dy b / (a^2 + b^2), db = -dy a / (a^2 + b^2)."""
-    a, b = as_floats(k, a), as_floats(k, b)
+    a = as_floats(k, a)
+    b = as_floats(k, b)
     y = _result(k, a, b, "arctan2")
     k.arctan2(a, b, y)
 
@@ -82,7 +84,8 @@ def raised(k, a, b):
 
     def _where_zero(x, kept, slope, dy, need):
         """dy times the slope, but 0 where x is 0, as the gradient of `kept`."""
-        zero, is_zero = k.zeros((), x.dtype), k.empty(x.shape, np.bool_)
+        zero = k.zeros((), x.dtype)
+        is_zero = k.empty(x.shape, np.bool_)
         k.equal(x, zero, is_zero)
         k.masked(is_zero, False, slope, slope)
         k.multiply(slope, dy, slope)

@@ -61,12 +61,15 @@ def batch_norm_relu_pool(k, x, gamma, beta, mean, variance, epsilon):
     k.moments(rows, parts, mean, variance)
     center, inverse, scale, shift = _coefficients(k, x, gamma, beta, mean, variance, epsilon)
     pooled = n, h // 2, w // 2, channels
-    y, peak, winner = k.empty(pooled, x.dtype), k.empty(pooled, x.dtype), k.empty(pooled, np.dtype(np.uint8))
+    y = k.empty(pooled, x.dtype)
+    peak = k.empty(pooled, x.dtype)
+    winner = k.empty(pooled, np.dtype(np.uint8))
     k.normalize_pool(x, center, scale, shift, y, peak, winner)
 
     def backward(dy, needs):
         dgamma, dbeta = (_room_for(k, need, mean) for need in needs[1:])
-        winners, gradients = peak.reshape(-1, channels), dy.reshape(-1, channels)
+        winners = peak.reshape(-1, channels)
+        gradients = dy.reshape(-1, channels)
         k.parameter_grads(winners, gradients, center, inverse, scale, shift, True, parts, dgamma, dbeta)
         dx = None
         if needs[0] is not False:
@@ -125,8 +128,10 @@ def fold(k, w, b, gamma, beta, mean, variance, epsilon):
     `mean` and `variance` as constants: w gamma / sqrt(variance + epsilon), and (b - mean) times that, plus beta.
     """
     channels = mean.shape[0]
-    folded, shift = k.empty(w.shape, w.dtype), k.empty(mean.shape, w.dtype)
-    rows, target = w.reshape(-1, channels), folded.reshape(-1, channels)
+    folded = k.empty(w.shape, w.dtype)
+    shift = k.empty(mean.shape, w.dtype)
+    rows = w.reshape(-1, channels)
+    target = folded.reshape(-1, channels)
     k.fold(rows, b, gamma, beta, mean, variance, epsilon, target, shift)
     return folded, shift
 

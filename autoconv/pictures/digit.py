@@ -84,7 +84,9 @@ def _figure(mask: np.ndarray) -> np.ndarray:
     """The parts of a mask that belong to the digit: the largest, and others that are no specks; what touches the edge
     only where there is nothing else.
     """
-    labels, counts, at_edge = np.zeros(mask.shape, np.int32), [0], [False]
+    labels = np.zeros(mask.shape, np.int32)
+    counts = [0]
+    at_edge = [False]
     for start in zip(*np.nonzero(mask)):
         if labels[start]:
             continue

@@ -55,7 +55,8 @@ def scores(model: Model, image: Any, classes: Sequence[str]) -> Scores:
 
 def influence_panels(model: Model, image: Any, answer: str) -> list[Panel]:
     """Which pixels moved the answer: where hiding them lowers its probability, and the gradient of its score."""
-    fall, gradient = occlusion_map(model, image), saliency_map(model, image)
+    fall = occlusion_map(model, image)
+    gradient = saliency_map(model, image)
     return [
         Panel(f"what speaks for {answer}: hidden patches", f"the fall of its probability, {_range(fall)}; red where "
               "hiding lowers it, blue where hiding raises it", mosaics.image(mosaics.signed(fall))),

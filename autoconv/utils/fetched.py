@@ -29,7 +29,8 @@ def get_file(
     untar: an archive ("tar", "zip", a list of them, or both by "auto") is unpacked into a folder of that name, whose
     path is given, and stays beside it as `<fname>_archive`. Members of an archive that lie outside it are refused.
     """
-    name, digest = _name(fname, origin), file_hash or md5_hash
+    name = _name(fname, origin)
+    digest = file_hash or md5_hash
     if hash_algorithm not in ("auto", "md5", "sha256"):
         raise ValueError(f"hash_algorithm must be 'auto', 'md5' or 'sha256'. Received: {hash_algorithm!r}.")
     if md5_hash and file_hash is None:

@@ -36,14 +36,19 @@ class ImageDataset:
 
     def __init__(self, files: Files, decoding: Decoding, label_mode: str | None, batch_size: int | None, shuffle: bool,
                  seed: int) -> None:
-        self.file_paths, self.class_names = files.paths, files.class_names
-        self.batch_size, self.epoch, self.workers = batch_size, 0, processors()
+        self.file_paths = files.paths
+        self.class_names = files.class_names
+        self.batch_size = batch_size
+        self.epoch = 0
+        self.workers = processors()
         self._unreadable_to_ranks: dict[int, str] | None = None  # what they found together, by the files' numbers
         self._under_way: list[int] | None = None  # the latest iteration: its number, and the batches that it gave
         self._leave_out_first = 0  # batches of the next iteration, which goes on where one stood
         self.skipped: dict[str, str] = {}
         self.on_unreadable: Callable[[str, str], None] | None = None
-        self._decoding, self._shuffle, self._seed = decoding, shuffle, seed
+        self._decoding = decoding
+        self._shuffle = shuffle
+        self._seed = seed
         self._labels = None if label_mode is None else np.asarray(files.labels)
         if self._labels is not None and label_mode == "categorical":
             self._labels = to_categorical(self._labels, len(files.class_names or ())).astype("float32")
@@ -79,7 +84,8 @@ class ImageDataset:
         """The position of a new iteration, which counts its batches, and the files that it decodes."""
         position = self._under_way = [self.epoch, self._leave_out_first]
         number, given = position
-        self.epoch, self._leave_out_first = number + 1, 0
+        self.epoch = number + 1
+        self._leave_out_first = 0
         order = np.arange(len(self.file_paths))
         if self._shuffle:
             order = random.permutation(len(order), random.epoch_stream((self._seed, 0), number))
@@ -174,7 +180,9 @@ class ImageDataset:
             if state[name] != own[name]:
                 raise ValueError(f"The image dataset does not have the {what} that it had. Received: "
                                  f"{len(self.file_paths):,} files and seed={self._seed}. Put back what was there.")
-        self.epoch, self._leave_out_first, self._under_way = int(state["epoch"]), int(state["given"]), None
+        self.epoch = int(state["epoch"])
+        self._leave_out_first = int(state["given"])
+        self._under_way = None
         # Ranks know all that cannot be read; whoever saved this may not have come to it.
         skipped = {**{int(i): str(reason) for i, reason in state["skipped"]}, **(self._unreadable_to_ranks or {})}
         self.skipped = {self.file_paths[i]: reason for i, reason in sorted(skipped.items())}
@@ -208,7 +216,8 @@ class ImageDataset:
         """The images of each batch with the numbers of their files; a bounded number of batches is under way.
         `leave_out` is told what went wrong.
         """
-        pool, waiting = self._pool(), iter(batches)
+        pool = self._pool()
+        waiting = iter(batches)
         started: deque[tuple[list[int], np.ndarray, list[Future]]] = deque()
         try:
             while True:
@@ -260,14 +269,18 @@ def _filled(batches: Iterator[tuple[np.ndarray, list[int]]], size: int) -> Itera
     """The same images in the same order, in batches of `size`, but for the last: where files were left out, the next
     ones fill the batch.
     """
-    images, kept = np.empty(0), list[int]()
+    images = np.empty(0)
+    kept = list[int]()
     for more, rows in batches:
         if kept:
-            more, rows = np.concatenate([images, more]), kept + rows
+            more = np.concatenate([images, more])
+            rows = kept + rows
         if len(rows) >= size:
             yield more[:size], rows[:size]
-            more, rows = more[size:], rows[size:]
-        images, kept = more, rows
+            more = more[size:]
+            rows = rows[size:]
+        images = more
+        kept = rows
     if kept:
         yield images, kept
 
