@@ -152,7 +152,7 @@ def begins(ranks, folder):
     try:
         fitted(model, callbacks=[Ends(), backup])
     except KeyboardInterrupt:
-        return model, {"iterations": model.optimizer.iterations}
+        return model, {"iterations": int(model.optimizer.iterations)}
     raise AssertionError("nobody stopped it")
 
 

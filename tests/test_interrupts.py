@@ -109,7 +109,7 @@ def test_an_interrupted_fit_leaves_whole_steps(monkeypatch):
         calls.count, calls.stop = 0, stop
         with pytest.raises(KeyboardInterrupt):
             model.fit(X[0], Y, batch_size=3, epochs=50, verbose=0)
-        steps = model.optimizer.iterations
+        steps = int(model.optimizer.iterations)
         assert steps > 0
         assert all(np.isfinite(w).all() for w in model.get_weights())
         model.fit(X[0], Y, batch_size=3, epochs=2, verbose=0)

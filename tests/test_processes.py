@@ -20,7 +20,7 @@ found = []
 for model in pickle.load(sys.stdin.buffer):
     before = model.predict(X, verbose=0).tobytes()
     model.fit(X, Y, batch_size=16, epochs=2, verbose=0, shuffle=False)
-    found.append((before, bits(model), model.optimizer.iterations, model.history.history))
+    found.append((before, bits(model), int(model.optimizer.iterations), model.history.history))
 pickle.dump(found, sys.stdout.buffer)
 """
 
@@ -51,7 +51,7 @@ def test_models_pickled_after_fit_go_on_in_another_process():
     for model in pickled:
         before = model.predict(X, verbose=0).tobytes()
         model.fit(X, Y, batch_size=16, epochs=2, verbose=0, shuffle=False)
-        expected.append((before, bits(model), model.optimizer.iterations, model.history.history))
+        expected.append((before, bits(model), int(model.optimizer.iterations), model.history.history))
     assert pickle.loads(done.stdout) == expected
 
 

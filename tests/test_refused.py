@@ -80,7 +80,7 @@ def test_a_frozen_model_says_that_nothing_is_trained(train, trained_before):
     if trained_before:
         train(model)
     model.trainable = False
-    before, steps = bits(model), model.optimizer.iterations
+    before, steps = bits(model), int(model.optimizer.iterations)
     with pytest.warns(UserWarning, match="no trainable weights, so nothing is trained"):
         train(model)
     assert (bits(model), model.optimizer.iterations) == (before, steps)

@@ -152,7 +152,7 @@ def test_an_interrupt_at_any_moment_of_fit_leaves_whole_steps(count):
                 train(model, interrupts)
             except KeyboardInterrupt:
                 signal.setitimer(signal.ITIMER_VIRTUAL, 0)
-        steps.append(model.optimizer.iterations)
+        steps.append(int(model.optimizer.iterations))
         assert trained(model) in states[steps[-1] : steps[-1] + 2]  # between the update and its count
         assert all(np.isfinite(w).all() for w in model.get_weights())
         model.fit(X, Y, verbose=0)

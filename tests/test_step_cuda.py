@@ -260,7 +260,7 @@ def test_an_interrupted_series_of_steps_counts_none(monkeypatch):
     """Its random numbers are drawn again, and no step is counted."""
     model = net_that_draws().to("cuda")
     many_steps(model, epochs=1)
-    steps, streams = model.optimizer.iterations, ac.random.state()
+    steps, streams = int(model.optimizer.iterations), ac.random.state()
     replay = device.get("cuda").module("trace").CudaTrace.replay_series
 
     def interrupted(trace, names, moves):
@@ -608,7 +608,7 @@ def test_what_is_the_user_s(make, y, phases, reason):
             assert any(reason in why for why in found.values())
         x = ac.tensor(ROWS, device=model.device.name)
         return {**result, "y": model.predict(ROWS, batch_size=4, verbose=0), "one": model.predict_on_batch(ROWS),
-                "iterations": model.optimizer.iterations, "batch": model.train_on_batch(x, y)}
+                "iterations": int(model.optimizer.iterations), "batch": model.train_on_batch(x, y)}
 
     equal(*both(make, train))
 
@@ -801,12 +801,12 @@ def test_iterations_and_batch_logs():
             self.seen = []
 
         def on_train_batch_end(self, batch, logs):
-            self.seen.append((self.model.optimizer.iterations, logs["loss"], logs["accuracy"]))
+            self.seen.append((int(self.model.optimizer.iterations), logs["loss"], logs["accuracy"]))
 
     def run(model):
         logs = Logs()
         fitted(model, callbacks=[logs])
-        return {"logs": logs.seen, "iterations": model.optimizer.iterations}
+        return {"logs": logs.seen, "iterations": int(model.optimizer.iterations)}
 
     equal(*both(net, run))
 
@@ -991,7 +991,7 @@ def test_an_interrupt_leaves_whole_steps():
         with pytest.raises(KeyboardInterrupt):
             fitted(model, callbacks=[Interrupts()])
         return {"weights": np.concatenate([w.ravel() for w in model.get_weights()]),
-                "steps": model.optimizer.iterations}
+                "steps": int(model.optimizer.iterations)}
 
     equal(*both(net, run))
 
