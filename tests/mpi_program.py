@@ -138,7 +138,7 @@ def calls_back(ranks, folder):
     history = fitted(model, epochs=9, callbacks=[
         Watch(), stopping, callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.7),
         callbacks.CSVLogger(folder / "log.csv")])
-    return model, {"history": history, "calls": calls, "rate": model.optimizer.learning_rate}
+    return model, {"history": history, "calls": calls, "rate": float(model.optimizer.learning_rate)}
 
 
 def begins(ranks, folder):
