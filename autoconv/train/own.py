@@ -40,6 +40,7 @@ class OwnSteps:
     loss: Any
     losses: list[Tensor]
     trainable_weights: list[Any]
+    metrics: list[Metric]
     _held_metrics: Any
     _loss_weights: Any
     _metrics_wanted: Any
@@ -133,19 +134,18 @@ class OwnSteps:
         for metric in self.metrics:
             metric.reset_state()
 
-    @property
-    def metrics(self) -> list[Metric]:
-        """The mean of the loss, one metric with all those that compile() was given, the means of the outputs' losses
-        where there are several, and the metrics in attributes of the model and of its layers. All are in the logs.
+    def _compiled_metrics(self) -> list[Metric]:
+        """The mean of the loss, one metric with all those that compile() was given, and the means of the outputs'
+        losses if there are several.
         """
         if self.optimizer is None:
-            return self._held_metrics()
+            return []
         running: Running = self._running()
         total, *several = running.loss_trackers(running.now)
         if not isinstance(running.sums.get(running.now), OwnSums):
             several = [running.tracker(running.now, name) for name in running.loss_names]
         given = [CompiledMetrics(running)] if self._metrics_wanted or self._weighted_wanted else []
-        return [total, *given, *several, *self._held_metrics()]
+        return [total, *given, *several]
 
     @property
     def metrics_names(self) -> list[str]:
