@@ -6,7 +6,6 @@ that are taken count from 1; stream 0 belongs to seeds that a user gives to one 
 
 import os
 from collections.abc import Iterable, Sequence
-from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -17,8 +16,6 @@ from .variable import Stateful, Variable
 
 Key = tuple[int, int]
 
-# The number that the first sample of the running step has in its batch, where others compute those before it.
-first_sample: ContextVar[int] = ContextVar("first_sample", default=0)
 
 _EPOCHS = 2**61  # from here on streams are epochs' orders: far from those that are handed out one by one
 

@@ -30,6 +30,7 @@ class Ranks:
 
     rank, size = 0, 1
     number_here = 0  # among the ranks on this machine
+    position = 0  # how many samples of the batch that runs now other ranks have before this one's
 
     @property
     def prepares(self) -> bool:
@@ -44,6 +45,10 @@ class Ranks:
             return Part(0, samples, float(self.size), True)
         before, after = (samples * (self.rank + one) // self.size for one in (0, 1))
         return Part(before, after - before, samples / (after - before), False)
+
+    def first_sample(self) -> int:
+        """The number in its batch of the first sample that this rank has."""
+        return self.position
 
     def start(self, part: Any) -> None:
         """Begins to sum a part of the flat gradient, an array of the device, over all ranks, in place."""

@@ -2,11 +2,11 @@
 
 import inspect
 import json
-import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from autoconv.layers.checks import KerasDefault
 from docsite import reference
 from docsite.keras_arguments import FILE, METHODS, arguments
 
@@ -137,15 +137,11 @@ def compare(ours: Callable, theirs: dict[str, Any], path: str) -> Compared:
 
 
 def left_at_default(value: Callable, path: str) -> set[str]:
-    """The arguments that are accepted with their default alone: `unsupported` and `_keras_default` say so."""
+    """Returns the arguments that are accepted with their default only: a layer's attributes and a callback's table."""
     kinds = [kind for kind in inspect.getmro(value) if kind.__module__.startswith("autoconv.")] if inspect.isclass(
         value) else []
-    found = {name for kind in kinds for name in getattr(kind, "unsupported", ())}
-    bodies = [vars(kind)["__init__"] for kind in kinds if "__init__" in vars(kind)] if kinds else [value]
-    for body in bodies:
-        if inspect.isfunction(body):
-            found.update(re.findall(r'_keras_default\("(\w+)"', inspect.getsource(body)))
-    return found
+    return {name for kind in kinds for name in getattr(kind, "unsupported", ())} | {
+        name for kind in kinds for name, each in vars(kind).items() if isinstance(each, KerasDefault)}
 
 
 def _row(name: str, compared: Compared) -> str:

@@ -70,9 +70,22 @@ def _page(name: str, title: str) -> str:
 
 
 def _entry(module: ModuleType, item: str) -> str:
-    """A name of a module, with what a class has from classes that are on no page."""
+    """A name of a module, with what a class has from classes that are on no page, and the functions defined elsewhere
+    that are its methods.
+    """
     names = "".join(f"\n        - {name}" for name in inherited(getattr(module, item)))
-    return f"::: {_place(module, item)}" + (f"\n    options:\n      inherited_members:{names}" if names else "")
+    entry = f"::: {_place(module, item)}" + (f"\n    options:\n      inherited_members:{names}" if names else "")
+    return "\n\n".join([entry, *(f"::: {place}\n    options:\n      heading_level: 3"
+                                  for place in forwarded(getattr(module, item)))])
+
+
+def forwarded(value: Any) -> list[str]:
+    """Where the methods of a class are defined that are functions of another class or file."""
+    methods = vars(value).items() if inspect.isclass(value) else ()
+    return [f"{member.__module__}.{member.__qualname__}" for name, member in methods
+            if inspect.isfunction(member) and not name.startswith("_")
+            and member.__module__.startswith("autoconv.")
+            and not member.__qualname__.startswith(f"{value.__qualname__}.")]
 
 
 def inherited(value: Any) -> list[str]:

@@ -1,6 +1,7 @@
 """What docs/architecture.md says of tiers, files and recordings is so."""
 
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from fake_ranks import Echo
 
 from autoconv import layers, losses, metrics, models, optimizers
+from autoconv.backend import trace
+from autoconv.cli import main
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
@@ -38,6 +41,49 @@ def test_nothing_above_backend_knows_one_device_from_another():
     asked = {f"{path.relative_to(package)}: {found[0]}" for path in package.rglob("*.py")
              if path.relative_to(package).parts[0] != "backend" for found in question.finditer(path.read_text("utf-8"))}
     assert asked == set()
+
+
+def test_a_model_has_a_trainer_and_is_none():
+    assert not [of for of in models.Sequential.__mro__ if of.__module__.startswith("autoconv.train")]
+    model = models.Sequential([layers.Input((3,)), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    model.optimizer, model.loss, model.stop_training = "adam", "mae", True
+    model.fit(np.ones((4, 3), np.float32), np.ones((4, 2), np.float32), verbose=0)
+    assert isinstance(model.optimizer, optimizers.Adam)
+    assert isinstance(model.loss, losses.Loss)
+    assert not model.stop_training
+
+
+def ours(frame):
+    """The functions of the package that run, the innermost first, as far as the command line's own."""
+    found = []
+    while frame is not None and (not found or found[-1].co_qualname != "train"):
+        if Path(frame.f_code.co_filename).is_relative_to(ROOT / "autoconv"):
+            found.append(frame.f_code)
+        frame = frame.f_back
+    return found
+
+
+def test_a_kernel_is_few_calls_away(monkeypatch):
+    recorded, replayed = [], []
+    add, replay = trace.Section.add, trace.Trace._run
+    monkeypatch.setattr(trace.Section, "add", lambda section, *call: (recorded.append(ours(sys._getframe(1))),
+                                                                      add(section, *call)))
+    monkeypatch.setattr(trace.Trace, "_run", lambda self, names: (replayed.append(ours(sys._getframe(1))),
+                                                                  replay(self, names)))
+    main(["train", "digits", "--epochs", "1", "--limit", "192", "--quiet"], standalone_mode=False)
+
+    def check(stacks, frames, files):
+        assert max(map(len, stacks)) <= frames
+        assert max(len({code.co_filename for code in stack}) for stack in stacks) <= files
+
+    in_layers = [stack for stack in recorded if any(code.co_qualname == "forward" for code in stack)]
+    check(in_layers, 29, 18)
+    check([stack for stack in recorded if stack not in in_layers], 23, 15)
+    check([stack for stack in recorded if any(code.co_qualname == "load" for code in stack)], 15, 10)
+    from_fit = [stack[: [code.co_qualname for code in stack].index("Trainer.fit") + 1] for stack in replayed
+                if any(code.co_qualname == "Trainer.fit" for code in stack)]
+    check(from_fit, 8, 5)  # and the kernel is one more of each
 
 
 def test_all_of_ours_are_in_the_table_of_what_is_recorded():

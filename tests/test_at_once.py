@@ -201,18 +201,18 @@ def test_a_step_that_another_thread_made_out_of_date_is_recorded_anew():
     model = net()
     model.predict_on_batch(X)
     layer = model.layers[0]
-    step, kernel = next(iter(model._running().steps._kept.values())), layer.kernel
-    versions = step._versions
+    recorder = next(iter(model._trainer.running.steps._kept.values())).recorder
+    kernel, versions = layer.kernel, recorder.versions
 
     def meanwhile():
         found = versions()
         kernel.data = kernel.data * 2  # as another thread does
         return found
 
-    step._versions = meanwhile
+    recorder.versions = meanwhile
     layer.name = "other"  # so that it looks
     model.predict_on_batch(X)
-    step._versions = versions
+    recorder.versions = versions
     found = model.predict_on_batch(X)
     np.testing.assert_array_equal(found, models.Model(model.inputs, model.outputs).predict_on_batch(X))
 

@@ -1,6 +1,6 @@
 """An argument that a method does not take: the error suggests the nearest one that it takes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from inspect import signature
 from typing import Any, TypeVar, cast
@@ -34,14 +34,24 @@ def known_only(method: Method) -> Method:
     """`method`, which then raises TypeErrors such as "Sequential.fit has no argument 'epoch'. Did you mean 'epochs'?"
     in the place of Python's, which name neither the user's class nor the remedy.
     """
-    known = list(signature(method).parameters)[1:]
+    refuse = refusal(method)
 
     @wraps(method)
     def checked(self: Any, *args: Any, **kwargs: Any) -> Any:
-        for name in kwargs:
-            if name not in known:
-                raise UnknownArgumentError(f"{type(self).__name__}.{method.__name__} has no argument {name!r}."
-                                      f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
+        refuse(self, kwargs)
         return method(self, *args, **kwargs)
 
     return cast(Method, checked)
+
+
+def refusal(method: Callable) -> Callable[[Any, Iterable[str]], None]:
+    """Returns a function that raises TypeError if a method of an object is given an argument that it does not take."""
+    known = list(signature(method).parameters)[1:]
+
+    def refuse(thing: Any, given: Iterable[str]) -> None:
+        for name in given:
+            if name not in known:
+                raise UnknownArgumentError(f"{type(thing).__name__}.{method.__name__} has no argument {name!r}."
+                                      f"{_INSTEAD.get(name) or suggestion(name, known)} It takes: {', '.join(known)}.")
+
+    return refuse

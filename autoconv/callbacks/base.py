@@ -121,7 +121,7 @@ class CallbackList(Callback):
         for each in self.callbacks:
             each.set_model(model)
             if isinstance(each, History):
-                vars(model)["history"] = each  # no change of the model: what was recorded of it holds
+                model.history = each
 
     def set_params(self, params: Mapping[str, Any]) -> None:
         """Gives all of them these parameters, if there are any."""

@@ -43,8 +43,7 @@ class Watching(Callback):
 
     def _scores(self) -> list[Any]:
         """The metrics of the model that is trained, with their names in the logs."""
-        running = None if self.model is None else vars(self.model).get("_training")
-        return [] if running is None else running.scores.get("train", [])
+        return [] if self.model is None else self.model._trainer.running.scores.get("train", [])
 
     def value_of(self, logs: Logs | None) -> float | None:
         """The value that is watched, or None and a warning where there is none."""

@@ -12,6 +12,7 @@ import numpy as np
 from .. import random
 from ..arguments import names
 from ..arguments.serialization import (
+    attribute,
     custom_object_scope,
     deserialize,
     get_registered_name,
@@ -19,7 +20,6 @@ from ..arguments.serialization import (
     written_objects,
 )
 from ..layers import Layer
-from ..layers.arguments import argument_names, attribute
 from ..layers.parts import held, numbering
 from ..models import Model
 from ..optimizers.base import names_given
@@ -46,7 +46,8 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
                 culprit = _culprit(model) or repr(model.name)
             raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Set what was changed back, or "
                              "make a new model.") from error
-        layers, copies = list(model._walk()), list(made._walk())
+        layers = list(model._walk())
+        copies = list(made._walk())
         for layer, other in zip(layers, copies):
             _compare(layer, other)
         if len(layers) != len(copies):
@@ -65,7 +66,8 @@ def _compare(layer: Layer, made: Layer) -> None:
         if isinstance(getattr(type(layer), name, None), FunctionType) and name not in vars(made):
             raise ValueError(f"{start} has a function {name!r} that was set on it, and a file holds no code. Define "
                              f"it in a class of yours: class Mine(layers.{type(layer).__name__}).")
-    mine, others = _weights(layer), _weights(made)
+    mine = _weights(layer)
+    others = _weights(made)
     for name in {**mine, **others}:
         if mine.get(name) != others.get(name):
             has, makes = ("none" if w is None else f"one of shape {w[0]} and {w[1]}"
@@ -77,7 +79,7 @@ def _compare(layer: Layer, made: Layer) -> None:
         if weight.requires_grad != other.requires_grad:
             raise ValueError(f"{start} would come back with trainable={other.requires_grad} of its weight "
                              f"{weight.name!r}. Set `trainable` of the layer, and of the models that it is in.")
-    for name in argument_names(type(layer)):  # type: ignore[arg-type]
+    for name in type(layer).config_parameters():
         now, then = (_plain(attribute(of, name)) for of in (layer, made))
         if name not in ("name", "trainable") and now != then:
             raise ValueError(f"{start} would come back with {name}={then!r}. Received: {now!r}. Set it back, or make "
@@ -90,7 +92,8 @@ def _compare_training(model: Model, made: Model) -> None:
         if mine.numpy().tobytes() != other.numpy().tobytes():
             raise ValueError(f"{_START} The weight {name!r} would come back with other values. Save the model as "
                              ".safetensors.")
-    streams, others = training.streams_text(model), training.streams_text(made)
+    streams = training.streams_text(model)
+    others = training.streams_text(made)
     if streams != others:
         raise ValueError(f"{_START} The layers' generators of random numbers would go on from {others}. Received: "
                          f"{streams}. Make them in the constructors of their layers.")
@@ -103,7 +106,8 @@ def _compare_training(model: Model, made: Model) -> None:
                              "Call compile() with it.")
     optimizers = model.optimizer, made.optimizer
     settings = [_plain({**each.get_config(), "name": None}) for each in optimizers]
-    state, other_state = training.optimizer_state(model), made.optimizer.get_state()
+    state = training.optimizer_state(model)
+    other_state = made.optimizer.get_state()
     differing = [key for key in {**settings[0], **settings[1]} if settings[0].get(key) != settings[1].get(key)]
     differing += [key for key in {**state, **other_state} if state and (
         key not in state or key not in other_state or not np.array_equal(state[key], other_state[key], equal_nan=True))]

@@ -73,7 +73,8 @@ def groups(model: Model) -> dict[str, dict[str, str]]:
 
 def match(model: Model, arrays: Mapping[str, np.ndarray], path: str) -> list[tuple[Variable, np.ndarray]]:
     """Each weight with its array. Raises ValueError, with the names, where they are not those of the model."""
-    weights, states = weights_of(model), generators(model)
+    weights = weights_of(model)
+    states = generators(model)
     groups_ = {"layers", *(key.partition("/")[0] for key in weights)}
     found = {key: value for key, value in arrays.items()
              if key.partition("/")[0] in groups_ and "generator/vars" not in key and key not in states}
@@ -123,7 +124,8 @@ def put_variables(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None
     """
     if any(name.endswith(":0") for name in given):
         return _put_keras_2(optimizer, given)
-    state, values = optimizer.get_state(), list(given.values())
+    state = optimizer.get_state()
+    values = list(given.values())
     like = variables(optimizer, state)
     if not optimizer.slots:  # Keras 2 has slots that SGD does not use
         values = [value for value in values if value.shape == ()]
@@ -147,7 +149,8 @@ _SLOTS_OF_KERAS_2 = {"m": "momentum", "v": "velocity", "u": "norm", "vhat": "vel
 def _put_keras_2(optimizer: Optimizer, given: Mapping[str, np.ndarray]) -> None:
     """The same for Keras 2's names: "Adam/m/dense/kernel:0", of its legacy optimizers "Adam/dense/kernel/m:0"."""
     place = -1 if any(name.endswith("/iter:0") for name in given) else 1
-    state, found = dict(optimizer.get_state()), dict[str, np.ndarray]()
+    state = dict(optimizer.get_state())
+    found = dict[str, np.ndarray]()
     slots = {**_SLOTS_OF_KERAS_2, **({"v": "norm"} if "norm" in optimizer.slots else {})}
     for name, value in given.items():
         parts = name.removesuffix(":0").split("/")

@@ -8,8 +8,7 @@ from ..arguments import shapes
 from ..tensor import Tensor
 from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
-from .weights import EXTRAS
+from .layer import EXTRAS, Layer, Shape
 
 
 class _Convolution(Layer):
@@ -19,14 +18,14 @@ class _Convolution(Layer):
     activation = checks.activation()
     kernel_size, strides, dilation_rate = checks.pair(), checks.pair(), checks.pair()
     rank = least_rank = 4
-    written = ("activity_regularizer",)
+    data_format = checks.DataFormat()
     strides_of_dilated = False  # whether both may be larger than 1, as Keras has it
 
     def _set_up(
         self, kernel_size: Any, strides: Any, padding: Any, data_format: str | None, dilation_rate: Any,
         activation: Any, use_bias: bool, bias_initializer: Any,
     ) -> None:
-        checks.channels_last(self, data_format)
+        self.data_format = data_format
         self.kernel_size, self.strides, self.dilation_rate = kernel_size, strides, dilation_rate
         if not self.strides_of_dilated and max(self.strides) > 1 and max(self.dilation_rate) > 1:
             raise ValueError("`strides > 1` not supported in conjunction with `dilation_rate > 1`. Received: "

@@ -8,7 +8,7 @@ from .. import initializers
 from ..tensor import Tensor
 from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class Dense(Layer):
@@ -23,8 +23,8 @@ class Dense(Layer):
     recordable = True
     least_rank = 2
     regularized = ("kernel", "bias")
-    unsupported = dict.fromkeys(("lora_rank", "lora_alpha", "quantization_config"))
-    written = ("quantization_config",)
+    lora_rank, lora_alpha = checks.KerasDefault(None), checks.KerasDefault(None)
+    quantization_config = checks.KerasDefault(None)
 
     def __init__(
         self, units: int, activation: Any = None, use_bias: bool = True, kernel_initializer: Any = "glorot_uniform",

@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from .. import random
+from .. import random, ranks
 from ..tensor import Tensor
-from .base import Layer
+from .layer import Layer
 
 _OWN_STREAMS = 2**62  # far from those that autoconv.random hands out and from the initializers'
 
@@ -50,4 +50,4 @@ class RandomLayer(Layer):
         """
         stream = random.stream if self._generator is None else self._generator.stream
         return {"key": x.device.dynamic(stream, np.uint64, 2),
-                "first": x.device.dynamic(random.first_sample.get, np.uint64)}
+                "first": x.device.dynamic(ranks.current.get().first_sample, np.uint64)}

@@ -14,7 +14,7 @@ from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flatten, map_st
 from ..tensor import Tensor, no_grad
 from ..variable import Variable
 from . import parts
-from .base import registry
+from .layer import registry
 
 
 class Function:

@@ -1,6 +1,6 @@
 """Batch normalisation."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 
@@ -11,7 +11,7 @@ from ..ranks import ALONE, Ranks
 from ..tensor import Tensor, needs_gradients
 from ..variable import Variable
 from . import checks
-from .base import Layer, Shape
+from .layer import Layer, Shape
 
 
 class BatchNormalization(Layer):
@@ -27,10 +27,8 @@ class BatchNormalization(Layer):
     one_input = True
     recordable = True
     regularized = ("beta", "gamma")
-    unsupported: ClassVar[dict[str, Any]] = {
-        "renorm": False, "renorm_clipping": None, "renorm_momentum": 0.99,
-    }
-    written = tuple(unsupported)
+    renorm, renorm_clipping = checks.KerasDefault(False), checks.KerasDefault(None)
+    renorm_momentum = checks.KerasDefault(0.99)
 
     def __init__(
         self, axis: int = -1, momentum: float = 0.99, epsilon: float = 1e-3, center: bool = True, scale: bool = True,

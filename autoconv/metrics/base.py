@@ -96,7 +96,7 @@ class Metric(Configured, Stateful, Versioned):
         """Returns copies of what it counts in, by the attributes' names, for `set_state`: variables, and numbers and
         arrays that are no arguments of the constructor, also in lists and dicts; those of metrics within as a dict.
         """
-        arguments, found = self._arguments(), {}
+        arguments, found = self.config_parameters(), {}
         for name, value in vars(self).items():
             if isinstance(value, Variable):
                 found[name] = value.numpy() if value.ndim else value.numpy().item()

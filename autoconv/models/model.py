@@ -13,10 +13,11 @@ from ..arguments.shapes import axes_remedy
 from ..errors import NotBuiltError
 from ..graph import fusion, summary
 from ..graph.graph import Graph
-from ..layers import Layer
+from ..layers import Layer, calls
 from ..layers.policy import DTYPES
 from ..symbolic import SymbolicTensor, flatten, is_shape, with_rank
-from ..train.trainer import Trainer
+from ..train import own
+from ..train.trainer import Trainer, held_by_trainer, of_trainer
 from ..versions import can_change
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ Path = str | os.PathLike[str]
 _OF_GRAPHS = ("graph", "inputs", "outputs", "input_names", "output_names", "output_keys", "input_shape", "output_shape")
 
 
-class Model(Trainer, Layer):
+class Model(Layer):
     """A layer that can be trained and asked: a graph from `inputs` to `outputs`, or a class with a `call` of its own.
 
         x = layers.Input((28, 28, 1))
@@ -41,19 +42,18 @@ class Model(Trainer, Layer):
     A class derived from it that passes no inputs and outputs on defines `call(self, x, training=False)`.
     """
 
-    unwatched = Layer.unwatched | {
-        "_cached_plan", "_chain", "_graph", "_layers", "_loss_weights", "_metrics_wanted", "_training",
-        "_weighted_wanted", "history", "loss", "optimizer", "ranks",
-    }
+    unwatched = Layer.unwatched | {"_cached_plan", "_chain", "_graph", "_layers", "_trainer"}
     recordable = True  # a graph's call; a class with a call of its own must say it again
     class_names: tuple[str, ...] | None = None  # what the outputs stand for, where it was set; kept in the model's file
     _graph: Graph | None = None
     _cached_plan: fusion.Plan | None = None  # how the graph runs; made again when it changes
 
     def __new__(cls, *args: Any, **kwargs: Any) -> "Model":
-        if cls is Model and (len(args) > 1 or {"inputs", "outputs"} & set(kwargs) or args):
+        if cls is Model and (args or {"inputs", "outputs"} & set(kwargs)):
             cls = Functional
-        return super().__new__(cls, *args, **kwargs)  # type: ignore[return-value]
+        model = super().__new__(cls, *args, **kwargs)
+        vars(model)["_trainer"] = Trainer(model)
+        return model  # type: ignore[return-value]
 
     def __init__(self, inputs: Any = None, outputs: Any = None, name: str | None = None, trainable: bool = True,
                  **kwargs: Any) -> None:
@@ -65,7 +65,7 @@ class Model(Trainer, Layer):
                             f"Received: inputs={inputs!r}, outputs={outputs!r}.")
         self._graph = Graph(inputs, outputs)
         if type(self).__init__ is Model.__init__:
-            self._arguments = ((), {})  # the graph says it all
+            self._recipe = ((), (), ())  # the graph says it all
         self.built = True
         away = next((layer.device for layer in self.layers if layer.device is not self.device), None)
         if away is not None:  # what is on a GPU stays there
@@ -145,10 +145,10 @@ class Model(Trainer, Layer):
                 raise ValueError(f"Was asked to retrieve layer at index {index} but model only has {len(layers)} "
                                  "layers.")
             return layers[index]
-        for layer in layers:
-            if layer.name == name:
-                return layer
-        raise ValueError(f"No such layer: {name!r}. Existing layers are: {[layer.name for layer in layers]}.")
+        by_name = {layer.name: layer for layer in reversed(layers)}
+        if name not in by_name:
+            raise ValueError(f"No such layer: {name!r}. Existing layers are: {[layer.name for layer in layers]}.")
+        return by_name[name]
 
     @property
     def dtype(self) -> str:
@@ -159,13 +159,15 @@ class Model(Trainer, Layer):
         return floats[0] if floats else "float32"
 
     def _dtypes(self, count: int) -> list[np.dtype]:
-        """Each input has its own dtype in a graph."""
-        return super()._dtypes(count) if self._graph is None else [np.dtype(t.dtype) for t in self._graph.inputs]
+        """The dtypes that so many inputs are converted to: in a graph each has its own."""
+        if self._graph is None:
+            return [np.dtype(self.dtype)] * count
+        return [np.dtype(tensor.dtype) for tensor in self._graph.inputs]
 
     def _converted_inputs(self, x: Any) -> Any:
         if self._graph is None:
             return super()._converted_inputs(x)
-        found = [item if item.dtype == tensor.dtype else self._converted(item, tensor.dtype)
+        found = [item if item.dtype == tensor.dtype else calls.converted(self, item, tensor.dtype)
                  for item, tensor in zip(self._graph.match(x, self.name), self._graph.inputs)]
         return found[0] if len(found) == 1 else found
 
@@ -228,12 +230,9 @@ class Model(Trainer, Layer):
     def call(self, x: Any, training: bool | None = None) -> Any:
         if self._graph is None:
             return super().call(x, training)
-        return self._graph.results(self._plan().run(self._graph.match(x, self.name)))
-
-    def _plan(self) -> fusion.Plan:
         if self._cached_plan is None:
-            self._cached_plan = fusion.fuse(self.graph)
-        return self._cached_plan
+            self._cached_plan = fusion.fuse(self._graph)
+        return self._graph.results(self._cached_plan.run(self._graph.match(x, self.name)))
 
     def watched(self) -> Iterator[Any]:
         """What can change in place: also what functions in the graph were given."""
@@ -311,8 +310,54 @@ class Model(Trainer, Layer):
         self.check_input(shapes if len(shapes) > 1 else shapes[0])
         return profile(self.name, self.graph, self.device, int(batch_size), [shape[1:] for shape in shapes], measure)
 
-    # Files. The formats know models, so models look for them only when one is written or read.
+    # Training, under Keras's names: what the trainer does and what it holds.
+    compile = of_trainer(Trainer.compile)
+    get_compile_config = of_trainer(Trainer.get_compile_config)
+    compile_from_config = of_trainer(Trainer.compile_from_config)
+    distribute = of_trainer(Trainer.distribute)
+    fit = of_trainer(Trainer.fit)
+    evaluate = of_trainer(Trainer.evaluate)
+    predict = of_trainer(Trainer.predict)
+    train_on_batch = of_trainer(Trainer.train_on_batch)
+    test_on_batch = of_trainer(Trainer.test_on_batch)
+    recording_report = of_trainer(Trainer.recording_report)
+    graph_report = of_trainer(Trainer.graph_report)
+    optimizer, loss, history, ranks = map(held_by_trainer, ("optimizer", "loss", "history", "ranks"))
+    run_eagerly, jit_compile, steps_per_execution = map(
+        held_by_trainer, ("run_eagerly", "jit_compile", "steps_per_execution"))
+    stop_training, stop_evaluating, stop_predicting = map(
+        held_by_trainer, ("stop_training", "stop_evaluating", "stop_predicting"))
 
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
+        return self._trainer.predict_on_batch(x)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether compile() was called."""
+        return self._trainer.optimizer is not None
+
+    def to(self, device: str) -> Any:
+        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
+        self._trainer.running.steps.forget()
+        return super().to(device)
+
+    # Keras's steps, each of which a class may override; they call one another as methods.
+    train_step = own.train_step
+    test_step = own.test_step
+    predict_step = own.predict_step
+    compute_loss = own.compute_loss
+    compute_metrics = own.compute_metrics
+    get_metrics_result = own.get_metrics_result
+    reset_metrics = own.reset_metrics
+    _compiled_metrics = own.compiled_metrics
+
+    @property
+    def metrics_names(self) -> list[str]:
+        """The names of `metrics`. What `evaluate` returns has those of `evaluate(..., return_dict=True)`."""
+        return [metric.name for metric in self.metrics]
+
+    # Files. The formats know models, so models look for them only when one is written or read.
     @known_only
     def save(self, filepath: Path, overwrite: bool = True) -> None:
         """Writes the architecture, all weights, and where it is compiled the training with the optimizer's slots, to
@@ -380,7 +425,6 @@ class Model(Trainer, Layer):
 
     def __getstate__(self) -> dict[str, Any]:
         state = {**super().__getstate__(), "_cached_plan": None}
-        state.pop("_training", None)  # a copy has steps of its own
         if self._graph is not None:
             state["_graph"] = self._graph.records()
         return state

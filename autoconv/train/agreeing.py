@@ -14,6 +14,7 @@ import numpy as np
 from ..callbacks import STAGES, Callback, CallbackList
 from ..ranks import ALONE, Ranks
 from . import settings, state
+from .data import Model
 
 
 def versions() -> dict[str, str]:
@@ -24,22 +25,13 @@ def versions() -> dict[str, str]:
             **{package: version(package) for package in ("autoconv", "numpy", "numba", "llvmlite")}}
 
 
-def check_alike(ranks: Ranks, facts: Mapping[str, Any]) -> None:
-    """Raises ValueError on all ranks, with the number and the name, where one has other facts than rank 0."""
-    first, *others = ranks.exchange(facts)
-    for number, other in enumerate(others, 1):
-        for name, theirs, its in settings.differences(first, other):
-            raise ValueError(f"Ranks that train together need the same data, arguments and versions. Rank 0 has {name} "
-                             f"= {theirs!r}. Rank {number} has {its!r}.")
-
-
 def share_random(ranks: Ranks) -> None:
     """Random numbers of rank 0 on all ranks, from here on."""
     if ranks.size > 1:
         state.put_into_process(ranks.broadcast(state.of_process()))
 
 
-def share_model(model: Any, ranks: Ranks) -> None:
+def share_model(model: Model, ranks: Ranks) -> None:
     """The weights, slots and seeds of rank 0's model on all ranks."""
     if ranks.size > 1:
         kept = ranks.broadcast((state.of_model(model), state.of_random(model)) if ranks.rank == 0 else None)
@@ -48,20 +40,27 @@ def share_model(model: Any, ranks: Ranks) -> None:
             state.put_into_random(model, kept[1])
 
 
-def join(model: Any, arguments: Mapping[str, Any]) -> None:
-    """Has all ranks of a model begin the same training, from the same weights. Raises what `check_alike` does."""
+def join(model: Model, arguments: Mapping[str, Any]) -> None:
+    """Has all ranks of a model begin the same training, from the same weights. Raises ValueError on all ranks, with the
+    number and the name, if one has other settings than rank 0.
+    """
     begins = zlib.crc32(repr(arguments.get("begins")).encode())  # where an iterable stands, whatever it tells of that
-    check_alike(model.ranks, {"version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
-                              "architecture": settings.architecture(model)})
+    first, *others = model.ranks.exchange({
+        "version": versions(), **settings.settings(model, {}), **arguments, "begins": begins,
+        "architecture": settings.architecture(model)})
+    for number, other in enumerate(others, 1):
+        for name, theirs, its in settings.differences(first, other):
+            raise ValueError(f"Ranks that train together need the same data, arguments and versions. Rank 0 has {name} "
+                             f"= {theirs!r}. Rank {number} has {its!r}.")
     share_model(model, model.ranks)
-    running = model._running()
+    running = model._trainer.running
     running.key = model.ranks.broadcast(running.key)
 
 
-STOPS = ("stop_training", "stop_evaluating", "stop_predicting")  # what callbacks set
+STOPS = ("stop_training", "stop_evaluating", "stop_predicting")  # set by callbacks
 
 
-def checksum(model: Any) -> int:
+def checksum(model: Model) -> int:
     """Of all weights."""
     found = 0
     for weight in model.weights:
@@ -69,7 +68,7 @@ def checksum(model: Any) -> int:
     return found
 
 
-def check_weights(model: Any, ranks: Ranks) -> None:
+def check_weights(model: Model, ranks: Ranks) -> None:
     """Raises RuntimeError where the ranks do not hold the same bits."""
     every = ranks.exchange(checksum(model))
     other = [number for number, one in enumerate(every) if one != every[0]]
@@ -80,14 +79,13 @@ def check_weights(model: Any, ranks: Ranks) -> None:
 
 
 @contextmanager
-def alone(model: Any) -> Iterator[None]:
+def alone(model: Model) -> Iterator[None]:
     """Within it the model works for this process alone."""
-    attributes = vars(model)  # set in it, so that this counts as no change: no step is recorded anew
-    before, attributes["ranks"] = attributes["ranks"], ALONE
+    before, model._trainer.ranks = model._trainer.ranks, ALONE
     try:
         yield
     finally:
-        attributes["ranks"] = before
+        model._trainer.ranks = before
 
 
 class SharedCallbacks(CallbackList):
@@ -96,7 +94,7 @@ class SharedCallbacks(CallbackList):
     called on each rank.
     """
 
-    def __init__(self, given: Any, model: Any, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
+    def __init__(self, given: Any, model: Model, params: Mapping[str, Any], ranks: Ranks, *ours: Callback) -> None:
         super().__init__([*CallbackList(None if ranks.rank else given).callbacks, *ours], model=model, **params)
         self._own, self._model, self._ranks = CallbackList(self.callbacks, model=model, **params), model, ranks
         self._listened = ranks.broadcast({name for name in STAGES if self._own.listeners(name)})
@@ -125,22 +123,21 @@ class SharedCallbacks(CallbackList):
         logs.clear()
         logs.update(decided["logs"])
         for name, stops in decided["stop"].items():
-            if getattr(self._model, name) != stops:  # what is set counts as a change
-                setattr(self._model, name, stops)
+            setattr(self._model, name, stops)
         if decided["rate"] is not None:
             self._model.optimizer.learning_rate = decided["rate"]
         for name, weight in self._model.named_weights().items() if decided["weights"] is not None else ():
             weight.assign(decided["weights"][name])
 
 
-def hooks_of(model: Any, given: Any, params: Mapping[str, Any], *ours: Callback) -> CallbackList:
+def hooks_of(model: Model, given: Any, params: Mapping[str, Any], *ours: Callback) -> CallbackList:
     """The callbacks of a model; of several ranks those of the first are everyone's."""
     if model.ranks.size > 1:
         return SharedCallbacks(given, model, params, model.ranks, *ours)
     return CallbackList([*CallbackList(given).callbacks, *ours], model=model, **params)
 
 
-def _rate(model: Any) -> float | None:
+def _rate(model: Model) -> float | None:
     """The learning rate, where it is a number that somebody can set."""
     return None if model.optimizer is None or model.optimizer.is_scheduled else float(
         model.optimizer.learning_rate)

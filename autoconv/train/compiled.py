@@ -1,12 +1,14 @@
-"""What `compile` was given, output by output: the losses with their weights, and the metrics."""
+"""What `compile` was given: output by output, the losses with their weights and the metrics; and as plain data."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from .. import losses as losses_module
 from .. import metrics as metrics_module
+from .. import optimizers as optim
 from ..arguments.names import numbered
+from ..arguments.serialization import known_objects, serialize
 from ..symbolic import flatten
 
 Shape = tuple[int | None, ...]
@@ -118,3 +120,55 @@ def _spread(given: Any, outputs: Sequence[str], what: str, for_all: bool) -> lis
         raise ValueError(f"{what} must be a list or a dict, one entry for each output: {list(outputs)}. "
                          f"Received: {given!r}.")
     return [given] * len(outputs)
+
+
+# As plain data, for files and for `get_compile_config`.
+
+
+def to_config(trainer: Any) -> dict[str, Any] | None:
+    """The arguments of compile(), None if it was not called. Raises ValueError for what no file can name, such as a
+    lambda.
+    """
+    if trainer.optimizer is None:
+        return None
+    return {"optimizer": serialize(optim.get(trainer.optimizer)), "loss": _each(trainer.loss, _named),
+            "loss_weights": trainer.loss_weights, "metrics": _each(trainer.metrics, _named),
+            "weighted_metrics": _each(trainer.weighted_metrics, _named), "run_eagerly": trainer.run_eagerly}
+
+
+def from_config(config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """The arguments of compile() that `to_config` described. Raises ValueError for unknown names."""
+    if not isinstance(config, Mapping) or not isinstance(config.get("optimizer"), Mapping | str):
+        raise ValueError("A compile configuration must have an optimizer. "
+                         f"Received: {config!r:.80}.")
+    given = config["optimizer"]
+    own = {**known_objects(), **(custom_objects or {})}
+
+    def meant(module: Any) -> Callable[[Any], Any]:
+        """A name of ours stays, as compile() makes of it what goes with the outputs."""
+        return lambda one: own.get(one, one) if isinstance(one, str) else module.deserialize(one, custom_objects)
+
+    return {"optimizer": optim.get(given) if isinstance(given, str) else optim.deserialize(given, custom_objects),
+            "loss": _each(config.get("loss"), meant(losses_module)), "loss_weights": config.get("loss_weights"),
+            **{name: _each(config.get(name), meant(metrics_module)) for name in ("metrics", "weighted_metrics")},
+            "run_eagerly": bool(config.get("run_eagerly"))}
+
+
+def _named(one: Any) -> Any:
+    """A loss or a metric as plain data; a name as it is."""
+    if isinstance(one, str | Mapping):
+        return one
+    if type(one) is losses_module.LossFunction:  # a user's function and nothing else, which its name says
+        return serialize(getattr(one, "_function", one))
+    return serialize(one() if isinstance(one, type) else one)
+
+
+def _each(value: Any, function: Callable[[Any], Any]) -> Any:
+    """The function of each thing in lists and dicts by names; a class's config is one thing."""
+    if value is None:
+        return None
+    if isinstance(value, list | tuple | set):
+        return [_each(item, function) for item in value]
+    if isinstance(value, Mapping) and "class_name" not in value:
+        return {str(key): _each(item, function) for key, item in value.items()}
+    return function(value)

@@ -4,14 +4,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..backend.device import without_gradient
+from ..ranks import Part
 from ..symbolic import flatten
 from ..tensor import Tensor, from_dlpack
 
+Model = Any  # a `models.Model`: models are above this package
 _CUDA = 2  # DLPack's number for the memory of an NVIDIA GPU
 
 
@@ -33,8 +35,13 @@ class Data:
 
     @property
     def like(self) -> "Data":
-        """What has the shapes of its batches."""
+        """The shapes of its batches."""
         return self
+
+    @property
+    def arrays(self) -> list[Any]:
+        """All of them: x, y, then weights."""
+        return [*self.x, *self.y, *self.weights]
 
     def rows(self, start: int, stop: int) -> "Data":
         """The samples start..stop-1, without a copy."""
@@ -42,6 +49,19 @@ class Data:
             return [None if a is None else a[start:stop] for a in arrays]
 
         return Data(kept(self.x), kept(self.y), kept(self.weights), self.form)
+
+
+class Batch(NamedTuple):
+    """A batch, or several of one size that follow each other.
+
+    source: where a step reads them, by their `numbers` there, of which the first is the next one; None for a batch
+    whose data are fed to the step. data: has the shapes of its arrays. part: what of it this process has.
+    """
+
+    source: Any
+    data: Data
+    part: Part
+    numbers: Sequence[int] = (0,)
 
 
 def check_data(x: Any, y: Any = None, sample_weight: Any = None, names: Sequence[str] | None = None,

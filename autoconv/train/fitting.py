@@ -1,6 +1,11 @@
-"""`Fitting`: one call of `fit`, epoch by epoch; from its start, or from the state that another one was saved in."""
+"""`Loop`: the one loop of fit, evaluate and predict. The next batch, a step on it, callbacks.
 
-from collections.abc import Callable, Mapping
+`Fitting`: one call of `fit`, epoch by epoch; from its start, or from the state that another one was saved in.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from os import PathLike
 from typing import Any
 
@@ -9,42 +14,88 @@ from ..ranks import ALONE, Ranks
 from . import settings, state
 from .agreeing import check_weights
 from .checkpoint import Checkpoint
-from .phases import Work
+from .data import Batch
 from .progress import Progress, warn_of_nan
 from .saving import Saving, state_in, usable
 from .source import Source
 from .state import TrainState
+from .step import Step
 from .stream import Epochs, Stream, warn_of_end
+from .workspace import Work
+
+STOPS = {"train": "stop_training", "test": "stop_evaluating", "predict": "stop_predicting"}  # set by callbacks
+
+
+class Loop:
+    """Goes through the batches of epochs.
+
+    logs: what callbacks get at the end of a batch. take: runs a step on a batch. step: the last one that ran. done: how
+    many steps of the epoch were done.
+    """
+
+    def __init__(self, trainer: Any, work: Work, hooks: CallbackList, logs: Callable[[], Mapping[str, Any]],
+                 take: Callable[[Step, Batch], None] = Step.run) -> None:
+        self._trainer, self._work, self._logs, self._take = trainer, work, logs, take
+        self._begin = hooks.listeners(f"on_{work.kind}_batch_begin")
+        self._end = hooks.listeners(f"on_{work.kind}_batch_end")
+        self.step: Any = None
+        self.done = 0
+
+    def run(self, epochs: Epochs, number: int = 0, line: Progress | None = None,
+            shown: Callable[[], Logs] = dict, after: Callable[[], None] | None = None) -> None:
+        """Goes through the rest of an epoch. line: shows the progress, with the values `shown()`. after: is called
+        after each step.
+        """
+        trainer, work, stop = self._trainer, self._work, STOPS[self._work.kind]
+        one_by_one = bool(self._begin or self._end or after) or getattr(trainer, stop)
+        for batch in epochs.epoch(number, self.done, one_by_one):
+            for method in self._begin:
+                method(self.done, {})
+            if batch.source is None and work.sums is not None:
+                trainer.running.check_targets(trainer.model, batch.data)
+            self.step = trainer.step_for(work, batch)
+            self._take(self.step, batch)
+            self.done += len(batch.numbers)
+            if self._end:
+                logs = self._logs()
+                for method in self._end:
+                    method(self.done - 1, logs)
+            if line is not None:
+                line.update(self.done, shown)
+            if getattr(trainer, stop):
+                break
+            if after is not None:
+                after()
 
 
 class Fitting:
     """What a call of `fit` consists of while it runs.
 
     tests: what validation is made on, by `validate(hooks)` in those epochs, counted from 1, that `validates` says.
-    epoch, done: the epoch that comes or is under way, and how many of its steps were done.
     """
 
-    def __init__(self, model: Any, work: Work, passes: Epochs, hooks: CallbackList, epochs: range,
+    def __init__(self, trainer: Any, work: Work, passes: Epochs, hooks: CallbackList, epochs: range,
                  tests: Source | Stream | None, validate: Callable[[CallbackList], Logs] | None,
                  validates: Callable[[int], bool]) -> None:
-        self._model, self._running, self._work, self._passes, self._hooks = model, model._running(), work, passes, hooks
-        self._tests, self._validate, self._validates = tests, validate, validates
-        self._epochs, self.epoch, self.done, self._logs = epochs.stop, epochs.start, 0, Logs()
-        self._begin, self._end = (hooks.listeners(f"on_train_batch_{when}") for when in ("begin", "end"))
+        self._trainer, self._model, self._running = trainer, trainer.model, trainer.running
+        self._passes, self._hooks, self._tests = passes, hooks, tests
+        self._validate, self._validates = validate, validates
+        self._epochs, self._epoch, self._logs = epochs.stop, epochs.start, Logs()
         assert work.sums is not None  # training has some
         self._sums, self._ranks = work.sums, work.ranks
+        self._loop = Loop(trainer, work, hooks, partial(self._so_far, work.ranks))
         self._saving: Saving | None = None
         self._common: dict[str, Any] = {}
 
-    def run(self, verbose: int, line: Progress, resume: str | PathLike[str] | None,
-            backup: BackupAndRestore | None) -> None:
-        """Trains up to the last epoch, or until something stops it. `line`: the progress that came before."""
+    @contextmanager
+    def saved(self, backup: BackupAndRestore | None, resume: str | PathLike[str] | None) -> Iterator[Checkpoint | None]:
+        """Within this block the training is saved as `backup` says. Gives the state that it goes on from, if any."""
         if backup is None and resume is None:
-            self._train(verbose, line)
+            yield None
             return
         self._common = self._described()
         if backup is not None:
-            self._saving = Saving(backup, self._state, lambda: int(self._model.optimizer.iterations), self._ranks)
+            self._saving = Saving(backup, self._state, lambda: int(self._trainer.optimizer.iterations), self._ranks)
         try:
             found = None
             if resume is not None:
@@ -55,73 +106,55 @@ class Fitting:
                 self._ranks.on_first(self._check, found)
             if self._saving is not None:
                 self._saving.begin()
-            self._train(verbose, line, found)
+            yield found
         finally:
             if self._saving is not None:
                 self._saving.close()
 
-    def _train(self, verbose: int, line: Progress, found: Checkpoint | None = None) -> None:
-        self._hooks.call("on_train_begin", {})
+    def run(self, verbose: int, line: Progress, found: Checkpoint | None) -> None:
+        """Trains up to the last epoch, or until something stops it. line: the progress that came before. found: the
+        state to go on from.
+        """
+        trainer, hooks, saving, loop = self._trainer, self._hooks, self._saving, self._loop
+        hooks.call("on_train_begin", {})
         if found is not None:
             self._go_on(found)
-        while self.epoch < self._epochs and not self._model.stop_training:
-            if not self.done:
-                if not self._passes.ready(self.epoch):
+        while self._epoch < self._epochs and not trainer.stop_training:
+            if not loop.done:
+                if not self._passes.ready(self._epoch):
                     warn_of_end()
                     break
-                self._hooks.call("on_epoch_begin", self.epoch, {})
-            if self._saving is not None:
-                self._saving.check(self._held)
-            title = f"Epoch {self.epoch + 1}/{self._epochs}"
-            line = Progress(self._passes.steps, verbose, title, line, self.done)
-            self._logs = self._epoch(line)
-            if self._validate is not None and self._validates(self.epoch + 1):
-                self._logs.update({f"val_{name}": value for name, value in self._validate(self._hooks).items()})
+                hooks.call("on_epoch_begin", self._epoch, {})
+                self._sums.reset()
+            if saving is not None:
+                saving.check(self._held)
+            title = f"Epoch {self._epoch + 1}/{self._epochs}"
+            line = Progress(self._passes.steps, verbose, title, line, loop.done)
+            # The line shows this rank's part of the sums, which are asked for only if they are shown.
+            loop.run(self._passes, self._epoch, line, self._so_far, None if saving is None else saving.after_step)
+            self._logs = self._so_far(self._ranks)
+            if self._validate is not None and self._validates(self._epoch + 1):
+                self._logs.update({f"val_{name}": value for name, value in self._validate(hooks).items()})
             line.finish(self._logs)
             if self._ranks.size > 1:
                 check_weights(self._model, self._ranks)
-            self._hooks.call("on_epoch_end", self.epoch, self._logs)
-            self.epoch, self.done = self.epoch + 1, 0
-            if self._saving is not None:
-                self._saving.after_epoch(last=self.epoch == self._epochs or self._model.stop_training)
-        if self._saving is not None:
-            self._saving.finish()
-        self._model.optimizer.finalize_variable_values()
-        self._hooks.call("on_train_end", self._logs)
-        if self._saving is not None:
-            self._saving.clear()
-
-    def _epoch(self, line: Progress) -> Logs:
-        """The steps of an epoch, or those that are left of it; the means over all of it."""
-        running, source = self._running, self._passes.source
-        if not self.done:
-            self._sums.reset()
-        one_by_one = self._saving is not None or self._hooks.listens("on_train_batch")
-        for n, tickets in self._passes.epoch(self.epoch, self.done, one_by_one):
-            for method in self._begin:
-                method(self.done, {})
-            self._model._check_unchanged(self._work)
-            if source.varies:
-                running.check_targets(self._model, source.like)
-            source.run(self._model._step(self._work, source.like, n, source.shards), tickets)
-            self.done += len(tickets)
-            if self._end:
-                logs = self._so_far(self._ranks)
-                for method in self._end:
-                    method(self.done - 1, logs)
-            line.update(self.done, self._so_far)  # of this rank's part: it is asked only where it is shown
-            if self._model.stop_training:
-                break
-            if self._saving is not None:
-                self._saving.after_step()
-        return self._so_far(self._ranks)
+            hooks.call("on_epoch_end", self._epoch, self._logs)
+            self._epoch, loop.done = self._epoch + 1, 0
+            if saving is not None:
+                saving.after_epoch(last=self._epoch == self._epochs or trainer.stop_training)
+        if saving is not None:
+            saving.finish()
+        trainer.optimizer.finalize_variable_values()
+        hooks.call("on_train_end", self._logs)
+        if saving is not None:
+            saving.clear()
 
     def _so_far(self, ranks: Ranks = ALONE) -> Logs:
         bad, logs = self._sums.read(ranks), self._sums.logs()
         if bad is not None and not self._running.nan_seen:
             self._running.nan_seen = True
             if not self._ranks.rank:
-                warn_of_nan(logs["loss"], self.epoch, bad)
+                warn_of_nan(logs["loss"], self._epoch, bad)
         return logs
 
     # The training's state.
@@ -166,9 +199,10 @@ class Fitting:
         with usable(found):
             kept = found.state.content()
             position = kept["position"]
-            self.epoch, self.done, self._logs = int(position["epoch"]), int(position["done"]), dict(kept["logs"])
-        if self.done:
-            self._hooks.call("on_epoch_begin", self.epoch, {})
+            self._epoch, self._loop.done = int(position["epoch"]), int(position["done"])
+            self._logs = dict(kept["logs"])
+        if self._loop.done:
+            self._hooks.call("on_epoch_begin", self._epoch, {})
         with usable(found):
             state.put_into_model(self._model, kept["model"])
             running, source = self._running, self._passes.source
@@ -194,6 +228,6 @@ class Fitting:
     def _held(self) -> dict[str, Any]:
         """What the data, metrics and callbacks say themselves of where they stand."""
         tests = None if self._tests is None else self._tests.get_state()
-        return {"position": {"epoch": self.epoch, "done": self.done, "passes": self._passes.get_state(),
+        return {"position": {"epoch": self._epoch, "done": self._loop.done, "passes": self._passes.get_state(),
                              "tests": tests},
                 "sums": self._sums.get_state(), "callbacks": state.of_callbacks(self._hooks)}

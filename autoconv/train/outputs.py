@@ -1,15 +1,14 @@
 """`Outputs`: the predictions of a model for all batches of a source."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from ..backend.device import Device
-from .source import Source
+from ..backend.locks import kernel_lock
+from .data import Batch
 from .step import Step
-from .stream import Stream
 
 
 class Outputs:
@@ -22,27 +21,27 @@ class Outputs:
         self._rows: list[Any] | None = None
         self._parts: list[list[np.ndarray]] = []
 
-    def take(self, source: Source | Stream, step: Step, tickets: Sequence[Any]) -> None:
-        """Runs a step on these batches, of which the first is the source's next one, and keeps its outputs."""
-        if self._rows is None and self._samples is not None and step.ran and step.is_current():
+    def take(self, step: Step, batch: Batch) -> None:
+        """Runs a step on these batches, and keeps its outputs."""
+        with kernel_lock:
+            self._take(step, batch)
+
+    def _take(self, step: Step, batch: Batch) -> None:
+        if self._rows is None and self._samples is not None and step.ran and step.recorder.is_current():
             self._rows = self._arrays(step, self._samples)  # the outputs' shapes are known
-        if self._rows is None and len(tickets) > 1:
-            first, *tickets = tickets
-            self.take(source, step, [first])
-            source.seek(tickets[0])
-        source.run(step, tickets, self._rows)
-        self._step, self._count = step, self._count + step.samples * len(tickets)
+        if self._rows is None and len(batch.numbers) > 1:
+            first, *rest = batch.numbers
+            self._take(step, batch._replace(numbers=[first]))
+            batch = batch.source.batch(rest)
+        step.run(batch, self._rows)
+        self._count += step.samples * len(batch.numbers)
         if self._samples is None:
             _check(step)
-            self._parts.append([np.array(self._device.numpy(rows)) for rows in step.outputs()])
+            self._parts.append(step.copied_outputs())
         elif self._rows is None:
             _check(step)
             self._rows = self._arrays(step, self._samples)
-            source.add_sink(step, self._rows)  # type: ignore[union-attr]
-
-    def last(self) -> list[np.ndarray]:
-        """Copies of the last batch's outputs, one array an output."""
-        return [np.array(self._device.numpy(rows)) for rows in self._step.outputs()]
+            step.add_sink(self._rows)
 
     def all(self) -> list[np.ndarray]:
         """The outputs of all steps, one array an output."""

@@ -1,405 +1,363 @@
-"""`Phases`: what a step does with a batch, phase by phase, run through Python. How that is recorded is step.py's."""
+"""The phases of a step: functions that do a part of it with one batch, through Python. `Step` has them recorded.
 
-from collections.abc import Callable, Iterable, Sequence
+    load | forward | loss | backward | reduce | account | score | store | update
+
+The update comes last, so that a step that is interrupted earlier has changed no weight.
+"""
+
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from ..backend import trace
 from ..losses import weights_shape
-from ..ranks import ALONE, Ranks
-from ..symbolic import flatten, pack
+from ..symbolic import flatten
 from ..tape import walk_back
 from ..tensor import Tensor, no_grad, within_formula
-from .compiled import Goal, Score
-from .source import Source
-from .staging import Staging
-from .sums import Sums
+from .compiled import Goal
+from .recorder import Phase
+from .workspace import Workspace, is_recordable
+
+# The phases.
 
 
-class Work(NamedTuple):
-    """What a step does beside running the model: nothing in prediction, losses and metrics in evaluation, all of it in
-    training. With several `ranks` gradients are summed over them while the backward pass goes on.
-    """
-
-    kind: str  # "predict", "test" or "train"
-    goals: Sequence[Goal] = ()
-    scores: Sequence[Score] = ()
-    sums: Sums | None = None
-    optimizer: Any = None
-    ranks: Ranks = ALONE
-    own: str | None = None  # the method of the model's class that makes it run `train_step` or its like
+def load(space: Workspace) -> None:
+    """Gathers the batch from the data set."""
+    space.source.read(space.first, space.arrays)  # type: ignore[union-attr]
 
 
-class Phases:
-    """The phases of a step of `model` over batches of arrays of these shapes and dtypes: inputs x, targets y, sample
-    weights; None for what is not there, or not taken to the device.
+def _inputs(space: Workspace) -> Any:
+    """What the model is called on."""
+    arrays = space.x
+    if space.reasons["forward"] is not None:  # a layer of the user's may keep them
+        arrays = [space.device.empty(a.shape, a.dtype) for a in space.x]
+        for mine, theirs in zip(space.x, arrays):
+            space.device.kernels("arith").copy(mine, theirs)
+    return space.form([Tensor(a, device=space.device) for a in arrays])
 
-    form: puts a list of inputs into the form in which the model's call takes it. shards: how many times as many samples
-    the whole batch has, of which these are one rank's. reasons: of each phase why it is not recorded, None where it is.
-    """
 
-    def __init__(self, model: Any, work: Work, x: Sequence[Any], y: Sequence[Any], weights: Sequence[Any],
-                 form: Callable[[list], Any], shards: float = 1.0) -> None:
-        self._model, self._work, self._form, self._device = model, work, form, model.device
-        self._goals = {goal.output: goal for goal in work.goals}
-        self._trains = work.optimizer is not None and work.optimizer.flat is not None
-        self._ranks, self._shards = work.ranks, shards
-        self._moving: list[Any] = []  # the arrays of weights that training changes by themselves: moving averages
-        parts = [[None if like is None else self._device.fresh(*like) for like in part] for part in (x, y, weights)]
-        self._x: list[Any] = parts[0]
-        self._y, self._weights, self.samples = parts[1], parts[2], len(self._x[0])
-        self.arrays = [*self._x, *self._y, *self._weights]  # what a batch is written into
-        self._source: Source | Staging | None = None
-        self._sink: Sequence[Any] | None = None
-        self._penalties: list[Tensor] = []  # what layers and weights add to the loss
-        self._duplicated = False  # whether every rank runs the same whole batch
-        self._given: Sequence[Any] = ()  # a batch that was fed, as the user has it
-        self._gradients: dict[tuple[int, bool], Any] = {}  # of outputs, or of the logits that they came from
-        self._arrivals: dict[int, int] = {}  # how many calls were recorded when a parameter's gradient was complete
-        self._value_counts = [0] * len(work.scores)
-        self._model_obstacle: str | None = None  # why a step with this model cannot be recorded
-        self._first: Any = 0  # what stands for the place of the batch's first sample in the order
-        self._by_kernels = False  # whether `optimizer.update()` makes the update, which counts no step
-        self.reasons: dict[str, str | None] = {}
-
-    def feed(self, arrays: Sequence[Any]) -> None:
-        """Writes one batch, x, y and weights as the user has them, into the step's arrays."""
-        self._given = arrays
-        for array, own in zip(arrays, self.arrays):
-            if own is not None:
-                own[...] = array
-
-    def outputs(self) -> list[Any]:
-        """The predictions of the last run, in arrays of the device that the next run may write to."""
-        return [t.data for t in self._outputs]
-
-    def put_together(self, outputs: list[Any]) -> Any:
-        """A list with one thing for each output in the structure in which the model's call gives outputs."""
-        return outputs[0] if isinstance(self._structure, Tensor) else pack(self._structure, outputs)
-
-    def _works(self) -> list[tuple[str, Callable[[], Any]]]:
-        """The phases of this step, in order."""
-        if self._work.own is not None:
-            return [(name, work) for name, work, wanted in (
-                ("load", self._load, self._source is not None), ("forward", self._own_step, True),
-                ("store", self._store, self._sink is not None)) if wanted]
-        scored = any(not self._is_recorded(score) for score in self._work.scores)
-        return [(name, work) for name, work, wanted in (
-            ("load", self._load, self._source is not None), ("forward", self._forward, True),
-            ("loss", self._loss, self._work.goals), ("backward", self._backward, self._trains),
-            ("reduce", self._reduce_all, self._trains and self._ranks.size > 1),
-            ("account", self._account, self._work.goals), ("score", self._score, scored),
-            ("store", self._store, self._sink is not None), ("update", self._update, self._trains),
-        ) if wanted]
-
-    def _obstacle(self, phase: str) -> str | None:
-        """Why a phase cannot be recorded, as far as is known before it runs."""
-        if self._work.own is not None and phase != "load":
-            return f"{type(self._model).__name__} runs its own {self._work.own}()"
-        if self._model.run_eagerly and phase != "load":  # which runs nothing of the user's
-            return "compile(run_eagerly=True)"
-        if phase in ("forward", "backward", "store", "loss", "account"):
-            obstacle = self._model_obstacle
-            if phase == "store" and not all(map(self._device.writes_to, self._sink or ())):
-                return obstacle or "the predictions do not fit into the GPU's memory"
-            if obstacle is not None or phase in ("forward", "backward", "store"):
-                return obstacle
-            odd = next((goal.loss for goal in self._work.goals if not self._takes_tensors(goal)), None)
-            return None if odd is None else f"the loss {odd.name} does not say recordable = True"
-        if phase == "update" and not is_recordable(self._work.optimizer):
-            return f"the optimizer {self._work.optimizer.name} does not say recordable = True"
-        if phase == "score":
-            score = next(s for s in self._work.scores if not self._is_recorded(s))
-            return f"the metric {score.name} is computed by NumPy"
-        return "other processes take part" if phase == "reduce" else None
-
-    def _shared_obstacle(self) -> str | None:
-        """Why a step that processes share cannot be recorded, though each of its layers could."""
-        if self._ranks.size > 1 and self._work.kind == "train":
-            for layer in self._model._walk():
-                if getattr(layer, "synchronized", False):
-                    return f"{layer.name} takes the mean over the images of all processes"
-        return None
-
-    def _is_recorded(self, score: Score) -> bool:
-        """Whether a metric's sums are taken by kernels, which count each sample once."""
-        goal = self._goals.get(score.output)
-        if score.weighted and self._weights[score.output] is not None:
-            return False
-        return is_recordable(score.metric) and goal is not None and self._takes_tensors(goal)
-
-    def _takes_tensors(self, goal: Goal) -> bool:
-        """Whether a loss gets the targets that lie on the device, not the user's array."""
-        return self._y[goal.output] is not None and is_recordable(goal.loss)
-
-    # The phases.
-
-    def _place(self) -> int:
-        return 0 if self._source is None else self._source.first()
-
-    def _load(self) -> None:
-        self._source.read(self._first, self.arrays)  # type: ignore[union-attr]
-
-    def _inputs(self) -> Any:
-        """What the model is called on."""
-        arrays = self._x
-        if self.reasons["forward"] is not None:  # a layer of the user's may keep them
-            arrays = [self._device.empty(a.shape, a.dtype) for a in self._x]
-            for mine, theirs in zip(self._x, arrays):
-                self._device.kernels("arith").copy(mine, theirs)
-        return self._form([Tensor(a, device=self._device) for a in arrays])
-
-    def _own_step(self) -> None:
-        """All of a step by a method of the model."""
-        x, kind, model = self._inputs(), self._work.kind, self._model
-        if kind == "predict":
-            with no_grad():
-                self._structure = model.predict_step((x,))
-            self._outputs = flatten(self._structure)
-            return
-        count = len(self._y)
-        y, weights = ([self._own_array(at + i) for i in range(count)] for at in (len(self._x), len(self._x) + count))
-        several = count > 1
-        parts = [x] if y == [None] else [x, y if several else y[0]]
-        if len(parts) == 2 and any(weight is not None for weight in weights):
-            parts.append(weights if several else weights[0])
-        model._running().now = kind
-        if kind == "train":
-            with within_formula(f"train_step of {model.name!r}"):
-                logs = model.train_step(tuple(parts))
-            self._work.sums.take(logs)  # type: ignore[union-attr]
-            return
+def run_own_step(space: Workspace) -> None:
+    """All of a step by a method of the model."""
+    x, kind, model = _inputs(space), space.work.kind, space.model
+    if kind == "predict":
         with no_grad():
-            self._work.sums.take(model.test_step(tuple(parts)))  # type: ignore[union-attr]
+            space.structure = model.predict_step((x,))
+        space.outputs = flatten(space.structure)
+        return
+    count = len(space.y)
+    y, weights = ([_own_array(space, at + i) for i in range(count)] for at in (len(space.x), len(space.x) + count))
+    several = count > 1
+    parts = [x] if y == [None] else [x, y if several else y[0]]
+    if len(parts) == 2 and any(weight is not None for weight in weights):
+        parts.append(weights if several else weights[0])
+    model._trainer.running.now = kind
+    if kind == "train":
+        with within_formula(f"train_step of {model.name!r}"):
+            logs = model.train_step(tuple(parts))
+        space.work.sums.take(logs)  # type: ignore[union-attr]
+        return
+    with no_grad():
+        space.work.sums.take(model.test_step(tuple(parts)))  # type: ignore[union-attr]
 
-    def _own_array(self, which: int) -> Tensor | None:
-        """Array number `which` of the batch as a tensor: floats in the model's dtype."""
-        given = self._given[which] if self._source is None else self._source.host(which, self.samples)
-        if given is None:
-            return None
-        array = np.asarray(given)
-        dtype = np.dtype(self._model.dtype) if array.dtype.kind == "f" else array.dtype
-        return Tensor(self._device.array(array, dtype), device=self._device)
 
-    def _forward(self) -> None:
-        inputs = self._inputs()
-        if self._trains:
-            outputs = self._model(inputs, training=True)
-            self._penalties = self._model.losses
+def _own_array(space: Workspace, which: int) -> Tensor | None:
+    """Array number `which` of the batch as a tensor: floats in the model's dtype."""
+    given = space.given_array(which)
+    if given is None:
+        return None
+    array = np.asarray(given)
+    dtype = np.dtype(space.model.dtype) if array.dtype.kind == "f" else array.dtype
+    return Tensor(space.device.array(array, dtype), device=space.device)
+
+
+def forward(space: Workspace) -> None:
+    """Calls the model."""
+    inputs = _inputs(space)
+    if space.trains:
+        outputs = space.model(inputs, training=True)
+        space.penalties = space.model.losses
+    else:
+        with no_grad():
+            outputs = space.model(inputs, training=space.work.kind == "train")
+            space.penalties = space.model.losses if space.work.goals else []
+    space.structure, space.outputs = outputs, flatten(outputs)
+
+
+def compute_losses(space: Workspace) -> None:
+    """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
+    space.values = []
+    space.leaves = {output: _leaf(space, output) for output in space.goals}
+    if space.reasons["loss"] is not None:  # a loss of the user's may reach an output in another way each time
+        for gradient in space.gradients.values():
+            space.device.kernels("arith").copy(0, gradient)
+    for goal in space.work.goals:
+        values, weights = _loss_of(space, goal)
+        space.values.append((values, weights))
+        if space.trains:
+            dy = weights
+            if goal.weight != 1:
+                dy = space.device.empty(weights.shape, weights.dtype)
+                space.device.kernels("arith").multiply(weights, weights.dtype.type(goal.weight), dy)
+            values.backward(Tensor(dy, device=space.device))
+
+
+def pretend_gradients(space: Workspace) -> None:
+    """Takes the place of `compute_losses` in a dry run of the backward pass, if the loss is the user's."""
+    space.leaves = {output: _leaf(space, output) for output in space.goals}
+    for leaf in space.leaves.values():
+        leaf.grad = leaf._grad_buffer
+
+
+def backward(space: Workspace) -> None:
+    """Walks the tape. Gradients are written into one flat array."""
+    flat, section = space.work.optimizer.flat, trace.current()
+    roots = []
+    for goal in space.work.goals:
+        output, leaf = space.outputs[goal.output], space.leaves[goal.output]
+        pairs = [(output, leaf)]
+        if output.logits is not None and leaf.logits is not None:
+            pairs.append((output.logits, leaf.logits))
+        for of, begun in pairs:
+            if begun.grad is None and space.reasons["loss"] is not None:
+                begun.grad = begun._grad_buffer  # zeros; another time it may go this way
+            if begun.grad is not None and of.requires_grad:
+                roots.append((of, begun.grad))
+
+    for penalty in space.penalties:
+        if penalty.requires_grad:
+            share = np.full(penalty.shape, 1 / space.shards, penalty.dtype)
+            roots.append((penalty, space.device.constant(share)))
+    calls = section.calls if isinstance(section, trace.Section) else []
+    space.arrivals = {}
+
+    def arrived(leaf: Tensor) -> None:
+        space.arrivals[id(leaf)] = len(calls)
+
+    flat.bind_gradients()
+    try:
+        walk_back(roots, arrived)
+        flat.collect([p.grad for p in flat.parameters])
+    finally:
+        flat.release_gradients()
+    space.calls = len(calls)
+
+
+def update(space: Workspace) -> None:
+    """Clips, then updates all weights."""
+    if space.by_kernels or space.reasons["update"] is None:
+        space.work.optimizer.update()
+    else:
+        space.work.optimizer.apply(space.work.optimizer.flat.gradients)
+
+
+def account(space: Workspace) -> None:
+    """Adds the losses and the metrics to the running sums."""
+    sums: Any = space.work.sums
+    sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
+        space.work.goals, space.values)], space.samples * space.shards)
+    for penalty in space.penalties:
+        sums.add_penalty(penalty.data, space.samples)
+    for j, score in enumerate(space.work.scores):
+        if space.is_recorded(score):
+            output = space.outputs[score.output]
+            prediction = output.detach()
+            if output.logits is not None:
+                prediction.logits, prediction.activation = output.logits.detach(), output.activation
+            target: Any = _target(space, space.goals[score.output])
+            values = score.metric.values(target, prediction)  # type: ignore[attr-defined]
+            sums.add_score(j, values)
+            space.value_counts[j] = values.size
+    sums.close_step()
+
+
+def score_by_numpy(space: Workspace) -> None:
+    """Metrics of the user's, on NumPy arrays."""
+    for score in space.work.scores:
+        if not space.is_recorded(score):
+            outputs = np.array(space.device.numpy(space.outputs[score.output].data))  # which it may keep
+            given = [space.given_targets(score.output), outputs]
+            if score.weighted and space.weights[score.output] is not None:
+                given.append(np.asarray(space.given_array(len(space.x) + len(space.y) + score.output)))
+            if space.ranks.size > 1 and not space.duplicated:  # of the whole batch, on every rank
+                given = [np.concatenate(parts) for parts in zip(*space.ranks.exchange(given))]
+            score.metric.update_state(*given)
+
+
+def store(space: Workspace) -> None:
+    """Copies the predictions to their rows."""
+    for output, rows in zip(space.outputs, space.sink):  # type: ignore[arg-type]
+        if space.reasons.get("store") is None:
+            space.device.kernels("step").put_rows(output.data, space.first, rows)
         else:
-            with no_grad():
-                outputs = self._model(inputs, training=self._work.kind == "train")
-                self._penalties = self._model.losses if self._work.goals else []
-        self._structure, self._outputs = outputs, flatten(outputs)
-
-    def _loss(self) -> None:
-        """Losses, and in training the gradients of the outputs, by tensors that begin a tape of their own."""
-        self._values = []
-        self._leaves = {output: self._leaf(output) for output in self._goals}
-        if self.reasons["loss"] is not None:  # a loss of the user's may reach an output in another way each time
-            for gradient in self._gradients.values():
-                self._device.kernels("arith").copy(0, gradient)
-        for goal in self._work.goals:
-            values, weights = self._loss_of(goal)
-            self._values.append((values, weights))
-            if self._trains:
-                values.backward(Tensor(self._times(weights, goal.weight), device=self._device))
-
-    def _pretend_gradients(self) -> None:
-        """For a dry run of the backward pass, where the loss is the user's."""
-        self._leaves = {output: self._leaf(output) for output in self._goals}
-        for leaf in self._leaves.values():
-            leaf.grad = leaf._grad_buffer
-
-    def _backward(self) -> None:
-        flat, section = self._work.optimizer.flat, trace.current()
-        roots = []
-        for goal in self._work.goals:
-            output, leaf = self._outputs[goal.output], self._leaves[goal.output]
-            pairs = [(output, leaf)]
-            if output.logits is not None and leaf.logits is not None:
-                pairs.append((output.logits, leaf.logits))
-            for of, begun in pairs:
-                if begun.grad is None and self.reasons["loss"] is not None:
-                    begun.grad = begun._grad_buffer  # zeros; another time it may go this way
-                if begun.grad is not None and of.requires_grad:
-                    roots.append((of, begun.grad))
-
-        for penalty in self._penalties:
-            if penalty.requires_grad:
-                share = np.full(penalty.shape, 1 / self._shards, penalty.dtype)
-                roots.append((penalty, self._device.constant(share)))
-        self._arrivals = {}
-
-        def arrived(leaf: Tensor) -> None:
-            self._arrivals[id(leaf)] = len(section.calls) if isinstance(section, trace.Section) else 0
-
-        flat.bind_gradients()
-        try:
-            walk_back(roots, arrived)
-            flat.collect([p.grad for p in flat.parameters])
-        finally:
-            flat.release_gradients()
-
-    def _update(self) -> None:
-        if self._by_kernels or self.reasons["update"] is None:
-            self._work.optimizer.update()
-        else:
-            self._work.optimizer.apply(self._work.optimizer.flat.gradients)
-
-    def _account(self) -> None:
-        """Adds the losses and the metrics to the running sums."""
-        sums: Any = self._work.sums
-        sums.add_losses([(goal.weight, values.data, weights) for goal, (values, weights) in zip(
-            self._work.goals, self._values)], self.samples * self._shards)
-        for penalty in self._penalties:
-            sums.add_penalty(penalty.data, self.samples)
-        for j, score in enumerate(self._work.scores):
-            if self._is_recorded(score):
-                output = self._outputs[score.output]
-                prediction = output.detach()
-                if output.logits is not None:
-                    prediction.logits, prediction.activation = output.logits.detach(), output.activation
-                values = score.metric.values(self._target(self._goals[score.output]), prediction)  # type: ignore[attr-defined]
-                sums.add_score(j, values)
-                self._value_counts[j] = values.size
-        sums.close_step()
-
-    def _score(self) -> None:
-        """Metrics of the user's, on NumPy arrays."""
-        for score in self._work.scores:
-            if not self._is_recorded(score):
-                outputs = np.array(self._device.numpy(self._outputs[score.output].data))  # which it may keep
-                given = [self._given_targets(score.output), outputs]
-                if score.weighted and self._weights[score.output] is not None:
-                    given.append(self._given_weights(score.output))
-                if self._ranks.size > 1 and not self._duplicated:  # of the whole batch, on every rank
-                    given = [np.concatenate(parts) for parts in zip(*self._ranks.exchange(given))]
-                score.metric.update_state(*given)
-
-    def _store(self) -> None:
-        for output, rows in zip(self._outputs, self._sink):  # type: ignore[arg-type]
-            if self.reasons.get("store") is None:
-                self._device.kernels("step").put_rows(output.data, self._first, rows)
-            else:
-                rows[self._place() : self._place() + len(output)] = output.data
-
-    # What the phases are made of.
-
-    def _given_targets(self, output: int) -> np.ndarray:
-        """The targets of the batch as the user's array has them."""
-        which = len(self._x) + output
-        return np.asarray(self._given[which]) if self._source is None else self._source.host(which, self.samples)
-
-    def _given_weights(self, output: int) -> np.ndarray:
-        """The weights of the batch's samples as the user's array has them."""
-        which = len(self._x) + len(self._y) + output
-        return np.asarray(self._given[which]) if self._source is None else self._source.host(which, self.samples)
-
-    def _leaf(self, i: int) -> Tensor:
-        """An output as the beginning of a tape; its gradient, or that of its logits, goes to an array that stays."""
-        output = self._outputs[i]
-        leaf = self._begun(output, (i, False))
-        if output.logits is not None:
-            leaf.logits, leaf.activation = self._begun(output.logits, (i, True)), output.activation
-        return leaf
-
-    def _begun(self, of: Tensor, key: tuple[int, bool]) -> Tensor:
-        data = of.data
-        if self.reasons.get("forward") is None and self.reasons.get("loss") is not None:  # a loss may keep it
-            data = self._device.empty(of.shape, of.dtype)
-            self._device.kernels("arith").copy(of.data, data)
-        leaf = Tensor(data, self._trains, self._device)
-        if self._trains:
-            if key not in self._gradients:
-                self._gradients[key] = self._device.fresh(of.shape, of.dtype)
-            leaf._grad_buffer = self._gradients[key]
-        return leaf
-
-    def _target(self, goal: Goal) -> Any:
-        """The targets of a loss: a tensor, or the user's array for a loss of the user's."""
-        if self._takes_tensors(goal):
-            return Tensor(self._y[goal.output], device=self._device)
-        return self._given_targets(goal.output)
-
-    def _loss_of(self, goal: Goal) -> tuple[Tensor, Any]:
-        """The losses of the samples with their weights; of a class that overrides `__call__`, what that returns."""
-        target, leaf, given = self._target(goal), self._leaves[goal.output], self._weights[goal.output]
-        if not goal.loss.has_own_call():
-            values = goal.loss.sample_losses(target, leaf)
-            return values, self._normalized_weights(goal, values)
-        values = goal.loss(target, leaf, None if given is None else np.array(self._device.numpy(given))).reshape(1)
-        return values, self._device.constant(np.full(1, 1 / self._shards, values.dtype))
-
-    def _normalized_weights(self, goal: Goal, values: Tensor) -> Any:
-        """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
-        given, device = self._weights[goal.output], self._device
-        if given is None:
-            return device.constant(goal.loss.normalized_weights(values, None, self._shards))
-        is_shared = values.size == 1 < given.size  # one number for all samples counts with the sum of their weights
-        shape = given.shape if is_shared else values.shape
-        spread = given.reshape(weights_shape(given.shape, shape))
-        k, weighted = device.kernels("select"), device.empty(shape, values.dtype)
-        if goal.loss.reduction == "mean_with_sample_weight":
-            if self._ranks.size > 1:
-                raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole "
-                                 "batch, of which each of the processes has a part. Received: "
-                                 f"{self._ranks.size} processes. Take 'sum_over_batch_size'.")
-            k.copy(spread, weighted)
-            total = self._sum(weighted)
-            k.maximum(total, device.constant(np.full(total.shape, 1e-30, total.dtype)), total)
-            device.kernels("arith").divide(weighted, total, weighted)
-        else:
-            weights = device.constant(goal.loss.normalized_weights(weighted, None, self._shards))
-            device.kernels("arith").multiply(weights, spread, weighted)
-        return self._sum(weighted).reshape(values.shape) if is_shared else weighted
-
-    def _sum(self, array: Any) -> Any:
-        """The sum of all its elements, with as many axes."""
-        total = self._device.empty((1,) * array.ndim, array.dtype)
-        self._device.kernels("select").sum(array, tuple(range(array.ndim)), total)
-        return total
-
-    def _times(self, weights: Any, factor: float) -> Any:
-        if factor == 1:
-            return weights
-        scaled = self._device.empty(weights.shape, weights.dtype)
-        self._device.kernels("arith").multiply(weights, weights.dtype.type(factor), scaled)
-        return scaled
-
-    def _buckets(self) -> list[tuple[int, int]]:
-        """The parts of the flat gradient that are summed over ranks, one after the other: of the last layers first. On
-        each rank, in each step, the same parts in the same order.
-        """
-        flat, cuts = self._work.optimizer.flat, [self._work.optimizer.flat.size]
-        for start in reversed(flat.starts):
-            if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= self._ranks.bucket_bytes:
-                cuts.append(start)
-        return [(stop, start) for start, stop in pairwise(cuts)]
-
-    def _reduce(self, start: int, stop: int) -> None:
-        self._ranks.start(self._work.optimizer.flat.gradient[start:stop])
-
-    def _average(self) -> None:
-        self._ranks.start_mean(self._moving)
-
-    def _reduce_all(self) -> None:
-        if self._moving:
-            self._average()
-        for bucket in self._buckets():
-            self._reduce(*bucket)
-        self._ranks.finish()
+            first = space.source.first  # type: ignore[union-attr]
+            rows[first : first + len(output)] = output.data
 
 
-def moving_weights(layers: Iterable[Any]) -> list[Any]:
-    """The arrays of weights that a training changes, but not by gradients: those of normalizations."""
-    return [weight.data for layer in layers if layer.trainable for weight in layer._own_weights()
-            if not weight.learns and weight.dtype.kind == "f"]
+# What the phases are made of.
 
 
-def is_recordable(thing: Any) -> bool:
-    """Whether what a loss, metric or optimizer does in a step is kernels alone."""
-    return trace.declared_recordable(thing, "__call__", "call", "update_state", "values", "update_step", "update",
-                                     "apply")
+def _leaf(space: Workspace, i: int) -> Tensor:
+    """An output as the beginning of a tape; its gradient, or that of its logits, goes to an array that stays."""
+    output = space.outputs[i]
+    leaf = _begun(space, output, (i, False))
+    if output.logits is not None:
+        leaf.logits, leaf.activation = _begun(space, output.logits, (i, True)), output.activation
+    return leaf
+
+
+def _begun(space: Workspace, of: Tensor, key: tuple[int, bool]) -> Tensor:
+    data = of.data
+    if space.reasons.get("forward") is None and space.reasons.get("loss") is not None:  # a loss may keep it
+        data = space.device.empty(of.shape, of.dtype)
+        space.device.kernels("arith").copy(of.data, data)
+    leaf = Tensor(data, space.trains, space.device)
+    if space.trains:
+        if key not in space.gradients:
+            space.gradients[key] = space.device.fresh(of.shape, of.dtype)
+        leaf._grad_buffer = space.gradients[key]
+    return leaf
+
+
+def _target(space: Workspace, goal: Goal) -> Any:
+    """The targets of a loss: a tensor, or the user's array for a loss of the user's."""
+    if space.takes_tensors(goal):
+        return Tensor(space.y[goal.output], device=space.device)
+    return space.given_targets(goal.output)
+
+
+def _loss_of(space: Workspace, goal: Goal) -> tuple[Tensor, Any]:
+    """The losses of the samples with their weights; of a class that overrides `__call__`, what that returns."""
+    target, leaf, given = _target(space, goal), space.leaves[goal.output], space.weights[goal.output]
+    if not goal.loss.has_own_call():
+        values = goal.loss.sample_losses(target, leaf)
+        return values, _normalized_weights(space, goal, values)
+    values = goal.loss(target, leaf, None if given is None else np.array(space.device.numpy(given))).reshape(1)
+    return values, space.device.constant(np.full(1, 1 / space.shards, values.dtype))
+
+
+def _normalized_weights(space: Workspace, goal: Goal, values: Tensor) -> Any:
+    """How much each sample's loss counts, as `Loss.normalized_weights` has it, on the device."""
+    given, device = space.weights[goal.output], space.device
+    if given is None:
+        return device.constant(goal.loss.normalized_weights(values, None, space.shards))
+    is_shared = values.size == 1 < given.size  # one number for all samples counts with the sum of their weights
+    shape = given.shape if is_shared else values.shape
+    spread = given.reshape(weights_shape(given.shape, shape))
+    k, weighted = device.kernels("select"), device.empty(shape, values.dtype)
+    if goal.loss.reduction == "mean_with_sample_weight":
+        if space.ranks.size > 1:
+            raise ValueError("A loss with reduction='mean_with_sample_weight' needs the weights of the whole "
+                             "batch, of which each of the processes has a part. Received: "
+                             f"{space.ranks.size} processes. Take 'sum_over_batch_size'.")
+        k.copy(spread, weighted)
+        total = _sum(space, weighted)
+        k.maximum(total, device.constant(np.full(total.shape, 1e-30, total.dtype)), total)
+        device.kernels("arith").divide(weighted, total, weighted)
+    else:
+        weights = device.constant(goal.loss.normalized_weights(weighted, None, space.shards))
+        device.kernels("arith").multiply(weights, spread, weighted)
+    return _sum(space, weighted).reshape(values.shape) if is_shared else weighted
+
+
+def _sum(space: Workspace, array: Any) -> Any:
+    """The sum of all its elements, with as many axes."""
+    total = space.device.empty((1,) * array.ndim, array.dtype)
+    space.device.kernels("select").sum(array, tuple(range(array.ndim)), total)
+    return total
+
+
+def _buckets(space: Workspace) -> list[tuple[int, int]]:
+    """The parts of the flat gradient that are summed over ranks, one after the other: of the last layers first. On
+    each rank, in each step, the same parts in the same order.
+    """
+    flat, cuts = space.work.optimizer.flat, [space.work.optimizer.flat.size]
+    for start in reversed(flat.starts):
+        if start == 0 or (cuts[-1] - start) * flat.dtype.itemsize >= space.ranks.bucket_bytes:
+            cuts.append(start)
+    return [(stop, start) for start, stop in pairwise(cuts)]
+
+
+def cuts(space: Workspace) -> list[tuple[int, Callable[[], Any]]]:
+    """Where the recorded backward pass is cut, and what begins there: first the means of moving averages, then the sum
+    over the ranks of each bucket of the gradient that is complete.
+    """
+    flat, complete = space.work.optimizer.flat, 0
+    found: list[tuple[int, Callable[[], Any]]] = []
+    if space.moving:
+        found.append((0, partial(space.ranks.start_mean, space.moving)))
+    for start, stop in _buckets(space):
+        inside = [p for p, at in zip(flat.parameters, flat.starts) if start <= at < stop]
+        complete = max(complete, *(space.arrivals.get(id(p), space.calls) for p in inside))
+        found.append((complete, partial(_begin_sum, space, start, stop)))
+    return found
+
+
+def _begin_sum(space: Workspace, start: int, stop: int) -> None:
+    space.ranks.start(space.work.optimizer.flat.gradient[start:stop])
+    space.is_summing = True
+
+
+def reduce(space: Workspace) -> None:
+    """Waits for the sums of the gradients over all ranks, which a replay began within the backward pass."""
+    if not space.is_summing:
+        for _, begin in cuts(space):
+            begin()
+    space.is_summing = False
+    space.ranks.finish()
+
+
+# Which phases a step has, and which of them can be recorded.
+
+
+def pieces(space: Workspace) -> list[Phase]:
+    """The phases of a step, in order."""
+    has_source, has_sink = space.source is not None, space.sink is not None
+    if space.work.own is not None:
+        several = False
+        phases = [("load", load, has_source), ("forward", run_own_step, True), ("store", store, has_sink)]
+    else:
+        several = space.trains and space.ranks.size > 1
+        goals = bool(space.work.goals)
+        scored = any(not space.is_recorded(score) for score in space.work.scores)
+        phases = [
+            ("load", load, has_source), ("forward", forward, True), ("loss", compute_losses, goals),
+            ("backward", backward, space.trains), ("reduce", reduce, several), ("account", account, goals),
+            ("score", score_by_numpy, scored), ("store", store, has_sink), ("update", update, space.trains)]
+    return [Phase(name, partial(phase, space), partial(cuts, space) if name == "backward" and several else None)
+            for name, phase, is_wanted in phases if is_wanted]
+
+
+def obstacle(space: Workspace, phase: str, in_model: str | None) -> str | None:
+    """Why a phase cannot be recorded, as far as is known before it runs. in_model: why the model cannot."""
+    work = space.work
+    if work.own is not None and phase != "load":
+        return f"{type(space.model).__name__} runs its own {work.own}()"
+    if space.model.run_eagerly and phase != "load":  # which runs nothing of the user's
+        return "compile(run_eagerly=True)"
+    if phase in ("forward", "backward", "store", "loss", "account"):
+        if phase == "store" and not all(map(space.device.writes_to, space.sink or ())):
+            return in_model or "the predictions do not fit into the GPU's memory"
+        if in_model is not None or phase in ("forward", "backward", "store"):
+            return in_model
+        odd = next((goal.loss for goal in work.goals if not space.takes_tensors(goal)), None)
+        return None if odd is None else f"the loss {odd.name} does not say recordable = True"
+    if phase == "update" and not is_recordable(work.optimizer):
+        return f"the optimizer {work.optimizer.name} does not say recordable = True"
+    if phase == "score":
+        score = next(score for score in work.scores if not space.is_recorded(score))
+        return f"the metric {score.name} is computed by NumPy"
+    return "other processes take part" if phase == "reduce" else None
+
+
+def shared_obstacle(space: Workspace) -> str | None:
+    """Why a step that processes share cannot be recorded, though each of its layers could."""
+    if space.ranks.size > 1 and space.work.kind == "train":
+        for layer in space.model._walk():
+            if getattr(layer, "synchronized", False):
+                return f"{layer.name} takes the mean over the images of all processes"
+    return None
+
+

@@ -130,12 +130,9 @@ def _wrapped(text: str, columns: int) -> str:
 
 def _listed(values: Mapping[str, float]) -> str:
     """` - accuracy: 0.9500 - loss: 0.1600`, in the order of the names, as Keras shows it."""
-    return "".join(f" - {printable(name)}: {_digits(value)}" for name, value in sorted(values.items()))
-
-
-def _digits(value: Any) -> str:
-    value = float(np.mean(value))  # of a metric of several numbers
-    return f"{value:.4f}" if abs(value) > 1e-3 else f"{value:.4e}"
+    means = {name: float(np.mean(values[name])) for name in sorted(values)}  # of a metric of several numbers
+    return "".join(f" - {printable(name)}: {value:.4f}" if abs(value) > 1e-3 else f" - {printable(name)}: {value:.4e}"
+                   for name, value in means.items())
 
 
 def warn_of_nan(value: float, epoch: int, step: int) -> None:

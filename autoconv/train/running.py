@@ -5,12 +5,11 @@ from typing import Any
 
 from .. import random
 from ..backend.locks import Lock
-from ..metrics import Mean
 from ..symbolic import flat_shapes, map_shapes
 from ..versions import contents
 from . import compiled
 from .compiled import Goal, Score
-from .data import Data, arranged
+from .data import Data, Model, arranged
 from .step import Steps
 
 Shape = tuple[int | None, ...]
@@ -30,17 +29,7 @@ class Running:
         self.key: random.Key | None = None  # of the last training's orders
         self.nan_seen = False
         self.now = "train"  # what ran last, training or evaluation
-        self._trackers: dict[tuple[str, str], Mean] = {}
         self.lock = Lock()  # one evaluation at a time: they share the sums
-
-    def tracker(self, kind: str, name: str = "loss") -> Mean:
-        """The mean of a loss, for steps of a class's own."""
-        return self._trackers.setdefault((kind, name), Mean(name))
-
-    def loss_trackers(self, kind: str) -> list[Mean]:
-        """The mean of the loss, and of each output's loss where there are several that such steps computed."""
-        return [self.tracker(kind), *(mean for (of, name), mean in self._trackers.items()
-                                      if of == kind and name != "loss")]
 
     def training(self) -> random.Key:
         """The key of this training's orders: that of the last one where it goes on, else the next key."""
@@ -50,12 +39,13 @@ class Running:
     def __reduce__(self) -> tuple:
         return Running, ()  # a copy of a model makes its own
 
-    def settle(self, model: Any, data: Data) -> None:
+    def settle(self, model: Model, data: Data) -> None:
         """Losses and metrics of a model for this data, after a look at the targets; sums that start anew."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
-        made_for = contents([model.device, model.optimizer, model.loss, model._loss_weights, model._metrics_wanted,
-                             model._weighted_wanted])
+        trainer = model._trainer
+        made_for = contents([model.device, trainer.optimizer, trainer.loss, trainer.loss_weights, trainer.metrics,
+                             trainer.weighted_metrics])
         if self.made_for != made_for:
             with self.lock:  # another thread may evaluate for the first time as well
                 if self.made_for != made_for:
@@ -63,12 +53,13 @@ class Running:
                     self.made_for = made_for
         self.check_targets(model, data)
 
-    def _make(self, model: Any, data: Data, shapes: list[Shape], names: list[str]) -> None:
+    def _make(self, model: Model, data: Data, shapes: list[Shape], names: list[str]) -> None:
         """Losses, metrics and sums anew, and no steps."""
         if shapes and len(data.y) != len(shapes) and data.y != [None]:
             raise ValueError(f"y must have {len(shapes)} arrays, one an output. Received: {len(data.y)}.")
+        trainer = model._trainer
         loss, weights, wanted, weighted = (as_list(given, model) for given in (
-            model.loss, model._loss_weights, model._metrics_wanted, model._weighted_wanted))
+            trainer.loss, trainer.loss_weights, trainer.metrics, trainer.weighted_metrics))
         self.goals = [] if loss is None or not shapes else compiled.goals(loss, weights, _names_of_losses(model, names))
         self.loss_names = _loss_names(model, self.goals) if len(self.goals) > 1 else []
         self.prefixed = len(shapes) > 1 and bool(_known_names(model))
@@ -78,10 +69,10 @@ class Running:
                                              [losses.get(i) for i in range(len(shapes))])
                        for kind in ("train", "test")}
         self.steps.forget()
-        self.sums = {kind: model._sums(kind, self.goals, scores) for kind, scores in self.scores.items()}
+        self.sums = {kind: trainer.sums_for(kind, self.goals, scores) for kind, scores in self.scores.items()}
         self.steps = Steps()
 
-    def check_targets(self, model: Any, data: Data) -> None:
+    def check_targets(self, model: Model, data: Data) -> None:
         """Raises ValueError where targets do not go with the outputs and their losses."""
         shapes = output_shapes(model)
         names = output_names(model, len(shapes))
@@ -94,19 +85,19 @@ class Running:
                 raise ValueError(f"y has no targets for the output {names[score.output]!r}, which has a metric.")
 
 
-def output_names(model: Any, count: int) -> list[str]:
+def output_names(model: Model, count: int) -> list[str]:
     """The names of the outputs: those of the graph, the keys of the dict that a class's call returns, or numbers."""
     return _known_names(model) or [f"output_{i + 1}" for i in range(count)]
 
 
-def _known_names(model: Any) -> list[str] | None:
+def _known_names(model: Model) -> list[str] | None:
     if getattr(model, "output_keys", None):
         return model.output_keys
     outputs = output_structure(model)
     return sorted(outputs) if isinstance(outputs, Mapping) and not is_nested(outputs) else None
 
 
-def output_structure(model: Any) -> Any:
+def output_structure(model: Model) -> Any:
     """The structure of the outputs, with any leaves; None if the model does not know it yet, or has one output."""
     graph, shape = getattr(model, "graph", None), getattr(model, "output_shape", None)
     if graph is not None or shape is None:
@@ -120,7 +111,7 @@ def is_nested(structure: Any) -> bool:
     return isinstance(structure, dict | list | tuple) and any(isinstance(part, dict | list | tuple) for part in parts)
 
 
-def as_list(given: Any, model: Any) -> Any:
+def as_list(given: Any, model: Model) -> Any:
     """What was given for the outputs in their structure, as a list if that structure is nested; anything else as it is.
     """
     outputs = output_structure(model)
@@ -130,7 +121,7 @@ def as_list(given: Any, model: Any) -> Any:
     return given if found is None else found
 
 
-def _names_of_losses(model: Any, names: list[str]) -> list[str]:
+def _names_of_losses(model: Model, names: list[str]) -> list[str]:
     """The names of outputs as the logs of their losses have them: behind the keys and numbers that lead to them, if the
     outputs are nested. In a class with a call of its own, an output in a list then has the name of its loss.
     """
@@ -151,7 +142,7 @@ def _paths(structure: Any) -> list[tuple]:
     return [()]
 
 
-def _loss_names(model: Any, goals: list[Goal]) -> list[str]:
+def _loss_names(model: Model, goals: list[Goal]) -> list[str]:
     """Returns the names of the outputs' losses in Keras's order: that of the outputs. If the outputs are a dict, a dict
     of losses brings its own order, and a single loss has the order of the dict that a class's call returns.
     """
@@ -166,7 +157,7 @@ def _loss_names(model: Any, goals: list[Goal]) -> list[str]:
     return [f"{name}_loss" for name in order if f"{name}_loss" in names] or names
 
 
-def output_shapes(model: Any) -> list[Shape]:
+def output_shapes(model: Model) -> list[Shape]:
     """The shapes of the outputs; of a class with a call of its own, which takes other sizes too, the last axis."""
     if not model._can_be_called():
         return []

@@ -8,20 +8,21 @@ import numpy as np
 
 from ..layers import Layer
 from ..metrics import Metric
+from .data import Model
 
 
-def settings(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+def settings(model: Model, data: Mapping[str, Any]) -> dict[str, Any]:
     """On what a model is trained, and how it was compiled, as plain data."""
     optimizer = described(model.optimizer)
     if not model.optimizer.iterations:  # later the rate is what training made of it
         optimizer.setdefault("learning_rate", float(model.optimizer.learning_rate))
     return {"data": described(data),  # first: a schedule may follow from how many there are
             "optimizer": optimizer, "loss": described(model.loss),
-            "loss_weights": described(model._loss_weights), "metrics": described(model._metrics_wanted),
-            "weighted_metrics": described(model._weighted_wanted)}
+            "loss_weights": described(model._trainer.loss_weights), "metrics": described(model._trainer.metrics),
+            "weighted_metrics": described(model._trainer.weighted_metrics)}
 
 
-def architecture(model: Any) -> dict[str, Any]:
+def architecture(model: Model) -> dict[str, Any]:
     """The layers and their calls as plain data, without the names that they were given in this process."""
     parts = [layer for layer in model._walk() if not layer._sublayers()]
     return {"model": {"config": _config(model), "layers": [_config(part) for part in parts]}}

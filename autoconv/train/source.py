@@ -1,4 +1,4 @@
-"""`Source`: a data set as batches, in an order that is a function of a key and the epoch; written straight into the
+"""`Source`: arrays as batches, in an order that is a function of a key and the epoch; written straight into the
 arrays of a step.
 """
 
@@ -10,8 +10,8 @@ import numpy as np
 
 from .. import random
 from ..backend import device as devices
-from ..ranks import ALONE, Ranks
-from .data import Data, check_count
+from ..ranks import ALONE, Part, Ranks
+from .data import Batch, Data, check_count
 
 LOOKED_AT = 500  # samples that tell a data set from another one
 _READ = [np.dtype(kind) for kind in "?bBhHiIf"]  # arrays of these types a GPU's kernels read as they are
@@ -22,29 +22,26 @@ class Source:
 
     On a GPU all of it is sent there once, where it fits, else batch by batch. `shuffled`: whether orders will come.
     `staged`: steps on a GPU outlive this, so they read from staging arrays (staging.py), not from here.
-    Each of `ranks` has a part of each batch: `before` samples come before that part, and the whole batch has `shards`
-    times as many samples. A batch of fewer samples than ranks is `duplicated`: each rank has all of it.
+    Each of `ranks` has a part of each batch; of a batch of fewer samples than ranks each has all.
     """
-
-    varies = False  # all batches are of the same arrays
 
     def __init__(self, data: Data, dtypes: Sequence[Any], batch_size: int | None, device: devices.Device,
                  shuffled: bool = False, ranks: Ranks = ALONE, staged: bool = False) -> None:
-        arrays = [*data.x, *data.y, *data.weights]
+        arrays = data.arrays
         batch_size = 32 if batch_size is None else batch_size
         check_count("batch_size", batch_size, 1)
         if batch_size < ranks.size:
             raise ValueError("batch_size is that of all ranks together, of which each takes a part, so it must be at "
                              f"least their number, {ranks.size}. Received: batch_size={batch_size}.")
         self.batch_size, self._device, self._ranks = int(batch_size), device, ranks
-        self._arrays, self.samples, self.like = arrays, len(arrays[0]), data
+        self._arrays, self.samples, self.data = arrays, len(data), data
         self.key: random.Key | None = None  # of the orders, where there is one
         self.staged = staged and device.keeps_steps and ranks.size == 1
         self._shuffled = shuffled
         ordered = shuffled or (device.needs_order and not self.staged)
         self._order: Any = np.arange(self.samples) if ordered else None
         self._drawn: random.Key | None = None  # of an order that is on the device alone
-        self._first, self.before, self.shards, self.duplicated = 0, 0, 1.0, False
+        self.first = 0  # the position of the next batch's first sample in the order
         self._dtypes = [_sent_as(a, dtype) for a, dtype in zip(arrays, dtypes)]
         self._there = arrays
         self._order_there: Any = self._order
@@ -62,7 +59,7 @@ class Source:
         return -(-self.samples // self.batch_size)
 
     def tickets(self, epoch: int, skipped: int = 0) -> Iterator[int]:
-        """What `seek` takes for one batch after the other, in an epoch, without its first `skipped` ones."""
+        """The numbers of the batches of an epoch, without its first `skipped` ones."""
         if self.key is not None:
             self.shuffle(self.key, epoch)
         return iter(range(skipped, self.steps))
@@ -105,14 +102,18 @@ class Source:
             self._drawn = None
         return self._order
 
-    def seek(self, i: int) -> int:
-        """Makes batch i the next one. Returns how many samples of it this process has."""
+    def batch(self, numbers: Sequence[int] = (0,)) -> Batch:
+        """The batches of these numbers, of which the first becomes the next one."""
+        return Batch(self, self.data, self.seek(numbers[0]), numbers)
+
+    def seek(self, i: int) -> Part:
+        """Makes batch i the next one. Returns which part of it this process has."""
         start, stop = i * self.batch_size, min((i + 1) * self.batch_size, self.samples)
-        self.before, n, self.shards, self.duplicated = self._ranks.part(stop - start)
-        self._first = start + self.before
+        part = self._ranks.part(stop - start)
+        self.first = start + part.before
         if not self._fits and not self.staged:
-            self._send(n)
-        return n
+            self._send(part.own)
+        return part
 
     def rows_like(self) -> list[Any]:
         """Shape and dtype of the rows that a step reads, one an array; None for what is not there."""
@@ -127,10 +128,6 @@ class Source:
     def together(self, ticket: int) -> int:
         """How many batches from this one on are best gone through at one go: all of one size, and all there."""
         return max(1, min(self._series, self.samples // self.batch_size - ticket))
-
-    def first(self) -> int:
-        """The place of the batch's first sample in the order."""
-        return self._first
 
     def read(self, first: Any, into: Sequence[Any]) -> None:
         """Writes the batch that is the next one into the arrays of a step, by kernels. `first`: what stands for the
@@ -149,31 +146,15 @@ class Source:
         """The n samples of the batch that is the next one, as the user's array number `which` has them."""
         if self._arrays[which] is None:
             return None
-        rows, order = slice(self._first, self._first + n), self._order_here()
+        rows, order = slice(self.first, self.first + n), self._order_here()
         return np.asarray(self._arrays[which][rows if order is None else order[rows]])
-
-    def run(self, step: Any, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
-        """A step on each of these batches, of which the first is the next one."""
-        if self.staged:
-            step.run_staged(self, tickets, sink)
-        elif len(tickets) > 1:
-            step.run_series(self, tickets, sink)
-        else:
-            step.run(self, sink, self.before, self.duplicated)
-
-    def add_sink(self, step: Any, sink: Sequence[Any]) -> None:
-        """Has a step write to `sink`, too: what came out of its last batch, and of all that come."""
-        if self.staged:
-            step.attach_staged(sink)
-        else:
-            step.attach(self, sink)
 
     def end_epoch(self) -> None:
         """Arrays do not change from epoch to epoch."""
 
     def _send(self, n: int) -> None:
         """From the host's memory into arrays on the GPU that stay."""
-        rows = self._order[self._first : self._first + n]
+        rows = self._order[self.first : self.first + n]
         host = [a if a is None else a[rows] if dtype is None else np.asarray(a[rows], dtype)
                 for a, dtype in zip(self._there, self._dtypes)]
         if n not in self._sent:

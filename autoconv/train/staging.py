@@ -21,8 +21,6 @@ class Staging:
     are written to other staging arrays and copied from there to their rows. like: shape and dtype of each array's rows.
     """
 
-    varies, before, shards, duplicated = False, 0, 1.0, False
-
     def __init__(self, device: Device, n: int, like: Sequence[Any]) -> None:
         self.like, self._device, self._n = like, device, n
         self._most = _batches(device.series, n, like)
@@ -31,7 +29,7 @@ class Staging:
         self._results: list[Any] | None = None
         self._source: Source | None = None
         self._tickets: Sequence[int] = ()
-        self._first = self._start = 0
+        self.first = self._start = 0
 
     def _made(self, like: Sequence[Any]) -> list[Any]:
         return [None if rows is None else self._device.fresh((self._most * self._n, *rows[0]), rows[1])
@@ -49,7 +47,7 @@ class Staging:
     def _fill(self, source: Source, tickets: Sequence[int]) -> None:
         self._source, self._tickets = source, tickets
         self.seek(0)
-        self._start, count = source.first(), len(tickets) * self._n
+        self._start, count = source.first, len(tickets) * self._n
         for i, own in enumerate(self._arrays):
             if own is not None:
                 self._device.transfer(source.rows(i, self._start, self._start + count), own[:count])
@@ -80,13 +78,9 @@ class Staging:
 
     def seek(self, i: int) -> int:
         """Makes batch i the next one."""
-        self._first = i * self._n
+        self.first = i * self._n
         self._source.seek(self._tickets[i])  # type: ignore[union-attr]
         return self._n
-
-    def first(self) -> int:
-        """The place of the batch's first sample."""
-        return self._first
 
     def read(self, first: Any, into: Sequence[Any]) -> None:
         """Writes the batch that is the next one into the arrays of a step, by kernels."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from .. import random
 from ..callbacks import Callback, CallbackList
+from .data import Model
 
 FORMAT = 1  # of what is in a state
 ARRAY = "array"  # the key under which `facts` name an array
@@ -70,7 +71,7 @@ def _whole(value: Any, arrays: Mapping[str, np.ndarray]) -> Any:
 # What a state is made of.
 
 
-def of_model(model: Any) -> dict[str, Any]:
+def of_model(model: Model) -> dict[str, Any]:
     """Copies of the weights and the optimizer's slots, both by the weights' names."""
     weights = model.named_weights()
     by_id = {id(weight): name for name, weight in weights.items()}
@@ -84,7 +85,7 @@ def of_model(model: Any) -> dict[str, Any]:
     return {"weights": {name: weight.numpy() for name, weight in weights.items()}, "slots": slots, "optimizer": rest}
 
 
-def check_model(model: Any, kept: Mapping[str, Any]) -> None:
+def check_model(model: Model, kept: Mapping[str, Any]) -> None:
     """Raises ValueError where the weights and slots are not the model's."""
     own = of_model(model)
     for what, mine, theirs in [("weights", own["weights"], kept["weights"]),
@@ -101,7 +102,7 @@ def _shape(array: Any) -> str:
     return "none" if array is None else f"{np.shape(array)} {array.dtype}"
 
 
-def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:
+def put_into_model(model: Model, kept: Mapping[str, Any]) -> None:
     """Goes on from what `of_model` gave, which fits."""
     weights = model.named_weights()
     for name, weight in weights.items():
@@ -112,12 +113,12 @@ def put_into_model(model: Any, kept: Mapping[str, Any]) -> None:
     model.optimizer.set_state({**state, **kept["optimizer"]})
 
 
-def of_random(model: Any) -> dict[str, Any]:
+def of_random(model: Model) -> dict[str, Any]:
     """Where all streams of random numbers stand: autoconv's, those of layers with seeds, NumPy's and Python's."""
     return {**of_process(), "layers": [[g.seed, g.first, g.streams] for g in _generators(model)]}
 
 
-def check_random(model: Any, kept: Mapping[str, Any]) -> None:
+def check_random(model: Model, kept: Mapping[str, Any]) -> None:
     """Raises ValueError where other layers of the model have seeds."""
     generators = _generators(model)
     if len(generators) != len(kept["layers"]):
@@ -125,7 +126,7 @@ def check_random(model: Any, kept: Mapping[str, Any]) -> None:
                          f"model has {len(generators)}. Make the model as it was.")
 
 
-def put_into_random(model: Any, kept: Mapping[str, Any]) -> None:
+def put_into_random(model: Model, kept: Mapping[str, Any]) -> None:
     """Draws the same numbers as where `of_random` was called."""
     for generator, (seed, first, streams) in zip(_generators(model), kept["layers"], strict=True):
         generator.first = int(first)
@@ -143,7 +144,7 @@ def random_as_before() -> Iterator[None]:
         put_into_process(kept)
 
 
-def _generators(model: Any) -> list[random.SeedGenerator]:
+def _generators(model: Model) -> list[random.SeedGenerator]:
     return random.generators_of(model._walk())[1:]
 
 

@@ -1,30 +1,27 @@
-"""`Step`: what is done with one batch, in phases that are recorded once and replayed, on every device.
-
-    load | forward | loss | backward | reduce | account | score | store | update
-
-The update comes last, so that a step that is interrupted before has changed no weight, and one that came so far counts.
+"""`Step`: what is done with batches of one shape, in phases that are recorded once and replayed, on every device.
 
 A phase that is recorded completely is replayed as its kernels alone. One that is not (a layer, loss, metric or
 optimizer of the user's, which may do anything) runs through Python each time, with the same results, and says why.
 """
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import random, ranks
-from ..backend import device as devices
 from ..backend import trace
 from ..backend.locks import kernel_lock
 from ..backend.precision import get_precision
-from ..versions import Versioned, changes, contents
-from .phases import Phases, Work, is_recordable, moving_weights
+from ..ranks import Part
+from . import phases
+from .data import Batch, Data, Model
 from .progress import Progress
+from .recorder import Recorder
 from .source import Source
 from .staging import Staging
+from .workspace import Work, Workspace, is_recordable
 
 KEPT = 4  # steps of a kind: whole batches and what is left at the end, in two data sets
 
@@ -44,320 +41,254 @@ class Users:
         self.count -= 1
 
 
-class Step(Phases):
-    """A step of `model`, recorded when it first runs and replayed from then on, as long as nothing changes."""
+class Step:
+    """A step of `model`, recorded when it first runs and replayed from then on, as long as nothing changes. The
+    arguments are those of its `Workspace`.
+    """
 
-    def __init__(self, model: Any, work: Work, x: Sequence[Any], y: Sequence[Any], weights: Sequence[Any],
-                 form: Callable[[list], Any], shards: float = 1.0) -> None:
-        super().__init__(model, work, x, y, weights, form, shards)
-        self._pool = devices.Pool()
-        self._plan: list[Any] = []
-        self._trace: Any = None
-        self._staging: Staging | None = None
+    def __init__(self, model: Model, work: Work, like: Data, samples: int, shards: float = 1.0) -> None:
+        self.recorder = Recorder(model.device, self._versions)
+        self.space = Workspace(model, work, like, samples, shards, self.recorder.reasons)
+        self.samples = self.space.samples
         self.users = Users()
-        self._changes = -1
-        self.graphs = trace.Graphs()
         self.has_kernels = False  # whether a step like it was here before, so that all is compiled
+        self._staging: Staging | None = None
         self._generators: list[Any] = []
 
-    def run_on(self, arrays: Sequence[Any], before: int = 0, duplicated: bool = False) -> Any:
-        """One step on a batch that is given, of which others have the samples `before`. Returns the predictions, in
-        arrays of their own and in the structure in which the model's call gives them.
+    def run_on(self, inputs: Sequence[Any]) -> Any:
+        """One step on these inputs, without other ranks. Returns the predictions, in arrays of their own and in the
+        structure in which the model's call gives them.
         """
-        with kernel_lock:
-            self.feed(arrays)
-            self.run(before=before, duplicated=duplicated)
-            self._given = ()
-            if self._work.sums is not None:
-                return None
-            return self.put_together([np.array(self._device.numpy(rows)) for rows in self.outputs()])
-
-    def run(self, source: Source | Staging | None = None, sink: Sequence[Any] | None = None, before: int = 0,
-            duplicated: bool = False) -> None:
-        """One step: on the batch that is the next one in `source`, else on the one that was fed. Predictions go to
-        their rows in `sink`. before: how many samples of the batch other ranks have before these. duplicated: all ranks
-        have the same whole batch, so it counts once.
-        """
-        sums, self._duplicated = self._work.sums, duplicated
-        kept = sums.kept() if duplicated and sums is not None and self._ranks.rank else None
-        shared = self._ranks.size > 1
-        token = random.first_sample.set(before) if before else None
-        together = ranks.current.set(self._ranks) if shared else None
-        try:
-            with kernel_lock, self.users:
-                self._run(source, sink)
-        finally:
-            if token is not None:
-                random.first_sample.reset(token)
-            if together is not None:
-                ranks.current.reset(together)
-        if sums is not None:
-            sums.count(self.samples, self._value_counts)
-            if kept is not None:
-                sums.put_back(kept)
-
-    def run_series(self, source: Source | Staging, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
-        """A step on each of these batches of a source, all of this step's size and of this process alone. Where all
-        phases are recorded, they are replayed at one go: nothing looks at what is between.
-        """
-        rest = list(tickets)
-        while rest and not self._is_series(source, sink):
-            source.seek(rest.pop(0))
-            self.run(source, sink)
-        if not rest:
-            return
-        before = [(generator, generator.streams) for generator in self._generators]
-        steps = int(self._work.optimizer.iterations) if self._by_kernels else 0
-        try:
-            with kernel_lock, self.users:
-                self._trace.replay_series(self._plan[0], self._moves(source, rest))
-        except BaseException:  # none of them happened
-            for generator, streams in before:
-                generator.streams = streams
-            if self._by_kernels:
-                self._work.optimizer.iterations = steps
-            raise
-        if self._work.sums is not None:
-            self._work.sums.count(self.samples * len(rest), [n * len(rest) for n in self._value_counts])
-
-    def run_staged(self, source: Source, tickets: Sequence[int], sink: Sequence[Any] | None = None) -> None:
-        """A step on each of these batches of a source, all of this step's size, by way of the staging arrays."""
+        space = self.space
         with kernel_lock, self.users:
-            staging = self._staging_for(source)
-            for part in staging.parts(source, tickets, sink):
-                if len(part) > 1:
-                    self.run_series(staging, part, staging.results(sink))
-                else:
-                    self.run(staging, staging.results(sink))
-                staging.hand_out(sink)
+            self._feed(inputs)
+            self._once(None, None, None)
+            space.given = ()
+            return space.put_together(self.copied_outputs())
 
-    def attach_staged(self, sink: Sequence[Any]) -> None:
-        """Writes the outputs of the last batch to the staging arrays, and copies them to `sink`."""
-        staging: Any = self._staging
-        self.attach(staging, staging.results(sink))
-        staging.hand_out(sink)
+    def run(self, batch: Batch, sink: Sequence[Any] | None = None) -> None:
+        """A step on each of these batches, all of this step's size. Predictions go to their rows in `sink`. If all
+        phases are recorded, several batches are replayed at one go: nothing looks at what is between.
+        """
+        source, staging = batch.source, None
+        with kernel_lock, self.users:
+            if source is None:
+                self._feed(batch.data.arrays)
+                self._once(None, None, batch.part)
+                self.space.given = ()
+                return
+            if source.staged:
+                staging = self._staging_for(source)
+            for numbers in [batch.numbers] if staging is None else staging.parts(source, batch.numbers, sink):
+                begin, end = (source, sink) if staging is None else (staging, staging.results(sink))
+                for i, number in enumerate(numbers):
+                    if i:  # the first is the next one already
+                        begin.seek(number)
+                    is_attached = begin is self.space.source and end is self.space.sink
+                    if i + 1 < len(numbers) and is_attached and self.recorder.is_whole and self.recorder.is_current():
+                        self._replay_series(begin, numbers[i:])
+                        break
+                    self._once(begin, end, batch.part)
+                if staging is not None:
+                    staging.hand_out(sink)
 
-    def _staging_for(self, source: Source) -> Staging:
-        like = source.rows_like()
-        if self._staging is None or self._staging.like != like:
-            self._staging = Staging(self._device, self.samples, like)
-        return self._staging
-
-    def _is_series(self, source: Source | Staging, sink: Sequence[Any] | None) -> bool:
-        """Whether further batches need nothing but replays of one and the same sections."""
-        return (len(self._plan) == 1 and isinstance(self._plan[0], tuple) and source is self._source
-                and sink is self._sink and self.is_current())
-
-    def _moves(self, source: Source | Staging, tickets: Sequence[int]) -> Iterator[None]:
-        """What comes before and after each replay of a series, on the host."""
-        for ticket in tickets:
-            source.seek(ticket)
-            yield
-            if self._by_kernels:
-                self._work.optimizer.count_step()
+    def add_sink(self, sink: Sequence[Any]) -> None:
+        """Has the predictions written to `sink`, too: those of the last batch of a source, and of all that come."""
+        source = self.space.source
+        if isinstance(source, Staging):
+            self._attach(source, source.results(sink))
+            source.hand_out(sink)
+        else:
+            self._attach(source, sink)
 
     @property
     def ran(self) -> bool:
         """Whether it ran before, so that its kernels are there."""
-        return bool(self._plan)
+        return bool(self.recorder.plan)
 
-    def prepare(self, source: Source | None, report: Callable[[int, int], None]) -> None:
-        """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
-        dry, together = trace.DryRun(), ranks.current.set(self._ranks)
+    def outputs(self) -> list[Any]:
+        """The predictions of the last run, in arrays of the device that the next run may write to."""
+        return [t.data for t in self.space.outputs]
+
+    def copied_outputs(self) -> list[np.ndarray]:
+        """Copies of the predictions of the last run, one array an output."""
+        return [np.array(self.space.device.numpy(t.data)) for t in self.space.outputs]
+
+    # One run, or several at one go.
+
+    def _feed(self, arrays: Sequence[Any]) -> None:
+        """Writes one batch, x, y and weights as the user has them, into the step's arrays."""
+        self.space.given = arrays
+        for array, own in zip(arrays, self.space.arrays):
+            if own is not None:
+                own[...] = array
+
+    def _replay_series(self, source: Source | Staging, numbers: Sequence[int]) -> None:
+        space = self.space
+
+        def moves() -> Iterator[None]:
+            """What comes before and after each replay, on the host."""
+            for number in numbers:
+                source.seek(number)
+                yield
+                if space.by_kernels:
+                    space.work.optimizer.count_step()
+
+        before = [(generator, generator.streams) for generator in self._generators]
+        steps = int(space.work.optimizer.iterations) if space.by_kernels else 0
         try:
-            with kernel_lock, self.users, dry.record():
-                if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
-                    return
-                self._source = self._staging_for(source) if source is not None and source.staged else source
-                self._dry_run()
-        finally:
-            ranks.current.reset(together)
-        self._device.prepare(dry.found, report)
+            self.recorder.replay_series(moves())
+        except BaseException:  # none of them happened
+            for generator, streams in before:
+                generator.streams = streams
+            if space.by_kernels:
+                space.work.optimizer.iterations = steps
+            raise
+        if space.work.sums is not None:
+            space.work.sums.count(self.samples * len(numbers), [n * len(numbers) for n in space.value_counts])
 
-    def _dry_run(self) -> None:
-        shared = self._shared_obstacle()
-        self._model_obstacle = self._model.recording_obstacle() or shared
-        self._first = self._device.dynamic(self._place, np.int64)
-        if self._source is not None:
-            self._source.rehearse()
-        for name, work in self._works():
-            self.reasons[name] = self._obstacle(name)
-            if self.reasons[name] is None or self.reasons[name] == shared:
-                work()
-            elif name == "loss" and self.reasons["forward"] is None:
-                self._pretend_gradients()
-
-    def prepare_alone(self) -> None:
-        """Compiles what a step without a line of progress needs, before its first run; says so on a terminal alone."""
-        if not self.ran:
-            line = Progress(0)
-            self.prepare(None, line.compiling if line.live else lambda done, total: None)
-
-    def _run(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
-        anew = not self._plan or not self.is_current()
-        if anew and self._work.kind == "train":
-            self._generators = random.generators_of(self._model._walk())
+    def _once(self, source: Source | Staging | None, sink: Sequence[Any] | None, part: Part | None) -> None:
+        """One step: on the batch that is the next one in `source`, else on the one that was fed."""
+        space, recorder, sums = self.space, self.recorder, self.space.work.sums
+        token = kept = None
+        if part is not None and space.ranks.size > 1:
+            space.duplicated, space.is_summing, space.ranks.position = part.duplicated, False, part.before
+            kept = sums.kept() if part.duplicated and sums is not None and space.ranks.rank else None
+            token = ranks.current.set(space.ranks)
+        anew = not recorder.plan or not recorder.is_current()
+        if anew and space.work.kind == "train":
+            self._generators = random.generators_of(space.model._walk())
         before = [(generator, generator.streams) for generator in self._generators]
         try:
             if anew:
-                self._source, self._sink, self._plan = source, sink, []
+                self._begin(source, sink)
                 self._record()
+                recorder.note_versions()
             else:
-                self._replay(source, sink)
+                if source is not space.source or sink is not space.sink:
+                    self._attach(source, sink)
+                recorder.replay()
         except BaseException:  # it did not happen: its random numbers are drawn again
             for generator, streams in before:
                 generator.streams = streams
             raise
-        if self._by_kernels:
-            self._work.optimizer.count_step()
+        finally:
+            if token is not None:
+                ranks.current.reset(token)
+        if space.by_kernels:
+            space.work.optimizer.count_step()
+        if sums is not None:
+            sums.count(self.samples, space.value_counts)
+            if kept is not None:
+                sums.put_back(kept)
 
-    def _replay(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
-        if source is not self._source or sink is not self._sink:
-            self.attach(source, sink)
-        for act in self._plan:
-            if isinstance(act, tuple):
-                self._trace.replay(*act)
-            else:
-                with devices.reusing(self._pool):
-                    act()
+    # Recording.
 
-    def _record(self) -> None:
-        """The first run: each phase is recorded while it runs. Interrupted, it leaves nothing to be replayed."""
-        trainable = self._model.trainable_weights
-        self._trains = bool(trainable) and self._work.optimizer is not None and self._work.optimizer.flat is not None
-        if self._trains:
-            self._work.optimizer.train(trainable)
-        self._by_kernels = self._trains and is_recordable(self._work.optimizer)
-        self._moving = moving_weights(self._model._walk()) if self._ranks.size > 1 else []
-        self.close()
-        self._value_counts = [0] * len(self._work.scores)
-        self._model_obstacle = self._model.recording_obstacle() or self._shared_obstacle()
-        self._trace = self._device.trace()
-        self._trace.graphs = self.graphs
-        if self._ranks.size > 1:
-            self._trace.between = self._ranks.progress
-        with self._trace.record("place"):
-            self._first = self._device.dynamic(self._place, np.int64)
-        for name, work in self._works():
-            self._record_phase(name, work)
-        self._depend("forward", "loss", "backward", "store")
-        self._depend("loss", "account")
-        self._plan = self._planned()
-        self._changes = changes()  # before the versions: another thread may change something meanwhile
-        self._seen = self._versions()
-        self._held = [(value, contents(value)) for thing, _ in self._seen for value in _watched(thing)]
+    def prepare(self, source: Source | None, report: Callable[[int, int], None]) -> None:
+        """Compiles, ahead and together, the kernels of the phases that can be recorded: a dry run finds them."""
+        dry, token = trace.DryRun(), ranks.current.set(self.space.ranks)
+        try:
+            with kernel_lock, self.users, dry.record():
+                if self.ran or self.has_kernels:  # asked under the lock: another thread may have run it
+                    return
+                self.space.source = self._staging_for(source) if source is not None and source.staged else source
+                self._dry_run()
+        finally:
+            ranks.current.reset(token)
+        self.space.device.prepare(dry.found, report)
 
-    def _record_phase(self, name: str, work: Callable[[], Any]) -> None:
-        self.reasons[name] = self._obstacle(name)
-        with devices.reusing(self._pool):
-            if self.reasons[name] is not None:
+    def prepare_alone(self) -> None:
+        """Compiles what a step without a line of progress needs, before its first run; says so on a terminal only."""
+        if not self.ran:
+            line = Progress(0)
+            self.prepare(None, line.compiling if line.live else lambda done, total: None)
+
+    def _dry_run(self) -> None:
+        space, reasons = self.space, self.recorder.reasons
+        shared = phases.shared_obstacle(space)
+        in_model = space.model.recording_obstacle() or shared
+        self._draw_first()
+        if space.source is not None:
+            space.source.rehearse()
+        for name, work, _ in phases.pieces(space):
+            reasons[name] = phases.obstacle(space, name, in_model)
+            if reasons[name] is None or reasons[name] == shared:
                 work()
-                return
-            with self._trace.record(name) as section:
-                work()
-        self.reasons[name] = section.reason
-        if section.reason is not None:
-            self._trace.forget(name)  # what it holds is of no use
+            elif name == "loss" and reasons["forward"] is None:
+                phases.pretend_gradients(space)
 
-    def attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
+    def _draw_first(self) -> None:
+        space = self.space
+        space.first = space.device.dynamic(lambda: 0 if space.source is None else space.source.first, np.int64)
+
+    def _begin(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
+        """Forgets what was recorded, and makes ready to record all phases."""
+        space, optimizer = self.space, self.space.work.optimizer
+        space.source, space.sink = source, sink
+        trainable = space.model.trainable_weights
+        space.trains = bool(trainable) and optimizer is not None and optimizer.flat is not None
+        if space.trains:
+            optimizer.train(trainable)
+        space.by_kernels = space.trains and is_recordable(optimizer)
+        space.moving = [weight.data for layer in space.model._walk() if layer.trainable and space.ranks.size > 1
+                        for weight in layer._own_weights() if not weight.learns and weight.dtype.kind == "f"]
+        space.value_counts = [0] * len(space.work.scores)
+        self.recorder.begin(self._draw_first, space.ranks.progress if space.ranks.size > 1 else None)
+
+    def _record(self, *names: str) -> None:
+        """Runs and records these phases, or all, and plans the next run. Interrupted, it leaves nothing to be replayed.
+        """
+        space, recorder, reasons = self.space, self.recorder, self.recorder.reasons
+        in_model = space.model.recording_obstacle() or phases.shared_obstacle(space)
+        pieces = phases.pieces(space)
+        for piece in pieces:
+            if piece.name in names or not names:
+                recorder.record(piece, phases.obstacle(space, piece.name, in_model))
+        # A phase cannot be replayed if one is not whose arrays it reads, and forward not without backward.
+        reasons["forward"] = reasons["forward"] or reasons.get("backward")
+        for name, read in (("loss", "forward"), ("backward", "forward"), ("store", "forward"), ("account", "loss")):
+            if name in reasons:
+                reasons[name] = reasons[name] or reasons.get(read)
+        recorder.arrange(pieces, draws=space.source is not None)
+
+    def _attach(self, source: Source | Staging | None, sink: Sequence[Any] | None) -> None:
         """Another data set, other arrays for predictions: what reads and writes them runs, and is recorded anew."""
-        changed = {"load": source is not self._source, "store": sink is not self._sink}
-        self._source, self._sink, self._plan = source, sink, []  # interrupted, this leaves nothing to be replayed
-        self._trace.replay("place")
-        for name, work in self._works():
-            if changed.get(name):
-                self._record_phase(name, work)
-        self._depend("forward", "store")
-        self._plan = self._planned()
+        space = self.space
+        changed = ["load"] * (source is not space.source) + ["store"] * (sink is not space.sink)
+        space.source, space.sink = source, sink
+        self.recorder.plan = []  # interrupted, this leaves nothing to be replayed
+        self.recorder.draw()
+        self._record(*changed)
+
+    def _staging_for(self, source: Source) -> Staging:
+        like = source.rows_like()
+        if self._staging is None or self._staging.like != like:
+            self._staging = Staging(self.space.device, self.samples, like)
+        return self._staging
 
     def detach(self) -> None:
         """Lets go of the data set and of the arrays for predictions, so that their memory can be used again."""
+        space, recorder = self.space, self.recorder
         with kernel_lock:
-            self._given = ()
+            space.given = ()
             if self._staging is not None:
                 self._staging.release()
-            attached = self._source is not None or self._sink is not None
-            if self._plan and attached and self._source is not self._staging:
-                self._source, self._sink = None, None
-                self._trace.forget("load", "store")
-                self._plan = self._planned()
-
-    def close(self) -> None:
-        """Lets go of all that was recorded, at once: calls, arrays and what draws numbers for them hold each other."""
-        with kernel_lock:
-            self._plan = []
-            if self._trace is not None:
-                self._trace.forget(*self._trace.sections)
-
-    def _depend(self, on: str, *others: str) -> None:
-        """A phase cannot be replayed where one is not whose arrays it reads, and forward not without backward."""
-        if on == "forward":
-            self.reasons[on] = self.reasons[on] or self.reasons.get("backward")
-        for name in others:
-            if name in self.reasons:
-                self.reasons[name] = self.reasons[name] or self.reasons.get(on)
-
-    def _planned(self) -> list[Any]:
-        """What each later run does: the names of neighbouring sections to replay, and functions between them."""
-        plan: list[Any] = []
-        ready = [] if self._source is None else ["place"]
-        self._trace.forget(*(name for name, reason in self.reasons.items() if reason is not None))
-        for name, work in self._works():
-            if name == "backward" and self._ranks.size > 1 and self.reasons[name] is None:
-                if self._moving:
-                    plan += [tuple(ready), self._average]
-                    ready = []
-                for piece, bucket in zip(self._pieces(), self._buckets()):
-                    plan += [(*ready, piece), partial(self._reduce, *bucket)]
-                    ready = []
-            elif name == "reduce" and self.reasons["backward"] is None:
-                plan.append(self._ranks.finish)  # what was begun between the pieces
-            elif self.reasons[name] is None:
-                ready.append(name)
-            else:
-                plan += [tuple(ready), work] if ready else [work]
-                ready = []
-        return [*plan, tuple(ready)] if ready else plan
-
-    def _pieces(self) -> list[str]:
-        """The backward section, cut behind the call that completes each bucket."""
-        if "backward" in self._trace.sections:
-            flat, calls = self._work.optimizer.flat, len(self._trace.sections["backward"].calls)
-            complete, so_far = [], 0
-            for start, stop in self._buckets():
-                inside = [p for p, at in zip(flat.parameters, flat.starts) if start <= at < stop]
-                so_far = max(so_far, *(self._arrivals.get(id(p), calls) for p in inside))
-                complete.append(so_far)
-            self._cut = self._trace.cut("backward", complete[:-1])
-        return self._cut
-
-    # Whether what was recorded still holds.
-
-    def is_current(self) -> bool:
-        """Whether model, losses, metrics and optimizer are what they were when the step was recorded."""
-        if self._held and not all(contents(value) == before for value, before in self._held):
-            return False
-        count = changes()  # as in `_record`
-        if self._changes == count:
-            return True
-        now = self._versions()
-        same = len(now) == len(self._seen) and all(a is b and v == w for (a, v), (b, w) in zip(now, self._seen))
-        self._changes = count if same else -1
-        return same
+            attached = space.source is not None or space.sink is not None
+            if recorder.plan and attached and space.source is not self._staging:
+                space.source = space.sink = None
+                recorder.forget("load", "store")
+                recorder.arrange(phases.pieces(space), draws=False)
 
     def _versions(self) -> list[tuple[Any, Any]]:
         """All that the recording depends on, with the number of its last change."""
-        work, layers = self._work, list(self._model._walk())
+        space = self.space
+        work, layers = space.work, list(space.model._walk())
         things: list[Any] = [w for layer in layers for w in layer._own_weights()]
         things += [thing for thing in (*(goal.loss for goal in work.goals), *(score.metric for score in work.scores),
                                        work.optimizer) if thing is not None and is_recordable(thing)]
-        if self.reasons["forward"] is None:
+        if self.recorder.reasons["forward"] is None:
             things += layers
-        return [(thing, thing.version) for thing in things] + [(self._device, get_precision())]
-
-
-def _watched(thing: Any) -> Iterable[Any]:
-    return thing.watched() if isinstance(thing, Versioned) else ()
+        return [(thing, thing.version) for thing in things] + [(space.device, get_precision())]
 
 
 class Steps:
@@ -375,7 +306,7 @@ class Steps:
     def find(self, kind: str, *key: Any) -> Step | None:
         """The step of that kind and key, where there is one and nothing has changed since it was recorded."""
         step = self._kept.get((kind, *key))
-        return step if step is not None and step.ran and step.is_current() else None
+        return step if step is not None and step.ran and step.recorder.is_current() else None
 
     def of(self, kind: str, key: tuple, make: Callable[[], Step]) -> Step:
         """The step of that kind and key, made where there is none."""
@@ -383,12 +314,12 @@ class Steps:
         if step is None:
             same = [k for k in list(self._kept) if k[0] == kind]
             if len(same) >= KEPT and (oldest := self._kept.pop(same[0], None)) is not None:
-                oldest.close()
+                oldest.recorder.close()
             step = self._kept[kind, *key] = make()
-            step._device.when_short(self.give_back)
+            step.space.device.when_short(self.give_back)
             step.has_kernels = (kind, *key) in self._seen
             self._seen.add((kind, *key))
-            self.reasons[kind], step.graphs = step.reasons, self.graphs[kind]
+            self.reasons[kind], step.recorder.graphs = step.recorder.reasons, self.graphs[kind]
         return step
 
     def detach(self, kind: str) -> None:
@@ -405,7 +336,7 @@ class Steps:
             try:
                 for key, step in list(self._kept.items()):
                     if key[0] != "train" and not step.users.count and self._kept.pop(key, None) is not None:
-                        step.close()
+                        step.recorder.close()
             finally:
                 kernel_lock.release()
 
@@ -413,4 +344,4 @@ class Steps:
         """Gives back the memory of these kinds of steps, of all where none is named."""
         for key in [key for key in list(self._kept) if not kinds or key[0] in kinds]:
             if (step := self._kept.pop(key, None)) is not None:  # another thread may have been first
-                step.close()
+                step.recorder.close()

@@ -12,14 +12,12 @@ import numpy as np
 
 from .. import random
 from ..arguments.batches import count_batches, is_sequence
-from ..backend.locks import kernel_lock
 from ..ranks import ALONE, Ranks
 from ..tensor import Tensor
 from . import state
-from .data import Data, check_count
+from .data import Batch, Data, check_count
 from .progress import warn
 from .source import Source
-from .step import Step
 
 # A batch, or this process's part of one with the number of samples that the whole batch has.
 Ticket = tuple[Data, int | None]
@@ -43,27 +41,24 @@ class Stream:
     `ranks` has its part of each: an image dataset gives that alone, others the whole batch.
 
     shuffle: a sequence gives its batches in a new order each epoch, by the key that `draw` returns. peek: of a sequence
-    the first batch is only looked at, and made anew when its turn comes: random numbers that it draws count then. like:
-    the batch that is the next one; before the first that one.
+    the first batch is only looked at, and made anew when its turn comes: random numbers that it draws count then.
     """
 
-    varies = True  # each batch has arrays of its own
     samples: int | None = None
-    before, shards, duplicated = 0, 1.0, False  # of the batch that is the next one, as of a `Source`
 
     def __init__(self, batches: Any, parse: Callable[[Any], Data], shuffle: bool = False, number: int = 0,
                  draw: Callable[[], random.Key] = random.stream, peek: bool = False, ranks: Ranks = ALONE) -> None:
         self._batches, self._parse, self._ranks = batches, parse, ranks
-        self._is_sequence = is_sequence(batches)
-        self.key = draw() if shuffle and self._is_sequence else None  # of the orders of a sequence's batches
+        self.is_sequence = is_sequence(batches)
+        self.key = draw() if shuffle and self.is_sequence else None  # of the orders of a sequence's batches
         self._before = self._held()  # the first batch, which is read now, is yet to come
-        peek = peek and self._is_sequence
+        peek = peek and self.is_sequence
         begun = self._read(number)
         with state.random_as_before() if peek else nullcontext():
             first = next(begun, None)
         if first is None:
             raise ValueError(f"There is no batch to begin with. Received: {type(batches).__name__} that gives none.")
-        self.seek(first)
+        self._first = self.batch([first])
         self._begun: Iterator[Ticket] | None = None if peek else chain([first], begun)
 
     @property
@@ -72,13 +67,13 @@ class Stream:
         return count_batches(self._batches)
 
     @property
-    def is_endless(self) -> bool:
-        """Whether a sequence says that it has no end."""
-        return self._is_sequence and self.steps is None
+    def like(self) -> Data:
+        """The first batch."""
+        return self._first.data
 
     def tickets(self, number: int, skipped: int = 0) -> Iterator[Ticket]:
-        """What `seek` takes for one batch after the other, in epoch `number`, without its first `skipped` ones; those
-        are left out already where the iterable had its state set.
+        """One batch after the other, in epoch `number`, without its first `skipped` ones; those are left out already
+        if the iterable had its state set.
         """
         begun, self._begun = self._begun, None
         return self._read(number, skipped) if begun is None else begun
@@ -89,7 +84,7 @@ class Stream:
 
     def check_position(self) -> None:
         """Raises ValueError where no later process could take up the batches where this one leaves them."""
-        if self._is_sequence:
+        if self.is_sequence:
             hook = getattr(type(self._batches), "on_epoch_end", None)
             if hook is None or self._has_state() or str(hook.__module__).split(".")[0] in ("keras", "tensorflow"):
                 return
@@ -126,22 +121,17 @@ class Stream:
     def _held(self) -> Any:
         return deepcopy(self._batches.get_state()) if self._has_state() else None
 
-    def seek(self, ticket: Ticket) -> int:
-        """Makes a batch the next one. Returns how many samples of it this process has."""
-        batch, samples = ticket
-        self.before, n, self.shards, self.duplicated = self._ranks.part(len(batch) if samples is None else samples)
-        self.like: Data = batch if samples is not None else batch.rows(self.before, self.before + n)
-        return n
+    def batch(self, tickets: Sequence[Ticket] | None = None) -> Batch:
+        """This process's part of a batch; without one, that of the first."""
+        if tickets is None:
+            return self._first
+        [(data, samples)] = tickets
+        part = self._ranks.part(len(data) if samples is None else samples)
+        return Batch(None, data if samples is not None else data.rows(part.before, part.before + part.own), part)
 
     def together(self, ticket: Ticket) -> int:
         """How many batches from this one on are best gone through at one go."""
         return 1
-
-    def run(self, step: Step, tickets: Sequence[Ticket], sink: Any = None) -> None:
-        """One step on the batch that is the next one."""
-        with kernel_lock:
-            step.feed([*self.like.x, *self.like.y, *self.like.weights])
-            step.run(before=self.before, duplicated=self.duplicated)
 
     def end_epoch(self) -> None:
         """Tells a sequence, which may want to change its samples."""
@@ -153,7 +143,7 @@ class Stream:
             for part, samples in self._batches.shared_by(self._ranks):
                 yield self._parse(part), samples
             return
-        if not self._is_sequence:
+        if not self.is_sequence:
             for batch in self._batches:
                 yield self._parse(batch), None
             return
@@ -171,23 +161,18 @@ class Epochs:
     def __init__(self, source: Source | Stream, steps: int | None = None, name: str = "steps") -> None:
         if steps is not None:
             check_count(name, steps, 1)
-        elif isinstance(source, Stream) and source.is_endless:
+        elif isinstance(source, Stream) and source.is_sequence and source.steps is None:
             raise ValueError(f"Batches without an end (num_batches is None) need the number of steps. Pass {name}.")
-        self.source, self._steps = source, steps
+        self.source, self.fixed = source, steps
         self._tickets: Iterator[Any] | None = None
         self._next: Any = None
         self._number, self._taken = 0, 0  # of the pass that the tickets are of, and how many of them were taken
         self._seen: int | None = None  # in an epoch that went through all of them
 
     @property
-    def fixed(self) -> int | None:
-        """How many steps an epoch has, where that was said."""
-        return self._steps
-
-    @property
     def steps(self) -> int | None:
         """How many steps an epoch has, where that is known."""
-        return self._steps or self.source.steps or self._seen
+        return self.fixed or self.source.steps or self._seen
 
     def ready(self, number: int) -> bool:
         """Whether there is a batch for epoch `number`. Where all were taken, the source begins again, if it can."""
@@ -219,28 +204,27 @@ class Epochs:
             if self._next is None:
                 self._tickets = None
 
-    def epoch(self, number: int, done: int = 0, one_by_one: bool = False) -> Iterator[tuple[int, list[Any]]]:
-        """Gives the batches of an epoch, those together that the source's device goes through best at one go: how many
-        samples each has, and what the source calls them. The first of them is the source's next one. `done`: so many
-        of the epoch's steps were done before.
+    def epoch(self, number: int, done: int = 0, one_by_one: bool = False) -> Iterator[Batch]:
+        """Yields the batches of an epoch, those together that the source's device goes through best at one go. `done`:
+        how many of the epoch's steps were done before.
         """
-        if done and done != self._steps:
+        if done and done != self.fixed:
             self._fetch()
-        while done != self._steps and (self._next is not None or (not done and self.ready(number))):
+        while done != self.fixed and (self._next is not None or (not done and self.ready(number))):
             tickets, self._next = [self._next], None
             most = 1 if one_by_one else self.source.together(tickets[0])
-            while len(tickets) < most and done + len(tickets) != self._steps:
+            while len(tickets) < most and done + len(tickets) != self.fixed:
                 self._fetch()
                 tickets.append(self._next)
                 self._next = None
             self._taken += len(tickets)
-            yield self.source.seek(tickets[0]), tickets
+            yield self.source.batch(tickets)
             done += len(tickets)
-            if done != self._steps:
+            if done != self.fixed:
                 self._fetch()
-        if done != self._steps:
+        if done != self.fixed:
             self._seen = done
-            if self._steps is not None:
+            if self.fixed is not None:
                 warn_of_end()
         self.source.end_epoch()
 

@@ -1,28 +1,26 @@
-"""`Trainer`: what makes a layer a model that can be fitted, evaluated and asked, with Keras's methods and defaults."""
+"""`Trainer`: fits, evaluates and asks a model, with Keras's methods and defaults."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from functools import partial, wraps
 from os import PathLike
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import numpy as np
 
 from .. import optimizers as optim
-from ..arguments.keywords import known_only
+from ..arguments.keywords import refusal
 from ..backend.locks import kernel_lock
 from ..callbacks import Callback, CallbackList, History, Logs
 from ..ranks import ALONE, Ranks
-from ..tensor import Tensor
-from ..variable import Variable
-from . import compile_config, compiled
+from ..versions import contents
+from . import compiled
 from .agreeing import hooks_of, join, share_model, share_random
 from .compiled import Goal, Score
-from .data import Data, check_count, sample_weights, validates_in
-from .feeding import Feeding
-from .fitting import Fitting
+from .data import Batch, Data, Model, check_count, sample_weights, validates_in
+from .feeding import build_for, check_arrays, check_given, check_inputs, source_of, training_and_validation
+from .fitting import Fitting, Loop
 from .outputs import Outputs
-from .own import OwnSteps, OwnSums, overridden
-from .phases import Work, is_recordable
+from .own import OwnSums, listed, overridden
 from .progress import Progress, check_verbose, warn
 from .running import Running
 from .saving import only_backup
@@ -30,28 +28,52 @@ from .source import Source
 from .step import Step
 from .stream import Epochs, Stream
 from .sums import Sums
+from .workspace import Work
 
 STEPS = ("make_train_function", "make_test_function", "make_predict_function")  # which Keras lets a class override
 
 
-class Trainer(Feeding, OwnSteps):
-    """Mixed into a layer, gives it compile, fit, evaluate and predict. All of them run steps (step.py)."""
+P = ParamSpec("P")
+Result = TypeVar("Result")
 
-    # What the layer brings.
-    __call__: Callable[..., Tensor]
-    trainable_weights: list[Variable]
 
-    optimizer: optim.Optimizer | None = None
-    loss: Any = None
-    history: History | None = None
-    stop_training = stop_evaluating = stop_predicting = False  # set by callbacks, to end after this batch
-    ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
-    run_eagerly, jit_compile, steps_per_execution = False, True, 1
-    _loss_weights: Any = None
-    _metrics_wanted: Any = None
-    _weighted_wanted: Any = None
+def of_trainer(method: Callable[Concatenate["Trainer", P], Result]) -> Callable[Concatenate[Any, P], Result]:
+    """A method of the trainer as one of the model that has it."""
+    refuse = refusal(method)
 
-    @known_only
+    @wraps(method)
+    def forward(model: Model, *args: P.args, **kwargs: P.kwargs) -> Result:
+        refuse(model, kwargs)
+        return method(model._trainer, *args, **kwargs)
+
+    return forward
+
+
+def held_by_trainer(name: str) -> Any:
+    """An attribute of the trainer as one of the model that has it."""
+    return property(lambda model: getattr(model._trainer, name),
+                    lambda model, value: setattr(model._trainer, name, value))
+
+
+class Trainer:
+    """Trains, evaluates and asks the model that has it, with Keras's methods and defaults. All of them run steps
+    (step.py). What compile() was given, and what became of it, is here alone.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.optimizer: optim.Optimizer | None = None
+        self.loss: Any = None
+        self.loss_weights: Any = None
+        self.metrics: Any = None
+        self.weighted_metrics: Any = None
+        self.run_eagerly, self.jit_compile, self.steps_per_execution = False, True, 1
+        self.history: History | None = None
+        self.stop_training = False  # this and the next two are set by callbacks, to end after the present batch
+        self.stop_evaluating = self.stop_predicting = False
+        self.ranks: Ranks = ALONE  # the processes that train it together: see `distribute`
+        self.running = Running()
+
     def compile(self, optimizer: str | optim.Optimizer = "rmsprop", loss: Any = None, loss_weights: Any = None,
                 metrics: Any = None, weighted_metrics: Any = None, run_eagerly: bool = False,
                 steps_per_execution: int = 1, jit_compile: str | bool = "auto", auto_scale_loss: bool = True) -> None:
@@ -64,36 +86,31 @@ class Trainer(Feeding, OwnSteps):
         are compiled, in 32 bits. Raises ValueError for unknown names, TypeError for a class with a make_train_function
         of its own. Training so far is kept in the weights; the optimizer starts anew.
         """
-        own = next((name for name in STEPS if hasattr(type(self), name)), None)
+        own = next((name for name in STEPS if hasattr(type(self.model), name)), None)
         if own is not None:
-            raise TypeError(f"{type(self).__name__} must not define {own}(): define train_step, test_step or "
+            raise TypeError(f"{type(self.model).__name__} must not define {own}(): define train_step, test_step or "
                             "predict_step, which is called on each batch.")
         check_count("steps_per_execution", steps_per_execution, 1)
-        self.loss, self._loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
+        self.loss, self.loss_weights = compiled.check_loss(loss), compiled.check_weights(loss_weights)
         self.steps_per_execution = steps_per_execution
         if run_eagerly and jit_compile is True:
             warn("If `run_eagerly` is True, then `jit_compile` cannot also be True. Disabling `jit_compile`.")
             jit_compile = False
         self.jit_compile = not run_eagerly if jit_compile == "auto" else bool(jit_compile)
-        self.optimizer, self._metrics_wanted = optim.get(optimizer), compiled.check_metrics(metrics)
-        self._weighted_wanted, self.run_eagerly = compiled.check_metrics(weighted_metrics), bool(run_eagerly)
-        self._running().steps.forget()
-        self._training, self.stop_training = Running(), False
+        self.optimizer, self.run_eagerly = optim.get(optimizer), bool(run_eagerly)
+        self.metrics, self.weighted_metrics = map(compiled.check_metrics, (metrics, weighted_metrics))
+        self.running.steps.forget()
+        self.running, self.stop_training = Running(), False
 
     def get_compile_config(self) -> dict[str, Any] | None:
         """What compile() was given, as plain data; None where it was not called. Raises ValueError for what has no
         name, such as a lambda.
         """
-        return compile_config.to_config(self)
+        return compiled.to_config(self)
 
     def compile_from_config(self, config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None) -> None:
         """Calls compile() as `get_compile_config` says; custom_objects maps names to classes and functions of yours."""
-        self.compile(**compile_config.from_config(config, custom_objects))
-
-    def to(self, device: str) -> Any:
-        """Moves all weights to `device`, in place; what steps hold elsewhere is given back. Returns the model."""
-        self._running().steps.forget()
-        return super().to(device)  # type: ignore[misc]
+        self.model.compile(**compiled.from_config(config, custom_objects))
 
     def distribute(self, ranks: Ranks) -> Any:
         """Has `fit`, `evaluate` and `predict` share their work with other processes: `parallel.MPI()`. Returns the
@@ -106,16 +123,10 @@ class Trainer(Feeding, OwnSteps):
         if not isinstance(ranks, Ranks):
             raise TypeError("distribute() takes the processes that train together: model.distribute(parallel.MPI()). "
                             f"Received: {ranks!r}.")
-        self._running().steps.forget()
+        self.running.steps.forget()
         self.ranks = ranks
-        return self
+        return self.model
 
-    @property
-    def compiled(self) -> bool:
-        """Whether compile() was called."""
-        return self.optimizer is not None
-
-    @known_only
     def fit(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, epochs: int = 1,
         verbose: str | int = "auto", callbacks: Iterable[Callback] | Callback | None = None,
@@ -138,58 +149,59 @@ class Trainer(Feeding, OwnSteps):
         where `callbacks.BackupAndRestore` saved the state of a training, which goes on bit for bit.
         """
         self._check_compiled("fit")
-        verbose = check_verbose(verbose)
-        for name, value in (("epochs", epochs), ("initial_epoch", initial_epoch)):
-            check_count(name, value, 0)
-        validates, ranks = validates_in(validation_freq), self.ranks
-        verbose = 0 if ranks.rank else verbose
+        verbose = 0 if self.ranks.rank else check_verbose(verbose)
+        check_count("epochs", epochs, 0)
+        check_count("initial_epoch", initial_epoch, 0)
+        validates = validates_in(validation_freq)
         if not initial_epoch:
-            self._running().key = None
-        share_random(ranks)
-        data, validation = self._training_and_validation(
-            x, y, sample_weight, class_weight, validation_split, validation_data,
-            shuffle=shuffle, number=initial_epoch, draw=self._running().training)
-        self._start(data.like)
+            self.running.key = None
+        share_random(self.ranks)
+        data, validation = training_and_validation(
+            self.model, x, y, sample_weight, class_weight, validation_split, validation_data,
+            shuffle=shuffle, number=initial_epoch, draw=self.running.training)
+        self._settle(data.like)
+        source = source_of(self.model, data, batch_size, shuffle)
+        tests = None
         if validation is not None:
-            self._running().check_targets(self, validation.like)
-        source = self._source(data, batch_size, shuffle)
-        tests = None if validation is None else self._source(validation, validation_batch_size or batch_size,
-                                                             staged=True)
-        work = self._work("train", self.optimizer)
-        self._build_optimizer()
-        if ranks.size > 1 and work.own is not None:
-            raise ValueError(f"Several processes share the steps that autoconv makes. Received: {type(self).__name__} "
-                             f"with a {work.own} of its own.")
-        if ranks.size > 1:
-            join(self, {"epochs": epochs, "initial_epoch": initial_epoch, "steps_per_epoch": steps_per_epoch,
-                        "shuffle": shuffle, "data": source.identity(), "begins": source.get_state(),
-                        "validation_data": None if tests is None else tests.identity()})
-        if validation is None and not self.device.keeps_steps:
-            self._running().steps.forget("test")  # of an earlier `evaluate`: as much memory as training will need
+            self.running.check_targets(self.model, validation.like)
+            tests = source_of(self.model, validation, validation_batch_size or batch_size, staged=True)
+        work = self._begin_training(source, tests, epochs=epochs, initial_epoch=initial_epoch,
+                                    steps_per_epoch=steps_per_epoch, shuffle=shuffle)
         line = self._prepare(work, source, verbose)
         passes = Epochs(source, steps_per_epoch, "steps_per_epoch")
-
-        vars(self)["history"] = history = History()  # no change of the model: what was recorded of it holds
-        if self.stop_training:
-            self.stop_training = False
-        running = self._running()
-        running.nan_seen, running.now = False, "train"
+        history = self.history = History()
+        self.stop_training = False
         backup = only_backup(CallbackList(callbacks).callbacks)
-        hooks = hooks_of(self, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
-        order = self._running().training()
+        hooks = hooks_of(self.model, callbacks, {"epochs": epochs, "steps": passes.steps, "verbose": verbose}, history)
+        order = self.running.training()
         if shuffle and isinstance(source, Source):
             source.key = order
         validate = None if tests is None else partial(self._test, tests, validation_steps)
-        training = Fitting(self, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
+        fitting = Fitting(self, work, passes, hooks, range(initial_epoch, epochs), tests, validate, validates)
         try:
-            training.run(verbose, line, resume, backup)
-        finally:  # also where it was interrupted: much memory, and the next training may need other sizes
-            steps = self._running().steps
-            steps.forget("train", *(() if self.device.keeps_steps else ("test",)))
+            with fitting.saved(backup, resume) as found:
+                fitting.run(verbose, line, found)
+        finally:  # also if it was interrupted: much memory, and the next training may need other sizes
+            steps = self.running.steps
+            steps.forget("train", *(() if self.model.device.keeps_steps else ("test",)))
             steps.detach("test")
         return history
 
-    @known_only
+    def _begin_training(self, source: Source | Stream, tests: Source | Stream | None, **arguments: Any) -> Work:
+        """Makes the optimizer's slots, has several ranks begin alike, and frees what an earlier `evaluate` left."""
+        work = self._work("train", self.optimizer)
+        self._build_optimizer()
+        if self.ranks.size > 1:
+            if work.own is not None:
+                raise ValueError("Several processes share the steps that autoconv makes. Received: "
+                                 f"{type(self.model).__name__} with a {work.own} of its own.")
+            join(self.model, {**arguments, "data": source.identity(), "begins": source.get_state(),
+                              "validation_data": None if tests is None else tests.identity()})
+        if tests is None and not self.model.device.keeps_steps:
+            self.running.steps.forget("test")  # as much memory as training will need
+        self.running.nan_seen, self.running.now = False, "train"
+        return work
+
     def evaluate(
         self, x: Any = None, y: Any = None, batch_size: int | None = None, verbose: str | int = "auto",
         sample_weight: Any = None, steps: int | None = None,
@@ -199,134 +211,20 @@ class Trainer(Feeding, OwnSteps):
         dict of them by name. steps: how many batches, by default all.
         """
         self._check_compiled("evaluate")
-        data = self._given(x, y, sample_weight)
-        self._start(data.like)
-        source = self._source(data, batch_size, staged=True)
-        verbose = 0 if self.ranks.rank else verbose
+        data = check_given(self.model, x, y, sample_weight)
+        self._settle(data.like)
+        source = source_of(self.model, data, batch_size, staged=True)
+        verbose = 0 if self.ranks.rank else check_verbose(verbose)
         before = self._prepare(self._work("test"), source, verbose)
         count = Epochs(source, steps).steps
-        hooks = hooks_of(self, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": count})
-        line, running = Progress(count, verbose, before=before), self._running()
+        hooks = hooks_of(self.model, callbacks, {"verbose": verbose, "epochs": 1, "steps": count})
+        line, running = Progress(count, verbose, before=before), self.running
         try:
             logs = self._test(source, steps, hooks, line)
         finally:
             running.steps.detach("test")
         line.finish(logs)
-        return logs if return_dict else self._listed(logs)
-
-    @known_only
-    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None,
-                callbacks: Iterable[Callback] | Callback | None = None) -> Any:
-        """The outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model has
-        them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which x is taken; steps: how many.
-        Needs no compile().
-        """
-        data = self._given(x, targets=False)
-        everyone, work = self.ranks, Work("predict", own=overridden(self, "predict"))
-        is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
-        if is_shared:
-            start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
-            data, verbose = data.rows(start, start + n), 0 if everyone.rank else verbose  # type: ignore[union-attr]
-        source = data if isinstance(data, Stream) else Source(data, self._dtypes(len(data.x)), batch_size, self.device,
-                                                              staged=True)
-        before = self._prepare(work, source, verbose)
-        passes, outputs = Epochs(source, steps), Outputs(self.device, source.samples)
-        line = Progress(passes.steps, verbose, before=before)
-        hooks = hooks_of(self, callbacks, {"verbose": check_verbose(verbose), "epochs": 1, "steps": passes.steps})
-        vars(self)["stop_predicting"] = False  # no change of the model: what was recorded of it holds
-        hooks.call("on_predict_begin", {})
-        done = 0
-        for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_predict_batch") or self.stop_predicting):
-            hooks.call("on_predict_batch_begin", done, {})
-            step = self._step(work, source.like, n)
-            with kernel_lock:
-                outputs.take(source, step, tickets)
-            done += len(tickets)
-            if hooks.listeners("on_predict_batch_end"):
-                hooks.call("on_predict_batch_end", done - 1, {"outputs": step.put_together(outputs.last())})
-            line.update(done, dict)
-            if self.stop_predicting:
-                break
-        hooks.call("on_predict_end", {})
-        line.finish({})
-        self._running().steps.detach("predict")
-        found = outputs.all()
-        if is_shared:
-            found = [np.concatenate(parts) for parts in zip(*everyone.exchange(found))]
-        return step.put_together(found)
-
-    def predict_on_batch(self, x: Any) -> Any:
-        """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
-        if isinstance(x, np.ndarray):
-            known = self._running().steps.find("predict", x.shape, self.device)
-            if known is not None:
-                return known.run_on([x])
-        data = self._check_inputs(x)
-        self._build_for(data)
-        key = (x.shape, self.device) if isinstance(x, np.ndarray) else (
-            data.form, *(a.shape for a in data.x), self.device)
-        work = Work("predict", own=overridden(self, "predict"))
-        step = self._running().steps.of("predict", key, self._maker(work, data, len(data)))
-        step.prepare_alone()
-        return step.run_on(data.x)
-
-    @known_only
-    def train_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
-        return_dict: bool = False,
-    ) -> Any:
-        """One step on one batch. Returns this batch's loss, with metrics `[loss, metric, ...]`, or a dict of them."""
-        self._check_compiled("train_on_batch")
-        data = self._check_data(x, y, sample_weights(y, sample_weight, class_weight))
-        return self._on_batch("train", data, return_dict)
-
-    @known_only
-    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
-        """The loss of one batch, with metrics `[loss, metric, ...]`, or a dict of them. Nothing is trained."""
-        self._check_compiled("test_on_batch")
-        return self._on_batch("test", self._check_data(x, y, sample_weight), return_dict)
-
-    def recording_report(self) -> dict[str, dict[str, str | None]]:
-        """Of each kind of step that ran ("train", "test", "predict") its phases: None where a phase was recorded, and
-        is replayed as its kernels alone, else why it runs through Python.
-        """
-        return {kind: dict(reasons) for kind, reasons in self._running().steps.reasons.items()}
-
-    def graph_report(self) -> dict[str, dict[str, Any]]:
-        """On a GPU, of each kind of step ("train", "test", "predict") that was repeated: whether all its CUDA graphs
-        could be `captured`, how many `graphs` there are, how many kernels (`nodes`) the largest has, and the `reason`
-        where one could not be: its kernels are then launched one by one.
-        """
-        found = {kind: graphs.describe() for kind, graphs in self._running().steps.graphs.items()}
-        return {kind: described for kind, described in found.items() if described is not None}
-
-    # One pass over the data, one step.
-
-    def _on_batch(self, kind: str, data: Data, return_dict: bool) -> Any:
-        self._build_for(data)
-        self._start(data)
-        if kind == "train":
-            begins = not self.optimizer.built  # type: ignore[union-attr]
-            self._build_optimizer()
-            if begins:
-                share_random(self.ranks)
-                share_model(self, self.ranks)
-        work = self._work(kind, self.optimizer if kind == "train" else None)
-        before, n, shards, duplicated = self.ranks.part(len(data))
-        data = data.rows(before, before + n)
-        step, sums = self._step(work, data, n, shards), self._running().sums[kind]
-        self._running().now = kind
-        sums.reset()
-        step.prepare_alone()
-        step.run_on([*data.x, *data.y, *data.weights], before, duplicated)
-        logs = sums.read_logs(self.ranks)
-        return logs if return_dict else self._listed(logs)
-
-    def _check_unchanged(self, work: Work) -> None:
-        """Raises RuntimeError where a callback brought another loss or optimizer while fit runs."""
-        if work.sums is not self._running().sums.get("train") or work.optimizer is not self.optimizer:
-            raise RuntimeError("The model was compiled anew, or got another optimizer or loss, while fit ran. Do that "
-                               "between two calls of fit.")
+        return logs if return_dict else listed(self.model, logs)
 
     def _test(self, source: Source | Stream, steps: int | None, hooks: CallbackList,
               line: Progress | None = None) -> Logs:
@@ -335,72 +233,158 @@ class Trainer(Feeding, OwnSteps):
         if not passes.ready(0):
             raise ValueError("The iterable to evaluate on has no batches left. Pass one that can be iterated again, or "
                              "the number of steps to take of it each time.")
-        running = self._running()
+        running = self.running
         with running.lock:
-            vars(self)["stop_evaluating"] = False  # no change of the model: what was recorded of it holds
+            self.stop_evaluating = False
             hooks.call("on_test_begin", {})
             work, sums = self._work("test"), running.sums["test"]
             before, running.now = running.now, "test"
             sums.reset()
-            done = 0
-            for n, tickets in passes.epoch(0, one_by_one=hooks.listens("on_test_batch") or self.stop_evaluating):
-                hooks.call("on_test_batch_begin", done, {})
-                if source.varies:
-                    running.check_targets(self, source.like)
-                source.run(self._step(work, source.like, n, source.shards), tickets)
-                done += len(tickets)
-                if hooks.listeners("on_test_batch_end"):
-                    hooks.call("on_test_batch_end", done - 1, sums.read_logs(self.ranks))
-                if line is not None:
-                    line.update(done, sums.read_logs)
-                if self.stop_evaluating:
-                    break
+            Loop(self, work, hooks, partial(sums.read_logs, self.ranks)).run(passes, 0, line, sums.read_logs)
             logs = sums.read_logs(self.ranks)
             hooks.call("on_test_end", logs)
             if line is None:  # fit goes on
                 running.now = before
         return logs
 
-    def _step(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Step:
-        """The step for batches of n samples of this data, of which the whole batch has `shards` times as many."""
+    def predict(self, x: Any, batch_size: int | None = None, verbose: str | int = "auto", steps: int | None = None,
+                callbacks: Iterable[Callback] | Callback | None = None) -> Any:
+        """The outputs for x (N, ...), batch by batch: an array (N, ...), or a list or dict of them, as the model has
+        them. x may be an iterable of batches x, (x, y) or (x, y, sample_weight), of which x is taken; steps: how many.
+        Needs no compile().
+        """
+        model, everyone = self.model, self.ranks
+        data = check_given(model, x, targets=False)
+        is_shared = isinstance(data, Data) and steps is None and len(data) >= everyone.size > 1
+        if is_shared:
+            start, n, *_ = everyone.part(len(data))  # type: ignore[arg-type]
+            data = data.rows(start, start + n)  # type: ignore[union-attr]
+        verbose = 0 if is_shared and everyone.rank else check_verbose(verbose)
+        source = data if isinstance(data, Stream) else Source(data, model._dtypes(len(data.x)), batch_size,
+                                                              model.device, staged=True)
+        work = Work("predict", own=overridden(model, "predict"))
+        before = self._prepare(work, source, verbose)
+        passes, outputs = Epochs(source, steps), Outputs(model.device, source.samples)
+        line = Progress(passes.steps, verbose, before=before)
+        hooks = hooks_of(model, callbacks, {"verbose": verbose, "epochs": 1, "steps": passes.steps})
+        self.stop_predicting = False
+        hooks.call("on_predict_begin", {})
+        loop = Loop(self, work, hooks, lambda: {"outputs": loop.step.space.put_together(loop.step.copied_outputs())},
+                    outputs.take)
+        loop.run(passes, 0, line)
+        hooks.call("on_predict_end", {})
+        line.finish({})
+        self.running.steps.detach("predict")
+        found = outputs.all()
+        if is_shared:
+            found = [np.concatenate(parts) for parts in zip(*everyone.exchange(found))]
+        return loop.step.space.put_together(found)
+
+    # One batch.
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch x (N, ...) at once: the shortest way to an answer. Needs no compile()."""
+        model = self.model
+        if isinstance(x, np.ndarray):
+            known = self.running.steps.find("predict", x.shape, model.device)
+            if known is not None:
+                return known.run_on([x])
+        data = check_inputs(model, x)
+        build_for(model, data)
+        key = (x.shape,) if isinstance(x, np.ndarray) else (data.form, *(a.shape for a in data.x))
+        work = Work("predict", own=overridden(model, "predict"))
+        step = self.running.steps.of("predict", (*key, model.device), partial(Step, model, work, data, len(data)))
+        step.prepare_alone()
+        return step.run_on(data.x)
+
+    def train_on_batch(
+        self, x: Any, y: Any = None, sample_weight: Any = None, class_weight: Mapping[int, float] | None = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One step on one batch. Returns this batch's loss, with metrics `[loss, metric, ...]`, or a dict of them."""
+        self._check_compiled("train_on_batch")
+        data = check_arrays(self.model, x, y, sample_weights(y, sample_weight, class_weight))
+        return self._on_batch("train", data, return_dict)
+
+    def test_on_batch(self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False) -> Any:
+        """The loss of one batch, with metrics `[loss, metric, ...]`, or a dict of them. Nothing is trained."""
+        self._check_compiled("test_on_batch")
+        return self._on_batch("test", check_arrays(self.model, x, y, sample_weight), return_dict)
+
+    def recording_report(self) -> dict[str, dict[str, str | None]]:
+        """Of each kind of step that ran ("train", "test", "predict") its phases: None where a phase was recorded, and
+        is replayed as its kernels alone, else why it runs through Python.
+        """
+        return {kind: dict(reasons) for kind, reasons in self.running.steps.reasons.items()}
+
+    def graph_report(self) -> dict[str, dict[str, Any]]:
+        """On a GPU, of each kind of step ("train", "test", "predict") that was repeated: whether all its CUDA graphs
+        could be `captured`, how many `graphs` there are, how many kernels (`nodes`) the largest has, and the `reason`
+        where one could not be: its kernels are then launched one by one.
+        """
+        found = {kind: graphs.describe() for kind, graphs in self.running.steps.graphs.items()}
+        return {kind: described for kind, described in found.items() if described is not None}
+
+    def _on_batch(self, kind: str, data: Data, return_dict: bool) -> Any:
+        build_for(self.model, data)
+        self._settle(data)
+        if kind == "train":
+            begins = not self.optimizer.built  # type: ignore[union-attr]
+            self._build_optimizer()
+            if begins:
+                share_random(self.ranks)
+                share_model(self.model, self.ranks)
+        work, sums = self._work(kind, self.optimizer if kind == "train" else None), self.running.sums[kind]
+        part = self.ranks.part(len(data))
+        batch = Batch(None, data.rows(part.before, part.before + part.own), part)
+        step = self.step_for(work, batch)
+        self.running.now = kind
+        sums.reset()
+        step.prepare_alone()
+        step.run(batch)
+        logs = sums.read_logs(self.ranks)
+        return logs if return_dict else listed(self.model, logs)
+
+    # The steps, and what comes before the first one.
+
+    def step_for(self, work: Work, batch: Batch) -> Step:
+        """The step for batches like this one. Raises RuntimeError if a callback brought another loss or optimizer
+        while fit runs.
+        """
+        data, part, model = batch.data, batch.part, self.model
+        if work.kind == "train" and (work.sums is not self.running.sums.get("train")
+                                     or work.optimizer is not self.optimizer):
+            raise RuntimeError("The model was compiled anew, or got another optimizer or loss, while fit ran. Do that "
+                               "between two calls of fit.")
         trains = work.optimizer is not None and work.optimizer.built
-        key = (n, *(a.shape[1:] for a in data.x),
+        key = (part.own, *(a.shape[1:] for a in data.x),
                *((a is None, a is not None and a.shape[1:]) for a in (*data.y, *data.weights)),
-               self.device, data.form, trains, shards, work.ranks)
-        return self._running().steps.of(work.kind, key, self._maker(work, data, n, shards))
-
-    def _maker(self, work: Work, data: Data, n: int, shards: float = 1.0) -> Callable[[], Step]:
-        """What makes a step for batches of n samples of this data."""
-
-        def make() -> Step:
-            x = [((n, *a.shape[1:]), dtype) for a, dtype in zip(data.x, self._dtypes(len(data.x)))]
-            y: list[Any] = [None] * len(data.y)
-            weights: list[Any] = [None] * len(data.y)
-            for goal in work.goals if work.own is None else ():
-                of = goal.output
-                if is_recordable(goal.loss):
-                    y[of] = ((n, *data.y[of].shape[1:]), goal.loss.target_dtype(self.dtype))
-                if data.weights[of] is not None:
-                    weights[of] = ((n, *data.weights[of].shape[1:]), np.dtype(self.dtype))
-            return Step(self, work, x, y, weights, data.form, shards)
-
-        return make
+               model.device, data.form, trains, part.shards, work.ranks)
+        return self.running.steps.of(work.kind, key, partial(Step, model, work, data, part.own, part.shards))
 
     def _work(self, kind: str, optimizer: Any = None) -> Work:
-        running = self._running()
+        running = self.running
         return Work(kind, running.goals, running.scores[kind], running.sums[kind], optimizer, self.ranks,
-                    overridden(self, kind))
+                    overridden(self.model, kind))
 
-    def _sums(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
+    def sums_for(self, kind: str, goals: Sequence[Goal], scores: Sequence[Score]) -> Sums | OwnSums:
         """Where the losses and metrics of steps of this kind are added up."""
-        return Sums(self.device, goals, scores, self._held_metrics) if overridden(self, kind) is None else OwnSums(self)
+        if overridden(self.model, kind) is not None:
+            return OwnSums(self.model)
+        return Sums(self.model.device, goals, scores, self.model._held_metrics)
 
     # What comes before the first step.
 
-    def _running(self) -> Running:
-        if "_training" not in vars(self):
-            self._training = Running()
-        return self._training
+    def _settle(self, data: Data) -> None:
+        """Makes losses and metrics for this data, after a look at the targets. What was set after `compile` by its
+        name, a loss or an optimizer, becomes an object.
+        """
+        if not isinstance(self.optimizer, optim.Optimizer):
+            self.optimizer = optim.get(self.optimizer)  # type: ignore[arg-type]
+        settled = compiled.check_loss(self.loss)
+        if contents(settled) != contents(self.loss):
+            self.loss = settled
+        self.running.settle(self.model, data)
 
     def _check_compiled(self, method: str) -> None:
         if self.optimizer is None:
@@ -408,17 +392,16 @@ class Trainer(Feeding, OwnSteps):
                              "'sparse_categorical_crossentropy', metrics=['accuracy']).")
 
     def _build_optimizer(self) -> None:
-        parameters = self.trainable_weights
+        parameters = self.model.trainable_weights
         if parameters:
             with kernel_lock:  # it moves the weights: no step is recorded meanwhile
                 self.optimizer.train(parameters)  # type: ignore[union-attr]
-        elif self._can_be_called():
+        elif self.model._can_be_called():
             warn("The model has no trainable weights, so nothing is trained.")
 
-    def _prepare(self, work: Work, source: Source | Stream, verbose: str | int) -> Progress:
+    def _prepare(self, work: Work, source: Source | Stream, verbose: int) -> Progress:
         """Compiles, once a machine, what the first step would otherwise have to wait for, and says so."""
-        n, line = len(source.like) if isinstance(source, Stream) else source.seek(0), Progress(0, verbose)
-        step = self._step(work, source.like, n, source.shards)
+        line, step = Progress(0, verbose), self.step_for(work, source.batch())
         for turn_to in (True, False):
             if turn_to == self.ranks.prepares:
                 step.prepare(None if isinstance(source, Stream) else source, line.compiling)

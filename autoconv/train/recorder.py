@@ -1,0 +1,144 @@
+"""`Recorder`: named pieces of work, each recorded while it first runs and replayed from then on."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+
+from ..backend import device as devices
+from ..backend import trace
+from ..backend.locks import kernel_lock
+from ..versions import Versioned, changes, contents
+
+SHARED = "shared"  # the name of the section that draws dynamic scalars for several pieces
+
+
+class Phase(NamedTuple):
+    """A piece of work with its name. cuts: other work for a replay to do between the calls of this piece, each with
+    the number of calls before it; asked for once the piece is recorded.
+    """
+
+    name: str
+    work: Callable[[], Any]
+    cuts: Callable[[], list[tuple[int, Callable[[], Any]]]] | None = None
+
+
+class Recorder:
+    """Records pieces of work on a device. A piece that cannot be recorded runs through Python each time.
+
+    versions: returns all that the recordings depend on, each object with the number of its last change. reasons: why a
+    piece is not recorded, by its name; None for one that is. plan: what a later run does, the names of neighbouring
+    sections to replay and functions between them; empty before the first run and after one that was interrupted.
+    """
+
+    def __init__(self, device: devices.Device, versions: Callable[[], list[tuple[Any, Any]]]) -> None:
+        self.reasons: dict[str, str | None] = {}
+        self.plan: list[Any] = []
+        self.graphs = trace.Graphs()
+        self.versions = versions
+        self._device = device
+        self._pool = devices.Pool()
+        self._trace: Any = None
+        self._cut: dict[str, list[str]] = {}  # the names of the parts of sections that were cut
+        self._changes = -1
+        self._seen: list[tuple[Any, Any]] = []
+        self._held: list[tuple[Any, Any]] = []
+
+    def begin(self, draw: Callable[[], Any], between: Callable[[], object] | None = None) -> None:
+        """Forgets all that was recorded. draw: makes dynamic scalars that several pieces share. between: is called
+        after each call of a replay.
+        """
+        self.close()
+        self._trace = self._device.trace()
+        self._trace.graphs = self.graphs
+        self._trace.between = between
+        with self._trace.record(SHARED):
+            draw()
+
+    def record(self, piece: Phase, obstacle: str | None = None) -> None:
+        """Runs a piece, and records it unless there is an obstacle."""
+        self.reasons[piece.name] = obstacle
+        with devices.reusing(self._pool):
+            if obstacle is not None:
+                piece.work()
+                return
+            with self._trace.record(piece.name) as section:
+                piece.work()
+        self._cut.pop(piece.name, None)
+        self.reasons[piece.name] = section.reason
+        if section.reason is not None:
+            self._trace.forget(piece.name)  # what it holds is of no use
+
+    def arrange(self, pieces: Iterable[Phase], draws: bool) -> None:
+        """Plans later runs of these pieces, in this order. draws: whether they use the shared scalars."""
+        plan: list[Any] = []
+        ready = [SHARED] if draws else []
+        self._trace.forget(*(name for name, reason in self.reasons.items() if reason is not None))
+        for name, work, cuts in pieces:
+            if self.reasons[name] is not None:
+                plan += [tuple(ready), work] if ready else [work]
+                ready = []
+            elif cuts is None:
+                ready.append(name)
+            else:
+                places = cuts()
+                if name in self._trace.sections:
+                    self._cut[name] = self._trace.cut(name, [count for count, _ in places])
+                *parts, last = self._cut[name]
+                for part, (_, function) in zip(parts, places):
+                    plan += [(*ready, part), function]
+                    ready = []
+                ready.append(last)
+        self.plan = [*plan, tuple(ready)] if ready else plan
+
+    def replay(self) -> None:
+        """Does again what was recorded, on what its arrays hold now."""
+        for act in self.plan:
+            if isinstance(act, tuple):
+                self._trace.replay(*act)
+            else:
+                with devices.reusing(self._pool):
+                    act()
+
+    def draw(self) -> None:
+        """Draws the shared scalars anew."""
+        self._trace.replay(SHARED)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether a later run is one replay, with nothing between."""
+        return len(self.plan) == 1 and isinstance(self.plan[0], tuple)
+
+    def replay_series(self, moves: Iterable[None]) -> None:
+        """Replays once for each of `moves`, which does what comes before and after; for recordings that are whole."""
+        self._trace.replay_series(self.plan[0], moves)
+
+    def forget(self, *names: str) -> None:
+        """Lets go of these pieces."""
+        self._trace.forget(*names)
+
+    def close(self) -> None:
+        """Lets go of all that was recorded, at once: calls, arrays and what draws numbers for them hold each other."""
+        with kernel_lock:
+            self.plan = []
+            if self._trace is not None:
+                self._trace.forget(*self._trace.sections)
+
+    # Whether what was recorded still holds.
+
+    def note_versions(self) -> None:
+        """Notes the versions of all that the recordings depend on."""
+        self._changes = changes()  # before the versions: another thread may change something meanwhile
+        self._seen = self.versions()
+        self._held = [(value, contents(value)) for thing, _ in self._seen if isinstance(thing, Versioned)
+                      for value in thing.watched()]
+
+    def is_current(self) -> bool:
+        """Whether all that the recordings depend on is as it was."""
+        if self._held and not all(contents(value) == before for value, before in self._held):
+            return False
+        count = changes()  # as in `note_versions`
+        if self._changes == count:
+            return True
+        now = self.versions()
+        same = len(now) == len(self._seen) and all(a is b and v == w for (a, v), (b, w) in zip(now, self._seen))
+        self._changes = count if same else -1
+        return same
