@@ -52,15 +52,12 @@ class _Estimator(BaseEstimator):
     def _train(self, x: np.ndarray, y: np.ndarray, outputs: int) -> None:
         """Makes the net and trains it. The random numbers of others go on as if nothing had been drawn."""
         seed = int(check_random_state(self.random_state).randint(2**31 - 1))
-        before = random.state()
-        random.set_seed(seed)
-        try:
+        with random.process_generator().holding():
+            random.set_seed(seed)
             self.model_ = self._made(x.shape[1:], outputs)
             self.model_.compile(deepcopy(self.optimizer), self._loss if self.loss is None else self.loss,
                                 metrics=list(self._metrics))
             history = self.model_.fit(x, y, self.batch_size, self.epochs, self.verbose)
-        finally:
-            random.set_state(before)
         self.history_ = history.history
         self.input_shape_ = x.shape[1:]
 

@@ -49,6 +49,16 @@ class TestOptimizers:
         assert {type(each) for each in found} == {ac.Variable}
         assert ac.Parameter is ac.Variable
 
+    def test_a_stateless_call_leaves_the_state_of_a_seed_as_it_was(self):
+        layer = layers.Dropout(0.5, seed=3)
+        layer(ac.tensor(X), training=True)
+        before = [variable.numpy() for variable in layer.non_trainable_variables]
+        assert [each.tolist() for each in before] == [[3, 1]]
+        y, after = layer.stateless_call([], before, X, training=True)
+        assert after[0].numpy().tolist() == [3, 2]
+        np.testing.assert_array_equal(layer.seed_generator.state.numpy(), before[0])
+        np.testing.assert_array_equal(layer(ac.tensor(X), training=True).numpy(), y.numpy())
+
     def test_a_seed_generator_goes_on_from_the_state_that_is_assigned(self):
         first, second = ac.random.SeedGenerator(3), ac.random.SeedGenerator(3)
         assert first.state is first.state
@@ -568,6 +578,32 @@ class TestMetrics:
         found = metrics.binary_accuracy([[1], [0]], [[0.7], [0.8]])
         np.testing.assert_array_equal(found.numpy(), [[1], [0]])
         assert found.dtype == np.float32
+
+    def test_finding_shapes_leaves_a_metric_whose_shape_follows_from_data_as_it_was(self):
+        class Watched(layers.Layer):
+            def __init__(self):
+                super().__init__()
+                self.score = metrics.F1Score()
+
+            def call(self, x):
+                self.score.update_state(ac.ops.round(x), x)
+                return x
+
+        layer = Watched()
+        assert layer(layers.Input((3,))).shape == (None, 3)
+        assert layer.score.variables == []
+
+    @pytest.mark.parametrize("make", [metrics.F1Score, metrics.AUC, metrics.Mean])
+    def test_a_call_without_state_leaves_all_as_it_was(self, make):
+        metric, targets, outputs = make(), np.eye(2, dtype=np.float32), np.full((2, 2), 0.4, np.float32)
+        metric.update_state(*([targets] if make is metrics.Mean else [targets, outputs]))
+        before = [variable.numpy() for variable in metric.variables]
+        metric.stateless_reset_state()
+        metric.stateless_update_state(before, *([outputs] if make is metrics.Mean else [targets, targets]))
+        with pytest.raises(ValueError, match="`metric_variables` must be a list of tensors"):
+            metric.stateless_result(before[:-1])
+        for variable, values in zip(metric.variables, before, strict=True):
+            np.testing.assert_array_equal(variable.numpy(), values)
 
     def test_the_base_says_what_to_override(self):
         with pytest.raises(NotImplementedError, match="update_state"):

@@ -37,8 +37,7 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
     """
     with written_objects() as known:
         data = form.to_bytes(model, path.suffix)
-    before = random.state()
-    with numbering(), numbering(names_given), warnings.catch_warnings():
+    with numbering(), numbering(names_given), warnings.catch_warnings(), random.process_generator().holding():
         warnings.simplefilter("ignore")
         try:
             made = form.from_bytes(data, path, known)
@@ -47,8 +46,6 @@ def checked_bytes(model: Model, path: Path, form: ModuleType) -> bytes:
                 culprit = _culprit(model) or repr(model.name)
             raise ValueError(f"{_START} {culprit} cannot be made as it is now: {error} Set what was changed back, or "
                              "make a new model.") from error
-        finally:
-            random.set_state(before)
         layers = list(model._walk())
         copies = list(made._walk())
         for layer, other in zip(layers, copies):

@@ -4,7 +4,7 @@ On symbolic tensors a call computes nothing but a shape and a dtype, and adds a 
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
 from functools import cache, partial
 from inspect import Parameter as Argument
@@ -17,7 +17,7 @@ from ..metrics import Metric
 from ..operators import elementwise
 from ..symbolic import TRIED_SIZES, Node, Shape, SymbolicTensor, flat_shapes, flatten, map_shapes, map_structure
 from ..tensor import Tensor, apply, inside_layer, no_grad
-from ..variable import Variable
+from ..variable import Variable, restored
 from .parts import held
 from .policy import DTYPES
 
@@ -248,9 +248,13 @@ def restoring(layer: "Layer") -> Iterator[None]:
     attributes, state = vars(layer).copy(), (layer._sublayers(), layer._own_weights())
     containers = [(value, value.copy()) for name, value in attributes.items()
                   if name not in layer.unwatched and isinstance(value, list | dict | set)]
-    values = [variable.numpy() for variable in _changed_by_calls(layer)]
+    changed_by_calls = [*(weight for weight in layer._own_weights() if not weight.learns),
+                        *(generator.state for generator in layer._generators())]
     try:
-        yield
+        with restored(changed_by_calls), ExitStack() as metrics:
+            for metric in held(attributes, Metric):
+                metrics.enter_context(metric.holding())
+            yield
     finally:
         if _same(state, (layer._sublayers(), layer._own_weights())):
             for name in vars(layer).keys() - layer.unwatched - attributes.keys():
@@ -259,16 +263,6 @@ def restoring(layer: "Layer") -> Iterator[None]:
             for value, content in containers:
                 value.clear()
                 (value.extend if isinstance(value, list) else value.update)(content)
-        for variable, content in zip(_changed_by_calls(layer), values):
-            if not np.array_equal(variable.numpy(), content, equal_nan=True):
-                variable.assign(content)
-
-
-def _changed_by_calls(layer: "Layer") -> list[Any]:
-    """The variables of a layer, without the layers within, that its `call` may assign to."""
-    return [*(weight for weight in layer._own_weights() if not weight.learns),
-            *(each.state for each in layer._generators()),
-            *(variable for metric in held(vars(layer), Metric) for variable in metric.variables)]
 
 
 def _same(before: Any, after: Any) -> bool:

@@ -14,8 +14,13 @@ class States(Stateful):
 
     @property
     def metrics(self) -> list[Any]:
-        """The metrics in this layer's attributes, and in those of the layers within."""
-        return self._held_metrics()  # type: ignore[attr-defined]
+        """The metrics in this layer's attributes, and in those of the layers within; of a model that is compiled first
+        the mean of the loss, one metric with all that `compile` was given, and the means of several outputs' losses.
+        """
+        return [*self._compiled_metrics(), *self._held_metrics()]  # type: ignore[attr-defined]
+
+    def _compiled_metrics(self) -> list[Any]:
+        return []
 
     @property
     def metrics_variables(self) -> list[Variable]:

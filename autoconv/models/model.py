@@ -350,7 +350,7 @@ class Model(Layer):
     compute_metrics = own.compute_metrics
     get_metrics_result = own.get_metrics_result
     reset_metrics = own.reset_metrics
-    metrics = property(own.metrics)
+    _compiled_metrics = own.compiled_metrics
 
     @property
     def metrics_names(self) -> list[str]:

@@ -1,8 +1,8 @@
 """Optimizers with Keras's names, defaults and formulas. A step is one pass over the flat array of all parameters.
 
-`base.py` has the step that they share, `steps.py` the formulas, `flat.py` the flat array, `slots.py` the arrays beside
-it, `averages.py` means over steps, `variables.py` Keras's variables, `by_variable.py` Keras's form of an update,
-`settings.py` what may be set, `schedules.py` learning rates.
+`base.py` has the step that they share, `steps.py` the formulas, `flat.py` the flat array, `state.py` the slots beside
+it and all other variables, `by_variable.py` Keras's form of an update, `settings.py` what may be set, `schedules.py`
+learning rates.
 """
 
 from collections.abc import Callable

@@ -3,7 +3,7 @@
 import re
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -15,17 +15,15 @@ from ..tensor import Tensor
 from ..variable import Variable
 from ..versions import Versioned
 from . import schedules, settings
-from .averages import Averages
 from .by_variable import by_variable_too, is_by_variable, update_each
 from .flat import FlatParameters
 from .settings import Checks, LearningRate
-from .slots import Slots
-from .variables import Variables
+from .state import OptimizerState
 
 names_given: Counter[str] = Counter()
 
 
-class Optimizer(Configured, Variables, Slots, Averages, Versioned):
+class Optimizer(Configured, OptimizerState, Versioned):
     """What all optimizers share: the learning rate, clipping, weight decay, the flat arrays and the state.
 
     `learning_rate` is a number or a callable of the number of steps done (see `optim.schedules`). `weight_decay` takes
@@ -57,24 +55,15 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         settings.at_most_one(clipnorm=clipnorm, clipvalue=clipvalue, global_clipnorm=global_clipnorm)
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         gradient_accumulation_steps = settings.several_steps(gradient_accumulation_steps)
-        self.weight_decay, self.name = weight_decay, name or names.numbered(
-            names.snake_case(type(self).__name__), names_given)
+        super().__init__(name or names.numbered(names.snake_case(type(self).__name__), names_given))
+        self.weight_decay = weight_decay
         self.use_ema, self.ema_momentum = bool(use_ema), ema_momentum
         self.ema_overwrite_frequency, self.loss_scale_factor = ema_overwrite_frequency, loss_scale_factor
         self.gradient_accumulation_steps = gradient_accumulation_steps
         if gradient_accumulation_steps:
             self.recordable = False  # most steps change no weight
         self._not_decayed: tuple[list[int], list[str]] = [], []  # ids of weights, and patterns of their names
-        self._iterations = Variable.over(np.array(0), "iteration", self.name)
-        self._learning_rate = Variable.over(np.array(0.0), "learning_rate", self.name)  # of use without a schedule
-        self._swapped = Variable.over(np.array(False), "swapped", self.name)  # averages in the place of the weights
-        self._schedule: Callable[[int], float] | None = None
         self.learning_rate = learning_rate
-        self._added: list[Variable] = []  # by add_variable
-        self.flat: FlatParameters | None = None
-        self._state: dict[str, Any] = {}
-        self._known: list[Variable] = []  # all that it was built for, in that order
-        self._resting: dict[int, dict[str, np.ndarray]] = {}  # slots of those that are frozen, by number in _known
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -89,51 +78,6 @@ class Optimizer(Configured, Variables, Slots, Averages, Versioned):
         """Returns the constructor's arguments as plain data. Raises ValueError for a function as learning rate."""
         rate = schedules.serialize(self._schedule) if self.is_scheduled else self._rate()
         return {**super().get_config(), "learning_rate": rate}
-
-    @property
-    def iterations(self) -> Tensor:
-        """The variable of the steps done; with gradient_accumulation_steps a tensor of the number of updates."""
-        return Tensor(np.array(self._updates())) if self.gradient_accumulation_steps else self._iterations
-
-    @iterations.setter
-    def iterations(self, value: int) -> None:
-        self._iterations.data[()] = int(value) * (self.gradient_accumulation_steps or 1)
-
-    def _steps(self) -> int:
-        return self._iterations.data.item()
-
-    def _updates(self) -> int:
-        return self._iterations.data.item() // (self.gradient_accumulation_steps or 1)
-
-    def count_step(self) -> None:
-        """Counts a step whose `update` was made by kernels."""
-        steps = self._iterations.data
-        steps[()] = steps.item() + 1
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether a schedule sets the learning rate."""
-        return self._schedule is not None
-
-    @property
-    def learning_rate(self) -> Tensor:
-        """The learning rate of the next step: a variable, or a tensor of the number that a schedule gives."""
-        return Tensor(np.array(self._rate())) if self.is_scheduled else self._learning_rate
-
-    @learning_rate.setter
-    def learning_rate(self, value: LearningRate) -> None:
-        if self._schedule is not None and not callable(value):
-            raise TypeError("This optimizer was made with a schedule as its learning_rate, so the schedule sets it. "
-                            f"Received: {value!r}. Make the optimizer with a number to set it yourself.")
-        rate = settings.learning_rate(value)
-        if callable(rate):
-            self._schedule = rate
-        else:
-            self._learning_rate.data[()] = rate
-
-    def _rate(self) -> float:
-        schedule = self._schedule
-        return self._learning_rate.data.item() if schedule is None else float(schedule(self._iterations.data.item()))
 
     # The flat arrays.
 

@@ -125,20 +125,20 @@ def reset_metrics(model: Model) -> None:
         metric.reset_state()
 
 
-def metrics(model: Model) -> list[Metric]:
-    """The mean of the loss, one metric with all those that compile() was given, the means of the outputs' losses
-    if there are several, and the metrics in attributes of the model and of its layers. All are in the logs.
+def compiled_metrics(model: Model) -> list[Metric]:
+    """The mean of the loss, one metric with all those that compile() was given, and the means of the outputs' losses
+    if there are several; none before compile().
     """
-    trainer, held = model._trainer, model._held_metrics()
+    trainer = model._trainer
     if trainer.optimizer is None:
-        return held
+        return []
     running: Running = trainer.running
     sums = _own_sums(model)
     total, *several = sums.means.values()
     if sums is not running.sums.get(running.now):
         several = [sums.mean(name) for name in running.loss_names]
     given = [CompiledMetrics(running)] if trainer.metrics or trainer.weighted_metrics else []
-    return [total, *given, *several, *held]
+    return [total, *given, *several]
 
 
 def listed(model: Model, logs: Mapping[str, Any]) -> Any:
